@@ -1,0 +1,107 @@
+"""Every failure queuectl reports, and the exit code a script sees for it.
+
+::
+
+    QueueError                1   ran, and the answer is no
+    ├── InvalidInput          2   bad usage or bad input; nothing was changed
+    │   └── BatchRejected     2   the same for a batch: each bad line with its number
+    ├── NotFound              3   no such job, worker or key
+    ├── Conflict              4   id taken, or the wrong state for what was asked
+    ├── StoreError            5   the store cannot be used
+    │   ├── StoreUnreachable      not there, not a file, no permission
+    │   ├── StoreLocked           another process held it for too long
+    │   ├── StoreReadOnly         it can be read but not written
+    │   ├── StoreFull             no space left for it
+    │   ├── StoreTooNew           written by a newer queuectl
+    │   └── StoreDamaged          not a queuectl database, or a broken one
+    ├── WorkersNotStarted     1   a detached supervisor did not come up
+    └── TimedOut            124   the time given ran out first
+
+``str(error)`` is one line without control characters: what is wrong, then what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class QueueError(Exception):
+    """The root: anything queuectl can explain in one line.
+
+    ``message`` says what is wrong; ``hint`` (may be empty) says what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInput(QueueError):
+    """What was given cannot be accepted. Nothing was changed."""
+
+    exit_code = 2
+
+
+class BatchRejected(InvalidInput):
+    """A batch holds bad lines; none of it was enqueued. ``problems`` is (line, message)."""
+
+    def __init__(self, problems: Sequence[tuple[int, str]], total: int) -> None:
+        self.problems = list(problems)
+        self.total = total
+        count = f"{total} bad line{'s' if total != 1 else ''}"
+        super().__init__(f"nothing enqueued: {count}", "fix them and run it again")
+
+
+class NotFound(QueueError):
+    """No such job, worker, attempt or configuration key."""
+
+    exit_code = 3
+
+
+class Conflict(QueueError):
+    """The id is taken, or the job's state does not allow what was asked."""
+
+    exit_code = 4
+
+
+class StoreError(QueueError):
+    """The store cannot be used; the subclasses say why."""
+
+    exit_code = 5
+
+
+class StoreUnreachable(StoreError):
+    """The store does not exist, is not a file, or may not be opened."""
+
+
+class StoreLocked(StoreError):
+    """Another process kept the store locked for longer than we wait."""
+
+
+class StoreReadOnly(StoreError):
+    """The store can be read but not written."""
+
+
+class StoreFull(StoreError):
+    """There is no space left where the store is."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer queuectl than this one."""
+
+
+class StoreDamaged(StoreError):
+    """The file is not a queuectl database, or it is broken."""
+
+
+class WorkersNotStarted(QueueError):
+    """A detached supervisor did not come up; the message says why."""
+
+
+class TimedOut(QueueError):
+    """The time given ran out before it was done."""
+
+    exit_code = 124

@@ -1,0 +1,100 @@
+"""Who and where we are: hosts, boots and processes that can be told apart.
+
+A pid alone names nobody: pids are reused, restart after a boot, and mean something else in
+another container. A process is its pid and start time on a host key (boot id and pid
+namespace); only equal host keys may compare pids or monotonic clocks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+from .model import SupervisorRow
+
+START_TOLERANCE = 0.05
+"""Seconds two readings of one process's start may differ by (Linux counts in 10 ms ticks)."""
+
+
+def hostname() -> str:
+    """This host's name."""
+    return socket.gethostname()
+
+
+@cache
+def host_key() -> str:
+    """This boot and this pid namespace."""
+    return f"{_boot_id()}:{_pid_namespace()}"
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        import psutil  # macOS and the BSDs have no boot id: the boot's second has to do
+
+        return f"{hostname()}@{psutil.boot_time():.0f}"
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "-"
+
+
+def process_start(pid: int) -> float | None:
+    """When process ``pid`` started; None when there is none, or only a zombie is left.
+
+    Seconds on a clock of the host's own (since boot on Linux, since the epoch elsewhere):
+    only fit for comparing with another reading on the same host key.
+    """
+    if pid <= 0:
+        return None
+    if sys.platform == "linux":
+        try:
+            raw = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return None
+        fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
+        if fields[0] in (b"Z", b"X"):
+            return None
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def is_process(pid: int, start: float) -> bool:
+    """Whether the process that started at ``start`` as ``pid`` is alive."""
+    found = process_start(pid)
+    return found is not None and abs(found - start) <= START_TOLERANCE
+
+
+def is_gone(row: SupervisorRow, now: float, mono: float) -> bool:
+    """Whether a supervisor has lost its claim to live: it died, or let its lease run out.
+
+    ``now`` is the wall clock, ``mono`` this host's monotonic clock. On its own host a dead
+    process is noticed at once and the lease is read on the monotonic clock, so that setting
+    the wall clock takes nobody's jobs away.
+    """
+    if row.host_key == host_key():
+        return mono > row.lease_mono or not is_process(row.pid, row.pid_start)
+    if row.host == hostname() and row.host_key.split(":")[0] != host_key().split(":")[0]:
+        return True  # this host has rebooted since
+    return now > row.lease_until
+
+
+def monotonic() -> float:
+    """Seconds on a clock all processes of this boot share and nobody can set."""
+    return time.monotonic()

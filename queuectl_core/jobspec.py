@@ -1,0 +1,308 @@
+"""What ``enqueue`` accepts, checked field by field: a mapping in, a :class:`JobSpec` out.
+
+Every front end goes through :func:`parse_job`, so a form, a JSON line and an option are
+refused with the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .config import MAX_BACKOFF_BASE, MAX_RETRIES, MAX_SECONDS, Settings
+from .errors import InvalidInput
+from .model import Command, JobSpec, tidy
+from .text import clean_line, nearest
+from .times import parse_time
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+MAX_ARGUMENT = 131_071
+"""Bytes: the longest single argument or environment entry Linux's execve takes
+(MAX_ARG_STRLEN, 32 pages, less the final NUL)."""
+MAX_ARGV = 1 << 20
+"""Bytes for a whole argv or environment: fits every system's ARG_MAX in common use."""
+MAX_PRIORITY = 1_000_000
+
+INPUT_FIELDS = (
+    "id",
+    "command",
+    "max_retries",
+    "backoff_base",
+    "priority",
+    "run_at",
+    "timeout_seconds",
+    "cwd",
+    "env",
+    "queue",
+)
+ALIASES = {"timeout": "timeout_seconds", "runAt": "run_at", "maxRetries": "max_retries"}
+OUTPUT_FIELDS = frozenset(
+    (
+        "state",
+        "attempts",
+        "crashes",
+        "created_at",
+        "updated_at",
+        "started_at",
+        "finished_at",
+        "exit_code",
+        "last_error",
+        "worker",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What fills the fields a job does not give."""
+
+    settings: Settings
+    cwd: str
+    now: float
+
+
+def parse_json(text: str | bytes, what: str = "job") -> Any:
+    """The JSON value in ``text``; InvalidInput in one line when it is not JSON.
+
+    NaN and Infinity, which Python's parser takes but JSON does not have, are refused, and so
+    is a key given twice.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        where = (
+            f"line {error.lineno} column {error.colno}"
+            if error.lineno > 1
+            else (f"column {error.colno}")
+        )
+        raise InvalidInput(f"{what} is not valid JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise InvalidInput(f"{what} is not valid JSON: nested too deeply") from None
+    except ValueError:  # a number with thousands of digits
+        raise InvalidInput(f"{what} is not valid JSON: a number is too long") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidInput(f"{name} is not a JSON number")
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidInput(f"field '{clean_line(name, 40)}' is given twice")
+            seen.add(name)
+    return result
+
+
+def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
+    """The job ``source`` describes, and the names of output fields that were ignored.
+
+    ``source`` is a mapping of input fields, or a bare command string. Raises InvalidInput
+    with one line that names the field.
+    """
+    if isinstance(source, str):
+        source = {"command": source}
+    if not isinstance(source, Mapping):
+        raise InvalidInput(f"a job is a JSON object, not {_kind(source)}")
+    given: dict[str, Any] = {}
+    ignored: list[str] = []
+    for name, value in source.items():
+        field = ALIASES.get(name, name)
+        if field in _PARSERS:
+            if field in given:
+                raise InvalidInput(f"field '{field}' is given twice")
+            given[field] = value
+        elif field in OUTPUT_FIELDS:
+            ignored.append(field)
+        else:
+            known = [*INPUT_FIELDS, *ALIASES]
+            raise InvalidInput(f"unknown field '{clean_line(str(name), 40)}'", nearest(name, known))
+    if "command" not in given:
+        raise InvalidInput("command is missing", "give what to run")
+    values: dict[str, Any] = {
+        field: None if value is None and field in _NULLABLE else _PARSERS[field](value, defaults)
+        for field, value in given.items()
+    }
+    conf = defaults.settings
+    run_at = values.get("run_at")
+    spec = JobSpec(
+        command=values["command"],
+        id=values.get("id"),
+        max_retries=_or(values.get("max_retries"), conf.max_retries),
+        backoff_base=_or(values.get("backoff_base"), conf.backoff_base),
+        priority=_or(values.get("priority"), 0),
+        run_at=defaults.now if run_at is None else run_at,
+        timeout_seconds=_or(values.get("timeout_seconds"), conf.timeout),
+        cwd=_or(values.get("cwd"), defaults.cwd),
+        env=_or(values.get("env"), {}),
+        queue=_or(values.get("queue"), "default"),
+    )
+    return spec, ignored
+
+
+def check_field(field: str, value: Any, defaults: Defaults) -> None:
+    """Raise InvalidInput if ``value`` will not do for ``field``: for forms, as one types."""
+    _PARSERS[field](value, defaults)
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "an array" if isinstance(value, (list, tuple)) else "an object"
+
+
+def check_text(field: str, value: Any, limit: int = MAX_ARGUMENT) -> str:
+    """``value`` if it is text a process can be given; InvalidInput names ``field``."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{field} must be text, not {_kind(value)}")
+    if "\0" in value:
+        raise InvalidInput(f"{field} contains a NUL byte")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{field} is not valid UTF-8 text") from None
+    if size > limit:
+        raise InvalidInput(
+            f"{field} is {size:,} bytes, the limit is {limit:,}", "put it in a file and run that"
+        )
+    return value
+
+
+def _command(value: Any, _: Defaults) -> Command:
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise InvalidInput("command is an empty list", "give what to run")
+        argv = tuple(check_text("command", part) for part in value)
+        if not argv[0].strip():
+            raise InvalidInput("command is empty", "give what to run")
+        if sum(len(part.encode()) + 1 for part in argv) > MAX_ARGV:
+            raise InvalidInput(f"command is longer than {MAX_ARGV:,} bytes")
+        return argv
+    if not isinstance(value, str):
+        raise InvalidInput(f"command must be text or a list of texts, not {_kind(value)}")
+    if not value.strip():
+        raise InvalidInput("command is empty", "give what to run")
+    return check_text("command", value)
+
+
+def _id(value: Any, _: Defaults) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"id must be text, not {_kind(value)}")
+    if not ID.fullmatch(value):
+        shown = clean_line(value, 40)
+        raise InvalidInput(
+            f"id '{shown}' is not allowed",
+            "use 1 to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit",
+        )
+    return value
+
+
+def _queue(value: Any, _: Defaults) -> str:
+    return check_queue(value)
+
+
+def check_queue(value: Any) -> str:
+    """``value`` if it can name a lane (the rule for ids); InvalidInput otherwise."""
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        shown = clean_line(str(value), 40)
+        raise InvalidInput(f"queue '{shown}' is not allowed", "name it by the rule for ids")
+    return value
+
+
+def _number(
+    field: str, low: float, high: float, whole: bool
+) -> Callable[[Any, Defaults], int | float]:
+    kind = "a whole number" if whole else "a number"
+    span = f"from {tidy(low)} to {tidy(high)}"
+
+    def parse(value: Any, _: Defaults) -> int | float:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not good:
+            raise InvalidInput(f"{field} must be {kind}, not {_kind(value)}")
+        if math.isfinite(value) and low <= value <= high:
+            if not whole:
+                return float(value)
+            if value == int(value):
+                return int(value)
+        shown = clean_line(f"{value:g}" if isinstance(value, float) else str(value), 30)
+        raise InvalidInput(f"{field} must be {kind} {span}, not {shown}")
+
+    def guarded(value: Any, defaults: Defaults) -> int | float:
+        try:
+            return parse(value, defaults)
+        except (OverflowError, ValueError):  # an integer past any float, or past str()
+            if isinstance(value, int):
+                raise InvalidInput(f"{field} must be {kind} {span}") from None
+            raise
+
+    return guarded
+
+
+def _run_at(value: Any, defaults: Defaults) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InvalidInput(f"run_at must be a time, not {_kind(value)}")
+    try:
+        return parse_time(value, defaults.now)
+    except InvalidInput as error:
+        raise InvalidInput(f"run_at: {error.message}", error.hint) from None
+    except OverflowError:
+        raise InvalidInput("run_at: time out of range", "1970 to 2100, in seconds") from None
+
+
+def _cwd(value: Any, defaults: Defaults) -> str:
+    text = check_text("cwd", value, 4095)
+    if not text:
+        raise InvalidInput("cwd is empty", "leave it out for the current directory")
+    return os.path.normpath(os.path.join(defaults.cwd, text))
+
+
+def _env(value: Any, _: Defaults) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"env must be an object of texts, not {_kind(value)}")
+    total = 0
+    for name, content in value.items():
+        check_text("env", name)
+        shown = clean_line(name, 40)
+        if not name or "=" in name:
+            raise InvalidInput(f"env name '{shown}' is not allowed", "it must not hold '='")
+        check_text(f"env {shown}", content, MAX_ARGUMENT - len(name.encode()) - 1)
+        total += len(name.encode()) + len(content.encode()) + 2
+    if total > MAX_ARGV:
+        raise InvalidInput(f"env is longer than {MAX_ARGV:,} bytes")
+    return dict(value)
+
+
+_PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
+    "id": _id,
+    "command": _command,
+    "max_retries": _number("max_retries", 0, MAX_RETRIES, whole=True),
+    "backoff_base": _number("backoff_base", 0, MAX_BACKOFF_BASE, whole=False),
+    "priority": _number("priority", -MAX_PRIORITY, MAX_PRIORITY, whole=True),
+    "run_at": _run_at,
+    "timeout_seconds": _number("timeout_seconds", 0, MAX_SECONDS, whole=False),
+    "cwd": _cwd,
+    "env": _env,
+    "queue": _queue,
+}
+_NULLABLE = frozenset(_PARSERS) - {"command"}
+"""``null`` means: not given."""

@@ -1,0 +1,76 @@
+"""The output of attempts: where it lies on this host, and reading it without loading it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER_SIZE = 1000
+"""Jobs that share a folder: directories stay small at a million jobs."""
+
+
+def log_path(directory: Path, seq: int, number: int) -> Path:
+    """The output file of an attempt. Made of numbers only: an id never becomes a path."""
+    return directory / "logs" / f"{seq // FOLDER_SIZE}" / f"{seq}.{number}.log"
+
+
+def remove_logs(directory: Path, seq: int, runs: int) -> None:
+    """Delete the output files of a job that had ``runs`` attempts."""
+    for number in range(1, runs + 1):
+        log_path(directory, seq, number).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One attempt's output: its file when this host has it, else the stored tail."""
+
+    number: int
+    path: Path | None
+    tail: bytes
+    """What the store kept; only looked at when there is no file."""
+    running: bool
+    """More may come."""
+    total: int
+    """Bytes the attempt wrote, as far as known."""
+
+    @property
+    def complete(self) -> bool:
+        """False: this is only the end of what was written (its file is on another host)."""
+        return self.path is not None or len(self.tail) >= self.total
+
+    def size(self) -> int:
+        """Bytes that can be read now."""
+        if self.path is None:
+            return len(self.tail)
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``offset``; empty at the end or when it is gone."""
+        if self.path is None:
+            return self.tail[offset : offset + count]
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        try:
+            return os.pread(fd, count, offset)
+        finally:
+            os.close(fd)
+
+    def tail_offset(self, lines: int, window: int = 1 << 20) -> int:
+        """Where the last ``lines`` lines start, looking back at most ``window`` bytes."""
+        size = self.size()
+        start = max(0, size - window)
+        chunk = self.read(start, size - start)
+        if lines <= 0:
+            return size
+        position = len(chunk) - 1 if chunk.endswith(b"\n") else len(chunk)
+        for _ in range(lines):
+            position = chunk.rfind(b"\n", 0, position)
+            if position < 0:
+                return start
+        return start + position + 1

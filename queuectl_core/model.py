@@ -1,0 +1,404 @@
+"""What queuectl talks about: plain values that import nothing of ours but each other.
+
+Times are epoch seconds (UTC), durations seconds, sizes bytes. ``to_json`` gives the names
+and forms of the public JSON, the same that ``enqueue`` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .times import format_time
+
+
+class State(StrEnum):
+    """The states of a job. ``FAILED`` means: waiting for its backoff. ``DEAD`` is the DLQ."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """Ended by ``worker stop --now`` (or never started): not the job's fault, not counted."""
+    CRASHED = "crashed"
+    """Its outcome cannot be known: counted in ``crashes``."""
+
+
+Command = str | tuple[str, ...]
+"""A string for the shell, or an argv to run without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job as accepted by ``enqueue``: validated, every default filled in."""
+
+    command: Command
+    id: str | None
+    """None: the store generates one."""
+    max_retries: int
+    backoff_base: float
+    priority: int
+    run_at: float
+    timeout_seconds: float
+    cwd: str
+    env: Mapping[str, str]
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as the store keeps it."""
+
+    seq: int
+    """Order of arrival; the store's own key, never reused."""
+    id: str
+    command: Command
+    max_retries: int
+    backoff_base: float
+    priority: int
+    run_at: float
+    timeout_seconds: float
+    cwd: str
+    env: Mapping[str, str]
+    queue: str
+    state: State
+    attempts: int
+    crashes: int
+    runs: int
+    """Attempts ever started, crashed ones and those before a retry included: names the attempt."""
+    created_at: float
+    updated_at: float
+    started_at: float | None
+    finished_at: float | None
+    exit_code: int | None
+    """Of the last attempt; 128 + N when signal N killed it, as a shell says it."""
+    last_error: str | None
+    worker: str | None
+    owner: str | None = None
+    """The supervisor that holds the lease while the job is processing."""
+    shim: str | None = None
+    """The supervisor whose shim started the attempt: where its exit is journalled."""
+    cancel_requested: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form: the field names of the contract, ISO 8601 times."""
+        return {
+            "id": self.id,
+            "command": list(self.command) if isinstance(self.command, tuple) else self.command,
+            "max_retries": self.max_retries,
+            "backoff_base": tidy(self.backoff_base),
+            "priority": self.priority,
+            "run_at": format_time(self.run_at),
+            "timeout_seconds": tidy(self.timeout_seconds),
+            "cwd": self.cwd,
+            "env": dict(self.env),
+            "queue": self.queue,
+            "state": self.state.value,
+            "attempts": self.attempts,
+            "crashes": self.crashes,
+            "created_at": format_time(self.created_at),
+            "updated_at": format_time(self.updated_at),
+            "started_at": format_time(self.started_at),
+            "finished_at": format_time(self.finished_at),
+            "exit_code": self.exit_code,
+            "last_error": self.last_error,
+            "worker": self.worker,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The record of one execution, kept after retries and purged with its job."""
+
+    number: int
+    """1, 2, 3 … over the job's whole life; what ``logs --attempt`` takes."""
+    started_at: float
+    finished_at: float | None
+    """None while it runs."""
+    outcome: Outcome | None
+    exit_code: int | None
+    signal: int | None
+    reason: str | None
+    worker: str | None
+    host: str | None
+    peak_memory: int | None
+    """Bytes: the largest resident set of the job's process or a child it waited for."""
+    cpu_seconds: float | None
+    output_bytes: int
+    """Bytes the attempt wrote, dropped ones included."""
+    waited: float
+    """Seconds from being due to being started."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        return {
+            "attempt": self.number,
+            "started_at": format_time(self.started_at),
+            "finished_at": format_time(self.finished_at),
+            "outcome": self.outcome.value if self.outcome else None,
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "reason": self.reason,
+            "worker": self.worker,
+            "host": self.host,
+            "peak_memory": self.peak_memory,
+            "cpu_seconds": self.cpu_seconds,
+            "output_bytes": self.output_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One slot of a supervisor, as ``worker list`` shows it."""
+
+    id: str
+    supervisor: str
+    host: str
+    pid: int
+    """The supervisor's."""
+    detached: bool
+    queues: tuple[str, ...]
+    """Lanes it serves; empty: all."""
+    state: str
+    """``starting``, ``idle``, ``busy``, ``stopping``, or ``lost`` (its supervisor is gone)."""
+    job: str | None
+    job_started_at: float | None
+    done: int
+    failed: int
+    started_at: float
+    heartbeat_at: float
+    job_pid: int | None
+    cpu_percent: float | None
+    """Of the job's process tree, in percent of one core; None when not sampled yet."""
+    memory: int | None
+    """Resident bytes of the job's process tree; None when not sampled yet."""
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """The public form; ``running_for`` is seconds up to ``now``."""
+        running = None if self.job_started_at is None else round(now - self.job_started_at, 3)
+        return {
+            "id": self.id,
+            "supervisor": self.supervisor,
+            "host": self.host,
+            "pid": self.pid,
+            "detached": self.detached,
+            "queues": list(self.queues),
+            "state": self.state,
+            "job": self.job,
+            "running_for": running,
+            "done": self.done,
+            "failed": self.failed,
+            "cpu_percent": self.cpu_percent,
+            "memory": self.memory,
+            "started_at": format_time(self.started_at),
+            "last_heartbeat": format_time(self.heartbeat_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer to "is all well?"."""
+
+    counts: Mapping[State, int]
+    queues: Mapping[str, Mapping[State, int]]
+    workers: tuple[Worker, ...]
+    oldest_due_at: float | None
+    """When the job that has waited longest became due; None when none waits."""
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """The public form."""
+        waiting = None if self.oldest_due_at is None else round(max(0, now - self.oldest_due_at), 3)
+        return {
+            "jobs": {state.value: self.counts.get(state, 0) for state in State},
+            "total": sum(self.counts.values()),
+            "dlq": self.counts.get(State.DEAD, 0),
+            "queues": {
+                name: {state.value: counts.get(state, 0) for state in State}
+                for name, counts in sorted(self.queues.items())
+            },
+            "oldest_waiting_seconds": waiting,
+            "workers": [worker.to_json(now) for worker in self.workers],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A distribution of durations in seconds; percentiles are nearest-rank."""
+
+    count: int
+    avg: float
+    min: float
+    max: float
+    p50: float
+    p95: float
+    p99: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        return {
+            name: round(getattr(self, name), 6)
+            for name in ("avg", "min", "max", "p50", "p95", "p99")
+        } | {"count": self.count}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What happened since a moment: attempts that ended, and how long they took."""
+
+    since: float
+    until: float
+    completed: int
+    failed: int
+    """Attempts that failed, those that made a job dead included."""
+    dead: int
+    """Attempts that made a job dead."""
+    run_time: Spread | None
+    wait_time: Spread | None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Completed over completed and failed, 0 to 1; None when nothing ended."""
+        ended = self.completed + self.failed
+        return self.completed / ended if ended else None
+
+    @property
+    def jobs_per_minute(self) -> float:
+        """Completed and dead jobs a minute over the window."""
+        minutes = max(self.until - self.since, 1.0) / 60
+        return (self.completed + self.dead) / minutes
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        rate = self.success_rate
+        return {
+            "since": format_time(self.since),
+            "completed": self.completed,
+            "failed": self.failed,
+            "dead": self.dead,
+            "success_rate": None if rate is None else round(rate, 4),
+            "run_time": self.run_time.to_json() if self.run_time else None,
+            "wait_time": self.wait_time.to_json() if self.wait_time else None,
+            "jobs_per_minute": round(self.jobs_per_minute, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs: every condition given must hold. Empty: all jobs."""
+
+    states: tuple[State, ...] = ()
+    queue: str | None = None
+    search: str | None = None
+    """Text in the id, the command or the last error, ASCII case ignored."""
+    exit_code: int | None = None
+    seqs: tuple[int, ...] | None = None
+    """Only these jobs."""
+
+    def narrowed(self, states: tuple[State, ...]) -> Filter:
+        """This filter, for jobs in ``states`` only (those it allows itself)."""
+        allowed = tuple(s for s in states if not self.states or s in self.states)
+        return Filter(allowed, self.queue, self.search, self.exit_code, self.seqs)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One attempt that ended, with what becomes of its job: what ``exchange`` writes."""
+
+    seq: int
+    run: int
+    attempt: Attempt
+    transition: Transition
+    tail: bytes = b""
+    """The end of its output, at most 64 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What becomes of a job when an attempt ends (made by :mod:`queuectl_core.lifecycle`)."""
+
+    state: State
+    attempts: int
+    crashes: int
+    run_at: float | None
+    """When it is due again; None: unchanged."""
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A worker with nothing to do, and the lanes it serves (none: all)."""
+
+    worker: str
+    queues: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one ``exchange`` brought back."""
+
+    refused: frozenset[tuple[int, int]]
+    """(seq, run) of endings whose lease was lost: they changed nothing."""
+    claimed: tuple[Job, ...]
+    """Jobs now held, each with ``worker`` set to one of the openings."""
+    next_due: float | None
+    """When the next scheduled job becomes due; None: none is scheduled."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorRow:
+    """A supervisor as the store knows it: enough to tell whether it is alive."""
+
+    id: str
+    host: str
+    host_key: str
+    """Boot id and pid namespace: equal means pids can be compared."""
+    pid: int
+    pid_start: float
+    detached: bool
+    heartbeat_at: float
+    """Wall clock of the store's side."""
+    lease_until: float
+    """Wall clock."""
+    lease_mono: float
+    """The same moment on the host's monotonic clock: what its own host compares."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOrder:
+    """What the store wants of one of a supervisor's workers."""
+
+    id: str
+    queues: tuple[str, ...]
+    stop: str | None
+    """None: run; ``drain``: finish the job in hand; ``now``: end it."""
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a supervisor is asked to do: read at each wake-up."""
+
+    known: bool
+    """False: it was declared dead and its jobs have another owner."""
+    workers: tuple[WorkerOrder, ...] = ()
+    cancels: frozenset[int] = field(default_factory=frozenset)
+    """seq of running jobs somebody wants cancelled."""
+
+
+def tidy(number: float) -> int | float:
+    """``2`` for 2.0: whole numbers print as people write them."""
+    return int(number) if number == int(number) else number

@@ -1,0 +1,406 @@
+"""Queue: everything a front end can ask for. The only API front ends call.
+
+It knows no SQL and starts no process itself; it turns what a person says (ids and their
+prefixes, filters, settings) into the store's verbs and answers with plain values.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import config as conf
+from . import lifecycle
+from .errors import Conflict, InvalidInput, NotFound
+from .events import Event, Summary
+from .host import is_gone, monotonic
+from .jobspec import Defaults, check_queue, parse_job
+from .logs import Output, log_path, remove_logs
+from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
+from .stats import summarise
+from .store.base import Action, Batch, Store
+from .store.open import open_store
+from .text import clean_line
+
+PAGE = 1000
+"""Jobs read or changed in one transaction when a verb takes many."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as long work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitState:
+    """Where the jobs one waits for are: ``done`` and ``bad`` (dead or cancelled) of ``total``."""
+
+    total: int
+    done: int
+    bad: int
+    finished: bool
+
+
+@dataclass(slots=True)
+class Queue:
+    """A queue of jobs in one store. Make it with :meth:`open`, close it with :meth:`close`."""
+
+    store: Store
+    env: Mapping[str, str]
+    clock: Callable[[], float] = time.time
+    cwd: str = field(default_factory=os.getcwd)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+        read_only: bool = False,
+    ) -> AsyncIterator[Queue]:
+        """The queue in the store ``url`` names (None: the default); closed on leaving.
+
+        Raises InvalidInput or the StoreError family.
+        """
+        env = os.environ if env is None else env
+        store = await open_store(url, env, read_only=read_only)
+        try:
+            yield cls(store, env, clock)
+        finally:
+            await store.close()
+
+    # -- enqueue ----------------------------------------------------------------------
+
+    async def defaults(self) -> Defaults:
+        """What fills the fields a new job does not give, as of now."""
+        return Defaults(await self.settings(), self.cwd, self.clock())
+
+    async def enqueue(self, sources: Sequence[Any]) -> list[Job]:
+        """Enqueue what ``sources`` (mappings or command strings) describe, all or none."""
+        defaults = await self.defaults()
+        return await self.enqueue_specs([parse_job(source, defaults)[0] for source in sources])
+
+    async def enqueue_specs(self, specs: Sequence[JobSpec]) -> list[Job]:
+        """Enqueue validated jobs, all or none. Conflict when an id is taken."""
+        return await self.store.enqueue(specs, self.clock())
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[Batch]:
+        """A bulk enqueue of any length: add to it, then commit."""
+        async with self.store.batch() as batch:
+            yield batch
+
+    # -- reading ----------------------------------------------------------------------
+
+    async def find(self, ref: str) -> Job:
+        """The job with id ``ref``, or whose id is the only one to start with it.
+
+        Raises NotFound, or Conflict when several ids do.
+        """
+        found = await self.store.by_id(ref) if ref else []
+        shown = clean_line(ref, 60)
+        if not found:
+            raise NotFound(f"no such job: '{shown}'", "see: queuectl list")
+        if len(found) > 1:
+            raise Conflict(
+                f"'{shown}' starts several ids, {found[0].id} and {found[1].id} among them",
+                "give more of it",
+            )
+        return found[0]
+
+    async def get(self, seq: int) -> Job | None:
+        """The job with this key."""
+        return await self.store.by_seq(seq)
+
+    async def jobs(
+        self, where: Filter | None = None, limit: int = PAGE, before: int | None = None
+    ) -> list[Job]:
+        """One page of matching jobs, newest first, with seq below ``before``."""
+        return await self.store.jobs(where or Filter(), limit, before)
+
+    async def pages(
+        self, where: Filter | None = None, limit: int | None = None
+    ) -> AsyncIterator[list[Job]]:
+        """All matching jobs (at most ``limit``), newest first, a page at a time."""
+        before: int | None = None
+        left = limit
+        while left is None or left > 0:
+            page = await self.jobs(where, PAGE if left is None else min(PAGE, left), before)
+            if not page:
+                return
+            yield page
+            before = page[-1].seq
+            left = None if left is None else left - len(page)
+
+    async def count(self, where: Filter | None = None) -> int:
+        """How many jobs match."""
+        return await self.store.count(where or Filter())
+
+    async def attempts(self, job: Job) -> list[Attempt]:
+        """Every attempt of ``job`` in order, the running one (without an end) included."""
+        ended = await self.store.attempts(job.seq)
+        if job.state is State.PROCESSING and job.started_at is not None:
+            ended.append(
+                Attempt(
+                    number=job.runs,
+                    started_at=job.started_at,
+                    finished_at=None,
+                    outcome=None,
+                    exit_code=None,
+                    signal=None,
+                    reason=None,
+                    worker=job.worker,
+                    host=None,
+                    peak_memory=None,
+                    cpu_seconds=None,
+                    output_bytes=0,
+                    waited=max(0.0, job.started_at - job.run_at),
+                )
+            )
+        return ended
+
+    async def output(self, job: Job, number: int | None = None) -> Output:
+        """What attempt ``number`` of ``job`` wrote; None: the latest, running or ended.
+
+        Raises NotFound when there is no such attempt.
+        """
+        attempts = await self.attempts(job)
+        wanted = number if number is not None else (attempts[-1].number if attempts else 0)
+        for attempt in attempts:
+            if attempt.number == wanted:
+                break
+        else:
+            if number is None:
+                return Output(0, None, b"", job.state in lifecycle.WAITING, 0)
+            raise NotFound(f"job '{job.id}' has no attempt {number}", f"it has had {len(attempts)}")
+        path = log_path(self.store.directory, job.seq, wanted)
+        running = attempt.finished_at is None
+        if running or path.exists():
+            return Output(wanted, path, b"", running, attempt.output_bytes)
+        tail = await self.store.tail(job.seq, wanted) or b""
+        return Output(wanted, None, tail, False, attempt.output_bytes)
+
+    async def status(self) -> Status:
+        """Counts, queues, workers and the oldest waiting job, at one glance."""
+        counts: dict[State, int] = {}
+        queues: dict[str, dict[State, int]] = {}
+        for (state, queue), number in (await self.store.counts()).items():
+            counts[state] = counts.get(state, 0) + number
+            queues.setdefault(queue, {})[state] = number
+        workers = [worker for worker in await self.workers() if worker.state != "lost"]
+        return Status(counts, queues, tuple(workers), await self.store.oldest_due())
+
+    async def workers(self) -> list[Worker]:
+        """Every worker; those whose supervisor is gone are ``lost``."""
+        from dataclasses import replace
+
+        now, mono = self.clock(), monotonic()
+        return [
+            replace(worker, state="lost") if is_gone(row, now, mono) else worker
+            for worker, row in await self.store.workers()
+        ]
+
+    async def stats(self, seconds: float) -> Stats:
+        """What ended in the last ``seconds``."""
+        now = self.clock()
+        return summarise(await self.store.ended_since(now - seconds), now - seconds, now)
+
+    async def changed(self) -> bool:
+        """Whether anything was committed elsewhere since the last call; cheap."""
+        return await self.store.changed()
+
+    async def wait_state(self, seqs: Sequence[int] | None) -> WaitState:
+        """How far these jobs are (None: all jobs in the store)."""
+        if seqs is None:
+            counts = (await self.status()).counts
+            total = sum(counts.values())
+            bad = counts.get(State.DEAD, 0) + counts.get(State.CANCELLED, 0)
+            done = counts.get(State.COMPLETED, 0) + bad
+            return WaitState(total, done, bad, done == total)
+        states = []
+        for seq in seqs:
+            job = await self.store.by_seq(seq)
+            states.append(State.CANCELLED if job is None else job.state)
+        bad = sum(state in (State.DEAD, State.CANCELLED) for state in states)
+        done = sum(state in lifecycle.FINAL for state in states)
+        return WaitState(len(states), done, bad, done == len(states))
+
+    # -- changing ---------------------------------------------------------------------
+
+    async def retry(self, jobs: Sequence[Job]) -> int:
+        """Run these jobs again, now. Conflict, and nothing done, if one may not be."""
+        return await self._change(Action.RETRY, jobs, lifecycle.RETRYABLE)
+
+    async def cancel(self, jobs: Sequence[Job]) -> int:
+        """Cancel these jobs; running ones are asked to end (see :meth:`get` for when)."""
+        return await self._change(Action.CANCEL, jobs, lifecycle.CANCELLABLE)
+
+    async def remove(self, jobs: Sequence[Job]) -> int:
+        """Forget these jobs with their history and output. Conflict if one is running."""
+        done = await self._change(Action.REMOVE, jobs, lifecycle.REMOVABLE)
+        for job in jobs:
+            remove_logs(self.store.directory, job.seq, job.runs)
+        return done
+
+    async def _change(self, action: Action, jobs: Sequence[Job], allowed: Sequence[State]) -> int:
+        for job in jobs:
+            if job.state not in allowed:
+                raise Conflict(
+                    f"job '{job.id}' is {job.state}; cannot {action} it",
+                    f"only {', '.join(allowed)} jobs can be",
+                )
+        seqs = list(dict.fromkeys(job.seq for job in jobs))
+        return await self.store.change(action, seqs, self.clock(), strict=True)
+
+    async def retry_all(self, where: Filter, progress: Progress | None = None) -> int:
+        """Run every matching job again that may be; returns how many."""
+        return await self._change_all(Action.RETRY, where.narrowed(lifecycle.RETRYABLE), progress)
+
+    async def cancel_all(self, where: Filter, progress: Progress | None = None) -> int:
+        """Cancel every matching job that can be; returns how many."""
+        return await self._change_all(
+            Action.CANCEL, where.narrowed(lifecycle.CANCELLABLE), progress
+        )
+
+    async def remove_all(self, where: Filter, progress: Progress | None = None) -> int:
+        """Forget every matching job that is not running; returns how many."""
+        return await self._change_all(Action.REMOVE, where.narrowed(lifecycle.REMOVABLE), progress)
+
+    async def _change_all(self, action: Action, where: Filter, progress: Progress | None) -> int:
+        if not where.states:
+            return 0  # narrowed to nothing: no state it asks for allows this
+        total = await self.count(where)
+        done = 0
+        async for page in self.pages(where):
+            seqs = [job.seq for job in page]
+            done += await self.store.change(action, seqs, self.clock(), strict=False)
+            if action is Action.REMOVE:
+                for job in page:
+                    remove_logs(self.store.directory, job.seq, job.runs)
+            if progress:
+                progress(done, total)
+        await self.store.tidy()
+        return done
+
+    # -- configuration ----------------------------------------------------------------
+
+    async def settings(self) -> conf.Settings:
+        """The settings in force."""
+        return conf.settings(await self.store.config(), self.env)
+
+    async def config_list(self) -> list[conf.Setting]:
+        """Every key with its value and where that comes from."""
+        return list(conf.layers(await self.store.config(), self.env).values())
+
+    async def config_get(self, name: str) -> conf.Setting:
+        """One key, in any spelling. NotFound names the nearest."""
+        return conf.layers(await self.store.config(), self.env)[conf.canonical(name)]
+
+    async def config_set(self, name: str, text: str) -> conf.Setting:
+        """Store a value; returns what is in force now (the environment may override it)."""
+        key = conf.canonical(name)
+        value = conf.parse_value(key, text)
+        await self.store.set_config({key: conf.show_value(value)})
+        return await self.config_get(key)
+
+    async def config_unset(self, name: str) -> conf.Setting:
+        """Forget a stored value; returns what is in force now."""
+        key = conf.canonical(name)
+        await self.store.set_config({key: None})
+        return await self.config_get(key)
+
+    # -- workers ----------------------------------------------------------------------
+
+    @property
+    def directory(self) -> Path:
+        """Where this host keeps the store's output files and logs."""
+        return self.store.directory
+
+    async def find_workers(self, refs: Sequence[str]) -> list[Worker]:
+        """The workers ``refs`` name: a worker's id, a supervisor's (all its workers), or an
+        unambiguous prefix of either; none given: every worker. NotFound otherwise."""
+        workers = await self.workers()
+        if not refs:
+            return workers
+        chosen: dict[str, Worker] = {}
+        for ref in refs:
+            matches = [w for w in workers if ref in (w.id, w.supervisor)] or [
+                w for w in workers if ref and w.id.startswith(ref)
+            ]
+            if not matches:
+                raise NotFound(
+                    f"no such worker: '{clean_line(ref, 60)}'", "see: queuectl worker list"
+                )
+            if len({w.supervisor for w in matches}) > 1:
+                raise Conflict(f"'{clean_line(ref, 60)}' starts several ids", "give more of it")
+            chosen |= {worker.id: worker for worker in matches}
+        return list(chosen.values())
+
+    async def stop_workers(self, workers: Sequence[Worker], *, now: bool) -> None:
+        """Ask workers to stop: after the job in hand, or (``now``) at once.
+
+        They are gone when :meth:`workers` no longer lists them, or lists them as ``lost``.
+        """
+        await self.store.stop_workers([worker.id for worker in workers], now)
+
+    async def run_workers(
+        self,
+        count: int,
+        queues: Sequence[str] = (),
+        *,
+        until_empty: bool = False,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Summary:
+        """Run ``count`` workers here until they are stopped (SIGTERM, SIGINT, ``stop_workers``)
+        or, with ``until_empty``, until nothing is due, running or waiting for a retry."""
+        from .worker.supervisor import Supervisor
+
+        check_count(count)
+        lanes = tuple(check_queue(queue) for queue in queues)
+        supervisor = Supervisor(self.store, self.env, on_event=on_event, until_empty=until_empty)
+        return await supervisor.run(count, lanes)
+
+    async def start_workers(self, count: int, queues: Sequence[str] = ()) -> list[Worker]:
+        """Start ``count`` workers in the background and return them once they are up.
+
+        They join this host's detached supervisor if there is one. WorkersNotStarted says
+        why they did not come up.
+        """
+        from .worker.detach import start_detached
+
+        check_count(count)
+        lanes = tuple(check_queue(queue) for queue in queues)
+        ids = await start_detached(self.store, self.env, count, lanes)
+        return [worker for worker in await self.workers() if worker.id in ids]
+
+
+MAX_WORKERS = 512
+
+
+def check_count(count: int) -> None:
+    """InvalidInput unless ``count`` workers can be started in one supervisor."""
+    if not 1 <= count <= MAX_WORKERS:
+        raise InvalidInput(
+            f"cannot start {count} workers", f"give a number from 1 to {MAX_WORKERS}"
+        )
+
+
+def outcome_word(attempt: Attempt) -> str:
+    """How an attempt stands, in a word: its outcome, or ``running``."""
+    return attempt.outcome.value if isinstance(attempt.outcome, Outcome) else "running"
+
+
+def check_states(words: Sequence[str]) -> tuple[State, ...]:
+    """States by name. InvalidInput names the nearest."""
+    from .text import nearest
+
+    known = [state.value for state in State]
+    for word in words:
+        if word.lower() not in known:
+            raise InvalidInput(f"unknown state '{clean_line(word, 40)}'", nearest(word, known))
+    return tuple(State(word.lower()) for word in words)

@@ -1,0 +1,50 @@
+"""Summaries of what ended: pure functions over the store's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from .model import Outcome, Spread, Stats
+
+
+def percentile(ordered: Sequence[float], fraction: float) -> float:
+    """The nearest-rank percentile of ``ordered`` (ascending, not empty): the smallest value
+    with at least ``fraction`` of all values at or below it."""
+    return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """The distribution of ``values``; None when there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    return Spread(
+        count=len(ordered),
+        avg=math.fsum(ordered) / len(ordered),
+        min=ordered[0],
+        max=ordered[-1],
+        p50=percentile(ordered, 0.50),
+        p95=percentile(ordered, 0.95),
+        p99=percentile(ordered, 0.99),
+    )
+
+
+def summarise(
+    ended: Sequence[tuple[Outcome, bool, float, float]], since: float, until: float
+) -> Stats:
+    """Stats of attempts given as (outcome, made its job dead, run seconds, waited seconds).
+
+    Attempts that were cancelled or interrupted count in neither rate nor times.
+    """
+    counted = [row for row in ended if row[0] not in (Outcome.CANCELLED, Outcome.INTERRUPTED)]
+    completed = sum(row[0] is Outcome.COMPLETED for row in counted)
+    return Stats(
+        since=since,
+        until=until,
+        completed=completed,
+        failed=len(counted) - completed,
+        dead=sum(row[1] for row in counted),
+        run_time=spread(max(0.0, row[2]) for row in counted),
+        wait_time=spread(max(0.0, row[3]) for row in counted),
+    )

@@ -1,0 +1,1 @@
+"""Where everything is kept: one protocol, one package for each database."""

@@ -1,0 +1,211 @@
+"""The Store protocol: the verbs every database must speak, and nothing else.
+
+The conformance suite in ``tests/store`` is its specification in full; each store passes it
+whole. A verb is one transaction unless it says otherwise. Verbs raise the ``StoreError``
+family from :mod:`queuectl_core.errors` for trouble with the database itself, so that no
+driver's exception passes this line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from ..model import (
+    Attempt,
+    Ending,
+    Filter,
+    Job,
+    JobSpec,
+    Opening,
+    Orders,
+    Outcome,
+    State,
+    SupervisorRow,
+    Turn,
+    Worker,
+)
+
+TAIL_BYTES = 64 * 1024
+"""How much of each attempt's output the store keeps."""
+
+
+class Action(StrEnum):
+    """What can be done to many jobs at once; each changes only jobs in a state it allows."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    REMOVE = "remove"
+
+
+class Batch(Protocol):
+    """A bulk enqueue in the making: nothing is visible, or locked, until ``commit``."""
+
+    async def add(self, specs: Sequence[tuple[int, JobSpec]]) -> None:
+        """Stage jobs, each with the line it came from."""
+
+    async def commit(self, now: float) -> tuple[int, int]:
+        """Enqueue all that is staged in one transaction; returns (first seq, count).
+
+        Jobs get consecutive seqs. Raises Conflict naming the line when an id is taken in the
+        store, BatchRejected when two staged jobs share one; nothing is enqueued then.
+        """
+
+
+class Bell(Protocol):
+    """Tells waiting supervisors that something changed, without polling."""
+
+    def fileno(self) -> int:
+        """Readable when rung."""
+
+    def clear(self) -> None:
+        """Make it silent until it is rung again."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Store(Protocol):
+    """One database of jobs. Made by :func:`queuectl_core.store.open.open_store`."""
+
+    url: str
+    """How to reach it, without a password; for display."""
+    directory: Path
+    """Where this host keeps what belongs to the store: ``logs/``, ``run/``."""
+    shared_by_hosts: bool
+    """Workers may run on many hosts; False: every process is on this one."""
+
+    async def close(self) -> None:
+        """Let go of the database; the store cannot be used after."""
+
+    # -- enqueue ----------------------------------------------------------------------
+
+    async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+        """Enqueue all or none. Raises Conflict naming the first id that is taken."""
+
+    def batch(self) -> AbstractAsyncContextManager[Batch]:
+        """A bulk enqueue of any length, in flat memory."""
+
+    # -- reading ----------------------------------------------------------------------
+
+    async def by_id(self, ref: str) -> list[Job]:
+        """The job with this id, or else up to two whose ids start with it."""
+
+    async def by_seq(self, seq: int) -> Job | None:
+        """The job with this key."""
+
+    async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
+        """Up to ``limit`` matching jobs, newest first, with seq below ``before``."""
+
+    async def count(self, where: Filter) -> int:
+        """How many jobs match."""
+
+    async def attempts(self, seq: int) -> list[Attempt]:
+        """The attempts of a job that ended, in order."""
+
+    async def tail(self, seq: int, number: int) -> bytes | None:
+        """The stored end of an attempt's output; None when nothing is stored."""
+
+    async def counts(self) -> dict[tuple[State, str], int]:
+        """How many jobs are in each state, by queue; does not grow with the table."""
+
+    async def oldest_due(self) -> float | None:
+        """When the job that waits longest became due."""
+
+    async def ended_since(self, since: float) -> list[tuple[Outcome, bool, float, float]]:
+        """(outcome, made the job dead, run seconds, waited seconds) of attempts since then."""
+
+    # -- changing ---------------------------------------------------------------------
+
+    async def change(self, action: Action, seqs: Sequence[int], now: float, strict: bool) -> int:
+        """Do ``action`` to those of ``seqs`` whose state allows it; returns how many.
+
+        ``strict``: all or none; raises Conflict when one does not allow it (any more).
+        """
+
+    async def config(self) -> dict[str, str]:
+        """The stored configuration, as text."""
+
+    async def set_config(self, values: Mapping[str, str | None]) -> None:
+        """Store values; None removes a key."""
+
+    # -- working ----------------------------------------------------------------------
+
+    async def register(
+        self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
+    ) -> None:
+        """Announce a supervisor with its workers (id, queues), all up."""
+
+    async def heartbeat(self, row: SupervisorRow) -> bool:
+        """Renew the lease with the row's times; False: it was given up and is not known."""
+
+    async def deregister(self, supervisor: str) -> None:
+        """Take a supervisor and its workers off the list. It must hold no job."""
+
+    async def exchange(
+        self,
+        owner: str,
+        endings: Sequence[Ending],
+        openings: Sequence[Opening],
+        now: float,
+    ) -> Turn:
+        """Write down attempts that ended and claim jobs for idle workers, in one commit.
+
+        An ending is taken only while ``owner`` holds that very attempt. Nothing is claimed
+        for an owner that is not known. Claims go by priority, then run_at, then arrival.
+        """
+
+    async def orders(self, supervisor: str) -> Orders:
+        """What is asked of this supervisor."""
+
+    async def add_workers(
+        self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
+    ) -> None:
+        """Ask a supervisor for more workers (or, ``up``, announce them).
+
+        Raises NotFound when the supervisor is gone.
+        """
+
+    async def workers_up(self, workers: Iterable[str]) -> None:
+        """These workers are running."""
+
+    async def workers_gone(self, workers: Iterable[str]) -> None:
+        """These workers ended."""
+
+    async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
+        """Ask workers to stop: after the job in hand, or at once."""
+
+    async def sample(
+        self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
+    ) -> None:
+        """Record (worker, job pid, CPU percent, memory bytes) of running jobs."""
+
+    async def supervisors(self) -> list[SupervisorRow]:
+        """All that registered and did not leave, the dead included."""
+
+    async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
+        """All workers with their supervisors, the dead included."""
+
+    async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
+        """Give a dead supervisor's jobs to ``heir`` and forget it; returns the jobs.
+
+        None when ``dead`` has renewed its lease or was taken over by somebody else since the
+        row was read.
+        """
+
+    async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
+        """Name the worker that looks after each adopted job (by seq)."""
+
+    # -- signals ----------------------------------------------------------------------
+
+    def bell(self, supervisor: str) -> Bell:
+        """A bell that rings when somebody changes what this supervisor should know."""
+
+    async def changed(self) -> bool:
+        """Whether anybody else committed since the last call (the first says True)."""
+
+    async def tidy(self) -> None:
+        """Upkeep the store needs now and then (for SQLite: a safe checkpoint)."""

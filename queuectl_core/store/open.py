@@ -1,0 +1,51 @@
+"""From what a user writes after ``--store`` to an open store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import InvalidInput
+from ..text import clean_line
+from .base import Store
+
+
+def data_directory(env: Mapping[str, str]) -> Path:
+    """The user's data directory for queuectl: XDG on Linux, Library on macOS."""
+    home = Path(env.get("HOME") or os.path.expanduser("~"))
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "queuectl"
+    base = env.get("XDG_DATA_HOME", "")
+    return Path(base if base.startswith("/") else home / ".local" / "share") / "queuectl"
+
+
+async def open_store(url: str | None, env: Mapping[str, str], *, read_only: bool = False) -> Store:
+    """Open the store ``url`` names: a path, ``sqlite:///PATH``, or None for the default.
+
+    The default is ``QUEUECTL_STORE``, or else queue.db in the user's data directory, which
+    is created. Raises InvalidInput for a URL we do not know, StoreError when it cannot be
+    opened.
+    """
+    from .sqlite.store import SqliteStore
+
+    url = url if url is not None else env.get("QUEUECTL_STORE") or None
+    if url is None:
+        path = data_directory(env) / "queue.db"
+        return await SqliteStore.open(path, create_parent=True, read_only=read_only)
+    return await SqliteStore.open(Path(sqlite_path(url)), read_only=read_only)
+
+
+def sqlite_path(url: str) -> str:
+    """The file an SQLite URL or a path names. InvalidInput for other URLs."""
+    if not url or "\0" in url:
+        raise InvalidInput("the store is an empty path", "give a file, or leave --store out")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return os.path.expanduser(url)
+    if scheme == "sqlite" and rest.startswith("/"):
+        return rest[1:] if rest.startswith("//") else rest
+    raise InvalidInput(
+        f"store '{clean_line(scheme, 20)}://…' is not supported", "give a path or sqlite:///PATH"
+    )

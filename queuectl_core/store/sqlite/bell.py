@@ -1,0 +1,66 @@
+"""Waking supervisors: a FIFO for each in the store's run directory.
+
+Whoever commits something a supervisor should know writes one byte to each FIFO it finds
+there; the reader's event loop wakes. A FIFO needs no path of limited length (a Unix socket
+does), and opening one that nobody reads fails at once. A ring that is lost (the writer died
+between commit and ring) is made good by the supervisor's own slow tick.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..base import Bell
+
+SUFFIX = ".bell"
+
+
+class FifoBell(Bell):
+    """The listening side; ``close`` removes the FIFO."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        os.mkfifo(path, 0o600)
+        self._path = path
+        # Opened for writing too: the FIFO never reads as closed when a ringer leaves.
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Readable when rung."""
+        return self._fd
+
+    def clear(self) -> None:
+        """Make it silent until it is rung again."""
+        try:
+            while os.read(self._fd, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Stop listening."""
+        os.close(self._fd)
+        self._path.unlink(missing_ok=True)
+
+
+def ring(directory: Path) -> None:
+    """Ring every bell in ``directory``; one whose owner died is passed over."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return  # no supervisor was ever started here
+    for name in names:
+        if not name.endswith(SUFFIX):
+            continue
+        try:
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(directory / name, flags)
+        except OSError:
+            continue  # nobody listens
+        try:
+            os.write(fd, b"\0")
+        except OSError:
+            pass  # full: it is ringing already
+        finally:
+            os.close(fd)

@@ -1,0 +1,223 @@
+"""One SQLite connection with our settings, our retries and our errors.
+
+Each verb of the store is a plain function of a ``sqlite3.Connection``, run whole on
+aiosqlite's thread: one hop between threads for a transaction, not one for a statement.
+
+The settings, and why:
+
+- ``journal_mode=WAL``: readers never wait for the writer. Set with a retry of its own; it
+  can say "locked" when many processes open a new file together.
+- ``synchronous=FULL``: a commit is on the disk when it returns. WAL with NORMAL loses
+  acknowledged commits on power loss.
+- ``wal_autocheckpoint=0``: an automatic checkpoint runs without the writer lock and can lose
+  commits in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). We checkpoint with
+  TRUNCATE only, which takes the writer lock; see ``checkpoint``.
+- ``busy_timeout=0``: SQLite's own back-off (up to 100 ms) starves waiters. We retry with
+  short random pauses.
+- every write starts with ``BEGIN IMMEDIATE``: a transaction that turns into a write half-way
+  fails at once when another process wrote in between, whatever the timeout.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import sqlite3
+import stat
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+
+from ...errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnreachable,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+APPLICATION_ID = 0x71756575
+"""'queu': marks the file as ours, so that nobody else's database is ever migrated."""
+
+LOCK_PATIENCE = 10.0
+"""Seconds to keep trying for the lock before saying that the store is locked."""
+
+CHECKPOINT_PATIENCE_MS = 5_000
+"""Longer than our transactions hold the writer lock, so that a TRUNCATE checkpoint does not give
+up on it and fall back to the unsafe passive kind; shorter than LOCK_PATIENCE, so that a reader
+stuck half-way makes nobody fail."""
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs whole transactions on its thread."""
+
+    path: Path
+
+    # aiosqlite's own methods are each one call of _execute; a subclass may make one more.
+    _execute: Callable[..., Awaitable[Any]]
+
+    async def read(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``fn(connection, …)`` in one deferred transaction: a consistent view."""
+        result: T = await self._execute(self._run, "BEGIN", fn, args, kwargs)
+        return result
+
+    async def write(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``fn(connection, …)`` as the only writer; committed and on disk on return."""
+        result: T = await self._execute(self._run, "BEGIN IMMEDIATE", fn, args, kwargs)
+        return result
+
+    async def call(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``fn(connection, …)`` outside any transaction."""
+        result: T = await self._execute(self._run, None, fn, args, kwargs)
+        return result
+
+    def _run(self, begin: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
+        conn = self._conn
+        return with_patience(self.path, lambda: _attempt(conn, begin, fn, args, kwargs))
+
+
+def _attempt(conn: sqlite3.Connection, begin: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
+    if begin is None:
+        return fn(conn, *args, **kwargs)
+    conn.execute(begin)
+    try:
+        result = fn(conn, *args, **kwargs)
+        conn.execute("COMMIT")
+        return result
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def with_patience(path: Path, step: Callable[[], T]) -> T:
+    """``step()``, tried again while the store is locked; driver errors become ours."""
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            return step()
+        except sqlite3.Error as error:
+            if not _is_busy(error):
+                raise explain(path, error) from error
+            if time.monotonic() > deadline:
+                raise StoreLocked(
+                    f"store {path} has been locked by another process for {LOCK_PATIENCE:.0f} s",
+                    "try again; if it stays, look who holds it with: fuser FILE",
+                ) from error
+        time.sleep(random.uniform(0.0005, 0.004))
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """The driver's error in our words."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreDamaged(
+            f"store {path} is damaged or not a database: {error}",
+            "restore a backup, or move it away and start a new one",
+        )
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreReadOnly(f"store {path} is read-only", "check who owns it and its mode")
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"no space left for store {path}", "free some space; nothing was lost")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreUnreachable(f"cannot open store {path}: {error}", "check the path and its mode")
+    return StoreError(f"store {path}: {error}", "run: queuectl doctor")
+
+
+def prepare_file(path: Path, create_parent: bool) -> None:
+    """Make sure ``path`` is a file we may open, creating it with mode 0600.
+
+    ``create_parent``: also create the directory (mode 0700), for the default store.
+    Raises StoreUnreachable or StoreReadOnly in words.
+    """
+    try:
+        if create_parent:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise _explain_os(path, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StoreUnreachable(f"store {path} is not a regular file", "give a file's path")
+    finally:
+        os.close(fd)
+
+
+def _explain_os(path: Path, error: OSError) -> StoreError:
+    if error.errno == errno.EISDIR:
+        return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return StoreUnreachable(
+            f"store {path}: directory {path.parent} does not exist", "create it first"
+        )
+    if error.errno == errno.EACCES:
+        return StoreUnreachable(f"store {path}: permission denied", "check who owns it, its mode")
+    if error.errno == errno.EROFS:
+        return StoreReadOnly(f"store {path} is on a read-only file system", "use another path")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"no space left for store {path}", "free some space")
+    return StoreUnreachable(f"store {path}: {error.strerror}", "check the path")
+
+
+async def connect(path: Path, *, writable: bool = True) -> Connection:
+    """Open ``path`` with our settings; not migrated. ``writable`` False: query only."""
+
+    def connector() -> sqlite3.Connection:
+        def step() -> sqlite3.Connection:
+            conn = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
+            try:
+                _configure(conn, writable)
+            except BaseException:
+                conn.close()
+                raise
+            return conn
+
+        return with_patience(path, step)
+
+    connection = Connection(connector, iter_chunk_size=64)
+    connection.path = path
+    await connection
+    return connection
+
+
+def _configure(conn: sqlite3.Connection, writable: bool) -> None:
+    conn.row_factory = sqlite3.Row
+    if conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and writable:
+        conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.execute("PRAGMA wal_autocheckpoint = 0")
+    conn.execute("PRAGMA foreign_keys = ON")
+    if not writable:
+        conn.execute("PRAGMA query_only = ON")
+
+
+def checkpoint(conn: sqlite3.Connection) -> bool:
+    """Move the WAL into the database and truncate it, holding the writer lock throughout.
+
+    Returns False when readers kept it from finishing: the next one will.
+    """
+    conn.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
+    try:
+        return not conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        conn.execute("PRAGMA busy_timeout = 0")

@@ -1,0 +1,186 @@
+"""The keeping half of the store: enqueue, reading and changing jobs, as transactions."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...errors import Conflict
+from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
+from ..base import Action
+from .rows import SQL, spec_params, to_attempt, to_job
+
+_ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
+_TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
+ID_LENGTH = 10
+"""50 random bits: a prefix of four or five is enough to name one of thousands of jobs."""
+
+LAST = 1 << 62
+"""A seq above every seq."""
+
+
+def new_ids(count: int) -> list[str]:
+    """Generated job ids."""
+    raw = secrets.token_bytes(count * ID_LENGTH).translate(_TO_ALPHABET).decode()
+    return [raw[i : i + ID_LENGTH] for i in range(0, len(raw), ID_LENGTH)]
+
+
+def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    wanted = [spec.id for spec in specs if spec.id is not None]
+    taken = ids_taken(conn, wanted)
+    if taken:
+        raise Conflict(f"id '{taken[0]}' is taken", "choose another, or leave it out")
+    seqs = []
+    for spec in specs:
+        params = spec_params(replace(spec, id=free_id(conn)) if spec.id is None else spec, now)
+        try:
+            seqs.append(conn.execute(SQL["insert_job"], params).fetchone()[0])
+        except sqlite3.IntegrityError:
+            raise Conflict(f"id '{spec.id}' is given twice", "choose another") from None
+    return [to_job(conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone()) for seq in seqs]
+
+
+def free_id(conn: sqlite3.Connection) -> str:
+    """A generated id that is not taken."""
+    while ids_taken(conn, ids := new_ids(1)):
+        pass
+    return ids[0]
+
+
+def ids_taken(conn: sqlite3.Connection, ids: Sequence[str]) -> list[str]:
+    """Those of ``ids`` that the store already has."""
+    if not ids:
+        return []
+    return [row[0] for row in conn.execute(SQL["ids_taken"], {"ids": json.dumps(list(ids))})]
+
+
+def by_id(conn: sqlite3.Connection, ref: str) -> list[Job]:
+    exact = conn.execute(SQL["job_by_id"], {"id": ref}).fetchone()
+    if exact is not None:
+        return [to_job(exact)]
+    return [to_job(row) for row in conn.execute(SQL["jobs_by_prefix"], {"prefix": ref})]
+
+
+def by_seq(conn: sqlite3.Connection, seq: int) -> Job | None:
+    row = conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone()
+    return None if row is None else to_job(row)
+
+
+def _conditions(where: Filter) -> dict[str, Any]:
+    search = None
+    if where.search is not None:
+        escaped = where.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        search = f"%{escaped}%"
+    return {"queue": where.queue, "exit_code": where.exit_code, "search": search}
+
+
+def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[Job]:
+    before = LAST if before is None else before
+    if where.seqs is not None:
+        chosen = sorted((seq for seq in where.seqs if seq < before), reverse=True)
+        found = (by_seq(conn, seq) for seq in chosen)
+        return [job for job in found if job and _matches(job, where)][:limit]
+    params = _conditions(where) | {"limit": limit, "before": before}
+    if not where.states:
+        return [to_job(row) for row in conn.execute(SQL["page_all"], params)]
+    pages = [
+        [to_job(row) for row in conn.execute(SQL["page_state"], params | {"state": state})]
+        for state in dict.fromkeys(where.states)
+    ]
+    return list(heapq.merge(*pages, key=lambda job: -job.seq))[:limit]
+
+
+def _matches(job: Job, where: Filter) -> bool:
+    if where.states and job.state not in where.states:
+        return False
+    if where.queue is not None and job.queue != where.queue:
+        return False
+    if where.exit_code is not None and job.exit_code != where.exit_code:
+        return False
+    if where.search is None:
+        return True
+    command = job.command if isinstance(job.command, str) else json.dumps(job.command)
+    text = where.search.lower()
+    return any(text in (field or "").lower() for field in (job.id, command, job.last_error))
+
+
+def count(conn: sqlite3.Connection, where: Filter) -> int:
+    if where.seqs is not None:
+        return len(page(conn, where, len(where.seqs), None))
+    if where.search is None and where.exit_code is None:
+        states = where.states or tuple(State)
+        return sum(
+            n
+            for (state, queue), n in counts(conn).items()
+            if state in states and where.queue in (None, queue)
+        )
+    params = _conditions(where)
+    if not where.states:
+        return int(conn.execute(SQL["count_all"], params).fetchone()[0])
+    return sum(
+        conn.execute(SQL["count_state"], params | {"state": state}).fetchone()[0]
+        for state in dict.fromkeys(where.states)
+    )
+
+
+def counts(conn: sqlite3.Connection) -> dict[tuple[State, str], int]:
+    return {(State(state), queue): n for state, queue, n in conn.execute(SQL["counts"])}
+
+
+def oldest_due(conn: sqlite3.Connection) -> float | None:
+    moment: float | None = conn.execute(SQL["oldest_due"]).fetchone()[0]
+    return moment
+
+
+def attempts(conn: sqlite3.Connection, seq: int) -> list[Attempt]:
+    return [to_attempt(row) for row in conn.execute(SQL["attempts_of"], {"seq": seq})]
+
+
+def tail(conn: sqlite3.Connection, seq: int, number: int) -> bytes | None:
+    row = conn.execute(SQL["tail_of"], {"seq": seq, "number": number}).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def ended_since(conn: sqlite3.Connection, since: float) -> list[tuple[Outcome, bool, float, float]]:
+    return [
+        (Outcome(outcome), bool(dead), run, waited)
+        for outcome, dead, run, waited in conn.execute(SQL["ended_since"], {"since": since})
+    ]
+
+
+_STATEMENTS = {
+    Action.RETRY: ("retry",),
+    Action.CANCEL: ("cancel_waiting", "cancel_running"),
+    Action.REMOVE: ("remove",),
+}
+
+
+def change(
+    conn: sqlite3.Connection, action: Action, seqs: Sequence[int], now: float, strict: bool
+) -> int:
+    changed = 0
+    for seq in seqs:
+        for name in _STATEMENTS[action]:
+            if conn.execute(SQL[name], {"seq": seq, "now": now}).rowcount:
+                changed += 1
+                break
+    if strict and changed != len(seqs):
+        raise Conflict(f"a job changed its state meanwhile; no {action} was done", "try again")
+    return changed
+
+
+def config(conn: sqlite3.Connection) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in conn.execute(SQL["config_all"])}
+
+
+def set_config(conn: sqlite3.Connection, values: Mapping[str, str | None]) -> None:
+    for key, value in values.items():
+        if value is None:
+            conn.execute(SQL["config_unset"], {"key": key})
+        else:
+            conn.execute(SQL["config_set"], {"key": key, "value": value})

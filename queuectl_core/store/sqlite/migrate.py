@@ -1,0 +1,76 @@
+"""Bringing a store file up to this version's schema: numbered files, forward only.
+
+All steps run in one ``BEGIN IMMEDIATE``: processes that open a new file together wait for
+one another, and a step that fails leaves nothing behind. ``PRAGMA user_version`` counts the
+steps done and is part of the transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import StoreDamaged, StoreTooNew
+from .connection import APPLICATION_ID
+
+FOLDER = Path(__file__).parent / "migrations"
+
+
+def version(conn: sqlite3.Connection) -> int:
+    """How many migrations the file has seen; 0 for a new one."""
+    return int(conn.execute("PRAGMA user_version").fetchone()[0])
+
+
+def steps() -> list[tuple[int, Path]]:
+    """(number, file) of every migration, in order; numbers run 1, 2, 3 …"""
+    return [(int(path.name[:4]), path) for path in sorted(FOLDER.glob("[0-9]*.sql"))]
+
+
+LATEST = 1
+"""The schema this code works with: the number of the last migration (a test holds it to
+that). Known without listing the folder, so that opening a current store stays quick."""
+
+
+def check(conn: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file must be migrated. Raises StoreTooNew, or StoreDamaged if not ours."""
+    found = version(conn)
+    if found > LATEST:
+        raise StoreTooNew(
+            f"store {path} has schema {found}, this queuectl knows up to {LATEST}",
+            "upgrade queuectl",
+        )
+    if found and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise _not_ours(path)
+    if not found and conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        raise _not_ours(path)
+    return found < LATEST
+
+
+def _not_ours(path: Path) -> StoreDamaged:
+    return StoreDamaged(f"{path} is a database of some other program", "give another --store")
+
+
+def migrate(conn: sqlite3.Connection, path: Path) -> None:
+    """Run what is missing. Call inside ``BEGIN IMMEDIATE``."""
+    if not check(conn, path):
+        return  # another process was quicker
+    done = version(conn)
+    for number, script in steps():
+        if number > done:
+            for statement in statements(script.read_text("utf-8")):
+                conn.execute(statement)
+            conn.execute(f"PRAGMA user_version = {number:d}")
+    conn.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script. ``executescript`` would commit what is open first."""
+    buffer = ""
+    for line in script.splitlines(keepends=True):
+        buffer += line
+        if sqlite3.complete_statement(buffer):
+            yield buffer
+            buffer = ""
+    if any(not line.lstrip().startswith("--") for line in buffer.splitlines() if line.strip()):
+        yield buffer

@@ -1,0 +1,106 @@
+-- Claiming, finishing, leases. Everything here runs inside BEGIN IMMEDIATE, which is what
+-- makes it atomic across processes: SQLite lets one writer in at a time.
+
+-- name: promote
+UPDATE jobs SET ready = 1 WHERE seq IN
+    (SELECT seq FROM jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 10000);
+
+-- name: waiting_queues
+SELECT DISTINCT queue FROM counts WHERE state IN ('pending', 'failed') AND n > 0;
+
+-- name: candidates
+SELECT seq, priority, run_at FROM jobs WHERE ready = 1 AND queue = :queue
+ORDER BY priority DESC, run_at, seq LIMIT :limit;
+
+-- name: claim
+UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner,
+                worker = :worker, runs = runs + 1, started_at = :now, finished_at = NULL,
+                updated_at = :now, cancel = 0
+WHERE seq = :seq
+RETURNING *;
+
+-- name: next_due
+SELECT min(run_at) FROM jobs WHERE ready = 0;
+
+-- The fence: a result is taken only from the attempt that holds the lease.
+-- name: finish
+UPDATE jobs SET state = :state, ready = :ready, attempts = :attempts, crashes = :crashes,
+                run_at = coalesce(:run_at, run_at), updated_at = :now, finished_at = :now,
+                exit_code = :exit_code, last_error = :last_error, owner = NULL, shim = NULL,
+                cancel = 0
+WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
+
+-- name: insert_attempt
+INSERT INTO attempts VALUES (:job, :number, :started_at, :finished_at, :outcome, :made_dead,
+    :exit_code, :signal, :reason, :worker, :host, :peak_memory, :cpu_seconds, :output_bytes,
+    :waited);
+
+-- name: insert_tail
+INSERT INTO tails VALUES (:job, :number, :tail);
+
+-- name: worker_counted
+UPDATE workers SET done = done + :done, failed = failed + :failed WHERE id = :id;
+
+-- name: supervisors
+SELECT * FROM supervisors ORDER BY id;
+
+-- name: supervisor_live
+SELECT 1 FROM supervisors WHERE id = :id;
+
+-- name: register
+INSERT INTO supervisors VALUES (:id, :host, :host_key, :pid, :pid_start, :detached, :now,
+    :now, :lease_until, :lease_mono);
+
+-- name: heartbeat
+UPDATE supervisors SET heartbeat_at = :now, lease_until = :lease_until,
+                       lease_mono = :lease_mono
+WHERE id = :id;
+
+-- name: deregister
+DELETE FROM supervisors WHERE id = :id;
+
+-- name: add_worker
+INSERT INTO workers (id, supervisor, queues, stop, up, started_at)
+VALUES (:id, :supervisor, :queues, :stop, :up, :now);
+
+-- name: worker_up
+UPDATE workers SET up = 1 WHERE id = :id;
+
+-- name: worker_gone
+DELETE FROM workers WHERE id = :id;
+
+-- name: sample
+UPDATE workers SET job_pid = :job_pid, cpu_percent = :cpu_percent, memory = :memory
+WHERE id = :id;
+
+-- name: stop_worker
+UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode END WHERE id = :id;
+
+-- name: orders
+SELECT id, queues, stop, up FROM workers WHERE supervisor = :id;
+
+-- name: cancels
+SELECT seq FROM jobs WHERE state = 'processing' AND owner = :id AND cancel = 1;
+
+-- name: workers
+SELECT w.*, s.host, s.host_key, s.pid, s.pid_start, s.detached, s.heartbeat_at,
+       s.lease_until, s.lease_mono, j.id AS job, j.started_at AS job_started_at
+FROM workers w
+JOIN supervisors s ON s.id = w.supervisor
+LEFT JOIN jobs j ON j.state = 'processing' AND j.owner = s.id AND j.worker = w.id
+ORDER BY s.started_at, w.supervisor, length(w.id), w.id;
+
+-- Jobs of a supervisor that is gone get a new owner; the old one's results are refused from
+-- here on, since they name it.
+-- name: take_over
+UPDATE jobs SET owner = :heir, updated_at = :now
+WHERE state = 'processing' AND owner = :id
+RETURNING *;
+
+-- Processing jobs whose owner has no row at all: only a damaged store has them.
+-- name: ownerless
+SELECT DISTINCT owner FROM jobs
+WHERE state = 'processing' AND owner NOT IN (SELECT id FROM supervisors);
+
+-- name: assign
+UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';

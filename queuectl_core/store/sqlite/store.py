@@ -1,0 +1,225 @@
+"""The SQLite store: each verb of the protocol is one function run in one transaction."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ...errors import StoreReadOnly
+from ...model import (
+    Attempt,
+    Ending,
+    Filter,
+    Job,
+    JobSpec,
+    Opening,
+    Orders,
+    Outcome,
+    State,
+    SupervisorRow,
+    Turn,
+    Worker,
+)
+from ..base import Action, Batch, Bell, Store
+from . import jobs, migrate, work
+from .batch import SqliteBatch, stage
+from .bell import SUFFIX, FifoBell, ring
+from .connection import Connection, checkpoint, connect, prepare_file
+
+WAL_LIMIT = 4 << 20
+"""Bytes of WAL after which ``tidy`` makes a checkpoint."""
+
+
+class SqliteStore(Store):
+    """A :class:`~queuectl_core.store.base.Store` in one file. Make it with :meth:`open`."""
+
+    shared_by_hosts = False
+
+    def __init__(self, path: Path, connection: Connection, *, read_only: bool) -> None:
+        self.path = path
+        self.url = str(path)
+        self.directory = path.with_name(path.name + ".d")
+        self._connection = connection
+        self._read_only = read_only
+        self._data_version: int | None = None
+
+    @classmethod
+    async def open(
+        cls, path: Path, *, create_parent: bool = False, read_only: bool = False
+    ) -> SqliteStore:
+        """Open the store at ``path``, creating and migrating it as needed.
+
+        ``create_parent``: also create its directory. ``read_only``: refuse every change.
+        Raises the StoreError family.
+        """
+        path = Path(os.path.abspath(path))
+        prepare_file(path, create_parent)
+        connection = await connect(path)
+        try:
+            if await connection.call(migrate.check, path):
+                await connection.write(migrate.migrate, path)
+            if read_only:
+                await connection.call(_query_only)
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(path, connection, read_only=read_only)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    # -- enqueue ----------------------------------------------------------------------
+
+    async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+        found = await self._connection.write(jobs.enqueue, specs, now)
+        self._ring()
+        return found
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[Batch]:
+        if self._read_only:
+            raise StoreReadOnly(f"store {self.url} is opened read-only", "leave read-only mode")
+        connection = await connect(self.path)
+        try:
+            await connection.call(stage)
+            yield SqliteBatch(connection)
+        finally:
+            await connection.close()
+        await self.tidy()
+        self._ring()
+
+    # -- reading ----------------------------------------------------------------------
+
+    async def by_id(self, ref: str) -> list[Job]:
+        return await self._connection.read(jobs.by_id, ref)
+
+    async def by_seq(self, seq: int) -> Job | None:
+        return await self._connection.read(jobs.by_seq, seq)
+
+    async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
+        return await self._connection.read(jobs.page, where, limit, before)
+
+    async def count(self, where: Filter) -> int:
+        return await self._connection.read(jobs.count, where)
+
+    async def attempts(self, seq: int) -> list[Attempt]:
+        return await self._connection.read(jobs.attempts, seq)
+
+    async def tail(self, seq: int, number: int) -> bytes | None:
+        return await self._connection.read(jobs.tail, seq, number)
+
+    async def counts(self) -> dict[tuple[State, str], int]:
+        return await self._connection.read(jobs.counts)
+
+    async def oldest_due(self) -> float | None:
+        return await self._connection.read(jobs.oldest_due)
+
+    async def ended_since(self, since: float) -> list[tuple[Outcome, bool, float, float]]:
+        return await self._connection.read(jobs.ended_since, since)
+
+    # -- changing ---------------------------------------------------------------------
+
+    async def change(self, action: Action, seqs: Sequence[int], now: float, strict: bool) -> int:
+        changed = await self._connection.write(jobs.change, action, seqs, now, strict)
+        self._ring()
+        return changed
+
+    async def config(self) -> dict[str, str]:
+        return await self._connection.read(jobs.config)
+
+    async def set_config(self, values: Mapping[str, str | None]) -> None:
+        await self._connection.write(jobs.set_config, values)
+        self._ring()
+
+    # -- working ----------------------------------------------------------------------
+
+    async def register(
+        self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
+    ) -> None:
+        await self._connection.write(work.register, row, workers, now)
+
+    async def heartbeat(self, row: SupervisorRow) -> bool:
+        return await self._connection.write(work.heartbeat, row)
+
+    async def deregister(self, supervisor: str) -> None:
+        await self._connection.write(work.deregister, supervisor)
+        self._ring()
+
+    async def exchange(
+        self,
+        owner: str,
+        endings: Sequence[Ending],
+        openings: Sequence[Opening],
+        now: float,
+    ) -> Turn:
+        return await self._connection.write(work.exchange, owner, endings, openings, now)
+
+    async def orders(self, supervisor: str) -> Orders:
+        return await self._connection.read(work.orders, supervisor)
+
+    async def add_workers(
+        self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
+    ) -> None:
+        await self._connection.write(work.add_workers, supervisor, workers, now, up)
+        self._ring()
+
+    async def workers_up(self, workers: Iterable[str]) -> None:
+        await self._connection.write(work.each_worker, "worker_up", workers)
+
+    async def workers_gone(self, workers: Iterable[str]) -> None:
+        await self._connection.write(work.each_worker, "worker_gone", workers)
+
+    async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
+        await self._connection.write(work.stop_workers, workers, now_)
+        self._ring()
+
+    async def sample(
+        self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
+    ) -> None:
+        await self._connection.write(work.sample, samples)
+
+    async def supervisors(self) -> list[SupervisorRow]:
+        return await self._connection.read(work.supervisors)
+
+    async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
+        return await self._connection.read(work.workers)
+
+    async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
+        return await self._connection.write(work.take_over, dead, heir, now)
+
+    async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
+        await self._connection.write(work.assign, owner, workers)
+
+    # -- signals ----------------------------------------------------------------------
+
+    def bell(self, supervisor: str) -> Bell:
+        run = self.directory / "run"
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return FifoBell(run / (supervisor + SUFFIX))
+
+    def _ring(self) -> None:
+        ring(self.directory / "run")
+
+    async def changed(self) -> bool:
+        found = await self._connection.call(_data_version)
+        changed, self._data_version = found != self._data_version, found
+        return changed
+
+    async def tidy(self) -> None:
+        try:
+            size = os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return
+        if size > WAL_LIMIT:
+            await self._connection.call(checkpoint)
+
+
+def _query_only(conn: sqlite3.Connection) -> None:
+    conn.execute("PRAGMA query_only = ON")
+
+
+def _data_version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("PRAGMA data_version").fetchone()[0])

@@ -1,0 +1,238 @@
+"""The working half of the store: leases, claims and results, as transactions.
+
+Every function here runs inside ``BEGIN IMMEDIATE`` (see ``connection.write``).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...errors import NotFound
+from ...model import (
+    Ending,
+    Job,
+    Opening,
+    Orders,
+    Outcome,
+    State,
+    SupervisorRow,
+    Turn,
+    Worker,
+    WorkerOrder,
+)
+from .rows import SQL, attempt_params, to_job, to_supervisor, to_worker
+
+
+def exchange(
+    conn: sqlite3.Connection,
+    owner: str,
+    endings: Sequence[Ending],
+    openings: Sequence[Opening],
+    now: float,
+) -> Turn:
+    refused = _finish(conn, owner, endings) if endings else frozenset()
+    claimed: list[Job] = []
+    if openings and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
+        conn.execute(SQL["promote"], {"now": now})
+        groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for opening in openings:
+            groups[opening.queues].append(opening.worker)
+        for queues, workers in groups.items():
+            claimed += _claim(conn, owner, queues, workers, now)
+    next_due = conn.execute(SQL["next_due"]).fetchone()[0]
+    return Turn(refused, tuple(claimed), next_due)
+
+
+def _finish(
+    conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]
+) -> frozenset[tuple[int, int]]:
+    refused = set()
+    done: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for ending in endings:
+        attempt, after = ending.attempt, ending.transition
+        exit_code = attempt.exit_code
+        if exit_code is None and attempt.signal is not None:
+            exit_code = 128 + attempt.signal
+        cursor = conn.execute(
+            SQL["finish"],
+            {
+                "seq": ending.seq,
+                "run": ending.run,
+                "owner": owner,
+                "state": after.state,
+                "ready": _ready(after.state),
+                "attempts": after.attempts,
+                "crashes": after.crashes,
+                "run_at": after.run_at,
+                "now": attempt.finished_at,
+                "exit_code": exit_code,
+                "last_error": after.last_error,
+            },
+        )
+        if cursor.rowcount == 0:
+            refused.add((ending.seq, ending.run))
+            continue
+        conn.execute(SQL["insert_attempt"], attempt_params(ending))
+        if ending.tail:
+            conn.execute(
+                SQL["insert_tail"],
+                {"job": ending.seq, "number": attempt.number, "tail": ending.tail},
+            )
+        if attempt.worker:
+            if attempt.outcome is Outcome.COMPLETED:
+                done[attempt.worker] += 1
+            elif attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
+                failed[attempt.worker] += 1
+    for worker in done.keys() | failed.keys():
+        conn.execute(
+            SQL["worker_counted"], {"id": worker, "done": done[worker], "failed": failed[worker]}
+        )
+    return frozenset(refused)
+
+
+def _ready(state: State) -> int | None:
+    """Pending goes back to the front of its lane, failed waits for its backoff."""
+    return {State.PENDING: 1, State.FAILED: 0}.get(state)
+
+
+def _claim(
+    conn: sqlite3.Connection, owner: str, queues: Sequence[str], workers: list[str], now: float
+) -> list[Job]:
+    lanes = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
+    found: list[tuple[Any, ...]] = []
+    for lane in lanes:
+        params = {"queue": lane, "limit": len(workers)}
+        found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
+    found.sort(key=lambda row: (-row[1], row[2], row[0]))
+    jobs = []
+    for (seq, *_), worker in zip(found, workers, strict=False):
+        params = {"seq": seq, "owner": owner, "worker": worker, "now": now}
+        jobs.append(to_job(conn.execute(SQL["claim"], params).fetchone()))
+    return jobs
+
+
+def register(
+    conn: sqlite3.Connection,
+    row: SupervisorRow,
+    workers: Iterable[tuple[str, tuple[str, ...]]],
+    now: float,
+) -> None:
+    conn.execute(
+        SQL["register"],
+        {
+            "id": row.id,
+            "host": row.host,
+            "host_key": row.host_key,
+            "pid": row.pid,
+            "pid_start": row.pid_start,
+            "detached": row.detached,
+            "now": now,
+            "lease_until": row.lease_until,
+            "lease_mono": row.lease_mono,
+        },
+    )
+    add_workers(conn, row.id, workers, now, up=True)
+
+
+def heartbeat(conn: sqlite3.Connection, row: SupervisorRow) -> bool:
+    params = {
+        "id": row.id,
+        "now": row.heartbeat_at,
+        "lease_until": row.lease_until,
+        "lease_mono": row.lease_mono,
+    }
+    return conn.execute(SQL["heartbeat"], params).rowcount == 1
+
+
+def deregister(conn: sqlite3.Connection, supervisor: str) -> None:
+    conn.execute(SQL["deregister"], {"id": supervisor})
+
+
+def add_workers(
+    conn: sqlite3.Connection,
+    supervisor: str,
+    workers: Iterable[tuple[str, tuple[str, ...]]],
+    now: float,
+    up: bool,
+) -> None:
+    if not conn.execute(SQL["supervisor_live"], {"id": supervisor}).fetchone():
+        raise NotFound(f"supervisor {supervisor} is gone", "start the workers again")
+    for worker, queues in workers:
+        conn.execute(
+            SQL["add_worker"],
+            {
+                "id": worker,
+                "supervisor": supervisor,
+                "queues": json.dumps(queues),
+                "stop": None,
+                "up": up,
+                "now": now,
+            },
+        )
+
+
+def each_worker(conn: sqlite3.Connection, query: str, workers: Iterable[str]) -> None:
+    conn.executemany(SQL[query], [{"id": worker} for worker in workers])
+
+
+def stop_workers(conn: sqlite3.Connection, workers: Iterable[str], now_: bool) -> None:
+    mode = "now" if now_ else "drain"
+    conn.executemany(SQL["stop_worker"], [{"id": worker, "mode": mode} for worker in workers])
+
+
+def sample(
+    conn: sqlite3.Connection,
+    samples: Iterable[tuple[str, int | None, float | None, int | None]],
+) -> None:
+    conn.executemany(
+        SQL["sample"],
+        [
+            {"id": worker, "job_pid": pid, "cpu_percent": cpu, "memory": memory}
+            for worker, pid, cpu, memory in samples
+        ],
+    )
+
+
+def orders(conn: sqlite3.Connection, supervisor: str) -> Orders:
+    params = {"id": supervisor}
+    if not conn.execute(SQL["supervisor_live"], params).fetchone():
+        return Orders(known=False)
+    workers = tuple(
+        WorkerOrder(row["id"], tuple(json.loads(row["queues"])), row["stop"], bool(row["up"]))
+        for row in conn.execute(SQL["orders"], params)
+    )
+    cancels = frozenset(row[0] for row in conn.execute(SQL["cancels"], params))
+    return Orders(True, workers, cancels)
+
+
+def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:
+    return [to_supervisor(row) for row in conn.execute(SQL["supervisors"])]
+
+
+def workers(conn: sqlite3.Connection) -> list[tuple[Worker, SupervisorRow]]:
+    return [
+        (to_worker(row), to_supervisor(row, "supervisor")) for row in conn.execute(SQL["workers"])
+    ]
+
+
+def take_over(
+    conn: sqlite3.Connection, dead: SupervisorRow, heir: str, now: float
+) -> list[Job] | None:
+    current = {row.id: row for row in supervisors(conn)}
+    if heir not in current or current.get(dead.id) != dead:
+        return None
+    conn.execute(SQL["deregister"], {"id": dead.id})
+    rows = conn.execute(SQL["take_over"], {"id": dead.id, "heir": heir, "now": now}).fetchall()
+    return [to_job(row) for row in rows]
+
+
+def assign(conn: sqlite3.Connection, owner: str, workers: Mapping[int, str]) -> None:
+    conn.executemany(
+        SQL["assign"],
+        [{"seq": seq, "owner": owner, "worker": worker} for seq, worker in workers.items()],
+    )

@@ -1,0 +1,69 @@
+"""Untrusted text, made safe to show: the one place that cleans it.
+
+Ids, commands, errors and output come from users and from jobs. Before any of it reaches
+a terminal it goes through here, so that nothing in it can move the cursor, set the
+clipboard, reorder what a person reads, or be taken for markup by a renderer that gets a
+plain string. What is replaced is shown as its escape (``\\x1b``), never dropped, so that
+two different texts do not look the same.
+"""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, DEL, the bidi controls (Trojan Source, CVE-2021-42574), line and
+# paragraph separators, zero-width and tag characters, lone surrogates, noncharacters.
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\uffff\ud800-\udfff\U000e0000-\U000e0fff"
+)
+_LINE = re.compile(f"[{_UNSAFE}]")
+_BLOCK = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    code = ord(char)
+    if char in _NAMED:
+        return _NAMED[char]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def clean_line(text: str, limit: int | None = None) -> str:
+    """``text`` on one line, every unsafe character shown as an escape.
+
+    ``limit`` (characters, at least 1) cuts what is longer and ends it with ``…``.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    cleaned = _LINE.sub(_escape, text)
+    if limit is not None and len(cleaned) > limit:
+        cleaned = cleaned[: limit - 1] + "…"
+    return cleaned
+
+
+def clean_block(text: str) -> str:
+    """Like :func:`clean_line`, but keeps newlines and tabs.
+
+    A carriage return starts a new line: progress bars stay readable.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _BLOCK.sub(_escape, text)
+
+
+def clean_bytes(raw: bytes) -> str:
+    """A job's output for display: UTF-8, what is not UTF-8 shown as ``\\xNN``."""
+    return clean_block(raw.decode("utf-8", "backslashreplace"))
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint naming the known word closest to ``word``, or all of them; for messages."""
+    from difflib import get_close_matches  # 3 ms, only when something was refused
+
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"use one of: {', '.join(known)}"

@@ -1,0 +1,101 @@
+"""Times and durations as people write them, and as queuectl prints them.
+
+Inside queuectl a time is seconds since the epoch (UTC, float) and a duration is seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from .errors import InvalidInput
+from .text import clean_line
+
+LATEST = 4102444800.0
+"""2100-01-01: a time beyond it is a mistake (milliseconds, most often), not a plan."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?\Z")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``90``, ``1.5``, ``10s``, ``5m``, ``2h``, ``1d`` or ``1h30m``.
+
+    Raises InvalidInput for anything else, and for anything negative.
+    """
+    word = text.strip().lower()
+    if len(word) <= 32:
+        if _NUMBER.match(word):
+            return float(word)
+        parts = _PART.findall(word)
+        if parts and "".join(number + unit for number, unit in parts) == word:
+            return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    raise InvalidInput(f"not a duration: '{clean_line(text, 40)}'", "write 10s, 5m, 2h or 1h30m")
+
+
+def parse_time(value: str | float, now: float) -> float:
+    """Epoch seconds for ISO 8601, epoch seconds, or ``+10s`` from ``now``.
+
+    A time without a zone is local time. Raises InvalidInput for anything else and for
+    times outside 1970 to 2100.
+    """
+    if isinstance(value, str):
+        moment = _parse_time_text(value.strip(), now)
+    else:
+        moment = float(value)
+    if not 0.0 <= moment <= LATEST:  # NaN fails this too
+        raise InvalidInput(
+            f"time out of range: {clean_line(str(value), 40)}", "1970 to 2100, in seconds"
+        )
+    return moment
+
+
+def _parse_time_text(text: str, now: float) -> float:
+    if text.startswith("+"):
+        return now + parse_duration(text[1:])
+    if len(text) <= 32 and _NUMBER.match(text):
+        return float(text)
+    try:
+        parsed = datetime.fromisoformat(text)
+        return parsed.timestamp()  # naive: Python reads it as local time
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(
+            f"not a time: '{clean_line(text, 40)}'",
+            "write 2026-01-31T09:00:00Z, epoch seconds, or +10s, +5m, +2h",
+        ) from None
+
+
+def format_time(moment: float | None) -> str | None:
+    """``2026-01-31T09:00:00.123Z``, or None for None."""
+    if moment is None:
+        return None
+    stamp = datetime.fromtimestamp(moment, UTC)
+    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{stamp.microsecond // 1000:03d}Z"
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people, at most seven characters: ``12ms``, ``3.4s``, ``2m05s``, ``3d04h``."""
+    if seconds < 0:
+        seconds = 0.0
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def format_bytes(count: float) -> str:
+    """A size for people in binary units: ``512B``, ``4.0K``, ``1.5M``, ``2.0G``."""
+    for unit in ("B", "K", "M", "G"):
+        if count < 1024:
+            return f"{count:.0f}{unit}" if unit == "B" or count >= 100 else f"{count:.1f}{unit}"
+        count /= 1024
+    return f"{count:.1f}T"

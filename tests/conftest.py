@@ -1,0 +1,80 @@
+"""Fixtures for every folder, an environment of its own for each test, and a time limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import hypothesis
+import pytest
+
+from .support import Cli
+
+TIME_LIMIT = 120
+"""Seconds one phase of one test may take; many times what the slowest needs."""
+
+# No deadline for single examples: a loaded machine is no bug. In CI the same examples each
+# time, so that a red run is the change's fault; at a desk new ones, so that more is found.
+hypothesis.settings.register_profile(
+    "queuectl", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
+)
+hypothesis.settings.load_profile("queuectl")
+
+
+def _limited(item: pytest.Item) -> Iterator[None]:
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{item.nodeid} took longer than {TIME_LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    return (yield from _limited(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    return (yield from _limited(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    return (yield from _limited(item))
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and none of the caller's settings; returns the home."""
+    home = tmp_path_factory.mktemp("home")
+    for name in list(os.environ):
+        if name.startswith(("QUEUECTL_", "XDG_", "FORCE_COLOR", "CLICOLOR")):
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "COLUMNS", "LINES", "PYTHONWARNINGS", "NOTIFY_SOCKET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    return home
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    """Where a store may be made; nothing is there yet."""
+    return tmp_path / "queue.db"
+
+
+@pytest.fixture
+def cli(store_path: Path, tmp_path: Path) -> Iterator[Cli]:
+    """``queuectl`` as real processes: ``cli("enqueue", "true")``, ``cli.start("worker", …)``."""
+    runner = Cli(store_path, tmp_path)
+    yield runner
+    runner.close()

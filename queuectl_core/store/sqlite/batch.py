@@ -31,8 +31,10 @@ SELECT id, command, is_argv, max_retries, backoff_base, priority, run_at,
        timeout_seconds, cwd, env, queue, 'pending', :now, :now, run_at <= :now
 FROM temp.incoming ORDER BY line"""
 _TWICE = """
-SELECT id, min(line), max(line) FROM temp.incoming GROUP BY id HAVING count(*) > 1
-ORDER BY min(line) LIMIT 100"""
+SELECT id, first, line, count(*) OVER () AS total
+FROM temp.incoming
+JOIN (SELECT id, min(line) AS first FROM temp.incoming GROUP BY id HAVING count(*) > 1) USING (id)
+WHERE line > first ORDER BY line LIMIT 100"""
 _TAKEN = """
 SELECT i.id, i.line, i.generated FROM temp.incoming i JOIN main.jobs j ON j.id = i.id
 ORDER BY i.line LIMIT 100"""
@@ -46,7 +48,8 @@ class SqliteBatch(Batch):
 
     async def add(self, specs: Sequence[tuple[int, JobSpec]]) -> None:
         """Stage jobs, each with the line it came from."""
-        await self._connection.call(_add, specs)
+        # A deferred transaction that writes the temporary database only: it locks nothing.
+        await self._connection.read(_add, specs)
 
     async def commit(self, now: float) -> tuple[int, int]:
         """Enqueue all that is staged; see the protocol."""
@@ -68,7 +71,7 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
                 line,
                 spec.id or fresh,
                 spec.id is None,
-                json.dumps(spec.command) if argv else spec.command,
+                json.dumps(spec.command, ensure_ascii=False) if argv else spec.command,
                 argv,
                 spec.max_retries,
                 spec.backoff_base,
@@ -80,9 +83,7 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
                 spec.queue,
             )
         )
-    conn.execute("BEGIN")  # deferred, and only the temporary database is written
     conn.executemany(_ADD, rows)
-    conn.execute("COMMIT")
 
 
 def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int]:
@@ -101,10 +102,10 @@ def _explain(conn: sqlite3.Connection) -> None:
     twice = conn.execute(_TWICE).fetchall()
     if twice:
         problems = [
-            (last, f"id '{name}' is given twice (first on line {first})")
-            for name, first, last in twice
+            (line, f"id '{name}' is given twice (first on line {first})")
+            for name, first, line, _ in twice
         ]
-        raise BatchRejected(problems, len(problems))
+        raise BatchRejected(problems, twice[0]["total"])
     for name, line, generated in conn.execute(_TAKEN).fetchall():
         if not generated:
             raise Conflict(f"nothing enqueued: line {line}: id '{name}' is taken", "choose another")

@@ -33,6 +33,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import aiosqlite
 
 from ...errors import (
+    InvalidInput,
     StoreDamaged,
     StoreError,
     StoreFull,
@@ -40,6 +41,7 @@ from ...errors import (
     StoreReadOnly,
     StoreUnreachable,
 )
+from ...text import clean_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,6 +112,11 @@ def with_patience(path: Path, step: Callable[[], T]) -> T:
     while True:
         try:
             return step()
+        except UnicodeEncodeError as error:  # a path or argument that was never UTF-8
+            shown = clean_line(error.object, 60)
+            raise InvalidInput(f"'{shown}' is not valid UTF-8 text") from error
+        except OverflowError as error:
+            raise InvalidInput("a number is larger than any store can hold") from error
         except sqlite3.Error as error:
             if not _is_busy(error):
                 raise explain(path, error) from error
@@ -202,13 +209,21 @@ async def connect(path: Path, *, writable: bool = True) -> Connection:
 
 def _configure(conn: sqlite3.Connection, writable: bool) -> None:
     conn.row_factory = sqlite3.Row
-    if conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal" and writable:
+    mode = conn.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode != "wal" and writable and _may_be_ours(conn):
         conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     conn.execute("PRAGMA wal_autocheckpoint = 0")
     conn.execute("PRAGMA foreign_keys = ON")
     if not writable:
         conn.execute("PRAGMA query_only = ON")
+
+
+def _may_be_ours(conn: sqlite3.Connection) -> bool:
+    """Not somebody else's database: switching that to WAL would change its file for good."""
+    if conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        return True
+    return conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
 
 
 def checkpoint(conn: sqlite3.Connection) -> bool:

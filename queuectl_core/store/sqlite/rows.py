@@ -18,7 +18,8 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
     argv = not isinstance(spec.command, str)
     return {
         "id": spec.id,
-        "command": json.dumps(spec.command) if argv else spec.command,
+        # As typed, not as \u escapes: the text search reads this column.
+        "command": json.dumps(spec.command, ensure_ascii=False) if argv else spec.command,
         "is_argv": argv,
         "max_retries": spec.max_retries,
         "backoff_base": spec.backoff_base,

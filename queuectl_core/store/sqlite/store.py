@@ -197,7 +197,8 @@ class SqliteStore(Store):
 
     def bell(self, supervisor: str) -> Bell:
         run = self.directory / "run"
-        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.directory, run):  # parents=True would make it with the umask's mode
+            folder.mkdir(mode=0o700, exist_ok=True)
         return FifoBell(run / (supervisor + SUFFIX))
 
     def _ring(self) -> None:

@@ -32,9 +32,10 @@ def new_ids(count: int) -> list[str]:
 
 def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
     wanted = [spec.id for spec in specs if spec.id is not None]
-    taken = ids_taken(conn, wanted)
-    if taken:
-        raise Conflict(f"id '{taken[0]}' is taken", "choose another, or leave it out")
+    taken = set(ids_taken(conn, wanted))
+    for name in wanted if taken else ():
+        if name in taken:
+            raise Conflict(f"id '{name}' is taken", "choose another, or leave it out")
     seqs = []
     for spec in specs:
         params = spec_params(replace(spec, id=free_id(conn)) if spec.id is None else spec, now)
@@ -82,10 +83,10 @@ def _conditions(where: Filter) -> dict[str, Any]:
 def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[Job]:
     before = LAST if before is None else before
     if where.seqs is not None:
-        chosen = sorted((seq for seq in where.seqs if seq < before), reverse=True)
+        chosen = sorted({seq for seq in where.seqs if seq < before}, reverse=True)
         found = (by_seq(conn, seq) for seq in chosen)
         return [job for job in found if job and _matches(job, where)][:limit]
-    params = _conditions(where) | {"limit": limit, "before": before}
+    params = conditions(where) | {"limit": limit, "before": before}
     if not where.states:
         return [to_job(row) for row in conn.execute(SQL["page_all"], params)]
     pages = [
@@ -104,9 +105,16 @@ def _matches(job: Job, where: Filter) -> bool:
         return False
     if where.search is None:
         return True
-    command = job.command if isinstance(job.command, str) else json.dumps(job.command)
-    text = where.search.lower()
-    return any(text in (field or "").lower() for field in (job.id, command, job.last_error))
+    command = job.command
+    if not isinstance(command, str):
+        command = json.dumps(command, ensure_ascii=False)
+    text = where.search.translate(_LOWER)
+    fields = (job.id, command, job.last_error or "")
+    return any(text in field.translate(_LOWER) for field in fields)
+
+
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+"""ASCII only, as LIKE does it."""
 
 
 def count(conn: sqlite3.Connection, where: Filter) -> int:

@@ -105,7 +105,7 @@ def _claim(
 ) -> list[Job]:
     lanes = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
     found: list[tuple[Any, ...]] = []
-    for lane in lanes:
+    for lane in dict.fromkeys(lanes):  # a lane named twice must not offer its jobs twice
         params = {"queue": lane, "limit": len(workers)}
         found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
     found.sort(key=lambda row: (-row[1], row[2], row[0]))

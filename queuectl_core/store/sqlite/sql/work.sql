@@ -16,7 +16,7 @@ ORDER BY priority DESC, run_at, seq LIMIT :limit;
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner,
                 worker = :worker, runs = runs + 1, started_at = :now, finished_at = NULL,
                 updated_at = :now, cancel = 0
-WHERE seq = :seq
+WHERE seq = :seq AND ready = 1
 RETURNING *;
 
 -- name: next_due

@@ -153,7 +153,10 @@ def parse_value(key: str, text: str) -> Any:
 
 def show_value(value: Any) -> str:
     """A value as ``config get`` prints it and ``config set`` takes it back."""
-    return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
+    if isinstance(value, float):
+        # To the nanosecond and never with an exponent, which no duration is written with.
+        return f"{value:.9f}".rstrip("0").rstrip(".")
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)

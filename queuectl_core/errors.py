@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .text import clean_line
+
 
 class QueueError(Exception):
     """The root: anything queuectl can explain in one line.
@@ -34,9 +36,10 @@ class QueueError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message}; {hint}" if hint else message)
-        self.message = message
-        self.hint = hint
+        # Cleaned here, once: a path or an id in a message may hold anything.
+        self.message = clean_line(message)
+        self.hint = clean_line(hint)
+        super().__init__(f"{self.message}; {self.hint}" if hint else self.message)
 
 
 class InvalidInput(QueueError):

@@ -77,5 +77,5 @@ def settle(
     if attempts >= max_retries:
         return Transition(State.DEAD, attempts, crashes, None, reason)
     delay = backoff(backoff_base, attempts, policy.backoff_max)
-    delay *= 1 + policy.backoff_jitter * jitter
+    delay = min(delay * (1 + policy.backoff_jitter * jitter), policy.backoff_max)
     return Transition(State.FAILED, attempts, crashes, now + delay, reason)

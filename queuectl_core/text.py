@@ -63,7 +63,8 @@ def nearest(word: str, known: list[str]) -> str:
     """A hint naming the known word closest to ``word``, or all of them; for messages."""
     from difflib import get_close_matches  # 3 ms, only when something was refused
 
-    close = get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    # Cut: comparing takes as long as the word is, and a word may be megabytes.
+    close = get_close_matches(word[:100].lower(), known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]}?"
     return f"use one of: {', '.join(known)}"

@@ -89,7 +89,9 @@ def format_duration(seconds: float) -> str:
         return f"{whole // 60}m{whole % 60:02d}s"
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    if whole < 86400_000:
+        return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    return f"{whole // 86400}d"
 
 
 def format_bytes(count: float) -> str:

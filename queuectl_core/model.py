@@ -7,7 +7,7 @@ and forms of the public JSON, the same that ``enqueue`` reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -307,11 +307,46 @@ class Filter:
     exit_code: int | None = None
     seqs: tuple[int, ...] | None = None
     """Only these jobs."""
+    reason: str | None = None
+    """Dead jobs of this group only (see :class:`DeadGroup`)."""
 
     def narrowed(self, states: tuple[State, ...]) -> Filter:
         """This filter, for jobs in ``states`` only (those it allows itself)."""
         allowed = tuple(s for s in states if not self.states or s in self.states)
-        return Filter(allowed, self.queue, self.search, self.exit_code, self.seqs)
+        return replace(self, states=allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadGroup:
+    """Dead jobs that died of the same cause."""
+
+    reason: str
+    """The cause, with what differs from job to job taken out; names the group."""
+    exit_code: int | None
+    count: int
+    last_at: float | None
+    """When the latest of them died."""
+    newest: int
+    """seq of the newest of them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        return {
+            "reason": self.reason,
+            "exit_code": self.exit_code,
+            "count": self.count,
+            "last_at": format_time(self.last_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """How many attempts ended within one second."""
+
+    second: int
+    """Epoch seconds, rounded down."""
+    completed: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)

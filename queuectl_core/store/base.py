@@ -16,6 +16,8 @@ from typing import Protocol
 
 from ..model import (
     Attempt,
+    Command,
+    DeadGroup,
     Ending,
     Filter,
     Job,
@@ -25,6 +27,7 @@ from ..model import (
     Outcome,
     State,
     SupervisorRow,
+    Tick,
     Turn,
     Worker,
 )
@@ -117,6 +120,35 @@ class Store(Protocol):
 
     async def ended_since(self, since: float) -> list[tuple[Outcome, bool, float, float]]:
         """(outcome, made the job dead, run seconds, waited seconds) of attempts since then."""
+
+    # -- for a console ------------------------------------------------------------------
+
+    async def check(self) -> None:
+        """Raises StoreUnreachable when the database is no longer where it was opened."""
+
+    async def bounds(self) -> tuple[int, int] | None:
+        """The lowest and the highest seq there are; None without jobs."""
+
+    async def stretch(
+        self, where: Filter, floor: int, ceiling: int, limit: int, up: bool
+    ) -> list[Job]:
+        """Up to ``limit`` matching jobs with seq from ``floor`` to ``ceiling``, lowest first if
+        ``up``, else highest first. Looks at no job outside; ``where.seqs`` is not heeded."""
+
+    async def span(self, where: Filter, floor: int, ceiling: int) -> int:
+        """How many match from ``floor`` to ``ceiling``; ``where.seqs`` is not heeded."""
+
+    async def dead_groups(self, limit: int) -> list[DeadGroup]:
+        """The dead by cause, the largest group first."""
+
+    async def ticks(self, since: float) -> list[Tick]:
+        """How many attempts ended in each second since then; seconds without any left out."""
+
+    async def amend(self, job: Job, command: Command, now: float) -> Job:
+        """Give a job that is neither waiting nor running another command and make it due now.
+
+        Raises Conflict when it is in another state, or gone.
+        """
 
     # -- changing ---------------------------------------------------------------------
 

@@ -21,11 +21,14 @@ def data_directory(env: Mapping[str, str]) -> Path:
     return Path(base if base.startswith("/") else home / ".local" / "share") / "queuectl"
 
 
-async def open_store(url: str | None, env: Mapping[str, str], *, read_only: bool = False) -> Store:
+async def open_store(
+    url: str | None, env: Mapping[str, str], *, read_only: bool = False, create: bool = True
+) -> Store:
     """Open the store ``url`` names: a path, ``sqlite:///PATH``, or None for the default.
 
     The default is ``QUEUECTL_STORE``, or else queue.db in the user's data directory, which
-    is created. Raises InvalidInput for a URL we do not know, StoreError when it cannot be
+    is created. ``create`` False: a store that is not there is not made, but unreachable.
+    Raises InvalidInput for a URL we do not know, StoreError when it cannot be
     opened.
     """
     from .sqlite.store import SqliteStore
@@ -33,8 +36,10 @@ async def open_store(url: str | None, env: Mapping[str, str], *, read_only: bool
     url = url if url is not None else env.get("QUEUECTL_STORE") or None
     if url is None:
         path = data_directory(env) / "queue.db"
-        return await SqliteStore.open(path, create_parent=True, read_only=read_only)
-    return await SqliteStore.open(Path(sqlite_path(url)), read_only=read_only)
+        return await SqliteStore.open(
+            path, create_parent=create, create=create, read_only=read_only
+        )
+    return await SqliteStore.open(Path(sqlite_path(url)), create=create, read_only=read_only)
 
 
 def sqlite_path(url: str) -> str:

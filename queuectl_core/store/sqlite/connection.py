@@ -150,16 +150,17 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(f"store {path}: {error}", "run: queuectl doctor")
 
 
-def prepare_file(path: Path, create_parent: bool) -> None:
+def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> None:
     """Make sure ``path`` is a file we may open, creating it with mode 0600.
 
     ``create_parent``: also create the directory (mode 0700), for the default store.
+    ``create`` False: create nothing.
     Raises StoreUnreachable or StoreReadOnly in words.
     """
     try:
         if create_parent:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if create else 0)
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         raise _explain_os(path, error) from error
@@ -173,6 +174,8 @@ def prepare_file(path: Path, create_parent: bool) -> None:
 def _explain_os(path: Path, error: OSError) -> StoreError:
     if error.errno == errno.EISDIR:
         return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
+    if error.errno == errno.ENOENT and path.parent.is_dir():
+        return StoreUnreachable(f"store {path} is not there", "put it back, or start a new one")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return StoreUnreachable(
             f"store {path}: directory {path.parent} does not exist", "create it first"

@@ -72,21 +72,27 @@ def by_seq(conn: sqlite3.Connection, seq: int) -> Job | None:
     return None if row is None else to_job(row)
 
 
-def _conditions(where: Filter) -> dict[str, Any]:
+def conditions(where: Filter) -> dict[str, Any]:
+    """A filter's conditions (its states and seqs excepted) as parameters."""
     search = None
     if where.search is not None:
         escaped = where.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         search = f"%{escaped}%"
-    return {"queue": where.queue, "exit_code": where.exit_code, "search": search}
+    return {
+        "queue": where.queue,
+        "exit_code": where.exit_code,
+        "reason": where.reason,
+        "search": search,
+    }
 
 
 def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[Job]:
     before = LAST if before is None else before
-    if where.seqs is not None:
-        chosen = sorted({seq for seq in where.seqs if seq < before}, reverse=True)
-        found = (by_seq(conn, seq) for seq in chosen)
-        return [job for job in found if job and _matches(job, where)][:limit]
     params = conditions(where) | {"limit": limit, "before": before}
+    if where.seqs is not None:
+        chosen = conn.execute(SQL["page_seqs"], params | {"seqs": json.dumps(where.seqs)})
+        found = (to_job(row) for row in chosen)
+        return [job for job in found if not where.states or job.state in where.states][:limit]
     if not where.states:
         return [to_job(row) for row in conn.execute(SQL["page_all"], params)]
     pages = [
@@ -96,38 +102,17 @@ def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None
     return list(heapq.merge(*pages, key=lambda job: -job.seq))[:limit]
 
 
-def _matches(job: Job, where: Filter) -> bool:
-    if where.states and job.state not in where.states:
-        return False
-    if where.queue is not None and job.queue != where.queue:
-        return False
-    if where.exit_code is not None and job.exit_code != where.exit_code:
-        return False
-    if where.search is None:
-        return True
-    command = job.command
-    if not isinstance(command, str):
-        command = json.dumps(command, ensure_ascii=False)
-    text = where.search.translate(_LOWER)
-    fields = (job.id, command, job.last_error or "")
-    return any(text in field.translate(_LOWER) for field in fields)
-
-
-_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-"""ASCII only, as LIKE does it."""
-
-
 def count(conn: sqlite3.Connection, where: Filter) -> int:
     if where.seqs is not None:
         return len(page(conn, where, len(where.seqs), None))
-    if where.search is None and where.exit_code is None:
+    if where.search is None and where.exit_code is None and where.reason is None:
         states = where.states or tuple(State)
         return sum(
             n
             for (state, queue), n in counts(conn).items()
             if state in states and where.queue in (None, queue)
         )
-    params = _conditions(where)
+    params = conditions(where)
     if not where.states:
         return int(conn.execute(SQL["count_all"], params).fetchone()[0])
     return sum(

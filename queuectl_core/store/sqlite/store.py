@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ...errors import StoreReadOnly
+from ...errors import StoreReadOnly, StoreUnreachable
 from ...model import (
     Attempt,
+    Command,
+    DeadGroup,
     Ending,
     Filter,
     Job,
@@ -20,11 +22,12 @@ from ...model import (
     Outcome,
     State,
     SupervisorRow,
+    Tick,
     Turn,
     Worker,
 )
 from ..base import Action, Batch, Bell, Store
-from . import jobs, migrate, work
+from . import console, jobs, migrate, work
 from .batch import SqliteBatch, stage
 from .bell import SUFFIX, FifoBell, ring
 from .connection import Connection, checkpoint, connect, prepare_file
@@ -45,18 +48,25 @@ class SqliteStore(Store):
         self._connection = connection
         self._read_only = read_only
         self._data_version: int | None = None
+        found = os.stat(path)
+        self._file = (found.st_dev, found.st_ino)
 
     @classmethod
     async def open(
-        cls, path: Path, *, create_parent: bool = False, read_only: bool = False
+        cls,
+        path: Path,
+        *,
+        create_parent: bool = False,
+        create: bool = True,
+        read_only: bool = False,
     ) -> SqliteStore:
         """Open the store at ``path``, creating and migrating it as needed.
 
-        ``create_parent``: also create its directory. ``read_only``: refuse every change.
-        Raises the StoreError family.
+        ``create_parent``: also create its directory. ``create`` False: only if it is there.
+        ``read_only``: refuse every change. Raises the StoreError family.
         """
         path = Path(os.path.abspath(path))
-        prepare_file(path, create_parent)
+        prepare_file(path, create_parent, create=create)
         connection = await connect(path)
         try:
             if await connection.call(migrate.check, path):
@@ -119,6 +129,40 @@ class SqliteStore(Store):
 
     async def ended_since(self, since: float) -> list[tuple[Outcome, bool, float, float]]:
         return await self._connection.read(jobs.ended_since, since)
+
+    # -- for a console ------------------------------------------------------------------
+
+    async def check(self) -> None:
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise StoreUnreachable(
+                f"store {self.url} is gone: {error.strerror}", "put it back, or start a new one"
+            ) from None
+        if (found.st_dev, found.st_ino) != self._file:
+            raise StoreUnreachable(f"store {self.url} was replaced by another file", "open it anew")
+
+    async def bounds(self) -> tuple[int, int] | None:
+        return await self._connection.read(console.bounds)
+
+    async def stretch(
+        self, where: Filter, floor: int, ceiling: int, limit: int, up: bool
+    ) -> list[Job]:
+        return await self._connection.read(console.stretch, where, floor, ceiling, limit, up=up)
+
+    async def span(self, where: Filter, floor: int, ceiling: int) -> int:
+        return await self._connection.read(console.span, where, floor, ceiling)
+
+    async def dead_groups(self, limit: int) -> list[DeadGroup]:
+        return await self._connection.read(console.dead_groups, limit)
+
+    async def ticks(self, since: float) -> list[Tick]:
+        return await self._connection.read(console.ticks, since)
+
+    async def amend(self, job: Job, command: Command, now: float) -> Job:
+        changed = await self._connection.write(console.amend, job, command, now)
+        self._ring()
+        return changed
 
     # -- changing ---------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from ...model import (
     Worker,
     WorkerOrder,
 )
+from ...reasons import dead_reason
 from .rows import SQL, attempt_params, to_job, to_supervisor, to_worker
 
 
@@ -72,6 +73,9 @@ def _finish(
                 "now": attempt.finished_at,
                 "exit_code": exit_code,
                 "last_error": after.last_error,
+                "reason": dead_reason(exit_code, after.last_error, ending.tail)
+                if after.state is State.DEAD
+                else None,
             },
         )
         if cursor.rowcount == 0:

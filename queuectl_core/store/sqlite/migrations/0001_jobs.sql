@@ -24,6 +24,8 @@ CREATE TABLE jobs (
     finished_at     REAL,
     exit_code       INTEGER,
     last_error      TEXT,
+    -- Why it died, without what differs from job to job: what the dead are grouped by.
+    reason          TEXT,
     worker          TEXT,
     -- The supervisor that holds the lease; its row in supervisors says until when.
     owner           TEXT,
@@ -40,6 +42,8 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_claim ON jobs (queue, priority DESC, run_at, seq) WHERE ready = 1;
 CREATE INDEX jobs_due ON jobs (ready, run_at) WHERE ready IS NOT NULL;
 CREATE INDEX jobs_state ON jobs (state, seq);
+-- Grouping the dead reads this index alone; no job pays for it until it dies.
+CREATE INDEX jobs_dead ON jobs (reason, seq, finished_at, exit_code) WHERE state = 'dead';
 
 CREATE TABLE attempts (
     job          INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,

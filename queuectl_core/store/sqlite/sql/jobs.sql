@@ -24,6 +24,7 @@ SELECT * FROM jobs
 WHERE seq < :before
   AND (:queue IS NULL OR queue = :queue)
   AND (:exit_code IS NULL OR exit_code = :exit_code)
+  AND (:reason IS NULL OR reason = :reason)
   AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
        OR last_error LIKE :search ESCAPE '\')
 ORDER BY seq DESC LIMIT :limit;
@@ -33,14 +34,26 @@ SELECT * FROM jobs
 WHERE state = :state AND seq < :before
   AND (:queue IS NULL OR queue = :queue)
   AND (:exit_code IS NULL OR exit_code = :exit_code)
+  AND (:reason IS NULL OR reason = :reason)
   AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
        OR last_error LIKE :search ESCAPE '\')
 ORDER BY seq DESC LIMIT :limit;
+
+-- name: page_seqs
+SELECT * FROM jobs
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND seq < :before
+  AND (:queue IS NULL OR queue = :queue)
+  AND (:exit_code IS NULL OR exit_code = :exit_code)
+  AND (:reason IS NULL OR reason = :reason)
+  AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
+       OR last_error LIKE :search ESCAPE '\')
+ORDER BY seq DESC;
 
 -- name: count_all
 SELECT count(*) FROM jobs
 WHERE (:queue IS NULL OR queue = :queue)
   AND (:exit_code IS NULL OR exit_code = :exit_code)
+  AND (:reason IS NULL OR reason = :reason)
   AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
        OR last_error LIKE :search ESCAPE '\');
 
@@ -49,6 +62,7 @@ SELECT count(*) FROM jobs
 WHERE state = :state
   AND (:queue IS NULL OR queue = :queue)
   AND (:exit_code IS NULL OR exit_code = :exit_code)
+  AND (:reason IS NULL OR reason = :reason)
   AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
        OR last_error LIKE :search ESCAPE '\');
 

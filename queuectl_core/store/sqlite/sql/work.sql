@@ -26,8 +26,8 @@ SELECT min(run_at) FROM jobs WHERE ready = 0;
 -- name: finish
 UPDATE jobs SET state = :state, ready = :ready, attempts = :attempts, crashes = :crashes,
                 run_at = coalesce(:run_at, run_at), updated_at = :now, finished_at = :now,
-                exit_code = :exit_code, last_error = :last_error, owner = NULL, shim = NULL,
-                cancel = 0
+                exit_code = :exit_code, last_error = :last_error, reason = :reason, owner = NULL,
+                shim = NULL, cancel = 0
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
 -- name: insert_attempt

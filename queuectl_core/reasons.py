@@ -1,0 +1,59 @@
+"""Why a job died, in words that are the same for every job that died of the same cause.
+
+Pure functions. The store keeps the answer with each job as it dies, so that fifty thousand
+dead jobs are counted by cause from an index and nobody has to read their errors.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .text import clean_line
+
+LIMIT = 160
+"""Characters of a reason that are kept."""
+
+MARK = "#"
+"""Stands for a number or an id."""
+
+_EXIT = re.compile(r"exit(?:ed)?(?: with)?(?: code| status)? ?-?\d+[:;,]? *", re.IGNORECASE)
+_VARIABLE = re.compile(
+    r"""
+      [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}        # UUID
+    | \d{4}-\d\d-\d\d[T\ ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?  # time
+    | \b0x[0-9a-f]+\b
+    | \b(?=[a-z]*\d)[0-9a-z]{8,}\b                     # hashes, generated ids
+    | \d+(?:[.,:]\d+)*                                   # numbers, versions, addresses
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def last_line(text: str) -> str:
+    """The last line of ``text`` that is not blank; empty when there is none."""
+    for line in reversed(text[-4096:].splitlines()):
+        if line.strip():
+            return line.strip()
+    return ""
+
+
+def without_variables(line: str) -> str:
+    """``line`` with every number and id replaced by :data:`MARK`, on one clean line."""
+    return clean_line(_VARIABLE.sub(MARK, line[: LIMIT * 4]), LIMIT)
+
+
+def dead_reason(exit_code: int | None, last_error: str | None, tail: bytes = b"") -> str:
+    """The cause a dead job is grouped by: its exit code, and the last line of its error.
+
+    Where the error says no more than the exit code, the last line of the output (``tail``)
+    speaks for it.
+    """
+    error = last_line(last_error or "")
+    match = _EXIT.match(error)
+    line = error[match.end() :] if match else error
+    if match and not line:
+        line = last_line(tail[-4096:].decode("utf-8", "backslashreplace"))
+    said = without_variables(line)
+    if not match or exit_code is None:
+        return said or "no reason given"
+    return f"exit {exit_code}: {said}" if said else f"exit {exit_code}"

@@ -1,0 +1,74 @@
+"""What a console reads and changes, as transactions; every read is short, whatever the size."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+from itertools import islice
+
+from ...errors import Conflict
+from ...model import Command, DeadGroup, Filter, Job, State, Tick
+from .jobs import conditions
+from .rows import SQL, to_job
+
+
+def bounds(conn: sqlite3.Connection) -> tuple[int, int] | None:
+    low, high = conn.execute(SQL["bounds"]).fetchone()
+    return None if low is None else (low, high)
+
+
+def stretch(
+    conn: sqlite3.Connection, where: Filter, floor: int, ceiling: int, limit: int, *, up: bool
+) -> list[Job]:
+    way = "up" if up else "down"
+    params = conditions(where) | {"floor": floor, "ceiling": ceiling, "limit": limit}
+    if where.reason is not None:
+        return [to_job(row) for row in conn.execute(SQL[f"{way}_reason"], params)]
+    if not where.states:
+        return [to_job(row) for row in conn.execute(SQL[f"{way}_all"], params)]
+    pages = [
+        [to_job(row) for row in conn.execute(SQL[f"{way}_state"], params | {"state": state})]
+        for state in dict.fromkeys(where.states)
+    ]
+    sign = 1 if up else -1
+    return list(islice(heapq.merge(*pages, key=lambda job: sign * job.seq), limit))
+
+
+def span(conn: sqlite3.Connection, where: Filter, floor: int, ceiling: int) -> int:
+    params = conditions(where) | {"floor": floor, "ceiling": ceiling}
+    if not where.states:
+        return int(conn.execute(SQL["span_all"], params).fetchone()[0])
+    return sum(
+        conn.execute(SQL["span_state"], params | {"state": state}).fetchone()[0]
+        for state in dict.fromkeys(where.states)
+    )
+
+
+def dead_groups(conn: sqlite3.Connection, limit: int) -> list[DeadGroup]:
+    return [
+        DeadGroup(row["reason"] or "", row["exit_code"], row["n"], row["last_at"], row["newest"])
+        for row in conn.execute(SQL["dead_groups"], {"limit": limit})
+    ]
+
+
+def ticks(conn: sqlite3.Connection, since: float) -> list[Tick]:
+    return [Tick(*row) for row in conn.execute(SQL["ticks"], {"since": since})]
+
+
+def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> Job:
+    argv = not isinstance(command, str)
+    changed = conn.execute(
+        SQL["amend"],
+        {
+            "seq": job.seq,
+            "command": json.dumps(command) if argv else command,
+            "is_argv": argv,
+            "now": now,
+        },
+    ).rowcount
+    row = conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone()
+    if not changed or row is None:
+        state = "gone" if row is None else State(row["state"]).value
+        raise Conflict(f"job '{job.id}' is {state}; its command was not changed", "look again")
+    return to_job(row)

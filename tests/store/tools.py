@@ -1,0 +1,61 @@
+"""What the conformance tests do to a store again and again."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from queuectl_core.model import Ending, Filter, Job, Opening, Outcome, State, Turn
+from queuectl_core.store.base import Store
+
+from ..support import NOW, ending, supervisor
+
+
+async def real_counts(store: Store) -> dict[tuple[State, str], int]:
+    """Jobs by state and queue, counted by reading them all."""
+    jobs = await store.jobs(Filter(), 1_000_000)
+    return dict(Counter((job.state, job.queue) for job in jobs))
+
+
+async def hired(store: Store, name: str = "sup", *workers: str) -> str:
+    """A registered supervisor with ``workers`` (default: one, ``NAME-1``)."""
+    slots = [(worker, ()) for worker in workers or (f"{name}-1",)]
+    await store.register(supervisor(name), slots, NOW)
+    return name
+
+
+async def claim(
+    store: Store,
+    owner: str = "sup",
+    count: int = 1,
+    *,
+    now: float = NOW,
+    queues: tuple[str, ...] = (),
+) -> list[Job]:
+    """Claim up to ``count`` jobs."""
+    openings = [Opening(f"{owner}-{n}", queues) for n in range(1, count + 1)]
+    return list((await store.exchange(owner, [], openings, now)).claimed)
+
+
+async def finish(store: Store, owner: str, *endings: Ending, now: float = NOW) -> Turn:
+    """Write endings down, claiming nothing."""
+    return await store.exchange(owner, endings, [], now)
+
+
+async def run(
+    store: Store,
+    job: Job,
+    outcome: Outcome = Outcome.COMPLETED,
+    *,
+    owner: str = "sup",
+    now: float = NOW,
+    reason: str | None = None,
+    tail: bytes = b"",
+) -> Job:
+    """Claim ``job`` (it must be the next) and end it; the job as it is then."""
+    [held] = await claim(store, owner, now=now)
+    assert held.id == job.id
+    turn = await finish(store, owner, ending(held, outcome, now=now, reason=reason, tail=tail))
+    assert not turn.refused
+    found = await store.by_seq(job.seq)
+    assert found is not None
+    return found

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from .model import SupervisorRow
 
+LINUX = sys.platform == "linux"
+
 START_TOLERANCE = 0.05
 """Seconds two readings of one process's start may differ by (Linux counts in 10 ms ticks)."""
 
@@ -55,7 +57,7 @@ def process_start(pid: int) -> float | None:
     """
     if pid <= 0:
         return None
-    if sys.platform == "linux":
+    if LINUX:
         try:
             raw = Path(f"/proc/{pid}/stat").read_bytes()
         except OSError:

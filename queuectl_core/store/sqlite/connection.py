@@ -63,29 +63,31 @@ class Connection(aiosqlite.Connection):
 
     path: Path
 
-    # aiosqlite's own methods are each one call of _execute; a subclass may make one more.
-    _execute: Callable[..., Awaitable[Any]]
-
     async def read(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` in one deferred transaction: a consistent view."""
-        result: T = await self._execute(self._run, "BEGIN", fn, args, kwargs)
+        result: T = await self._hop("BEGIN", fn, args, kwargs)
         return result
 
     async def write(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` as the only writer; committed and on disk on return."""
-        result: T = await self._execute(self._run, "BEGIN IMMEDIATE", fn, args, kwargs)
+        result: T = await self._hop("BEGIN IMMEDIATE", fn, args, kwargs)
         return result
 
     async def call(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` outside any transaction."""
-        result: T = await self._execute(self._run, None, fn, args, kwargs)
+        result: T = await self._hop(None, fn, args, kwargs)
         return result
+
+    def _hop(self, *args: Any) -> Awaitable[Any]:
+        # aiosqlite's own methods are each one call of _execute; ours are one more.
+        execute: Callable[..., Awaitable[Any]] = self._execute
+        return execute(self._run, *args)
 
     def _run(self, begin: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
         conn = self._conn

@@ -1,0 +1,89 @@
+"""A detached supervisor as a program. Started by ``detach.py``; its order comes on stdin."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run by path: an installed package and a plain checkout alike
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    __package__ = "queuectl_core.worker"
+
+from ..config import settings
+from ..errors import QueueError
+from ..events import Event, Kind
+from ..store.open import open_store
+from .supervisor import Supervisor
+
+log = logging.getLogger("queuectl")
+
+
+async def run(order: dict[str, Any]) -> None:
+    """Run the workers the order asks for; answer on the pipe once they are up."""
+    ready = order["ready"]
+    os.set_inheritable(ready, False)
+    env = dict(os.environ)
+    store = await open_store(order["store"], env)
+    try:
+        logging.getLogger().setLevel(settings(await store.config(), env).log_level.upper())
+
+        def on_event(event: Event) -> None:
+            if event.kind is Kind.UP:
+                answer(ready, json.dumps(event.message.split(", ")))
+            write_log(event)
+
+        supervisor = Supervisor(store, env, on_event=on_event, detached=True)
+        summary = await supervisor.run(order["count"], tuple(order["queues"]))
+        log.info("stopped; %d done, %d failed", summary.done, summary.failed)
+    finally:
+        await store.close()
+
+
+def answer(fd: int, text: str) -> None:
+    """One line to whoever started us; they may have left."""
+    try:
+        os.write(fd, text.encode() + b"\n")
+        os.close(fd)
+    except OSError:
+        pass
+
+
+def write_log(event: Event) -> None:
+    """An event as a line of the log: what happens to single jobs only at level debug."""
+    job = f"job {event.job.id}: " if event.job else ""
+    level = {
+        Kind.STARTED: logging.DEBUG,
+        Kind.ENDED: logging.DEBUG,
+        Kind.TROUBLE: logging.WARNING,
+    }.get(event.kind, logging.INFO)
+    ended = f"{event.attempt.outcome}, now {event.state}" if event.attempt else ""
+    log.log(level, "%s %s%s%s", event.kind, job, event.message, ended)
+
+
+def main() -> int:
+    """Read the order, run, and say in one line why if it cannot be done."""
+    order = json.load(sys.stdin)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)-7s %(process)d %(message)s", level=logging.INFO
+    )
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run(order))
+    except QueueError as error:
+        answer(order["ready"], str(error))
+        log.error("%s", error)
+        return error.exit_code
+    except Exception:
+        answer(order["ready"], "internal error")
+        log.exception("internal error")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""One attempt from launch to ending: its timeout, its termination, and what is written down.
+
+An attempt ends when its leader has exited and, unless it completed, its whole process group
+is gone: nothing of a failed attempt is left to run beside the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..lifecycle import Policy, settle
+from ..model import Attempt, Ending, Job, Outcome
+from ..times import format_duration
+from .journal import Exit
+from .output import Capture, last_line
+from .process import Process, descendants, end_all, group_members, signal_group
+
+
+class Why(Enum):
+    """Why an attempt is being ended before its time."""
+
+    TIMEOUT = Outcome.TIMEOUT
+    CANCEL = Outcome.CANCELLED
+    NOW = Outcome.INTERRUPTED
+
+
+def token_of(job: Job) -> str:
+    """The name of an attempt in the journal."""
+    return f"{job.seq}.{job.runs}"
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt in hand. ``worker``: the slot that looks after it."""
+
+    job: Job
+    worker: str
+    capture: Capture
+    kill_grace: float
+    kill: Callable[[int], None]
+    """Signals the process group while the leader has not been reaped."""
+    pid: int | None = None
+    why: Why | None = None
+    strays: list[Process] = field(default_factory=list)
+    """Descendants seen when it was told to end: some may have left the group."""
+    _timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    def begun(self, pid: int, elapsed: float = 0.0) -> None:
+        """Its process ``pid`` runs, since ``elapsed`` seconds."""
+        self.pid = pid
+        if self.why is not None:
+            self._signal()  # it was told to end before it began
+        elif self.job.timeout_seconds:
+            left = max(0.0, self.job.timeout_seconds - elapsed)
+            self._later(left, lambda: self.terminate(Why.TIMEOUT))
+
+    def terminate(self, why: Why) -> None:
+        """SIGTERM to the group, SIGKILL after the grace. The first reason given stands."""
+        if self.why is None:
+            self.why = why
+            self._signal()
+
+    def _signal(self) -> None:
+        if self.pid is None:
+            return
+        self.strays = descendants(self.pid)
+        self.kill(signal.SIGTERM)
+        self._later(self.kill_grace, lambda: self.kill(signal.SIGKILL))
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, call))
+
+    def disarm(self) -> None:
+        """No timer of this attempt goes off any more."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    async def clear_group(self, ended: Exit) -> None:
+        """Wait until all that must be gone is gone, once the leader has ended."""
+        self.disarm()
+        completed = ended.code == 0 and self.why is None
+        if completed or self.pid is None:
+            return
+        group = self.pid if ended.leftover and group_members(self.pid) else None
+        strays = [stray for stray in self.strays if stray.alive]
+        if group is not None or strays:
+            await end_all(group, strays, self.kill_grace)
+
+    def kill_group(self) -> None:
+        """SIGKILL at once, for one whose outcome does not matter any more."""
+        if self.pid is not None:
+            signal_group(self.pid, signal.SIGKILL)
+
+
+def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
+    """How an attempt ended, and why in words."""
+    if running.why is not None:
+        reasons = {
+            Why.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
+            Why.CANCEL: "cancelled while running",
+            Why.NOW: "stopped with its worker",
+        }
+        return running.why.value, reasons[running.why]
+    if ended.reason is not None:
+        return Outcome.FAILED, ended.reason
+    if ended.code == 0:
+        return Outcome.COMPLETED, None
+    said = last_line(tail)
+    return Outcome.FAILED, f"{exit_words(ended)}: {said}" if said else exit_words(ended)
+
+
+def exit_words(ended: Exit) -> str:
+    """``exit 1``, ``command not found (exit 127)``, ``killed by SIGKILL``."""
+    if ended.signal is not None:
+        try:
+            return f"killed by {signal.Signals(ended.signal).name}"
+        except ValueError:
+            return f"killed by signal {ended.signal}"
+    known = {126: "cannot execute (exit 126)", 127: "command not found (exit 127)"}
+    return known.get(ended.code or 0, f"exit {ended.code}")
+
+
+def make_ending(
+    running: Running,
+    outcome: Outcome,
+    reason: str | None,
+    ended: Exit | None,
+    *,
+    host: str,
+    policy: Policy,
+    jitter: float,
+    now: float,
+    output: tuple[int, bytes] = (0, b""),
+) -> Ending:
+    """What is written down for an attempt. ``ended`` None: its exit is not known."""
+    job = running.job
+    started = job.started_at if job.started_at is not None else now
+    finished = max(started, ended.at if ended is not None else now)
+    size, tail = output
+    transition = settle(
+        outcome,
+        reason,
+        attempts=job.attempts,
+        crashes=job.crashes,
+        max_retries=job.max_retries,
+        backoff_base=job.backoff_base,
+        policy=policy,
+        now=finished,
+        jitter=jitter,
+    )
+    record = Attempt(
+        number=job.runs,
+        started_at=started,
+        finished_at=finished,
+        outcome=outcome,
+        exit_code=ended.code if ended else None,
+        signal=ended.signal if ended else None,
+        reason=reason,
+        worker=running.worker,
+        host=host,
+        peak_memory=ended.peak_memory if ended else None,
+        cpu_seconds=ended.cpu_seconds if ended else None,
+        output_bytes=size,
+        waited=max(0.0, started - job.run_at),
+    )
+    return Ending(job.seq, job.runs, record, transition, tail)
+
+
+def command_line(job: Job, shell: str) -> list[str]:
+    """The argv that runs ``job``: its own, or the shell's."""
+    return list(job.command) if isinstance(job.command, tuple) else [shell, "-c", job.command]
+
+
+def job_environment(job: Job, worker: str) -> dict[str, str]:
+    """What is added to the supervisor's environment for ``job``."""
+    return {
+        **job.env,
+        "QUEUECTL_JOB_ID": job.id,
+        "QUEUECTL_ATTEMPT": str(job.runs),
+        "QUEUECTL_WORKER": worker,
+        "QUEUECTL_QUEUE": job.queue,
+    }

@@ -1,0 +1,151 @@
+"""Workers in the background: starting a detached supervisor, or adding to the one there is.
+
+A detached supervisor is this package run as a program of its own (``__main__.py``): it needs
+no front end, so it starts quicker and stays smaller. It reports through a pipe whether its
+workers came up; its log is ``supervisor.log`` beside the store's other files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import Conflict, NotFound, WorkersNotStarted
+from ..host import host_key, is_gone, monotonic
+from ..store.base import Store
+from ..text import clean_line
+
+PROGRAM = Path(__file__).with_name("__main__.py")
+PATIENCE = 20.0
+"""Seconds to wait for workers to come up."""
+LOG_KEPT = 5 << 20
+"""Bytes of log after which a new supervisor starts a new file, keeping one old one."""
+
+
+def log_file(directory: Path) -> Path:
+    """Where detached supervisors of a store write."""
+    return directory / "supervisor.log"
+
+
+async def start_detached(
+    store: Store, env: Mapping[str, str], count: int, queues: tuple[str, ...]
+) -> list[str]:
+    """Start ``count`` workers in the background; returns their ids once they are up.
+
+    Raises WorkersNotStarted with the reason when they do not come up.
+    """
+    added = await add_to_detached(store, count, queues, time.time())
+    if added is not None:
+        return added
+    log = _open_log(store.directory)
+    read, write = os.pipe()
+    order = {"store": store.url, "count": count, "queues": queues, "ready": write}
+    try:
+        process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
+            [sys.executable, str(PROGRAM), store.url],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # it survives the terminal
+            pass_fds=[write],
+            cwd="/",
+            env=dict(env),
+        )
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        process.stdin.write(json.dumps(order).encode())
+        process.stdin.close()
+    finally:
+        os.close(write)
+        os.close(log)
+    answer = await asyncio.to_thread(_read_all, read)
+    process.returncode = 0  # it is not ours to wait for: no warning, no zombie of a lasting parent
+    return _parse_answer(answer, log_file(store.directory))
+
+
+def _read_all(fd: int) -> bytes:
+    """The answer: one line, or nothing when the supervisor died."""
+    with os.fdopen(fd, "rb") as pipe:
+        return pipe.readline()
+
+
+def _parse_answer(answer: bytes, log: Path) -> list[str]:
+    if answer.startswith(b"["):
+        ids: list[str] = json.loads(answer)
+        return ids
+    if answer:
+        said = clean_line(answer.decode("utf-8", "replace").strip(), 400)
+        raise WorkersNotStarted(f"workers did not come up: {said}", f"see {log}")
+    raise WorkersNotStarted("workers did not come up", f"see {log}")
+
+
+def _open_log(directory: Path) -> int:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = log_file(directory)
+    try:
+        if path.stat().st_size > LOG_KEPT:
+            path.replace(path.with_suffix(".log.1"))
+    except OSError:
+        pass
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+async def add_to_detached(
+    store: Store, count: int, queues: tuple[str, ...], now: float
+) -> list[str] | None:
+    """Ask this host's detached supervisor for more workers; their ids once they are up.
+
+    None when there is none, or when it left meanwhile.
+    """
+    supervisor = await _find_detached(store, now)
+    if supervisor is None:
+        return None
+    ids = await _insert_workers(store, supervisor, count, queues, now)
+    if ids is None:
+        return None
+    deadline = monotonic() + PATIENCE
+    while monotonic() < deadline:
+        mine = [worker for worker, _ in await store.workers() if worker.id in ids]
+        if not mine:
+            return None  # it was leaving: its row and ours are gone
+        if all(worker.state != "starting" for worker in mine):
+            return ids
+        await asyncio.sleep(0.02)
+    await store.workers_gone(ids)
+    raise WorkersNotStarted(
+        f"supervisor {supervisor} does not answer", "stop it with: queuectl worker stop --now"
+    )
+
+
+async def _find_detached(store: Store, now: float) -> str | None:
+    mono = monotonic()
+    staying = {
+        worker.supervisor for worker, _ in await store.workers() if worker.state != "stopping"
+    }
+    for row in await store.supervisors():
+        here = row.detached and row.host_key == host_key()
+        if here and row.id in staying and not is_gone(row, now, mono):
+            return row.id
+    return None
+
+
+async def _insert_workers(
+    store: Store, supervisor: str, count: int, queues: tuple[str, ...], now: float
+) -> list[str] | None:
+    while True:
+        used = [worker.id for worker, _ in await store.workers() if worker.supervisor == supervisor]
+        first = max((int(worker.rpartition("-")[2]) for worker in used), default=0) + 1
+        ids = [f"{supervisor}-{first + i}" for i in range(count)]
+        try:
+            await store.add_workers(supervisor, [(i, queues) for i in ids], now, up=False)
+        except Conflict:
+            continue  # somebody else was adding too
+        except NotFound:
+            return None
+        return ids

@@ -1,0 +1,173 @@
+"""Reading the journal of a shim whose supervisor is gone, and taking its right to start jobs.
+
+The journal's format and the rule of revoking are at the top of ``shim.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .shim import REVOKED
+
+LOCK_PATIENCE = 1.0
+"""Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An ``S`` line: ``pid`` was started between ``after`` and ``before`` (host clock)."""
+
+    pid: int
+    after: float
+    before: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An ``X`` or ``F`` line: how a job ended, or why it could not be started."""
+
+    code: int | None
+    signal: int | None
+    cpu_seconds: float | None
+    peak_memory: int | None
+    at: float
+    """Wall clock."""
+    leftover: bool
+    """Processes of its group were left when its leader ended."""
+    reason: str | None = None
+    """Why it could not be started."""
+
+    @classmethod
+    def of(cls, event: list[Any]) -> Exit:
+        """The exit in an ``X`` or ``F`` event."""
+        if event[0] == "F":
+            _, _, code, reason, at = event
+            return cls(code, None, None, None, at, False, reason)
+        _, _, code, number, cpu, rss, at, leftover = event
+        return cls(code, number, cpu, rss, at, leftover)
+
+
+@dataclass(slots=True)
+class Journal:
+    """The journal of shim ``name`` in the run directory ``run``."""
+
+    run: Path
+    name: str
+    shim_pid: int | None = None
+    started: dict[str, Started] = field(default_factory=dict)
+    exits: dict[str, Exit] = field(default_factory=dict)
+    _size: int = -1
+
+    @property
+    def path(self) -> Path:
+        """The journal file."""
+        return self.run / f"{self.name}.journal"
+
+    @property
+    def exists(self) -> bool:
+        """False: the run directory was cleared, or the shim never got as far."""
+        return self.path.exists()
+
+    def refresh(self) -> bool:
+        """Read it again if it grew; True when it did. A half-written last line is left."""
+        try:
+            size = self.path.stat().st_size
+            if size == self._size:
+                return False
+            content = self.path.read_bytes()
+        except OSError:
+            return False
+        self._size = len(content)
+        for line in content[: content.rfind(b"\n") + 1].splitlines():
+            self._take(line)
+        return True
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind = event[0]
+            if kind == "H":
+                self.shim_pid = event[1]
+            elif kind == "S":
+                self.started[event[1]] = Started(*event[2:5])
+            elif kind in ("X", "F"):
+                self.exits[event[1]] = Exit.of(event)
+        except (ValueError, IndexError, TypeError, KeyError):
+            pass  # torn by a crash of the host: what it said is not known
+
+    def shim_alive(self) -> bool:
+        """Whether the shim lives: it holds a lock the kernel drops when it dies."""
+        try:
+            fd = os.open(self.run / f"{self.name}.alive", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+
+    async def revoke(self) -> None:
+        """From when this returns, the shim starts nothing more. Reads the journal.
+
+        A shim that keeps the lock (it was stopped in the middle of a start) is killed: what
+        it had running is then left to the caller to find and end.
+        """
+        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + LOCK_PATIENCE
+            while not self._try_lock(fd):
+                if time.monotonic() > deadline:
+                    self.kill_shim()
+                await asyncio.sleep(0.01)
+            os.write(fd, REVOKED)
+        finally:
+            os.close(fd)  # drops the lock
+        self.refresh()
+
+    @staticmethod
+    def _try_lock(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def kill_shim(self) -> None:
+        """End the shim; its pid is its own as long as it holds the lock."""
+        self.refresh()
+        if self.shim_pid is not None and self.shim_alive():
+            try:
+                os.kill(self.shim_pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def remove(self) -> None:
+        """Forget it: every job it speaks of has been dealt with."""
+        self.path.unlink(missing_ok=True)
+        (self.run / f"{self.name}.alive").unlink(missing_ok=True)
+
+
+def sweep(run: Path, in_use: set[str]) -> None:
+    """Remove journals and bells of supervisors and jobs that are no more.
+
+    ``in_use``: ids of registered supervisors, and shims that processing jobs name.
+    """
+    for path in run.glob("*.journal"):
+        journal = Journal(run, path.stem)
+        if path.stem not in in_use and not journal.shim_alive():
+            journal.remove()
+    for path in run.glob("*.bell"):
+        if path.stem not in in_use:
+            path.unlink(missing_ok=True)

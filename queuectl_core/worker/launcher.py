@@ -1,0 +1,90 @@
+"""The supervisor's end of the shim: start it, send it requests, hear its events.
+
+The shim is started with Popen and not as an asyncio subprocess, because asyncio kills a child
+when its transport is closed, and a shim must never be killed because its supervisor leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+SHIM = Path(__file__).with_name("shim.py")
+
+
+class Shim(asyncio.Protocol):
+    """A running shim. ``on_event`` gets each event (a list); ``on_death`` is called once if it
+    ends while it is still needed."""
+
+    def __init__(self, on_event: Callable[[list[Any]], None], on_death: Callable[[], None]) -> None:
+        self._on_event = on_event
+        self._on_death = on_death
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.WriteTransport | None = None
+        self._received = b""
+        self._closing = False
+        self._ended = asyncio.Event()
+
+    async def start(self, run: Path, name: str, env: Mapping[str, str]) -> None:
+        """Start it with its journal in ``run``; jobs get ``env``."""
+        loop = asyncio.get_running_loop()
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
+            [sys.executable, "-I", "-S", str(SHIM), str(run), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # no signal meant for the supervisor's terminal reaches it
+            cwd="/",
+            env=dict(env),
+        )
+        await loop.connect_read_pipe(lambda: self, self._process.stdout)
+        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
+
+    def launch(
+        self, token: str, argv: list[str], cwd: str, env: Mapping[str, str], output: Path
+    ) -> None:
+        """Start a job; an ``S``, ``F`` or ``R`` event answers."""
+        self._send(["start", token, argv, cwd, dict(env), str(output)])
+
+    def kill(self, token: str, number: int) -> None:
+        """Signal a job's process group, if its leader has not been reaped."""
+        self._send(["kill", token, number])
+
+    def _send(self, request: list[Any]) -> None:
+        if self._writer is not None and not self._closing:
+            self._writer.write(json.dumps(request).encode() + b"\n")
+
+    def abandon(self) -> None:
+        """Let go: the shim stays with what it runs and leaves after its last job."""
+        self._closing = True
+        if self._writer is not None:
+            self._writer.close()
+
+    async def close(self) -> None:
+        """Let go of a shim that runs nothing, and wait until it has left."""
+        self.abandon()
+        if self._process is not None:
+            await self._ended.wait()
+
+    # -- asyncio.Protocol -------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._on_event(json.loads(line))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._process is not None:
+            # Its end of the pipe is closed: it has exited, or does so within microseconds.
+            self._process.wait()
+        self._ended.set()
+        if not self._closing:
+            self._closing = True
+            if self._writer is not None:
+                self._writer.abort()
+            self._on_death()

@@ -1,0 +1,346 @@
+"""The shim: the small process that is the parent of a supervisor's jobs, and outlives it.
+
+    supervisor ──requests (stdin)──► shim ──posix_spawn──► jobs, each its own process group
+        ▲                             │
+        └────────events (stdout)──────┼──► RUN/ID.journal   (the same lines, for whoever comes)
+                                      └──► RUN/ID.alive     (locked for as long as we live)
+
+Why it exists: an exit status is told to the parent, once. When a supervisor is killed its
+jobs go on; had they been its own children, how they ended would be lost, and each would have
+to be run again or forgotten. The shim keeps waiting, writes every exit to the journal, and
+leaves when its last job has ended. The next supervisor on the host reads the journal.
+
+Run as a script by ``python -I -S``: it imports little, so it starts in 15 ms and stays small
+(Linux counts the parent's memory at the time of the spawn in a child's peak).
+
+Requests, one JSON array a line:
+    ["start", token, argv, cwd, env, output]    env is added to our own; output is a file
+    ["kill", token, signal]                     to the job's process group
+
+Events, one JSON array a line, first to the journal, then to standard output:
+    ["H", pid]                                  a shim began (journal only)
+    ["S", token, pid, after, before, wall]      started between two moments of the host's clock
+    ["F", token, code, reason, wall]            could not be started
+    ["X", token, code, signal, cpu, rss, wall, leftover]   ended; leftover: its group has not
+    ["E"]                                       the supervisor is gone (journal only)
+    ["R"]                                       revoked, by whoever took over (journal only)
+    ["R", token]                                refused for that (standard output only)
+
+Who may start: whoever takes over a supervisor's jobs appends a line to the journal under its
+lock ("revokes" it). Before each round of starts the shim takes the same lock and looks whether
+the journal is longer than what it wrote itself; from then on it starts nothing more. So a job
+is never started by a supervisor that was stopped for a while, lost its jobs, and woke up.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from typing import Any
+
+LINUX = sys.platform == "linux"
+
+COMPACT_AT = 1 << 20
+"""Bytes of journal after which ended jobs are dropped from it."""
+KEEP_ENDED = 4096
+"""Ended jobs that survive: far more than a supervisor has workers, so none it has not seen."""
+
+REVOKED = b'["R"]\n'
+"""The line that takes the right to start jobs away."""
+
+RESET = [
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGPIPE,
+    signal.SIGQUIT,
+    signal.SIGCHLD,
+    signal.SIGXFSZ,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+]
+"""Back to default in jobs: Python ignores some, we ignore more, and exec would pass that on."""
+
+
+def host_clock() -> float:
+    """The clock the kernel dates processes by: since boot on Linux, since the epoch elsewhere."""
+    if LINUX:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time()
+
+
+class Shim:
+    """The loop and what it knows; see the top of the file."""
+
+    def __init__(self, journal: str) -> None:
+        self.journal = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self.journal, fcntl.LOCK_EX)
+        self.written = os.fstat(self.journal).st_size
+        # Revoked before we began: our supervisor died while we were being started.
+        self.revoked = REVOKED in os.pread(self.journal, self.written, 0)
+        fcntl.flock(self.journal, fcntl.LOCK_UN)
+        self.unwritten = b""  # journal lines a full disk refused
+        self.unsent = b""  # events the supervisor has not read yet
+        self.orphaned = False
+        self.children: dict[int, str] = {}
+        self.started: dict[str, bytes] = {}  # token -> its S line, while it runs
+        self.ended: deque[bytes] = deque(maxlen=KEEP_ENDED)
+        self.requests = b""
+        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.environ = dict(os.environb)
+
+    def run(self) -> None:
+        wake, waker = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        os.set_blocking(1, False)
+        poller = select.poll()
+        poller.register(0, select.POLLIN)
+        poller.register(wake, select.POLLIN)
+        self.record(["H", os.getpid()])
+        while not (self.orphaned and not self.children and not self.unwritten):
+            for fd, _ in poller.poll(1000 if self.unwritten else None):
+                if fd == wake:
+                    self.drain(wake)
+                elif fd == 0 and not self.receive():
+                    poller.unregister(0)
+            self.reap()
+            self.flush()
+            self.send(poller)
+
+    @staticmethod
+    def drain(fd: int) -> None:
+        try:
+            while os.read(fd, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    # -- requests ---------------------------------------------------------------------
+
+    def receive(self) -> bool:
+        """Take what the supervisor sent; False when it is gone."""
+        try:
+            data = os.read(0, 1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            self.orphaned = True
+            self.unsent = b""
+            self.record(["E"])
+            return False
+        *lines, self.requests = (self.requests + data).split(b"\n")
+        starts = []
+        for line in lines:
+            kind, token, *rest = json.loads(line)
+            if kind == "start":
+                starts.append((token, *rest))
+            else:
+                self.kill(token, rest[0])
+        if starts:
+            self.start_all(starts)
+        return True
+
+    def kill(self, token: str, number: int) -> None:
+        for pid, owner in self.children.items():
+            if owner == token:
+                try:
+                    os.killpg(pid, number)
+                except OSError:
+                    pass
+
+    def start_all(self, starts: list[Any]) -> None:
+        fcntl.flock(self.journal, fcntl.LOCK_EX)
+        try:
+            self.flush()
+            if os.fstat(self.journal).st_size != self.written:
+                self.revoked = True
+            for token, argv, cwd, env, output in starts:
+                if self.revoked:
+                    self.emit(["R", token])
+                else:
+                    self.start(token, argv, cwd, env, output)
+            self.flush()
+            if self.written > COMPACT_AT and not self.revoked:
+                self.compact()
+        finally:
+            fcntl.flock(self.journal, fcntl.LOCK_UN)
+
+    def start(self, token: str, argv: list[str], cwd: str, env: dict[str, str], out: str) -> None:
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            self.refuse(token, None, f"cannot use cwd {cwd}: {error.strerror}")
+            return
+        try:
+            fd = self.open_output(out)
+        except OSError as error:
+            self.refuse(token, None, f"cannot write output file: {error.strerror}")
+            return
+        environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
+        try:
+            after = host_clock()
+            pid = self.spawn(argv, environ, fd)
+            before = host_clock()
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                self.refuse(token, 127, f"command not found: {argv[0]}")
+            elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
+                self.refuse(token, 126, f"cannot execute {argv[0]}: {error.strerror}")
+            else:
+                self.refuse(token, None, f"cannot start: {error.strerror}")
+            return
+        finally:
+            os.close(fd)
+        self.children[pid] = token
+        self.started[token] = self.record(["S", token, pid, after, before, time.time()])
+
+    @staticmethod
+    def open_output(path: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            folder = os.path.dirname(path)
+            for part in (os.path.dirname(folder), folder):  # makedirs' mode is for the last only
+                os.makedirs(part, 0o700, exist_ok=True)
+            return os.open(path, flags, 0o600)
+
+    def spawn(self, argv: list[str], environ: dict[bytes, bytes], output: int) -> int:
+        """Start ``argv``, found on the job's own PATH; FileNotFoundError when it is not."""
+        actions = [
+            (os.POSIX_SPAWN_DUP2, self.null, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ]
+        name = os.fsencode(argv[0])
+        paths = [name]
+        if b"/" not in name:
+            search = environ.get(b"PATH", os.fsencode(os.defpath)).split(b":")
+            paths = [os.path.join(folder or b".", name) for folder in search]
+        refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for path in paths:
+            try:
+                return os.posix_spawn(
+                    path,
+                    argv,
+                    environ,
+                    file_actions=actions,
+                    setpgroup=0,
+                    setsigmask=(),
+                    setsigdef=RESET,
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except PermissionError as error:
+                refused = error  # as a shell does: go on looking, and say so if that was all
+        raise refused
+
+    def refuse(self, token: str, code: int | None, reason: str) -> None:
+        self.ended.append(self.record(["F", token, code, reason, time.time()]))
+
+    # -- exits ------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        while self.children:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            token = self.children.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            try:
+                os.killpg(pid, 0)
+                leftover = True
+            except OSError:
+                leftover = False
+            line = [
+                "X",
+                token,
+                code if code >= 0 else None,
+                -code if code < 0 else None,
+                round(usage.ru_utime + usage.ru_stime, 6),
+                usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+                time.time(),
+                leftover,
+            ]
+            self.started.pop(token, None)
+            self.ended.append(self.record(line))
+
+    # -- events -----------------------------------------------------------------------
+
+    def record(self, event: list[Any]) -> bytes:
+        """An event for the journal and the supervisor."""
+        line = json.dumps(event).encode() + b"\n"
+        self.unwritten += line
+        if event[0] not in ("H", "E"):
+            self.unsent += line
+        return line
+
+    def emit(self, event: list[Any]) -> None:
+        """An event for the supervisor only."""
+        self.unsent += json.dumps(event).encode() + b"\n"
+
+    def flush(self) -> None:
+        """Write the journal; what a full disk refuses is kept and tried again."""
+        while self.unwritten:
+            try:
+                count = os.write(self.journal, self.unwritten)
+            except OSError:
+                return
+            self.written += count
+            self.unwritten = self.unwritten[count:]
+
+    def send(self, poller: select.poll) -> None:
+        """Write to the supervisor; what its full pipe refuses waits for it to read."""
+        if self.orphaned:
+            self.unsent = b""
+        while self.unsent:
+            try:
+                count = os.write(1, self.unsent)
+            except BlockingIOError:
+                poller.register(1, select.POLLOUT)
+                return
+            except OSError:
+                self.unsent = b""  # nobody reads; standard input will say so
+                break
+            self.unsent = self.unsent[count:]
+        try:
+            poller.unregister(1)
+        except KeyError:
+            pass
+
+    def compact(self) -> None:
+        """Start the journal anew with the jobs that run and those that ended last."""
+        head = json.dumps(["H", os.getpid()]).encode() + b"\n"
+        content = head + b"".join(self.started.values()) + b"".join(self.ended)
+        os.ftruncate(self.journal, 0)
+        self.written = 0
+        self.unwritten = content
+        self.flush()
+
+
+def main() -> None:
+    """Keep the lock that says we live, and serve."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    run, name = sys.argv[1:]
+    alive = os.open(f"{run}/{name}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    Shim(f"{run}/{name}.journal").run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+# Each target works from a fresh clone: it makes a virtual environment of its own in .venv,
+# once, with the versions in constraints.txt. PYTHON=python3.12 chooses another Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Many tests wait for processes rather than work, so more of them than cores is quicker.
+TEST_JOBS ?= 4
+ARGS ?=
+
+.PHONY: help demo run test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     five jobs, workers, a retry and the DLQ, in a scratch store"
+	@echo "make run      queuectl itself: make run ARGS='status'"
+	@echo "make test     the test suite: make test ARGS='tests/unit -k backoff'"
+	@echo "make lint     ruff, mypy and the import contracts"
+	@echo "make format   put the code in form"
+	@echo "make clean    remove what the others made"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "queuectl needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) (once) …" >&2
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) with the development tools (once) …" >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.ready-to-run
+
+demo: $(VENV)/.ready-to-run
+	@$(BIN)/queuectl demo
+
+run: $(VENV)/.ready-to-run
+	@$(BIN)/queuectl $(or $(ARGS),--help)
+
+test: $(VENV)/.ready-to-develop
+	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
+
+lint: $(VENV)/.ready-to-develop
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "make format puts these in form:" >&2; $(BIN)/ruff format --check . >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
+
+format: $(VENV)/.ready-to-develop
+	@$(BIN)/ruff check --quiet --fix --exit-zero .
+	@$(BIN)/ruff format --quiet .
+
+clean:
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,6 +43,8 @@ class Running:
     kill_grace: float
     kill: Callable[[int], None]
     """Signals the process group while the leader has not been reaped."""
+    on_shim: bool = True
+    """Started by this supervisor's own shim; False: adopted."""
     pid: int | None = None
     why: Why | None = None
     strays: list[Process] = field(default_factory=list)

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..events import Event, Kind
 from ..host import is_gone, monotonic
-from ..logs import log_path
 from ..model import Filter, Job, Outcome, State, SupervisorRow
-from .attempt import Running, token_of
-from .journal import Exit, Journal, sweep
-from .output import Capture
+from ..store.base import Store
+from .attempt import token_of
+from .journal import Journal, sweep
 from .process import signal_group
 from .recovery import Verdict, bury, examine
 from .sampling import Sampler
 
 if TYPE_CHECKING:
-    from .supervisor import Slot, Supervisor
+    from .hands import Slot
+    from .supervisor import Supervisor
 
 TICK = 1.0
 ADOPTED_POLL = 0.05
@@ -48,6 +50,8 @@ class Upkeep:
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._guard(), self._watch_adopted())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
+        for task in self._tasks:
+            self._sup.watch(task)
         return self
 
     async def __aexit__(
@@ -61,21 +65,19 @@ class Upkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
-        sup = self._sup
         while True:
-            await asyncio.sleep(sup.beat)
+            await asyncio.sleep(self._sup.beat)
             with contextlib.suppress(StoreError):
-                if not await sup.renew():
-                    sup.lost = True
-                    sup.look_again()
+                await self._sup.renew()
 
     async def _tick(self) -> None:
         sup = self._sup
         while True:
             await asyncio.sleep(TICK)
             with contextlib.suppress(StoreError):
-                if await sup.store.changed():
+                if await sup.store.changed():  # a change whose bell was lost, or a finish elsewhere
                     await sup.obey()
+                    sup.look_again()
                 await self.recover()
                 await self._sample()
                 await sup.store.tidy()
@@ -93,36 +95,32 @@ class Upkeep:
             if jobs is not None:
                 await self._settle(row, jobs)
         if gone:
-            processing = await sup.store.jobs(Filter((State.PROCESSING,)), 10_000)
-            used = {row.id for row in rows if row not in gone} | {sup.id}
-            sweep(sup.run_directory, used | {job.shim or "" for job in processing})
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Remove the files of supervisors and shims that nobody needs any more."""
+        store = self._sup.store
+        used = {row.id for row in await store.supervisors()}
+        async for page in _processing(store):
+            used |= {job.shim or "" for job in page}
+        sweep(self._sup.hands.run_directory, used)
 
     async def _settle(self, dead: SupervisorRow, jobs: list[Job]) -> None:
         sup = self._sup
-        verdict = await examine(dead, jobs, sup.run_directory)
+        hands = sup.hands
+        verdict = await examine(dead, jobs, hands.run_directory)
         for job, exit_ in verdict.exited:
-            running = self._in_hand(job)
-            sup.ended(running, exit_)
+            hands.ended(hands.take(job, job.worker or "", _no_kill), exit_)
             sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
         for job, reason in verdict.crashed:
-            running = self._in_hand(job)
-            sup.settle(running, Outcome.CRASHED, reason, None, running.capture.finish())
+            hands.lose(hands.take(job, job.worker or "", _no_kill), reason)
             sup.tell(Event(Kind.RECOVERED, reason, job=job))
         for job in verdict.unstarted:
-            sup.settle(self._in_hand(job), Outcome.INTERRUPTED, "it was never started", None)
-            sup.tell(Event(Kind.RECOVERED, "it was never started", job=job))
+            reason = "it was never started"
+            running = hands.take(job, job.worker or "", _no_kill)
+            hands.settle(running, Outcome.INTERRUPTED, reason, None)
+            sup.tell(Event(Kind.RECOVERED, reason, job=job))
         await self._adopt(verdict)
-
-    def _in_hand(self, job: Job) -> Running:
-        """A job of a dead supervisor as one of ours, without a slot."""
-        sup = self._sup
-        path = log_path(sup.store.directory, job.seq, job.runs)
-        capture = Capture(path, sup.settings.output_limit)
-        running = Running(
-            job, job.worker or "", capture, sup.settings.kill_grace, lambda number: None
-        )
-        sup.running[token_of(job)] = running
-        return running
 
     async def _adopt(self, verdict: Verdict) -> None:
         """Running jobs go to idle workers first; for the rest there are extra workers that
@@ -140,10 +138,9 @@ class Upkeep:
                 slot = sup.new_slot((), stop="drain")
                 sup.slots[slot.id] = slot
                 extra.append(slot)
-            running = self._in_hand(job)
-            running.worker = slot.id
-            running.kill = lambda number, pid=pid: signal_group(pid, number)  # type: ignore[misc]
-            sup.take(slot, running)
+            running = sup.hands.take(job, slot.id, partial(signal_group, pid))
+            running.on_shim = False
+            slot.running = running
             workers[job.seq] = slot.id
             elapsed = sup.clock() - (job.started_at or sup.clock())
             running.begun(pid, elapsed)
@@ -158,10 +155,11 @@ class Upkeep:
 
     async def _watch_adopted(self) -> None:
         sup = self._sup
+        swept = True
         while True:
             await asyncio.sleep(ADOPTED_POLL if self._adopted else TICK)
             for token, journal in list(self._adopted.items()):
-                running = sup.running.get(token)
+                running = sup.hands.running.get(token)
                 if running is None:
                     del self._adopted[token]
                     continue
@@ -172,23 +170,24 @@ class Upkeep:
                     continue
                 del self._adopted[token]
                 if exit_ is None:
-                    exit_, _ = await bury(running.job, sup.run_directory, journal.name)
-                self._finish_adopted(running, exit_)
-
-    def _finish_adopted(self, running: Running, exit_: Exit | None) -> None:
-        if exit_ is not None:
-            self._sup.ended(running, exit_)
-        else:
-            running.disarm()
-            output = running.capture.finish()
-            self._sup.settle(running, Outcome.CRASHED, "its shim was killed", None, output)
+                    exit_, _ = await bury(running.job, journal.run, journal.name)
+                if exit_ is not None:
+                    sup.hands.ended(running, exit_)
+                else:
+                    sup.hands.lose(running, "its shim was killed; its outcome is unknown")
+            if self._adopted:
+                swept = False
+            elif not swept:
+                swept = True
+                with contextlib.suppress(StoreError):
+                    await self.sweep()
 
     # -- running jobs -----------------------------------------------------------------
 
     async def _guard(self) -> None:
         """Keep outputs within their limit: often while any grows, slowly otherwise."""
         while True:
-            grew = [running.capture.guard() for running in list(self._sup.running.values())]
+            grew = [running.capture.guard() for running in list(self._sup.hands.running.values())]
             await asyncio.sleep(GUARD_POLL if any(grew) else TICK)
 
     async def _sample(self) -> None:
@@ -200,8 +199,20 @@ class Upkeep:
         wall = sup.clock()
         jobs = {
             running.worker: running.pid
-            for running in sup.running.values()
+            for running in sup.hands.running.values()
             if running.pid and wall - (running.job.started_at or wall) >= SAMPLE_EVERY
         }
         if jobs:
             await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))
+
+
+def _no_kill(_: int) -> None:
+    """For an attempt that has ended: there is nothing left to signal."""
+
+
+async def _processing(store: Store) -> AsyncIterator[list[Job]]:
+    """All processing jobs, a page at a time."""
+    before: int | None = None
+    while page := await store.jobs(Filter((State.PROCESSING,)), 1000, before):
+        yield page
+        before = page[-1].seq

@@ -60,7 +60,7 @@ class Hands:
     clock: Callable[[], float]
     tell: Callable[[Event], None]
     wake: Callable[[], None]
-    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
     rand: Callable[[], float] = random.random
     running: dict[str, Running] = field(default_factory=dict)
     endings: list[Ending] = field(default_factory=list)

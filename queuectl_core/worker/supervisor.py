@@ -12,8 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from ..config import settings
 from ..errors import StoreError
@@ -21,6 +20,7 @@ from ..events import Event, Kind, Summary
 from ..model import Ending, Opening, Outcome, State
 from ..store.base import Store
 from .attempt import Why
+from .beside import Beside
 from .hands import Hands, Slot
 from .lease import BEATS, make_row, new_supervisor_id, renewed
 from .notify import Signals, notify_systemd, without_notify
@@ -63,13 +63,12 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._look = True  # there may be something to claim
         self._due: asyncio.TimerHandle | None = None
-        self._beside: set[asyncio.Task[None]] = set()
+        self.beside = Beside(self._wake.set)
         self._numbered = 0
         self._done = self._failed = 0
         self._troubled = ""
         self._delay = RETRY_AFTER
         self._orders_waiting = self._obeying = False
-        self._broken: BaseException | None = None
 
     # -- life -------------------------------------------------------------------------
 
@@ -83,7 +82,7 @@ class Supervisor:
             self.clock,
             self.tell,
             self._wake.set,
-            self._beside_the_pump,
+            self.beside.run,
             self._rand,
         )
         await self._begin([queues] * count)
@@ -176,8 +175,7 @@ class Supervisor:
 
     async def _turn(self) -> None:
         """One round: settle what ended, claim for who is idle, or sleep until woken."""
-        if self._broken is not None:
-            raise self._broken
+        self.beside.check()
         if (self.lost or self.hands.revoked) and await self._is_lost():
             await self._start_over()
         self._retire()
@@ -243,7 +241,7 @@ class Supervisor:
         for worker in gone:
             del self.slots[worker]
         if gone and self.slots:  # the last ones go with the supervisor's row
-            self._beside_the_pump(self.store.workers_gone(gone))
+            self.beside.run(self.store.workers_gone(gone))
 
     def _wake_when_due(self, due: float | None) -> None:
         if self._due is not None:
@@ -295,7 +293,7 @@ class Supervisor:
         self.look_again()
         self._orders_waiting = True
         if not self._obeying:
-            self._beside_the_pump(self._obey_all())
+            self.beside.run(self._obey_all())
 
     async def _obey_all(self) -> None:
         """One reading of the orders serves all rings that came before it."""
@@ -338,25 +336,5 @@ class Supervisor:
             doing = "ending" if now else "waiting for"
             self.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
         notify_systemd(self._env, "STOPPING=1")
-        self._beside_the_pump(self.store.stop_workers(list(self.slots), now))
+        self.beside.run(self.store.stop_workers(list(self.slots), now))
         self._wake.set()
-
-    def _beside_the_pump(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` beside the pump; trouble with the store is the pump's to report."""
-
-        async def quietly() -> None:
-            with contextlib.suppress(StoreError):
-                await work
-
-        self.watch(asyncio.create_task(quietly()))
-
-    def watch(self, task: asyncio.Task[None]) -> None:
-        """Keep a task beside the pump; a bug in it ends the supervisor, not only the task."""
-        self._beside.add(task)
-        task.add_done_callback(self._ended_beside)
-
-    def _ended_beside(self, task: asyncio.Task[None]) -> None:
-        self._beside.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken = error
-            self._wake.set()

@@ -49,9 +49,7 @@ class Upkeep:
 
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._guard(), self._watch_adopted())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
-        for task in self._tasks:
-            self._sup.watch(task)
+        self._tasks = [self._sup.beside.run(loop) for loop in loops]
         return self
 
     async def __aexit__(

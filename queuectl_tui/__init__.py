@@ -1,0 +1,1 @@
+"""Front ends of queuectl: the headless verbs and the operator console."""

@@ -1,0 +1,207 @@
+"""``enqueue -`` and ``enqueue --file``: jobs by the hundred thousand, all or none.
+
+JSON Lines are read and staged a chunk at a time, so memory stays flat; after a bad line the
+rest is still checked, so that all bad lines are named at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from queuectl_core.errors import BatchRejected, InvalidInput
+from queuectl_core.jobspec import Defaults, parse_job, parse_json
+from queuectl_core.model import Filter, JobSpec
+from queuectl_core.text import clean_line
+
+from .enqueue import tell_ignored
+from .jobs import JOBS
+
+if TYPE_CHECKING:
+    from queuectl_core.model import Job
+    from queuectl_core.queue import Queue
+
+    from .command import Session
+    from .fields import Overrides
+
+CHUNK = 1000
+LINE_LIMIT = 16 << 20
+"""Bytes: more than the longest valid job takes as JSON."""
+KEPT_PROBLEMS = 1000
+SHOWN = 20
+"""Jobs shown at a terminal after a bulk enqueue; more are only counted."""
+
+
+def enqueue_stream(session: Session, source: str, overrides: Overrides) -> None:
+    """Enqueue what a file, or standard input (``-``), describes."""
+    with _opened(source) as stream:
+        if source == "-" and stream.isatty():
+            session.err.note("reading jobs, one JSON object a line; end with ctrl-d")
+        session.run(lambda queue: _Bulk(session, queue, overrides, stream).enqueue())
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[IO[bytes]]:
+    if source == "-":
+        if sys.stdin is None:
+            raise InvalidInput("standard input is closed", "give --file F")
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = open(source, "rb")  # noqa: SIM115 - closed below
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"cannot read '{clean_line(source, 200)}': {why}") from None
+    with stream:
+        yield stream
+
+
+class _Bulk:
+    """One bulk enqueue."""
+
+    def __init__(
+        self, session: Session, queue: Queue, overrides: Overrides, stream: IO[bytes]
+    ) -> None:
+        self.session = session
+        self.queue = queue
+        self.overrides = overrides
+        self.stream = stream
+        self.problems: list[tuple[int, str]] = []
+        self.bad = 0
+        self.good = 0
+        self.ignored: set[str] = set()
+
+    async def enqueue(self) -> None:
+        defaults = await self.queue.defaults()
+        began = time.monotonic()
+        size = _size(self.stream)
+        err = self.session.err
+        async with self.queue.batch() as batch:
+            for specs, position in self._chunks(defaults):
+                if not self.bad:
+                    await batch.add(specs)
+                rate = self.good / max(time.monotonic() - began, 0.001)
+                if size:
+                    err.bar("reading", position, max(size, position), f"bytes · {rate:,.0f} jobs/s")
+                else:
+                    err.status(f"reading: {self.good:,} jobs · {rate:,.0f}/s")
+            if self.bad:
+                raise BatchRejected(self.problems, self.bad)
+            self.overrides.check_count(self.good)
+            if self.good:
+                err.status(f"writing {self.good:,} jobs in one transaction …")
+            first, count = await batch.commit(self.queue.clock())
+        err.clear()
+        seconds = time.monotonic() - began
+        tell_ignored(self.session, self.ignored)
+        await self._show(first, count)
+        if count == 0:
+            err.note("the input holds no jobs; nothing enqueued")
+        elif self.session.out.terminal:
+            rate = count / max(seconds, 0.001)
+            err.note(f"{count:,} jobs enqueued in {seconds:.1f} s ({rate:,.0f}/s)")
+
+    def _chunks(self, defaults: Defaults) -> Iterator[tuple[list[tuple[int, JobSpec]], int]]:
+        """Validated jobs with their line numbers, and how many bytes were read so far."""
+        chunk: list[tuple[int, JobSpec]] = []
+        position = 0
+        apply = None if self.overrides.empty else self.overrides.apply
+        for number, value, length in self._values():
+            position += length
+            try:
+                if isinstance(value, InvalidInput):
+                    raise value
+                if not isinstance(value, dict):
+                    raise InvalidInput(f"a job is a JSON object, not {clean_line(repr(value), 40)}")
+                job = value if apply is None else apply(value, defaults.now)
+                spec, extra = parse_job(job, defaults)
+            except InvalidInput as error:
+                self.bad += 1
+                if len(self.problems) < KEPT_PROBLEMS:
+                    self.problems.append((number, str(error)))
+                continue
+            if extra:
+                self.ignored.update(extra)
+            self.good += 1
+            chunk.append((number, spec))
+            if len(chunk) >= CHUNK:
+                yield chunk, position
+                chunk = []
+        yield chunk, position
+
+    def _values(self) -> Iterator[tuple[int, Any, int]]:
+        """(line, JSON value or the InvalidInput it gave, bytes read) of each job.
+
+        For an array the number is that of the item.
+        """
+        number = 0
+        readline = self.stream.readline
+        while line := readline(LINE_LIMIT):
+            number += 1
+            length = len(line)
+            value: Any
+            if length == LINE_LIMIT and not line.endswith(b"\n"):
+                while (rest := readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
+                    length += len(rest)
+                value = InvalidInput(f"longer than {LINE_LIMIT >> 20} MiB")
+            elif line.isspace():
+                continue
+            elif number_is_first(line, self.good, self.bad):
+                yield from self._array(line)
+                return
+            else:
+                value = _parse(line)
+            yield number, value, length
+
+    def _array(self, begun: bytes) -> Iterator[tuple[int, Any, int]]:
+        raw = begun + self.stream.read()
+        items = parse_json(raw, "the array")
+        for number, item in enumerate(items, 1):
+            yield number, item, len(raw) if number == 1 else 0
+
+    async def _show(self, first: int, count: int) -> None:
+        """Print the jobs with seqs from ``first`` on, in order."""
+        session = self.session
+        if session.json and count == 1:
+            async for job in self._added(first, count):
+                session.out.json(job.to_json())
+        elif session.json or (session.out.terminal and count <= SHOWN):
+            with session.out.listing(JOBS, json=session.json, header=True) as listing:
+                async for job in self._added(first, count):
+                    listing.add(job)
+        elif not session.out.terminal:
+            async for job in self._added(first, count):
+                session.out.line(job.id)
+
+    async def _added(self, first: int, count: int) -> Any:
+        end = first + count
+        for start in range(first, end, CHUNK):
+            stop = min(start + CHUNK, end)
+            page: list[Job] = await self.queue.jobs(Filter(), stop - start, stop)
+            for job in reversed(page):
+                if job.seq >= start:  # one that was removed already leaves a gap
+                    yield job
+
+
+def number_is_first(line: bytes, good: int, bad: int) -> bool:
+    """Whether this line starts the whole input, as an array."""
+    return not good and not bad and line.lstrip().startswith(b"[")
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return parse_json(line, "the line")
+    except InvalidInput as error:
+        return error
+
+
+def _size(stream: IO[bytes]) -> int:
+    """Bytes of a regular file; 0 when it cannot be known."""
+    try:
+        return os.fstat(stream.fileno()).st_size
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,226 @@
+"""What every verb is made of: the session, the global options, help, lazy subcommands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .diagnostics import Stderr
+from .helppage import page
+from .output import Stdout
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+T = TypeVar("T")
+
+Table = dict[str, tuple[str, str]]
+"""Subcommand -> (module:attribute in this package, help in one line)."""
+
+
+class Session:
+    """One run of the command line: the global options, standard output and error."""
+
+    def __init__(self) -> None:
+        self.out = Stdout()
+        self.err = Stderr()
+        self.store: str | None = None
+        self.json = False
+        self.quiet = False
+        self.verbose = False
+        self.debug = False
+        self.set_color(not os.environ.get("NO_COLOR"))
+
+    def set_color(self, wanted: bool) -> None:
+        """Whether terminals get colours."""
+        self.out.color = self.err.color = wanted
+
+    def run(
+        self,
+        act: Callable[[Queue], Awaitable[T]],
+        *,
+        read_only: bool = False,
+        url: str | None = None,
+    ) -> T:
+        """Open the queue, do ``act`` with it, close it."""
+        import asyncio
+
+        from queuectl_core.queue import Queue
+
+        async def session() -> T:
+            async with Queue.open(url or self.store, read_only=read_only) as queue:
+                if self.verbose:
+                    self.err.note(f"output and logs of this store: {queue.directory}")
+                return await act(queue)
+
+        return asyncio.run(session())
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def _set(name: str, value: Any) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that keeps an option's value in the session (given here or further left)."""
+
+    def keep(ctx: click.Context, _: click.Parameter, given: Any) -> None:
+        if given:
+            setattr(ctx.obj, name, given if value is None else value)
+
+    return keep
+
+
+def _store(ctx: click.Context, _: click.Parameter, given: str | None) -> None:
+    if given is not None:  # an empty one is refused, not taken for the default
+        ctx.obj.store = given
+
+
+def _no_color(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        ctx.obj.set_color(False)
+
+
+def _quiet(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        ctx.obj.quiet = ctx.obj.err.quiet = True
+
+
+def _version(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given and not ctx.resilient_parsing:
+        from queuectl_core import __version__
+
+        ctx.obj.out.line(f"queuectl {__version__}")
+        ctx.exit()
+
+
+def _help(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given and not ctx.resilient_parsing:
+        ctx.obj.out.line(ctx.get_help())
+        ctx.exit()
+
+
+def _flag(*names: str, callback: Any, about: str, eager: bool = False) -> click.Option:
+    return click.Option(
+        names, is_flag=True, expose_value=False, callback=callback, is_eager=eager, help=about
+    )
+
+
+GLOBALS: list[click.Parameter] = [
+    click.Option(
+        ("--store",),
+        metavar="PATH",
+        expose_value=False,
+        callback=_store,
+        help="The store to use; else $QUEUECTL_STORE, else queue.db in your data directory.",
+    ),
+    _flag("--json", callback=_set("json", True), about="Print one JSON document."),
+    _flag("--no-color", callback=_no_color, about="No colours; NO_COLOR does the same."),
+    _flag("-q", "--quiet", callback=_quiet, about="No notes, no progress, no table header."),
+    _flag("-v", "--verbose", callback=_set("verbose", True), about="Say more."),
+    _flag("--debug", callback=_set("debug", True), about="Show the traceback of an error."),
+    _flag("--version", callback=_version, about="Print the version.", eager=True),
+    _flag("-h", "--help", callback=_help, about="Show this help.", eager=True),
+]
+"""Taken by every command, so before and after the verb alike."""
+
+
+class _Helpful(click.Command):
+    """Help with our options, then the global ones, then examples as they are written."""
+
+    examples: Sequence[str] = ()
+    table: Table = {}  # noqa: RUF012 - never changed
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*self.params, *GLOBALS]
+
+    def get_help(self, ctx: click.Context) -> str:
+        commands = [(name, line) for name, (_, line) in self.table.items()]
+        sections = [("Commands", commands)]
+        for title, params in (("Options", self.params), ("Global options", GLOBALS)):
+            found = (param.get_help_record(ctx) for param in params)
+            sections.append((title, [row for row in found if row is not None]))
+        return page(ctx, sections, self.examples)
+
+
+class Verb(_Helpful):
+    """One verb. Made by :func:`verb`."""
+
+    def __init__(self, name: str | None, *, examples: Sequence[str] = (), **rest: Any) -> None:
+        super().__init__(name, add_help_option=False, **rest)
+        self.examples = examples
+
+
+class Noun(_Helpful, click.Group):
+    """A command that only has subcommands, each imported when it is used."""
+
+    def __init__(
+        self,
+        name: str,
+        table: Table,
+        *,
+        about: str,
+        examples: Sequence[str] = (),
+        is_root: bool = False,
+    ) -> None:
+        super().__init__(name, add_help_option=False, help=about, subcommand_metavar="COMMAND ...")
+        self.no_args_is_help = False
+        self.table = table
+        self.examples = examples
+        self.is_root = is_root
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.table:
+            return None
+        module, attribute = self.table[name][0].split(":")
+        found = getattr(import_module(f"{__package__}.{module}"), attribute)
+        assert isinstance(found, click.Command)  # noqa: S101 - the table is ours
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word, *rest = args
+        noun, colon, sub = word.partition(":")
+        if self.is_root and colon and sub:  # worker:start is worker start
+            word, rest = noun, [sub, *rest]
+        found = self.get_command(ctx, word)
+        if found is None and not ctx.resilient_parsing:
+            raise click.UsageError(_unknown(word, list(self.table), ctx), ctx)
+        if colon and found is not None and not isinstance(found, Noun):
+            raise click.UsageError(_unknown(args[0], list(self.table), ctx), ctx)
+        return word, found, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if not ctx._protected_args and not ctx.args:
+            raise click.UsageError(f"say what to do: {', '.join(self.table)}", ctx)
+        return super().invoke(ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in self.table.items()
+            if name.startswith(incomplete)
+        ]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _unknown(word: str, known: list[str], ctx: click.Context) -> str:
+    from queuectl_core.text import clean_line, nearest
+
+    where = ctx.command_path.partition(" ")[2]
+    return f"no such command: '{clean_line(f'{where} {word}'.strip(), 60)}'; {nearest(word, known)}"
+
+
+def verb(
+    name: str, *, cls: type[Verb] = Verb, examples: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], Verb]:
+    """Make a function the verb ``name``; its docstring is the help."""
+    return click.command(name, cls=cls, examples=examples)

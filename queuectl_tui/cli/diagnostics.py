@@ -1,0 +1,233 @@
+"""Standard error and exit codes: what a verb says besides its data, and how it ends.
+
+Nothing else writes standard error. Every failure ends in :func:`guard`: one line and the
+documented exit code; a traceback only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import StdoutClosed, StdoutFailed
+
+if TYPE_CHECKING:
+    from .command import Session
+
+USAGE = 2
+INTERRUPTED = 130
+SHOWN_PROBLEMS = 20
+"""Bad lines of a batch named one by one."""
+
+_SGR = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+
+
+class Stderr:
+    """Notes, warnings, a progress line. Text given to it must be clean."""
+
+    def __init__(self) -> None:
+        self.color = True
+        self.quiet = False
+        self._bar = ""
+        self._drawn = 0.0
+        if sys.stderr is not None:
+            reconfigure = getattr(sys.stderr, "reconfigure", None)
+            if reconfigure:
+                reconfigure(errors="backslashreplace")
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a person is looking."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    @property
+    def animated(self) -> bool:
+        """Whether a progress line can be shown."""
+        return self.terminal and not self.quiet and os.environ.get("TERM", "dumb") != "dumb"
+
+    def styled(self, text: str, style: str) -> str:
+        """``text`` in colour, where colours are shown."""
+        return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if self.color and self.terminal else text
+
+    def line(self, text: str) -> None:
+        """One line, whatever ``--quiet`` says."""
+        bar, self._bar = self._bar, ""
+        self._write(("\r\x1b[K" if bar else "") + text + "\n")
+        if bar:
+            self._show(bar)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing; not with ``--quiet``."""
+        if not self.quiet:
+            self.line(f"queuectl: {text}")
+
+    def warn(self, text: str) -> None:
+        """Something to look at."""
+        self.line(f"queuectl: {self.styled('warning', 'yellow')}: {text}")
+
+    def error(self, text: str) -> None:
+        """Why it failed, and what to do."""
+        self.line(f"queuectl: {self.styled('error', 'red')}: {text}")
+
+    def bar(self, label: str, done: int, total: int, extra: str = "") -> None:
+        """Show how far it is; at most ten times a second, and only to a person."""
+        if not self.animated:
+            return
+        now = time.monotonic()
+        if now - self._drawn < 0.1 and done < total:
+            return
+        self._drawn = now
+        part = done / total if total else 1.0
+        filled = int(part * 24)
+        drawn = "━" * filled + self.styled("━" * (24 - filled), "dim")
+        self._show(f"{label} {drawn} {done:,}/{total:,} {extra}")
+
+    def status(self, text: str) -> None:
+        """Show a line that is replaced by the next, and only to a person."""
+        now = time.monotonic()
+        if self.animated and now - self._drawn >= 0.1:
+            self._drawn = now
+            self._show(text)
+
+    def clear(self) -> None:
+        """Take the progress line away."""
+        if self._bar:
+            self._bar = ""
+            self._write("\r\x1b[K")
+
+    def ask(self, question: str) -> bool | None:
+        """A question for yes or no; None when nobody is there to answer."""
+        if not self.terminal or sys.stdin is None or not sys.stdin.isatty():
+            return None
+        self._write(f"{question} [y/N] ")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def _show(self, text: str) -> None:
+        self._bar = text
+        # Autowrap off while it is drawn: a narrow terminal cuts it instead of scrolling.
+        self._write(f"\r\x1b[K\x1b[?7l{text}\x1b[?7h")
+
+    def _write(self, text: str) -> None:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+        except (OSError, ValueError):
+            pass  # nobody to tell
+
+
+class Result:
+    """How the command line ended."""
+
+    code = 0
+
+
+@contextmanager
+def guard(session: Session) -> Iterator[Result]:
+    """Run a command line inside; whatever it raises becomes a line and an exit code."""
+    _own_standard_files()
+    result = Result()
+    try:
+        yield result
+    except click.exceptions.Exit as error:
+        result.code = error.exit_code
+        _flush(session, result)
+    except StdoutClosed:
+        pass
+    except BaseException as error:
+        session.err.clear()
+        result.code = _report(session, error)
+        _flush(session, result)
+    session.err.clear()
+
+
+def _flush(session: Session, result: Result) -> None:
+    try:
+        session.out.flush()
+    except StdoutClosed:
+        pass
+    except StdoutFailed as error:
+        result.code = result.code or _report(session, error)
+
+
+def _report(session: Session, error: BaseException) -> int:
+    from queuectl_core.errors import BatchRejected, QueueError
+
+    err = session.err
+    if session.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
+        import traceback
+
+        from queuectl_core.text import clean_block
+
+        err.line(clean_block("".join(traceback.format_exception(error))).rstrip())
+    if isinstance(error, BatchRejected):
+        for number, problem in error.problems[:SHOWN_PROBLEMS]:
+            err.error(f"line {number}: {one_line(problem)}")
+        more = error.total - min(len(error.problems), SHOWN_PROBLEMS)
+        if more:
+            err.error(f"{more:,} more bad line{'s' if more != 1 else ''}")
+    if isinstance(error, QueueError):
+        err.error(one_line(str(error)))
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        err.error(one_line(_explain_usage(error)))
+        return error.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
+        err.line("queuectl: interrupted")
+        return INTERRUPTED
+    if isinstance(error, StdoutFailed):
+        err.error(f"cannot write the output: {error}; the verb itself may have been done")
+        return 1
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, RecursionError | MemoryError):
+        err.error("out of memory; give it less at once")
+        return 1
+    shown = one_line(f"{type(error).__name__}: {error}")
+    err.error(f"internal error: {shown}; run again with --debug")
+    return 1
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, safe to show."""
+    from queuectl_core.text import clean_line
+
+    return clean_line(" ".join(text.split("\n")))
+
+
+def _explain_usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        message = f"no such option: {error.option_name}"
+        if error.possibilities:
+            message += f"; did you mean {error.possibilities[0]}?"
+    elif isinstance(error, click.MissingParameter) and error.param is not None:
+        what = error.param.human_readable_name
+        message = f"{what} is missing"
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        name = max(error.param.opts, key=len) if error.param.opts else error.param.name
+        message = f"{name}: {error.message.rstrip('.')}"
+    elif message:
+        message = message[0].lower() + message[1:]
+    return message + usage_hint(error)
+
+
+def usage_hint(error: click.ClickException) -> str:
+    """Where to read on, for a usage error."""
+    context = getattr(error, "ctx", None)
+    return f"; see: {context.command_path} --help" if context is not None else ""
+
+
+def _own_standard_files() -> None:
+    """Make sure descriptors 0 to 2 are taken, so that no file we open becomes stdout."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,165 @@
+"""``queuectl enqueue``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .command import Session, Verb, pass_session, verb
+from .jobs import JOBS
+
+if TYPE_CHECKING:
+    from queuectl_core.model import Job, JobSpec
+    from queuectl_core.queue import Queue
+
+ARGV = "queuectl.argv"
+
+
+class EnqueueVerb(Verb):
+    """Keeps what follows ``--`` apart: it is one command, not several jobs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            cut = args.index("--")
+            ctx.meta[ARGV] = args[cut + 1 :]
+            args = args[:cut]
+        return super().parse_args(ctx, args)
+
+
+@verb(
+    "enqueue",
+    cls=EnqueueVerb,
+    examples=(
+        "queuectl enqueue 'sleep 2 && echo done'",
+        "queuectl enqueue -- rsync -a /data host:/backup",
+        """queuectl enqueue '{"id":"job1","command":"echo hi","max_retries":5}'""",
+        "queuectl enqueue --delay 10m --priority 5 --env LEVEL=2 'make report'",
+        "queuectl enqueue --file jobs.jsonl",
+        "generate-jobs | queuectl enqueue -",
+    ),
+)
+@click.argument("jobs", metavar="JOB...", nargs=-1)
+@click.option("--file", "file", metavar="F", help="Read JSON Lines or a JSON array from this file.")
+@click.option("--id", "id", metavar="ID", help="The job's id; else a short one is made.")
+@click.option("--max-retries", metavar="N", help="Dead after so many failed attempts.")
+@click.option("--backoff-base", metavar="B", help="Wait B, B*B, B*B*B ... seconds after failures.")
+@click.option("-p", "--priority", metavar="N", help="Higher runs first; 0 if not given.")
+@click.option("--run-at", metavar="TIME", help="Not before: 2026-01-31T09:00:00Z, +10m, epoch.")
+@click.option("--delay", metavar="TIME", help="Not before this much from now: 30s, 5m, 2h.")
+@click.option("--timeout", metavar="TIME", help="End it after this long: 30s, 5m; 0 for never.")
+@click.option("--cwd", metavar="DIR", help="Where it runs; else the current directory.")
+@click.option("--env", metavar="K=V", multiple=True, help="Set a variable; may be repeated.")
+@click.option("--queue", "lane", metavar="NAME", help="The queue it goes to; else 'default'.")
+@pass_session
+@click.pass_context
+def enqueue(
+    ctx: click.Context,
+    session: Session,
+    /,
+    jobs: tuple[str, ...],
+    file: str | None,
+    **options: Any,
+) -> None:
+    """Add jobs to the queue: all that are given, or none.
+
+    A JOB is a command for the shell, a JSON object, or a JSON array of objects (it is JSON if
+    it starts with { or [). "-" reads standard input and --file a file: one JSON object a
+    line, or one array; every bad line is named and nothing is enqueued then. What follows
+    "--" is one command with its arguments, run without a shell.
+
+    Fields of a job: id, command, max_retries, backoff_base, priority, run_at,
+    timeout_seconds, cwd, env, queue. Options fill them in and win over what JSON says.
+
+    Prints the ids, one a line (at a terminal: the jobs; with --json: an object for one job,
+    else an array).
+    """
+    from .fields import Overrides
+
+    overrides = Overrides.of(options)
+    argv: list[str] | None = ctx.meta.get(ARGV)
+    if file is not None or "-" in jobs:
+        if argv is not None or len(jobs) > (file is None):
+            raise click.UsageError("read jobs from one place: - or --file F or arguments", ctx)
+        from .bulk import enqueue_stream
+
+        enqueue_stream(session, file if file is not None else "-", overrides)
+        return
+    if argv is not None:
+        if jobs:
+            raise click.UsageError("give the whole command after --, and nothing before it", ctx)
+        sources: list[Any] = [{"command": argv}]
+    elif jobs:
+        sources = [source for job in jobs for source in _sources(job, len(jobs) > 1)]
+    else:
+        raise click.UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...", ctx)
+    added = session.run(lambda queue: _add(queue, session, sources, overrides))
+    _show(session, added, overrides.local_time)
+    if len(jobs) > 1 and not any(" " in job for job in jobs):
+        session.err.note(f"{len(jobs)} jobs; one command with arguments goes in quotes or after --")
+
+
+def _sources(job: str, several: bool) -> list[Any]:
+    """What one JOB argument describes."""
+    from queuectl_core.errors import InvalidInput
+    from queuectl_core.jobspec import parse_json
+
+    if not job.lstrip().startswith(("{", "[")):
+        return [job]
+    found = parse_json(job)
+    if isinstance(found, dict):
+        return [found]
+    if found and all(isinstance(part, str) for part in found):
+        raise InvalidInput(
+            "a list of texts is not a job", "for one command with arguments: enqueue -- CMD ARG"
+        )
+    for part in found:
+        if not isinstance(part, dict):
+            raise InvalidInput("a JSON array must hold job objects only", "give fields as objects")
+    return list(found)
+
+
+async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides: Any) -> list[Job]:
+    from queuectl_core.errors import InvalidInput
+    from queuectl_core.jobspec import parse_job
+
+    overrides.check_count(len(sources))
+    defaults = await queue.defaults()
+    specs: list[JobSpec] = []
+    ignored: set[str] = set()
+    for number, source in enumerate(sources, 1):
+        try:
+            spec, extra = parse_job(overrides.apply(source, defaults.now), defaults)
+        except InvalidInput as error:
+            if len(sources) == 1:
+                raise
+            raise InvalidInput(f"job {number}: {error.message}", error.hint) from None
+        specs.append(spec)
+        ignored.update(extra)
+    added = await queue.enqueue_specs(specs)
+    tell_ignored(session, ignored)
+    return added
+
+
+def tell_ignored(session: Session, ignored: set[str]) -> None:
+    """Name output fields that were given and left aside."""
+    if ignored:
+        session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")
+
+
+def _show(session: Session, added: list[Job], local_time: bool) -> None:
+    from queuectl_core.times import format_time
+
+    if session.json:
+        documents = [job.to_json() for job in added]
+        session.out.json(documents[0] if len(documents) == 1 else documents)
+    elif session.out.terminal:
+        with session.out.listing(JOBS, json=False, header=True) as listing:
+            for job in added:
+                listing.add(job)
+    else:
+        for job in added:
+            session.out.line(job.id)
+    if local_time and not session.json and added:
+        session.err.note(f"local time taken: runs at {format_time(added[0].run_at)}")

@@ -1,0 +1,111 @@
+"""The options of ``enqueue`` as job fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from queuectl_core.errors import InvalidInput
+from queuectl_core.jobspec import ALIASES
+from queuectl_core.text import clean_line
+from queuectl_core.times import parse_duration
+
+_SPELLINGS: dict[str, list[str]] = {}
+for _alias, _field in ALIASES.items():
+    _SPELLINGS.setdefault(_field, []).append(_alias)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Fields given as options; they win over those of JSON jobs."""
+
+    fields: Mapping[str, Any]
+    delay: float | None
+    env: Mapping[str, str]
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Overrides:
+        """Read the options; InvalidInput names the one that will not do."""
+        fields: dict[str, Any] = {}
+        for name in ("id", "run_at", "cwd"):
+            if options[name] is not None:
+                fields[name] = options[name]
+        if options["lane"] is not None:
+            fields["queue"] = options["lane"]
+        for name in ("max_retries", "backoff_base", "priority"):
+            if options[name] is not None:
+                fields[name] = _number(name, options[name])
+        if options["timeout"] is not None:
+            fields["timeout_seconds"] = _duration("--timeout", options["timeout"])
+        delay = None
+        if options["delay"] is not None:
+            if options["run_at"] is not None:
+                raise InvalidInput("--delay and --run-at say the same twice", "give one of them")
+            delay = _duration("--delay", options["delay"])
+        return cls(fields, delay, dict(_pair(text) for text in options["env"]))
+
+    def check_count(self, count: int) -> None:
+        """InvalidInput when an id is given for more than one job."""
+        if "id" in self.fields and count > 1:
+            raise InvalidInput("--id is for one job", f"{count} are given; put ids in the JSON")
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to fill in."""
+        return not self.fields and self.delay is None and not self.env
+
+    @property
+    def local_time(self) -> bool:
+        """Whether a time without a zone was given."""
+        from datetime import datetime
+
+        try:
+            return datetime.fromisoformat(str(self.fields.get("run_at", "")).strip()).tzinfo is None
+        except ValueError:
+            return False
+
+    def apply(self, source: Any, now: float) -> Any:
+        """``source`` with our fields in place of its own; what is no job is left as it is."""
+        if self.empty:
+            return source
+        if isinstance(source, str):
+            source = {"command": source}
+        if not isinstance(source, dict):
+            return source
+        given = dict(self.fields)
+        if self.delay is not None:
+            given["run_at"] = now + self.delay
+        if self.env:
+            env = source.get("env")
+            given["env"] = {**env, **self.env} if isinstance(env, dict) else dict(self.env)
+        merged = dict(source)
+        for field in given:
+            for spelling in _SPELLINGS.get(field, ()):
+                merged.pop(spelling, None)
+        return merged | given
+
+
+def _number(name: str, text: str) -> int | float:
+    for read in (int, float):
+        try:
+            if "_" not in text:
+                return read(text)
+        except ValueError:
+            continue
+    option = "--" + name.replace("_", "-")
+    raise InvalidInput(f"{option}: '{clean_line(text, 40)}' is not a number")
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}: {error.message}", error.hint) from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--env: '{clean_line(text, 40)}' is not K=V", "write --env NAME=VALUE")
+    return name, value

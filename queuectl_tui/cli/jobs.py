@@ -1,0 +1,159 @@
+"""How jobs are shown, and how the jobs a person names are found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from queuectl_core.model import Command, Job, State
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_duration, format_time
+
+from .output import Column, View
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+STYLES = {
+    State.PENDING: "cyan",
+    State.PROCESSING: "bold yellow",
+    State.COMPLETED: "green",
+    State.FAILED: "magenta",
+    State.DEAD: "bold red",
+    State.CANCELLED: "dim",
+}
+
+
+def command_text(command: Command) -> str:
+    """A command on one line as one would type it, cleaned."""
+    if isinstance(command, str):
+        return clean_line(command)
+    from shlex import join
+
+    return clean_line(join(command))
+
+
+def number(value: float | None) -> str:
+    """A number for a plain cell; empty for None."""
+    return "" if value is None else f"{value:.12g}"
+
+
+def ago(moment: float | None, now: float) -> str:
+    """How long ago, or how long until, for people."""
+    if moment is None:
+        return ""
+    return f"in {format_duration(moment - now)}" if moment > now else format_duration(now - moment)
+
+
+def times_tried(job: Job) -> str:
+    """Attempts of those allowed: ``1/3``."""
+    return f"{job.attempts}/{max(1, job.max_retries)}"
+
+
+def _cells(job: Job) -> list[str]:
+    return [
+        clean_line(job.id),
+        job.state.value,
+        str(job.attempts),
+        str(job.max_retries),
+        str(job.priority),
+        clean_line(job.queue),
+        format_time(job.created_at) or "",
+        format_time(job.updated_at) or "",
+        number(job.exit_code),
+        command_text(job.command),
+        clean_line(job.last_error or ""),
+    ]
+
+
+def _pretty(job: Job) -> list[tuple[str, str]]:
+    now = time.time()
+    waits = job.state in (State.PENDING, State.FAILED) and job.run_at > now
+    why = f"due {ago(job.run_at, now)}" if waits else ""
+    if job.last_error and job.state in (State.FAILED, State.DEAD):
+        why = clean_line(job.last_error, 200) + (f" ({why})" if why else "")
+    return [
+        (clean_line(job.id, 40), "bold"),
+        (job.state.value, STYLES[job.state]),
+        (times_tried(job), ""),
+        (str(job.priority) if job.priority else "", ""),
+        (clean_line(job.queue, 20), "dim"),
+        (ago(job.created_at, now), "dim"),
+        (command_text(job.command)[:400], ""),
+        (why, "red" if job.state is State.DEAD else "magenta"),
+    ]
+
+
+def document(job: Job) -> dict[str, Any]:
+    """The public JSON of a job."""
+    return job.to_json()
+
+
+JOBS: View[Job] = View(
+    document,
+    (
+        "ID",
+        "STATE",
+        "ATTEMPTS",
+        "MAX_RETRIES",
+        "PRIORITY",
+        "QUEUE",
+        "CREATED_AT",
+        "UPDATED_AT",
+        "EXIT_CODE",
+        "COMMAND",
+        "LAST_ERROR",
+    ),
+    _cells,
+    (
+        Column("ID"),
+        Column("STATE"),
+        Column("TRIES", right=True),
+        Column("PRIO", right=True),
+        Column("QUEUE"),
+        Column("AGE", right=True),
+        Column("COMMAND", flex=3),
+        Column("WHY", flex=2),
+    ),
+    _pretty,
+)
+
+
+async def resolve(queue: Queue, refs: Sequence[str]) -> list[Job]:
+    """The jobs with these ids or unambiguous prefixes, each once; raises for the first that
+    is not there, before anything is done to the others."""
+    found = {}
+    for ref in refs:
+        job = await queue.find(ref)
+        found[job.seq] = job
+    return list(found.values())
+
+
+def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Ids that start with what has been typed, for shell completion."""
+
+    async def newest(queue: Queue) -> list[Job]:
+        from queuectl_core.model import Filter
+
+        return await queue.jobs(Filter(search=incomplete or None), 200)
+
+    try:
+        jobs = ctx.find_root().obj.run(newest, read_only=True)
+    except Exception:
+        return []
+    return [job.id for job in jobs if job.id.startswith(incomplete)]
+
+
+def complete_state(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The states that start with what has been typed."""
+    return [state.value for state in State if state.value.startswith(incomplete)]
+
+
+def job_ids(*, required: bool = True) -> Any:
+    """The argument ``ID...``."""
+    return click.argument(
+        "ids", metavar="ID...", nargs=-1, required=required, shell_complete=complete_id
+    )

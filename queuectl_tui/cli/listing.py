@@ -1,0 +1,76 @@
+"""``queuectl list``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .command import Session, pass_session, verb
+from .jobs import JOBS, complete_state
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+AT_TERMINAL = 50
+"""Jobs shown to a person who did not say how many."""
+
+
+@verb(
+    "list",
+    examples=(
+        "queuectl list --state dead --state failed",
+        "queuectl list --search backup --limit 10",
+        "queuectl list --state pending --json | queuectl --store other.db enqueue -",
+        "queuectl list -q --state dead | cut -f1",
+    ),
+)
+@click.option(
+    "--state",
+    "states",
+    metavar="STATE",
+    multiple=True,
+    shell_complete=complete_state,
+    help="Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
+    "May be given several times, or several with commas.",
+)
+@click.option("--queue", "lane", metavar="NAME", help="Only jobs of this queue.")
+@click.option("--search", metavar="TEXT", help="Only jobs with this in id, command or error.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many.")
+@pass_session
+def list_jobs(
+    session: Session,
+    states: tuple[str, ...],
+    lane: str | None,
+    search: str | None,
+    limit: int | None,
+) -> None:
+    """List jobs, newest first.
+
+    At a terminal: the newest 50 (see --limit). In a pipe: all of them, as lines of
+    tab-separated columns under a header; a tab or line break inside a value is shown as \\t
+    or \\n, an empty value as -. With --json: an array of all of them.
+    """
+    from queuectl_core.model import Filter
+    from queuectl_core.queue import check_states
+
+    words = [word for given in states for word in given.split(",")]
+    where = Filter(check_states(words), lane, search)
+    for_person = session.out.terminal and not session.json
+    shown = AT_TERMINAL if limit is None and for_person else limit
+
+    async def act(queue: Queue) -> tuple[int, int]:
+        with session.out.listing(JOBS, json=session.json, header=not session.quiet) as listing:
+            async for page in queue.pages(where, shown):
+                for job in page:
+                    listing.add(job)
+        full = for_person and listing.count == shown
+        return listing.count, await queue.count(where) if full else listing.count
+
+    count, total = session.run(act, read_only=True)
+    if for_person:
+        session.out.flush()
+        if not total:
+            session.err.note("no jobs match" if words or lane or search else "no jobs yet")
+        elif total > count:
+            session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")

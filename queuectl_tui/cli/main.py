@@ -1,0 +1,65 @@
+"""The root of the command line: the table of verbs and the way in.
+
+The table is static, so that ``--help`` imports nothing but click: a verb's module is
+imported when the verb is run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from .command import Noun, Session, Table
+from .diagnostics import guard
+
+VERBS: Table = {
+    "enqueue": ("enqueue:enqueue", "Add jobs to the queue."),
+    "list": ("listing:list_jobs", "List jobs."),
+    "show": ("show:show", "Show everything about one job."),
+    "logs": ("logs:logs", "Show what a job wrote, live if asked."),
+    "status": ("status:status", "Show how the queue stands: jobs, workers, the DLQ."),
+    "stats": ("stats:stats", "Show rates, run times and waiting times."),
+    "wait": ("wait:wait", "Wait until jobs have ended."),
+    "cancel": ("cancel:cancel", "Cancel jobs that wait or run."),
+    "retry": ("retry:retry", "Run ended or failed jobs again, now."),
+    "remove": ("remove:remove", "Forget jobs, their history and output."),
+    "worker": ("worker:worker", "Start, stop and list workers."),
+    "dlq": ("dlq:dlq", "List, retry or purge the jobs that failed for good."),
+    "config": ("config:config", "Show and change settings."),
+    "tui": ("tui:tui", "Open the operator console."),
+    "doctor": ("doctor:doctor", "Check that everything is in order."),
+    "demo": ("demo:demo", "See it work in a scratch store, in a few seconds."),
+    "completion": ("completion:completion", "Print a shell completion script."),
+}
+
+PROGRAM = "queuectl"
+COMPLETE = "_QUEUECTL_COMPLETE"
+"""Set by the completion script when it asks for suggestions."""
+
+root = Noun(
+    PROGRAM,
+    VERBS,
+    about="A durable background job queue for shell commands.",
+    examples=(
+        "queuectl enqueue 'echo hello'",
+        "queuectl worker start --count 4",
+        "queuectl status",
+    ),
+    is_root=True,
+)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a command line and return its exit code; every failure has been reported."""
+    session = Session()
+    with guard(session) as result:
+        instruction = os.environ.get(COMPLETE)
+        if instruction:
+            from .completion import complete
+
+            result.code = complete(root, session, instruction)
+        else:
+            with root.make_context(PROGRAM, list(args), obj=session) as context:
+                result.code = root.invoke(context) or 0
+        session.out.flush()
+    return result.code

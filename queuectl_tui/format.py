@@ -1,0 +1,85 @@
+"""How values read on the screen: short, and changing no more often than anyone needs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+
+from queuectl_core.model import Command
+from queuectl_core.text import clean_line
+
+LINE_LIMIT = 400
+"""Characters of a job's text that a table ever looks at."""
+
+
+def ago(seconds: float) -> str:
+    """How long ago, in steps coarse enough to leave a quiet screen quiet."""
+    if seconds < -0.5:
+        return "in " + lasting(-seconds)
+    if seconds < 10:
+        return "now"
+    if seconds < 60:
+        return f"{int(seconds) // 10 * 10}s"
+    return lasting(seconds)
+
+
+def lasting(seconds: float) -> str:
+    """How long, with seconds only while they matter."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 3600:
+        return f"{whole // 60}m"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def clock_time(moment: float | None) -> str:
+    """Local date and time to the second."""
+    if moment is None:
+        return "-"
+    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def command_text(command: Command) -> str:
+    """A command as one would type it; not cleaned."""
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def command_line(command: Command) -> str:
+    """A command on one clean line of bounded length."""
+    text = command if isinstance(command, str) else shlex.join(command[:64])
+    return clean_line(text, LINE_LIMIT)
+
+
+def short(text: str | None, limit: int = LINE_LIMIT) -> str:
+    """Any text of a job on one clean line of bounded length."""
+    return clean_line(text, limit) if text else ""
+
+
+def plural(count: int, word: str) -> str:
+    """``1 job``, ``2 jobs``, ``1,000 jobs``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def cli(*words: str) -> str:
+    """The command line that does the same, as one would type it."""
+    return "queuectl " + " ".join(shlex.quote(clean_line(word)) for word in words)
+
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int, top: float | None = None) -> str:
+    """``values`` as ``width`` bars, the latest at the right; any value at all shows."""
+    if width <= 0:
+        return ""
+    shown = list(values)[-width:]
+    high = max([*shown, 1.0 if top is None else top])
+    last = len(BARS) - 1
+    bars = [BARS[0 if v <= 0 else max(1, round(v / high * last))] for v in shown]
+    return "".join(bars).rjust(width)

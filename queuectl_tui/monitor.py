@@ -1,0 +1,84 @@
+"""What the console knows of the store as a whole, read anew as it changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from queuectl_core.model import DeadGroup, State, Tick, Worker
+from queuectl_core.views import Throughput, check_store, dead_groups
+
+from .link import Link
+
+HISTORY = 180
+"""Seconds of throughput that are kept."""
+
+GROUPS_EVERY = 5.0
+"""Seconds between readings of the dead by cause while their number stays the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole store at one moment."""
+
+    counts: Mapping[State, int] = field(default_factory=dict)
+    workers: Sequence[Worker] = ()
+    groups: Sequence[DeadGroup] = ()
+    ticks: Sequence[Tick] = ()
+    oldest_due_at: float | None = None
+
+    @property
+    def total(self) -> int:
+        """All jobs."""
+        return sum(self.counts.values())
+
+    def rate(self, seconds: int = 10) -> tuple[float, float]:
+        """(completed, failed) a second over the last ``seconds``."""
+        recent = self.ticks[-seconds:]
+        if not recent:
+            return 0.0, 0.0
+        return (
+            sum(tick.completed for tick in recent) / len(recent),
+            sum(tick.failed for tick in recent) / len(recent),
+        )
+
+
+class Monitor:
+    """Reads overviews over a link; each part as often as it may have changed."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._throughput: Throughput | None = None
+        self._dead: int | None = None
+        self._groups_at = 0.0
+        self._groups: list[DeadGroup] = []
+
+    async def changed(self) -> bool:
+        """Whether anything was committed since the last call. Raises StoreError when lost."""
+        queue = self._link.reader
+        await check_store(queue)
+        return await queue.changed()
+
+    async def overview(self) -> Overview:
+        """The whole store as it is now."""
+        queue = self._link.reader
+        if self._throughput is None or self._throughput.queue is not queue:
+            self._throughput = Throughput(queue, HISTORY)
+            self._dead = None
+        status = await queue.status()
+        dead = status.counts.get(State.DEAD, 0)
+        if dead != self._dead or time.monotonic() - self._groups_at > GROUPS_EVERY:
+            self._groups = await dead_groups(queue) if dead else []
+            self._dead, self._groups_at = dead, time.monotonic()
+        return Overview(
+            counts=status.counts,
+            workers=await queue.workers(),
+            groups=self._groups,
+            ticks=await self._throughput.read(),
+            oldest_due_at=status.oldest_due_at,
+        )
+
+    async def ticks(self) -> Sequence[Tick]:
+        """The throughput alone: it moves on with the clock."""
+        return await self._throughput.read() if self._throughput else ()

@@ -1,0 +1,136 @@
+"""Colours: three themes, and the few styles every line of the console is drawn with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.color import Color
+from rich.style import Style
+from textual.theme import Theme
+
+DARK = Theme(
+    name="queuectl-dark",
+    primary="#6cb0ff",
+    secondary="#8a93a6",
+    accent="#d9a860",
+    success="#7cc48a",
+    warning="#d9a860",
+    error="#ee7584",
+    foreground="#ccd3df",
+    background="#10141b",
+    surface="#171c26",
+    panel="#1f2633",
+    variables={"muted": "#6f7a8d", "cursor": "#26344a", "cursor-blurred": "#1b2330"},
+)
+LIGHT = Theme(
+    name="queuectl-light",
+    primary="#1f62b5",
+    secondary="#5b6575",
+    accent="#94600a",
+    success="#23753a",
+    warning="#94600a",
+    error="#b3263a",
+    foreground="#262c36",
+    background="#fafafa",
+    surface="#f0f1f4",
+    panel="#e4e7ec",
+    dark=False,
+    variables={"muted": "#6d7787", "cursor": "#cfe0f7", "cursor-blurred": "#e7ecf3"},
+)
+ANSI = "ansi-dark"
+"""Sixteen colours, whatever the terminal makes of them."""
+CHOICES = (DARK.name, LIGHT.name, ANSI, "ansi-light")
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """The styles of one theme, by what they say."""
+
+    text: Style
+    muted: Style
+    strong: Style
+    good: Style
+    bad: Style
+    warn: Style
+    busy: Style
+    accent: Style
+    title: Style
+    """A pane's name while it has the focus."""
+    cursor: Style
+    """Put over a whole row."""
+    cursor_blurred: Style
+    """The same in a pane without the focus."""
+    bar: Style
+    """The title bar."""
+
+    def of(self, name: str) -> Style:
+        """A style by its name."""
+        style: Style = getattr(self, name)
+        return style
+
+
+def ink_of(theme: Theme) -> Ink:
+    """The styles of ``theme``."""
+    if theme.ansi:
+        return _sixteen()
+    hue = theme.variables.get
+
+    def fg(color: str | None, *, bold: bool = False) -> Style:
+        return Style(color=color, bold=bold)
+
+    return Ink(
+        text=fg(theme.foreground),
+        muted=fg(hue("muted", theme.secondary)),
+        strong=fg(theme.foreground, bold=True),
+        good=fg(theme.success),
+        bad=fg(theme.error),
+        warn=fg(theme.warning),
+        busy=fg(theme.primary),
+        accent=fg(theme.accent),
+        title=fg(theme.primary, bold=True),
+        cursor=Style(bgcolor=hue("cursor", theme.panel)),
+        cursor_blurred=Style(bgcolor=hue("cursor-blurred", theme.surface)),
+        bar=Style(color=theme.foreground, bgcolor=theme.panel),
+    )
+
+
+def _sixteen() -> Ink:
+    """For terminals with their own palette: names of colours only, and reverse video."""
+
+    def fg(name: str, *, bold: bool = False, underline: bool = False) -> Style:
+        return Style(color=Color.parse(name), bold=bold, underline=underline)
+
+    return Ink(
+        text=fg("default"),
+        muted=Style(color=Color.parse("default"), dim=True),
+        strong=fg("default", bold=True),
+        good=fg("green"),
+        bad=fg("red"),
+        warn=fg("yellow"),
+        busy=fg("blue", bold=True),
+        accent=fg("cyan"),
+        title=fg("default", bold=True, underline=True),
+        cursor=Style(reverse=True),
+        cursor_blurred=Style(bold=True),
+        bar=Style(reverse=True),
+    )
+
+
+STATE_STYLE = {
+    "pending": "text",
+    "processing": "busy",
+    "completed": "good",
+    "failed": "warn",
+    "dead": "bad",
+    "cancelled": "muted",
+    "idle": "muted",
+    "starting": "muted",
+    "busy": "busy",
+    "stopping": "warn",
+    "lost": "bad",
+    "running": "busy",
+    "timeout": "bad",
+    "interrupted": "muted",
+    "crashed": "bad",
+}
+"""The style of a state's name: of a job, a worker or an attempt."""

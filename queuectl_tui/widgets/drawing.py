@@ -1,0 +1,121 @@
+"""From cells to the exact characters of a line; no widget, no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+
+from ..theme import Ink
+
+R = TypeVar("R")
+
+Cell = tuple[str, str]
+"""Clean text and the name of its style."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[R]):
+    """One column of a table."""
+
+    name: str
+    width: int
+    """Cells; the least it takes if it is flexible."""
+    cell: Callable[[R, float], Cell]
+    """The cell of a row at a moment. The text is clean: nothing is escaped after it."""
+    right: bool = False
+    flex: int = 0
+    """Its share of what is left over; 0: it is always ``width`` wide."""
+    rank: int = 0
+    """On a narrow screen the highest ranks go first."""
+    sort: str | None = None
+    """The field of a row it can be sorted by."""
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """``text`` in exactly ``width`` cells, with ``…`` where it was cut."""
+    length = len(text) if text.isascii() else cell_len(text)
+    if length > width:
+        if width <= 0:
+            return ""
+        return set_cell_size(text, width - 1).rstrip("\n") + "…"
+    padding = " " * (width - length)
+    return padding + text if right else text + padding
+
+
+def lay_out(columns: Sequence[Column[R]], width: int) -> list[tuple[Column[R], int]]:
+    """The columns that fit in ``width`` cells (one cell between them), with their widths."""
+    shown = list(columns)
+    while len(shown) > 1 and sum(c.width + 1 for c in shown) - 1 > width:
+        last = max(column.rank for column in shown)
+        shown.remove(next(column for column in reversed(shown) if column.rank == last))
+    spare = width - (sum(column.width + 1 for column in shown) - 1)
+    shares = sum(column.flex for column in shown)
+    widths = []
+    for column in shown:
+        extra = spare * column.flex // shares if shares and spare > 0 else 0
+        widths.append(column.width + extra)
+    if shares and spare > 0:
+        widest = max(range(len(shown)), key=lambda at: shown[at].flex)
+        widths[widest] += width - (sum(widths) + len(widths) - 1)
+    return [(column, min(w, width)) for column, w in zip(shown, widths, strict=True)]
+
+
+def draw(
+    cells: Sequence[tuple[str, Style]],
+    width: int,
+    over: Style | None = None,
+    blank: Style | None = None,
+) -> Strip:
+    """A line of exactly ``width`` cells; ``over`` is laid over every style."""
+    segments = []
+    used = 0
+    for text, style in cells:
+        length = len(text) if text.isascii() else cell_len(text)
+        shown = text if used + length <= width else fit(text, width - used)
+        if shown:
+            segments.append(Segment(shown, style + over if over else style))
+            used = min(width, used + length)
+    if used < width:
+        filler = blank or Style()
+        segments.append(Segment(" " * (width - used), filler + over if over else filler))
+    return Strip(segments, width)
+
+
+def title_line(parts: Sequence[Cell], width: int, ink: Ink, *, focused: bool) -> Strip:
+    """A pane's first line: its name, what it shows, and a rule to the end."""
+    cells: list[tuple[str, Style]] = []
+    for at, (text, name) in enumerate(parts):
+        style = ink.of(name)
+        if at == 0:
+            style = ink.title if focused else ink.strong
+        cells.append((text, style))
+    used = sum(cell_len(text) for text, _ in cells)
+    rule = width - used - 1
+    if rule > 0:
+        cells.append((" " + "─" * rule, ink.title if focused else ink.muted))
+    return draw(cells, width)
+
+
+def differences(old: Strip, new: Strip, y: int) -> list[Region]:
+    """The stretches of line ``y`` that ``new`` changes; segment by segment where they line up."""
+    before, after = list(old), list(new)
+    if before == after:
+        return []
+    regions: list[Region] = []
+    if len(before) == len(after) and all(
+        a.cell_length == b.cell_length for a, b in zip(before, after, strict=True)
+    ):
+        x = 0
+        for a, b in zip(before, after, strict=True):
+            if a != b:
+                regions.append(Region(x, y, b.cell_length, 1))
+            x += b.cell_length
+        return regions
+    return [Region(0, y, max(old.cell_length, new.cell_length), 1)]

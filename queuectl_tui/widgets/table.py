@@ -1,0 +1,370 @@
+"""A table drawn line by line: any number of rows, and only what changed is sent.
+
+Textual's DataTable holds every row and repaints itself whole. This one asks a
+:class:`~queuectl_tui.widgets.window.Window` for the rows on the screen, draws each line
+itself, compares it with the line that is there, and refreshes just the cells that differ.
+Reading goes on in a worker of its own; keys move the cursor over rows already held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.strip import Strip
+
+from queuectl_core.errors import QueueError
+
+from ..theme import Ink
+from .drawing import Column, draw, fit, lay_out, title_line
+from .painted import Painted
+from .window import ListPages, Pages, Window
+
+R = TypeVar("R")
+
+HEAD = 2
+"""Lines above the rows: the title and the names of the columns."""
+
+THRIFT = 20
+"""Reading again takes at most one part in this many of the time."""
+
+
+class LineTable(Painted, Generic[R], can_focus=True):
+    """A table of rows of any kind. Give it columns and pages; see :meth:`show`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "move(1)", "down", key_display="j", show=False),
+        Binding("k,up", "move(-1)", "up", key_display="k", show=False),
+        Binding("g,home", "first", "first", key_display="g", show=False),
+        Binding("G,end", "last", "last", key_display="G", show=False),
+        Binding("ctrl+d", "half(1)", "half a page down", show=False),
+        Binding("ctrl+u", "half(-1)", "half a page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "page down", key_display="pgdn", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("enter", "choose", "open", show=False),
+        Binding("space", "mark", "mark", show=False),
+        Binding("V", "mark_range", "mark a range", show=False),
+        Binding("ctrl+backslash", "clear_marks", "clear marks", key_display="^\\", show=False),
+    ]
+
+    head = HEAD
+    foot = 0
+    """Lines above and below the rows."""
+
+    class Moved(Message):
+        """The cursor is on another row, or on none."""
+
+        def __init__(self, table: LineTable[Any]) -> None:
+            self.table = table
+            super().__init__()
+
+        @property
+        def control(self) -> LineTable[Any]:
+            return self.table
+
+    class Chosen(Moved):
+        """Enter, or a double click, on the row under the cursor."""
+
+    class Marked(Moved):
+        """The marks changed."""
+
+    class Failed(Message):
+        """Reading rows failed."""
+
+        def __init__(self, error: QueueError) -> None:
+            self.error = error
+            super().__init__()
+
+    def __init__(
+        self,
+        columns: Sequence[Column[R]],
+        pages: Pages[R],
+        *,
+        id: str,  # noqa: A002 - Textual's own name for it
+        clock: Callable[[], float] = time.time,
+        markable: bool = True,
+    ) -> None:
+        super().__init__(id=id)
+        self.parts = [(id, "strong")]
+        self.columns = columns
+        self.window: Window[R] = Window(pages)
+        self.empty = ""
+        """What to say when there is no row."""
+        self.sorted: tuple[str, bool] | None = None
+        """The name of the column the rows are sorted by, and whether downwards."""
+        self.marks: dict[Hashable, R] = {}
+        self.extent: Callable[[], tuple[float, float]] | None = None
+        """Start and end of the screen in all rows, 0 to 1, when the window cannot know."""
+        self.markable = markable
+        self._clock = clock
+        self._anchor: R | None = None
+        self._touched = False
+        self._wanted: list[str] = []
+        self._reading = False
+        self._read_again_at = 0.0
+        self._told: Hashable = None
+
+    # -- for the owner ------------------------------------------------------------------
+
+    def show(self, pages: Pages[R]) -> None:
+        """Show other rows, from their beginning."""
+        self.window = Window(pages)
+        self.window.resize(self._rows_high())
+        self._touched = False
+        self._read_again_at = 0.0
+        self._ask("first")
+
+    def renew(self) -> None:
+        """Read the rows again, soon: the store has changed."""
+        if time.monotonic() >= self._read_again_at:
+            self._ask("reload")
+
+    @property
+    def current(self) -> R | None:
+        """The row under the cursor."""
+        return self.window.current
+
+    def chosen(self) -> list[R]:
+        """The marked rows, or else the one under the cursor."""
+        if self.marks:
+            return list(self.marks.values())
+        return [] if self.current is None else [self.current]
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _ask(self, what: str) -> None:
+        if what in ("first", "last"):
+            self._wanted.clear()
+        if what not in self._wanted:
+            self._wanted.append(what)
+        if not self._reading and self.is_attached:
+            self._reading = True
+            self.run_worker(self._read(), group=f"rows-{self.id}", exit_on_error=False)
+
+    async def _read(self) -> None:
+        try:
+            while self._wanted:
+                what = self._wanted.pop(0)
+                window = self.window
+                started = time.monotonic()
+                if what == "first":
+                    await window.go_first()
+                elif what == "last":
+                    await window.go_last()
+                elif what == "extend":
+                    await window.extend()
+                else:
+                    await window.reload(follow=not self._touched and not self.has_focus)
+                    cost = time.monotonic() - started
+                    self._read_again_at = time.monotonic() + cost * THRIFT
+                self._refresh_marks()
+                self.paint()
+        except QueueError as error:
+            self._wanted.clear()
+            self.post_message(self.Failed(error))
+        finally:
+            self._reading = False
+
+    def _refresh_marks(self) -> None:
+        if self.marks:
+            for row in self.window.rows:
+                key = self.window.pages.key(row)
+                if key in self.marks:
+                    self.marks[key] = row
+
+    def _moved(self) -> None:
+        self._touched = True
+        self.paint()
+        if self.window.short_below or self.window.short_above:
+            self._ask("extend")
+
+    # -- keys and mouse -----------------------------------------------------------------
+
+    def action_move(self, lines: int) -> None:
+        self.window.move(lines)
+        self._moved()
+
+    def action_half(self, way: int) -> None:
+        self.action_move(way * max(1, self.window.height // 2))
+
+    def action_page(self, way: int) -> None:
+        self.action_move(way * max(1, self.window.height - 1))
+
+    def action_first(self) -> None:
+        self._touched = True
+        self._ask("first")
+
+    def action_last(self) -> None:
+        self._touched = True
+        self._ask("last")
+
+    def action_choose(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Chosen(self))
+
+    def action_mark(self) -> None:
+        row = self.current
+        if row is None or not self.markable:
+            return
+        key = self.window.pages.key(row)
+        if self.marks.pop(key, None) is None:
+            self.marks[key] = row
+        self._anchor = row
+        self.window.move(1)
+        self._moved()
+        self.post_message(self.Marked(self))
+
+    def action_mark_range(self) -> None:
+        """Mark from the row that was marked last to the cursor."""
+        if self.current is None or not self.markable:
+            return
+        if self._anchor is None:
+            self.action_mark()
+            return
+        self.run_worker(self._mark_range(self._anchor, self.current), group=f"mark-{self.id}")
+
+    async def _mark_range(self, start: R, end: R) -> None:
+        key = self.window.pages.key
+        try:
+            for first, last in ((start, end), (end, start)):
+                found = await self._between(first, last)
+                if found is not None:
+                    self.marks.update({key(row): row for row in found})
+                    break
+        except QueueError as error:
+            self.post_message(self.Failed(error))
+        self._anchor = end
+        self.paint()
+        self.post_message(self.Marked(self))
+
+    async def _between(self, first: R, last: R, limit: int = 10_000) -> list[R] | None:
+        """Rows from ``first`` to ``last``; None when ``last`` does not follow within a while."""
+        pages = self.window.pages
+        key = pages.key
+        held = self.window.rows
+        keys = [key(row) for row in held]
+        if key(first) in keys and key(last) in keys:
+            a, b = keys.index(key(first)), keys.index(key(last))
+            return held[a : b + 1] if a <= b else None
+        found = [first]
+        while len(found) < limit:
+            more = await pages.after(found[-1], 500)
+            for row in more:
+                found.append(row)
+                if key(row) == key(last):
+                    return found
+            if not more:
+                return None
+        return None
+
+    def action_clear_marks(self) -> None:
+        self.marks.clear()
+        self._anchor = None
+        self.paint()
+        self.post_message(self.Marked(self))
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - self.head
+        if 0 <= row < len(self.window.visible()):
+            self.window.put(self.window.top + row)
+            self._moved()
+            if event.chain == 2:
+                self.action_choose()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.window.scroll(3)
+        self._moved()
+
+    def on_mouse_scroll_up(self) -> None:
+        self.window.scroll(-3)
+        self._moved()
+
+    # -- drawing ------------------------------------------------------------------------
+
+    def _rows_high(self) -> int:
+        return max(1, self.size.height - self.head - self.foot)
+
+    def on_mount(self) -> None:
+        self._ask("first")
+
+    def on_resize(self) -> None:
+        self.window.resize(self._rows_high())
+        super().on_resize()
+        if self.window.short_below or self.window.short_above:
+            self._ask("extend")
+
+    def paint(self) -> None:
+        super().paint()
+        cursor = (self.window.cursor, id(self.window.pages))
+        if cursor != self._told:
+            self._told = cursor
+            self.post_message(self.Moved(self))
+
+    def _draw(self) -> list[Strip]:
+        ink = self.ink
+        lines = [title_line(self.parts, self.size.width, ink, focused=self.has_focus)]
+        layout = lay_out(self.columns, self.size.width - 2)  # less the marks and the scrollbar
+        if self.head == HEAD:
+            lines.append(self._header(layout, ink))
+        now = self._clock()
+        thumb = self._thumb()
+        for y, row in enumerate(self.window.visible()):
+            lines.append(self._row(row, layout, now, y in thumb))
+        if not self.window.rows and self.empty:
+            lines.append(draw([(" " + self.empty, ink.muted)], self.size.width))
+        return lines
+
+    def _header(self, layout: Sequence[tuple[Column[R], int]], ink: Ink) -> Strip:
+        cells: list[tuple[str, Style]] = [(" ", ink.muted)]
+        for column, width in layout:
+            name = column.name
+            style = ink.muted
+            if self.sorted and self.sorted[0] == name:
+                name += "↓" if self.sorted[1] else "↑"
+                style = ink.accent
+            cells.append((fit(name, width, right=column.right) + " ", style))
+        return draw(cells, self.size.width)
+
+    def _row(
+        self, row: R, layout: Sequence[tuple[Column[R], int]], now: float, thumb: bool
+    ) -> Strip:
+        ink = self.ink
+        key = self.window.pages.key(row)
+        marked = key in self.marks
+        cells: list[tuple[str, Style]] = [("▌" if marked else " ", ink.accent)]
+        for column, width in layout:
+            text, style = column.cell(row, now)
+            shown = fit(text, width, right=column.right)
+            cells.append((shown + " ", ink.accent if marked else ink.of(style)))
+        over = None
+        if key == self.window.cursor:
+            over = ink.cursor if self.has_focus else ink.cursor_blurred
+        width = self.size.width
+        line = draw(cells, width - 1, over)
+        return Strip([*line, *draw([("▐" if thumb else " ", ink.muted)], 1)], width)
+
+    def _thumb(self) -> range:
+        """The lines of the scrollbar's thumb."""
+        window, rows_high = self.window, self._rows_high()
+        if window.at_start and window.at_end and len(window.rows) <= rows_high:
+            return range(0)
+        if self.extent is not None:
+            start, end = self.extent()
+        else:
+            start, end = window.top / len(window.rows), (window.top + rows_high) / len(window.rows)
+        size = min(rows_high, max(1, round((end - start) * rows_high)))
+        top = min(rows_high - size, max(0, round(start * rows_high)))
+        return range(top, top + size)
+
+
+def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
+    """Give a table of a short list its rows anew."""
+    pages = table.window.pages
+    if isinstance(pages, ListPages):
+        pages.rows = list(rows)
+        table.renew()

@@ -1,0 +1,246 @@
+"""A window on rows that may be millions: what a table shows, and where its cursor is.
+
+No widget and no I/O of its own. Rows come from :class:`Pages` by key, a few screens around
+what is visible; the cursor is a key, never an index, so it stays on its row while rows come,
+go and move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import chain
+from typing import Generic, Protocol, TypeVar
+
+R = TypeVar("R")
+
+
+class Pages(Protocol[R]):
+    """Rows in a fixed order, read from either end or from a row on."""
+
+    def key(self, row: R) -> Hashable:
+        """What names the row for ever."""
+
+    async def first(self, limit: int) -> list[R]:
+        """The first ``limit`` rows."""
+
+    async def last(self, limit: int) -> list[R]:
+        """The last ``limit`` rows, in order."""
+
+    async def after(self, row: R, limit: int, *, inclusive: bool = False) -> list[R]:
+        """Up to ``limit`` rows that follow ``row``."""
+
+    async def before(self, row: R, limit: int) -> list[R]:
+        """Up to ``limit`` rows just before ``row``, in order."""
+
+
+class ListPages(Generic[R]):
+    """A short list, held whole: every page is all of it."""
+
+    def __init__(self, key: str, rows: Sequence[R] = ()) -> None:
+        self._key = key
+        self.rows = list(rows)
+
+    def key(self, row: R) -> Hashable:
+        found: Hashable = getattr(row, self._key)
+        return found
+
+    async def first(self, limit: int) -> list[R]:
+        return self.rows
+
+    async def last(self, limit: int) -> list[R]:
+        return self.rows
+
+    async def after(self, row: R, limit: int, *, inclusive: bool = False) -> list[R]:
+        return self.rows if inclusive else []
+
+    async def before(self, row: R, limit: int) -> list[R]:
+        return []
+
+
+class Window(Generic[R]):
+    """Some rows around the visible ones. ``rows[top]`` is the first line on the screen."""
+
+    def __init__(self, pages: Pages[R]) -> None:
+        self.pages = pages
+        self.rows: list[R] = []
+        self.top = 0
+        self.height = 1
+        self.cursor: Hashable = None
+        self.at_start = True
+        self.at_end = True
+        self._index: dict[Hashable, int] = {}
+
+    # -- what is there ------------------------------------------------------------------
+
+    @property
+    def position(self) -> int | None:
+        """Where the cursor is in ``rows``; None when there are none."""
+        return self._index.get(self.cursor)
+
+    @property
+    def current(self) -> R | None:
+        """The row under the cursor."""
+        position = self.position
+        return None if position is None else self.rows[position]
+
+    def visible(self) -> list[R]:
+        """The rows on the screen."""
+        return self.rows[self.top : self.top + self.height]
+
+    @property
+    def buffer(self) -> int:
+        """How many rows to hold: some screens to each side cost nothing and answer keys."""
+        return max(60, self.height * 3)
+
+    @property
+    def short_below(self) -> bool:
+        """Whether a move down may soon run out of rows that are held."""
+        return not self.at_end and len(self.rows) - self.top < 2 * self.height + 1
+
+    @property
+    def short_above(self) -> bool:
+        """The same for a move up."""
+        return not self.at_start and self.top < self.height
+
+    # -- moving, at once ----------------------------------------------------------------
+
+    def move(self, lines: int) -> None:
+        """Move the cursor over the rows that are held, and the screen with it."""
+        if not self.rows:
+            return
+        position = self.position or 0
+        self.put(position + lines)
+
+    def put(self, position: int) -> None:
+        """Put the cursor on ``rows[position]``, or the nearest there is."""
+        if self.rows:
+            position = min(max(position, 0), len(self.rows) - 1)
+            self.cursor = self.pages.key(self.rows[position])
+        self.reveal()
+
+    def scroll(self, lines: int) -> None:
+        """Move the screen; the cursor stays within it."""
+        self.top += lines
+        self._clamp()
+        position = self.position
+        if position is not None:
+            self.put(min(max(position, self.top), self.top + self.height - 1))
+
+    def resize(self, height: int) -> None:
+        """The screen shows ``height`` rows now."""
+        self.height = max(1, height)
+        self.reveal()
+
+    def reveal(self) -> None:
+        """Move the screen no further than the cursor needs."""
+        position = self.position
+        if position is not None:
+            if position < self.top:
+                self.top = position
+            elif position >= self.top + self.height:
+                self.top = position - self.height + 1
+        self._clamp()
+
+    def _clamp(self) -> None:
+        self.top = min(max(self.top, 0), max(0, len(self.rows) - self.height))
+
+    # -- reading ------------------------------------------------------------------------
+
+    async def go_first(self) -> None:
+        """Show the first rows, cursor on the very first."""
+        rows = await self.pages.first(self.buffer)
+        self._take(rows, at_start=True, at_end=len(rows) < self.buffer)
+        self.top = 0
+        self.put(0)
+
+    async def go_last(self) -> None:
+        """Show the last rows, cursor on the very last."""
+        rows = await self.pages.last(self.buffer)
+        self._take(rows, at_start=len(rows) < self.buffer, at_end=True)
+        self.put(len(rows) - 1)
+
+    async def extend(self) -> None:
+        """Read more rows where the screen comes near an end of those held."""
+        if self.short_below:
+            last = self.rows[-1]
+            more = await self.pages.after(last, self.buffer)
+            if self.rows and self.rows[-1] is last:
+                drop = max(0, self.top - self.buffer)
+                self._take(
+                    self.rows[drop:] + more,
+                    at_start=self.at_start and not drop,
+                    at_end=len(more) < self.buffer,
+                )
+                self.top -= drop
+        if self.short_above:
+            first = self.rows[0]
+            more = await self.pages.before(first, self.buffer)
+            if self.rows and self.rows[0] is first:
+                keep = self.top + self.height + self.buffer
+                at_end = self.at_end and keep >= len(self.rows)
+                self._take(more + self.rows[:keep], at_start=len(more) < self.buffer, at_end=at_end)
+                self.top += len(more)
+
+    async def reload(self, *, follow: bool = False) -> None:
+        """Read again what is held. ``follow``: stay at the first rows, whatever the cursor."""
+        if not self.rows or follow:
+            rows = await self.pages.first(self.buffer)
+            self._settle(rows, at_start=True)
+            if follow:
+                self.top = 0
+                self.put(0)
+            return
+        limit = max(self.buffer, min(len(self.rows), self.buffer * 2))
+        if self.at_start and self.top == 0:
+            fresh = await self.pages.first(limit)
+            if self.cursor is None or any(self.pages.key(row) == self.cursor for row in fresh):
+                self._settle(fresh, at_start=True, limit=limit)
+                return
+        await self._reload_around(limit)
+
+    async def _reload_around(self, limit: int) -> None:
+        anchor = self.rows[self.top]
+        position = self.position
+        if position is not None and not self.top <= position < self.top + self.height:
+            anchor = self.rows[position]
+        above = await self.pages.before(anchor, self.buffer)
+        below = await self.pages.after(anchor, limit, inclusive=True)
+        if len(below) < self.height and len(above) == self.buffer:
+            above = await self.pages.before(anchor, self.buffer + self.height)
+        at_start = len(above) < self.buffer
+        self._settle(above + below, at_start=at_start, at_end=len(below) < limit)
+
+    def _settle(
+        self, rows: list[R], *, at_start: bool, at_end: bool | None = None, limit: int | None = None
+    ) -> None:
+        """Take fresh rows for the old ones, leaving screen and cursor where they were."""
+        key = self.pages.key
+        fresh = {key(row) for row in rows}
+        stuck_to_start = self.at_start and self.top == 0
+        top_row = self._survivor(self.top, fresh)
+        cursor = self._survivor(self.position or 0, fresh)
+        if at_end is None:
+            at_end = len(rows) < (limit or self.buffer)
+        self._take(rows, at_start=at_start, at_end=at_end)
+        self.cursor = cursor if cursor is not None else (key(rows[0]) if rows else None)
+        if stuck_to_start and at_start:
+            self.top = 0
+        else:
+            self.top = self._index.get(top_row, 0)
+        self.reveal()
+
+    def _survivor(self, position: int, fresh: set[Hashable]) -> Hashable:
+        """The key at ``position``, or of the nearest row that is still there."""
+        key = self.pages.key
+        below = (key(row) for row in self.rows[position:])
+        above = (key(row) for row in reversed(self.rows[:position]))
+        for found in chain(below, above):
+            if found in fresh:
+                return found
+        return None
+
+    def _take(self, rows: list[R], *, at_start: bool, at_end: bool) -> None:
+        self.rows = rows
+        self.at_start = at_start
+        self.at_end = at_end
+        self._index = {self.pages.key(row): at for at, row in enumerate(rows)}

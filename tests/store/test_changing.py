@@ -1,0 +1,178 @@
+"""Conformance: retry, cancel and remove, and the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from queuectl_core import lifecycle
+from queuectl_core.errors import Conflict
+from queuectl_core.model import Filter, Job, Outcome, State
+from queuectl_core.store.base import Action, Store
+
+from ..support import NOW, ending, spec
+from .tools import claim, finish, hired, real_counts, run
+
+Maker = Callable[[Store], Awaitable[Job]]
+
+
+async def pending(store: Store) -> Job:
+    return (await store.enqueue([spec(run_at=NOW + 60)], NOW))[0]
+
+
+async def processing(store: Store) -> Job:
+    await store.enqueue([spec(priority=5)], NOW)
+    return (await claim(store))[0]
+
+
+async def completed(store: Store) -> Job:
+    return await run(store, (await store.enqueue([spec(priority=5)], NOW))[0])
+
+
+async def failed(store: Store) -> Job:
+    [job] = await store.enqueue([spec(priority=5)], NOW)
+    return await run(store, job, Outcome.FAILED, reason="exit 1", tail=b"oh\n")
+
+
+async def dead(store: Store) -> Job:
+    [job] = await store.enqueue([spec(priority=5, max_retries=1)], NOW)
+    return await run(store, job, Outcome.FAILED, reason="exit 1", tail=b"oh\n")
+
+
+async def cancelled(store: Store) -> Job:
+    job = await pending(store)
+    await store.change(Action.CANCEL, [job.seq], NOW, strict=True)
+    return await again(store, job)
+
+
+MAKERS: dict[State, Maker] = {
+    State.PENDING: pending,
+    State.PROCESSING: processing,
+    State.COMPLETED: completed,
+    State.FAILED: failed,
+    State.DEAD: dead,
+    State.CANCELLED: cancelled,
+}
+ALLOWED = {
+    Action.RETRY: lifecycle.RETRYABLE,
+    Action.CANCEL: lifecycle.CANCELLABLE,
+    Action.REMOVE: lifecycle.REMOVABLE,
+}
+
+
+async def again(store: Store, job: Job) -> Job:
+    found = await store.by_seq(job.seq)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("action", list(Action))
+async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
+    store: Store, action: Action, state: State
+) -> None:
+    await hired(store)
+    job = await MAKERS[state](store)
+    assert job.state is state
+    allowed = state in ALLOWED[action]
+    assert await store.change(action, [job.seq], NOW + 1, strict=False) == allowed
+    after = await store.by_seq(job.seq)
+    if not allowed:
+        assert after == job
+    elif action is Action.REMOVE:
+        assert after is None
+    elif state is State.PROCESSING:
+        assert after is not None
+        assert (after.state, after.cancel_requested) == (state, True), "its worker ends it"
+    else:
+        assert after is not None
+        assert (
+            after.state
+            is {
+                Action.RETRY: State.PENDING,
+                Action.CANCEL: State.CANCELLED,
+            }[action]
+        )
+        assert after.updated_at == NOW + 1
+    assert await store.counts() == await real_counts(store)
+
+
+@pytest.mark.parametrize("action", list(Action))
+async def test_strict_is_all_or_nothing(store: Store, action: Action) -> None:
+    await hired(store)
+    good = await (failed(store) if action is not Action.CANCEL else pending(store))
+    bad = await (processing(store) if action is not Action.CANCEL else completed(store))
+    before = await store.jobs(Filter(), 10)
+    for refused in ([good.seq, bad.seq], [good.seq, 12345]):
+        with pytest.raises(Conflict, match=f"no {action} was done"):
+            await store.change(action, refused, NOW + 1, strict=True)
+        assert await store.jobs(Filter(), 10) == before
+    assert await store.change(action, [good.seq, bad.seq, 12345], NOW + 1, strict=False) == 1
+
+
+async def test_changing_nothing(store: Store) -> None:
+    assert await store.change(Action.RETRY, [], NOW, strict=True) == 0
+    assert await store.change(Action.REMOVE, [1, 2, 3], NOW, strict=False) == 0
+
+
+@pytest.mark.parametrize("state", lifecycle.RETRYABLE)
+async def test_a_retry_starts_at_nought_and_keeps_the_history(store: Store, state: State) -> None:
+    await hired(store)
+    job = await MAKERS[state](store)
+    before = await store.attempts(job.seq)
+    await store.change(Action.RETRY, [job.seq], NOW + 100, strict=True)
+    after = await again(store, job)
+    assert (after.state, after.attempts, after.crashes) == (State.PENDING, 0, 0)
+    assert after.run_at == NOW + 100, "now, whatever it waited for"
+    assert after.runs == job.runs
+    assert await store.attempts(job.seq) == before
+    for attempt in before:
+        tail = b"oh\n" if attempt.outcome is Outcome.FAILED else None
+        assert await store.tail(job.seq, attempt.number) == tail
+    [held] = await claim(store, now=NOW + 100)
+    assert (held.seq, held.runs) == (job.seq, job.runs + 1), "attempts are numbered on"
+
+
+async def test_a_removed_job_leaves_nothing(store: Store) -> None:
+    await hired(store)
+    job = await failed(store)
+    await store.change(Action.REMOVE, [job.seq], NOW, strict=True)
+    assert await store.attempts(job.seq) == []
+    assert await store.tail(job.seq, 1) is None
+    assert await store.ended_since(0.0) == []
+    assert await store.counts() == {}
+    [other] = await store.enqueue([spec(id=job.id)], NOW)
+    assert other.seq > job.seq, "a key is never used again: its output files carry it"
+
+
+async def test_a_cancelled_job_is_not_claimed(store: Store) -> None:
+    await hired(store)
+    made = await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    await store.change(Action.CANCEL, [made[0].seq], NOW, strict=True)
+    assert [job.id for job in await claim(store, count=5)] == ["b"]
+    after = await again(store, made[0])
+    assert (after.finished_at, after.attempts) == (NOW, 0)
+
+
+async def test_cancelling_a_running_job_is_an_order_until_it_ends(store: Store) -> None:
+    await hired(store)
+    job = await processing(store)
+    await store.change(Action.CANCEL, [job.seq], NOW, strict=True)
+    assert (await store.orders("sup")).cancels == {job.seq}
+    await finish(store, "sup", ending(job, Outcome.CANCELLED, reason="cancelled"))
+    after = await again(store, job)
+    assert (after.state, after.cancel_requested) == (State.CANCELLED, False)
+    assert (await store.orders("sup")).cancels == frozenset()
+    await store.change(Action.RETRY, [job.seq], NOW, strict=True)
+    [held] = await claim(store)
+    assert not held.cancel_requested
+    assert (await store.orders("sup")).cancels == frozenset()
+
+
+async def test_configuration(store: Store, other: Store) -> None:
+    assert await store.config() == {}
+    await store.set_config({"lease": "20", "shell": "/bin/bash"})
+    assert await other.config() == {"lease": "20", "shell": "/bin/bash"}
+    await other.set_config({"lease": "25", "shell": None, "timeout": None})
+    assert await store.config() == {"lease": "25"}

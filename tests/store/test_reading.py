@@ -1,0 +1,220 @@
+"""Conformance: finding jobs, pages, filters, searches and counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from queuectl_core.model import Filter, Job, Outcome, State
+from queuectl_core.store.base import Action, Store
+
+from ..support import NOW, ending, spec
+from .tools import claim, finish, hired, real_counts, run
+
+
+def ids(jobs: list[Job]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+async def mixed(store: Store) -> list[Job]:
+    """Jobs in every state, in two queues."""
+    await hired(store)
+    made = await store.enqueue(
+        [
+            spec("echo one", id="done"),
+            spec("false", id="died", max_retries=1),
+            spec("false", id="waits", max_retries=2),
+            spec("sleep 9", id="runs"),
+            spec("true", id="called-off", queue="mail"),
+            spec("true", id="later", queue="mail", run_at=NOW + 60),
+        ],
+        NOW,
+    )
+    await run(store, made[0])
+    await run(store, made[1], Outcome.FAILED, reason="exit 7: disk 100% full")
+    await run(store, made[2], Outcome.FAILED, reason="exit 1")
+    await claim(store, queues=("default",))
+    await store.change(Action.CANCEL, [made[4].seq], NOW, strict=True)
+    return made
+
+
+async def test_by_id_and_by_prefix(store: Store) -> None:
+    await store.enqueue([spec(id=name) for name in ("job-1", "job-2", "job-20", "jo")], NOW)
+    assert ids(await store.by_id("job-2")) == ["job-2"], "an exact id is no ambiguous prefix"
+    assert ids(await store.by_id("job-20")) == ["job-20"]
+    assert len(await store.by_id("job-")) == 2, "two are enough to know"
+    assert ids(await store.by_id("j")) == ["jo", "job-1"]
+    for nobody in ("job-3", "JOB-1", "ob-1", "%", "job_1", "~", "é", "x" * 1000):
+        assert await store.by_id(nobody) == []
+
+
+async def test_prefixes_end_at_any_character_an_id_may_hold(store: Store) -> None:
+    names = ["a", "a.", "a-", "a_", "a:", "a@", "aZ", "az", "a9", "b"]
+    await store.enqueue([spec(id=name) for name in names], NOW)
+    for name in names[1:-1]:
+        await store.enqueue([spec(id=f"{name}long")], NOW)
+        assert ids(await store.by_id(f"{name}lon")) == [f"{name}long"]
+
+
+async def test_by_seq(store: Store) -> None:
+    [job] = await store.enqueue([spec()], NOW)
+    assert await store.by_seq(job.seq) == job
+    assert await store.by_seq(job.seq + 1) is None
+    assert await store.by_seq(-1) is None
+
+
+async def test_pages_are_newest_first_and_go_on_below_the_last(store: Store) -> None:
+    await store.enqueue([spec(id=f"j{n}") for n in range(10)], NOW)
+    first = await store.jobs(Filter(), 4)
+    assert ids(first) == ["j9", "j8", "j7", "j6"]
+    await store.enqueue([spec(id="new")], NOW)  # what arrives meanwhile moves no page
+    second = await store.jobs(Filter(), 4, first[-1].seq)
+    assert ids(second) == ["j5", "j4", "j3", "j2"]
+    assert ids(await store.jobs(Filter(), 4, second[-1].seq)) == ["j1", "j0"]
+    assert await store.jobs(Filter(), 4, 1) == []
+    assert await store.jobs(Filter(), 0) == []
+
+
+async def test_filters(store: Store) -> None:
+    made = await mixed(store)
+    expected = {
+        Filter(): ["later", "called-off", "runs", "waits", "died", "done"],
+        Filter(states=(State.DEAD,)): ["died"],
+        Filter(states=(State.FAILED, State.PENDING)): ["later", "waits"],
+        Filter(states=(State.PENDING, State.FAILED, State.PENDING)): ["later", "waits"],
+        Filter(queue="mail"): ["later", "called-off"],
+        Filter(queue="nowhere"): [],
+        Filter(queue="mail", states=(State.CANCELLED, State.DEAD)): ["called-off"],
+        Filter(exit_code=1): ["waits", "died"],
+        Filter(exit_code=1, states=(State.DEAD,)): ["died"],
+        Filter(exit_code=0): ["done"],
+        Filter(exit_code=99): [],
+        Filter(search="sleep"): ["runs"],
+        Filter(search="full"): ["died"],
+        Filter(search="TER"): ["later"],
+        Filter(search="false", queue="mail"): [],
+        Filter(search="", states=tuple(State)): ids(made[::-1]),
+        Filter(seqs=(made[0].seq, made[5].seq, 999, made[0].seq)): ["later", "done"],
+        Filter(seqs=(made[0].seq, made[5].seq), queue="default"): ["done"],
+        Filter(seqs=(made[0].seq, made[5].seq), states=(State.PENDING,)): ["later"],
+        Filter(seqs=(made[0].seq, made[1].seq), exit_code=1): ["died"],
+        Filter(seqs=(made[0].seq, made[1].seq), search="ECHO"): ["done"],
+        Filter(seqs=()): [],
+    }
+    for where, wanted in expected.items():
+        assert ids(await store.jobs(where, 100)) == wanted, where
+        assert await store.count(where) == len(wanted), where
+        if len(wanted) > 1:
+            page = await store.jobs(where, 1)
+            assert ids(page) == wanted[:1], where
+            assert ids(await store.jobs(where, 100, page[0].seq)) == wanted[1:], where
+
+
+@pytest.mark.parametrize("text", ["%", "_", "\\", "\\%", "a_b", "100%", "'", '"', "é", "日本", "["])
+async def test_a_search_is_for_text_and_not_for_a_pattern(store: Store, text: str) -> None:
+    await hired(store)
+    made = await store.enqueue(
+        [
+            spec(f"echo {text} there", id="string"),
+            spec(("echo", text), id="argv"),
+            spec("false", id="reason", max_retries=1, priority=9),
+            spec("echo axb 100 percent e", id="other"),
+        ],
+        NOW,
+    )
+    await run(store, made[2], Outcome.FAILED, reason=f"it said {text}")
+    for where in (Filter(search=text), Filter(search=text, seqs=tuple(job.seq for job in made))):
+        assert ids(await store.jobs(where, 10)) == ["reason", "argv", "string"]
+        assert await store.count(where) == 3
+
+
+async def test_only_the_case_of_ascii_is_ignored(store: Store) -> None:
+    made = await store.enqueue([spec("echo Straße ÄRGER", id="a")], NOW)
+    for seqs in (None, (made[0].seq,)):
+        assert await store.count(Filter(search="ECHO sTRA", seqs=seqs)) == 1
+        assert await store.count(Filter(search="Ärger", seqs=seqs)) == 1
+        assert await store.count(Filter(search="ärger", seqs=seqs)) == 0
+
+
+async def test_counts_are_those_of_the_jobs(store: Store) -> None:
+    assert await store.counts() == {}
+    made = await mixed(store)
+    assert await store.counts() == await real_counts(store)
+    assert await store.counts() == {
+        (State.COMPLETED, "default"): 1,
+        (State.DEAD, "default"): 1,
+        (State.FAILED, "default"): 1,
+        (State.PROCESSING, "default"): 1,
+        (State.CANCELLED, "mail"): 1,
+        (State.PENDING, "mail"): 1,
+    }
+    await store.change(Action.RETRY, [job.seq for job in made], NOW, strict=False)
+    assert await store.counts() == await real_counts(store)
+    await store.change(Action.REMOVE, [job.seq for job in made], NOW, strict=False)
+    assert await store.counts() == await real_counts(store) == {(State.PROCESSING, "default"): 1}
+
+
+async def test_the_oldest_job_that_is_due(store: Store) -> None:
+    assert await store.oldest_due() is None
+    await store.enqueue([spec(run_at=NOW + 5)], NOW)
+    assert await store.oldest_due() is None, "it is not due yet"
+    await store.enqueue([spec(id="old", run_at=NOW - 50), spec(run_at=NOW - 5)], NOW)
+    assert await store.oldest_due() == NOW - 50
+    await hired(store)
+    assert ids(await claim(store)) == ["old"]
+    assert await store.oldest_due() == NOW - 5
+
+
+async def test_attempts_and_their_output(store: Store) -> None:
+    await hired(store)
+    [job] = await store.enqueue([spec(max_retries=3, backoff_base=0)], NOW)
+    assert await store.attempts(job.seq) == []
+    [held] = await claim(store)
+    assert await store.attempts(job.seq) == [], "it has not ended"
+    one = ending(held, Outcome.FAILED, now=NOW + 1, reason="exit 1", tail=b"out\xff\n")
+    await finish(store, "sup", one)
+    [held] = await claim(store, now=NOW + 2)
+    two = ending(held, Outcome.TIMEOUT, now=NOW + 3, exit_code=None, signal=9, reason="timeout")
+    await finish(store, "sup", two)
+    assert await store.attempts(job.seq) == [one.attempt, two.attempt]
+    assert [attempt.number for attempt in await store.attempts(job.seq)] == [1, 2]
+    assert await store.tail(job.seq, 1) == b"out\xff\n"
+    assert await store.tail(job.seq, 2) is None, "it wrote nothing"
+    assert await store.tail(job.seq, 3) is None
+    after = await store.by_seq(job.seq)
+    assert after is not None
+    assert (after.exit_code, after.last_error) == (137, "timeout"), "128 + 9, as a shell says it"
+
+
+async def test_an_attempt_may_know_very_little(store: Store) -> None:
+    await hired(store)
+    [job] = await store.enqueue([spec()], NOW)
+    [held] = await claim(store)
+    bare = ending(held, Outcome.CRASHED, worker=None, host=None, peak_memory=None, cpu_seconds=None)
+    await finish(store, "sup", bare)
+    assert await store.attempts(job.seq) == [bare.attempt]
+
+
+async def test_what_ended_since(store: Store) -> None:
+    made = await mixed(store)
+    assert sorted(await store.ended_since(NOW - 1)) == [
+        (Outcome.COMPLETED, False, 0.0, 0.0),
+        (Outcome.FAILED, False, 0.0, 0.0),
+        (Outcome.FAILED, True, 0.0, 0.0),
+    ]
+    assert await store.ended_since(NOW + 0.5) == []
+    await store.change(Action.REMOVE, [made[0].seq], NOW, strict=True)
+    assert len(await store.ended_since(NOW)) == 2
+
+
+async def test_a_job_read_twice_is_the_same_value(store: Store) -> None:
+    for job in await mixed(store):
+        found = await store.by_seq(job.seq)
+        assert found == (await store.by_id(job.id))[0]
+        assert found is not None
+        assert found in await store.jobs(Filter(states=(found.state,)), 10)
+        # Whole numbers stay what they were: 2.0 is no 2 in what is printed.
+        for name in ("run_at", "backoff_base", "timeout_seconds", "created_at", "updated_at"):
+            assert type(getattr(found, name)) is float, name
+        assert replace(found, state=job.state).command == job.command

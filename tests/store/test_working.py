@@ -1,0 +1,410 @@
+"""Conformance: claims, results, leases and orders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from queuectl_core.errors import NotFound
+from queuectl_core.model import Filter, Job, Opening, Outcome, State, WorkerOrder
+from queuectl_core.store.base import Action, Store
+
+from ..support import NOW, ending, spec, supervisor
+from .tools import claim, finish, hired, real_counts
+
+
+def ids(jobs: list[Job] | tuple[Job, ...]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+async def now_of(store: Store, job: Job) -> Job:
+    found = await store.by_seq(job.seq)
+    assert found is not None
+    return found
+
+
+# -- claiming -------------------------------------------------------------------------
+
+
+async def test_a_claim_gives_the_job_to_the_worker(store: Store) -> None:
+    await hired(store, "sup", "w1")
+    [job] = await store.enqueue([spec(id="a", run_at=NOW - 5)], NOW)
+    [held] = (await store.exchange("sup", [], [Opening("w1")], NOW + 1)).claimed
+    assert held == replace(
+        job,
+        state=State.PROCESSING,
+        owner="sup",
+        shim="sup",
+        worker="w1",
+        runs=1,
+        started_at=NOW + 1,
+        updated_at=NOW + 1,
+    )
+    assert await now_of(store, job) == held
+    assert await claim(store) == [], "a job is claimed once"
+
+
+async def test_claims_go_by_priority_then_time_then_arrival(store: Store) -> None:
+    await hired(store)
+    await store.enqueue(
+        [
+            spec(id="plain-1"),
+            spec(id="plain-2"),
+            spec(id="earlier", run_at=NOW - 10),
+            spec(id="low", priority=-1, run_at=NOW - 100),
+            spec(id="high", priority=9),
+            spec(id="higher", priority=10),
+        ],
+        NOW,
+    )
+    wanted = ["higher", "high", "earlier", "plain-1", "plain-2", "low"]
+    assert ids(await claim(store, count=2)) == wanted[:2]
+    assert ids(await claim(store, count=10)) == wanted[2:]
+
+
+async def test_claims_go_by_priority_across_queues(store: Store) -> None:
+    await hired(store)
+    await store.enqueue(
+        [spec(id=f"{q}{p}", queue=q, priority=p) for p in range(3) for q in ("a", "b")], NOW
+    )
+    assert ids(await claim(store, count=10)) == ["a2", "b2", "a1", "b1", "a0", "b0"]
+
+
+async def test_a_worker_takes_from_its_queues_only(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)
+    assert await claim(store, queues=("nowhere",)) == []
+    assert ids(await claim(store, count=5, queues=("video", "mail"))) == ["mail", "video"]
+    assert ids(await claim(store, count=5)) == ["default"]
+
+
+async def test_workers_of_different_queues_in_one_turn(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)
+    openings = [Opening("w1", ("mail",)), Opening("w2"), Opening("w3", ("mail",))]
+    turn = await store.exchange("sup", [], openings, NOW)
+    given = {job.worker: job.id for job in turn.claimed}
+    assert given == {"w1": "mail", "w2": "video"}
+
+
+async def test_a_queue_named_twice_gives_each_job_once(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    found = await claim(store, count=4, queues=("default", "default"))
+    assert ids(found) == ["a", "b"]
+    assert all(job.runs == 1 for job in found)
+
+
+async def test_no_more_than_the_openings(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec() for _ in range(10)], NOW)
+    assert len(await claim(store, count=3)) == 3
+    assert await store.counts() == {(State.PENDING, "default"): 7, (State.PROCESSING, "default"): 3}
+    assert (await store.exchange("sup", [], [], NOW)).claimed == ()
+
+
+async def test_nothing_is_claimed_for_somebody_unknown(store: Store) -> None:
+    await store.enqueue([spec()], NOW)
+    assert await claim(store, "nobody") == []
+    await hired(store)
+    await store.deregister("sup")
+    assert await claim(store) == []
+
+
+async def test_a_job_waits_for_its_time(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id="later", run_at=NOW + 60), spec(id="much", run_at=NOW + 90)], NOW)
+    turn = await store.exchange("sup", [], [Opening("w")], NOW + 59.9)
+    assert (turn.claimed, turn.next_due) == ((), NOW + 60)
+    turn = await store.exchange("sup", [], [Opening("w")], NOW + 60)
+    assert ids(turn.claimed) == ["later"]
+    assert turn.next_due == NOW + 90
+    turn = await store.exchange("sup", [], [Opening("w")], NOW + 90)
+    assert turn.next_due is None
+
+
+async def test_jobs_scheduled_far_ahead_do_not_stand_in_the_way(store: Store) -> None:
+    await hired(store)
+    ahead = [spec(priority=100, run_at=NOW + 86400) for _ in range(200)]
+    await store.enqueue([*ahead, spec(id="due", priority=-5)], NOW)
+    assert ids(await claim(store, count=3)) == ["due"]
+
+
+async def test_a_failed_job_comes_back_when_its_wait_is_over(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id="a", backoff_base=2.0)], NOW)
+    [held] = await claim(store)
+    turn = await finish(store, "sup", ending(held, Outcome.FAILED, reason="exit 1"))
+    assert turn.next_due == NOW + 2
+    assert await claim(store, now=NOW + 1.9) == []
+    [held] = await claim(store, now=NOW + 2)
+    assert (held.id, held.attempts, held.runs) == ("a", 1, 2)
+    await finish(store, "sup", ending(held, Outcome.FAILED, now=NOW + 2))
+    [held] = await claim(store, now=NOW + 6)
+    await finish(store, "sup", ending(held, Outcome.FAILED, now=NOW + 6, reason="exit 1"))
+    after = await now_of(store, held)
+    assert (after.state, after.attempts, after.last_error) == (State.DEAD, 3, "exit 1")
+    assert await claim(store, now=NOW + 1e6) == []
+
+
+async def test_finishing_and_claiming_are_one_turn(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id=name) for name in "abc"], NOW)
+    [held] = await claim(store)
+    turn = await store.exchange("sup", [ending(held)], [Opening("sup-1")], NOW + 1)
+    assert ids(turn.claimed) == ["b"]
+    assert (await now_of(store, held)).state is State.COMPLETED
+    assert await store.counts() == await real_counts(store)
+
+
+async def test_an_interrupted_job_is_next_again_and_nothing_is_counted(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    [held] = await claim(store)
+    await finish(store, "sup", ending(held, Outcome.INTERRUPTED, reason="worker stop --now"))
+    after = await now_of(store, held)
+    assert (after.state, after.attempts, after.crashes) == (State.PENDING, 0, 0)
+    assert (after.owner, after.shim) == (None, None)
+    assert ids(await claim(store)) == ["a"]
+
+
+async def test_a_crash_is_counted_apart(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id="a")], NOW)
+    for crashes in (1, 2, 3):
+        [held] = await claim(store)
+        await finish(store, "sup", ending(held, Outcome.CRASHED, reason="killed"))
+        after = await now_of(store, held)
+        assert (after.attempts, after.crashes) == (0, crashes)
+    assert after.state is State.DEAD
+    assert after.last_error == "crashed 3 times, max-crashes is 3: killed"
+
+
+# -- the fence ------------------------------------------------------------------------
+
+
+async def test_a_result_is_taken_from_the_holder_of_that_attempt_only(store: Store) -> None:
+    await hired(store)
+    await hired(store, "rival")
+    await store.enqueue([spec(id="a", backoff_base=0)], NOW)
+    [held] = await claim(store)
+    result = ending(held, tail=b"mine")
+    key = frozenset({(held.seq, held.runs)})
+
+    assert (await finish(store, "rival", result)).refused == key, "not its owner"
+    assert (await finish(store, "nobody", result)).refused == key
+    assert await now_of(store, held) == held
+
+    old = ending(held, Outcome.FAILED)
+    assert not (await finish(store, "sup", old)).refused
+    [held] = await claim(store)
+    assert (await finish(store, "sup", result)).refused == key, "of an earlier attempt"
+    assert await now_of(store, held) == held
+
+    assert not (await finish(store, "sup", ending(held))).refused
+    done = await now_of(store, held)
+    twice = await finish(store, "sup", ending(held, Outcome.FAILED))
+    assert twice.refused == {(held.seq, held.runs)}, "it has ended already"
+    assert await now_of(store, held) == done
+    assert [a.outcome for a in await store.attempts(held.seq)] == [
+        Outcome.FAILED,
+        Outcome.COMPLETED,
+    ]
+    assert await store.counts() == await real_counts(store)
+
+
+async def test_one_refused_result_does_not_hold_up_the_others(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    one, two = await claim(store, count=2)
+    await finish(store, "sup", ending(one))
+    turn = await finish(store, "sup", ending(one), ending(two))
+    assert turn.refused == {(one.seq, one.runs)}
+    assert (await now_of(store, two)).state is State.COMPLETED
+
+
+async def test_a_result_for_a_job_that_is_no_more(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec()], NOW)
+    [held] = await claim(store)
+    gone = replace(ending(held), seq=held.seq + 100)
+    assert (await finish(store, "sup", gone)).refused == {(held.seq + 100, 1)}
+
+
+async def test_the_same_ending_twice_in_one_turn_counts_once(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec()], NOW)
+    [held] = await claim(store)
+    turn = await finish(store, "sup", ending(held), ending(held))
+    assert turn.refused == {(held.seq, held.runs)}
+    assert len(await store.attempts(held.seq)) == 1
+
+
+# -- taking over ----------------------------------------------------------------------
+
+
+async def test_a_dead_supervisors_jobs_get_a_new_owner_once(store: Store, other: Store) -> None:
+    for name in ("dead", "heir", "late"):
+        await hired(store, name)
+    await store.enqueue([spec(id="a"), spec(id="b"), spec(id="c")], NOW)
+    held = await claim(store, "dead", 2)
+    [row] = [row for row in await store.supervisors() if row.id == "dead"]
+    taken = await store.take_over(row, "heir", NOW + 60)
+    assert taken is not None
+    assert sorted(ids(taken)) == ["a", "b"]
+    for job in taken:
+        assert (job.owner, job.shim, job.state) == ("heir", "dead", State.PROCESSING)
+        assert job == await now_of(store, job)
+    assert await other.take_over(row, "late", NOW + 60) is None, "somebody was quicker"
+    assert [row.id for row in await store.supervisors()] == ["heir", "late"]
+    assert [worker.supervisor for worker, _ in await store.workers()] == ["heir", "late"]
+
+    turn = await finish(store, "dead", ending(held[0]))
+    assert turn.refused == {(held[0].seq, held[0].runs)}, "its lease is gone"
+    assert not (await finish(store, "heir", ending(taken[0]))).refused
+    assert await claim(store, "dead") == []
+    assert not await store.heartbeat(row)
+    assert not (await store.orders("dead")).known
+
+
+async def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
+    await hired(store, "slow")
+    await hired(store, "heir")
+    await store.enqueue([spec()], NOW)
+    await claim(store, "slow")
+    [stale] = [row for row in await store.supervisors() if row.id == "slow"]
+    renewed = replace(stale, heartbeat_at=NOW + 9, lease_until=NOW + 39, lease_mono=39.0)
+    assert await store.heartbeat(renewed)
+    assert await store.take_over(stale, "heir", NOW + 31) is None
+    assert await store.supervisors() == [supervisor("heir"), renewed]
+    assert (await store.jobs(Filter(), 1))[0].owner == "slow"
+
+
+async def test_an_heir_that_is_itself_given_up_inherits_nothing(store: Store) -> None:
+    await hired(store, "dead")
+    await store.enqueue([spec()], NOW)
+    await claim(store, "dead")
+    assert await store.take_over(supervisor("dead"), "nobody", NOW) is None
+    assert (await store.jobs(Filter(), 1))[0].owner == "dead"
+
+
+async def test_a_dead_supervisor_without_jobs(store: Store) -> None:
+    await hired(store, "dead")
+    await hired(store, "heir")
+    assert await store.take_over(supervisor("dead"), "heir", NOW) == []
+    assert [row.id for row in await store.supervisors()] == ["heir"]
+
+
+async def test_adopted_jobs_are_given_a_worker(store: Store) -> None:
+    await hired(store, "dead")
+    await hired(store, "heir", "h1", "h2")
+    await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    await claim(store, "dead", 2)
+    taken = await store.take_over(supervisor("dead"), "heir", NOW)
+    assert taken is not None
+    await store.assign("heir", {taken[0].seq: "h1", taken[1].seq: "h2", 999: "h1"})
+    shown = {worker.id: worker.job for worker, _ in await store.workers()}
+    assert shown == {"h1": taken[0].id, "h2": taken[1].id}
+    await store.assign("dead", {taken[0].seq: "stolen"})
+    assert (await now_of(store, taken[0])).worker == "h1"
+
+
+# -- supervisors and workers ----------------------------------------------------------
+
+
+async def test_a_heartbeat_renews_the_lease(store: Store) -> None:
+    row = supervisor("sup")
+    assert not await store.heartbeat(row), "nobody knows it"
+    await store.register(row, [("w1", ())], NOW)
+    later = replace(row, heartbeat_at=NOW + 10, lease_until=NOW + 40, lease_mono=40.0)
+    assert await store.heartbeat(later)
+    assert await store.supervisors() == [later]
+    assert [worker.heartbeat_at for worker, _ in await store.workers()] == [NOW + 10]
+
+
+async def test_leaving(store: Store) -> None:
+    await hired(store, "sup", "w1", "w2")
+    await hired(store, "stays")
+    await store.deregister("sup")
+    assert [row.id for row in await store.supervisors()] == ["stays"]
+    assert [worker.id for worker, _ in await store.workers()] == ["stays-1"]
+    await store.deregister("sup")  # leaving twice is no trouble
+
+
+async def test_workers_as_they_are_shown(store: Store) -> None:
+    row = supervisor("sup", detached=True)
+    await store.register(row, [("sup-1", ()), ("sup-2", ("mail", "video"))], NOW)
+    await store.enqueue([spec(id="a")], NOW)
+    await claim(store, now=NOW + 1)
+    await store.sample([("sup-1", 4321, 12.5, 1 << 20), ("sup-2", 1, 1.0, 1), ("gone", 1, 1.0, 1)])
+    (busy, _), (idle, shown) = await store.workers()
+    assert shown == row
+    assert (busy.state, busy.job, busy.job_started_at) == ("busy", "a", NOW + 1)
+    assert (busy.job_pid, busy.cpu_percent, busy.memory) == (4321, 12.5, 1 << 20)
+    assert (busy.supervisor, busy.host, busy.pid) == ("sup", row.host, row.pid)
+    assert (busy.detached, busy.started_at, busy.heartbeat_at) == (True, NOW, NOW)
+    assert (idle.state, idle.job, idle.job_started_at) == ("idle", None, None)
+    assert idle.queues == ("mail", "video")
+    assert (idle.job_pid, idle.cpu_percent, idle.memory) == (None,) * 3, "of a job now ended"
+
+
+async def test_workers_count_what_they_did(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(max_retries=1) for _ in range(6)], NOW)
+    for outcome in Outcome:
+        [held] = await claim(store)
+        await finish(store, "sup", ending(held, outcome))
+        if outcome in (Outcome.INTERRUPTED, Outcome.CRASHED):
+            await store.change(Action.CANCEL, [held.seq], NOW, strict=True)
+    [(worker, _)] = await store.workers()
+    assert (worker.done, worker.failed) == (1, 3)
+
+
+async def test_asking_for_more_workers(store: Store) -> None:
+    await hired(store, "sup", "w1")
+    await store.add_workers("sup", [("w2", ("mail",)), ("w10", ())], NOW, up=False)
+    assert set((await store.orders("sup")).workers) == {
+        WorkerOrder("w1", (), None, up=True),
+        WorkerOrder("w2", ("mail",), None, up=False),
+        WorkerOrder("w10", (), None, up=False),
+    }
+    assert [(w.id, w.state) for w, _ in await store.workers()] == [
+        ("w1", "idle"),
+        ("w2", "starting"),
+        ("w10", "starting"),
+    ]
+    await store.workers_up(["w2", "w10"])
+    assert all(order.up for order in (await store.orders("sup")).workers)
+    await store.workers_gone(["w1", "w2"])
+    assert [order.id for order in (await store.orders("sup")).workers] == ["w10"]
+    with pytest.raises(NotFound, match="gone"):
+        await store.add_workers("gone", [("w3", ())], NOW, up=False)
+
+
+async def test_orders_to_stop(store: Store) -> None:
+    await hired(store, "sup", "w1", "w2", "w3")
+    await store.stop_workers(["w1", "nobody"], False)
+    await store.stop_workers(["w2"], True)
+    orders = {order.id: order.stop for order in (await store.orders("sup")).workers}
+    assert orders == {"w1": "drain", "w2": "now", "w3": None}
+    assert [w.state for w, _ in await store.workers()] == ["stopping", "stopping", "idle"]
+    await store.stop_workers(["w1", "w2"], True)
+    await store.stop_workers(["w1", "w2"], False)  # `now` is not taken back
+    orders = {order.id: order.stop for order in (await store.orders("sup")).workers}
+    assert orders == {"w1": "now", "w2": "now", "w3": None}
+
+
+async def test_orders_are_for_one_supervisor(store: Store) -> None:
+    await hired(store, "one")
+    await hired(store, "two")
+    await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    [first] = await claim(store, "one")
+    [second] = await claim(store, "two")
+    await store.change(Action.CANCEL, [first.seq], NOW, strict=True)
+    await store.stop_workers(["two-1"], False)
+    one, two = await store.orders("one"), await store.orders("two")
+    assert (one.known, one.cancels, one.workers[0].stop) == (True, {first.seq}, None)
+    assert (two.known, two.cancels, two.workers[0].stop) == (True, frozenset(), "drain")
+    assert second.id == "b"
+    assert not (await store.orders("three")).known

@@ -53,6 +53,7 @@ OUTPUT_FIELDS = frozenset(
         "exit_code",
         "last_error",
         "worker",
+        "history",
     )
 )
 
@@ -73,7 +74,7 @@ def parse_json(text: str | bytes, what: str = "job") -> Any:
     is a key given twice.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
+        return _DECODE(text if isinstance(text, str) else text.decode())
     except UnicodeDecodeError:
         raise InvalidInput(f"{what} is not UTF-8 text") from None
     except json.JSONDecodeError as error:
@@ -102,6 +103,9 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise InvalidInput(f"field '{clean_line(name, 40)}' is given twice")
             seen.add(name)
     return result
+
+
+_DECODE = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twice).decode
 
 
 def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:

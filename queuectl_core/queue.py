@@ -119,6 +119,11 @@ class Queue:
         """The job with this key."""
         return await self.store.by_seq(seq)
 
+    async def ids(self, first: int, count: int) -> AsyncIterator[list[str]]:
+        """The ids of jobs with seqs from ``first`` on, in order, a page at a time."""
+        for start in range(first, first + count, 10 * PAGE):
+            yield await self.store.ids(start, min(10 * PAGE, first + count - start))
+
     async def jobs(
         self, where: Filter | None = None, limit: int = PAGE, before: int | None = None
     ) -> list[Job]:

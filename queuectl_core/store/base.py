@@ -100,6 +100,9 @@ class Store(Protocol):
     async def by_seq(self, seq: int) -> Job | None:
         """The job with this key."""
 
+    async def ids(self, first: int, count: int) -> list[str]:
+        """The ids of jobs with seqs from ``first`` on, in order; ``count`` seqs are looked at."""
+
     async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
         """Up to ``limit`` matching jobs, newest first, with seq below ``before``."""
 
@@ -238,6 +241,12 @@ class Store(Protocol):
 
     async def changed(self) -> bool:
         """Whether anybody else committed since the last call (the first says True)."""
+
+    async def faults(self) -> list[str]:
+        """What is broken in the database itself, a line each; reads all of it."""
+
+    def files(self) -> list[Path]:
+        """Files and directories of this store on this host that only its user may read."""
 
     async def tidy(self) -> None:
         """Upkeep the store needs now and then (for SQLite: a safe checkpoint)."""

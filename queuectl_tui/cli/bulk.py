@@ -6,6 +6,7 @@ rest is still checked, so that all bad lines are named at once.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .fields import Overrides
 
 CHUNK = 1000
+BOM = b"\xef\xbb\xbf"
+"""Windows editors put it before UTF-8 text."""
 LINE_LIMIT = 16 << 20
 """Bytes: more than the longest valid job takes as JSON."""
 KEPT_PROBLEMS = 1000
@@ -81,14 +84,20 @@ class _Bulk:
         size = _size(self.stream)
         err = self.session.err
         async with self.queue.batch() as batch:
+            staging: asyncio.Task[None] | None = None
             for specs, position in self._chunks(defaults):
-                if not self.bad:
-                    await batch.add(specs)
+                if staging is not None:
+                    await staging
+                # The store's thread stages this chunk while the next one is read and checked.
+                staging = None if self.bad else asyncio.create_task(batch.add(specs))
+                await asyncio.sleep(0)
                 rate = self.good / max(time.monotonic() - began, 0.001)
                 if size:
                     err.bar("reading", position, max(size, position), f"bytes · {rate:,.0f} jobs/s")
                 else:
                     err.status(f"reading: {self.good:,} jobs · {rate:,.0f}/s")
+            if staging is not None:
+                await staging
             if self.bad:
                 raise BatchRejected(self.problems, self.bad)
             self.overrides.check_count(self.good)
@@ -143,6 +152,8 @@ class _Bulk:
         while line := readline(LINE_LIMIT):
             number += 1
             length = len(line)
+            if number == 1:
+                line = line.removeprefix(BOM)
             value: Any
             if length == LINE_LIMIT and not line.endswith(b"\n"):
                 while (rest := readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
@@ -174,8 +185,8 @@ class _Bulk:
                 async for job in self._added(first, count):
                     listing.add(job)
         elif not session.out.terminal:
-            async for job in self._added(first, count):
-                session.out.line(job.id)
+            async for ids in self.queue.ids(first, count):
+                session.out.line("\n".join(ids))
 
     async def _added(self, first: int, count: int) -> Any:
         end = first + count
@@ -194,7 +205,7 @@ def number_is_first(line: bytes, good: int, bad: int) -> bool:
 
 def _parse(line: bytes) -> Any:
     try:
-        return parse_json(line, "the line")
+        return parse_json(line.strip(), "the line")
     except InvalidInput as error:
         return error
 

@@ -102,6 +102,16 @@ def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None
     return list(heapq.merge(*pages, key=lambda job: -job.seq))[:limit]
 
 
+def ids(conn: sqlite3.Connection, first: int, number: int) -> list[str]:
+    span = {"first": first, "end": first + number}
+    return [row[0] for row in conn.execute(SQL["ids_from"], span)]
+
+
+def faults(conn: sqlite3.Connection) -> list[str]:
+    found = [str(row[0]) for row in conn.execute("PRAGMA quick_check(5)")]
+    return [] if found == ["ok"] else found
+
+
 def count(conn: sqlite3.Connection, where: Filter) -> int:
     if where.seqs is not None:
         return len(page(conn, where, len(where.seqs), None))

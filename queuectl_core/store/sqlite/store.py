@@ -109,6 +109,9 @@ class SqliteStore(Store):
     async def by_seq(self, seq: int) -> Job | None:
         return await self._connection.read(jobs.by_seq, seq)
 
+    async def ids(self, first: int, count: int) -> list[str]:
+        return await self._connection.read(jobs.ids, first, count)
+
     async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
         return await self._connection.read(jobs.page, where, limit, before)
 
@@ -252,6 +255,13 @@ class SqliteStore(Store):
         found = await self._connection.call(_data_version)
         changed, self._data_version = found != self._data_version, found
         return changed
+
+    async def faults(self) -> list[str]:
+        return await self._connection.read(jobs.faults)
+
+    def files(self) -> list[Path]:
+        beside = [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", ".d")]
+        return [path for path in (self.path, *beside) if path.exists()]
 
     async def tidy(self) -> None:
         try:

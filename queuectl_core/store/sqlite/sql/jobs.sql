@@ -19,6 +19,9 @@ SELECT * FROM jobs WHERE id >= :prefix AND id < :prefix || '~' ORDER BY id LIMIT
 -- name: job_by_seq
 SELECT * FROM jobs WHERE seq = :seq;
 
+-- name: ids_from
+SELECT id FROM jobs WHERE seq >= :first AND seq < :end ORDER BY seq;
+
 -- name: page_all
 SELECT * FROM jobs
 WHERE seq < :before

@@ -1,0 +1,128 @@
+"""Conformance: bells, and noticing that something changed."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from queuectl_core.model import Filter, Outcome
+from queuectl_core.store.base import Action, Bell, Store
+
+from ..support import NOW, ending, eventually, spec
+from .tools import claim, finish, hired
+
+
+def rings(bell: Bell) -> bool:
+    """Whether it has been rung, waiting as long as a ring may take (not at all, on one host)."""
+    return bool(select.select([bell], [], [], 0)[0])
+
+
+async def enqueue(store: Store) -> None:
+    await store.enqueue([spec()], NOW)
+
+
+async def batch(store: Store) -> None:
+    async with store.batch() as made:
+        await made.add([(1, spec())])
+        await made.commit(NOW)
+
+
+async def cancel(store: Store) -> None:
+    await store.change(Action.CANCEL, [1], NOW, strict=False)
+
+
+async def retry(store: Store) -> None:
+    await store.change(Action.RETRY, [1], NOW, strict=False)
+
+
+async def stop(store: Store) -> None:
+    await store.stop_workers(["sup-1"], False)
+
+
+async def more(store: Store) -> None:
+    number = len(await store.workers()) + 1
+    await store.add_workers("sup", [(f"sup-{number}", ())], NOW, up=False)
+
+
+async def configure(store: Store) -> None:
+    await store.set_config({"lease": "20"})
+
+
+WRITES = [enqueue, batch, cancel, retry, stop, more, configure]
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_bell_rings_for_what_a_supervisor_should_know(
+    store: Store, other: Store, write: Callable[[Store], Awaitable[None]]
+) -> None:
+    await hired(store)
+    await store.enqueue([spec()], NOW)
+    bell, second = store.bell("sup"), store.bell("another")
+    try:
+        assert not rings(bell)
+        await write(other)
+        eventually(lambda: rings(bell) and rings(second))
+        bell.clear()
+        assert not rings(bell)
+        await write(store)  # its own store's writes too
+        eventually(lambda: rings(bell))
+    finally:
+        bell.close()
+        second.close()
+
+
+async def test_a_bell_nobody_answers_stops_nobody(store: Store, other: Store) -> None:
+    bell = store.bell("sup")
+    try:
+        for _ in range(50):
+            await other.set_config({"lease": "20"})
+        assert rings(bell)
+        bell.clear()
+        assert not rings(bell)
+    finally:
+        bell.close()
+    await other.set_config({"lease": "25"})
+
+
+async def test_the_bell_of_a_dead_supervisor_stops_nobody(store: Store) -> None:
+    bell = store.bell("sup")
+    os.close(bell.fileno())  # it died: what it made is still there
+    await store.set_config({"lease": "20"})
+    again = store.bell("sup")
+    try:
+        await store.set_config({"lease": "25"})
+        eventually(lambda: rings(again))
+    finally:
+        again.close()
+
+
+async def test_changed(store: Store, other: Store) -> None:
+    assert await store.changed(), "the first time, always"
+    assert not await store.changed()
+    await other.enqueue([spec()], NOW)
+    assert await store.changed()
+    assert not await store.changed()
+    await other.counts()
+    assert not await store.changed(), "reading changes nothing"
+
+
+async def test_changed_sees_what_workers_do(store: Store, other: Store) -> None:
+    await hired(other)
+    await other.enqueue([spec()], NOW)
+    await store.changed()
+    [held] = await claim(other)
+    assert await store.changed()
+    await finish(other, "sup", ending(held, Outcome.FAILED))
+    assert await store.changed()
+    assert not await store.changed()
+
+
+async def test_tidying_loses_nothing(store: Store, other: Store) -> None:
+    await store.enqueue([spec("x" * 100_000) for _ in range(60)], NOW)
+    await store.tidy()
+    await store.tidy()
+    assert await other.counts() == await store.counts()
+    assert len(await other.jobs(Filter(), 100)) == 60

@@ -208,7 +208,13 @@ async def connect(path: Path, *, writable: bool = True) -> Connection:
 
     connection = Connection(connector, iter_chunk_size=64)
     connection.path = path
-    await connection
+    try:
+        await connection
+    except BaseException:
+        # aiosqlite has told its thread to end, but a thread that is still ending when the
+        # event loop closes prints a traceback.
+        connection._thread.join()
+        raise
     return connection
 
 

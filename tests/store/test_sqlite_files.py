@@ -1,0 +1,478 @@
+"""SQLite: making, migrating and refusing files; modes; the settings of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.errors import (
+    InvalidInput,
+    StoreDamaged,
+    StoreError,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnreachable,
+)
+from queuectl_core.model import Filter
+from queuectl_core.store.open import data_directory, open_store, sqlite_path
+from queuectl_core.store.sqlite import migrate
+from queuectl_core.store.sqlite import store as store_module
+from queuectl_core.store.sqlite.connection import APPLICATION_ID, connect
+from queuectl_core.store.sqlite.store import SqliteStore
+
+from ..support import NOW, spec
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def lax_umask() -> Iterator[None]:
+    """Nothing is masked: what we ask for is what there is."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def script(body: str, *args: object) -> list[str]:
+    """A Python process that runs ``body`` in a coroutine."""
+    code = "import asyncio, os, sys\nasync def main():\n" + "\n".join(
+        "    " + line for line in body.splitlines()
+    )
+    return [sys.executable, "-c", code + "\nasyncio.run(main())", *map(str, args)]
+
+
+async def make(path: Path, *names: str) -> None:
+    """A store at ``path`` with jobs of these ids."""
+    store = await SqliteStore.open(path)
+    await store.enqueue([spec(id=name) for name in names], NOW)
+    await store.close()
+
+
+# -- migrations -----------------------------------------------------------------------
+
+
+async def test_a_new_file_has_the_latest_schema(store_path: Path) -> None:
+    await make(store_path)
+    with sqlite3.connect(store_path) as database:
+        assert database.execute("PRAGMA user_version").fetchone()[0] == migrate.LATEST
+        assert database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+        assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+    database.close()
+
+
+def test_migrations_are_numbered_without_gaps_up_to_the_latest() -> None:
+    assert [number for number, _ in migrate.steps()] == list(range(1, migrate.LATEST + 1))
+
+
+async def test_opening_again_changes_nothing(store_path: Path) -> None:
+    await make(store_path, "a")
+    before = store_path.read_bytes()
+    store = await SqliteStore.open(store_path)
+    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    await store.close()
+    assert store_path.read_bytes() == before
+
+
+def test_eight_processes_open_a_new_file_at_once(store_path: Path) -> None:
+    body = (
+        "from queuectl_core.store.sqlite.store import SqliteStore\n"
+        "from pathlib import Path\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "store = await SqliteStore.open(Path(sys.argv[1]))\n"
+        "print(await store.counts())\n"
+        "await store.close()"
+    )
+    processes = [
+        subprocess.Popen(
+            script(body, store_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:  # all imported: now they race
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "{}\n", "")
+
+
+@pytest.mark.parametrize("broken", ["THIS IS NOT SQL;", "INSERT INTO nowhere VALUES (1);"])
+async def test_a_migration_that_fails_leaves_nothing(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    await make(store_path, "a")
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    for _, file in migrate.steps():
+        (folder / file.name).write_text(file.read_text())
+    following = migrate.LATEST + 1
+    (folder / f"{following:04d}_broken.sql").write_text(
+        f"CREATE TABLE extra (x);\nALTER TABLE jobs ADD COLUMN more;\n{broken}\n"
+    )
+    monkeypatch.setattr(migrate, "FOLDER", folder)
+    monkeypatch.setattr(migrate, "LATEST", following)
+    with pytest.raises(StoreError):
+        await SqliteStore.open(store_path)
+    with pytest.raises(StoreError):
+        await SqliteStore.open(tmp_path / "new.db")
+    monkeypatch.undo()
+
+    with sqlite3.connect(store_path) as database:
+        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+        assert "extra" not in tables
+        assert database.execute("PRAGMA user_version").fetchone()[0] == migrate.LATEST
+    database.close()
+    store = await SqliteStore.open(store_path)
+    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    await store.close()
+    await make(tmp_path / "new.db", "b")  # not half made: it can be made still
+
+
+async def test_a_migration_that_works_keeps_the_jobs(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(store_path, "a")
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    following = migrate.LATEST + 1
+    (folder / f"{following:04d}_more.sql").write_text(
+        "-- a comment; with a semicolon\nCREATE TABLE extra (x TEXT DEFAULT 'a;b');\n"
+        "CREATE TRIGGER extra_t AFTER INSERT ON extra BEGIN\n    SELECT 1;\nEND;\n-- the end\n"
+    )
+    monkeypatch.setattr(migrate, "FOLDER", folder)
+    monkeypatch.setattr(migrate, "LATEST", following)
+    store = await SqliteStore.open(store_path)
+    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    await store.close()
+    monkeypatch.undo()
+    with pytest.raises(StoreTooNew, match=f"has schema {following}, this queuectl knows up to"):
+        await SqliteStore.open(store_path)
+
+
+# -- files that are refused -----------------------------------------------------------
+
+
+def foreign(path: Path) -> None:
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE theirs (x)")
+    database.commit()
+    database.close()
+
+
+def foreign_with_version(path: Path) -> None:
+    foreign(path)
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version = {migrate.LATEST}")
+    database.close()
+
+
+def newer(path: Path) -> None:
+    asyncio.run(make(path, "a"))
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version = {migrate.LATEST + 1}")
+    database.close()
+
+
+def text(path: Path) -> None:
+    path.write_text("dear diary, " * 1000)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (foreign, StoreDamaged, "is a database of some other program"),
+        (foreign_with_version, StoreDamaged, "is a database of some other program"),
+        (newer, StoreTooNew, "upgrade queuectl"),
+        (text, StoreDamaged, "is damaged or not a database"),
+        (garbage, StoreDamaged, "is damaged or not a database"),
+        (Path.mkdir, StoreUnreachable, "is a directory; give a file"),
+        (os.mkfifo, StoreUnreachable, "is not a regular file"),
+    ],
+)
+def test_what_is_refused_is_left_as_it_is(
+    store_path: Path, damage: object, error: type[StoreError], words: str
+) -> None:
+    assert callable(damage)
+    damage(store_path)
+    before = store_path.read_bytes() if store_path.is_file() else None
+    for read_only in (False, True):
+        with pytest.raises(error, match=words):
+            asyncio.run(SqliteStore.open(store_path, read_only=read_only))
+    if before is not None:
+        assert store_path.read_bytes() == before
+    assert [path.name for path in store_path.parent.iterdir()] == [store_path.name]
+
+
+async def test_a_truncated_store(store_path: Path) -> None:
+    await make(store_path, *(f"job-{n}" for n in range(200)))
+    whole = store_path.stat().st_size
+    os.truncate(store_path, whole // 2)
+
+    async def use() -> None:
+        store = await SqliteStore.open(store_path)
+        try:
+            await store.jobs(Filter(), 1000)
+        finally:
+            await store.close()
+
+    with pytest.raises(StoreDamaged, match="damaged"):
+        await use()
+
+
+async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnreachable, match=r"directory .*/no/such does not exist"):
+        await SqliteStore.open(tmp_path / "no" / "such" / "queue.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_path_through_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnreachable):
+        await SqliteStore.open(tmp_path / "file" / "queue.db")
+    with pytest.raises(StoreUnreachable):
+        await SqliteStore.open(tmp_path / "file" / "queue.db", create_parent=True)
+    with pytest.raises(StoreUnreachable):
+        await SqliteStore.open(tmp_path / ("x" * 300))
+
+
+def test_files_that_belong_to_somebody_else(tmp_path: Path) -> None:
+    """Run as an ordinary user: root may do anything, and CI is root."""
+    asyncio.run(make(tmp_path / "unreadable.db"))
+    asyncio.run(make(tmp_path / "read-only.db"))
+    (tmp_path / "unreadable.db").chmod(0o000)
+    (tmp_path / "read-only.db").chmod(0o444)
+    (tmp_path / "closed").mkdir(0o755)
+    body = (
+        "from queuectl_core.store.sqlite.store import SqliteStore\n"
+        "from queuectl_core.errors import StoreError\n"
+        "from pathlib import Path\n"
+        "sys.stdin.read()\n"  # everything is imported while we may still read it
+        f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n"
+        "        await SqliteStore.open(Path(name))\n"
+        "    except StoreError as error:\n"
+        "        print(type(error).__name__, str(error).split('; ')[0])"
+    )
+    # Relative, from an open directory: nobody may walk the path to the test's folder.
+    (tmp_path / "closed").chmod(0o555)
+    names = ["unreadable.db", "read-only.db", "closed/new.db"]
+    import_first = script(body, *names)
+    done = subprocess.run(
+        import_first, cwd=tmp_path, input="", capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["StoreUnreachable"] * 3
+    assert all(line.endswith("permission denied") for line in lines)
+
+
+# -- read only ------------------------------------------------------------------------
+
+
+async def test_read_only_refuses_every_change(store_path: Path) -> None:
+    await make(store_path, "a")
+    store = await SqliteStore.open(store_path, read_only=True)
+    try:
+        assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+        assert await store.changed()
+        for change in (store.enqueue([spec()], NOW), store.set_config({"lease": "20"})):
+            with pytest.raises(StoreReadOnly):
+                await change
+        with pytest.raises(StoreReadOnly):
+            async with store.batch():
+                pass
+        await store.tidy()
+        assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    finally:
+        await store.close()
+
+
+# -- modes ----------------------------------------------------------------------------
+
+
+async def test_files_are_for_their_owner_alone(tmp_path: Path, lax_umask: None) -> None:
+    path = tmp_path / "data" / "queuectl" / "queue.db"
+    path.parent.parent.mkdir(mode=0o755)
+    store = await SqliteStore.open(path, create_parent=True)
+    bell = store.bell("sup")
+    await store.enqueue([spec()], NOW)
+    modes = {
+        str(found.relative_to(path.parent)): mode(found)
+        for found in [path.parent, *path.parent.rglob("*")]
+    }
+    bell.close()
+    await store.close()
+    assert modes == {
+        ".": 0o700,
+        "queue.db": 0o600,
+        "queue.db-wal": 0o600,
+        "queue.db-shm": 0o600,
+        "queue.db.d": 0o700,
+        "queue.db.d/run": 0o700,
+        "queue.db.d/run/sup.bell": 0o600,
+    }
+
+
+# -- where the store is ---------------------------------------------------------------
+
+
+async def test_the_default_store_is_in_the_data_directory(isolated: Path) -> None:
+    store = await open_store(None, os.environ)
+    await store.close()
+    assert Path(store.url) == isolated / "data" / "queuectl" / "queue.db"
+    assert Path(store.url).exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="XDG is not what macOS goes by")
+@pytest.mark.parametrize(
+    ("env", "path"),
+    [
+        ({"HOME": "/h"}, "/h/.local/share/queuectl"),
+        ({"HOME": "/h", "XDG_DATA_HOME": "/x"}, "/x/queuectl"),
+        ({"HOME": "/h", "XDG_DATA_HOME": ""}, "/h/.local/share/queuectl"),
+        ({"HOME": "/h", "XDG_DATA_HOME": "not/absolute"}, "/h/.local/share/queuectl"),
+    ],
+)
+def test_the_data_directory(env: dict[str, str], path: str) -> None:
+    assert data_directory(env) == Path(path)
+
+
+async def test_the_environment_names_the_store(tmp_path: Path) -> None:
+    env = {"QUEUECTL_STORE": str(tmp_path / "env.db"), "HOME": str(tmp_path)}
+    store = await open_store(None, env)
+    await store.close()
+    assert store.url == str(tmp_path / "env.db")
+    assert store.directory == tmp_path / "env.db.d"
+    store = await open_store(f"sqlite://{tmp_path}/url.db", env)
+    await store.close()
+    assert store.url == str(tmp_path / "url.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("a.db", "a.db"),
+        ("/a/b.db", "/a/b.db"),
+        ("sqlite:///a/b.db", "/a/b.db"),
+        ("sqlite:////a/b.db", "/a/b.db"),
+        ("C:/x.db", "C:/x.db"),
+    ],
+)
+def test_store_urls(url: str, path: str) -> None:
+    assert sqlite_path(url) == path
+
+
+def test_a_store_in_the_home(isolated: Path) -> None:
+    assert sqlite_path("~/q.db") == str(isolated / "q.db")
+
+
+@pytest.mark.parametrize("url", ["", "a\0b", "mysql://x/y", "sqlite://host/x", "\x1b://x"])
+def test_store_urls_that_are_refused(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        sqlite_path(url)
+
+
+# -- settings of a connection ---------------------------------------------------------
+
+
+async def test_every_connection_has_our_settings(store_path: Path) -> None:
+    store = await SqliteStore.open(store_path)
+    connection = await connect(store_path)
+
+    def pragma(conn: sqlite3.Connection, name: str) -> object:
+        return conn.execute(f"PRAGMA {name}").fetchone()[0]
+
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL
+        "wal_autocheckpoint": 0,
+        "foreign_keys": 1,
+        "busy_timeout": 0,
+        "mmap_size": 0,
+    }
+    for used in (connection, store._connection):
+        for name, value in wanted.items():
+            assert await used.call(pragma, name) == value, name
+    await connection.close()
+    await store.close()
+
+
+async def test_a_query_only_connection_changes_nothing(store_path: Path) -> None:
+    await make(store_path)
+    connection = await connect(store_path, writable=False)
+    with pytest.raises(StoreReadOnly):
+        await connection.write(lambda conn: conn.execute("DELETE FROM jobs"))
+    await connection.close()
+
+
+async def test_nothing_is_left_of_a_transaction_that_failed(store_path: Path) -> None:
+    await make(store_path, "a")
+    connection = await connect(store_path)
+
+    def fail(conn: sqlite3.Connection) -> None:
+        conn.execute("DELETE FROM jobs")
+        raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        await connection.write(fail)
+    assert await connection.read(lambda conn: len(conn.execute("SELECT 1 FROM jobs").fetchall()))
+    await connection.close()
+
+
+async def test_tidying_empties_a_large_wal(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = Path(f"{store_path}-wal")
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
+    small = wal.stat().st_size
+    await store.tidy()
+    assert wal.stat().st_size == small > 0, "not worth it yet"
+    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
+    await store.tidy()
+    assert wal.stat().st_size == 0
+    assert await store.count(Filter()) == 100
+    await store.close()
+
+
+async def test_a_locked_store_says_so(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from queuectl_core.errors import StoreLocked
+    from queuectl_core.store.sqlite import connection as connection_module
+
+    store = await SqliteStore.open(store_path)
+    monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
+    holder = sqlite3.connect(store_path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreLocked, match="locked by another process"):
+        await store.enqueue([spec()], NOW)
+    assert await store.counts() == {}, "reading goes on"
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert len(await store.enqueue([spec()], NOW)) == 1
+    await store.close()

@@ -1,0 +1,114 @@
+"""SQLite: the queries that run all the time use their index, and go on doing so.
+
+Read from EXPLAIN QUERY PLAN of the very text that is sent, on a database with jobs in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.model import Filter, State
+from queuectl_core.store.sqlite import jobs
+from queuectl_core.store.sqlite.connection import connect
+from queuectl_core.store.sqlite.rows import SQL
+from queuectl_core.store.sqlite.store import SqliteStore
+
+from ..support import NOW, spec
+
+WANTED = {
+    # the claim: only rows that may be claimed, in the order they are claimed
+    "candidates": ["SEARCH jobs USING INDEX jobs_claim (queue=?)"],
+    "promote": [
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY",
+        "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
+    ],
+    "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
+    "oldest_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
+    "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "finish": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "cancels": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    "take_over": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    # reading
+    "job_by_id": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"],
+    "jobs_by_prefix": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id>? AND id<?)"],
+    "page_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq<?)"],
+    "page_all": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid<?)"],
+    "attempts_of": ["SEARCH attempts USING PRIMARY KEY (job=?)"],
+    "tail_of": ["SEARCH tails USING INDEX sqlite_autoindex_tails_1 (job=? AND number=?)"],
+    "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
+    "counts": ["SCAN counts"],  # a row for each state and queue, however many jobs
+}
+
+MAY_SCAN_JOBS = {
+    "count_all": "how many match a text is known by reading them; the console goes in stretches",
+    "ids_taken": "scans the ids given, and looks each up",
+    "bounds": "min and max of the key: one row from each end",
+    "dead_groups": "the index of the dead alone",
+}
+
+
+@pytest.fixture
+async def database(store_path: Path) -> sqlite3.Connection:
+    """A plain connection to a store with some jobs in every lane."""
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec(queue=f"q{n % 3}", run_at=NOW + n % 2 * 60) for n in range(100)], NOW)
+    await store.close()
+    return sqlite3.connect(store_path)
+
+
+def plan(database: sqlite3.Connection, query: str) -> list[str]:
+    rows = database.execute(f"EXPLAIN QUERY PLAN {SQL[query]}", _Any()).fetchall()
+    return [row[3] for row in rows]
+
+
+class _Any(dict[str, object]):
+    """A value for every parameter a query may name."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+@pytest.mark.parametrize("query", sorted(WANTED))
+def test_the_plan(database: sqlite3.Connection, query: str) -> None:
+    found = plan(database, query)
+    database.close()
+    # SQLite numbers subqueries differently from version to version.
+    assert [line.split(" SUBQUERY")[0] + " SUBQUERY" * (" SUBQUERY" in line) for line in found] == (
+        WANTED[query]
+    )
+
+
+@pytest.mark.parametrize("query", sorted(SQL))
+def test_no_query_reads_all_jobs_or_sorts_them(database: sqlite3.Connection, query: str) -> None:
+    found = plan(database, query)
+    database.close()
+    if query not in MAY_SCAN_JOBS:
+        assert not [line for line in found if line.startswith("SCAN jobs")], found
+        assert not [line for line in found if "TEMP B-TREE" in line and _sorts_jobs(query)], found
+
+
+def _sorts_jobs(query: str) -> bool:
+    """Whether it reads the table that grows; sorting a handful of workers costs nothing."""
+    return " jobs" in SQL[query] and query not in ("workers", "ownerless")
+
+
+def test_the_list_of_exceptions_is_current() -> None:
+    assert set(MAY_SCAN_JOBS) <= set(SQL)
+
+
+async def test_a_filter_by_text_still_goes_by_state(store_path: Path) -> None:
+    """What ``list --state failed --search X`` sends is the query whose plan is tested above."""
+    store = await SqliteStore.open(store_path)
+    await store.close()
+    connection = await connect(store_path)
+    sent: list[str] = []
+    await connection.call(lambda conn: conn.set_trace_callback(sent.append))
+    where = Filter(states=(State.FAILED,), search="x", queue="q1", exit_code=3)
+    await connection.read(jobs.page, where, 10, None)
+    await connection.close()
+    [select] = [text for text in sent if text.startswith("SELECT")]
+    assert "WHERE state = 'failed' AND seq < " in select

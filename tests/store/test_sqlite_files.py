@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -260,36 +262,50 @@ async def test_a_path_through_a_file(tmp_path: Path) -> None:
         await SqliteStore.open(tmp_path / ("x" * 300))
 
 
-def test_files_that_belong_to_somebody_else(tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder every user can get to, as pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="queuectl-public-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_files_that_belong_to_somebody_else(public: Path) -> None:
     """Run as an ordinary user: root may do anything, and CI is root."""
-    asyncio.run(make(tmp_path / "unreadable.db"))
-    asyncio.run(make(tmp_path / "read-only.db"))
-    (tmp_path / "unreadable.db").chmod(0o000)
-    (tmp_path / "read-only.db").chmod(0o444)
-    (tmp_path / "closed").mkdir(0o755)
+    names = ["unreadable/queue.db", "read-only/queue.db", "closed/new.db", "free/queue.db"]
+    for name in names:
+        (public / name).parent.mkdir()
+        asyncio.run(make(public / name))
+    (public / "unreadable/queue.db").chmod(0o000)
+    (public / "read-only/queue.db").chmod(0o444)
+    (public / "closed/new.db").unlink()
+    (public / "closed").chmod(0o555)
+    (public / "free").chmod(0o777)
+    (public / "free/queue.db").chmod(0o666)
     body = (
         "from queuectl_core.store.sqlite.store import SqliteStore\n"
         "from queuectl_core.errors import StoreError\n"
         "from pathlib import Path\n"
-        "sys.stdin.read()\n"  # everything is imported while we may still read it
+        # Only now, with everything imported: our own files may be closed to nobody as well.
         f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "for name in sys.argv[1:]:\n"
         "    try:\n"
-        "        await SqliteStore.open(Path(name))\n"
+        "        store = await SqliteStore.open(Path(name))\n"
+        "        await store.close()\n"
+        "        print('opened')\n"
         "    except StoreError as error:\n"
         "        print(type(error).__name__, str(error).split('; ')[0])"
     )
-    # Relative, from an open directory: nobody may walk the path to the test's folder.
-    (tmp_path / "closed").chmod(0o555)
-    names = ["unreadable.db", "read-only.db", "closed/new.db"]
-    import_first = script(body, *names)
     done = subprocess.run(
-        import_first, cwd=tmp_path, input="", capture_output=True, text=True, check=False
+        script(body, *(public / name for name in names)),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["StoreUnreachable"] * 3
-    assert all(line.endswith("permission denied") for line in lines)
+    refused = [f"StoreUnreachable store {public / name}: permission denied" for name in names[:3]]
+    assert done.stdout.splitlines() == [*refused, "opened"]
 
 
 # -- read only ------------------------------------------------------------------------

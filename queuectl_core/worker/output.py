@@ -3,7 +3,8 @@
 A job writes straight to its file. Nothing may stand between, so the limit is kept from
 outside: what lies in the middle of a file that grew past it is given back to the file system
 (a hole), and when the attempt has ended the file is written anew as head, mark, tail. The
-job never notices, the order of bytes is kept, and the tail is whole.
+job never notices, the order of bytes is kept, and the tail is whole. (A file system that cannot
+make holes has its files cut instead: then what came just before a cut is lost too.)
 """
 
 from __future__ import annotations

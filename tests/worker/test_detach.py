@@ -1,0 +1,85 @@
+"""Workers in the background: started, added to, stopped, and reported when they cannot start."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from queuectl_core.errors import InvalidInput, NotFound, WorkersNotStarted
+from queuectl_core.model import State
+from queuectl_core.queue import Queue
+from tests.support import eventually_async
+
+
+async def stop_all(queue: Queue) -> None:
+    await queue.stop_workers(await queue.workers(), now=False)
+
+    async def gone() -> bool:
+        return not await queue.workers()
+
+    await eventually_async(gone)
+
+
+async def test_detached_workers_come_up_and_work(queue: Queue) -> None:
+    workers = await queue.start_workers(2)
+    assert len(workers) == 2
+    assert {worker.state for worker in workers} == {"idle"}
+    assert all(worker.detached for worker in workers)
+    assert os.getsid(workers[0].pid) == workers[0].pid  # no terminal can take it down
+    (job,) = await queue.enqueue(["true"])
+
+    async def done() -> bool:
+        return (await queue.find(job.id)).state is State.COMPLETED
+
+    await eventually_async(done)
+    await stop_all(queue)
+
+
+async def test_more_workers_join_the_supervisor_that_is_there(queue: Queue) -> None:
+    first = await queue.start_workers(1)
+    more = await queue.start_workers(2, ["mail"])
+    assert {worker.supervisor for worker in more} == {first[0].supervisor}
+    assert [worker.queues for worker in more] == [("mail",), ("mail",)]
+    assert len({worker.id for worker in [*first, *more]}) == 3
+    await stop_all(queue)
+
+
+async def test_the_log_is_private_and_says_when_it_began_and_ended(queue: Queue) -> None:
+    (worker,) = await queue.start_workers(1)
+    await stop_all(queue)
+    log = queue.directory / "supervisor.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+    async def ended() -> bool:
+        return "stopped; 0 done, 0 failed" in log.read_text()
+
+    await eventually_async(ended)
+    assert f"up {worker.id}" in log.read_text()
+
+
+async def test_workers_that_cannot_come_up_say_why(queue: Queue) -> None:
+    queue.directory.mkdir()
+    (queue.directory / "run").write_text("in the way")
+    with pytest.raises(WorkersNotStarted, match="workers did not come up"):
+        await queue.start_workers(1)
+    assert await queue.workers() == []
+
+
+async def test_a_number_of_workers_has_bounds(queue: Queue) -> None:
+    for count in (0, -1, 10_000):
+        with pytest.raises(InvalidInput):
+            await queue.start_workers(count)
+
+
+async def test_workers_are_found_by_id_supervisor_and_prefix(queue: Queue) -> None:
+    workers = await queue.start_workers(2)
+    supervisor = workers[0].supervisor
+    assert [w.id for w in await queue.find_workers([workers[1].id])] == [workers[1].id]
+    assert len(await queue.find_workers([supervisor])) == 2
+    assert len(await queue.find_workers([supervisor[:3]])) == 2
+    assert len(await queue.find_workers([])) == 2
+    with pytest.raises(NotFound):
+        await queue.find_workers(["nobody"])
+    await stop_all(queue)

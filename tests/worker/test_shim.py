@@ -1,0 +1,246 @@
+"""The shim as a process of its own: its protocol, its journal, and who may start jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from queuectl_core.worker.journal import Journal, sweep
+from queuectl_core.worker.launcher import SHIM
+from queuectl_core.worker.process import is_started
+from queuectl_core.worker.shim import COMPACT_AT
+from tests.support import eventually
+
+
+class Driver:
+    """A shim and the test in its supervisor's place."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SHIM), str(run), "s"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def send(self, *requests: list[Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(b"".join(json.dumps(r).encode() + b"\n" for r in requests))
+        self.process.stdin.flush()
+
+    def start(self, token: str, command: str, cwd: str = "/") -> None:
+        output = str(self.run.parent / "logs" / f"{token}.log")
+        self.send(["start", token, ["/bin/sh", "-c", command], cwd, {"T": token}, output])
+
+    def hear(self) -> list[Any]:
+        assert self.process.stdout
+        event: list[Any] = json.loads(self.process.stdout.readline())
+        return event
+
+    def leave(self) -> None:
+        """What the death of a supervisor looks like to the shim."""
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                child.kill()
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
+        self.process.wait()
+
+    @property
+    def journal(self) -> Journal:
+        found = Journal(self.run, "s")
+        found.refresh()
+        return found
+
+
+@pytest.fixture
+def shim(tmp_path: Path) -> Iterator[Driver]:
+    run = tmp_path / "run"
+    run.mkdir()
+    driver = Driver(run)
+    yield driver
+    driver.close()
+
+
+def test_a_job_is_started_and_its_exit_told_and_journalled(shim: Driver) -> None:
+    shim.start("1.1", "echo $T; exit 5")
+    kind, token, pid, after, before, _ = shim.hear()
+    assert (kind, token) == ("S", "1.1")
+    assert after <= before
+    event = shim.hear()
+    assert event[:4] == ["X", "1.1", 5, None]
+    assert (shim.run.parent / "logs" / "1.1.log").read_bytes() == b"1.1\n"
+    eventually(lambda: "1.1" in shim.journal.exits)
+    journal = shim.journal
+    assert journal.exits["1.1"].code == 5
+    assert journal.started["1.1"].pid == pid
+    assert journal.shim_pid == shim.process.pid
+    assert journal.shim_alive()
+
+
+def test_the_journal_names_the_very_process(shim: Driver) -> None:
+    shim.start("1.1", "exec sleep 300")
+    shim.hear()
+    eventually(lambda: "1.1" in shim.journal.started)
+    started = shim.journal.started["1.1"]
+    assert is_started(started)
+    shim.send(["kill", "1.1", signal.SIGKILL])
+    assert shim.hear()[:4] == ["X", "1.1", None, signal.SIGKILL]
+    assert not is_started(started)
+
+
+def test_jobs_outlive_the_supervisor_and_their_exits_are_kept(shim: Driver) -> None:
+    shim.start("1.1", "sleep 0.3; echo done; exit 4")
+    assert shim.hear()[0] == "S"
+    shim.leave()
+    assert shim.process.wait(30) == 0  # it leaves after its last job
+    journal = shim.journal
+    assert journal.exits["1.1"].code == 4
+    assert not journal.shim_alive()
+    assert (shim.run.parent / "logs" / "1.1.log").read_bytes() == b"done\n"
+
+
+def test_a_shim_does_not_stop_for_signals_meant_for_others(shim: Driver) -> None:
+    shim.start("1.1", "sleep 0.3")
+    shim.hear()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        shim.process.send_signal(number)
+    assert shim.hear()[:3] == ["X", "1.1", 0]
+
+
+async def test_a_revoked_shim_starts_nothing(shim: Driver, tmp_path: Path) -> None:
+    shim.start("1.1", "true")
+    shim.hear()
+    shim.hear()
+    await Journal(shim.run, "s").revoke()
+    shim.start("2.1", f"touch {tmp_path}/started")
+    assert shim.hear() == ["R", "2.1"]
+    assert not (tmp_path / "started").exists()
+    assert "2.1" not in shim.journal.started
+
+
+async def test_a_shim_revoked_before_it_began_starts_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    await Journal(run, "s").revoke()
+    driver = Driver(run)
+    try:
+        driver.start("1.1", "true")
+        assert driver.hear() == ["R", "1.1"]
+    finally:
+        driver.close()
+
+
+async def test_revoking_waits_for_no_stopped_shim(shim: Driver) -> None:
+    """A shim stopped in the middle of a start holds the lock: it is killed, not waited for."""
+    shim.start("1.1", "exec sleep 300")
+    pid = shim.hear()[2]
+    eventually(lambda: shim.journal.shim_pid)
+    holder = os.open(shim.run / "s.journal", os.O_RDWR)  # stands in for the shim's own lock
+    import fcntl
+
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    shim.process.send_signal(signal.SIGSTOP)
+    journal = Journal(shim.run, "s")
+
+    def release_when_killed(*_: object) -> None:
+        shim.process.wait()
+        os.close(holder)
+
+    import threading
+
+    watcher = threading.Thread(target=release_when_killed)
+    watcher.start()
+    await journal.revoke()
+    watcher.join()
+    assert shim.process.returncode == -signal.SIGKILL
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_what_cannot_be_started_is_told_with_its_reason(shim: Driver) -> None:
+    shim.start("1.1", "true", cwd="/no/such")
+    assert shim.hear()[:4] == [
+        "F",
+        "1.1",
+        None,
+        "cannot use cwd /no/such: No such file or directory",
+    ]
+    out = str(shim.run.parent / "logs" / "x.log")
+    shim.send(["start", "2.1", ["/no/such/tool"], "/", {}, out])
+    assert shim.hear()[:4] == ["F", "2.1", 127, "command not found: /no/such/tool"]
+
+
+def test_an_output_path_that_is_a_link_is_not_followed(shim: Driver, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "1.1.log").symlink_to(tmp_path / "precious")
+    shim.start("1.1", "echo overwritten")
+    kind, _, _, reason, _ = shim.hear()
+    assert kind == "F"
+    assert reason.startswith("cannot write output file")
+    assert not (tmp_path / "precious").exists()
+
+
+def test_leftovers_of_a_group_are_told(shim: Driver) -> None:
+    shim.start("1.1", "sleep 300 & exit 1")
+    shim.hear()
+    assert shim.hear()[7] is True
+    shim.start("2.1", "exit 1")
+    shim.hear()
+    assert shim.hear()[7] is False
+
+
+def test_the_journal_does_not_grow_for_ever(shim: Driver) -> None:
+    shim.start("running", "exec sleep 300")
+    assert shim.hear()[0] == "S"
+    count = 0
+    sizes = [0]
+    path = shim.run / "s.journal"
+    bad = "x" * 400  # a start that fails at once, and takes half a kilobyte to say so
+    while sizes[-1] >= max(sizes[:-1], default=0) or count < 100:
+        for _ in range(200):
+            shim.send(["start", f"{count}.1", ["true"], f"/no/{bad}", {}, "/dev/null"])
+            shim.hear()
+            count += 1
+        sizes.append(path.stat().st_size)
+        assert sizes[-1] < 4 * COMPACT_AT
+    journal = shim.journal
+    assert "running" in journal.started
+    assert f"{count - 1}.1" in journal.exits
+    assert journal.shim_pid == shim.process.pid
+
+
+def test_sweeping_spares_what_is_in_use_or_alive(shim: Driver, tmp_path: Path) -> None:
+    eventually(lambda: shim.journal.shim_pid)
+    for name in ("used", "dead"):
+        (shim.run / f"{name}.journal").touch()
+    (shim.run / "dead.bell").touch()
+    sweep(shim.run, {"used"})
+    assert sorted(path.name for path in shim.run.glob("*.journal")) == ["s.journal", "used.journal"]
+    assert not (shim.run / "dead.bell").exists()
+
+
+def test_a_torn_journal_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "s.journal").write_bytes(
+        b'["H", 12]\n["X", "1.1", 0, null, 0.1, 5, 9.0, false]\n\x00\x00\n{}\n["X"]\n["S", "2.1", 7'
+    )
+    journal = Journal(tmp_path, "s")
+    assert journal.refresh()
+    assert journal.shim_pid == 12
+    assert list(journal.exits) == ["1.1"]
+    assert not journal.started
+    assert not journal.refresh()

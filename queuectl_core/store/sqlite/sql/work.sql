@@ -97,10 +97,5 @@ UPDATE jobs SET owner = :heir, updated_at = :now
 WHERE state = 'processing' AND owner = :id
 RETURNING *;
 
--- Processing jobs whose owner has no row at all: only a damaged store has them.
--- name: ownerless
-SELECT DISTINCT owner FROM jobs
-WHERE state = 'processing' AND owner NOT IN (SELECT id FROM supervisors);
-
 -- name: assign
 UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';

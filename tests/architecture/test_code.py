@@ -1,0 +1,203 @@
+"""House rules a linter has no word for."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import queuectl_core
+from queuectl_core import model
+from queuectl_core.queue import Queue
+from queuectl_core.store.base import Store
+from queuectl_core.store.queries import load
+from queuectl_core.store.sqlite.rows import SQL
+from queuectl_core.store.sqlite.store import SqliteStore
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("queuectl_core", "queuectl_tui")
+MODULES = sorted(
+    path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+)
+CORE = [path for path in MODULES if path.parts[0] == "queuectl_core"]
+
+LONG_FILES = {
+    "queuectl_core/model.py": "one page of plain values, read from top to bottom",
+    "queuectl_core/queue.py": "the whole API of a front end, in one place",
+}
+"""Files over the limit, and why."""
+
+LINES = 350
+
+FORMATTED_SQL = {
+    "PRAGMA busy_timeout": "PRAGMA takes no parameters; an integer constant of ours",
+    "PRAGMA user_version": "PRAGMA takes no parameters; the number of a migration file",
+    "PRAGMA application_id": "PRAGMA takes no parameters; an integer constant of ours",
+}
+"""Every statement that is put together, and why it may be."""
+
+STATEMENT = re.compile(
+    r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|DROP|ALTER|PRAGMA|WITH|ATTACH|EXPLAIN)\s+\S"
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_file_is_one_thing(path: Path) -> None:
+    lines = len((ROOT / path).read_text("utf-8").splitlines())
+    if str(path) in LONG_FILES:
+        assert lines > LINES, f"{path} is short enough now: take it off the list"
+    else:
+        assert lines <= LINES, f"{path} has {lines} lines: it is two things, or needs a reason"
+
+
+@pytest.mark.parametrize("path", CORE, ids=str)
+def test_every_core_module_says_what_it_is_for(path: Path) -> None:
+    text = (ROOT / path).read_text("utf-8")
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring, path
+    assert docstring.splitlines()[0].endswith((".", "?", ":", ",")) or "\n" in docstring
+
+
+def formatted_strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Text put together at run time: f-strings, ``%``, ``+`` and ``format``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            yield node.lineno, "{}".join(map(str, parts)) if parts else ""
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mod, ast.Add)):
+            for side in (node.left, node.right):
+                if isinstance(side, ast.Constant) and isinstance(side.value, str):
+                    yield node.lineno, side.value
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("format", "join", "replace")
+            and isinstance(node.func.value, ast.Constant)
+        ):
+            yield node.lineno, str(node.func.value.value)
+
+
+def test_no_sql_is_put_together() -> None:
+    found = {}
+    for path in MODULES:
+        tree = ast.parse((ROOT / path).read_text("utf-8"))
+        for line, text in formatted_strings(tree):
+            if STATEMENT.match(text):
+                found[f"{path}:{line}"] = text
+    unknown = {
+        where: text
+        for where, text in found.items()
+        if not any(text.startswith(allowed) for allowed in FORMATTED_SQL)
+    }
+    assert not unknown
+    assert {text.split(" = ")[0] for text in found.values()} == set(FORMATTED_SQL)
+
+
+def test_every_named_query_is_sent_by_somebody() -> None:
+    text = "".join((ROOT / path).read_text("utf-8") for path in CORE)
+
+    def sent(name: str) -> bool:
+        # In full, or put together from a direction and a filter: f"{way}_all".
+        rest = name.partition("_")[2]
+        return f'"{name}"' in text or f'}}_{rest}"]' in text
+
+    assert [name for name in SQL if not sent(name)] == []
+
+
+def test_a_query_named_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_text("-- name: one\nSELECT 1;\n-- about two\n-- name: two\nSELECT 2")
+    assert load(tmp_path) == {"one": "SELECT 1", "two": "SELECT 2"}
+    (tmp_path / "b.sql").write_text("-- name: one\nSELECT 3;\n")
+    with pytest.raises(ValueError, match="one is defined twice"):
+        load(tmp_path)
+
+
+# -- names others depend on -----------------------------------------------------------
+
+
+def public(thing: object) -> set[str]:
+    return {name for name in vars(thing) if not name.startswith("_")}
+
+
+def test_the_store_speaks_the_protocol_and_nothing_else() -> None:
+    verbs = public(Store)
+    assert public(SqliteStore) - {"open", "shared_by_hosts"} == verbs
+    for verb in verbs:
+        wanted, found = inspect.signature(getattr(Store, verb)), getattr(SqliteStore, verb)
+        assert list(inspect.signature(found).parameters) == list(wanted.parameters), verb
+
+
+def test_the_states_and_outcomes_are_pinned() -> None:
+    """They are in every store there is: a name can be added, none can be changed."""
+    assert [state.value for state in model.State] == [
+        "pending",
+        "processing",
+        "completed",
+        "failed",
+        "dead",
+        "cancelled",
+    ]
+    assert [outcome.value for outcome in model.Outcome] == [
+        "completed",
+        "failed",
+        "timeout",
+        "cancelled",
+        "interrupted",
+        "crashed",
+    ]
+
+
+def test_what_a_front_end_calls_is_pinned() -> None:
+    """Taking one of these away breaks front ends; a new one is added here as well."""
+    assert {name for name in public(Queue) if callable(getattr(Queue, name))} >= {
+        "open",
+        "defaults",
+        "enqueue",
+        "enqueue_specs",
+        "batch",
+        "find",
+        "get",
+        "jobs",
+        "pages",
+        "count",
+        "attempts",
+        "output",
+        "status",
+        "workers",
+        "stats",
+        "changed",
+        "wait_state",
+        "retry",
+        "cancel",
+        "remove",
+        "retry_all",
+        "cancel_all",
+        "remove_all",
+        "settings",
+        "config_list",
+        "config_get",
+        "config_set",
+        "config_unset",
+        "find_workers",
+        "stop_workers",
+        "run_workers",
+        "start_workers",
+    }
+
+
+def test_every_public_method_of_the_queue_says_what_it_does() -> None:
+    undocumented = [
+        name
+        for name in public(Queue)
+        if callable(getattr(Queue, name)) and not inspect.getdoc(getattr(Queue, name))
+    ]
+    assert not undocumented
+
+
+def test_the_version_is_said_once() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", queuectl_core.__version__)
+    assert f"{queuectl_core.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import QueueError
+from .queue import Queue
+from .store.open import data_directory, sqlite_path
+from .times import format_bytes, format_duration, format_time
+
+BAD_SPACE = 64 << 20
+LOW_SPACE = 1 << 30
+SKEW = 5.0
+"""Seconds a timestamp may be ahead of this host's clock."""
+EARLIEST = 1_735_689_600.0
+"""2025-01-01: a clock before it was never set."""
+SLOW_READ = 1.0
+
+NETWORK = frozenset(
+    ("afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs")
+    + ("nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "webdav", "afpfs", "fuse.glusterfs")
+)
+"""File systems whose shared memory or locks do not span hosts: SQLite's WAL breaks there."""
+DOUBTFUL = frozenset(("9p", "virtiofs", "vboxsf", "drvfs", "fuse.osxfs", "fuse.grpcfuse"))
+"""A host's directory inside a virtual machine: fine from one side only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,5 +45,160 @@ class Finding:
 
 
 async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
-    """Check the store, SQLite, file modes, file system, disk, workers and clock, in order."""
-    raise NotImplementedError
+    """Check the store, SQLite, file modes, file system, disk, workers and clock, in order.
+
+    Nothing is created or changed. Raises InvalidInput when ``url`` names no store.
+    """
+    chosen = url if url is not None else env.get("QUEUECTL_STORE") or None
+    path = data_directory(env) / "queue.db" if chosen is None else Path(sqlite_path(chosen))
+    path = Path(os.path.abspath(path))
+    findings: list[Finding] = []
+    if path.exists():
+        try:
+            async with Queue.open(url, env=env, read_only=True) as queue:
+                findings += [finding async for finding in _examine_store(queue)]
+        except QueueError as error:
+            findings.append(Finding("store", "bad", error.message, error.hint))
+    else:
+        message = f"{path} does not exist yet"
+        findings.append(Finding("store", "ok", message, "the first enqueue creates it"))
+    order = ("store", "integrity", "sqlite", "modes", "file system", "disk", "workers", "clock")
+    place = path.parent
+    while not place.exists():
+        place = place.parent
+    findings += [sqlite_version(sqlite3.sqlite_version_info), file_system(place), disk(place)]
+    if not any(finding.check == "clock" for finding in findings):
+        findings.append(clock([], time.time()))
+    return sorted(findings, key=lambda finding: order.index(finding.check))
+
+
+async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
+    now = queue.clock()
+    began = time.monotonic()
+    status = await queue.status()
+    took = time.monotonic() - began
+    total = sum(status.counts.values())
+    jobs = f"{total:,} job{'s' if total != 1 else ''}"
+    if took > SLOW_READ:
+        slow = f"{queue.url}: {jobs}, but reading the counts took {format_duration(took)}"
+        yield Finding("store", "warn", slow, "is the disk slow, or the machine overloaded?")
+    else:
+        yield Finding("store", "ok", f"{queue.url}: {jobs}")
+    faults = await queue.store.faults()
+    if faults:
+        yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", "use a backup")
+    else:
+        yield Finding("integrity", "ok", "the database is sound (quick_check)")
+    yield modes(queue.store.files())
+    workers = await queue.workers()
+    lost = [worker for worker in workers if worker.state == "lost"]
+    live = len(workers) - len(lost)
+    held = sorted({worker.job for worker in lost if worker.job})
+    if held and not live:
+        stuck = f"{len(lost)} lost, still holding {', '.join(held[:3])}; nobody takes over"
+        yield Finding("workers", "bad", stuck, "run: queuectl worker start")
+    elif lost:
+        message = f"{live} live, {len(lost)} lost (their process is gone)"
+        yield Finding("workers", "warn", message, "the next worker to start clears them away")
+    else:
+        yield Finding("workers", "ok", f"{live} live, none lost")
+    stamps = [worker.heartbeat_at for worker in workers]
+    stamps += [job.updated_at for job in await queue.jobs(limit=100)]
+    yield clock(stamps, now)
+
+
+def sqlite_version(version: tuple[int, ...]) -> Finding:
+    """Whether this SQLite has the WAL-reset bug (sqlite.org/wal.html#walresetbug)."""
+    name = "SQLite " + ".".join(map(str, version))
+    fixed = version >= (3, 51, 3) or any(
+        first <= version < last for first, last in (((3, 50, 7), (3, 51)), ((3, 44, 6), (3, 45)))
+    )
+    if fixed:
+        return Finding("sqlite", "ok", name)
+    return Finding(
+        "sqlite",
+        "warn",
+        f"{name} has the WAL-reset bug; queuectl works around it",
+        "let no other program write to the store, or use SQLite 3.51.3 or newer",
+    )
+
+
+def modes(paths: list[Path]) -> Finding:
+    """Whether others may read jobs, their environment or their output."""
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            wanted = "700" if stat.S_ISDIR(found.st_mode) else "600"
+            message = f"{path} has mode {mode:04o}: others may read or change it"
+            return Finding("modes", "bad", message, f"run: chmod {wanted} {path}")
+        if found.st_uid != os.geteuid() and os.geteuid() != 0:
+            return Finding("modes", "bad", f"{path} belongs to another user", "run: ls -l")
+    return Finding("modes", "ok", "files 0600, directories 0700")
+
+
+def file_system(place: Path) -> Finding:
+    """Whether the store is on a disk of this host."""
+    kind = _file_system_of(place)
+    if kind in NETWORK:
+        message = f"{place} is on a network file system ({kind}): SQLite's WAL is not safe there"
+        return Finding("file system", "bad", message, "use a local disk: --store PATH")
+    if kind in DOUBTFUL:
+        message = f"{place} is shared with another system ({kind})"
+        return Finding("file system", "warn", message, "use the store from one side only")
+    return Finding("file system", "ok", f"local ({kind})" if kind else "local, as far as known")
+
+
+def _file_system_of(place: Path) -> str:
+    """The type of the file system ``place`` is on; empty when unknown."""
+    real = os.path.realpath(place)
+    found, longest = "", -1
+    for point, kind in _mounts():
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= longest:
+            found, longest = kind, len(point)
+    return found
+
+
+def _mounts() -> list[tuple[str, str]]:
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+        except OSError:
+            return []
+        return [(_unescape(line.split(" ")[1]), line.split(" ")[2]) for line in lines]
+    import psutil
+
+    return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+
+
+def _unescape(point: str) -> str:
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        point = point.replace(code, char)
+    return point
+
+
+def disk(place: Path) -> Finding:
+    """Whether there is room for the store and for output."""
+    usage = shutil.disk_usage(place)
+    message = f"{format_bytes(usage.free)} free of {format_bytes(usage.total)}"
+    if usage.free < BAD_SPACE:
+        return Finding("disk", "bad", message, "free some space: enqueue and output will fail")
+    if usage.free < LOW_SPACE:
+        return Finding("disk", "warn", message, "free some space soon")
+    return Finding("disk", "ok", message)
+
+
+def clock(stamps: list[float], now: float) -> Finding:
+    """Whether this host's clock can be right, given times written to the store."""
+    if now < EARLIEST:
+        shown = format_time(now)
+        return Finding("clock", "bad", f"this host thinks it is {shown}", "set the clock")
+    ahead = max(stamps, default=now) - now
+    if ahead > SKEW:
+        message = f"the store holds times {format_duration(ahead)} in the future"
+        return Finding("clock", "bad", message, "a clock was set back, or differs between hosts")
+    return Finding("clock", "ok", f"{format_time(now)}, nothing in the future")

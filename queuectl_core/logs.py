@@ -61,6 +61,34 @@ class Output:
         finally:
             os.close(fd)
 
+    def after(self, offset: int) -> int:
+        """Where to read on after ``offset`` bytes of what the attempt wrote.
+
+        While it runs, the middle of a long output may have become a hole: that is skipped.
+        Once it has ended, what is left of a long output is its head, a mark and its end.
+        """
+        size = self.size()
+        if self.path is None:
+            return offset
+        if self.running or size >= self.total:
+            return self._data_from(offset, size)
+        half = size // 2
+        return offset if offset <= half else max(half, size - (self.total - offset))
+
+    def _data_from(self, offset: int, size: int) -> int:
+        if self.path is None or offset >= size or not hasattr(os, "SEEK_DATA"):
+            return offset
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return offset
+        try:
+            return os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError:  # a hole up to the end, or a file system that cannot tell
+            return offset
+        finally:
+            os.close(fd)
+
     def tail_offset(self, lines: int, window: int = 1 << 20) -> int:
         """Where the last ``lines`` lines start, looking back at most ``window`` bytes."""
         size = self.size()

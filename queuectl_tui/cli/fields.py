@@ -9,7 +9,8 @@ from typing import Any
 from queuectl_core.errors import InvalidInput
 from queuectl_core.jobspec import ALIASES
 from queuectl_core.text import clean_line
-from queuectl_core.times import parse_duration
+
+from .given import duration
 
 _SPELLINGS: dict[str, list[str]] = {}
 for _alias, _field in ALIASES.items():
@@ -37,12 +38,12 @@ class Overrides:
             if options[name] is not None:
                 fields[name] = _number(name, options[name])
         if options["timeout"] is not None:
-            fields["timeout_seconds"] = _duration("--timeout", options["timeout"])
+            fields["timeout_seconds"] = duration("--timeout", options["timeout"])
         delay = None
         if options["delay"] is not None:
             if options["run_at"] is not None:
                 raise InvalidInput("--delay and --run-at say the same twice", "give one of them")
-            delay = _duration("--delay", options["delay"])
+            delay = duration("--delay", options["delay"])
         return cls(fields, delay, dict(_pair(text) for text in options["env"]))
 
     def check_count(self, count: int) -> None:
@@ -95,13 +96,6 @@ def _number(name: str, text: str) -> int | float:
             continue
     option = "--" + name.replace("_", "-")
     raise InvalidInput(f"{option}: '{clean_line(text, 40)}' is not a number")
-
-
-def _duration(option: str, text: str) -> float:
-    try:
-        return parse_duration(text)
-    except InvalidInput as error:
-        raise InvalidInput(f"{option}: {error.message}", error.hint) from None
 
 
 def _pair(text: str) -> tuple[str, str]:

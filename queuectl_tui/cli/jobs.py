@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +17,8 @@ from .output import Column, View
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 STYLES = {
     State.PENDING: "cyan",
@@ -132,6 +135,16 @@ async def resolve(queue: Queue, refs: Sequence[str]) -> list[Job]:
     return list(found.values())
 
 
+async def until_changed(queue: Queue, pause: float, deadline: float | None = None) -> bool:
+    """Sleep until something was committed (True), or ``deadline`` (monotonic) is past (False)."""
+    while True:
+        if await queue.changed():
+            return True
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(pause)
+
+
 def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Ids that start with what has been typed, for shell completion."""
 
@@ -152,7 +165,7 @@ def complete_state(_: click.Context, __: click.Parameter, incomplete: str) -> li
     return [state.value for state in State if state.value.startswith(incomplete)]
 
 
-def job_ids(*, required: bool = True) -> Any:
+def job_ids(*, required: bool = True) -> Callable[[F], F]:
     """The argument ``ID...``."""
     return click.argument(
         "ids", metavar="ID...", nargs=-1, required=required, shell_complete=complete_id

@@ -34,11 +34,13 @@ class StdoutFailed(Exception):
 
 
 class Column(NamedTuple):
-    """A column of a terminal's table. ``flex``: gets the room that is left, cut at the end."""
+    """A column of a terminal's table. ``flex``: gets the room that is left, cut at the end, or
+    (``wrap``) on more lines."""
 
     title: str
     right: bool = False
     flex: int = 0
+    wrap: bool = False
 
 
 class View(NamedTuple, Generic[T]):
@@ -236,12 +238,14 @@ def table(columns: Sequence[Column]) -> Any:
         made.add_column(
             column.title,
             justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not column.wrap,
+            overflow="fold" if column.wrap else "ellipsis",
             ratio=column.flex or None,
         )
     if any(column.flex for column in columns):
         made.expand = True
+    if not any(column.title for column in columns):
+        made.show_header = False
     return made
 
 

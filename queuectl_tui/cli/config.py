@@ -1,0 +1,108 @@
+"""``queuectl config``: list, get, set, unset."""
+
+from __future__ import annotations
+
+import click
+
+from queuectl_core.config import KEYS, Setting, canonical, env_name, show_value
+from queuectl_core.text import clean_line
+
+from .command import Noun, Session, pass_session, verb
+from .output import Column, View
+
+config = Noun(
+    "config",
+    {
+        "list": ("config:list_settings", "List every setting and where its value comes from."),
+        "get": ("config:get", "Print one setting."),
+        "set": ("config:set_value", "Keep a value in the store."),
+        "unset": ("config:unset", "Go back to the default."),
+    },
+    about="Show and change settings. They are kept in the store; an environment variable "
+    "(QUEUECTL_ and the key in capitals) goes first. Retries, backoff base and timeout are fixed "
+    "when a job is enqueued: a change is for jobs enqueued after it.",
+    examples=(
+        "queuectl config list",
+        "queuectl config set max-retries 5",
+        "queuectl config get backoff-base",
+        "QUEUECTL_MAX_RETRIES=1 queuectl enqueue 'make test'",
+    ),
+)
+
+
+def _about(setting: Setting) -> str:
+    return KEYS[setting.key].help
+
+
+SETTINGS: View[Setting] = View(
+    Setting.to_json,
+    ("KEY", "VALUE", "SOURCE"),
+    lambda setting: (setting.key, clean_line(show_value(setting.value)), setting.source),
+    (Column("KEY"), Column("VALUE", right=True), Column("FROM"), Column("", flex=1)),
+    lambda setting: (
+        (setting.key, "bold"),
+        (clean_line(show_value(setting.value), 40), ""),
+        (setting.source, "dim" if setting.source == "default" else "yellow"),
+        (_about(setting), "dim"),
+    ),
+)
+
+
+def _complete_key(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [key for key in KEYS if key.startswith(incomplete)]
+
+
+key_argument = click.argument("key", metavar="KEY", shell_complete=_complete_key)
+
+
+@verb("list", examples=("queuectl config list", "queuectl config list --json"))
+@pass_session
+def list_settings(session: Session) -> None:
+    """List every setting with its value and where that comes from: default, env or store."""
+    found = session.run(lambda queue: queue.config_list(), read_only=True)
+    with session.out.listing(SETTINGS, json=session.json, header=not session.quiet) as listing:
+        for setting in found:
+            listing.add(setting)
+
+
+@verb("get", examples=("queuectl config get max-retries", "queuectl config get default_timeout"))
+@key_argument
+@pass_session
+def get(session: Session, key: str) -> None:
+    """Print the value of one setting."""
+    _print(session, session.run(lambda queue: queue.config_get(key), read_only=True))
+
+
+@verb(
+    "set",
+    examples=(
+        "queuectl config set max-retries 5",
+        "queuectl config set timeout 10m",
+        "queuectl config set output-limit 50MiB",
+    ),
+)
+@key_argument
+@click.argument("value", metavar="VALUE")
+@pass_session
+def set_value(session: Session, key: str, value: str) -> None:
+    """Keep a value in the store, for every process that uses it; prints what is in force."""
+    setting = session.run(lambda queue: queue.config_set(key, value))
+    _print(session, setting)
+    if setting.source == "env":
+        name = env_name(canonical(key))
+        session.err.note(f"stored, but the environment variable {name} goes first")
+
+
+@verb("unset", examples=("queuectl config unset max-retries",))
+@key_argument
+@pass_session
+def unset(session: Session, key: str) -> None:
+    """Forget the stored value; prints what is in force."""
+    _print(session, session.run(lambda queue: queue.config_unset(key)))
+
+
+def _print(session: Session, setting: Setting) -> None:
+    if session.json:
+        session.out.json(setting.to_json())
+    else:
+        session.out.line(clean_line(show_value(setting.value)))

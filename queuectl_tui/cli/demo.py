@@ -1,0 +1,97 @@
+"""``queuectl demo``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from queuectl_core.model import Filter, State
+
+from .command import Session, pass_session, verb
+from .jobs import JOBS
+from .worker_start import Reporter
+
+if TYPE_CHECKING:
+    from queuectl_core.events import Event, Summary
+    from queuectl_core.model import Job
+    from queuectl_core.queue import Queue
+
+WORKERS = 3
+TOTAL = 5
+DEMO_JOBS = (
+    {"id": "hello", "command": "echo 'hello from queuectl'", "priority": 5},
+    {"id": "count", "command": "for i in 1 2 3; do echo step $i; sleep 0.5; done"},
+    {"id": "argv", "command": ["printf", "%s\n", "no shell here", "$HOME stays as it is"]},
+    {"id": "later", "command": "date", "run_at": "+2s"},
+    {
+        "id": "flaky",
+        "command": "echo trying; echo 'cannot reach the server' >&2; exit 7",
+        "max_retries": 3,
+        "backoff_base": 1.4,
+    },
+)
+
+
+@verb("demo", examples=("queuectl demo",))
+@pass_session
+def demo(session: Session) -> None:
+    """See it work: a scratch store, five jobs (one fails until it is in the DLQ), three workers,
+    and what to try next. Takes some seconds; your own queue is not touched."""
+    folder = Path(tempfile.mkdtemp(prefix="queuectl-demo-"))
+    store = str(folder / "demo.db")
+    err = session.err
+    err.note(f"a scratch store: {store}")
+    jobs = session.run(lambda queue: _demo(session, queue), url=store)
+    err.clear()
+    if session.json:
+        session.out.json({"store": store, "jobs": [job.to_json() for job in jobs]})
+        return
+    with session.out.listing(JOBS, json=False, header=not session.quiet) as listing:
+        for job in jobs:
+            listing.add(job)
+    session.out.flush()
+    program = f"{_program()} --store {quote(store)}"
+    for text in (
+        "",
+        "What happened: flaky failed, was tried again after a growing pause, and is now dead:",
+        "it is in the DLQ, the others completed. Try next:",
+        "",
+        f"  {program} logs count              # what a job wrote",
+        f"  {program} show flaky              # every attempt, and why it failed",
+        f"  {program} dlq retry flaky         # run it again",
+        f"  {program} enqueue 'sleep 5; date' # a job of your own",
+        f"  {program} worker start --count 2  # somebody to run it",
+        f"  {program} tui                     # the operator console",
+        "",
+        f"Done? Remove it all with: rm -r {quote(str(folder))}",
+    ):
+        if not err.quiet:
+            err.line(text)
+
+
+async def _demo(session: Session, queue: Queue) -> list[Job]:
+    err = session.err
+    await queue.enqueue(DEMO_JOBS)
+    err.note(f"{TOTAL} jobs enqueued; {WORKERS} workers start, and end when the queue is empty")
+    reporter = Reporter(session)
+    ended: set[str] = set()
+
+    def tell(event: Event) -> None:
+        reporter.tell(event)
+        if event.job is not None and event.state in (State.COMPLETED, State.DEAD):
+            ended.add(event.job.id)
+        err.bar("demo", len(ended), TOTAL)
+
+    summary: Summary = await queue.run_workers(WORKERS, until_empty=True, on_event=tell)
+    err.clear()
+    err.note(f"{summary.done} attempts completed, {summary.failed} failed")
+    return (await queue.jobs(Filter()))[::-1]
+
+
+def _program() -> str:
+    """How this program was called, for commands to copy."""
+    name = Path(sys.argv[0]).name
+    return f"{sys.executable} -m queuectl_tui" if name == "__main__.py" else "queuectl"

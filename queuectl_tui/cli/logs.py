@@ -1,0 +1,208 @@
+"""``queuectl logs``."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from queuectl_core.lifecycle import FINAL
+from queuectl_core.logs import Output
+from queuectl_core.model import Job, State
+from queuectl_core.text import clean_block, clean_line
+from queuectl_core.times import format_time
+
+from .command import Session, pass_session, verb
+from .jobs import complete_id, until_changed
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+CHUNK = 1 << 16
+POLL = 0.1
+"""Seconds between looks at a file that is followed."""
+
+
+@verb(
+    "logs",
+    examples=(
+        "queuectl logs job1",
+        "queuectl logs job1 --follow",
+        "queuectl logs job1 --attempt 1 --tail 20",
+        "queuectl logs job1 --raw > output.bin",
+    ),
+)
+@click.argument("ref", metavar="ID", shell_complete=complete_id)
+@click.option("-f", "--follow", is_flag=True, help="Go on showing it, until the job has ended.")
+@click.option("--attempt", metavar="N", type=click.IntRange(min=1), help="Attempt N, not the last.")
+@click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines.")
+@click.option("--raw", is_flag=True, help="The bytes as they are, control characters and all.")
+@pass_session
+@click.pass_context
+def logs(
+    ctx: click.Context,
+    session: Session,
+    /,
+    *,
+    ref: str,
+    follow: bool,
+    attempt: int | None,
+    tail: int | None,
+    raw: bool,
+) -> None:
+    """Show what a job wrote: standard output and error, in order.
+
+    Control characters are shown as text, so that output cannot act on your terminal; --raw
+    gives the bytes. With --follow the output appears as it is written, over all attempts
+    until the job has ended for good (with --attempt: until that one has).
+    """
+    if raw and session.json:
+        raise click.UsageError("--raw is bytes and --json is text; give one of them", ctx)
+
+    async def act(queue: Queue) -> None:
+        job = await queue.find(ref)
+        shown = Shown(session, queue, job, tail, raw)
+        await shown.run(attempt, follow)
+
+    session.run(act, read_only=True)
+
+
+class Shown:
+    """One job's output being shown."""
+
+    def __init__(
+        self, session: Session, queue: Queue, job: Job, tail: int | None, raw: bool
+    ) -> None:
+        self.session = session
+        self.queue = queue
+        self.job = job
+        self.tail = tail
+        self.raw = raw
+        self.offset = 0
+        self.clean = _Cleaner()
+
+    async def run(self, attempt: int | None, follow: bool) -> None:
+        """Show the attempt (None: the latest); with ``follow`` until it, or the job, ends."""
+        output = await self.queue.output(self.job, attempt)
+        if follow and not output.number and output.running:
+            output = await self._next(0)
+        if self.session.json:
+            await self._json(output, follow)
+            return
+        if not output.number:
+            self.session.err.note(f"job '{clean_line(self.job.id)}' has not run yet: no output")
+            return
+        while True:
+            await self._attempt(output, follow)
+            if not follow or attempt is not None or self.job.state in FINAL:
+                return
+            output = await self._next(output.number)
+            if output.number == 0:
+                return
+            self.tail = None
+
+    async def _attempt(self, output: Output, follow: bool) -> None:
+        self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
+        self.clean = _Cleaner()
+        self._warn(output)
+        self._copy(output)
+        while follow and output.running:
+            await asyncio.sleep(POLL)
+            output = await self._look(output)
+            self._copy(output)
+        self._write(b"", final=True)
+
+    async def _look(self, output: Output) -> Output:
+        """The attempt as it is now; the job too."""
+        if await self.queue.changed():
+            self.job = await self._job()
+            return await self.queue.output(self.job, output.number)
+        return output
+
+    async def _job(self) -> Job:
+        from queuectl_core.errors import NotFound
+
+        job = await self.queue.get(self.job.seq)
+        if job is None:
+            raise NotFound(f"job '{clean_line(self.job.id)}' was removed meanwhile")
+        return job
+
+    async def _next(self, number: int) -> Output:
+        """The attempt after ``number``, once it has started; number 0 when there is none."""
+        told = False
+        while True:
+            self.job = await self._job()
+            output = await self.queue.output(self.job)
+            if output.number > number:
+                return output
+            if self.job.state in FINAL:
+                return Output(0, None, b"", False, 0)
+            if not told:
+                self._tell_waiting(number)
+                told = True
+            await until_changed(self.queue, POLL)
+
+    def _tell_waiting(self, number: int) -> None:
+        self.session.out.flush()
+        due = f"due {format_time(self.job.run_at)}"
+        if self.job.state is State.FAILED:
+            self.session.err.note(f"attempt {number} failed; the next is {due}")
+        else:
+            self.session.err.note(f"waiting for the job to start; {due}")
+
+    def _warn(self, output: Output) -> None:
+        if not output.complete:
+            self.session.err.note(
+                "the output file is not on this host; this is its end, as kept in the store"
+            )
+
+    def _copy(self, output: Output) -> None:
+        """Write what there is from the current offset on."""
+        while True:
+            self.offset = output.after(self.offset)
+            chunk = output.read(self.offset, CHUNK)
+            if not chunk:
+                break
+            self.offset += len(chunk)
+            self._write(chunk)
+        self.session.out.flush()
+
+    def _write(self, chunk: bytes, final: bool = False) -> None:
+        if self.raw:
+            if chunk:
+                self.session.out.raw(chunk)
+            return
+        text = self.clean(chunk, final)
+        self.session.out.write(json.dumps(text)[1:-1] if self.session.json else text)
+        if final:
+            self.session.out.flush()
+
+    async def _json(self, output: Output, follow: bool) -> None:
+        """One document, written as the output is read: it may be longer than memory."""
+        out = self.session.out
+        head = {"id": self.job.id, "attempt": output.number or None}
+        out.write(json.dumps(head)[:-1] + ', "output": "')
+        await self._attempt(output, follow)
+        output = await self.queue.output(await self._job(), output.number or None)
+        out.line(
+            f'", "bytes": {output.total or output.size()}, '
+            f'"complete": {json.dumps(output.complete)}, "running": {json.dumps(output.running)}}}'
+        )
+
+
+class _Cleaner:
+    """Cleans a stream whose pieces may end inside a character or between CR and LF."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._held = ""
+
+    def __call__(self, chunk: bytes, final: bool = False) -> str:
+        text = self._held + self._decode(chunk, final)
+        self._held = ""
+        if text.endswith("\r") and not final:
+            text, self._held = text[:-1], "\r"
+        return clean_block(text)

@@ -1,0 +1,172 @@
+"""``queuectl show``."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from queuectl_core.model import Attempt, Job
+from queuectl_core.queue import outcome_word
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_bytes, format_duration, format_time
+
+from .command import Session, pass_session, verb
+from .jobs import STYLES, ago, command_text, complete_id, number
+from .output import Column, View
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+
+@verb("show", examples=("queuectl show job1", "queuectl show job1 --json"))
+@click.argument("ref", metavar="ID", shell_complete=complete_id)
+@pass_session
+def show(session: Session, ref: str) -> None:
+    """Show everything about one job: its fields and every attempt.
+
+    With --json: the job's object as in list, with its attempts as "history".
+    """
+
+    async def act(queue: Queue) -> tuple[Job, list[Attempt]]:
+        job = await queue.find(ref)
+        return job, await queue.attempts(job)
+
+    job, attempts = session.run(act, read_only=True)
+    out = session.out
+    if session.json:
+        out.json(job.to_json() | {"history": [attempt.to_json() for attempt in attempts]})
+        return
+    if out.terminal:
+        _pretty(session, job)
+    else:
+        out.pairs([(name, _plain(value)) for name, value in job.to_json().items()])
+    if attempts:
+        out.line()
+        with out.listing(ATTEMPTS, json=False, header=not session.quiet) as listing:
+            for attempt in attempts:
+                listing.add(attempt)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return clean_line(value)
+    return clean_line(json.dumps(value, ensure_ascii=False))
+
+
+def _pretty(session: Session, job: Job) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    now = time.time()
+
+    def moment(when: float | None) -> str:
+        if when is None:
+            return ""
+        away = ago(when, now)
+        return f"{format_time(when)}  ({away if away.startswith('in ') else f'{away} ago'})"
+
+    rows: list[tuple[str, str, str]] = [
+        ("id", clean_line(job.id), "bold"),
+        ("state", job.state.value, STYLES[job.state]),
+        ("command", command_text(job.command), ""),
+        ("last error", clean_line(job.last_error or ""), "red"),
+        ("exit code", number(job.exit_code), ""),
+        ("attempts", f"{job.attempts} of {max(1, job.max_retries)}", ""),
+        ("crashes", str(job.crashes) if job.crashes else "", "red"),
+        ("backoff base", f"{job.backoff_base:g}", ""),
+        ("priority", str(job.priority), ""),
+        ("queue", clean_line(job.queue), ""),
+        ("timeout", format_duration(job.timeout_seconds) if job.timeout_seconds else "none", ""),
+        ("cwd", clean_line(job.cwd), ""),
+        ("env", " ".join(clean_line(f"{k}={v}") for k, v in job.env.items()), ""),
+        ("worker", clean_line(job.worker or ""), ""),
+        ("created", moment(job.created_at), ""),
+        ("due", moment(job.run_at), ""),
+        ("started", moment(job.started_at), ""),
+        ("finished", moment(job.finished_at), ""),
+        ("updated", moment(job.updated_at), ""),
+    ]
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(style="dim")
+    made.add_column(overflow="fold")
+    for name, value, style in rows:
+        if value:
+            made.add_row(Text(name), Text(value, style))
+    session.out.render(made)
+
+
+def _ran(attempt: Attempt) -> float:
+    end = time.time() if attempt.finished_at is None else attempt.finished_at
+    return max(0.0, end - attempt.started_at)
+
+
+def _cells(attempt: Attempt) -> list[str]:
+    return [
+        str(attempt.number),
+        outcome_word(attempt),
+        number(attempt.exit_code),
+        number(attempt.signal),
+        format_time(attempt.started_at) or "",
+        f"{_ran(attempt):.3f}",
+        number(attempt.cpu_seconds),
+        number(attempt.peak_memory),
+        str(attempt.output_bytes),
+        clean_line(attempt.worker or ""),
+        clean_line(attempt.host or ""),
+        clean_line(attempt.reason or ""),
+    ]
+
+
+def _styled(attempt: Attempt) -> list[tuple[str, str]]:
+    word = outcome_word(attempt)
+    cpu, memory = attempt.cpu_seconds, attempt.peak_memory
+    return [
+        (str(attempt.number), "bold"),
+        (word, {"completed": "green", "running": "yellow"}.get(word, "red")),
+        (number(attempt.exit_code), ""),
+        (format_time(attempt.started_at) or "", "dim"),
+        (format_duration(_ran(attempt)), ""),
+        ("" if cpu is None else format_duration(cpu), ""),
+        ("" if memory is None else format_bytes(memory), ""),
+        (format_bytes(attempt.output_bytes), ""),
+        (clean_line(attempt.worker or "", 30), "dim"),
+        (clean_line(attempt.reason or "", 200), "red"),
+    ]
+
+
+ATTEMPTS: View[Attempt] = View(
+    Attempt.to_json,
+    (
+        "ATTEMPT",
+        "OUTCOME",
+        "EXIT_CODE",
+        "SIGNAL",
+        "STARTED_AT",
+        "SECONDS",
+        "CPU_SECONDS",
+        "PEAK_MEMORY",
+        "OUTPUT_BYTES",
+        "WORKER",
+        "HOST",
+        "REASON",
+    ),
+    _cells,
+    (
+        Column("TRY", right=True),
+        Column("OUTCOME"),
+        Column("EXIT", right=True),
+        Column("STARTED"),
+        Column("TOOK", right=True),
+        Column("CPU", right=True),
+        Column("PEAK", right=True),
+        Column("OUTPUT", right=True),
+        Column("WORKER"),
+        Column("REASON", flex=1),
+    ),
+    _styled,
+)

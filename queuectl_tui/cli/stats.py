@@ -1,0 +1,80 @@
+"""``queuectl stats``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from queuectl_core.errors import InvalidInput
+from queuectl_core.times import format_duration
+
+from .command import Session, pass_session, verb
+from .given import duration
+from .output import Column, add_row, table
+
+if TYPE_CHECKING:
+    from queuectl_core.model import Spread, Stats
+
+_PARTS = ("avg", "min", "max", "p50", "p95", "p99")
+
+
+@verb("stats", examples=("queuectl stats", "queuectl stats --since 24h --json"))
+@click.option("--since", metavar="TIME", default="1h", help="How far back: 30m, 24h; 1h if unset.")
+@pass_session
+def stats(session: Session, since: str) -> None:
+    """Show what ended lately: how many attempts completed, failed and made a job dead, the
+    success rate, jobs a minute, and how long attempts ran and jobs waited to be started
+    (average, shortest, longest, and the 50th, 95th and 99th percentile).
+
+    In a pipe: name, tab, value on each line; times in seconds.
+    """
+    seconds = duration("--since", since)
+    if not seconds:
+        raise InvalidInput("--since: cannot look back 0 seconds", "write 30m, 1h or 7d")
+    found = session.run(lambda queue: queue.stats(seconds), read_only=True)
+    if session.json:
+        session.out.json(found.to_json())
+    elif session.out.terminal:
+        _pretty(session, found, seconds)
+    else:
+        rows = [
+            ("completed", str(found.completed)),
+            ("failed", str(found.failed)),
+            ("dead", str(found.dead)),
+            ("success_rate", "" if found.success_rate is None else f"{found.success_rate:.4f}"),
+            ("jobs_per_minute", f"{found.jobs_per_minute:.3f}"),
+        ]
+        for name, spread in (("run_time", found.run_time), ("wait_time", found.wait_time)):
+            for part in _PARTS:
+                value = "" if spread is None else f"{getattr(spread, part):.6f}"
+                rows.append((f"{name}.{part}", value))
+        session.out.pairs(rows)
+
+
+def _pretty(session: Session, found: Stats, seconds: float) -> None:
+    from rich.text import Text
+
+    if found.success_rate is None:
+        session.err.note(f"nothing ended in the last {format_duration(seconds)}")
+        return
+    line = Text.assemble(
+        (f"{found.completed:,} ", "green"),
+        "completed   ",
+        (f"{found.failed:,} ", "magenta" if found.failed else "dim"),
+        "failed   ",
+        (f"{found.dead:,} ", "bold red" if found.dead else "dim"),
+        "dead   ",
+        f"success {found.success_rate:.1%}   {found.jobs_per_minute:,.1f} jobs a minute   ",
+        (f"last {format_duration(seconds)}", "dim"),
+    )
+    times = table([Column(""), *(Column(part.upper(), right=True) for part in _PARTS)])
+    for name, spread in (("ran", found.run_time), ("waited", found.wait_time)):
+        add_row(times, [(name, "dim"), *_durations(spread)])
+    session.out.render(line, Text(), times)
+
+
+def _durations(spread: Spread | None) -> list[tuple[str, str]]:
+    if spread is None:
+        return [("", "")] * len(_PARTS)
+    return [(format_duration(getattr(spread, part)), "") for part in _PARTS]

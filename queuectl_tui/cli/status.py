@@ -1,0 +1,143 @@
+"""``queuectl status``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from queuectl_core.model import State, Status
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_duration, format_time
+
+from .command import Session, pass_session, verb
+from .jobs import STYLES
+from .output import add_row, table
+from .workers import WORKERS, running_for
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+EVERY = 1.0
+"""Seconds between looks with ``--watch``: running times go on even when nothing changes."""
+
+
+@verb("status", examples=("queuectl status", "queuectl status --watch", "queuectl status --json"))
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it until ctrl-c.")
+@pass_session
+@click.pass_context
+def status(ctx: click.Context, session: Session, /, watch: bool) -> None:
+    """Show how the queue stands: the number of jobs in each state, the DLQ, live workers with
+    what each is running, and how long the oldest job has been waiting.
+
+    In a pipe: name, tab, value on each line, then a line for each worker: the word worker, id,
+    state, job, seconds. With --watch in a pipe: a line of counts whenever they change.
+    """
+    if watch and session.json:
+        raise click.UsageError("--json is one document; leave --watch or --json out", ctx)
+
+    async def act(queue: Queue) -> None:
+        if not watch:
+            _show(session, await queue.status())
+        elif session.out.terminal:
+            await _screen(session, queue)
+        else:
+            await _stream(session, queue)
+
+    session.run(act, read_only=True)
+
+
+def _show(session: Session, found: Status) -> None:
+    if session.json:
+        session.out.json(found.to_json(time.time()))
+    elif session.out.terminal:
+        session.out.render(*pretty(found))
+    else:
+        session.out.pairs(_pairs(found))
+        now = time.time()
+        for worker in found.workers:
+            seconds = running_for(worker, now)
+            cells = (
+                worker.id,
+                worker.state,
+                worker.job or "-",
+                "-" if seconds is None else f"{seconds:.3f}",
+            )
+            session.out.line("\t".join(("worker", *map(clean_line, cells))))
+
+
+def _pairs(found: Status) -> list[tuple[str, str]]:
+    waiting = found.to_json(time.time())["oldest_waiting_seconds"]
+    return [
+        *((state.value, str(found.counts.get(state, 0))) for state in State),
+        ("total", str(sum(found.counts.values()))),
+        ("dlq", str(found.counts.get(State.DEAD, 0))),
+        ("oldest_waiting_seconds", "" if waiting is None else str(waiting)),
+        ("workers", str(len(found.workers))),
+    ]
+
+
+def pretty(found: Status) -> list[Any]:
+    """The status for a person, as rich renderables."""
+    from rich.text import Text
+
+    line = Text()
+    for state in State:
+        count = found.counts.get(state, 0)
+        line.append(f"{count:,} ", STYLES[state] if count else "dim")
+        line.append(f"{state.value}   ", "" if count else "dim")
+    busy = sum(worker.state == "busy" for worker in found.workers)
+    summary = Text(f"{len(found.workers)} workers, {busy} busy")
+    if found.oldest_due_at is not None:
+        summary.append(f" · oldest waiting {format_duration(time.time() - found.oldest_due_at)}")
+    shown: list[Any] = [line]
+    dead = found.counts.get(State.DEAD, 0)
+    if dead:
+        summary.append(f" · {dead:,} in the DLQ (queuectl dlq list)", "red")
+    waits = found.counts.get(State.PENDING, 0) + found.counts.get(State.FAILED, 0)
+    if not found.workers and waits:
+        summary.append(" · nobody works: queuectl worker start", "yellow")
+    shown.append(summary)
+    if len(found.queues) > 1:
+        lanes = Text("queues: ", "dim")
+        for name, counts in sorted(found.queues.items()):
+            waiting = counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)
+            lanes.append(f"{clean_line(name, 30)} {waiting:,} waiting   ")
+        shown.append(lanes)
+    if found.workers:
+        workers = table(WORKERS.columns)
+        for worker in found.workers:
+            add_row(workers, WORKERS.pretty(worker))
+        shown += [Text(), workers]
+    return shown
+
+
+async def _screen(session: Session, queue: Queue) -> None:
+    from rich.text import Text
+
+    session.out.write("\x1b[2J")
+    while True:
+        head = Text(f"{clean_line(queue.url)}   {time.strftime('%X')}   ctrl-c ends", "dim")
+        session.out.redraw(head, Text(), *pretty(await queue.status()))
+        for _ in range(round(EVERY / 0.1)):
+            await asyncio.sleep(0.1)
+            if await queue.changed():
+                break
+
+
+async def _stream(session: Session, queue: Queue) -> None:
+    if not session.quiet:
+        names = [state.value.upper() for state in State]
+        session.out.line("\t".join(["TIME", *names, "WORKERS"]))
+    last: list[str] = []
+    while True:
+        found = await queue.status()
+        counts = [str(found.counts.get(state, 0)) for state in State]
+        cells = [*counts, str(len(found.workers))]
+        if cells != last:
+            session.out.line("\t".join([format_time(time.time()) or "", *cells]))
+            session.out.flush()
+            last = cells
+        await asyncio.sleep(0.2)

@@ -1,0 +1,109 @@
+"""``queuectl wait``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from queuectl_core.errors import TimedOut
+from queuectl_core.queue import WaitState
+from queuectl_core.times import format_duration
+
+from .command import Session, pass_session, verb
+from .given import optional_duration
+from .jobs import job_ids, resolve
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+POLL = 0.05
+"""Seconds between cheap looks; the jobs are only counted when something was committed."""
+
+
+@verb(
+    "wait",
+    examples=(
+        "queuectl wait job1 job2",
+        "queuectl wait --all --timeout 10m",
+        "queuectl wait $(queuectl enqueue 'make test') && echo passed",
+    ),
+)
+@job_ids(required=False)
+@click.option("--all", "every", is_flag=True, help="All jobs in the store.")
+@click.option("--timeout", metavar="TIME", help="Give up after this long: 30s, 5m.")
+@pass_session
+@click.pass_context
+def wait(
+    ctx: click.Context,
+    session: Session,
+    /,
+    *,
+    ids: tuple[str, ...],
+    every: bool,
+    timeout: str | None,
+) -> int:
+    """Wait until jobs have ended: completed, dead or cancelled.
+
+    Exit code 0: all completed; 1: some are dead, cancelled or removed; 124: the time ran out.
+    """
+    if bool(ids) == every:
+        raise click.UsageError("name jobs, or give --all", ctx)
+    seconds = optional_duration("--timeout", timeout)
+    state = session.run(lambda queue: _wait(session, queue, ids, seconds), read_only=True)
+    session.err.clear()
+    good = state.done - state.bad
+    if session.json:
+        session.out.json(
+            {
+                "total": state.total,
+                "completed": good,
+                "dead_or_cancelled": state.bad,
+                "timed_out": not state.finished,
+            }
+        )
+    if not state.finished:
+        left = state.total - state.done
+        raise TimedOut(
+            f"{left:,} of {state.total:,} jobs had not ended after {timeout}", "they go on"
+        )
+    if state.bad:
+        session.err.note(f"{state.bad:,} of {state.total:,} dead or cancelled, {good:,} completed")
+        return 1
+    return 0
+
+
+async def _wait(
+    session: Session, queue: Queue, ids: tuple[str, ...], seconds: float | None
+) -> WaitState:
+    seqs = [job.seq for job in await resolve(queue, ids)] if ids else None
+    began = time.monotonic()
+    warned = False
+    while True:
+        await queue.changed()
+        asked = time.monotonic()
+        state = await queue.wait_state(seqs)
+        cost = time.monotonic() - asked
+        passed = time.monotonic() - began
+        session.err.bar("waiting", state.done, state.total, _extra(state, passed))
+        if state.finished or (seconds is not None and passed >= seconds):
+            return state
+        if not warned and not any(w.state != "lost" for w in await queue.workers()):
+            session.err.note("no workers are running; start some with: queuectl worker start")
+            warned = True
+        pause = max(POLL, 4 * cost)  # a busy store with many jobs: mostly idle all the same
+        while True:
+            if seconds is not None:
+                pause = min(pause, max(0.0, began + seconds - time.monotonic()))
+            await asyncio.sleep(pause)
+            passed = time.monotonic() - began
+            if await queue.changed() or (seconds is not None and passed >= seconds):
+                break
+            session.err.bar("waiting", state.done, state.total, _extra(state, passed))
+
+
+def _extra(state: WaitState, passed: float) -> str:
+    bad = f" · {state.bad:,} dead or cancelled" if state.bad else ""
+    return f"{format_duration(passed)}{bad}"

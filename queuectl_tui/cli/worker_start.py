@@ -1,0 +1,177 @@
+"""``queuectl worker start``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from queuectl_core.events import Event, Kind
+from queuectl_core.model import Attempt, Job, State
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_duration, format_time
+
+from .command import Session, pass_session, verb
+from .jobs import command_text, times_tried
+from .workers import WORKERS
+
+if TYPE_CHECKING:
+    from queuectl_core.events import Summary
+    from queuectl_core.queue import Queue
+
+MARKS = {
+    Kind.UP: ("●", "green"),
+    Kind.STARTED: ("▶", "cyan"),
+    Kind.ADOPTED: ("▶", "yellow"),
+    Kind.RECOVERED: ("↺", "yellow"),
+    Kind.STOPPING: ("■", "yellow"),
+    Kind.TROUBLE: ("!", "red"),
+}
+ENDS = {
+    State.COMPLETED: ("✓", "green"),
+    State.FAILED: ("✗", "yellow"),
+    State.DEAD: ("✗", "red"),
+    State.CANCELLED: ("■", "dim"),
+    State.PENDING: ("↺", "yellow"),
+}
+
+
+@verb(
+    "start",
+    examples=(
+        "queuectl worker start",
+        "queuectl worker start --count 4 --queue mail --queue default",
+        "queuectl worker start --count 4 --detach",
+        "queuectl worker start --until-empty",
+    ),
+)
+@click.option("-c", "--count", metavar="N", type=int, default=1, help="How many; 1 if not given.")
+@click.option("-d", "--detach", is_flag=True, help="Run in the background; return once up.")
+@click.option(
+    "--queue", "lanes", metavar="NAME", multiple=True, help="Only jobs of this queue; repeatable."
+)
+@click.option("--until-empty", is_flag=True, help="End when nothing is due, running or retrying.")
+@pass_session
+@click.pass_context
+def start(
+    ctx: click.Context,
+    session: Session,
+    /,
+    *,
+    count: int,
+    detach: bool,
+    lanes: tuple[str, ...],
+    until_empty: bool,
+) -> None:
+    """Run workers here until they are stopped; any number of terminals may do so.
+
+    Ctrl-c, SIGTERM or "queuectl worker stop" let running jobs finish first; a second ctrl-c
+    ends them, and they go back to pending. With --detach the workers run in the background,
+    in this host's one detached process, and log to a file beside the store. With
+    --until-empty they end by themselves; jobs scheduled for later do not hold them.
+    """
+    if detach and until_empty:
+        raise click.UsageError("--until-empty is for workers in the foreground", ctx)
+    if detach:
+        session.run(lambda queue: _start_detached(session, queue, count, lanes))
+        return
+    reporter = Reporter(session)
+
+    async def act(queue: Queue) -> Summary:
+        return await queue.run_workers(
+            count, lanes, until_empty=until_empty, on_event=reporter.tell
+        )
+
+    summary = session.run(act)
+    if session.json:
+        session.out.json(
+            {"done": summary.done, "failed": summary.failed, "seconds": round(summary.seconds, 3)}
+        )
+    session.err.note(
+        f"stopped after {format_duration(summary.seconds)}: "
+        f"{summary.done:,} done, {summary.failed:,} failed"
+    )
+
+
+async def _start_detached(
+    session: Session, queue: Queue, count: int, lanes: tuple[str, ...]
+) -> None:
+    started = await queue.start_workers(count, lanes)
+    if session.json:
+        session.out.json([WORKERS.document(worker) for worker in started])
+    elif session.out.terminal:
+        with session.out.listing(WORKERS, json=False, header=True) as listing:
+            for worker in started:
+                listing.add(worker)
+    else:
+        for worker in started:
+            session.out.line(worker.id)
+    session.err.note(
+        f"{len(started)} worker{'s' if len(started) != 1 else ''} up; stop: queuectl worker stop"
+    )
+
+
+class Reporter:
+    """Tells a person at a terminal, or a log, what the supervisor does: a line for each event."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.fancy = session.err.terminal
+
+    def tell(self, event: Event) -> None:
+        """Show one event."""
+        err = self.session.err
+        if err.quiet and event.kind is not Kind.TROUBLE:
+            return
+        mark, style = MARKS.get(event.kind, ("·", "dim"))
+        if event.kind is Kind.ENDED and event.state is not None:
+            mark, style = ENDS.get(event.state, ("·", "dim"))
+        text = describe(event, time.time())
+        if self.fancy:
+            err.line(f"{err.styled(time.strftime('%X'), 'dim')} {err.styled(mark, style)} {text}")
+        else:
+            err.line(f"{format_time(time.time())} {text}")
+        if event.kind is Kind.UP and self.fancy:
+            err.note("stop with ctrl-c (twice: end running jobs), or: queuectl worker stop")
+
+
+def describe(event: Event, now: float) -> str:
+    """One event in words, cleaned."""
+    job = event.job
+    if job is None:
+        message = clean_line(event.message)
+        return f"up: {message}" if event.kind is Kind.UP else message
+    name = clean_line(job.id, 60)
+    if event.kind is Kind.STARTED:
+        return f"{name} started on {clean_line(job.worker or '?', 40)}: {_short(job)}"
+    if event.kind is Kind.ENDED:
+        return f"{name} {_end(job, event.attempt, event.state, event.retry_at, now)}"
+    if event.kind is Kind.ADOPTED:
+        return f"{name} goes on here; its supervisor died"
+    if event.kind is Kind.RECOVERED:
+        return f"{name} put back; its supervisor died {clean_line(event.message)}".rstrip()
+    return f"{name} {clean_line(event.message)}"
+
+
+def _short(job: Job) -> str:
+    text = command_text(job.command)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _end(
+    job: Job, attempt: Attempt | None, state: State | None, retry_at: float | None, now: float
+) -> str:
+    took = ""
+    if attempt is not None and attempt.finished_at is not None:
+        took = f" in {format_duration(attempt.finished_at - attempt.started_at)}"
+    why = clean_line(attempt.reason, 200) if attempt is not None and attempt.reason else ""
+    if state is State.COMPLETED:
+        return f"completed{took}"
+    if state is State.DEAD:
+        return f"dead{took}: {why}; now in the DLQ"
+    if state is State.FAILED and retry_at is not None:
+        tried = times_tried(job)
+        return f"failed{took}: {why} (try {tried}); again in {format_duration(retry_at - now)}"
+    word = state.value if state is not None else "ended"
+    return f"{word}{took}{': ' if why else ''}{why}"

@@ -1,0 +1,104 @@
+"""``queuectl worker stop``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from queuectl_core.errors import TimedOut
+from queuectl_core.model import Worker
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_duration
+
+from .command import Session, pass_session, verb
+from .given import optional_duration
+from .workers import WORKERS, complete_worker, running_for
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+POLL = 0.05
+REMIND = 10.0
+"""Seconds between lines about what is waited for, where no line can be redrawn."""
+
+
+@verb(
+    "stop",
+    examples=(
+        "queuectl worker stop",
+        "queuectl worker stop --timeout 60",
+        "queuectl worker stop k3f9a-1 --now",
+    ),
+)
+@click.argument("refs", metavar="[WORKER]...", nargs=-1, shell_complete=complete_worker)
+@click.option("--now", is_flag=True, help="End running jobs; they go back to pending.")
+@click.option("--timeout", metavar="TIME", help="Give up waiting after this long: 30s, 5m.")
+@pass_session
+def stop(session: Session, /, *, refs: tuple[str, ...], now: bool, timeout: str | None) -> None:
+    """Stop all workers, or those named (a worker's id, or its process's for all of them).
+
+    Waits until they are gone, showing what is still running: a worker finishes its job first.
+    Exit code 124 when the time runs out; the workers stop all the same, later.
+    """
+    seconds = optional_duration("--timeout", timeout)
+    stopped, left = session.run(lambda queue: _stop(session, queue, refs, now, seconds))
+    session.err.clear()
+    gone = {worker.id for worker in left}
+    done = [worker for worker in stopped if worker.id not in gone]
+    if session.json:
+        session.out.json([WORKERS.document(worker) for worker in done])
+    elif session.out.terminal:
+        for worker in done:
+            session.out.line(f"{clean_line(worker.id)} stopped")
+    else:
+        for worker in done:
+            session.out.line(clean_line(worker.id))
+    if left:
+        raise TimedOut(
+            f"{len(left)} of {len(stopped)} workers still run after {timeout}: {_doing(left)}",
+            "they stop when their job ends; --now ends it",
+        )
+    if not stopped:
+        session.err.note("no workers are running: nothing to stop")
+
+
+async def _stop(
+    session: Session, queue: Queue, refs: Sequence[str], now: bool, seconds: float | None
+) -> tuple[list[Worker], list[Worker]]:
+    """The workers asked to stop, and those of them that had not when the time was up."""
+    asked = [worker for worker in await queue.find_workers(refs) if worker.state != "lost"]
+    if not asked:
+        return [], []
+    names = {worker.id for worker in asked}
+    await queue.stop_workers(asked, now=now)
+    began = told = time.monotonic()
+    told -= REMIND - 0.5  # the first line after half a second
+    while True:
+        left = [w for w in await queue.workers() if w.id in names and w.state != "lost"]
+        passed = time.monotonic() - began
+        if not left or (seconds is not None and passed >= seconds):
+            return asked, left
+        if session.err.animated:
+            session.err.bar("stopping", len(asked) - len(left), len(asked), _doing(left))
+        elif time.monotonic() - told >= REMIND:
+            told = time.monotonic()
+            session.err.note(f"waiting for {len(left)} of {len(asked)} workers: {_doing(left)}")
+        await asyncio.sleep(POLL)
+
+
+def _doing(workers: Sequence[Worker]) -> str:
+    """What these workers are running, in a few words."""
+    now = time.time()
+    words = []
+    for worker in workers[:3]:
+        seconds = running_for(worker, now)
+        if worker.job is None or seconds is None:
+            words.append(clean_line(worker.id, 40))
+        else:
+            words.append(f"{clean_line(worker.job, 40)} for {format_duration(seconds)}")
+    more = len(workers) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more else "")

@@ -1,0 +1,109 @@
+"""How workers are shown."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from queuectl_core.model import Worker
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_bytes, format_duration, format_time
+
+from .jobs import number
+from .output import Column, View
+
+STYLES = {"busy": "bold yellow", "idle": "green", "stopping": "magenta", "lost": "bold red"}
+
+
+def running_for(worker: Worker, now: float) -> float | None:
+    """Seconds its job has been running."""
+    return None if worker.job_started_at is None else max(0.0, now - worker.job_started_at)
+
+
+def document(worker: Worker) -> dict[str, Any]:
+    """The public JSON of a worker, as of now."""
+    return worker.to_json(time.time())
+
+
+def _cells(worker: Worker) -> list[str]:
+    seconds = running_for(worker, time.time())
+    return [
+        clean_line(worker.id),
+        clean_line(worker.host),
+        str(worker.pid),
+        worker.state,
+        clean_line(worker.job or ""),
+        "" if seconds is None else f"{seconds:.3f}",
+        str(worker.done),
+        str(worker.failed),
+        number(worker.cpu_percent),
+        number(worker.memory),
+        format_time(worker.heartbeat_at) or "",
+        clean_line(",".join(worker.queues)),
+        "yes" if worker.detached else "no",
+    ]
+
+
+def _pretty(worker: Worker) -> list[tuple[str, str]]:
+    now = time.time()
+    seconds = running_for(worker, now)
+    cpu = worker.cpu_percent
+    return [
+        (clean_line(worker.id, 40), "bold"),
+        (clean_line(worker.host, 24), "dim"),
+        (str(worker.pid), "dim"),
+        (worker.state, STYLES.get(worker.state, "")),
+        (clean_line(worker.job or "", 60), ""),
+        ("" if seconds is None else format_duration(seconds), "yellow"),
+        (f"{worker.done:,}", ""),
+        (f"{worker.failed:,}", "red" if worker.failed else ""),
+        ("" if cpu is None else f"{cpu:.0f}%", ""),
+        ("" if worker.memory is None else format_bytes(worker.memory), ""),
+        (f"{format_duration(now - worker.heartbeat_at)} ago", "dim"),
+    ]
+
+
+WORKERS: View[Worker] = View(
+    document,
+    (
+        "ID",
+        "HOST",
+        "PID",
+        "STATE",
+        "JOB",
+        "SECONDS",
+        "DONE",
+        "FAILED",
+        "CPU_PERCENT",
+        "MEMORY_BYTES",
+        "LAST_HEARTBEAT",
+        "QUEUES",
+        "DETACHED",
+    ),
+    _cells,
+    (
+        Column("ID"),
+        Column("HOST"),
+        Column("PID", right=True),
+        Column("STATE"),
+        Column("JOB"),
+        Column("FOR", right=True),
+        Column("DONE", right=True),
+        Column("FAILED", right=True),
+        Column("CPU", right=True),
+        Column("MEM", right=True),
+        Column("HEARTBEAT", right=True),
+    ),
+    _pretty,
+)
+
+
+def complete_worker(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Worker ids that start with what has been typed, for shell completion."""
+    try:
+        found = ctx.find_root().obj.run(lambda queue: queue.workers(), read_only=True)
+    except Exception:
+        return []
+    return [worker.id for worker in found if worker.id.startswith(incomplete)]

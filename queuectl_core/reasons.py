@@ -42,18 +42,11 @@ def without_variables(line: str) -> str:
     return clean_line(_VARIABLE.sub(MARK, line[: LIMIT * 4]), LIMIT)
 
 
-def dead_reason(exit_code: int | None, last_error: str | None, tail: bytes = b"") -> str:
-    """The cause a dead job is grouped by: its exit code, and the last line of its error.
-
-    Where the error says no more than the exit code, the last line of the output (``tail``)
-    speaks for it.
-    """
+def dead_reason(exit_code: int | None, last_error: str | None) -> str:
+    """The cause a dead job is grouped by: its exit code, and the last line of its error."""
     error = last_line(last_error or "")
     match = _EXIT.match(error)
-    line = error[match.end() :] if match else error
-    if match and not line:
-        line = last_line(tail[-4096:].decode("utf-8", "backslashreplace"))
-    said = without_variables(line)
+    said = without_variables(error[match.end() :] if match else error)
     if not match or exit_code is None:
         return said or "no reason given"
     return f"exit {exit_code}: {said}" if said else f"exit {exit_code}"

@@ -65,6 +65,10 @@ class JobView:
                 break
         return found
 
+    async def extent(self) -> tuple[int, int]:
+        """The lowest and the highest seq of all jobs, for telling how far down a page is."""
+        return await self.queue.store.bounds() or (0, 0)
+
     @property
     def slow(self) -> bool:
         """Whether finding a page may mean looking at many jobs that do not match."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from queuectl_core.model import DeadGroup, State, Tick, Worker
 from queuectl_core.views import Throughput, check_store, dead_groups
@@ -79,6 +79,8 @@ class Monitor:
             oldest_due_at=status.oldest_due_at,
         )
 
-    async def ticks(self) -> Sequence[Tick]:
-        """The throughput alone: it moves on with the clock."""
-        return await self._throughput.read() if self._throughput else ()
+    async def moved_on(self, overview: Overview) -> Overview:
+        """``overview`` a moment later, nothing having changed but the clock."""
+        if self._throughput is None or not any(t.completed or t.failed for t in overview.ticks):
+            return overview
+        return replace(overview, ticks=await self._throughput.read())

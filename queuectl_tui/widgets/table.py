@@ -46,7 +46,6 @@ class LineTable(Painted, Generic[R], can_focus=True):
         Binding("ctrl+u", "half(-1)", "half a page up", show=False),
         Binding("pagedown,ctrl+f", "page(1)", "page down", key_display="pgdn", show=False),
         Binding("pageup", "page(-1)", "page up", show=False),
-        Binding("enter", "choose", "open", show=False),
         Binding("space", "mark", "mark", show=False),
         Binding("V", "mark_range", "mark a range", show=False),
         Binding("ctrl+backslash", "clear_marks", "clear marks", key_display="^\\", show=False),
@@ -337,10 +336,10 @@ class LineTable(Painted, Generic[R], can_focus=True):
         key = self.window.pages.key(row)
         marked = key in self.marks
         cells: list[tuple[str, Style]] = [("▌" if marked else " ", ink.accent)]
-        for column, width in layout:
+        for at, (column, width) in enumerate(layout):
             text, style = column.cell(row, now)
-            shown = fit(text, width, right=column.right)
-            cells.append((shown + " ", ink.accent if marked else ink.of(style)))
+            shown = (" " if at else "") + fit(text, width, right=column.right)
+            cells.append((shown, ink.accent if marked else ink.of(style)))
         over = None
         if key == self.window.cursor:
             over = ink.cursor if self.has_focus else ink.cursor_blurred

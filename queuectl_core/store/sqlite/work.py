@@ -73,7 +73,7 @@ def _finish(
                 "now": attempt.finished_at,
                 "exit_code": exit_code,
                 "last_error": after.last_error,
-                "reason": dead_reason(exit_code, after.last_error, ending.tail)
+                "reason": dead_reason(exit_code, after.last_error)
                 if after.state is State.DEAD
                 else None,
             },

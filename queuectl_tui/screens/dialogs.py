@@ -1,0 +1,134 @@
+"""Questions: yes or no, and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from queuectl_core.errors import InvalidInput, QueueError
+from queuectl_core.queue import check_count
+from queuectl_core.text import clean_line
+
+from ..actions import Action
+from ..theme import ink_of
+
+T = TypeVar("T")
+
+
+class Dialog(ModalScreen[T]):
+    """A box in the middle of the screen."""
+
+    def text(self, *parts: tuple[str, str]) -> Text:
+        """Clean text in the theme's styles; never markup."""
+        ink = ink_of(self.app.current_theme)
+        return Text.assemble(*((text, ink.of(style)) for text, style in parts))
+
+
+class Confirm(Dialog[bool]):
+    """Asks before an action; only ``y`` (or choosing yes) does it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "yes"),
+        Binding("n,escape,q", "answer(False)", "no", key_display="n"),
+        Binding("left,right,tab,h,l", "other", "choose", show=False),
+        Binding("enter", "chosen", "choose", show=False),
+    ]
+
+    def __init__(self, action: Action) -> None:
+        super().__init__()
+        self.action = action
+        self._yes = False
+
+    def compose(self) -> ComposeResult:
+        with Container(id="box"):
+            yield Static(self.text((self.action.question or "", "strong")), id="question")
+            yield Static(
+                self.text(*((f"{line}\n", "text") for line in self.action.details)), id="details"
+            )
+            yield Static(self.text((f"$ {self.action.command[:600]}\n", "muted")))
+            yield Static(id="choice")
+
+    def on_mount(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        yes, no = ("cursor", "text") if self._yes else ("text", "cursor")
+        choice = self.text(
+            (" y ", "title"), (" yes ", yes), ("    ", "text"), (" n ", "title"), (" no ", no)
+        )
+        self.query_one("#choice", Static).update(choice)
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)
+
+    def action_other(self) -> None:
+        self._yes = not self._yes
+        self._show()
+
+    def action_chosen(self) -> None:
+        self.dismiss(self._yes)
+
+
+class Ask(Dialog[str | None]):
+    """Asks for one value, checked as it is typed by ``check`` (which raises QueueError)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_none", "never mind", key_display="esc")
+    ]
+
+    def __init__(self, question: str, value: str, check: Callable[[str], object]) -> None:
+        super().__init__()
+        self._question = question
+        self._value = value
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Container(id="box"):
+            yield Static(self.text((self._question, "strong")))
+            field = Input(self._value, id="value")
+            field.cursor_blink = False
+            yield field
+            yield Static(id="says")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the value; empty when it will do."""
+        try:
+            self._check(self.query_one(Input).value)
+        except QueueError as error:
+            return str(error)
+        return ""
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        trouble = self.trouble
+        said = self.text((trouble, "bad")) if trouble else self.text(("enter: do it", "muted"))
+        self.query_one("#says", Static).update(said)
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        if not self.trouble:
+            self.dismiss(message.value)
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)
+
+
+def worker_count(text: str) -> int:
+    """How many workers; InvalidInput when it cannot be that many."""
+    word = text.strip()
+    if not (word.isascii() and word.isdigit() and len(word) < 6):
+        raise InvalidInput(f"'{clean_line(text, 40)}' is not a number of workers", "1, 2, 3 …")
+    check_count(int(word))
+    return int(word)

@@ -1,0 +1,358 @@
+"""The console's main screen: is all well, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+
+from queuectl_core.lifecycle import RETRYABLE
+from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
+from queuectl_core.views import group_filter
+
+from .. import actions
+from ..format import lasting
+from ..messages import StoreRead
+from ..monitor import Overview
+from ..rows import GROUPS, WORKERS, StateRow
+from ..widgets.bars import Bar, KeyBar
+from ..widgets.drawing import Cell
+from ..widgets.jobs import JobsPane
+from ..widgets.states import StatesPane
+from ..widgets.table import LineTable, list_table_rows
+from ..widgets.window import ListPages
+from .base import JobScreen
+from .search import SearchLine
+
+ALL_DEAD = Filter((State.DEAD,))
+
+SMALL = (78, 20)
+"""A screen with fewer columns and lines than this shows one pane at a time."""
+
+
+class MainScreen(JobScreen):
+    """States, workers, the DLQ and jobs on one screen, whatever its size."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "open", key_display="⏎"),
+        Binding("slash", "filter", "filter", key_display="/"),
+        Binding("e", "enqueue", "enqueue"),
+        Binding("r", "retry", "retry"),
+        Binding("R", "retry_all", "retry all"),
+        Binding("c", "cancel", "cancel"),
+        Binding("D", "remove", "delete"),
+        Binding("l", "output", "output"),
+        Binding("s", "start", "start workers"),
+        Binding("x", "stop", "stop worker"),
+        Binding("left_square_bracket", "state(-1)", "previous state", key_display="[", show=False),
+        Binding("right_square_bracket", "state(1)", "next state", key_display="]", show=False),
+        Binding("n", "found(1)", "next match", show=False),
+        Binding("N", "found(-1)", "previous match", show=False),
+        Binding("less_than_sign", "sort(-1)", "sort column left", key_display="<", show=False),
+        Binding("greater_than_sign", "sort(1)", "sort column right", key_display=">", show=False),
+        Binding("I", "invert", "sort direction", show=False),
+        Binding("escape", "clear", "clear filter", key_display="esc", show=False),
+        Binding("1", "pane('states')", "states", show=False),
+        Binding("2", "pane('workers')", "workers", show=False),
+        Binding("3", "pane('dlq')", "DLQ", show=False),
+        Binding("4", "pane('jobs')", "jobs", show=False),
+        Binding("tab", "next_pane(1)", "next pane", show=False),
+        Binding("shift+tab", "next_pane(-1)", "previous pane", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        self.states = StatesPane()
+        self.crew: LineTable[Worker] = LineTable(
+            WORKERS, ListPages("id"), id="workers", clock=self.owner.clock
+        )
+        self.dlq: LineTable[DeadGroup] = LineTable(
+            GROUPS, ListPages("reason"), id="dlq", clock=self.owner.clock
+        )
+        self.jobs = JobsPane(self.owner.link, self.owner.clock)
+        self.crew.empty = "no workers: s starts some"
+        self.dlq.empty = "empty: no job is dead"
+        self._searched = ""
+        yield Bar(id="title", filled=True)
+        yield Bar(id="banner", filled=True)
+        yield Bar(id="chips")
+        with Container(id="body"):
+            yield from self.panes
+        yield SearchLine()
+        yield Bar(id="message")
+        yield KeyBar(id="keys")
+
+    def on_mount(self) -> None:
+        self.jobs.focus()
+        self._show(self.owner.overview)
+
+    @property
+    def panes(self) -> tuple[LineTable[Any], ...]:
+        """All four, as they are numbered."""
+        return (self.states, self.crew, self.dlq, self.jobs)
+
+    @property
+    def pane(self) -> LineTable[Any]:
+        """The pane keys are for."""
+        return next((pane for pane in self.panes if pane.has_focus), self.jobs)
+
+    # -- what it shows ------------------------------------------------------------------
+
+    def on_store_read(self, message: StoreRead) -> None:
+        self._show(message.overview)
+        if message.changed:
+            self.jobs.renew()
+        else:
+            self.jobs.paint()
+        self.refresh_bindings()
+
+    def _show(self, overview: Overview) -> None:
+        self.states.parts = [("1 states", "strong"), (f" {overview.total:,}", "text")]
+        self.states.update(overview)
+        busy = sum(worker.job is not None for worker in overview.workers)
+        text = self._searched.lower() if self._searched else ""
+        shown = [w for w in overview.workers if text in f"{w.id} {w.job} {w.host}".lower()]
+        self.crew.parts = [
+            ("2 workers", "strong"),
+            (f" {len(overview.workers)}", "text"),
+            (f"  {busy} busy" if overview.workers else "", "busy" if busy else "muted"),
+        ]
+        list_table_rows(self.crew, shown)
+        dead = overview.counts.get(State.DEAD, 0)
+        causes = len(overview.groups)
+        self.dlq.parts = [
+            ("3 dlq", "strong"),
+            (f" {dead:,}", "bad" if dead else "text"),
+            (f"  {causes} cause{'s' if causes != 1 else ''}" if dead else "", "muted"),
+        ]
+        list_table_rows(self.dlq, [g for g in overview.groups if text in g.reason.lower()])
+        self._show_bars(overview)
+
+    def _show_bars(self, overview: Overview) -> None:
+        owner = self.owner
+        self.query_one("#title", Bar).say(*owner.heading())
+        words = {
+            State.PENDING: "pend",
+            State.PROCESSING: "run",
+            State.COMPLETED: "done",
+            State.FAILED: "fail",
+            State.DEAD: "dead",
+            State.CANCELLED: "canc",
+        }
+        styles = {State.PROCESSING: "busy", State.FAILED: "warn", State.DEAD: "bad"}
+        chips: list[Cell] = []
+        for state, word in words.items():
+            count = overview.counts.get(state, 0)
+            if count:
+                style = styles.get(state, "text")
+                chips += [(f" {word} ", "muted"), (brief(count), style)]
+        idle = sum(worker.job is None for worker in overview.workers)
+        chips += [
+            ("  w ", "muted"),
+            (f"{len(overview.workers) - idle}/{len(overview.workers)}", "text"),
+        ]
+        self.query_one("#chips", Bar).say(chips)
+        waiting = overview.oldest_due_at
+        late = owner.clock() - waiting if waiting is not None else 0.0
+        if owner.trouble:
+            self.query_one("#banner", Bar).say([(f" ▲ {owner.trouble}", "bad")])
+        elif late > 60 and not overview.workers:
+            said = f" ▲ jobs have waited {lasting(late)} and no worker runs: s starts some"
+            self.query_one("#banner", Bar).say([(said, "warn")])
+        self.query_one("#banner").set_class(
+            bool(owner.trouble) or (late > 60 and not overview.workers), "on"
+        )
+
+    def on_resize(self, event: events.Resize) -> None:
+        small = event.size.width < SMALL[0] and event.size.height < 30
+        self.set_class(small or event.size.height < SMALL[1], "-small")
+
+    @on(LineTable.Moved)
+    def _row_moved(self) -> None:
+        self.refresh_bindings()
+
+    @on(LineTable.Failed)
+    def _failed(self, message: LineTable.Failed) -> None:
+        self.owner.lost(message.error)
+
+    def on_descendant_focus(self) -> None:
+        for pane in self.panes:
+            pane.set_class(pane is self.pane, "current")
+
+    # -- moving about -------------------------------------------------------------------
+
+    def action_pane(self, name: str) -> None:
+        pane = next(pane for pane in self.panes if pane.id == name)
+        for other in self.panes:
+            other.set_class(other is pane, "current")
+        pane.focus()
+
+    def action_next_pane(self, way: int) -> None:
+        panes = self.panes
+        self.action_pane(str(panes[(panes.index(self.pane) + way) % len(panes)].id))
+
+    def action_state(self, way: int) -> None:
+        self.jobs.next_state(way)
+        self.action_pane("jobs")
+
+    def action_sort(self, way: int) -> None:
+        self.jobs.sort(way)
+        self.owner.say(f"jobs {self.jobs.order()}")
+
+    def action_invert(self) -> None:
+        self.jobs.invert()
+        self.owner.say(f"jobs {self.jobs.order()}")
+
+    def action_filter(self) -> None:
+        self.query_one(SearchLine).open(self._searched)
+
+    @on(SearchLine.Typed)
+    def _search(self, message: SearchLine.Typed) -> None:
+        self._searched = message.text
+        search = message.text or None
+        self.jobs.filter(replace(self.jobs.where, search=search))
+        self._show(self.owner.overview)
+
+    @on(SearchLine.Closed)
+    def _search_closed(self) -> None:
+        self.jobs.focus()
+
+    def action_found(self, way: int) -> None:
+        self.pane.action_move(way)
+
+    def action_clear(self) -> None:
+        if self.jobs.filtered or self._searched:
+            self._searched = ""
+            self.jobs.filter(Filter())
+            self._show(self.owner.overview)
+        elif self.pane.marks:
+            self.pane.action_clear_marks()
+
+    # -- acting -------------------------------------------------------------------------
+
+    def targets(self) -> list[Job]:
+        return self.jobs.chosen() if self.pane is self.jobs else []
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        possible = super().check_action(action, parameters)
+        if possible is False or not self.is_mounted:
+            return possible
+        pane = self.pane
+        if action in ("retry", "remove") and pane is self.dlq:
+            return True if self.dlq.current else None
+        if action in ("output", "copy_id") and pane is self.crew:
+            return True if self.crew.current else None
+        if action == "retry_all":
+            return True if pane is self.jobs or self.owner.overview.groups else None
+        if action == "stop":
+            return True if self.owner.overview.workers else None
+        if action == "open":
+            return True if pane.current is not None else None
+        return possible
+
+    @on(LineTable.Chosen)
+    def _chosen(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        pane, row = self.pane, self.pane.current
+        if isinstance(row, StateRow):
+            self.jobs.filter(Filter((row.state,) if row.state else ()))
+            self.action_pane("jobs")
+        elif isinstance(row, DeadGroup):
+            self.jobs.filter(group_filter(row))
+            self.action_pane("jobs")
+        elif isinstance(row, Worker):
+            if row.job:
+                self.owner.with_job(row.job, self.owner.open_job)
+        elif pane is self.jobs and isinstance(row, Job):
+            self.owner.open_job(row)
+
+    def action_retry(self) -> None:
+        if self.pane is self.dlq:
+            self._act_on_groups(actions.retry_groups)
+        else:
+            super().action_retry()
+
+    def action_remove(self) -> None:
+        if self.pane is self.dlq:
+            self._act_on_groups(actions.purge_groups)
+        else:
+            super().action_remove()
+
+    def _act_on_groups(self, make: Any) -> None:
+        groups = self.dlq.chosen()
+        if groups:
+            self.owner.perform(make(groups))
+
+    def action_retry_all(self) -> None:
+        where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
+        self.owner.perform_counted(where, actions.retry_matching)
+
+    def retry_dead(self) -> None:
+        """Retry the whole DLQ; asks, with the count."""
+        self.owner.perform_counted(ALL_DEAD, actions.retry_matching)
+
+    def purge_dead(self) -> None:
+        """Delete the whole DLQ; asks, with the count."""
+        self.owner.perform_counted(ALL_DEAD, actions.remove_matching)
+
+    def show_state(self, state: State) -> None:
+        """Only the jobs in this state."""
+        self.jobs.filter(Filter((state,)))
+        self.action_pane("jobs")
+
+    def edit_current(self) -> None:
+        """Another command for the current job, to run it again."""
+        job = self.jobs.current
+        if job is not None and job.state in RETRYABLE:
+            self.owner.edit_job(job)
+        else:
+            self.owner.say("no job that can be run again is selected", "warn")
+
+    def wait_for(self) -> None:
+        """Say when the marked or current jobs are done."""
+        if jobs := self.jobs.chosen():
+            self.owner.watch_for(jobs)
+
+    def remove_all(self) -> None:
+        """Delete all that match the filter; asks, with the count."""
+        self.owner.perform_counted(self.jobs.where, actions.remove_matching)
+
+    def action_output(self) -> None:
+        worker = self.crew.current
+        if self.pane is self.crew and worker is not None and worker.job:
+            self.owner.with_job(worker.job, self.owner.open_output)
+        else:
+            super().action_output()
+
+    def action_copy_id(self) -> None:
+        if self.pane is self.crew:
+            self.copy_ids([worker.id for worker in self.crew.chosen()])
+        else:
+            super().action_copy_id()
+
+    def action_enqueue(self) -> None:
+        self.owner.open_form()
+
+    def action_start(self) -> None:
+        self.owner.ask_workers()
+
+    def action_stop(self) -> None:
+        if self.pane is self.crew and self.crew.current:
+            self.owner.perform(actions.stop_workers(self.crew.chosen()))
+        elif self.owner.overview.workers:
+            everyone = list(self.owner.overview.workers)
+            self.owner.perform(actions.stop_workers(everyone, everyone=True))
+
+
+def brief(count: int) -> str:
+    """A count in at most four characters: ``950``, ``12k``, ``1.2M``."""
+    if count < 1000:
+        return str(count)
+    if count < 1_000_000:
+        return f"{count / 1000:.1f}k" if count < 9950 else f"{count // 1000}k"
+    return f"{count / 1e6:.1f}M"

@@ -1,0 +1,121 @@
+"""Live output over the whole screen, and in the pager."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
+
+from queuectl_core.errors import QueueError
+from queuectl_core.logs import Output
+from queuectl_core.model import Job
+
+from ..format import cli, command_line
+from ..messages import StoreRead
+from ..theme import STATE_STYLE
+from ..widgets.bars import Bar, KeyBar
+from ..widgets.output import OutputPane
+from .base import JobScreen
+
+
+class OutputScreen(JobScreen):
+    """What the latest attempt of a job writes (or the one asked for)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "follow", "follow"),
+        Binding("w", "wrap", "wrap"),
+        Binding("f", "full", "full screen"),
+        Binding("v", "pager", "$PAGER"),
+        Binding("escape,l", "back", "back", key_display="esc"),
+    ]
+
+    def __init__(self, job: Job, number: int | None = None) -> None:
+        super().__init__()
+        self.job = job
+        self._number = number
+
+    def compose(self) -> ComposeResult:
+        yield Bar(id="head", filled=True)
+        yield OutputPane()
+        yield Bar(id="message")
+        yield KeyBar(id="keys")
+
+    async def on_mount(self) -> None:
+        self.query_one(OutputPane).focus()
+        await self._read()
+        attempt = [] if self._number is None else ["--attempt", str(self._number)]
+        self.owner.say(f"$ {cli('logs', '--follow', *attempt, self.job.id)}", "muted")
+
+    def on_store_read(self, message: StoreRead) -> None:
+        if message.changed:
+            self.run_worker(self._read(), group="output", exclusive=True, exit_on_error=False)
+
+    async def _read(self) -> None:
+        queue = self.owner.link.reader
+        try:
+            self.job = await queue.get(self.job.seq) or self.job
+            self.query_one(OutputPane).show(await queue.output(self.job, self._number))
+        except QueueError as error:
+            self.owner.say(f"✗ {error}", "bad")
+        state = self.job.state
+        self.query_one("#head", Bar).say(
+            [
+                (f" {self.job.id} ", "title"),
+                (f" {state} ", STATE_STYLE[state]),
+                (f" {command_line(self.job.command)}", "text"),
+            ]
+        )
+        self.refresh_bindings()
+
+    def targets(self) -> list[Job]:
+        return [self.job]
+
+    def action_follow(self) -> None:
+        self.query_one(OutputPane).toggle_follow()
+
+    def action_wrap(self) -> None:
+        self.query_one(OutputPane).toggle_wrap()
+
+    def action_full(self) -> None:
+        self.toggle_class("full")
+
+    def action_back(self) -> None:
+        if self.has_class("full"):
+            self.remove_class("full")
+        else:
+            self.dismiss()
+
+    async def action_pager(self) -> None:
+        held = self.query_one(OutputPane).slice
+        if held is None:
+            return
+        words = self.owner.link.env.get("PAGER", "") or "less"
+        try:
+            with as_file(held.output) as path, self.app.suspend():
+                await asyncio.to_thread(subprocess.run, [*shlex.split(words), path], check=False)
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            self.owner.say(f"✗ cannot run the pager '{words}': {error}", "bad")
+        self.refresh(layout=True)
+
+
+@contextlib.contextmanager
+def as_file(output: Output) -> Iterator[str]:
+    """The path of a file with this output: its own, or a temporary one with the stored end."""
+    if output.path is not None and output.path.exists():
+        yield str(output.path)
+        return
+    fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".log")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(output.tail)
+        yield path
+    finally:
+        os.unlink(path)

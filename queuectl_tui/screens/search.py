@@ -1,0 +1,81 @@
+"""The filter's line at the foot of the screen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input
+
+PAUSE = 0.15
+"""Seconds without a key after which what is typed is looked for."""
+
+
+class SearchLine(Input):
+    """``/``: filters as one types; enter keeps the filter, esc takes it back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "give_up", "clear", key_display="esc"),
+        Binding("down", "keep", "to the rows", show=False),
+    ]
+
+    class Typed(Message):
+        """Look for this now; empty: for nothing."""
+
+        def __init__(self, text: str) -> None:
+            self.text = text
+            super().__init__()
+
+    class Closed(Message):
+        """The line is gone; what was typed stays looked for."""
+
+    def __init__(self) -> None:
+        super().__init__(id="filter", placeholder="id, command or error contains…")
+        self.cursor_blink = False  # a blinking cursor costs 2.6 KB a second
+        self._later: Timer | None = None
+        self.can_focus = False
+
+    def open(self, text: str) -> None:
+        """Take the focus, with ``text`` to begin with."""
+        self.can_focus = True
+        self.add_class("on")
+        with self.prevent(Input.Changed):
+            self.value = text
+        self.focus()
+
+    @on(Input.Changed)
+    def _typed(self, message: Input.Changed) -> None:
+        message.stop()
+        if self._later is not None:
+            self._later.stop()
+        self._later = self.set_timer(PAUSE, self._tell)
+
+    def _tell(self) -> None:
+        if self._later is not None:
+            self._later.stop()
+            self._later = None
+        self.post_message(SearchLine.Typed(self.value))
+
+    @on(Input.Submitted)
+    def _submitted(self, message: Input.Submitted) -> None:
+        message.stop()
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        """Leave the line; the filter stays."""
+        self._tell()
+        self._close()
+
+    def action_give_up(self) -> None:
+        """Leave the line, and filter by nothing."""
+        self.value = ""
+        self._tell()
+        self._close()
+
+    def _close(self) -> None:
+        self.remove_class("on")
+        self.can_focus = False
+        self.post_message(SearchLine.Closed())

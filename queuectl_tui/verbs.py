@@ -1,0 +1,144 @@
+"""The command palette: every verb of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.app import SystemCommand
+
+from queuectl_core.doctor import examine
+from queuectl_core.errors import QueueError
+from queuectl_core.model import Spread, State, Stats
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_duration
+
+from .screens.page import PageScreen, Row
+from .theme import CHOICES
+
+if TYPE_CHECKING:
+    from .app import Console
+
+STATS_WINDOW = 3600.0
+
+
+def commands(console: Console) -> Iterator[SystemCommand]:
+    """What the palette offers; a read-only console has nothing that changes anything."""
+    main = console.main
+
+    def do(title: str, said: str, act: Callable[[], object]) -> SystemCommand:
+        return SystemCommand(title, said, cast(Callable[[], None], act))
+
+    def shell(verb: str) -> Callable[[], object]:
+        return lambda: console.say(f"in a shell: $ queuectl {verb}")
+
+    if not console.link.read_only:
+        yield do("enqueue", "a new job: a form with every field", console.open_form)
+        yield do("retry", "the marked or current job", main.action_retry)
+        yield do("retry all", "every job that matches the filter", main.action_retry_all)
+        yield do("cancel", "the marked or current job", main.action_cancel)
+        yield do("remove", "delete the marked or current job", main.action_remove)
+        yield do("remove all", "delete every job that matches the filter", main.remove_all)
+        yield do("edit", "the command of the current job, to run it again", main.edit_current)
+        yield do("worker start", "in the background, on this host", console.ask_workers)
+        yield do("worker stop", "the current one, or all of them", main.action_stop)
+        yield do("dlq retry", "all dead jobs", main.retry_dead)
+        yield do("dlq purge", "delete all dead jobs", main.purge_dead)
+        yield do("config set", "change a setting: KEY VALUE", console.ask_config)
+        yield do("config unset", "back to the default: KEY", console.ask_config_unset)
+    yield do("list", "filter the jobs by text", main.action_filter)
+    for state in State:
+        yield do(f"list --state {state}", "only these jobs", partial(main.show_state, state))
+    yield do("show", "everything about the current job", main.action_open)
+    yield do("logs", "the current job's output, live", main.action_output)
+    yield do("status", "clear the filter: the whole picture", main.action_clear)
+    yield do("stats", "of the last hour", lambda: tell(console, "stats", _stats))
+    yield do("wait", "say when the marked or current jobs are done", main.wait_for)
+    yield do("worker list", "the workers", lambda: main.action_pane("workers"))
+    yield do("dlq list", "the dead by cause", lambda: main.action_pane("dlq"))
+    yield do("config list", "every setting", lambda: tell(console, "config", _config))
+    yield do("config get", "every setting", lambda: tell(console, "config", _config))
+    yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))
+    yield do("demo", "runs in a shell, on a store of its own", shell("demo"))
+    yield do("completion", "for bash, zsh or fish: runs in a shell", shell("completion --help"))
+    yield do("help", "every key", console.action_help)
+    yield do("pause", "or go on", console.action_pause)
+    for theme in CHOICES:
+        yield do(f"theme {theme}", "colours", partial(setattr, console, "theme", theme))
+    yield do("quit", "leave the console", console.exit)
+
+
+def tell(console: Console, title: str, read: Callable[[Console], Awaitable[list[Row]]]) -> None:
+    """Open a page and fill it with what ``read`` finds out."""
+    page = PageScreen(title)
+    console.push_screen(page)
+
+    async def fill() -> None:
+        try:
+            rows = await read(console)
+        except QueueError as error:
+            rows = [[(str(error), "bad")]]
+        page.show(rows)
+
+    console.run_worker(fill(), group="page", exclusive=True, exit_on_error=False)
+
+
+async def _stats(console: Console) -> list[Row]:
+    return stats_rows(await console.link.reader.stats(STATS_WINDOW))
+
+
+def stats_rows(stats: Stats) -> list[Row]:
+    """Statistics as lines."""
+    rate = stats.success_rate
+    rows: list[Row] = [
+        [("completed     ", "muted"), (f"{stats.completed:,}", "good")],
+        [("failed        ", "muted"), (f"{stats.failed:,}", "warn")],
+        [("dead          ", "muted"), (f"{stats.dead:,}", "bad")],
+        [("success rate  ", "muted"), ("-" if rate is None else f"{rate:.1%}", "text")],
+        [("jobs a minute ", "muted"), (f"{stats.jobs_per_minute:.1f}", "text")],
+        [],
+        [(f"{'':13} {'avg':>8}{'min':>8}{'max':>8}{'p50':>8}{'p95':>8}{'p99':>8}", "muted")],
+        _spread("run time", stats.run_time),
+        _spread("waiting time", stats.wait_time),
+        [],
+        [("$ queuectl stats --since 1h", "muted")],
+    ]
+    return rows
+
+
+def _spread(name: str, spread: Spread | None) -> Row:
+    if spread is None:
+        return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
+    times = (spread.avg, spread.min, spread.max, spread.p50, spread.p95, spread.p99)
+    return [
+        (f"{name:<14}", "muted"),
+        ("".join(f"{format_duration(seconds):>8}" for seconds in times), "text"),
+    ]
+
+
+async def _config(console: Console) -> list[Row]:
+    rows: list[Row] = []
+    for setting in await console.link.reader.config_list():
+        style = "muted" if setting.source == "default" else "accent"
+        value = clean_line(str(setting.value), 80)
+        rows.append(
+            [(f"{setting.key:<16}", "text"), (f"{value:<16}", style), (setting.source, "muted")]
+        )
+    return [*rows, [], [("$ queuectl config list", "muted")]]
+
+
+async def _doctor(console: Console) -> list[Row]:
+    styles = {"ok": "good", "warn": "warn", "bad": "bad"}
+    rows: list[Row] = []
+    for finding in await examine(console.link.url, console.link.env):
+        rows.append(
+            [
+                (f"{finding.level:<5}", styles.get(finding.level, "text")),
+                (f"{finding.check:<14}", "text"),
+                (clean_line(finding.message, 300), "text"),
+            ]
+        )
+        if finding.hint:
+            rows.append([(f"{'':19}{clean_line(finding.hint, 300)}", "muted")])
+    return [*rows, [], [("$ queuectl doctor", "muted")]]

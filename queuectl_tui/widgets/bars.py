@@ -1,0 +1,77 @@
+"""The lines around the panes: title, banner and messages, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual.strip import Strip
+
+from .drawing import Cell, draw, fit
+from .painted import Painted
+
+
+class Bar(Painted):
+    """One line of cells, the first ones at the left, the others at the right."""
+
+    DEFAULT_CSS = "Bar { height: 1; }"
+
+    def __init__(self, *, id: str, filled: bool = False) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._left: Sequence[Cell] = ()
+        self._right: Sequence[Cell] = ()
+        self._filled = filled
+
+    def say(self, left: Sequence[Cell], right: Sequence[Cell] = ()) -> None:
+        """Show these cells; of the left ones the last is cut to fit."""
+        self._left, self._right = left, right
+        self.paint()
+
+    @property
+    def text(self) -> str:
+        """What it says, without styles."""
+        return "".join(text for text, _ in (*self._left, *self._right))
+
+    def _draw(self) -> list[Strip]:
+        width = self.size.width
+        over = self.ink.bar if self._filled else Style()
+        right = [(text, over + self.ink.of(name)) for text, name in self._right]
+        room = max(0, width - sum(cell_len(text) for text, _ in right))
+        cells: list[tuple[str, Style]] = []
+        for text, name in self._left:
+            shown = text if cell_len(text) <= room else fit(text, room)
+            cells.append((shown, over + self.ink.of(name)))
+            room -= cell_len(shown)
+        cells.append((" " * room, over))
+        return [draw([*cells, *right], width)]
+
+
+class KeyBar(Painted):
+    """The keys that do something now, from the bindings; as many as fit."""
+
+    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; }"
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.paint())
+
+    def _draw(self) -> list[Strip]:
+        width = self.size.width
+        cells: list[tuple[str, Style]] = []
+        used = 0
+        for key, description in self._keys():
+            length = cell_len(key) + cell_len(description) + 3
+            if used + length > width:
+                continue
+            cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
+            used += length
+        return [draw(cells, width)]
+
+    def _keys(self) -> list[tuple[str, str]]:
+        found: dict[str, tuple[str, str]] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and active.enabled and binding.action not in found:
+                key = self.app.get_key_display(binding)
+                found[binding.action] = (key, binding.description)
+        return list(found.values())

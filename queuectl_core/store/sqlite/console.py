@@ -62,7 +62,7 @@ def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> J
         SQL["amend"],
         {
             "seq": job.seq,
-            "command": json.dumps(command) if argv else command,
+            "command": json.dumps(command, ensure_ascii=False) if argv else command,
             "is_argv": argv,
             "now": now,
         },

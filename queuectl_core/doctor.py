@@ -26,11 +26,14 @@ EARLIEST = 1_735_689_600.0
 SLOW_READ = 1.0
 
 NETWORK = frozenset(
-    ("afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs")
-    + ("nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "webdav", "afpfs", "fuse.glusterfs")
+    (
+        *("afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2"),
+        *("glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs"),
+        "webdav",
+    )
 )
 """File systems whose shared memory or locks do not span hosts: SQLite's WAL breaks there."""
-DOUBTFUL = frozenset(("9p", "virtiofs", "vboxsf", "drvfs", "fuse.osxfs", "fuse.grpcfuse"))
+DOUBTFUL = frozenset(["9p", "drvfs", "fuse.grpcfuse", "fuse.osxfs", "vboxsf", "virtiofs"])
 """A host's directory inside a virtual machine: fine from one side only."""
 
 
@@ -164,15 +167,15 @@ def _file_system_of(place: Path) -> str:
 
 
 def _mounts() -> list[tuple[str, str]]:
-    if sys.platform == "linux":
-        try:
-            lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
-        except OSError:
-            return []
-        return [(_unescape(line.split(" ")[1]), line.split(" ")[2]) for line in lines]
-    import psutil
+    if sys.platform != "linux":
+        import psutil
 
-    return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+        return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+    return [(_unescape(line.split(" ")[1]), line.split(" ")[2]) for line in lines]
 
 
 def _unescape(point: str) -> str:

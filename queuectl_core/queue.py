@@ -329,11 +329,6 @@ class Queue:
         return self.store.url
 
     @property
-    def url(self) -> str:
-        """How to reach the store, without a password; for display."""
-        return self.store.url
-
-    @property
     def directory(self) -> Path:
         """Where this host keeps the store's output files and logs."""
         return self.store.directory

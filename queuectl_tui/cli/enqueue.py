@@ -25,7 +25,16 @@ class EnqueueVerb(Verb):
             cut = args.index("--")
             ctx.meta[ARGV] = args[cut + 1 :]
             args = args[:cut]
-        return super().parse_args(ctx, args)
+        words = list(args)  # the parser takes them away
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not error.possibilities and any(not word.startswith("-") for word in words):
+                hint = "quote a command with options, or put -- before it"
+                raise click.UsageError(
+                    f"no such option: {error.option_name}; {hint}", ctx
+                ) from None
+            raise
 
 
 @verb(

@@ -67,7 +67,8 @@ def wait(
     if not state.finished:
         left = state.total - state.done
         raise TimedOut(
-            f"{left:,} of {state.total:,} jobs had not ended after {timeout}", "they go on"
+            f"{left:,} of {state.total:,} jobs had not ended after {format_duration(seconds or 0)}",
+            "they go on",
         )
     if state.bad:
         session.err.note(f"{state.bad:,} of {state.total:,} dead or cancelled, {good:,} completed")

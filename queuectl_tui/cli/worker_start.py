@@ -13,7 +13,7 @@ from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
 from .command import Session, pass_session, verb
-from .jobs import command_text, times_tried
+from .jobs import command_text
 from .workers import WORKERS
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _end(
     if state is State.DEAD:
         return f"dead{took}: {why}; now in the DLQ"
     if state is State.FAILED and retry_at is not None:
-        tried = times_tried(job)
-        return f"failed{took}: {why} (try {tried}); again in {format_duration(retry_at - now)}"
+        tried = f"try {job.attempts + 1} of {job.max_retries}"  # the job as it was claimed
+        return f"failed{took}: {why} ({tried}); again in {format_duration(retry_at - now)}"
     word = state.value if state is not None else "ended"
     return f"{word}{took}{': ' if why else ''}{why}"

@@ -59,7 +59,7 @@ def stop(session: Session, /, *, refs: tuple[str, ...], now: bool, timeout: str 
             session.out.line(clean_line(worker.id))
     if left:
         raise TimedOut(
-            f"{len(left)} of {len(stopped)} workers still run after {timeout}: {_doing(left)}",
+            f"{len(left)} of {len(stopped)} workers still run after {format_duration(seconds or 0)}: {_doing(left)}",
             "they stop when their job ends; --now ends it",
         )
     if not stopped:

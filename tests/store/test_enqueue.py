@@ -39,7 +39,9 @@ async def test_a_job_is_kept_as_it_was_given(store: Store) -> None:
 
 
 @pytest.mark.parametrize("command", ["true", '["a"]', ("[]",), ("a b", ""), ('["a"]',)])
-async def test_a_string_and_an_argv_stay_apart(store: Store, command: object) -> None:
+async def test_a_string_and_an_argv_stay_apart(
+    store: Store, command: str | tuple[str, ...]
+) -> None:
     [job] = await store.enqueue([replace(spec(), command=command)], NOW)
     assert job.command == command
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from queuectl_core.host import (
     monotonic,
     process_start,
 )
+from queuectl_core.model import SupervisorRow
 
 from ..support import NOW, eventually, supervisor
 
@@ -97,7 +99,7 @@ def test_the_monotonic_clock_is_the_boots_and_not_the_processs() -> None:
 # -- whether a supervisor is gone -----------------------------------------------------
 
 
-def alive(**fields: object) -> object:
+def alive(**fields: Any) -> SupervisorRow:
     start = process_start(os.getpid())
     return supervisor(pid_start=start, lease_mono=1000.0, lease_until=NOW + 30, **fields)
 

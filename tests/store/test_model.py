@@ -349,5 +349,5 @@ class Steps(RuleBasedStateMachine):
 def test_the_store_does_what_a_dictionary_would(name: str) -> None:
     machine = type("Machine", (Steps,), {"place_type": PLACES[name]})
     case = machine.TestCase  # type: ignore[attr-defined]
-    case.settings = settings(max_examples=100, stateful_step_count=30)
+    case.settings = settings(max_examples=60, stateful_step_count=30)
     case().runTest()

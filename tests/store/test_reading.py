@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from queuectl_core.errors import InvalidInput
 from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
 
@@ -127,6 +128,13 @@ async def test_a_search_is_for_text_and_not_for_a_pattern(store: Store, text: st
     for where in (Filter(search=text), Filter(search=text, seqs=tuple(job.seq for job in made))):
         assert ids(await store.jobs(where, 10)) == ["reason", "argv", "string"]
         assert await store.count(where) == 3
+
+
+@pytest.mark.parametrize("text", ["a\0b", "x" * 60_000, "%" * 9_000])
+async def test_what_cannot_be_searched_for_is_bad_input(store: Store, text: str) -> None:
+    for read in (store.jobs(Filter(search=text), 1), store.count(Filter(search=text))):
+        with pytest.raises(InvalidInput, match="not a text to search for"):
+            await read
 
 
 async def test_only_the_case_of_ascii_is_ignored(store: Store) -> None:

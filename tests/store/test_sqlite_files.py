@@ -19,6 +19,8 @@ from queuectl_core.errors import (
     InvalidInput,
     StoreDamaged,
     StoreError,
+    StoreFull,
+    StoreLocked,
     StoreReadOnly,
     StoreTooNew,
     StoreUnreachable,
@@ -414,6 +416,17 @@ def test_store_urls_that_are_refused(url: str) -> None:
         sqlite_path(url)
 
 
+async def test_a_store_has_one_name(tmp_path: Path) -> None:
+    """Its output files and bells lie beside it, whichever way one got there."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "link.db").symlink_to("real/queue.db")
+    for path in ("real/queue.db", "folder/queue.db", "link.db", "real/../link.db"):
+        store = await SqliteStore.open(tmp_path / path)
+        await store.close()
+        assert store.directory == tmp_path / "real" / "queue.db.d"
+
+
 # -- settings of a connection ---------------------------------------------------------
 
 
@@ -477,8 +490,24 @@ async def test_tidying_empties_a_large_wal(
     await store.close()
 
 
+async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec(id="a")], NOW)
+
+    def limit(conn: sqlite3.Connection, more: int) -> None:
+        pages = conn.execute("PRAGMA page_count").fetchone()[0]
+        conn.execute(f"PRAGMA max_page_count = {pages + more}")
+
+    await store._connection.call(limit, 1)
+    with pytest.raises(StoreFull, match="no space left"):
+        await store.enqueue([spec("x" * 100_000)], NOW)
+    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    await store._connection.call(limit, 1000)
+    assert len(await store.enqueue([spec("x" * 100_000)], NOW)) == 1
+    await store.close()
+
+
 async def test_a_locked_store_says_so(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from queuectl_core.errors import StoreLocked
     from queuectl_core.store.sqlite import connection as connection_module
 
     store = await SqliteStore.open(store_path)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import json
-import secrets
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...errors import Conflict
+from ...errors import Conflict, InvalidInput
 from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
 from ..base import Action
 from .rows import SQL, spec_params, to_attempt, to_job
@@ -20,13 +20,16 @@ _TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
 ID_LENGTH = 10
 """50 random bits: a prefix of four or five is enough to name one of thousands of jobs."""
 
+MAX_SEARCH = 10_000
+"""Characters: LIKE takes 50,000 bytes, and ends a pattern at a NUL."""
+
 LAST = 1 << 62
 """A seq above every seq."""
 
 
 def new_ids(count: int) -> list[str]:
     """Generated job ids."""
-    raw = secrets.token_bytes(count * ID_LENGTH).translate(_TO_ALPHABET).decode()
+    raw = os.urandom(count * ID_LENGTH).translate(_TO_ALPHABET).decode()
     return [raw[i : i + ID_LENGTH] for i in range(0, len(raw), ID_LENGTH)]
 
 
@@ -78,6 +81,8 @@ def conditions(where: Filter) -> dict[str, Any]:
     if where.search is not None:
         escaped = where.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         search = f"%{escaped}%"
+        if "\0" in search or len(search) > MAX_SEARCH:
+            raise InvalidInput("that is not a text to search for", "give a few words of it")
     return {
         "queue": where.queue,
         "exit_code": where.exit_code,

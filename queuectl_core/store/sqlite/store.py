@@ -65,7 +65,8 @@ class SqliteStore(Store):
         ``create_parent``: also create its directory. ``create`` False: only if it is there.
         ``read_only``: refuse every change. Raises the StoreError family.
         """
-        path = Path(os.path.abspath(path))
+        # By its one real name: what lies beside the file must be found by every other name too.
+        path = Path(os.path.realpath(path))
         prepare_file(path, create_parent, create=create)
         connection = await connect(path)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,43 @@ def test_removing_takes_this_jobs_files_only(tmp_path: Path) -> None:
     log_path(tmp_path, 1, 2).unlink()  # one was never made
     remove_logs(tmp_path, 1, 3)
     assert sorted(path.name for path in tmp_path.rglob("*.log")) == ["11.1.log", "2.1.log"]
+
+
+# -- reading on while the middle is dropped -------------------------------------------
+
+
+def test_a_hole_is_skipped_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "1.1.log"
+    with path.open("wb") as file:
+        file.write(b"h" * 65_536)
+        file.seek(1 << 20)
+        file.write(b"t" * 65_536)
+    output = Output(1, path, b"", True, 0)
+    assert output.after(100) == 100
+    assert output.after(output.size()) == output.size()
+    for offset in (65_535, 65_536, 500_000, (1 << 20) - 1, 1 << 20):
+        there = output.after(offset)
+        assert there >= offset
+        assert not output.read(offset, there - offset).strip(b"\0")
+
+
+@given(st.integers(2, 1000), st.integers(0, 5000), st.data())
+def test_after_the_end_a_reader_goes_on_where_it_was(
+    size: int, dropped: int, data: st.DataObject
+) -> None:
+    """What is left is the head and the tail of ``size + dropped`` bytes."""
+    total = size + dropped
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(size)
+        output = Output(1, Path(file.name), b"", False, total)
+        offsets = sorted(data.draw(st.lists(st.integers(0, total), min_size=2, max_size=10)))
+        there = [output.after(offset) for offset in offsets]
+        assert there == sorted(there), "never back"
+        assert all(0 <= at <= size for at in there) or not dropped
+        assert output.after(0) == 0
+        assert output.after(total) == size
+
+
+def test_an_output_that_went_away_is_read_on_where_it_was(tmp_path: Path) -> None:
+    assert Output(1, None, b"tail", False, 100).after(3) == 3
+    assert Output(1, tmp_path / "gone", b"", True, 0).after(3) == 3

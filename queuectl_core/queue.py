@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound
-from .events import Event, Summary
 from .host import is_gone, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_logs
@@ -26,6 +25,9 @@ from .stats import summarise
 from .store.base import Action, Batch, Store
 from .store.open import open_store
 from .text import clean_line
+
+if TYPE_CHECKING:
+    from .events import Event, Summary
 
 PAGE = 1000
 """Jobs read or changed in one transaction when a verb takes many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
@@ -55,6 +56,7 @@ class Session:
             async with Queue.open(url or self.store, read_only=read_only) as queue:
                 if self.verbose:
                     self.err.note(f"output and logs of this store: {queue.directory}")
+                gc.enable()  # see __main__: from here on there may be garbage
                 return await act(queue)
 
         return asyncio.run(session())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import click
@@ -34,4 +35,5 @@ def tui(
         raise click.UsageError("the console needs a terminal; see: queuectl status --watch", ctx)
     from queuectl_tui.app import run_console
 
+    gc.enable()  # see __main__
     return run_console(session.store, read_only=read_only, refresh=refresh, mouse=not no_mouse)

@@ -58,8 +58,9 @@ def stop(session: Session, /, *, refs: tuple[str, ...], now: bool, timeout: str 
         for worker in done:
             session.out.line(clean_line(worker.id))
     if left:
+        passed = format_duration(seconds or 0)
         raise TimedOut(
-            f"{len(left)} of {len(stopped)} workers still run after {format_duration(seconds or 0)}: {_doing(left)}",
+            f"{len(left)} of {len(stopped)} workers still run after {passed}: {_doing(left)}",
             "they stop when their job ends; --now ends it",
         )
     if not stopped:

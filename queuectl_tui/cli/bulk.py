@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -79,6 +80,9 @@ class _Bulk:
         self.ignored: set[str] = set()
 
     async def enqueue(self) -> None:
+        """Read, check and enqueue everything, and print what was made."""
+        # Reading blocks the event loop: asyncio's own ctrl-c handling would wait for a line.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         defaults = await self.queue.defaults()
         began = time.monotonic()
         size = _size(self.stream)

@@ -75,8 +75,8 @@ def enqueue(
 
     A JOB is a command for the shell, a JSON object, or a JSON array of objects (it is JSON if
     it starts with { or [). "-" reads standard input and --file a file: one JSON object a
-    line, or one array; every bad line is named and nothing is enqueued then. What follows
-    "--" is one command with its arguments, run without a shell.
+    line, or one array; every bad line (of an array: item) is named by its number, and nothing
+    is enqueued then. What follows "--" is one command with its arguments, run without a shell.
 
     Fields of a job: id, command, max_retries, backoff_base, priority, run_at,
     timeout_seconds, cwd, env, queue. Options fill them in and win over what JSON says.
@@ -105,6 +105,8 @@ def enqueue(
         raise click.UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...", ctx)
     added = session.run(lambda queue: _add(queue, session, sources, overrides))
     _show(session, added, overrides.local_time)
+    if not added:
+        session.err.note("no jobs given; nothing enqueued")
     if len(jobs) > 1 and not any(" " in job for job in jobs):
         session.err.note(f"{len(jobs)} jobs; one command with arguments goes in quotes or after --")
 

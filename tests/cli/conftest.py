@@ -1,0 +1,104 @@
+"""Running the command line in this process, and at a terminal of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from queuectl_tui.cli.main import run
+
+from ..support import Cli, Result
+
+Here = Callable[..., Result]
+
+
+@pytest.fixture
+def here(
+    store_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Here:
+    """``here("list", code=0)``: a command line run in this process, which is quicker."""
+    monkeypatch.setenv("QUEUECTL_STORE", str(store_path))
+
+    def call(*args: str | Path, code: int | None = 0) -> Result:
+        words = tuple(str(arg) for arg in args)
+        capfd.readouterr()
+        found = run(words)
+        out, err = capfd.readouterr()
+        assert code is None or found == code, f"{words}: exit {found}, not {code}\n{out}\n{err}"
+        return Result(words, found, out, err)
+
+    return call
+
+
+@dataclass(slots=True)
+class Terminal:
+    """Runs ``queuectl`` with standard input, output and error on one pseudo-terminal."""
+
+    cli: Cli
+    _open: list[int] = field(default_factory=list)
+
+    def start(self, *args: str | Path, columns: int = 100) -> tuple[subprocess.Popen[bytes], int]:
+        """A running process, and our side of its terminal."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "queuectl_tui", *map(str, args)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=self.cli.environment({"TERM": "xterm-256color"}),
+            cwd=self.cli.cwd,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self._open.append(ours)
+        return process, ours
+
+    def __call__(
+        self, *args: str | Path, typed: str = "", code: int = 0, columns: int = 100
+    ) -> str:
+        """Run to the end, with ``typed`` on the keyboard; everything that was shown."""
+        process, ours = self.start(*args, columns=columns)
+        os.write(ours, typed.encode())
+        shown = self.read(ours)
+        assert process.wait(60) == code, shown
+        return shown
+
+    @staticmethod
+    def read(ours: int) -> str:
+        """All that is shown until the process has gone."""
+        chunks = []
+        while True:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:  # EIO: nobody has the other side open any more
+                break
+            if not chunk:
+                break
+            chunks.append(chunk)
+        return b"".join(chunks).decode().replace("\r\n", "\n")
+
+    def close(self) -> None:
+        """Hang up."""
+        for ours in self._open:
+            os.close(ours)
+
+
+@pytest.fixture
+def terminal(cli: Cli) -> Iterator[Terminal]:
+    """``terminal("list")``: what a person would see."""
+    made = Terminal(cli)
+    yield made
+    made.close()

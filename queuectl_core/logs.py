@@ -62,10 +62,11 @@ class Output:
             os.close(fd)
 
     def after(self, offset: int) -> int:
-        """Where to read on after ``offset`` bytes of what the attempt wrote.
+        """Where to read on, having read ``offset`` bytes while the attempt ran.
 
         While it runs, the middle of a long output may have become a hole: that is skipped.
-        Once it has ended, what is left of a long output is its head, a mark and its end.
+        When it has ended, ask once: a long output is its head, a mark and its end by then, and
+        offsets from before are not those of the file any more.
         """
         size = self.size()
         if self.path is None:

@@ -21,7 +21,9 @@ class Shim(asyncio.Protocol):
     """A running shim. ``on_event`` gets each event (a list); ``on_death`` is called once if it
     ends while it is still needed."""
 
-    def __init__(self, on_event: Callable[[list[Any]], None], on_death: Callable[[], object]) -> None:
+    def __init__(
+        self, on_event: Callable[[list[Any]], None], on_death: Callable[[], object]
+    ) -> None:
         self._on_event = on_event
         self._on_death = on_death
         self._process: subprocess.Popen[bytes] | None = None

@@ -112,6 +112,8 @@ class Shown:
         while follow and output.running:
             await asyncio.sleep(POLL)
             output = await self._look(output)
+            if not output.running:  # it ended: a long output has been cut in the middle
+                self.offset = output.after(self.offset)
             self._copy(output)
         self._write(b"", final=True)
 
@@ -162,7 +164,8 @@ class Shown:
     def _copy(self, output: Output) -> None:
         """Write what there is from the current offset on."""
         while True:
-            self.offset = output.after(self.offset)
+            if output.running:  # the middle of a long output may be a hole by now
+                self.offset = output.after(self.offset)
             chunk = output.read(self.offset, CHUNK)
             if not chunk:
                 break

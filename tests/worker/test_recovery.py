@@ -225,7 +225,8 @@ async def test_a_supervisor_stopped_beyond_its_lease_comes_back_to_nothing(
     (job,) = await queue.enqueue(
         [
             {
-                "command": f"cd {tmp_path}; echo $$; echo x >> ran; until test -e go; do sleep 0.1; done"
+                "command": "echo $$; echo x >> ran; until test -e go; do sleep 0.1; done",
+                "cwd": str(tmp_path),
             }
         ]
     )

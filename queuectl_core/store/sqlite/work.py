@@ -42,7 +42,8 @@ def exchange(
         groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for opening in openings:
             groups[opening.queues].append(opening.worker)
-        for queues, workers in groups.items():
+        # Workers of named lanes first: one that serves all takes what they leave.
+        for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
             claimed += _claim(conn, owner, queues, workers, now)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
     return Turn(refused, tuple(claimed), next_due)

@@ -21,6 +21,8 @@ def ago(seconds: float) -> str:
         return "now"
     if seconds < 60:
         return f"{int(seconds) // 10 * 10}s"
+    if seconds < 600:
+        return f"{int(seconds) // 60}m"
     return lasting(seconds)
 
 

@@ -48,21 +48,27 @@ class Monitor:
     """Reads overviews over a link; each part as often as it may have changed."""
 
     def __init__(self, link: Link) -> None:
-        self._link = link
+        self.link = link
         self._throughput: Throughput | None = None
         self._dead: int | None = None
         self._groups_at = 0.0
         self._groups: list[DeadGroup] = []
 
+    async def first(self) -> Overview:
+        """Connect, and read the store for the first time. Raises StoreError."""
+        await self.link.connect(create=True)
+        await self.changed()
+        return await self.overview()
+
     async def changed(self) -> bool:
         """Whether anything was committed since the last call. Raises StoreError when lost."""
-        queue = self._link.reader
+        queue = self.link.reader
         await check_store(queue)
         return await queue.changed()
 
     async def overview(self) -> Overview:
         """The whole store as it is now."""
-        queue = self._link.reader
+        queue = self.link.reader
         if self._throughput is None or self._throughput.queue is not queue:
             self._throughput = Throughput(queue, HISTORY)
             self._dead = None

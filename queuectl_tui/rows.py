@@ -56,13 +56,15 @@ def _when(job: Job, now: float) -> Cell:
 def _error(job: Job, now: float) -> Cell:
     if job.state is State.COMPLETED or not job.last_error:
         return "", "muted"
-    return short(job.last_error), "bad" if job.state is State.DEAD else "warn"
+    style = {State.DEAD: "bad", State.FAILED: "warn"}.get(job.state, "muted")
+    return short(job.last_error), style
 
 
 def _exit(job: Job, now: float) -> Cell:
     if job.exit_code is None:
         return "", "muted"
-    return str(job.exit_code), "muted" if job.exit_code == 0 else "warn"
+    loud = job.exit_code and job.state in (State.DEAD, State.FAILED)
+    return str(job.exit_code), "warn" if loud else "muted"
 
 
 JOBS: tuple[Column[Job], ...] = (

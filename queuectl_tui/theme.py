@@ -46,6 +46,8 @@ CHOICES = (DARK.name, LIGHT.name, ANSI, "ansi-light")
 class Ink:
     """The styles of one theme, by what they say."""
 
+    base: Style
+    """Under everything: the background."""
     text: Style
     muted: Style
     strong: Style
@@ -79,6 +81,7 @@ def ink_of(theme: Theme) -> Ink:
         return Style(color=color, bold=bold)
 
     return Ink(
+        base=Style(bgcolor=theme.background),
         text=fg(theme.foreground),
         muted=fg(hue("muted", theme.secondary)),
         strong=fg(theme.foreground, bold=True),
@@ -90,7 +93,7 @@ def ink_of(theme: Theme) -> Ink:
         title=fg(theme.primary, bold=True),
         cursor=Style(bgcolor=hue("cursor", theme.panel)),
         cursor_blurred=Style(bgcolor=hue("cursor-blurred", theme.surface)),
-        bar=Style(color=theme.foreground, bgcolor=theme.panel),
+        bar=Style(bgcolor=theme.panel),
     )
 
 
@@ -101,6 +104,7 @@ def _sixteen() -> Ink:
         return Style(color=Color.parse(name), bold=bold, underline=underline)
 
     return Ink(
+        base=Style(),
         text=fg("default"),
         muted=Style(color=Color.parse("default"), dim=True),
         strong=fg("default", bold=True),
@@ -109,10 +113,10 @@ def _sixteen() -> Ink:
         warn=fg("yellow"),
         busy=fg("blue", bold=True),
         accent=fg("cyan"),
-        title=fg("default", bold=True, underline=True),
-        cursor=Style(reverse=True),
+        title=fg("cyan", bold=True),
+        cursor=Style(color=Color.parse("default"), reverse=True, dim=False),
         cursor_blurred=Style(bold=True),
-        bar=Style(reverse=True),
+        bar=Style(color=Color.parse("default"), reverse=True, dim=False),
     )
 
 

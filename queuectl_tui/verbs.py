@@ -18,7 +18,7 @@ from .screens.page import PageScreen, Row
 from .theme import CHOICES
 
 if TYPE_CHECKING:
-    from .app import Console
+    from .console import Console
 
 STATS_WINDOW = 3600.0
 

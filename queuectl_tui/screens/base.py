@@ -13,9 +13,10 @@ from queuectl_core.model import Job
 from .. import actions
 from ..messages import StoreRead
 from ..widgets.painted import Painted
+from ..widgets.sparing import SparingCompositor
 
 if TYPE_CHECKING:
-    from ..app import Console
+    from ..console import Console
 
 T = TypeVar("T")
 
@@ -27,6 +28,10 @@ CHANGING = frozenset(
 
 class ConsoleBase(Screen[T]):
     """A screen of this console."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._compositor = SparingCompositor()
 
     @property
     def owner(self) -> Console:

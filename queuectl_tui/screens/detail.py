@@ -31,6 +31,11 @@ from .base import JobScreen
 class DetailScreen(JobScreen):
     """One job. The attempt under the cursor is the one whose output is shown."""
 
+    DEFAULT_CSS = """
+    DetailScreen #fields { height: auto; max-height: 40%; }
+    DetailScreen #output { height: 1fr; }
+    """
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "edit_job", "edit command"),
         Binding("enter", "output", "output", key_display="⏎", show=False),
@@ -81,6 +86,7 @@ class DetailScreen(JobScreen):
             self.owner.say(f"✗ {error}", "bad")
             return
         self.attempts.parts = [("attempts", "strong"), (f" {len(attempts)}", "text")]
+        self.attempts.styles.height = 2 + min(6, max(1, len(attempts)))
         list_table_rows(self.attempts, attempts)
         self._show()
         await self._show_output()

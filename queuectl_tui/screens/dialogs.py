@@ -26,6 +26,17 @@ T = TypeVar("T")
 class Dialog(ModalScreen[T]):
     """A box in the middle of the screen."""
 
+    DEFAULT_CSS = """
+    Dialog { align: center middle; background: $background 60%; }
+    Dialog > #box {
+        width: 90%; max-width: 76; height: auto; max-height: 100%;
+        background: $surface; border: round $primary; padding: 0 1;
+    }
+    Dialog Input { height: 1; border: none; padding: 0; background: $panel; }
+    Dialog Input:focus { border: none; background: $background; }
+    Dialog Static { height: auto; }
+    """
+
     def text(self, *parts: tuple[str, str]) -> Text:
         """Clean text in the theme's styles; never markup."""
         ink = ink_of(self.app.current_theme)

@@ -76,6 +76,13 @@ ENTRIES = (
 class EnqueueScreen(Dialog[None]):
     """Enter enqueues once every field will do; the form stays open when it does not."""
 
+    DEFAULT_CSS = """
+    EnqueueScreen > #box { max-width: 92; overflow-y: auto; }
+    EnqueueScreen .row { height: 1; }
+    EnqueueScreen .row Label { width: 17; }
+    EnqueueScreen .row Input { width: 1fr; }
+    """
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", key_display="esc"),
         Binding("down", "app.focus_next", "next", show=False),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from textual.binding import Binding
+from textual.app import App
 from textual.screen import Screen
 
-from ..widgets.drawing import Cell
 from .page import PageScreen, Row
 
 
@@ -19,44 +19,28 @@ class HelpScreen(PageScreen):
 
 
 def help_rows(screen: Screen[Any]) -> list[Row]:
-    """Every key that does something on ``screen``, the nearest to the cursor first."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    seen: set[str] = set()
-    for node, binding in _bindings(screen):
-        name = {"Console": "everywhere"}.get(type(node).__name__, "this pane")
-        if isinstance(node, Screen):
-            name = "this screen"
-        if binding.action in seen or not binding.description:
+    """Every key that does something on ``screen``: its own, the pane's, the console's."""
+    sections: dict[str, dict[str, tuple[list[str], str]]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.system or not binding.description or binding.action == "screen.copy_text":
             continue
-        seen.add(binding.action)
-        keys = " ".join(_keys(screen, node, binding.action))
-        sections.setdefault(name, []).append((keys, binding.description))
+        section = "this pane"
+        if isinstance(active.node, Screen):
+            section = "this screen"
+        elif isinstance(active.node, App):
+            section = "everywhere"
+        key = screen.app.get_key_display(replace(binding, key_display=None))
+        keys, _ = sections.setdefault(section, {}).setdefault(
+            binding.action, ([], binding.description)
+        )
+        if key not in keys:
+            keys.append(key)
     rows: list[Row] = []
     for name in ("this screen", "this pane", "everywhere"):
-        if name in sections:
-            rows.append([(name, "title")])
-            rows += [_row(keys, said) for keys, said in sections[name]]
-            rows.append([])
+        rows.append([(name, "title")])
+        for keys, said in sections.get(name, {}).values():
+            rows.append([(f"  {' '.join(keys):<14}", "accent"), (said, "text")])
+        rows.append([])
     rows.append([("Each action shows the command line that does the same.", "muted")])
     return rows
-
-
-def _bindings(screen: Screen[Any]) -> list[tuple[Any, Binding]]:
-    """(where it is, binding) of all that are active; those a read-only console lacks are not."""
-    found = []
-    for active in screen.active_bindings.values():
-        if not active.binding.system:
-            found.append((active.node, active.binding))
-    return found
-
-
-def _keys(screen: Screen[Any], node: Any, action: str) -> list[str]:
-    return [
-        screen.app.get_key_display(active.binding)
-        for active in screen.active_bindings.values()
-        if active.binding.action == action and active.node is node
-    ]
-
-
-def _row(keys: str, said: str) -> list[Cell]:
-    return [(f"  {keys:<16}", "accent"), (said, "text")]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
-from queuectl_core.lifecycle import RETRYABLE
+from queuectl_core.lifecycle import REMOVABLE, RETRYABLE
 from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
 from queuectl_core.views import group_filter
 
@@ -26,7 +26,9 @@ from ..widgets.states import StatesPane
 from ..widgets.table import LineTable, list_table_rows
 from ..widgets.window import ListPages
 from .base import JobScreen
-from .search import SearchLine
+
+if TYPE_CHECKING:
+    from .search import SearchLine
 
 ALL_DEAD = Filter((State.DEAD,))
 
@@ -81,7 +83,6 @@ class MainScreen(JobScreen):
         yield Bar(id="chips")
         with Container(id="body"):
             yield from self.panes
-        yield SearchLine()
         yield Bar(id="message")
         yield KeyBar(id="keys")
 
@@ -207,17 +208,20 @@ class MainScreen(JobScreen):
         self.owner.say(f"jobs {self.jobs.order()}")
 
     def action_filter(self) -> None:
-        self.query_one(SearchLine).open(self._searched)
+        from .search import SearchLine
 
-    @on(SearchLine.Typed)
-    def _search(self, message: SearchLine.Typed) -> None:
+        if not self.query(SearchLine):
+            self.mount(SearchLine(self._searched), before="#message")
+
+    def on_search_line_typed(self, message: SearchLine.Typed) -> None:
+        """What to look for has changed."""
         self._searched = message.text
         search = message.text or None
         self.jobs.filter(replace(self.jobs.where, search=search))
         self._show(self.owner.overview)
 
-    @on(SearchLine.Closed)
-    def _search_closed(self) -> None:
+    def on_search_line_closed(self) -> None:
+        """The line is gone: back to the rows."""
         self.jobs.focus()
 
     def action_found(self, way: int) -> None:
@@ -290,15 +294,15 @@ class MainScreen(JobScreen):
 
     def action_retry_all(self) -> None:
         where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
-        self.owner.perform_counted(where, actions.retry_matching)
+        self.owner.perform_counted(where, RETRYABLE, actions.retry_matching)
 
     def retry_dead(self) -> None:
         """Retry the whole DLQ; asks, with the count."""
-        self.owner.perform_counted(ALL_DEAD, actions.retry_matching)
+        self.owner.perform_counted(ALL_DEAD, RETRYABLE, actions.retry_matching)
 
     def purge_dead(self) -> None:
         """Delete the whole DLQ; asks, with the count."""
-        self.owner.perform_counted(ALL_DEAD, actions.remove_matching)
+        self.owner.perform_counted(ALL_DEAD, REMOVABLE, actions.remove_matching)
 
     def show_state(self, state: State) -> None:
         """Only the jobs in this state."""
@@ -320,7 +324,7 @@ class MainScreen(JobScreen):
 
     def remove_all(self) -> None:
         """Delete all that match the filter; asks, with the count."""
-        self.owner.perform_counted(self.jobs.where, actions.remove_matching)
+        self.owner.perform_counted(self.jobs.where, REMOVABLE, actions.remove_matching)
 
     def action_output(self) -> None:
         worker = self.crew.current

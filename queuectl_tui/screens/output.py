@@ -29,6 +29,11 @@ from .base import JobScreen
 class OutputScreen(JobScreen):
     """What the latest attempt of a job writes (or the one asked for)."""
 
+    DEFAULT_CSS = """
+    OutputScreen #output { height: 1fr; }
+    OutputScreen.full Bar, OutputScreen.full KeyBar { display: none; }
+    """
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "follow", "follow"),
         Binding("w", "wrap", "wrap"),

@@ -21,6 +21,8 @@ Row = Sequence[Cell]
 class Page(Painted, can_focus=True):
     """Lines of cells, scrolled."""
 
+    DEFAULT_CSS = "Page { height: 1fr; }"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "down", show=False),
         Binding("k,up", "move(-1)", "up", show=False),

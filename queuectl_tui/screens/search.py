@@ -17,6 +17,11 @@ PAUSE = 0.15
 class SearchLine(Input):
     """``/``: filters as one types; enter keeps the filter, esc takes it back."""
 
+    DEFAULT_CSS = """
+    SearchLine { height: 1; border: none; padding: 0; background: $surface; }
+    SearchLine:focus { border: none; }
+    """
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "give_up", "clear", key_display="esc"),
         Binding("down", "keep", "to the rows", show=False),
@@ -32,18 +37,12 @@ class SearchLine(Input):
     class Closed(Message):
         """The line is gone; what was typed stays looked for."""
 
-    def __init__(self) -> None:
-        super().__init__(id="filter", placeholder="id, command or error contains…")
+    def __init__(self, text: str) -> None:
+        super().__init__(text, id="filter", placeholder="id, command or error contains…")
         self.cursor_blink = False  # a blinking cursor costs 2.6 KB a second
         self._later: Timer | None = None
-        self.can_focus = False
 
-    def open(self, text: str) -> None:
-        """Take the focus, with ``text`` to begin with."""
-        self.can_focus = True
-        self.add_class("on")
-        with self.prevent(Input.Changed):
-            self.value = text
+    def on_mount(self) -> None:
         self.focus()
 
     @on(Input.Changed)
@@ -76,6 +75,5 @@ class SearchLine(Input):
         self._close()
 
     def _close(self) -> None:
-        self.remove_class("on")
-        self.can_focus = False
         self.post_message(SearchLine.Closed())
+        self.remove()

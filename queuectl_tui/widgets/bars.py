@@ -36,12 +36,12 @@ class Bar(Painted):
     def _draw(self) -> list[Strip]:
         width = self.size.width
         over = self.ink.bar if self._filled else Style()
-        right = [(text, over + self.ink.of(name)) for text, name in self._right]
+        right = [(text, self.ink.of(name) + over) for text, name in self._right]
         room = max(0, width - sum(cell_len(text) for text, _ in right))
         cells: list[tuple[str, Style]] = []
         for text, name in self._left:
             shown = text if cell_len(text) <= room else fit(text, room)
-            cells.append((shown, over + self.ink.of(name)))
+            cells.append((shown, self.ink.of(name) + over))
             room -= cell_len(shown)
         cells.append((" " * room, over))
         return [draw([*cells, *right], width)]

@@ -36,8 +36,9 @@ class Painted(Widget):
         width, height = self.size
         if not width or not height:
             return
-        lines = self._draw()[:height]
-        lines += [Strip.blank(width)] * (height - len(lines))
+        base = self.ink.base
+        lines = [line.apply_style(base) for line in self._draw()[:height]]
+        lines += [Strip.blank(width, base)] * (height - len(lines))
         old, self._lines = self._lines, lines
         if len(old) != len(lines):
             self.refresh()
@@ -57,14 +58,12 @@ class Painted(Widget):
     def render_line(self, y: int) -> Strip:
         if y < len(self._lines):
             return self._lines[y]
-        return Strip.blank(self.size.width)
+        return Strip.blank(self.size.width, self.ink.base)
 
     def on_resize(self) -> None:
         self._lines = ()
         self.paint()
 
-    def on_focus(self) -> None:
-        self.paint()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
         self.paint()

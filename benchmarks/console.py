@@ -1,0 +1,191 @@
+"""The console's bars, measured side by side in one run, through a real pseudo-terminal.
+
+    python benchmarks/console.py [--jobs 1000000] [--runs 7]
+
+Ends with exit code 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import pty
+import select
+import signal
+import sqlite3
+import struct
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from console_seed import seed
+
+SIZE = (40, 120)
+BARE = str(Path(__file__).with_name("console_bare.py"))
+
+
+class Terminal:
+    """A process on a pseudo-terminal, and every byte it writes."""
+
+    def __init__(self, argv: list[str], size: tuple[int, int] = SIZE) -> None:
+        self.started = time.perf_counter()
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
+            os.execv(argv[0], argv)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        self.output = b""
+        self.process = psutil.Process(self.pid)
+
+    def pump(self, seconds: float) -> None:
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if select.select([self.fd], [], [], left)[0]:
+                self.output += os.read(self.fd, 1 << 16)
+
+    def until(self, wanted: bytes, seconds: float = 30) -> float:
+        """Seconds from now until ``wanted`` comes out."""
+        start = time.perf_counter()
+        seen = len(self.output)
+        while wanted not in self.output[max(0, seen - len(wanted)) :]:
+            if time.perf_counter() - start > seconds:
+                raise SystemExit(f"{wanted!r} never came")
+            if select.select([self.fd], [], [], 0.01)[0]:
+                self.output += os.read(self.fd, 1 << 16)
+        return time.perf_counter() - start
+
+    def answer(self, key: bytes) -> float:
+        """Seconds until a key is answered with anything at all."""
+        self.pump(0.3)
+        start = time.perf_counter()
+        os.write(self.fd, key)
+        select.select([self.fd], [], [], 5)
+        answered = time.perf_counter() - start
+        self.pump(0.1)
+        return answered
+
+    def bytes_in(self, seconds: float, each: Callable[[], None] | None = None) -> float:
+        """Bytes a second, calling ``each`` once a second."""
+        seen = len(self.output)
+        for _ in range(int(seconds)):
+            if each:
+                each()
+            self.pump(1.0)
+        return (len(self.output) - seen) / int(seconds)
+
+    def cpu(self, seconds: float, each: Callable[[], None] | None = None) -> float:
+        """Percent of one core."""
+        before = self.process.cpu_times()
+        started = time.perf_counter()
+        self.bytes_in(seconds, each)
+        after = self.process.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        return used / (time.perf_counter() - started) * 100
+
+    def close(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+        while True:
+            try:
+                if not os.read(self.fd, 1 << 16):
+                    break
+            except OSError:
+                break
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+def first_paint(argv: list[str], wanted: bytes) -> float:
+    terminal = Terminal(argv)
+    terminal.until(wanted)
+    took = time.perf_counter() - terminal.started
+    terminal.pump(0.3)
+    terminal.close()
+    return took
+
+
+def measure(store: Path, jobs: int, runs: int) -> list[tuple[str, float, str, float, str]]:
+    console = [sys.executable, "-m", "queuectl_tui", "--store", str(store), "tui"]
+    newest = f"job-{jobs} ".encode()
+    bare_times, our_times = [], []
+    for _ in range(runs):
+        bare_times.append(first_paint([sys.executable, BARE], b"job-9"))
+        our_times.append(first_paint(console, newest))
+    # The least, not the middle: whatever else the machine does only ever adds to it.
+    bare, ours = min(bare_times), min(our_times)
+    print(f"first paint: bare {bare * 1000:.0f} ms, console {ours * 1000:.0f} ms", flush=True)
+    found = [("first paint / bare app", ours / bare, "x", 1.4, "")]
+
+    terminal = Terminal(console)
+    terminal.until(newest)
+    terminal.pump(3)
+    conn = sqlite3.connect(store, isolation_level=None)
+    conn.execute("PRAGMA busy_timeout = 2000")
+    shown = [row[0] for row in conn.execute("SELECT seq FROM jobs ORDER BY seq DESC LIMIT 20")]
+    turn = 0
+
+    def change() -> None:
+        nonlocal turn
+        turn = 1 - turn
+        conn.execute("BEGIN IMMEDIATE")
+        conn.executemany("UPDATE jobs SET exit_code = ? WHERE seq = ?", [(turn, s) for s in shown])
+        conn.execute("COMMIT")
+
+    found.append(("bytes a second, nothing changing", terminal.bytes_in(10), "B/s", 200, ""))
+    found.append(("CPU, nothing changing", terminal.cpu(10), "%", 2, ""))
+    found.append(
+        ("bytes a second, 20 cells changing", terminal.bytes_in(10, change), "B/s", 4096, "")
+    )
+    found.append(("CPU, 20 cells changing", terminal.cpu(10, change), "%", 2, "seen with it"))
+    memory = terminal.process.memory_info().rss / 1e6
+    found.append(("memory", memory, "MB", 90, ""))
+
+    seen = []
+    for number in range(5):
+        terminal.pump(1.5)
+        name = f"new{number}-{time.time() % 10000:.0f}"
+        conn.execute(
+            "INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,"
+            " timeout_seconds, cwd, env, queue, state, created_at, updated_at, ready)"
+            " SELECT ?, command, 0, 3, 2, 0, run_at, 0, cwd, env, queue, 'pending', created_at,"
+            " updated_at, 1 FROM jobs WHERE seq = 20",
+            (name,),
+        )
+        seen.append(terminal.until(name.encode()))
+    found.append(("a change elsewhere is seen", max(seen), "s", 1, "worst of 5"))
+
+    keys = [b"G", b"k", b"\x15", b"g", b"j", b"\x04", b"G", b"\x15", b"g"] * 3
+    slowest = max(terminal.answer(key) for key in keys)
+    found.append(("slowest key, ends of the list", slowest * 1000, "ms", 50, "27 keys"))
+    terminal.close()
+    conn.close()
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--store", type=Path, help="a store seeded before (it is changed)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = options.store or Path(folder) / "queue.db"
+        if not options.store:
+            print(f"seeding {options.jobs:,} jobs …", flush=True)
+            seed(store, options.jobs)
+        found = measure(store, options.jobs, options.runs)
+    missed = 0
+    for name, value, unit, bar, note in found:
+        good = value <= bar
+        missed += not good
+        word = "ok" if good else "MISSED"
+        print(f"{word:<7}{name:<36}{value:>10.2f} {unit:<4} (bar {bar:g}) {note}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Textual's compositor, sending of a changed line only what changed.
+
+Textual repaints a changed stretch from the left edge of its widget on; over a slow line that
+is most of the bytes. This cuts the stretch at both ends.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.control import Control
+from textual._compositor import ChopsUpdate, Compositor
+
+
+class SparingUpdate(ChopsUpdate):
+    """An update cut to its spans exactly."""
+
+    def render_segments(self, console: Console) -> str:
+        sequences: list[str] = []
+        for y, x1, x2 in self.spans:
+            for end, (x, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
+                left, right = max(x, x1), min(end, x2)
+                if strip is not None and left < right:
+                    sequences.append(Control.move_to(left, y).segment.text)
+                    sequences.append(strip.crop(left - x, right - x).render(console))
+        return "".join(sequences)
+
+
+class SparingCompositor(Compositor):
+    """Makes :class:`SparingUpdate` of partial updates."""
+
+    def render_partial_update(self) -> ChopsUpdate | None:
+        update = super().render_partial_update()
+        if update is None:
+            return None
+        return SparingUpdate(update.chops, update.spans, update.chop_ends)

@@ -79,6 +79,16 @@ async def test_a_worker_takes_from_its_queues_only(store: Store) -> None:
     assert ids(await claim(store, count=5)) == ["default"]
 
 
+async def test_a_worker_for_all_queues_takes_what_others_cannot(store: Store) -> None:
+    await hired(store, "sup", "any", "mail")
+    await store.enqueue(
+        [spec(id="letter", queue="mail", priority=9), spec(id="film", queue="video")], NOW
+    )
+    openings = [Opening("any"), Opening("mail", ("mail",))]
+    turn = await store.exchange("sup", [], openings, NOW)
+    assert {job.id: job.worker for job in turn.claimed} == {"letter": "mail", "film": "any"}
+
+
 async def test_workers_of_different_queues_in_one_turn(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)

@@ -410,20 +410,3 @@ async def test_samples_show_what_a_running_job_uses(queue: Queue) -> None:
     await eventually_async(sampled)
     await queue.stop_workers(await queue.workers(), now=True)
     await work
-
-
-async def test_a_worker_for_all_lanes_leaves_a_lane_to_those_who_serve_only_it(
-    queue: Queue,
-) -> None:
-    """One of each, one job in the named lane, one elsewhere: both run at once."""
-    await queue.enqueue(
-        [
-            {"command": "touch mail; until test -e other; do sleep 0.02; done", "queue": "mail"},
-            {"command": "touch other; until test -e mail; do sleep 0.02; done", "queue": "other"},
-        ]
-    )
-    first = asyncio.create_task(queue.run_workers(1, until_empty=True))
-    second = asyncio.create_task(queue.run_workers(1, ("mail",), until_empty=True))
-    await first
-    await second
-    assert (await queue.status()).counts == {State.COMPLETED: 2}

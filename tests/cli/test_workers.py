@@ -1,0 +1,260 @@
+"""``worker``, ``doctor``, ``demo``, ``completion`` and the way into the console."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from queuectl_core import doctor
+
+from ..support import Cli, eventually
+from .conftest import Here, Terminal
+from .test_globals import one_line
+
+
+def test_start_until_empty_tells_what_happens(cli: Cli) -> None:
+    cli("enqueue", "echo [/x]", "--id", "good")
+    cli(
+        "enqueue",
+        "echo why >&2; exit 4",
+        "--id",
+        "bad",
+        "--max-retries",
+        "2",
+        "--backoff-base",
+        "0",
+    )
+    shown = cli("worker", "start", "-c", "2", "--until-empty")
+    assert not shown.out
+    said = "\n".join(line.partition(" ")[2] for line in shown.err.splitlines())
+    assert "good started on " in said
+    assert ": echo [/x]" in said
+    assert "good completed in " in said
+    assert "exit 4: why (try 1 of 2); again in" in said
+    assert "exit 4: why; now in the DLQ" in said
+    assert "1 done, 2 failed" in said
+    assert cli("worker", "start", "--until-empty", "-q").err == ""
+    assert cli.json("worker", "start", "--until-empty")["done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-c", "0"), "cannot start 0 workers"),
+        (("-c", "100000"), "cannot start 100000 workers"),
+        (("-c", "two"), "--count: 'two' is not a valid integer"),
+        (("--queue", "a b"), "queue 'a b' is not allowed"),
+        (("-d", "--until-empty"), "--until-empty is for workers in the foreground"),
+    ],
+)
+def test_bad_starts(here: Here, words: tuple[str, ...], message: str) -> None:
+    assert message in one_line(here("worker", "start", *words, code=2).err)
+
+
+def test_ctrl_c_finishes_the_running_job(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", "touch up; until [ -e go ]; do sleep 0.02; done; touch done", "--id", "x")
+    worker = cli.start("worker:start")
+    eventually((tmp_path / "up").exists)
+    worker.send_signal(signal.SIGINT)
+    assert worker.stderr is not None
+    said = ""
+    while "running job" not in said:
+        said = worker.stderr.readline()
+    (tmp_path / "go").touch()
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 0
+    assert (tmp_path / "done").exists()
+    assert "1 done, 0 failed" in err
+
+
+def test_detached_workers_from_start_to_stop(cli: Cli, tmp_path: Path) -> None:
+    started = cli("worker", "start", "-d", "-c", "2")
+    ids = started.out.split()
+    assert len(ids) == 2
+    assert "2 workers up" in one_line(started.err)
+    listed = cli.json("worker", "list")
+    assert sorted(worker["id"] for worker in listed) == sorted(ids)
+    assert {worker["detached"] for worker in listed} == {True}
+    header, *rows = cli("worker", "list").out.splitlines()
+    assert len(rows) == 2
+    assert len(rows[0].split("\t")) == len(header.split("\t"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert cli("worker", "stop", ids[0], cwd=elsewhere).out.split() == [ids[0]]
+    assert [worker["id"] for worker in cli.json("worker", "list")] == [ids[1]]
+    assert [worker["id"] for worker in cli.json("worker", "stop")] == [ids[1]]
+    assert "nothing to stop" in one_line(cli("worker", "stop").err)
+    assert "no such worker: 'nope'" in one_line(cli("worker", "stop", "nope", code=3).err)
+
+
+def test_stop_waits_says_for_what_and_gives_up_in_time(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", "touch up; sleep 600", "--id", "long")
+    cli("worker", "start", "--detach")
+    eventually((tmp_path / "up").exists)
+    eventually(lambda: cli.json("worker", "list")[0]["job"] == "long")
+    shown = cli("worker", "stop", "--timeout", "100ms", code=124)
+    assert "1 of 1 workers still run after 100ms: long for " in one_line(shown.err)
+    assert cli.json("worker", "list")[0]["state"] == "stopping"
+    cli("worker", "stop", "--now")
+    assert cli.json("worker", "list") == []
+    job = cli.json("show", "long")
+    assert (job["state"], job["attempts"]) == ("pending", 0)
+
+
+def test_a_lost_worker_is_shown_as_lost(cli: Cli) -> None:
+    worker = cli.start("worker", "start")
+    eventually(lambda: cli.json("worker", "list"))
+    worker.kill()
+    worker.wait(60)
+    assert cli.json("worker", "list")[0]["state"] == "lost"
+    assert cli.json("status")["workers"] == []
+    assert "nothing to stop" in one_line(cli("worker", "stop").err)
+    found = {row["check"]: row for row in cli.json("doctor", code=None)}
+    assert found["workers"]["level"] == "warn"
+
+
+def test_worker_tables_at_a_terminal(terminal: Terminal) -> None:
+    shown = terminal("worker", "start", "--detach")
+    assert "HEARTBEAT" in shown
+    assert "1 worker up" in shown
+    assert "idle" in terminal("worker", "list")
+    assert "stopped" in terminal("worker", "stop")
+    assert "no workers" in terminal("worker", "list")
+
+
+def test_doctor_on_a_healthy_store(here: Here, store_path: Path) -> None:
+    shown = here("doctor")
+    assert "does not exist yet" in shown.out
+    assert not store_path.exists()
+    here("enqueue", "x")
+    found = {row["check"]: row for row in here("doctor", "--json").json}
+    order = ["store", "integrity", "sqlite", "modes", "file system", "disk", "workers", "clock"]
+    assert list(found) == order
+    assert {row["level"] for row in found.values()} <= {"ok", "warn"}
+    assert len(here("doctor", "-q").out.splitlines()) == len(order)
+
+
+def test_doctor_finds_trouble(here: Here, store_path: Path) -> None:
+    here("enqueue", "x", "--id", "x")
+    store_path.chmod(0o644)
+    found = {row["check"]: row for row in here("doctor", "--json", code=1).json}
+    assert found["modes"]["level"] == "bad"
+    assert f"chmod 600 {store_path}" in found["modes"]["hint"]
+    store_path.write_bytes(b"not a database, and never was one\n" * 100)
+    store_path.chmod(0o600)
+    found = {row["check"]: row for row in here("doctor", "--json", code=1).json}
+    assert found["store"]["level"] == "bad"
+    assert "damaged" in found["store"]["message"]
+
+
+def test_doctor_at_a_terminal(terminal: Terminal) -> None:
+    terminal.cli("enqueue", "x")
+    assert "quick_check" in terminal("doctor")
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ((3, 40, 1), "warn"),
+        ((3, 44, 5), "warn"),
+        ((3, 44, 6), "ok"),
+        ((3, 45, 0), "warn"),
+        ((3, 50, 7), "ok"),
+        ((3, 51, 2), "warn"),
+        ((3, 51, 3), "ok"),
+        ((4, 0, 0), "ok"),
+    ],
+)
+def test_doctor_knows_the_wal_bug(version: tuple[int, ...], level: str) -> None:
+    assert doctor.sqlite_version(version).level == level
+
+
+def test_doctor_reads_clocks() -> None:
+    now = doctor.EARLIEST + 1e7
+    assert doctor.clock([now - 60, now + 1], now).level == "ok"
+    assert doctor.clock([now + 60], now).level == "bad"
+    assert doctor.clock([], 0).level == "bad"
+
+
+def test_doctor_names_network_file_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for kind, level in (("nfs4", "bad"), ("9p", "warn"), ("ext4", "ok")):
+        mounts = [("/", "ext4"), (str(tmp_path), kind), (f"{tmp_path}-other", "nfs")]
+        monkeypatch.setattr(doctor, "_mounts", lambda mounts=mounts: mounts)
+        assert doctor.file_system(tmp_path).level == level
+
+
+def test_demo(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    shown = cli("demo", env={"TMPDIR": str(folder)})
+    rows = [line.split("\t") for line in shown.out.splitlines()]
+    assert [row[1] for row in rows[1:]] == ["completed"] * 4 + ["dead"]
+    assert "dlq retry" in shown.err
+    (store,) = folder.glob("*/demo.db")
+    assert str(store) in shown.err
+    assert cli.json("--store", store, "status")["dlq"] == 1
+    assert cli.json("list") == []  # the user's own queue was not touched
+
+
+def test_demo_as_json(cli: Cli, tmp_path: Path) -> None:
+    found = cli.json("demo", env={"TMPDIR": str(tmp_path)})
+    assert len(found["jobs"]) == 5
+    assert Path(found["store"]).exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(cli: Cli, shell: str) -> None:
+    script = cli("completion", shell).out
+    assert "_QUEUECTL_COMPLETE" in script
+    assert cli.json("completion", shell)["shell"] == shell
+    program = shutil.which(shell)
+    if program is not None:
+        subprocess.run([program, "-n"], input=script, text=True, check=True)
+
+
+def test_an_unknown_shell(here: Here) -> None:
+    assert "'tcsh'" in one_line(here("completion", "tcsh", code=2).err)
+
+
+def suggestions(cli: Cli, *words: str) -> list[str]:
+    """What bash is offered after these words, the last of them being typed."""
+    env = {
+        "_QUEUECTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["queuectl", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    return [line.partition(",")[2] for line in cli(env=env).out.split()]
+
+
+def test_what_is_completed(cli: Cli) -> None:
+    cli("enqueue", "x", "--id", "backup-1")
+    assert suggestions(cli, "wor") == ["worker"]
+    assert suggestions(cli, "worker", "st") == ["start", "stop"]
+    assert suggestions(cli, "show", "ba") == ["backup-1"]
+    assert suggestions(cli, "list", "--state", "c") == ["completed", "cancelled"]
+    assert suggestions(cli, "config", "get", "max") == ["max-retries", "max-crashes"]
+    assert "--until-empty" in suggestions(cli, "worker", "start", "--u")
+    assert suggestions(cli, "completion", "z") == ["zsh"]
+
+
+def test_the_console_needs_a_terminal(here: Here) -> None:
+    assert "needs a terminal" in one_line(here("tui", code=2).err)
+    assert "--json" in one_line(here("tui", "--json", code=2).err)
+
+
+def test_the_installed_command(cli: Cli) -> None:
+    program = Path(sys.executable).with_name("queuectl")
+    if not program.exists():
+        pytest.skip("not installed as a command here")
+    done = subprocess.run(
+        [program, "enqueue", "x", "--json"], env=cli.environment(), capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["command"] == "x"
+    assert os.access(program, os.X_OK)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from queuectl_core.model import DeadGroup, State, Tick, Worker
+from queuectl_core.model import DeadGroup, Filter, State, Tick, Worker
 from queuectl_core.views import Throughput, check_store, dead_groups
 
 from .link import Link
@@ -32,6 +32,12 @@ class Overview:
     def total(self) -> int:
         """All jobs."""
         return sum(self.counts.values())
+
+    def matching(self, where: Filter) -> int | None:
+        """How many jobs match ``where``, if that can be told from this alone."""
+        if where == Filter(where.states):
+            return sum(self.counts.get(state, 0) for state in where.states or tuple(State))
+        return None
 
     def rate(self, seconds: int = 10) -> tuple[float, float]:
         """(completed, failed) a second over the last ``seconds``."""

@@ -105,7 +105,7 @@ class MainScreen(JobScreen):
     def on_store_read(self, message: StoreRead) -> None:
         self._show(message.overview)
         if message.changed:
-            self.jobs.renew()
+            self.jobs.renew(message.overview.matching(self.jobs.where))
         else:
             self.jobs.paint()
         self.refresh_bindings()

@@ -86,9 +86,13 @@ class JobsPane(LineTable[Job]):
 
     # -- how many -----------------------------------------------------------------------
 
-    def renew(self) -> None:
+    def renew(self, total: int | None = None) -> None:
+        """Read the jobs again. ``total``: how many match, if the caller knows."""
         super().renew()
-        if time.monotonic() >= self._recount_at:
+        if total is not None:
+            self.count, self.counted = total, True
+            self.title()
+        elif time.monotonic() >= self._recount_at:
             self._count()
 
     def _count(self) -> None:
@@ -144,6 +148,7 @@ class JobsPane(LineTable[Job]):
             rows = self._pages.place(shown[0]) if shown else 0
             return rows / count, (rows + len(shown)) / count
         low, high = self._extent
+        high = max([high, *(job.seq for job in shown)])
         span = max(1, high - low)
         if not shown:
             return 0.0, 1.0

@@ -158,10 +158,10 @@ class LineTable(Painted, Generic[R], can_focus=True):
                 elif what == "extend":
                     await window.extend()
                 else:
-                    await window.reload(follow=not self._touched and not self.has_focus)
+                    await window.reload(follow=self.following)
                     cost = time.monotonic() - started
                     self._read_again_at = time.monotonic() + cost * THRIFT
-                self._refresh_marks()
+                self.keep_marks()
                 self.paint()
         except QueueError as error:
             self._wanted.clear()
@@ -169,7 +169,13 @@ class LineTable(Painted, Generic[R], can_focus=True):
         finally:
             self._reading = False
 
-    def _refresh_marks(self) -> None:
+    @property
+    def following(self) -> bool:
+        """Whether it stays at its first rows: nobody has moved in it, and nobody is in it."""
+        return not self._touched and not self.has_focus
+
+    def keep_marks(self) -> None:
+        """Bring the marked rows up to date."""
         if self.marks:
             for row in self.window.rows:
                 key = self.window.pages.key(row)
@@ -289,7 +295,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         return max(1, self.size.height - self.head - self.foot)
 
     def on_mount(self) -> None:
-        self._ask("first")
+        if not isinstance(self.window.pages, ListPages):
+            self._ask("first")
 
     def on_resize(self) -> None:
         self.window.resize(self._rows_high())
@@ -366,4 +373,6 @@ def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
     pages = table.window.pages
     if isinstance(pages, ListPages):
         pages.rows = list(rows)
-        table.renew()
+        table.window.replace(pages.rows, follow=table.following)
+        table.keep_marks()
+        table.paint()

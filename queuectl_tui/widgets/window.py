@@ -198,6 +198,13 @@ class Window(Generic[R]):
                 return
         await self._reload_around(limit)
 
+    def replace(self, rows: list[R], *, follow: bool = False) -> None:
+        """Take these rows, which are all there are. ``follow``: as in :meth:`reload`."""
+        self._settle(rows, at_start=True, at_end=True)
+        if follow:
+            self.top = 0
+            self.put(0)
+
     async def _reload_around(self, limit: int) -> None:
         anchor = self.rows[self.top]
         position = self.position

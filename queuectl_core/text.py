@@ -64,7 +64,16 @@ def nearest(word: str, known: list[str]) -> str:
     from difflib import get_close_matches  # 3 ms, only when something was refused
 
     # Cut: comparing takes as long as the word is, and a word may be megabytes.
-    close = get_close_matches(word[:100].lower(), known, n=1, cutoff=0.5)
+    word = word[:100].lower()
+    # An abbreviation first: cmd is command, though cwd is fewer keys away.
+    short = [name for name in known if len(word) > 1 and _abbreviates(word, name)]
+    close = short or get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]}?"
     return f"use one of: {', '.join(known)}"
+
+
+def _abbreviates(word: str, name: str) -> bool:
+    """Whether ``word`` is ``name`` with letters left out, its first letter kept."""
+    letters = iter(name)
+    return word[0] == name[0] and all(letter in letters for letter in word)

@@ -73,12 +73,11 @@ class Console(App[int]):
         overview: Overview,
         *,
         refresh: float = 1.0,
-        clock: Callable[[], float] = time.time,
         host: str | None = None,
     ) -> None:
         super().__init__()
         self.link = monitor.link
-        self.clock = clock
+        self.clock = self.link.clock
         self.host = clean_line(host or hostname(), 60)
         self.every = min(max(refresh, FASTEST), SLOWEST)
         self.monitor = monitor
@@ -184,8 +183,12 @@ class Console(App[int]):
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
         """The title bar: which store, where, and how it is looked at."""
-        store = clean_line(self.link.reader.url if self.link.connected else "-", 200)
-        left = [(" queuectl ", "title"), (f" {store} ", "text"), (f" {self.host} ", "muted")]
+        store = home_as_tilde(self.link.reader.url, self.link.env) if self.link.connected else "-"
+        left = [
+            (" queuectl ", "title"),
+            (f" {clean_line(store, 200)} ", "text"),
+            (f" {self.host} ", "muted"),
+        ]
         right: list[Cell] = []
         if self.link.read_only:
             right.append((" read-only ", "accent"))
@@ -392,3 +395,9 @@ def few_colors(env: Mapping[str, str]) -> bool:
     term = env.get("TERM", "")
     plain = term in ("", "linux", "ansi", "screen", "xterm", "rxvt") or term.startswith("vt")
     return plain and not env.get("COLORTERM")
+
+
+def home_as_tilde(path: str, env: Mapping[str, str]) -> str:
+    """``path`` with the home directory as ``~``."""
+    home = env.get("HOME", "")
+    return "~" + path[len(home) :] if home and path.startswith(home + "/") else path

@@ -16,7 +16,7 @@ LINE_LIMIT = 400
 def ago(seconds: float) -> str:
     """How long ago, in steps coarse enough to leave a quiet screen quiet."""
     if seconds < -0.5:
-        return "in " + lasting(-seconds)
+        return f"in {_coarse(-seconds)}"
     if seconds < 10:
         return "now"
     if seconds < 60:
@@ -24,6 +24,13 @@ def ago(seconds: float) -> str:
     if seconds < 600:
         return f"{int(seconds) // 60}m"
     return lasting(seconds)
+
+
+def _coarse(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds) // size}{unit}"
+    return f"{max(1, int(seconds))}s"
 
 
 def lasting(seconds: float) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from queuectl_core.errors import QueueError, StoreReadOnly, StoreUnreachable
@@ -22,11 +23,17 @@ class Link:
     """Connections to the store at ``url``; ``read_only`` refuses to make the writing one."""
 
     def __init__(
-        self, url: str | None, *, read_only: bool, env: Mapping[str, str] | None = None
+        self,
+        url: str | None,
+        *,
+        read_only: bool,
+        env: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
         self.read_only = read_only
         self.env = os.environ if env is None else env
+        self.clock = clock
         self._reader: Queue | None = None
         self._writer: Queue | None = None
         self._reading = AsyncExitStack()
@@ -48,7 +55,7 @@ class Link:
     async def connect(self, *, create: bool = False) -> None:
         """Open the reading connection. Raises the StoreError family."""
         self._reader = await self._reading.enter_async_context(
-            Queue.open(self.url, env=self.env, read_only=True, create=create)
+            Queue.open(self.url, env=self.env, clock=self.clock, read_only=True, create=create)
         )
 
     async def writer(self) -> Queue:
@@ -58,7 +65,7 @@ class Link:
         async with self._opening:
             if self._writer is None:
                 self._writer = await self._writing.enter_async_context(
-                    Queue.open(self.url, env=self.env, create=False)
+                    Queue.open(self.url, env=self.env, clock=self.clock, create=False)
                 )
             return self._writer
 

@@ -47,6 +47,14 @@ class Bar(Painted):
         return [draw([*cells, *right], width)]
 
 
+ALWAYS = ("back", "help")
+"""Actions that are on the key bar however narrow it is."""
+
+
+def _length(key: str, description: str) -> int:
+    return cell_len(key) + cell_len(description) + 3
+
+
 class KeyBar(Painted):
     """The keys that do something now, from the bindings; as many as fit."""
 
@@ -58,20 +66,22 @@ class KeyBar(Painted):
     def _draw(self) -> list[Strip]:
         width = self.size.width
         cells: list[tuple[str, Style]] = []
-        used = 0
-        for key, description in self._keys():
-            length = cell_len(key) + cell_len(description) + 3
-            if used + length > width:
-                continue
+        keys = self._keys()
+        used = sum(_length(*keys[action]) for action in ALWAYS if action in keys)
+        for action, (key, description) in keys.items():
+            if action not in ALWAYS:
+                used += _length(key, description)
+                if used > width:
+                    used -= _length(key, description)
+                    continue
             cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
-            used += length
         return [draw(cells, width)]
 
-    def _keys(self) -> list[tuple[str, str]]:
+    def _keys(self) -> dict[str, tuple[str, str]]:
         found: dict[str, tuple[str, str]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled and binding.action not in found:
                 key = self.app.get_key_display(binding)
                 found[binding.action] = (key, binding.description)
-        return list(found.values())
+        return found

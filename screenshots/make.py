@@ -1,0 +1,67 @@
+"""Make the screenshots: ``make screenshots``. SVG as Textual draws it, PNG of the same.
+
+python screenshots/make.py [NAME…]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import resvg_py
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from tests.tui.scenes import opened, play, seed  # noqa: E402
+
+PICTURES = {
+    "console": ("console", (120, 40), "queuectl-dark"),
+    "console-light": ("console", (120, 40), "queuectl-light"),
+    "console-wide": ("console", (200, 60), "queuectl-dark"),
+    "dlq": ("dlq", (120, 40), "queuectl-dark"),
+    "purge": ("confirm", (120, 40), "queuectl-dark"),
+    "job": ("job", (120, 40), "queuectl-dark"),
+    "enqueue": ("enqueue", (120, 40), "queuectl-dark"),
+    "help": ("help", (120, 50), "queuectl-dark"),
+    "tmux-pane": ("console", (50, 14), "queuectl-dark"),
+}
+"""Name: scene, size, theme."""
+
+FONT = "DejaVu Sans Mono"
+"""Has the box and block characters; resvg takes what monospace there is without it."""
+
+
+async def picture(scene: str, size: tuple[int, int], theme: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        await seed(Path(folder))
+        async with opened(Path(folder), size) as (console, pilot):
+            console.theme = theme
+            await play(console, pilot, scene)
+            return console.export_screenshot(title="queuectl tui")
+
+
+def as_png(svg: str) -> bytes:
+    """The SVG drawn; its web fonts are left out, as nothing is fetched."""
+    local = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL)
+    png: bytes = resvg_py.svg_to_bytes(
+        svg_string=local.replace("Fira Code", FONT), font_family=FONT, monospace_family=FONT
+    )
+    return bytes(png)
+
+
+def main(names: list[str]) -> None:
+    for name in names or list(PICTURES):
+        svg = asyncio.run(picture(*PICTURES[name]))
+        # The ids Textual makes differ from run to run; these do not.
+        svg = re.sub(r"terminal-\d+", f"terminal-{name}", svg)
+        (HERE / f"{name}.svg").write_text(svg, "utf-8")
+        (HERE / f"{name}.png").write_bytes(as_png(svg))
+        sys.stdout.write(f"screenshots/{name}.svg, .png\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -56,7 +56,8 @@ class Session:
             async with Queue.open(url or self.store, read_only=read_only) as queue:
                 if self.verbose:
                     self.err.note(f"output and logs of this store: {queue.directory}")
-                gc.enable()  # see __main__: from here on there may be garbage
+                gc.freeze()  # see __main__: what is here stays, from now on there may be garbage
+                gc.enable()
                 return await act(queue)
 
         return asyncio.run(session())

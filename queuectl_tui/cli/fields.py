@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from queuectl_core.errors import InvalidInput
 from queuectl_core.jobspec import ALIASES
@@ -17,8 +16,7 @@ for _alias, _field in ALIASES.items():
     _SPELLINGS.setdefault(_field, []).append(_alias)
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(NamedTuple):
     """Fields given as options; they win over those of JSON jobs."""
 
     fields: Mapping[str, Any]

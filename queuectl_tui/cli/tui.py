@@ -35,5 +35,6 @@ def tui(
         raise click.UsageError("the console needs a terminal; see: queuectl status --watch", ctx)
     from queuectl_tui.app import run_console
 
-    gc.enable()  # see __main__
+    gc.freeze()  # see __main__
+    gc.enable()
     return run_console(session.store, read_only=read_only, refresh=refresh, mouse=not no_mouse)

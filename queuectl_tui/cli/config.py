@@ -38,7 +38,7 @@ SETTINGS: View[Setting] = View(
     Setting.to_json,
     ("KEY", "VALUE", "SOURCE"),
     lambda setting: (setting.key, clean_line(show_value(setting.value)), setting.source),
-    (Column("KEY"), Column("VALUE", right=True), Column("FROM"), Column("", flex=1)),
+    (Column("KEY"), Column("VALUE", right=True), Column("FROM"), Column("MEANS", flex=1, room=70)),
     lambda setting: (
         (setting.key, "bold"),
         (clean_line(show_value(setting.value), 40), ""),

@@ -97,7 +97,7 @@ DEAD_JOBS: View[Job] = View(
         Column("ID"),
         Column("TRIES", right=True),
         Column("EXIT", right=True),
-        Column("DIED", right=True),
+        Column("DIED", right=True, room=70),
         Column("COMMAND", flex=1),
         Column("REASON", flex=1),
     ),

@@ -34,6 +34,15 @@ DEMO_JOBS = (
     },
 )
 
+NEXT = (
+    ("what a job wrote:", "logs count"),
+    ("every attempt of a job, and why it failed:", "show flaky"),
+    ("the DLQ, and out of it again:", "dlq retry flaky"),
+    ("a job of your own:", "enqueue 'sleep 5; date'"),
+    ("somebody to run it:", "worker start --count 2"),
+    ("all of it on one screen:", "tui"),
+)
+
 
 @verb("demo", examples=("queuectl demo",))
 @pass_session
@@ -54,22 +63,14 @@ def demo(session: Session) -> None:
             listing.add(job)
     session.out.flush()
     program = f"{_program()} --store {quote(store)}"
-    for text in (
-        "",
-        "What happened: flaky failed, was tried again after a growing pause, and is now dead:",
-        "it is in the DLQ, the others completed. Try next:",
-        "",
-        f"  {program} logs count              # what a job wrote",
-        f"  {program} show flaky              # every attempt, and why it failed",
-        f"  {program} dlq retry flaky         # run it again",
-        f"  {program} enqueue 'sleep 5; date' # a job of your own",
-        f"  {program} worker start --count 2  # somebody to run it",
-        f"  {program} tui                     # the operator console",
-        "",
-        f"Done? Remove it all with: rm -r {quote(str(folder))}",
-    ):
-        if not err.quiet:
-            err.line(text)
+    if err.quiet:
+        return
+    err.line("")
+    err.line("flaky failed, was tried again after a growing pause, and is now dead: it is in the")
+    err.line("DLQ. The other four completed. What to try next:")
+    for about, words in NEXT:
+        err.line(f"\n  {about}\n    {program} {words}")
+    err.line(f"\nDone? Remove it all with: rm -r {quote(str(folder))}")
 
 
 async def _demo(session: Session, queue: Queue) -> list[Job]:

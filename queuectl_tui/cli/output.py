@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ class StdoutFailed(Exception):
 
 class Column(NamedTuple):
     """A column of a terminal's table. ``flex``: gets the room that is left, cut at the end, or
-    (``wrap``) on more lines."""
+    (``wrap``) on more lines. ``room``: left out at a terminal with fewer columns than this."""
 
     title: str
     right: bool = False
     flex: int = 0
     wrap: bool = False
+    room: int = 0
 
 
 class View(NamedTuple, Generic[T]):
@@ -218,42 +220,43 @@ class PrettyListing(Listing[T]):
 
     def __init__(self, out: Stdout, view: View[T]) -> None:
         super().__init__(out, view)
-        self.table = table(view.columns)
+        self.table = Table(out, view.columns)
 
     def add(self, item: T) -> None:
-        add_row(self.table, self.view.pretty(item))
+        self.table.add(self.view.pretty(item))
         super().add(item)
 
     def end(self) -> None:
         if self.count:
-            self.out.render(self.table)
+            self.out.render(self.table.made)
 
 
-def table(columns: Sequence[Column]) -> Any:
-    """An empty rich table in our style."""
-    from rich.table import Table
+class Table:
+    """A rich table in our style, of the columns there is room for: ``made``."""
 
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=not column.wrap,
-            overflow="fold" if column.wrap else "ellipsis",
-            ratio=column.flex or None,
-        )
-    if any(column.flex for column in columns):
-        made.expand = True
-    if not any(column.title for column in columns):
-        made.show_header = False
-    return made
+    def __init__(self, out: Stdout, columns: Sequence[Column]) -> None:
+        from rich.table import Table as RichTable
 
+        width = out.console().width
+        self._shown = [width >= column.room for column in columns]
+        self.made = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        shown = list(compress(columns, self._shown))
+        for column in shown:
+            self.made.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=not column.wrap,
+                overflow="fold" if column.wrap else "ellipsis",
+                ratio=column.flex or None,
+            )
+        self.made.expand = any(column.flex for column in shown)
+        self.made.show_header = any(column.title for column in shown)
 
-def add_row(made: Any, cells: Sequence[tuple[str, str]]) -> None:
-    """Append cleaned, styled cells to a table; never read as markup."""
-    from rich.text import Text
+    def add(self, cells: Sequence[tuple[str, str]]) -> None:
+        """Append cleaned, styled cells; never read as markup."""
+        from rich.text import Text
 
-    made.add_row(*(Text(text, style) for text, style in cells))
+        self.made.add_row(*(Text(text, style) for text, style in compress(cells, self._shown)))
 
 
 def _stream() -> TextIO:

@@ -11,7 +11,7 @@ from queuectl_core.times import format_duration
 
 from .command import Session, pass_session, verb
 from .given import duration
-from .output import Column, add_row, table
+from .output import Column, Table
 
 if TYPE_CHECKING:
     from queuectl_core.model import Spread, Stats
@@ -68,10 +68,11 @@ def _pretty(session: Session, found: Stats, seconds: float) -> None:
         f"success {found.success_rate:.1%}   {found.jobs_per_minute:,.1f} jobs a minute   ",
         (f"last {format_duration(seconds)}", "dim"),
     )
-    times = table([Column(""), *(Column(part.upper(), right=True) for part in _PARTS)])
+    columns = [Column(""), *(Column(part.upper(), right=True) for part in _PARTS)]
+    times = Table(session.out, columns)
     for name, spread in (("ran", found.run_time), ("waited", found.wait_time)):
-        add_row(times, [(name, "dim"), *_durations(spread)])
-    session.out.render(line, Text(), times)
+        times.add([(name, "dim"), *_durations(spread)])
+    session.out.render(line, Text(), times.made)
 
 
 def _durations(spread: Spread | None) -> list[tuple[str, str]]:

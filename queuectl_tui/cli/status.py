@@ -14,7 +14,7 @@ from queuectl_core.times import format_duration, format_time
 
 from .command import Session, pass_session, verb
 from .jobs import STYLES
-from .output import add_row, table
+from .output import Stdout, Table
 from .workers import WORKERS, running_for
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _show(session: Session, found: Status) -> None:
     if session.json:
         session.out.json(found.to_json(time.time()))
     elif session.out.terminal:
-        session.out.render(*pretty(found))
+        session.out.render(*pretty(session.out, found))
     else:
         session.out.pairs(_pairs(found))
         now = time.time()
@@ -79,7 +79,7 @@ def _pairs(found: Status) -> list[tuple[str, str]]:
     ]
 
 
-def pretty(found: Status) -> list[Any]:
+def pretty(out: Stdout, found: Status) -> list[Any]:
     """The status for a person, as rich renderables."""
     from rich.text import Text
 
@@ -89,7 +89,8 @@ def pretty(found: Status) -> list[Any]:
         line.append(f"{count:,} ", STYLES[state] if count else "dim")
         line.append(f"{state.value}   ", "" if count else "dim")
     busy = sum(worker.state == "busy" for worker in found.workers)
-    summary = Text(f"{len(found.workers)} workers, {busy} busy")
+    count = len(found.workers)
+    summary = Text(f"{count} worker{'s' * (count != 1)}, {busy} busy" if count else "no workers")
     if found.oldest_due_at is not None:
         summary.append(f" · oldest waiting {format_duration(time.time() - found.oldest_due_at)}")
     shown: list[Any] = [line]
@@ -107,10 +108,10 @@ def pretty(found: Status) -> list[Any]:
             lanes.append(f"{clean_line(name, 30)} {waiting:,} waiting   ")
         shown.append(lanes)
     if found.workers:
-        workers = table(WORKERS.columns)
+        workers = Table(out, WORKERS.columns)
         for worker in found.workers:
-            add_row(workers, WORKERS.pretty(worker))
-        shown += [Text(), workers]
+            workers.add(WORKERS.pretty(worker))
+        shown += [Text(), workers.made]
     return shown
 
 
@@ -120,7 +121,7 @@ async def _screen(session: Session, queue: Queue) -> None:
     session.out.write("\x1b[2J")
     while True:
         head = Text(f"{clean_line(queue.url)}   {time.strftime('%X')}   ctrl-c ends", "dim")
-        session.out.redraw(head, Text(), *pretty(await queue.status()))
+        session.out.redraw(head, Text(), *pretty(session.out, await queue.status()))
         for _ in range(round(EVERY / 0.1)):
             await asyncio.sleep(0.1)
             if await queue.changed():

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import InvalidInput, NotFound
 from .text import clean_line, nearest
-from .times import parse_duration
+from .times import parse_duration, parse_size
 
 MAX_RETRIES = 10_000
 MAX_BACKOFF_BASE = 3600.0
@@ -86,16 +86,14 @@ def _seconds(low: float, high: float = MAX_SECONDS) -> Callable[[str], float]:
     return parse
 
 
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
-_SCALE = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+MIN_OUTPUT, MAX_OUTPUT = 4 << 10, 1 << 40
+"""Bytes of output that can be kept of an attempt."""
 
 
 def _size(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    if match:
-        size = int(float(match[1]) * _SCALE[match[2].lower()])
-        if 4096 <= size <= 1 << 40:
-            return size
+    size = parse_size(text)
+    if MIN_OUTPUT <= size <= MAX_OUTPUT:
+        return size
     raise InvalidInput(
         f"'{clean_line(text, 40)}' is not a size from 4KiB to 1TiB", "write 512KiB, 10MiB or 1GiB"
     )

@@ -6,7 +6,6 @@ refused with the same words.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -14,11 +13,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import MAX_BACKOFF_BASE, MAX_RETRIES, MAX_SECONDS, Settings
+from .config import (
+    MAX_BACKOFF_BASE,
+    MAX_OUTPUT,
+    MAX_RETRIES,
+    MAX_SECONDS,
+    MIN_OUTPUT,
+    Settings,
+)
 from .errors import InvalidInput
-from .model import Command, JobSpec, tidy
+from .model import MASK, Command, JobSpec, tidy
 from .text import clean_line, nearest
-from .times import parse_time
+from .times import format_bytes, parse_size, parse_time
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 MAX_ARGUMENT = 131_071
@@ -27,6 +33,8 @@ MAX_ARGUMENT = 131_071
 MAX_ARGV = 1 << 20
 """Bytes for a whole argv or environment: fits every system's ARG_MAX in common use."""
 MAX_PRIORITY = 1_000_000
+MIN_MEMORY, MAX_MEMORY = 1 << 20, 1 << 50
+"""Bytes: below it not even a shell starts; above it no machine has so much."""
 
 INPUT_FIELDS = (
     "id",
@@ -39,6 +47,10 @@ INPUT_FIELDS = (
     "cwd",
     "env",
     "queue",
+    "nice",
+    "memory_limit",
+    "cpu_seconds",
+    "output_limit",
 )
 ALIASES = {"timeout": "timeout_seconds", "runAt": "run_at", "maxRetries": "max_retries"}
 OUTPUT_FIELDS = frozenset(
@@ -65,47 +77,6 @@ class Defaults:
     settings: Settings
     cwd: str
     now: float
-
-
-def parse_json(text: str | bytes, what: str = "job") -> Any:
-    """The JSON value in ``text``; InvalidInput in one line when it is not JSON.
-
-    NaN and Infinity, which Python's parser takes but JSON does not have, are refused, and so
-    is a key given twice.
-    """
-    try:
-        return _DECODE(text if isinstance(text, str) else text.decode())
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{what} is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        where = (
-            f"line {error.lineno} column {error.colno}"
-            if error.lineno > 1
-            else (f"column {error.colno}")
-        )
-        raise InvalidInput(f"{what} is not valid JSON: {error.msg} at {where}") from None
-    except RecursionError:
-        raise InvalidInput(f"{what} is not valid JSON: nested too deeply") from None
-    except ValueError:  # a number with thousands of digits
-        raise InvalidInput(f"{what} is not valid JSON: a number is too long") from None
-
-
-def _no_constant(name: str) -> Any:
-    raise InvalidInput(f"{name} is not a JSON number")
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidInput(f"field '{clean_line(name, 40)}' is given twice")
-            seen.add(name)
-    return result
-
-
-_DECODE = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twice).decode
 
 
 def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
@@ -150,6 +121,10 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
         cwd=_or(values.get("cwd"), defaults.cwd),
         env=_or(values.get("env"), {}),
         queue=_or(values.get("queue"), "default"),
+        nice=_or(values.get("nice"), 0),
+        memory_limit=_or(values.get("memory_limit"), 0),
+        cpu_seconds=_or(values.get("cpu_seconds"), 0),
+        output_limit=_or(values.get("output_limit"), 0),
     )
     return spec, ignored
 
@@ -262,6 +237,24 @@ def _number(
     return guarded
 
 
+def _size(field: str, low: int, high: int) -> Callable[[Any, Defaults], int]:
+    span = f"{field} must be a size from {format_bytes(low)} to {format_bytes(high)}, or 0 for none"
+
+    def parse(value: Any, _: Defaults) -> int:
+        if isinstance(value, str):
+            try:
+                value = parse_size(value)
+            except InvalidInput as error:
+                raise InvalidInput(f"{field}: {error.message}", error.hint) from None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InvalidInput(f"{field} must be a size, not {_kind(value)}")
+        if not (value == 0 or low <= value <= high) or value != int(value):
+            raise InvalidInput(span, "write bytes, or 512MiB")
+        return int(value)
+
+    return parse
+
+
 def _run_at(value: Any, defaults: Defaults) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidInput(f"run_at must be a time, not {_kind(value)}")
@@ -290,6 +283,10 @@ def _env(value: Any, _: Defaults) -> dict[str, str]:
         if not name or "=" in name:
             raise InvalidInput(f"env name '{shown}' is not allowed", "it must not hold '='")
         check_text(f"env {shown}", content, MAX_ARGUMENT - len(name.encode()) - 1)
+        if content == MASK:
+            raise InvalidInput(
+                f"env {shown} is masked ({MASK})", "export jobs with: list --json --show-env"
+            )
         total += len(name.encode()) + len(content.encode()) + 2
     if total > MAX_ARGV:
         raise InvalidInput(f"env is longer than {MAX_ARGV:,} bytes")
@@ -307,6 +304,10 @@ _PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
     "cwd": _cwd,
     "env": _env,
     "queue": _queue,
+    "nice": _number("nice", 0, 19, whole=True),
+    "memory_limit": _size("memory_limit", MIN_MEMORY, MAX_MEMORY),
+    "cpu_seconds": _number("cpu_seconds", 0, MAX_SECONDS, whole=True),
+    "output_limit": _size("output_limit", MIN_OUTPUT, MAX_OUTPUT),
 }
 _NULLABLE = frozenset(_PARSERS) - {"command"}
 """``null`` means: not given."""

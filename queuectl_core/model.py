@@ -38,6 +38,10 @@ class Outcome(StrEnum):
     """Its outcome cannot be known: counted in ``crashes``."""
 
 
+MASK = "***"
+"""Shown for a value that may be a secret. Refused as a value, so that what was printed with it
+is never taken for the real thing."""
+
 Command = str | tuple[str, ...]
 """A string for the shell, or an argv to run without one."""
 
@@ -57,6 +61,14 @@ class JobSpec:
     cwd: str
     env: Mapping[str, str]
     queue: str
+    nice: int = 0
+    """Added to the supervisor's niceness; 0 to 19."""
+    memory_limit: int = 0
+    """Bytes of address space each of its processes may have; 0: no limit."""
+    cpu_seconds: int = 0
+    """CPU seconds each of its processes may use; 0: no limit."""
+    output_limit: int = 0
+    """Bytes of output kept; 0: as configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +105,17 @@ class Job:
     shim: str | None = None
     """The supervisor whose shim started the attempt: where its exit is journalled."""
     cancel_requested: bool = False
+    nice: int = 0
+    memory_limit: int = 0
+    cpu_seconds: int = 0
+    output_limit: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """The public form: the field names of the contract, ISO 8601 times."""
+    def to_json(self, *, show_env: bool = False) -> dict[str, Any]:
+        """The public form: the field names of the contract, ISO 8601 times.
+
+        Values of ``env`` are secrets more often than not: :data:`MASK` stands for each unless
+        ``show_env``.
+        """
         return {
             "id": self.id,
             "command": list(self.command) if isinstance(self.command, tuple) else self.command,
@@ -105,8 +125,12 @@ class Job:
             "run_at": format_time(self.run_at),
             "timeout_seconds": tidy(self.timeout_seconds),
             "cwd": self.cwd,
-            "env": dict(self.env),
+            "env": dict(self.env) if show_env else self.masked_env,
             "queue": self.queue,
+            "nice": self.nice,
+            "memory_limit": self.memory_limit,
+            "cpu_seconds": self.cpu_seconds,
+            "output_limit": self.output_limit,
             "state": self.state.value,
             "attempts": self.attempts,
             "crashes": self.crashes,
@@ -118,6 +142,11 @@ class Job:
             "last_error": self.last_error,
             "worker": self.worker,
         }
+
+    @property
+    def masked_env(self) -> dict[str, str]:
+        """The names of ``env`` with a mask for each value: for showing."""
+        return dict.fromkeys(self.env, MASK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,10 +403,21 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A job that was claimed for no worker yet, and which of them runs it since when."""
+
+    seq: int
+    run: int
+    worker: str
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """A worker with nothing to do, and the lanes it serves (none: all)."""
 
     worker: str
+    """Empty: the job is claimed in advance, for whichever worker comes free."""
     queues: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""Times and durations as people write them, and as queuectl prints them.
+"""Times, durations and sizes as people write them, and as queuectl prints them.
 
 Inside queuectl a time is seconds since the epoch (UTC, float) and a duration is seconds.
 """
@@ -92,6 +92,21 @@ def format_duration(seconds: float) -> str:
     if whole < 86400_000:
         return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
     return f"{whole // 86400}d"
+
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_SCALE = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes in ``4096``, ``512KiB``, ``1.5M`` or ``2GB``: units are always binary.
+
+    Raises InvalidInput for anything else.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"not a size: '{clean_line(text, 40)}'", "write 512KiB, 10MiB or 1GiB")
+    return int(float(match[1]) * _SCALE[match[2].lower()])
 
 
 def format_bytes(count: float) -> str:

@@ -153,7 +153,7 @@ async def amend(queue: Queue, job: Job, command: Command) -> Job:
 
 async def copy_job(queue: Queue, job: Job, command: Command) -> Job:
     """Enqueue a new job like ``job``, with another command, due now."""
-    source = job.to_json() | {"command": command}
+    source = job.to_json(show_env=True) | {"command": command}
     source = {name: value for name, value in source.items() if name not in ("id", "run_at")}
     return (await queue.enqueue([source]))[0]
 

@@ -112,8 +112,19 @@ def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str
         return Outcome.FAILED, ended.reason
     if ended.code == 0:
         return Outcome.COMPLETED, None
+    if used_up(running.job.cpu_seconds, ended):
+        return Outcome.FAILED, f"cpu limit of {running.job.cpu_seconds} s reached"
     said = last_line(tail)
     return Outcome.FAILED, f"{exit_words(ended)}: {said}" if said else exit_words(ended)
+
+
+def used_up(limit: int, ended: Exit) -> bool:
+    """Whether a CPU limit ended it: SIGXCPU, also as a shell passes it on, or SIGKILL beyond it."""
+    if not limit:
+        return False
+    if ended.signal == signal.SIGKILL:
+        return (ended.cpu_seconds or 0) >= limit
+    return signal.SIGXCPU in (ended.signal, (ended.code or 0) - 128)
 
 
 def exit_words(ended: Exit) -> str:
@@ -176,6 +187,12 @@ def make_ending(
 def command_line(job: Job, shell: str) -> list[str]:
     """The argv that runs ``job``: its own, or the shell's."""
     return list(job.command) if isinstance(job.command, tuple) else [shell, "-c", job.command]
+
+
+def limits_of(job: Job) -> tuple[int, int, int] | None:
+    """(nice, memory, CPU seconds) for the shim; None, and so the quicker way to start, for none."""
+    limits = (job.nice, job.memory_limit, job.cpu_seconds)
+    return limits if any(limits) else None
 
 
 def job_environment(job: Job, worker: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from .attempt import (
     Why,
     command_line,
     job_environment,
+    limits_of,
     make_ending,
     outcome_of,
     token_of,
@@ -121,13 +122,13 @@ class Hands:
             return
         argv = command_line(job, self.settings.shell)
         environment = job_environment(job, slot.id)
-        shim.launch(token, argv, job.cwd, environment, running.capture.path)
+        shim.launch(token, argv, job.cwd, environment, running.capture.path, limits=limits_of(job))
         self.tell(Event(Kind.STARTED, job=job))
 
     def take(self, job: Job, worker: str, kill: Callable[[int], None]) -> Running:
         """Have ``job`` in hand from now on; ``kill`` signals its process group."""
         path = log_path(self.directory, job.seq, job.runs)
-        capture = Capture(path, self.settings.output_limit)
+        capture = Capture(path, job.output_limit or self.settings.output_limit)
         running = Running(job, worker, capture, self.settings.kill_grace, kill)
         self.running[token_of(job)] = running
         return running

@@ -48,10 +48,17 @@ class Shim(asyncio.Protocol):
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
 
     def launch(
-        self, token: str, argv: list[str], cwd: str, env: Mapping[str, str], output: Path
+        self,
+        token: str,
+        argv: list[str],
+        cwd: str,
+        env: Mapping[str, str],
+        output: Path,
+        *,
+        limits: tuple[int, int, int] | None = None,
     ) -> None:
-        """Start a job; an ``S``, ``F`` or ``R`` event answers."""
-        self._send(["start", token, argv, cwd, dict(env), str(output)])
+        """Start a job; an ``S``, ``F`` or ``R`` event answers. ``limits``: see ``shim.py``."""
+        self._send(["start", token, argv, cwd, dict(env), str(output), limits])
 
     def kill(self, token: str, number: int) -> None:
         """Signal a job's process group, if its leader has not been reaped."""

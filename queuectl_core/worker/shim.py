@@ -14,7 +14,8 @@ Run as a script by ``python -I -S``: it imports little, so it starts in 15 ms an
 (Linux counts the parent's memory at the time of the spawn in a child's peak).
 
 Requests, one JSON array a line:
-    ["start", token, argv, cwd, env, output]    env is added to our own; output is a file
+    ["start", token, argv, cwd, env, output, limits]    env is added to our own; output is a file;
+                                                limits: null, or [nice, memory, CPU seconds]
     ["kill", token, signal]                     to the job's process group
 
 Events, one JSON array a line, first to the journal, then to standard output:
@@ -41,7 +42,10 @@ import signal
 import sys
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 LINUX = sys.platform == "linux"
 
@@ -49,6 +53,9 @@ COMPACT_AT = 1 << 20
 """Bytes of journal after which ended jobs are dropped from it."""
 KEEP_ENDED = 4096
 """Ended jobs that survive: far more than a supervisor has workers, so none it has not seen."""
+
+CPU_GRACE = 5
+"""Seconds of CPU time from SIGXCPU to SIGKILL for a job with a CPU limit."""
 
 REVOKED = b'["R"]\n'
 """The line that takes the right to start jobs away."""
@@ -75,6 +82,24 @@ def host_clock() -> float:
     if LINUX:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.time()
+
+
+def search(name: str, environ: dict[bytes, bytes], start: Callable[[bytes], T]) -> T:
+    """``start(path)`` for the ``name`` that is found on the job's own PATH."""
+    word = os.fsencode(name)
+    paths = [word]
+    if b"/" not in word:
+        folders = environ.get(b"PATH", os.fsencode(os.defpath)).split(b":")
+        paths = [os.path.join(folder or b".", word) for folder in folders]
+    refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for path in paths:
+        try:
+            return start(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            refused = error  # as a shell does: go on looking, and say so if that was all
+    raise refused
 
 
 class Shim:
@@ -165,18 +190,27 @@ class Shim:
             self.flush()
             if os.fstat(self.journal).st_size != self.written:
                 self.revoked = True
-            for token, argv, cwd, env, output in starts:
+            for token, *start, limits in starts:
                 if self.revoked:
                     self.emit(["R", token])
                 else:
-                    self.start(token, argv, cwd, env, output)
+                    self.start(token, *start, limits=limits)
             self.flush()
             if self.written > COMPACT_AT and not self.revoked:
                 self.compact()
         finally:
             fcntl.flock(self.journal, fcntl.LOCK_UN)
 
-    def start(self, token: str, argv: list[str], cwd: str, env: dict[str, str], out: str) -> None:
+    def start(
+        self,
+        token: str,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        out: str,
+        *,
+        limits: list[int] | None,
+    ) -> None:
         try:
             os.chdir(cwd)
         except OSError as error:
@@ -190,7 +224,10 @@ class Shim:
         environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
         try:
             after = host_clock()
-            pid = self.spawn(argv, environ, fd)
+            if limits is None:
+                pid = self.spawn(argv, environ, fd)
+            else:
+                pid = self.spawn_limited(argv, environ, fd, limits)
             before = host_clock()
         except OSError as error:
             if error.errno == errno.ENOENT:
@@ -223,28 +260,66 @@ class Shim:
             (os.POSIX_SPAWN_DUP2, output, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
-        name = os.fsencode(argv[0])
-        paths = [name]
-        if b"/" not in name:
-            search = environ.get(b"PATH", os.fsencode(os.defpath)).split(b":")
-            paths = [os.path.join(folder or b".", name) for folder in search]
-        refused: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        for path in paths:
-            try:
-                return os.posix_spawn(
-                    path,
-                    argv,
-                    environ,
-                    file_actions=actions,
-                    setpgroup=0,
-                    setsigmask=(),
-                    setsigdef=RESET,
-                )
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except PermissionError as error:
-                refused = error  # as a shell does: go on looking, and say so if that was all
-        raise refused
+        return search(
+            argv[0],
+            environ,
+            lambda path: os.posix_spawn(
+                path,
+                argv,
+                environ,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=RESET,
+            ),
+        )
+
+    def spawn_limited(
+        self, argv: list[str], environ: dict[bytes, bytes], output: int, limits: list[int]
+    ) -> int:
+        """The same for a job with limits, which posix_spawn cannot set: fork, limit, exec.
+
+        The child says through a pipe that exec closes why it could not; so an error is the same
+        error as posix_spawn's.
+        """
+        import resource
+
+        nice, memory, cpu = limits
+        bounds = []
+        if memory:
+            bounds.append((resource.RLIMIT_AS, memory, memory))
+        if cpu:  # SIGXCPU at the first, which a job may handle; SIGKILL at the second
+            bounds.append((resource.RLIMIT_CPU, cpu, cpu + CPU_GRACE))
+        told, tell = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(tell)
+            with open(told, "rb") as pipe:
+                failure = pipe.read()
+            if not failure:
+                return pid
+            os.waitpid(pid, 0)
+            raise OSError(int(failure), os.strerror(int(failure)))
+        try:  # the child: it must never return to the loop
+            os.setpgid(0, 0)
+            for number in RESET:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for descriptor, standard in ((self.null, 0), (output, 1), (output, 2)):
+                os.dup2(descriptor, standard)
+            os.nice(nice)
+            for kind, *limit in bounds:
+                most = resource.getrlimit(kind)[1]  # our own limit, which a job may not exceed
+                free = most == resource.RLIM_INFINITY
+                soft, hard = (one if free else min(one, most) for one in limit)
+                resource.setrlimit(kind, (soft, hard))
+            search(argv[0], environ, lambda path: os.execve(path, argv, environ))  # noqa: S606
+        except OSError as error:
+            os.write(tell, str(error.errno).encode())
+        except MemoryError:
+            os.write(tell, str(int(errno.ENOMEM)).encode())
+        finally:
+            os._exit(127)
 
     def refuse(self, token: str, code: int | None, reason: str) -> None:
         self.ended.append(self.record(["F", token, code, reason, time.time()]))

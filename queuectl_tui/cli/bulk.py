@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from queuectl_core.errors import BatchRejected, InvalidInput
-from queuectl_core.jobspec import Defaults, parse_job, parse_json
+from queuectl_core.jobspec import Defaults, parse_job
 from queuectl_core.model import Filter, JobSpec
+from queuectl_core.strictjson import parse_json
 from queuectl_core.text import clean_line
 
 from .enqueue import tell_ignored

@@ -61,6 +61,10 @@ class EnqueueVerb(Verb):
 @click.option("--cwd", metavar="DIR", help="Where it runs; else the current directory.")
 @click.option("--env", metavar="K=V", multiple=True, help="Set a variable; may be repeated.")
 @click.option("--queue", "lane", metavar="NAME", help="The queue it goes to; else 'default'.")
+@click.option("--nice", metavar="N", help="Run with lower CPU priority: 0 to 19, lowest.")
+@click.option("--memory-limit", metavar="SIZE", help="Memory for each of its processes: 512MiB.")
+@click.option("--cpu-seconds", metavar="TIME", help="CPU time for each of its processes: 90, 5m.")
+@click.option("--output-limit", metavar="SIZE", help="Output to keep; else as configured.")
 @pass_session
 @click.pass_context
 def enqueue(
@@ -79,7 +83,8 @@ def enqueue(
     is enqueued then. What follows "--" is one command with its arguments, run without a shell.
 
     Fields of a job: id, command, max_retries, backoff_base, priority, run_at,
-    timeout_seconds, cwd, env, queue. Options fill them in and win over what JSON says.
+    timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds, output_limit. Options
+    fill them in and win over what JSON says.
 
     Prints the ids, one a line (at a terminal: the jobs; with --json: an object for one job,
     else an array).
@@ -114,7 +119,7 @@ def enqueue(
 def _sources(job: str, several: bool) -> list[Any]:
     """What one JOB argument describes."""
     from queuectl_core.errors import InvalidInput
-    from queuectl_core.jobspec import parse_json
+    from queuectl_core.strictjson import parse_json
 
     if not job.lstrip().startswith(("{", "[")):
         return [job]

@@ -27,16 +27,18 @@ class Overrides(NamedTuple):
     def of(cls, options: Mapping[str, Any]) -> Overrides:
         """Read the options; InvalidInput names the one that will not do."""
         fields: dict[str, Any] = {}
-        for name in ("id", "run_at", "cwd"):
+        for name in ("id", "run_at", "cwd", "memory_limit", "output_limit"):
             if options[name] is not None:
                 fields[name] = options[name]
         if options["lane"] is not None:
             fields["queue"] = options["lane"]
-        for name in ("max_retries", "backoff_base", "priority"):
+        for name in ("max_retries", "backoff_base", "priority", "nice"):
             if options[name] is not None:
                 fields[name] = _number(name, options[name])
         if options["timeout"] is not None:
             fields["timeout_seconds"] = duration("--timeout", options["timeout"])
+        if options["cpu_seconds"] is not None:
+            fields["cpu_seconds"] = duration("--cpu-seconds", options["cpu_seconds"])
         delay = None
         if options["delay"] is not None:
             if options["run_at"] is not None:

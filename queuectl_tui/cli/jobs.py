@@ -95,6 +95,11 @@ def document(job: Job) -> dict[str, Any]:
     return job.to_json()
 
 
+def exported(job: Job) -> dict[str, Any]:
+    """The same with the values of its env, so that it can be enqueued elsewhere."""
+    return job.to_json(show_env=True)
+
+
 JOBS: View[Job] = View(
     document,
     (

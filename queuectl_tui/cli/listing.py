@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .command import Session, pass_session, verb
-from .jobs import JOBS, complete_state
+from .jobs import JOBS, complete_state, exported
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -21,7 +21,7 @@ AT_TERMINAL = 50
     examples=(
         "queuectl list --state dead --state failed",
         "queuectl list --search backup --limit 10",
-        "queuectl list --state pending --json | queuectl --store other.db enqueue -",
+        "queuectl list --state pending --json --show-env | queuectl --store other.db enqueue -",
         "queuectl list -q --state dead | cut -f1",
     ),
 )
@@ -37,30 +37,37 @@ AT_TERMINAL = 50
 @click.option("--queue", "lane", metavar="NAME", help="Only jobs of this queue.")
 @click.option("--search", metavar="TEXT", help="Only jobs with this in id, command or error.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--show-env", is_flag=True, help="With --json: the values of env, not ***.")
 @pass_session
 def list_jobs(
     session: Session,
+    *,
     states: tuple[str, ...],
     lane: str | None,
     search: str | None,
     limit: int | None,
+    show_env: bool,
 ) -> None:
     """List jobs, newest first.
 
     At a terminal: the newest 50 (see --limit). In a pipe: all of them, as lines of
     tab-separated columns under a header; a tab or line break inside a value is shown as \\t
     or \\n, an empty value as -. With --json: an array of all of them.
+
+    Values of env may be secrets and are printed as ***; with --show-env as they are, which is
+    what another store can enqueue.
     """
     from queuectl_core.model import Filter
     from queuectl_core.queue import check_states
 
     words = [word for given in states for word in given.split(",")]
+    view = JOBS._replace(document=exported) if show_env else JOBS
     where = Filter(check_states(words), lane, search)
     for_person = session.out.terminal and not session.json
     shown = AT_TERMINAL if limit is None and for_person else limit
 
     async def act(queue: Queue) -> tuple[int, int]:
-        with session.out.listing(JOBS, json=session.json, header=not session.quiet) as listing:
+        with session.out.listing(view, json=session.json, header=not session.quiet) as listing:
             async for page in queue.pages(where, shown):
                 for job in page:
                     listing.add(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 @verb("show", examples=("queuectl show job1", "queuectl show job1 --json"))
 @click.argument("ref", metavar="ID", shell_complete=complete_id)
+@click.option("--show-env", is_flag=True, help="Print the values of env, not ***.")
 @pass_session
-def show(session: Session, ref: str) -> None:
-    """Show everything about one job: its fields and every attempt.
+def show(session: Session, ref: str, show_env: bool) -> None:
+    """Show everything about one job: its fields and every attempt. Values of env may be secrets:
+    they are printed as *** unless asked for.
 
     With --json: the job's object as in list, with its attempts as "history".
     """
@@ -36,13 +39,14 @@ def show(session: Session, ref: str) -> None:
 
     job, attempts = session.run(act, read_only=True)
     out = session.out
+    document = job.to_json(show_env=show_env)
     if session.json:
-        out.json(job.to_json() | {"history": [attempt.to_json() for attempt in attempts]})
+        out.json(document | {"history": [attempt.to_json() for attempt in attempts]})
         return
     if out.terminal:
-        _pretty(session, job)
+        _pretty(session, job, job.env if show_env else job.masked_env)
     else:
-        out.pairs([(name, _plain(value)) for name, value in job.to_json().items()])
+        out.pairs([(name, _plain(value)) for name, value in document.items()])
     if attempts:
         out.line()
         with out.listing(ATTEMPTS, json=False, header=not session.quiet) as listing:
@@ -58,7 +62,7 @@ def _plain(value: Any) -> str:
     return clean_line(json.dumps(value, ensure_ascii=False))
 
 
-def _pretty(session: Session, job: Job) -> None:
+def _pretty(session: Session, job: Job, env: Mapping[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -83,7 +87,8 @@ def _pretty(session: Session, job: Job) -> None:
         ("queue", clean_line(job.queue), ""),
         ("timeout", format_duration(job.timeout_seconds) if job.timeout_seconds else "none", ""),
         ("cwd", clean_line(job.cwd), ""),
-        ("env", " ".join(clean_line(f"{k}={v}") for k, v in job.env.items()), ""),
+        ("env", " ".join(clean_line(f"{k}={v}") for k, v in env.items()), ""),
+        ("limits", _limits(job), ""),
         ("worker", clean_line(job.worker or ""), ""),
         ("created", moment(job.created_at), ""),
         ("due", moment(job.run_at), ""),
@@ -98,6 +103,16 @@ def _pretty(session: Session, job: Job) -> None:
         if value:
             made.add_row(Text(name), Text(value, style))
     session.out.render(made)
+
+
+def _limits(job: Job) -> str:
+    found = (
+        (job.nice, f"nice {job.nice}"),
+        (job.memory_limit, f"memory {format_bytes(job.memory_limit)}"),
+        (job.cpu_seconds, f"CPU {format_duration(job.cpu_seconds)}"),
+        (job.output_limit, f"output {format_bytes(job.output_limit)}"),
+    )
+    return ", ".join(text for limit, text in found if limit)
 
 
 def _ran(attempt: Attempt) -> float:

@@ -54,9 +54,10 @@ def test_options_set_every_field(here: Here) -> None:
         *("--id", "full", "--max-retries", "7", "--backoff-base", "1.5", "-p", "-4"),
         *("--run-at", "2030-01-31T10:00:00+01:00", "--timeout", "1h30m", "--cwd", "/tmp/../usr"),
         *("--env", "A=1", "--env", "B=x=y", "--queue", "mail"),
+        *("--nice", "3", "--memory-limit", "512MiB", "--cpu-seconds", "2m", "--output-limit", "1M"),
     )
     here("enqueue", *words, "true")
-    (job,) = jobs(here)
+    (job,) = here("list", "--json", "--show-env").json
     expected = {
         "id": "full",
         "max_retries": 7,
@@ -67,6 +68,10 @@ def test_options_set_every_field(here: Here) -> None:
         "cwd": "/usr",
         "env": {"A": "1", "B": "x=y"},
         "queue": "mail",
+        "nice": 3,
+        "memory_limit": 512 << 20,
+        "cpu_seconds": 120,
+        "output_limit": 1 << 20,
     }
     assert {name: job[name] for name in expected} == expected
 
@@ -75,7 +80,7 @@ def test_options_win_over_json(here: Here) -> None:
     source = {"command": "x", "timeout": 5, "maxRetries": 1, "runAt": "+5s", "env": {"A": "0"}}
     words = ("--timeout", "9", "--max-retries", "8", "--run-at", "1900000000", "--env", "B=1")
     here("enqueue", json.dumps(source), *words)
-    (job,) = jobs(here)
+    (job,) = here("list", "--json", "--show-env").json
     assert (job["timeout_seconds"], job["max_retries"]) == (9, 8)
     assert job["run_at"] == format_time(1_900_000_000)
     assert job["env"] == {"A": "0", "B": "1"}
@@ -258,7 +263,7 @@ def test_options_for_a_whole_file(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text('{"command":"x"}\n{"command":"y","queue":"z","env":{"A":"1"}}\n')
     cli("enqueue", "--file", file, "--queue", "bulk", "--env", "B=2", "--delay", "1h")
-    found = cli.json("list")
+    found = cli.json("list", "--show-env")
     assert {job["queue"] for job in found} == {"bulk"}
     assert [job["env"] for job in found] == [{"A": "1", "B": "2"}, {"B": "2"}]
     shown = cli("enqueue", "--file", file, "--id", "one", code=2)

@@ -47,6 +47,25 @@ def test_list_filters(here: Here) -> None:
     assert "unknown state 'ded'; did you mean dead?" in one_line(shown.err)
 
 
+def test_values_of_env_are_shown_only_when_asked_for(here: Here, tmp_path: Path) -> None:
+    secret = "s3cret-value"
+    made = here("enqueue", "true", "--id", "a", "--env", f"TOKEN={secret}", "--json")
+    verbs = (("list",), ("list", "--json"), ("show", "a"), ("show", "a", "--json"), ("status",))
+    shown = [made, *(here(*words) for words in verbs), here("cancel", "a", "--json")]
+    assert not any(secret in result.out + result.err for result in shown)
+    assert "TOKEN" in here("show", "a").out
+    assert here("show", "a", "--json").json["env"] == {"TOKEN": "***"}
+    assert here("show", "a", "--json", "--show-env").json["env"] == {"TOKEN": secret}
+    assert f'"{secret}"' in here("show", "a", "--show-env").out
+
+    masked, whole = here("list", "--json").out, here("list", "--json", "--show-env").out
+    other = ("--store", tmp_path / "other.db", "enqueue")
+    assert "env TOKEN is masked" in here(*other, masked, code=2).err
+    here(*other, whole)
+    again = here("--store", tmp_path / "other.db", "show", "a", "--json", "--show-env").json
+    assert again["env"] == {"TOKEN": secret}
+
+
 def test_list_is_all_of_them_in_a_pipe(cli: Cli) -> None:
     cli("enqueue", "-", stdin='{"command":"x"}\n' * 2345)
     assert len(cli.json("list")) == 2345

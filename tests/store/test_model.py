@@ -51,6 +51,10 @@ specs = st.builds(
     max_retries=st.integers(0, 3),
     backoff_base=st.sampled_from([0.0, 1.0, 2.0]),
     run_at=st.sampled_from([NOW - 5, NOW, NOW + 3, NOW + 50]),
+    nice=st.integers(0, 19),
+    memory_limit=st.sampled_from([0, 1 << 20, 1 << 50]),
+    cpu_seconds=st.sampled_from([0, 90]),
+    output_limit=st.sampled_from([0, 4096]),
 )
 lanes = st.sampled_from([(), (), ("mail",), ("default", "mail")])
 
@@ -177,6 +181,10 @@ class Steps(RuleBasedStateMachine):
                 exit_code=None,
                 last_error=None,
                 worker=None,
+                nice=one.nice,
+                memory_limit=one.memory_limit,
+                cpu_seconds=one.cpu_seconds,
+                output_limit=one.output_limit,
             )
             assert job == expected
             self.model.jobs[job.seq] = expected

@@ -21,9 +21,9 @@ from queuectl_core.jobspec import (
     check_field,
     check_queue,
     parse_job,
-    parse_json,
 )
-from queuectl_core.model import Job, JobSpec, State
+from queuectl_core.model import MASK, Job, JobSpec, State
+from queuectl_core.strictjson import parse_json
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_time
 
@@ -285,6 +285,11 @@ def check_every_promise(job: JobSpec) -> None:
     assert 0 <= job.timeout_seconds < float("inf")
     assert 0 <= job.run_at < 5e9
     assert job.cwd.startswith("/")
+    assert 0 <= job.nice <= 19
+    assert job.memory_limit == 0 or 1 << 20 <= job.memory_limit <= 1 << 50
+    assert job.output_limit == 0 or 4096 <= job.output_limit <= 1 << 40
+    assert 0 <= job.cpu_seconds < 1e9
+    assert MASK not in job.env.values()
 
 
 @settings(max_examples=200)
@@ -323,18 +328,76 @@ jobs = st.builds(
     exit_code=st.none() | st.integers(0, 255),
     last_error=st.none() | words,
     worker=st.none() | words,
+    nice=st.integers(0, 19),
+    memory_limit=st.just(0) | st.integers(1 << 20, 1 << 50),
+    cpu_seconds=st.integers(0, 100_000),
+    output_limit=st.just(0) | st.integers(4096, 1 << 40),
 )
 
 
 @given(jobs)
 def test_what_list_prints_can_be_enqueued_elsewhere(job: Job) -> None:
-    printed = json.loads(json.dumps(job.to_json()))
+    printed = json.loads(json.dumps(job.to_json(show_env=True)))
     spec, ignored = parse_job(printed, DEFAULTS)
     assert {name: getattr(spec, name) for name in INPUT_FIELDS} == {
         name: getattr(job, name) for name in INPUT_FIELDS
     }
     assert set(ignored) == set(printed) - set(INPUT_FIELDS)
     assert set(ignored) <= OUTPUT_FIELDS, "none is refused as unknown"
+
+
+def test_values_of_env_are_masked_and_never_taken_for_the_real_ones() -> None:
+    job = parse({"command": "true", "env": {"TOKEN": "s3cret"}})
+    fields = {field: getattr(job, field) for field in INPUT_FIELDS}
+    stored = Job(
+        **fields | {"id": "x"},
+        seq=1,
+        state=State.PENDING,
+        attempts=0,
+        crashes=0,
+        runs=0,
+        created_at=NOW,
+        updated_at=NOW,
+        started_at=None,
+        finished_at=None,
+        exit_code=None,
+        last_error=None,
+        worker=None,
+    )
+    assert stored.to_json()["env"] == {"TOKEN": MASK}
+    assert "s3cret" not in json.dumps(stored.to_json())
+    assert "env TOKEN is masked" in refusal(stored.to_json())
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"), [("512MiB", 512 << 20), ("1.5G", 3 << 29), (1 << 20, 1 << 20), ("0", 0)]
+)
+def test_sizes_are_bytes_or_text(given: Any, limit: int) -> None:
+    assert parse({"command": "true", "memory_limit": given}).memory_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("nice", -1),
+        ("nice", 20),
+        ("nice", 1.5),
+        ("memory_limit", 1000),
+        ("memory_limit", -1),
+        ("memory_limit", True),
+        ("memory_limit", "much"),
+        ("memory_limit", [1]),
+        ("memory_limit", float("inf")),
+        ("memory_limit", float("nan")),
+        ("memory_limit", 10**400),
+        ("cpu_seconds", -1),
+        ("cpu_seconds", 0.5),
+        ("output_limit", 4095),
+        ("output_limit", 4096.5),
+    ],
+)
+def test_limits_that_cannot_be_set(field: str, value: Any) -> None:
+    assert field in refusal({"command": "true", field: value})
 
 
 def test_times_are_printed_to_the_millisecond() -> None:

@@ -40,7 +40,7 @@ class Driver:
 
     def start(self, token: str, command: str, cwd: str = "/") -> None:
         output = str(self.run.parent / "logs" / f"{token}.log")
-        self.send(["start", token, ["/bin/sh", "-c", command], cwd, {"T": token}, output])
+        self.send(["start", token, ["/bin/sh", "-c", command], cwd, {"T": token}, output, None])
 
     def hear(self) -> list[Any]:
         assert self.process.stdout
@@ -181,7 +181,7 @@ def test_what_cannot_be_started_is_told_with_its_reason(shim: Driver) -> None:
         "cannot use cwd /no/such: No such file or directory",
     ]
     out = str(shim.run.parent / "logs" / "x.log")
-    shim.send(["start", "2.1", ["/no/such/tool"], "/", {}, out])
+    shim.send(["start", "2.1", ["/no/such/tool"], "/", {}, out, None])
     assert shim.hear()[:4] == ["F", "2.1", 127, "command not found: /no/such/tool"]
 
 
@@ -213,7 +213,7 @@ def test_the_journal_does_not_grow_for_ever(shim: Driver) -> None:
     bad = "x" * 400  # a start that fails at once, and takes half a kilobyte to say so
     while sizes[-1] >= max(sizes[:-1], default=0) or count < 100:
         for _ in range(200):
-            shim.send(["start", f"{count}.1", ["true"], f"/no/{bad}", {}, "/dev/null"])
+            shim.send(["start", f"{count}.1", ["true"], f"/no/{bad}", {}, "/dev/null", None])
             shim.hear()
             count += 1
         sizes.append(path.stat().st_size)

@@ -21,14 +21,17 @@ _STAGE = """
 CREATE TEMP TABLE incoming (
     line INTEGER PRIMARY KEY, id TEXT, generated INTEGER, command TEXT, is_argv INTEGER,
     max_retries INTEGER, backoff_base REAL, priority INTEGER, run_at REAL,
-    timeout_seconds REAL, cwd TEXT, env TEXT, queue TEXT
+    timeout_seconds REAL, cwd TEXT, env TEXT, queue TEXT, nice INTEGER, memory_limit INTEGER,
+    cpu_seconds INTEGER, output_limit INTEGER
 )"""
-_ADD = "INSERT INTO temp.incoming VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD = "INSERT INTO temp.incoming VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _MOVE = """
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
-                  timeout_seconds, cwd, env, queue, state, created_at, updated_at, ready)
+                  timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
+                  output_limit, state, created_at, updated_at, ready)
 SELECT id, command, is_argv, max_retries, backoff_base, priority, run_at,
-       timeout_seconds, cwd, env, queue, 'pending', :now, :now, run_at <= :now
+       timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
+       output_limit, 'pending', :now, :now, run_at <= :now
 FROM temp.incoming ORDER BY line"""
 _TWICE = """
 SELECT id, first, line, count(*) OVER () AS total
@@ -81,6 +84,10 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
                 spec.cwd,
                 json.dumps(spec.env) if spec.env else "{}",
                 spec.queue,
+                spec.nice,
+                spec.memory_limit,
+                spec.cpu_seconds,
+                spec.output_limit,
             )
         )
     conn.executemany(_ADD, rows)

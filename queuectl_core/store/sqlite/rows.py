@@ -29,6 +29,10 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
         "cwd": spec.cwd,
         "env": json.dumps(spec.env) if spec.env else "{}",
         "queue": spec.queue,
+        "nice": spec.nice,
+        "memory_limit": spec.memory_limit,
+        "cpu_seconds": spec.cpu_seconds,
+        "output_limit": spec.output_limit,
         "now": now,
     }
 
@@ -67,6 +71,10 @@ def to_job(row: sqlite3.Row) -> Job:
         owner=row["owner"],
         shim=row["shim"],
         cancel_requested=bool(row["cancel"]),
+        nice=row["nice"],
+        memory_limit=row["memory_limit"],
+        cpu_seconds=row["cpu_seconds"],
+        output_limit=row["output_limit"],
     )
 
 

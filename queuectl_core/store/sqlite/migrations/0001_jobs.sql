@@ -13,6 +13,11 @@ CREATE TABLE jobs (
     cwd             TEXT    NOT NULL,
     env             TEXT    NOT NULL,
     queue           TEXT    NOT NULL,
+    -- Limits; 0 is none (nothing is set, for output_limit the configuration's holds).
+    nice            INTEGER NOT NULL CHECK (nice BETWEEN 0 AND 19),
+    memory_limit    INTEGER NOT NULL CHECK (memory_limit >= 0),
+    cpu_seconds     INTEGER NOT NULL CHECK (cpu_seconds >= 0),
+    output_limit    INTEGER NOT NULL CHECK (output_limit >= 0),
     state           TEXT    NOT NULL CHECK (state IN
                     ('pending', 'processing', 'completed', 'failed', 'dead', 'cancelled')),
     attempts        INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),

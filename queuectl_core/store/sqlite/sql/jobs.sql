@@ -1,8 +1,10 @@
 -- name: insert_job
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
-                  timeout_seconds, cwd, env, queue, state, created_at, updated_at, ready)
+                  timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
+                  output_limit, state, created_at, updated_at, ready)
 VALUES (:id, :command, :is_argv, :max_retries, :backoff_base, :priority, :run_at,
-        :timeout_seconds, :cwd, :env, :queue, 'pending', :now, :now, :run_at <= :now)
+        :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds,
+        :output_limit, 'pending', :now, :now, :run_at <= :now)
 RETURNING seq;
 
 -- name: ids_taken

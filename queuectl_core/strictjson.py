@@ -1,0 +1,50 @@
+"""JSON as the standard has it, with errors in one line: Python's own parser takes more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import InvalidInput
+from .text import clean_line
+
+
+def parse_json(text: str | bytes, what: str = "job") -> Any:
+    """The JSON value in ``text``; InvalidInput in one line when it is not JSON.
+
+    NaN and Infinity, which Python's parser takes but JSON does not have, are refused, and so
+    is a key given twice.
+    """
+    try:
+        return _DECODE(text if isinstance(text, str) else text.decode())
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        where = (
+            f"line {error.lineno} column {error.colno}"
+            if error.lineno > 1
+            else (f"column {error.colno}")
+        )
+        raise InvalidInput(f"{what} is not valid JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise InvalidInput(f"{what} is not valid JSON: nested too deeply") from None
+    except ValueError:  # a number with thousands of digits
+        raise InvalidInput(f"{what} is not valid JSON: a number is too long") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidInput(f"{name} is not a JSON number")
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidInput(f"field '{clean_line(name, 40)}' is given twice")
+            seen.add(name)
+    return result
+
+
+_DECODE = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_twice).decode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from .monitor import Monitor, Overview
 from .screens.base import ConsoleBase
 from .screens.main import MainScreen
 from .theme import ANSI, DARK, LIGHT
-from .widgets.bars import Bar
+from .widgets.bars import Notice
 from .widgets.drawing import Cell
 
 POLL = 0.2
@@ -33,6 +34,9 @@ POLL = 0.2
 
 SLOWEST, FASTEST = 30.0, 0.25
 """Seconds between two readings of the store."""
+
+EDITABLE = 4_000
+"""Characters of a command that fit an edit line."""
 
 RETRY = 1.0
 """Seconds between attempts to reach a store that is lost."""
@@ -52,7 +56,6 @@ class Console(App[int]):
     CSS_PATH = "console.tcss"
     DEFAULT_CSS = "SearchIcon { display: none; }"
     ENABLE_COMMAND_PALETTE = True
-    COMMAND_PALETTE_BINDING = "ctrl+p"
     AUTO_FOCUS = None
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
@@ -62,7 +65,7 @@ class Console(App[int]):
         Binding("plus", "slower", "slower", key_display="+", show=False),
         Binding("minus", "faster", "faster", key_display="-", show=False),
         Binding("ctrl+r", "now", "read now", key_display="^r", show=False),
-        Binding("colon", "command_palette", "commands", key_display=":"),
+        Binding("colon,ctrl+p", "command_palette", "commands", key_display=":"),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("q", "quit", "quit"),
     ]
@@ -75,7 +78,8 @@ class Console(App[int]):
         refresh: float = 1.0,
         host: str | None = None,
     ) -> None:
-        super().__init__()
+        few = few_colors(monitor.link.env)
+        super().__init__(ansi_color=True if few else None)
         self.link = monitor.link
         self.clock = self.link.clock
         self.host = clean_line(host or hostname(), 60)
@@ -89,7 +93,7 @@ class Console(App[int]):
         self._wake = asyncio.Event()
         self.register_theme(DARK)
         self.register_theme(LIGHT)
-        if self.no_color or few_colors(self.link.env):
+        if few:
             self.theme = ANSI
         else:  # without its watcher, which would parse the style sheet a second time
             self.set_reactive(App.theme, DARK.name)
@@ -208,7 +212,7 @@ class Console(App[int]):
         for screen in reversed(self.screen_stack):
             bars = screen.query("#message")
             if bars:
-                bars.only_one(Bar).say([(f" {clean_line(text, 1000)}", style)])
+                bars.only_one(Notice).say([(f" {clean_line(text, 1000)}", style)])
                 return
 
     # -- doing ----------------------------------------------------------------------------
@@ -351,14 +355,22 @@ class Console(App[int]):
         """Ask for another command for a job, then run it again with it, or a copy."""
         from .screens.enqueue import EditScreen
 
+        text = command_text(job.command)
+        if clean_line(text) != text or len(text) > EDITABLE:
+            self.say("this command holds what cannot be edited on one line: see show", "warn")
+            return
+
         def answered(answer: tuple[str, bool] | None) -> None:
             if answer is not None:
-                command, copied = answer
+                typed, copied = answer
+                as_argv = isinstance(job.command, tuple)
+                command = tuple(shlex.split(typed)) if as_argv else typed
                 self._do(actions.copy(job, command) if copied else actions.edit(job, command))
 
         async def open_it() -> None:
             defaults = await self.link.reader.defaults()
-            self.push_screen(EditScreen(job.id, command_text(job.command), defaults), answered)
+            argv = isinstance(job.command, tuple)
+            self.push_screen(EditScreen(job.id, text, defaults, argv=argv), answered)
 
         self._spawn(open_it(), "")
 
@@ -391,7 +403,9 @@ class Console(App[int]):
 
 
 def few_colors(env: Mapping[str, str]) -> bool:
-    """Whether the terminal is one with sixteen colours, as far as it says."""
+    """Whether the terminal has sixteen colours at most, as far as it says, or shall have none."""
+    if "NO_COLOR" in env:
+        return True
     term = env.get("TERM", "")
     plain = term in ("", "linux", "ansi", "screen", "xterm", "rxvt") or term.startswith("vt")
     return plain and not env.get("COLORTERM")

@@ -21,7 +21,7 @@ from ..format import ago, cli, clock_time, command_text, short
 from ..messages import StoreRead
 from ..rows import ATTEMPTS
 from ..theme import STATE_STYLE, Ink, ink_of
-from ..widgets.bars import Bar, KeyBar
+from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.output import OutputPane
 from ..widgets.table import LineTable, list_table_rows
 from ..widgets.window import ListPages
@@ -58,7 +58,7 @@ class DetailScreen(JobScreen):
         yield Static(id="fields")
         yield self.attempts
         yield OutputPane()
-        yield Bar(id="message")
+        yield Notice(id="message")
         yield KeyBar(id="keys")
 
     async def on_mount(self) -> None:
@@ -74,8 +74,8 @@ class DetailScreen(JobScreen):
             self.attempts.paint()
 
     async def _read(self) -> None:
-        queue = self.owner.link.reader
         try:
+            queue = self.owner.link.reader
             found = await queue.get(self.job.seq)
             if found is None:
                 self.owner.say(f"{self.job.id} was deleted", "warn")

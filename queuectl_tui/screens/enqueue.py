@@ -17,6 +17,7 @@ from textual.widgets import Input, Label, Static
 
 from queuectl_core.errors import InvalidInput, QueueError
 from queuectl_core.jobspec import Defaults, check_field, parse_job
+from queuectl_core.text import clean_line
 from queuectl_core.times import format_time, parse_time
 
 from .. import actions
@@ -44,7 +45,7 @@ def as_env(text: str) -> dict[str, str]:
     for word in words:
         name, separator, value = word.partition("=")
         if not separator or not name:
-            raise InvalidInput(f"env: '{word[:40]}' is not NAME=VALUE")
+            raise InvalidInput(f"env: '{clean_line(word, 40)}' is not NAME=VALUE")
         pairs[name] = value
     return pairs
 
@@ -77,7 +78,10 @@ class EnqueueScreen(Dialog[None]):
     """Enter enqueues once every field will do; the form stays open when it does not."""
 
     DEFAULT_CSS = """
-    EnqueueScreen > #box { max-width: 92; overflow-y: auto; }
+    EnqueueScreen > #box { max-width: 92; }
+    EnqueueScreen #rows { height: auto; }
+    EnqueueScreen.-short #rows { height: 5; }
+    EnqueueScreen #says, EnqueueScreen #line { max-height: 3; }
     EnqueueScreen .row { height: 1; }
     EnqueueScreen .row Label { width: 17; }
     EnqueueScreen .row Input { width: 1fr; }
@@ -95,14 +99,16 @@ class EnqueueScreen(Dialog[None]):
         self._defaults = defaults
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id="box", can_focus=False):
+        with Container(id="box"):
             yield Static(self.text(("enqueue a job", "title")))
-            for entry in ENTRIES:
-                with Horizontal(classes="row"):
-                    yield Label(self.text((entry.field, "muted")))
-                    box = Input(placeholder=entry.hint(self._defaults), id=f"in-{entry.field}")
-                    box.cursor_blink = False
-                    yield box
+            with VerticalScroll(id="rows", can_focus=False):
+                for entry in ENTRIES:
+                    with Horizontal(classes="row"):
+                        yield Label(self.text((entry.field, "muted")))
+                        hint = clean_line(entry.hint(self._defaults), 200)
+                        box = Input(placeholder=hint, id=f"in-{entry.field}")
+                        box.cursor_blink = False
+                        yield box
             yield Static(id="says")
             yield Static(id="line")
 
@@ -194,8 +200,9 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
         Binding("ctrl+n", "copy", "enqueue a copy"),
     ]
 
-    def __init__(self, name: str, command: str, defaults: Defaults) -> None:
+    def __init__(self, name: str, command: str, defaults: Defaults, *, argv: bool) -> None:
         super().__init__()
+        self._argv = argv
         self._name = name
         self._command = command
         self._defaults = defaults
@@ -212,10 +219,15 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
         self.query_one(Input).focus()
 
     def _trouble(self) -> str:
+        text = self.query_one(Input).value
         try:
-            check_field("command", self.query_one(Input).value, self._defaults)
+            check_field("command", text, self._defaults)
+            if self._argv:
+                check_field("command", shlex.split(text), self._defaults)
         except QueueError as error:
             return str(error)
+        except ValueError as error:
+            return f"command: {error}"
         return ""
 
     @on(Input.Changed)

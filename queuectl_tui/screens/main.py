@@ -15,11 +15,11 @@ from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
 from queuectl_core.views import group_filter
 
 from .. import actions
-from ..format import lasting
+from ..format import lasting, short
 from ..messages import StoreRead
 from ..monitor import Overview
 from ..rows import GROUPS, WORKERS, StateRow
-from ..widgets.bars import Bar, KeyBar
+from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.drawing import Cell
 from ..widgets.jobs import JobsPane
 from ..widgets.states import StatesPane
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .search import SearchLine
 
 ALL_DEAD = Filter((State.DEAD,))
+
+NO_WORKERS = "no workers: s starts some"
+NO_DEAD = "empty: no job is dead"
 
 SMALL = (78, 20)
 """A screen with fewer columns and lines than this shows one pane at a time."""
@@ -75,15 +78,14 @@ class MainScreen(JobScreen):
             GROUPS, ListPages("reason"), id="dlq", clock=self.owner.clock
         )
         self.jobs = JobsPane(self.owner.link, self.owner.clock)
-        self.crew.empty = "no workers: s starts some"
-        self.dlq.empty = "empty: no job is dead"
-        self._searched = ""
+        self._searching: LineTable[Any] = self.jobs
+        self._narrowed = {"workers": "", "dlq": ""}
         yield Bar(id="title", filled=True)
-        yield Bar(id="banner", filled=True)
+        yield Notice(id="banner", filled=True)
         yield Bar(id="chips")
         with Container(id="body"):
             yield from self.panes
-        yield Bar(id="message")
+        yield Notice(id="message")
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
@@ -114,22 +116,27 @@ class MainScreen(JobScreen):
         self.states.parts = [("1 states", "strong"), (f" {overview.total:,}", "text")]
         self.states.update(overview)
         busy = sum(worker.job is not None for worker in overview.workers)
-        text = self._searched.lower() if self._searched else ""
-        shown = [w for w in overview.workers if text in f"{w.id} {w.job} {w.host}".lower()]
+        text = self._narrowed["workers"]
+        shown = [w for w in overview.workers if text.lower() in f"{w.id} {w.job} {w.host}".lower()]
         self.crew.parts = [
             ("2 workers", "strong"),
             (f" {len(overview.workers)}", "text"),
             (f"  {busy} busy" if overview.workers else "", "busy" if busy else "muted"),
+            (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
+        self.crew.empty = f"none matches {short(text, 40)}" if text else NO_WORKERS
         list_table_rows(self.crew, shown)
         dead = overview.counts.get(State.DEAD, 0)
-        causes = len(overview.groups)
+        causes, text = len(overview.groups), self._narrowed["dlq"]
         self.dlq.parts = [
             ("3 dlq", "strong"),
             (f" {dead:,}", "bad" if dead else "text"),
             (f"  {causes} cause{'s' if causes != 1 else ''}" if dead else "", "muted"),
+            (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
-        list_table_rows(self.dlq, [g for g in overview.groups if text in g.reason.lower()])
+        self.dlq.empty = f"none matches {short(text, 40)}" if text else NO_DEAD
+        groups = [group for group in overview.groups if text.lower() in group.reason.lower()]
+        list_table_rows(self.dlq, groups)
         self._show_bars(overview)
 
     def _show_bars(self, overview: Overview) -> None:
@@ -211,25 +218,28 @@ class MainScreen(JobScreen):
         from .search import SearchLine
 
         if not self.query(SearchLine):
-            self.mount(SearchLine(self._searched), before="#message")
+            self._searching = self.jobs if self.pane is self.states else self.pane
+            now = self._narrowed.get(str(self._searching.id), self.jobs.where.search or "")
+            self.mount(SearchLine(now), before="#message")
 
     def on_search_line_typed(self, message: SearchLine.Typed) -> None:
         """What to look for has changed."""
-        self._searched = message.text
-        search = message.text or None
-        self.jobs.filter(replace(self.jobs.where, search=search))
+        if self._searching is self.jobs:
+            self.jobs.filter(replace(self.jobs.where, search=message.text or None))
+        else:
+            self._narrowed[str(self._searching.id)] = message.text
         self._show(self.owner.overview)
 
     def on_search_line_closed(self) -> None:
         """The line is gone: back to the rows."""
-        self.jobs.focus()
+        self._searching.focus()
 
     def action_found(self, way: int) -> None:
         self.pane.action_move(way)
 
     def action_clear(self) -> None:
-        if self.jobs.filtered or self._searched:
-            self._searched = ""
+        if self.jobs.filtered or any(self._narrowed.values()):
+            self._narrowed = dict.fromkeys(self._narrowed, "")
             self.jobs.filter(Filter())
             self._show(self.owner.overview)
         elif self.pane.marks:

@@ -21,7 +21,7 @@ from queuectl_core.model import Job
 from ..format import cli, command_line
 from ..messages import StoreRead
 from ..theme import STATE_STYLE
-from ..widgets.bars import Bar, KeyBar
+from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.output import OutputPane
 from .base import JobScreen
 
@@ -50,7 +50,7 @@ class OutputScreen(JobScreen):
     def compose(self) -> ComposeResult:
         yield Bar(id="head", filled=True)
         yield OutputPane()
-        yield Bar(id="message")
+        yield Notice(id="message")
         yield KeyBar(id="keys")
 
     async def on_mount(self) -> None:
@@ -64,8 +64,8 @@ class OutputScreen(JobScreen):
             self.run_worker(self._read(), group="output", exclusive=True, exit_on_error=False)
 
     async def _read(self) -> None:
-        queue = self.owner.link.reader
         try:
+            queue = self.owner.link.reader
             self.job = await queue.get(self.job.seq) or self.job
             self.query_one(OutputPane).show(await queue.output(self.job, self._number))
         except QueueError as error:

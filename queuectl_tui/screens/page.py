@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
-from ..widgets.bars import Bar, KeyBar
+from ..widgets.bars import KeyBar, Notice
 from ..widgets.drawing import Cell, draw, title_line
 from ..widgets.painted import Painted
 from .base import ConsoleBase
@@ -81,7 +81,7 @@ class PageScreen(ConsoleBase[None]):
 
     def compose(self) -> ComposeResult:
         yield Page(self._title, self._rows)
-        yield Bar(id="message")
+        yield Notice(id="message")
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:

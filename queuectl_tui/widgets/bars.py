@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -17,10 +18,11 @@ class Bar(Painted):
 
     DEFAULT_CSS = "Bar { height: 1; }"
 
+    _left: Sequence[Cell] = ()
+    _right: Sequence[Cell] = ()
+
     def __init__(self, *, id: str, filled: bool = False) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._left: Sequence[Cell] = ()
-        self._right: Sequence[Cell] = ()
         self._filled = filled
 
     def say(self, left: Sequence[Cell], right: Sequence[Cell] = ()) -> None:
@@ -45,6 +47,35 @@ class Bar(Painted):
             room -= cell_len(shown)
         cells.append((" " * room, over))
         return [draw([*cells, *right], width)]
+
+
+class Notice(Bar):
+    """A sentence in one style, on as many lines as it needs, up to :attr:`LINES`."""
+
+    LINES = 4
+
+    def say(self, left: Sequence[Cell], right: Sequence[Cell] = ()) -> None:
+        self._left, self._right = left, right
+        self._fit()
+        self.paint()
+
+    def on_resize(self) -> None:
+        self._fit()
+        super().on_resize()
+
+    def _rows(self) -> list[str]:
+        words = wrap(self.text, max(8, self.size.width - 2))[: self.LINES]
+        return [" " + row for row in words] or [""]
+
+    def _fit(self) -> None:
+        if self.size.width and self.size.height != len(self._rows()):
+            self.styles.height = len(self._rows())
+
+    def _draw(self) -> list[Strip]:
+        over = self.ink.bar if self._filled else Style()
+        style = self.ink.of(self._left[0][1]) if self._left else self.ink.text
+        blank = Style() + over
+        return [draw([(row, style + over)], self.size.width, blank=blank) for row in self._rows()]
 
 
 ALWAYS = ("back", "help")

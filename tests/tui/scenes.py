@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -159,9 +159,11 @@ def text_of(console: Console) -> str:
 
 async def until(console: Console, pilot: Pilot[int], wanted: str, *, patience: float = 20) -> str:
     """The screen's text once ``wanted`` is on it."""
-    async with asyncio.timeout(patience):
-        while wanted not in (text := text_of(console)):
-            await pilot.pause(0.02)
+    deadline = time.monotonic() + patience
+    while wanted not in (text := text_of(console)):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{wanted!r} never came:\n{text}")
+        await pilot.pause(0.02)
     return text
 
 

@@ -1,0 +1,132 @@
+"""The console on a real pseudo-terminal, with real workers, and the terminal afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+from ..support import PATIENCE, Cli
+
+SIZE = (40, 120)
+
+
+class Terminal:
+    """A terminal with the console in it; ``screen`` is what one would see."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self.fd, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
+        self.before = termios.tcgetattr(inside)
+        self.inside = inside  # kept open: its settings are looked at after the program is gone
+        self.process = subprocess.Popen(
+            argv, stdin=inside, stdout=inside, stderr=inside, env=env, start_new_session=True
+        )
+        self.raw = b""
+        self.screen = pyte.Screen(SIZE[1], SIZE[0])
+        self._stream = pyte.ByteStream(self.screen)
+
+    def read(self, seconds: float) -> None:
+        if select.select([self.fd], [], [], seconds)[0]:
+            data = os.read(self.fd, 1 << 16)
+            self.raw += data
+            # pyte takes the keyboard protocol's "CSI < u" and "CSI > 1 u" for a restored cursor.
+            for code in (b"\x1b[<u", b"\x1b[>25u"):
+                data = data.replace(code, b"")
+            self._stream.feed(data)
+
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    def until(self, wanted: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while wanted not in self.text():
+            assert time.monotonic() < deadline, f"{wanted!r} never came:\n{self.text()}"
+            self.read(0.1)
+
+    def press(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def ended(self) -> int:
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.text()
+            self.read(0.1)
+        self.read(0.1)
+        return self.process.returncode
+
+    def check_restored(self) -> None:
+        assert termios.tcgetattr(self.inside) == self.before
+        for off in (b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?2004l", b"\x1b[<u"):
+            assert off in self.raw
+        assert self.raw.rfind(b"\x1b[?25h") > self.raw.rfind(b"\x1b[?25l")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.fd)
+        os.close(self.inside)
+
+
+@pytest.fixture
+def terminal(cli: Cli, store_path: Path) -> Iterator[Terminal]:
+    cli("enqueue", "--id", "doomed", "--max-retries", "1", "echo no luck; exit 7")
+    env = cli.environment() | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    argv = [sys.executable, "-m", "queuectl_tui", "--store", str(store_path), "tui"]
+    found = Terminal(argv, env)
+    yield found
+    found.close()
+
+
+def test_a_whole_session(terminal: Terminal, cli: Cli) -> None:
+    terminal.until("doomed")
+    terminal.press("e")
+    terminal.until("enqueue a job")
+    terminal.press("echo good morning\tgreeting\r")
+    terminal.until("enqueued greeting")
+    terminal.press("s")
+    terminal.until("how many workers")
+    terminal.press("\r")
+    terminal.until("1 worker up")
+    terminal.until("exit 7: no luck")
+    terminal.press("4g")
+    terminal.until("completed")
+    terminal.press("l")
+    terminal.until("good morning")
+    terminal.press("\x1b")
+    terminal.until("3 dlq 1")
+    terminal.press("3r")
+    terminal.until("Retry 1 dead job?")
+    terminal.press("y")
+    terminal.until("queuectl dlq retry --all")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    terminal.check_restored()
+    cli("worker", "stop", "--now")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int) -> None:
+    terminal.until("doomed")
+    terminal.process.send_signal(number)
+    assert terminal.ended() == 128 + number
+    terminal.check_restored()
+
+
+def test_no_terminal_is_one_line_and_exit_2(cli: Cli) -> None:
+    result = cli("tui", code=2)
+    assert "needs a terminal" in result.err
+    assert result.err.count("\n") == 1

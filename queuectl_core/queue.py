@@ -296,6 +296,42 @@ class Queue:
         await self.store.tidy()
         return done
 
+    # -- upkeep -----------------------------------------------------------------------
+
+    async def prune(
+        self,
+        seconds: float,
+        states: Sequence[State] = (State.COMPLETED,),
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
+        """Forget jobs that ended (completed, dead, cancelled) more than ``seconds`` ago, with
+        history and output; returns how many. ``dry_run``: only count them."""
+        from . import upkeep
+
+        upkeep.check_prunable(states)
+        chosen, before = tuple(dict.fromkeys(states)), self.clock() - seconds
+        total = 0
+        if dry_run or progress:
+            total = await upkeep.count_ended(self.store, chosen, before)
+        if dry_run:
+            return total
+        tell = progress or (lambda done, total: None)
+        return await upkeep.prune(self.store, chosen, before, lambda done: tell(done, total))
+
+    async def backup(
+        self, name: str, *, force: bool = False, progress: Progress | None = None
+    ) -> Path:
+        """Copy the store, as it is at one moment, into the file ``name``; returns its path.
+
+        Conflict when the file exists, unless ``force``.
+        """
+        from . import upkeep
+
+        tell = progress or (lambda done, total: None)
+        return await upkeep.backup(self.store, name, force=force, progress=tell)
+
     # -- configuration ----------------------------------------------------------------
 
     async def settings(self) -> conf.Settings:

@@ -8,7 +8,7 @@ driver's exception passes this line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol
 
 from ..model import (
     Attempt,
+    Begun,
     Command,
     DeadGroup,
     Ending,
@@ -186,8 +187,14 @@ class Store(Protocol):
         endings: Sequence[Ending],
         openings: Sequence[Opening],
         now: float,
+        *,
+        begun: Sequence[Begun] = (),
+        released: Sequence[Job] = (),
     ) -> Turn:
         """Write down attempts that ended and claim jobs for idle workers, in one commit.
+
+        ``begun``: jobs claimed in advance that were started since. ``released``: those that
+        were not, and are put back as if they had never been claimed.
 
         An ending is taken only while ``owner`` holds that very attempt. Nothing is claimed
         for an owner that is not known. Claims go by priority, then run_at, then arrival.
@@ -250,3 +257,32 @@ class Store(Protocol):
 
     async def tidy(self) -> None:
         """Upkeep the store needs now and then (for SQLite: a safe checkpoint)."""
+
+    # -- upkeep -------------------------------------------------------------------------
+
+    async def expired(self, since: float, before: float, limit: int) -> list[int]:
+        """Completed jobs (their seqs) that ended from ``since`` on and before ``before``.
+
+        Does not grow with the table: only attempts that ended in that time are looked at.
+        """
+
+    async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
+        """Jobs in ``state`` that ended before ``before``, in order, with seqs above ``after``."""
+
+    async def prune(
+        self, seqs: Sequence[int], state: State, before: float
+    ) -> list[tuple[int, int]]:
+        """Forget those of ``seqs`` that are in ``state`` and ended before ``before`` still;
+        returns (seq, attempts) of each, for its output to be removed."""
+
+    async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
+        """How many attempts each of these jobs has had; those that are gone are left out."""
+
+    async def miscounted(self) -> int:
+        """How many counters are off; reads every job."""
+
+    async def recount(self) -> None:
+        """Set every counter by counting."""
+
+    async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        """Copy the database, as it is at one moment, into the empty file ``target``."""

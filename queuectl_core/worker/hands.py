@@ -52,7 +52,9 @@ class Hands:
     """Everything between a claim and an ending.
 
     ``directory`` is the store's on this host, ``settings`` those in force (replaced when they
-    change), ``wake`` wakes the pump, ``spawn`` runs a coroutine beside it.
+    change). ``wake`` wakes the pump; ``free`` hears that an attempt's worker may take another
+    job (its ending is not in the store yet: one commit does both); ``spawn`` runs a coroutine
+    beside the pump.
     """
 
     directory: Path
@@ -61,6 +63,7 @@ class Hands:
     clock: Callable[[], float]
     tell: Callable[[Event], None]
     wake: Callable[[], None]
+    free: Callable[[Running], None]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     rand: Callable[[], float] = random.random
     running: dict[str, Running] = field(default_factory=dict)
@@ -193,7 +196,7 @@ class Hands:
                 output=output,
             )
         )
-        self.wake()
+        self.free(running)
 
     async def _replace_shim(self) -> None:
         """Somebody killed the shim: how its jobs end is lost. Start another."""

@@ -1,9 +1,7 @@
-"""The supervisor: hosts N workers in one process and keeps them busy.
+"""The supervisor: hosts N workers in one process, from its first breath to its last.
 
-One task, the pump, talks to the store about work: it hands in the attempts that ended and
-claims jobs for idle workers, both in one commit. While a commit is under way more attempts
-end, and the next commit takes them all: that is the group commit. Everything else (the shim's
-events, the bell, timers, signals) only leaves something for the pump and wakes it.
+It holds an identity (a lease in the store, a bell, a shim) and obeys orders. The pump moves the
+work, the hands hold the attempts, upkeep looks after everything else.
 """
 
 from __future__ import annotations
@@ -17,18 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from ..config import settings
 from ..errors import StoreError
 from ..events import Event, Kind, Summary
-from ..model import Ending, Opening, Outcome, State
 from ..store.base import Store
 from .attempt import Why
 from .beside import Beside
 from .hands import Hands, Slot
 from .lease import BEATS, make_row, new_supervisor_id, renewed
 from .notify import Signals, notify_systemd, without_notify
+from .pump import Pump
 from .upkeep import Upkeep
-
-RETRY_AFTER = 0.5
-"""Seconds until a store that failed is asked again; doubles up to ``RETRY_AT_MOST``."""
-RETRY_AT_MOST = 5.0
 
 
 class Supervisor:
@@ -58,16 +52,10 @@ class Supervisor:
         self.tell = on_event or (lambda event: None)
         self._env = env
         self._rand = rand
-        self._until_empty = until_empty
         self._detached = detached
-        self._wake = asyncio.Event()
-        self._look = True  # there may be something to claim
-        self._due: asyncio.TimerHandle | None = None
-        self.beside = Beside(self._wake.set)
+        self.pump = Pump(self, until_empty=until_empty)
+        self.beside = Beside(self.pump.wake)
         self._numbered = 0
-        self._done = self._failed = 0
-        self._troubled = ""
-        self._delay = RETRY_AFTER
         self._orders_waiting = self._obeying = False
 
     # -- life -------------------------------------------------------------------------
@@ -81,7 +69,8 @@ class Supervisor:
             without_notify(self._env),
             self.clock,
             self.tell,
-            self._wake.set,
+            self.pump.wake,
+            self.pump.free,
             self.beside.run,
             self._rand,
         )
@@ -93,13 +82,12 @@ class Supervisor:
                 async with upkeep:
                     self.tell(Event(Kind.UP, ", ".join(self.slots)))
                     notify_systemd(self._env, "READY=1")
-                    while self.slots:
-                        await self._turn()
+                    await self.pump.run()
             finally:
                 await self._leave()
                 with contextlib.suppress(StoreError):
                     await upkeep.sweep()
-        return Summary(self._done, self._failed, time.monotonic() - began)
+        return Summary(self.pump.done, self.pump.failed, time.monotonic() - began)
 
     async def _begin(self, lanes: Sequence[tuple[str, ...]]) -> None:
         """Take a new identity: a bell, a shim, a row in the store, a worker for each lane."""
@@ -126,10 +114,9 @@ class Supervisor:
 
     async def _leave(self) -> None:
         """Everything in hand has ended; or, after an error, is left to the next supervisor."""
-        if self._due is not None:
-            self._due.cancel()
+        self.pump.close()
         self._close_bell()
-        if not self.hands.empty:
+        if not self.pump.idle:
             self.hands.drop()
             return
         await self.hands.close()
@@ -150,7 +137,13 @@ class Supervisor:
         self._row = renewed(self._row, self.hands.settings.lease, self.clock())
         if not await self.store.heartbeat(self._row):
             self.lost = True
-            self._wake.set()
+            self.pump.wake()
+
+    async def check(self) -> None:
+        """What the pump asks before each turn: did anything break, is the lease still ours?"""
+        self.beside.check()
+        if (self.lost or self.hands.revoked) and await self._is_lost():
+            await self._start_over()
 
     async def _start_over(self) -> None:
         """The lease was lost: leave every job to its new owner and begin as somebody new."""
@@ -158,10 +151,11 @@ class Supervisor:
             Event(Kind.TROUBLE, "the lease ran out (was this process stopped?); starting over")
         )
         self.hands.drop()
+        self.pump.reserve.clear()
         self._close_bell()
         lanes = [slot.queues for slot in self.slots.values() if slot.stop is None]
         await self._begin(lanes)
-        self._look = True
+        self.pump.look()
 
     async def _is_lost(self) -> bool:
         """Whether somebody else has our jobs, as a refusal or a heartbeat made us think."""
@@ -171,126 +165,11 @@ class Supervisor:
             return False
         return self.lost
 
-    # -- the pump ---------------------------------------------------------------------
-
-    async def _turn(self) -> None:
-        """One round: settle what ended, claim for who is idle, or sleep until woken."""
-        self.beside.check()
-        if (self.lost or self.hands.revoked) and await self._is_lost():
-            await self._start_over()
-        self._retire()
-        idle = (s for s in self.slots.values() if s.running is None and s.stop is None)
-        openings = [Opening(slot.id, slot.queues) for slot in idle]
-        if not self.hands.endings and not (self._look and openings):
-            if self.slots:
-                await self._wake.wait()
-                self._wake.clear()
-            return
-        self._wake.clear()
-        self._look = False
-        endings, self.hands.endings = self.hands.endings, []
-        try:
-            turn = await self.store.exchange(self.id, endings, openings, self.clock())
-        except StoreError as error:
-            self.hands.endings = endings + self.hands.endings
-            await self._trouble(error)
-            return
-        self._untroubled()
-        for ending in endings:
-            self._settled(ending, refused=(ending.seq, ending.run) in turn.refused)
-        for job in turn.claimed:
-            self.hands.launch(job, self.slots[job.worker or ""])
-        self.lost = self.lost or bool(turn.refused)
-        if len(turn.claimed) == len(openings):
-            self._look = True  # there may be more than we had workers for
-        else:
-            self._wake_when_due(turn.next_due)
-            if self._until_empty and not turn.claimed and await self._empty():
-                for slot in self.slots.values():
-                    slot.ask_to_stop("drain")
-
-    def _settled(self, ending: Ending, *, refused: bool) -> None:
-        """The store has (or has refused) an ending: its worker is free."""
-        running = self.hands.running.pop(f"{ending.seq}.{ending.run}", None)
-        if running is None:
-            return
-        slot = self.slots.get(running.worker)
-        if slot is not None and slot.running is running:
-            slot.running = None
-        self._look = True
-        if refused:
-            return
-        if ending.attempt.outcome is Outcome.COMPLETED:
-            self._done += 1
-        elif ending.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
-            self._failed += 1
-        after = ending.transition
-        self.tell(
-            Event(
-                Kind.ENDED,
-                job=running.job,
-                attempt=ending.attempt,
-                state=after.state,
-                retry_at=after.run_at,
-            )
-        )
-
-    def _retire(self) -> None:
-        """Drop workers that are to stop and have nothing in hand."""
-        gone = [slot.id for slot in self.slots.values() if slot.stop and slot.running is None]
-        for worker in gone:
-            del self.slots[worker]
-        if gone and self.slots:  # the last ones go with the supervisor's row
-            self.beside.run(self.store.workers_gone(gone))
-
-    def _wake_when_due(self, due: float | None) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        if due is not None:
-            delay = min(max(0.0, due - self.clock()), 3600.0)
-            self._due = asyncio.get_running_loop().call_later(delay, self.look_again)
-
-    def look_again(self) -> None:
-        """There may be something to claim."""
-        self._look = True
-        self._wake.set()
-
-    async def _empty(self) -> bool:
-        """Nothing runs or waits for a retry anywhere in our lanes (nothing is due: we asked)."""
-        if not self.hands.empty:
-            return False
-        lanes = {queue for slot in self.slots.values() for queue in slot.queues}
-        every = any(not slot.queues for slot in self.slots.values())
-        try:
-            counts = await self.store.counts()
-        except StoreError:
-            return False
-        return not any(
-            number and state in (State.PROCESSING, State.FAILED) and (every or queue in lanes)
-            for (state, queue), number in counts.items()
-        )
-
-    async def _trouble(self, error: StoreError) -> None:
-        """The store failed: say so once, keep everything, try again by and by."""
-        if str(error) != self._troubled:
-            self._troubled = str(error)
-            self._delay = RETRY_AFTER
-            self.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
-        self._look = True
-        await asyncio.sleep(self._delay)
-        self._delay = min(self._delay * 2, RETRY_AT_MOST)
-
-    def _untroubled(self) -> None:
-        if self._troubled:
-            self._troubled = ""
-            self.tell(Event(Kind.TROUBLE, "the store works again"))
-
     # -- orders -----------------------------------------------------------------------
 
     def _rung(self) -> None:
         self._bell.clear()
-        self.look_again()
+        self.pump.look()
         self._orders_waiting = True
         if not self._obeying:
             self.beside.run(self._obey_all())
@@ -311,7 +190,7 @@ class Supervisor:
         self.hands.settings = settings(await self.store.config(), self._env)
         if not orders.known:
             self.lost = True
-            self._wake.set()
+            self.pump.wake()
             return
         fresh = [order for order in orders.workers if not order.up]
         for order in fresh:
@@ -322,19 +201,23 @@ class Supervisor:
             slot = self.slots.get(order.id)
             if slot is not None and order.stop is not None:
                 slot.ask_to_stop(order.stop)
+                self.pump.reserve.give_back()
         for running in list(self.hands.running.values()):
             if running.job.seq in orders.cancels:
                 running.terminate(Why.CANCEL)
-        self._wake.set()
+        if any(job.seq in orders.cancels for job in self.pump.reserve.held):
+            self.pump.reserve.give_back()  # which cancels what is to be cancelled
+        self.pump.wake()
 
     def stop(self, *, now: bool) -> None:
         """Stop all workers: after the jobs in hand, or (``now``) ending them."""
         for slot in self.slots.values():
             slot.ask_to_stop("now" if now else "drain")
+        self.pump.reserve.give_back()
         busy = len(self.hands.running)
         if busy:
             doing = "ending" if now else "waiting for"
             self.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
         notify_systemd(self._env, "STOPPING=1")
         self.beside.run(self.store.stop_workers(list(self.slots), now))
-        self._wake.set()
+        self.pump.wake()

@@ -20,6 +20,7 @@ from ..host import is_gone, monotonic
 from ..model import Filter, Job, Outcome, State, SupervisorRow
 from ..store.base import Store
 from .attempt import token_of
+from .expiry import Expiry
 from .journal import Journal, sweep
 from .process import signal_group
 from .recovery import Verdict, bury, examine
@@ -46,6 +47,7 @@ class Upkeep:
         self._adopted: dict[str, Journal] = {}
         self._sampler = Sampler()
         self._sampled = 0.0
+        self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
 
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._guard(), self._watch_adopted())
@@ -75,9 +77,10 @@ class Upkeep:
             with contextlib.suppress(StoreError):
                 if await sup.store.changed():  # a change whose bell was lost, or a finish elsewhere
                     await sup.obey()
-                    sup.look_again()
+                    sup.pump.look()
                 await self.recover()
                 await self._sample()
+                await self._expiry.turn(sup.hands.settings.keep_completed, sup.clock())
                 await sup.store.tidy()
 
     # -- jobs of supervisors that died ------------------------------------------------

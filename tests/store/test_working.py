@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from queuectl_core.errors import NotFound
-from queuectl_core.model import Filter, Job, Opening, Outcome, State, WorkerOrder
+from queuectl_core.model import Begun, Filter, Job, Opening, Outcome, State, WorkerOrder
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec, supervisor
@@ -419,3 +419,77 @@ async def test_orders_are_for_one_supervisor(store: Store) -> None:
     assert (two.known, two.cancels, two.workers[0].stop) == (True, frozenset(), "drain")
     assert second.id == "b"
     assert not (await store.orders("three")).known
+
+
+# -- claimed in advance -----------------------------------------------------------------
+
+
+async def test_a_job_can_be_claimed_for_whoever_comes_free(store: Store) -> None:
+    await hired(store, "sup", "w1")
+    [job] = await store.enqueue([spec()], NOW)
+    [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
+    assert (held.state, held.owner, held.worker) == (State.PROCESSING, "sup", None)
+    begun = Begun(held.seq, held.runs, "w1", NOW + 2)
+    await store.exchange("sup", [], [], NOW + 3, begun=[begun])
+    found = await now_of(store, job)
+    assert (found.worker, found.started_at) == ("w1", NOW + 2)
+    stale = [Begun(held.seq, held.runs + 1, "w2", NOW + 9), replace(begun, started_at=NOW + 9)]
+    await store.exchange("sup", [], [], NOW + 4, begun=stale[:1])
+    await store.exchange("other", [], [], NOW + 4, begun=stale[1:])
+    assert await now_of(store, job) == found
+
+
+async def test_an_ending_says_who_ran_a_job_claimed_in_advance(store: Store) -> None:
+    await hired(store, "sup", "w1")
+    [job] = await store.enqueue([spec()], NOW)
+    [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
+    ran = replace(held, worker="w1", started_at=NOW + 1)
+    await store.exchange("sup", [ending(ran, now=NOW + 2)], [], NOW + 2)
+    found = await now_of(store, job)
+    assert (found.state, found.worker, found.started_at) == (State.COMPLETED, "w1", NOW + 1)
+
+
+async def test_a_job_that_was_not_started_goes_back_as_it_was(store: Store) -> None:
+    await hired(store, "sup", "w1")
+    [job] = await store.enqueue([spec()], NOW)
+    [held] = (await store.exchange("sup", [], [Opening("")], NOW + 1)).claimed
+    await store.exchange("other", [], [], NOW + 2, released=[held])
+    assert (await now_of(store, job)).state is State.PROCESSING, "only its owner gives it back"
+    await store.exchange("sup", [], [], NOW + 2, released=[held])
+    assert await now_of(store, job) == replace(job, updated_at=NOW + 2)
+    assert await store.attempts(job.seq) == []
+    assert await real_counts(store) == await store.counts()
+    assert ids(await claim(store)) == [job.id]
+
+
+async def test_a_job_that_was_not_started_and_is_not_wanted_is_cancelled(store: Store) -> None:
+    await hired(store, "sup", "w1")
+    [job] = await store.enqueue([spec()], NOW)
+    [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
+    await store.change(Action.CANCEL, [job.seq], NOW + 1, strict=True)
+    await store.exchange("sup", [], [], NOW + 2, released=[held])
+    found = await now_of(store, job)
+    assert (found.state, found.owner, found.finished_at) == (State.CANCELLED, None, NOW + 2)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.INTERRUPTED, Outcome.CRASHED])
+async def test_a_job_that_is_not_wanted_is_not_put_back(store: Store, outcome: Outcome) -> None:
+    """Cancelled while it ran, it ended otherwise first: it must not run again."""
+    await hired(store)
+    await store.enqueue([spec()], NOW)
+    [held] = await claim(store)
+    await store.change(Action.CANCEL, [held.seq], NOW + 1, strict=True)
+    await store.exchange("sup", [ending(held, outcome)], [], NOW + 2)
+    found = await now_of(store, held)
+    assert found.state is State.CANCELLED
+    assert await claim(store) == []
+    assert await real_counts(store) == await store.counts()
+
+
+async def test_a_job_that_is_not_wanted_but_completed_is_completed(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec()], NOW)
+    [held] = await claim(store)
+    await store.change(Action.CANCEL, [held.seq], NOW + 1, strict=True)
+    await store.exchange("sup", [ending(held)], [], NOW + 2)
+    assert (await now_of(store, held)).state is State.COMPLETED

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ...errors import StoreReadOnly, StoreUnreachable
 from ...model import (
     Attempt,
+    Begun,
     Command,
     DeadGroup,
     Ending,
@@ -27,7 +29,7 @@ from ...model import (
     Worker,
 )
 from ..base import Action, Batch, Bell, Store
-from . import console, jobs, migrate, work
+from . import console, jobs, migrate, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import SUFFIX, FifoBell, ring
 from .connection import Connection, checkpoint, connect, prepare_file
@@ -202,8 +204,13 @@ class SqliteStore(Store):
         endings: Sequence[Ending],
         openings: Sequence[Opening],
         now: float,
+        *,
+        begun: Sequence[Begun] = (),
+        released: Sequence[Job] = (),
     ) -> Turn:
-        return await self._connection.write(work.exchange, owner, endings, openings, now)
+        return await self._connection.write(
+            work.exchange, owner, endings, openings, now, begun=begun, released=released
+        )
 
     async def orders(self, supervisor: str) -> Orders:
         return await self._connection.read(work.orders, supervisor)
@@ -271,6 +278,37 @@ class SqliteStore(Store):
             return
         if size > WAL_LIMIT:
             await self._connection.call(checkpoint)
+
+    # -- upkeep -------------------------------------------------------------------------
+
+    async def expired(self, since: float, before: float, limit: int) -> list[int]:
+        return await self._connection.read(upkeep.expired, since, before, limit)
+
+    async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
+        return await self._connection.read(upkeep.ended, state, before, after, limit)
+
+    async def prune(
+        self, seqs: Sequence[int], state: State, before: float
+    ) -> list[tuple[int, int]]:
+        return await self._connection.write(upkeep.prune, seqs, state, before)
+
+    async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
+        return await self._connection.read(upkeep.runs, seqs)
+
+    async def miscounted(self) -> int:
+        return await self._connection.read(upkeep.miscounted)
+
+    async def recount(self) -> None:
+        await self._connection.write(upkeep.recount)
+
+    async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        stopped = threading.Event()
+        connection = await connect(self.path, writable=False)
+        try:
+            await connection.call(upkeep.backup, target, progress, stopped)
+        finally:
+            stopped.set()  # cancelled: the thread is still copying, and closing waits for it
+            await connection.close()
 
 
 def _query_only(conn: sqlite3.Connection) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import NotFound
 from ...model import (
+    Begun,
     Ending,
     Job,
     Opening,
@@ -34,8 +35,18 @@ def exchange(
     endings: Sequence[Ending],
     openings: Sequence[Opening],
     now: float,
+    *,
+    begun: Sequence[Begun] = (),
+    released: Sequence[Job] = (),
 ) -> Turn:
     refused = _finish(conn, owner, endings) if endings else frozenset()
+    for start in begun:
+        params = {"seq": start.seq, "run": start.run, "owner": owner}
+        params |= {"worker": start.worker, "started_at": start.started_at}
+        conn.execute(SQL["begun"], params)
+    for job in released:
+        params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
+        conn.execute(SQL["release"], params)
     claimed: list[Job] = []
     if openings and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         conn.execute(SQL["promote"], {"now": now})
@@ -74,6 +85,8 @@ def _finish(
                 "now": attempt.finished_at,
                 "exit_code": exit_code,
                 "last_error": after.last_error,
+                "worker": attempt.worker,
+                "started_at": attempt.started_at,
                 "reason": dead_reason(exit_code, after.last_error)
                 if after.state is State.DEAD
                 else None,

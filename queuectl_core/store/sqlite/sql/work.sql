@@ -14,7 +14,7 @@ ORDER BY priority DESC, run_at, seq LIMIT :limit;
 
 -- name: claim
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner,
-                worker = :worker, runs = runs + 1, started_at = :now, finished_at = NULL,
+                worker = nullif(:worker, ''), runs = runs + 1, started_at = :now, finished_at = NULL,
                 updated_at = :now, cancel = 0
 WHERE seq = :seq AND ready = 1
 RETURNING *;
@@ -23,11 +23,14 @@ RETURNING *;
 SELECT min(run_at) FROM jobs WHERE ready = 0;
 
 -- The fence: a result is taken only from the attempt that holds the lease.
+-- A job somebody wants cancelled is not put back to run again.
 -- name: finish
-UPDATE jobs SET state = :state, ready = :ready, attempts = :attempts, crashes = :crashes,
+UPDATE jobs SET state = CASE WHEN cancel AND :ready IS NOT NULL THEN 'cancelled' ELSE :state END,
+                ready = CASE WHEN cancel THEN NULL ELSE :ready END, attempts = :attempts, crashes = :crashes,
                 run_at = coalesce(:run_at, run_at), updated_at = :now, finished_at = :now,
                 exit_code = :exit_code, last_error = :last_error, reason = :reason, owner = NULL,
-                shim = NULL, cancel = 0
+                shim = NULL, cancel = 0, worker = coalesce(:worker, worker),
+                started_at = :started_at
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
 -- name: insert_attempt
@@ -37,6 +40,20 @@ INSERT INTO attempts VALUES (:job, :number, :started_at, :finished_at, :outcome,
 
 -- name: insert_tail
 INSERT INTO tails VALUES (:job, :number, :tail);
+
+-- A job claimed in advance was started by a worker.
+-- name: begun
+UPDATE jobs SET worker = :worker, started_at = :started_at
+WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
+
+-- It was not started after all: back as it was, or cancelled if somebody asked for that.
+-- name: release
+UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
+                ready = CASE cancel WHEN 1 THEN NULL ELSE 1 END,
+                finished_at = CASE cancel WHEN 1 THEN :now END,
+                runs = runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = 0,
+                updated_at = :now
+WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
 -- name: worker_counted
 UPDATE workers SET done = done + :done, failed = failed + :failed WHERE id = :id;

@@ -1,0 +1,29 @@
+-- Forgetting what ended long ago, and counting anew.
+
+-- Attempts that completed in a stretch of time, from the index alone; then the jobs they ended.
+-- CROSS JOIN keeps that order: the other way round reads every completed job there is.
+-- name: expired
+SELECT a.job FROM attempts a CROSS JOIN jobs j ON j.seq = a.job
+WHERE a.finished_at >= :since AND a.finished_at < :before AND a.outcome = 'completed'
+  AND j.state = 'completed' AND j.finished_at < :before
+ORDER BY a.finished_at LIMIT :limit;
+
+-- name: ended
+SELECT seq FROM jobs WHERE state = :state AND seq > :after AND finished_at < :before
+ORDER BY seq LIMIT :limit;
+
+-- name: prune
+DELETE FROM jobs WHERE seq = :seq AND state = :state AND finished_at < :before
+RETURNING seq, runs;
+
+-- name: runs_of
+SELECT seq, runs FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs));
+
+-- name: count_anew
+SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue;
+
+-- name: counts_cleared
+DELETE FROM counts;
+
+-- name: count_set
+INSERT INTO counts VALUES (:state, :queue, :n);

@@ -1,0 +1,93 @@
+"""What keeps a store small, sound and copied, as transactions."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...errors import StoreError, StoreFull
+from ...model import State
+from .jobs import counts
+from .rows import SQL
+
+BACKUP_PAGES = 512
+"""Pages copied at a time: 2 MiB, a few milliseconds."""
+
+
+def expired(conn: sqlite3.Connection, since: float, before: float, limit: int) -> list[int]:
+    params = {"since": since, "before": before, "limit": limit}
+    return [row[0] for row in conn.execute(SQL["expired"], params)]
+
+
+def ended(
+    conn: sqlite3.Connection, state: State, before: float, after: int, limit: int
+) -> list[int]:
+    params = {"state": state, "before": before, "after": after, "limit": limit}
+    return [row[0] for row in conn.execute(SQL["ended"], params)]
+
+
+def prune(
+    conn: sqlite3.Connection, seqs: Sequence[int], state: State, before: float
+) -> list[tuple[int, int]]:
+    removed = []
+    for seq in seqs:
+        params = {"seq": seq, "state": state, "before": before}
+        removed += [(row[0], row[1]) for row in conn.execute(SQL["prune"], params).fetchall()]
+    return removed
+
+
+def runs(conn: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, int]:
+    found = conn.execute(SQL["runs_of"], {"seqs": json.dumps(list(seqs))})
+    return {row["seq"]: row["runs"] for row in found}
+
+
+def miscounted(conn: sqlite3.Connection) -> int:
+    real = {
+        (State(row["state"]), row["queue"]): row["n"] for row in conn.execute(SQL["count_anew"])
+    }
+    kept = counts(conn)
+    return sum(kept.get(key, 0) != real.get(key, 0) for key in kept.keys() | real.keys())
+
+
+def recount(conn: sqlite3.Connection) -> None:
+    real = conn.execute(SQL["count_anew"]).fetchall()
+    conn.execute(SQL["counts_cleared"])
+    conn.executemany(SQL["count_set"], [dict(row) for row in real])
+
+
+def backup(
+    conn: sqlite3.Connection,
+    target: Path,
+    progress: Callable[[int, int], None],
+    stopped: threading.Event,
+) -> None:
+    """Copy the whole database into the empty file ``target``, as it is at one moment.
+
+    The read transaction around it keeps that moment: writers go on, and what they commit
+    neither gets into the copy nor makes it start over.
+    """
+
+    def step(_: int, remaining: int, total: int) -> None:
+        if stopped.is_set():
+            raise InterruptedError
+        progress(total - remaining, total)
+
+    copy = sqlite3.connect(target, isolation_level=None)
+    try:
+        # The caller puts the file on the disk and throws it away if anything fails.
+        copy.execute("PRAGMA synchronous = OFF")
+        conn.execute("BEGIN")
+        try:
+            conn.execute(SQL["counts"]).fetchall()
+            conn.backup(copy, pages=BACKUP_PAGES, progress=step)
+        finally:
+            conn.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise StoreFull(f"no space left for {target.parent}", "free some space") from error
+        raise StoreError(f"backup failed: {error}", "run: queuectl doctor") from error
+    finally:
+        copy.close()

@@ -1,0 +1,231 @@
+"""The pump: the one task of a supervisor that talks to the store about work.
+
+It hands in the attempts that ended and claims jobs for idle workers, both in one commit. While
+a commit is under way more attempts end, and the next commit takes them all: that is the group
+commit. Everything else (the shim's events, the bell, timers, signals) only leaves something
+for the pump and wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ..errors import StoreError
+from ..events import Event, Kind
+from ..model import Ending, Opening, Outcome, State, Turn
+from .attempt import Running
+from .reserve import Reserve
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+RETRY_AFTER = 0.5
+"""Seconds until a store that failed is asked again; doubles up to ``RETRY_AT_MOST``."""
+RETRY_AT_MOST = 5.0
+GATHER = 0.005
+"""Seconds to let more attempts end before a commit, while every worker has a job: a commit for
+each of many short jobs would cost more than the jobs do."""
+
+
+class Pump:
+    """Moves work between the store and the supervisor's hands until no worker is left.
+
+    ``until_empty``: stop the workers when there is nothing left to do.
+    """
+
+    def __init__(self, supervisor: Supervisor, *, until_empty: bool) -> None:
+        self._sup = supervisor
+        self._until_empty = until_empty
+        self._woken = asyncio.Event()
+        self._look = True  # there may be something to claim
+        self._due: asyncio.TimerHandle | None = None
+        self._troubled = ""
+        self._delay = RETRY_AFTER
+        self.reserve = Reserve(self.wake)
+        self.done = 0
+        """Attempts that completed."""
+        self.failed = 0
+        """Attempts that failed."""
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._woken.set()
+
+    def look(self) -> None:
+        """There may be something to claim."""
+        self._look = True
+        self._woken.set()
+
+    def free(self, running: Running) -> None:
+        """An attempt has ended: its worker may take another job, now or with the commit that
+        says so."""
+        slot = self._sup.slots.get(running.worker)
+        if slot is not None and slot.running is running:
+            slot.running = None
+        if running.job.started_at is not None:
+            self.reserve.ran(self._sup.clock() - running.job.started_at)
+        self._fill()
+        self.look()
+
+    def close(self) -> None:
+        """No timer goes off any more."""
+        self.reserve.disarm()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in hand, and nothing is left to be written down."""
+        return self._sup.hands.empty and self.reserve.empty
+
+    async def run(self) -> None:
+        """Work until no worker is left and everything is written down."""
+        sup = self._sup
+        while sup.slots or sup.hands.endings or not self.reserve.empty:
+            await sup.check()
+            self._retire()
+            self._fill()
+            openings = self._openings()
+            waiting = bool(sup.hands.endings) or self.reserve.overdue
+            if waiting or (self._look and openings):
+                if self.reserve.held and not any(o.worker for o in openings):
+                    await asyncio.sleep(GATHER)
+                    openings = self._openings()
+                await self._turn(openings)
+            elif sup.slots:
+                await self._woken.wait()
+                self._woken.clear()
+
+    # -- one turn ---------------------------------------------------------------------
+
+    async def _turn(self, openings: list[Opening]) -> None:
+        """Settle what ended and claim what may be claimed."""
+        sup = self._sup
+        self._woken.clear()
+        self._look = False
+        endings, sup.hands.endings = sup.hands.endings, []
+        try:
+            turn = await self._exchange(endings, openings)
+        except StoreError as error:
+            sup.hands.endings = endings + sup.hands.endings
+            await self._trouble(error)
+            return
+        self._untroubled()
+        for ending in endings:
+            self._settled(ending, refused=(ending.seq, ending.run) in turn.refused)
+        for job in turn.claimed:
+            if job.worker is None:
+                self.reserve.put(job)
+            else:
+                sup.hands.launch(job, sup.slots[job.worker])
+        sup.lost = sup.lost or bool(turn.refused)
+        if len(turn.claimed) == len(openings):
+            self._look = True  # there may be more than we had workers for
+            return
+        self._wake_when_due(turn.next_due)
+        if self._until_empty and not turn.claimed and await self._empty():
+            for slot in sup.slots.values():
+                slot.ask_to_stop("drain")
+
+    def _openings(self) -> list[Opening]:
+        """What there is to claim for: idle workers, and while jobs are short the reserve."""
+        slots = self._sup.slots.values()
+        idle = [slot for slot in slots if slot.running is None and slot.stop is None]
+        openings = [Opening(slot.id, slot.queues) for slot in idle]
+        return openings + self.reserve.openings(slots)
+
+    async def _exchange(self, endings: list[Ending], openings: list[Opening]) -> Turn:
+        """One commit with everything there is to say."""
+        sup, reserve = self._sup, self.reserve
+        for ending in endings:
+            reserve.told((ending.seq, ending.run))
+        begun, released = list(reserve.begun.values()), list(reserve.released)
+        reserve.overdue = False
+        turn = await sup.store.exchange(
+            sup.id, endings, openings, sup.clock(), begun=begun, released=released
+        )
+        for start in begun:
+            reserve.told((start.seq, start.run))
+        del reserve.released[: len(released)]
+        return turn
+
+    def _fill(self) -> None:
+        """Give idle workers the jobs that were claimed ahead for them."""
+        sup = self._sup
+        for slot in sup.slots.values() if self.reserve.held else ():
+            if slot.running is None and slot.stop is None:
+                job = self.reserve.take(slot, sup.clock())
+                if job is not None:
+                    sup.hands.launch(job, slot)
+
+    def _settled(self, ending: Ending, *, refused: bool) -> None:
+        """The store has (or has refused) an ending."""
+        running = self._sup.hands.running.pop(f"{ending.seq}.{ending.run}", None)
+        if running is None or refused:
+            return
+        if ending.attempt.outcome is Outcome.COMPLETED:
+            self.done += 1
+        elif ending.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
+            self.failed += 1
+        after = ending.transition
+        self._sup.tell(
+            Event(
+                Kind.ENDED,
+                job=running.job,
+                attempt=ending.attempt,
+                state=after.state,
+                retry_at=after.run_at,
+            )
+        )
+
+    # -- when there is little to do ---------------------------------------------------
+
+    def _retire(self) -> None:
+        """Drop workers that are to stop and have nothing in hand."""
+        sup = self._sup
+        gone = [slot.id for slot in sup.slots.values() if slot.stop and slot.running is None]
+        for worker in gone:
+            del sup.slots[worker]
+        if gone and sup.slots:  # the last ones go with the supervisor's row
+            sup.beside.run(sup.store.workers_gone(gone))
+
+    def _wake_when_due(self, due: float | None) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if due is not None:
+            delay = min(max(0.0, due - self._sup.clock()), 3600.0)
+            self._due = asyncio.get_running_loop().call_later(delay, self.look)
+
+    async def _empty(self) -> bool:
+        """Nothing runs or waits for a retry anywhere in our lanes (nothing is due: we asked)."""
+        if not self.idle:
+            return False
+        slots = self._sup.slots.values()
+        lanes = {queue for slot in slots for queue in slot.queues}
+        every = any(not slot.queues for slot in slots)
+        try:
+            counts = await self._sup.store.counts()
+        except StoreError:
+            return False
+        return not any(
+            number and state in (State.PROCESSING, State.FAILED) and (every or queue in lanes)
+            for (state, queue), number in counts.items()
+        )
+
+    async def _trouble(self, error: StoreError) -> None:
+        """The store failed: say so once, keep everything, try again by and by."""
+        if str(error) != self._troubled:
+            self._troubled = str(error)
+            self._delay = RETRY_AFTER
+            self._sup.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+        self._look = True
+        await asyncio.sleep(self._delay)
+        self._delay = min(self._delay * 2, RETRY_AT_MOST)
+
+    def _untroubled(self) -> None:
+        if self._troubled:
+            self._troubled = ""
+            self._sup.tell(Event(Kind.TROUBLE, "the store works again"))

@@ -99,8 +99,9 @@ class MainScreen(JobScreen):
 
     @property
     def pane(self) -> LineTable[Any]:
-        """The pane keys are for."""
-        return next((pane for pane in self.panes if pane.has_focus), self.jobs)
+        """The pane keys are for: known the moment the focus moves, so that a key pressed right
+        after another one never acts on the pane that was left."""
+        return self.focused if isinstance(self.focused, LineTable) else self.jobs
 
     # -- what it shows ------------------------------------------------------------------
 
@@ -196,7 +197,7 @@ class MainScreen(JobScreen):
         pane = next(pane for pane in self.panes if pane.id == name)
         for other in self.panes:
             other.set_class(other is pane, "current")
-        pane.focus()
+        self.set_focus(pane)
 
     def action_next_pane(self, way: int) -> None:
         panes = self.panes
@@ -232,7 +233,7 @@ class MainScreen(JobScreen):
 
     def on_search_line_closed(self) -> None:
         """The line is gone: back to the rows."""
-        self._searching.focus()
+        self.set_focus(self._searching)
 
     def action_found(self, way: int) -> None:
         self.pane.action_move(way)

@@ -64,7 +64,7 @@ class Notice(Bar):
         super().on_resize()
 
     def _rows(self) -> list[str]:
-        words = wrap(self.text, max(8, self.size.width - 2))[: self.LINES]
+        words = wrap(self.text.strip(), max(8, self.size.width - 2))[: self.LINES]
         return [" " + row for row in words] or [""]
 
     def _fit(self) -> None:

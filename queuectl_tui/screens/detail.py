@@ -22,8 +22,9 @@ from ..messages import StoreRead
 from ..rows import ATTEMPTS
 from ..theme import STATE_STYLE, Ink, ink_of
 from ..widgets.bars import Bar, KeyBar, Notice
+from ..widgets.listed import list_table_rows
 from ..widgets.output import OutputPane
-from ..widgets.table import LineTable, list_table_rows
+from ..widgets.table import LineTable
 from ..widgets.window import ListPages
 from .base import JobScreen
 

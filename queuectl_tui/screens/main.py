@@ -15,15 +15,16 @@ from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
 from queuectl_core.views import group_filter
 
 from .. import actions
+from ..chips import chips
 from ..format import lasting, short
 from ..messages import StoreRead
 from ..monitor import Overview
 from ..rows import GROUPS, WORKERS, StateRow
 from ..widgets.bars import Bar, KeyBar, Notice
-from ..widgets.drawing import Cell
 from ..widgets.jobs import JobsPane
+from ..widgets.listed import list_table_rows
 from ..widgets.states import StatesPane
-from ..widgets.table import LineTable, list_table_rows
+from ..widgets.table import LineTable
 from ..widgets.window import ListPages
 from .base import JobScreen
 
@@ -143,27 +144,7 @@ class MainScreen(JobScreen):
     def _show_bars(self, overview: Overview) -> None:
         owner = self.owner
         self.query_one("#title", Bar).say(*owner.heading())
-        words = {
-            State.PENDING: "pend",
-            State.PROCESSING: "run",
-            State.COMPLETED: "done",
-            State.FAILED: "fail",
-            State.DEAD: "dead",
-            State.CANCELLED: "canc",
-        }
-        styles = {State.PROCESSING: "busy", State.FAILED: "warn", State.DEAD: "bad"}
-        chips: list[Cell] = []
-        for state, word in words.items():
-            count = overview.counts.get(state, 0)
-            if count:
-                style = styles.get(state, "text")
-                chips += [(f" {word} ", "muted"), (brief(count), style)]
-        idle = sum(worker.job is None for worker in overview.workers)
-        chips += [
-            ("  w ", "muted"),
-            (f"{len(overview.workers) - idle}/{len(overview.workers)}", "text"),
-        ]
-        self.query_one("#chips", Bar).say(chips)
+        self.query_one("#chips", Bar).say(chips(overview))
         waiting = overview.oldest_due_at
         late = owner.clock() - waiting if waiting is not None else 0.0
         if owner.trouble:
@@ -362,12 +343,3 @@ class MainScreen(JobScreen):
         elif self.owner.overview.workers:
             everyone = list(self.owner.overview.workers)
             self.owner.perform(actions.stop_workers(everyone, everyone=True))
-
-
-def brief(count: int) -> str:
-    """A count in at most four characters: ``950``, ``12k``, ``1.2M``."""
-    if count < 1000:
-        return str(count)
-    if count < 1_000_000:
-        return f"{count / 1000:.1f}k" if count < 9950 else f"{count // 1000}k"
-    return f"{count / 1e6:.1f}M"

@@ -237,7 +237,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         key = self.window.pages.key
         try:
             for first, last in ((start, end), (end, start)):
-                found = await self._between(first, last)
+                found = await self.window.between(first, last)
                 if found is not None:
                     self.marks.update({key(row): row for row in found})
                     break
@@ -246,26 +246,6 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self._anchor = end
         self.paint()
         self.post_message(self.Marked(self))
-
-    async def _between(self, first: R, last: R, limit: int = 10_000) -> list[R] | None:
-        """Rows from ``first`` to ``last``; None when ``last`` does not follow within a while."""
-        pages = self.window.pages
-        key = pages.key
-        held = self.window.rows
-        keys = [key(row) for row in held]
-        if key(first) in keys and key(last) in keys:
-            a, b = keys.index(key(first)), keys.index(key(last))
-            return held[a : b + 1] if a <= b else None
-        found = [first]
-        while len(found) < limit:
-            more = await pages.after(found[-1], 500)
-            for row in more:
-                found.append(row)
-                if key(row) == key(last):
-                    return found
-            if not more:
-                return None
-        return None
 
     def action_clear_marks(self) -> None:
         self.marks.clear()
@@ -366,13 +346,3 @@ class LineTable(Painted, Generic[R], can_focus=True):
         size = min(rows_high, max(1, round((end - start) * rows_high)))
         top = min(rows_high - size, max(0, round(start * rows_high)))
         return range(top, top + size)
-
-
-def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
-    """Give a table of a short list its rows anew."""
-    pages = table.window.pages
-    if isinstance(pages, ListPages):
-        pages.rows = list(rows)
-        table.window.replace(pages.rows, follow=table.following)
-        table.keep_marks()
-        table.paint()

@@ -251,3 +251,20 @@ class Window(Generic[R]):
         self.at_start = at_start
         self.at_end = at_end
         self._index = {self.pages.key(row): at for at, row in enumerate(rows)}
+
+    async def between(self, first: R, last: R, limit: int = 10_000) -> list[R] | None:
+        """Rows from ``first`` to ``last``; None when ``last`` does not follow within a while."""
+        key = self.pages.key
+        a, b = self._index.get(key(first)), self._index.get(key(last))
+        if a is not None and b is not None:
+            return self.rows[a : b + 1] if a <= b else None
+        found = [first]
+        while len(found) < limit:
+            more = await self.pages.after(found[-1], 500)
+            for row in more:
+                found.append(row)
+                if key(row) == key(last):
+                    return found
+            if not more:
+                return None
+        return None

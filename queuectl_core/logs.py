@@ -12,7 +12,7 @@ FOLDER_SIZE = 1000
 
 def log_path(directory: Path, seq: int, number: int) -> Path:
     """The output file of an attempt. Made of numbers only: an id never becomes a path."""
-    return directory / "logs" / f"{seq // FOLDER_SIZE}" / f"{seq}.{number}.log"
+    return Path(f"{directory}/logs/{seq // FOLDER_SIZE}/{seq}.{number}.log")
 
 
 def remove_logs(directory: Path, seq: int, runs: int) -> None:

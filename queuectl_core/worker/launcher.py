@@ -29,6 +29,7 @@ class Shim(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
+        self._requests: list[bytes] = []
         self._closing = False
         self._ended = asyncio.Event()
 
@@ -65,8 +66,15 @@ class Shim(asyncio.Protocol):
         self._send(["kill", token, number])
 
     def _send(self, request: list[Any]) -> None:
+        # One write for all that is asked in one turn of the loop: each wakes the shim.
+        if not self._requests:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._requests.append(json.dumps(request).encode() + b"\n")
+
+    def _flush(self) -> None:
+        requests, self._requests = self._requests, []
         if self._writer is not None and not self._closing:
-            self._writer.write(json.dumps(request).encode() + b"\n")
+            self._writer.write(b"".join(requests))
 
     def abandon(self) -> None:
         """Let go: the shim stays with what it runs and leaves after its last job."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -93,6 +95,11 @@ async def _demo(session: Session, queue: Queue) -> list[Job]:
 
 
 def _program() -> str:
-    """How this program was called, for commands to copy."""
-    name = Path(sys.argv[0]).name
-    return f"{sys.executable} -m queuectl_tui" if name == "__main__.py" else "queuectl"
+    """How to call this very program, for commands to copy: by name only if that finds it."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{quote(sys.executable)} -m queuectl_tui"
+    found = shutil.which("queuectl")
+    if found is not None and Path(found).samefile(called):
+        return "queuectl"
+    return quote(os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called))

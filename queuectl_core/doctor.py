@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import QueueError
+from .leftovers import leftover_processes, orphaned_files
 from .queue import Queue
 from .store.open import data_directory, sqlite_path
 from .times import format_bytes, format_duration, format_time
@@ -24,6 +25,13 @@ SKEW = 5.0
 EARLIEST = 1_735_689_600.0
 """2025-01-01: a clock before it was never set."""
 SLOW_READ = 1.0
+
+REPAIR = "run: queuectl doctor --repair"
+ORDER = (
+    *("store", "integrity", "counters", "sqlite", "modes", "file system", "disk"),
+    *("workers", "leftovers", "litter", "clock"),
+)
+"""The checks, in the order they are told."""
 
 NETWORK = frozenset(
     (
@@ -39,7 +47,8 @@ DOUBTFUL = frozenset(["9p", "drvfs", "fuse.grpcfuse", "fuse.osxfs", "vboxsf", "v
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's answer: ``level`` is ``ok``, ``warn`` (works, but look) or ``bad``."""
+    """One check's answer: ``level`` is ``ok``, ``warn`` (works, but look), ``bad``, or ``fixed``
+    for what was repaired."""
 
     check: str
     level: str
@@ -52,9 +61,7 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
 
     Nothing is created or changed. Raises InvalidInput when ``url`` names no store.
     """
-    chosen = url if url is not None else env.get("QUEUECTL_STORE") or None
-    path = data_directory(env) / "queue.db" if chosen is None else Path(sqlite_path(chosen))
-    path = Path(os.path.abspath(path))
+    path = store_path(url, env)
     findings: list[Finding] = []
     if path.exists():
         try:
@@ -65,14 +72,20 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     else:
         message = f"{path} does not exist yet"
         findings.append(Finding("store", "ok", message, "the first enqueue creates it"))
-    order = ("store", "integrity", "sqlite", "modes", "file system", "disk", "workers", "clock")
     place = path.parent
     while not place.exists():
         place = place.parent
     findings += [sqlite_version(sqlite3.sqlite_version_info), file_system(place), disk(place)]
     if not any(finding.check == "clock" for finding in findings):
         findings.append(clock([], time.time()))
-    return sorted(findings, key=lambda finding: order.index(finding.check))
+    return sorted(findings, key=lambda finding: ORDER.index(finding.check))
+
+
+def store_path(url: str | None, env: Mapping[str, str]) -> Path:
+    """The file the store is, or would be, in: its one real name."""
+    chosen = url if url is not None else env.get("QUEUECTL_STORE") or None
+    path = data_directory(env) / "queue.db" if chosen is None else Path(sqlite_path(chosen))
+    return Path(os.path.realpath(path))
 
 
 async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
@@ -92,7 +105,13 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", "use a backup")
     else:
         yield Finding("integrity", "ok", "the database is sound (quick_check)")
+    if off := await queue.store.miscounted():
+        yield Finding("counters", "bad", f"counts of jobs are off ({off} of them)", REPAIR)
+    else:
+        yield Finding("counters", "ok", "the counts are those of the jobs")
     yield modes(queue.store.files())
+    yield await litter(queue)
+    yield await leftovers(queue)
     workers = await queue.workers()
     lost = [worker for worker in workers if worker.state == "lost"]
     live = len(workers) - len(lost)
@@ -108,6 +127,32 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
     stamps = [worker.heartbeat_at for worker in workers]
     stamps += [job.updated_at for job in await queue.jobs(limit=100)]
     yield clock(stamps, now)
+
+
+async def litter(queue: Queue) -> Finding:
+    """Whether output of jobs that are no more takes up room."""
+    size = count = 0
+    async for path in orphaned_files(queue.store):
+        try:
+            size += path.stat().st_size
+        except OSError:
+            continue  # removed meanwhile
+        count += 1
+    if count:
+        message = f"{count:,} output files of jobs that are gone, {format_bytes(size)}"
+        return Finding("litter", "warn", message, REPAIR)
+    return Finding("litter", "ok", "no output files without a job")
+
+
+async def leftovers(queue: Queue) -> Finding:
+    """Whether processes of jobs that ended still run."""
+    found = await leftover_processes(queue.store)
+    if not found:
+        return Finding("leftovers", "ok", "no processes of jobs that ended")
+    shown = ", ".join(f"pid {one.pid} of {one.job}" for one in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    hint = "a job may start a daemon; if it was not to, end them with: kill PID"
+    return Finding("leftovers", "warn", f"of jobs that ended still run: {shown}{more}", hint)
 
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:
@@ -137,7 +182,7 @@ def modes(paths: list[Path]) -> Finding:
         if mode & 0o077:
             wanted = "700" if stat.S_ISDIR(found.st_mode) else "600"
             message = f"{path} has mode {mode:04o}: others may read or change it"
-            return Finding("modes", "bad", message, f"run: chmod {wanted} {path}")
+            return Finding("modes", "bad", message, f"{REPAIR} (chmod {wanted})")
         if found.st_uid != os.geteuid() and os.geteuid() != 0:
             return Finding("modes", "bad", f"{path} belongs to another user", "run: ls -l")
     return Finding("modes", "ok", "files 0600, directories 0700")

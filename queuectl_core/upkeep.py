@@ -86,10 +86,10 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
     if not name or "\0" in name:
         raise InvalidInput("the backup has an empty name", "give a file")
     target = Path(os.path.abspath(os.path.expanduser(name)))
-    _check_target(store, target, force=force)
     draft = target.with_name(f".queuectl-{secrets.token_hex(8)}.tmp")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        _check_target(store, target, force=force)
         os.close(os.open(draft, flags, 0o600))
     except (OSError, ValueError) as error:
         raise _cannot(target, error) from None

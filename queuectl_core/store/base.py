@@ -263,7 +263,8 @@ class Store(Protocol):
     async def expired(self, since: float, before: float, limit: int) -> list[int]:
         """Completed jobs (their seqs) that ended from ``since`` on and before ``before``.
 
-        Does not grow with the table: only attempts that ended in that time are looked at.
+        Does not grow with the table: only attempts that ended in that time are looked at. A job
+        that completed twice may be named twice.
         """
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
@@ -280,6 +281,10 @@ class Store(Protocol):
 
     async def miscounted(self) -> int:
         """How many counters are off; reads every job."""
+
+    async def dismiss(self, dead: SupervisorRow) -> bool:
+        """Forget a supervisor that is gone; False when it holds a job, or renewed its lease since
+        the row was read."""
 
     async def recount(self) -> None:
         """Set every counter by counting."""

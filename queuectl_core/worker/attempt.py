@@ -17,7 +17,7 @@ from ..model import Attempt, Ending, Job, Outcome
 from ..times import format_duration
 from .journal import Exit
 from .output import Capture, last_line
-from .process import Process, descendants, end_all, group_members, signal_group
+from .process import Process, descendants, end_all, group_members, marked, signal_group
 
 
 class Why(Enum):
@@ -90,6 +90,9 @@ class Running:
             return
         group = self.pid if ended.leftover and group_members(self.pid) else None
         strays = [stray for stray in self.strays if stray.alive]
+        if self.why is not None:  # one that cut its ties before it was told: no descendant any more
+            job = self.job
+            strays += await asyncio.to_thread(marked, job.id, job.runs, job.shim or "")
         if group is not None or strays:
             await end_all(group, strays, self.kill_grace)
 

@@ -155,7 +155,8 @@ class Hands:
         """The leader of an attempt has ended: clear up after it, then settle."""
         running.disarm()
         clean = exit_.code == 0 and running.why is None
-        if (clean or not exit_.leftover) and not running.strays and not running.capture.is_large:
+        gone = clean or not (exit_.leftover or running.why)
+        if gone and not running.strays and not running.capture.is_large:
             self._conclude(running, exit_, running.capture.finish())
         else:
             self.spawn(self._clear_and_conclude(running, exit_))

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,15 +160,31 @@ class Journal:
         (self.run / f"{self.name}.alive").unlink(missing_ok=True)
 
 
-def sweep(run: Path, in_use: set[str]) -> None:
-    """Remove journals and bells of supervisors and jobs that are no more.
+def sweep(run: Path, in_use: set[str]) -> int:
+    """Remove journals and bells of supervisors and jobs that are no more; returns how many.
 
     ``in_use``: ids of registered supervisors, and shims that processing jobs name.
     """
+    removed = 0
     for path in run.glob("*.journal"):
         journal = Journal(run, path.stem)
         if path.stem not in in_use and not journal.shim_alive():
             journal.remove()
+            removed += 1
     for path in run.glob("*.bell"):
-        if path.stem not in in_use:
+        if path.stem not in in_use and not _has_listener(path):
             path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _has_listener(bell: Path) -> bool:
+    """Whether somebody listens: a supervisor that has not got as far as to register, say."""
+    try:
+        if not stat.S_ISFIFO(bell.lstat().st_mode):
+            return False
+        fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    os.close(fd)
+    return True

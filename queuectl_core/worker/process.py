@@ -80,23 +80,48 @@ def descendants(pid: int) -> list[Process]:
     return [Process(child, start) for child, start in found if start is not None]
 
 
-def marked(job_id: str, number: int) -> Iterator[Process]:
-    """Processes whose environment says they belong to this attempt.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the environment of a job's process says about it."""
 
-    The last resort, when no record names a pid: a look at every process of this user.
-    """
+    job: str
+    attempt: str
+    worker: str
+
+    @property
+    def supervisor(self) -> str:
+        """Whose shim started it. No two supervisors share an id, also of different stores."""
+        return self.worker.rpartition("-")[0]
+
+
+def marked_processes() -> Iterator[tuple[Process, Mark]]:
+    """Every process that a job of any store started: a look at every process of this user."""
     import psutil
 
     for process in psutil.process_iter():
         try:
             environ = process.environ()
-        except psutil.Error:
+        except (psutil.Error, OSError):
             continue
-        same = environ.get("QUEUECTL_JOB_ID") == job_id
-        if same and environ.get("QUEUECTL_ATTEMPT") == str(number):
-            start = process_start(process.pid)
-            if start is not None:
-                yield Process(process.pid, start)
+        if "QUEUECTL_JOB_ID" not in environ:
+            continue
+        names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER")
+        start = process_start(process.pid)
+        if start is not None:
+            mark = Mark(*(environ.get(name, "") for name in names))
+            yield Process(process.pid, start), mark
+
+
+def marked(job_id: str, number: int, supervisor: str) -> list[Process]:
+    """Processes of this attempt, which ``supervisor`` started.
+
+    The last resort, when no record names a pid. A job of another store may have the same id.
+    """
+    return [
+        process
+        for process, mark in marked_processes()
+        if (mark.job, mark.attempt, mark.supervisor) == (job_id, str(number), supervisor)
+    ]
 
 
 def signal_group(pgid: int, number: int) -> None:

@@ -95,7 +95,7 @@ async def bury(job: Job, run: Path, shim: str) -> tuple[Exit | None, bool]:
         return journal.exits[token], True
     started = journal.started.get(token)
     group = started.pid if started is not None and is_started(started) else None
-    strays = list(marked(job.id, job.runs))
+    strays = marked(job.id, job.runs, shim)
     if group is not None or strays:
         await end_all(group, strays, LEFTOVER_GRACE)
     return None, started is not None or bool(strays)

@@ -101,10 +101,7 @@ class Upkeep:
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""
         store = self._sup.store
-        used = {row.id for row in await store.supervisors()}
-        async for page in _processing(store):
-            used |= {job.shim or "" for job in page}
-        sweep(self._sup.hands.run_directory, used)
+        sweep(self._sup.hands.run_directory, await used_names(store))
 
     async def _settle(self, dead: SupervisorRow, jobs: list[Job]) -> None:
         sup = self._sup
@@ -209,6 +206,14 @@ class Upkeep:
 
 def _no_kill(_: int) -> None:
     """For an attempt that has ended: there is nothing left to signal."""
+
+
+async def used_names(store: Store) -> set[str]:
+    """Whose files in the run directory are needed: supervisors', and shims' that have jobs."""
+    used = {row.id for row in await store.supervisors()}
+    async for page in _processing(store):
+        used |= {job.shim or "" for job in page}
+    return used
 
 
 async def _processing(store: Store) -> AsyncIterator[list[Job]]:

@@ -208,7 +208,8 @@ def _explain_usage(error: click.ClickException) -> str:
         if error.possibilities:
             message += f"; did you mean {error.possibilities[0]}?"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
-        what = error.param.human_readable_name
+        option = isinstance(error.param, click.Option)
+        what = max(error.param.opts, key=len) if option else error.param.human_readable_name
         message = f"{what} is missing"
     elif isinstance(error, click.BadParameter) and error.param is not None:
         name = max(error.param.opts, key=len) if error.param.opts else error.param.name

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 
+import click
+
 from queuectl_core.doctor import Finding, examine
 from queuectl_core.text import clean_line
 
 from .command import Session, pass_session, verb
 from .output import Column, View
 
-STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
+STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red", "fixed": "bold green"}
 
 
 def _whole(finding: Finding) -> str:
@@ -31,17 +33,35 @@ FINDINGS: View[Finding] = View(
 )
 
 
-@verb("doctor", examples=("queuectl doctor", "queuectl --store /srv/queue.db doctor --json"))
+@verb(
+    "doctor",
+    examples=(
+        "queuectl doctor",
+        "queuectl doctor --repair",
+        "queuectl --store /srv/queue.db doctor --json",
+    ),
+)
+@click.option("--repair", "mend", is_flag=True, help="Put right what can be, then check.")
 @pass_session
-def doctor(session: Session) -> int:
-    """Check that everything is in order: the store and its integrity, the SQLite version, file
-    modes, network file system, disk space, lost workers, the clock; a line each.
+def doctor(session: Session, mend: bool) -> int:
+    """Check that everything is in order: the store, its integrity and counters, the SQLite
+    version, file modes, network file system, disk space, lost workers, processes and files left
+    by jobs that ended, the clock; a line each.
 
     A line is ok, warn (it works, but have a look) or bad. Exit code 1 if anything is bad.
+
+    --repair loses nothing and stops nobody: it sets modes and counters right, forgets lost
+    workers that hold no job, and removes output and run files nobody needs. What it did is told
+    first, as fixed.
     """
     import asyncio
 
-    findings = asyncio.run(examine(session.store, os.environ))
+    findings = []
+    if mend:
+        from queuectl_core.repair import repair
+
+        findings = asyncio.run(repair(session.store, os.environ))
+    findings += asyncio.run(examine(session.store, os.environ))
     with session.out.listing(FINDINGS, json=session.json, header=not session.quiet) as listing:
         for finding in findings:
             listing.add(finding)

@@ -26,6 +26,8 @@ VERBS: Table = {
     "worker": ("worker:worker", "Start, stop and list workers."),
     "dlq": ("dlq:dlq", "List, retry or purge the jobs that failed for good."),
     "config": ("config:config", "Show and change settings."),
+    "prune": ("prune:prune", "Forget jobs that ended long ago."),
+    "backup": ("backup:backup", "Copy the store into a file while everything goes on."),
     "tui": ("tui:tui", "Open the operator console."),
     "doctor": ("doctor:doctor", "Check that everything is in order."),
     "demo": ("demo:demo", "See it work in a scratch store, in a few seconds."),

@@ -135,8 +135,8 @@ def test_doctor_on_a_healthy_store(here: Here, store_path: Path) -> None:
     assert not store_path.exists()
     here("enqueue", "x")
     found = {row["check"]: row for row in here("doctor", "--json").json}
-    order = ["store", "integrity", "sqlite", "modes", "file system", "disk", "workers", "clock"]
-    assert list(found) == order
+    order = doctor.ORDER
+    assert tuple(found) == order
     assert {row["level"] for row in found.values()} <= {"ok", "warn"}
     assert len(here("doctor", "-q").out.splitlines()) == len(order)
 
@@ -146,7 +146,7 @@ def test_doctor_finds_trouble(here: Here, store_path: Path) -> None:
     store_path.chmod(0o644)
     found = {row["check"]: row for row in here("doctor", "--json", code=1).json}
     assert found["modes"]["level"] == "bad"
-    assert f"chmod 600 {store_path}" in found["modes"]["hint"]
+    assert "(chmod 600)" in found["modes"]["hint"]
     store_path.write_bytes(b"not a database, and never was one\n" * 100)
     store_path.chmod(0o600)
     found = {row["check"]: row for row in here("doctor", "--json", code=1).json}

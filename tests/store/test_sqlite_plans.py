@@ -40,6 +40,14 @@ WANTED = {
     "attempts_of": ["SEARCH attempts USING PRIMARY KEY (job=?)"],
     "tail_of": ["SEARCH tails USING INDEX sqlite_autoindex_tails_1 (job=? AND number=?)"],
     "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
+    # upkeep: nothing is looked at but what ended in a stretch of time
+    "expired": [
+        "SEARCH a USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)",
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)"],
+    "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "holds": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     "counts": ["SCAN counts"],  # a row for each state and queue, however many jobs
 }
 
@@ -47,6 +55,7 @@ MAY_SCAN_JOBS = {
     "count_all": "how many match a text is known by reading them; the console goes in stretches",
     "ids_taken": "scans the ids given, and looks each up",
     "bounds": "min and max of the key: one row from each end",
+    "count_anew": "for doctor: what the counters should say is known by counting",
     "dead_groups": "the index of the dead alone",
 }
 

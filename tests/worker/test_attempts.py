@@ -252,6 +252,35 @@ async def test_a_timeout_finds_a_child_that_left_the_group(queue: Queue, run: Ru
     assert not alive([int(line) for line in (await said(queue, job)).split()])
 
 
+async def test_a_timeout_finds_a_process_that_cut_its_ties(queue: Queue, run: Run) -> None:
+    """Its own session, and its parent has gone: neither of the group nor a descendant."""
+    job = await one(
+        queue,
+        run,
+        command="(setsid sh -c 'echo $$; exec sleep 300' &); sleep 60",
+        timeout_seconds=1,
+    )
+    assert not alive([int(await said(queue, job))])
+
+
+async def test_processes_of_another_queue_with_the_same_ids_are_left_alone(
+    queue: Queue, run: Run, tmp_path: Path
+) -> None:
+    async with Queue.open(str(tmp_path / "other.db"), env=queue.env) as other:
+        (job,) = await other.enqueue([{"id": "same", "command": "echo $$; exec sleep 300"}])
+        working = asyncio.create_task(other.run_workers(1))
+
+        async def begun() -> bytes:
+            return await said(other, await other.find("same"))
+
+        pid = int(await eventually_async(begun))
+        await one(queue, run, id="same", command="sleep 300", timeout_seconds=0.2)
+        assert alive([pid])
+        await other.cancel([await other.find(job.id)])
+        await other.stop_workers(await other.workers(), now=False)
+        await working
+
+
 async def test_what_a_failed_attempt_left_running_is_ended(queue: Queue, run: Run) -> None:
     job = await one(queue, run, command="sleep 300 & echo $!; exit 1")
     assert job.last_error

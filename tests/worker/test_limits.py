@@ -90,7 +90,7 @@ async def test_a_job_cannot_have_more_memory_than_its_limit(queue: Queue, run: R
 
 
 async def test_a_limit_never_exceeds_that_of_the_supervisor(queue: Queue, run: Run) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     job = await one(queue, run, command="ulimit -t", cpu_seconds=10_000_000)
     expected = 10_000_000 if hard == resource.RLIM_INFINITY else min(10_000_000, hard)
     assert (await said(queue, job)).strip() == str(expected)

@@ -298,6 +298,9 @@ class SqliteStore(Store):
     async def miscounted(self) -> int:
         return await self._connection.read(upkeep.miscounted)
 
+    async def dismiss(self, dead: SupervisorRow) -> bool:
+        return await self._connection.write(upkeep.dismiss, dead)
+
     async def recount(self) -> None:
         await self._connection.write(upkeep.recount)
 

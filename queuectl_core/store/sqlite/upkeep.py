@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import StoreError, StoreFull
-from ...model import State
+from ...model import State, SupervisorRow
 from .jobs import counts
 from .rows import SQL
+from .work import supervisors
 
 BACKUP_PAGES = 512
 """Pages copied at a time: 2 MiB, a few milliseconds."""
@@ -56,6 +57,14 @@ def recount(conn: sqlite3.Connection) -> None:
     real = conn.execute(SQL["count_anew"]).fetchall()
     conn.execute(SQL["counts_cleared"])
     conn.executemany(SQL["count_set"], [dict(row) for row in real])
+
+
+def dismiss(conn: sqlite3.Connection, dead: SupervisorRow) -> bool:
+    current = {row.id: row for row in supervisors(conn)}
+    if current.get(dead.id) != dead or conn.execute(SQL["holds"], {"id": dead.id}).fetchone():
+        return False
+    conn.execute(SQL["deregister"], {"id": dead.id})
+    return True
 
 
 def backup(

@@ -19,6 +19,9 @@ RETURNING seq, runs;
 -- name: runs_of
 SELECT seq, runs FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs));
 
+-- name: holds
+SELECT 1 FROM jobs WHERE state = 'processing' AND owner = :id LIMIT 1;
+
 -- name: count_anew
 SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue;
 

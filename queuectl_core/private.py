@@ -1,0 +1,43 @@
+"""Directories that belong to this user alone, in places where others may write.
+
+What lies in them is trusted: journals say how jobs ended, a bell wakes a supervisor, and output
+is written where it belongs. So it matters who could have put something there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import StoreUnreachable
+
+
+def make_private(folder: Path) -> None:
+    """Make ``folder``, and what is missing above it, with mode 0700, whatever the umask."""
+    if not folder.parent.exists():
+        make_private(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)  # a umask may have taken even our own rights away
+    except FileExistsError:
+        pass
+
+
+def own_directory(folder: Path) -> None:
+    """Make ``folder`` if it is missing; if it is there, be sure that it is ours and only ours.
+
+    Raises StoreUnreachable when it, or a symlink in its place, belongs to another user: who owns
+    it could replace what is in it. One that others may write to is closed to them.
+    """
+    make_private(folder)
+    link, found = folder.lstat(), folder.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreUnreachable(f"{folder} is not a directory", "move it away")
+    for owner in (link.st_uid, found.st_uid):
+        if owner != os.geteuid():
+            raise StoreUnreachable(
+                f"{folder} belongs to another user (uid {owner})", "use a store of your own"
+            )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)

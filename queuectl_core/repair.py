@@ -1,0 +1,85 @@
+"""``queuectl doctor --repair``: putting right what can be put right without losing anything."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from .doctor import Finding, store_path
+from .errors import QueueError
+from .host import host_key, is_gone, monotonic
+from .leftovers import orphaned_files
+from .private import make_private
+from .queue import Queue
+from .worker.journal import sweep
+from .worker.upkeep import used_names
+
+
+async def repair(url: str | None, env: Mapping[str, str]) -> list[Finding]:
+    """Repair what can be; a finding, ``fixed`` or ``bad``, for each kind of thing that was.
+
+    Raises InvalidInput when ``url`` names no store.
+    """
+    path = store_path(url, env)
+    if not path.exists():
+        return []
+    # First of all, by path: a store with wrong modes may not even open.
+    beside = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".d")]
+    found = _modes([*beside, *(beside[-1] / name for name in ("logs", "run", "supervisor.log"))])
+    try:
+        async with Queue.open(url, env=env, create=False) as queue:
+            found += [finding async for finding in _repair_store(queue)]
+    except QueueError as error:
+        found.append(Finding("store", "bad", error.message, error.hint))
+    return found
+
+
+def _fixed(check: str, count: int, done: str) -> Finding:
+    """``done`` is said of one thing: ``stale run file removed``."""
+    return Finding(check, "fixed", done if count == 1 else f"{done} ({count:,} of them)")
+
+
+def _modes(paths: list[Path]) -> list[Finding]:
+    """Take away what others may do with our files. A symlink is not followed."""
+    changed = 0
+    for path in paths:
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        folder = stat.S_ISDIR(found.st_mode)
+        if not (folder or stat.S_ISREG(found.st_mode)):
+            continue
+        if os.geteuid() not in (0, found.st_uid):
+            continue
+        wanted = 0o700 if folder else 0o600
+        if stat.S_IMODE(found.st_mode) != wanted:
+            path.chmod(wanted)
+            changed += 1
+    return [_fixed("modes", changed, "file mode set right")] if changed else []
+
+
+async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
+    store = queue.store
+    if off := await store.miscounted():
+        await store.recount()
+        yield _fixed("counters", off, "counter set right")
+    now, mono = queue.clock(), monotonic()
+    rows = await store.supervisors()
+    gone = [row for row in rows if is_gone(row, now, mono)]
+    if forgotten := [row for row in gone if await store.dismiss(row)]:
+        yield _fixed("workers", len(forgotten), "lost supervisor without a job forgotten")
+    run = store.directory / "run"
+    if any(row.host_key == host_key() for row in rows if row not in gone) and not run.exists():
+        make_private(run)
+        yield _fixed("litter", 1, "missing directory made")
+    if removed := sweep(run, await used_names(store)):
+        yield _fixed("litter", removed, "stale run file removed")
+    removed = 0
+    async for path in orphaned_files(store):
+        path.unlink(missing_ok=True)
+        removed += 1
+    if removed:
+        yield _fixed("litter", removed, "orphaned output file removed")

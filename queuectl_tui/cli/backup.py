@@ -1,0 +1,42 @@
+"""``queuectl backup``."""
+
+from __future__ import annotations
+
+import click
+
+from queuectl_core.text import clean_line
+from queuectl_core.times import format_bytes
+
+from .command import Session, pass_session, verb
+
+
+@verb(
+    "backup",
+    examples=("queuectl backup /backup/queue-$(date +%F).db", "queuectl backup q.db --force"),
+)
+@click.argument("file", metavar="FILE")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@pass_session
+def backup(session: Session, file: str, force: bool) -> None:
+    """Copy the store into FILE while everything goes on: all jobs, their history and the stored
+    end of their output, as they are at one moment. FILE is there when it is whole, and for your
+    eyes only: it holds the values of env. To look at it, or to go back to it, use it as the
+    store.
+
+    Prints the file's path.
+    """
+
+    def progress(done: int, total: int) -> None:
+        session.err.bar("copying", done, total, "pages")
+
+    made = session.run(
+        lambda queue: queue.backup(file, force=force, progress=progress), read_only=True
+    )
+    size = made.stat().st_size
+    session.err.clear()
+    if session.json:
+        session.out.json({"file": str(made), "bytes": size})
+        return
+    session.out.line(clean_line(str(made)))
+    if session.out.terminal:
+        session.err.note(f"{format_bytes(size)} copied")

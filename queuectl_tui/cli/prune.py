@@ -1,0 +1,55 @@
+"""``queuectl prune``."""
+
+from __future__ import annotations
+
+import click
+
+from .command import Session, pass_session, verb
+from .given import duration
+from .jobs import complete_state
+
+
+@verb(
+    "prune",
+    examples=(
+        "queuectl prune --older-than 30d",
+        "queuectl prune --older-than 90d --state dead --state cancelled --dry-run",
+    ),
+)
+@click.option("--older-than", metavar="TIME", required=True, help="Ended before this: 12h, 30d.")
+@click.option(
+    "--state",
+    "states",
+    metavar="STATE",
+    multiple=True,
+    shell_complete=complete_state,
+    help="completed (if not given), dead or cancelled; may be repeated, or several with commas.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say how many.")
+@pass_session
+def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: bool) -> None:
+    """Forget jobs that ended long ago, with their history and output.
+
+    Takes completed jobs unless told otherwise. Done in small steps, so that workers go on
+    meanwhile. To have it done for good, by the workers: queuectl config set keep-completed 30d
+    """
+    from queuectl_core.model import State
+    from queuectl_core.queue import check_states
+
+    seconds = duration("--older-than", older_than)
+    chosen = check_states([word for given in states for word in given.split(",")])
+    count = session.run(
+        lambda queue: queue.prune(
+            seconds,
+            chosen or (State.COMPLETED,),
+            dry_run=dry_run,
+            progress=lambda done, total: session.err.bar("pruning", done, max(done, total)),
+        ),
+        read_only=dry_run,
+    )
+    session.err.clear()
+    if session.json:
+        session.out.json({"would_prune" if dry_run else "pruned": count})
+    else:
+        done = "would be pruned" if dry_run else "pruned"
+        session.out.line(f"{count} job{'s' if count != 1 else ''} {done}")

@@ -1,0 +1,185 @@
+"""``prune``, ``backup`` and ``doctor --repair``."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ..support import Cli
+from .conftest import Here, Terminal
+from .test_globals import one_line
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+
+# -- prune ----------------------------------------------------------------------------
+
+
+def test_prune_forgets_what_completed_with_its_output(cli: Cli, store_path: Path) -> None:
+    cli("enqueue", "echo done", "--id", "good")
+    cli("enqueue", "echo bad; false", "--id", "bad", "--max-retries", "1")
+    cli("enqueue", "true", "--id", "later", "--delay", "1h")
+    cli("worker", "start", "--until-empty")
+    logs = Path(f"{store_path}.d") / "logs"
+    assert len(list(logs.rglob("*.log"))) == 2
+    assert "0 jobs pruned" in cli("prune", "--older-than", "1h").out
+    assert "1 job would be pruned" in cli("prune", "--older-than", "0", "--dry-run").out
+    assert cli.json("prune", "--older-than", "0", "--dry-run") == {"would_prune": 1}
+    assert len(cli.json("list")) == 3
+    assert cli.json("prune", "--older-than", "0") == {"pruned": 1}
+    assert {job["id"] for job in cli.json("list")} == {"bad", "later"}
+    assert [path.name for path in logs.rglob("*.log")] == ["2.1.log"]
+    assert "1 job pruned" in cli("prune", "--older-than", "0s", "--state", "dead,cancelled").out
+    assert {job["id"] for job in cli.json("list")} == {"later"}
+    assert not list(logs.rglob("*.log"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--older-than is missing"),
+        (("--older-than", "soon"), "--older-than: not a duration"),
+        (("--older-than", "1d", "--state", "pending"), "pending jobs have not ended"),
+        (("--older-than", "1d", "--state", "failed"), "failed jobs have not ended"),
+        (("--older-than", "1d", "--state", "compelted"), "did you mean completed?"),
+        (("--older-than", "20y"), "--older-than"),
+    ],
+)
+def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], said: str) -> None:
+    assert said in one_line(here("prune", *words, code=2).err)
+
+
+# -- backup ---------------------------------------------------------------------------
+
+
+def test_a_backup_is_a_store_of_its_own(here: Here, tmp_path: Path) -> None:
+    here("enqueue", "true", "--id", "a", "--env", "TOKEN=x")
+    target = tmp_path / "copy.db"
+    assert here("backup", target).out == f"{target}\n"
+    assert target.stat().st_mode & 0o777 == 0o600
+    here("enqueue", "true", "--id", "b")
+    assert [job["id"] for job in here("--store", target, "list", "--json").json] == ["a"]
+    assert here("--store", target, "doctor", "--json").json
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_a_backup_replaces_nothing_unless_told(here: Here, tmp_path: Path) -> None:
+    here("enqueue", "true", "--id", "a")
+    target = tmp_path / "copy.db"
+    target.write_text("precious")
+    assert "copy.db exists; give another name, or --force" in one_line(
+        here("backup", target, code=4).err
+    )
+    assert target.read_text() == "precious"
+    answer = here("backup", target, "--force", "--json").json
+    assert answer == {"file": str(target), "bytes": target.stat().st_size}
+    assert here("--store", target, "list", "--json").json[0]["id"] == "a"
+
+
+def test_a_backup_never_follows_a_symlink(here: Here, tmp_path: Path) -> None:
+    here("enqueue", "true")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "copy.db").symlink_to(victim)
+    here("backup", tmp_path / "copy.db", code=4)
+    here("backup", tmp_path / "copy.db", "--force")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "copy.db").is_symlink()
+
+
+def test_a_backup_is_not_put_where_it_would_do_harm(
+    here: Here, store_path: Path, tmp_path: Path
+) -> None:
+    here("enqueue", "true", "--id", "a")
+    (tmp_path / "used.db-wal").touch()
+    refused = {
+        store_path: (2, "is part of the store itself"),
+        tmp_path: (2, "is a directory"),
+        tmp_path / "no" / "x.db": (2, "No such file or directory"),
+        tmp_path / "used.db": (4, "is in use as a database"),
+        tmp_path / ("x" * 300): (2, "File name too long"),
+        Path("/proc/x.db"): (2, "cannot write"),
+    }
+    for target, (code, said) in refused.items():
+        assert said in one_line(here("backup", target, "--force", code=code).err)
+    assert "empty name" in one_line(here("backup", "", code=2).err)
+    assert [job["id"] for job in here("list", "--json").json] == ["a"]
+
+
+def test_a_backup_at_a_terminal_says_how_much(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.cli("enqueue", "true")
+    assert "copied" in terminal("backup", tmp_path / "copy.db")
+
+
+# -- doctor --repair ------------------------------------------------------------------
+
+
+def test_repair_on_a_healthy_store_does_nothing(here: Here, store_path: Path) -> None:
+    assert "fixed" not in here("doctor", "--repair").out
+    assert not store_path.exists(), "looking makes nothing"
+    here("enqueue", "x")
+    assert "fixed" not in here("doctor", "--repair").out
+
+
+def test_repair_puts_right_what_it_names(cli: Cli, store_path: Path) -> None:
+    cli("enqueue", "echo x", "--id", "x")
+    cli("worker", "start", "--until-empty")
+    beside = Path(f"{store_path}.d")
+    folder = beside / "logs" / "0"
+    (folder / "77.1.log").write_text("nobody's")
+    (folder / "1.9.log").write_text("an attempt there never was")
+    (folder / "1.1.tmp").touch()
+    os.utime(folder / "1.1.tmp", (0, 0))
+    (folder / "notes.txt").write_text("not ours")
+    for name in ("gone.journal", "gone.bell"):
+        (beside / "run" / name).touch()
+    store_path.chmod(0o644)
+    beside.chmod(0o755)
+    with sqlite3.connect(store_path) as database:
+        database.execute("UPDATE counts SET n = n + 7")
+        database.execute(
+            "INSERT INTO supervisors VALUES ('gone', 'h', 'k', 1, 1.0, 0, 1.0, 1.0, 1.0, 1.0)"
+        )
+        database.execute(
+            "INSERT INTO workers (id, supervisor, queues, started_at)"
+            " VALUES ('gone-1', 'gone', '[]', 1.0)"
+        )
+    database.close()
+    before = {row["check"]: row for row in cli.json("doctor", code=1)}
+    assert {name for name, row in before.items() if row["level"] == "bad"} == {"counters", "modes"}
+    assert {"workers", "litter"} <= {n for n, row in before.items() if row["level"] == "warn"}
+
+    rows = cli.json("doctor", "--repair")
+    fixed = [row["message"] for row in rows if row["level"] == "fixed"]
+    assert fixed == [
+        "file mode set right (2 of them)",
+        "counter set right (3 of them)",
+        "lost supervisor without a job forgotten",
+        "stale run file removed (2 of them)",
+        "orphaned output file removed (3 of them)",
+    ]
+    assert not [row for row in rows if row["level"] == "bad"]
+    assert sorted(path.name for path in folder.iterdir()) == ["1.1.log", "notes.txt"]
+    assert cli("logs", "x").out == "x\n"
+    assert cli.json("status")["total"] == 1
+    assert cli.json("worker", "list") == []
+    assert not [row for row in cli.json("doctor", "--repair") if row["level"] == "fixed"]
+
+
+def test_repair_opens_a_store_whose_modes_keep_its_owner_out(here: Here, store_path: Path) -> None:
+    here("enqueue", "x")
+    store_path.chmod(0)
+    assert "file mode set right" in here("doctor", "--repair").out
+    assert store_path.stat().st_mode & 0o777 == 0o600
+
+
+def test_repair_of_what_cannot_be_repaired(here: Here, store_path: Path) -> None:
+    store_path.write_bytes(b"not a database, and never was one\n" * 100)
+    store_path.chmod(0o600)
+    rows = here("doctor", "--repair", "--json", code=1).json
+    assert all("damaged" in row["message"] for row in rows if row["check"] == "store")

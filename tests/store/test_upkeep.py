@@ -1,0 +1,160 @@
+"""The verbs that keep a store small, sound and copied, on every store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.model import Filter, Job, Outcome, State
+from queuectl_core.store.base import Action, Store
+from queuectl_core.store.open import open_store
+
+from ..support import NOW, ending, spec, supervisor
+from .tools import claim, finish, hired, real_counts, run
+
+
+async def completed(store: Store, at: float, name: str) -> Job:
+    """A job that completed at that time."""
+    (job,) = await store.enqueue([spec(id=name, run_at=at)], at)
+    return await run(store, job, now=at)
+
+
+async def test_what_completed_long_ago_is_found_by_time(store: Store) -> None:
+    await hired(store)
+    old = await completed(store, NOW, "old")
+    later = await completed(store, NOW + 10, "later")
+    await completed(store, NOW + 20, "new")
+    assert await store.expired(0, NOW + 15, 10) == [old.seq, later.seq]
+    assert await store.expired(0, NOW + 15, 1) == [old.seq]
+    assert await store.expired(NOW + 5, NOW + 15, 10) == [later.seq]
+    assert await store.expired(0, NOW, 10) == []
+
+
+async def test_only_what_is_completed_still_expires(store: Store) -> None:
+    await hired(store)
+    again = await completed(store, NOW, "again")
+    await store.change(Action.RETRY, [again.seq], NOW + 1, True)
+    (failed,) = await store.enqueue([spec(id="failed", run_at=NOW - 1, max_retries=1)], NOW)
+    await run(store, failed, Outcome.FAILED)
+    assert await store.expired(0, NOW + 100, 10) == []
+    await run(store, again, now=NOW + 50)
+    assert await store.expired(0, NOW + 40, 10) == [], "it completed later, the second time"
+    assert set(await store.expired(0, NOW + 60, 10)) == {again.seq}
+
+
+async def test_what_ended_is_found_by_state_in_order(store: Store) -> None:
+    await hired(store)
+    one, two = [await completed(store, NOW + n, f"c{n}") for n in range(2)]
+    waiting, cancelled = await store.enqueue([spec(id="w"), spec(id="x")], NOW)
+    await store.change(Action.CANCEL, [cancelled.seq], NOW, True)
+    assert await store.ended(State.COMPLETED, NOW + 5, 0, 10) == [one.seq, two.seq]
+    assert await store.ended(State.COMPLETED, NOW + 5, one.seq, 10) == [two.seq]
+    assert await store.ended(State.COMPLETED, NOW + 5, 0, 1) == [one.seq]
+    assert await store.ended(State.COMPLETED, NOW + 1, 0, 10) == [one.seq]
+    assert await store.ended(State.CANCELLED, NOW + 1, 0, 10) == [cancelled.seq]
+    assert await store.ended(State.PENDING, NOW + 100, 0, 10) == []
+    assert waiting.state is State.PENDING
+
+
+async def test_prune_forgets_only_what_still_is_old_and_ended(store: Store) -> None:
+    await hired(store)
+    old, again = [await completed(store, NOW + n, f"c{n}") for n in range(2)]
+    new = await completed(store, NOW + 50, "new")
+    await store.change(Action.RETRY, [again.seq], NOW + 60, True)
+    seqs = [old.seq, again.seq, new.seq, 10_000]
+    assert await store.prune(seqs, State.COMPLETED, NOW + 10) == [(old.seq, 1)]
+    assert {job.id for job in await store.jobs(Filter(), 10)} == {"c1", "new"}
+    assert await store.attempts(old.seq) == []
+    assert await store.counts() == await real_counts(store)
+    assert await store.runs(seqs) == {again.seq: 1, new.seq: 1}
+
+
+async def test_counters_are_compared_with_the_jobs(store: Store) -> None:
+    await store.enqueue([spec(), spec(queue="mail")], NOW)
+    assert await store.miscounted() == 0
+    await store.recount()
+    assert await store.miscounted() == 0
+    assert await store.counts() == await real_counts(store)
+
+
+async def test_a_supervisor_is_dismissed_unless_it_holds_a_job_or_has_moved(store: Store) -> None:
+    await store.register(supervisor("busy"), [("busy-1", ())], NOW)
+    await store.register(supervisor("idle"), [("idle-1", ())], NOW)
+    await store.enqueue([spec()], NOW)
+    (held,) = await claim(store, "busy")
+    rows = {row.id: row for row in await store.supervisors()}
+    assert not await store.dismiss(rows["busy"])
+    assert not await store.dismiss(supervisor("idle", lease_until=NOW + 99))
+    assert not await store.dismiss(supervisor("nobody"))
+    assert await store.dismiss(rows["idle"])
+    assert [row.id for row in await store.supervisors()] == ["busy"]
+    await finish(store, "busy", ending(held))
+    assert await store.dismiss(rows["busy"])
+    assert await store.workers() == []
+
+
+async def test_a_backup_is_the_store_at_one_moment(
+    store: Store, other: Store, tmp_path: Path
+) -> None:
+    await store.enqueue([spec(f"echo {n}" + "x" * 2000, id=f"j{n}") for n in range(2000)], NOW)
+    target = tmp_path / "copy.db"
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
+    steps: list[tuple[int, int]] = []
+    await store.backup(target, lambda done, total: steps.append((done, total)))
+    assert len(steps) > 1
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert steps[-1][0] == steps[-1][1]
+    copy = await open_store(str(target), {})
+    try:
+        assert await copy.counts() == await store.counts()
+        assert await copy.jobs(Filter(), 3000) == await store.jobs(Filter(), 3000)
+        assert await copy.faults() == []
+        await copy.enqueue([spec(id="more")], NOW)
+        assert await other.by_id("more") == []
+    finally:
+        await copy.close()
+
+
+async def test_who_writes_during_a_backup_neither_waits_nor_gets_into_it(
+    store: Store, other: Store, tmp_path: Path
+) -> None:
+    import asyncio
+
+    await store.enqueue([spec(f"echo {n}" + "x" * 2000, id=f"j{n}") for n in range(2000)], NOW)
+    target = tmp_path / "copy.db"
+    target.touch(0o600)
+    loop = asyncio.get_running_loop()
+    written: list[int] = []
+
+    def between(done: int, total: int) -> None:
+        number = len(written)
+        wait = asyncio.run_coroutine_threadsafe(other.enqueue([spec(id=f"new{number}")], NOW), loop)
+        written.append(len(wait.result(30)))
+
+    await store.backup(target, between)
+    assert len(written) > 1
+    copy = await open_store(str(target), {})
+    try:
+        assert len(await copy.jobs(Filter(), 5000)) == 2000
+    finally:
+        await copy.close()
+    assert len(await store.jobs(Filter(), 5000)) == 2000 + len(written)
+
+
+async def test_a_backup_that_is_cancelled_ends(store: Store, tmp_path: Path) -> None:
+    import asyncio
+
+    await store.enqueue([spec("x" * 2000) for n in range(2000)], NOW)
+    target = tmp_path / "copy.db"
+    target.touch(0o600)
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(
+        store.backup(target, lambda done, total: loop.call_soon_threadsafe(begun.set) and None)
+    )
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

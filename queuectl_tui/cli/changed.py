@@ -21,3 +21,14 @@ def show_changed(session: Session, jobs: Sequence[Job], word: str) -> None:
     else:
         for job in jobs:
             session.out.line(clean_line(job.id))
+
+
+def show_count(session: Session, count: int | None, word: str) -> None:
+    """How many jobs something was done to; None: the answer to the question was no."""
+    session.err.clear()
+    if count is None:
+        session.err.note(f"nothing {word}")
+    if session.json:
+        session.out.json({word: count or 0})
+    elif count is not None:
+        session.out.line(f"{count} job{'s' if count != 1 else ''} {word}")

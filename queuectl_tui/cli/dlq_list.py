@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from queuectl_core.model import Filter
-
 from .command import Session, pass_session, verb
-from .dead import DEAD, DEAD_JOBS, filters
+from .dead import DEAD_GROUPS, DEAD_JOBS
+from .matching import Which, dead_filters
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -17,30 +16,50 @@ if TYPE_CHECKING:
 AT_TERMINAL = 50
 
 
-@verb("list", examples=("queuectl dlq list", "queuectl dlq list --exit-code 127 --json"))
-@filters
+@verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))
+@dead_filters
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--group", is_flag=True, help="By cause: one row for each, the largest first.")
 @pass_session
+@click.pass_context
 def list_dead(
-    session: Session, /, *, search: str | None, exit_code: int | None, limit: int | None
+    ctx: click.Context, session: Session, /, *, which: Which, limit: int | None, group: bool
 ) -> None:
-    """List the jobs in the DLQ, newest first: at a terminal 50, else all of them."""
-    where = Filter(DEAD, search=search, exit_code=exit_code)
+    """List the jobs in the DLQ, newest first: at a terminal 50, else all of them.
+
+    With --group: what they died of. A cause is the exit code and the last line of the error,
+    with numbers and ids made alike; retry or purge one with dlq retry --reason TEXT.
+    """
+    if group:
+        if which.filtered:
+            raise click.UsageError("--group takes no filter", ctx)
+        _list_groups(session, limit)
+        return
     for_person = session.out.terminal and not session.json
     shown = AT_TERMINAL if limit is None and for_person else limit
 
     async def act(queue: Queue) -> tuple[int, int]:
         with session.out.listing(DEAD_JOBS, json=session.json, header=not session.quiet) as listing:
-            async for page in queue.pages(where, shown):
+            async for page in queue.pages(which.where, shown):
                 for job in page:
                     listing.add(job)
         full = for_person and listing.count == shown
-        return listing.count, await queue.count(where) if full else listing.count
+        return listing.count, await queue.count(which.where) if full else listing.count
 
     count, total = session.run(act, read_only=True)
     if for_person:
         session.out.flush()
         if not total:
-            session.err.note("no dead jobs" if where == Filter(DEAD) else "no dead jobs match")
+            session.err.note("no dead jobs match" if which.filtered else "no dead jobs")
         elif total > count:
             session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")
+
+
+def _list_groups(session: Session, limit: int | None) -> None:
+    from queuectl_core.views import dead_groups
+
+    every = 1_000_000 if limit is None else limit
+    groups = session.run(lambda queue: dead_groups(queue, every), read_only=True)
+    with session.out.listing(DEAD_GROUPS, json=session.json, header=not session.quiet) as listing:
+        for found in groups:
+            listing.add(found)

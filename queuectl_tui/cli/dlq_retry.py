@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .changed import show_count
 from .command import Session, pass_session, verb
-from .dead import chosen, selection
+from .matching import DEAD, Which, which_dead
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -17,35 +18,19 @@ if TYPE_CHECKING:
     "retry",
     examples=("queuectl dlq retry job1", "queuectl dlq retry --all --search 'connection refused'"),
 )
-@chosen
+@which_dead
 @pass_session
 @click.pass_context
-def retry(
-    ctx: click.Context,
-    session: Session,
-    /,
-    *,
-    ids: tuple[str, ...],
-    every: bool,
-    search: str | None,
-    exit_code: int | None,
-) -> None:
+def retry(ctx: click.Context, session: Session, /, *, which: Which) -> None:
     """Run dead jobs again, now, with attempts counted from 0; their history is kept.
 
     Name jobs, or take all of them or all that match. Prints how many.
     """
 
     async def act(queue: Queue) -> int:
-        where = await selection(
-            ctx, queue, ids=ids, every=every, search=search, exit_code=exit_code
-        )
+        where = await which.find(ctx, queue, DEAD)
         return await queue.retry_all(
             where, lambda done, total: session.err.bar("retrying", done, total)
         )
 
-    count = session.run(act)
-    session.err.clear()
-    if session.json:
-        session.out.json({"retried": count})
-    else:
-        session.out.line(f"{count} job{'s' if count != 1 else ''} retried")
+    show_count(session, session.run(act), "retried")

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
+from queuectl_core.lifecycle import REMOVABLE
 from queuectl_core.model import Job
 
-from .changed import show_changed
+from .changed import show_changed, show_count
 from .command import Session, pass_session, verb
-from .jobs import job_ids, resolve
+from .jobs import resolve
+from .matching import Which, plural, sure, which_jobs
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 
-@verb("remove", examples=("queuectl remove job1", "queuectl remove job1 job2"))
-@job_ids()
+@verb(
+    "remove",
+    examples=("queuectl remove job1 job2", "queuectl remove --state cancelled --yes"),
+)
+@which_jobs
+@click.option("-y", "--yes", is_flag=True, help="Do not ask (with --all or a filter).")
 @pass_session
-def remove(session: Session, ids: tuple[str, ...]) -> None:
+@click.pass_context
+def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -> int:
     """Forget jobs, with their history and output. There is no way back.
 
-    All or none: if one is unknown or running (cancel it first), nothing is removed.
+    Of jobs that are named, all or none: if one is unknown or running (cancel it first),
+    nothing is removed. With --all or a filter: all that match and do not run; asks first at
+    a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
-    done = session.run(lambda queue: _remove(queue, ids))
-    show_changed(session, done, "removed")
+    if which.ids and not which.every and not which.filtered:
+        show_changed(session, session.run(lambda queue: _named(queue, which)), "removed")
+        return 0
+
+    async def act(queue: Queue) -> int | None:
+        where = (await which.find(ctx, queue, REMOVABLE)).narrowed(REMOVABLE)
+        count = await queue.count(where) if where.states else 0
+        if count and not yes and not sure(ctx, session, "removing", plural(count)):
+            return None
+        return await queue.remove_all(
+            where, lambda done, total: session.err.bar("removing", done, total)
+        )
+
+    count = session.run(act)
+    show_count(session, count, "removed")
+    return 1 if count is None else 0
 
 
-async def _remove(queue: Queue, ids: Sequence[str]) -> list[Job]:
-    jobs = await resolve(queue, ids)
+async def _named(queue: Queue, which: Which) -> list[Job]:
+    jobs = await resolve(queue, which.ids)
     await queue.remove(jobs)
     return jobs

@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
+from queuectl_core.lifecycle import RETRYABLE
 from queuectl_core.model import Job
 
-from .changed import show_changed
+from .changed import show_changed, show_count
 from .command import Session, pass_session, verb
-from .jobs import job_ids, resolve
+from .jobs import resolve
+from .matching import Which, which_jobs
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 
-@verb("retry", examples=("queuectl retry job1", "queuectl dlq retry --all"))
-@job_ids()
+@verb(
+    "retry",
+    examples=(
+        "queuectl retry job1",
+        "queuectl retry --state cancelled --queue mail",
+        "queuectl retry job1 --command './import.sh --force'",
+    ),
+)
+@which_jobs
+@click.option("--command", metavar="CMD", help="Run this instead (one job, a string).")
 @pass_session
-def retry(session: Session, ids: tuple[str, ...]) -> None:
+@click.pass_context
+def retry(ctx: click.Context, session: Session, /, *, which: Which, command: str | None) -> None:
     """Run failed, dead, cancelled or completed jobs again, now, with attempts counted from 0;
     the history of earlier attempts is kept.
 
-    All or none: if one is unknown, waiting or running, nothing is done.
+    Of jobs that are named, all or none: if one is unknown, waiting or running, nothing is
+    done. With --all or a filter: all that match and may be; prints how many.
     """
-    done = session.run(lambda queue: _retry(queue, ids))
-    show_changed(session, done, "runs again")
+    if command is not None and len(which.ids) != 1:
+        raise click.UsageError("--command goes with exactly one job", ctx)
+    if which.ids and not which.every and not which.filtered:
+        show_changed(
+            session, session.run(lambda queue: _named(queue, which, command)), "runs again"
+        )
+        return
+
+    async def act(queue: Queue) -> int:
+        where = await which.find(ctx, queue, RETRYABLE)
+        return await queue.retry_all(
+            where, lambda done, total: session.err.bar("retrying", done, total)
+        )
+
+    show_count(session, session.run(act), "retried")
 
 
-async def _retry(queue: Queue, ids: Sequence[str]) -> list[Job]:
-    jobs = await resolve(queue, ids)
+async def _named(queue: Queue, which: Which, command: str | None) -> list[Job]:
+    jobs = await resolve(queue, which.ids)
+    if command is not None:
+        from queuectl_core.views import amend
+
+        return [await amend(queue, jobs[0], command)]
     await queue.retry(jobs)
     return [await queue.get(job.seq) or job for job in jobs]

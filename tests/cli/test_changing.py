@@ -194,3 +194,59 @@ def test_bad_config(here: Here, words: tuple[str, ...], code: int, message: str)
 def test_a_bad_environment_is_named(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUECTL_LEASE", "long")
     assert "QUEUECTL_LEASE: " in one_line(here("enqueue", "x", code=2).err)
+
+
+def test_dlq_groups_are_causes_and_can_be_acted_on(cli: Cli) -> None:
+    for number in (1, 2, 3):
+        command = f"echo no route to 10.0.0.{number}; exit 5"
+        cli("enqueue", command, "--id", f"n{number}", "--max-retries", "1")
+    dead(cli, "other", code=7)
+    groups = cli.json("dlq", "list", "--group")
+    assert [(group["count"], group["exit_code"]) for group in groups] == [(3, 5), (1, 7)]
+    plain = cli("dlq", "list", "--group").out.splitlines()
+    assert plain[0].split("\t") == ["COUNT", "EXIT_CODE", "LAST_DIED_AT", "REASON"]
+    assert plain[1].startswith("3\t5\t")
+    reason = groups[0]["reason"]
+    assert len(cli.json("dlq", "list", "--reason", reason)) == 3
+    assert cli.json("dlq", "retry", "--reason", reason) == {"retried": 3}
+    assert [job["id"] for job in cli.json("dlq", "list")] == ["other"]
+    one_line(cli("dlq", "list", "--group", "--exit-code", "7", code=2).err)
+
+
+def test_retry_takes_all_that_match(cli: Cli) -> None:
+    dead(cli, "d1", "d2")
+    cli("enqueue", "true", "--id", "mail", "--queue", "mail")
+    cli("cancel", "mail")
+    assert cli.json("retry", "--state", "cancelled", "--queue", "lane") == {"retried": 0}
+    assert cli.json("retry", "--state", "cancelled,dead", "--search", "d1") == {"retried": 1}
+    assert cli("retry", "--all").out == "2 jobs retried\n"
+    assert {job["state"] for job in cli.json("list")} == {"pending"}
+    assert "name jobs, or give --all" in one_line(cli("retry", code=2).err)
+    assert "name jobs, or give --all" in one_line(cli("retry", "d1", "--all", code=2).err)
+    assert "unknown state" in one_line(cli("retry", "--state", "deed", code=2).err)
+
+
+def test_retry_with_another_command(cli: Cli) -> None:
+    dead(cli, "d1", "d2")
+    assert cli.json("retry", "d1", "--command", "echo fixed")[0]["command"] == "echo fixed"
+    cli("worker", "start", "--until-empty", "-q")
+    job = cli.json("show", "d1")
+    assert (job["state"], len(job["history"])) == ("completed", 2)
+    assert cli("logs", "d1").out == "fixed\n"
+    one_line(cli("retry", "d1", "d2", "--command", "x", code=2).err)
+    one_line(cli("retry", "--all", "--command", "x", code=2).err)
+    assert "command is empty" in one_line(cli("retry", "d2", "--command", " ", code=2).err)
+    assert state(cli, "d2") == "dead"
+
+
+def test_remove_all_that_match_asks(terminal: Terminal) -> None:
+    cli = terminal.cli
+    dead(cli, "d1")
+    cli("enqueue", "x", "--id", "p1")
+    assert "needs -y" in one_line(cli("remove", "--state", "dead", code=2).err)
+    assert "Remove 1 job for good" in terminal("remove", "--state", "dead", typed="n\n", code=1)
+    assert state(cli, "d1") == "dead"
+    assert cli("remove", "--state", "dead", "-y").out == "1 job removed\n"
+    assert [job["id"] for job in cli.json("list")] == ["p1"]
+    assert cli.json("remove", "--all", "-y") == {"removed": 1}
+    assert cli.json("remove", "--state", "processing", "-y") == {"removed": 0}

@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo run test lint format screenshots clean
+.PHONY: help demo run test lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make run      queuectl itself: make run ARGS='status'"
 	@echo "make test     the test suite: make test ARGS='tests/unit -k backoff'"
 	@echo "make lint     ruff, mypy and the import contracts"
+	@echo "make bench    how quick it is, beside xargs and a bare Textual app (some minutes)"
 	@echo "make screenshots  the console's pictures, from a seeded store"
 	@echo "make format   put the code in form"
 	@echo "make clean    remove what the others made"
@@ -53,6 +54,10 @@ lint: $(VENV)/.ready-to-develop
 format: $(VENV)/.ready-to-develop
 	@$(BIN)/ruff check --quiet --fix --exit-zero .
 	@$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.ready-to-develop
+	@$(BIN)/python benchmarks/core.py
+	@$(BIN)/python benchmarks/console.py
 
 screenshots: $(VENV)/.ready-to-develop
 	@$(BIN)/python screenshots/make.py $(ARGS)

@@ -18,7 +18,13 @@ from textual.widgets import Input, Label, Static
 from queuectl_core.errors import InvalidInput, QueueError
 from queuectl_core.jobspec import Defaults, check_field, parse_job
 from queuectl_core.text import clean_line
-from queuectl_core.times import format_time, parse_time
+from queuectl_core.times import (
+    format_bytes,
+    format_duration,
+    format_time,
+    parse_duration,
+    parse_time,
+)
 
 from .. import actions
 from ..format import cli
@@ -50,6 +56,12 @@ def as_env(text: str) -> dict[str, str]:
     return pairs
 
 
+def timeout_hint(defaults: Defaults) -> str:
+    """How long a job may run when nothing is said."""
+    seconds = defaults.settings.timeout
+    return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A field of the form. ``option`` is the command line's."""
@@ -68,9 +80,13 @@ ENTRIES = (
     Entry("run_at", "--run-at", lambda d: "now; +10s, +5m, 2026-01-31T09:00"),
     Entry("max_retries", "--max-retries", lambda d: str(d.settings.max_retries), as_number),
     Entry("backoff_base", "--backoff-base", lambda d: f"{d.settings.backoff_base:g}", as_number),
-    Entry("timeout_seconds", "--timeout", lambda d: f"{d.settings.timeout:g}, 0: none", as_number),
+    Entry("timeout_seconds", "--timeout", timeout_hint, parse_duration),
     Entry("cwd", "--cwd", lambda d: d.cwd),
     Entry("env", "--env", lambda d: "A=1 B='two words'", as_env),
+    Entry("nice", "--nice", lambda d: "0; to 19, the most polite", as_number),
+    Entry("memory_limit", "--memory-limit", lambda d: "none; 512MiB"),
+    Entry("cpu_seconds", "--cpu-seconds", lambda d: "no limit; 30, 5m", parse_duration),
+    Entry("output_limit", "--output-limit", lambda d: f"{format_bytes(d.settings.output_limit)}iB"),
 )
 
 

@@ -6,14 +6,16 @@ python screenshots/make.py [NAME…]
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import resvg_py
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from tests.tui.scenes import opened, play, seed  # noqa: E402
@@ -54,6 +56,9 @@ def as_png(svg: str) -> bytes:
 
 
 def main(names: list[str]) -> None:
+    os.chdir("/")  # the form shows where it is: no directory of whoever makes the pictures
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     for name in names or list(PICTURES):
         svg = asyncio.run(picture(*PICTURES[name]))
         # The ids Textual makes differ from run to run; these do not.

@@ -178,7 +178,7 @@ def fields(job: Job, now: float, ink: Ink, width: int) -> Text:
             text.append("\n")
     _line(text, "cwd", clean_line(job.cwd, width), ink.text, ink)
     if job.env:
-        shown = "  ".join(f"{name}={value}" for name, value in sorted(job.env.items()))
+        shown = "  ".join(f"{name}={value}" for name, value in sorted(job.masked_env.items()))
         _line(text, "env", clean_line(shown[:2000], width * 2), ink.text, ink)
     if job.last_error:
         style = ink.bad if job.state is State.DEAD else ink.warn

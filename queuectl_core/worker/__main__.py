@@ -68,6 +68,7 @@ def write_log(event: Event) -> None:
 def main() -> int:
     """Read the order, run, and say in one line why if it cannot be done."""
     order = json.load(sys.stdin)
+    logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback in it
     logging.basicConfig(
         format="%(asctime)s %(levelname)-7s %(process)d %(message)s", level=logging.INFO
     )

@@ -29,6 +29,7 @@ class Beside:
         task = asyncio.create_task(quietly())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: work.close())  # if it was cancelled before it began
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -43,7 +43,13 @@ async def start_detached(
     added = await add_to_detached(store, count, queues, time.time())
     if added is not None:
         return added
-    log = _open_log(store.directory)
+    try:
+        log = _open_log(store.directory)
+    except OSError as error:
+        raise WorkersNotStarted(
+            f"workers did not come up: cannot write {log_file(store.directory)}: {error.strerror}",
+            "check the directory, its mode and the space left",
+        ) from error
     read, write = os.pipe()
     order = {"store": store.url, "count": count, "queues": queues, "ready": write}
     try:

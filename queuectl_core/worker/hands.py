@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Any
 
 from ..config import Settings
 from ..events import Event, Kind
-from ..host import hostname
+from ..host import hostname, monotonic
 from ..lifecycle import Policy
 from ..logs import log_path
 from ..model import Ending, Job, Outcome
@@ -25,10 +27,13 @@ from .attempt import (
     outcome_of,
     token_of,
 )
-from .journal import Exit
+from .journal import Exit, make
 from .launcher import Shim
 from .output import Capture
 from .recovery import bury
+
+SHIM_PAUSE = 1.0
+"""Seconds that lie between two starts of a shim at least."""
 
 
 @dataclass(slots=True)
@@ -73,6 +78,8 @@ class Hands:
     """The shim may start nothing more: somebody took this supervisor's jobs over."""
     _name: str = ""
     _shim: Shim | None = None
+    _shim_since: float = 0.0
+    """When it was started (monotonic)."""
 
     @property
     def run_directory(self) -> Path:
@@ -91,7 +98,13 @@ class Hands:
         await self._start_shim()
 
     async def _start_shim(self) -> None:
+        # Made by us: should it be gone later, it was deleted.
+        with contextlib.suppress(OSError):
+            os.close(make(self.run_directory / f"{self._name}.journal"))
         self._shim = Shim(self._heard, lambda: self.spawn(self._replace_shim()))
+        if monotonic() - self._shim_since < SHIM_PAUSE:
+            await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
+        self._shim_since = monotonic()
         await self._shim.start(self.run_directory, self._name, self.env)
 
     def drop(self) -> None:

@@ -65,6 +65,9 @@ class Journal:
     shim_pid: int | None = None
     started: dict[str, Started] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
+    lost: bool = False
+    """It was deleted (a supervisor makes it before it starts its shim): what it said of jobs
+    that ran is not known."""
     _size: int = -1
 
     @property
@@ -93,7 +96,7 @@ class Journal:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
+            event = json.loads(line.lstrip(b"\0"))
             kind = event[0]
             if kind == "H":
                 self.shim_pid = event[1]
@@ -124,15 +127,18 @@ class Journal:
         A shim that keeps the lock (it was stopped in the middle of a start) is killed: what
         it had running is then left to the caller to find and end.
         """
-        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.lost = self.lost or not self.exists
+        fd = make(self.path)
         try:
             deadline = time.monotonic() + LOCK_PATIENCE
             while not self._try_lock(fd):
                 if time.monotonic() > deadline:
                     self.kill_shim()
                 await asyncio.sleep(0.01)
-            os.write(fd, REVOKED)
+            try:
+                os.write(fd, REVOKED)
+            except OSError:  # the disk is full: a hole takes no space, and says the same
+                os.ftruncate(fd, os.fstat(fd).st_size + len(REVOKED))
         finally:
             os.close(fd)  # drops the lock
         self.refresh()
@@ -158,6 +164,12 @@ class Journal:
         """Forget it: every job it speaks of has been dealt with."""
         self.path.unlink(missing_ok=True)
         (self.run / f"{self.name}.alive").unlink(missing_ok=True)
+
+
+def make(path: Path) -> int:
+    """Open a journal, which is made if it is not there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def sweep(run: Path, in_use: set[str]) -> int:

@@ -47,6 +47,7 @@ class Shim(asyncio.Protocol):
         )
         await loop.connect_read_pipe(lambda: self, self._process.stdout)
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
+        self._flush()
 
     def launch(
         self,
@@ -72,8 +73,10 @@ class Shim(asyncio.Protocol):
         self._requests.append(json.dumps(request).encode() + b"\n")
 
     def _flush(self) -> None:
+        if self._writer is None:
+            return  # they are sent as soon as it has been started
         requests, self._requests = self._requests, []
-        if self._writer is not None and not self._closing:
+        if not self._closing:
             self._writer.write(b"".join(requests))
 
     def abandon(self) -> None:
@@ -102,6 +105,6 @@ class Shim(asyncio.Protocol):
         self._ended.set()
         if not self._closing:
             self._closing = True
-            if self._writer is not None:
+            if self._writer is not None and not self._writer.is_closing():  # or it ends twice
                 self._writer.abort()
             self._on_death()

@@ -50,15 +50,16 @@ class Capture:
         begin = max(head, self._punched)
         if size <= 2 * self.limit or end - begin < self.limit // 2:
             return size > 0
-        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if _punch(fd, begin, end - begin):
-                self._punched = end
-            else:
-                os.ftruncate(fd, head)  # appended to from here: the job opened it O_APPEND
-                self.dropped += size - head
-        finally:
-            os.close(fd)
+        with contextlib.suppress(OSError):  # deleted meanwhile: nothing is left to be kept small
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if _punch(fd, begin, end - begin):
+                    self._punched = end
+                else:
+                    os.ftruncate(fd, head)  # appended to from here: the job opened it O_APPEND
+                    self.dropped += size - head
+            finally:
+                os.close(fd)
         return True
 
     def _kept(self, size: int) -> tuple[int, int]:
@@ -69,7 +70,8 @@ class Capture:
     def finish(self) -> tuple[int, bytes]:
         """Bytes the attempt wrote, and the last of them; the file is within its limit after.
 
-        An empty file is removed. A file that is gone counts as empty.
+        An empty file is removed. A file that is gone counts as empty. One that can't be cut,
+        because the disk is full, stays as it is.
         """
         try:
             size = self.path.stat().st_size
@@ -77,7 +79,8 @@ class Capture:
                 self.path.unlink()
                 return 0, b""
             if size > self.limit or self.dropped:
-                self._compact(size)
+                with contextlib.suppress(OSError):
+                    self._compact(size)
             return size + self.dropped, self._tail()
         except OSError:
             return 0, b""
@@ -101,9 +104,12 @@ class Capture:
                 target.write(os.pread(source, head, 0))
                 target.write(mark)
                 target.write(os.pread(source, size - tail, tail))
+            fresh.replace(self.path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
         finally:
             os.close(source)
-        fresh.replace(self.path)
 
     def _tail(self) -> bytes:
         with self.path.open("rb") as file:

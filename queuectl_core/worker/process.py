@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..host import START_TOLERANCE, is_process, process_start
+from ..host import is_process, process_start
 from .journal import Started
 
 POLL = 0.02
@@ -44,7 +44,7 @@ def is_started(started: Started) -> bool:
     start = process_start(started.pid)
     if start is None:
         return False
-    slack = START_TOLERANCE if sys.platform == "linux" else 2.0
+    slack = 0.02 if sys.platform == "linux" else 2.0  # a tick is 10 ms
     return started.after - slack <= start <= started.before + slack
 
 
@@ -59,6 +59,11 @@ def group_members(pgid: int) -> list[int]:
     import psutil
 
     return [pid for pid in psutil.pids() if _group(pid) == pgid and process_start(pid) is not None]
+
+
+def is_in_group(process: Process, pgid: int) -> bool:
+    """Whether it is a member of that group."""
+    return _group(process.pid) == pgid
 
 
 def _group(pid: int) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ..errors import StoreError
+from ..errors import StoreDamaged, StoreError, StoreTooNew
 from ..events import Event, Kind
 from ..model import Ending, Opening, Outcome, State, Turn
 from .attempt import Running
@@ -216,7 +216,10 @@ class Pump:
         )
 
     async def _trouble(self, error: StoreError) -> None:
-        """The store failed: say so once, keep everything, try again by and by."""
+        """The store failed: say so once, keep everything, try again by and by. What waiting
+        does not mend is for the caller: the jobs go on, and the next supervisor has them."""
+        if isinstance(error, StoreDamaged | StoreTooNew):
+            raise error
         if str(error) != self._troubled:
             self._troubled = str(error)
             self._delay = RETRY_AFTER

@@ -8,6 +8,7 @@ the journal says it ended              its true result is recorded
 it runs, and its shim lives            adopted: it goes on, and keeps its result
 it runs, but its shim is dead          its exit will never be known: ended, then a crash
 it was started, and is gone            a crash
+its journal was deleted                a crash, unless its shim lives and wrote it anew
 it was never started                   back to pending, nothing counted
 its host is another, or has rebooted   a crash
 =====================================  =================================================
@@ -21,8 +22,8 @@ from pathlib import Path
 from ..host import host_key
 from ..model import Job, SupervisorRow
 from .attempt import token_of
-from .journal import Exit, Journal
-from .process import end_all, is_started, marked
+from .journal import Exit, Journal, Started
+from .process import end_all, is_in_group, is_started, marked
 
 LEFTOVER_GRACE = 0.5
 """Seconds from SIGTERM to SIGKILL for what is left of a job whose outcome is lost."""
@@ -33,8 +34,8 @@ class Verdict:
     """What was found for each job of a dead supervisor."""
 
     exited: list[tuple[Job, Exit]] = field(default_factory=list)
-    adopted: list[tuple[Job, int, Journal]] = field(default_factory=list)
-    """With the pid that runs it, and the journal that will tell its end."""
+    adopted: list[tuple[Job, Started, Journal]] = field(default_factory=list)
+    """With the process that runs it, and the journal that will tell its end."""
     crashed: list[tuple[Job, str]] = field(default_factory=list)
     unstarted: list[Job] = field(default_factory=list)
 
@@ -63,13 +64,16 @@ async def examine(dead: SupervisorRow, jobs: list[Job], run: Path) -> Verdict:
 
 async def _examine_job(job: Job, journal: Journal, verdict: Verdict) -> None:
     token = token_of(job)
-    if token in journal.exits:
-        verdict.exited.append((job, journal.exits[token]))
-        return
     started = journal.started.get(token)
+    if token in journal.exits:
+        ended = journal.exits[token]
+        if ended.leftover and ended.code != 0:
+            await _end_leftover(job, journal.name, started)
+        verdict.exited.append((job, ended))
+        return
     shim_alive = journal.shim_alive()
     if started is not None and shim_alive:
-        verdict.adopted.append((job, started.pid, journal))
+        verdict.adopted.append((job, started, journal))
         return
     if started is None and shim_alive:
         verdict.unstarted.append(job)
@@ -77,7 +81,7 @@ async def _examine_job(job: Job, journal: Journal, verdict: Verdict) -> None:
     exit_, begun = await bury(job, journal.run, journal.name)
     if exit_ is not None:
         verdict.exited.append((job, exit_))
-    elif begun:
+    elif begun or journal.lost:
         verdict.crashed.append((job, "its supervisor and its shim died; its outcome is unknown"))
     else:
         verdict.unstarted.append(job)
@@ -94,8 +98,18 @@ async def bury(job: Job, run: Path, shim: str) -> tuple[Exit | None, bool]:
     if token in journal.exits:
         return journal.exits[token], True
     started = journal.started.get(token)
-    group = started.pid if started is not None and is_started(started) else None
+    ended = await _end_leftover(job, shim, started)
+    return None, started is not None or ended
+
+
+async def _end_leftover(job: Job, shim: str, started: Started | None) -> bool:
+    """End what still runs of an attempt that nobody watched; whether there was anything."""
     strays = marked(job.id, job.runs, shim)
+    group = None
+    if started is not None:
+        # A group outlives its leader, and its number is not given away before it is empty.
+        known = is_started(started) or any(is_in_group(one, started.pid) for one in strays)
+        group = started.pid if known else None
     if group is not None or strays:
         await end_all(group, strays, LEFTOVER_GRACE)
-    return None, started is not None or bool(strays)
+    return group is not None or bool(strays)

@@ -31,6 +31,8 @@ Who may start: whoever takes over a supervisor's jobs appends a line to the jour
 lock ("revokes" it). Before each round of starts the shim takes the same lock and looks whether
 the journal is longer than what it wrote itself; from then on it starts nothing more. So a job
 is never started by a supervisor that was stopped for a while, lost its jobs, and woke up.
+On a full disk a line can't be appended, but NULs can (a hole takes no space): they say the same.
+A journal that was deleted is written anew, with all that whoever comes must know.
 """
 
 import errno
@@ -105,12 +107,12 @@ def search(name: str, environ: dict[bytes, bytes], start: Callable[[bytes], T]) 
 class Shim:
     """The loop and what it knows; see the top of the file."""
 
-    def __init__(self, journal: str) -> None:
-        self.journal = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self.journal, fcntl.LOCK_EX)
-        self.written = os.fstat(self.journal).st_size
-        # Revoked before we began: our supervisor died while we were being started.
-        self.revoked = REVOKED in os.pread(self.journal, self.written, 0)
+    def __init__(self, run: str, name: str) -> None:
+        self.path = f"{run}/{name}"
+        self.revoked = False
+        self.alive = self.open_alive()
+        # Revoked before we began, if our supervisor died while we were being started.
+        self.journal = self.open_journal()
         fcntl.flock(self.journal, fcntl.LOCK_UN)
         self.unwritten = b""  # journal lines a full disk refused
         self.unsent = b""  # events the supervisor has not read yet
@@ -121,6 +123,22 @@ class Shim:
         self.requests = b""
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.environ = dict(os.environb)
+
+    def open_alive(self) -> int:
+        """The file whose lock says that we live."""
+        fd = os.open(f"{self.path}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+    def open_journal(self) -> int:
+        """The journal, with its lock held; it may say already that we are revoked."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(f"{self.path}.journal", flags, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        self.written = os.fstat(fd).st_size
+        content = os.pread(fd, self.written, 0)
+        self.revoked = self.revoked or REVOKED in content or b"\0" in content
+        return fd
 
     def run(self) -> None:
         wake, waker = os.pipe()
@@ -140,7 +158,9 @@ class Shim:
                 elif fd == 0 and not self.receive():
                     poller.unregister(0)
             self.reap()
-            self.flush()
+            if self.unwritten:
+                self.renew_files()
+                self.flush()
             self.send(poller)
 
     @staticmethod
@@ -185,6 +205,7 @@ class Shim:
                     pass
 
     def start_all(self, starts: list[Any]) -> None:
+        self.renew_files()
         fcntl.flock(self.journal, fcntl.LOCK_EX)
         try:
             self.flush()
@@ -376,7 +397,26 @@ class Shim:
             except OSError:
                 return
             self.written += count
-            self.unwritten = self.unwritten[count:]
+            # A line that went in by half is ended, and written again as a whole: somebody
+            # else may have appended theirs before there was space for the rest.
+            whole = self.unwritten.rfind(b"\n", 0, count) + 1
+            self.unwritten = (b"\n" if whole < count else b"") + self.unwritten[whole:]
+
+    def renew_files(self) -> None:
+        """Should somebody have cleared the run directory, be there again for whoever comes.
+        Where that can't be written we go on with the files nobody else sees."""
+        try:
+            if not os.fstat(self.alive).st_nlink:
+                os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+                os.dup2(fd := self.open_alive(), self.alive, inheritable=False)
+                os.close(fd)
+            if not os.fstat(self.journal).st_nlink:
+                os.dup2(fd := self.open_journal(), self.journal, inheritable=False)
+                os.close(fd)
+                fcntl.flock(self.journal, fcntl.LOCK_UN)
+                self.unwritten = self.essence()
+        except OSError:
+            pass
 
     def send(self, poller: select.poll) -> None:
         """Write to the supervisor; what its full pipe refuses waits for it to read."""
@@ -399,22 +439,22 @@ class Shim:
 
     def compact(self) -> None:
         """Start the journal anew with the jobs that run and those that ended last."""
-        head = json.dumps(["H", os.getpid()]).encode() + b"\n"
-        content = head + b"".join(self.started.values()) + b"".join(self.ended)
         os.ftruncate(self.journal, 0)
         self.written = 0
-        self.unwritten = content
+        self.unwritten = self.essence()
         self.flush()
+
+    def essence(self) -> bytes:
+        """What whoever takes over must know."""
+        head = json.dumps(["H", os.getpid()]).encode() + b"\n"
+        return head + b"".join(self.started.values()) + b"".join(self.ended)
 
 
 def main() -> None:
-    """Keep the lock that says we live, and serve."""
+    """Serve, deaf to every signal that is meant for a supervisor."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    run, name = sys.argv[1:]
-    alive = os.open(f"{run}/{name}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(alive, fcntl.LOCK_EX)
-    Shim(f"{run}/{name}.journal").run()
+    Shim(*sys.argv[1:]).run()
 
 
 if __name__ == "__main__":

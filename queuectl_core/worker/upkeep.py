@@ -25,6 +25,7 @@ from .journal import Journal, sweep
 from .process import signal_group
 from .recovery import Verdict, bury, examine
 from .sampling import Sampler
+from .shim import host_clock
 
 if TYPE_CHECKING:
     from .hands import Slot
@@ -48,6 +49,9 @@ class Upkeep:
         self._sampler = Sampler()
         self._sampled = 0.0
         self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
+        self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
+        """Taken over by us (by that id), and not yet looked into."""
+        self._clock_offset: float | None = None
 
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._guard(), self._watch_adopted())
@@ -74,6 +78,7 @@ class Upkeep:
         sup = self._sup
         while True:
             await asyncio.sleep(TICK)
+            self._watch_clock()
             with contextlib.suppress(StoreError):
                 if await sup.store.changed():  # a change whose bell was lost, or a finish elsewhere
                     await sup.obey()
@@ -82,6 +87,12 @@ class Upkeep:
                 await self._sample()
                 await self._expiry.turn(sup.hands.settings.keep_completed, sup.clock())
                 await sup.store.tidy()
+
+    def _watch_clock(self) -> None:
+        """When somebody set the wall clock, other jobs may be due than those we wait for."""
+        before, self._clock_offset = self._clock_offset, self._sup.clock() - monotonic()
+        if before is not None and abs(self._clock_offset - before) > TICK:
+            self._sup.pump.look()
 
     # -- jobs of supervisors that died ------------------------------------------------
 
@@ -94,7 +105,18 @@ class Upkeep:
         for row in gone:
             jobs = await sup.store.take_over(row, sup.id, sup.clock())
             if jobs is not None:
-                await self._settle(row, jobs)
+                self._inherited.append((sup.id, row, jobs))
+        while self._inherited:
+            heir, row, jobs = self._inherited[0]
+            if heir != sup.id:  # we lost our lease meanwhile: they have another heir
+                self._inherited.pop(0)
+                continue
+            try:
+                verdict = await examine(row, jobs, sup.hands.run_directory)
+            except OSError as error:  # a full disk, most likely: they wait for the next round
+                raise StoreError(f"cannot take jobs over: {error}", "free some space") from error
+            self._inherited.pop(0)
+            await self._settle(verdict)
         if gone:
             await self.sweep()
 
@@ -103,10 +125,9 @@ class Upkeep:
         store = self._sup.store
         sweep(self._sup.hands.run_directory, await used_names(store))
 
-    async def _settle(self, dead: SupervisorRow, jobs: list[Job]) -> None:
+    async def _settle(self, verdict: Verdict) -> None:
         sup = self._sup
         hands = sup.hands
-        verdict = await examine(dead, jobs, hands.run_directory)
         for job, exit_ in verdict.exited:
             hands.ended(hands.take(job, job.worker or "", _no_kill), exit_)
             sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
@@ -129,19 +150,18 @@ class Upkeep:
         idle = [slot for slot in sup.slots.values() if slot.running is None and not slot.stop]
         extra: list[Slot] = []
         workers: dict[int, str] = {}
-        for job, pid, journal in verdict.adopted:
+        for job, started, journal in verdict.adopted:
             if idle:
                 slot = idle.pop(0)
             else:
                 slot = sup.new_slot((), stop="drain")
                 sup.slots[slot.id] = slot
                 extra.append(slot)
-            running = sup.hands.take(job, slot.id, partial(signal_group, pid))
+            running = sup.hands.take(job, slot.id, partial(signal_group, started.pid))
             running.on_shim = False
             slot.running = running
             workers[job.seq] = slot.id
-            elapsed = sup.clock() - (job.started_at or sup.clock())
-            running.begun(pid, elapsed)
+            running.begun(started.pid, host_clock() - started.after)  # whatever the wall clock says
             self._adopted[token_of(job)] = journal
             sup.tell(Event(Kind.ADOPTED, job=job))
         if extra:

@@ -122,6 +122,18 @@ async def test_nothing_is_claimed_for_somebody_unknown(store: Store) -> None:
     assert await claim(store) == []
 
 
+async def test_a_supervisor_that_holds_a_job_stays_on_the_list(store: Store) -> None:
+    """Its row is how the job is found, however it left."""
+    await hired(store)
+    await store.enqueue([spec()], NOW)
+    (job,) = await claim(store)
+    await store.deregister("sup")
+    assert [row.id for row in await store.supervisors()] == ["sup"]
+    await store.exchange("sup", [ending(job)], [], NOW)
+    await store.deregister("sup")
+    assert await store.supervisors() == []
+
+
 async def test_a_job_waits_for_its_time(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id="later", run_at=NOW + 60), spec(id="much", run_at=NOW + 90)], NOW)

@@ -165,7 +165,7 @@ def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> Non
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if create else 0)
         fd = os.open(path, flags, 0o600)
     except OSError as error:
-        raise _explain_os(path, error) from error
+        raise explain_os(path, error) from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise StoreUnreachable(f"store {path} is not a regular file", "give a file's path")
@@ -173,7 +173,8 @@ def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> Non
         os.close(fd)
 
 
-def _explain_os(path: Path, error: OSError) -> StoreError:
+def explain_os(path: Path, error: OSError) -> StoreError:
+    """The system's error about the store's file, or one beside it, in our words."""
     if error.errno == errno.EISDIR:
         return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
     if error.errno == errno.ENOENT and path.parent.is_dir():

@@ -32,7 +32,7 @@ from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import SUFFIX, FifoBell, ring
-from .connection import Connection, checkpoint, connect, prepare_file
+from .connection import Connection, checkpoint, connect, explain_os, prepare_file
 
 WAL_LIMIT = 4 << 20
 """Bytes of WAL after which ``tidy`` makes a checkpoint."""
@@ -252,9 +252,12 @@ class SqliteStore(Store):
 
     def bell(self, supervisor: str) -> Bell:
         run = self.directory / "run"
-        for folder in (self.directory, run):  # parents=True would make it with the umask's mode
-            folder.mkdir(mode=0o700, exist_ok=True)
-        return FifoBell(run / (supervisor + SUFFIX))
+        try:
+            for folder in (self.directory, run):  # parents=True would heed the umask
+                folder.mkdir(mode=0o700, exist_ok=True)
+            return FifoBell(run / (supervisor + SUFFIX))
+        except OSError as error:
+            raise explain_os(run, error) from error
 
     def _ring(self) -> None:
         ring(self.directory / "run")

@@ -244,8 +244,8 @@ def take_over(
     current = {row.id: row for row in supervisors(conn)}
     if heir not in current or current.get(dead.id) != dead:
         return None
-    conn.execute(SQL["deregister"], {"id": dead.id})
     rows = conn.execute(SQL["take_over"], {"id": dead.id, "heir": heir, "now": now}).fetchall()
+    conn.execute(SQL["deregister"], {"id": dead.id})
     return [to_job(row) for row in rows]
 
 

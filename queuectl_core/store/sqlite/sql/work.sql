@@ -73,8 +73,11 @@ UPDATE supervisors SET heartbeat_at = :now, lease_until = :lease_until,
                        lease_mono = :lease_mono
 WHERE id = :id;
 
+-- A supervisor that holds a job stays on the list, however it left: its row is how the job is
+-- found.
 -- name: deregister
-DELETE FROM supervisors WHERE id = :id;
+DELETE FROM supervisors WHERE id = :id AND NOT EXISTS
+    (SELECT 1 FROM jobs WHERE state = 'processing' AND owner = :id);
 
 -- name: add_worker
 INSERT INTO workers (id, supervisor, queues, stop, up, started_at)

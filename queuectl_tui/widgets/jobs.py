@@ -14,6 +14,7 @@ from ..format import short
 from ..link import Link
 from ..rows import ARRIVAL, JOBS, JobPages
 from .drawing import Cell
+from .later import Later
 from .table import THRIFT, LineTable
 
 STATES: tuple[State | None, ...] = (None, *State)
@@ -34,6 +35,7 @@ class JobsPane(LineTable[Job]):
         """Whether ``count`` is all, or only as far as the counting got."""
         self._extent = (0, 0)
         self._recount_at = 0.0
+        self._recount = Later(self, self._count)
         self.extent = self._screen_extent
         self.title()
 
@@ -92,8 +94,8 @@ class JobsPane(LineTable[Job]):
         if total is not None:
             self.count, self.counted = total, True
             self.title()
-        elif time.monotonic() >= self._recount_at:
-            self._count()
+        else:
+            self._recount.ask(self._recount_at)
 
     def _count(self) -> None:
         self.run_worker(self._counting(), group="count-jobs", exclusive=True, exit_on_error=False)

@@ -22,6 +22,7 @@ from queuectl_core.errors import QueueError
 
 from ..theme import Ink
 from .drawing import Column, draw, fit, lay_out, title_line
+from .later import Later
 from .painted import Painted
 from .window import ListPages, Pages, Window
 
@@ -106,6 +107,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self._wanted: list[str] = []
         self._reading = False
         self._read_again_at = 0.0
+        self._renewal = Later(self, lambda: self._ask("reload"))
         self._told: Hashable = None
 
     # -- for the owner ------------------------------------------------------------------
@@ -120,8 +122,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     def renew(self) -> None:
         """Read the rows again, soon: the store has changed."""
-        if time.monotonic() >= self._read_again_at:
-            self._ask("reload")
+        self._renewal.ask(self._read_again_at)
 
     @property
     def current(self) -> R | None:

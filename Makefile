@@ -9,13 +9,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: help demo run test lint format bench screenshots clean
+.PHONY: chaos help demo run test lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     five jobs, workers, a retry and the DLQ, in a scratch store"
 	@echo "make run      queuectl itself: make run ARGS='status'"
 	@echo "make test     the test suite: make test ARGS='tests/unit -k backoff'"
+	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make bench    how quick it is, beside xargs and a bare Textual app (some minutes)"
 	@echo "make screenshots  the console's pictures, from a seeded store"
@@ -44,6 +45,9 @@ run: $(VENV)/.ready-to-run
 
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
+
+chaos: $(VENV)/.ready-to-develop
+	@$(BIN)/python -m chaos $(ARGS)
 
 lint: $(VENV)/.ready-to-develop
 	@$(BIN)/ruff check --quiet .

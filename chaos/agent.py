@@ -1,0 +1,49 @@
+"""A queuectl process of a campaign: the real command line, with two seams.
+
+``CHAOS_CLOCK`` names a file with the seconds by which this process's wall clock is wrong (there
+is no setting the machine's own clock for a test). ``CHAOS_MUTATE`` names a bug to put in, to
+prove that the campaign would find it. Neither exists in queuectl itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def move_clock(path: Path) -> None:
+    """From now on ``time.time`` is wrong by what ``path`` says at that moment."""
+    real: Callable[[], float] = time.time
+
+    def moved() -> float:
+        try:
+            return real() + float(path.read_text("ascii") or 0)
+        except OSError:
+            return real()
+
+    time.time = moved
+
+
+def main() -> int:
+    """Put in what was asked for, before anything else is imported; then be queuectl."""
+    clock, bug = os.environ.get("CHAOS_CLOCK"), os.environ.get("CHAOS_MUTATE")
+    if clock:
+        move_clock(Path(clock))
+        if "worker" in sys.argv:
+            from queuectl_core.worker import launcher
+
+            launcher.SHIM = Path(__file__).with_name("shim_clock.py")
+    if bug:
+        from .mutations import MUTATIONS
+
+        MUTATIONS[bug]()
+    from queuectl_tui.__main__ import main as queuectl
+
+    return queuectl()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,7 @@
-"""Directories that belong to this user alone, in places where others may write.
+"""Files and directories that belong to this user alone, in places where others may write.
 
-What lies in them is trusted: journals say how jobs ended, a bell wakes a supervisor, and output
-is written where it belongs. So it matters who could have put something there.
+What lies in them is trusted: the store says what to run, journals say how jobs ended, output is
+written where it belongs. So it matters who could have put something there.
 """
 
 from __future__ import annotations
@@ -41,3 +41,14 @@ def own_directory(folder: Path) -> None:
             )
     if stat.S_IMODE(found.st_mode) & 0o077:
         folder.chmod(0o700)
+
+
+def own_store(path: Path) -> None:
+    """Raise StoreUnreachable when the store belongs to another user: whoever runs workers on it
+    runs what that user put there. (Looking at it, or adding jobs, is another matter.)"""
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise StoreUnreachable(
+            f"store {path} belongs to another user (uid {owner}), whose jobs would run as you",
+            "run its workers as that user, or chown it",
+        )

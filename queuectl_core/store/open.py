@@ -47,10 +47,12 @@ def sqlite_path(url: str) -> str:
     if not url or "\0" in url:
         raise InvalidInput("the store is an empty path", "give a file, or leave --store out")
     scheme, separator, rest = url.partition("://")
-    if not separator:
+    # Half a URL is no path: as one it would be shown in full, with the password in it.
+    if not separator and not url.startswith(("postgres:", "postgresql:")):
         return os.path.expanduser(url)
     if scheme == "sqlite" and rest.startswith("/"):
         return rest[1:] if rest.startswith("//") else rest
+    scheme = scheme.partition(":")[0]
     raise InvalidInput(
         f"store '{clean_line(scheme, 20)}://…' is not supported", "give a path or sqlite:///PATH"
     )

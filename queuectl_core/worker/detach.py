@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import Conflict, NotFound, WorkersNotStarted
 from ..host import host_key, is_gone, monotonic
+from ..private import own_directory
 from ..store.base import Store
 from ..text import clean_line
 
@@ -91,7 +92,7 @@ def _parse_answer(answer: bytes, log: Path) -> list[str]:
 
 
 def _open_log(directory: Path) -> int:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_directory(directory)
     path = log_file(directory)
     try:
         if path.stat().st_size > LOG_KEPT:
@@ -99,7 +100,10 @@ def _open_log(directory: Path) -> int:
     except OSError:
         pass
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, 0o600)
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise WorkersNotStarted(f"cannot write {path}: {error.strerror}", "move it away") from None
 
 
 async def add_to_detached(

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .shim import REVOKED
+from ..private import make_private
+from .shim import OWN_FILE, REVOKED
 
 LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
@@ -168,8 +169,8 @@ class Journal:
 
 def make(path: Path) -> int:
     """Open a journal, which is made if it is not there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    make_private(path.parent)
+    return os.open(path, os.O_APPEND | OWN_FILE, 0o600)
 
 
 def sweep(run: Path, in_use: set[str]) -> int:

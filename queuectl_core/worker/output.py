@@ -51,7 +51,7 @@ class Capture:
         if size <= 2 * self.limit or end - begin < self.limit // 2:
             return size > 0
         with contextlib.suppress(OSError):  # deleted meanwhile: nothing is left to be kept small
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 if _punch(fd, begin, end - begin):
                     self._punched = end

@@ -59,6 +59,8 @@ KEEP_ENDED = 4096
 CPU_GRACE = 5
 """Seconds of CPU time from SIGXCPU to SIGKILL for a job with a CPU limit."""
 
+OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
 REVOKED = b'["R"]\n'
 """The line that takes the right to start jobs away."""
 
@@ -126,14 +128,13 @@ class Shim:
 
     def open_alive(self) -> int:
         """The file whose lock says that we live."""
-        fd = os.open(f"{self.path}.alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(f"{self.path}.alive", OWN_FILE, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         return fd
 
     def open_journal(self) -> int:
         """The journal, with its lock held; it may say already that we are revoked."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(f"{self.path}.journal", flags, 0o600)
+        fd = os.open(f"{self.path}.journal", os.O_APPEND | OWN_FILE, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         self.written = os.fstat(fd).st_size
         content = os.pread(fd, self.written, 0)

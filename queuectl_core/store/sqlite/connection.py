@@ -41,6 +41,7 @@ from ...errors import (
     StoreReadOnly,
     StoreUnreachable,
 )
+from ...private import make_private
 from ...text import clean_line
 
 P = ParamSpec("P")
@@ -161,7 +162,7 @@ def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> Non
     """
     try:
         if create_parent:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if create else 0)
         fd = os.open(path, flags, 0o600)
     except OSError as error:

@@ -28,6 +28,7 @@ from ...model import (
     Turn,
     Worker,
 )
+from ...private import own_directory, own_store
 from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, upkeep, work
 from .batch import SqliteBatch, stage
@@ -251,10 +252,11 @@ class SqliteStore(Store):
     # -- signals ----------------------------------------------------------------------
 
     def bell(self, supervisor: str) -> Bell:
+        own_store(self.path)  # whoever listens is about to run what is in it
         run = self.directory / "run"
         try:
-            for folder in (self.directory, run):  # parents=True would heed the umask
-                folder.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.directory, run):
+                own_directory(folder)
             return FifoBell(run / (supervisor + SUFFIX))
         except OSError as error:
             raise explain_os(run, error) from error

@@ -1,0 +1,62 @@
+"""Values of ``env`` and passwords: where they must not be seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ..support import Cli, eventually
+
+SECRET = "s3cret-4711"
+
+
+def test_env_is_neither_listed_nor_logged_nor_in_the_process_list(
+    cli: Cli, store_path: Path
+) -> None:
+    cli("config", "set", "log-level", "debug")
+    job = {"id": "x", "command": "exec sleep 300", "env": {"TOKEN": SECRET}}
+    cli("enqueue", "-", stdin=json.dumps(job))
+    cli("worker", "start", "--detach")
+    eventually(lambda: cli.json("show", "x")["state"] == "processing")
+    shown = [
+        cli(*words)
+        for verb in (("list",), ("show", "x"), ("status",), ("worker", "list"), ("doctor",))
+        for words in (verb, (*verb, "--json"))
+    ]
+    assert not [result.args for result in shown if SECRET in result.out + result.err]
+    for process in psutil.process_iter():
+        try:
+            assert not any(SECRET in word for word in process.cmdline())
+        except psutil.Error:
+            continue
+    cli("worker", "stop", "--now")
+    logged = Path(f"{store_path}.d") / "supervisor.log"
+    assert "job x" in logged.read_text()
+    assert SECRET not in logged.read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{SECRET}@host/db",
+        f"postgres://me:{SECRET}@host/db",
+        f"mysql://me:{SECRET}@host/db",
+        f"postgres:/me:{SECRET}@host/db",
+        f"postgresql:me:{SECRET}@host/db",
+        f"sqlite://me:{SECRET}@host/db",
+    ],
+)
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("enqueue", "true"), ("doctor",), ("doctor", "--repair"), ("worker", "list")],
+)
+def test_a_password_in_a_store_url_is_never_shown(
+    cli: Cli, url: str, words: tuple[str, ...]
+) -> None:
+    shown = cli("--store", url, *words, "-v", code=2)
+    assert SECRET not in shown.out + shown.err
+    shown = cli(*words, env={"QUEUECTL_STORE": url}, code=2)
+    assert SECRET not in shown.out + shown.err

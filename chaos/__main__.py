@@ -60,7 +60,8 @@ def campaigns(args: argparse.Namespace, seed: int) -> Iterator[tuple[str, Option
     faults = tuple(name for name in args.chosen if name in FAULTS)
     common = {"seed": seed, "mutate": args.mutate, "keep": args.keep}
     if "kill" in faults:
-        yield "kill", Options(**common, jobs=args.jobs, kills=args.kills, faults=("kill",))
+        kills = Options(**common, jobs=args.jobs, kills=args.kills, faults=("kill",), longest=1.0)
+        yield "kill", kills
     if set(faults) - {"kill"}:
         jobs, kills = max(args.jobs // 4, 60), max(args.kills // 3, 12)
         yield "everything", Options(**common, jobs=jobs, kills=kills, faults=faults)

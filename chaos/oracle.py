@@ -160,12 +160,14 @@ class Oracle:
             self._say(f"{label}: it ran, and is recorded as never started")
 
     def _said(self) -> None:
-        adopted = 0
+        adopted = ended = 0
         for file, line in self.plant.said():
             adopted += "goes on here" in line
+            ended += "it had ended meanwhile" in line
             if any(word in line for word in UNEXPECTED):
                 self._say(f"supervisor {file} said: {line[:200]}")
         self.figures["taken over while running"] = adopted
+        self.figures["taken over when ended"] = ended
         outcomes = Counter(o.outcome for all_ in self.attempts.values() for o in all_.values())
         self.figures["crashes counted"] = outcomes["crashed"]
         self.figures["put back, never started"] = outcomes["interrupted"]

@@ -126,6 +126,9 @@ def full_disk(trial: Trial, rng: Random) -> None:
         trial.figures["full disk: messages"] = len(said)
         trial.check(len(said) == 1, f"said {len(said)} times that the disk is full: {said}")
         trial.check(not made.stop_all(), "a supervisor did not leave on SIGTERM")
+        disk.fill()  # and nobody is there who has the store open
+        for verb in (["status"], ["enqueue", "true"]):
+            trial.refused(" ".join(verb), made.cli(*verb), "no space left")
         for file, line in made.said():
             trial.check("Traceback" not in line, f"supervisor {file} said: {line}")
 

@@ -150,7 +150,7 @@ def describe(event: Event, now: float) -> str:
     if event.kind is Kind.ADOPTED:
         return f"{name} goes on here; its supervisor died"
     if event.kind is Kind.RECOVERED:
-        return f"{name} put back; its supervisor died {clean_line(event.message)}".rstrip()
+        return f"{name}: its supervisor died; {clean_line(event.message)}"
     return f"{name} {clean_line(event.message)}"
 
 

@@ -29,7 +29,7 @@ from queuectl_core.model import Filter
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
-from queuectl_core.store.sqlite.connection import APPLICATION_ID, connect
+from queuectl_core.store.sqlite.connection import APPLICATION_ID, connect, explain
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec
@@ -505,6 +505,19 @@ async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
     await store._connection.call(limit, 1000)
     assert len(await store.enqueue([spec("x" * 100_000)], NOW)) == 1
     await store.close()
+
+
+async def test_no_space_to_open_the_store_says_so_too(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite can't make the file beside the WAL, and calls that an I/O error."""
+    failed = sqlite3.OperationalError("disk I/O error")
+    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    store_path.touch()
+    assert type(explain(store_path, failed)) is StoreError
+    full = os.statvfs_result((4096, 4096, 1024, 7, 7, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    assert isinstance(explain(store_path, failed), StoreFull)
 
 
 async def test_a_locked_store_says_so(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

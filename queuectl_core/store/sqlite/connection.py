@@ -53,6 +53,9 @@ APPLICATION_ID = 0x71756575
 LOCK_PATIENCE = 10.0
 """Seconds to keep trying for the lock before saying that the store is locked."""
 
+SHARED_MEMORY = 32 << 10
+"""Bytes of the file beside a WAL that its readers and writers share, at the least."""
+
 CHECKPOINT_PATIENCE_MS = 5_000
 """Longer than our transactions hold the writer lock, so that a TRUNCATE checkpoint does not give
 up on it and fall back to the unsafe passive kind; shorter than LOCK_PATIENCE, so that a reader
@@ -146,11 +149,20 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
         )
     if code == sqlite3.SQLITE_READONLY:
         return StoreReadOnly(f"store {path} is read-only", "check who owns it and its mode")
-    if code == sqlite3.SQLITE_FULL:
+    # Without space for its shared memory SQLite can't open a WAL, and speaks of I/O.
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreFull(f"no space left for store {path}", "free some space; nothing was lost")
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreUnreachable(f"cannot open store {path}: {error}", "check the path and its mode")
     return StoreError(f"store {path}: {error}", "run: queuectl doctor")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < SHARED_MEMORY
 
 
 def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> None:

@@ -466,9 +466,9 @@ async def test_nothing_is_left_of_a_transaction_that_failed(store_path: Path) ->
 
     def fail(conn: sqlite3.Connection) -> None:
         conn.execute("DELETE FROM jobs")
-        raise ValueError("half-way")
+        raise RuntimeError("half-way")
 
-    with pytest.raises(ValueError, match="half-way"):
+    with pytest.raises(RuntimeError, match="half-way"):
         await connection.write(fail)
     assert await connection.read(lambda conn: len(conn.execute("SELECT 1 FROM jobs").fetchall()))
     await connection.close()
@@ -505,6 +505,37 @@ async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
     await store._connection.call(limit, 1000)
     assert len(await store.enqueue([spec("x" * 100_000)], NOW)) == 1
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sqlite_schema SET sql = CAST(x'ff41e2' AS TEXT) WHERE name = 'jobs'",
+        "UPDATE sqlite_schema SET name = CAST(x'e228a1' AS TEXT), sql = 'x' WHERE name = 'jobs'",
+        "UPDATE jobs SET state = 'lost', ready = NULL",
+        "UPDATE jobs SET env = '{'",
+    ],
+)
+async def test_what_we_never_wrote_is_damage(store_path: Path, damage: str) -> None:
+    """SQLite does not always notice, and its driver trips over its own words then."""
+    store = await open_store(str(store_path), {})
+    await store.enqueue([spec()], NOW)
+    await store.close()
+    with sqlite3.connect(store_path) as conn:
+        conn.execute("PRAGMA writable_schema = ON")
+        conn.execute("PRAGMA ignore_check_constraints = ON")
+        conn.execute(damage)
+    conn.close()
+
+    async def read() -> None:
+        store = await open_store(str(store_path), {})
+        try:
+            await store.jobs(Filter(), 10)
+        finally:
+            await store.close()
+
+    with pytest.raises(StoreDamaged):
+        await read()
 
 
 async def test_no_space_to_open_the_store_says_so_too(

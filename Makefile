@@ -9,13 +9,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: chaos help demo run test lint format bench screenshots clean
+.PHONY: fuzz chaos help demo run test lint format bench screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     five jobs, workers, a retry and the DLQ, in a scratch store"
 	@echo "make run      queuectl itself: make run ARGS='status'"
 	@echo "make test     the test suite: make test ARGS='tests/unit -k backoff'"
+	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make bench    how quick it is, beside xargs and a bare Textual app (some minutes)"
@@ -45,6 +46,12 @@ run: $(VENV)/.ready-to-run
 
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
+
+# For each of seven tests.
+EXAMPLES ?= 1000
+
+fuzz: $(VENV)/.ready-to-develop
+	@FUZZ_EXAMPLES=$(EXAMPLES) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) tests/fuzz $(ARGS)
 
 chaos: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m chaos $(ARGS)

@@ -349,14 +349,15 @@ class Queue:
     async def config_set(self, name: str, text: str) -> conf.Setting:
         """Store a value; returns what is in force now (the environment may override it)."""
         key = conf.canonical(name)
-        value = conf.parse_value(key, text)
-        await self.store.set_config({key: conf.show_value(value)})
-        return await self.config_get(key)
+        return await self._set_config(key, conf.show_value(conf.parse_value(key, text)))
 
     async def config_unset(self, name: str) -> conf.Setting:
         """Forget a stored value; returns what is in force now."""
-        key = conf.canonical(name)
-        await self.store.set_config({key: None})
+        return await self._set_config(conf.canonical(name), None)
+
+    async def _set_config(self, key: str, value: str | None) -> conf.Setting:
+        conf.layers({}, self.env)  # refused for what the environment says: before, not after
+        await self.store.set_config({key: value})
         return await self.config_get(key)
 
     # -- workers ----------------------------------------------------------------------

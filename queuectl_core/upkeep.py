@@ -114,6 +114,8 @@ def _check_target(store: Store, target: Path, *, force: bool) -> None:
             raise InvalidInput(f"{shown} is part of the store itself", "give another name")
     if target.is_dir() and not target.is_symlink():
         raise InvalidInput(f"{shown} is a directory", f"give a file: {shown}/queue.db")
+    if target.exists() and not (target.is_file() or target.is_symlink()):
+        raise InvalidInput(f"{shown} is not a file", "give a file")  # root could replace /dev/null
     # SQLite would take a log that lies beside the new file for the new file's own.
     for end in ("-wal", "-shm", "-journal"):
         if os.path.lexists(f"{target}{end}"):

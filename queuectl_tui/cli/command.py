@@ -51,11 +51,13 @@ class Session:
         import asyncio
 
         from queuectl_core.queue import Queue
+        from queuectl_core.text import clean_line
 
         async def session() -> T:
             async with Queue.open(url or self.store, read_only=read_only) as queue:
                 if self.verbose:
-                    self.err.note(f"output and logs of this store: {queue.directory}")
+                    where = clean_line(str(queue.directory))
+                    self.err.note(f"output and logs of this store: {where}")
                 gc.freeze()  # see __main__: what is here stays, from now on there may be garbage
                 gc.enable()
                 return await act(queue)

@@ -203,16 +203,24 @@ class JsonListing(Listing[T]):
 
 
 class PlainListing(Listing[T]):
-    """Tab-separated lines."""
+    """Tab-separated lines, the header when it is known that there is an answer."""
 
     def __init__(self, out: Stdout, view: View[T], header: bool) -> None:
         super().__init__(out, view)
-        if header:
-            out.line("\t".join(view.fields))
+        self._header = header
 
     def add(self, item: T) -> None:
+        self._begin()
         self.out.line("\t".join(cell or "-" for cell in self.view.cells(item)))
         super().add(item)
+
+    def end(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._header:
+            self._header = False
+            self.out.line("\t".join(self.view.fields))
 
 
 class PrettyListing(Listing[T]):

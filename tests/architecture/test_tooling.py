@@ -63,7 +63,9 @@ def test_the_gate_can_be_run() -> None:
     subprocess.run(["bash", "-n", gate], check=True)
 
 
-@pytest.mark.parametrize("target", ["demo", "run", "test", "lint", "format", "clean", "chaos"])
+@pytest.mark.parametrize(
+    "target", ["demo", "run", "test", "fuzz", "lint", "format", "clean", "chaos"]
+)
 def test_make_has_the_target(target: str) -> None:
     done = subprocess.run(
         ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False

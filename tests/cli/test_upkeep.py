@@ -97,9 +97,11 @@ def test_a_backup_is_not_put_where_it_would_do_harm(
 ) -> None:
     here("enqueue", "true", "--id", "a")
     (tmp_path / "used.db-wal").touch()
+    os.mkfifo(tmp_path / "pipe")
     refused = {
         store_path: (2, "is part of the store itself"),
         tmp_path: (2, "is a directory"),
+        tmp_path / "pipe": (2, "is not a file"),
         tmp_path / "no" / "x.db": (2, "No such file or directory"),
         tmp_path / "used.db": (4, "is in use as a database"),
         tmp_path / ("x" * 300): (2, "File name too long"),

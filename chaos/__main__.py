@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
     args.chosen = chosen
-    if args.quick:
+    if args.quick or args.mutate:
         args.jobs, args.kills = min(args.jobs, 60), min(args.kills, 8)
     return args
 
@@ -58,13 +58,20 @@ def arguments() -> argparse.Namespace:
 def campaigns(args: argparse.Namespace, seed: int) -> Iterator[tuple[str, Options]]:
     """One of kills alone, whose oracle allows no crash at all, and one of everything."""
     faults = tuple(name for name in args.chosen if name in FAULTS)
+    # What a bug does shows while a job runs: then they run for long, and are few.
+    longest = 4.0 if args.mutate else 0.6
     common = {"seed": seed, "mutate": args.mutate, "keep": args.keep}
     if "kill" in faults:
-        kills = Options(**common, jobs=args.jobs, kills=args.kills, faults=("kill",), longest=1.0)
+        kills = Options(
+            **common, jobs=args.jobs, kills=args.kills, faults=("kill",), longest=max(longest, 1.0)
+        )
         yield "kill", kills
     if set(faults) - {"kill"}:
-        jobs, kills = max(args.jobs // 4, 60), max(args.kills // 3, 12)
-        yield "everything", Options(**common, jobs=jobs, kills=kills, faults=faults)
+        jobs, kills = max(args.jobs // 4, 60), max(args.kills // 3, 60 if args.mutate else 12)
+        yield (
+            "everything",
+            Options(**common, jobs=jobs, kills=kills, faults=faults, longest=longest),
+        )
 
 
 def single(args: argparse.Namespace, seed: int) -> Iterator[Result]:

@@ -33,7 +33,7 @@ def test_every_fault_at_once() -> None:
 
 BREAKS: dict[str, dict[str, Any]] = {
     # Jobs must still run when the lease of a stopped supervisor is over, or when an heir comes.
-    "no-fencing": {"faults": ("stop",), "kills": 24, "longest": 4.0},
+    "no-fencing": {"faults": ("stop",), "kills": 60, "longest": 4.0},
     "no-group-kill": {"faults": ("shim",), "kills": 36, "longest": 4.0},
     "no-start-check": {"faults": ("reuse",), "kills": 24},
 }

@@ -21,7 +21,7 @@ def backup(session: Session, file: str, force: bool) -> None:
     """Copy the store into FILE while everything goes on: all jobs, their history and the stored
     end of their output, as they are at one moment. FILE is there when it is whole, and for your
     eyes only: it holds the values of env. To look at it, or to go back to it, use it as the
-    store.
+    store: jobs that were running are pending there, and nobody works on it.
 
     Prints the file's path.
     """

@@ -117,6 +117,30 @@ async def test_a_backup_is_the_store_at_one_moment(
         await copy.close()
 
 
+async def test_nobody_works_in_a_backup(store: Store, tmp_path: Path) -> None:
+    """Workers started on it must not look for, and end, what the original's workers run."""
+    await hired(store, "sup", "w1", "w2")
+    await store.enqueue([spec(id="runs"), spec(id="unwanted")], NOW)
+    held = await claim(store, count=2)
+    await store.change(Action.CANCEL, [held[1].seq], NOW, strict=True)
+    target = tmp_path / "copy.db"
+    target.touch(0o600)
+    await store.backup(target, lambda done, total: None)
+    copy = await open_store(str(target), {"HOME": str(tmp_path)})
+    try:
+        assert await copy.supervisors() == []
+        assert await copy.workers() == []
+        jobs = {job.id: job for job in await copy.jobs(Filter(), 10)}
+        assert jobs["runs"].state is State.PENDING
+        assert (jobs["runs"].owner, jobs["runs"].runs) == (None, 1)
+        assert jobs["unwanted"].state is State.CANCELLED
+        assert await copy.counts() == await real_counts(copy)
+    finally:
+        await copy.close()
+    assert len(await store.supervisors()) == 1, "the original goes on"
+    assert {job.state for job in await store.jobs(Filter(), 10)} == {State.PROCESSING}
+
+
 async def test_who_writes_during_a_backup_neither_waits_nor_gets_into_it(
     store: Store, other: Store, tmp_path: Path
 ) -> None:

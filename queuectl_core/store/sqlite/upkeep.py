@@ -76,7 +76,7 @@ def backup(
     """Copy the whole database into the empty file ``target``, as it is at one moment.
 
     The read transaction around it keeps that moment: writers go on, and what they commit
-    neither gets into the copy nor makes it start over.
+    neither gets into the copy nor makes it start over. Jobs that run are pending in the copy.
     """
 
     def step(_: int, remaining: int, total: int) -> None:
@@ -94,6 +94,10 @@ def backup(
             conn.backup(copy, pages=BACKUP_PAGES, progress=step)
         finally:
             conn.execute("ROLLBACK")
+        # The copy has no workers: who ran a job there must not be looked for, and ended, by
+        # somebody who starts workers on the copy while the original goes on.
+        for name in ("copy_released", "copy_workers", "copy_supervisors"):
+            copy.execute(SQL[name])
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             raise StoreFull(f"no space left for {target.parent}", "free some space") from error

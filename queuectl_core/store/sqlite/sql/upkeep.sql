@@ -30,3 +30,16 @@ DELETE FROM counts;
 
 -- name: count_set
 INSERT INTO counts VALUES (:state, :queue, :n);
+
+-- In a copy: what ran is put back (or cancelled, if that was asked for), nobody runs anything.
+-- name: copy_released
+UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
+                ready = CASE cancel WHEN 1 THEN NULL ELSE 1 END,
+                owner = NULL, shim = NULL, cancel = 0
+WHERE state = 'processing';
+
+-- name: copy_workers
+DELETE FROM workers;
+
+-- name: copy_supervisors
+DELETE FROM supervisors;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import psutil
@@ -16,8 +17,9 @@ SECRET = "s3cret-4711"
 def test_env_is_neither_listed_nor_logged_nor_in_the_process_list(
     cli: Cli, store_path: Path
 ) -> None:
+    secret = uuid.uuid4().hex  # other tests put theirs into command lines on purpose
     cli("config", "set", "log-level", "debug")
-    job = {"id": "x", "command": "exec sleep 300", "env": {"TOKEN": SECRET}}
+    job = {"id": "x", "command": "exec sleep 300", "env": {"TOKEN": secret}}
     cli("enqueue", "-", stdin=json.dumps(job))
     cli("worker", "start", "--detach")
     eventually(lambda: cli.json("show", "x")["state"] == "processing")
@@ -26,16 +28,16 @@ def test_env_is_neither_listed_nor_logged_nor_in_the_process_list(
         for verb in (("list",), ("show", "x"), ("status",), ("worker", "list"), ("doctor",))
         for words in (verb, (*verb, "--json"))
     ]
-    assert not [result.args for result in shown if SECRET in result.out + result.err]
+    assert not [result.args for result in shown if secret in result.out + result.err]
     for process in psutil.process_iter():
         try:
-            assert not any(SECRET in word for word in process.cmdline())
+            assert not any(secret in word for word in process.cmdline())
         except psutil.Error:
             continue
     cli("worker", "stop", "--now")
     logged = Path(f"{store_path}.d") / "supervisor.log"
     assert "job x" in logged.read_text()
-    assert SECRET not in logged.read_text()
+    assert secret not in logged.read_text()
 
 
 @pytest.mark.parametrize(

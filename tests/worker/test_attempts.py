@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ async def test_a_job_starts_with_default_signals_and_its_own_group(queue: Queue,
         queue,
         run,
         command="sed -n 's/^Sig\\(Ign\\|Blk\\):..../0x/p' /proc/self/status;"
-        "ps -o pgid= -p $$; echo $$",
+        f"{sys.executable} -c 'import os; print(os.getpgrp())'; echo $$",
     )
     *masks, group, pid = (await said(queue, job)).decode().split()
     standard = (1 << 31) - 1  # the C library keeps 32 and 33 for itself

@@ -204,7 +204,11 @@ async def test_a_job_that_always_takes_everything_down_ends_in_the_dlq(
     queue: Queue, supervisors: Supervisors
 ) -> None:
     await queue.config_set("max-crashes", "2")
-    (job,) = await queue.enqueue(["kill -9 $(ps -o ppid= -p $PPID) $PPID; sleep 300"])
+    script = (
+        "import os, psutil, time; shim = os.getppid(); boss = psutil.Process(shim).ppid();"
+        "os.kill(boss, 9); os.kill(shim, 9); time.sleep(300)"
+    )
+    (job,) = await queue.enqueue([{"command": [sys.executable, "-c", script]}])
     for _ in range(2):
         victim = await supervisors.start(1, "until-empty")
         assert victim.wait(30) == -signal.SIGKILL

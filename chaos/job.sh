@@ -13,7 +13,12 @@ cd "$CHAOS_PLACE" || exit 99
 attempt=$QUEUECTL_ATTEMPT
 if ! ln -s $$ "locks/$name" 2>/dev/null; then
     holder=$(readlink "locks/$name")
-    case $(ps -o stat= -p "$holder") in
+    if [ -d /proc/self ]; then # Linux, also where there is no ps
+        state=$(sed 's/^.*) //; s/ .*//' "/proc/$holder/stat" 2>/dev/null)
+    else
+        state=$(ps -o stat= -p "$holder")
+    fi
+    case $state in
     "" | Z*) ;; # gone, if perhaps not yet buried
     *) echo "O $name $attempt $$ $holder" >>log ;;
     esac

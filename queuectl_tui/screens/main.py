@@ -126,7 +126,8 @@ class MainScreen(JobScreen):
             (f"  {busy} busy" if overview.workers else "", "busy" if busy else "muted"),
             (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
-        self.crew.empty = f"none matches {short(text, 40)}" if text else NO_WORKERS
+        none = "no workers" if self.owner.link.read_only else NO_WORKERS
+        self.crew.empty = f"none matches {short(text, 40)}" if text else none
         list_table_rows(self.crew, shown)
         dead = overview.counts.get(State.DEAD, 0)
         causes, text = len(overview.groups), self._narrowed["dlq"]

@@ -440,6 +440,14 @@ async def test_read_only_has_no_key_that_changes_anything(home: Path) -> None:
         assert not {"enqueue", "retry", "dlq purge"} & {c.title for c in commands(console)}
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_an_empty_store_says_what_can_be_done(tmp_path: Path, read_only: bool) -> None:
+    async with opened(tmp_path, SIZE, read_only=read_only) as (console, pilot):
+        text = await settled(console, pilot)
+        assert "no workers" in text
+        assert ("s starts some" in text) is not read_only
+
+
 async def test_an_action_is_for_the_job_that_was_there_when_the_key_was_pressed(
     home: Path,
 ) -> None:

@@ -16,6 +16,7 @@ from .errors import QueueError
 from .leftovers import leftover_processes, orphaned_files
 from .queue import Queue
 from .store.open import data_directory, sqlite_path
+from .store.sqlite.connection import real_path
 from .times import format_bytes, format_duration, format_time
 
 BAD_SPACE = 64 << 20
@@ -85,7 +86,7 @@ def store_path(url: str | None, env: Mapping[str, str]) -> Path:
     """The file the store is, or would be, in: its one real name."""
     chosen = url if url is not None else env.get("QUEUECTL_STORE") or None
     path = data_directory(env) / "queue.db" if chosen is None else Path(sqlite_path(chosen))
-    return Path(os.path.realpath(path))
+    return real_path(path)
 
 
 async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:

@@ -27,6 +27,14 @@ def hostname() -> str:
     return socket.gethostname()
 
 
+def current_directory() -> str:
+    """Where this process is; empty when that directory was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
 @cache
 def host_key() -> str:
     """This boot and this pid namespace."""

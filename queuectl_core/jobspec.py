@@ -118,7 +118,7 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
         priority=_or(values.get("priority"), 0),
         run_at=defaults.now if run_at is None else run_at,
         timeout_seconds=_or(values.get("timeout_seconds"), conf.timeout),
-        cwd=_or(values.get("cwd"), defaults.cwd),
+        cwd=values.get("cwd") or _here(defaults),
         env=_or(values.get("env"), {}),
         queue=_or(values.get("queue"), "default"),
         nice=_or(values.get("nice"), 0),
@@ -270,7 +270,14 @@ def _cwd(value: Any, defaults: Defaults) -> str:
     text = check_text("cwd", value, 4095)
     if not text:
         raise InvalidInput("cwd is empty", "leave it out for the current directory")
-    return os.path.normpath(os.path.join(defaults.cwd, text))
+    return os.path.normpath(text if text.startswith("/") else os.path.join(_here(defaults), text))
+
+
+def _here(defaults: Defaults) -> str:
+    """The caller's directory, which relative paths start from."""
+    if not defaults.cwd:
+        raise InvalidInput("the current directory is gone", "go to another, or give a full cwd")
+    return defaults.cwd
 
 
 def _env(value: Any, _: Defaults) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound
-from .host import is_gone, monotonic
+from .host import current_directory, is_gone, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_logs
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
@@ -53,7 +53,7 @@ class Queue:
     store: Store
     env: Mapping[str, str]
     clock: Callable[[], float] = time.time
-    cwd: str = field(default_factory=os.getcwd)
+    cwd: str = field(default_factory=current_directory)
 
     @classmethod
     @asynccontextmanager

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreFull
+from .host import current_directory
 from .logs import remove_logs
 from .model import State
 from .store.base import Store
@@ -85,7 +86,11 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
     """
     if not name or "\0" in name:
         raise InvalidInput("the backup has an empty name", "give a file")
-    target = Path(os.path.abspath(os.path.expanduser(name)))
+    target = Path(os.path.expanduser(name))
+    if not target.is_absolute():
+        if not current_directory():
+            raise InvalidInput("the current directory is gone", "give the backup's full path")
+        target = Path(os.path.abspath(target))
     draft = target.with_name(f".queuectl-{secrets.token_hex(8)}.tmp")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -251,3 +251,34 @@ def test_no_color(terminal: Terminal) -> None:
         assert not re.search(r"\x1b\[[\d;]*3\dm", shown)
     terminal.cli.env["NO_COLOR"] = "1"
     assert not re.search(r"\x1b\[[\d;]*3\dm", terminal("list"))
+
+
+def test_in_a_directory_that_is_gone(cli: Cli, tmp_path: Path) -> None:
+    """What needs no directory works; what does says so."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    run = f"cd {place} && rmdir {place} && exec {sys.executable} -m queuectl_tui "
+
+    def there(words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["/bin/sh", "-c", run + words],
+            capture_output=True,
+            text=True,
+            env=cli.environment({"PYTHONPATH": str(Path(__file__).parents[2])}),
+            check=False,
+        )
+        place.mkdir()
+        return done.returncode, done.stderr
+
+    assert there("status") == (0, "")
+    assert there("enqueue --cwd / true") == (0, "")
+    assert there("worker start --until-empty -q") == (0, "")
+    for words, code in (
+        ("enqueue true", 2),
+        ("enqueue --cwd here true", 2),
+        ("--store here.db list", 5),
+        ("backup copy.db", 2),
+    ):
+        found, said = there(words)
+        assert (found, said.count("\n")) == (code, 1), said
+        assert "the current directory is gone" in said

@@ -177,6 +177,19 @@ def _is_full(path: Path) -> bool:
     return disk.f_bavail * disk.f_frsize < SHARED_MEMORY
 
 
+def real_path(path: Path) -> Path:
+    """A store's one real name: what lies beside it must be found by every other name too.
+
+    StoreUnreachable for a relative path when the current directory is gone.
+    """
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise StoreUnreachable(
+            f"store {path}: the current directory is gone", "give a full path"
+        ) from error
+
+
 def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> None:
     """Make sure ``path`` is a file we may open, creating it with mode 0600.
 

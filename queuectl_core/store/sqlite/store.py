@@ -33,7 +33,7 @@ from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import SUFFIX, FifoBell, ring
-from .connection import Connection, checkpoint, connect, explain_os, prepare_file
+from .connection import Connection, checkpoint, connect, explain_os, prepare_file, real_path
 
 WAL_LIMIT = 4 << 20
 """Bytes of WAL after which ``tidy`` makes a checkpoint."""
@@ -68,8 +68,7 @@ class SqliteStore(Store):
         ``create_parent``: also create its directory. ``create`` False: only if it is there.
         ``read_only``: refuse every change. Raises the StoreError family.
         """
-        # By its one real name: what lies beside the file must be found by every other name too.
-        path = Path(os.path.realpath(path))
+        path = real_path(path)
         prepare_file(path, create_parent, create=create)
         connection = await connect(path)
         try:

@@ -17,7 +17,7 @@ from ..model import Attempt, Ending, Job, Outcome
 from ..times import format_duration
 from .journal import Exit
 from .output import Capture, last_line
-from .process import Process, descendants, end_all, group_members, marked, signal_group
+from .process import Process, descendants, end_all, group_members, marked
 
 
 class Why(Enum):
@@ -82,11 +82,14 @@ class Running:
             timer.cancel()
         self._timers.clear()
 
+    def completed(self, ended: Exit) -> bool:
+        """Whether it ended well, and by itself: what it left running is meant to stay."""
+        return ended.code == 0 and self.why is None
+
     async def clear_group(self, ended: Exit) -> None:
         """Wait until all that must be gone is gone, once the leader has ended."""
         self.disarm()
-        completed = ended.code == 0 and self.why is None
-        if completed or self.pid is None:
+        if self.completed(ended) or self.pid is None:
             return
         group = self.pid if ended.leftover and group_members(self.pid) else None
         strays = [stray for stray in self.strays if stray.alive]
@@ -95,11 +98,6 @@ class Running:
             strays += await asyncio.to_thread(marked, job.id, job.runs, job.shim or "")
         if group is not None or strays:
             await end_all(group, strays, self.kill_grace)
-
-    def kill_group(self) -> None:
-        """SIGKILL at once, for one whose outcome does not matter any more."""
-        if self.pid is not None:
-            signal_group(self.pid, signal.SIGKILL)
 
 
 def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:

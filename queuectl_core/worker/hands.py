@@ -167,7 +167,7 @@ class Hands:
     def ended(self, running: Running, exit_: Exit) -> None:
         """The leader of an attempt has ended: clear up after it, then settle."""
         running.disarm()
-        clean = exit_.code == 0 and running.why is None
+        clean = running.completed(exit_)
         gone = clean or not (exit_.leftover or running.why)
         if gone and not running.strays and not running.capture.is_large:
             self._conclude(running, exit_, running.capture.finish())

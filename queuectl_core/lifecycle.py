@@ -79,3 +79,13 @@ def settle(
     delay = backoff(backoff_base, attempts, policy.backoff_max)
     delay = min(delay * (1 + policy.backoff_jitter * jitter), policy.backoff_max)
     return Transition(State.FAILED, attempts, crashes, now + delay, reason)
+
+
+def claimed_ahead(found: int, workers: int, wanted: int) -> int:
+    """How many of ``found`` jobs to claim in advance, after one for each idle worker.
+
+    As many as are ``wanted`` while there are plenty; when there are not, half of what is left
+    stays for others to claim.
+    """
+    left = max(0, found - workers)
+    return wanted if left >= wanted else left // 2

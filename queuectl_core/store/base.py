@@ -196,6 +196,7 @@ class Store(Protocol):
         ``begun``: jobs claimed in advance that were started since. ``released``: those that
         were not, and are put back as if they had never been claimed.
 
+        Openings without a worker get as many jobs as ``lifecycle.claimed_ahead`` says.
         An ending is taken only while ``owner`` holds that very attempt. Nothing is claimed
         for an owner that is not known. Claims go by priority, then run_at, then arrival.
         """

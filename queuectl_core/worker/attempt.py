@@ -16,7 +16,9 @@ from ..lifecycle import Policy, settle
 from ..model import Attempt, Ending, Job, Outcome
 from ..times import format_duration
 from .journal import Exit
+from .launcher import How
 from .output import Capture, last_line
+from .plain import plain_words
 from .process import Process, descendants, end_all, group_members, marked
 
 
@@ -43,6 +45,8 @@ class Running:
     kill_grace: float
     kill: Callable[[int], None]
     """Signals the process group while the leader has not been reaped."""
+    started_at: float | None
+    """Wall clock."""
     on_shim: bool = True
     """Started by this supervisor's own shim; False: adopted."""
     pid: int | None = None
@@ -153,7 +157,7 @@ def make_ending(
 ) -> Ending:
     """What is written down for an attempt. ``ended`` None: its exit is not known."""
     job = running.job
-    started = job.started_at if job.started_at is not None else now
+    started = running.started_at if running.started_at is not None else now
     finished = max(started, ended.at if ended is not None else now)
     size, tail = output
     transition = settle(
@@ -185,23 +189,18 @@ def make_ending(
     return Ending(job.seq, job.runs, record, transition, tail)
 
 
-def command_line(job: Job, shell: str) -> list[str]:
-    """The argv that runs ``job``: its own, or the shell's."""
-    return list(job.command) if isinstance(job.command, tuple) else [shell, "-c", job.command]
-
-
-def limits_of(job: Job) -> tuple[int, int, int] | None:
-    """(nice, memory, CPU seconds) for the shim; None, and so the quicker way to start, for none."""
-    limits = (job.nice, job.memory_limit, job.cpu_seconds)
-    return limits if any(limits) else None
-
-
-def job_environment(job: Job, worker: str) -> dict[str, str]:
-    """What is added to the supervisor's environment for ``job``."""
-    return {
+def how_to_start(job: Job, shell: str, output: str) -> How:
+    """What a shim is told of ``job``: by the shell unless it is an argv list; as it is if that
+    comes to the same."""
+    if isinstance(job.command, tuple):
+        argv, plain = list(job.command), None
+    else:
+        argv, plain = [shell, "-c", job.command], plain_words(job.command, shell, job.env)
+    environment = {
         **job.env,
         "QUEUECTL_JOB_ID": job.id,
         "QUEUECTL_ATTEMPT": str(job.runs),
-        "QUEUECTL_WORKER": worker,
         "QUEUECTL_QUEUE": job.queue,
     }
+    limits = (job.nice, job.memory_limit, job.cpu_seconds)
+    return argv, plain, job.cwd, environment, output, limits if any(limits) else None

@@ -6,29 +6,20 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..config import Settings
 from ..events import Event, Kind
 from ..host import hostname, monotonic
 from ..lifecycle import Policy
-from ..logs import log_path
+from ..logs import log_name
 from ..model import Ending, Job, Outcome
-from .attempt import (
-    Running,
-    Why,
-    command_line,
-    job_environment,
-    limits_of,
-    make_ending,
-    outcome_of,
-    token_of,
-)
+from .attempt import Running, Why, how_to_start, make_ending, outcome_of, token_of
 from .journal import Exit, make
-from .launcher import Shim
+from .launcher import How, Shim
 from .output import Capture
 from .recovery import bury
 
@@ -45,11 +36,36 @@ class Slot:
     running: Running | None = None
     stop: str | None = None
 
+    @property
+    def lane(self) -> str:
+        """What it serves, as the shim is told: workers of one lane can stand in for each other."""
+        return " ".join(self.queues)
+
+    def serves(self, job: Job) -> bool:
+        """Whether ``job`` is in one of its queues."""
+        return not self.queues or job.queue in self.queues
+
     def ask_to_stop(self, mode: str) -> None:
         """Stop after the job in hand (``drain``), or end it (``now``); ``now`` stands."""
         self.stop = "now" if "now" in (mode, self.stop) else mode
         if mode == "now" and self.running is not None:
             self.running.terminate(Why.NOW)
+
+
+class Held(Protocol):
+    """What is known of the jobs that were given to the shim to hold."""
+
+    def begin(self, token: str, worker: str, at: float) -> Running | None:
+        """The shim started one (``at``: wall clock); None when it is not known."""
+
+    def withdrawn(self, tokens: Sequence[str]) -> None:
+        """The shim gave these back."""
+
+    def orphans(self) -> list[Job]:
+        """The shim is gone: what it held, and nothing is held any more."""
+
+    def idle(self) -> Iterable[Slot]:
+        """The workers that may be given a job."""
 
 
 @dataclass(slots=True)
@@ -58,8 +74,8 @@ class Hands:
 
     ``directory`` is the store's on this host, ``settings`` those in force (replaced when they
     change). ``wake`` wakes the pump; ``free`` hears that an attempt's worker may take another
-    job (its ending is not in the store yet: one commit does both); ``spawn`` runs a coroutine
-    beside the pump.
+    job (its ending is not in the store yet: one commit does both); ``held`` is asked about jobs
+    that the shim holds; ``spawn`` runs a coroutine beside the pump.
     """
 
     directory: Path
@@ -68,7 +84,8 @@ class Hands:
     clock: Callable[[], float]
     tell: Callable[[Event], None]
     wake: Callable[[], None]
-    free: Callable[[Running], None]
+    free: Callable[[Running, Ending], None]
+    held: Held
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     rand: Callable[[], float] = random.random
     running: dict[str, Running] = field(default_factory=dict)
@@ -76,10 +93,15 @@ class Hands:
     """Settled, and not yet in the store."""
     revoked: bool = False
     """The shim may start nothing more: somebody took this supervisor's jobs over."""
+    _directory: str = field(init=False)
+    _host: str = field(default_factory=hostname)
     _name: str = ""
     _shim: Shim | None = None
     _shim_since: float = 0.0
     """When it was started (monotonic)."""
+
+    def __post_init__(self) -> None:
+        self._directory = str(self.directory)
 
     @property
     def run_directory(self) -> Path:
@@ -106,6 +128,8 @@ class Hands:
             await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
         self._shim_since = monotonic()
         await self._shim.start(self.run_directory, self._name, self.env)
+        for slot in self.held.idle():
+            self.use(slot)
 
     def drop(self) -> None:
         """Leave everything to somebody else; the shim stays with what it runs."""
@@ -125,39 +149,67 @@ class Hands:
 
     # -- beginning --------------------------------------------------------------------
 
-    def launch(self, job: Job, slot: Slot) -> None:
-        """Start a claimed job."""
-        shim = self._shim
-        if shim is None:
+    @property
+    def shim(self) -> Shim:
+        """The shim; ``open`` comes first."""
+        if self._shim is None:
             raise RuntimeError("open() comes first")
-        token = token_of(job)
-        running = self.take(job, slot.id, lambda number: shim.kill(token, number))
+        return self._shim
+
+    def use(self, slot: Slot) -> None:
+        """A worker is there, or is idle though its last job was not on our shim."""
+        self.shim.use(slot.id, slot.lane)
+
+    def launch(self, job: Job, slot: Slot) -> None:
+        """Start a claimed job on an idle worker."""
+        running = self.take(job, slot.id, self.killer(job))
         slot.running = running
         if slot.stop is not None:  # it was told to stop while the claim was under way
             self.settle(running, Outcome.INTERRUPTED, "its worker was stopping", None)
             return
-        argv = command_line(job, self.settings.shell)
-        environment = job_environment(job, slot.id)
-        shim.launch(token, argv, job.cwd, environment, running.capture.path, limits=limits_of(job))
+        self.shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
         self.tell(Event(Kind.STARTED, job=job))
 
-    def take(self, job: Job, worker: str, kill: Callable[[int], None]) -> Running:
+    def hold(self, job: Job, lane: str) -> None:
+        """Have the shim start a claimed job on the next idle worker of ``lane``."""
+        self.shim.hold(token_of(job), lane, self._how(job))
+
+    def _how(self, job: Job) -> How:
+        output = log_name(self._directory, job.seq, job.runs)
+        return how_to_start(job, self.settings.shell, output)
+
+    def killer(self, job: Job) -> Callable[[int], None]:
+        """Signals the process group of a job on our shim."""
+        shim, token = self.shim, token_of(job)
+        return lambda number: shim.kill(token, number)
+
+    def take(
+        self, job: Job, worker: str, kill: Callable[[int], None], started_at: float | None = None
+    ) -> Running:
         """Have ``job`` in hand from now on; ``kill`` signals its process group."""
-        path = log_path(self.directory, job.seq, job.runs)
+        path = log_name(self._directory, job.seq, job.runs)
         capture = Capture(path, job.output_limit or self.settings.output_limit)
-        running = Running(job, worker, capture, self.settings.kill_grace, kill)
+        started_at = job.started_at if started_at is None else started_at
+        running = Running(job, worker, capture, self.settings.kill_grace, kill, started_at)
         self.running[token_of(job)] = running
         return running
 
     def _heard(self, event: list[Any]) -> None:
         """An event from the shim."""
-        running = self.running.get(event[1])
-        if event[0] == "R":
+        kind, token = event[:2]
+        if kind == "R":
             self.revoked = True
             self.wake()
-        elif running is None:
+            return
+        if kind == "W":
+            self.held.withdrawn(token)
+            return
+        running = self.running.get(token)
+        if running is None and kind != "X":
+            running = self.held.begin(token, worker=event[-1], at=event[-2])
+        if running is None:
             return  # its job has another owner by now
-        elif event[0] == "S":
+        if kind == "S":
             running.begun(event[2])
         else:
             self.ended(running, Exit.of(event))
@@ -169,8 +221,9 @@ class Hands:
         running.disarm()
         clean = running.completed(exit_)
         gone = clean or not (exit_.leftover or running.why)
-        if gone and not running.strays and not running.capture.is_large:
-            self._conclude(running, exit_, running.capture.finish())
+        size = running.capture.size()
+        if gone and not running.strays and not running.capture.is_large(size):
+            self._conclude(running, exit_, running.capture.finish(size))
         else:
             self.spawn(self._clear_and_conclude(running, exit_))
 
@@ -197,30 +250,36 @@ class Hands:
     ) -> None:
         """Leave the ending of an attempt for the pump."""
         conf = self.settings
-        self.endings.append(
-            make_ending(
-                running,
-                outcome,
-                reason,
-                exit_,
-                host=hostname(),
-                policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
-                jitter=self.rand(),
-                now=self.clock(),
-                output=output,
-            )
+        ending = make_ending(
+            running,
+            outcome,
+            reason,
+            exit_,
+            host=self._host,
+            policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
+            jitter=self.rand(),
+            now=self.clock(),
+            output=output,
         )
-        self.free(running)
+        self.endings.append(ending)
+        self.free(running, ending)
 
     async def _replace_shim(self) -> None:
         """Somebody killed the shim: how its jobs end is lost. Start another."""
         self.tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
         settled = {ending.seq for ending in self.endings}
         orphans = [r for r in self.running.values() if r.job.seq not in settled and r.on_shim]
+        held = [self.take(job, "", _no_kill) for job in self.held.orphans()]
         await self._start_shim()
-        for running in orphans:
-            exit_, _ = await bury(running.job, self.run_directory, self._name)
+        for running in orphans + held:
+            exit_, begun = await bury(running.job, self.run_directory, self._name)
             if exit_ is not None:
                 self.ended(running, exit_)
-            else:
+            elif begun or running in orphans:
                 self.lose(running, "its shim was killed; its outcome is unknown")
+            else:
+                self.settle(running, Outcome.INTERRUPTED, "it was never started", None)
+
+
+def _no_kill(_: int) -> None:
+    """For an attempt that has ended: there is nothing left to signal."""

@@ -1,6 +1,6 @@
 """Reading the journal of a shim whose supervisor is gone, and taking its right to start jobs.
 
-The journal's format and the rule of revoking are at the top of ``shim.py``.
+The journal's format and the rule of revoking are at the top of the package ``shim``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Exit:
     def of(cls, event: list[Any]) -> Exit:
         """The exit in an ``X`` or ``F`` event."""
         if event[0] == "F":
-            _, _, code, reason, at = event
+            _, _, code, reason, at, *_ = event
             return cls(code, None, None, None, at, False, reason)
         _, _, code, number, cpu, rss, at, leftover = event
         return cls(code, number, cpu, rss, at, leftover)

@@ -14,7 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-SHIM = Path(__file__).with_name("shim.py")
+SHIM = Path(__file__).with_name("shim") / "__main__.py"
+
+
+How = tuple[list[str], list[str] | None, str, Mapping[str, str], str, tuple[int, int, int] | None]
+"""How to start a job: argv, plain, cwd, env, output, limits (see the top of ``shim``)."""
 
 
 class Shim(asyncio.Protocol):
@@ -49,18 +53,22 @@ class Shim(asyncio.Protocol):
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
         self._flush()
 
-    def launch(
-        self,
-        token: str,
-        argv: list[str],
-        cwd: str,
-        env: Mapping[str, str],
-        output: Path,
-        *,
-        limits: tuple[int, int, int] | None = None,
-    ) -> None:
-        """Start a job; an ``S``, ``F`` or ``R`` event answers. ``limits``: see ``shim.py``."""
-        self._send(["start", token, argv, cwd, dict(env), str(output), limits])
+    def use(self, worker: str, lane: str) -> None:
+        """A worker of ``lane`` has nothing to do; held jobs of the lane may go to it."""
+        self._send(["use", worker, lane])
+
+    def launch(self, token: str, worker: str, lane: str, how: How) -> None:
+        """Start a job on an idle worker; an ``S``, ``F`` or ``R`` event answers."""
+        self._send(["start", token, worker, lane, *how])
+
+    def hold(self, token: str, lane: str, how: How) -> None:
+        """Start a job on the next worker of ``lane`` that comes free; answered as a launch is, or
+        by ``W`` if it is withdrawn first."""
+        self._send(["hold", token, lane, *how])
+
+    def withdraw(self, workers: list[str]) -> None:
+        """Hold nothing any more, and use ``workers`` no more; a ``W`` event answers."""
+        self._send(["withdraw", workers])
 
     def kill(self, token: str, number: int) -> None:
         """Signal a job's process group, if its leader has not been reaped."""
@@ -95,8 +103,9 @@ class Shim(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
-            self._on_event(json.loads(line))
+        if lines and not self._closing:
+            for event in json.loads(b"[" + b",".join(lines) + b"]"):
+                self._on_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._process is not None:

@@ -26,26 +26,26 @@ _F_PUNCHHOLE = 99  # macOS
 class Capture:
     """The output file of one running attempt. ``limit``: bytes kept of it."""
 
-    path: Path
+    path: str | Path
     limit: int
     dropped: int = 0
     """Bytes cut off where the file system cannot make holes."""
     _punched: int = 0
 
-    @property
-    def is_large(self) -> bool:
-        """Finishing it means rewriting it: not for the event loop's thread."""
+    def size(self) -> int:
+        """Bytes in the file; 0 when it is gone."""
         try:
-            return bool(self.dropped) or self.path.stat().st_size > self.limit
+            return os.stat(self.path).st_size
         except OSError:
-            return False
+            return 0
+
+    def is_large(self, size: int) -> bool:
+        """Finishing it means rewriting it: not for the event loop's thread."""
+        return bool(self.dropped) or size > self.limit
 
     def guard(self) -> bool:
         """Give back the middle of a file that grew past its limit; True if it grew at all."""
-        try:
-            size = self.path.stat().st_size
-        except OSError:
-            return False
+        size = self.size()
         head, end = self._kept(size)
         begin = max(head, self._punched)
         if size <= 2 * self.limit or end - begin < self.limit // 2:
@@ -67,18 +67,19 @@ class Capture:
         half = self.limit // 2
         return -(-half // BLOCK) * BLOCK, (size - half) // BLOCK * BLOCK
 
-    def finish(self) -> tuple[int, bytes]:
+    def finish(self, size: int | None = None) -> tuple[int, bytes]:
         """Bytes the attempt wrote, and the last of them; the file is within its limit after.
 
-        An empty file is removed. A file that is gone counts as empty. One that can't be cut,
-        because the disk is full, stays as it is.
+        ``size``: its bytes, if that is known already. An empty file is removed. A file that is
+        gone counts as empty. One that can't be cut, because the disk is full, stays as it is.
         """
+        if size is None:
+            size = self.size()
         try:
-            size = self.path.stat().st_size
             if not size and not self.dropped:
-                self.path.unlink()
+                os.unlink(self.path)
                 return 0, b""
-            if size > self.limit or self.dropped:
+            if self.is_large(size):
                 with contextlib.suppress(OSError):
                     self._compact(size)
             return size + self.dropped, self._tail()
@@ -96,7 +97,7 @@ class Capture:
         head = max(0, head - room)
         lost = self.dropped + tail - head
         mark = f"\n[queuectl: {lost} bytes dropped here, output-limit is {self.limit}]\n".encode()
-        fresh = self.path.with_suffix(".tmp")
+        fresh = Path(self.path).with_suffix(".tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         source = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -112,7 +113,7 @@ class Capture:
             os.close(source)
 
     def _tail(self) -> bytes:
-        with self.path.open("rb") as file:
+        with open(self.path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             return file.read(TAIL_BYTES)

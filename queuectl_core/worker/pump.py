@@ -9,12 +9,14 @@ for the pump and wakes it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import StoreDamaged, StoreError, StoreTooNew
 from ..events import Event, Kind
-from ..model import Ending, Opening, Outcome, State, Turn
-from .attempt import Running
+from ..model import Ending, Job, Opening, Outcome, State, Turn
+from .attempt import Running, Why
+from .hands import Slot
 from .reserve import Reserve
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 RETRY_AFTER = 0.5
 """Seconds until a store that failed is asked again; doubles up to ``RETRY_AT_MOST``."""
 RETRY_AT_MOST = 5.0
-GATHER = 0.005
-"""Seconds to let more attempts end before a commit, while every worker has a job: a commit for
-each of many short jobs would cost more than the jobs do."""
 
 
 class Pump:
@@ -42,7 +41,7 @@ class Pump:
         self._due: asyncio.TimerHandle | None = None
         self._troubled = ""
         self._delay = RETRY_AFTER
-        self.reserve = Reserve(self.wake)
+        self.reserve = Reserve(self.wake, self._withdraw)
         self.done = 0
         """Attempts that completed."""
         self.failed = 0
@@ -57,16 +56,55 @@ class Pump:
         self._look = True
         self._woken.set()
 
-    def free(self, running: Running) -> None:
+    def free(self, running: Running, ending: Ending) -> None:
         """An attempt has ended: its worker may take another job, now or with the commit that
         says so."""
         slot = self._sup.slots.get(running.worker)
         if slot is not None and slot.running is running:
             slot.running = None
-        if running.job.started_at is not None:
-            self.reserve.ran(self._sup.clock() - running.job.started_at)
-        self._fill()
+            if not running.on_shim and slot.stop is None:
+                self._sup.hands.use(slot)
+        attempt = ending.attempt
+        if attempt.finished_at is not None:
+            self.reserve.ran(attempt.finished_at - attempt.started_at)
         self.look()
+
+    # -- what the shim holds ----------------------------------------------------------
+
+    def _withdraw(self, workers: list[str]) -> None:
+        self._sup.hands.shim.withdraw(workers)
+
+    def begin(self, token: str, worker: str, at: float) -> Running | None:
+        """The shim started a held job on ``worker``."""
+        sup = self._sup
+        job = self.reserve.begin(token, worker, at)
+        if job is None:
+            return None
+        running = sup.hands.take(job, worker, sup.hands.killer(job), at)
+        slot = sup.slots.get(worker)
+        if slot is not None:
+            slot.running = running
+        if slot is None or slot.stop == "now":  # it was told to stop before we heard
+            running.terminate(Why.NOW)
+        elif job.seq in sup.cancels:
+            running.terminate(Why.CANCEL)
+        sup.tell(Event(Kind.STARTED, job=job))
+        return running
+
+    def withdrawn(self, tokens: Sequence[str]) -> None:
+        """The shim gave held jobs back."""
+        self.reserve.withdrawn(tokens)
+
+    def orphans(self) -> list[Job]:
+        """The shim is gone: the jobs it held."""
+        return self.reserve.orphans()
+
+    def idle(self) -> list[Slot]:
+        """Workers that may be given a job."""
+        slots = self._sup.slots.values()
+        return [slot for slot in slots if slot.running is None and slot.stop is None]
+
+    # -- life -------------------------------------------------------------------------
 
     def close(self) -> None:
         """No timer goes off any more."""
@@ -76,25 +114,23 @@ class Pump:
             self._due = None
 
     @property
-    def idle(self) -> bool:
+    def finished(self) -> bool:
         """Nothing is in hand, and nothing is left to be written down."""
         return self._sup.hands.empty and self.reserve.empty
 
     async def run(self) -> None:
         """Work until no worker is left and everything is written down."""
         sup = self._sup
-        while sup.slots or sup.hands.endings or not self.reserve.empty:
+        while True:
             await sup.check()
             self._retire()
-            self._fill()
+            if not (sup.slots or sup.hands.endings or not self.reserve.empty):
+                return
             openings = self._openings()
-            waiting = bool(sup.hands.endings) or self.reserve.overdue
+            waiting = sup.hands.endings or self.reserve.released or self.reserve.overdue
             if waiting or (self._look and openings):
-                if self.reserve.held and not any(o.worker for o in openings):
-                    await asyncio.sleep(GATHER)
-                    openings = self._openings()
                 await self._turn(openings)
-            elif sup.slots:
+            else:
                 await self._woken.wait()
                 self._woken.clear()
 
@@ -116,10 +152,7 @@ class Pump:
         for ending in endings:
             self._settled(ending, refused=(ending.seq, ending.run) in turn.refused)
         for job in turn.claimed:
-            if job.worker is None:
-                self.reserve.put(job)
-            else:
-                sup.hands.launch(job, sup.slots[job.worker])
+            self._start(job)
         sup.lost = sup.lost or bool(turn.refused)
         if len(turn.claimed) == len(openings):
             self._look = True  # there may be more than we had workers for
@@ -130,35 +163,44 @@ class Pump:
                 slot.ask_to_stop("drain")
 
     def _openings(self) -> list[Opening]:
-        """What there is to claim for: idle workers, and while jobs are short the reserve."""
-        slots = self._sup.slots.values()
-        idle = [slot for slot in slots if slot.running is None and slot.stop is None]
+        """What there is to claim for: idle workers, and while jobs are short the reserve.
+
+        No job is claimed for a worker on which the shim may start a held one by itself.
+        """
+        idle = [slot for slot in self.idle() if not self.reserve.holds(slot.lane)]
         openings = [Opening(slot.id, slot.queues) for slot in idle]
-        return openings + self.reserve.openings(slots)
+        return openings + self.reserve.openings(self._sup.slots.values())
+
+    def _start(self, job: Job) -> None:
+        """Run a claimed job: at once on the worker it was claimed for, or by and by."""
+        sup = self._sup
+        slot = sup.slots.get(job.worker or "")
+        if slot is not None and slot.running is None:
+            sup.hands.launch(job, slot)
+            return
+        fit = (slot for slot in sup.slots.values() if slot.stop is None and slot.serves(job))
+        slot = next(fit, None)
+        if slot is None:  # all were told to stop while the claim was under way
+            self.reserve.released.append(job)
+        else:
+            self.reserve.put(job, slot.lane)
+            sup.hands.hold(job, slot.lane)
 
     async def _exchange(self, endings: list[Ending], openings: list[Opening]) -> Turn:
         """One commit with everything there is to say."""
         sup, reserve = self._sup, self.reserve
         for ending in endings:
             reserve.told((ending.seq, ending.run))
-        begun, released = list(reserve.begun.values()), list(reserve.released)
+        now = sup.clock()
+        begun, released = reserve.untold(now), list(reserve.released)
         reserve.overdue = False
         turn = await sup.store.exchange(
-            sup.id, endings, openings, sup.clock(), begun=begun, released=released
+            sup.id, endings, openings, now, begun=begun, released=released
         )
         for start in begun:
             reserve.told((start.seq, start.run))
         del reserve.released[: len(released)]
         return turn
-
-    def _fill(self) -> None:
-        """Give idle workers the jobs that were claimed ahead for them."""
-        sup = self._sup
-        for slot in sup.slots.values() if self.reserve.held else ():
-            if slot.running is None and slot.stop is None:
-                job = self.reserve.take(slot, sup.clock())
-                if job is not None:
-                    sup.hands.launch(job, slot)
 
     def _settled(self, ending: Ending, *, refused: bool) -> None:
         """The store has (or has refused) an ending."""
@@ -185,6 +227,8 @@ class Pump:
     def _retire(self) -> None:
         """Drop workers that are to stop and have nothing in hand."""
         sup = self._sup
+        if self.reserve.withdrawing:
+            return  # the shim may have started a held job on one of them
         gone = [slot.id for slot in sup.slots.values() if slot.stop and slot.running is None]
         for worker in gone:
             del sup.slots[worker]
@@ -201,7 +245,7 @@ class Pump:
 
     async def _empty(self) -> bool:
         """Nothing runs or waits for a retry anywhere in our lanes (nothing is due: we asked)."""
-        if not self.idle:
+        if not self.finished:
             return False
         slots = self._sup.slots.values()
         lanes = {queue for slot in slots for queue in slot.queues}

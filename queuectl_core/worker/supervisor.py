@@ -49,6 +49,8 @@ class Supervisor:
         self.hands: Hands
         self.lost = False
         """Set when there is reason to think that the lease was lost."""
+        self.cancels: frozenset[int] = frozenset()
+        """seq of jobs of ours that somebody wants cancelled, as far as we know."""
         self.tell = on_event or (lambda event: None)
         self._env = env
         self._rand = rand
@@ -71,6 +73,7 @@ class Supervisor:
             self.tell,
             self.pump.wake,
             self.pump.free,
+            self.pump,
             self.beside.run,
             self._rand,
         )
@@ -116,7 +119,7 @@ class Supervisor:
         """Everything in hand has ended; or, after an error, is left to the next supervisor."""
         self.pump.close()
         self._close_bell()
-        if not self.pump.idle:
+        if not self.pump.finished:
             self.hands.drop()
             return
         await self.hands.close()
@@ -192,20 +195,23 @@ class Supervisor:
             self.lost = True
             self.pump.wake()
             return
+        self.cancels = orders.cancels
         fresh = [order for order in orders.workers if not order.up]
         for order in fresh:
-            self.slots.setdefault(order.id, self.new_slot(order.queues, order.id))
+            if order.id not in self.slots:
+                self.slots[order.id] = self.new_slot(order.queues, order.id)
+                self.hands.use(self.slots[order.id])
         if fresh:
             await self.store.workers_up([order.id for order in fresh])
         for order in orders.workers:
             slot = self.slots.get(order.id)
-            if slot is not None and order.stop is not None:
+            if slot is not None and order.stop not in (None, slot.stop):
                 slot.ask_to_stop(order.stop)
-                self.pump.reserve.give_back()
+                self.pump.reserve.give_back([slot.id])
         for running in list(self.hands.running.values()):
             if running.job.seq in orders.cancels:
                 running.terminate(Why.CANCEL)
-        if any(job.seq in orders.cancels for job in self.pump.reserve.held):
+        if any(job.seq in orders.cancels for _, job in self.pump.reserve.held.values()):
             self.pump.reserve.give_back()  # which cancels what is to be cancelled
         self.pump.wake()
 
@@ -213,7 +219,7 @@ class Supervisor:
         """Stop all workers: after the jobs in hand, or (``now``) ending them."""
         for slot in self.slots.values():
             slot.ask_to_stop("now" if now else "drain")
-        self.pump.reserve.give_back()
+        self.pump.reserve.give_back(self.slots)
         busy = len(self.hands.running)
         if busy:
             doing = "ending" if now else "waiting for"

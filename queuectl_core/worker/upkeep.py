@@ -147,12 +147,15 @@ class Upkeep:
         sup = self._sup
         if not verdict.adopted:
             return
-        idle = [slot for slot in sup.slots.values() if slot.running is None and not slot.stop]
+        reserve = sup.pump.reserve
+        idle = [slot for slot in sup.pump.idle() if not reserve.holds(slot.lane)]
+        taken: list[str] = []
         extra: list[Slot] = []
         workers: dict[int, str] = {}
         for job, started, journal in verdict.adopted:
             if idle:
                 slot = idle.pop(0)
+                taken.append(slot.id)
             else:
                 slot = sup.new_slot((), stop="drain")
                 sup.slots[slot.id] = slot
@@ -164,6 +167,8 @@ class Upkeep:
             running.begun(started.pid, host_clock() - started.after)  # whatever the wall clock says
             self._adopted[token_of(job)] = journal
             sup.tell(Event(Kind.ADOPTED, job=job))
+        if taken:
+            reserve.give_back(taken)  # the shim knows nothing of what they do now
         if extra:
             added = [(slot.id, slot.queues) for slot in extra]
             await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
@@ -218,7 +223,7 @@ class Upkeep:
         jobs = {
             running.worker: running.pid
             for running in sup.hands.running.values()
-            if running.pid and wall - (running.job.started_at or wall) >= SAMPLE_EVERY
+            if running.pid and wall - (running.started_at or wall) >= SAMPLE_EVERY
         }
         if jobs:
             await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))

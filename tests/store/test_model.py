@@ -237,9 +237,11 @@ class Steps(RuleBasedStateMachine):
             return
         assert not turn.refused
         after = end.transition
+        waits = after.state in (State.PENDING, State.FAILED)
         self.model.jobs[job.seq] = replace(
             job,
-            state=after.state,
+            # Not to run again, if somebody wanted it cancelled.
+            state=State.CANCELLED if waits and job.cancel_requested else after.state,
             attempts=after.attempts,
             crashes=after.crashes,
             run_at=job.run_at if after.run_at is None else after.run_at,

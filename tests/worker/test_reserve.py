@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from queuectl_core.model import Job, State
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuectl_core.errors import StoreLocked
+from queuectl_core.lifecycle import claimed_ahead
+from queuectl_core.model import Job, State, Turn
 from queuectl_core.queue import Queue
+from queuectl_core.worker.attempt import token_of
 from queuectl_core.worker.hands import Slot
-from queuectl_core.worker.reserve import DEEPEST, Reserve
+from queuectl_core.worker.reserve import DEEPEST, PATIENCE, Reserve
+from queuectl_core.worker.supervisor import Supervisor
 from tests.support import eventually_async
 
 from .test_recovery import Supervisors, supervisors
@@ -20,8 +30,14 @@ async def jobs_of(queue: Queue, count: int, lane: str = "default") -> list[Job]:
     return await queue.enqueue([{"command": "true", "queue": lane}] * count)
 
 
-async def test_nothing_is_held_until_jobs_have_been_short(queue: Queue) -> None:
-    reserve = Reserve(lambda: None)
+def reserve_of(wake: Callable[[], None] = lambda: None) -> tuple[Reserve, list[list[str]]]:
+    """A reserve, and what it asks its shim to withdraw."""
+    withdrawn: list[list[str]] = []
+    return Reserve(wake, withdrawn.append), withdrawn
+
+
+async def test_nothing_is_held_until_jobs_have_been_short() -> None:
+    reserve, _ = reserve_of()
     slots = [Slot("w1", ()), Slot("w2", ())]
     assert reserve.openings(slots) == []
     for _ in range(100):
@@ -34,28 +50,51 @@ async def test_nothing_is_held_until_jobs_have_been_short(queue: Queue) -> None:
     assert reserve.openings(slots) == []
 
 
-async def test_a_worker_takes_only_from_its_lanes(queue: Queue) -> None:
-    reserve = Reserve(lambda: None)
+async def test_a_lane_that_is_held_for_is_not_claimed_for_by_name(queue: Queue) -> None:
+    reserve, _ = reserve_of()
     (mail,) = await jobs_of(queue, 1, "mail")
-    reserve.put(mail)
-    assert reserve.take(Slot("w1", ("video",)), 5.0) is None
-    taken = reserve.take(Slot("w2", ("mail",)), 5.0)
-    assert taken
-    assert (taken.id, taken.worker, taken.started_at) == (mail.id, "w2", 5.0)
-    assert reserve.take(Slot("w2", ("mail",)), 5.0) is None
+    reserve.put(mail, "mail")
+    assert reserve.holds("mail")
+    assert not reserve.holds("video")
+    assert reserve.begin(token_of(mail), "w2", 5.0) == mail
+    assert not reserve.holds("mail")
+    assert reserve.begin(token_of(mail), "w2", 5.0) is None
+    assert reserve.untold(5.0 + PATIENCE / 4) == []  # it may have ended before that is worth a word
+    (begun,) = reserve.untold(5.0 + PATIENCE)
+    assert (begun.seq, begun.run, begun.worker, begun.started_at) == (mail.seq, 0, "w2", 5.0)
     reserve.disarm()
 
 
-async def test_what_waits_too_long_is_given_back(queue: Queue) -> None:
+async def test_what_waits_too_long_is_withdrawn_and_given_back(queue: Queue) -> None:
     woken = asyncio.Event()
-    reserve = Reserve(woken.set)
+    reserve, withdrawn = reserve_of(woken.set)
     jobs = await jobs_of(queue, 3)
     for job in jobs:
-        reserve.put(job)
-    await woken.wait()
-    assert reserve.released == jobs
-    assert reserve.overdue
+        reserve.put(job, "")
+    await eventually_async(lambda: asyncio.sleep(0, bool(withdrawn)))
+    assert withdrawn == [[]]
+    assert not reserve.released  # the shim may have started one meanwhile
+    for _ in range(100):
+        reserve.ran(0.002)
     assert reserve.openings([Slot("w", ())]) == []
+    reserve.begin(token_of(jobs[0]), "w", 1.0)
+    reserve.withdrawn([token_of(job) for job in jobs[1:]])
+    assert woken.is_set()
+    assert reserve.released == jobs[1:]
+    assert not reserve.held
+    reserve.disarm()
+
+
+@given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 50))
+def test_idle_workers_come_first_and_others_are_left_something(
+    found: int, idle: int, wanted: int
+) -> None:
+    ahead = claimed_ahead(found, idle, wanted)
+    assert 0 <= ahead <= wanted
+    assert ahead <= max(0, found - idle)
+    left = max(0, found - idle)
+    if left < wanted:
+        assert left - ahead >= ahead
 
 
 async def test_jobs_behind_a_long_one_run_elsewhere(
@@ -87,3 +126,32 @@ async def test_jobs_behind_a_long_one_run_elsewhere(
         return (await queue.find(blocker.id)).state is State.COMPLETED
 
     await eventually_async(completed)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The stop comes between the commit that claims them and their arrival in the reserve; and
+    the store may fail when it is to take them back."""
+    await jobs_of(queue, 300)
+    supervisor = Supervisor(queue.store, queue.env)
+    exchange = queue.store.exchange
+    failures = int(fails)
+
+    async def then_stop(*args: Any, **options: Any) -> Turn:
+        nonlocal failures
+        if options["released"] and failures:
+            failures -= 1
+            raise StoreLocked("store is locked", "try again")
+        turn = await exchange(*args, **options)
+        if any(job.worker is None for job in turn.claimed):
+            supervisor.stop(now=False)
+        return turn
+
+    monkeypatch.setattr(queue.store, "exchange", then_stop)
+    await supervisor.run(1, ())
+    assert not failures
+    counts = (await queue.status()).counts
+    assert counts[State.PENDING] > 0
+    assert counts.keys() == {State.PENDING, State.COMPLETED}

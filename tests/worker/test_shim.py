@@ -17,7 +17,7 @@ import pytest
 from queuectl_core.worker.journal import Journal, sweep
 from queuectl_core.worker.launcher import SHIM
 from queuectl_core.worker.process import is_started
-from queuectl_core.worker.shim import COMPACT_AT
+from queuectl_core.worker.shim.ledger import COMPACT_AT
 from tests.support import eventually
 
 
@@ -40,7 +40,13 @@ class Driver:
 
     def start(self, token: str, command: str, cwd: str = "/") -> None:
         output = str(self.run.parent / "logs" / f"{token}.log")
-        self.send(["start", token, ["/bin/sh", "-c", command], cwd, {"T": token}, output, None])
+        argv = ["/bin/sh", "-c", command]
+        self.send(["start", token, "w1", "", argv, None, cwd, {"T": token}, output, None])
+
+    def hold(self, token: str, command: str, lane: str = "") -> None:
+        output = str(self.run.parent / "logs" / f"{token}.log")
+        argv = ["/bin/sh", "-c", command]
+        self.send(["hold", token, lane, argv, None, "/", {"T": token}, output, None])
 
     def hear(self) -> list[Any]:
         assert self.process.stdout
@@ -80,7 +86,8 @@ def shim(tmp_path: Path) -> Iterator[Driver]:
 
 def test_a_job_is_started_and_its_exit_told_and_journalled(shim: Driver) -> None:
     shim.start("1.1", "echo $T; exit 5")
-    kind, token, pid, after, before, _ = shim.hear()
+    kind, token, pid, after, before, _, worker = shim.hear()
+    assert worker == "w1"
     assert (kind, token) == ("S", "1.1")
     assert after <= before
     event = shim.hear()
@@ -181,7 +188,7 @@ def test_what_cannot_be_started_is_told_with_its_reason(shim: Driver) -> None:
         "cannot use cwd /no/such: No such file or directory",
     ]
     out = str(shim.run.parent / "logs" / "x.log")
-    shim.send(["start", "2.1", ["/no/such/tool"], "/", {}, out, None])
+    shim.send(["start", "2.1", "w1", "", ["/no/such/tool"], None, "/", {}, out, None])
     assert shim.hear()[:4] == ["F", "2.1", 127, "command not found: /no/such/tool"]
 
 
@@ -189,10 +196,102 @@ def test_an_output_path_that_is_a_link_is_not_followed(shim: Driver, tmp_path: P
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "1.1.log").symlink_to(tmp_path / "precious")
     shim.start("1.1", "echo overwritten")
-    kind, _, _, reason, _ = shim.hear()
+    kind, _, _, reason, *_ = shim.hear()
     assert kind == "F"
     assert reason.startswith("cannot write output file")
     assert not (tmp_path / "precious").exists()
+
+
+# -- what it holds ----------------------------------------------------------------------
+
+
+def test_a_held_job_follows_the_one_that_ended_on_its_worker(shim: Driver) -> None:
+    shim.hold("2.1", "echo $QUEUECTL_WORKER")
+    shim.start("1.1", "exit 3")
+    heard = [shim.hear() for _ in range(4)]
+    assert [event[:2] for event in heard] == [
+        ["S", "1.1"],
+        ["X", "1.1"],
+        ["S", "2.1"],
+        ["X", "2.1"],
+    ]
+    assert heard[2][-1] == "w1"
+    assert (shim.run.parent / "logs" / "2.1.log").read_bytes() == b"w1\n"
+    assert list(shim.journal.started) == ["1.1", "2.1"]
+
+
+def test_a_held_job_starts_at_once_where_a_worker_is_idle(shim: Driver) -> None:
+    shim.send(["use", "w7", "mail"])
+    shim.hold("1.1", "true", lane="video")
+    shim.hold("2.1", "true", lane="mail")
+    assert [shim.hear()[:2], shim.hear()[:2]] == [["S", "2.1"], ["X", "2.1"]]
+    shim.send(["use", "w8", "video"])
+    event = shim.hear()
+    assert (event[:2], event[-1]) == (["S", "1.1"], "w8")
+
+
+def test_one_that_cannot_be_started_leaves_its_worker_to_the_next(shim: Driver) -> None:
+    bad = [["/no/such/tool"], None, "/", {}, str(shim.run.parent / "logs" / "1.1.log"), None]
+    shim.send(["hold", "1.1", "", *bad])
+    shim.hold("2.1", "true")
+    shim.send(["use", "w1", ""])
+    heard = [shim.hear(), shim.hear(), shim.hear()]
+    assert [event[:2] for event in heard] == [["F", "1.1"], ["S", "2.1"], ["X", "2.1"]]
+    assert heard[0][-1] == heard[1][-1] == "w1"
+
+
+def test_what_is_withdrawn_is_not_started_and_forgotten_workers_are_not_used(
+    shim: Driver, tmp_path: Path
+) -> None:
+    shim.start("1.1", f"until test -e {tmp_path}/go; do sleep 0.02; done")
+    assert shim.hear()[0] == "S"
+    shim.hold("2.1", "true")
+    shim.hold("3.1", "true", lane="other")
+    shim.send(["withdraw", ["w1"]])
+    assert shim.hear() == ["W", ["2.1", "3.1"]]
+    shim.hold("4.1", "true")
+    (tmp_path / "go").touch()
+    assert shim.hear()[:2] == ["X", "1.1"]
+    shim.send(["withdraw", []])
+    assert shim.hear() == ["W", ["4.1"]]  # w1 was idle, and not used
+    assert list(shim.journal.started) == ["1.1"]
+
+
+async def test_what_a_revoked_shim_holds_is_refused(shim: Driver, tmp_path: Path) -> None:
+    shim.start("1.1", f"until test -e {tmp_path}/go; do sleep 0.02; done")
+    assert shim.hear()[0] == "S"
+    shim.hold("2.1", "true")
+    shim.send(["kill", "none", 0])
+    await Journal(shim.run, "s").revoke()
+    (tmp_path / "go").touch()
+    assert [shim.hear()[:2], shim.hear()] == [["X", "1.1"], ["R", "2.1"]]
+
+
+def test_what_an_orphaned_shim_holds_is_never_started(shim: Driver, tmp_path: Path) -> None:
+    shim.start("1.1", f"until test -e {tmp_path}/go; do sleep 0.02; done")
+    assert shim.hear()[0] == "S"
+    shim.hold("2.1", f"touch {tmp_path}/started")
+    shim.leave()
+    eventually(lambda: b'["E"]' in (shim.run / "s.journal").read_bytes())
+    (tmp_path / "go").touch()
+    assert shim.process.wait(30) == 0
+    assert list(shim.journal.started) == ["1.1"]
+    assert not (tmp_path / "started").exists()
+
+
+def test_many_that_end_are_told_at_once_while_there_is_more_to_do(shim: Driver) -> None:
+    """The supervisor is woken by lots, and always hears of everything in the end."""
+    for number in range(40):
+        shim.hold(f"{number}.1", "true")
+    shim.send(["use", "w1", ""])
+    assert shim.process.stdout
+    lots, text = 0, b""
+    while text.count(b'"X"') < 40:
+        text += os.read(shim.process.stdout.fileno(), 1 << 16)
+        lots += 1
+    assert lots < 40
+    started = [json.loads(line)[1] for line in text.splitlines() if line.startswith(b'["S"')]
+    assert started == [f"{number}.1" for number in range(40)]
 
 
 def test_leftovers_of_a_group_are_told(shim: Driver) -> None:
@@ -213,7 +312,8 @@ def test_the_journal_does_not_grow_for_ever(shim: Driver) -> None:
     bad = "x" * 400  # a start that fails at once, and takes half a kilobyte to say so
     while sizes[-1] >= max(sizes[:-1], default=0) or count < 100:
         for _ in range(200):
-            shim.send(["start", f"{count}.1", ["true"], f"/no/{bad}", {}, "/dev/null", None])
+            how = [["true"], None, f"/no/{bad}", {}, "/dev/null", None]
+            shim.send(["start", f"{count}.1", "w1", "", *how])
             shim.hear()
             count += 1
         sizes.append(path.stat().st_size)

@@ -166,7 +166,8 @@ async def test_a_shim_that_is_killed_leaves_no_error_behind(
 async def test_what_is_asked_of_a_shim_before_it_has_started_is_done(tmp_path: Path) -> None:
     heard: list[Any] = []
     shim = Shim(heard.append, lambda: None)
-    shim.launch("1.1", ["/bin/sh", "-c", "exit 5"], "/", {}, tmp_path / "out")
+    argv = ["/bin/sh", "-c", "exit 5"]
+    shim.launch("1.1", "w1", "", (argv, None, "/", {}, str(tmp_path / "out"), None))
     await asyncio.sleep(0)
     await shim.start(tmp_path, "s", os.environ)
 

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from ...model import Attempt, Command, Ending, Job, JobSpec, Outcome, State, SupervisorRow, Worker
+from ...model import Attempt, Ending, Job, JobSpec, Outcome, State, SupervisorRow, Worker
 from ..queries import load
 
 SQL = load(Path(__file__).parent / "sql")
@@ -38,43 +38,72 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
 
 
 def to_job(row: sqlite3.Row) -> Job:
-    """A row of ``jobs``."""
-    command: Command = row["command"]
-    if row["is_argv"]:
-        command = tuple(json.loads(row["command"]))
-    env = row["env"]
-    started, finished = row["started_at"], row["finished_at"]
-    # float(): RETURNING hands out REAL columns that hold whole numbers as integers.
+    """A row of ``jobs``, whole: the columns in the order of the table."""
+    (
+        seq,
+        job_id,
+        command,
+        is_argv,
+        max_retries,
+        backoff_base,
+        priority,
+        run_at,
+        timeout_seconds,
+        cwd,
+        env,
+        queue,
+        nice,
+        memory_limit,
+        cpu_seconds,
+        output_limit,
+        state,
+        attempts,
+        crashes,
+        runs,
+        created_at,
+        updated_at,
+        started_at,
+        finished_at,
+        exit_code,
+        last_error,
+        _,  # reason
+        worker,
+        owner,
+        shim,
+        cancel,
+        _,  # ready
+    ) = row
+    # By position, and float() for what RETURNING hands out as integers: a claim makes thousands.
     return Job(
-        seq=row["seq"],
-        id=row["id"],
-        command=command,
-        max_retries=row["max_retries"],
-        backoff_base=float(row["backoff_base"]),
-        priority=row["priority"],
-        run_at=float(row["run_at"]),
-        timeout_seconds=float(row["timeout_seconds"]),
-        cwd=row["cwd"],
-        env={} if env == "{}" else json.loads(env),
-        queue=row["queue"],
-        state=State(row["state"]),
-        attempts=row["attempts"],
-        crashes=row["crashes"],
-        runs=row["runs"],
-        created_at=float(row["created_at"]),
-        updated_at=float(row["updated_at"]),
-        started_at=None if started is None else float(started),
-        finished_at=None if finished is None else float(finished),
-        exit_code=row["exit_code"],
-        last_error=row["last_error"],
-        worker=row["worker"],
-        owner=row["owner"],
-        shim=row["shim"],
-        cancel_requested=bool(row["cancel"]),
-        nice=row["nice"],
-        memory_limit=row["memory_limit"],
-        cpu_seconds=row["cpu_seconds"],
-        output_limit=row["output_limit"],
+        seq,
+        job_id,
+        tuple(json.loads(command)) if is_argv else command,
+        max_retries,
+        float(backoff_base),
+        priority,
+        float(run_at),
+        float(timeout_seconds),
+        cwd,
+        {} if env == "{}" else json.loads(env),
+        queue,
+        State(state),
+        attempts,
+        crashes,
+        runs,
+        float(created_at),
+        float(updated_at),
+        None if started_at is None else float(started_at),
+        None if finished_at is None else float(finished_at),
+        exit_code,
+        last_error,
+        worker,
+        owner,
+        shim,
+        bool(cancel),
+        nice,
+        memory_limit,
+        cpu_seconds,
+        output_limit,
     )
 
 

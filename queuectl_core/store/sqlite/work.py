@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...errors import NotFound
+from ...lifecycle import claimed_ahead
 from ...model import (
     Begun,
     Ending,
@@ -127,8 +128,10 @@ def _claim(
         params = {"queue": lane, "limit": len(workers)}
         found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
     found.sort(key=lambda row: (-row[1], row[2], row[0]))
+    named = [worker for worker in workers if worker]
+    ahead = claimed_ahead(len(found), len(named), len(workers) - len(named))
     jobs = []
-    for (seq, *_), worker in zip(found, workers, strict=False):
+    for (seq, *_), worker in zip(found, named + [""] * ahead, strict=False):
         params = {"seq": seq, "owner": owner, "worker": worker, "now": now}
         jobs.append(to_job(conn.execute(SQL["claim"], params).fetchone()))
     return jobs

@@ -1,0 +1,65 @@
+"""The shim: the small process that is the parent of a supervisor's jobs, and outlives it.
+
+    supervisor ──requests (stdin)──► shim ──posix_spawn──► jobs, each its own process group
+        ▲                             │
+        └────────events (stdout)──────┼──► RUN/ID.journal   (the same lines, for whoever comes)
+                                      └──► RUN/ID.alive     (locked for as long as we live)
+
+Why it exists: an exit status is told to the parent, once. When a supervisor is killed its
+jobs go on; had they been its own children, how they ended would be lost, and each would have
+to be run again or forgotten. The shim keeps waiting, writes every exit to the journal, and
+leaves when its last job has ended. The next supervisor on the host reads the journal.
+
+Run as a script by ``python -I -S``: it imports little, so it starts in 15 ms and stays small
+(Linux counts the parent's memory at the time of the spawn in a child's peak).
+
+Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits``:
+    ["use", worker, lane]                       this worker is idle, until it is forgotten
+    ["start", token, worker, lane, HOW]         start a job on a worker that is idle
+    ["hold", token, lane, HOW]                  start a job on the lane's next idle worker
+    ["withdraw", [worker, …]]                   give back all that is held; forget these workers
+    ["kill", token, signal]                     to the job's process group
+env is added to our own; plain: null, or the words to try before argv (``worker/plain.py``);
+output is a file; limits: null, or [nice, memory, CPU seconds].
+
+Events, one JSON array a line, first to the journal, then to standard output:
+    ["H", pid]                                  a shim began (journal only)
+    ["S", token, pid, after, before, wall, worker]   started between two moments of the host's clock
+    ["F", token, code, reason, wall, worker]    could not be started
+    ["X", token, code, signal, cpu, rss, wall, leftover]   ended; leftover: its group has not
+    ["E"]                                       the supervisor is gone (journal only)
+    ["R"]                                       revoked, by whoever took over (journal only)
+    ["R", token]                                refused for that (standard output only)
+    ["W", [token, …]]                           withdrawn, never started (standard output only)
+
+Why it holds jobs: one that ends is followed by the next in the same turn of this loop, without
+a word from the supervisor, which hears of many at once (see ``worker/reserve.py``).
+
+Who may start: whoever takes over a supervisor's jobs appends a line to the journal under its
+lock ("revokes" it). Before each round of starts the shim takes the same lock and looks whether
+the journal is longer than what it wrote itself; from then on it starts nothing more. So a job
+is never started by a supervisor that was stopped for a while, lost its jobs, and woke up.
+On a full disk a line can't be appended, but NULs can (a hole takes no space): they say the same.
+A journal that was deleted is written anew, with all that whoever comes must know.
+"""
+
+import os
+import sys
+import time
+
+OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+REVOKED = b'["R"]\n'
+"""The line that takes the right to start jobs away."""
+
+FUNCTION = "BASH_FUNC_"
+"""How the name of a variable begins in which bash hands a function on."""
+
+LINUX = sys.platform == "linux"
+
+
+def host_clock() -> float:
+    """The clock the kernel dates processes by: since boot on Linux, since the epoch elsewhere."""
+    if LINUX:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time()

@@ -1,0 +1,297 @@
+"""The shim's loop: requests in, jobs started and waited for, events out."""
+
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from . import FUNCTION, host_clock
+from .ledger import Ledger
+from .spawning import Spawner, open_output
+
+GATHER = 0.025
+"""Seconds between two writes to the supervisor while there are held jobs to go on with: each
+wakes it, and it can settle many as cheaply as one. It is told at once when half of what it gave
+us to hold has gone."""
+
+
+class Child(NamedTuple):
+    """A running job, and the worker it occupies."""
+
+    token: str
+    worker: str
+    lane: str
+
+
+class Shim:
+    """The loop and what it knows; see the top of the package."""
+
+    def __init__(self, run: str, name: str) -> None:
+        self.ledger = Ledger(run, name)
+        self.spawner = Spawner()
+        self.environ = dict(os.environb)
+        self.shell_only = any(name.startswith(FUNCTION) for name in os.environ)
+        self.children: dict[int, Child] = {}
+        self.idle: dict[str, list[str]] = {}  # lane -> workers
+        self.held: dict[str, deque[list[Any]]] = {}  # lane -> [token, HOW]
+        self.forgotten: set[str] = set()  # workers that are busy, and not to be used again
+        self.orphaned = False
+        self.received = b""  # the beginning of a request
+        self.unsent = b""  # events the supervisor has not read yet
+        self.sent_at = 0.0
+        self.refill_at = 0  # held jobs: with as few as that we ask for more, by telling what ended
+
+    def run(self) -> None:
+        wake, waker = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        os.set_blocking(1, False)
+        poller = select.poll()
+        poller.register(0, select.POLLIN)
+        poller.register(wake, select.POLLIN)
+        self.ledger.record(["H", os.getpid()])
+        while not (self.orphaned and not self.children and not self.ledger.unwritten):
+            starts: list[list[Any]] = []
+            for fd, _ in poller.poll(self.patience()):
+                if fd == wake:
+                    drain(wake)
+                elif fd == 0:
+                    data = self.read()
+                    if not data:
+                        poller.unregister(0)
+                    starts += self.receive(data)
+            self.reap()
+            if starts or any(self.held[lane] and self.idle.get(lane) for lane in self.held):
+                self.start_all(starts)
+            elif self.ledger.unwritten:
+                self.ledger.renew()
+                self.ledger.flush()
+            self.send(poller)
+
+    def patience(self) -> float | None:
+        """Milliseconds until there is something to do by ourselves; None: for ever."""
+        if self.ledger.unwritten:
+            return 1000
+        if self.unsent and self.gathering():
+            return max(0.0, self.sent_at + GATHER - time.monotonic()) * 1000
+        return None
+
+    def gathering(self) -> bool:
+        """There are held jobs enough to go on with: the supervisor need not hear of us yet."""
+        return sum(map(len, self.held.values())) > self.refill_at
+
+    # -- requests ---------------------------------------------------------------------
+
+    def read(self) -> bytes:
+        """What the supervisor sent; empty when it is gone."""
+        try:
+            return os.read(0, 1 << 20)
+        except OSError:
+            return b""
+
+    def receive(self, data: bytes) -> list[list[Any]]:
+        """Take requests; returns [token, worker, lane, HOW] of the jobs to start now."""
+        starts: list[list[Any]] = []
+        if not data:
+            self.orphaned = True
+            self.held.clear()
+            self.unsent = b""
+            self.ledger.record(["E"])
+            return starts
+        *lines, self.received = (self.received + data).split(b"\n")
+        for line in lines:
+            kind, *rest = json.loads(line)
+            if kind == "start":
+                _, worker, lane, *_ = rest
+                if worker in self.idle.get(lane, ()):
+                    self.idle[lane].remove(worker)
+                starts.append(rest)
+            elif kind == "hold":
+                token, lane, *how = rest
+                self.held.setdefault(lane, deque()).append([token, *how])
+            elif kind == "use":
+                worker, lane = rest
+                self.idle.setdefault(lane, []).append(worker)
+            elif kind == "withdraw":
+                self.withdraw(rest[0])
+            else:
+                self.kill(*rest)
+        self.refill_at = sum(map(len, self.held.values())) // 2
+        return starts
+
+    def withdraw(self, workers: list[str]) -> None:
+        """Give back what is held, and use these workers no more."""
+        busy = {child.worker for child in self.children.values()}
+        for worker in workers:
+            for idle in self.idle.values():
+                if worker in idle:
+                    idle.remove(worker)
+            if worker in busy:
+                self.forgotten.add(worker)
+        tokens = [token for jobs in self.held.values() for token, *_ in jobs]
+        self.held.clear()
+        self.emit(["W", tokens])
+
+    def kill(self, token: str, number: int) -> None:
+        for pid, child in self.children.items():
+            if child.token == token:
+                try:
+                    os.killpg(pid, number)
+                except OSError:
+                    pass
+
+    # -- starts -----------------------------------------------------------------------
+
+    def start_all(self, starts: list[list[Any]]) -> None:
+        """One round: what was asked for, and of what is held as much as there are workers for."""
+        allowed = self.ledger.lock()
+        try:
+            for token, worker, lane, *how in starts:
+                if allowed:
+                    self.start(Child(token, worker, lane), how)
+                else:
+                    self.emit(["R", token])
+            for lane, jobs in self.held.items():
+                idle = self.idle.get(lane, [])
+                while jobs and (idle or not allowed):
+                    token, *how = jobs.popleft()
+                    if allowed:
+                        self.start(Child(token, idle.pop(), lane), how)
+                    else:
+                        self.emit(["R", token])
+        finally:
+            self.ledger.unlock()
+
+    def start(self, child: Child, how: list[Any]) -> None:
+        argv, plain, cwd, env, out, limits = how
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            self.refuse(child, None, f"cannot use cwd {cwd}: {error.strerror}")
+            return
+        try:
+            fd = open_output(out)
+        except OSError as error:
+            self.refuse(child, None, f"cannot write output file: {error.strerror}")
+            return
+        environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
+        environ[b"QUEUECTL_WORKER"] = child.worker.encode()
+        try:
+            after = host_clock()
+            pid = None
+            if plain and not limits and not self.shell_only:
+                pid = self.spawner.plain(plain, environ, fd)
+            if pid is None:
+                pid = self.spawner.start(argv, environ, fd, limits)
+            before = host_clock()
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                self.refuse(child, 127, f"command not found: {argv[0]}")
+            elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
+                self.refuse(child, 126, f"cannot execute {argv[0]}: {error.strerror}")
+            else:
+                self.refuse(child, None, f"cannot start: {error.strerror}")
+            return
+        finally:
+            os.close(fd)
+        self.children[pid] = child
+        self.record(["S", child.token, pid, after, before, time.time(), child.worker])
+
+    def refuse(self, child: Child, code: int | None, reason: str) -> None:
+        self.record(["F", child.token, code, reason, time.time(), child.worker])
+        self.release(child)
+
+    def release(self, child: Child) -> None:
+        """Its worker has nothing to do any more."""
+        if child.worker in self.forgotten:
+            self.forgotten.remove(child.worker)
+        else:
+            self.idle.setdefault(child.lane, []).append(child.worker)
+
+    # -- exits ------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        while self.children:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            child = self.children.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            try:
+                os.killpg(pid, 0)
+                leftover = True
+            except OSError:
+                leftover = False
+            self.record(
+                [
+                    "X",
+                    child.token,
+                    code if code >= 0 else None,
+                    -code if code < 0 else None,
+                    round(usage.ru_utime + usage.ru_stime, 6),
+                    usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+                    time.time(),
+                    leftover,
+                ]
+            )
+            self.release(child)
+
+    # -- events -----------------------------------------------------------------------
+
+    def record(self, event: list[Any]) -> None:
+        """An event for the journal and the supervisor."""
+        self.unsent += self.ledger.record(event)
+
+    def emit(self, event: list[Any]) -> None:
+        """An event for the supervisor only."""
+        self.unsent += json.dumps(event).encode() + b"\n"
+
+    def send(self, poller: select.poll) -> None:
+        """Write to the supervisor; what its full pipe refuses waits for it to read."""
+        if self.orphaned:
+            self.unsent = b""
+        now = time.monotonic()
+        if self.gathering() and now < self.sent_at + GATHER:
+            return
+        self.sent_at = now
+        self.refill_at //= 2  # until it has answered, no word from us at each single exit
+        while self.unsent:
+            try:
+                count = os.write(1, self.unsent)
+            except BlockingIOError:
+                poller.register(1, select.POLLOUT)
+                return
+            except OSError:
+                self.unsent = b""  # nobody reads; standard input will say so
+                break
+            self.unsent = self.unsent[count:]
+        try:
+            poller.unregister(1)
+        except KeyError:
+            pass
+
+
+def drain(fd: int) -> None:
+    """Empty a pipe that only wakes."""
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def main() -> None:
+    """Serve, deaf to every signal that is meant for a supervisor."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    Shim(*sys.argv[1:]).run()

@@ -87,6 +87,8 @@ class Pump:
             await sup.check()
             self._retire()
             self._fill()
+            if self.reserve.held and all(slot.stop for slot in sup.slots.values()):
+                self.reserve.give_back()  # the stop came while they were being claimed
             openings = self._openings()
             waiting = bool(sup.hands.endings) or self.reserve.overdue
             if waiting or (self._look and openings):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
-from queuectl_core.model import Job, State
+import pytest
+
+from queuectl_core.model import Job, State, Turn
 from queuectl_core.queue import Queue
 from queuectl_core.worker.hands import Slot
 from queuectl_core.worker.reserve import DEEPEST, Reserve
+from queuectl_core.worker.supervisor import Supervisor
 from tests.support import eventually_async
 
 from .test_recovery import Supervisors, supervisors
@@ -87,3 +91,24 @@ async def test_jobs_behind_a_long_one_run_elsewhere(
         return (await queue.find(blocker.id)).state is State.COMPLETED
 
     await eventually_async(completed)
+
+
+async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stop comes between the commit that claims them and their arrival in the reserve."""
+    await jobs_of(queue, 200)
+    supervisor = Supervisor(queue.store, queue.env)
+    exchange = queue.store.exchange
+
+    async def then_stop(*args: Any, **options: Any) -> Turn:
+        turn = await exchange(*args, **options)
+        if any(job.worker is None for job in turn.claimed):
+            supervisor.stop(now=False)
+        return turn
+
+    monkeypatch.setattr(queue.store, "exchange", then_stop)
+    await supervisor.run(1, ())
+    counts = (await queue.status()).counts
+    assert counts[State.PENDING] > 0
+    assert counts.keys() == {State.PENDING, State.COMPLETED}

@@ -297,12 +297,18 @@ class Stats:
     """Attempts that made a job dead."""
     run_time: Spread | None
     wait_time: Spread | None
+    exact: bool = True
+    """False: the percentiles may be off by :data:`queuectl_core.rollup.ERROR` of themselves."""
+
+    @property
+    def ended(self) -> int:
+        """Attempts that completed or failed."""
+        return self.completed + self.failed
 
     @property
     def success_rate(self) -> float | None:
         """Completed over completed and failed, 0 to 1; None when nothing ended."""
-        ended = self.completed + self.failed
-        return self.completed / ended if ended else None
+        return self.completed / self.ended if self.ended else None
 
     @property
     def jobs_per_minute(self) -> float:
@@ -322,6 +328,7 @@ class Stats:
             "run_time": self.run_time.to_json() if self.run_time else None,
             "wait_time": self.wait_time.to_json() if self.wait_time else None,
             "jobs_per_minute": round(self.jobs_per_minute, 3),
+            "exact": self.exact,
         }
 
 

@@ -21,7 +21,8 @@ from .host import current_directory, is_gone, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_logs
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
-from .stats import summarise
+from .rollup import reach
+from .stats import rolled_up, summarise
 from .store.base import Action, Batch, Store
 from .store.open import open_store
 from .text import clean_line
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Jobs read or changed in one transaction when a verb takes many."""
+
+EXACT = 2000
+"""Attempts that ``stats`` reads one by one; more are read added up."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
@@ -215,9 +219,21 @@ class Queue:
         ]
 
     async def stats(self, seconds: float) -> Stats:
-        """What ended in the last ``seconds``."""
+        """What ended in the last ``seconds``.
+
+        From the attempts themselves while they are few (:data:`EXACT`) and all there; else from
+        what was added up as they ended: not exact then, and since a little earlier (see
+        :func:`queuectl_core.rollup.reach`). It takes no longer, however many there were.
+        """
         now = self.clock()
-        return summarise(await self.store.ended_since(now - seconds), now - seconds, now)
+        since = now - seconds
+        start = reach(since, now)
+        # In this order: what ends meanwhile must not look as if attempts were missing.
+        whole = await self.store.rollup(start)
+        rows = await self.store.ended_since(min(since, start), EXACT + 1)
+        if len(rows) > EXACT or summarise(rows, since, now).ended < whole.ended:
+            return rolled_up(whole, start, now)
+        return summarise(await self.store.ended_since(since, EXACT + 1), since, now)
 
     async def changed(self) -> bool:
         """Whether anything was committed elsewhere since the last call; cheap."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .model import Outcome, Spread, Stats
+from .rollup import Rollup
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
@@ -47,4 +48,18 @@ def summarise(
         dead=sum(row[1] for row in counted),
         run_time=spread(max(0.0, row[2]) for row in counted),
         wait_time=spread(max(0.0, row[3]) for row in counted),
+    )
+
+
+def rolled_up(whole: Rollup, since: float, until: float) -> Stats:
+    """Stats of attempts that were added up."""
+    return Stats(
+        since=since,
+        until=until,
+        completed=whole.completed,
+        failed=whole.failed,
+        dead=whole.dead,
+        run_time=whole.run.spread(),
+        wait_time=whole.wait.spread(),
+        exact=False,
     )

@@ -11,6 +11,7 @@ from textual.app import SystemCommand
 from queuectl_core.doctor import examine
 from queuectl_core.errors import QueueError
 from queuectl_core.model import Spread, State, Stats
+from queuectl_core.rollup import ERROR
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
@@ -104,6 +105,7 @@ def stats_rows(stats: Stats) -> list[Row]:
         _spread("run time", stats.run_time),
         _spread("waiting time", stats.wait_time),
         [],
+        *([] if stats.exact else [[(f"percentiles within {ERROR:.0%}", "muted")], []]),
         [("$ queuectl stats --since 1h", "muted")],
     ]
     return rows

@@ -32,6 +32,7 @@ from ..model import (
     Turn,
     Worker,
 )
+from ..rollup import Rollup
 
 TAIL_BYTES = 64 * 1024
 """How much of each attempt's output the store keeps."""
@@ -122,8 +123,21 @@ class Store(Protocol):
     async def oldest_due(self) -> float | None:
         """When the job that waits longest became due."""
 
-    async def ended_since(self, since: float) -> list[tuple[Outcome, bool, float, float]]:
-        """(outcome, made the job dead, run seconds, waited seconds) of attempts since then."""
+    async def ended_since(
+        self, since: float, limit: int
+    ) -> list[tuple[Outcome, bool, float, float]]:
+        """(outcome, made the job dead, run seconds, waited seconds) of up to ``limit`` of the
+        attempts that ended since then and whose jobs are still there."""
+
+    async def rollup(self, since: float) -> Rollup:
+        """What all attempts that ended since then come to, added up by ``exchange`` in the
+        commit that wrote them down; does not grow with their number.
+
+        ``since`` must be what :func:`queuectl_core.rollup.reach` rounds it to. Attempts of jobs
+        that were removed or pruned since are still in it, those that ``exchange`` refused never
+        were. A store that holds attempts from before it kept rollups adds those up as it is
+        asked; that does grow with them.
+        """
 
     # -- for a console ------------------------------------------------------------------
 

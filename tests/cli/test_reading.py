@@ -263,4 +263,19 @@ def test_stats(cli: Cli) -> None:
     rows = dict(line.split("\t") for line in cli("stats").out.splitlines())
     assert rows["success_rate"] == "0.5000"
     assert float(rows["run_time.p99"]) > 0
+    assert (rows["exact"], found["exact"]) == ("yes", True)
+    cli("prune", "--older-than", "0")
+    pruned = dict(line.split("\t") for line in cli("stats").out.splitlines())
+    assert (pruned["exact"], pruned["completed"], pruned["dead"]) == ("no", "1", "1")
+    assert pruned["since"].endswith(":00.000Z")
     assert "--since" in one_line(cli("stats", "--since", "0", code=2).err)
+
+
+def test_stats_say_when_they_are_not_exact(terminal: Terminal) -> None:
+    terminal.cli("enqueue", "true")
+    terminal.cli("worker", "start", "--until-empty", "-q")
+    assert "last 1h" in terminal("stats", columns=200)
+    terminal.cli("prune", "--older-than", "0")
+    shown = terminal("stats", columns=200)
+    assert "success 100.0%" in shown
+    assert "00.000Z, percentiles within 1%" in shown

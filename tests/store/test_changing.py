@@ -140,7 +140,7 @@ async def test_a_removed_job_leaves_nothing(store: Store) -> None:
     await store.change(Action.REMOVE, [job.seq], NOW, strict=True)
     assert await store.attempts(job.seq) == []
     assert await store.tail(job.seq, 1) is None
-    assert await store.ended_since(0.0) == []
+    assert await store.ended_since(0.0, 10) == []
     assert await store.counts() == {}
     [other] = await store.enqueue([spec(id=job.id)], NOW)
     assert other.seq > job.seq, "a key is never used again: its output files carry it"

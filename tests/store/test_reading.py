@@ -206,14 +206,15 @@ async def test_an_attempt_may_know_very_little(store: Store) -> None:
 
 async def test_what_ended_since(store: Store) -> None:
     made = await mixed(store)
-    assert sorted(await store.ended_since(NOW - 1)) == [
+    assert sorted(await store.ended_since(NOW - 1, 10)) == [
         (Outcome.COMPLETED, False, 0.0, 0.0),
         (Outcome.FAILED, False, 0.0, 0.0),
         (Outcome.FAILED, True, 0.0, 0.0),
     ]
-    assert await store.ended_since(NOW + 0.5) == []
+    assert await store.ended_since(NOW + 0.5, 10) == []
+    assert len(await store.ended_since(NOW - 1, 2)) == 2
     await store.change(Action.REMOVE, [made[0].seq], NOW, strict=True)
-    assert len(await store.ended_since(NOW)) == 2
+    assert len(await store.ended_since(NOW, 10)) == 2
 
 
 async def test_a_job_read_twice_is_the_same_value(store: Store) -> None:

@@ -40,6 +40,19 @@ WANTED = {
     "attempts_of": ["SEARCH attempts USING PRIMARY KEY (job=?)"],
     "tail_of": ["SEARCH tails USING INDEX sqlite_autoindex_tails_1 (job=? AND number=?)"],
     "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
+    # what is added up: a row by its key, the rows of a window, what was there before
+    "rollup_get": ["SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at=?)"],
+    "rollups_since": ["SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at>?)"],
+    "rollup_oldest": [
+        "SEARCH rollups USING COVERING INDEX sqlite_autoindex_rollups_1 (span=? AND at<?)"
+    ],
+    "rollups_taken": [
+        "SEARCH rollups USING COVERING INDEX sqlite_autoindex_rollups_1 (span=? AND at>? AND at<?)"
+    ],
+    "rollups_after": ["SCAN rollups_after"],  # one row, or none
+    "ended_until": [
+        "SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)"
+    ],
     # upkeep: nothing is looked at but what ended in a stretch of time
     "expired": [
         "SEARCH a USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)",

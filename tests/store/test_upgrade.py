@@ -16,7 +16,7 @@ from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.connection import APPLICATION_ID
 from queuectl_core.store.sqlite.store import SqliteStore
 
-from ..support import NOW, spec
+from ..support import NOW, ending, spec, supervisor
 from .data.make_v1 import contents
 from .tools import claim, real_counts
 
@@ -97,3 +97,19 @@ async def test_work_goes_on_in_it(upgraded: SqliteStore) -> None:
     (more,) = await store.enqueue([spec(id="more")], NOW + 2e6)
     assert more.seq > max(job.seq for job in held)
     assert await store.counts() == await real_counts(store)
+
+
+async def test_what_ended_before_there_were_rollups_is_counted_once(upgraded: SqliteStore) -> None:
+    store = upgraded
+    before = await store.rollup(0.0)
+    assert (before.completed, before.failed, before.dead) == (1, 4, 1)
+    # Two of its jobs end: one now, and one whose end, before the upgrade, is only now found.
+    await store.register(supervisor("new"), [("new-1", ()), ("new-2", ())], NOW + 2e6)
+    late, now = await claim(store, "new", 2, now=NOW + 2e6)
+    ends = [
+        ending(late, now=NOW + 1.5, started_at=NOW + 1, waited=0.0),
+        ending(now, now=NOW + 2e6 + 1),
+    ]
+    await store.exchange("new", ends, [], NOW + 2e6 + 1)
+    assert (await store.rollup(0.0)).completed == before.completed + 2
+    assert (await store.rollup(NOW + 1e6)).completed == 1

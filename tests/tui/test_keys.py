@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from queuectl_core.model import Filter, State
+from queuectl_core.model import Filter, State, Stats
 from queuectl_core.queue import Queue
 from queuectl_tui.console import Console
 
@@ -399,6 +399,17 @@ async def test_the_palette_has_every_verb(home: Path, key: str) -> None:
         await until(console, pilot, "of the last hour")
         await pilot.press("enter")
         await until(console, pilot, "success rate")
+
+
+def test_statistics_say_when_they_are_not_exact() -> None:
+    from queuectl_tui.verbs import stats_rows
+
+    def shown(*, exact: bool) -> str:
+        rows = stats_rows(Stats(0.0, 60.0, 1, 0, 0, None, None, exact=exact))
+        return "\n".join("".join(text for text, _ in row) for row in rows)
+
+    assert "percentiles within 1%" in shown(exact=False)
+    assert "percentiles" not in shown(exact=True)
 
 
 async def test_q_quits(home: Path) -> None:

@@ -85,4 +85,5 @@ def test_a_summary_of_nothing() -> None:
         "run_time": None,
         "wait_time": None,
         "jobs_per_minute": 0.0,
+        "exact": True,
     }

@@ -154,10 +154,13 @@ def tail(conn: sqlite3.Connection, seq: int, number: int) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def ended_since(conn: sqlite3.Connection, since: float) -> list[tuple[Outcome, bool, float, float]]:
+def ended_since(
+    conn: sqlite3.Connection, since: float, limit: int
+) -> list[tuple[Outcome, bool, float, float]]:
+    params = {"since": since, "limit": limit}
     return [
         (Outcome(outcome), bool(dead), run, waited)
-        for outcome, dead, run, waited in conn.execute(SQL["ended_since"], {"since": since})
+        for outcome, dead, run, waited in conn.execute(SQL["ended_since"], params)
     ]
 
 

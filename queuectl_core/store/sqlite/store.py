@@ -29,8 +29,9 @@ from ...model import (
     Worker,
 )
 from ...private import own_directory, own_store
+from ...rollup import Rollup
 from ..base import Action, Batch, Bell, Store
-from . import console, jobs, migrate, upkeep, work
+from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import SUFFIX, FifoBell, ring
 from .connection import Connection, checkpoint, connect, explain_os, prepare_file, real_path
@@ -133,8 +134,13 @@ class SqliteStore(Store):
     async def oldest_due(self) -> float | None:
         return await self._connection.read(jobs.oldest_due)
 
-    async def ended_since(self, since: float) -> list[tuple[Outcome, bool, float, float]]:
-        return await self._connection.read(jobs.ended_since, since)
+    async def ended_since(
+        self, since: float, limit: int
+    ) -> list[tuple[Outcome, bool, float, float]]:
+        return await self._connection.read(jobs.ended_since, since, limit)
+
+    async def rollup(self, since: float) -> Rollup:
+        return await self._connection.read(rollups.rollup, since)
 
     # -- for a console ------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from ...model import (
     WorkerOrder,
 )
 from ...reasons import dead_reason
+from . import rollups
 from .rows import SQL, attempt_params, to_job, to_supervisor, to_worker
 
 
@@ -41,6 +42,8 @@ def exchange(
     released: Sequence[Job] = (),
 ) -> Turn:
     refused = _finish(conn, owner, endings) if endings else frozenset()
+    taken = [ending for ending in endings if (ending.seq, ending.run) not in refused]
+    rollups.record(conn, taken, now)
     for start in begun:
         params = {"seq": start.seq, "run": start.run, "owner": owner}
         params |= {"worker": start.worker, "started_at": start.started_at}

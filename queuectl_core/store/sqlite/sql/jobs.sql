@@ -86,7 +86,7 @@ SELECT tail FROM tails WHERE job = :seq AND number = :number;
 -- The index attempts_ended holds all these columns: the table itself is not read.
 -- name: ended_since
 SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
-WHERE finished_at >= :since;
+WHERE finished_at >= :since LIMIT :limit;
 
 -- name: retry
 UPDATE jobs SET state = 'pending', ready = 1, attempts = 0, crashes = 0, run_at = :now,

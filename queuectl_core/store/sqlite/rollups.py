@@ -1,0 +1,66 @@
+"""Rollups in SQLite: written with the endings they count, read by ``stats``, thinned with age.
+
+One row for each minute, whoever writes: SQLite has one writer at a time anyway.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from ...model import Ending, Outcome
+from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
+from .rows import SQL
+
+
+def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> None:
+    """Count attempts that were just written down, in the transaction that did it."""
+    if not endings:
+        return
+    # One that ended before there were rollups is found where it was just written.
+    minutes = by_minute(endings, _after(conn))
+    for at, group in minutes.items():
+        row = conn.execute(SQL["rollup_get"], {"span": MINUTE, "at": at}).fetchone()
+        rollup = Rollup() if row is None else unpack(row[0])
+        for ending in group:
+            rollup.add_ending(ending)
+        conn.execute(SQL["rollup_put"], {"span": MINUTE, "at": at, "data": pack(rollup)})
+        if row is None:
+            thin(conn, now)
+
+
+def thin(conn: sqlite3.Connection, now: float) -> None:
+    """Make the oldest rollups of each span part of one of the next, once they are old enough.
+
+    One of the next at a time, from at most 24 rows: called for each minute that is new, which
+    is oftener than is needed to keep up.
+    """
+    for span, longer, before in thinning(now):
+        oldest = conn.execute(SQL["rollup_oldest"], {"span": span, "before": before}).fetchone()
+        if oldest is None:
+            continue
+        first = floor(oldest[0], longer or span)
+        params = {"span": span, "first": first, "end": first + (longer or span)}
+        parts = [unpack(row[0]) for row in conn.execute(SQL["rollups_taken"], params).fetchall()]
+        if longer is None:
+            continue
+        there = {"span": longer, "at": first}
+        parts += [unpack(row[0]) for row in conn.execute(SQL["rollup_get"], there)]
+        conn.execute(SQL["rollup_put"], there | {"data": pack(merged(parts))})
+
+
+def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
+    """All that ended from ``since`` on; see the protocol."""
+    parts = [unpack(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
+    early = Rollup()
+    for outcome, dead, ran, waited in conn.execute(
+        SQL["ended_until"], {"since": since, "until": _after(conn)}
+    ):
+        early.add(Outcome(outcome), bool(dead), ran, waited)
+    return merged([*parts, early])
+
+
+def _after(conn: sqlite3.Connection) -> float:
+    """Only attempts that ended after this moment are in rollups."""
+    row = conn.execute(SQL["rollups_after"]).fetchone()
+    return float("-inf") if row is None else float(row[0])

@@ -1,0 +1,25 @@
+-- What ended, added up. One row is changed for a batch of endings, not one for each.
+
+-- name: rollup_get
+SELECT data FROM rollups WHERE span = :span AND at = :at;
+
+-- name: rollup_put
+INSERT INTO rollups VALUES (:span, :at, :data)
+ON CONFLICT (span, at) DO UPDATE SET data = :data;
+
+-- name: rollups_after
+SELECT moment FROM rollups_after;
+
+-- name: rollups_since
+SELECT data FROM rollups WHERE span IN (60, 600, 3600, 86400) AND at >= :since;
+
+-- What ended before there were rollups.
+-- name: ended_until
+SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
+WHERE finished_at >= :since AND finished_at <= :until;
+
+-- name: rollup_oldest
+SELECT at FROM rollups WHERE span = :span AND at < :before ORDER BY at LIMIT 1;
+
+-- name: rollups_taken
+DELETE FROM rollups WHERE span = :span AND at >= :first AND at < :end RETURNING data;

@@ -69,6 +69,7 @@ format: $(VENV)/.ready-to-develop
 bench: $(VENV)/.ready-to-develop
 	@$(BIN)/python benchmarks/core.py
 	@$(BIN)/python benchmarks/flat.py
+	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/console.py
 
 screenshots: $(VENV)/.ready-to-develop

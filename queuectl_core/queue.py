@@ -24,7 +24,7 @@ from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status,
 from .rollup import reach
 from .stats import rolled_up, summarise
 from .store.base import Action, Batch, Store
-from .store.open import open_store
+from .store.open import needs_loop, open_store
 from .text import clean_line
 
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ class Queue:
             yield cls(store, env, clock)
         finally:
             await store.close()
+
+    @staticmethod
+    def answers_at_once(url: str | None = None, env: Mapping[str, str] | None = None) -> bool:
+        """Whether questions to this store can be asked with :func:`queuectl_core.once.at_once`."""
+        return not needs_loop(url, os.environ if env is None else env)
 
     # -- enqueue ----------------------------------------------------------------------
 

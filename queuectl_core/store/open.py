@@ -21,6 +21,14 @@ def data_directory(env: Mapping[str, str]) -> Path:
     return Path(base if base.startswith("/") else home / ".local" / "share") / "queuectl"
 
 
+def needs_loop(url: str | None, env: Mapping[str, str]) -> bool:
+    """Whether the store ``url`` names can only be used under an event loop.
+
+    SQLite can do without: see :mod:`queuectl_core.once`.
+    """
+    return False
+
+
 async def open_store(
     url: str | None, env: Mapping[str, str], *, read_only: bool = False, create: bool = True
 ) -> Store:

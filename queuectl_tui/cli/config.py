@@ -59,7 +59,7 @@ key_argument = click.argument("key", metavar="KEY", shell_complete=_complete_key
 @pass_session
 def list_settings(session: Session) -> None:
     """List every setting with its value and where that comes from: default, env or store."""
-    found = session.run(lambda queue: queue.config_list(), read_only=True)
+    found = session.run(lambda queue: queue.config_list(), read_only=True, waits=False)
     with session.out.listing(SETTINGS, json=session.json, header=not session.quiet) as listing:
         for setting in found:
             listing.add(setting)
@@ -70,7 +70,7 @@ def list_settings(session: Session) -> None:
 @pass_session
 def get(session: Session, key: str) -> None:
     """Print the value of one setting."""
-    _print(session, session.run(lambda queue: queue.config_get(key), read_only=True))
+    _print(session, session.run(lambda queue: queue.config_get(key), read_only=True, waits=False))
 
 
 @verb(
@@ -86,7 +86,7 @@ def get(session: Session, key: str) -> None:
 @pass_session
 def set_value(session: Session, key: str, value: str) -> None:
     """Keep a value in the store, for every process that uses it; prints what is in force."""
-    setting = session.run(lambda queue: queue.config_set(key, value))
+    setting = session.run(lambda queue: queue.config_set(key, value), waits=False)
     _print(session, setting)
     if setting.source == "env":
         name = env_name(canonical(key))
@@ -98,7 +98,7 @@ def set_value(session: Session, key: str, value: str) -> None:
 @pass_session
 def unset(session: Session, key: str) -> None:
     """Forget the stored value; prints what is in force."""
-    _print(session, session.run(lambda queue: queue.config_unset(key)))
+    _print(session, session.run(lambda queue: queue.config_unset(key), waits=False))
 
 
 def _print(session: Session, setting: Setting) -> None:

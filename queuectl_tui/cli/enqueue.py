@@ -108,7 +108,7 @@ def enqueue(
         sources = [source for job in jobs for source in _sources(job, len(jobs) > 1)]
     else:
         raise click.UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...", ctx)
-    added = session.run(lambda queue: _add(queue, session, sources, overrides))
+    added = session.run(lambda queue: _add(queue, session, sources, overrides), waits=False)
     _show(session, added, overrides.local_time)
     if not added:
         session.err.note("no jobs given; nothing enqueued")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -142,6 +141,8 @@ async def resolve(queue: Queue, refs: Sequence[str]) -> list[Job]:
 
 async def until_changed(queue: Queue, pause: float, deadline: float | None = None) -> bool:
     """Sleep until something was committed (True), or ``deadline`` (monotonic) is past (False)."""
+    import asyncio
+
     while True:
         if await queue.changed():
             return True
@@ -159,7 +160,7 @@ def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
         return await queue.jobs(Filter(search=incomplete or None), 200)
 
     try:
-        jobs = ctx.find_root().obj.run(newest, read_only=True)
+        jobs = ctx.find_root().obj.run(newest, read_only=True, waits=False)
     except Exception:
         return []
     return [job.id for job in jobs if job.id.startswith(incomplete)]

@@ -34,7 +34,8 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
     a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
     if which.ids and not which.every and not which.filtered:
-        show_changed(session, session.run(lambda queue: _named(queue, which)), "removed")
+        removed = session.run(lambda queue: _named(queue, which), waits=False)
+        show_changed(session, removed, "removed")
         return 0
 
     async def act(queue: Queue) -> int | None:

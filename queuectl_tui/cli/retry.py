@@ -40,9 +40,8 @@ def retry(ctx: click.Context, session: Session, /, *, which: Which, command: str
     if command is not None and len(which.ids) != 1:
         raise click.UsageError("--command goes with exactly one job", ctx)
     if which.ids and not which.every and not which.filtered:
-        show_changed(
-            session, session.run(lambda queue: _named(queue, which, command)), "runs again"
-        )
+        again = session.run(lambda queue: _named(queue, which, command), waits=False)
+        show_changed(session, again, "runs again")
         return
 
     async def act(queue: Queue) -> int:

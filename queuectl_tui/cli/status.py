@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,7 @@ def status(ctx: click.Context, session: Session, /, watch: bool) -> None:
         else:
             await _stream(session, queue)
 
-    session.run(act, read_only=True)
+    session.run(act, read_only=True, waits=watch)
 
 
 def _show(session: Session, found: Status) -> None:
@@ -116,6 +115,8 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
 
 
 async def _screen(session: Session, queue: Queue) -> None:
+    import asyncio
+
     from rich.text import Text
 
     session.out.write("\x1b[2J")
@@ -129,6 +130,8 @@ async def _screen(session: Session, queue: Queue) -> None:
 
 
 async def _stream(session: Session, queue: Queue) -> None:
+    import asyncio
+
     if not session.quiet:
         names = [state.value.upper() for state in State]
         session.out.line("\t".join(["TIME", *names, "WORKERS"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -48,12 +49,71 @@ def test_the_core_is_free_of_front_ends(module: str) -> None:
     assert not found & {"click", "rich", "textual", "queuectl_tui"}
 
 
-def test_a_queue_is_quick_to_import() -> None:
-    # Each of these costs more than everything else a short verb does.
-    slow = {"psutil", "difflib", "platformdirs", "importlib.metadata", "decimal", "inspect"}
-    found = loaded_by("import queuectl_core.queue, queuectl_core.store.sqlite.store")
-    bare = loaded_by("import aiosqlite, asyncio, dataclasses")  # the driver brings what it brings
-    assert not (found - bare) & slow
+HEAVY = {
+    # An event loop with all that comes with it, and a thread for SQLite: more than all the rest.
+    *("asyncio", "aiosqlite", "concurrent.futures", "ssl", "subprocess", "logging", "threading"),
+    # Each costs more than everything else a short verb does.
+    *("psutil", "rich", "textual", "platformdirs", "importlib.metadata", "difflib", "decimal"),
+    *("tempfile", "random", "multiprocessing", "unittest", "typing_extensions"),
+}
+
+
+def loaded_by_verb(store: Path, *words: str) -> set[str]:
+    """The modules a fresh process has after a whole command line, beyond those click brings."""
+    code = (
+        "import click, sqlite3, sys; before = set(sys.modules)\n"
+        "from queuectl_tui.__main__ import main\n"
+        "code = main()\n"
+        "print(*sorted(set(sys.modules) - before), file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--store", store, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("enqueue", "true"),
+        ("enqueue", '{"command": "true", "env": {"A": "1"}}'),
+        ("list", "--json"),
+        ("list", "--state", "pending"),
+        ("status", "--json"),
+        ("status",),
+        ("show", "a"),
+        ("stats",),
+        ("worker", "list"),
+        ("dlq", "list"),
+        ("dlq", "list", "--group"),
+        ("config", "list"),
+        ("config", "set", "max-retries", "5"),
+        ("config", "unset", "max-retries"),
+        ("retry", "b"),
+        ("retry", "b", "--command", "false"),
+        ("remove", "a"),
+    ],
+    ids=" ".join,
+)
+def test_a_short_verb_loads_no_more_than_it_needs(words: tuple[str, ...], tmp_path: Path) -> None:
+    store = tmp_path / "queue.db"
+    loaded_by_verb(store, "enqueue", '[{"id": "a", "command": "x"}, {"id": "b", "command": "y"}]')
+    with sqlite3.connect(store) as database:
+        database.execute("UPDATE jobs SET state = 'dead', ready = NULL WHERE id = 'b'")
+    assert not loaded_by_verb(store, *words) & HEAVY
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_what_needs_no_store_loads_none(word: str, tmp_path: Path) -> None:
+    found = loaded_by_verb(tmp_path / "queue.db", word)
+    assert not found & HEAVY
+    assert not {name for name in found if name.startswith("queuectl_core.")}
 
 
 def test_the_package_alone_imports_none_of_its_parts() -> None:

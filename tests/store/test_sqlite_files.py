@@ -287,6 +287,7 @@ def test_files_that_belong_to_somebody_else(public: Path) -> None:
     (public / "free/queue.db").chmod(0o666)
     body = (
         "from queuectl_core.store.sqlite.store import SqliteStore\n"
+        "from queuectl_core.store.sqlite import threaded\n"
         "from queuectl_core.errors import StoreError\n"
         "from pathlib import Path\n"
         # Only now, with everything imported: our own files may be closed to nobody as well.

@@ -1,7 +1,8 @@
 """One SQLite connection with our settings, our retries and our errors.
 
-Each verb of the store is a plain function of a ``sqlite3.Connection``, run whole on
-aiosqlite's thread: one hop between threads for a transaction, not one for a statement.
+Each verb of the store is a plain function of a ``sqlite3.Connection``, run whole: under an event
+loop on aiosqlite's thread (``threaded.py``; one hop between threads for a transaction, not one for
+a statement), and where no event loop runs on the thread that asks.
 
 The settings, and why:
 
@@ -22,15 +23,13 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import sqlite3
 import stat
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
-
-import aiosqlite
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ...errors import (
     InvalidInput,
@@ -66,48 +65,67 @@ up on it and fall back to the unsafe passive kind; shorter than LOCK_PATIENCE, s
 stuck half-way makes nobody fail."""
 
 
-class Connection(aiosqlite.Connection):
-    """An aiosqlite connection that runs whole transactions on its thread."""
+class Connection:
+    """A connection that runs whole transactions, here on the thread that asks for them."""
 
-    path: Path
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self._writable = writable
+        self._driver: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Connect; not to be used before."""
+        self._driver = open_driver(self.path, self._writable)
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.close()
 
     async def read(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` in one deferred transaction: a consistent view."""
-        result: T = await self._hop("BEGIN", fn, args, kwargs)
-        return result
+        return await self._run("BEGIN", lambda conn: fn(conn, *args, **kwargs))
 
     async def write(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` as the only writer; committed and on disk on return."""
-        result: T = await self._hop("BEGIN IMMEDIATE", fn, args, kwargs)
-        return result
+        return await self._run("BEGIN IMMEDIATE", lambda conn: fn(conn, *args, **kwargs))
 
     async def call(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` outside any transaction."""
-        result: T = await self._hop(None, fn, args, kwargs)
-        return result
+        return await self._run(None, lambda conn: fn(conn, *args, **kwargs))
 
-    def _hop(self, *args: Any) -> Awaitable[Any]:
-        # aiosqlite's own methods are each one call of _execute; ours are one more.
-        execute: Callable[..., Awaitable[Any]] = self._execute
-        return execute(self._run, *args)
-
-    def _run(self, begin: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
-        conn = self._conn
-        return with_patience(self.path, lambda: _attempt(conn, begin, fn, args, kwargs))
+    async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+        if self._driver is None:
+            raise ValueError("the connection is not open")
+        return transact(self.path, self._driver, begin, body)
 
 
-def _attempt(conn: sqlite3.Connection, begin: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
+def transact(
+    path: Path,
+    conn: sqlite3.Connection,
+    begin: str | None,
+    body: Callable[[sqlite3.Connection], T],
+) -> T:
+    """``body(conn)`` between ``begin`` (None: no transaction) and COMMIT, tried again while the
+    store is locked. Raises the StoreError family."""
+    return with_patience(path, lambda: _attempt(conn, begin, body))
+
+
+def _attempt(
+    conn: sqlite3.Connection, begin: str | None, body: Callable[[sqlite3.Connection], T]
+) -> T:
     if begin is None:
-        return fn(conn, *args, **kwargs)
+        return body(conn)
     conn.execute(begin)
     try:
-        result = fn(conn, *args, **kwargs)
+        result = body(conn)
         conn.execute("COMMIT")
         return result
     except BaseException:
@@ -138,7 +156,9 @@ def with_patience(path: Path, step: Callable[[], T]) -> T:
                 ) from error
         except ValueError as error:  # text that is not UTF-8, a state that is none
             raise damaged(path, error) from error
-        time.sleep(random.uniform(0.0005, 0.004) * (0.1 if waited > WAITED_LONG else 1.0))
+        from random import uniform  # 1 ms, only when somebody else writes
+
+        time.sleep(uniform(0.0005, 0.004) * (0.1 if waited > WAITED_LONG else 1.0))
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -232,29 +252,32 @@ def explain_os(path: Path, error: OSError) -> StoreError:
 
 async def connect(path: Path, *, writable: bool = True) -> Connection:
     """Open ``path`` with our settings; not migrated. ``writable`` False: query only."""
+    # Loaded by whoever runs an event loop; a verb that asks once runs none, and asyncio with a
+    # thread for SQLite is a third of the time such a process takes.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        from .threaded import ThreadedConnection
 
-    def connector() -> sqlite3.Connection:
-        def step() -> sqlite3.Connection:
-            conn = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
-            try:
-                _configure(conn, writable)
-            except BaseException:
-                conn.close()
-                raise
-            return conn
-
-        return with_patience(path, step)
-
-    connection = Connection(connector, iter_chunk_size=64)
-    connection.path = path
-    try:
-        await connection
-    except BaseException:
-        # aiosqlite has told its thread to end, but a thread that is still ending when the
-        # event loop closes prints a traceback.
-        connection._thread.join()
-        raise
+        connection: Connection = ThreadedConnection(path, writable=writable)
+    else:
+        connection = Connection(path, writable=writable)
+    await connection.open()
     return connection
+
+
+def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
+    """A connection of the driver's own, with our settings."""
+
+    def step() -> sqlite3.Connection:
+        conn = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
+        try:
+            _configure(conn, writable)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    return with_patience(path, step)
 
 
 def _configure(conn: sqlite3.Connection, writable: bool) -> None:

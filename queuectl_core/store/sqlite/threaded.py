@@ -1,0 +1,44 @@
+"""A connection on a thread of its own, for whoever runs an event loop: a busy database or a slow
+disk must not hold up the loop."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from .connection import Connection, open_driver, transact
+
+T = TypeVar("T")
+
+
+class ThreadedConnection(Connection):
+    """Runs each transaction in one hop to aiosqlite's thread."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        super().__init__(path, writable=writable)
+        connector = partial(open_driver, path, writable)
+        self._thread = aiosqlite.Connection(connector, iter_chunk_size=64)
+
+    async def open(self) -> None:
+        """Start the thread and connect there."""
+        try:
+            await self._thread
+        except BaseException:
+            # aiosqlite has told its thread to end, but a thread that is still ending when the
+            # event loop closes prints a traceback.
+            self._thread._thread.join()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the file and end the thread."""
+        await self._thread.close()
+
+    async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+        # aiosqlite's own methods are each one call of _execute; ours are one more.
+        execute: Callable[..., Awaitable[T]] = self._thread._execute
+        return await execute(transact, self.path, self._thread._conn, begin, body)

@@ -1,0 +1,76 @@
+"""SQLite on whose thread: its own under an event loop, the asker's where none runs."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.errors import Conflict, StoreLocked
+from queuectl_core.model import Filter
+from queuectl_core.once import at_once
+from queuectl_core.store.sqlite import connection as connection_module
+from queuectl_core.store.sqlite.connection import connect
+from queuectl_core.store.sqlite.store import SqliteStore
+
+from ..support import NOW, spec
+
+
+async def make(path: Path, *names: str) -> None:
+    """A store at ``path`` with jobs of these ids."""
+    store = await SqliteStore.open(path)
+    try:
+        await store.enqueue([spec(id=name) for name in names], NOW)
+    finally:
+        await store.close()
+
+
+def thread_of(conn: sqlite3.Connection) -> int:
+    return threading.get_ident()
+
+
+async def test_under_an_event_loop_the_loop_never_waits_for_the_database(store_path: Path) -> None:
+    connection = await connect(store_path)
+    assert await connection.read(thread_of) != threading.get_ident()
+    await connection.close()
+
+
+def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:
+    async def session() -> int:
+        await make(store_path, "a")
+        connection = await connect(store_path)
+        used = await connection.write(thread_of)
+        await connection.close()
+        await connection.close()
+        with pytest.raises(ValueError, match="not open"):
+            await connection.read(thread_of)
+        return used
+
+    before = threading.active_count()
+    assert at_once(session()) == threading.get_ident()
+    assert threading.active_count() == before
+    assert not store_path.with_name("queue.db-wal").exists(), "closed as the last one"
+
+
+def test_without_an_event_loop_trouble_is_told_in_the_same_words(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(make(store_path, "a"))
+    monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
+    with sqlite3.connect(store_path, isolation_level=None) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreLocked, match="locked by another process"):
+            at_once(make(store_path, "b"))
+    holder.close()
+    with pytest.raises(Conflict, match="'a' is taken"):
+        at_once(make(store_path, "b", "a"))
+
+    async def names() -> list[str]:
+        store = await SqliteStore.open(store_path)
+        found = [job.id for job in await store.jobs(Filter(), 5)]
+        await store.close()
+        return found
+
+    assert at_once(names()) == ["a"]

@@ -87,12 +87,12 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
     """
     if isinstance(source, str):
         source = {"command": source}
-    if not isinstance(source, Mapping):
+    if not isinstance(source, (dict, Mapping)):  # dict: what it nearly always is, known at once
         raise InvalidInput(f"a job is a JSON object, not {_kind(source)}")
     given: dict[str, Any] = {}
     ignored: list[str] = []
     for name, value in source.items():
-        field = ALIASES.get(name, name)
+        field = name if name in _PARSERS else ALIASES.get(name, name)
         if field in _PARSERS:
             if field in given:
                 raise InvalidInput(f"field '{field}' is given twice")
@@ -104,38 +104,30 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
             raise InvalidInput(f"unknown field '{clean_line(str(name), 40)}'", nearest(name, known))
     if "command" not in given:
         raise InvalidInput("command is missing", "give what to run")
-    values: dict[str, Any] = {
-        field: None if value is None and field in _NULLABLE else _PARSERS[field](value, defaults)
-        for field, value in given.items()
-    }
     conf = defaults.settings
-    run_at = values.get("run_at")
-    spec = JobSpec(
-        command=values["command"],
-        id=values.get("id"),
-        max_retries=_or(values.get("max_retries"), conf.max_retries),
-        backoff_base=_or(values.get("backoff_base"), conf.backoff_base),
-        priority=_or(values.get("priority"), 0),
-        run_at=defaults.now if run_at is None else run_at,
-        timeout_seconds=_or(values.get("timeout_seconds"), conf.timeout),
-        cwd=values.get("cwd") or _here(defaults),
-        env=_or(values.get("env"), {}),
-        queue=_or(values.get("queue"), "default"),
-        nice=_or(values.get("nice"), 0),
-        memory_limit=_or(values.get("memory_limit"), 0),
-        cpu_seconds=_or(values.get("cpu_seconds"), 0),
-        output_limit=_or(values.get("output_limit"), 0),
-    )
-    return spec, ignored
+    # One dictionary, filled in: a bulk enqueue comes here a hundred thousand times.
+    fields: dict[str, Any] = {
+        "id": None,
+        "max_retries": conf.max_retries,
+        "backoff_base": conf.backoff_base,
+        "priority": 0,
+        "run_at": defaults.now,
+        "timeout_seconds": conf.timeout,
+        "cwd": defaults.cwd,
+        "env": {},
+        "queue": "default",
+    }
+    for field, value in given.items():
+        if value is not None or field not in _NULLABLE:
+            fields[field] = _PARSERS[field](value, defaults)
+    if not fields["cwd"]:
+        _here(defaults)
+    return JobSpec(**fields), ignored
 
 
 def check_field(field: str, value: Any, defaults: Defaults) -> None:
     """Raise InvalidInput if ``value`` will not do for ``field``: for forms, as one types."""
     _PARSERS[field](value, defaults)
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
 
 
 def _kind(value: Any) -> str:

@@ -6,7 +6,6 @@ rest is still checked, so that all bad lines are named at once.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -46,7 +45,7 @@ def enqueue_stream(session: Session, source: str, overrides: Overrides) -> None:
     with _opened(source) as stream:
         if source == "-" and stream.isatty():
             session.err.note("reading jobs, one JSON object a line; end with ctrl-d")
-        session.run(lambda queue: _Bulk(session, queue, overrides, stream).enqueue())
+        session.run(lambda queue: _Bulk(session, queue, overrides, stream).enqueue(), waits=False)
 
 
 @contextmanager
@@ -89,20 +88,14 @@ class _Bulk:
         size = _size(self.stream)
         err = self.session.err
         async with self.queue.batch() as batch:
-            staging: asyncio.Task[None] | None = None
             for specs, position in self._chunks(defaults):
-                if staging is not None:
-                    await staging
-                # The store's thread stages this chunk while the next one is read and checked.
-                staging = None if self.bad else asyncio.create_task(batch.add(specs))
-                await asyncio.sleep(0)
+                if not self.bad:
+                    await batch.add(specs)
                 rate = self.good / max(time.monotonic() - began, 0.001)
                 if size:
                     err.bar("reading", position, max(size, position), f"bytes · {rate:,.0f} jobs/s")
                 else:
                     err.status(f"reading: {self.good:,} jobs · {rate:,.0f}/s")
-            if staging is not None:
-                await staging
             if self.bad:
                 raise BatchRejected(self.problems, self.bad)
             self.overrides.check_count(self.good)

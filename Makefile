@@ -19,7 +19,7 @@ help:
 	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
 	@echo "make lint     ruff, mypy and the import contracts"
-	@echo "make bench    how quick it is, beside xargs, an empty store and a bare Textual app (some minutes)"
+	@echo "make bench    how quick it is, beside xargs, bare imports, an empty store and a bare Textual app"
 	@echo "make screenshots  the console's pictures, from a seeded store"
 	@echo "make format   put the code in form"
 	@echo "make clean    remove what the others made"

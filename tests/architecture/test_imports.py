@@ -83,6 +83,7 @@ def loaded_by_verb(store: Path, *words: str) -> set[str]:
     [
         ("enqueue", "true"),
         ("enqueue", '{"command": "true", "env": {"A": "1"}}'),
+        ("enqueue", "--file", "/dev/null"),
         ("list", "--json"),
         ("list", "--state", "pending"),
         ("status", "--json"),

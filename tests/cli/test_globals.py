@@ -6,15 +6,17 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from queuectl_tui.cli.main import VERBS
 
-from ..support import Cli
+from ..support import Cli, eventually
 from .conftest import Here, Terminal
 
 NESTED = {
@@ -207,6 +209,21 @@ def test_ctrl_c_while_jobs_are_read(cli: Cli, tmp_path: Path) -> None:
     os.close(writer)
     assert (process.returncode, out, err) == (130, "", "queuectl: interrupted\n")
     assert cli.json("list") == []
+
+
+def test_ctrl_c_at_a_locked_store(cli: Cli, store_path: Path) -> None:
+    cli("enqueue", "true")
+    holder = sqlite3.connect(store_path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    process = cli.start("enqueue", "false")
+    opened = psutil.Process(process.pid)
+    eventually(lambda: f"{store_path}-wal" in [file.path for file in opened.open_files()])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert (process.returncode, out, err) == (130, "", "queuectl: interrupted\n")
+    assert len(cli.json("list")) == 1
 
 
 HEAVY = ("textual", "rich", "psutil", "platformdirs", "markdown_it")

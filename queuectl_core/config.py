@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .errors import InvalidInput, NotFound
 from .text import clean_line, nearest
 from .times import parse_duration, parse_size
-from .values import dataclass
 
 MAX_RETRIES = 10_000
 MAX_BACKOFF_BASE = 3600.0
@@ -201,6 +201,4 @@ def layers(stored: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Setti
 def settings(stored: Mapping[str, str], env: Mapping[str, str]) -> Settings:
     """The values in force, typed."""
     found = layers(stored, env)
-    return Settings(
-        **{name: found[name.replace("_", "-")].value for name in Settings.__annotations__}
-    )
+    return Settings(**{f.name: found[f.name.replace("_", "-")].value for f in fields(Settings)})

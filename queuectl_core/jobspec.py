@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .config import (
@@ -24,7 +25,6 @@ from .errors import InvalidInput
 from .model import MASK, Command, JobSpec, tidy
 from .text import clean_line, nearest
 from .times import format_bytes, parse_size, parse_time
-from .values import dataclass
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 MAX_ARGUMENT = 131_071

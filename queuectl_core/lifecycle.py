@@ -6,8 +6,9 @@ which states an action takes. The stores' CHECK constraints say the invariants a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .model import Outcome, State, Transition
-from .values import dataclass
 
 WAITING = (State.PENDING, State.FAILED)
 """What a worker may claim, once due."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-
-from .values import dataclass
 
 FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""

@@ -7,12 +7,11 @@ and forms of the public JSON, the same that ``enqueue`` reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from .times import format_time
-from .values import dataclass
 
 
 class State(StrEnum):

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ from .stats import rolled_up, summarise
 from .store.base import Action, Batch, Store
 from .store.open import needs_loop, open_store
 from .text import clean_line
-from .values import dataclass
 
 if TYPE_CHECKING:
     from .events import Event, Summary

@@ -18,11 +18,10 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from .model import Ending, Outcome, Spread, State
-from .values import dataclass
 
 ERROR = 0.01
 """How far a percentile may be from the true one, as a fraction of it."""

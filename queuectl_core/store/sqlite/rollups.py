@@ -22,8 +22,7 @@ def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> N
     for at, group in minutes.items():
         row = conn.execute(SQL["rollup_get"], {"span": MINUTE, "at": at}).fetchone()
         rollup = Rollup() if row is None else unpack(row[0])
-        for ending in group:
-            rollup.add_ending(ending)
+        rollup.add(group)
         conn.execute(SQL["rollup_put"], {"span": MINUTE, "at": at, "data": pack(rollup)})
         if row is None:
             thin(conn, now)
@@ -53,10 +52,11 @@ def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
     """All that ended from ``since`` on; see the protocol."""
     parts = [unpack(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
     early = Rollup()
-    for outcome, dead, ran, waited in conn.execute(
-        SQL["ended_until"], {"since": since, "until": _after(conn)}
-    ):
-        early.add(Outcome(outcome), bool(dead), ran, waited)
+    params = {"since": since, "until": _after(conn)}
+    early.add(
+        (Outcome(outcome), bool(dead), ran, waited)
+        for outcome, dead, ran, waited in conn.execute(SQL["ended_until"], params)
+    )
     return merged([*parts, early])
 
 

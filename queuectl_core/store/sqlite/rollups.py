@@ -15,16 +15,16 @@ from .rows import SQL
 
 def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> None:
     """Count attempts that were just written down, in the transaction that did it."""
-    if not endings:
-        return
-    # One that ended before there were rollups is found where it was just written.
-    minutes = by_minute(endings, _after(conn))
-    for at, group in minutes.items():
-        row = conn.execute(SQL["rollup_get"], {"span": MINUTE, "at": at}).fetchone()
-        rollup = Rollup() if row is None else unpack(row[0])
-        rollup.add(group)
-        conn.execute(SQL["rollup_put"], {"span": MINUTE, "at": at, "data": pack(rollup)})
-        if row is None:
+    for at, ended in by_minute(endings).items():
+        key = {"span": MINUTE, "at": at}
+        data, after = conn.execute(SQL["rollup_to_change"], key).fetchone()
+        rollup = Rollup() if data is None else unpack(data)
+        if after is None or at > after:
+            rollup.add(ended)
+        else:  # what ended before there were rollups is found where it was just written
+            rollup.add(by_minute(endings, after).get(at, []))
+        conn.execute(SQL["rollup_put"], key | {"data": pack(rollup)})
+        if data is None:
             thin(conn, now)
 
 

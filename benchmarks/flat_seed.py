@@ -18,7 +18,7 @@ from console_seed import REASONS
 
 from queuectl_core.model import Outcome
 from queuectl_core.queue import Queue
-from queuectl_core.rollup import MINUTE, Rollup, floor, pack
+from queuectl_core.rollup import MINUTE, Ended, Rollup, floor, pack
 from queuectl_core.store.sqlite.jobs import new_ids
 from queuectl_core.store.sqlite.rollups import thin
 from queuectl_core.store.sqlite.rows import SQL
@@ -88,12 +88,14 @@ async def _create(path: Path) -> None:
 
 def _roll_up(conn: sqlite3.Connection, now: float) -> None:
     """What the product would have added up as these attempts ended, and thinned since."""
-    minutes: dict[int, Rollup] = defaultdict(Rollup)
+    minutes: dict[int, list[Ended]] = defaultdict(list)
     for end, outcome, *rest in conn.execute(
         "SELECT finished_at, outcome, made_dead, finished_at - started_at, waited FROM attempts"
     ):
-        minutes[floor(end, MINUTE)].add(Outcome(outcome), *rest)
-    for at, rollup in minutes.items():
+        minutes[floor(end, MINUTE)].append((Outcome(outcome), *rest))
+    for at, ended in minutes.items():
+        rollup = Rollup()
+        rollup.add(ended)
         conn.execute(SQL["rollup_put"], {"span": MINUTE, "at": at, "data": pack(rollup)})
     changes = -1
     while changes != conn.total_changes:

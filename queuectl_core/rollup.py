@@ -17,7 +17,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -29,6 +29,12 @@ FINEST = 1e-6
 """Seconds: what is told apart from nothing."""
 LONGEST = 1e9
 """Seconds: durations above it (some 30 years) are not told apart."""
+
+Ended = tuple[Outcome, bool, float, float]
+"""An attempt that ended: how, whether that made its job dead, seconds it ran and waited."""
+
+UNCOUNTED = (Outcome.CANCELLED, Outcome.INTERRUPTED)
+"""Attempts that ended so were not the job's doing: they count in no statistics."""
 
 _GROWTH = (1 + ERROR) / (1 - ERROR)
 _LN = math.log(_GROWTH)
@@ -75,7 +81,7 @@ def bucket(seconds: float) -> int:
     """Between which edges a duration lies: 0 up to FINEST, then 1, 2, 3 …"""
     if seconds <= FINEST:
         return 0
-    return math.ceil(math.log(min(seconds, LONGEST) / FINEST) / _LN)
+    return math.ceil(math.log((seconds if seconds < LONGEST else LONGEST) / FINEST) / _LN)
 
 
 BUCKETS = bucket(LONGEST) + 1
@@ -99,20 +105,24 @@ class Sketch:
     counts: array[int] = field(default_factory=lambda: array("Q"))
     """How many durations are in each of them."""
 
-    def add(self, seconds: float) -> None:
-        """One more; a negative one (a clock was set back) is none at all."""
-        seconds = max(0.0, seconds)
-        self.count += 1
-        self.total += seconds
-        self.low = min(self.low, seconds)
-        self.high = max(self.high, seconds)
-        index = bucket(seconds)
-        place = bisect_left(self.buckets, index)
-        if place < len(self.buckets) and self.buckets[place] == index:
-            self.counts[place] += 1
-        else:
-            self.buckets.insert(place, index)
-            self.counts.insert(place, 1)
+    def add(self, durations: Sequence[float]) -> None:
+        """Some more; a negative one (a clock was set back) is none at all."""
+        if not durations:
+            return
+        known = [seconds if seconds > 0.0 else 0.0 for seconds in durations]
+        self.count += len(known)
+        self.total += sum(known)
+        self.low = min(self.low, *known)
+        self.high = max(self.high, *known)
+        buckets, counts = self.buckets, self.counts
+        for seconds in known:
+            index = bucket(seconds)
+            place = bisect_left(buckets, index)
+            if place < len(buckets) and buckets[place] == index:
+                counts[place] += 1
+            else:
+                buckets.insert(place, index)
+                counts.insert(place, 1)
 
     def percentile(self, fraction: float) -> float:
         """The nearest-rank percentile, within ERROR; there must be something in it."""
@@ -168,24 +178,15 @@ class Rollup:
         """How many attempts are in it."""
         return self.completed + self.failed
 
-    def add(self, outcome: Outcome, made_dead: bool, ran: float, waited: float) -> None:
-        """One more attempt; durations in seconds."""
-        if outcome in (Outcome.CANCELLED, Outcome.INTERRUPTED):
-            return
-        if outcome is Outcome.COMPLETED:
-            self.completed += 1
-        else:
-            self.failed += 1
-        self.dead += made_dead
-        self.run.add(ran)
-        self.wait.add(waited)
-
-    def add_ending(self, ending: Ending) -> None:
-        """One more attempt, as it is written down."""
-        attempt, made_dead = ending.attempt, ending.transition.state is State.DEAD
-        if attempt.outcome is not None and attempt.finished_at is not None:
-            ran = attempt.finished_at - attempt.started_at
-            self.add(attempt.outcome, made_dead, ran, attempt.waited)
+    def add(self, ended: Iterable[Ended]) -> None:
+        """Some more attempts."""
+        counted = [one for one in ended if one[0] not in UNCOUNTED]
+        completed = sum(one[0] is Outcome.COMPLETED for one in counted)
+        self.completed += completed
+        self.failed += len(counted) - completed
+        self.dead += sum(one[1] for one in counted)
+        self.run.add([one[2] for one in counted])
+        self.wait.add([one[3] for one in counted])
 
 
 def merged(rollups: Iterable[Rollup]) -> Rollup:
@@ -203,13 +204,15 @@ def merged(rollups: Iterable[Rollup]) -> Rollup:
 # -- for stores that keep them ------------------------------------------------------------
 
 
-def by_minute(endings: Iterable[Ending], after: float = -math.inf) -> dict[int, list[Ending]]:
+def by_minute(endings: Iterable[Ending], after: float = -math.inf) -> dict[int, list[Ended]]:
     """Those that ended after that moment, by when their minute began."""
-    minutes: dict[int, list[Ending]] = defaultdict(list)
+    minutes: dict[int, list[Ended]] = defaultdict(list)
     for ending in endings:
-        finished = ending.attempt.finished_at
-        if finished is not None and finished > after:
-            minutes[floor(finished, MINUTE)].append(ending)
+        attempt, dead = ending.attempt, ending.transition.state is State.DEAD
+        finished = attempt.finished_at
+        if attempt.outcome is not None and finished is not None and finished > after:
+            one = (attempt.outcome, dead, finished - attempt.started_at, attempt.waited)
+            minutes[floor(finished, MINUTE)].append(one)
     return minutes
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .model import Outcome, Spread, Stats
-from .rollup import Rollup
+from .rollup import UNCOUNTED, Ended, Rollup
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
@@ -31,14 +31,9 @@ def spread(values: Iterable[float]) -> Spread | None:
     )
 
 
-def summarise(
-    ended: Sequence[tuple[Outcome, bool, float, float]], since: float, until: float
-) -> Stats:
-    """Stats of attempts given as (outcome, made its job dead, run seconds, waited seconds).
-
-    Attempts that were cancelled or interrupted count in neither rate nor times.
-    """
-    counted = [row for row in ended if row[0] not in (Outcome.CANCELLED, Outcome.INTERRUPTED)]
+def summarise(ended: Sequence[Ended], since: float, until: float) -> Stats:
+    """Stats of attempts. What was cancelled or interrupted counts in neither rate nor times."""
+    counted = [row for row in ended if row[0] not in UNCOUNTED]
     completed = sum(row[0] is Outcome.COMPLETED for row in counted)
     return Stats(
         since=since,

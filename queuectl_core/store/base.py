@@ -25,14 +25,13 @@ from ..model import (
     JobSpec,
     Opening,
     Orders,
-    Outcome,
     State,
     SupervisorRow,
     Tick,
     Turn,
     Worker,
 )
-from ..rollup import Rollup
+from ..rollup import Ended, Rollup
 
 TAIL_BYTES = 64 * 1024
 """How much of each attempt's output the store keeps."""
@@ -123,11 +122,8 @@ class Store(Protocol):
     async def oldest_due(self) -> float | None:
         """When the job that waits longest became due."""
 
-    async def ended_since(
-        self, since: float, limit: int
-    ) -> list[tuple[Outcome, bool, float, float]]:
-        """(outcome, made the job dead, run seconds, waited seconds) of up to ``limit`` of the
-        attempts that ended since then and whose jobs are still there."""
+    async def ended_since(self, since: float, limit: int) -> list[Ended]:
+        """Up to ``limit`` of the attempts that ended since then and whose jobs are still there."""
 
     async def rollup(self, since: float) -> Rollup:
         """What all attempts that ended since then come to, added up by ``exchange`` in the

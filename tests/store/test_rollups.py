@@ -33,9 +33,8 @@ async def ended(store: Store, *moments: float, outcome: Outcome = Outcome.COMPLE
 def expected(count: int, *, failed: int = 0) -> bytes:
     """So many completed and failed attempts as ``ended`` makes them."""
     made = Rollup()
-    for number in range(count + failed):
-        outcome = Outcome.COMPLETED if number < count else Outcome.FAILED
-        made.add(outcome, False, 1.0, 2.0)
+    outcomes = [Outcome.COMPLETED] * count + [Outcome.FAILED] * failed
+    made.add((outcome, False, 1.0, 2.0) for outcome in outcomes)
     return pack(made)
 
 

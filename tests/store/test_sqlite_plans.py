@@ -42,6 +42,13 @@ WANTED = {
     "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
     # what is added up: a row by its key, the rows of a window, what was there before
     "rollup_get": ["SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at=?)"],
+    "rollup_to_change": [
+        "SCAN CONSTANT ROW",
+        "SCALAR SUBQUERY",
+        "SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at=?)",
+        "SCALAR SUBQUERY",
+        "SCAN rollups_after",
+    ],
     "rollups_since": ["SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at>?)"],
     "rollup_oldest": [
         "SEARCH rollups USING COVERING INDEX sqlite_autoindex_rollups_1 (span=? AND at<?)"

@@ -19,6 +19,7 @@ from queuectl_core.rollup import (
     LONGEST,
     MINUTE,
     SPANS,
+    Ended,
     Rollup,
     Sketch,
     bucket,
@@ -47,15 +48,13 @@ attempts = st.lists(st.tuples(st.sampled_from(Outcome), st.booleans(), seconds, 
 
 def sketch(values: list[float]) -> Sketch:
     made = Sketch()
-    for value in values:
-        made.add(value)
+    made.add(values)
     return made
 
 
-def rollup(rows: list[tuple[Outcome, bool, float, float]]) -> Rollup:
+def rollup(rows: list[Ended]) -> Rollup:
     made = Rollup()
-    for row in rows:
-        made.add(*row)
+    made.add(rows)
     return made
 
 
@@ -101,7 +100,7 @@ def test_a_clock_that_was_set_back_counts_as_no_time() -> None:
 
 
 @given(st.lists(attempts, max_size=6))
-def test_adding_up_loses_nothing(groups: list[list[tuple[Outcome, bool, float, float]]]) -> None:
+def test_adding_up_loses_nothing(groups: list[list[Ended]]) -> None:
     together = merged(rollup(group) for group in groups)
     at_once = rollup([row for group in groups for row in group])
     for one, other in ((together.run, at_once.run), (together.wait, at_once.wait)):
@@ -124,7 +123,7 @@ def test_the_order_of_adding_up_does_not_matter(
 
 @given(attempts)
 def test_the_counts_are_those_of_the_attempts(
-    rows: list[tuple[Outcome, bool, float, float]],
+    rows: list[Ended],
 ) -> None:
     rows = [(outcome, dead and outcome is Outcome.FAILED, *times) for outcome, dead, *times in rows]
     exact, rough = summarise(rows, 0.0, 60.0), rolled_up(rollup(rows), 0.0, 60.0)
@@ -134,7 +133,7 @@ def test_the_counts_are_those_of_the_attempts(
 
 
 @given(attempts)
-def test_it_is_read_as_it_was_written(rows: list[tuple[Outcome, bool, float, float]]) -> None:
+def test_it_is_read_as_it_was_written(rows: list[Ended]) -> None:
     made = rollup(rows)
     assert unpack(pack(made)) == made
 
@@ -152,9 +151,7 @@ def test_its_form_is_pinned() -> None:
 
 
 @given(attempts, st.data())
-def test_what_is_cut_short_is_refused(
-    rows: list[tuple[Outcome, bool, float, float]], data: st.DataObject
-) -> None:
+def test_what_is_cut_short_is_refused(rows: list[Ended], data: st.DataObject) -> None:
     whole = pack(rollup(rows))
     size = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(ValueError, match="rollup"):

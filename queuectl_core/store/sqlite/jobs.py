@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import Conflict, InvalidInput
 from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
+from ...rollup import Ended
 from ..base import Action
 from .rows import SQL, spec_params, to_attempt, to_job
 
@@ -154,9 +155,7 @@ def tail(conn: sqlite3.Connection, seq: int, number: int) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def ended_since(
-    conn: sqlite3.Connection, since: float, limit: int
-) -> list[tuple[Outcome, bool, float, float]]:
+def ended_since(conn: sqlite3.Connection, since: float, limit: int) -> list[Ended]:
     params = {"since": since, "limit": limit}
     return [
         (Outcome(outcome), bool(dead), run, waited)

@@ -15,17 +15,16 @@ from .rows import SQL
 
 def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> None:
     """Count attempts that were just written down, in the transaction that did it."""
-    if not endings:
-        return
-    # One that ended before there were rollups is found where it was just written.
-    minutes = by_minute(endings, _after(conn))
-    for at, group in minutes.items():
-        row = conn.execute(SQL["rollup_get"], {"span": MINUTE, "at": at}).fetchone()
-        rollup = Rollup() if row is None else unpack(row[0])
-        for ending in group:
-            rollup.add_ending(ending)
-        conn.execute(SQL["rollup_put"], {"span": MINUTE, "at": at, "data": pack(rollup)})
-        if row is None:
+    for at, ended in by_minute(endings).items():
+        key = {"span": MINUTE, "at": at}
+        data, after = conn.execute(SQL["rollup_to_change"], key).fetchone()
+        rollup = Rollup() if data is None else unpack(data)
+        if after is None or at > after:
+            rollup.add(ended)
+        else:  # what ended before there were rollups is found where it was just written
+            rollup.add(by_minute(endings, after).get(at, []))
+        conn.execute(SQL["rollup_put"], key | {"data": pack(rollup)})
+        if data is None:
             thin(conn, now)
 
 
@@ -53,10 +52,11 @@ def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
     """All that ended from ``since`` on; see the protocol."""
     parts = [unpack(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
     early = Rollup()
-    for outcome, dead, ran, waited in conn.execute(
-        SQL["ended_until"], {"since": since, "until": _after(conn)}
-    ):
-        early.add(Outcome(outcome), bool(dead), ran, waited)
+    params = {"since": since, "until": _after(conn)}
+    early.add(
+        (Outcome(outcome), bool(dead), ran, waited)
+        for outcome, dead, ran, waited in conn.execute(SQL["ended_until"], params)
+    )
     return merged([*parts, early])
 
 

@@ -21,7 +21,6 @@ from ...model import (
     JobSpec,
     Opening,
     Orders,
-    Outcome,
     State,
     SupervisorRow,
     Tick,
@@ -29,7 +28,7 @@ from ...model import (
     Worker,
 )
 from ...private import own_directory, own_store
-from ...rollup import Rollup
+from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
@@ -134,9 +133,7 @@ class SqliteStore(Store):
     async def oldest_due(self) -> float | None:
         return await self._connection.read(jobs.oldest_due)
 
-    async def ended_since(
-        self, since: float, limit: int
-    ) -> list[tuple[Outcome, bool, float, float]]:
+    async def ended_since(self, since: float, limit: int) -> list[Ended]:
         return await self._connection.read(jobs.ended_since, since, limit)
 
     async def rollup(self, since: float) -> Rollup:

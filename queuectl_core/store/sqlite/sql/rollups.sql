@@ -3,6 +3,11 @@
 -- name: rollup_get
 SELECT data FROM rollups WHERE span = :span AND at = :at;
 
+-- Both in one: it is asked in every commit that ends something.
+-- name: rollup_to_change
+SELECT (SELECT data FROM rollups WHERE span = :span AND at = :at),
+       (SELECT moment FROM rollups_after);
+
 -- name: rollup_put
 INSERT INTO rollups VALUES (:span, :at, :data)
 ON CONFLICT (span, at) DO UPDATE SET data = :data;

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from queuectl_core.model import Filter
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
-from queuectl_core.store.sqlite.connection import APPLICATION_ID, connect, explain
+from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, connect, explain
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec
@@ -119,6 +120,34 @@ def test_eight_processes_open_a_new_file_at_once(store_path: Path) -> None:
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "{}\n", "")
+
+
+async def test_a_file_that_is_being_made_meanwhile_is_not_somebody_elses(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process makes the schema between two looks at the file."""
+    made = []
+
+    def make_it(statement: str) -> None:
+        if "user_version" in statement:
+            made.append(statement)
+        elif made == ["PRAGMA user_version"]:
+            with closing(sqlite3.connect(store_path, isolation_level=None)) as conn:
+                conn.execute("BEGIN IMMEDIATE")
+                migrate.migrate(conn, store_path)
+                conn.execute("COMMIT")
+                made.append("by another")
+
+    async def watched(path: Path) -> Connection:
+        connection = await connect(path)
+        await connection.call(lambda conn: conn.set_trace_callback(make_it))
+        return connection
+
+    monkeypatch.setattr(store_module, "connect", watched)
+    store = await SqliteStore.open(store_path)
+    assert "by another" in made
+    assert await store.count(Filter()) == 0
+    await store.close()
 
 
 @pytest.mark.parametrize("broken", ["THIS IS NOT SQL;", "INSERT INTO nowhere VALUES (1);"])

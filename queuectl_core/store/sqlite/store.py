@@ -73,7 +73,7 @@ class SqliteStore(Store):
         prepare_file(path, create_parent, create=create)
         connection = await connect(path)
         try:
-            if await connection.call(migrate.check, path):
+            if await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
             if read_only:
                 await connection.call(_query_only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -516,6 +517,25 @@ async def test_tidying_empties_a_large_wal(
     await store.tidy()
     assert wal.stat().st_size == 0
     assert await store.count(Filter()) == 100
+    await store.close()
+
+
+async def test_only_one_process_at_a_time_tidies(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = Path(f"{store_path}-wal")
+    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
+    store = await SqliteStore.open(store_path)
+    store.directory.mkdir()
+    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
+    large = wal.stat().st_size
+    fd = os.open(store.directory, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    await store.tidy()
+    assert wal.stat().st_size == large, "somebody else is at it"
+    os.close(fd)
+    await store.tidy()
+    assert wal.stat().st_size == 0
     await store.close()
 
 

@@ -282,12 +282,7 @@ class SqliteStore(Store):
         return [path for path in (self.path, *beside) if path.exists()]
 
     async def tidy(self) -> None:
-        try:
-            size = os.stat(f"{self.path}-wal").st_size
-        except OSError:
-            return
-        if size > WAL_LIMIT:
-            await self._connection.call(checkpoint)
+        await self._connection.call(checkpoint, self.path, self.directory, WAL_LIMIT)
 
     # -- upkeep -------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from queuectl_core.errors import (
 )
 from queuectl_core.model import Filter
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
+from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
 from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, connect, explain
@@ -536,6 +537,26 @@ async def test_only_one_process_at_a_time_tidies(
     os.close(fd)
     await store.tidy()
     assert wal.stat().st_size == 0
+    await store.close()
+
+
+async def test_tidying_can_wait_when_somebody_writes_for_long(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = Path(f"{store_path}-wal")
+    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
+    monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
+    large = wal.stat().st_size
+    with closing(sqlite3.connect(store_path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        writer.execute("BEGIN IMMEDIATE")
+        await store.tidy()
+        assert wal.stat().st_size == large
+        writer.execute("ROLLBACK")
+        await store.tidy()
+        assert wal.stat().st_size == 0
     await store.close()
 
 

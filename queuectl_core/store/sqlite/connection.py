@@ -282,14 +282,17 @@ def checkpoint(conn: sqlite3.Connection, path: Path, beside: Path, limit: int) -
     """Move the WAL of ``path`` into the database and truncate it, holding the writer lock
     throughout, if it is larger than ``limit`` bytes and no other process is doing so.
 
-    One at a time, by a lock on ``beside``, the store's directory: SQLite sleeps up to 100 ms at
-    a time while a checkpoint waits, even with the writer lock in its hand, so eight supervisors
-    that all made one lost a quarter of their speed. Returns False when there was nothing to do
-    or readers kept it from finishing: the next one will.
+    One at a time, by a lock on ``beside``, the store's directory; and only when the writer lock
+    was just ours. For SQLite waits with pauses that grow to 100 ms, even with that lock in its
+    hand: eight supervisors that each made a checkpoint as they liked lost a quarter of their
+    speed. Returns False when there was nothing to do or readers kept it from finishing: the next
+    one will.
     """
     with _alone(beside) as alone:
         if not alone or _wal_size(path) <= limit:
             return False
+        conn.execute("BEGIN IMMEDIATE")  # our own patience is finer; what is left is microseconds
+        conn.execute("ROLLBACK")
         conn.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
         try:
             return not conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]

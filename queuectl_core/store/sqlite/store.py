@@ -6,10 +6,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from ...errors import StoreReadOnly, StoreUnreachable
+from ...errors import StoreLocked, StoreReadOnly, StoreUnreachable
 from ...model import (
     Attempt,
     Begun,
@@ -282,7 +282,8 @@ class SqliteStore(Store):
         return [path for path in (self.path, *beside) if path.exists()]
 
     async def tidy(self) -> None:
-        await self._connection.call(checkpoint, self.path, self.directory, WAL_LIMIT)
+        with suppress(StoreLocked):  # it can wait
+            await self._connection.call(checkpoint, self.path, self.directory, WAL_LIMIT)
 
     # -- upkeep -------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
     python benchmarks/drain.py [--jobs N] [--rounds N] [--only NAME]… [--json]
 
-N times ``true`` on four workers, every job through ``/bin/sh``. queuectl runs as it always does:
-each job on the disk before ``enqueue`` returns, each attempt recorded, each output captured.
+N times the shell command ``true`` on four workers. queuectl runs as it always does: each job on the
+disk before ``enqueue`` returns, each attempt recorded, each output captured.
 *whole* is from the first job put in until the last has ended, *running* only the latter part
 (for queuectl: ``worker start --count 4 --until-empty`` from start to exit). Ends with exit code 1
 if a bar is missed.
@@ -111,9 +111,9 @@ def table(found: dict[str, Any]) -> str:
             row += f"; whole {whole['value']:.2f}"
         rows.append(row)
     rows += [f"{name:<16}left out: {why}" for name, why in found["left_out"].items()]
-    rows.append("what each keeps:")
+    rows.append("what is kept:  " + " | ".join(ours["keeps"]))
     for name, part in {"queuectl": ours, **found["peers"]}.items():
-        rows += [f"  {name:<16}{key + ':':<15}{value}" for key, value in part["keeps"].items()]
+        rows.append(f"{name:<16}" + " | ".join(part["keeps"].values()))
     return "\n".join(rows)
 
 

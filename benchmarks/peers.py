@@ -1,7 +1,8 @@
 """What the drain is compared with: how each peer is made to run N times ``true``, four at a time.
 
-Each is used as its documentation says to, in the way that is quickest for it here; what it does
-not keep of what queuectl keeps is said beside its figure. A peer that is not installed is left out.
+Each is given a command for a shell, and used as its documentation says to, in the way that is
+quickest for it here; what it does not keep of what queuectl keeps is said beside its figure. A peer
+that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -86,10 +87,16 @@ def queuectl(scratch: Scratch, jobs: int) -> Took:
 # -- xargs ------------------------------------------------------------------------------
 
 
-def xargs(scratch: Scratch, jobs: int) -> Took:
+def xargs(scratch: Scratch, jobs: int, *command: str) -> Took:
     numbers = "\n".join(map(str, range(jobs))).encode()
-    took = timed(["xargs", f"-P{WORKERS}", "-I{}", "sh", "-c", "true"], scratch.env, numbers)
+    run = command or ("sh", "-c", "true")
+    took = timed(["xargs", f"-P{WORKERS}", "-I{}", *run], scratch.env, numbers)
     return Took(took, took)
+
+
+def xargs_alone(scratch: Scratch, jobs: int) -> Took:
+    """The program itself, as queuectl runs a command that needs no shell."""
+    return xargs(scratch, jobs, "true")
 
 
 # -- GNU parallel -------------------------------------------------------------------------
@@ -247,6 +254,14 @@ PEERS = (
         needs="xargs",
         version=lambda: first_line("xargs", "--version"),
         note="the yardstick: it only starts processes",
+    ),
+    Peer(
+        "xargs, no shell",
+        xargs_alone,
+        kept("none", "not kept", "only whether any failed", "none", "all that waits is lost"),
+        needs="xargs",
+        version=lambda: first_line("xargs", "--version"),
+        note="true itself, as queuectl finds that this command needs no shell",
     ),
     Peer(
         "task-spooler",

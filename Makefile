@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: fuzz chaos help demo run test lint format bench screenshots clean
+.PHONY: fuzz chaos help demo run test lint format bench soak screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,7 +19,8 @@ help:
 	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
 	@echo "make lint     ruff, mypy and the import contracts"
-	@echo "make bench    how quick it is, beside xargs, bare imports, an empty store and a bare Textual app"
+	@echo "make bench    how quick it is, beside its peers (half an hour): make bench ARGS=drain"
+	@echo "make soak     everything at once, for long: make soak MINUTES=60"
 	@echo "make screenshots  the console's pictures, from a seeded store"
 	@echo "make format   put the code in form"
 	@echo "make clean    remove what the others made"
@@ -37,6 +38,10 @@ $(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) with the development tools (once) …" >&2
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.ready-to-run
+
+$(VENV)/.ready-to-bench: $(VENV)/.ready-to-develop
+	@$(PIP) install --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
 
 demo: $(VENV)/.ready-to-run
 	@$(BIN)/queuectl demo
@@ -66,11 +71,14 @@ format: $(VENV)/.ready-to-develop
 	@$(BIN)/ruff check --quiet --fix --exit-zero .
 	@$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.ready-to-develop
-	@$(BIN)/python benchmarks/core.py
-	@$(BIN)/python benchmarks/flat.py
-	@$(BIN)/python benchmarks/startup.py
-	@$(BIN)/python benchmarks/console.py
+# MINUTES is how long the sustained load takes. Peers that are not installed are left out.
+MINUTES ?= 10
+
+bench: $(VENV)/.ready-to-bench
+	@$(BIN)/python benchmarks/run.py --minutes $(MINUTES) $(ARGS)
+
+soak: $(VENV)/.ready-to-develop
+	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
 
 screenshots: $(VENV)/.ready-to-develop
 	@$(BIN)/python screenshots/make.py $(ARGS)

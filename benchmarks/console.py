@@ -1,13 +1,12 @@
 """The console's bars, measured side by side in one run, through a real pseudo-terminal.
 
-    python benchmarks/console.py [--jobs 1000000] [--runs 7]
+    python benchmarks/console.py [--jobs 1000000] [--rounds 7] [--json]
 
 Ends with exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import pty
@@ -21,9 +20,11 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 from console_seed import seed
+from harness import judged, machine, options, progress, report, word
 
 SIZE = (40, 120)
 BARE = str(Path(__file__).with_name("console_bare.py"))
@@ -45,6 +46,9 @@ class Terminal:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.output = b""
         self.process = psutil.Process(self.pid)
+
+    def press(self, *keys: int) -> None:
+        os.write(self.fd, bytes(keys))
 
     def pump(self, seconds: float) -> None:
         end = time.perf_counter() + seconds
@@ -112,19 +116,18 @@ def first_paint(argv: list[str], wanted: bytes) -> float:
     return took
 
 
-def measure(store: Path, runs: int) -> list[tuple[str, float, str, float, str]]:
+def measure(store: Path, rounds: int) -> dict[str, Any]:
     console = [sys.executable, "-m", "queuectl_tui", "--store", str(store), "tui"]
     conn = sqlite3.connect(store, isolation_level=None)
     conn.execute("PRAGMA busy_timeout = 2000")
     newest = f"{conn.execute('SELECT id FROM jobs ORDER BY seq DESC').fetchone()[0]} ".encode()
     bare_times, our_times = [], []
-    for _ in range(runs + 1):
+    for _ in range(rounds + 1):
         bare_times.append(first_paint([sys.executable, BARE], b"job-9"))
         our_times.append(first_paint(console, newest))
     # The least, not the middle: whatever else the machine does only ever adds to it.
     # The first run of each compiles.
     bare, ours = min(bare_times[1:]), min(our_times[1:])
-    print(f"first paint: bare {bare * 1000:.0f} ms, console {ours * 1000:.0f} ms", flush=True)
     found = [("first paint / bare app", ours / bare, "x", 1.4, "")]
 
     terminal = Terminal(console)
@@ -166,29 +169,39 @@ def measure(store: Path, runs: int) -> list[tuple[str, float, str, float, str]]:
     found.append(("slowest key, ends of the list", slowest * 1000, "ms", 50, "27 keys"))
     terminal.close()
     conn.close()
-    return found
+    return {
+        "first_paint_ms": {"bare": 1000 * bare, "console": 1000 * ours},
+        "bars": {
+            name: {**judged({"value": value}, at_most=bar), "unit": unit, "note": note}
+            for name, value, unit, bar, note in found
+        },
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    first = found["first_paint_ms"]
+    rows = [f"first paint: bare {first['bare']:.0f} ms, console {first['console']:.0f} ms"]
+    rows += [
+        f"{word(part):<7}{name:<36}{part['value']:>10.2f} {part['unit']:<4}"
+        f" (bar {part['bar']:g}) {part['note']}"
+        for name, part in found["bars"].items()
+    ]
+    return "\n".join(rows)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, 7)
     parser.add_argument("--jobs", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--store", type=Path, help="a store seeded before (it is changed)")
-    options = parser.parse_args()
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         BYTECODE["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
-        store = options.store or Path(folder) / "queue.db"
-        if not options.store:
-            print(f"seeding {options.jobs:,} jobs …", flush=True)
-            seed(store, options.jobs)
-        found = measure(store, options.runs)
-    missed = 0
-    for name, value, unit, bar, note in found:
-        good = value <= bar
-        missed += not good
-        word = "ok" if good else "MISSED"
-        print(f"{word:<7}{name:<36}{value:>10.2f} {unit:<4} (bar {bar:g}) {note}")
-    return 1 if missed else 0
+        store = given.store or Path(folder) / "queue.db"
+        if not given.store:
+            progress(f"seeding {given.jobs:,} jobs …")
+            seed(store, given.jobs)
+        found = {"jobs": given.jobs, **measure(store, given.rounds), "machine": machine()}
+    return report(found, given.json, table)
 
 
 if __name__ == "__main__":

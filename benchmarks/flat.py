@@ -29,8 +29,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import QUEUECTL, Scratch, in_turns, timed
 from flat_seed import Size, seed
+from harness import QUEUECTL, Scratch, in_turns, timed
 
 DRAIN_BAR = 0.9
 VERB_BAR = 1.5

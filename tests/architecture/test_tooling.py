@@ -52,7 +52,8 @@ def test_everything_we_install_is_pinned() -> None:
 
 def test_direct_requirements_allow_what_is_pinned() -> None:
     pinned = constraints()
-    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+    extras = PROJECT["optional-dependencies"]
+    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["bench"]]:
         requirement = Requirement(text)
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
 
@@ -64,7 +65,7 @@ def test_the_gate_can_be_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "run", "test", "fuzz", "lint", "format", "clean", "chaos"]
+    "target", ["demo", "run", "test", "fuzz", "lint", "format", "clean", "chaos", "bench", "soak"]
 )
 def test_make_has_the_target(target: str) -> None:
     done = subprocess.run(

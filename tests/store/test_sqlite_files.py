@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,10 @@ from queuectl_core.errors import (
 )
 from queuectl_core.model import Filter
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
+from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
-from queuectl_core.store.sqlite.connection import APPLICATION_ID, connect, explain
+from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, connect, explain
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec
@@ -119,6 +122,34 @@ def test_eight_processes_open_a_new_file_at_once(store_path: Path) -> None:
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "{}\n", "")
+
+
+async def test_a_file_that_is_being_made_meanwhile_is_not_somebody_elses(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process makes the schema between two looks at the file."""
+    made = []
+
+    def make_it(statement: str) -> None:
+        if "user_version" in statement:
+            made.append(statement)
+        elif made == ["PRAGMA user_version"]:
+            with closing(sqlite3.connect(store_path, isolation_level=None)) as conn:
+                conn.execute("BEGIN IMMEDIATE")
+                migrate.migrate(conn, store_path)
+                conn.execute("COMMIT")
+                made.append("by another")
+
+    async def watched(path: Path) -> Connection:
+        connection = await connect(path)
+        await connection.call(lambda conn: conn.set_trace_callback(make_it))
+        return connection
+
+    monkeypatch.setattr(store_module, "connect", watched)
+    store = await SqliteStore.open(store_path)
+    assert "by another" in made
+    assert await store.count(Filter()) == 0
+    await store.close()
 
 
 @pytest.mark.parametrize("broken", ["THIS IS NOT SQL;", "INSERT INTO nowhere VALUES (1);"])
@@ -488,6 +519,45 @@ async def test_tidying_empties_a_large_wal(
     await store.tidy()
     assert wal.stat().st_size == 0
     assert await store.count(Filter()) == 100
+    await store.close()
+
+
+async def test_only_one_process_at_a_time_tidies(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = Path(f"{store_path}-wal")
+    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
+    store = await SqliteStore.open(store_path)
+    store.directory.mkdir()
+    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
+    large = wal.stat().st_size
+    fd = os.open(store.directory, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    await store.tidy()
+    assert wal.stat().st_size == large, "somebody else is at it"
+    os.close(fd)
+    await store.tidy()
+    assert wal.stat().st_size == 0
+    await store.close()
+
+
+async def test_tidying_can_wait_when_somebody_writes_for_long(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = Path(f"{store_path}-wal")
+    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
+    monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
+    large = wal.stat().st_size
+    with closing(sqlite3.connect(store_path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        writer.execute("BEGIN IMMEDIATE")
+        await store.tidy()
+        assert wal.stat().st_size == large
+        writer.execute("ROLLBACK")
+        await store.tidy()
+        assert wal.stat().st_size == 0
     await store.close()
 
 

@@ -6,10 +6,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from ...errors import StoreReadOnly, StoreUnreachable
+from ...errors import StoreLocked, StoreReadOnly, StoreUnreachable
 from ...model import (
     Attempt,
     Begun,
@@ -72,7 +72,7 @@ class SqliteStore(Store):
         prepare_file(path, create_parent, create=create)
         connection = await connect(path)
         try:
-            if await connection.call(migrate.check, path):
+            if await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
             if read_only:
                 await connection.call(_query_only)
@@ -279,12 +279,8 @@ class SqliteStore(Store):
         return [path for path in (self.path, *beside) if path.exists()]
 
     async def tidy(self) -> None:
-        try:
-            size = os.stat(f"{self.path}-wal").st_size
-        except OSError:
-            return
-        if size > WAL_LIMIT:
-            await self._connection.call(checkpoint)
+        with suppress(StoreLocked):  # it can wait
+            await self._connection.call(checkpoint, self.path, self.directory, WAL_LIMIT)
 
     # -- upkeep -------------------------------------------------------------------------
 

@@ -1,0 +1,173 @@
+"""Puts what ``benchmarks/results.json`` says into README.md and ``benchmarks/drain.svg``.
+
+    python benchmarks/report.py [--results FILE] [--check]
+
+The part of README.md between the two ``benchmark`` comments is written anew. No figure gets there
+in another way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT, bars
+from peers import KEPT, OURS
+from picture import drain_picture
+from run import RESULTS
+
+README = ROOT / "README.md"
+PICTURE = ROOT / "benchmarks" / "drain.svg"
+BEGIN, END = "<!-- benchmark: written by benchmarks/report.py -->", "<!-- /benchmark -->"
+
+Found = dict[str, Any]
+
+
+def section(results: Found) -> str:
+    parts = [*drain(results["drain"]), "", *others(results), "", *verdict(results)]
+    return "\n".join([BEGIN, *parts, END])
+
+
+# -- beside its peers -------------------------------------------------------------------------
+
+
+def drain(found: Found) -> Iterator[str]:
+    where, on = found["machine"], found.get("measured", {}).get("on", "")
+    yield f"![Jobs a second, queuectl and its peers]({PICTURE.relative_to(ROOT)})"
+    yield ""
+    yield (
+        f"{found['jobs']:,} times `true` on {found['workers']} workers, in turns, medians of"
+        f" {found['rounds']} rounds (least to greatest). {where['cores']} cores,"
+        f" {where['memory_gb']} GB, {where['system']}, Python {where['python']},"
+        f" SQLite {where['sqlite']}; {on}."
+    )
+    yield ""
+    yield "| | jobs/s, running | jobs/s, with putting in | queuectl is so many times as fast |"
+    yield "| --- | ---: | ---: | --- |"
+    for name, part in {"**queuectl**": found["queuectl"], **found["peers"]}.items():
+        running = plain(part["running"]) if "running" in part else "as one"
+        row = [name, running, plain(part["whole"])]
+        yield "| " + " | ".join([*row, times(part)]) + " |"
+    yield ""
+    yield "| what is kept | " + " | ".join(KEPT) + " |"
+    yield "| --- |" + " --- |" * len(KEPT)
+    kept = {"**queuectl**": OURS, **{name: p["keeps"] for name, p in found["peers"].items()}}
+    for name, words in kept.items():
+        yield "| " + " | ".join([name, *(words[key] for key in KEPT)]) + " |"
+    notes = {name: part.get("note") for name, part in found["peers"].items() if part.get("note")}
+    notes |= {name: f"left out, {why}" for name, why in found["left_out"].items()}
+    if notes:
+        yield ""
+        yield "; ".join(f"{name}: {note}" for name, note in notes.items()) + "."
+
+
+def plain(figure: Found) -> str:
+    low, high = figure["spread"]
+    return f"{figure['value']:,.0f} ({low:,.0f} to {high:,.0f})"
+
+
+def times(part: Found) -> str:
+    if "whole to whole" not in part:
+        return ""
+    drain, whole = part["ours to theirs"], part["whole to whole"]
+    bar = f", bar {drain['bar']:g}{missed(drain)}" if "bar" in drain else ""
+    both = f"; with putting in {whole['value']:.2f}" if drain["value"] != whole["value"] else ""
+    return f"{drain['value']:.2f}{bar}{both}"
+
+
+def missed(figure: Found) -> str:
+    return "" if figure["ok"] else ": **missed**"
+
+
+# -- the rest ---------------------------------------------------------------------------------
+
+PAINT = "console/bars/first paint / bare app"
+KEY = "console/bars/slowest key, ends of the list"
+LATENCY = "soak/latency_ms"
+ROWS = (
+    # label, unit, how it is written, where it is
+    ("8 supervisors on one store, beside one", "×", ".2f", "fleet/up before/ratio"),
+    ("a job starts after `enqueue` returned, median", "ms", ".1f", "core/pick_up_ms/median"),
+    ("the same, 99th percentile", "ms", ".1f", "core/pick_up_ms/p99"),
+    ("four workers at rest", "% of a core", ".2f", "core/idle_cpu_percent"),
+    ("50 workers at rest, memory", "MB", ".0f", "startup/small/idle"),
+    ("`status --json`, beside its imports", "×", ".2f", "startup/start_up/queuectl status --json"),
+    ("bulk `enqueue -`", "jobs/s", ",.0f", "startup/bulk/jobs_per_second"),
+    ("drain with a million jobs in the store, beside none", "×", ".2f", "flat/drain/own lane"),
+    ("console, first paint beside a bare Textual app", "×", ".2f", PAINT),
+    ("console, a million jobs, slowest key", "ms", ".0f", KEY),
+    ("sustained load: WAL at most", "MB", ".1f", "soak/wal_mb"),
+    ("`enqueue`, 99th percentile, last quarter beside first", "×", ".2f", f"{LATENCY}/enqueue/p99"),
+    ("supervisors' memory, the same", "×", ".2f", "soak/memory_mb/supervisors"),
+)  # fmt: skip
+
+
+def others(results: Found) -> Iterator[str]:
+    yield "| | | |"
+    yield "| --- | ---: | --- |"
+    for label, unit, form, path in ROWS:
+        figure = dig(results, path)
+        if figure is None:
+            continue
+        value = figure.get("value", figure.get("ratio"))
+        bar = f"bar {figure['bar']:,g}{missed(figure)}" if "bar" in figure else ""
+        yield f"| {label} | {value:{form}} {unit} | {bar} |"
+    if soak := results.get("soak"):
+        yield ""
+        yield (
+            f"The sustained load is {soak['minutes']:.0f} minutes of {soak['jobs']:,} jobs in"
+            f" {soak['attempts']:,} attempts, {soak['failed']:,} of them failed:"
+            f" {len(soak['lost']['found'])} lost, {len(soak['errors']['found'])} errors."
+        )
+
+
+def dig(found: Any, path: str) -> Any:
+    """What is at a path whose names may hold slashes of their own; None if nothing is."""
+    if not path:
+        return found
+    if not isinstance(found, dict):
+        return None
+    for name, part in found.items():
+        if path == name or path.startswith(f"{name}/"):
+            return dig(part, path[len(name) + 1 :])
+    return None
+
+
+def verdict(results: Found) -> Iterator[str]:
+    every = bars(results)
+    short = [name for name, figure in every if not figure["ok"]]
+    met = len(every) - len(short)
+    yield f"`make bench` measures all of it: {met} of {len(every)} bars are met."
+    if short:
+        yield "Missed: " + "; ".join(short) + "."
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if it would")
+    given = parser.parse_args()
+    results = json.loads(given.results.read_text())
+    text = README.read_text("utf-8")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    wanted = {
+        README: before + section(results) + after,
+        PICTURE: drain_picture(results["drain"]),
+    }
+    if given.check:
+        differ = [path for path, new in wanted.items() if path.read_text("utf-8") != new]
+        for path in differ:
+            print(f"{path.relative_to(ROOT)} is not what {given.results.name} says")
+        return int(bool(differ))
+    for path, new in wanted.items():
+        path.write_text(new, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

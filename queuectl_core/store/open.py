@@ -32,7 +32,7 @@ async def open_store(
     Raises InvalidInput for a URL we do not know, StoreError when it cannot be
     opened.
     """
-    url = url if url is not None else env.get("QUEUECTL_STORE") or None
+    url = chosen(url, env)
     if url is not None and on_server(url):
         return await _open_postgres(url, env, read_only=read_only, create=create)
     from .sqlite.store import SqliteStore
@@ -43,6 +43,11 @@ async def open_store(
             path, create_parent=create, create=create, read_only=read_only
         )
     return await SqliteStore.open(Path(sqlite_path(url)), create=create, read_only=read_only)
+
+
+def chosen(url: str | None, env: Mapping[str, str]) -> str | None:
+    """The store that is asked for, or set in the environment; None: the default."""
+    return url if url is not None else env.get("QUEUECTL_STORE") or None
 
 
 def on_server(url: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from typing import Any
 
@@ -83,12 +85,20 @@ def explain(shown: str, error: BaseException) -> QueueError:
         why = clean_line(str(error.reason or error), 100)
         return StoreUnreachable(f"store {shown}: no secure connection: {why}", "check sslmode")
     if isinstance(error, OSError):
-        why = error.strerror or str(error)
-        why = why.partition(": ")[0] if error.strerror is None else why
-        return Lost(f"store {shown}: {clean_line(why, 120).lower()}", "is the server up?")
+        return Lost(f"store {shown}: {_why(error)}", "is the server up, and is it this one?")
     if is_broken(error):
         return Lost(f"store {shown}: the connection broke", TRY_AGAIN)
     return StoreError(f"store {shown}: {type(error).__name__}", TRY_AGAIN)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return clean_line(str(error.strerror), 100).lower()
+    if error.errno:
+        return os.strerror(error.errno).lower()
+    if "SSL" in str(error):
+        return "the server does not speak TLS (sslmode)"
+    return "the connection broke"
 
 
 def _bad_value(error: BaseException) -> QueueError:

@@ -122,9 +122,13 @@ SELECT n.next_due, n.crowded, CASE WHEN c.seq IS NOT NULL THEN pg_current_xact_i
 FROM (
     SELECT (SELECT min(run_at) FROM jobs
             WHERE ready = 0 AND seq NOT IN (SELECT seq FROM due)) AS next_due,
-           (SELECT count(*) FROM chosen) < cardinality(:workers) AND EXISTS (SELECT FROM me)
-           AND EXISTS (SELECT FROM jobs WHERE ready = 1 AND (:queues IS NULL OR queue = ANY(:queues))
-                       AND seq NOT IN (SELECT seq FROM chosen)) AS crowded
+           CASE WHEN (SELECT count(*) FROM chosen) < cardinality(:workers) THEN
+               EXISTS (SELECT FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
+                   SELECT FROM jobs WHERE ready = 1 AND jobs.queue = lanes.queue
+                   AND seq NOT IN (SELECT seq FROM chosen)
+                   ORDER BY priority DESC, run_at, seq LIMIT 1
+               ) left_over)
+           ELSE false END AS crowded
 ) n LEFT JOIN claimed c ON true
 ORDER BY c.place;
 

@@ -1,5 +1,6 @@
 -- What a console reads: pages both ways by key, counts over a stretch of keys, the dead by cause.
--- A stretch (floor to ceiling) bounds how much one query may read when few rows match.
+-- A stretch (floor to ceiling) bounds how much one query may read when few rows match. States and
+-- reasons are compared together with the key, which keeps the server to the index that has both.
 
 -- name: bounds
 SELECT (SELECT min(seq) FROM jobs) AS low, (SELECT max(seq) FROM jobs) AS high;
@@ -17,26 +18,26 @@ ORDER BY seq DESC LIMIT :limit::bigint;
 -- name: down_states
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
-    WHERE state = s.state AND seq BETWEEN :floor::bigint AND :ceiling::bigint
+    WHERE (state, seq) >= (s.state, :floor::bigint) AND (state, seq) <= (s.state, :ceiling::bigint)
     AND (:queue::text IS NULL OR queue = :queue)
       AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
       AND (:reason::text IS NULL OR reason = :reason)
       AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
            OR last_error ILIKE :search ESCAPE '\')
-    ORDER BY seq DESC LIMIT :limit::bigint
+    ORDER BY state DESC, seq DESC LIMIT :limit::bigint
 ) j
 ORDER BY j.seq DESC LIMIT :limit;
 
 -- By the index jobs_dead: a page of a group costs the page, however many are dead.
 -- name: down_reason
 SELECT * FROM jobs
-WHERE state = 'dead' AND seq BETWEEN :floor::bigint AND :ceiling::bigint
-  AND reason = :reason::text
+WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :floor::bigint)
+  AND (reason, seq) <= (:reason, :ceiling::bigint)
   AND (:queue::text IS NULL OR queue = :queue)
   AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
   AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
        OR last_error ILIKE :search ESCAPE '\')
-ORDER BY seq DESC LIMIT :limit::bigint;
+ORDER BY reason DESC, seq DESC LIMIT :limit::bigint;
 
 -- name: up_all
 SELECT * FROM jobs
@@ -51,26 +52,26 @@ ORDER BY seq LIMIT :limit::bigint;
 -- name: up_states
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
-    WHERE state = s.state AND seq BETWEEN :floor::bigint AND :ceiling::bigint
+    WHERE (state, seq) >= (s.state, :floor::bigint) AND (state, seq) <= (s.state, :ceiling::bigint)
     AND (:queue::text IS NULL OR queue = :queue)
       AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
       AND (:reason::text IS NULL OR reason = :reason)
       AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
            OR last_error ILIKE :search ESCAPE '\')
-    ORDER BY seq LIMIT :limit::bigint
+    ORDER BY state, seq LIMIT :limit::bigint
 ) j
 ORDER BY j.seq LIMIT :limit;
 
 -- By the index jobs_dead: a page of a group costs the page, however many are dead.
 -- name: up_reason
 SELECT * FROM jobs
-WHERE state = 'dead' AND seq BETWEEN :floor::bigint AND :ceiling::bigint
-  AND reason = :reason::text
+WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :floor::bigint)
+  AND (reason, seq) <= (:reason, :ceiling::bigint)
   AND (:queue::text IS NULL OR queue = :queue)
   AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
   AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
        OR last_error ILIKE :search ESCAPE '\')
-ORDER BY seq LIMIT :limit::bigint;
+ORDER BY reason, seq LIMIT :limit::bigint;
 
 -- name: span_all
 SELECT count(*) FROM jobs

@@ -46,16 +46,18 @@ WHERE seq < :before::bigint
        OR last_error ILIKE :search ESCAPE '\')
 ORDER BY seq DESC LIMIT :limit::bigint;
 
+-- Compared as pairs, in the order of the index jobs_state: by the key alone the server would walk
+-- past all jobs in search of a state that few are in.
 -- name: page_states
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
-    WHERE state = s.state AND seq < :before::bigint
+    WHERE state >= s.state AND (state, seq) < (s.state, :before::bigint)
     AND (:queue::text IS NULL OR queue = :queue)
       AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
       AND (:reason::text IS NULL OR reason = :reason)
       AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
            OR last_error ILIKE :search ESCAPE '\')
-    ORDER BY seq DESC LIMIT :limit::bigint
+    ORDER BY state DESC, seq DESC LIMIT :limit::bigint
 ) j
 ORDER BY j.seq DESC LIMIT :limit;
 

@@ -11,8 +11,9 @@ ORDER BY a.finished_at LIMIT :limit::bigint;
 
 -- name: ended
 SELECT seq FROM jobs
-WHERE state = :state::text AND seq > :after::bigint AND finished_at < :before::float8
-ORDER BY seq LIMIT :limit::bigint;
+WHERE state <= :state::text AND (state, seq) > (:state, :after::bigint)
+  AND finished_at < :before::float8
+ORDER BY state, seq LIMIT :limit::bigint;
 
 -- name: prune
 DELETE FROM jobs

@@ -41,7 +41,7 @@ WITH me AS MATERIALIZED (
         last_error = t.last_error, reason = t.dead_reason, owner = NULL, shim = NULL,
         cancel = false, worker = coalesce(t.worker, j.worker), started_at = t.started_at
     FROM told t JOIN held USING (seq, run)
-    WHERE j.seq = t.seq
+    WHERE j.seq = t.seq AND j.seq = ANY(:seq)
     RETURNING j.seq, t.run, j.ready, j.run_at
 ), attempted AS (
     INSERT INTO attempts
@@ -60,7 +60,7 @@ WITH me AS MATERIALIZED (
     WHERE w.id = s.worker
 ), started AS (
     UPDATE jobs j SET worker = b.worker, started_at = b.started_at
-    FROM began b JOIN held USING (seq, run) WHERE j.seq = b.seq
+    FROM began b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:begun_seq)
 ), released AS (
     UPDATE jobs j SET
         state = CASE WHEN j.cancel THEN 'cancelled' ELSE 'pending' END,
@@ -68,7 +68,7 @@ WITH me AS MATERIALIZED (
         finished_at = CASE WHEN j.cancel THEN :now::float8 END,
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
-    FROM freed f JOIN held USING (seq, run) WHERE j.seq = f.seq
+    FROM freed f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:freed_seq)
 )
 SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}') AS runs,
        least((SELECT min(run_at) FROM jobs WHERE ready = 0),
@@ -79,7 +79,8 @@ FROM finished f;
 -- Claims for workers that serve the same lanes (``queues`` NULL: all of them). What became due
 -- stands beside what was due already, and is marked so. Rows that others hold are passed over:
 -- they are being claimed, or changed; ``crowded`` says that there were such, and it is worth
--- looking again soon.
+-- looking again soon. ``ANY(ARRAY(…))`` has the server look rows up by their keys: guessing at
+-- thousands of them it would read all jobs.
 -- name: claim
 WITH RECURSIVE me AS MATERIALIZED (
     SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
@@ -111,11 +112,11 @@ WITH RECURSIVE me AS MATERIALIZED (
         state = 'processing', ready = NULL, owner = :owner, shim = :owner,
         worker = nullif((:workers)[c.place], ''), runs = j.runs + 1, started_at = :now,
         finished_at = NULL, updated_at = :now, cancel = false
-    FROM chosen c WHERE j.seq = c.seq
+    FROM chosen c WHERE j.seq = c.seq AND j.seq = ANY(ARRAY(SELECT seq FROM chosen))
     RETURNING c.place, j.*
 ), promoted AS (
-    UPDATE jobs j SET ready = 1 FROM due d
-    WHERE j.seq = d.seq AND d.seq NOT IN (SELECT seq FROM chosen)
+    UPDATE jobs j SET ready = 1
+    WHERE j.seq = ANY(ARRAY(SELECT seq FROM due WHERE seq NOT IN (SELECT seq FROM chosen)))
 )
 SELECT n.next_due, n.crowded, CASE WHEN c.seq IS NOT NULL THEN pg_current_xact_id()::text END AS xid,
        c.*

@@ -23,7 +23,7 @@ from queuectl_core.store.postgres import migrate
 from queuectl_core.store.postgres.address import parse
 
 from ..pgserver import server_url
-from ..support import NOW, spec
+from ..support import NOW, Cli, marked, spec
 from .stores import PostgresPlace
 from .test_concurrency import race
 
@@ -237,3 +237,39 @@ def test_options_are_those_of_libpq() -> None:
     assert "schema" not in parse("postgresql://h/db?sslmode=verify-full&schema=s").dsn
     assert parse("postgresql://h/db?connect_timeout=3").patience == 3
     assert parse("postgresql://me:p@w@h/db").dsn == "postgresql://me:p%40w@h/db"
+
+
+# -- processes --------------------------------------------------------------------------
+
+
+def test_detached_workers_get_the_password_without_showing_it(
+    cli: Cli, place: PostgresPlace
+) -> None:
+    password = server_url().split(":")[2].split("@")[0]
+    env = {"QUEUECTL_STORE": place.url}
+    [worker] = cli("worker", "start", "-d", env=env).out.split()
+    started = marked(cli.token)
+    assert started
+    assert not [one for one in started if any(password in word for word in one.cmdline())]
+    cli("enqueue", "true", "--id", "a", env=env)
+    cli("wait", "a", env=env)
+    asked = cli(
+        "worker", "list", env={**env, "QUEUECTL_STORE": without(password, place.url)}, code=5
+    )
+    assert "password" in asked.err
+    given = {"QUEUECTL_STORE": without(password, place.url), "PGPASSWORD": password}
+    assert worker in cli("worker", "list", env=given).out
+    told = [cli(*words, env=env) for words in (("status",), ("doctor",), ("worker", "stop"))]
+    assert not [one.args for one in told if password in one.out + one.err]
+
+
+def without(password: str, url: str) -> str:
+    return url.replace(f":{password}@", "@")
+
+
+def test_without_the_driver_it_says_how_to_get_it(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "asyncpg.py").write_text("raise ModuleNotFoundError(name='asyncpg')\n")
+    url = "postgresql://me:s3cret@127.0.0.1:1/db"
+    said = cli("list", env={"QUEUECTL_STORE": url, "PYTHONPATH": str(tmp_path)}, code=5)
+    assert "pip install 'queuectl[postgres]'" in said.err
+    assert "s3cret" not in said.err

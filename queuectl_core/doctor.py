@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import QueueError
+from .errors import InvalidInput, QueueError
 from .leftovers import leftover_processes, orphaned_files
 from .queue import Queue
-from .store.open import data_directory, sqlite_path
+from .store.open import chosen, data_directory, on_server, sqlite_path
 from .store.sqlite.connection import real_path
 from .times import format_bytes, format_duration, format_time
 
@@ -62,8 +62,11 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
 
     Nothing is created or changed. Raises InvalidInput when ``url`` names no store.
     """
-    path = store_path(url, env)
     findings: list[Finding] = []
+    address = chosen(url, env)
+    if address is not None and on_server(address):
+        return await _examine_server(url, env)
+    path = store_path(url, env)
     if path.exists():
         try:
             async with Queue.open(url, env=env, read_only=True) as queue:
@@ -82,10 +85,27 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     return sorted(findings, key=lambda finding: ORDER.index(finding.check))
 
 
+async def _examine_server(url: str | None, env: Mapping[str, str]) -> list[Finding]:
+    findings: list[Finding] = []
+    place = data_directory(env)
+    try:
+        async with Queue.open(url, env=env, read_only=True, create=False) as queue:
+            place = queue.directory
+            findings += [finding async for finding in _examine_store(queue)]
+    except InvalidInput:
+        raise
+    except QueueError as error:
+        findings.append(Finding("store", "bad", error.message, error.hint))
+    while not place.exists():
+        place = place.parent
+    findings.append(disk(place))
+    return sorted(findings, key=lambda finding: ORDER.index(finding.check))
+
+
 def store_path(url: str | None, env: Mapping[str, str]) -> Path:
     """The file the store is, or would be, in: its one real name."""
-    chosen = url if url is not None else env.get("QUEUECTL_STORE") or None
-    path = data_directory(env) / "queue.db" if chosen is None else Path(sqlite_path(chosen))
+    address = chosen(url, env)
+    path = data_directory(env) / "queue.db" if address is None else Path(sqlite_path(address))
     return real_path(path)
 
 
@@ -105,7 +125,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
     if faults:
         yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", "use a backup")
     else:
-        yield Finding("integrity", "ok", "the database is sound (quick_check)")
+        how = "every running job has an owner" if queue.store.shared_by_hosts else "quick_check"
+        yield Finding("integrity", "ok", f"the database is sound ({how})")
     if off := await queue.store.miscounted():
         yield Finding("counters", "bad", f"counts of jobs are off ({off} of them)", REPAIR)
     else:
@@ -127,7 +148,12 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("workers", "ok", f"{live} live, none lost")
     stamps = [worker.heartbeat_at for worker in workers]
     stamps += [job.updated_at for job in await queue.jobs(limit=100)]
-    yield clock(stamps, now)
+    apart = abs(time.time() - now)
+    if apart > SKEW:
+        message = f"this host's clock and the server's are {format_duration(apart)} apart"
+        yield Finding("clock", "warn", message, "set it; queuectl goes by the server's")
+    else:
+        yield clock(stamps, now)
 
 
 async def litter(queue: Queue) -> Finding:

@@ -96,10 +96,12 @@ def is_gone(row: SupervisorRow, now: float, mono: float) -> bool:
 
     ``now`` is the wall clock, ``mono`` this host's monotonic clock. On its own host a dead
     process is noticed at once and the lease is read on the monotonic clock, so that setting
-    the wall clock takes nobody's jobs away.
+    the wall clock takes nobody's jobs away. Between hosts the store's own clock decides.
     """
     if row.host_key == host_key():
         return mono > row.lease_mono or not is_process(row.pid, row.pid_start)
+    if row.lapsed is not None:
+        return row.lapsed  # hosts share the store: its clock decides, and a name proves nothing
     if row.host == hostname() and row.host_key.split(":")[0] != host_key().split(":")[0]:
         return True  # this host has rebooted since
     return now > row.lease_until

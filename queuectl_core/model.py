@@ -452,11 +452,14 @@ class SupervisorRow:
     pid_start: float
     detached: bool
     heartbeat_at: float
-    """Wall clock of the store's side."""
+    """By the store's clock."""
     lease_until: float
-    """Wall clock."""
+    """By the store's clock."""
     lease_mono: float
     """The same moment on the host's monotonic clock: what its own host compares."""
+    lapsed: bool | None = field(default=None, compare=False)
+    """Whether the lease had run out when the row was read, by the clock of a store that has one
+    and is shared by hosts; None: it has none, all hosts are one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,19 +66,20 @@ class Queue:
         url: str | None = None,
         *,
         env: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         read_only: bool = False,
         create: bool = True,
     ) -> AsyncIterator[Queue]:
         """The queue in the store ``url`` names (None: the default); closed on leaving.
 
+        ``clock``: epoch seconds; None: the store's own.
         ``create`` False: a store that is not there is not made, but StoreUnreachable.
         Raises InvalidInput or the StoreError family.
         """
         env = os.environ if env is None else env
         store = await open_store(url, env, read_only=read_only, create=create)
         try:
-            yield cls(store, env, clock)
+            yield cls(store, env, clock or store.clock)
         finally:
             await store.close()
 

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from .doctor import Finding, store_path
-from .errors import QueueError
+from .errors import InvalidInput, QueueError
 from .host import host_key, is_gone, monotonic
 from .leftovers import orphaned_files
 from .private import make_private
 from .queue import Queue
+from .store.open import chosen, on_server
 from .worker.journal import sweep
 from .worker.upkeep import used_names
 
@@ -22,15 +23,25 @@ async def repair(url: str | None, env: Mapping[str, str]) -> list[Finding]:
 
     Raises InvalidInput when ``url`` names no store.
     """
+    address = chosen(url, env)
+    if address is not None and on_server(address):
+        return await _repair_database(url, env)
     path = store_path(url, env)
     if not path.exists():
         return []
     # First of all, by path: a store with wrong modes may not even open.
     beside = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".d")]
     found = _modes([*beside, *(beside[-1] / name for name in ("logs", "run", "supervisor.log"))])
+    return found + await _repair_database(url, env)
+
+
+async def _repair_database(url: str | None, env: Mapping[str, str]) -> list[Finding]:
+    found: list[Finding] = []
     try:
         async with Queue.open(url, env=env, create=False) as queue:
             found += [finding async for finding in _repair_store(queue)]
+    except InvalidInput:
+        raise
     except QueueError as error:
         found.append(Finding("store", "bad", error.message, error.hint))
     return found

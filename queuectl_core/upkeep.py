@@ -86,6 +86,8 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
     """
     if not name or "\0" in name:
         raise InvalidInput("the backup has an empty name", "give a file")
+    if not store.can_backup:
+        await store.backup(Path(name), progress)  # which says what does
     target = Path(os.path.expanduser(name))
     if not target.is_absolute():
         if not current_directory():

@@ -28,12 +28,13 @@ class Link:
         *,
         read_only: bool,
         env: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.url = url
         self.read_only = read_only
         self.env = os.environ if env is None else env
-        self.clock = clock
+        self.clock = clock or time.time
+        self._clock = clock
         self._reader: Queue | None = None
         self._writer: Queue | None = None
         self._reading = AsyncExitStack()
@@ -55,7 +56,7 @@ class Link:
     async def connect(self, *, create: bool = False) -> None:
         """Open the reading connection. Raises the StoreError family."""
         self._reader = await self._reading.enter_async_context(
-            Queue.open(self.url, env=self.env, clock=self.clock, read_only=True, create=create)
+            Queue.open(self.url, env=self.env, clock=self._clock, read_only=True, create=create)
         )
 
     async def writer(self) -> Queue:
@@ -65,7 +66,7 @@ class Link:
         async with self._opening:
             if self._writer is None:
                 self._writer = await self._writing.enter_async_context(
-                    Queue.open(self.url, env=self.env, clock=self.clock, create=False)
+                    Queue.open(self.url, env=self.env, clock=self._clock, create=False)
                 )
             return self._writer
 

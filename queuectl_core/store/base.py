@@ -77,13 +77,21 @@ class Store(Protocol):
 
     url: str
     """How to reach it, without a password; for display."""
+    address: str
+    """How another process on this host reaches it; may hold a password, so it is never shown."""
     directory: Path
     """Where this host keeps what belongs to the store: ``logs/``, ``run/``."""
     shared_by_hosts: bool
     """Workers may run on many hosts; False: every process is on this one."""
+    can_backup: bool
+    """Whether ``backup`` does; else the store's own tools copy it."""
 
     async def close(self) -> None:
         """Let go of the database; the store cannot be used after."""
+
+    def clock(self) -> float:
+        """Epoch seconds on the store's clock, by which jobs are due: what ``now`` is everywhere
+        below. It is this host's, or the server's for a store that hosts share."""
 
     # -- enqueue ----------------------------------------------------------------------
 
@@ -183,7 +191,11 @@ class Store(Protocol):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        """Announce a supervisor with its workers (id, queues), all up."""
+        """Announce a supervisor with its workers (id, queues), all up.
+
+        A store that hosts share sets the lease by its own clock, here and in ``heartbeat``: of the
+        row's times only the lease's length counts, and ``lease_mono``.
+        """
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
         """Renew the lease with the row's times; False: it was given up and is not known."""
@@ -301,4 +313,7 @@ class Store(Protocol):
         """Set every counter by counting."""
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
-        """Copy the database, as it is at one moment, into the empty file ``target``."""
+        """Copy the database, as it is at one moment, into the empty file ``target``.
+
+        Raises InvalidInput unless ``can_backup``, saying what to use instead.
+        """

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, StoreUnreachable
 from ..text import clean_line
 from .base import Store
 
@@ -26,28 +26,59 @@ def needs_loop(url: str | None, env: Mapping[str, str]) -> bool:
 
     SQLite can do without: see :mod:`queuectl_core.once`.
     """
-    return False
+    named = chosen(url, env)
+    return named is not None and on_server(named)
 
 
 async def open_store(
     url: str | None, env: Mapping[str, str], *, read_only: bool = False, create: bool = True
 ) -> Store:
-    """Open the store ``url`` names: a path, ``sqlite:///PATH``, or None for the default.
+    """Open the store ``url`` names: a path, ``sqlite:///PATH``, ``postgresql://…``, or None for
+    the default.
 
     The default is ``QUEUECTL_STORE``, or else queue.db in the user's data directory, which
     is created. ``create`` False: a store that is not there is not made, but unreachable.
     Raises InvalidInput for a URL we do not know, StoreError when it cannot be
     opened.
     """
+    url = chosen(url, env)
+    if url is not None and on_server(url):
+        return await _open_postgres(url, env, read_only=read_only, create=create)
     from .sqlite.store import SqliteStore
 
-    url = url if url is not None else env.get("QUEUECTL_STORE") or None
     if url is None:
         path = data_directory(env) / "queue.db"
         return await SqliteStore.open(
             path, create_parent=create, create=create, read_only=read_only
         )
     return await SqliteStore.open(Path(sqlite_path(url)), create=create, read_only=read_only)
+
+
+def chosen(url: str | None, env: Mapping[str, str]) -> str | None:
+    """The store that is asked for, or set in the environment; None: the default."""
+    return url if url is not None else env.get("QUEUECTL_STORE") or None
+
+
+def on_server(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+async def _open_postgres(
+    url: str, env: Mapping[str, str], *, read_only: bool, create: bool
+) -> Store:
+    try:
+        from .postgres.store import PostgresStore
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise StoreUnreachable(
+            "the driver for PostgreSQL is not installed", "run: pip install 'queuectl[postgres]'"
+        ) from None
+    from .postgres.address import parse
+
+    data = data_directory(env)
+    return await PostgresStore.open(parse(url), data, read_only=read_only, create=create)
 
 
 def sqlite_path(url: str) -> str:
@@ -62,5 +93,6 @@ def sqlite_path(url: str) -> str:
         return rest[1:] if rest.startswith("//") else rest
     scheme = scheme.partition(":")[0]
     raise InvalidInput(
-        f"store '{clean_line(scheme, 20)}://…' is not supported", "give a path or sqlite:///PATH"
+        f"store '{clean_line(scheme, 20)}://…' is not supported",
+        "give a path, sqlite:///PATH or postgresql://…",
     )

@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +40,7 @@ async def start_detached(
 
     Raises WorkersNotStarted with the reason when they do not come up.
     """
-    added = await add_to_detached(store, count, queues, time.time())
+    added = await add_to_detached(store, count, queues, store.clock())
     if added is not None:
         return added
     try:
@@ -52,7 +51,7 @@ async def start_detached(
             "check the directory, its mode and the space left",
         ) from error
     read, write = os.pipe()
-    order = {"store": store.url, "count": count, "queues": queues, "ready": write}
+    order = {"store": store.address, "count": count, "queues": queues, "ready": write}
     try:
         process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
             [sys.executable, str(PROGRAM), store.url],

@@ -40,11 +40,11 @@ class Supervisor:
         on_event: Callable[[Event], None] | None = None,
         until_empty: bool = False,
         detached: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self.store = store
-        self.clock = clock
+        self.clock = clock or store.clock
         self.slots: dict[str, Slot] = {}
         self.hands: Hands
         self.lost = False

@@ -14,8 +14,10 @@ import queuectl_core
 from queuectl_core import model
 from queuectl_core.queue import Queue
 from queuectl_core.store.base import Store
+from queuectl_core.store.postgres.queries import SQL as POSTGRES
+from queuectl_core.store.postgres.store import PostgresStore
 from queuectl_core.store.queries import load
-from queuectl_core.store.sqlite.rows import SQL
+from queuectl_core.store.sqlite.rows import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).parents[2]
@@ -103,9 +105,9 @@ def test_every_named_query_is_sent_by_somebody() -> None:
     def sent(name: str) -> bool:
         # In full, or put together from a direction and a filter: f"{way}_all".
         rest = name.partition("_")[2]
-        return f'"{name}"' in text or f'}}_{rest}"]' in text
+        return f'"{name}"' in text or f'}}_{rest}"' in text
 
-    assert [name for name in SQL if not sent(name)] == []
+    assert [name for name in {**SQLITE, **POSTGRES} if not sent(name)] == []
 
 
 def test_a_query_named_twice_is_an_error(tmp_path: Path) -> None:
@@ -123,11 +125,12 @@ def public(thing: object) -> set[str]:
     return {name for name in vars(thing) if not name.startswith("_")}
 
 
-def test_the_store_speaks_the_protocol_and_nothing_else() -> None:
+@pytest.mark.parametrize("store", [SqliteStore, PostgresStore])
+def test_the_store_speaks_the_protocol_and_nothing_else(store: type[Store]) -> None:
     verbs = public(Store)
-    assert public(SqliteStore) - {"open", "shared_by_hosts"} == verbs
+    assert public(store) - {"open", "shared_by_hosts", "can_backup"} == verbs
     for verb in verbs:
-        wanted, found = inspect.signature(getattr(Store, verb)), getattr(SqliteStore, verb)
+        wanted, found = inspect.signature(getattr(Store, verb)), getattr(store, verb)
         assert list(inspect.signature(found).parameters) == list(wanted.parameters), verb
 
 

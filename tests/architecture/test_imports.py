@@ -117,6 +117,12 @@ def test_what_needs_no_store_loads_none(word: str, tmp_path: Path) -> None:
     assert not {name for name in found if name.startswith("queuectl_core.")}
 
 
+def test_only_a_store_on_a_server_loads_its_driver() -> None:
+    """It is an extra: whoever uses SQLite need not have it, and pays nothing for it."""
+    found = loaded_by("import queuectl_core.queue, queuectl_core.store.sqlite.store")
+    assert not found & {"asyncpg", "queuectl_core.store.postgres"}
+
+
 def test_the_package_alone_imports_none_of_its_parts() -> None:
     found = loaded_by("import queuectl_core")
     assert {name for name in found if name.startswith("queuectl")} == {"queuectl_core"}

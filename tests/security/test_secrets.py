@@ -43,8 +43,8 @@ def test_env_is_neither_listed_nor_logged_nor_in_the_process_list(
 @pytest.mark.parametrize(
     "url",
     [
-        f"postgresql://me:{SECRET}@host/db",
-        f"postgres://me:{SECRET}@host/db",
+        f"postgresql://me:{SECRET}@127.0.0.1:1/db",
+        f"postgres://me:{SECRET}@127.0.0.1:1/db",
         f"mysql://me:{SECRET}@host/db",
         f"postgres:/me:{SECRET}@host/db",
         f"postgresql:me:{SECRET}@host/db",
@@ -58,7 +58,10 @@ def test_env_is_neither_listed_nor_logged_nor_in_the_process_list(
 def test_a_password_in_a_store_url_is_never_shown(
     cli: Cli, url: str, words: tuple[str, ...]
 ) -> None:
-    shown = cli("--store", url, *words, "-v", code=2)
-    assert SECRET not in shown.out + shown.err
-    shown = cli(*words, env={"QUEUECTL_STORE": url}, code=2)
-    assert SECRET not in shown.out + shown.err
+    for shown in (
+        cli("--store", url, *words, "-v", code=None),
+        cli(*words, env={"QUEUECTL_STORE": url}, code=None),
+    ):
+        known = url.startswith(("postgres://", "postgresql://"))
+        assert shown.code == ((1 if words[0] == "doctor" else 5) if known else 2)
+        assert SECRET not in shown.out + shown.err

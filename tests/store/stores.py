@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import asyncpg
+
 from queuectl_core.store.base import Store
 from queuectl_core.store.open import open_store
+
+from ..pgserver import server_url
 
 
 class Place(ABC):
@@ -14,6 +19,8 @@ class Place(ABC):
 
     url: str
     """What another process opens it by."""
+    copies = True
+    """Whether queuectl can back it up."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,4 +57,23 @@ class SqlitePlace(Place):
         """Nothing to do: the folder is the test's own."""
 
 
-PLACES: dict[str, type[Place]] = {"sqlite": SqlitePlace}
+class PostgresPlace(Place):
+    """A schema of its own on the test server."""
+
+    copies = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.schema = f"t{uuid.uuid4().hex}"
+        self.url = f"{server_url()}?schema={self.schema}"
+
+    async def drop(self) -> None:
+        connection = await asyncpg.connect(server_url())
+        try:
+            await connection.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+        finally:
+            await connection.close()
+
+
+PLACES: dict[str, type[Place]] = {"sqlite": SqlitePlace, "postgres": PostgresPlace}
+COPIED = sorted(name for name, place in PLACES.items() if place.copies)

@@ -65,8 +65,8 @@ class Model:
 
     jobs: dict[int, Job] = field(default_factory=dict)
     attempts: dict[int, list[tuple[Attempt, bytes]]] = field(default_factory=dict)
-    known: dict[str, float] = field(default_factory=dict)
-    """Supervisors, and since when."""
+    known: set[str] = field(default_factory=set)
+    """Supervisors."""
     now: float = NOW
 
     def claimable(self, queues: tuple[str, ...]) -> list[Job]:
@@ -114,7 +114,7 @@ class Steps(RuleBasedStateMachine):
 
     def hire(self, owner: str) -> None:
         self.do(self.store.register(supervisor(owner), [(f"{owner}-1", ())], self.model.now))
-        self.model.known[owner] = self.model.now
+        self.model.known.add(owner)
 
     # -- steps ------------------------------------------------------------------------
 
@@ -290,9 +290,11 @@ class Steps(RuleBasedStateMachine):
     @rule(dead=st.sampled_from(OWNERS))
     def take_over(self, dead: str) -> None:
         heir = OWNERS[1 - OWNERS.index(dead)]
-        row = supervisor(dead, heartbeat_at=self.model.known.get(dead, 0.0))
+        rows = {row.id: row for row in self.do(self.store.supervisors())}
+        assert rows.keys() == self.model.known
+        row = rows.get(dead, supervisor(dead))
         taken = self.do(self.other.take_over(row, heir, self.model.now))
-        if not self.model.known.keys() >= {dead, heir}:
+        if not self.model.known >= {dead, heir}:
             assert taken is None
             return
         held = [
@@ -302,7 +304,7 @@ class Steps(RuleBasedStateMachine):
         ]
         assert sorted(taken, key=lambda job: job.seq) == sorted(held, key=lambda job: job.seq)
         self.model.jobs |= {job.seq: job for job in held}
-        del self.model.known[dead]
+        self.model.known.remove(dead)
 
     @rule()
     def somebody_comes_back(self) -> None:

@@ -11,13 +11,22 @@ import pytest
 from queuectl_core.model import Filter, Outcome
 from queuectl_core.store.base import Action, Bell, Store
 
-from ..support import NOW, ending, eventually, spec
+from ..support import NOW, ending, eventually_async, spec
 from .tools import claim, finish, hired
 
 
 def rings(bell: Bell) -> bool:
     """Whether it has been rung, waiting as long as a ring may take (not at all, on one host)."""
     return bool(select.select([bell], [], [], 0)[0])
+
+
+async def rung(*bells: Bell) -> None:
+    """Waits until all of them ring."""
+
+    async def all_ring() -> bool:
+        return all(rings(bell) for bell in bells)
+
+    await eventually_async(all_ring)
 
 
 async def enqueue(store: Store) -> None:
@@ -64,11 +73,11 @@ async def test_a_bell_rings_for_what_a_supervisor_should_know(
     try:
         assert not rings(bell)
         await write(other)
-        eventually(lambda: rings(bell) and rings(second))
+        await rung(bell, second)
         bell.clear()
         assert not rings(bell)
         await write(store)  # its own store's writes too
-        eventually(lambda: rings(bell))
+        await rung(bell)
     finally:
         bell.close()
         second.close()
@@ -79,7 +88,7 @@ async def test_a_bell_nobody_answers_stops_nobody(store: Store, other: Store) ->
     try:
         for _ in range(50):
             await other.set_config({"lease": "20"})
-        assert rings(bell)
+        await rung(bell)
         bell.clear()
         assert not rings(bell)
     finally:
@@ -94,7 +103,7 @@ async def test_the_bell_of_a_dead_supervisor_stops_nobody(store: Store) -> None:
     again = store.bell("sup")
     try:
         await store.set_config({"lease": "25"})
-        eventually(lambda: rings(again))
+        await rung(again)
     finally:
         again.close()
 

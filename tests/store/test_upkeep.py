@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core import upkeep
+from queuectl_core.errors import InvalidInput
 from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
 from queuectl_core.store.open import open_store
 
 from ..support import NOW, ending, spec, supervisor
+from .stores import COPIED, PLACES
 from .tools import claim, finish, hired, real_counts, run
+
+copied = pytest.mark.parametrize("place", COPIED, indirect=True)
+"""On stores that queuectl copies itself."""
 
 
 async def completed(store: Store, at: float, name: str) -> Job:
@@ -95,6 +101,16 @@ async def test_a_supervisor_is_dismissed_unless_it_holds_a_job_or_has_moved(stor
     assert await store.workers() == []
 
 
+@pytest.mark.parametrize("place", sorted(PLACES.keys() - set(COPIED)), indirect=True)
+async def test_a_store_that_is_not_copied_says_what_does(store: Store, tmp_path: Path) -> None:
+    assert not store.can_backup
+    target = tmp_path / "copy.db"
+    with pytest.raises(InvalidInput, match="pg_dump"):
+        await upkeep.backup(store, str(target), force=False, progress=lambda done, total: None)
+    assert not list(tmp_path.glob("*copy*"))
+
+
+@copied
 async def test_a_backup_is_the_store_at_one_moment(
     store: Store, other: Store, tmp_path: Path
 ) -> None:
@@ -117,6 +133,7 @@ async def test_a_backup_is_the_store_at_one_moment(
         await copy.close()
 
 
+@copied
 async def test_nobody_works_in_a_backup(store: Store, tmp_path: Path) -> None:
     """Workers started on it must not look for, and end, what the original's workers run."""
     await hired(store, "sup", "w1", "w2")
@@ -141,6 +158,7 @@ async def test_nobody_works_in_a_backup(store: Store, tmp_path: Path) -> None:
     assert {job.state for job in await store.jobs(Filter(), 10)} == {State.PROCESSING}
 
 
+@copied
 async def test_who_writes_during_a_backup_neither_waits_nor_gets_into_it(
     store: Store, other: Store, tmp_path: Path
 ) -> None:
@@ -167,6 +185,7 @@ async def test_who_writes_during_a_backup_neither_waits_nor_gets_into_it(
     assert len(await store.jobs(Filter(), 5000)) == 2000 + len(written)
 
 
+@copied
 async def test_a_backup_that_is_cancelled_ends(store: Store, tmp_path: Path) -> None:
     import asyncio
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from queuectl_core.errors import NotFound
+from queuectl_core.host import is_gone
 from queuectl_core.model import Begun, Filter, Job, Opening, Outcome, State, WorkerOrder
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec, supervisor
-from .tools import claim, finish, hired, real_counts
+from .tools import claim, finish, hired, real_counts, row_of
 
 
 def ids(jobs: list[Job] | tuple[Job, ...]) -> list[str]:
@@ -299,7 +301,8 @@ async def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
     renewed = replace(stale, heartbeat_at=NOW + 9, lease_until=NOW + 39, lease_mono=39.0)
     assert await store.heartbeat(renewed)
     assert await store.take_over(stale, "heir", NOW + 31) is None
-    assert await store.supervisors() == [supervisor("heir"), renewed]
+    assert (await row_of(store, "slow")).lease_mono == 39.0
+    assert [row.id for row in await store.supervisors()] == ["heir", "slow"]
     assert (await store.jobs(Filter(), 1))[0].owner == "slow"
 
 
@@ -307,14 +310,14 @@ async def test_an_heir_that_is_itself_given_up_inherits_nothing(store: Store) ->
     await hired(store, "dead")
     await store.enqueue([spec()], NOW)
     await claim(store, "dead")
-    assert await store.take_over(supervisor("dead"), "nobody", NOW) is None
+    assert await store.take_over(await row_of(store, "dead"), "nobody", NOW) is None
     assert (await store.jobs(Filter(), 1))[0].owner == "dead"
 
 
 async def test_a_dead_supervisor_without_jobs(store: Store) -> None:
     await hired(store, "dead")
     await hired(store, "heir")
-    assert await store.take_over(supervisor("dead"), "heir", NOW) == []
+    assert await store.take_over(await row_of(store, "dead"), "heir", NOW) == []
     assert [row.id for row in await store.supervisors()] == ["heir"]
 
 
@@ -323,7 +326,7 @@ async def test_adopted_jobs_are_given_a_worker(store: Store) -> None:
     await hired(store, "heir", "h1", "h2")
     await store.enqueue([spec(id="a"), spec(id="b")], NOW)
     await claim(store, "dead", 2)
-    taken = await store.take_over(supervisor("dead"), "heir", NOW)
+    taken = await store.take_over(await row_of(store, "dead"), "heir", NOW)
     assert taken is not None
     await store.assign("heir", {taken[0].seq: "h1", taken[1].seq: "h2", 999: "h1"})
     shown = {worker.id: worker.job for worker, _ in await store.workers()}
@@ -339,10 +342,38 @@ async def test_a_heartbeat_renews_the_lease(store: Store) -> None:
     row = supervisor("sup")
     assert not await store.heartbeat(row), "nobody knows it"
     await store.register(row, [("w1", ())], NOW)
-    later = replace(row, heartbeat_at=NOW + 10, lease_until=NOW + 40, lease_mono=40.0)
+    first = await row_of(store, "sup")
+    later = replace(row, heartbeat_at=NOW + 10, lease_until=NOW + 45, lease_mono=40.0)
     assert await store.heartbeat(later)
-    assert await store.supervisors() == [later]
-    assert [worker.heartbeat_at for worker, _ in await store.workers()] == [NOW + 10]
+    found = await row_of(store, "sup")
+    assert found.heartbeat_at > first.heartbeat_at
+    assert found.lease_until - found.heartbeat_at == pytest.approx(35)
+    times = {"heartbeat_at": found.heartbeat_at, "lease_until": found.lease_until}
+    if not store.shared_by_hosts:
+        assert found == later, "one host's clock is the store's"
+    assert found == replace(later, **times)
+    assert [worker.heartbeat_at for worker, _ in await store.workers()] == [found.heartbeat_at]
+
+
+async def test_whose_lease_ran_out_is_told_by_a_store_that_hosts_share(store: Store) -> None:
+    length = {"elsewhere": -1, "slow": 1000}
+    for name, seconds in length.items():
+        row = supervisor(name, host="far", host_key="x", lease_until=NOW + seconds)
+        await store.register(row, [(f"{name}-1", ())], NOW)
+    lapsed = {"elsewhere": True, "slow": False}
+    told = lapsed if store.shared_by_hosts else dict.fromkeys(lapsed)
+    assert {row.id: row.lapsed for row in await store.supervisors()} == told
+    assert {row.id: row.lapsed for _, row in await store.workers()} == told
+    # A wall clock that is wrong convinces nobody of anything.
+    clock = 0.0 if store.shared_by_hosts else NOW
+    assert {r.id: is_gone(r, clock, 0.0) for r in await store.supervisors()} == lapsed
+
+
+async def test_the_stores_clock_tells_the_time(store: Store, other: Store) -> None:
+    before = store.clock()
+    assert abs(before - time.time()) < 60, "of this very machine, in the tests"
+    await other.changed()
+    assert before <= other.clock() + 1
 
 
 async def test_leaving(store: Store) -> None:
@@ -361,11 +392,12 @@ async def test_workers_as_they_are_shown(store: Store) -> None:
     await claim(store, now=NOW + 1)
     await store.sample([("sup-1", 4321, 12.5, 1 << 20), ("sup-2", 1, 1.0, 1), ("gone", 1, 1.0, 1)])
     (busy, _), (idle, shown) = await store.workers()
-    assert shown == row
+    assert shown == await row_of(store, "sup")
     assert (busy.state, busy.job, busy.job_started_at) == ("busy", "a", NOW + 1)
     assert (busy.job_pid, busy.cpu_percent, busy.memory) == (4321, 12.5, 1 << 20)
     assert (busy.supervisor, busy.host, busy.pid) == ("sup", row.host, row.pid)
-    assert (busy.detached, busy.started_at, busy.heartbeat_at) == (True, NOW, NOW)
+    assert (busy.detached, busy.started_at) == (True, NOW)
+    assert busy.heartbeat_at == shown.heartbeat_at
     assert (idle.state, idle.job, idle.job_started_at) == ("idle", None, None)
     assert idle.queues == ("mail", "video")
     assert (idle.job_pid, idle.cpu_percent, idle.memory) == (None,) * 3, "of a job now ended"

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-from queuectl_core.model import Ending, Filter, Job, Opening, Outcome, State, Turn
+from queuectl_core.model import (
+    Ending,
+    Filter,
+    Job,
+    Opening,
+    Outcome,
+    State,
+    SupervisorRow,
+    Turn,
+)
 from queuectl_core.store.base import Store
 
 from ..support import NOW, ending, supervisor
@@ -21,6 +30,12 @@ async def hired(store: Store, name: str = "sup", *workers: str) -> str:
     slots = [(worker, ()) for worker in workers or (f"{name}-1",)]
     await store.register(supervisor(name), slots, NOW)
     return name
+
+
+async def row_of(store: Store, name: str) -> SupervisorRow:
+    """A supervisor as the store knows it: a store that hosts share sets the times itself."""
+    [row] = [row for row in await store.supervisors() if row.id == name]
+    return row
 
 
 async def claim(

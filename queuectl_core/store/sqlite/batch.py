@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from ...errors import BatchRejected, Conflict
 from ...model import JobSpec
 from ..base import Batch
+from ..rows import new_ids
 from .connection import Connection
-from .jobs import new_ids
 
 _STAGE = """
 CREATE TEMP TABLE incoming (

@@ -9,7 +9,7 @@ from itertools import islice
 
 from ...errors import Conflict
 from ...model import Command, DeadGroup, Filter, Job, State, Tick
-from .jobs import conditions
+from ..rows import conditions
 from .rows import SQL, to_job
 
 

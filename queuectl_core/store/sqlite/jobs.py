@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from ...errors import Conflict, InvalidInput
+from ...errors import Conflict
 from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
 from ...rollup import Ended
 from ..base import Action
+from ..rows import conditions, new_ids
 from .rows import SQL, spec_params, to_attempt, to_job
-
-_ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
-_TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
-ID_LENGTH = 10
-"""50 random bits: a prefix of four or five is enough to name one of thousands of jobs."""
-
-MAX_SEARCH = 10_000
-"""Characters: LIKE takes 50,000 bytes, and ends a pattern at a NUL."""
 
 LAST = 1 << 62
 """A seq above every seq."""
-
-
-def new_ids(count: int) -> list[str]:
-    """Generated job ids."""
-    raw = os.urandom(count * ID_LENGTH).translate(_TO_ALPHABET).decode()
-    return [raw[i : i + ID_LENGTH] for i in range(0, len(raw), ID_LENGTH)]
 
 
 def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
@@ -74,22 +59,6 @@ def by_id(conn: sqlite3.Connection, ref: str) -> list[Job]:
 def by_seq(conn: sqlite3.Connection, seq: int) -> Job | None:
     row = conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone()
     return None if row is None else to_job(row)
-
-
-def conditions(where: Filter) -> dict[str, Any]:
-    """A filter's conditions (its states and seqs excepted) as parameters."""
-    search = None
-    if where.search is not None:
-        escaped = where.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        search = f"%{escaped}%"
-        if "\0" in search or len(search) > MAX_SEARCH:
-            raise InvalidInput("that is not a text to search for", "give a few words of it")
-    return {
-        "queue": where.queue,
-        "exit_code": where.exit_code,
-        "reason": where.reason,
-        "search": search,
-    }
 
 
 def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[Job]:

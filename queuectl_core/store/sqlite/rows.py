@@ -1,192 +1,20 @@
-"""Rows to values and back: the one place that knows how columns are spelled."""
+"""The named queries of this store; what rows become is the same for every store."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from pathlib import Path
-from typing import Any
 
-from ...model import Attempt, Ending, Job, JobSpec, Outcome, State, SupervisorRow, Worker
 from ..queries import load
+from ..rows import attempt_params, spec_params, to_attempt, to_job, to_supervisor, to_worker
+
+__all__ = [
+    "SQL",
+    "attempt_params",
+    "spec_params",
+    "to_attempt",
+    "to_job",
+    "to_supervisor",
+    "to_worker",
+]
 
 SQL = load(Path(__file__).parent / "sql")
-
-
-def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
-    """A spec as the parameters of ``insert_job`` (its id must be filled in)."""
-    argv = not isinstance(spec.command, str)
-    return {
-        "id": spec.id,
-        # As typed, not as \u escapes: the text search reads this column.
-        "command": json.dumps(spec.command, ensure_ascii=False) if argv else spec.command,
-        "is_argv": argv,
-        "max_retries": spec.max_retries,
-        "backoff_base": spec.backoff_base,
-        "priority": spec.priority,
-        "run_at": spec.run_at,
-        "timeout_seconds": spec.timeout_seconds,
-        "cwd": spec.cwd,
-        "env": json.dumps(spec.env) if spec.env else "{}",
-        "queue": spec.queue,
-        "nice": spec.nice,
-        "memory_limit": spec.memory_limit,
-        "cpu_seconds": spec.cpu_seconds,
-        "output_limit": spec.output_limit,
-        "now": now,
-    }
-
-
-def to_job(row: sqlite3.Row) -> Job:
-    """A row of ``jobs``, whole: the columns in the order of the table."""
-    (
-        seq,
-        job_id,
-        command,
-        is_argv,
-        max_retries,
-        backoff_base,
-        priority,
-        run_at,
-        timeout_seconds,
-        cwd,
-        env,
-        queue,
-        nice,
-        memory_limit,
-        cpu_seconds,
-        output_limit,
-        state,
-        attempts,
-        crashes,
-        runs,
-        created_at,
-        updated_at,
-        started_at,
-        finished_at,
-        exit_code,
-        last_error,
-        _,  # reason
-        worker,
-        owner,
-        shim,
-        cancel,
-        _,  # ready
-    ) = row
-    # By position, and float() for what RETURNING hands out as integers: a claim makes thousands.
-    return Job(
-        seq,
-        job_id,
-        tuple(json.loads(command)) if is_argv else command,
-        max_retries,
-        float(backoff_base),
-        priority,
-        float(run_at),
-        float(timeout_seconds),
-        cwd,
-        {} if env == "{}" else json.loads(env),
-        queue,
-        State(state),
-        attempts,
-        crashes,
-        runs,
-        float(created_at),
-        float(updated_at),
-        None if started_at is None else float(started_at),
-        None if finished_at is None else float(finished_at),
-        exit_code,
-        last_error,
-        worker,
-        owner,
-        shim,
-        bool(cancel),
-        nice,
-        memory_limit,
-        cpu_seconds,
-        output_limit,
-    )
-
-
-def to_attempt(row: sqlite3.Row) -> Attempt:
-    """A row of ``attempts``."""
-    return Attempt(
-        number=row["number"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        outcome=Outcome(row["outcome"]),
-        exit_code=row["exit_code"],
-        signal=row["signal"],
-        reason=row["reason"],
-        worker=row["worker"],
-        host=row["host"],
-        peak_memory=row["peak_memory"],
-        cpu_seconds=row["cpu_seconds"],
-        output_bytes=row["output_bytes"],
-        waited=row["waited"],
-    )
-
-
-def attempt_params(ending: Ending) -> dict[str, Any]:
-    """An ending as the parameters of ``insert_attempt``."""
-    attempt = ending.attempt
-    return {
-        "job": ending.seq,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-        "outcome": attempt.outcome,
-        "made_dead": ending.transition.state is State.DEAD,
-        "exit_code": attempt.exit_code,
-        "signal": attempt.signal,
-        "reason": attempt.reason,
-        "worker": attempt.worker,
-        "host": attempt.host,
-        "peak_memory": attempt.peak_memory,
-        "cpu_seconds": attempt.cpu_seconds,
-        "output_bytes": attempt.output_bytes,
-        "waited": attempt.waited,
-    }
-
-
-def to_supervisor(row: sqlite3.Row, id_column: str = "id") -> SupervisorRow:
-    """A row of ``supervisors``, or of a join with it."""
-    return SupervisorRow(
-        id=row[id_column],
-        host=row["host"],
-        host_key=row["host_key"],
-        pid=row["pid"],
-        pid_start=row["pid_start"],
-        detached=bool(row["detached"]),
-        heartbeat_at=row["heartbeat_at"],
-        lease_until=row["lease_until"],
-        lease_mono=row["lease_mono"],
-    )
-
-
-def to_worker(row: sqlite3.Row) -> Worker:
-    """A row of the ``workers`` query."""
-    busy = row["job"] is not None
-    if row["stop"]:
-        state = "stopping"
-    elif not row["up"]:
-        state = "starting"
-    else:
-        state = "busy" if busy else "idle"
-    return Worker(
-        id=row["id"],
-        supervisor=row["supervisor"],
-        host=row["host"],
-        pid=row["pid"],
-        detached=bool(row["detached"]),
-        queues=tuple(json.loads(row["queues"])),
-        state=state,
-        job=row["job"],
-        job_started_at=row["job_started_at"],
-        done=row["done"],
-        failed=row["failed"],
-        started_at=row["started_at"],
-        heartbeat_at=row["heartbeat_at"],
-        job_pid=row["job_pid"] if busy else None,
-        cpu_percent=row["cpu_percent"] if busy else None,
-        memory=row["memory"] if busy else None,
-    )

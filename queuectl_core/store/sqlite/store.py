@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -43,10 +44,11 @@ class SqliteStore(Store):
     """A :class:`~queuectl_core.store.base.Store` in one file. Make it with :meth:`open`."""
 
     shared_by_hosts = False
+    can_backup = True
 
     def __init__(self, path: Path, connection: Connection, *, read_only: bool) -> None:
         self.path = path
-        self.url = str(path)
+        self.url = self.address = str(path)
         self.directory = path.with_name(path.name + ".d")
         self._connection = connection
         self._read_only = read_only
@@ -83,6 +85,9 @@ class SqliteStore(Store):
 
     async def close(self) -> None:
         await self._connection.close()
+
+    def clock(self) -> float:
+        return time.time()
 
     # -- enqueue ----------------------------------------------------------------------
 

@@ -1,0 +1,117 @@
+"""Bulk enqueue: gathered in a file, then copied into the database and moved over at once.
+
+The file is unnamed, this user's alone, and in the form COPY reads. Gathering needs no server: a
+slow producer on standard input holds nothing open there, a connection that breaks meanwhile does
+no harm, and memory stays flat. Then, in one transaction: COPY into a temporary table, a block of
+keys, one INSERT.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import asyncpg
+
+from ...errors import BatchRejected, Conflict, InvalidInput
+from ...model import JobSpec
+from ...text import clean_line
+from ..base import Batch
+from ..rows import new_ids, spec_params
+from .jobs import COLUMNS, KEYS, check_text
+from .link import Link, Session
+
+_SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+class PostgresBatch(Batch):
+    """A :class:`~queuectl_core.store.base.Batch`; ``link`` must be a patient one."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the batch
+        self._count = 0
+
+    def close(self) -> None:
+        """Forget what was gathered."""
+        self._file.close()
+
+    async def add(self, specs: Sequence[tuple[int, JobSpec]]) -> None:
+        """Stage jobs, each with the line it came from."""
+        try:
+            lines = "".join(_lines(specs)).encode("utf-8")
+        except UnicodeEncodeError as error:
+            shown = clean_line(error.object[max(0, error.start - 20) : error.end], 60)
+            raise InvalidInput(f"'{shown}' is not valid UTF-8 text") from error
+        self._file.write(lines)
+        self._count += len(specs)
+
+    async def commit(self, now: float) -> tuple[int, int]:
+        """Enqueue all that is staged; see the protocol."""
+        return await self._link.announce(_commit, self._file, self._count, now)
+
+
+def _lines(specs: Sequence[tuple[int, JobSpec]]) -> Iterator[str]:
+    """Each job as a line of COPY's text form."""
+    for (line, spec), fresh in zip(specs, new_ids(len(specs)), strict=True):
+        check_text(spec)
+        row = spec_params(spec, 0.0)
+        values: list[Any] = [line, row["id"] or fresh, spec.id is None]
+        values += [row[name] for name in COLUMNS[1:]]
+        yield "\t".join(map(_field, values)) + "\n"
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, str):
+        return value.translate(_SPECIAL)
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise InvalidInput("a number is larger than any store can hold")
+    return repr(value)
+
+
+async def _commit(session: Session, file: IO[bytes], count: int, now: float) -> tuple[int, int]:
+    if not count:
+        return 0, 0
+    await session.run("stage")
+    file.seek(0)
+    await session.raw.copy_to_table(
+        "incoming", schema_name="pg_temp", source=file, format="text", timeout=None
+    )
+    first = await _keys(session, count)
+    for _ in range(3):
+        await session.run("before_moving")
+        try:
+            await session.run("move", first=first, now=now)
+        except asyncpg.UniqueViolationError:
+            await session.run("as_before_moving")
+            await _explain(session)  # returns only when generated ids collided, with new ones
+            continue
+        return first, count
+    raise Conflict("could not find free ids", "give ids, or try again")
+
+
+async def _keys(session: Session, count: int) -> int:
+    """The first of ``count`` keys that follow one another."""
+    await session.value("key_gate", key=KEYS)
+    try:
+        return int(await session.value("key_block", count=count))
+    finally:
+        await session.value("key_gate_open", key=KEYS)
+
+
+async def _explain(session: Session) -> None:
+    twice = await session.rows("twice")
+    if twice:
+        problems = [
+            (row["line"], f"id '{row['id']}' is given twice (first on line {row['first']})")
+            for row in twice
+        ]
+        raise BatchRejected(problems, twice[0]["total"])
+    for row in await session.rows("taken"):
+        if not row["generated"]:
+            line = f"line {row['line']}: id '{row['id']}' is taken"
+            raise Conflict(f"nothing enqueued: {line}", "choose another")
+        await session.run("renamed", id=new_ids(1)[0], line=row["line"])

@@ -1,0 +1,150 @@
+"""The driver's errors in our words. Nothing that may hold a password is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from typing import Any
+
+import asyncpg
+
+from ...errors import (
+    InvalidInput,
+    QueueError,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnreachable,
+)
+from ...text import clean_line
+
+TRY_AGAIN = "try again; if it stays, look at the server"
+
+
+class Lost(StoreUnreachable):
+    """The connection broke; what was under way on it came to nothing."""
+
+
+class CommitUnknown(StoreUnreachable):
+    """The answer to a commit was lost, and whether it was done cannot be found out now.
+
+    ``xid`` is what to ask for later, ``result`` what the transaction gave if it was done.
+    """
+
+    def __init__(self, shown: str, xid: str, result: Any) -> None:
+        super().__init__(
+            f"store {shown}: the connection broke before the commit was confirmed: it may or may "
+            "not have been done",
+            "look before you do it again",
+        )
+        self.xid = xid
+        self.result = result
+
+
+BROKEN = (
+    OSError,  # refused, reset, unknown host; TimeoutError too
+    EOFError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # the server was shut down, our session was ended
+    asyncpg.exceptions.InternalClientError,
+)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the connection is of no more use."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return False
+    if isinstance(error, asyncpg.InterfaceError):
+        # "connection is closed", "was closed in the middle of operation"; no bad value's error
+        return not isinstance(error, ValueError) and "clos" in str(error)
+    return isinstance(error, BROKEN)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the server undid a transaction so that another could go on: do it again."""
+    return isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError)
+
+
+def explain(shown: str, error: BaseException) -> QueueError:
+    """What went wrong with the store ``shown``, in one line."""
+    if isinstance(error, QueueError):
+        return error
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return InvalidInput(f"store {shown}: {error}", "check the URL and its options")
+    if isinstance(error, asyncpg.DataError | ValueError):  # the driver's own are both
+        return _bad_value(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return _from_server(shown, error)
+    if isinstance(error, asyncio.TimeoutError | TimeoutError):
+        return Lost(f"store {shown} does not answer", "check the address and the network")
+    if isinstance(error, ssl.SSLError):
+        why = clean_line(str(error.reason or error), 100)
+        return StoreUnreachable(f"store {shown}: no secure connection: {why}", "check sslmode")
+    if isinstance(error, OSError):
+        return Lost(f"store {shown}: {_why(error)}", "is the server up, and is it this one?")
+    if is_broken(error):
+        return Lost(f"store {shown}: the connection broke", TRY_AGAIN)
+    return StoreError(f"store {shown}: {type(error).__name__}", TRY_AGAIN)
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return clean_line(str(error.strerror), 100).lower()
+    if error.errno:
+        return os.strerror(error.errno).lower()
+    if "SSL" in str(error):
+        return "the server does not speak TLS (sslmode)"
+    return "the connection broke"
+
+
+def _bad_value(error: BaseException) -> QueueError:
+    """A value that no column can hold: refused by the driver, or by the server."""
+    cause: BaseException | None = error.__cause__ or error.__context__ or error
+    if isinstance(cause, UnicodeEncodeError):
+        return InvalidInput(f"'{clean_line(cause.object, 60)}' is not valid UTF-8 text")
+    if isinstance(
+        error, asyncpg.CharacterNotInRepertoireError | asyncpg.UntranslatableCharacterError
+    ):
+        return InvalidInput("a text holds a character no store can keep (NUL?)")
+    if "range" in str(error) or isinstance(error, asyncpg.NumericValueOutOfRangeError):
+        return InvalidInput("a number is larger than any store can hold")
+    return InvalidInput(f"the store cannot keep this: {clean_line(str(error), 120)}")
+
+
+UNREACHABLE = {
+    "28": "check the user and the password (PGPASSWORD, PGPASSFILE, ~/.pgpass)",
+    "3D": "create the database first, or check its name",
+    "53300": "the server has too many connections: raise max_connections, or run fewer workers",
+    "57": "try again when the server is up",
+    "08": TRY_AGAIN,
+}
+
+
+def _from_server(shown: str, error: asyncpg.PostgresError) -> QueueError:
+    state = error.sqlstate or ""
+    said = clean_line(error.args[0] if error.args else "", 160)
+    line = f"store {shown}: {said}"
+    if state in ("55P03", "57014"):
+        return StoreLocked(f"store {shown} has been locked or busy for too long", TRY_AGAIN)
+    if state[:2] == "40":
+        return StoreLocked(f"store {shown}: others were quicker, again and again", TRY_AGAIN)
+    if state[:2] == "57" or state[:2] == "08":
+        return Lost(line, UNREACHABLE[state[:2]])
+    for known in (state, state[:2]):
+        if known in UNREACHABLE:
+            return StoreUnreachable(line, UNREACHABLE[known])
+    if state == "25006":
+        return StoreReadOnly(f"store {shown} is read-only", "open the primary, in read-write mode")
+    if state == "42501":
+        return StoreReadOnly(line, "grant this user its rights on the schema and its tables")
+    if state[:2] == "53":
+        return StoreFull(f"the server of store {shown} is out of space or memory", "free some")
+    if state in ("42P01", "3F000"):
+        return StoreUnreachable(f"store {shown}: its tables are gone", "restore a backup")
+    if state[:2] in ("XX", "23"):
+        return StoreDamaged(f"store {shown} is damaged: {said}", "restore a backup")
+    return StoreError(line, "run: queuectl doctor")

@@ -1,0 +1,173 @@
+"""The keeping half of the store: enqueue, reading and changing jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...errors import Conflict, InvalidInput
+from ...host import monotonic
+from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
+from ...rollup import Ended
+from ..base import Action
+from ..rows import conditions, new_ids, spec_params, to_attempt, to_job
+from .clock import ServerClock
+from .link import Session
+
+LAST = 1 << 62
+"""A seq above every seq."""
+KEYS = 0x71756575
+"""The advisory lock that stands between single keys and blocks of them."""
+
+COLUMNS = (
+    *("id", "command", "is_argv", "max_retries", "backoff_base", "priority", "run_at"),
+    *("timeout_seconds", "cwd", "env", "queue", "nice", "memory_limit", "cpu_seconds"),
+    "output_limit",
+)
+
+
+def check_text(spec: JobSpec) -> None:
+    """InvalidInput for what this store cannot keep: text with a NUL in it."""
+    words = (spec.command,) if isinstance(spec.command, str) else spec.command
+    if any("\0" in text for text in (spec.id or "", *words, spec.cwd, spec.queue)):
+        raise InvalidInput("a text holds a NUL, which no process can be given", "leave it out")
+
+
+async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    for spec in specs:
+        check_text(spec)
+    made: dict[str, Job] = {}
+    given = [spec.id or "" for spec in specs]
+    wanted = [
+        spec if spec.id else replace(spec, id=name)
+        for spec, name in zip(specs, new_ids(len(specs)), strict=True)
+    ]
+    rows = [spec_params(spec, now) for spec in wanted]
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    for row in await session.rows("insert_jobs", key=KEYS, now=now, **columns):
+        made[row["id"]] = to_job(row)
+    if len(made) < len(wanted):
+        _refuse(given, made)
+        # A generated id was taken: as good as never. Nothing is kept of this attempt.
+        raise Conflict("could not find free ids", "try again")
+    return [made[spec.id or ""] for spec in wanted]
+
+
+def _refuse(given: Sequence[str], made: Mapping[str, Job]) -> None:
+    for name in filter(None, given):
+        if name not in made:
+            raise Conflict(f"id '{name}' is taken", "choose another, or leave it out")
+    for name in filter(None, given):
+        if given.count(name) > 1:
+            raise Conflict(f"id '{name}' is given twice", "choose another")
+
+
+async def by_id(session: Session, ref: str) -> list[Job]:
+    if "\0" in ref:
+        return []
+    exact = await session.row("job_by_id", id=ref)
+    if exact is not None:
+        return [to_job(exact)]
+    return [to_job(row) for row in await session.rows("jobs_by_prefix", prefix=ref)]
+
+
+async def by_seq(session: Session, seq: int) -> Job | None:
+    row = await session.row("job_by_seq", seq=seq)
+    return None if row is None else to_job(row)
+
+
+async def ids(session: Session, first: int, number: int) -> list[str]:
+    return [row["id"] for row in await session.rows("ids_from", first=first, end=first + number)]
+
+
+def _states(where: Filter) -> list[str]:
+    return list(dict.fromkeys(where.states))
+
+
+async def page(session: Session, where: Filter, limit: int, before: int | None) -> list[Job]:
+    params = conditions(where) | {"limit": limit, "before": LAST if before is None else before}
+    states = _states(where)
+    if where.seqs is not None:
+        found = await session.rows(
+            "page_seqs", seqs=list(where.seqs), states=states or None, **params
+        )
+    elif states:
+        found = await session.rows("page_states", states=states, **params)
+    else:
+        found = await session.rows("page_all", **params)
+    return [to_job(row) for row in found]
+
+
+async def count(session: Session, where: Filter) -> int:
+    if where.seqs is not None:
+        return len(await page(session, where, len(where.seqs), None))
+    if where.search is None and where.exit_code is None and where.reason is None:
+        states = where.states or tuple(State)
+        return sum(
+            n
+            for (state, queue), n in (await counts(session)).items()
+            if state in states and where.queue in (None, queue)
+        )
+    params = conditions(where)
+    if not where.states:
+        return int(await session.value("count_all", **params))
+    return int(await session.value("count_states", states=_states(where), **params))
+
+
+async def counts(session: Session) -> dict[tuple[State, str], int]:
+    return {(State(row["state"]), row["queue"]): row["n"] for row in await session.rows("counts")}
+
+
+async def oldest_due(session: Session) -> float | None:
+    moment: float | None = await session.value("oldest_due")
+    return moment
+
+
+async def attempts(session: Session, seq: int) -> list[Attempt]:
+    return [to_attempt(row) for row in await session.rows("attempts_of", seq=seq)]
+
+
+async def tail(session: Session, seq: int, number: int) -> bytes | None:
+    found: bytes | None = await session.value("tail_of", seq=seq, number=number)
+    return found
+
+
+async def ended_since(session: Session, since: float, limit: int) -> list[Ended]:
+    return [
+        (Outcome(row["outcome"]), row["made_dead"], row["run"], row["waited"])
+        for row in await session.rows("ended_since", since=since, limit=limit)
+    ]
+
+
+_STATEMENTS = {Action.RETRY: "retry", Action.CANCEL: "cancel", Action.REMOVE: "remove"}
+
+
+async def change(
+    session: Session, action: Action, seqs: Sequence[int], now: float, strict: bool
+) -> int:
+    params: dict[str, Any] = {"seqs": list(seqs), "now": now}
+    changed = await session.run(_STATEMENTS[action], **params)
+    if strict and changed != len(seqs):
+        raise Conflict(f"a job changed its state meanwhile; no {action} was done", "try again")
+    return changed
+
+
+async def config(session: Session) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in await session.rows("config_all")}
+
+
+async def set_config(session: Session, values: Mapping[str, str | None]) -> None:
+    kept = {key: value for key, value in values.items() if value is not None}
+    gone = sorted(values.keys() - kept.keys())
+    if gone:
+        await session.run("config_unset", keys=gone)
+    if kept:
+        await session.run("config_set", keys=list(kept), values=list(kept.values()))
+
+
+async def changes(session: Session, clock: ServerClock) -> tuple[Any, ...]:
+    asked = monotonic()
+    row = await session.row("changes")
+    clock.read(row["clock"], asked, monotonic())
+    return row["last"], row["number"], row["total"]

@@ -1,0 +1,347 @@
+"""Connections to the server, and whole transactions on them.
+
+A few connections, opened when they are needed. A transaction is a function of a
+:class:`Session`; errors come out in our words. What can go wrong with a connection, and what is
+done about it:
+
+- It broke before the commit was sent: nothing was done. Tried once more on a new connection (it
+  had broken while idle, most likely), then :class:`~.errors.Lost`.
+- It broke while the commit was under way: each writing transaction notes its number (xid) before
+  it commits, and the server is asked on a new connection whether that one was committed. Only when
+  it cannot be asked either is it :class:`~.errors.CommitUnknown`.
+- The server undid it to break a deadlock: done again, after a moment.
+- It cannot be opened: the next attempt waits, longer each time and not the same for everybody, and
+  who asks meanwhile is told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import asyncpg
+
+from ...errors import QueueError, StoreUnreachable
+from ...host import monotonic
+from .address import Address
+from .clock import ServerClock
+from .errors import CommitUnknown, Lost, explain, is_broken, is_conflict
+from .queries import query
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST = 4
+"""Connections of one process: a supervisor's claim, its heartbeat and its looks never wait for
+one another."""
+STATEMENT_PATIENCE = 20.0
+"""Seconds one statement may take."""
+LOCK_PATIENCE = 10.0
+"""Seconds to wait for what another transaction holds."""
+IDLE_PATIENCE = 60.0
+"""Seconds after which the server undoes a transaction whose process was stopped half-way."""
+DOUBT_PATIENCE = 5.0
+"""Seconds to ask for a commit whose answer was lost."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between attempts to connect; doubled each time."""
+CONFLICTS = 10
+"""Times a transaction is done again because others were in its way."""
+
+
+class Session:
+    """A connection that speaks named queries."""
+
+    def __init__(self, connection: Any) -> None:
+        self.raw = connection
+        self.xid: str | None = None
+        """The transaction's number, when a statement of it told."""
+
+    async def rows(self, name: str, **values: Any) -> list[Any]:
+        """All rows of a query."""
+        sent = query(name)
+        found: list[Any] = await self.raw.fetch(sent.text, *(values[key] for key in sent.names))
+        return found
+
+    async def row(self, name: str, **values: Any) -> Any:
+        """The first row, or None."""
+        sent = query(name)
+        return await self.raw.fetchrow(sent.text, *(values[key] for key in sent.names))
+
+    async def value(self, name: str, **values: Any) -> Any:
+        """The first column of the first row, or None."""
+        sent = query(name)
+        return await self.raw.fetchval(sent.text, *(values[key] for key in sent.names))
+
+    async def run(self, name: str, **values: Any) -> int:
+        """How many rows a statement changed."""
+        sent = query(name)
+        status = await self.raw.execute(sent.text, *(values[key] for key in sent.names))
+        last = status.rpartition(" ")[2]
+        return int(last) if last.isdecimal() else 0
+
+
+class Link:
+    """The way to one server. ``channel`` is what :meth:`announce` rings on.
+
+    ``patient``: statements may take as long as they need.
+    """
+
+    def __init__(self, address: Address, *, read_only: bool = False, patient: bool = False) -> None:
+        self.address = address
+        self.shown = address.shown
+        self.clock = ServerClock()
+        self.channel = ""
+        self._read_only = read_only
+        self._patient = patient
+        self._idle: list[Any] = []
+        self._lent: set[Any] = set()
+        self._room = asyncio.Semaphore(MOST)
+        self._failures = 0
+        self._not_before = 0.0
+        self._trouble: QueueError | None = None
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        while self._idle or self._lent:
+            for connection in self._lent:
+                connection.terminate()
+            self._lent.clear()
+            if self._idle:
+                await _hang_up(self._idle.pop())
+
+    # -- transactions -----------------------------------------------------------------
+
+    async def read(
+        self, fn: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``fn(session, …)``, each statement by itself. It may be run twice."""
+        result: T
+        try:
+            result = await self._once(fn, args, kwargs)
+        except Lost:
+            result = await self._once(fn, args, kwargs)
+        return result
+
+    async def repeat(
+        self, fn: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a statement that changes something, and does no harm when it is run twice."""
+        return await self.read(fn, *args, **kwargs)
+
+    async def _once(self, fn: Any, args: Any, kwargs: Any) -> Any:
+        for pause in _pauses():
+            try:
+                async with self.session() as session:
+                    return await fn(session, *args, **kwargs)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+                if pause is None:
+                    raise explain(self.shown, error) from error
+                await asyncio.sleep(pause)
+        raise AssertionError
+
+    async def write(
+        self,
+        fn: Callable[Concatenate[Session, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run ``fn(session, …)`` in one transaction; committed and on disk on return."""
+        result: T = await self._write(False, fn, args, kwargs)
+        return result
+
+    async def announce(
+        self,
+        fn: Callable[Concatenate[Session, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """:meth:`write`, and ring for whoever listens once it is committed."""
+        result: T = await self._write(True, fn, args, kwargs)
+        return result
+
+    async def _write(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return await self._transaction(ring, fn, args, kwargs)
+        except CommitUnknown:
+            raise
+        except Lost:  # nothing was done
+            return await self._transaction(ring, fn, args, kwargs)
+
+    async def _transaction(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+        for pause in _pauses():
+            try:
+                done, result, xid = await self._attempt(ring, fn, args, kwargs)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+                if pause is None:
+                    raise explain(self.shown, error) from error
+                await asyncio.sleep(pause)
+                continue
+            if done or xid is None:
+                return result
+            if await self._ask_patiently(xid, result):
+                return result
+            raise Lost(f"store {self.shown}: the connection broke", "try again")
+        raise AssertionError
+
+    async def _attempt(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+        """(committed for sure, result, xid)."""
+        async with self.session() as session:
+            session.xid = None
+            await session.raw.execute("BEGIN")
+            result = await fn(session, *args, **kwargs)
+            if ring:
+                session.xid = await session.value("closing_ring", channel=self.channel)
+            elif session.xid is None:
+                session.xid = await session.value("closing")
+            try:
+                await session.raw.execute("COMMIT")
+            except Exception as error:
+                if not is_broken(error):
+                    raise
+                session.raw.terminate()
+                return False, result, session.xid
+            return True, result, session.xid
+
+    async def _ask_patiently(self, xid: str, result: object) -> bool:
+        """Whether transaction ``xid`` was committed. CommitUnknown when nobody can say."""
+        deadline = monotonic() + DOUBT_PATIENCE
+        while True:
+            try:
+                return await self.committed(xid)
+            except StoreUnreachable:
+                if monotonic() > deadline:
+                    raise CommitUnknown(self.shown, xid, result) from None
+            await asyncio.sleep(FIRST_PAUSE * random.uniform(0.5, 1.0))
+
+    async def committed(self, xid: str) -> bool:
+        """Whether transaction ``xid`` was committed; waits for one that is still under way.
+
+        Raises StoreUnreachable when the server cannot be asked.
+        """
+        deadline = monotonic() + STATEMENT_PATIENCE
+        while True:
+            async with self.session() as session:
+                status = await session.value("commit_status", xid=xid)
+            if status != "in progress":
+                return bool(status == "committed")
+            if monotonic() > deadline:
+                raise StoreUnreachable(f"store {self.shown} hangs in a commit", "try again")
+            await asyncio.sleep(0.02)
+
+    # -- connections ------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection for a while. Errors come out in our words, except a conflict between
+        transactions; what was not committed is undone."""
+        async with self._room:
+            connection = await self._borrow()
+            self._lent.add(connection)
+            try:
+                yield Session(connection)
+            except BaseException as error:
+                await asyncio.shield(self._clean(connection, error))
+                if isinstance(error, QueueError) or not isinstance(error, Exception):
+                    raise
+                if is_conflict(error):
+                    raise
+                if not is_broken(error):
+                    raise explain(self.shown, error) from error
+                found = explain(self.shown, error)
+                raise Lost(found.message, found.hint) from error
+            else:
+                await self._give_back(connection)
+
+    async def _borrow(self) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            await _hang_up(connection)
+        return await self.connect()
+
+    async def _give_back(self, connection: Any) -> None:
+        if connection in self._lent and not connection.is_closed():
+            self._lent.discard(connection)
+            self._idle.append(connection)
+            return
+        self._lent.discard(connection)
+        await _hang_up(connection)
+
+    async def _clean(self, connection: Any, error: BaseException) -> None:
+        """Undo what was begun; a connection that cannot do that is dropped."""
+        try:
+            if is_broken(error) or connection.is_closed():
+                connection.terminate()
+                for other in self._idle:  # the server went away: from under them as well
+                    other.terminate()
+            elif connection.is_in_transaction() or not isinstance(error, Exception):
+                await connection.execute("ROLLBACK", timeout=LOCK_PATIENCE)
+        except Exception:
+            connection.terminate()
+        await self._give_back(connection)
+
+    async def connect(self) -> Any:
+        """A new connection, not one of the few. StoreUnreachable, at once while it is no use to
+        try again."""
+        if monotonic() < self._not_before and self._trouble is not None:
+            raise type(self._trouble)(self._trouble.message, self._trouble.hint)
+        try:
+            connection = await connect(
+                self.address, read_only=self._read_only, patient=self._patient
+            )
+        except QueueError as error:
+            pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+            self._not_before = monotonic() + pause * random.uniform(0.5, 1.0)
+            self._failures = min(self._failures + 1, 10)
+            self._trouble = error
+            raise
+        self._failures, self._not_before, self._trouble = 0, 0.0, None
+        return connection
+
+
+def _pauses() -> list[float | None]:
+    """Seconds to wait before doing a transaction again; None: no more."""
+    return [random.uniform(0.001, 0.01) * (n + 1) for n in range(CONFLICTS)] + [None]
+
+
+async def connect(address: Address, *, read_only: bool = False, patient: bool = False) -> Any:
+    """Connect with our settings. Raises the StoreError family, or InvalidInput for the URL."""
+    settings = {
+        "search_path": '"' + address.schema.replace('"', '""') + '"',
+        "statement_timeout": "0" if patient else f"{STATEMENT_PATIENCE:.0f}s",
+        "lock_timeout": "0" if patient else f"{LOCK_PATIENCE:.0f}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_PATIENCE:.0f}s",
+        # What a database or a role may have set otherwise, and what all of this relies on.
+        "default_transaction_isolation": "read committed",
+        "default_transaction_read_only": "on" if read_only else "off",
+        "synchronous_commit": "on",
+        "jit": "off",
+        "client_min_messages": "warning",
+    }
+    if "application_name=" not in address.dsn:
+        settings["application_name"] = "queuectl"
+    try:
+        return await asyncpg.connect(
+            address.dsn,
+            timeout=address.patience,
+            # Longer than the server's own: it is for a server that no longer answers at all.
+            command_timeout=None if patient else STATEMENT_PATIENCE + 5,
+            server_settings=settings,
+        )
+    except Exception as error:
+        found = explain(address.shown, error)
+        if isinstance(found, Lost):  # only a connection that there was can be lost
+            raise StoreUnreachable(found.message, found.hint) from error
+        raise found from error
+
+
+async def _hang_up(connection: Any) -> None:
+    """Close a connection, politely if that is quick."""
+    try:
+        await connection.close(timeout=2.0)
+    except Exception:
+        connection.terminate()

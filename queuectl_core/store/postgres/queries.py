@@ -1,0 +1,40 @@
+"""The named queries of this store, with parameters by name.
+
+PostgreSQL counts its parameters (``$1``); the files name them (``:seq``), as SQLite's do. Each
+query is translated once, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ..queries import load
+
+SQL = load(Path(__file__).parent / "sql")
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A statement as it is sent, and the names of its parameters in order."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+@cache
+def query(name: str) -> Query:
+    """The query called ``name``. KeyError when there is none."""
+    names: list[str] = []
+
+    def numbered(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    text = _PARAMETER.sub(numbered, SQL[name])
+    return Query(text, tuple(names))

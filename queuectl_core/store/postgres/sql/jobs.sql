@@ -1,0 +1,141 @@
+-- Enqueueing, reading and changing jobs.
+
+-- Bulk enqueue takes keys in a row; while it does, nobody else may take one (see key_block).
+-- name: insert_jobs
+WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key::bigint))
+INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
+                  timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
+                  output_limit, state, created_at, updated_at, ready)
+SELECT s.id, s.command, s.is_argv, s.max_retries, s.backoff_base, s.priority, s.run_at,
+       s.timeout_seconds, s.cwd, s.env, s.queue, s.nice, s.memory_limit, s.cpu_seconds,
+       s.output_limit, 'pending', :now::float8, :now, (s.run_at <= :now)::int
+FROM gate CROSS JOIN unnest(
+    :id::text[], :command::text[], :is_argv::bool[], :max_retries::bigint[],
+    :backoff_base::float8[], :priority::bigint[], :run_at::float8[], :timeout_seconds::float8[],
+    :cwd::text[], :env::text[], :queue::text[], :nice::bigint[], :memory_limit::bigint[],
+    :cpu_seconds::bigint[], :output_limit::bigint[]
+) WITH ORDINALITY AS s(
+    id, command, is_argv, max_retries, backoff_base, priority, run_at, timeout_seconds, cwd, env,
+    queue, nice, memory_limit, cpu_seconds, output_limit, place
+)
+ORDER BY s.place
+ON CONFLICT (id) DO NOTHING
+RETURNING *;
+
+-- name: job_by_id
+SELECT * FROM jobs WHERE id = :id::text;
+
+-- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix
+-- followed by a character above every one an id may hold.
+-- name: jobs_by_prefix
+SELECT * FROM jobs WHERE id >= :prefix::text AND id < :prefix || '~' ORDER BY id LIMIT 2;
+
+-- name: job_by_seq
+SELECT * FROM jobs WHERE seq = :seq::bigint;
+
+-- name: ids_from
+SELECT id FROM jobs WHERE seq >= :first::bigint AND seq < :end::bigint ORDER BY seq;
+
+-- name: page_all
+SELECT * FROM jobs
+WHERE seq < :before::bigint
+  AND (:queue::text IS NULL OR queue = :queue)
+  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
+  AND (:reason::text IS NULL OR reason = :reason)
+  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
+       OR last_error ILIKE :search ESCAPE '\')
+ORDER BY seq DESC LIMIT :limit::bigint;
+
+-- Compared as pairs, in the order of the index jobs_state: by the key alone the server would walk
+-- past all jobs in search of a state that few are in.
+-- name: page_states
+SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
+    SELECT * FROM jobs
+    WHERE state >= s.state AND (state, seq) < (s.state, :before::bigint)
+    AND (:queue::text IS NULL OR queue = :queue)
+      AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
+      AND (:reason::text IS NULL OR reason = :reason)
+      AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
+           OR last_error ILIKE :search ESCAPE '\')
+    ORDER BY state DESC, seq DESC LIMIT :limit::bigint
+) j
+ORDER BY j.seq DESC LIMIT :limit;
+
+-- name: page_seqs
+SELECT * FROM jobs
+WHERE seq = ANY(:seqs::bigint[]) AND seq < :before::bigint
+  AND (:states::text[] IS NULL OR state = ANY(:states))
+  AND (:queue::text IS NULL OR queue = :queue)
+  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
+  AND (:reason::text IS NULL OR reason = :reason)
+  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
+       OR last_error ILIKE :search ESCAPE '\')
+ORDER BY seq DESC LIMIT :limit::bigint;
+
+-- name: count_all
+SELECT count(*) FROM jobs
+WHERE true
+  AND (:queue::text IS NULL OR queue = :queue)
+  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
+  AND (:reason::text IS NULL OR reason = :reason)
+  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
+       OR last_error ILIKE :search ESCAPE '\');
+
+-- name: count_states
+SELECT count(*) FROM jobs
+WHERE state = ANY(:states::text[])
+  AND (:queue::text IS NULL OR queue = :queue)
+  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
+  AND (:reason::text IS NULL OR reason = :reason)
+  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
+       OR last_error ILIKE :search ESCAPE '\');
+
+-- name: counts
+SELECT state, queue, sum(n)::bigint AS n
+FROM (SELECT state, queue, n FROM counts
+      UNION ALL SELECT state, queue, n FROM ledger WHERE state IS NOT NULL) both_parts
+GROUP BY state, queue HAVING sum(n) > 0;
+
+-- name: oldest_due
+SELECT min(run_at) FROM jobs WHERE ready = 1;
+
+-- name: attempts_of
+SELECT * FROM attempts WHERE job = :seq::bigint ORDER BY number;
+
+-- name: tail_of
+SELECT tail FROM tails WHERE job = :seq::bigint AND number = :number::bigint;
+
+-- The index attempts_ended holds all these columns.
+-- name: ended_since
+SELECT outcome, made_dead, finished_at - started_at AS run, waited FROM attempts
+WHERE finished_at >= :since::float8 ORDER BY finished_at LIMIT :limit::bigint;
+
+-- name: retry
+UPDATE jobs SET state = 'pending', ready = 1, attempts = 0, crashes = 0, run_at = :now::float8,
+                updated_at = :now, cancel = false
+WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
+  AND state IN ('failed', 'dead', 'cancelled', 'completed');
+
+-- What waits is cancelled; what runs is asked to end.
+-- name: cancel
+UPDATE jobs SET state = CASE WHEN state = 'processing' THEN state ELSE 'cancelled' END,
+                ready = NULL, cancel = (state = 'processing'), updated_at = :now::float8,
+                finished_at = CASE WHEN state = 'processing' THEN finished_at ELSE :now END
+WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
+  AND state IN ('pending', 'failed', 'processing');
+
+-- name: remove
+DELETE FROM jobs
+WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
+  AND state <> 'processing';
+
+-- name: config_all
+SELECT key, value FROM config;
+
+-- name: config_set
+INSERT INTO config (key, value)
+SELECT key, value FROM unnest(:keys::text[], :values::text[]) AS c(key, value) ORDER BY key
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: config_unset
+DELETE FROM config WHERE key = ANY(:keys::text[]);

@@ -1,0 +1,70 @@
+-- Forgetting what ended long ago, folding the ledger, and counting anew.
+
+-- Attempts that completed in a stretch of time, from the index; then the jobs they ended.
+-- name: expired
+SELECT a.job FROM attempts a CROSS JOIN LATERAL (
+    SELECT FROM jobs j WHERE j.seq = a.job AND j.state = 'completed'
+    AND j.finished_at < :before::float8 OFFSET 0
+) still
+WHERE a.finished_at >= :since::float8 AND a.finished_at < :before AND a.outcome = 'completed'
+ORDER BY a.finished_at LIMIT :limit::bigint;
+
+-- name: ended
+SELECT seq FROM jobs
+WHERE state <= :state::text AND (state, seq) > (:state, :after::bigint)
+  AND finished_at < :before::float8
+ORDER BY state, seq LIMIT :limit::bigint;
+
+-- name: prune
+DELETE FROM jobs
+WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
+  AND state = :state::text AND finished_at < :before::float8
+RETURNING seq, runs;
+
+-- name: runs_of
+SELECT seq, runs FROM jobs WHERE seq = ANY(:seqs::bigint[]);
+
+-- name: holds
+SELECT true FROM jobs WHERE owner = :id::text LIMIT 1;
+
+-- Worth folding? Looks at no more rows than it takes to know.
+-- name: ledger_long
+SELECT count(*) > :most::bigint FROM (SELECT FROM ledger LIMIT :most + 1) enough;
+
+-- One at a time; who comes second has nothing to do.
+-- name: fold_turn
+SELECT pg_try_advisory_xact_lock(:key::bigint);
+
+-- The row added has an id that was never there: ``changes`` counts on that.
+-- name: fold
+WITH taken AS (
+    DELETE FROM ledger RETURNING state, queue, n
+), summed AS (
+    INSERT INTO counts (state, queue, n)
+    SELECT state, queue, sum(n) FROM taken WHERE state IS NOT NULL
+    GROUP BY state, queue HAVING sum(n) <> 0 ORDER BY state, queue
+    ON CONFLICT (state, queue) DO UPDATE SET n = counts.n + excluded.n
+)
+INSERT INTO ledger (n) VALUES (0);
+
+-- What is missing to the real counts, by one look at everything: what others change meanwhile
+-- they write down themselves.
+-- name: recount
+INSERT INTO ledger (state, queue, n)
+SELECT state, queue, sum(n)
+FROM (SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue
+      UNION ALL SELECT state, queue, -n FROM counts
+      UNION ALL SELECT state, queue, -n FROM ledger WHERE state IS NOT NULL) parts
+GROUP BY state, queue HAVING sum(n) <> 0;
+
+-- name: miscounted
+SELECT count(*) FROM (
+    SELECT state, queue
+    FROM (SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue
+          UNION ALL SELECT state, queue, -n FROM counts
+          UNION ALL SELECT state, queue, -n FROM ledger WHERE state IS NOT NULL) parts
+    GROUP BY state, queue HAVING sum(n) <> 0
+) off;
+
+-- name: stray_jobs
+SELECT count(*) FROM jobs WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM supervisors);

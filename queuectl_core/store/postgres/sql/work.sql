@@ -1,0 +1,227 @@
+-- Claiming, finishing, leases. Rows are locked in the order of their keys, a supervisor's own row
+-- before its jobs, so that transactions wait for one another but never in a circle.
+
+-- One statement settles a turn. The fence: a result is taken only from the attempt that holds
+-- the lease. A job somebody wants cancelled is not put back to run again.
+--
+-- ``begun``: a job claimed in advance was started by a worker. ``released``: one that was not is
+-- put back as it was, or cancelled if somebody asked for that.
+-- name: settle
+WITH me AS MATERIALIZED (
+    SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
+), told AS MATERIALIZED (
+    SELECT * FROM unnest(
+        :seq::bigint[], :run::bigint[], :state::text[], :ready::int[], :attempts::bigint[],
+        :crashes::bigint[], :run_at::float8[], :exit_code::bigint[], :last_error::text[],
+        :dead_reason::text[], :number::bigint[], :started_at::float8[], :finished_at::float8[],
+        :outcome::text[], :made_dead::bool[], :attempt_exit::bigint[], :signal::bigint[],
+        :reason::text[], :worker::text[], :host::text[], :peak_memory::bigint[],
+        :cpu_seconds::float8[], :output_bytes::bigint[], :waited::float8[], :tail::bytea[]
+    ) AS t(
+        seq, run, state, ready, attempts, crashes, run_at, exit_code, last_error, dead_reason,
+        number, started_at, finished_at, outcome, made_dead, attempt_exit, signal, reason, worker,
+        host, peak_memory, cpu_seconds, output_bytes, waited, tail
+    )
+), began AS MATERIALIZED (
+    SELECT * FROM unnest(
+        :begun_seq::bigint[], :begun_run::bigint[], :begun_worker::text[], :begun_at::float8[]
+    ) AS b(seq, run, worker, started_at)
+), freed AS MATERIALIZED (
+    SELECT * FROM unnest(:freed_seq::bigint[], :freed_run::bigint[]) AS f(seq, run)
+), held AS MATERIALIZED (
+    SELECT j.seq, j.runs AS run FROM jobs j JOIN me ON j.owner = me.id
+    WHERE j.seq = ANY(:seq || :begun_seq || :freed_seq) AND j.state = 'processing'
+    ORDER BY j.seq FOR UPDATE OF j
+), finished AS (
+    UPDATE jobs j SET
+        state = CASE WHEN j.cancel AND t.ready IS NOT NULL THEN 'cancelled' ELSE t.state END,
+        ready = CASE WHEN j.cancel THEN NULL ELSE t.ready END,
+        attempts = t.attempts, crashes = t.crashes, run_at = coalesce(t.run_at, j.run_at),
+        updated_at = t.finished_at, finished_at = t.finished_at, exit_code = t.exit_code,
+        last_error = t.last_error, reason = t.dead_reason, owner = NULL, shim = NULL,
+        cancel = false, worker = coalesce(t.worker, j.worker), started_at = t.started_at
+    FROM told t JOIN held USING (seq, run)
+    WHERE j.seq = t.seq AND j.seq = ANY(:seq)
+    RETURNING j.seq, t.run, j.ready, j.run_at
+), attempted AS (
+    INSERT INTO attempts
+    SELECT t.seq, t.number, t.started_at, t.finished_at, t.outcome, t.made_dead, t.attempt_exit,
+           t.signal, t.reason, t.worker, t.host, t.peak_memory, t.cpu_seconds, t.output_bytes,
+           t.waited
+    FROM told t JOIN finished USING (seq, run)
+), tailed AS (
+    INSERT INTO tails
+    SELECT t.seq, t.number, t.tail FROM told t JOIN finished USING (seq, run) WHERE t.tail <> ''
+), counted AS (
+    UPDATE workers w SET done = w.done + s.done, failed = w.failed + s.failed
+    FROM (SELECT t.worker, count(*) FILTER (WHERE t.outcome = 'completed') AS done,
+                 count(*) FILTER (WHERE t.outcome IN ('failed', 'timeout', 'crashed')) AS failed
+          FROM told t JOIN finished USING (seq, run) GROUP BY t.worker) s
+    WHERE w.id = s.worker
+), started AS (
+    UPDATE jobs j SET worker = b.worker, started_at = b.started_at
+    FROM began b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:begun_seq)
+), released AS (
+    UPDATE jobs j SET
+        state = CASE WHEN j.cancel THEN 'cancelled' ELSE 'pending' END,
+        ready = CASE WHEN j.cancel THEN NULL ELSE 1 END,
+        finished_at = CASE WHEN j.cancel THEN :now::float8 END,
+        runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
+        updated_at = :now
+    FROM freed f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:freed_seq)
+)
+SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}') AS runs,
+       least((SELECT min(run_at) FROM jobs WHERE ready = 0),
+             min(f.run_at) FILTER (WHERE f.ready = 0)) AS next_due,
+       pg_current_xact_id()::text AS xid
+FROM finished f;
+
+-- Claims for workers that serve the same lanes (``queues`` NULL: all of them). What became due
+-- stands beside what was due already, and is marked so. Rows that others hold are passed over:
+-- they are being claimed, or changed; ``crowded`` says that there were such, and it is worth
+-- looking again soon. ``ANY(ARRAY(…))`` has the server look rows up by their keys: guessing at
+-- thousands of them it would read all jobs.
+-- name: claim
+WITH RECURSIVE me AS MATERIALIZED (
+    SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
+), lane (queue) AS (
+    (SELECT queue FROM jobs WHERE ready = 1 AND :queues::text[] IS NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM jobs j WHERE j.ready = 1 AND j.queue > lane.queue
+            ORDER BY j.queue LIMIT 1)
+    FROM lane WHERE lane.queue IS NOT NULL
+), lanes AS (
+    SELECT queue FROM lane WHERE queue IS NOT NULL UNION SELECT unnest(:queues)
+), due AS MATERIALIZED (
+    SELECT seq, queue, priority, run_at FROM jobs
+    WHERE ready = 0 AND run_at <= :now::float8 AND EXISTS (SELECT FROM me)
+    ORDER BY run_at LIMIT 10000 FOR UPDATE SKIP LOCKED
+), found AS (
+    SELECT c.* FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
+        SELECT seq, priority, run_at FROM jobs WHERE ready = 1 AND jobs.queue = lanes.queue
+        ORDER BY priority DESC, run_at, seq LIMIT cardinality(:workers::text[])
+        FOR UPDATE SKIP LOCKED
+    ) c
+    UNION ALL
+    SELECT seq, priority, run_at FROM due WHERE :queues IS NULL OR queue = ANY(:queues)
+), ranked AS (
+    SELECT seq, row_number() OVER (ORDER BY priority DESC, run_at, seq) AS place,
+           least(count(*) OVER (), cardinality(:workers)) AS total
+    FROM found
+), chosen AS MATERIALIZED (
+    -- As many as there are workers, and then as lifecycle.claimed_ahead says.
+    SELECT seq, place FROM ranked
+    WHERE place <= CASE WHEN total IN (cardinality(:workers), least(total, :idle::bigint)) THEN total
+                        ELSE :idle + (total - :idle) / 2 END
+), claimed AS (
+    UPDATE jobs j SET
+        state = 'processing', ready = NULL, owner = :owner, shim = :owner,
+        worker = nullif((:workers)[c.place], ''), runs = j.runs + 1, started_at = :now,
+        finished_at = NULL, updated_at = :now, cancel = false
+    FROM chosen c WHERE j.seq = c.seq AND j.seq = ANY(ARRAY(SELECT seq FROM chosen))
+    RETURNING c.place, j.*
+), promoted AS (
+    UPDATE jobs j SET ready = 1
+    WHERE j.seq = ANY(ARRAY(SELECT seq FROM due WHERE seq NOT IN (SELECT seq FROM chosen)))
+)
+SELECT n.next_due, n.crowded, CASE WHEN c.seq IS NOT NULL THEN pg_current_xact_id()::text END AS xid,
+       c.*
+FROM (
+    SELECT (SELECT min(run_at) FROM jobs
+            WHERE ready = 0 AND seq NOT IN (SELECT seq FROM due)) AS next_due,
+           CASE WHEN (SELECT count(*) FROM chosen) < :idle THEN
+               EXISTS (SELECT FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
+                   SELECT FROM jobs WHERE ready = 1 AND jobs.queue = lanes.queue
+                   AND seq NOT IN (SELECT seq FROM chosen)
+                   ORDER BY priority DESC, run_at, seq LIMIT 1
+               ) left_over)
+           ELSE false END AS crowded
+) n LEFT JOIN claimed c ON true
+ORDER BY c.place;
+
+-- name: next_due
+SELECT min(run_at) FROM jobs WHERE ready = 0;
+
+-- Whether a lease of another host ran out is for the server's clock to say.
+-- name: supervisors
+SELECT *, lease_until < extract(epoch FROM clock_timestamp())::float8 AS lapsed
+FROM supervisors ORDER BY id;
+
+-- name: supervisors_held
+SELECT *, lease_until < extract(epoch FROM clock_timestamp())::float8 AS lapsed
+FROM supervisors WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE;
+
+-- name: supervisor_kept
+SELECT id FROM supervisors WHERE id = :id::text FOR KEY SHARE;
+
+-- name: register
+INSERT INTO supervisors (id, host, host_key, pid, pid_start, detached, started_at, heartbeat_at,
+                         lease_until, lease_mono)
+SELECT :id::text, :host::text, :host_key::text, :pid::bigint, :pid_start::float8, :detached::bool,
+       :now::float8, c.now, c.now + :lease::float8, :lease_mono::float8
+FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS now) c;
+
+-- name: heartbeat
+UPDATE supervisors SET heartbeat_at = c.now, lease_until = c.now + :lease::float8,
+                       lease_mono = :lease_mono::float8
+FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS now) c
+WHERE id = :id::text
+RETURNING heartbeat_at;
+
+-- A supervisor that holds a job stays on the list, however it left: its row is how the job is
+-- found.
+-- name: deregister
+DELETE FROM supervisors WHERE id = :id::text AND NOT EXISTS
+    (SELECT FROM jobs WHERE owner = :id);
+
+-- name: add_workers
+INSERT INTO workers (id, supervisor, queues, up, started_at)
+SELECT w.id, :supervisor::text, w.queues, :up::bool, :now::float8
+FROM unnest(:ids::text[], :queues::text[]) AS w(id, queues) ORDER BY w.id;
+
+-- name: workers_up
+UPDATE workers SET up = true
+WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
+
+-- name: workers_gone
+DELETE FROM workers
+WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
+
+-- name: sample
+UPDATE workers w SET job_pid = s.job_pid, cpu_percent = s.cpu_percent, memory = s.memory
+FROM unnest(:ids::text[], :pids::bigint[], :percents::float8[], :memories::bigint[])
+    AS s(id, job_pid, cpu_percent, memory)
+WHERE w.id = s.id;
+
+-- name: stop_workers
+UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode::text END
+WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
+
+-- name: orders
+SELECT w.id, w.queues, w.stop, w.up,
+       (SELECT coalesce(array_agg(j.seq), '{}') FROM jobs j WHERE j.owner = s.id AND j.cancel)
+           AS cancels
+FROM supervisors s LEFT JOIN workers w ON w.supervisor = s.id
+WHERE s.id = :id::text;
+
+-- name: workers
+SELECT w.*, s.host, s.host_key, s.pid, s.pid_start, s.detached, s.heartbeat_at,
+       s.lease_until, s.lease_mono,
+       s.lease_until < extract(epoch FROM clock_timestamp())::float8 AS lapsed,
+       j.id AS job, j.started_at AS job_started_at
+FROM workers w
+JOIN supervisors s ON s.id = w.supervisor
+LEFT JOIN jobs j ON j.owner = s.id AND j.worker = w.id
+ORDER BY s.started_at, w.supervisor, length(w.id), w.id;
+
+-- Jobs of a supervisor that is gone get a new owner; the old one's results are refused from
+-- here on, since they name it.
+-- name: take_over
+UPDATE jobs SET owner = :heir::text, updated_at = :now::float8
+WHERE seq IN (SELECT seq FROM jobs WHERE owner = :id::text ORDER BY seq FOR UPDATE)
+RETURNING *;
+
+-- name: assign
+UPDATE jobs j SET worker = a.worker
+FROM unnest(:seqs::bigint[], :workers::text[]) AS a(seq, worker)
+WHERE j.seq = a.seq AND j.owner = :owner::text;

@@ -1,0 +1,303 @@
+"""The PostgreSQL store: each verb of the protocol is one function run in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import InvalidInput, StoreReadOnly, StoreUnreachable
+from ...model import (
+    Attempt,
+    Begun,
+    Command,
+    DeadGroup,
+    Ending,
+    Filter,
+    Job,
+    JobSpec,
+    Opening,
+    Orders,
+    State,
+    SupervisorRow,
+    Tick,
+    Turn,
+    Worker,
+)
+from ...private import own_directory
+from ...rollup import Ended, Rollup
+from ..base import Action, Batch, Bell, Store
+from . import console, jobs, rollups, upkeep, work
+from .address import Address
+from .batch import PostgresBatch
+from .bell import Listener
+from .errors import CommitUnknown
+from .link import Link
+from .migrate import Found, open_database
+from .turns import Turns
+
+
+class PostgresStore(Store):
+    """A :class:`~queuectl_core.store.base.Store` on a server. Make it with :meth:`open`."""
+
+    shared_by_hosts = True
+    can_backup = False
+
+    def __init__(self, link: Link, found: Found, data: Path, *, read_only: bool) -> None:
+        address = link.address
+        self.url = address.shown
+        self.address = address.given
+        # By what the database says it is: it may be reached by many names.
+        name = "\0".join((found.store, found.database, address.schema))
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+        self.directory = data / "postgresql" / digest
+        self._read_only = read_only
+        self._link = link
+        link.channel = f"queuectl:{digest}"
+        self._patient = Link(address, read_only=read_only, patient=True)
+        self._patient.channel = link.channel
+        self._listener = Listener(link)
+        self._turns = Turns(link)
+        self._seen: tuple[Any, ...] | None = None
+
+    @classmethod
+    async def open(
+        cls, address: Address, data: Path, *, create: bool = True, read_only: bool = False
+    ) -> PostgresStore:
+        """Open the store at ``address``, creating and migrating its tables as needed.
+
+        ``data``: the user's data directory on this host. ``create`` False: only if it is there.
+        ``read_only``: refuse every change. Raises the StoreError family.
+        """
+        link = Link(address, read_only=read_only)
+        try:
+            found = await open_database(link, create=create)
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link, found, data, read_only=read_only)
+
+    async def close(self) -> None:
+        await self._listener.close()
+        await self._patient.close()
+        await self._link.close()
+
+    def clock(self) -> float:
+        return self._link.clock()
+
+    # -- enqueue ----------------------------------------------------------------------
+
+    async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+        return await self._link.announce(jobs.enqueue, specs, now) if specs else []
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[Batch]:
+        if self._read_only:
+            raise StoreReadOnly(f"store {self.url} is opened read-only", "leave read-only mode")
+        made = PostgresBatch(self._patient)
+        try:
+            yield made
+        finally:
+            made.close()
+        await self.tidy()
+
+    # -- reading ----------------------------------------------------------------------
+
+    async def by_id(self, ref: str) -> list[Job]:
+        return await self._link.read(jobs.by_id, ref)
+
+    async def by_seq(self, seq: int) -> Job | None:
+        return await self._link.read(jobs.by_seq, seq)
+
+    async def ids(self, first: int, count: int) -> list[str]:
+        return await self._link.read(jobs.ids, first, count)
+
+    async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
+        return await self._link.read(jobs.page, where, limit, before)
+
+    async def count(self, where: Filter) -> int:
+        return await self._link.read(jobs.count, where)
+
+    async def attempts(self, seq: int) -> list[Attempt]:
+        return await self._link.read(jobs.attempts, seq)
+
+    async def tail(self, seq: int, number: int) -> bytes | None:
+        return await self._link.read(jobs.tail, seq, number)
+
+    async def counts(self) -> dict[tuple[State, str], int]:
+        return await self._link.read(jobs.counts)
+
+    async def oldest_due(self) -> float | None:
+        return await self._link.read(jobs.oldest_due)
+
+    async def ended_since(self, since: float, limit: int) -> list[Ended]:
+        return await self._link.read(jobs.ended_since, since, limit)
+
+    async def rollup(self, since: float) -> Rollup:
+        return await self._link.read(rollups.rollup, since)
+
+    # -- for a console ------------------------------------------------------------------
+
+    async def check(self) -> None:
+        await self._link.read(jobs.changes, self._link.clock)
+
+    async def bounds(self) -> tuple[int, int] | None:
+        return await self._link.read(console.bounds)
+
+    async def stretch(
+        self, where: Filter, floor: int, ceiling: int, limit: int, up: bool
+    ) -> list[Job]:
+        return await self._link.read(console.stretch, where, floor, ceiling, limit, up=up)
+
+    async def span(self, where: Filter, floor: int, ceiling: int) -> int:
+        return await self._link.read(console.span, where, floor, ceiling)
+
+    async def dead_groups(self, limit: int) -> list[DeadGroup]:
+        return await self._link.read(console.dead_groups, limit)
+
+    async def ticks(self, since: float) -> list[Tick]:
+        return await self._link.read(console.ticks, since)
+
+    async def amend(self, job: Job, command: Command, now: float) -> Job:
+        return await self._link.announce(console.amend, job, command, now)
+
+    # -- changing ---------------------------------------------------------------------
+
+    async def change(self, action: Action, seqs: Sequence[int], now: float, strict: bool) -> int:
+        return await self._link.announce(jobs.change, action, seqs, now, strict)
+
+    async def config(self) -> dict[str, str]:
+        return await self._link.read(jobs.config)
+
+    async def set_config(self, values: Mapping[str, str | None]) -> None:
+        await self._link.announce(jobs.set_config, values)
+
+    # -- working ----------------------------------------------------------------------
+
+    async def register(
+        self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
+    ) -> None:
+        await self._link.write(work.register, row, list(workers), now)
+
+    async def heartbeat(self, row: SupervisorRow) -> bool:
+        return await self._link.repeat(work.heartbeat, row, self._link.clock)
+
+    async def deregister(self, supervisor: str) -> None:
+        await self._link.announce(work.deregister, supervisor)
+
+    async def exchange(
+        self,
+        owner: str,
+        endings: Sequence[Ending],
+        openings: Sequence[Opening],
+        now: float,
+        *,
+        begun: Sequence[Begun] = (),
+        released: Sequence[Job] = (),
+    ) -> Turn:
+        return await self._turns.exchange(
+            owner, endings, openings, now, begun=begun, released=released
+        )
+
+    async def orders(self, supervisor: str) -> Orders:
+        return await self._link.read(work.orders, supervisor)
+
+    async def add_workers(
+        self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
+    ) -> None:
+        await self._link.announce(work.add_workers, supervisor, list(workers), now, up)
+
+    async def workers_up(self, workers: Iterable[str]) -> None:
+        await self._link.repeat(work.each_worker, "workers_up", list(workers))
+
+    async def workers_gone(self, workers: Iterable[str]) -> None:
+        await self._link.repeat(work.each_worker, "workers_gone", list(workers))
+
+    async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
+        await self._link.announce(work.stop_workers, list(workers), now_)
+
+    async def sample(
+        self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
+    ) -> None:
+        taken = list(samples)
+        if taken:
+            await self._link.repeat(work.sample, taken)
+
+    async def supervisors(self) -> list[SupervisorRow]:
+        return await self._link.read(work.supervisors)
+
+    async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
+        return await self._link.read(work.workers)
+
+    async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
+        try:
+            return await self._link.write(work.take_over, dead, heir, now)
+        except CommitUnknown as error:
+            # If it was done the jobs are the heir's and nobody else would ever ask: find out,
+            # however long it takes.
+            taken: Any = error.result
+            while True:
+                try:
+                    return taken if await self._link.committed(error.xid) else None
+                except StoreUnreachable:
+                    await asyncio.sleep(random.uniform(0.5, 1.0))
+
+    async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
+        await self._link.repeat(work.assign, owner, workers)
+
+    # -- signals ----------------------------------------------------------------------
+
+    def bell(self, supervisor: str) -> Bell:
+        own_directory(self.directory)
+        own_directory(self.directory / "run")
+        return self._listener.bell()
+
+    async def changed(self) -> bool:
+        found = await self._link.read(jobs.changes, self._link.clock)
+        changed, self._seen = found != self._seen, found
+        return changed
+
+    async def faults(self) -> list[str]:
+        return await self._patient.read(upkeep.faults)
+
+    def files(self) -> list[Path]:
+        return [self.directory] if self.directory.exists() else []
+
+    async def tidy(self) -> None:
+        if await self._link.read(upkeep.is_long):
+            await self._link.write(upkeep.fold)
+
+    # -- upkeep -------------------------------------------------------------------------
+
+    async def expired(self, since: float, before: float, limit: int) -> list[int]:
+        return await self._link.read(upkeep.expired, since, before, limit)
+
+    async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
+        return await self._link.read(upkeep.ended, state, before, after, limit)
+
+    async def prune(
+        self, seqs: Sequence[int], state: State, before: float
+    ) -> list[tuple[int, int]]:
+        return await self._link.write(upkeep.prune, seqs, state, before)
+
+    async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
+        return await self._link.read(upkeep.runs, seqs)
+
+    async def miscounted(self) -> int:
+        return await self._patient.read(upkeep.miscounted)
+
+    async def dismiss(self, dead: SupervisorRow) -> bool:
+        return await self._link.write(work.dismiss, dead)
+
+    async def recount(self) -> None:
+        await self._patient.write(upkeep.recount)
+
+    async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        raise InvalidInput(
+            f"store {self.url} is on a server: queuectl does not copy it",
+            f"use pg_dump --schema={self._link.address.schema}",
+        )

@@ -1,0 +1,169 @@
+"""PostgreSQL: what runs all the time reads as little with a hundred thousand jobs as with ten.
+
+Read from EXPLAIN ANALYZE of the very text that is sent, with the plan made for the values given
+and with the one for any values (which the server may choose after five executions).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from queuectl_core.store.postgres.queries import SQL, query
+
+from ..pgserver import server_url
+from ..support import NOW
+from .stores import PostgresPlace
+from .tools import hired
+
+JOBS = 100_000
+LARGE = ("jobs", "attempts")
+LITTLE = 100
+"""Rows of ``jobs`` and ``attempts`` a query may look at."""
+
+FILL = """
+INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
+                  timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds, output_limit,
+                  state, created_at, updated_at, finished_at, ready, owner, runs, reason)
+SELECT 'j' || n, 'true', false, 3, 2, CASE WHEN n % 10 < 5 THEN 100 ELSE n % 10 END,
+       CASE WHEN n % 10 < 5 THEN {now} + 86400 + n ELSE {now} - n % 1000 END, 0, '/', '{{}}',
+       'q' || n % 3, 0, 0, 0, 0, s.state, {now} - n, {now},
+       CASE s.ready WHEN 0 THEN NULL ELSE {now} END, s.ready,
+       CASE s.state WHEN 'processing' THEN 'sup' END, 1,
+       CASE s.state WHEN 'dead' THEN 'exit ' || n % 7 END
+FROM generate_series(1, {count}) AS n
+CROSS JOIN LATERAL (SELECT
+    CASE WHEN n % 10 < 5 THEN 'pending' WHEN n % 10 < 7 THEN 'pending' WHEN n % 1000 = 7
+         THEN 'processing' WHEN n % 10 = 8 THEN 'dead' ELSE 'completed' END AS state,
+    CASE WHEN n % 10 < 5 THEN 0 WHEN n % 10 < 7 THEN 1 END AS ready) s;
+INSERT INTO attempts
+SELECT seq, 1, {now} - 10, {now} + seq, 'completed', false, 0, NULL, NULL, 'w', 'h', 1, 1, 1, 1
+FROM jobs WHERE state = 'completed';
+ANALYZE;
+"""
+
+VALUES: dict[str, Any] = {
+    "idle": 4,
+    "owner": "sup",
+    "id": "j77",
+    "prefix": "j7777",
+    "heir": "heir",
+    "queues": None,
+    "queue": None,
+    "workers": ["w1", "w2", "w3", "w4"],
+    "now": NOW,
+    "seq": 5000,
+    "seqs": [5000, 5001],
+    "first": 5000,
+    "end": 5010,
+    "before": 50_000,
+    "after": 50_000,
+    "since": NOW + JOBS - 20,
+    "limit": 20,
+    "exit_code": None,
+    "reason": None,
+    "search": None,
+    "state": "dead",
+    "states": ["dead", "failed", "processing"],
+    "floor": 50_000,
+    "ceiling": 50_050,
+    "number": 1,
+}
+ENDINGS: dict[str, Any] = {
+    **{key: [1007, 2007] for key in ("seq", "begun_seq", "freed_seq")},
+    **{key: [1, 1] for key in ("run", "begun_run", "freed_run", "attempts", "crashes")},
+    **{key: [2, 2] for key in ("number", "output_bytes", "attempt_exit", "exit_code")},
+    **{key: ["completed", "completed"] for key in ("state", "outcome")},
+    **{key: [NOW, NOW] for key in ("started_at", "finished_at", "waited", "begun_at")},
+    **{key: ["sup-1", "sup-1"] for key in ("begun_worker", "worker")},
+    "made_dead": [False, False],
+    "tail": [b"x", b""],
+}
+"""For ``settle``; what is left out is NULL."""
+SPECIAL: dict[str, dict[str, Any]] = {
+    "settle": ENDINGS,
+    "down_reason": {"reason": "exit 3"},
+    **{key: {"before": NOW + 1} for key in ("ended", "expired", "prune")},
+}
+INDEXES = {
+    "settle": {"jobs_pkey"},
+    "take_over": {"jobs_held", "jobs_pkey"},
+    "prune": {"jobs_pkey"},
+    # the claim: only what may be claimed, in the order it is claimed
+    "claim": {"jobs_claim", "jobs_due"},
+    "next_due": {"jobs_due"},
+    "oldest_due": {"jobs_due"},
+    "orders": {"jobs_held"},
+    "holds": {"jobs_held"},
+    "job_by_id": {"jobs_id_key"},
+    "jobs_by_prefix": {"jobs_id_key"},
+    "job_by_seq": {"jobs_pkey"},
+    "ids_from": {"jobs_pkey"},
+    "page_all": {"jobs_pkey"},
+    "page_states": {"jobs_state"},
+    "page_seqs": {"jobs_pkey"},
+    "bounds": {"jobs_pkey"},
+    "down_all": {"jobs_pkey"},
+    "up_states": {"jobs_state"},
+    "down_reason": {"jobs_dead"},
+    "span_all": {"jobs_pkey"},
+    "ended_since": {"attempts_ended"},
+    "ticks": {"attempts_ended"},
+    "expired": {"attempts_ended"},
+    "ended": {"jobs_state"},
+    "runs_of": {"jobs_pkey"},
+    "retry": {"jobs_pkey"},
+    "cancel": {"jobs_pkey"},
+    "counts": set(),
+    "changes": set(),
+}
+
+
+@pytest.fixture
+async def filled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a store with all those jobs, most of them scheduled far ahead."""
+    place = PostgresPlace(tmp_path_factory.mktemp("plans"))
+    store = await place.open()
+    await hired(store)
+    connection = await asyncpg.connect(server_url(), server_settings={"search_path": place.schema})
+    await connection.execute(FILL.format(now=NOW, count=JOBS))
+    await store.tidy()
+    yield connection
+    await connection.close()
+    await place.clear()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+async def test_what_runs_all_the_time_reads_little(filled: asyncpg.Connection) -> None:
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        await filled.execute(f"SET plan_cache_mode = {mode}")
+        for name, indexes in INDEXES.items():
+            sent = query(name)
+            await filled.execute("BEGIN")
+            known = SPECIAL.get(name, {})
+            values = [known.get(key, VALUES.get(key, [None, None])) for key in sent.names]
+            text = f"EXPLAIN (ANALYZE, FORMAT JSON) {sent.text}"
+            [plan] = json.loads(await filled.fetchval(text, *values))
+            await filled.execute("ROLLBACK")
+            found = list(nodes(plan["Plan"]))
+            used = {node["Index Name"] for node in found if "Index Name" in node}
+            assert indexes <= used, (mode, name, used)
+            for node in found:
+                if "Scan" not in node["Node Type"] or node.get("Relation Name") not in LARGE:
+                    continue
+                assert node["Node Type"] != "Seq Scan", f"{mode} {name}: {node}"
+                read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+                assert read * node["Actual Loops"] <= LITTLE, f"{mode} {name}: {node}"
+
+
+def test_the_list_is_current() -> None:
+    assert INDEXES.keys() <= SQL.keys()

@@ -1,7 +1,7 @@
 """The real command line in this process, on a store of its own each time, and what always holds.
 
-The store is a copy of the first version's (``tests/store/data/v1.db``): it has jobs in every
-state, so that ids and states name something.
+The store is a copy of the first version's (``tests/store/data/v1.db``), brought up to date: it
+has jobs in every state, so that ids and states name something.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from queuectl_core.store.sqlite import migrate
 from queuectl_core.text import clean_block
 from queuectl_tui.cli.main import run
 
@@ -46,6 +48,19 @@ class Outcome:
         return self.before != self.after
 
 
+@cache
+def template() -> bytes:
+    """What is in the store to begin with: opening it must be no change to it."""
+    with tempfile.TemporaryDirectory(prefix="queuectl-fuzz-") as name:
+        store = Path(shutil.copy(TEMPLATE, name))
+        database = sqlite3.connect(store, isolation_level=None)
+        database.execute("BEGIN IMMEDIATE")
+        migrate.migrate(database, store)
+        database.execute("COMMIT")
+        database.close()
+        return store.read_bytes()
+
+
 def call(
     args: Sequence[str], *, stdin: bytes = b"", file: bytes | None = None, env: Mapping[str, str]
 ) -> Outcome:
@@ -54,7 +69,7 @@ def call(
     with tempfile.TemporaryDirectory(prefix="queuectl-fuzz-") as name:
         folder = Path(name)
         store = folder / "queue.db"
-        shutil.copyfile(TEMPLATE, store)
+        store.write_bytes(template())
         store.chmod(0o600)
         if file is not None:
             (folder / "file").write_bytes(file)

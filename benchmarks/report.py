@@ -28,7 +28,9 @@ Found = dict[str, Any]
 
 
 def section(results: Found) -> str:
-    parts = [*drain(results["drain"]), "", *others(results), "", *verdict(results)]
+    parts = [*drain(results["drain"]), ""] if "drain" in results else []
+    if results:
+        parts += [*others(results), "", *verdict(results)]
     return "\n".join([BEGIN, *parts, END])
 
 
@@ -107,12 +109,12 @@ ROWS = (
 
 
 def others(results: Found) -> Iterator[str]:
-    yield "| | | |"
-    yield "| --- | ---: | --- |"
-    for label, unit, form, path in ROWS:
-        figure = dig(results, path)
-        if figure is None:
-            continue
+    """Everything else that was measured, a line each; how much is met says :func:`verdict`."""
+    found = [(*row, figure) for *row, path in ROWS if (figure := dig(results, path))]
+    if found:
+        yield "| | | |"
+        yield "| --- | ---: | --- |"
+    for label, unit, form, figure in found:
         value = figure.get("value", figure.get("ratio"))
         bar = f"bar {figure['bar']:,g}{missed(figure)}" if "bar" in figure else ""
         yield f"| {label} | {value:{form}} {unit} | {bar} |"
@@ -149,24 +151,26 @@ def verdict(results: Found) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if it would")
     given = parser.parse_args()
-    results = json.loads(given.results.read_text())
-    text = README.read_text("utf-8")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    wanted = {
-        README: before + section(results) + after,
-        PICTURE: drain_picture(results["drain"]),
-    }
-    if given.check:
-        differ = [path for path, new in wanted.items() if path.read_text("utf-8") != new]
-        for path in differ:
-            print(f"{path.relative_to(ROOT)} is not what {given.results.name} says")
-        return int(bool(differ))
-    for path, new in wanted.items():
-        path.write_text(new, "utf-8")
-    return 0
+    results = json.loads(given.results.read_text()) if given.results.exists() else {}
+    before, rest = given.readme.read_text("utf-8").split(BEGIN, 1)
+    wanted = {given.readme: before + section(results) + rest.split(END, 1)[1]}
+    if "drain" in results:
+        wanted[given.picture] = drain_picture(results["drain"])
+    differ = [path for path, text in wanted.items() if not same(path, text)]
+    for path in differ:
+        if given.check:
+            print(f"{path.name} is not what {given.results.name} says")
+        else:
+            path.write_text(wanted[path], "utf-8")
+    return int(given.check and bool(differ))
+
+
+def same(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text("utf-8") == text
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ PATIENCE = 0.1
 """Seconds in which a job that is held must start somewhere, or all are given back; and after
 which the store is told who runs a held job, if it has not heard of its end by then."""
 WEIGHT = 0.1
-"""Of the newest run in the average."""
+"""Of the newest run in the average, after the first few, which all weigh the same."""
 
 
 @dataclass(slots=True)
@@ -48,12 +48,14 @@ class Reserve:
     withdrawing: int = 0
     """Withdrawals that have not been answered."""
     _average: float = 1.0
+    _runs: int = 0
     _moved: bool = False
     _timer: asyncio.TimerHandle | None = None
 
     def ran(self, seconds: float) -> None:
         """An attempt took this long."""
-        self._average += WEIGHT * (min(seconds, 1.0) - self._average)
+        self._runs += 1
+        self._average += max(WEIGHT, 1 / self._runs) * (min(seconds, 1.0) - self._average)
 
     def openings(self, slots: Iterable[Slot]) -> list[Opening]:
         """What to claim beside jobs for idle workers."""

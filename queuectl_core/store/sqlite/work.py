@@ -41,9 +41,7 @@ def exchange(
     begun: Sequence[Begun] = (),
     released: Sequence[Job] = (),
 ) -> Turn:
-    refused = _finish(conn, owner, endings) if endings else frozenset()
-    taken = [ending for ending in endings if (ending.seq, ending.run) not in refused]
-    rollups.record(conn, taken, now)
+    refused = _finish(conn, owner, endings, now) if endings else frozenset()
     for start in begun:
         params = {"seq": start.seq, "run": start.run, "owner": owner}
         params |= {"worker": start.worker, "started_at": start.started_at}
@@ -65,56 +63,77 @@ def exchange(
 
 
 def _finish(
-    conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]
+    conn: sqlite3.Connection, owner: str, endings: Sequence[Ending], now: float
 ) -> frozenset[tuple[int, int]]:
-    refused = set()
+    taken = _settle(conn, owner, endings)
+    conn.executemany(SQL["insert_attempt"], map(attempt_params, taken))
+    tails = [
+        {"job": one.seq, "number": one.attempt.number, "tail": one.tail}
+        for one in taken
+        if one.tail
+    ]
+    conn.executemany(SQL["insert_tail"], tails)
+    rollups.record(conn, taken, now)
     done: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    for ending in endings:
-        attempt, after = ending.attempt, ending.transition
-        exit_code = attempt.exit_code
-        if exit_code is None and attempt.signal is not None:
-            exit_code = 128 + attempt.signal
-        cursor = conn.execute(
-            SQL["finish"],
-            {
-                "seq": ending.seq,
-                "run": ending.run,
-                "owner": owner,
-                "state": after.state,
-                "ready": _ready(after.state),
-                "attempts": after.attempts,
-                "crashes": after.crashes,
-                "run_at": after.run_at,
-                "now": attempt.finished_at,
-                "exit_code": exit_code,
-                "last_error": after.last_error,
-                "worker": attempt.worker,
-                "started_at": attempt.started_at,
-                "reason": dead_reason(exit_code, after.last_error)
-                if after.state is State.DEAD
-                else None,
-            },
-        )
-        if cursor.rowcount == 0:
-            refused.add((ending.seq, ending.run))
+    for one in taken:
+        if not one.attempt.worker:
             continue
-        conn.execute(SQL["insert_attempt"], attempt_params(ending))
-        if ending.tail:
-            conn.execute(
-                SQL["insert_tail"],
-                {"job": ending.seq, "number": attempt.number, "tail": ending.tail},
-            )
-        if attempt.worker:
-            if attempt.outcome is Outcome.COMPLETED:
-                done[attempt.worker] += 1
-            elif attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
-                failed[attempt.worker] += 1
+        if one.attempt.outcome is Outcome.COMPLETED:
+            done[one.attempt.worker] += 1
+        elif one.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
+            failed[one.attempt.worker] += 1
     for worker in done.keys() | failed.keys():
         conn.execute(
             SQL["worker_counted"], {"id": worker, "done": done[worker], "failed": failed[worker]}
         )
-    return frozenset(refused)
+    if len(taken) == len(endings):
+        return frozenset()
+    left = list(endings)  # an ending may be given twice: it is taken once, and refused once
+    for one in taken:
+        left.remove(one)
+    return frozenset((one.seq, one.run) for one in left)
+
+
+def _settle(conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]) -> Sequence[Ending]:
+    """Move the jobs of ``endings`` on; returns those that ``owner`` (still) holds."""
+    params = [_ending_params(owner, one) for one in endings]
+    conn.execute("SAVEPOINT settling")
+    if conn.executemany(SQL["finish"], params).rowcount == len(params):  # as good as always
+        conn.execute("RELEASE settling")
+        return endings
+    conn.execute("ROLLBACK TO settling")
+    taken = [
+        one
+        for one, values in zip(endings, params, strict=True)
+        if conn.execute(SQL["finish"], values).rowcount
+    ]
+    conn.execute("RELEASE settling")
+    return taken
+
+
+def _ending_params(owner: str, ending: Ending) -> dict[str, Any]:
+    attempt, after = ending.attempt, ending.transition
+    exit_code = attempt.exit_code
+    if exit_code is None and attempt.signal is not None:
+        exit_code = 128 + attempt.signal
+    dead = after.state is State.DEAD
+    return {
+        "seq": ending.seq,
+        "run": ending.run,
+        "owner": owner,
+        "state": after.state,
+        "ready": _ready(after.state),
+        "attempts": after.attempts,
+        "crashes": after.crashes,
+        "run_at": after.run_at,
+        "now": attempt.finished_at,
+        "exit_code": exit_code,
+        "last_error": after.last_error,
+        "worker": attempt.worker,
+        "started_at": attempt.started_at,
+        "reason": dead_reason(exit_code, after.last_error) if dead else None,
+    }
 
 
 def _ready(state: State) -> int | None:
@@ -133,10 +152,16 @@ def _claim(
     found.sort(key=lambda row: (-row[1], row[2], row[0]))
     named = [worker for worker in workers if worker]
     ahead = claimed_ahead(len(found), len(named), len(workers) - len(named))
-    jobs = []
-    for (seq, *_), worker in zip(found, named + [""] * ahead, strict=False):
-        params = {"seq": seq, "owner": owner, "worker": worker, "now": now}
-        jobs.append(to_job(conn.execute(SQL["claim"], params).fetchone()))
+    params = {"owner": owner, "now": now}
+    jobs = [
+        to_job(conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone())
+        for (seq, *_), worker in zip(found, named, strict=False)
+    ]
+    seqs = [seq for seq, *_ in found[len(named) : len(named) + ahead]]
+    if seqs:
+        rows = conn.execute(SQL["claim_ahead"], params | {"seqs": json.dumps(seqs)}).fetchall()
+        claimed = {job.seq: job for job in map(to_job, rows)}
+        jobs += [claimed[seq] for seq in seqs]
     return jobs
 
 

@@ -187,7 +187,7 @@ class Shim:
             after = host_clock()
             pid = None
             if plain and not limits and not self.shell_only:
-                pid = self.spawner.plain(plain, environ, fd)
+                pid = self.spawner.plain(plain, cwd, environ, fd)
             if pid is None:
                 pid = self.spawner.start(argv, environ, fd, limits)
             before = host_clock()

@@ -14,7 +14,8 @@ CPU_GRACE = 5
 """Seconds of CPU time from SIGXCPU to SIGKILL for a job with a CPU limit."""
 
 REMEMBER = 1.0
-"""Seconds a program's place on PATH is remembered: a search costs a tenth of a start."""
+"""Seconds a program's place on PATH is remembered, and what PWD should be: looking costs a tenth
+of a start."""
 
 RESET = [
     signal.SIGINT,
@@ -73,15 +74,25 @@ class Spawner:
     def __init__(self) -> None:
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._places: dict[tuple[bytes, bytes], bytes | None] = {}
-        self._places_until = 0.0
+        self._directories: dict[tuple[str, bytes], bytes] = {}
+        self._remember_until = 0.0
 
-    def plain(self, words: list[str], environ: dict[bytes, bytes], output: int) -> int | None:
-        """Start ``words`` as a shell would; None: the shell itself must deal with them."""
+    def plain(
+        self, words: list[str], cwd: str, environ: dict[bytes, bytes], output: int
+    ) -> int | None:
+        """Start ``words`` as a shell would, in ``cwd``, which is the current directory; None: the
+        shell itself must deal with them."""
+        now = time.monotonic()
+        if now > self._remember_until:
+            self._places.clear()
+            self._directories.clear()
+            self._remember_until = now + REMEMBER
         path = self._place(os.fsencode(words[0]), environ)
         if path is None:
             return None
+        environ[b"PWD"] = self._directory(cwd, environ.get(b"PWD", b""))
         try:
-            return self._spawn(path, words, environ | working_directory(environ), output)
+            return self._spawn(path, words, environ, output)
         except OSError:  # a script without #!, a file that was replaced: a shell knows what to do
             return None
 
@@ -89,10 +100,6 @@ class Spawner:
         """The program a shell would find; None when there is none, or it can't be run."""
         if b"/" in name:
             return name  # from the current directory: not to be remembered
-        now = time.monotonic()
-        if now > self._places_until:
-            self._places.clear()
-            self._places_until = now + REMEMBER
         key = (name, environ.get(b"PATH", b""))
         if key not in self._places:
             found = (path for path in candidates(name, environ) if is_program(path))
@@ -101,6 +108,13 @@ class Spawner:
                 return place
             self._places[key] = place
         return self._places[key]
+
+    def _directory(self, cwd: str, told: bytes) -> bytes:
+        """PWD as a shell that starts in ``cwd`` sets it."""
+        key = (cwd, told)
+        if key not in self._directories:
+            self._directories[key] = working_directory(told)
+        return self._directories[key]
 
     def start(
         self,
@@ -185,15 +199,11 @@ def is_program(path: bytes) -> bool:
         return False
 
 
-def working_directory(environ: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """PWD as a shell that starts in the current directory sets it: kept when it is right."""
+def working_directory(told: bytes) -> bytes:
+    """``told`` if it names the current directory, else the directory's real name."""
     try:
-        told, real = os.stat(environ.get(b"PWD", b"")), os.stat(b".")
-        if environ[b"PWD"].startswith(b"/") and os.path.samestat(told, real):
-            return {}
+        if told.startswith(b"/") and os.path.samestat(os.stat(told), os.stat(b".")):
+            return told
+        return os.getcwdb()
     except OSError:
-        pass
-    try:
-        return {b"PWD": os.getcwdb()}
-    except OSError:
-        return {}
+        return told

@@ -14,9 +14,16 @@ ORDER BY priority DESC, run_at, seq LIMIT :limit;
 
 -- name: claim
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner,
-                worker = nullif(:worker, ''), runs = runs + 1, started_at = :now, finished_at = NULL,
+                worker = :worker, runs = runs + 1, started_at = :now, finished_at = NULL,
                 updated_at = :now, cancel = 0
 WHERE seq = :seq AND ready = 1
+RETURNING *;
+
+-- For no worker yet.
+-- name: claim_ahead
+UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner, worker = NULL,
+                runs = runs + 1, started_at = :now, finished_at = NULL, updated_at = :now, cancel = 0
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND ready = 1
 RETURNING *;
 
 -- name: next_due

@@ -64,6 +64,8 @@ class Journal:
     run: Path
     name: str
     shim_pid: int | None = None
+    begun: set[str] = field(default_factory=set)
+    """About to be started, or started: whoever died before it could say more."""
     started: dict[str, Started] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
     lost: bool = False
@@ -101,6 +103,8 @@ class Journal:
             kind = event[0]
             if kind == "H":
                 self.shim_pid = event[1]
+            elif kind == "B":
+                self.begun.update(event[1:])
             elif kind == "S":
                 self.started[event[1]] = Started(*event[2:5])
             elif kind in ("X", "F"):

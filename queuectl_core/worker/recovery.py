@@ -8,6 +8,7 @@ the journal says it ended              its true result is recorded
 it runs, and its shim lives            adopted: it goes on, and keeps its result
 it runs, but its shim is dead          its exit will never be known: ended, then a crash
 it was started, and is gone            a crash
+it was about to be, and all died       a crash: it may have run
 its journal was deleted                a crash, unless its shim lives and wrote it anew
 it was never started                   back to pending, nothing counted
 its host is another, or has rebooted   a crash
@@ -99,7 +100,7 @@ async def bury(job: Job, run: Path, shim: str) -> tuple[Exit | None, bool]:
         return journal.exits[token], True
     started = journal.started.get(token)
     ended = await _end_leftover(job, shim, started)
-    return None, started is not None or ended
+    return None, token in journal.begun or started is not None or ended
 
 
 async def _end_leftover(job: Job, shim: str, started: Started | None) -> bool:

@@ -14,9 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from queuectl_core.queue import Queue
 from queuectl_core.worker.journal import Journal, sweep
 from queuectl_core.worker.launcher import SHIM
 from queuectl_core.worker.process import is_started
+from queuectl_core.worker.recovery import bury
 from queuectl_core.worker.shim.ledger import COMPACT_AT
 from tests.support import eventually
 
@@ -99,6 +101,22 @@ def test_a_job_is_started_and_its_exit_told_and_journalled(shim: Driver) -> None
     assert journal.started["1.1"].pid == pid
     assert journal.shim_pid == shim.process.pid
     assert journal.shim_alive()
+
+
+def test_a_job_finds_in_the_journal_that_it_was_about_to_be_started(shim: Driver) -> None:
+    """So that one that ran, and died with its shim at once, is not taken for never started."""
+    shim.start("1.1", f"cat {shim.run}/s.journal")
+    assert [shim.hear()[0], shim.hear()[0]] == ["S", "X"]
+    assert b'["B", "1.1"]' in (shim.run.parent / "logs" / "1.1.log").read_bytes()
+    assert shim.journal.begun == {"1.1"}
+
+
+async def test_what_was_about_to_be_started_may_have_run(queue: Queue, tmp_path: Path) -> None:
+    (job,) = await queue.enqueue(["true"])
+    (tmp_path / "s.journal").write_bytes(f'["H", 1]\n["B", "{job.seq}.0"]\n'.encode())
+    assert await bury(job, tmp_path, "s") == (None, True)
+    (tmp_path / "s.journal").write_bytes(b'["H", 1]\n')
+    assert await bury(job, tmp_path, "s") == (None, False)
 
 
 def test_the_journal_names_the_very_process(shim: Driver) -> None:

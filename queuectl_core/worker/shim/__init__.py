@@ -24,6 +24,7 @@ output is a file; limits: null, or [nice, memory, CPU seconds].
 
 Events, one JSON array a line, first to the journal, then to standard output:
     ["H", pid]                                  a shim began (journal only)
+    ["B", token, …]                             about to be started (journal only)
     ["S", token, pid, after, before, wall, worker]   started between two moments of the host's clock
     ["F", token, code, reason, wall, worker]    could not be started
     ["X", token, code, signal, cpu, rss, wall, leftover]   ended; leftover: its group has not

@@ -54,6 +54,11 @@ class Ledger:
             self.ended.append(line)
         return line
 
+    def begin(self, tokens: list[str]) -> None:
+        """Say that these are about to be started, before they are."""
+        self.unwritten += json.dumps(["B", *tokens]).encode() + b"\n"
+        self.flush()
+
     def lock(self) -> bool:
         """Keep everybody from revoking us; False: somebody has. ``unlock`` follows."""
         self.renew()

@@ -153,21 +153,28 @@ class Shim:
         """One round: what was asked for, and of what is held as much as there are workers for."""
         allowed = self.ledger.lock()
         try:
-            for token, worker, lane, *how in starts:
+            jobs = [(Child(token, worker, lane), how) for token, worker, lane, *how in starts]
+            while jobs := jobs + self.take_held(allowed):
                 if allowed:
-                    self.start(Child(token, worker, lane), how)
-                else:
-                    self.emit(["R", token])
-            for lane, jobs in self.held.items():
-                idle = self.idle.get(lane, [])
-                while jobs and (idle or not allowed):
-                    token, *how = jobs.popleft()
+                    self.ledger.begin([child.token for child, _ in jobs])
+                for child, how in jobs:
                     if allowed:
-                        self.start(Child(token, idle.pop(), lane), how)
+                        self.start(child, how)
                     else:
-                        self.emit(["R", token])
+                        self.emit(["R", child.token])
+                jobs = []  # one that could not be started has left its worker to the next
         finally:
             self.ledger.unlock()
+
+    def take_held(self, allowed: bool) -> list[tuple[Child, list[Any]]]:
+        """Held jobs, each with its worker; all of them if they are to be refused."""
+        taken = []
+        for lane, jobs in self.held.items():
+            idle = self.idle.get(lane, [])
+            while jobs and (idle or not allowed):
+                token, *how = jobs.popleft()
+                taken.append((Child(token, idle.pop() if idle else "", lane), how))
+        return taken
 
     def start(self, child: Child, how: list[Any]) -> None:
         argv, plain, cwd, env, out, limits = how

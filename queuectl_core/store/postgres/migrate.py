@@ -31,6 +31,8 @@ class Found:
     store: str
     """Names the database for good."""
     database: str
+    mark: str | None
+    """Set while another store is being copied into it."""
 
 
 async def open_database(link: Link, *, create: bool) -> Found:
@@ -72,7 +74,7 @@ async def _look(session: Session, link: Link) -> tuple[int, Found] | None:
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
     link.clock.read(row["clock"], asked, monotonic())
-    return row["version"], Found(row["store"], row["database"])
+    return row["version"], Found(row["store"], row["database"], row["mark"])
 
 
 async def _migrate(link: Link) -> None:

@@ -57,6 +57,7 @@ def copy(session: Session, to: str) -> int:
     if not copied.same:
         session.err.warn("they differ: a store was changed meanwhile; run the same command again")
         return 1
-    session.err.note(f"all of it copied; {copied.source} is as it was")
-    session.err.note(f"next: export QUEUECTL_STORE='{copied.target}' and start workers")
+    source, target = clean_line(copied.source), clean_line(copied.target)
+    session.err.note(f"all of it copied; {source} is as it was")
+    session.err.note(f"next: export QUEUECTL_STORE='{target}' and start workers")
     return 0

@@ -14,7 +14,7 @@ import pytest
 
 from queuectl_core import transfer
 from queuectl_core.errors import Conflict, InvalidInput
-from queuectl_core.host import monotonic
+from queuectl_core.host import monotonic, process_start
 from queuectl_core.logs import log_path
 from queuectl_core.model import Attempt, Filter, Job, Outcome, State
 from queuectl_core.rollup import DAY, HOUR, Rollup, reach
@@ -351,7 +351,7 @@ async def test_much_history_goes_in_several_parcels(
 async def test_live_workers_on_either_side_are_named(store: Store, target: Place) -> None:
     there = await marked(target)
     await store.enqueue([spec()], NOW)
-    alive = {"lease_mono": monotonic() + 1000, "pid_start": _started()}
+    alive = {"lease_mono": monotonic() + 1000, "pid_start": process_start(os.getpid())}
     for side in (store, there):
         now = side.clock()
         row = supervisor("busy", heartbeat_at=now, lease_until=now + 1000, **alive)
@@ -361,12 +361,6 @@ async def test_live_workers_on_either_side_are_named(store: Store, target: Place
         await side.deregister("busy")
     assert await there.copying().mark() is None
     assert (await transfer.copy(store, there, ignore)).same
-
-
-def _started() -> float:
-    import psutil
-
-    return float(psutil.Process().create_time())
 
 
 async def test_jobs_left_processing_must_be_recovered_first(store: Store, target: Place) -> None:

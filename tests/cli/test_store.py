@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core import transfer
+
 from ..store.stores import PLACES, Place
-from ..support import Cli, eventually
+from ..support import Cli, eventually, spec
 from .conftest import Here, Terminal
 from .test_globals import one_line
 
@@ -56,7 +58,7 @@ def test_a_queue_moves_and_goes_on(cli: Cli, target: Place) -> None:
     cli(*there, "enqueue", "--id", "new", "true")
     cli(*there, "worker", "start", "--until-empty")
     states = {job["id"]: job["state"] for job in cli.json(*there, "list")}
-    assert states == {"said": "completed", "bad": "failed", "later": "pending", "new": "completed"}
+    assert states == {"said": "completed", "bad": "dead", "later": "pending", "new": "completed"}
 
 
 def test_a_copy_as_json(here: Here, store_path: Path, tmp_path: Path) -> None:
@@ -131,3 +133,22 @@ def test_a_copy_shows_how_far_it_is(terminal: Terminal, tmp_path: Path) -> None:
     assert "copying ━" in shown
     assert "comparing ━" in shown
     assert "all of it copied" in shown
+
+
+def test_a_copy_that_differs_is_said_and_not_used(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here("enqueue", "true", "--id", "a")
+    target = tmp_path / "copy.db"
+    begin = transfer._Copy.begin
+
+    async def crowded(self: transfer._Copy) -> bool:
+        resumed = await begin(self)
+        await self.target.enqueue([spec()], self.target.clock())  # by who had it open before
+        return resumed
+
+    monkeypatch.setattr(transfer._Copy, "begin", crowded)
+    answer = here("store", "copy", "--to", target, code=1)
+    assert "pending in default\t1\t2\n" in answer.out
+    assert "warning: they differ" in one_line(answer.err)
+    assert "half a copy" in one_line(here("--store", target, "status", code=4).err)

@@ -101,6 +101,11 @@ async def _steps(session: Session, link: Link) -> None:
         )
     if not place["made"]:
         await session.raw.execute(await session.value("schema_statement", schema=schema))
+    elif place["schema"] is None:  # it is there, but not to be seen
+        raise StoreUnreachable(
+            f"store {link.shown}: permission denied for schema {schema}",
+            "grant this user its rights on the schema and its tables",
+        )
     elif place["jobs"] and not place["ours"]:
         raise StoreDamaged(
             f"schema {schema} of store {link.shown} holds tables of some other program",

@@ -29,6 +29,8 @@ from .text import clean_line
 
 if TYPE_CHECKING:
     from .events import Event, Summary
+    from .transfer import Copied
+    from .transfer import Progress as CopyProgress
 
 PAGE = 1000
 """Jobs read or changed in one transaction when a verb takes many."""
@@ -353,6 +355,20 @@ class Queue:
 
         tell = progress or (lambda done, total: None)
         return await upkeep.backup(self.store, name, force=force, progress=tell)
+
+    async def copy_to(self, url: str, progress: CopyProgress | None = None) -> Copied:
+        """Copy everything into the store ``url`` names, which must be new, or hold a part of
+        this very copy (it goes on then). See :func:`queuectl_core.transfer.copy`.
+
+        Nothing is changed here. Look whether the answer is ``same``.
+        """
+        from . import transfer
+
+        target = await open_store(url, self.env, marked=True)
+        try:
+            return await transfer.copy(self.store, target, progress or (lambda *_: None))
+        finally:
+            await target.close()
 
     # -- configuration ----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..model import (
     Attempt,
@@ -32,6 +32,9 @@ from ..model import (
     Worker,
 )
 from ..rollup import Ended, Rollup
+
+if TYPE_CHECKING:
+    from .copying import Copying
 
 TAIL_BYTES = 64 * 1024
 """How much of each attempt's output the store keeps."""
@@ -317,3 +320,6 @@ class Store(Protocol):
 
         Raises InvalidInput unless ``can_backup``, saying what to use instead.
         """
+
+    def copying(self) -> Copying:
+        """What copies this store into another, or another into this one."""

@@ -31,27 +31,34 @@ def needs_loop(url: str | None, env: Mapping[str, str]) -> bool:
 
 
 async def open_store(
-    url: str | None, env: Mapping[str, str], *, read_only: bool = False, create: bool = True
+    url: str | None,
+    env: Mapping[str, str],
+    *,
+    read_only: bool = False,
+    create: bool = True,
+    marked: bool = False,
 ) -> Store:
     """Open the store ``url`` names: a path, ``sqlite:///PATH``, ``postgresql://…``, or None for
     the default.
 
     The default is ``QUEUECTL_STORE``, or else queue.db in the user's data directory, which
     is created. ``create`` False: a store that is not there is not made, but unreachable.
+    ``marked``: also a store that is half a copy, which is a Conflict else.
     Raises InvalidInput for a URL we do not know, StoreError when it cannot be
     opened.
     """
     url = chosen(url, env)
     if url is not None and on_server(url):
-        return await _open_postgres(url, env, read_only=read_only, create=create)
+        return await _open_postgres(url, env, read_only=read_only, create=create, marked=marked)
     from .sqlite.store import SqliteStore
 
     if url is None:
         path = data_directory(env) / "queue.db"
         return await SqliteStore.open(
-            path, create_parent=create, create=create, read_only=read_only
+            path, create_parent=create, create=create, read_only=read_only, marked=marked
         )
-    return await SqliteStore.open(Path(sqlite_path(url)), create=create, read_only=read_only)
+    path = Path(sqlite_path(url))
+    return await SqliteStore.open(path, create=create, read_only=read_only, marked=marked)
 
 
 def chosen(url: str | None, env: Mapping[str, str]) -> str | None:
@@ -65,7 +72,7 @@ def on_server(url: str) -> bool:
 
 
 async def _open_postgres(
-    url: str, env: Mapping[str, str], *, read_only: bool, create: bool
+    url: str, env: Mapping[str, str], *, read_only: bool, create: bool, marked: bool
 ) -> Store:
     try:
         from .postgres.store import PostgresStore
@@ -78,7 +85,9 @@ async def _open_postgres(
     from .postgres.address import parse
 
     data = data_directory(env)
-    return await PostgresStore.open(parse(url), data, read_only=read_only, create=create)
+    return await PostgresStore.open(
+        parse(url), data, read_only=read_only, create=create, marked=marked
+    )
 
 
 def sqlite_path(url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InvalidInput
 from ..model import (
@@ -19,6 +19,10 @@ from ..model import (
     SupervisorRow,
     Worker,
 )
+from ..reasons import dead_reason
+
+if TYPE_CHECKING:
+    from .copying import Kept
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
@@ -148,6 +152,69 @@ def to_job(row: Iterable[Any]) -> Job:
         memory_limit,
         cpu_seconds,
         output_limit,
+    )
+
+
+def job_row(job: Job, now: float) -> tuple[Any, ...]:
+    """A job that nobody runs as a row of ``jobs``: the columns in the order of the table."""
+    argv = not isinstance(job.command, str)
+    waits = job.state in (State.PENDING, State.FAILED)
+    dead = job.state is State.DEAD
+    return (
+        job.seq,
+        job.id,
+        json.dumps(job.command, ensure_ascii=False) if argv else job.command,
+        argv,
+        job.max_retries,
+        job.backoff_base,
+        job.priority,
+        job.run_at,
+        job.timeout_seconds,
+        job.cwd,
+        json.dumps(job.env) if job.env else "{}",
+        job.queue,
+        job.nice,
+        job.memory_limit,
+        job.cpu_seconds,
+        job.output_limit,
+        job.state,
+        job.attempts,
+        job.crashes,
+        job.runs,
+        job.created_at,
+        job.updated_at,
+        job.started_at,
+        job.finished_at,
+        job.exit_code,
+        job.last_error,
+        dead_reason(job.exit_code, job.last_error) if dead else None,
+        job.worker,
+        None,  # owner
+        None,  # shim
+        False,  # cancel
+        int(job.run_at <= now) if waits else None,
+    )
+
+
+def attempt_row(kept: Kept) -> tuple[Any, ...]:
+    """An attempt as a row of ``attempts``: the columns in the order of the table."""
+    attempt = kept.attempt
+    return (
+        kept.seq,
+        attempt.number,
+        attempt.started_at,
+        attempt.finished_at,
+        attempt.outcome,
+        kept.made_dead,
+        attempt.exit_code,
+        attempt.signal,
+        attempt.reason,
+        attempt.worker,
+        attempt.host,
+        attempt.peak_memory,
+        attempt.cpu_seconds,
+        attempt.output_bytes,
+        attempt.waited,
     )
 
 

@@ -14,9 +14,12 @@ import queuectl_core
 from queuectl_core import model
 from queuectl_core.queue import Queue
 from queuectl_core.store.base import Store
+from queuectl_core.store.copying import Copying
+from queuectl_core.store.postgres.copying import PostgresCopying
 from queuectl_core.store.postgres.queries import SQL as POSTGRES
 from queuectl_core.store.postgres.store import PostgresStore
 from queuectl_core.store.queries import load
+from queuectl_core.store.sqlite.copying import SqliteCopying
 from queuectl_core.store.sqlite.rows import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
 
@@ -134,6 +137,15 @@ def test_the_store_speaks_the_protocol_and_nothing_else(store: type[Store]) -> N
         assert list(inspect.signature(found).parameters) == list(wanted.parameters), verb
 
 
+@pytest.mark.parametrize("copying", [SqliteCopying, PostgresCopying])
+def test_what_copies_a_store_speaks_its_protocol_and_nothing_else(copying: type[Copying]) -> None:
+    verbs = public(Copying)
+    assert public(copying) == verbs
+    for verb in verbs:
+        wanted, found = inspect.signature(getattr(Copying, verb)), getattr(copying, verb)
+        assert list(inspect.signature(found).parameters) == list(wanted.parameters), verb
+
+
 def test_the_states_and_outcomes_are_pinned() -> None:
     """They are in every store there is: a name can be added, none can be changed."""
     assert [state.value for state in model.State] == [
@@ -174,6 +186,7 @@ def test_what_a_front_end_calls_is_pinned() -> None:
         "stats",
         "changed",
         "wait_state",
+        "copy_to",
         "retry",
         "cancel",
         "remove",

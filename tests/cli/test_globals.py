@@ -23,6 +23,7 @@ NESTED = {
     "worker": ("start", "stop", "list"),
     "dlq": ("list", "retry", "purge"),
     "config": ("list", "get", "set", "unset"),
+    "store": ("copy",),
 }
 EVERY = [(verb,) for verb in VERBS] + [(noun, sub) for noun, subs in NESTED.items() for sub in subs]
 

@@ -284,6 +284,7 @@ def test_looking(args: list[str]) -> None:
             "backup",
             rest=st.tuples(st.lists(places, max_size=2), several(flags("--force"))).map(joined),
         ),
+        verb("store", "copy", rest=option("--to", places)),
         verb("backup", rest=st.sampled_from([["{dir}/copy.db"], ["{dir}/queue.db", "--force"]])),
     )
 )

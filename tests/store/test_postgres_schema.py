@@ -273,3 +273,30 @@ def test_without_the_driver_it_says_how_to_get_it(cli: Cli, tmp_path: Path) -> N
     said = cli("list", env={"QUEUECTL_STORE": url, "PYTHONPATH": str(tmp_path)}, code=5)
     assert "pip install 'queuectl[postgres]'" in said.err
     assert "s3cret" not in said.err
+
+
+async def test_a_schema_that_one_may_not_look_into(place: PostgresPlace) -> None:
+    store = await place.open()
+    await place.close(store)
+    role = f"r{place.schema}"
+    await run(place, f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    at = server_url().partition("@")[2]
+    url = f"postgresql://{role}:secret@{at}?schema={place.schema}"
+    try:
+        with pytest.raises(StoreUnreachable, match=r"permission denied for schema .*; grant"):
+            await open_store(url, {"HOME": str(place.folder)})
+        every = f"IN SCHEMA {place.schema} TO {role}"
+        await run(
+            place,
+            f"GRANT USAGE ON SCHEMA {place.schema} TO {role}",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES {every}",
+            f"GRANT SELECT, UPDATE ON ALL SEQUENCES {every}",
+        )
+        store = await open_store(url, {"HOME": str(place.folder)})
+        assert len(await store.enqueue([spec()], NOW)) == 1
+        async with store.batch() as batch:
+            await batch.add([(1, spec())])
+            await batch.commit(NOW)
+        await store.close()
+    finally:
+        await run(place, f"DROP OWNED BY {role}", f"DROP ROLE {role}")

@@ -31,6 +31,8 @@ class Found:
     store: str
     """Names the database for good."""
     database: str
+    mark: str | None
+    """Set while another store is being copied into it."""
 
 
 async def open_database(link: Link, *, create: bool) -> Found:
@@ -72,7 +74,7 @@ async def _look(session: Session, link: Link) -> tuple[int, Found] | None:
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
     link.clock.read(row["clock"], asked, monotonic())
-    return row["version"], Found(row["store"], row["database"])
+    return row["version"], Found(row["store"], row["database"], row["mark"])
 
 
 async def _migrate(link: Link) -> None:
@@ -99,6 +101,11 @@ async def _steps(session: Session, link: Link) -> None:
         )
     if not place["made"]:
         await session.raw.execute(await session.value("schema_statement", schema=schema))
+    elif place["schema"] is None:  # it is there, but not to be seen
+        raise StoreUnreachable(
+            f"store {link.shown}: permission denied for schema {schema}",
+            "grant this user its rights on the schema and its tables",
+        )
     elif place["jobs"] and not place["ours"]:
         raise StoreDamaged(
             f"schema {schema} of store {link.shown} holds tables of some other program",

@@ -31,6 +31,7 @@ from ...model import (
 from ...private import own_directory
 from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
+from ..copying import Copying, half_copied
 from . import console, jobs, rollups, upkeep, work
 from .address import Address
 from .batch import PostgresBatch
@@ -66,16 +67,25 @@ class PostgresStore(Store):
 
     @classmethod
     async def open(
-        cls, address: Address, data: Path, *, create: bool = True, read_only: bool = False
+        cls,
+        address: Address,
+        data: Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        marked: bool = False,
     ) -> PostgresStore:
         """Open the store at ``address``, creating and migrating its tables as needed.
 
         ``data``: the user's data directory on this host. ``create`` False: only if it is there.
-        ``read_only``: refuse every change. Raises the StoreError family.
+        ``read_only``: refuse every change. ``marked``: also one that is half a copy, which is
+        a Conflict else. Raises the StoreError family.
         """
         link = Link(address, read_only=read_only)
         try:
             found = await open_database(link, create=create)
+            if found.mark is not None and not marked:
+                raise half_copied(address.shown, found.mark)
         except BaseException:
             await link.close()
             raise
@@ -181,7 +191,7 @@ class PostgresStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        await self._link.write(work.register, row, list(workers), now)
+        await self._link.write(work.register, row, list(workers), now, self.url)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
         return await self._link.repeat(work.heartbeat, row, self._link.clock)
@@ -301,3 +311,8 @@ class PostgresStore(Store):
             f"store {self.url} is on a server: queuectl does not copy it",
             f"use pg_dump --schema={self._link.address.schema}",
         )
+
+    def copying(self) -> Copying:
+        from .copying import PostgresCopying
+
+        return PostgresCopying(self._patient)

@@ -24,6 +24,7 @@ from ...model import (
     WorkerOrder,
 )
 from ...reasons import dead_reason
+from ..copying import half_copied
 from ..rows import to_job, to_supervisor, to_worker
 from . import rollups
 from .clock import ServerClock
@@ -171,7 +172,11 @@ async def _claim(
 
 
 async def register(
-    session: Session, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
+    session: Session,
+    row: SupervisorRow,
+    workers: Sequence[tuple[str, tuple[str, ...]]],
+    now: float,
+    url: str,
 ) -> None:
     await session.run(
         "register",
@@ -186,6 +191,10 @@ async def register(
         lease_mono=row.lease_mono,
     )
     await add_workers(session, row.id, workers, now, up=True)
+    # Asked last: either this sees the mark, or who set it sees this.
+    mark = await session.value("copy_mark")
+    if mark is not None:
+        raise half_copied(url, mark)
 
 
 async def heartbeat(session: Session, row: SupervisorRow, clock: ServerClock) -> bool:

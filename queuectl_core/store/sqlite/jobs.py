@@ -163,3 +163,12 @@ def set_config(conn: sqlite3.Connection, values: Mapping[str, str | None]) -> No
             conn.execute(SQL["config_unset"], {"key": key})
         else:
             conn.execute(SQL["config_set"], {"key": key, "value": value})
+
+
+def check_whole(conn: sqlite3.Connection, url: str) -> None:
+    """Conflict while another store is being copied into this one."""
+    row = conn.execute(SQL["copy_mark"]).fetchone()
+    if row is not None:
+        from ..copying import half_copied
+
+        raise half_copied(url, row[0])

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import StoreLocked, StoreReadOnly, StoreUnreachable
 from ...model import (
@@ -35,6 +36,9 @@ from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import SUFFIX, FifoBell, ring
 from .connection import Connection, checkpoint, connect, explain_os, prepare_file, real_path
+
+if TYPE_CHECKING:
+    from ..copying import Copying
 
 WAL_LIMIT = 4 << 20
 """Bytes of WAL after which ``tidy`` makes a checkpoint."""
@@ -64,11 +68,13 @@ class SqliteStore(Store):
         create_parent: bool = False,
         create: bool = True,
         read_only: bool = False,
+        marked: bool = False,
     ) -> SqliteStore:
         """Open the store at ``path``, creating and migrating it as needed.
 
         ``create_parent``: also create its directory. ``create`` False: only if it is there.
-        ``read_only``: refuse every change. Raises the StoreError family.
+        ``read_only``: refuse every change. ``marked``: also one that is half a copy, which is
+        a Conflict else. Raises the StoreError family.
         """
         path = real_path(path)
         prepare_file(path, create_parent, create=create)
@@ -76,6 +82,8 @@ class SqliteStore(Store):
         try:
             if await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
+            if not marked:
+                await connection.read(jobs.check_whole, str(path))
             if read_only:
                 await connection.call(_query_only)
         except BaseException:
@@ -197,7 +205,7 @@ class SqliteStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        await self._connection.write(work.register, row, workers, now)
+        await self._connection.write(work.register, row, workers, now, self.url)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
         return await self._connection.write(work.heartbeat, row)
@@ -320,6 +328,11 @@ class SqliteStore(Store):
         finally:
             stopped.set()  # cancelled: the thread is still copying, and closing waits for it
             await connection.close()
+
+    def copying(self) -> Copying:
+        from .copying import SqliteCopying
+
+        return SqliteCopying(self._connection, self.url)
 
 
 def _query_only(conn: sqlite3.Connection) -> None:

@@ -28,6 +28,7 @@ from ...model import (
 )
 from ...reasons import dead_reason
 from . import rollups
+from .jobs import check_whole
 from .rows import SQL, attempt_params, to_job, to_supervisor, to_worker
 
 
@@ -170,7 +171,9 @@ def register(
     row: SupervisorRow,
     workers: Iterable[tuple[str, tuple[str, ...]]],
     now: float,
+    url: str,
 ) -> None:
+    check_whole(conn, url)
     conn.execute(
         SQL["register"],
         {

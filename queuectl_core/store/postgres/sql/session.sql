@@ -2,7 +2,8 @@
 
 -- name: opened
 SELECT version, store, current_database() AS database,
-       extract(epoch FROM clock_timestamp())::float8 AS clock
+       extract(epoch FROM clock_timestamp())::float8 AS clock,
+       (SELECT value FROM config WHERE key = '.copy') AS mark
 FROM schema_version;
 
 -- name: place

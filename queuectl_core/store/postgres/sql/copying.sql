@@ -1,0 +1,49 @@
+-- Copying a store into another: values as they are kept, by key.
+
+-- The mark lies with the settings, under a name that no setting can have.
+-- name: copy_mark
+SELECT value FROM config WHERE key = '.copy';
+
+-- name: copy_mark_set
+INSERT INTO config (key, value) VALUES ('.copy', :new::text);
+
+-- name: copy_mark_changed
+UPDATE config SET value = :new::text WHERE key = '.copy' AND value = :old::text;
+
+-- name: copy_mark_gone
+DELETE FROM config WHERE key = '.copy' AND value = :old::text;
+
+-- Waits for whoever enqueues or registers just now, so that it is seen, and holds others up until
+-- they see the mark.
+-- name: copy_alone
+LOCK TABLE jobs, config, rollups, supervisors IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: copy_any
+SELECT EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM config) OR EXISTS (SELECT FROM rollups);
+
+-- name: copy_highest
+SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('jobs', 'seq')::regclass), 0);
+
+-- name: copy_highest_set
+SELECT setval(pg_get_serial_sequence('jobs', 'seq')::regclass, greatest(h.highest, 1),
+              h.highest > 0)
+FROM (SELECT greatest(:highest::bigint, (SELECT max(seq) FROM jobs)) AS highest) h;
+
+-- name: copy_attempts
+SELECT * FROM attempts
+WHERE (job, number) > (:seq::bigint, :number::bigint) AND job <= :last::bigint
+ORDER BY job, number LIMIT :limit::bigint;
+
+-- name: copy_tails
+SELECT job, number, tail FROM tails
+WHERE (job, number) > (:seq::bigint, :number::bigint) AND job <= :last::bigint
+ORDER BY job, number LIMIT :limit::bigint;
+
+-- name: copy_rollups
+SELECT span, at, data FROM rollups ORDER BY span, at;
+
+-- name: copy_totals
+SELECT (SELECT count(*) FROM attempts) AS attempts, (SELECT count(*) FROM tails) AS tails;
+
+-- name: copy_emptied
+DELETE FROM jobs WHERE seq BETWEEN :first::bigint AND :last::bigint;

@@ -1,0 +1,59 @@
+-- Copying a store into another: values as they are kept, by key.
+
+-- The mark lies with the settings, under a name that no setting can have.
+-- name: copy_mark
+SELECT value FROM config WHERE key = '.copy';
+
+-- name: copy_mark_set
+INSERT INTO config VALUES ('.copy', :new);
+
+-- name: copy_mark_changed
+UPDATE config SET value = :new WHERE key = '.copy' AND value = :old;
+
+-- name: copy_mark_gone
+DELETE FROM config WHERE key = '.copy' AND value = :old;
+
+-- name: copy_any
+SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config)
+    OR EXISTS (SELECT 1 FROM rollups);
+
+-- name: copy_highest
+SELECT seq FROM sqlite_sequence WHERE name = 'jobs';
+
+-- name: copy_highest_gone
+DELETE FROM sqlite_sequence WHERE name = 'jobs';
+
+-- name: copy_highest_set
+INSERT INTO sqlite_sequence (name, seq)
+VALUES ('jobs', max(:highest, coalesce((SELECT max(seq) FROM jobs), 0)));
+
+-- name: copy_attempts
+SELECT * FROM attempts WHERE (job, number) > (:seq, :number) AND job <= :last
+ORDER BY job, number LIMIT :limit;
+
+-- name: copy_tails
+SELECT job, number, tail FROM tails WHERE (job, number) > (:seq, :number) AND job <= :last
+ORDER BY job, number LIMIT :limit;
+
+-- name: copy_rollups
+SELECT span, at, data FROM rollups ORDER BY span, at;
+
+-- name: copy_ended
+SELECT outcome, made_dead, finished_at - started_at, waited, finished_at FROM attempts
+WHERE finished_at <= :until ORDER BY finished_at;
+
+-- name: copy_totals
+SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM tails);
+
+-- name: copy_emptied
+DELETE FROM jobs WHERE seq BETWEEN :first AND :last;
+
+-- name: copy_job
+INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+                         ?, ?, ?, ?, ?, ?, ?);
+
+-- name: copy_attempt
+INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: copy_tail
+INSERT INTO tails VALUES (?, ?, ?);

@@ -29,6 +29,11 @@ WANTED = {
     "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
     "oldest_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "claim_ahead": [
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY",
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+    ],
     "finish": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "cancels": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     "take_over": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
@@ -77,6 +82,7 @@ MAY_SCAN_JOBS = {
     "bounds": "min and max of the key: one row from each end",
     "count_anew": "for doctor: what the counters should say is known by counting",
     "dead_groups": "the index of the dead alone",
+    "copy_any": "whether there is any: the first row",
 }
 
 
@@ -90,7 +96,9 @@ async def database(store_path: Path) -> sqlite3.Connection:
 
 
 def plan(database: sqlite3.Connection, query: str) -> list[str]:
-    rows = database.execute(f"EXPLAIN QUERY PLAN {SQL[query]}", _Any()).fetchall()
+    text = SQL[query]
+    values = [None] * text.count("?") if "?" in text else _Any()
+    rows = database.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
     return [row[3] for row in rows]
 
 

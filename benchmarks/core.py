@@ -26,7 +26,7 @@ IDLE = 10.0
 
 async def measure(scratch: Scratch, jobs: int, rounds: int) -> dict[str, Any]:
     scratch.new()
-    async with Queue.open(str(scratch.store), env=scratch.env) as queue:
+    async with Queue.open(None, env=scratch.env) as queue:
         workers = await queue.start_workers(4)
         process = psutil.Process(workers[0].pid)
         family = [process, *process.children()]

@@ -8,6 +8,7 @@
   command on an idle worker, through NOTIFY; in turns with SQLite.
 - *claims*: how many jobs a second some supervisors claim and hand back as completed when running
   them costs nothing (``postgres_claims.py``).
+- *console*: its bars (``console.py``) with a million jobs.
 - *flat*: a store with a million finished jobs beside an empty one, as ``flat.py`` does for SQLite.
 
 Ends with exit code 1 if a bar is missed.
@@ -23,9 +24,11 @@ import time
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import console
 import core
 import flat
 import postgres_claims
+from console_places import PostgresPlace
 from flat_seed import Size
 from harness import (
     QUEUECTL,
@@ -49,7 +52,7 @@ PICK_UP_BAR = 15.0
 WORKERS = ["worker", "start", "--count", "4", "--until-empty", "--quiet"]
 PICK_UPS = 100
 """For each round and store."""
-PARTS = ("drain", "pick-up", "claims", "flat")
+PARTS = ("drain", "pick-up", "claims", "console", "flat")
 
 
 # -- drain ----------------------------------------------------------------------------------------
@@ -111,6 +114,7 @@ def drain(sqlite: Scratch, postgres: PostgresScratch, jobs: int, rounds: int) ->
 
 def pick_up(sqlite: Scratch, postgres: PostgresScratch, rounds: int) -> dict[str, Any]:
     def one(scratch: Scratch) -> dict[str, Any]:
+        scratch.new()
         return asyncio.run(core.measure(scratch, PICK_UPS, 1))
 
     theirs, ours = in_turns(rounds, lambda: one(sqlite), lambda: one(postgres))
@@ -169,6 +173,19 @@ def flat_part(
         large.close()
 
 
+def console_part(server: Postgres, rounds: int, jobs: int) -> dict[str, Any]:
+    scratch = PostgresScratch(server, "console")
+    try:
+        console.BYTECODE["PYTHONPYCACHEPREFIX"] = str(scratch.bytecode)
+        place = PostgresPlace(scratch)
+        progress(f"making a store of {jobs:,} jobs …")
+        place.seed(jobs)
+        return {"jobs": jobs, **console.measure(place, rounds)}
+    finally:
+        scratch.new()
+        scratch.close()
+
+
 def table(found: dict[str, Any]) -> str:
     where = found["machine"]
     settings = ", ".join(f"{name} {found['settings'][name]}" for name in SHOWN)
@@ -196,6 +213,8 @@ def table(found: dict[str, Any]) -> str:
         ]
     if part := found.get("claims"):
         rows.append(postgres_claims.table(part))
+    if part := found.get("console"):
+        rows.append(f"console, {part['jobs']:,} jobs: {console.table(part)}")
     if part := found.get("flat"):
         rows.append(flat.table(part))
     return "\n".join(rows)
@@ -220,6 +239,8 @@ def main() -> int:
             found["pick-up"] = pick_up(sqlite, scratch, min(given.rounds, 3))
         if "claims" in parts:
             found["claims"] = postgres_claims.measure(scratch, sqlite, min(given.rounds, 3))
+        if "console" in parts:
+            found["console"] = console_part(server, given.rounds, int(given.scale * 1_000_000))
         if "flat" in parts:
             found["flat"] = flat_part(server, scratch, given.jobs, given.rounds, given.scale)
     return report(found, given.json, table)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import asyncpg
+import console_seed
 from flat_seed import JOB, Size, rows
 from harness import QUEUECTL, timed
 from postgres_server import PostgresScratch
@@ -33,21 +35,40 @@ ENDED = "SELECT finished_at, outcome, made_dead, finished_at - started_at, waite
 
 
 def seed(scratch: PostgresScratch, size: Size) -> None:
-    """Make the store of ``scratch``."""
-    timed([*QUEUECTL, "enqueue", "true", "--quiet"], scratch.env)
-    asyncio.run(_fill(scratch, size))
-
-
-async def _fill(scratch: PostgresScratch, size: Size) -> None:
+    """Make the store of ``scratch`` that ``flat.py`` needs."""
     now = time.time()
+
+    async def rest(connection: Any) -> None:
+        await connection.execute(ATTEMPTS)
+        await _roll_up(connection, now)
+
+    timed([*QUEUECTL, "enqueue", "true", "--quiet"], scratch.env)
+    asyncio.run(_fill(scratch, JOB, rows(size, now), rest))
+
+
+def seed_console(scratch: PostgresScratch, count: int) -> None:
+    """Make the store of ``scratch`` that ``console.py`` needs."""
+
+    async def rest(connection: Any) -> None:
+        pass
+
+    timed([*QUEUECTL, "enqueue", "true", "--quiet"], scratch.env)
+    asyncio.run(_fill(scratch, console_seed.COLUMNS, console_seed.rows(count), rest))
+
+
+async def _fill(
+    scratch: PostgresScratch,
+    columns: Sequence[str],
+    records: Iterable[tuple[object, ...]],
+    rest: Callable[[Any], Awaitable[None]],
+) -> None:
     connection = await asyncpg.connect(
-        scratch.url.partition("?")[0], server_settings={"search_path": scratch.schema, "jit": "off"}
+        scratch.server.url, server_settings={"search_path": scratch.schema, "jit": "off"}
     )
     try:
         async with connection.transaction():
-            await _jobs(connection, size, now)
-            await connection.execute(ATTEMPTS)
-            await _roll_up(connection, now)
+            await _jobs(connection, columns, records)
+            await rest(connection)
             await fold(Session(connection))
         # What autovacuum does within a minute or two, and the checkpointer within five.
         await connection.execute("VACUUM (ANALYZE)")
@@ -56,18 +77,20 @@ async def _fill(scratch: PostgresScratch, size: Size) -> None:
         await connection.close()
 
 
-async def _jobs(connection: Any, size: Size, now: float) -> None:
+async def _jobs(
+    connection: Any, columns: Sequence[str], records: Iterable[tuple[object, ...]]
+) -> None:
     """What differs from job to job is copied in, the rest is as in a job just enqueued."""
-    same = await connection.fetchval(SAME, [*JOB, "seq"])
-    columns = ", ".join(JOB)
+    same = await connection.fetchval(SAME, [*columns, "seq"])
+    names = ", ".join(columns)
     await connection.execute(f"CREATE TEMP TABLE pattern AS SELECT {same} FROM jobs")
     await connection.execute("DELETE FROM jobs")
-    await connection.execute(f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM jobs")
+    await connection.execute(f"CREATE TEMP TABLE fresh AS SELECT {names} FROM jobs")
     await connection.copy_records_to_table(
-        "fresh", schema_name="pg_temp", columns=JOB, records=rows(size, now)
+        "fresh", schema_name="pg_temp", columns=columns, records=records
     )
     await connection.execute(
-        f"INSERT INTO jobs ({columns}, {same}) SELECT {columns}, {same} FROM fresh, pattern"
+        f"INSERT INTO jobs ({names}, {same}) SELECT {names}, {same} FROM fresh, pattern"
     )
     await connection.execute("DROP TABLE fresh, pattern")
 

@@ -24,6 +24,7 @@ from ...model import (
     WorkerOrder,
 )
 from ...reasons import dead_reason
+from ...rollup import by_minute
 from ..rows import to_job, to_supervisor, to_worker
 from . import rollups
 from .clock import ServerClock
@@ -100,11 +101,14 @@ async def _settle(
         begun_at=[one.started_at for one in started],
         freed_seq=[one.seq for one in freed],
         freed_run=[one.runs for one in freed],
+        minutes=list(by_minute(list(first.values()))),
         **{name: [values[name] for values in told] for name in _ENDING_COLUMNS},
     )
     session.xid = row["xid"]
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
-    await rollups.record(session, owner, [first[key] for key in first if key in accepted], now)
+    there = dict(zip(row["minutes"], row["sums"], strict=True))
+    written = [first[key] for key in first if key in accepted]
+    await rollups.record(session, owner, written, now, there)
     twice = [(ending.seq, ending.run) for ending in endings if first[_key(ending)] is not ending]
     return frozenset(first.keys() - accepted) | frozenset(twice), row["next_due"]
 

@@ -8,6 +8,7 @@
   command on an idle worker, through NOTIFY; in turns with SQLite.
 - *claims*: how many jobs a second some supervisors claim and hand back as completed when running
   them costs nothing (``postgres_claims.py``).
+- *fleet*: what supervisors with nothing to do cost the server (``postgres_fleet.py``).
 - *console*: its bars (``console.py``) with a million jobs.
 - *flat*: a store with a million finished jobs beside an empty one, as ``flat.py`` does for SQLite.
 
@@ -28,6 +29,7 @@ import console
 import core
 import flat
 import postgres_claims
+import postgres_fleet
 from console_places import PostgresPlace
 from flat_seed import Size
 from harness import (
@@ -52,7 +54,7 @@ PICK_UP_BAR = 15.0
 WORKERS = ["worker", "start", "--count", "4", "--until-empty", "--quiet"]
 PICK_UPS = 100
 """For each round and store."""
-PARTS = ("drain", "pick-up", "claims", "console", "flat")
+PARTS = ("drain", "pick-up", "claims", "fleet", "console", "flat")
 
 
 # -- drain ----------------------------------------------------------------------------------------
@@ -213,6 +215,8 @@ def table(found: dict[str, Any]) -> str:
         ]
     if part := found.get("claims"):
         rows.append(postgres_claims.table(part))
+    if part := found.get("fleet"):
+        rows.append(postgres_fleet.table(part))
     if part := found.get("console"):
         rows.append(f"console, {part['jobs']:,} jobs: {console.table(part)}")
     if part := found.get("flat"):
@@ -239,6 +243,8 @@ def main() -> int:
             found["pick-up"] = pick_up(sqlite, scratch, min(given.rounds, 3))
         if "claims" in parts:
             found["claims"] = postgres_claims.measure(scratch, sqlite, min(given.rounds, 3))
+        if "fleet" in parts:
+            found["fleet"] = postgres_fleet.measure(scratch, min(given.rounds, 3))
         if "console" in parts:
             found["console"] = console_part(server, given.rounds, int(given.scale * 1_000_000))
         if "flat" in parts:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ...model import Begun, Ending, Job, Opening, Turn
 from .errors import CommitUnknown
 from .link import Link
-from .work import Key, exchange
+from .work import Key, exchange, waiting
 
 
 @dataclass(slots=True)
@@ -49,8 +49,11 @@ class Turns:
         fresh = [one for one in endings if (one.seq, one.run) not in known]
         told = frozenset((one.seq, one.run) for one in fresh)
         back = [*released, *untold]
+        turn: Turn | None = None
+        if openings and not (fresh or begun or back):
+            turn = await self.link.read(waiting, openings, now)
         try:
-            turn = await self.link.write(
+            turn = turn or await self.link.write(
                 exchange, owner, fresh, openings, now, begun=begun, released=back
             )
         except CommitUnknown as error:

@@ -76,6 +76,17 @@ async def exchange(
     return Turn(refused, tuple(claimed), next_due)
 
 
+async def waiting(session: Session, openings: Sequence[Opening], now: float) -> Turn | None:
+    """The turn of somebody who only claims and would find nothing; None: it should claim."""
+    lanes = {queue for opening in openings for queue in opening.queues}
+    every = any(not opening.queues for opening in openings)
+    row = await session.row("waiting", queues=None if every else sorted(lanes))
+    due: float | None = row["next_due"]
+    if row["ready"] or (due is not None and due <= now):
+        return None
+    return Turn(frozenset(), (), due)
+
+
 async def _settle(
     session: Session,
     owner: str,

@@ -146,6 +146,18 @@ FROM (
 ) n LEFT JOIN claimed c ON true
 ORDER BY c.place;
 
+-- Whether a claim would find anything (``queues`` NULL: in any lane), and else when to look again.
+-- A bell wakes every idle supervisor, and most of them find nothing: this is one round trip, while a
+-- claim locks, and its commit waits for the disk.
+-- name: waiting
+SELECT CASE WHEN :queues::text[] IS NULL
+            THEN (SELECT queue FROM jobs WHERE ready = 1 ORDER BY queue LIMIT 1) IS NOT NULL
+            ELSE EXISTS (SELECT FROM unnest(:queues) AS q (queue) CROSS JOIN LATERAL (
+                SELECT FROM jobs WHERE ready = 1 AND jobs.queue = q.queue
+                ORDER BY priority DESC, run_at, seq LIMIT 1) one)
+       END AS ready, due.next AS next_due
+FROM (SELECT min(run_at) AS next FROM jobs WHERE ready = 0) due;
+
 -- name: next_due
 SELECT min(run_at) FROM jobs WHERE ready = 0;
 

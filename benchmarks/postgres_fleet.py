@@ -111,9 +111,10 @@ def _at_rest(scratch: PostgresScratch) -> int:
 
 
 def table(found: dict[str, Any]) -> str:
-    each = found["server_cpu_ms"]
+    tick, beat, wake = (figure["value"] for figure in found["server_cpu_ms"].values())
+    held = found["connections"]["a supervisor at rest"]
     return (
-        f"the server's CPU, {found['hosts']} supervisors: a tick {each['tick']['value']:.2f} ms, a heartbeat {each['beat']['value']:.2f} ms, a wake-up that finds nothing"
-        f" {each['wake']['value']:.2f} ms; a supervisor at rest holds"
-        f" {found['connections']['a supervisor at rest']} connections"
+        f"the server's CPU with {found['hosts']} supervisors: a tick {tick:.2f} ms, a heartbeat"
+        f" {beat:.2f} ms, a wake-up that finds nothing {wake:.2f} ms;"
+        f" a supervisor at rest holds {held} connections"
     )

@@ -3,10 +3,10 @@
 Each supervisor is a process of its own that does what a supervisor's pump does, ``Store.exchange``:
 one commit writes down that the jobs of the last turn completed and claims as many more. That is
 ``BATCH`` of them, about as many as a supervisor of four workers hands in and claims at a time while
-its jobs are short. No process is started for a job, so what is left is the store's part: what a
-fleet of any size can't exceed, on this server.
+its jobs are short; and beside it one, as when they are long. No process is started for a job, so
+what is left is the store's part: what a fleet of any size can't exceed, on this server.
 
-    python benchmarks/postgres_claims.py NAME
+    python benchmarks/postgres_claims.py NAME BATCH
 
 is one such supervisor; ``postgres.py`` starts them.
 """
@@ -42,13 +42,15 @@ from queuectl_core.store.open import open_store
 BATCH = 30
 JOBS = 20_000
 COUNTS = (1, 2, 4, 8)
+SINGLES, SINGLE_COUNT = 4000, 4
+"""Jobs, and supervisors, of the measurement with one job a turn."""
 COMPLETED = Transition(State.COMPLETED, 1, 0, None, None)
 
 
 # -- one supervisor -------------------------------------------------------------------------------
 
 
-async def supervise(name: str) -> dict[str, Any]:
+async def supervise(name: str, batch: int) -> dict[str, Any]:
     """Claim and hand back until nothing is left; begins when a line comes on standard input."""
     store = await open_store(None, os.environ)
     try:
@@ -62,15 +64,15 @@ async def supervise(name: str) -> dict[str, Any]:
         await turn(store, name, [], [])
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        found = await drained(store, name, workers)
+        found = await drained(store, name, workers, batch)
         await store.deregister(name)
     finally:
         await store.close()
     return found
 
 
-async def drained(store: Store, name: str, workers: list[str]) -> dict[str, Any]:
-    openings = [Opening(workers[n] if n < len(workers) else "", ()) for n in range(BATCH)]
+async def drained(store: Store, name: str, workers: list[str], batch: int) -> dict[str, Any]:
+    openings = [Opening(workers[n] if n < len(workers) else "", ()) for n in range(batch)]
     times, done, cpu, began = [], 0, time.process_time(), time.time()
     ended, jobs = began, await turn(store, name, [], openings)
     while jobs:
@@ -127,15 +129,15 @@ def ending(job: Job, worker: str, host: str) -> Ending:
 # -- some of them ---------------------------------------------------------------------------------
 
 
-def together(scratch: Scratch, count: int) -> dict[str, Any]:
-    """What ``count`` of them do on a new store of ``JOBS`` jobs."""
+def together(scratch: Scratch, count: int, batch: int = BATCH, jobs: int = JOBS) -> dict[str, Any]:
+    """What ``count`` of them do on a new store of ``jobs`` jobs, ``batch`` a turn."""
     scratch.new()
-    lines = b'{"command": "true"}\n' * JOBS
+    lines = b'{"command": "true"}\n' * jobs
     timed([*QUEUECTL, "enqueue", "-", "--quiet"], scratch.env, lines)
     server = scratch.server if isinstance(scratch, PostgresScratch) else None
     processes = [
         subprocess.Popen(
-            [PYTHON, __file__, f"claims-{number}"],
+            [PYTHON, __file__, f"claims-{number}", str(batch)],
             env=scratch.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -159,16 +161,16 @@ def together(scratch: Scratch, count: int) -> dict[str, Any]:
         for process in processes:
             process.kill()
             process.wait()
-    if (done := sum(one["done"] for one in found)) != JOBS:
-        raise SystemExit(f"{done} of {JOBS} jobs were done")
+    if (done := sum(one["done"] for one in found)) != jobs:
+        raise SystemExit(f"{done} of {jobs} jobs were done")
     seconds = max(one["ended"] for one in found) - min(one["began"] for one in found)
     turns = sorted(1000 * each for one in found for each in one["turns"])
     kind = "PostgreSQL" if server else "SQLite"
-    progress(f"{count} claim together, {kind}: {JOBS / seconds:.0f} jobs/s")
+    progress(f"{count} claim together, {kind}: {jobs / seconds:.0f} jobs/s")
     return {
-        "rate": JOBS / seconds,
-        "ours": 1000 * sum(one["cpu"] for one in found) / JOBS,
-        "server": 1000 * used / JOBS,
+        "rate": jobs / seconds,
+        "ours": 1000 * sum(one["cpu"] for one in found) / jobs,
+        "server": 1000 * used / jobs,
         "turn": statistics.median(turns),
         "turn_p99": turns[int(0.99 * (len(turns) - 1))],
         "turns": len(turns),
@@ -177,11 +179,12 @@ def together(scratch: Scratch, count: int) -> dict[str, Any]:
 
 def measure(postgres: Scratch, sqlite: Scratch, rounds: int) -> dict[str, Any]:
     """In turns; the medians of the rounds."""
-    bars = [(scratch, count) for count in COUNTS for scratch in (postgres, sqlite)]
+    bars: list[tuple[Any, ...]] = [(s, count) for count in COUNTS for s in (postgres, sqlite)]
+    bars.append((postgres, SINGLE_COUNT, 1, SINGLES))
     figures = in_turns(rounds, *(lambda b=bar: together(*b) for bar in bars))
     found: dict[str, Any] = {"jobs": JOBS, "batch": BATCH, "rounds": rounds}
-    for (scratch, count), runs in zip(bars, figures, strict=True):
-        name = "postgres" if scratch is postgres else "sqlite"
+    for (scratch, count, *single), runs in zip(bars, figures, strict=True):
+        name = "one a turn" if single else "postgres" if scratch is postgres else "sqlite"
         found.setdefault(name, {})[str(count)] = {
             "claims_per_second": middle([run["rate"] for run in runs]),
             "cpu_ms_a_job": middle([run["ours"] for run in runs]),
@@ -207,8 +210,14 @@ def table(found: dict[str, Any]) -> str:
             f"{1000 * part['cpu_ms_a_job']['value']:>22.0f}"
             f"{1000 * part['server_cpu_ms_a_job']['value']:>12.0f}"
         )
+    for count, part in found["one a turn"].items():
+        rows.append(
+            f"{count}, one a turn: {part['claims_per_second']['value']:,.0f} a second,"
+            f" {part['turn_ms']['value']:.1f} ms a turn,"
+            f" {1000 * part['server_cpu_ms_a_job']['value']:.0f} µs of the server's CPU"
+        )
     return "\n".join(rows)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(supervise(sys.argv[1]))))
+    print(json.dumps(asyncio.run(supervise(sys.argv[1], int(sys.argv[2])))))

@@ -1,6 +1,6 @@
 """The console's bars, measured side by side in one run, through a real pseudo-terminal.
 
-    python benchmarks/console.py [--jobs 1000000] [--rounds 7] [--json]
+    python benchmarks/console.py [--jobs 1000000] [--rounds 7] [--postgres] [--json]
 
 Ends with exit code 1 if a bar is missed.
 """
@@ -12,19 +12,20 @@ import os
 import pty
 import select
 import signal
-import sqlite3
 import struct
 import sys
 import tempfile
 import termios
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
-from console_seed import seed
+from console_places import Place, PostgresPlace, SqlitePlace
 from harness import judged, machine, options, progress, report, word
+from postgres_server import Postgres, PostgresScratch
 
 SIZE = (40, 120)
 BARE = str(Path(__file__).with_name("console_bare.py"))
@@ -116,11 +117,9 @@ def first_paint(argv: list[str], wanted: bytes) -> float:
     return took
 
 
-def measure(store: Path, rounds: int) -> dict[str, Any]:
-    console = [sys.executable, "-m", "queuectl_tui", "--store", str(store), "tui"]
-    conn = sqlite3.connect(store, isolation_level=None)
-    conn.execute("PRAGMA busy_timeout = 2000")
-    newest = f"{conn.execute('SELECT id FROM jobs ORDER BY seq DESC').fetchone()[0]} ".encode()
+def measure(place: Place, rounds: int) -> dict[str, Any]:
+    console = [sys.executable, "-m", "queuectl_tui", "--store", place.url, "tui"]
+    newest = f"{place.newest()} ".encode()
     bare_times, our_times = [], []
     for _ in range(rounds + 1):
         bare_times.append(first_paint([sys.executable, BARE], b"job-9"))
@@ -133,15 +132,12 @@ def measure(store: Path, rounds: int) -> dict[str, Any]:
     terminal = Terminal(console)
     terminal.until(newest)
     terminal.pump(3)
-    shown = [row[0] for row in conn.execute("SELECT seq FROM jobs ORDER BY seq DESC LIMIT 20")]
     turn = 0
 
     def change() -> None:
         nonlocal turn
         turn = 1 - turn
-        conn.execute("BEGIN IMMEDIATE")
-        conn.executemany("UPDATE jobs SET exit_code = ? WHERE seq = ?", [(turn, s) for s in shown])
-        conn.execute("COMMIT")
+        place.change(turn)
 
     found.append(("bytes a second, nothing changing", terminal.bytes_in(10), "B/s", 200, ""))
     found.append(("CPU, nothing changing", terminal.cpu(10), "%", 2, ""))
@@ -152,15 +148,11 @@ def measure(store: Path, rounds: int) -> dict[str, Any]:
     memory = terminal.process.memory_info().rss / 1e6
     found.append(("memory", memory, "MB", 90, ""))
 
-    columns = [row[1] for row in conn.execute("PRAGMA table_info(jobs)")]
-    same = ", ".join(name for name in columns if name not in ("seq", "id"))
     seen = []
     for number in range(5):
         terminal.pump(1.5)
         name = f"new{number}-{time.time() % 10000:.0f}"
-        conn.execute(
-            f"INSERT INTO jobs (id, {same}) SELECT ?, {same} FROM jobs WHERE seq = 20", (name,)
-        )
+        place.add(name)
         seen.append(terminal.until(name.encode()))
     found.append(("a change elsewhere is seen", max(seen), "s", 1, "worst of 5"))
 
@@ -168,7 +160,6 @@ def measure(store: Path, rounds: int) -> dict[str, Any]:
     slowest = max(terminal.answer(key) for key in keys)
     found.append(("slowest key, ends of the list", slowest * 1000, "ms", 50, "27 keys"))
     terminal.close()
-    conn.close()
     return {
         "first_paint_ms": {"bare": 1000 * bare, "console": 1000 * ours},
         "bars": {
@@ -193,14 +184,22 @@ def main() -> int:
     parser = options(__doc__, 7)
     parser.add_argument("--jobs", type=int, default=1_000_000)
     parser.add_argument("--store", type=Path, help="a store seeded before (it is changed)")
+    parser.add_argument("--postgres", action="store_true", help="on a server of its own")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         BYTECODE["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
-        store = given.store or Path(folder) / "queue.db"
+        place: Place
+        if given.postgres:
+            server = stack.enter_context(Postgres())
+            place = PostgresPlace(stack.enter_context(PostgresScratch(server, "console")))
+        else:
+            place = SqlitePlace(given.store or folder / "queue.db")
+        stack.callback(place.close)
         if not given.store:
             progress(f"seeding {given.jobs:,} jobs …")
-            seed(store, given.jobs)
-        found = {"jobs": given.jobs, **measure(store, given.rounds), "machine": machine()}
+            place.seed(given.jobs)
+        found = {"jobs": given.jobs, **measure(place, given.rounds), "machine": machine()}
     return report(found, given.json, table)
 
 

@@ -36,7 +36,7 @@ def seed(path: Path, count: int) -> None:
     marks = ", ".join("?" * len(COLUMNS))
     conn.executemany(
         f"INSERT INTO jobs ({', '.join(COLUMNS)}, {same}) SELECT {marks}, {same} FROM pattern",
-        _rows(count),
+        rows(count),
     )
     conn.commit()
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -48,7 +48,8 @@ async def _create(path: Path) -> None:
         await queue.enqueue(["true"])
 
 
-def _rows(count: int) -> Iterator[tuple[object, ...]]:
+def rows(count: int) -> Iterator[tuple[object, ...]]:
+    """Every job, in the order of ``COLUMNS``."""
     now = time.time()
     for number in range(1, count + 1):
         at = now - 3600 - (count - number) * 0.5

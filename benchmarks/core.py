@@ -25,8 +25,7 @@ IDLE = 10.0
 
 
 async def measure(scratch: Scratch, jobs: int, rounds: int) -> dict[str, Any]:
-    scratch.new()
-    async with Queue.open(str(scratch.store), env=scratch.env) as queue:
+    async with Queue.open(None, env=scratch.env) as queue:
         workers = await queue.start_workers(4)
         process = psutil.Process(workers[0].pid)
         family = [process, *process.children()]
@@ -104,6 +103,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=200, help="for each round; default: 200")
     given = parser.parse_args()
     with Scratch() as scratch:
+        scratch.new()
         found = asyncio.run(measure(scratch, given.jobs, given.rounds))
     return report(found, given.json, table)
 

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,11 @@ class Side:
         else:
             self.scratch.new()
 
+    def query(self, statement: str) -> list[Any]:
+        """Run one statement on the store."""
+        with closing(sqlite3.connect(self.scratch.store, timeout=10)) as database:
+            return database.execute(statement).fetchall()
+
 
 def drain_own_lane(side: Side, jobs: int) -> float:
     """Jobs a second, by the life of the workers' process."""
@@ -93,22 +99,20 @@ def drain_shared_lane(side: Side, jobs: int) -> float:
     """Jobs a second, by the end of the last of them."""
     side.ready()
     side.enqueue(jobs, SHARED, BETWEEN)
-    database = sqlite3.connect(side.scratch.store, timeout=10)
-    (last,) = database.execute("SELECT max(seq) FROM jobs").fetchone()
+    last = side.query("SELECT max(seq) FROM jobs")[0][0]
     began = time.time()
     process = subprocess.Popen([*WORKERS, "--queue", SHARED], env=side.scratch.env)
     try:
-        while database.execute(
-            "SELECT 1 FROM jobs WHERE seq > ? AND state <> 'completed' LIMIT 1", (last - jobs,)
-        ).fetchone():
+        while side.query(
+            f"SELECT 1 FROM jobs WHERE seq > {last - jobs} AND state <> 'completed' LIMIT 1"
+        ):
             time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-    (ended,) = database.execute(
-        "SELECT max(finished_at) FROM jobs WHERE seq > ? AND seq <= ?", (last - jobs, last)
-    ).fetchone()
-    database.close()
+    ended = side.query(
+        f"SELECT max(finished_at) FROM jobs WHERE seq > {last - jobs} AND seq <= {last}"
+    )[0][0]
     return float(jobs / (ended - began))
 
 

@@ -65,7 +65,7 @@ def seed(path: Path, size: Size) -> None:
     marks = ", ".join("?" * len(JOB))
     conn.executemany(
         f"INSERT INTO jobs ({', '.join(JOB)}, {same}) SELECT {marks}, {same} FROM pattern",
-        _jobs(size, now),
+        rows(size, now),
     )
     conn.executemany(
         "INSERT INTO attempts (job, number, started_at, finished_at, outcome, made_dead,"
@@ -103,7 +103,8 @@ def _roll_up(conn: sqlite3.Connection, now: float) -> None:
         thin(conn, now)
 
 
-def _jobs(size: Size, now: float) -> Iterator[tuple[object, ...]]:
+def rows(size: Size, now: float) -> Iterator[tuple[object, ...]]:
+    """Every job, in the order of ``JOB``."""
     names = iter(new_ids(size.jobs))
     ended = size.finished + size.dead
     for number in range(ended):

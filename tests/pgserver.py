@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,7 +111,7 @@ def _start(home: Path) -> None:
 def keep(home: Path) -> None:
     """Run a server until nobody holds the shared lock any more."""
     try:
-        server = _Server(home)
+        server = Server(home, SETTINGS, sys.stderr)
         url = server.start()
         draft = home / "url.new"
         draft.touch(0o600)
@@ -130,10 +131,13 @@ def keep(home: Path) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-class _Server:
-    """``initdb`` and ``postgres``, as a user that PostgreSQL accepts."""
+class Server:
+    """``initdb`` and ``postgres`` in an empty folder, as a user that PostgreSQL accepts. Every
+    folder above it must let that user through. ``log`` is where what they say goes."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str], log: IO[str]) -> None:
+        self._settings = settings
+        self._log = log
         self._data = home / "data"
         self._password = secrets.token_urlsafe(16)
         self._as: dict[str, Any] = {}
@@ -163,7 +167,8 @@ class _Server:
             [self._command("initdb"), *words, f"--pgdata={self._data}"],
             check=True,
             cwd="/",
-            stdout=sys.stderr,
+            stdout=self._log,
+            stderr=self._log,
             env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "")},
             **self._as,
         )
@@ -175,13 +180,19 @@ class _Server:
                 return f"postgresql://{USER}:{self._password}@127.0.0.1:{port}/postgres"
         raise RuntimeError("it does not come up")
 
+    @property
+    def pid(self) -> int:
+        """The process that all the others are children of."""
+        return self._process.pid
+
     def _serve(self, port: int) -> subprocess.Popen[bytes]:
-        settings = {**SETTINGS, "port": str(port), "unix_socket_directories": ""}
+        settings = {**self._settings, "port": str(port), "unix_socket_directories": ""}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return subprocess.Popen(
             [self._command("postgres"), "-D", str(self._data), *words],
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
+            stdout=self._log,
+            stderr=self._log,
             cwd="/",
             env={"LC_ALL": "C"},
             **self._as,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from queuectl_core.errors import StoreUnreachable
@@ -280,3 +281,32 @@ async def test_an_exchange_rings_nobody(store: PostgresStore, other: PostgresSto
         assert not rings(bell)
     finally:
         bell.close()
+
+
+async def test_a_claim_that_finds_nothing_locks_nothing(
+    other: PostgresStore, place: PostgresPlace
+) -> None:
+    await hired(other)
+    connection = await asyncpg.connect(server_url(), server_settings={"search_path": place.schema})
+    try:
+        async with connection.transaction():
+            await connection.fetch("SELECT * FROM supervisors FOR UPDATE")
+            await connection.fetch("SELECT * FROM workers FOR UPDATE")
+            turn = await other.exchange(
+                "sup", [], [Opening("sup-1"), Opening("sup-2", ("a",))], NOW
+            )
+    finally:
+        await connection.close()
+    assert (turn.claimed, turn.next_due) == ((), None)
+
+
+async def test_a_claim_for_some_lanes_waits_for_theirs(other: PostgresStore) -> None:
+    await hired(other)
+    await other.enqueue([spec(queue="a"), spec(queue="b", run_at=NOW + 60)], NOW)
+    assert (await other.exchange("sup", [], [Opening("sup-1", ("c",))], NOW)).claimed == ()
+    turn = await other.exchange("sup", [], [Opening("sup-1", ("b",))], NOW)
+    assert (turn.claimed, turn.next_due) == ((), NOW + 60)
+    turn = await other.exchange("sup", [], [Opening("sup-1", ("b",))], NOW + 60)
+    assert [job.queue for job in turn.claimed] == ["b"]
+    turn = await other.exchange("sup", [], [Opening("", ("c",)), Opening("sup-2", ("a",))], NOW)
+    assert [job.queue for job in turn.claimed] == ["a"]

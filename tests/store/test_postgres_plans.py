@@ -96,6 +96,7 @@ INDEXES = {
     # the claim: only what may be claimed, in the order it is claimed
     "claim": {"jobs_claim", "jobs_due"},
     "next_due": {"jobs_due"},
+    "waiting": {"jobs_claim", "jobs_due"},
     "oldest_due": {"jobs_due"},
     "orders": {"jobs_held"},
     "holds": {"jobs_held"},

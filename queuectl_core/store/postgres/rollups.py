@@ -6,7 +6,7 @@ are thinned they become part of rows of nobody's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...model import Ending
 from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
@@ -16,18 +16,24 @@ THINNING = 0x7468696E
 """The advisory lock of whoever thins."""
 
 
-async def record(session: Session, owner: str, endings: Sequence[Ending], now: float) -> None:
-    """Count attempts that were just written down, in the transaction that did it."""
+async def record(
+    session: Session,
+    owner: str,
+    endings: Sequence[Ending],
+    now: float,
+    there: Mapping[int, bytes],
+) -> None:
+    """Count attempts that were just written down, in the transaction that did it. ``there`` is
+    what the owner's rollups of their minutes were before."""
     minutes = by_minute(endings)
     if not minutes:
         return
-    rows = await session.rows("rollups_mine", span=MINUTE, moments=list(minutes), source=owner)
-    there = {row["at"]: unpack(row["data"]) for row in rows}
+    sums = {at: unpack(there[at]) if at in there else Rollup() for at in minutes}
     for at, ended in minutes.items():
-        there.setdefault(at, Rollup()).add(ended)
-    datas = [pack(rollup) for rollup in there.values()]
-    await session.run("rollups_put", span=MINUTE, moments=list(there), source=owner, datas=datas)
-    if len(rows) < len(minutes):
+        sums[at].add(ended)
+    datas = [pack(rollup) for rollup in sums.values()]
+    await session.run("rollups_put", span=MINUTE, moments=list(sums), source=owner, datas=datas)
+    if not minutes.keys() <= there.keys():
         await thin(session, now)
 
 

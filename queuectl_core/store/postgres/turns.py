@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ...model import Begun, Ending, Job, Opening, Turn
 from .errors import CommitUnknown
 from .link import Link
-from .work import Key, exchange
+from .work import Key, exchange, waiting
 
 
 @dataclass(slots=True)
@@ -49,10 +49,13 @@ class Turns:
         fresh = [one for one in endings if (one.seq, one.run) not in known]
         told = frozenset((one.seq, one.run) for one in fresh)
         back = [*released, *untold]
+        only_claims = openings and not (fresh or begun or back)
+        turn = await self.link.read(waiting, openings, now) if only_claims else None
         try:
-            turn = await self.link.write(
-                exchange, owner, fresh, openings, now, begun=begun, released=back
-            )
+            if turn is None:
+                turn = await self.link.write(
+                    exchange, owner, fresh, openings, now, begun=begun, released=back
+                )
         except CommitUnknown as error:
             self._unanswered.append(_Unanswered(owner, error.xid, told, error.result))
             raise

@@ -24,6 +24,7 @@ from ...model import (
     WorkerOrder,
 )
 from ...reasons import dead_reason
+from ...rollup import by_minute
 from ..copying import half_copied
 from ..rows import to_job, to_supervisor, to_worker
 from . import rollups
@@ -76,6 +77,17 @@ async def exchange(
     return Turn(refused, tuple(claimed), next_due)
 
 
+async def waiting(session: Session, openings: Sequence[Opening], now: float) -> Turn | None:
+    """The turn of somebody who only claims and would find nothing; None: it should claim."""
+    lanes = {queue for opening in openings for queue in opening.queues}
+    every = any(not opening.queues for opening in openings)
+    row = await session.row("waiting", queues=None if every else sorted(lanes))
+    due: float | None = row["next_due"]
+    if row["ready"] or (due is not None and due <= now):
+        return None
+    return Turn(frozenset(), (), due)
+
+
 async def _settle(
     session: Session,
     owner: str,
@@ -101,11 +113,14 @@ async def _settle(
         begun_at=[one.started_at for one in started],
         freed_seq=[one.seq for one in freed],
         freed_run=[one.runs for one in freed],
+        minutes=list(by_minute(list(first.values()))),
         **{name: [values[name] for values in told] for name in _ENDING_COLUMNS},
     )
     session.xid = row["xid"]
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
-    await rollups.record(session, owner, [first[key] for key in first if key in accepted], now)
+    there = dict(zip(row["minutes"], row["sums"], strict=True))
+    written = [first[key] for key in first if key in accepted]
+    await rollups.record(session, owner, written, now, there)
     twice = [(ending.seq, ending.run) for ending in endings if first[_key(ending)] is not ending]
     return frozenset(first.keys() - accepted) | frozenset(twice), row["next_due"]
 

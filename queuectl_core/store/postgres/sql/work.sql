@@ -6,6 +6,8 @@
 --
 -- ``begun``: a job claimed in advance was started by a worker. ``released``: one that was not is
 -- put back as it was, or cancelled if somebody asked for that.
+--
+-- ``minutes``: when what ended did; the supervisor's rollups of them come back with the rest.
 -- name: settle
 WITH me AS MATERIALIZED (
     SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
@@ -69,10 +71,15 @@ WITH me AS MATERIALIZED (
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
     FROM freed f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:freed_seq)
+), sums AS (
+    SELECT at, data FROM rollups
+    WHERE span = 60 AND at = ANY(:minutes::bigint[]) AND source = :owner
 )
 SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}') AS runs,
        least((SELECT min(run_at) FROM jobs WHERE ready = 0),
              min(f.run_at) FILTER (WHERE f.ready = 0)) AS next_due,
+       (SELECT coalesce(array_agg(at ORDER BY at), '{}') FROM sums) AS minutes,
+       (SELECT coalesce(array_agg(data ORDER BY at), '{}') FROM sums) AS sums,
        pg_current_xact_id()::text AS xid
 FROM finished f;
 
@@ -138,6 +145,18 @@ FROM (
            ELSE false END AS crowded
 ) n LEFT JOIN claimed c ON true
 ORDER BY c.place;
+
+-- Whether a claim would find anything (``queues`` NULL: in any lane), and else when to look again.
+-- A bell wakes every idle supervisor, and most of them find nothing: this is one round trip, while a
+-- claim locks, and its commit waits for the disk.
+-- name: waiting
+SELECT CASE WHEN :queues::text[] IS NULL
+            THEN (SELECT queue FROM jobs WHERE ready = 1 ORDER BY queue LIMIT 1) IS NOT NULL
+            ELSE EXISTS (SELECT FROM unnest(:queues) AS q (queue) CROSS JOIN LATERAL (
+                SELECT FROM jobs WHERE ready = 1 AND jobs.queue = q.queue
+                ORDER BY priority DESC, run_at, seq LIMIT 1) one)
+       END AS ready, due.next AS next_due
+FROM (SELECT min(run_at) AS next FROM jobs WHERE ready = 0) due;
 
 -- name: next_due
 SELECT min(run_at) FROM jobs WHERE ready = 0;

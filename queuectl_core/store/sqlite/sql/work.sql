@@ -19,11 +19,11 @@ UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owne
 WHERE seq = :seq AND ready = 1
 RETURNING *;
 
--- For no worker yet.
+-- For no worker yet. (The + keeps the planner from an index of all that wait.)
 -- name: claim_ahead
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner, worker = NULL,
                 runs = runs + 1, started_at = :now, finished_at = NULL, updated_at = :now, cancel = 0
-WHERE seq IN (SELECT value FROM json_each(:seqs)) AND ready = 1
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +ready = 1
 RETURNING *;
 
 -- name: next_due

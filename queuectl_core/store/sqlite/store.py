@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from ...errors import StoreLocked, StoreReadOnly, StoreUnreachable
+from ...host import host_key
 from ...model import (
     Attempt,
     Begun,
@@ -88,6 +89,9 @@ class SqliteStore(Store):
 
     def clock(self) -> float:
         return time.time()
+
+    def here(self) -> str:
+        return host_key()
 
     # -- enqueue ----------------------------------------------------------------------
 

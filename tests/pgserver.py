@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,7 +111,7 @@ def _start(home: Path) -> None:
 def keep(home: Path) -> None:
     """Run a server until nobody holds the shared lock any more."""
     try:
-        server = _Server(home)
+        server = Server(home)
         url = server.start()
         draft = home / "url.new"
         draft.touch(0o600)
@@ -130,7 +131,7 @@ def keep(home: Path) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-class _Server:
+class Server:
     """``initdb`` and ``postgres``, as a user that PostgreSQL accepts."""
 
     def __init__(self, home: Path) -> None:
@@ -170,15 +171,16 @@ class _Server:
         for _ in range(5):  # a port that is free now may be taken in a moment
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 port = probe.getsockname()[1]
-            self._process = self._serve(port)
-            if self._wait():
+            self._port = port
+            if self.serve():
                 return f"postgresql://{USER}:{self._password}@127.0.0.1:{port}/postgres"
         raise RuntimeError("it does not come up")
 
-    def _serve(self, port: int) -> subprocess.Popen[bytes]:
-        settings = {**SETTINGS, "port": str(port), "unix_socket_directories": ""}
+    def serve(self) -> bool:
+        """Run it on the port it has; whether it came up."""
+        settings = {**SETTINGS, "port": str(self._port), "unix_socket_directories": ""}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return subprocess.Popen(
+        self._process = subprocess.Popen(
             [self._command("postgres"), "-D", str(self._data), *words],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
@@ -186,6 +188,7 @@ class _Server:
             env={"LC_ALL": "C"},
             **self._as,
         )
+        return self._wait()
 
     def _wait(self) -> bool:
         deadline = time.monotonic() + PATIENCE
@@ -198,10 +201,27 @@ class _Server:
             time.sleep(0.02)
         return False
 
-    def stop(self) -> None:
-        """End it, connections or not."""
-        self._process.send_signal(signal.SIGQUIT)
+    def stop(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """End it, connections or not: SIGINT is PostgreSQL's fast mode, SIGQUIT its immediate one,
+        after which it has to recover."""
+        self._process.send_signal(number)
         self._process.wait()
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[tuple[Server, str]]:
+    """A server for one test, which may stop it and have it ``serve`` again; and its URL."""
+    home = Path(tempfile.mkdtemp(prefix="queuectl-pg-"))
+    home.chmod(0o711)
+    try:
+        server = Server(home)
+        url = server.start()
+        try:
+            yield server, url
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _installed() -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from queuectl_core.errors import QueueError
+from queuectl_core.host import hostname
 from queuectl_core.lifecycle import Policy, settle
 from queuectl_core.model import Attempt, Ending, Job, Opening, Outcome
 from queuectl_core.queue import Queue
@@ -40,7 +41,8 @@ async def _config(queue: Queue, number: int) -> Callable[[int], Awaitable[object
 async def _work(queue: Queue, number: int) -> Callable[[int], Awaitable[object]]:
     """A supervisor without jobs' processes: claims four, and finishes them with the next."""
     name = new_supervisor_id() + str(number)
-    await queue.store.register(make_row(name, False, 3600.0, time.time()), [], time.time())
+    host = (hostname(), queue.store.here())
+    await queue.store.register(make_row(name, host, False, 3600.0, time.time()), [], time.time())
     held: list[Job] = []
 
     async def exchange(_: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .errors import InvalidInput, QueueError
 from .leftovers import leftover_processes, orphaned_files
+from .model import Worker
 from .queue import Queue
 from .store.open import chosen, data_directory, on_server, sqlite_path
 from .store.sqlite.connection import real_path
@@ -138,11 +139,13 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
     lost = [worker for worker in workers if worker.state == "lost"]
     live = len(workers) - len(lost)
     held = sorted({worker.job for worker in lost if worker.job})
+    gone = f"{len(lost)} lost{_on_hosts(lost) if queue.store.shared_by_hosts else ''}"
     if held and not live:
-        stuck = f"{len(lost)} lost, still holding {', '.join(held[:3])}; nobody takes over"
+        stuck = f"{gone}, still holding {', '.join(held[:3])}; nobody takes over"
         yield Finding("workers", "bad", stuck, "run: queuectl worker start")
     elif lost:
-        message = f"{live} live, {len(lost)} lost (their process is gone)"
+        why = "no heartbeat came" if queue.store.shared_by_hosts else "their process is gone"
+        message = f"{live} live, {gone} ({why})"
         yield Finding("workers", "warn", message, "the next worker to start clears them away")
     else:
         yield Finding("workers", "ok", f"{live} live, none lost")
@@ -154,6 +157,18 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("clock", "warn", message, "set it; queuectl goes by the server's")
     else:
         yield clock(stamps, now)
+
+
+def _on_hosts(workers: list[Worker]) -> str:
+    """``: 4 on web-1 (last heard of 2026-01-01T00:00:00Z), 1 on web-2 (…)``."""
+    hosts: dict[str, list[float]] = {}
+    for worker in workers:
+        hosts.setdefault(worker.host, []).append(worker.heartbeat_at)
+    found = (
+        f"{len(beats)} on {host} (last heard of {format_time(max(beats))})"
+        for host, beats in sorted(hosts.items())
+    )
+    return ": " + ", ".join(found)
 
 
 async def litter(queue: Queue) -> Finding:

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -22,9 +23,10 @@ START_TOLERANCE = 0.05
 """Seconds two readings of one process's start may differ by (Linux counts in 10 ms ticks)."""
 
 
-def hostname() -> str:
-    """This host's name."""
-    return socket.gethostname()
+def hostname(env: Mapping[str, str] | None = None) -> str:
+    """This host's name: ``QUEUECTL_HOST`` in ``env`` (None: our own environment) where the
+    system's says little, as in a container. It is for people: nothing is decided by it."""
+    return (os.environ if env is None else env).get("QUEUECTL_HOST") or socket.gethostname()
 
 
 def current_directory() -> str:
@@ -91,14 +93,15 @@ def is_process(pid: int, start: float) -> bool:
     return found is not None and abs(found - start) <= START_TOLERANCE
 
 
-def is_gone(row: SupervisorRow, now: float, mono: float) -> bool:
+def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None) -> bool:
     """Whether a supervisor has lost its claim to live: it died, or let its lease run out.
 
-    ``now`` is the wall clock, ``mono`` this host's monotonic clock. On its own host a dead
-    process is noticed at once and the lease is read on the monotonic clock, so that setting
-    the wall clock takes nobody's jobs away. Between hosts the store's own clock decides.
+    ``now`` is the wall clock, ``mono`` this host's monotonic clock, ``here`` what this host is to
+    the store (``Store.here()``; None: :func:`host_key`). On its own host a dead process is noticed
+    at once and the lease is read on the monotonic clock, so that setting the wall clock takes
+    nobody's jobs away. Between hosts the store's own clock decides.
     """
-    if row.host_key == host_key():
+    if row.host_key == (host_key() if here is None else here):
         return mono > row.lease_mono or not is_process(row.pid, row.pid_start)
     if row.lapsed is not None:
         return row.lapsed  # hosts share the store: its clock decides, and a name proves nothing

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .text import clean_line
+from .times import format_bytes
+
 FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""
 
@@ -39,11 +42,24 @@ class Output:
     """More may come."""
     total: int
     """Bytes the attempt wrote, as far as known."""
+    host: str | None = None
+    """The other host that ran it, or runs it, when its file is not on this one."""
 
     @property
     def complete(self) -> bool:
         """False: this is only the end of what was written (its file is on another host)."""
-        return self.path is not None or len(self.tail) >= self.total
+        return self.path is not None or (not self.running and len(self.tail) >= self.total)
+
+    @property
+    def missing(self) -> str:
+        """What is missing, in words, when it is not complete; else empty."""
+        where = f"on host {clean_line(self.host, 60)}" if self.host else "not on this host"
+        if self.complete:
+            return ""
+        if self.running:
+            return f"it runs {where}: live output is there, the end of it here once it has ended"
+        kept = format_bytes(len(self.tail))
+        return f"last {kept} as stored; the whole output is {where}"
 
     def size(self) -> int:
         """Bytes that can be read now."""

@@ -447,7 +447,7 @@ class SupervisorRow:
     id: str
     host: str
     host_key: str
-    """Boot id and pid namespace: equal means pids can be compared."""
+    """``Store.here()`` of its process: equal means that pids can be compared, and journals read."""
     pid: int
     pid_start: float
     detached: bool

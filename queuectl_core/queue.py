@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound
-from .host import current_directory, is_gone, monotonic
+from .host import current_directory, hostname, is_gone, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_logs
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
@@ -201,10 +201,21 @@ class Queue:
             raise NotFound(f"job '{job.id}' has no attempt {number}", f"it has had {len(attempts)}")
         path = log_path(self.store.directory, job.seq, wanted)
         running = attempt.finished_at is None
-        if running or path.exists():
+        host = attempt.host if attempt.host != hostname(self.env) else None
+        if running and self.store.shared_by_hosts and not path.exists():
+            host = await self._host_of(job)
+        if path.exists() or (running and host is None):
             return Output(wanted, path, b"", running, attempt.output_bytes)
         tail = await self.store.tail(job.seq, wanted) or b""
-        return Output(wanted, None, tail, False, attempt.output_bytes)
+        return Output(wanted, None, tail, running, attempt.output_bytes, host)
+
+    async def _host_of(self, job: Job) -> str | None:
+        """The name of the host that runs ``job``; None when it is this one, or nobody knows."""
+        here = self.store.here()
+        for row in await self.store.supervisors():
+            if row.id == job.owner and row.host_key != here:
+                return row.host
+        return None
 
     async def status(self) -> Status:
         """Counts, queues, workers and the oldest waiting job, at one glance."""
@@ -222,7 +233,7 @@ class Queue:
 
         now, mono = self.clock(), monotonic()
         return [
-            replace(worker, state="lost") if is_gone(row, now, mono) else worker
+            replace(worker, state="lost") if is_gone(row, now, mono, self.store.here()) else worker
             for worker, row in await self.store.workers()
         ]
 
@@ -410,10 +421,17 @@ class Queue:
         """Where this host keeps the store's output files and logs."""
         return self.store.directory
 
-    async def find_workers(self, refs: Sequence[str]) -> list[Worker]:
+    async def find_workers(self, refs: Sequence[str], host: str | None = None) -> list[Worker]:
         """The workers ``refs`` name: a worker's id, a supervisor's (all its workers), or an
-        unambiguous prefix of either; none given: every worker. NotFound otherwise."""
+        unambiguous prefix of either; none given: every worker. With ``host`` those of them that
+        are on the host of that name. NotFound when there is no such worker or host."""
         workers = await self.workers()
+        if host is not None:
+            names = sorted({worker.host for worker in workers})
+            workers = [worker for worker in workers if worker.host == host]
+            if not workers:
+                known = clean_line(f"there are: {', '.join(names)}" if names else "nor elsewhere")
+                raise NotFound(f"no workers on host '{clean_line(host, 60)}'", known)
         if not refs:
             return workers
         chosen: dict[str, Worker] = {}
@@ -422,8 +440,9 @@ class Queue:
                 w for w in workers if ref and w.id.startswith(ref)
             ]
             if not matches:
+                there = "" if host is None else f" on host '{clean_line(host, 60)}'"
                 raise NotFound(
-                    f"no such worker: '{clean_line(ref, 60)}'", "see: queuectl worker list"
+                    f"no such worker{there}: '{clean_line(ref, 60)}'", "see: queuectl worker list"
                 )
             if len({w.supervisor for w in matches}) > 1:
                 raise Conflict(f"'{clean_line(ref, 60)}' starts several ids", "give more of it")

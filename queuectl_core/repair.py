@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .doctor import Finding, store_path
 from .errors import InvalidInput, QueueError
-from .host import host_key, is_gone, monotonic
+from .host import is_gone, monotonic
 from .leftovers import orphaned_files
 from .private import make_private
 from .queue import Queue
@@ -79,11 +79,11 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
         yield _fixed("counters", off, "counter set right")
     now, mono = queue.clock(), monotonic()
     rows = await store.supervisors()
-    gone = [row for row in rows if is_gone(row, now, mono)]
+    gone = [row for row in rows if is_gone(row, now, mono, store.here())]
     if forgotten := [row for row in gone if await store.dismiss(row)]:
         yield _fixed("workers", len(forgotten), "lost supervisor without a job forgotten")
     run = store.directory / "run"
-    if any(row.host_key == host_key() for row in rows if row not in gone) and not run.exists():
+    if any(row.host_key == store.here() for row in rows if row not in gone) and not run.exists():
         make_private(run)
         yield _fixed("litter", 1, "missing directory made")
     if removed := sweep(run, await used_names(store)):

@@ -74,7 +74,7 @@ class Console(Doing):
         super().__init__(ansi_color=True if few else None)
         self.link = monitor.link
         self.clock = self.link.clock
-        self.host = clean_line(host or hostname(), 60)
+        self.host = clean_line(host or hostname(self.link.env), 60)
         self.every = min(max(refresh, FASTEST), SLOWEST)
         self.monitor = monitor
         self.overview = overview

@@ -33,8 +33,8 @@ class Link:
         self.url = url
         self.read_only = read_only
         self.env = os.environ if env is None else env
-        self.clock = clock or time.time
         self._clock = clock
+        self._now = clock or time.time
         self._reader: Queue | None = None
         self._writer: Queue | None = None
         self._reading = AsyncExitStack()
@@ -53,11 +53,16 @@ class Link:
             raise StoreUnreachable("the store is not connected", "it is tried again by itself")
         return self._reader
 
+    def clock(self) -> float:
+        """Epoch seconds by the queue's clock (while it was never reached: by this host's)."""
+        return self._now()
+
     async def connect(self, *, create: bool = False) -> None:
         """Open the reading connection. Raises the StoreError family."""
         self._reader = await self._reading.enter_async_context(
             Queue.open(self.url, env=self.env, clock=self._clock, read_only=True, create=create)
         )
+        self._now = self._reader.clock
 
     async def writer(self) -> Queue:
         """The writing connection, opened when first asked for."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
 
 from queuectl_core.model import Attempt, DeadGroup, Filter, Job, State, Worker
 from queuectl_core.queue import outcome_word
@@ -117,6 +117,10 @@ def _memory(worker: Worker, now: float) -> Cell:
     return ("" if worker.memory is None else format_bytes(worker.memory)), "text"
 
 
+HOST: Column[Worker] = Column(
+    "host", 10, lambda w, _: (short(w.host, 128), "muted"), rank=9, flex=1
+)
+
 WORKERS: tuple[Column[Worker], ...] = (
     Column("id", 8, lambda w, _: (short(w.id, 64), "text"), flex=1),
     Column("state", 8, lambda w, _: (w.state, STATE_STYLE.get(w.state, "text")), rank=1),
@@ -132,9 +136,18 @@ WORKERS: tuple[Column[Worker], ...] = (
         rank=7,
         right=True,
     ),
-    Column("host", 10, lambda w, _: (short(w.host, 128), "muted"), rank=9, flex=1),
+    HOST,
     Column("pid", 7, lambda w, _: (str(w.pid), "muted"), rank=8, right=True),
 )
+
+
+def worker_columns(workers: Iterable[Worker]) -> tuple[Column[Worker], ...]:
+    """The columns for these workers: where they are matters when they are on several hosts."""
+    if len({worker.host for worker in workers}) < 2:
+        return WORKERS
+    id_, *others = WORKERS
+    return (id_, replace(HOST, rank=2), *(column for column in others if column is not HOST))
+
 
 GROUPS: tuple[Column[DeadGroup], ...] = (
     Column("jobs", 7, lambda g, _: (f"{g.count:,}", "bad"), right=True),

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -175,8 +175,8 @@ class Server:
         for _ in range(5):  # a port that is free now may be taken in a moment
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 port = probe.getsockname()[1]
-            self._process = self._serve(port)
-            if self._wait():
+            self._port = port
+            if self.serve():
                 return f"postgresql://{USER}:{self._password}@127.0.0.1:{port}/postgres"
         raise RuntimeError("it does not come up")
 
@@ -185,10 +185,11 @@ class Server:
         """The process that all the others are children of."""
         return self._process.pid
 
-    def _serve(self, port: int) -> subprocess.Popen[bytes]:
-        settings = {**self._settings, "port": str(port), "unix_socket_directories": ""}
+    def serve(self) -> bool:
+        """Run it on the port it has; whether it came up."""
+        settings = {**self._settings, "port": str(self._port), "unix_socket_directories": ""}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return subprocess.Popen(
+        self._process = subprocess.Popen(
             [self._command("postgres"), "-D", str(self._data), *words],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -197,6 +198,7 @@ class Server:
             env={"LC_ALL": "C"},
             **self._as,
         )
+        return self._wait()
 
     def _wait(self) -> bool:
         deadline = time.monotonic() + PATIENCE
@@ -209,10 +211,27 @@ class Server:
             time.sleep(0.02)
         return False
 
-    def stop(self) -> None:
-        """End it, connections or not."""
-        self._process.send_signal(signal.SIGQUIT)
+    def stop(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """End it, connections or not: SIGINT is PostgreSQL's fast mode, SIGQUIT its immediate one,
+        after which it has to recover."""
+        self._process.send_signal(number)
         self._process.wait()
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[tuple[Server, str]]:
+    """A server for one test, which may stop it and have it ``serve`` again; and its URL."""
+    home = Path(tempfile.mkdtemp(prefix="queuectl-pg-"))
+    home.chmod(0o711)
+    try:
+        server = Server(home, SETTINGS, sys.stderr)
+        url = server.start()
+        try:
+            yield server, url
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _installed() -> Path:

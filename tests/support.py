@@ -187,7 +187,7 @@ class Cli:
     killed: they all inherit the same token.
     """
 
-    store: Path
+    store: Path | str
     cwd: Path
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     env: dict[str, str] = field(default_factory=dict)
@@ -250,6 +250,14 @@ class Cli:
         )
         self._started.append(process)
         return process
+
+    @property
+    def directory(self) -> Path:
+        """Where this host keeps what belongs to the store."""
+        if isinstance(self.store, Path):
+            return self.store.with_name(self.store.name + ".d")
+        (found,) = (Path(self.environment()["XDG_DATA_HOME"]) / "queuectl/postgresql").iterdir()
+        return found
 
     def close(self) -> None:
         """Kill what the test left running."""

@@ -96,6 +96,11 @@ class Store(Protocol):
         """Epoch seconds on the store's clock, by which jobs are due: what ``now`` is everywhere
         below. It is this host's, or the server's for a store that hosts share."""
 
+    def here(self) -> str:
+        """This host as the store tells hosts apart: processes with an equal one see the same pids,
+        the same monotonic clock and the same ``directory``. Empty where there is no directory yet:
+        that is nobody's."""
+
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:

@@ -49,6 +49,8 @@ class Running:
     """Wall clock."""
     on_shim: bool = True
     """Started by this supervisor's own shim; False: adopted."""
+    host: str = ""
+    """Where it ran, if that was another host."""
     pid: int | None = None
     why: Why | None = None
     strays: list[Process] = field(default_factory=list)
@@ -106,6 +108,8 @@ class Running:
 
 def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
     """How an attempt ended, and why in words."""
+    if ended.fenced:
+        return Outcome.INTERRUPTED, ended.reason
     if running.why is not None:
         reasons = {
             Why.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import Conflict, NotFound, WorkersNotStarted
-from ..host import host_key, is_gone, monotonic
+from ..host import is_gone, monotonic
 from ..private import own_directory
 from ..store.base import Store
 from ..text import clean_line
@@ -138,8 +138,8 @@ async def _find_detached(store: Store, now: float) -> str | None:
         worker.supervisor for worker, _ in await store.workers() if worker.state != "stopping"
     }
     for row in await store.supervisors():
-        here = row.detached and row.host_key == host_key()
-        if here and row.id in staying and not is_gone(row, now, mono):
+        here = row.detached and row.host_key == store.here()
+        if here and row.id in staying and not is_gone(row, now, mono, store.here()):
             return row.id
     return None
 

@@ -56,5 +56,5 @@ class Expiry:
         mono = monotonic()
         rows = await self.store.supervisors()
         return self.supervisor() == min(
-            (row.id for row in rows if not is_gone(row, now, mono)), default=""
+            (row.id for row in rows if not is_gone(row, now, mono, self.store.here())), default=""
         )

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from ..config import Settings
 from ..events import Event, Kind
-from ..host import hostname, monotonic
+from ..host import monotonic
 from ..lifecycle import Policy
 from ..logs import log_name
 from ..model import Ending, Job, Outcome
 from .attempt import Running, Why, how_to_start, make_ending, outcome_of, token_of
+from .fence import Fence
 from .journal import Exit, make
 from .launcher import How, Shim
 from .output import Capture
@@ -72,12 +73,13 @@ class Held(Protocol):
 class Hands:
     """Everything between a claim and an ending.
 
-    ``directory`` is the store's on this host, ``settings`` those in force (replaced when they
-    change). ``wake`` wakes the pump; ``free`` hears that an attempt's worker may take another
-    job (its ending is not in the store yet: one commit does both); ``held`` is asked about jobs
-    that the shim holds; ``spawn`` runs a coroutine beside the pump.
+    ``host`` is this host's name, ``directory`` the store's on it, ``settings`` those in force
+    (replaced when they change). ``wake`` wakes the pump; ``free`` hears that an attempt's worker
+    may take another job (its ending is not in the store yet: one commit does both); ``held`` is
+    asked about jobs that the shim holds; ``spawn`` runs a coroutine beside the pump.
     """
 
+    host: str
     directory: Path
     settings: Settings
     env: Mapping[str, str]
@@ -94,7 +96,8 @@ class Hands:
     revoked: bool = False
     """The shim may start nothing more: somebody took this supervisor's jobs over."""
     _directory: str = field(init=False)
-    _host: str = field(default_factory=hostname)
+    fence: Fence | None = None
+    """Until when jobs may run; None: nobody elsewhere could start them again."""
     _name: str = ""
     _shim: Shim | None = None
     _shim_since: float = 0.0
@@ -113,10 +116,13 @@ class Hands:
         """Nothing runs and nothing is left to be written down."""
         return not self.running and not self.endings
 
-    async def open(self, name: str) -> None:
-        """Begin with a new shim whose journal is called ``name``."""
+    async def open(self, name: str, *, fenced: bool) -> None:
+        """Begin with a new shim whose journal is called ``name``; ``fenced``: its jobs end before
+        our lease does."""
         self._name = name
         self.revoked = False
+        self.fence = Fence(self.run_directory, self.settings.lease) if fenced else None
+        self.look_after(())
         await self._start_shim()
 
     async def _start_shim(self) -> None:
@@ -127,9 +133,15 @@ class Hands:
         if monotonic() - self._shim_since < SHIM_PAUSE:
             await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
         self._shim_since = monotonic()
-        await self._shim.start(self.run_directory, self._name, self.env)
+        words = [] if self.fence is None else self.fence.words
+        await self._shim.start(self.run_directory, self._name, self.env, words)
         for slot in self.held.idle():
             self.use(slot)
+
+    def look_after(self, adopted: Iterable[str]) -> None:
+        """These shims' jobs, beside those of our own, may run while our lease lasts."""
+        if self.fence is not None:
+            self.fence.keep({self._name, *adopted})
 
     def drop(self) -> None:
         """Leave everything to somebody else; the shim stays with what it runs."""
@@ -144,7 +156,7 @@ class Hands:
         """End the shim, which must run nothing, and remove its files."""
         if self._shim is not None:
             await self._shim.close()
-        for suffix in ("journal", "alive"):
+        for suffix in ("journal", "alive", "lease"):
             (self.run_directory / f"{self._name}.{suffix}").unlink(missing_ok=True)
 
     # -- beginning --------------------------------------------------------------------
@@ -219,6 +231,8 @@ class Hands:
     def ended(self, running: Running, exit_: Exit) -> None:
         """The leader of an attempt has ended: clear up after it, then settle."""
         running.disarm()
+        if exit_.fenced:
+            running.why = Why.NOW
         clean = running.completed(exit_)
         gone = clean or not (exit_.leftover or running.why)
         size = running.capture.size()
@@ -255,7 +269,7 @@ class Hands:
             outcome,
             reason,
             exit_,
-            host=self._host,
+            host=running.host or self.host,
             policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
             jitter=self.rand(),
             now=self.clock(),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..private import make_private
-from .shim import OWN_FILE, REVOKED
+from .shim import FENCED, OWN_FILE, REVOKED
 
 LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
@@ -45,7 +45,12 @@ class Exit:
     leftover: bool
     """Processes of its group were left when its leader ended."""
     reason: str | None = None
-    """Why it could not be started."""
+    """Why it could not be started, or was ended by the fence."""
+
+    @property
+    def fenced(self) -> bool:
+        """It was ended, or not started, because its supervisor's lease had run out."""
+        return self.reason == FENCED
 
     @classmethod
     def of(cls, event: list[Any]) -> Exit:
@@ -53,8 +58,8 @@ class Exit:
         if event[0] == "F":
             _, _, code, reason, at, *_ = event
             return cls(code, None, None, None, at, False, reason)
-        _, _, code, number, cpu, rss, at, leftover = event
-        return cls(code, number, cpu, rss, at, leftover)
+        _, _, code, number, cpu, rss, at, leftover, *why = event
+        return cls(code, number, cpu, rss, at, leftover, *why)
 
 
 @dataclass(slots=True)
@@ -168,7 +173,8 @@ class Journal:
     def remove(self) -> None:
         """Forget it: every job it speaks of has been dealt with."""
         self.path.unlink(missing_ok=True)
-        (self.run / f"{self.name}.alive").unlink(missing_ok=True)
+        for suffix in ("alive", "lease"):
+            (self.run / f"{self.name}.{suffix}").unlink(missing_ok=True)
 
 
 def make(path: Path) -> int:

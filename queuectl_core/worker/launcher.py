@@ -10,7 +10,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ class Shim(asyncio.Protocol):
         self._closing = False
         self._ended = asyncio.Event()
 
-    async def start(self, run: Path, name: str, env: Mapping[str, str]) -> None:
-        """Start it with its journal in ``run``; jobs get ``env``."""
+    async def start(
+        self, run: Path, name: str, env: Mapping[str, str], fence: Sequence[str] = ()
+    ) -> None:
+        """Start it with its journal in ``run``; jobs get ``env``. ``fence``: when they end."""
         loop = asyncio.get_running_loop()
         self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
-            [sys.executable, "-I", "-S", str(SHIM), str(run), name],
+            [sys.executable, "-I", "-S", str(SHIM), str(run), name, *fence],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import os
 import secrets
 from dataclasses import replace
 
-from ..host import host_key, hostname, monotonic, process_start
+from ..host import monotonic, process_start
 from ..model import SupervisorRow
 
 BEATS = 3
@@ -20,13 +20,16 @@ def new_supervisor_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(5))
 
 
-def make_row(identity: str, detached: bool, lease: float, now: float) -> SupervisorRow:
-    """This process as a supervisor called ``identity``, its lease beginning at ``now``."""
+def make_row(
+    identity: str, host: tuple[str, str], detached: bool, lease: float, now: float
+) -> SupervisorRow:
+    """This process as a supervisor called ``identity``, its lease beginning at ``now``; ``host``
+    is its name and ``Store.here()``."""
     pid = os.getpid()
     return SupervisorRow(
         id=identity,
-        host=hostname(),
-        host_key=host_key(),
+        host=host[0],
+        host_key=host[1],
         pid=pid,
         pid_start=process_start(pid) or 0.0,
         detached=detached,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import StoreDamaged, StoreError, StoreTooNew
 from ..events import Event, Kind
 from ..model import Ending, Job, Opening, Outcome, State, Turn
-from .attempt import Running, Why
+from .attempt import Running, Why, token_of
 from .hands import Slot
 from .reserve import Reserve
 
@@ -42,6 +42,8 @@ class Pump:
         self._troubled = ""
         self._delay = RETRY_AFTER
         self.reserve = Reserve(self.wake, self._withdraw)
+        self.in_turn = False
+        """Jobs may be being claimed of which we know nothing yet."""
         self.done = 0
         """Attempts that completed."""
         self.failed = 0
@@ -99,6 +101,12 @@ class Pump:
         """The shim is gone: the jobs it held."""
         return self.reserve.orphans()
 
+    def knows(self, job: Job) -> bool:
+        """Whether this attempt is in hand, is held by the shim, or waits to be given back."""
+        token = token_of(job)
+        back = (token_of(one) for one in self.reserve.released)
+        return token in self._sup.hands.running or token in self.reserve.held or token in back
+
     def idle(self) -> list[Slot]:
         """Workers that may be given a job."""
         slots = self._sup.slots.values()
@@ -140,6 +148,12 @@ class Pump:
         """Settle what ended and claim what may be claimed."""
         sup = self._sup
         self._woken.clear()
+        try:
+            if not await sup.leased():
+                return
+        except StoreError as error:
+            await self._trouble(error)
+            return
         self._look = False
         endings, sup.hands.endings = sup.hands.endings, []
         try:
@@ -194,9 +208,13 @@ class Pump:
         now = sup.clock()
         begun, released = reserve.untold(now), list(reserve.released)
         reserve.overdue = False
-        turn = await sup.store.exchange(
-            sup.id, endings, openings, now, begun=begun, released=released
-        )
+        self.in_turn = True
+        try:
+            turn = await sup.store.exchange(
+                sup.id, endings, openings, now, begun=begun, released=released
+            )
+        finally:
+            self.in_turn = False
         for start in begun:
             reserve.told((start.seq, start.run))
         del reserve.released[: len(released)]

@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..host import host_key
 from ..model import Job, SupervisorRow
 from .attempt import token_of
 from .journal import Exit, Journal, Started
@@ -39,16 +38,21 @@ class Verdict:
     """With the process that runs it, and the journal that will tell its end."""
     crashed: list[tuple[Job, str]] = field(default_factory=list)
     unstarted: list[Job] = field(default_factory=list)
+    host: str = ""
+    """Where they ran, if that was another host."""
 
 
-async def examine(dead: SupervisorRow, jobs: list[Job], run: Path) -> Verdict:
+async def examine(dead: SupervisorRow, jobs: list[Job], host: str, here: str, run: Path) -> Verdict:
     """Find out what became of ``jobs``, which ``dead`` held; ends what must not go on.
 
-    ``run`` is the store's run directory on this host.
+    ``host`` is this host's name, ``here`` ``Store.here()``, ``run`` the store's run directory on
+    it.
     """
     verdict = Verdict()
-    if dead.host_key != host_key():
-        rebooted = dead.host_key.split(":")[0] != host_key().split(":")[0]
+    if dead.host_key != here:
+        verdict.host = dead.host
+        same_boot = dead.host_key.partition(":")[0] == here.partition(":")[0]
+        rebooted = dead.host == host and not same_boot
         for job in jobs:
             reason = f"host {dead.host} {'restarted' if rebooted else 'stopped answering'}"
             verdict.crashed.append((job, reason))

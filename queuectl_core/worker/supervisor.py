@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..config import settings
 from ..errors import StoreError
 from ..events import Event, Kind, Summary
+from ..host import hostname
 from ..store.base import Store
 from .attempt import Why
 from .beside import Beside
 from .hands import Hands, Slot
 from .lease import BEATS, make_row, new_supervisor_id, renewed
 from .notify import Signals, notify_systemd, without_notify
-from .pump import Pump
+from .pump import RETRY_AFTER, Pump
+from .shim import lease_clock
 from .upkeep import Upkeep
 
 
@@ -66,6 +69,7 @@ class Supervisor:
         """Start ``count`` workers for ``queues`` (none: all) and run until they are stopped."""
         began = time.monotonic()
         self.hands = Hands(
+            hostname(self._env),
             self.store.directory,
             settings(await self.store.config(), self._env),
             without_notify(self._env),
@@ -92,19 +96,30 @@ class Supervisor:
                     await upkeep.sweep()
         return Summary(self.pump.done, self.pump.failed, time.monotonic() - began)
 
-    async def _begin(self, lanes: Sequence[tuple[str, ...]]) -> None:
-        """Take a new identity: a bell, a shim, a row in the store, a worker for each lane."""
+    async def _begin(self, lanes: Sequence[tuple[str, ...]], *, patient: bool = False) -> None:
+        """Take a new identity: a bell, a shim, a row in the store, a worker for each lane.
+
+        ``patient``: wait for a store that cannot be reached."""
         self.id = new_supervisor_id()
         self._numbered = 0
         self.lost = False
         self.slots = {slot.id: slot for slot in map(self.new_slot, lanes)}
         self._bell = self.store.bell(self.id)
         asyncio.get_running_loop().add_reader(self._bell.fileno(), self._rung)
-        await self.hands.open(self.id)
-        now = self.clock()
-        self._row = make_row(self.id, self._detached, self.hands.settings.lease, now)
+        await self.hands.open(self.id, fenced=self.store.shared_by_hosts)
+        now, lease = self.clock(), self.hands.settings.lease
+        host = (self.hands.host, self.store.here())  # after open: there is a directory now
+        self._row = make_row(self.id, host, self._detached, lease, now)
         workers = [(slot.id, slot.queues) for slot in self.slots.values()]
-        await self.store.register(self._row, workers, now)
+        while True:
+            try:
+                await self.store.register(self._row, workers, now)
+                return
+            except StoreError as error:
+                if not patient:
+                    raise
+                self.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+                await asyncio.sleep(RETRY_AFTER)
 
     def new_slot(self, queues: tuple[str, ...], worker: str = "", stop: str | None = None) -> Slot:
         """A worker, called ``worker`` or the next number of this supervisor."""
@@ -137,10 +152,19 @@ class Supervisor:
 
     async def renew(self) -> None:
         """Send a heartbeat, and learn whether the lease was lost."""
-        self._row = renewed(self._row, self.hands.settings.lease, self.clock())
+        asked, lease = lease_clock(), self.hands.settings.lease
+        self._row = renewed(self._row, lease, self.clock())
         if not await self.store.heartbeat(self._row):
             self.lost = True
             self.pump.wake()
+        elif self.hands.fence is not None:
+            self.hands.fence.extend(asked, lease)
+
+    async def leased(self) -> bool:
+        """Make sure that what is claimed now may be started; False: the lease was lost."""
+        if self.hands.fence is not None and self.hands.fence.passed:
+            await self.renew()
+        return not self.lost
 
     async def check(self) -> None:
         """What the pump asks before each turn: did anything break, is the lease still ours?"""
@@ -153,12 +177,27 @@ class Supervisor:
         self.tell(
             Event(Kind.TROUBLE, "the lease ran out (was this process stopped?); starting over")
         )
+        with contextlib.suppress(StoreError):
+            await self._end_what_left()
         self.hands.drop()
         self.pump.reserve.clear()
         self._close_bell()
         lanes = [slot.queues for slot in self.slots.values() if slot.stop is None]
-        await self._begin(lanes)
+        await self._begin(lanes, patient=True)
         self.pump.look()
+
+    async def _end_what_left(self) -> None:
+        """End the jobs that another host has by now: here nobody will look after them. What
+        cannot be found out is left to the fence."""
+        if self.hands.fence is None:
+            return
+        here = self.store.here()
+        ours = {row.id for row in await self.store.supervisors() if row.host_key == here}
+        for running in list(self.hands.running.values()):
+            job = await self.store.by_seq(running.job.seq)
+            if job is None or job.runs != running.job.runs or job.owner not in ours:
+                running.kill(signal.SIGKILL)
+        await asyncio.sleep(0)  # the shim is told at the end of the loop's turn
 
     async def _is_lost(self) -> bool:
         """Whether somebody else has our jobs, as a refusal or a heartbeat made us think."""

@@ -21,6 +21,7 @@ from ..model import Filter, Job, Outcome, State, SupervisorRow
 from ..store.base import Store
 from .attempt import token_of
 from .expiry import Expiry
+from .forgotten import Forgotten
 from .journal import Journal, sweep
 from .process import signal_group
 from .recovery import Verdict, bury, examine
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .supervisor import Supervisor
 
 TICK = 1.0
+HASTE = 10
+"""A heartbeat that failed is tried again after the time between two by this."""
 ADOPTED_POLL = 0.05
 GUARD_POLL = 0.2
 """Seconds between looks at outputs while any of them grows."""
@@ -51,6 +54,7 @@ class Upkeep:
         self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
         self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
         """Taken over by us (by that id), and not yet looked into."""
+        self._forgotten = Forgotten(supervisor)
         self._clock_offset: float | None = None
 
     async def __aenter__(self) -> Upkeep:
@@ -69,10 +73,14 @@ class Upkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
+        wait = self._sup.beat
         while True:
-            await asyncio.sleep(self._sup.beat)
-            with contextlib.suppress(StoreError):
+            await asyncio.sleep(wait)
+            try:
                 await self._sup.renew()
+                wait = self._sup.beat
+            except StoreError:
+                wait = self._sup.beat / HASTE
 
     async def _tick(self) -> None:
         sup = self._sup
@@ -84,6 +92,7 @@ class Upkeep:
                     await sup.obey()
                     sup.pump.look()
                 await self.recover()
+                await self._forgotten.look()
                 await self._sample()
                 await self._expiry.turn(sup.hands.settings.keep_completed, sup.clock())
                 await sup.store.tidy()
@@ -100,8 +109,12 @@ class Upkeep:
         """Take over from every supervisor that is gone. Called once before the first claim."""
         sup = self._sup
         rows = await sup.store.supervisors()
-        now, mono = sup.clock(), monotonic()
-        gone = [row for row in rows if row.id != sup.id and is_gone(row, now, mono)]
+        now, mono, here = sup.clock(), monotonic(), sup.store.here()
+        gone = [row for row in rows if row.id != sup.id and is_gone(row, now, mono, here)]
+        fence = sup.hands.fence
+        if fence is not None and not fence.settled:
+            # We could not reach the store ourselves: others may be about to renew theirs.
+            gone = [row for row in gone if row.host_key == here]
         for row in gone:
             jobs = await sup.store.take_over(row, sup.id, sup.clock())
             if jobs is not None:
@@ -112,7 +125,8 @@ class Upkeep:
                 self._inherited.pop(0)
                 continue
             try:
-                verdict = await examine(row, jobs, sup.hands.run_directory)
+                hands = sup.hands
+                verdict = await examine(row, jobs, hands.host, here, hands.run_directory)
             except OSError as error:  # a full disk, most likely: they wait for the next round
                 raise StoreError(f"cannot take jobs over: {error}", "free some space") from error
             self._inherited.pop(0)
@@ -132,7 +146,9 @@ class Upkeep:
             hands.ended(hands.take(job, job.worker or "", _no_kill), exit_)
             sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
         for job, reason in verdict.crashed:
-            hands.lose(hands.take(job, job.worker or "", _no_kill), reason)
+            running = hands.take(job, job.worker or "", _no_kill)
+            running.host = verdict.host
+            hands.lose(running, reason)
             sup.tell(Event(Kind.RECOVERED, reason, job=job))
         for job in verdict.unstarted:
             reason = "it was never started"
@@ -166,6 +182,7 @@ class Upkeep:
             workers[job.seq] = slot.id
             running.begun(started.pid, host_clock() - started.after)  # whatever the wall clock says
             self._adopted[token_of(job)] = journal
+            self._look_after()
             sup.tell(Event(Kind.ADOPTED, job=job))
         if taken:
             reserve.give_back(taken)  # the shim knows nothing of what they do now
@@ -176,11 +193,15 @@ class Upkeep:
         await sup.store.assign(sup.id, workers)
         await sup.obey()  # a cancel asked for meanwhile
 
+    def _look_after(self) -> None:
+        self._sup.hands.look_after(journal.name for journal in self._adopted.values())
+
     async def _watch_adopted(self) -> None:
         sup = self._sup
         swept = True
         while True:
             await asyncio.sleep(ADOPTED_POLL if self._adopted else TICK)
+            before = len(self._adopted)
             for token, journal in list(self._adopted.items()):
                 running = sup.hands.running.get(token)
                 if running is None:
@@ -198,6 +219,8 @@ class Upkeep:
                     sup.hands.ended(running, exit_)
                 else:
                     sup.hands.lose(running, "its shim was killed; its outcome is unknown")
+            if len(self._adopted) != before:
+                self._look_after()
             if self._adopted:
                 swept = False
             elif not swept:

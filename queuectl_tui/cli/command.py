@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,8 @@ class Session:
         self.quiet = False
         self.verbose = False
         self.debug = False
+        self.clock: Callable[[], float] = time.time
+        """The queue's, once one was opened: what its times are to be compared with."""
         self.set_color(not os.environ.get("NO_COLOR"))
 
     def set_color(self, wanted: bool) -> None:
@@ -60,6 +63,7 @@ class Session:
 
         async def session() -> T:
             async with Queue.open(url, read_only=read_only) as queue:
+                self.clock = queue.clock
                 if self.verbose:
                     where = clean_line(str(queue.directory))
                     self.err.note(f"output and logs of this store: {where}")
@@ -77,6 +81,12 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def queue_time() -> float:
+    """Epoch seconds by the clock of the queue this run of the command line has opened."""
+    session = click.get_current_context().find_object(Session)
+    return time.time() if session is None else session.clock()
 
 
 def _set(name: str, value: Any) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from queuectl_core.model import DeadGroup, Job
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_time
 
+from .command import queue_time
 from .jobs import command_text, document, number, times_tried
 from .output import Column, View
 
@@ -27,7 +26,7 @@ def _cells(job: Job) -> list[str]:
 def _pretty(job: Job) -> list[tuple[str, str]]:
     from queuectl_core.times import format_duration
 
-    since = max(0.0, time.time() - (job.finished_at or job.updated_at))
+    since = max(0.0, queue_time() - (job.finished_at or job.updated_at))
     return [
         (clean_line(job.id, 40), "bold"),
         (times_tried(job), ""),
@@ -66,7 +65,7 @@ def _group_cells(group: DeadGroup) -> list[str]:
 def _group_pretty(group: DeadGroup) -> list[tuple[str, str]]:
     from queuectl_core.times import format_duration
 
-    last = "" if group.last_at is None else f"{format_duration(time.time() - group.last_at)} ago"
+    last = "" if group.last_at is None else f"{format_duration(queue_time() - group.last_at)} ago"
     return [
         (f"{group.count:,}", "bold red"),
         (number(group.exit_code), ""),

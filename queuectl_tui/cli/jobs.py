@@ -12,6 +12,7 @@ from queuectl_core.model import Command, Job, State
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
+from .command import queue_time
 from .output import Column, View
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _cells(job: Job) -> list[str]:
 
 
 def _pretty(job: Job) -> list[tuple[str, str]]:
-    now = time.time()
+    now = queue_time()
     waits = job.state in (State.PENDING, State.FAILED) and job.run_at > now
     why = f"due {ago(job.run_at, now)}" if waits else ""
     if job.last_error and job.state in (State.FAILED, State.DEAD):

@@ -114,6 +114,7 @@ class Shown:
             await asyncio.sleep(POLL)
             output = await self._look(output)
             if not output.running:  # it ended: a long output has been cut in the middle
+                self._warn(output)
                 self.offset = output.after(self.offset)
             self._copy(output)
         self._write(b"", final=True)
@@ -157,10 +158,9 @@ class Shown:
             self.session.err.note(f"waiting for the job to start; {due}")
 
     def _warn(self, output: Output) -> None:
-        if not output.complete:
-            self.session.err.note(
-                "the output file is not on this host; this is its end, as kept in the store"
-            )
+        if output.missing:
+            self.session.out.flush()
+            self.session.err.note(output.missing)
 
     def _copy(self, output: Output) -> None:
         """Write what there is from the current offset on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from queuectl_core.queue import outcome_word
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes, format_duration, format_time
 
-from .command import Session, pass_session, verb
+from .command import Session, pass_session, queue_time, verb
 from .jobs import STYLES, ago, command_text, complete_id, number
 from .output import Column, View
 
@@ -66,7 +65,7 @@ def _pretty(session: Session, job: Job, env: Mapping[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    now = time.time()
+    now = queue_time()
 
     def moment(when: float | None) -> str:
         if when is None:
@@ -116,7 +115,7 @@ def _limits(job: Job) -> str:
 
 
 def _ran(attempt: Attempt) -> float:
-    end = time.time() if attempt.finished_at is None else attempt.finished_at
+    end = queue_time() if attempt.finished_at is None else attempt.finished_at
     return max(0.0, end - attempt.started_at)
 
 

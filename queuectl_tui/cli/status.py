@@ -11,7 +11,7 @@ from queuectl_core.model import State, Status
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
-from .command import Session, pass_session, verb
+from .command import Session, pass_session, queue_time, verb
 from .jobs import STYLES
 from .output import Stdout, Table
 from .workers import WORKERS, running_for
@@ -50,12 +50,12 @@ def status(ctx: click.Context, session: Session, /, watch: bool) -> None:
 
 def _show(session: Session, found: Status) -> None:
     if session.json:
-        session.out.json(found.to_json(time.time()))
+        session.out.json(found.to_json(queue_time()))
     elif session.out.terminal:
         session.out.render(*pretty(session.out, found))
     else:
         session.out.pairs(_pairs(found))
-        now = time.time()
+        now = queue_time()
         for worker in found.workers:
             seconds = running_for(worker, now)
             cells = (
@@ -68,7 +68,7 @@ def _show(session: Session, found: Status) -> None:
 
 
 def _pairs(found: Status) -> list[tuple[str, str]]:
-    waiting = found.to_json(time.time())["oldest_waiting_seconds"]
+    waiting = found.to_json(queue_time())["oldest_waiting_seconds"]
     return [
         *((state.value, str(found.counts.get(state, 0))) for state in State),
         ("total", str(sum(found.counts.values()))),
@@ -91,7 +91,7 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
     count = len(found.workers)
     summary = Text(f"{count} worker{'s' * (count != 1)}, {busy} busy" if count else "no workers")
     if found.oldest_due_at is not None:
-        summary.append(f" · oldest waiting {format_duration(time.time() - found.oldest_due_at)}")
+        summary.append(f" · oldest waiting {format_duration(queue_time() - found.oldest_due_at)}")
     shown: list[Any] = [line]
     dead = found.counts.get(State.DEAD, 0)
     if dead:
@@ -141,7 +141,7 @@ async def _stream(session: Session, queue: Queue) -> None:
         counts = [str(found.counts.get(state, 0)) for state in State]
         cells = [*counts, str(len(found.workers))]
         if cells != last:
-            session.out.line("\t".join([format_time(time.time()) or "", *cells]))
+            session.out.line("\t".join([format_time(queue_time()) or "", *cells]))
             session.out.flush()
             last = cells
         await asyncio.sleep(0.2)

@@ -12,7 +12,7 @@ from queuectl_core.model import Attempt, Job, State
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
-from .command import Session, pass_session, verb
+from .command import Session, pass_session, queue_time, verb
 from .jobs import command_text
 from .workers import WORKERS
 
@@ -127,11 +127,11 @@ class Reporter:
         mark, style = MARKS.get(event.kind, ("·", "dim"))
         if event.kind is Kind.ENDED and event.state is not None:
             mark, style = ENDS.get(event.state, ("·", "dim"))
-        text = describe(event, time.time())
+        text = describe(event, queue_time())
         if self.fancy:
             err.line(f"{err.styled(time.strftime('%X'), 'dim')} {err.styled(mark, style)} {text}")
         else:
-            err.line(f"{format_time(time.time())} {text}")
+            err.line(f"{format_time(queue_time())} {text}")
         if event.kind is Kind.UP and self.fancy:
             err.note("stop with ctrl-c (twice: end running jobs), or: queuectl worker stop")
 

@@ -14,9 +14,9 @@ from queuectl_core.model import Worker
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
-from .command import Session, pass_session, verb
+from .command import Session, pass_session, queue_time, verb
 from .given import optional_duration
-from .workers import WORKERS, complete_worker, running_for
+from .workers import WORKERS, complete_host, complete_worker, running_for
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -32,20 +32,36 @@ REMIND = 10.0
         "queuectl worker stop",
         "queuectl worker stop --timeout 60",
         "queuectl worker stop k3f9a-1 --now",
+        "queuectl worker stop --host web-2",
     ),
 )
 @click.argument("refs", metavar="[WORKER]...", nargs=-1, shell_complete=complete_worker)
 @click.option("--now", is_flag=True, help="End running jobs; they go back to pending.")
+@click.option("--host", metavar="NAME", shell_complete=complete_host, help="Workers of this host.")
 @click.option("--timeout", metavar="TIME", help="Give up waiting after this long: 30s, 5m.")
 @pass_session
-def stop(session: Session, /, *, refs: tuple[str, ...], now: bool, timeout: str | None) -> None:
-    """Stop all workers, or those named (a worker's id, or its process's for all of them).
+def stop(
+    session: Session,
+    /,
+    *,
+    refs: tuple[str, ...],
+    now: bool,
+    host: str | None,
+    timeout: str | None,
+) -> None:
+    """Stop all workers, on whatever host they are, or those named (a worker's id, or its
+    process's for all of them). With --host only those of that host, of all or of those named.
 
     Waits until they are gone, showing what is still running: a worker finishes its job first.
     Exit code 124 when the time runs out; the workers stop all the same, later.
     """
     seconds = optional_duration("--timeout", timeout)
-    stopped, left = session.run(lambda queue: _stop(session, queue, refs, now, seconds))
+
+    async def act(queue: Queue) -> tuple[list[Worker], list[Worker]]:
+        found = await queue.find_workers(refs, host)
+        return await _stop(session, queue, found, now, seconds)
+
+    stopped, left = session.run(act)
     session.err.clear()
     gone = {worker.id for worker in left}
     done = [worker for worker in stopped if worker.id not in gone]
@@ -68,10 +84,10 @@ def stop(session: Session, /, *, refs: tuple[str, ...], now: bool, timeout: str 
 
 
 async def _stop(
-    session: Session, queue: Queue, refs: Sequence[str], now: bool, seconds: float | None
+    session: Session, queue: Queue, found: Sequence[Worker], now: bool, seconds: float | None
 ) -> tuple[list[Worker], list[Worker]]:
     """The workers asked to stop, and those of them that had not when the time was up."""
-    asked = [worker for worker in await queue.find_workers(refs) if worker.state != "lost"]
+    asked = [worker for worker in found if worker.state != "lost"]
     if not asked:
         return [], []
     names = {worker.id for worker in asked}
@@ -93,7 +109,7 @@ async def _stop(
 
 def _doing(workers: Sequence[Worker]) -> str:
     """What these workers are running, in a few words."""
-    now = time.time()
+    now = queue_time()
     words = []
     for worker in workers[:3]:
         seconds = running_for(worker, now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from queuectl_core.model import Worker
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes, format_duration, format_time
 
+from .command import queue_time
 from .jobs import number
 from .output import Column, View
 
@@ -24,11 +24,11 @@ def running_for(worker: Worker, now: float) -> float | None:
 
 def document(worker: Worker) -> dict[str, Any]:
     """The public JSON of a worker, as of now."""
-    return worker.to_json(time.time())
+    return worker.to_json(queue_time())
 
 
 def _cells(worker: Worker) -> list[str]:
-    seconds = running_for(worker, time.time())
+    seconds = running_for(worker, queue_time())
     return [
         clean_line(worker.id),
         clean_line(worker.host),
@@ -47,7 +47,7 @@ def _cells(worker: Worker) -> list[str]:
 
 
 def _pretty(worker: Worker) -> list[tuple[str, str]]:
-    now = time.time()
+    now = queue_time()
     seconds = running_for(worker, now)
     cpu = worker.cpu_percent
     return [
@@ -102,8 +102,18 @@ WORKERS: View[Worker] = View(
 
 def complete_worker(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Worker ids that start with what has been typed, for shell completion."""
+    return [worker.id for worker in _workers(ctx) if worker.id.startswith(incomplete)]
+
+
+def complete_host(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Names of hosts that have workers, for shell completion."""
+    hosts = {worker.host for worker in _workers(ctx)}
+    return sorted(host for host in hosts if host.startswith(incomplete))
+
+
+def _workers(ctx: click.Context) -> list[Worker]:
     try:
-        found = ctx.find_root().obj.run(lambda queue: queue.workers(), read_only=True)
+        found: list[Worker] = ctx.find_root().obj.run(lambda queue: queue.workers(), read_only=True)
     except Exception:
         return []
-    return [worker.id for worker in found if worker.id.startswith(incomplete)]
+    return found

@@ -19,7 +19,7 @@ from ..chips import chips
 from ..format import lasting, short
 from ..messages import StoreRead
 from ..monitor import Overview
-from ..rows import GROUPS, WORKERS, StateRow
+from ..rows import GROUPS, WORKERS, StateRow, worker_columns
 from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.jobs import JobsPane
 from ..widgets.listed import list_table_rows
@@ -127,6 +127,7 @@ class MainScreen(JobScreen):
             (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
         none = "no workers" if self.owner.link.read_only else NO_WORKERS
+        self.crew.columns = worker_columns(overview.workers)
         self.crew.empty = f"none matches {short(text, 40)}" if text else none
         list_table_rows(self.crew, shown)
         dead = overview.counts.get(State.DEAD, 0)

@@ -159,13 +159,14 @@ class OutputPane(Painted, can_focus=True):
             parts.append(("  wrapped", "muted"))
         if not held.at_end:
             parts.append((f"  {held.fraction():.0%}", "muted"))
-        if not output.complete:
-            parts.append(("  the end only: its file is on another host", "warn"))
+        if output.missing:
+            parts.append((f"  {output.missing}", "warn"))
         lines = [title_line(parts, width, self.ink, focused=self.has_focus)]
         plain: Style = self.ink.text
         for text in held.rows():
             lines.append(draw([(" " + text[self.left : self.left + width * 2], plain)], width))
         if not held.lines:
             waiting = "nothing written yet" if output.running else "it wrote nothing"
+            waiting = output.missing or waiting
             lines.append(draw([(" " + waiting, self.ink.muted)], width))
         return lines

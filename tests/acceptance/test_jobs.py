@@ -106,7 +106,7 @@ def test_200_megabytes_of_output_are_kept_within_the_limit(cli: Cli) -> None:
     assert raw[:22] == "0123456789\n0123456789\n"
     assert raw[-5:] == "\nend\n"
     assert raw.count("bytes dropped here, output-limit is 1048576]") == 1
-    (log,) = (cli.store.with_name("queue.db.d") / "logs").rglob("*.log")
+    (log,) = (cli.directory / "logs").rglob("*.log")
     assert log.stat().st_size <= 1 << 20
 
 

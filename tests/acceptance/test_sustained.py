@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ..support import Cli
 
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.parametrize("cli", ["sqlite"], indirect=True)  # it makes a store of its own
 def test_mixed_load_loses_nothing_and_nothing_grows(cli: Cli) -> None:
     done = subprocess.run(
         [sys.executable, SOAK, "--minutes", "0.1", "--json"],

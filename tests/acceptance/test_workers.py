@@ -158,7 +158,7 @@ def test_detached_workers_survive_their_terminal(cli: Cli, tmp_path: Path) -> No
     (pid,) = pids
     assert os.getsid(pid) == pid
     assert started.code == 0
-    log = cli.store.with_name("queue.db.d") / "supervisor.log"
+    log = cli.directory / "supervisor.log"
     assert log.exists()
     cli("worker", "stop")
     assert cli.json("worker", "list") == []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +91,11 @@ def test_the_host_key_is_of_this_boot_and_the_same_in_a_child() -> None:
     assert ":" in host_key()
 
 
+def test_a_host_may_be_given_a_name() -> None:
+    assert hostname({"QUEUECTL_HOST": "web-1"}) == "web-1"
+    assert hostname({"QUEUECTL_HOST": ""}) == hostname({}) == socket.gethostname()
+
+
 def test_the_monotonic_clock_is_the_boots_and_not_the_processs() -> None:
     code = "from queuectl_core.host import monotonic; print(monotonic())"
     before = monotonic()
@@ -154,3 +161,14 @@ def test_in_another_container_here_the_lease_decides() -> None:
 
 def test_monotonic_is_a_clock() -> None:
     assert abs(monotonic() - time.monotonic()) < 5
+
+
+def test_who_cannot_read_its_journals_goes_by_the_lease_alone() -> None:
+    """Another user on this machine, say: our pids are there, our directory is not."""
+    row = alive(host_key=f"{host_key()}:dir-1")
+    elsewhere = f"{host_key()}:dir-2"
+    for lapsed in (False, True):
+        seen = replace(row, pid=2**31 - 1, lapsed=lapsed)
+        assert is_gone(seen, NOW, 0.0, elsewhere) is lapsed
+        assert is_gone(seen, NOW, 0.0, "") is lapsed
+        assert is_gone(seen, NOW, 0.0, row.host_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidInput, StoreReadOnly, StoreUnreachable
+from ...host import host_key
 from ...model import (
     Attempt,
     Begun,
@@ -90,6 +92,15 @@ class PostgresStore(Store):
             await link.close()
             raise
         return cls(link, found, data, read_only=read_only)
+
+    def here(self) -> str:
+        # Who looks elsewhere for journals (another user, another XDG_DATA_HOME) cannot tell what
+        # became of our jobs, though it sees our pids.
+        try:
+            found = os.stat(self.directory)
+        except OSError:
+            return ""
+        return f"{host_key()}:{found.st_dev:x}-{found.st_ino:x}"
 
     async def close(self) -> None:
         await self._listener.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import StoreLocked, StoreReadOnly, StoreUnreachable
+from ...host import host_key
 from ...model import (
     Attempt,
     Begun,
@@ -96,6 +97,9 @@ class SqliteStore(Store):
 
     def clock(self) -> float:
         return time.time()
+
+    def here(self) -> str:
+        return host_key()
 
     # -- enqueue ----------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ Events, one JSON array a line, first to the journal, then to standard output:
     ["B", token, …]                             about to be started (journal only)
     ["S", token, pid, after, before, wall, worker]   started between two moments of the host's clock
     ["F", token, code, reason, wall, worker]    could not be started
-    ["X", token, code, signal, cpu, rss, wall, leftover]   ended; leftover: its group has not
+    ["X", token, code, signal, cpu, rss, wall, leftover]   ended; leftover: its group has not;
+                                                one more, FENCED, when its lease had run out
     ["E"]                                       the supervisor is gone (journal only)
     ["R"]                                       revoked, by whoever took over (journal only)
     ["R", token]                                refused for that (standard output only)
@@ -42,6 +43,10 @@ the journal is longer than what it wrote itself; from then on it starts nothing 
 is never started by a supervisor that was stopped for a while, lost its jobs, and woke up.
 On a full disk a line can't be appended, but NULs can (a hole takes no space): they say the same.
 A journal that was deleted is written anew, with all that whoever comes must know.
+
+How long jobs may run: on a store that hosts share, whoever looks after us writes to RUN/ID.lease
+until when our jobs must end unless it writes again (see ``fence.py``). It does so with each lease
+it gets, so that they are gone before another host may take them over; whatever became of it.
 """
 
 import os
@@ -53,10 +58,21 @@ OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 REVOKED = b'["R"]\n'
 """The line that takes the right to start jobs away."""
 
+FENCED = "the store could not be reached while its lease lasted"
+"""Why a job was ended, or not started, by the fence."""
+
 FUNCTION = "BASH_FUNC_"
 """How the name of a variable begins in which bash hands a function on."""
 
 LINUX = sys.platform == "linux"
+
+
+def lease_clock() -> float:
+    """A clock that all processes of this boot share, that nobody can set, and that (on Linux)
+    goes on while the machine is suspended."""
+    if LINUX:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def host_clock() -> float:

@@ -10,7 +10,8 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from . import FUNCTION, host_clock
+from . import FENCED, FUNCTION, host_clock
+from .fence import Fence
 from .ledger import Ledger
 from .spawning import Spawner, open_output
 
@@ -31,8 +32,10 @@ class Child(NamedTuple):
 class Shim:
     """The loop and what it knows; see the top of the package."""
 
-    def __init__(self, run: str, name: str) -> None:
+    def __init__(self, run: str, name: str, term: str = "", kill: str = "") -> None:
         self.ledger = Ledger(run, name)
+        self.fence = Fence(f"{run}/{name}.lease", float(term), float(kill)) if term else None
+        self.fenced: set[str] = set()  # jobs that were told to end because the lease ran out
         self.spawner = Spawner()
         self.environ = dict(os.environb)
         self.shell_only = any(name.startswith(FUNCTION) for name in os.environ)
@@ -67,6 +70,7 @@ class Shim:
                     if not data:
                         poller.unregister(0)
                     starts += self.receive(data)
+            self.heed_fence()
             self.reap()
             if starts or any(self.held[lane] and self.idle.get(lane) for lane in self.held):
                 self.start_all(starts)
@@ -77,11 +81,11 @@ class Shim:
 
     def patience(self) -> float | None:
         """Milliseconds until there is something to do by ourselves; None: for ever."""
-        if self.ledger.unwritten:
-            return 1000
         if self.unsent and self.gathering():
             return max(0.0, self.sent_at + GATHER - time.monotonic()) * 1000
-        return None
+        if self.fence and self.children:
+            return self.fence.patience()
+        return 1000 if self.ledger.unwritten else None
 
     def gathering(self) -> bool:
         """There are held jobs enough to go on with: the supervisor need not hear of us yet."""
@@ -142,10 +146,17 @@ class Shim:
     def kill(self, token: str, number: int) -> None:
         for pid, child in self.children.items():
             if child.token == token:
-                try:
-                    os.killpg(pid, number)
-                except OSError:
-                    pass
+                end_group(pid, number)
+
+    def heed_fence(self) -> None:
+        """End what runs once the lease has run out."""
+        number = self.fence.passed() if self.fence and self.children else 0
+        if not number:
+            return
+        for pid, child in self.children.items():
+            if number == signal.SIGKILL or child.token not in self.fenced:
+                self.fenced.add(child.token)
+                end_group(pid, number)
 
     # -- starts -----------------------------------------------------------------------
 
@@ -178,6 +189,9 @@ class Shim:
 
     def start(self, child: Child, how: list[Any]) -> None:
         argv, plain, cwd, env, out, limits = how
+        if self.fence and self.fence.passed():
+            self.refuse(child, None, FENCED)
+            return
         try:
             os.chdir(cwd)
         except OSError as error:
@@ -239,18 +253,22 @@ class Shim:
                 leftover = True
             except OSError:
                 leftover = False
-            self.record(
-                [
-                    "X",
-                    child.token,
-                    code if code >= 0 else None,
-                    -code if code < 0 else None,
-                    round(usage.ru_utime + usage.ru_stime, 6),
-                    usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-                    time.time(),
-                    leftover,
-                ]
-            )
+            event = [
+                "X",
+                child.token,
+                code if code >= 0 else None,
+                -code if code < 0 else None,
+                round(usage.ru_utime + usage.ru_stime, 6),
+                usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+                time.time(),
+                leftover,
+            ]
+            if child.token in self.fenced:
+                self.fenced.remove(child.token)
+                event.append(FENCED)
+                if leftover:
+                    end_group(pid, signal.SIGKILL)  # nobody may come to look
+            self.record(event)
             self.release(child)
 
     # -- events -----------------------------------------------------------------------
@@ -286,6 +304,14 @@ class Shim:
             poller.unregister(1)
         except KeyError:
             pass
+
+
+def end_group(pid: int, number: int) -> None:
+    """Signal a job's group; one that is gone is passed over."""
+    try:
+        os.killpg(pid, number)
+    except OSError:
+        pass
 
 
 def drain(fd: int) -> None:

@@ -1,0 +1,58 @@
+"""The fence of a shim: until when its jobs may run.
+
+A host that cannot reach the store cannot know whether another host has its jobs by now. So they
+end while its lease still lasts. RUN/NAME.lease says when, on the clock ``lease_clock``: two
+moments, for SIGTERM and for SIGKILL.
+"""
+
+import os
+import signal
+
+from . import lease_clock
+
+WORD = 32
+"""Bytes of a moment in the file: it is always written over as a whole."""
+LOOK = 1.0
+"""Seconds between looks at the file at the most, while jobs run."""
+HURRY = 0.05
+"""Seconds between looks once jobs are being ended."""
+
+
+class Fence:
+    """What the shim knows of its lease. ``term`` and ``kill``: the moments it starts with."""
+
+    def __init__(self, path: str, term: float, kill: float) -> None:
+        self.path = path
+        self.term = term
+        self.kill = kill
+        self.looked = lease_clock()
+
+    def passed(self) -> int:
+        """The signal that running jobs are to get: 0, SIGTERM or SIGKILL."""
+        now = lease_clock()
+        if now < self.term and now < self.looked + LOOK:
+            return 0
+        self.looked = now
+        self.read()
+        if now < self.term:
+            return 0
+        return signal.SIGTERM if now < self.kill else signal.SIGKILL
+
+    def read(self) -> None:
+        """Learn the newest moments; those known stand while the file cannot be read."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return
+        try:
+            content = os.read(fd, 2 * WORD)
+            self.term, self.kill = float(content[:WORD]), float(content[WORD:])
+        except (OSError, ValueError):
+            pass
+        finally:
+            os.close(fd)
+
+    def patience(self) -> float:
+        """Milliseconds until it is worth looking again."""
+        left = min(self.looked + LOOK, self.term) - lease_clock()
+        return max(left, HURRY) * 1000

@@ -1,0 +1,84 @@
+"""The database's server is restarted under load, the gentle way and the other."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queuectl_tui.console import Console
+from queuectl_tui.link import Link
+from queuectl_tui.monitor import Monitor
+from tests.pgserver import Server, own_server
+from tests.support import Cli, eventually
+from tests.tui.scenes import until
+
+STOPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGINT)
+"""PostgreSQL's fast and immediate modes."""
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Server, str]]:
+    """A server of the test's own."""
+    with own_server() as made:
+        yield made
+
+
+def test_restarts_under_load_lose_nothing(server: tuple[Server, str], tmp_path: Path) -> None:
+    database, url = server
+    cli = Cli(url, tmp_path)
+    try:
+        for name in ("one", "two"):
+            env = {"XDG_DATA_HOME": str(tmp_path / name), "QUEUECTL_HOST": name}
+            cli("worker", "start", "-d", "--count", "2", env=env)
+        ran = tmp_path / "ran"
+        ran.touch()
+        total = 0
+        for number in STOPS:
+            before = len(ran.read_text().split())
+            lines = [
+                f'{{"command": "sleep 0.05; echo {i} >> {ran}"}}\n'
+                for i in range(total, total + 100)
+            ]
+            cli("enqueue", "-", stdin="".join(lines))
+            total += 100
+            eventually(lambda seen=before: len(ran.read_text().split()) > seen + 10)
+            database.stop(number)
+            for verb in ("list", "status"):
+                failed = cli(verb, code=5)
+                assert failed.out == ""
+                assert len(failed.err.splitlines()) == 1, failed.err
+            between = len(ran.read_text().split())
+            assert between < total
+            assert database.serve()
+            eventually(lambda seen=between: len(ran.read_text().split()) > seen + 10)
+        cli("wait", "--all")
+        assert sorted(ran.read_text().split(), key=int) == [str(i) for i in range(total)]
+        jobs = cli.json("list")
+        assert {(job["state"], job["attempts"]) for job in jobs} == {("completed", 1)}
+    finally:
+        cli.close()
+
+
+async def test_the_console_says_so_and_comes_back(
+    server: tuple[Server, str], tmp_path: Path
+) -> None:
+    database, url = server
+    link = Link(url, read_only=False, env={"HOME": str(tmp_path), "TERM": "xterm-256color"})
+    monitor = Monitor(link)
+    await link.connect(create=True)
+    try:
+        console = Console(monitor, await monitor.first(), host="alpha")
+        async with console.run_test(size=(120, 40)) as pilot:
+            await until(console, pilot, "● live")
+            for number in STOPS:
+                database.stop(number)
+                await until(console, pilot, "▲ lost")
+                text = await until(console, pilot, "trying again")
+                assert "Traceback" not in text
+                assert database.serve()
+                await until(console, pilot, "● live")
+    finally:
+        await link.drop()

@@ -23,6 +23,7 @@ from .journal import Exit, make
 from .launcher import How, Shim
 from .output import Capture
 from .recovery import bury
+from .shim.spawning import open_output
 
 SHIM_PAUSE = 1.0
 """Seconds that lie between two starts of a shim at least."""
@@ -184,7 +185,14 @@ class Hands:
 
     def hold(self, job: Job, lane: str) -> None:
         """Have the shim start a claimed job on the next idle worker of ``lane``."""
+        with contextlib.suppress(OSError):  # made here, so that it takes the shim no time later
+            os.close(open_output(log_name(self._directory, job.seq, job.runs)))
         self.shim.hold(token_of(job), lane, self._how(job))
+
+    def unhold(self, job: Job) -> None:
+        """A held job was given back."""
+        with contextlib.suppress(OSError):
+            os.unlink(log_name(self._directory, job.seq, job.runs))
 
     def _how(self, job: Job) -> How:
         output = log_name(self._directory, job.seq, job.runs)

@@ -95,7 +95,8 @@ class Pump:
 
     def withdrawn(self, tokens: Sequence[str]) -> None:
         """The shim gave held jobs back."""
-        self.reserve.withdrawn(tokens)
+        for job in self.reserve.withdrawn(tokens):
+            self._sup.hands.unhold(job)
 
     def orphans(self) -> list[Job]:
         """The shim is gone: the jobs it held."""

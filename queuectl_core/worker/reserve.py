@@ -89,12 +89,14 @@ class Reserve:
         self.withdrawing += 1
         self.withdraw(list(workers))
 
-    def withdrawn(self, tokens: Sequence[str]) -> None:
-        """The shim answered: these were not started."""
+    def withdrawn(self, tokens: Sequence[str]) -> list[Job]:
+        """The shim answered: these were not started. Returns the jobs."""
         self.withdrawing = max(0, self.withdrawing - 1)
         found = (self.held.pop(token, None) for token in tokens)
-        self.released += [job for _, job in filter(None, found)]
+        jobs = [job for _, job in filter(None, found)]
+        self.released += jobs
         self.wake()
+        return jobs
 
     def orphans(self) -> list[Job]:
         """The shim is gone: what it held. Nothing is held any more."""

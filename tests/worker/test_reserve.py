@@ -155,3 +155,4 @@ async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
     counts = (await queue.status()).counts
     assert counts[State.PENDING] > 0
     assert counts.keys() == {State.PENDING, State.COMPLETED}
+    assert list((queue.directory / "logs").rglob("*.log")) == []

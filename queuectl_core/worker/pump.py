@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreDamaged, StoreError, StoreTooNew
 from ..events import Event, Kind
+from ..host import monotonic
 from ..model import Ending, Job, Opening, Outcome, State, Turn
 from .attempt import Running, Why, token_of
 from .hands import Slot
@@ -209,6 +210,7 @@ class Pump:
         now = sup.clock()
         begun, released = reserve.untold(now), list(reserve.released)
         reserve.overdue = False
+        asked = monotonic()
         self.in_turn = True
         try:
             turn = await sup.store.exchange(
@@ -216,6 +218,7 @@ class Pump:
             )
         finally:
             self.in_turn = False
+        reserve.took(monotonic() - asked)
         for start in begun:
             reserve.told((start.seq, start.run))
         del reserve.released[: len(released)]

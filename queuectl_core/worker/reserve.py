@@ -19,9 +19,14 @@ from .attempt import token_of
 from .hands import Slot
 
 AHEAD = 0.05
-"""Seconds of work to hold: no reserve for jobs that take longer, on average."""
-DEEPEST = 16
-"""Jobs to hold for one worker at the most: a commit for some thirty jobs is cheap enough."""
+"""Seconds of work to hold, at least: no reserve for jobs that take longer, on average."""
+TURNS = 10
+"""Work for as many turns as long as they take of late: where many supervisors wait for one
+another's commits, each should have more to do with one of its own."""
+LONGEST = 0.5
+"""Seconds of work to hold at the most."""
+DEEPEST = 32
+"""Jobs to hold for one worker at the most."""
 PATIENCE = 0.1
 """Seconds in which a job that is held must start somewhere, or all are given back; and after
 which the store is told who runs a held job, if it has not heard of its end by then."""
@@ -49,6 +54,7 @@ class Reserve:
     """Withdrawals that have not been answered."""
     _average: float = 1.0
     _runs: int = 0
+    _turn: float = 0.0
     _moved: bool = False
     _timer: asyncio.TimerHandle | None = None
 
@@ -57,9 +63,14 @@ class Reserve:
         self._runs += 1
         self._average += max(WEIGHT, 1 / self._runs) * (min(seconds, 1.0) - self._average)
 
+    def took(self, seconds: float) -> None:
+        """A turn with the store took this long."""
+        self._turn += WEIGHT * (seconds - self._turn)
+
     def openings(self, slots: Iterable[Slot]) -> list[Opening]:
         """What to claim beside jobs for idle workers."""
-        depth = min(int(AHEAD / max(self._average, 0.001)), DEEPEST)
+        ahead = min(max(AHEAD, TURNS * self._turn), LONGEST)
+        depth = min(int(ahead / max(self._average, 0.001)), DEEPEST)
         if self.released or self.withdrawing or not depth:
             return []
         lanes = [slot.queues for slot in slots if slot.stop is None] * depth

@@ -41,13 +41,26 @@ async def test_nothing_is_held_until_jobs_have_been_short() -> None:
     slots = [Slot("w1", ()), Slot("w2", ())]
     assert reserve.openings(slots) == []
     for _ in range(100):
-        reserve.ran(0.002)
+        reserve.ran(0.0005)
     openings = reserve.openings(slots)
     assert len(openings) == 2 * DEEPEST
     assert {opening.worker for opening in openings} == {""}
     for _ in range(20):
         reserve.ran(10)
     assert reserve.openings(slots) == []
+
+
+async def test_the_longer_a_turn_takes_the_more_is_held() -> None:
+    reserve, _ = reserve_of()
+    slots = [Slot("w1", ())]
+    for _ in range(100):
+        reserve.ran(0.03)
+    depths = []
+    for turn in (0.001, 0.02, 10.0):  # seconds
+        for _ in range(100):
+            reserve.took(turn)
+        depths.append(len(reserve.openings(slots)))
+    assert depths == [1, 6, 16]
 
 
 async def test_a_lane_that_is_held_for_is_not_claimed_for_by_name(queue: Queue) -> None:

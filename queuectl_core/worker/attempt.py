@@ -106,6 +106,10 @@ class Running:
             await end_all(group, strays, self.kill_grace)
 
 
+def no_kill(_: int) -> None:
+    """For an attempt that has ended, or never began: there is nothing to signal."""
+
+
 def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
     """How an attempt ended, and why in words."""
     if ended.fenced:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..events import Event, Kind
 from ..host import monotonic
 from ..model import Filter, Job, Outcome, State
-from .attempt import token_of
+from .attempt import no_kill, token_of
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -43,7 +43,7 @@ class Forgotten:
         unknown = {token_of(job): job for job in ours if not sup.pump.knows(job)}
         for token in self._suspects & unknown.keys():
             job = unknown.pop(token)
-            running = sup.hands.take(job, job.worker or "", lambda _: None)
+            running = sup.hands.take(job, job.worker or "", no_kill)
             sup.hands.settle(running, Outcome.INTERRUPTED, REASON, None)
             sup.tell(Event(Kind.RECOVERED, REASON, job=job))
         self._suspects = set(unknown)

@@ -17,7 +17,7 @@ from ..host import monotonic
 from ..lifecycle import Policy
 from ..logs import log_name
 from ..model import Ending, Job, Outcome
-from .attempt import Running, Why, how_to_start, make_ending, outcome_of, token_of
+from .attempt import Running, Why, how_to_start, make_ending, no_kill, outcome_of, token_of
 from .fence import Fence
 from .journal import Exit, make
 from .launcher import How, Shim
@@ -298,7 +298,7 @@ class Hands:
         self.tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
         settled = {ending.seq for ending in self.endings}
         orphans = [r for r in self.running.values() if r.job.seq not in settled and r.on_shim]
-        held = [self.take(job, "", _no_kill) for job in self.held.orphans()]
+        held = [self.take(job, "", no_kill) for job in self.held.orphans()]
         await self._start_shim()
         for running in orphans + held:
             exit_, begun = await bury(running.job, self.run_directory, self._name)
@@ -308,7 +308,3 @@ class Hands:
                 self.lose(running, "its shim was killed; its outcome is unknown")
             else:
                 self.settle(running, Outcome.INTERRUPTED, "it was never started", None)
-
-
-def _no_kill(_: int) -> None:
-    """For an attempt that has ended: there is nothing left to signal."""

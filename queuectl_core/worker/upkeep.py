@@ -19,7 +19,7 @@ from ..events import Event, Kind
 from ..host import is_gone, monotonic
 from ..model import Filter, Job, Outcome, State, SupervisorRow
 from ..store.base import Store
-from .attempt import token_of
+from .attempt import no_kill, token_of
 from .expiry import Expiry
 from .forgotten import Forgotten
 from .journal import Journal, sweep
@@ -143,16 +143,16 @@ class Upkeep:
         sup = self._sup
         hands = sup.hands
         for job, exit_ in verdict.exited:
-            hands.ended(hands.take(job, job.worker or "", _no_kill), exit_)
+            hands.ended(hands.take(job, job.worker or "", no_kill), exit_)
             sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
         for job, reason in verdict.crashed:
-            running = hands.take(job, job.worker or "", _no_kill)
+            running = hands.take(job, job.worker or "", no_kill)
             running.host = verdict.host
             hands.lose(running, reason)
             sup.tell(Event(Kind.RECOVERED, reason, job=job))
         for job in verdict.unstarted:
             reason = "it was never started"
-            running = hands.take(job, job.worker or "", _no_kill)
+            running = hands.take(job, job.worker or "", no_kill)
             hands.settle(running, Outcome.INTERRUPTED, reason, None)
             sup.tell(Event(Kind.RECOVERED, reason, job=job))
         await self._adopt(verdict)
@@ -250,10 +250,6 @@ class Upkeep:
         }
         if jobs:
             await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))
-
-
-def _no_kill(_: int) -> None:
-    """For an attempt that has ended: there is nothing left to signal."""
 
 
 async def used_names(store: Store) -> set[str]:

@@ -23,8 +23,7 @@ from .journal import Exit, make
 from .launcher import How, Shim
 from .output import Capture
 from .recovery import bury
-from .shim.spawning import open_output
-from .spares import Spares
+from .shim import SPARE
 
 SHIM_PAUSE = 1.0
 """Seconds that lie between two starts of a shim at least."""
@@ -98,7 +97,6 @@ class Hands:
     revoked: bool = False
     """The shim may start nothing more: somebody took this supervisor's jobs over."""
     _directory: str = field(init=False)
-    _spares: Spares = field(default_factory=Spares)
     fence: Fence | None = None
     """Until when jobs may run; None: nobody elsewhere could start them again."""
     _name: str = ""
@@ -148,7 +146,6 @@ class Hands:
 
     def drop(self) -> None:
         """Leave everything to somebody else; the shim stays with what it runs."""
-        self._spares.clear()
         for running in self.running.values():
             running.disarm()
         self.running.clear()
@@ -158,7 +155,6 @@ class Hands:
 
     async def close(self) -> None:
         """End the shim, which must run nothing, and remove its files."""
-        self._spares.clear()
         if self._shim is not None:
             await self._shim.close()
         for suffix in ("journal", "alive", "lease"):
@@ -189,16 +185,7 @@ class Hands:
 
     def hold(self, job: Job, lane: str) -> None:
         """Have the shim start a claimed job on the next idle worker of ``lane``."""
-        path = log_name(self._directory, job.seq, job.runs)
-        if not self._spares.give(path):
-            with contextlib.suppress(OSError):  # made here, so that it takes the shim no time later
-                os.close(open_output(path))
         self.shim.hold(token_of(job), lane, self._how(job))
-
-    def unhold(self, job: Job) -> None:
-        """A held job was given back."""
-        with contextlib.suppress(OSError):
-            os.unlink(log_name(self._directory, job.seq, job.runs))
 
     def _how(self, job: Job) -> How:
         output = log_name(self._directory, job.seq, job.runs)
@@ -238,21 +225,21 @@ class Hands:
         if kind == "S":
             running.begun(event[2])
         else:
-            self.ended(running, Exit.of(event))
+            self.ended(running, Exit.of(event), silent=SPARE in event[8:])
 
     # -- ending -----------------------------------------------------------------------
 
-    def ended(self, running: Running, exit_: Exit) -> None:
-        """The leader of an attempt has ended: clear up after it, then settle."""
+    def ended(self, running: Running, exit_: Exit, *, silent: bool = False) -> None:
+        """The leader of an attempt has ended: clear up after it, then settle. ``silent``: it
+        wrote nothing, and its file is no concern of ours."""
         running.disarm()
         if exit_.fenced:
             running.why = Why.NOW
         clean = running.completed(exit_)
         gone = clean or not (exit_.leftover or running.why)
-        size = running.capture.size()
+        size = 0 if silent else running.capture.size()
         if gone and not running.strays and not running.capture.is_large(size):
-            spare = not size and self._spares.keep(str(running.capture.path))
-            self._conclude(running, exit_, (0, b"") if spare else running.capture.finish(size))
+            self._conclude(running, exit_, (0, b"") if silent else running.capture.finish(size))
         else:
             self.spawn(self._clear_and_conclude(running, exit_))
 

@@ -58,8 +58,9 @@ class Exit:
         if event[0] == "F":
             _, _, code, reason, at, *_ = event
             return cls(code, None, None, None, at, False, reason)
-        _, _, code, number, cpu, rss, at, leftover, *why = event
-        return cls(code, number, cpu, rss, at, leftover, *why)
+        _, _, code, number, cpu, rss, at, leftover, *notes = event
+        reason = FENCED if FENCED in notes else None
+        return cls(code, number, cpu, rss, at, leftover, reason)
 
 
 @dataclass(slots=True)

@@ -96,8 +96,7 @@ class Pump:
 
     def withdrawn(self, tokens: Sequence[str]) -> None:
         """The shim gave held jobs back."""
-        for job in self.reserve.withdrawn(tokens):
-            self._sup.hands.unhold(job)
+        self.reserve.withdrawn(tokens)
 
     def orphans(self) -> list[Job]:
         """The shim is gone: the jobs it held."""

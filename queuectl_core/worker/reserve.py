@@ -100,14 +100,12 @@ class Reserve:
         self.withdrawing += 1
         self.withdraw(list(workers))
 
-    def withdrawn(self, tokens: Sequence[str]) -> list[Job]:
-        """The shim answered: these were not started. Returns the jobs."""
+    def withdrawn(self, tokens: Sequence[str]) -> None:
+        """The shim answered: these were not started."""
         self.withdrawing = max(0, self.withdrawing - 1)
         found = (self.held.pop(token, None) for token in tokens)
-        jobs = [job for _, job in filter(None, found)]
-        self.released += jobs
+        self.released += [job for _, job in filter(None, found)]
         self.wake()
-        return jobs
 
     def orphans(self) -> list[Job]:
         """The shim is gone: what it held. Nothing is held any more."""

@@ -32,7 +32,8 @@ from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
-from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, connect, explain
+from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, connect
+from queuectl_core.store.sqlite.errors import explain
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec

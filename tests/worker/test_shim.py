@@ -220,6 +220,23 @@ def test_an_output_path_that_is_a_link_is_not_followed(shim: Driver, tmp_path: P
     assert not (tmp_path / "precious").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+def test_the_file_of_a_job_that_wrote_nothing_goes_to_the_next(shim: Driver) -> None:
+    logs = shim.run.parent / "logs"
+    shim.start("1.1", "true")
+    assert [shim.hear()[0], shim.hear()[-1]] == ["S", "spare"]
+    inode = (logs / "1.1.log").stat().st_ino
+    shim.start("2.1", "echo said")
+    assert [shim.hear()[0], shim.hear()[-1]] == ["S", False]
+    assert (logs / "2.1.log").stat().st_ino == inode
+    shim.start("3.1", "true")
+    assert [shim.hear()[0], shim.hear()[-1]] == ["S", "spare"]
+    assert {path.name for path in logs.iterdir()} == {"2.1.log", "3.1.log"}
+    shim.leave()
+    shim.process.wait()
+    assert [path.read_bytes() for path in logs.iterdir()] == [b"said\n"]
+
+
 # -- what it holds ----------------------------------------------------------------------
 
 

@@ -14,14 +14,13 @@ The settings, and why:
   commits in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). We checkpoint with
   TRUNCATE only, which takes the writer lock; see ``checkpoint``.
 - ``busy_timeout=0``: SQLite's own back-off (up to 100 ms) starves waiters. We retry with
-  short random pauses.
+  short random pauses (``pause``).
 - every write starts with ``BEGIN IMMEDIATE``: a transaction that turns into a write half-way
   fails at once when another process wrote in between, whatever the timeout.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sqlite3
@@ -33,17 +32,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ...errors import (
-    InvalidInput,
-    StoreDamaged,
-    StoreError,
-    StoreFull,
-    StoreLocked,
-    StoreReadOnly,
-    StoreUnreachable,
-)
+from ...errors import InvalidInput, StoreLocked, StoreUnreachable
 from ...private import make_private
 from ...text import clean_line
+from .errors import damaged, explain, explain_os
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,8 +46,9 @@ APPLICATION_ID = 0x71756575
 LOCK_PATIENCE = 10.0
 """Seconds to keep trying for the lock before saying that the store is locked."""
 
-SHARED_MEMORY = 32 << 10
-"""Bytes of the file beside a WAL that its readers and writers share, at the least."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.004, 0.016
+"""Seconds between two attempts at the lock, at the most: first, and where many wait. Each attempt
+costs as much as a tenth of a transaction."""
 
 WAITED_LONG = 0.15
 """Seconds after which a writer asks ten times as often as the others, and so soon has its turn:
@@ -158,45 +151,20 @@ def with_patience(path: Path, step: Callable[[], T]) -> T:
                 ) from error
         except ValueError as error:  # text that is not UTF-8, a state that is none
             raise damaged(path, error) from error
-        from random import uniform  # 1 ms, only when somebody else writes
+        time.sleep(pause(waited))
 
-        time.sleep(uniform(0.0005, 0.004) * (0.1 if waited > WAITED_LONG else 1.0))
+
+def pause(waited: float) -> float:
+    """Seconds until the next attempt at a lock that was waited for so long."""
+    from random import uniform  # 1 ms, only when somebody else writes
+
+    most = min(max(SHORTEST_PAUSE, waited / 4), LONGEST_PAUSE)
+    return uniform(most / 8, most) * (0.1 if waited > WAITED_LONG else 1.0)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def damaged(path: Path, error: Exception) -> StoreDamaged:
-    """What is in the file can't be what we wrote."""
-    return StoreDamaged(
-        f"store {path} is damaged or not a database: {error}",
-        "restore a backup, or move it away and start a new one",
-    )
-
-
-def explain(path: Path, error: sqlite3.Error) -> StoreError:
-    """The driver's error in our words."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(path, error)
-    if code == sqlite3.SQLITE_READONLY:
-        return StoreReadOnly(f"store {path} is read-only", "check who owns it and its mode")
-    # Without space for its shared memory SQLite can't open a WAL, and speaks of I/O.
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
-        return StoreFull(f"no space left for store {path}", "free some space; nothing was lost")
-    if code == sqlite3.SQLITE_CANTOPEN:
-        return StoreUnreachable(f"cannot open store {path}: {error}", "check the path and its mode")
-    return StoreError(f"store {path}: {error}", "run: queuectl doctor")
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        disk = os.statvfs(path)
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < SHARED_MEMORY
 
 
 def real_path(path: Path) -> Path:
@@ -231,25 +199,6 @@ def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> Non
             raise StoreUnreachable(f"store {path} is not a regular file", "give a file's path")
     finally:
         os.close(fd)
-
-
-def explain_os(path: Path, error: OSError) -> StoreError:
-    """The system's error about the store's file, or one beside it, in our words."""
-    if error.errno == errno.EISDIR:
-        return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
-    if error.errno == errno.ENOENT and path.parent.is_dir():
-        return StoreUnreachable(f"store {path} is not there", "put it back, or start a new one")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return StoreUnreachable(
-            f"store {path}: directory {path.parent} does not exist", "create it first"
-        )
-    if error.errno == errno.EACCES:
-        return StoreUnreachable(f"store {path}: permission denied", "check who owns it, its mode")
-    if error.errno == errno.EROFS:
-        return StoreReadOnly(f"store {path} is on a read-only file system", "use another path")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(f"no space left for store {path}", "free some space")
-    return StoreUnreachable(f"store {path}: {error.strerror}", "check the path")
 
 
 async def connect(path: Path, *, writable: bool = True) -> Connection:

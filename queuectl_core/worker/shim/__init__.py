@@ -27,8 +27,9 @@ Events, one JSON array a line, first to the journal, then to standard output:
     ["B", token, …]                             about to be started (journal only)
     ["S", token, pid, after, before, wall, worker]   started between two moments of the host's clock
     ["F", token, code, reason, wall, worker]    could not be started
-    ["X", token, code, signal, cpu, rss, wall, leftover]   ended; leftover: its group has not;
-                                                one more, FENCED, when its lease had run out
+    ["X", token, code, signal, cpu, rss, wall, leftover, …]   ended; leftover: its group has not;
+                                                FENCED after it: its lease had run out;
+                                                SPARE: it wrote nothing, and its file is kept
     ["E"]                                       the supervisor is gone (journal only)
     ["R"]                                       revoked, by whoever took over (journal only)
     ["R", token]                                refused for that (standard output only)
@@ -60,6 +61,8 @@ REVOKED = b'["R"]\n'
 
 FENCED = "the store could not be reached while its lease lasted"
 """Why a job was ended, or not started, by the fence."""
+
+SPARE = "spare"
 
 FUNCTION = "BASH_FUNC_"
 """How the name of a variable begins in which bash hands a function on."""

@@ -10,9 +10,10 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from . import FENCED, FUNCTION, host_clock
+from . import FENCED, FUNCTION, SPARE, host_clock
 from .fence import Fence
 from .ledger import Ledger
+from .spares import Spares
 from .spawning import Spawner, open_output
 
 GATHER = 0.025
@@ -22,11 +23,12 @@ us to hold has gone."""
 
 
 class Child(NamedTuple):
-    """A running job, and the worker it occupies."""
+    """A job, the worker it occupies, and while it runs its output file."""
 
     token: str
     worker: str
     lane: str
+    output: str = ""
 
 
 class Shim:
@@ -37,6 +39,7 @@ class Shim:
         self.fence = Fence(f"{run}/{name}.lease", float(term), float(kill)) if term else None
         self.fenced: set[str] = set()  # jobs that were told to end because the lease ran out
         self.spawner = Spawner()
+        self.spares = Spares()
         self.environ = dict(os.environb)
         self.shell_only = any(name.startswith(FUNCTION) for name in os.environ)
         self.children: dict[int, Child] = {}
@@ -106,6 +109,7 @@ class Shim:
         if not data:
             self.orphaned = True
             self.held.clear()
+            self.spares.clear()
             self.unsent = b""
             self.ledger.record(["E"])
             return starts
@@ -197,6 +201,7 @@ class Shim:
         except OSError as error:
             self.refuse(child, None, f"cannot use cwd {cwd}: {error.strerror}")
             return
+        self.spares.give(out)
         try:
             fd = open_output(out)
         except OSError as error:
@@ -222,7 +227,7 @@ class Shim:
             return
         finally:
             os.close(fd)
-        self.children[pid] = child
+        self.children[pid] = child._replace(output=out)
         self.record(["S", child.token, pid, after, before, time.time(), child.worker])
 
     def refuse(self, child: Child, code: int | None, reason: str) -> None:
@@ -268,6 +273,8 @@ class Shim:
                 event.append(FENCED)
                 if leftover:
                     end_group(pid, signal.SIGKILL)  # nobody may come to look
+            if not (leftover or self.orphaned) and self.spares.keep(child.output):
+                event.append(SPARE)
             self.record(event)
             self.release(child)
 

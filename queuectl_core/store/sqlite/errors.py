@@ -1,0 +1,63 @@
+"""The driver's and the system's errors in our words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+from ...errors import StoreDamaged, StoreError, StoreFull, StoreReadOnly, StoreUnreachable
+
+SHARED_MEMORY = 32 << 10
+"""Bytes of the file beside a WAL that its readers and writers share, at the least."""
+
+
+def damaged(path: Path, error: Exception) -> StoreDamaged:
+    """What is in the file can't be what we wrote."""
+    return StoreDamaged(
+        f"store {path} is damaged or not a database: {error}",
+        "restore a backup, or move it away and start a new one",
+    )
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """The driver's error in our words."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged(path, error)
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreReadOnly(f"store {path} is read-only", "check who owns it and its mode")
+    # Without space for its shared memory SQLite can't open a WAL, and speaks of I/O.
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+        return StoreFull(f"no space left for store {path}", "free some space; nothing was lost")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreUnreachable(f"cannot open store {path}: {error}", "check the path and its mode")
+    return StoreError(f"store {path}: {error}", "run: queuectl doctor")
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < SHARED_MEMORY
+
+
+def explain_os(path: Path, error: OSError) -> StoreError:
+    """The system's error about the store's file, or one beside it, in our words."""
+    if error.errno == errno.EISDIR:
+        return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
+    if error.errno == errno.ENOENT and path.parent.is_dir():
+        return StoreUnreachable(f"store {path} is not there", "put it back, or start a new one")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return StoreUnreachable(
+            f"store {path}: directory {path.parent} does not exist", "create it first"
+        )
+    if error.errno == errno.EACCES:
+        return StoreUnreachable(f"store {path}: permission denied", "check who owns it, its mode")
+    if error.errno == errno.EROFS:
+        return StoreReadOnly(f"store {path} is on a read-only file system", "use another path")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"no space left for store {path}", "free some space")
+    return StoreUnreachable(f"store {path}: {error.strerror}", "check the path")

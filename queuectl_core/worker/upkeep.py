@@ -54,6 +54,7 @@ class Upkeep:
         self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
         self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
         """Taken over by us (by that id), and not yet looked into."""
+        self._said = ""
         self._forgotten = Forgotten(supervisor)
         self._clock_offset: float | None = None
 
@@ -128,11 +129,19 @@ class Upkeep:
                 hands = sup.hands
                 verdict = await examine(row, jobs, hands.host, here, hands.run_directory)
             except OSError as error:  # a full disk, most likely: they wait for the next round
-                raise StoreError(f"cannot take jobs over: {error}", "free some space") from error
+                self._say(f"cannot take jobs over: {error.strerror}; trying again")
+                return
             self._inherited.pop(0)
+            self._said = ""
             await self._settle(verdict)
         if gone:
             await self.sweep()
+
+    def _say(self, trouble: str) -> None:
+        """Tell of a trouble once, however often it is met."""
+        if trouble != self._said:
+            self._said = trouble
+            self._sup.tell(Event(Kind.TROUBLE, trouble))
 
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""

@@ -101,9 +101,15 @@ async def test_a_full_disk_does_not_keep_an_heir_from_revoking(
     assert shim.journal.exits["1.1"].code == 4
 
 
+@pytest.mark.parametrize("up", [True, False], ids=["running", "starting"])
 async def test_an_heir_that_cannot_look_tries_again(
-    queue: Queue, supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    queue: Queue,
+    supervisors: Supervisors,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    up: bool,
 ) -> None:
+    """The other supervisor dies while it is running, or before it starts."""
     command = f"echo $$; until test -e {tmp_path}/go; do sleep 0.05; done"
     (job,) = await queue.enqueue([command])
     victim = await supervisors.start(1)
@@ -118,15 +124,20 @@ async def test_an_heir_that_cannot_look_tries_again(
         await revoke(self)
 
     monkeypatch.setattr(Journal, "revoke", sometimes)
-    heir = asyncio.create_task(finish(queue))
+    heard: list[Event] = []
 
-    async def up() -> bool:
-        return len(await queue.workers()) == 3
+    async def is_up() -> bool:
+        return any(event.kind is Kind.UP for event in heard)
 
-    await eventually_async(up)
-    supervisors.kill(victim)
+    if not up:
+        supervisors.kill(victim)
+    heir = asyncio.create_task(queue.run_workers(2, until_empty=True, on_event=heard.append))
+    if up:
+        await eventually_async(is_up)
+        supervisors.kill(victim)
     await heir
     assert not next(failures, False)
+    assert [event.kind for event in heard].count(Kind.TROUBLE) == 1
     found = await queue.find(job.id)
     assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)
 

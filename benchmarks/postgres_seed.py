@@ -16,8 +16,8 @@ from postgres_server import PostgresScratch
 
 from queuectl_core.model import Outcome
 from queuectl_core.rollup import MINUTE, Ended, Rollup, floor, pack
-from queuectl_core.store.postgres.link import Session
 from queuectl_core.store.postgres.rollups import thin
+from queuectl_core.store.postgres.session import Session
 from queuectl_core.store.postgres.upkeep import fold
 
 SAME = """

@@ -68,8 +68,8 @@ class Bell(Protocol):
     def fileno(self) -> int:
         """Readable when rung."""
 
-    def clear(self) -> None:
-        """Make it silent until it is rung again."""
+    def clear(self) -> bool:
+        """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
 
     def close(self) -> None:
         """Stop listening."""

@@ -210,8 +210,10 @@ class Supervisor:
     # -- orders -----------------------------------------------------------------------
 
     def _rung(self) -> None:
-        self._bell.clear()
+        more = self._bell.clear()
         self.pump.look()
+        if not more:
+            return  # new jobs: nothing is asked of us
         self._orders_waiting = True
         if not self._obeying:
             self.beside.run(self._obey_all())

@@ -74,13 +74,27 @@ async def test_a_bell_rings_for_what_a_supervisor_should_know(
         assert not rings(bell)
         await write(other)
         await rung(bell, second)
-        bell.clear()
+        bell.clear()  # it may have rung to begin with
         assert not rings(bell)
         await write(store)  # its own store's writes too
         await rung(bell)
+        assert bell.clear() is (write not in (enqueue, batch))
     finally:
         bell.close()
         second.close()
+
+
+async def test_a_bell_tells_orders_among_many_jobs(store: Store, other: Store) -> None:
+    bell = store.bell("sup")
+    try:
+        await enqueue(other)
+        await configure(other)
+        await enqueue(other)
+        await rung(bell)
+        assert await store.changed()  # what was sent before has arrived by now
+        assert bell.clear()
+    finally:
+        bell.close()
 
 
 async def test_a_bell_nobody_answers_stops_nobody(store: Store, other: Store) -> None:

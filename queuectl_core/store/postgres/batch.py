@@ -20,7 +20,8 @@ from ...text import clean_line
 from ..base import Batch
 from ..rows import new_ids, spec_params
 from .jobs import COLUMNS, KEYS, check_text
-from .link import Link, Session
+from .link import Link
+from .session import JOBS, Session
 
 _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -75,6 +76,7 @@ def _field(value: Any) -> str:
 async def _commit(session: Session, file: IO[bytes], count: int, now: float) -> tuple[int, int]:
     if not count:
         return 0, 0
+    session.news = JOBS
     await session.run("stage")
     file.seek(0)
     await session.raw.copy_to_table(

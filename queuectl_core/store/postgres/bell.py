@@ -15,7 +15,8 @@ from typing import Any
 
 from ...errors import QueueError
 from ..base import Bell
-from .link import Link, Session
+from .link import Link
+from .session import ANYTHING, JOBS, Session
 
 LOOK = 15.0
 """Seconds of silence after which the connection is tried: a server that vanished without a word
@@ -32,25 +33,27 @@ class PipeBell(Bell):
         self._fd, self._ringer = os.pipe()
         for fd in (self._fd, self._ringer):
             os.set_blocking(fd, False)
-        self._rung = False
+        self._rung = self._more = False
 
     def fileno(self) -> int:
         """Readable when rung."""
         return self._fd
 
-    def ring(self) -> None:
-        """Make it readable."""
+    def ring(self, what: str = ANYTHING) -> None:
+        """Make it readable, because of ``what``."""
+        self._more = self._more or what != JOBS
         if not self._rung:
             self._rung = True
             with suppress(OSError):  # nobody reads any more
                 os.write(self._ringer, b"\0")
 
-    def clear(self) -> None:
-        """Make it silent until it is rung again."""
-        self._rung = False
+    def clear(self) -> bool:
+        """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
+        more, self._rung, self._more = self._more, False, False
         with suppress(BlockingIOError):
             while os.read(self._fd, 4096):
                 pass
+        return more
 
     def close(self) -> None:
         """Stop listening."""
@@ -97,9 +100,12 @@ class Listener:
             bell.mute()
         self._bells.clear()
 
-    def _ring(self, *_: Any) -> None:
+    def _told(self, *notification: Any) -> None:
+        self._ring(notification[-1])  # its payload
+
+    def _ring(self, what: str = ANYTHING) -> None:
         for bell in self._bells:
-            bell.ring()
+            bell.ring(what)
 
     async def _listen(self) -> None:
         while True:
@@ -115,7 +121,7 @@ class Listener:
     async def _hear(self, connection: Any) -> None:
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
-        await connection.add_listener(self._link.channel, self._ring)
+        await connection.add_listener(self._link.channel, self._told)
         self._ring()
         session = Session(connection)
         while not closed.is_set():

@@ -7,7 +7,7 @@ import json
 from ...errors import Conflict
 from ...model import Command, DeadGroup, Filter, Job, State, Tick
 from ..rows import conditions, to_job
-from .link import Session
+from .session import Session
 
 
 async def bounds(session: Session) -> tuple[int, int] | None:

@@ -11,7 +11,8 @@ import asyncpg
 from ...rollup import Rollup, merged, pack, unpack
 from ..copying import Copying, Kept, Parcel, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row, to_attempt
-from .link import Link, Session
+from .link import Link
+from .session import Session
 
 
 class PostgresCopying(Copying):

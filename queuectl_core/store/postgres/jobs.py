@@ -13,7 +13,7 @@ from ...rollup import Ended
 from ..base import Action
 from ..rows import conditions, new_ids, spec_params, to_attempt, to_job
 from .clock import ServerClock
-from .link import Session
+from .session import JOBS, Session
 
 LAST = 1 << 62
 """A seq above every seq."""
@@ -35,6 +35,7 @@ def check_text(spec: JobSpec) -> None:
 
 
 async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    session.news = JOBS
     for spec in specs:
         check_text(spec)
     made: dict[str, Job] = {}

@@ -29,7 +29,7 @@ from ...host import monotonic
 from .address import Address
 from .clock import ServerClock
 from .errors import CommitUnknown, Lost, explain, is_broken, is_conflict
-from .queries import query
+from .session import Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,38 +49,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect; doubled each time."""
 CONFLICTS = 10
 """Times a transaction is done again because others were in its way."""
-
-
-class Session:
-    """A connection that speaks named queries."""
-
-    def __init__(self, connection: Any) -> None:
-        self.raw = connection
-        self.xid: str | None = None
-        """The transaction's number, when a statement of it told."""
-
-    async def rows(self, name: str, **values: Any) -> list[Any]:
-        """All rows of a query."""
-        sent = query(name)
-        found: list[Any] = await self.raw.fetch(sent.text, *(values[key] for key in sent.names))
-        return found
-
-    async def row(self, name: str, **values: Any) -> Any:
-        """The first row, or None."""
-        sent = query(name)
-        return await self.raw.fetchrow(sent.text, *(values[key] for key in sent.names))
-
-    async def value(self, name: str, **values: Any) -> Any:
-        """The first column of the first row, or None."""
-        sent = query(name)
-        return await self.raw.fetchval(sent.text, *(values[key] for key in sent.names))
-
-    async def run(self, name: str, **values: Any) -> int:
-        """How many rows a statement changed."""
-        sent = query(name)
-        status = await self.raw.execute(sent.text, *(values[key] for key in sent.names))
-        last = status.rpartition(" ")[2]
-        return int(last) if last.isdecimal() else 0
 
 
 class Link:
@@ -193,7 +161,9 @@ class Link:
             await session.raw.execute("BEGIN")
             result = await fn(session, *args, **kwargs)
             if ring:
-                session.xid = await session.value("closing_ring", channel=self.channel)
+                session.xid = await session.value(
+                    "closing_ring", channel=self.channel, news=session.news
+                )
             elif session.xid is None:
                 session.xid = await session.value("closing")
             try:

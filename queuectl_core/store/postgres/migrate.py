@@ -13,7 +13,8 @@ import asyncpg
 
 from ...errors import StoreDamaged, StoreError, StoreTooNew, StoreUnreachable
 from ...host import monotonic
-from .link import Link, Session
+from .link import Link
+from .session import Session
 
 FOLDER = Path(__file__).parent / "migrations"
 LATEST = 1

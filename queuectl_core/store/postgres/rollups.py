@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ...model import Ending
 from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
-from .link import Session
+from .session import Session
 
 THINNING = 0x7468696E
 """The advisory lock of whoever thins."""

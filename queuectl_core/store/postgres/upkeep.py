@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...model import State
-from .link import Session
+from .session import Session
 
 LEDGER_ROWS = 1000
 """Rows of the ledger after which it is folded: a millisecond to read."""

@@ -29,7 +29,7 @@ from ..copying import half_copied
 from ..rows import to_job, to_supervisor, to_worker
 from . import rollups
 from .clock import ServerClock
-from .link import Session
+from .session import Session
 
 SOON = 0.01
 """Seconds until it is worth looking again at jobs that others were holding."""

@@ -15,6 +15,10 @@ from ..base import Bell
 
 SUFFIX = ".bell"
 
+ANYTHING, JOBS = b"\0", b"j"
+"""What a ring says changed: who hears of new jobs only need not read anything else."""
+_FULL = 4096
+
 
 class FifoBell(Bell):
     """The listening side; ``close`` removes the FIFO."""
@@ -30,13 +34,16 @@ class FifoBell(Bell):
         """Readable when rung."""
         return self._fd
 
-    def clear(self) -> None:
-        """Make it silent until it is rung again."""
+    def clear(self) -> bool:
+        """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
+        more = False
         try:
-            while os.read(self._fd, 4096):
-                pass
+            while said := os.read(self._fd, _FULL):
+                # Where so much is unread, a ring may have found no room.
+                more = more or len(said) == _FULL or bool(said.strip(JOBS))
         except BlockingIOError:
             pass
+        return more
 
     def close(self) -> None:
         """Stop listening."""
@@ -44,8 +51,8 @@ class FifoBell(Bell):
         self._path.unlink(missing_ok=True)
 
 
-def ring(directory: Path) -> None:
-    """Ring every bell in ``directory``; one whose owner died is passed over."""
+def ring(directory: Path, what: bytes = ANYTHING) -> None:
+    """Ring every bell in ``directory`` for ``what``; one whose owner died is passed over."""
     try:
         names = os.listdir(directory)
     except OSError:
@@ -59,7 +66,7 @@ def ring(directory: Path) -> None:
         except OSError:
             continue  # nobody listens
         try:
-            os.write(fd, b"\0")
+            os.write(fd, what)
         except OSError:
             pass  # full: it is ringing already
         finally:

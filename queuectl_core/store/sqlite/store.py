@@ -35,7 +35,7 @@ from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
-from .bell import SUFFIX, FifoBell, ring
+from .bell import ANYTHING, JOBS, SUFFIX, FifoBell, ring
 from .connection import Connection, checkpoint, connect, prepare_file, real_path
 from .errors import explain_os
 
@@ -106,7 +106,7 @@ class SqliteStore(Store):
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
         found = await self._connection.write(jobs.enqueue, specs, now)
-        self._ring()
+        self._ring(JOBS)
         return found
 
     @asynccontextmanager
@@ -120,7 +120,7 @@ class SqliteStore(Store):
         finally:
             await connection.close()
         await self.tidy()
-        self._ring()
+        self._ring(JOBS)
 
     # -- reading ----------------------------------------------------------------------
 
@@ -281,8 +281,8 @@ class SqliteStore(Store):
         except OSError as error:
             raise explain_os(run, error) from error
 
-    def _ring(self) -> None:
-        ring(self.directory / "run")
+    def _ring(self, what: bytes = ANYTHING) -> None:
+        ring(self.directory / "run", what)
 
     async def changed(self) -> bool:
         found = await self._connection.call(_data_version)

@@ -33,7 +33,7 @@ UPDATE schema_version SET version = :version::int;
 SELECT pg_current_xact_id_if_assigned()::text;
 
 -- name: closing_ring
-SELECT pg_current_xact_id_if_assigned()::text FROM (SELECT pg_notify(:channel::text, '')) AS rung;
+SELECT pg_current_xact_id_if_assigned()::text FROM (SELECT pg_notify(:channel::text, :news::text)) AS rung;
 
 -- name: commit_status
 SELECT pg_xact_status(:xid::text::xid8);

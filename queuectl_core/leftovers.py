@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,32 +52,41 @@ async def orphaned_files(store: Store) -> AsyncIterator[Path]:
     A job is in the store before its file is made, so a file that was seen first and whose job is
     not there belongs to nobody.
     """
-    for folder in _folders(store.directory / "logs"):
-        files = [
-            (path, match)
-            for path in sorted(folder.iterdir())
-            if (match := OUTPUT.fullmatch(path.name)) and not path.is_dir()
-        ]
-        runs = await store.runs(sorted({int(match[1]) for _, match in files}))
-        for path, match in files:
-            known = int(match[2]) <= runs.get(int(match[1]), 0)
-            if not known or (match[3] == "tmp" and _age(path) > DRAFT_AGE):
-                yield path
+    for folder in output_folders(store):
+        for path in await orphans_in(folder, store):
+            yield path
 
 
-def _age(path: Path) -> float:
+async def orphans_in(folder: Path, store: Store) -> list[Path]:
+    """The :func:`orphaned_files` of one folder."""
+    files = [
+        (path, match)
+        for path in sorted(folder.iterdir())
+        if (match := OUTPUT.fullmatch(path.name)) and not path.is_dir()
+    ]
+    runs = await store.runs(sorted({int(match[1]) for _, match in files}))
+    return [
+        path
+        for path, match in files
+        if int(match[2]) > runs.get(int(match[1]), 0)
+        or (match[3] == "tmp" and age(path) > DRAFT_AGE)
+    ]
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was written to; 0 if it is gone, as one in use may be."""
     try:
         return time.time() - path.lstat().st_mtime
     except OSError:
-        return 0.0  # gone: it was in use
+        return 0.0
 
 
-def _folders(logs: Path) -> Iterator[Path]:
+def output_folders(store: Store) -> list[Path]:
+    """The folders of output files this host has."""
+    logs = store.directory / "logs"
     try:
         names = sorted(os.listdir(logs))
     except OSError:
-        return
-    for name in names:
-        folder = logs / name
-        if name.isdecimal() and folder.is_dir() and not folder.is_symlink():
-            yield folder
+        return []
+    folders = (logs / name for name in names if name.isdecimal())
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]

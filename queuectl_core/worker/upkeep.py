@@ -23,6 +23,7 @@ from .attempt import no_kill, token_of
 from .expiry import Expiry
 from .forgotten import Forgotten
 from .journal import Journal, sweep
+from .litter import Litter
 from .process import signal_group
 from .recovery import Verdict, bury, examine
 from .sampling import Sampler
@@ -56,6 +57,7 @@ class Upkeep:
         """Taken over by us (by that id), and not yet looked into."""
         self._said = ""
         self._forgotten = Forgotten(supervisor)
+        self._litter = Litter(supervisor.store)
         self._clock_offset: float | None = None
 
     async def __aenter__(self) -> Upkeep:
@@ -96,6 +98,7 @@ class Upkeep:
                 await self._forgotten.look()
                 await self._sample()
                 await self._expiry.turn(sup.hands.settings.keep_completed, sup.clock())
+                await self._litter.turn()
                 await sup.store.tidy()
 
     def _watch_clock(self) -> None:

@@ -1,0 +1,49 @@
+"""Where hosts share a store, output of jobs that another host removed does not stay for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.logs import log_path
+from queuectl_core.store.base import Action, Store
+from queuectl_core.worker import litter
+from queuectl_core.worker.litter import SPARED, Litter
+
+from ..support import NOW, spec
+from .tools import claim, hired
+
+
+def output(store: Store, seq: int, *, old: bool) -> Path:
+    """A file as the first attempt of a job leaves it on this host."""
+    path = log_path(store.directory, seq, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("said\n")
+    written = time.time() - (2 * SPARED if old else 0)
+    os.utime(path, (written, written))
+    return path
+
+
+async def test_what_a_host_keeps_of_jobs_that_are_gone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litter, "EVERY", 0.0)
+    await hired(store)
+    held, gone, new = await store.enqueue([spec(), spec(), spec()], NOW)
+    await claim(store)
+    await store.change(Action.REMOVE, [gone.seq, new.seq], NOW, strict=True)
+    kept = output(store, held.seq, old=True)
+    late = output(store, new.seq, old=False)
+    removed = output(store, gone.seq, old=True)
+    far = output(store, gone.seq + 5_000_000, old=True)
+    other = kept.with_name("notes.txt")
+    other.touch()
+    part = Litter(store)
+    for _ in range(3):  # two folders, and one of them again
+        await part.turn()
+    assert all(path.exists() for path in (kept, late, other))
+    shared = store.shared_by_hosts  # else nobody but us can have removed them
+    assert [path.exists() for path in (removed, far)] == [not shared, not shared]

@@ -39,7 +39,9 @@ class Pump:
         self._until_empty = until_empty
         self._woken = asyncio.Event()
         self._look = True  # there may be something to claim
-        self._due: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.due_at: float | None = None
+        """When the next job is due that none was yet, by the wall clock."""
         self._troubled = ""
         self._delay = RETRY_AFTER
         self.reserve = Reserve(self.wake, self._withdraw)
@@ -118,9 +120,7 @@ class Pump:
     def close(self) -> None:
         """No timer goes off any more."""
         self.reserve.disarm()
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        self._disarm()
 
     @property
     def finished(self) -> bool:
@@ -257,12 +257,22 @@ class Pump:
             sup.beside.run(sup.store.workers_gone(gone))
 
     def _wake_when_due(self, due: float | None) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        self._disarm()
+        self.due_at = due
         if due is not None:
             delay = min(max(0.0, due - self._sup.clock()), 3600.0)
-            self._due = asyncio.get_running_loop().call_later(delay, self.look)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.look)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def look_if_due(self) -> None:
+        """A job is due by the wall clock, whatever the timer says, which cannot know that somebody
+        set the clock; to be called now and then."""
+        if self.due_at is not None and self._sup.clock() >= self.due_at:
+            self.look()
 
     async def _empty(self) -> bool:
         """Nothing runs or waits for a retry anywhere in our lanes (nothing is due: we asked)."""

@@ -58,7 +58,6 @@ class Upkeep:
         self._said = ""
         self._forgotten = Forgotten(supervisor)
         self._litter = Litter(supervisor.store)
-        self._clock_offset: float | None = None
 
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._guard(), self._watch_adopted())
@@ -89,7 +88,7 @@ class Upkeep:
         sup = self._sup
         while True:
             await asyncio.sleep(TICK)
-            self._watch_clock()
+            sup.pump.look_if_due()
             with contextlib.suppress(StoreError):
                 if await sup.store.changed():  # a change whose bell was lost, or a finish elsewhere
                     await sup.obey()
@@ -100,12 +99,6 @@ class Upkeep:
                 await self._expiry.turn(sup.hands.settings.keep_completed, sup.clock())
                 await self._litter.turn()
                 await sup.store.tidy()
-
-    def _watch_clock(self) -> None:
-        """When somebody set the wall clock, other jobs may be due than those we wait for."""
-        before, self._clock_offset = self._clock_offset, self._sup.clock() - monotonic()
-        if before is not None and abs(self._clock_offset - before) > TICK:
-            self._sup.pump.look()
 
     # -- jobs of supervisors that died ------------------------------------------------
 

@@ -267,6 +267,27 @@ async def test_a_job_is_claimed_when_the_clock_is_set_to_its_time(queue: Queue) 
     await task
 
 
+async def test_a_clock_that_was_wrong_for_a_moment_delays_nothing(queue: Queue) -> None:
+    """Wrong when the wait for the next job was reckoned, and right again at the next look."""
+    (job,) = await queue.enqueue([{"command": "true", "run_at": "+1s"}])
+    offset = -86400.0
+    supervisor = Supervisor(queue.store, queue.env, clock=lambda: time.time() + offset)
+    task = asyncio.create_task(until_empty(supervisor))
+
+    async def waits() -> bool:
+        return supervisor.pump.due_at is not None
+
+    await eventually_async(waits)
+    offset = 0.0
+
+    async def completed() -> bool:
+        return (await queue.find(job.id)).state is State.COMPLETED
+
+    await eventually_async(completed)
+    supervisor.stop(now=False)
+    await task
+
+
 # -- the store --------------------------------------------------------------------------
 
 

@@ -248,6 +248,7 @@ async def test_an_adopted_job_has_its_timeout_whatever_the_wall_clock_says(
 
 async def test_a_job_is_claimed_when_the_clock_is_set_to_its_time(queue: Queue) -> None:
     (job,) = await queue.enqueue([{"command": "true", "run_at": "+2h"}])
+    assert await queue.store.changed()  # the first time, always: nobody is to look for that
     offset = 0.0
     supervisor = Supervisor(queue.store, queue.env, clock=lambda: time.time() + offset)
     task = asyncio.create_task(until_empty(supervisor))
@@ -270,6 +271,7 @@ async def test_a_job_is_claimed_when_the_clock_is_set_to_its_time(queue: Queue) 
 async def test_a_clock_that_was_wrong_for_a_moment_delays_nothing(queue: Queue) -> None:
     """Wrong when the wait for the next job was reckoned, and right again at the next look."""
     (job,) = await queue.enqueue([{"command": "true", "run_at": "+1s"}])
+    assert await queue.store.changed()  # the first time, always: nobody is to look for that
     offset = -86400.0
     supervisor = Supervisor(queue.store, queue.env, clock=lambda: time.time() + offset)
     task = asyncio.create_task(until_empty(supervisor))

@@ -27,6 +27,7 @@ from .text import clean_line, nearest
 from .times import format_bytes, parse_size, parse_time
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+ID_RULE = "use 1 to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit"
 MAX_ARGUMENT = 131_071
 """Bytes: the longest single argument or environment entry Linux's execve takes
 (MAX_ARG_STRLEN, 32 pages, less the final NUL)."""
@@ -183,7 +184,7 @@ def _id(value: Any, _: Defaults) -> str:
         shown = clean_line(value, 40)
         raise InvalidInput(
             f"id '{shown}' is not allowed",
-            "use 1 to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit",
+            ID_RULE,
         )
     return value
 
@@ -196,7 +197,7 @@ def check_queue(value: Any) -> str:
     """``value`` if it can name a lane (the rule for ids); InvalidInput otherwise."""
     if not isinstance(value, str) or not ID.fullmatch(value):
         shown = clean_line(str(value), 40)
-        raise InvalidInput(f"queue '{shown}' is not allowed", "name it by the rule for ids")
+        raise InvalidInput(f"queue '{shown}' is not allowed", ID_RULE)
     return value
 
 

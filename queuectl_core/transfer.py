@@ -49,7 +49,7 @@ class Row:
     """What there is of one thing in both stores."""
 
     what: str
-    """``STATE in QUEUE``, ``attempts`` or ``tails``."""
+    """``STATE in QUEUE``, ``attempts`` or ``stored outputs``."""
     source: int
     target: int
 
@@ -324,5 +324,5 @@ async def _tally(store: Store) -> Counter[tuple[int, str]]:
     for (state, queue), number in (await store.counts()).items():
         tally[order[state], f"{state} in {queue}"] = number
     attempts, tails = await store.copying().totals()
-    tally[len(State), "attempts"], tally[len(State), "tails"] = attempts, tails
+    tally[len(State), "attempts"], tally[len(State), "stored outputs"] = attempts, tails
     return tally

@@ -60,6 +60,7 @@ class Console(Doing):
         Binding("colon,ctrl+p", "command_palette", "commands", key_display=":"),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("q", "quit", "quit"),
+        Binding("ctrl+q", "quit", "quit", show=False, priority=True),  # Textual's says "Quit"
     ]
 
     def __init__(
@@ -81,6 +82,7 @@ class Console(Doing):
         self.trouble: str | None = None
         """Why the store cannot be read; None: it can."""
         self.paused = False
+        self._store = "-"
         self._wake = asyncio.Event()
         self.register_theme(DARK)
         self.register_theme(LIGHT)
@@ -178,10 +180,11 @@ class Console(Doing):
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
         """The title bar: which store, where, and how it is looked at."""
-        store = home_as_tilde(self.link.reader.url, self.link.env) if self.link.connected else "-"
+        if self.link.connected:  # a store that is lost keeps its name
+            self._store = clean_line(home_as_tilde(self.link.reader.url, self.link.env), 200)
         left = [
             (" queuectl ", "title"),
-            (f" {clean_line(store, 200)} ", "text"),
+            (f" {self._store} ", "text"),
             (f" {self.host} ", "muted"),
         ]
         right: list[Cell] = []

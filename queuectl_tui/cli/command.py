@@ -167,7 +167,8 @@ class _Helpful(click.Command):
         sections = [("Commands", commands)]
         for title, params in (("Options", self.params), ("Global options", GLOBALS)):
             found = (param.get_help_record(ctx) for param in params)
-            sections.append((title, [row for row in found if row is not None]))
+            # An argument that has nothing to say for itself is in the usage line already.
+            sections.append((title, [row for row in found if row is not None and row[1]]))
         return page(ctx, sections, self.examples)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from queuectl_core.config import KEYS, Setting, canonical, env_name, show_value
@@ -91,6 +93,9 @@ def set_value(session: Session, key: str, value: str) -> None:
     if setting.source == "env":
         name = env_name(canonical(key))
         session.err.note(f"stored, but the environment variable {name} goes first")
+    elif setting.key == "shell" and not os.access(str(setting.value), os.X_OK):
+        # Not refused: other hosts may have it.
+        session.err.warn("no such program on this host: every job would fail here")
 
 
 @verb("unset", examples=("queuectl config unset max-retries",))

@@ -213,7 +213,7 @@ def _explain_usage(error: click.ClickException) -> str:
         message = f"{what} is missing"
     elif isinstance(error, click.BadParameter) and error.param is not None:
         name = max(error.param.opts, key=len) if error.param.opts else error.param.name
-        message = f"{name}: {error.message.rstrip('.')}"
+        message = f"{name}: {error.message.rstrip('.').replace('integer range', 'integer')}"
     elif message:
         message = message[0].lower() + message[1:]
     return message + usage_hint(error)

@@ -49,7 +49,7 @@ class EnqueueVerb(Verb):
         "generate-jobs | queuectl enqueue -",
     ),
 )
-@click.argument("jobs", metavar="JOB...", nargs=-1)
+@click.argument("jobs", metavar="[JOB]...", nargs=-1)
 @click.option("--file", "file", metavar="F", help="Read JSON Lines or a JSON array from this file.")
 @click.option("--id", "id", metavar="ID", help="The job's id; else a short one is made.")
 @click.option("--max-retries", metavar="N", help="Dead after so many failed attempts.")

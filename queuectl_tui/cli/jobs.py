@@ -174,6 +174,7 @@ def complete_state(_: click.Context, __: click.Parameter, incomplete: str) -> li
 
 def job_ids(*, required: bool = True) -> Callable[[F], F]:
     """The argument ``ID...``."""
+    name = "ID..." if required else "[ID]..."
     return click.argument(
-        "ids", metavar="ID...", nargs=-1, required=required, shell_complete=complete_id
+        "ids", metavar=name, nargs=-1, required=required, shell_complete=complete_id
     )

@@ -53,7 +53,9 @@ class Which:
     async def find(self, ctx: click.Context, queue: Queue, allowed: Sequence[State]) -> Filter:
         """The filter of all that is meant. Usage error when nothing says which; Conflict when
         a job named is in a state that is not ``allowed``."""
-        if not (self.ids or self.every or self.filtered) or (self.ids and self.every):
+        if self.ids and self.every:
+            raise click.UsageError("name jobs or give --all, not both", ctx)
+        if not (self.ids or self.every or self.filtered):
             raise click.UsageError("name jobs, or give --all or a filter", ctx)
         if not self.ids:
             return self.where

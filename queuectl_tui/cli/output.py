@@ -157,7 +157,7 @@ class Stdout:
         """Start a list; add to it inside ``with``."""
         if json:
             return JsonListing(self, view)
-        return PrettyListing(self, view) if self.terminal else PlainListing(self, view, header)
+        return (PrettyListing if self.terminal else PlainListing)(self, view, header)
 
 
 class Listing(Generic[T]):
@@ -226,9 +226,10 @@ class PlainListing(Listing[T]):
 class PrettyListing(Listing[T]):
     """A table."""
 
-    def __init__(self, out: Stdout, view: View[T]) -> None:
+    def __init__(self, out: Stdout, view: View[T], header: bool) -> None:
         super().__init__(out, view)
         self.table = Table(out, view.columns)
+        self.table.made.show_header &= header
 
     def add(self, item: T) -> None:
         self.table.add(self.view.pretty(item))

@@ -98,7 +98,7 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
         summary.append(f" · {dead:,} in the DLQ (queuectl dlq list)", "red")
     waits = found.counts.get(State.PENDING, 0) + found.counts.get(State.FAILED, 0)
     if not found.workers and waits:
-        summary.append(" · nobody works: queuectl worker start", "yellow")
+        summary.append(" · start some: queuectl worker start", "yellow")
     shown.append(summary)
     if len(found.queues) > 1:
         lanes = Text("queues: ", "dim")

@@ -35,8 +35,8 @@ ROWS: View[Any] = View(
 @pass_session
 def copy(session: Session, to: str) -> int:
     """Copy all jobs, their history and stored output, settings and statistics into another store,
-    which must be new. Seqs and ids stay. The source stays as it was; go on with the copy by
-    naming it in QUEUECTL_STORE.
+    which must be new. Ids and the order of arrival stay. The source stays as it was; go on with
+    the copy by naming it in QUEUECTL_STORE.
 
     Stop all workers first. Interrupted, the same command goes on where it was; until it is done
     the copy opens for nothing else. Jobs enqueued meanwhile come along. Prints what both hold,

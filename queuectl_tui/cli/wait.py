@@ -49,7 +49,9 @@ def wait(
 
     Exit code 0: all completed; 1: some are dead, cancelled or removed; 124: the time ran out.
     """
-    if bool(ids) == every:
+    if ids and every:
+        raise click.UsageError("name jobs or give --all, not both", ctx)
+    if not ids and not every:
         raise click.UsageError("name jobs, or give --all", ctx)
     seconds = optional_duration("--timeout", timeout)
     state = session.run(lambda queue: _wait(session, queue, ids, seconds), read_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -107,9 +108,12 @@ async def _start_detached(
     else:
         for worker in started:
             session.out.line(worker.id)
-    session.err.note(
-        f"{len(started)} worker{'s' if len(started) != 1 else ''} up; stop: queuectl worker stop"
-    )
+    stop = "queuectl worker stop"
+    here = {worker.host for worker in started}
+    if any(worker.host not in here for worker in await queue.workers()):
+        # Without it the workers of every host would be stopped.
+        stop += "".join(f" --host {shlex.quote(clean_line(name))}" for name in here)
+    session.err.note(f"{len(started)} worker{'s' if len(started) != 1 else ''} up; stop: {stop}")
 
 
 class Reporter:
@@ -173,5 +177,9 @@ def _end(
     if state is State.FAILED and retry_at is not None:
         tried = f"try {job.attempts + 1} of {job.max_retries}"  # the job as it was claimed
         return f"failed{took}: {why} ({tried}); again in {format_duration(retry_at - now)}"
+    if state is State.PENDING:  # not "pending in 3 s": that would be when it runs again
+        return (
+            f"back to pending after{took.removeprefix(' in')}: {why}" if took else f"pending: {why}"
+        )
     word = state.value if state is not None else "ended"
     return f"{word}{took}{': ' if why else ''}{why}"

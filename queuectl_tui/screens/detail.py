@@ -41,6 +41,7 @@ class DetailScreen(JobScreen):
         Binding("e", "edit_job", "edit command"),
         Binding("enter", "output", "output", key_display="⏎", show=False),
         Binding("tab", "app.focus_next", "next pane", show=False),
+        Binding("shift+tab", "app.focus_previous", "previous pane", show=False),
         Binding("s", "follow", "follow", show=False),
         Binding("w", "wrap", "wrap", show=False),
         Binding("escape", "back", "back", key_display="esc"),
@@ -49,6 +50,8 @@ class DetailScreen(JobScreen):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
+        self._newest = 0
+        """The number of the last attempt there was when they were read."""
 
     def compose(self) -> ComposeResult:
         self.attempts: LineTable[Attempt] = LineTable(
@@ -65,7 +68,6 @@ class DetailScreen(JobScreen):
     async def on_mount(self) -> None:
         self.attempts.focus()
         await self._read()
-        self.attempts.action_last()
         self.owner.say(f"$ {cli('show', self.job.id)}", "muted")
 
     def on_store_read(self, message: StoreRead) -> None:
@@ -88,7 +90,14 @@ class DetailScreen(JobScreen):
             return
         self.attempts.parts = [("attempts", "strong"), (f" {len(attempts)}", "text")]
         self.attempts.styles.height = 2 + min(6, max(1, len(attempts)))
+        newest, current = self._newest, self.attempts.current
+        self._newest = attempts[-1].number if attempts else 0
         list_table_rows(self.attempts, attempts)
+        # Who is at the end of the newest attempt wants to see the next one; who reads an older
+        # one, or has moved up in its output, stays there.
+        at_newest = current is None or current.number == newest
+        if at_newest and newest < self._newest and self.query_one(OutputPane).follow:
+            self.attempts.action_last()
         self._show()
         await self._show_output()
         self.refresh_bindings()
@@ -104,7 +113,10 @@ class DetailScreen(JobScreen):
             output = await self.owner.link.reader.output(self.job, number)
         except QueueError:
             return  # the attempt went while it was looked for; the next reading shows that
-        self.query_one(OutputPane).show(output)
+        now = self.attempts.current
+        if number == (None if now is None else now.number):
+            self.query_one(OutputPane).show(output)
+        # Else the cursor has moved on meanwhile, and what is under it now is asked for as well.
 
     def restyle(self) -> None:
         super().restyle()
@@ -170,6 +182,8 @@ def fields(job: Job, now: float, ink: Ink, width: int) -> Text:
         columns = 4 if width >= 150 else 2
     text = Text(no_wrap=True, overflow="ellipsis")
     _line(text, "command", clean_line(command_text(job.command), width * 2), ink.strong, ink)
+    if columns == 1:  # a pane too small for all of it: what is wrong is never cut
+        _error(text, job, width, ink)
     cell = max(1, width // columns)
     for at, (name, value) in enumerate(short_ones):
         text.append(f" {name:>8} ", ink.muted)
@@ -180,11 +194,16 @@ def fields(job: Job, now: float, ink: Ink, width: int) -> Text:
     if job.env:
         shown = "  ".join(f"{name}={value}" for name, value in sorted(job.masked_env.items()))
         _line(text, "env", clean_line(shown[:2000], width * 2), ink.text, ink)
+    if columns > 1:
+        _error(text, job, width, ink)
+    text.rstrip()
+    return text
+
+
+def _error(text: Text, job: Job, width: int, ink: Ink) -> None:
     if job.last_error:
         style = ink.bad if job.state is State.DEAD else ink.warn
         _line(text, "error", clean_line(job.last_error, width * 2), style, ink)
-    text.rstrip()
-    return text
 
 
 def _line(text: Text, name: str, value: str, style: Style, ink: Ink) -> None:

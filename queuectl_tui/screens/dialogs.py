@@ -22,6 +22,8 @@ from ..theme import ink_of
 
 T = TypeVar("T")
 
+ENTER = "enter: do it   esc: leave it"
+
 
 class Dialog(ModalScreen[T]):
     """A box in the middle of the screen."""
@@ -124,7 +126,7 @@ class Ask(Dialog[str | None]):
     @on(Input.Changed)
     def _typed(self) -> None:
         trouble = self.trouble
-        said = self.text((trouble, "bad")) if trouble else self.text(("enter: do it", "muted"))
+        said = self.text((trouble, "bad")) if trouble else self.text((ENTER, "muted"))
         self.query_one("#says", Static).update(said)
 
     @on(Input.Submitted)

@@ -173,7 +173,7 @@ class EnqueueScreen(Dialog[None]):
             said.update(self.text((str(error), "bad" if touched else "muted")))
             line.update("")
             return
-        note = "enter: enqueue"
+        note = "enter: enqueue   esc: leave it"
         if "run_at" in given:
             moment = parse_time(given["run_at"], self._defaults.now)
             note = f"runs at {format_time(moment)}   {note}"

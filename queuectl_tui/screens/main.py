@@ -203,8 +203,9 @@ class MainScreen(JobScreen):
 
         if not self.query(SearchLine):
             self._searching = self.jobs if self.pane is self.states else self.pane
-            now = self._narrowed.get(str(self._searching.id), self.jobs.where.search or "")
-            self.mount(SearchLine(now), before="#message")
+            name = str(self._searching.id)
+            now = self._narrowed.get(name, self.jobs.where.search or "")
+            self.mount(SearchLine(now, name), before="#message")
 
     def on_search_line_typed(self, message: SearchLine.Typed) -> None:
         """What to look for has changed."""

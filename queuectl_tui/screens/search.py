@@ -14,6 +14,10 @@ PAUSE = 0.15
 """Seconds without a key after which what is typed is looked for."""
 
 
+HINTS = {"workers": "id, job or host contains…", "dlq": "reason contains…"}
+"""What is looked at, for panes other than the jobs."""
+
+
 class SearchLine(Input):
     """``/``: filters as one types; enter keeps the filter, esc takes it back."""
 
@@ -37,8 +41,9 @@ class SearchLine(Input):
     class Closed(Message):
         """The line is gone; what was typed stays looked for."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text, id="filter", placeholder="id, command or error contains…")
+    def __init__(self, text: str, pane: str) -> None:
+        hint = HINTS.get(pane, "id, command or error contains…")
+        super().__init__(text, id="filter", placeholder=hint)
         self.cursor_blink = False  # a blinking cursor costs 2.6 KB a second
         self._later: Timer | None = None
 

@@ -140,7 +140,7 @@ def test_dlq_takes_dead_jobs_only(cli: Cli) -> None:
         assert "job 'live' is pending, not in the DLQ" in one_line(shown.err)
         assert "no such job: 'nope'" in one_line(cli("dlq", verb, "one", "nope", code=3).err)
         assert "name jobs, or give --all" in one_line(cli("dlq", verb, code=2).err)
-        assert "name jobs, or give --all" in one_line(cli("dlq", verb, "one", "--all", code=2).err)
+        assert "not both" in one_line(cli("dlq", verb, "one", "--all", code=2).err)
     assert state(cli, "one") == "dead"
 
 
@@ -171,6 +171,8 @@ def test_config(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "max-retries\t9\tenv" in here("config", "list").out
     monkeypatch.delenv("QUEUECTL_MAX_RETRIES")
     assert here("config", "unset", "max-retries").out == "3\n"
+    assert "no such program on this host" in one_line(here("config", "set", "shell", "/nosh").err)
+    assert not here("config", "set", "shell", "/bin/sh").err
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_retry_takes_all_that_match(cli: Cli) -> None:
     assert cli("retry", "--all").out == "2 jobs retried\n"
     assert {job["state"] for job in cli.json("list")} == {"pending"}
     assert "name jobs, or give --all" in one_line(cli("retry", code=2).err)
-    assert "name jobs, or give --all" in one_line(cli("retry", "d1", "--all", code=2).err)
+    assert "--all, not both" in one_line(cli("retry", "d1", "--all", code=2).err)
     assert "unknown state" in one_line(cli("retry", "--state", "deed", code=2).err)
 
 

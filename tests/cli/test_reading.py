@@ -113,6 +113,8 @@ def test_a_terminal_gets_the_newest_fifty(terminal: Terminal) -> None:
     assert "10 more" in shown
     assert "job-000" in terminal("list", "--limit", "60")
     assert len(json.loads(terminal("list", "--json"))) == 60
+    assert "COMMAND" in shown
+    assert "COMMAND" not in terminal("list", "--quiet")
     assert "no jobs match" in terminal("list", "--state", "dead")
 
 
@@ -237,7 +239,7 @@ def test_status_watch_at_a_terminal_draws_over_itself(terminal: Terminal) -> Non
     while b"pending" not in shown:
         shown += os.read(ours, 65536)
     terminal.cli("enqueue", "x")
-    while b"nobody works" not in shown:
+    while b"start some" not in shown:
         shown += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
     assert b"\x1b[H" in shown

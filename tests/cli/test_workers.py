@@ -8,13 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from queuectl_core import doctor
+from queuectl_core.queue import Queue
 
-from ..support import Cli, eventually
+from ..support import Cli, eventually, supervisor
 from .conftest import Here, Terminal
 from .test_globals import one_line
 
@@ -50,7 +52,7 @@ def test_start_until_empty_tells_what_happens(cli: Cli) -> None:
         (("-c", "0"), "cannot start 0 workers"),
         (("-c", "100000"), "cannot start 100000 workers"),
         (("-c", "two"), "--count: 'two' is not a valid integer"),
-        (("--queue", "a b"), "queue 'a b' is not allowed"),
+        (("--queue", "a b"), "queue 'a b' is not allowed; use 1 to 128 of"),
         (("-d", "--until-empty"), "--until-empty is for workers in the foreground"),
     ],
 )
@@ -106,6 +108,28 @@ def test_stop_waits_says_for_what_and_gives_up_in_time(cli: Cli, tmp_path: Path)
     assert cli.json("worker", "list") == []
     job = cli.json("show", "long")
     assert (job["state"], job["attempts"]) == ("pending", 0)
+
+
+def test_a_job_ended_with_its_worker_is_told_as_such(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", "touch up; sleep 600", "--id", "long")
+    worker = cli.start("worker", "start")
+    eventually((tmp_path / "up").exists)
+    cli("worker", "stop", "--now")
+    _, err = worker.communicate(timeout=60)
+    assert "long back to pending after " in err
+
+
+async def test_how_to_stop_names_this_host_where_there_are_others(cli: Cli, tmp_path: Path) -> None:
+    cli("list")
+    async with Queue.open(str(cli.store), env={"HOME": str(tmp_path)}) as queue:
+        now = time.time()
+        other = supervisor(
+            "far", host="far", host_key="far:1", heartbeat_at=now, lease_until=now + 1e6
+        )
+        await queue.store.register(other, [("far-1", ())], now)
+    started = cli("worker", "start", "-d", env={"QUEUECTL_HOST": "near"})
+    assert one_line(started.err).endswith("stop: queuectl worker stop --host near")
+    cli("worker", "stop", "--host", "near")
 
 
 def test_a_lost_worker_is_shown_as_lost(cli: Cli) -> None:

@@ -97,7 +97,9 @@ async def test_slash_in_the_dlq_or_the_workers_narrows_that_pane(home: Path) -> 
         assert "error # from node-#" in text
         assert "no space left on device" not in text.split("4 jobs")[0]
         assert "4 jobs 45 " in text
-        await pilot.press("2")
+        await pilot.press("2", "slash")
+        await until(console, pilot, "id, job or host contains…")
+        await pilot.press("escape")
         await filtered(console, pilot, "index")
         assert "w3kd-1" not in text_of(console)
         await pilot.press("escape")

@@ -26,6 +26,7 @@ async def test_a_deleted_store_is_a_banner_and_its_return_is_noticed(home: Path)
             shutil.move(path, aside / path.name)
         await until(console, pilot, "▲ lost")
         text = await until(console, pilot, "is not there")
+        assert "~/queue.db" in text.splitlines()[0]
         assert "trying again" in " ".join(text.split())
         assert not (home / "queue.db").exists()
         await pilot.press("j", "4", "enter")

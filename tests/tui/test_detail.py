@@ -1,0 +1,65 @@
+"""One job's screen keeps up with the job, and shows what matters on a small one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from queuectl_core.model import Opening
+from queuectl_core.queue import Queue
+from queuectl_tui.console import Console
+
+from .scenes import NOW, SUPERVISOR, opened, settled, text_of, typed, until
+
+SIZE = (120, 40)
+
+
+async def open_job(console: Console, pilot: Pilot[int], name: str) -> None:
+    await settled(console, pilot)
+    await pilot.press("slash", *typed(name), "enter")
+    await until(console, pilot, f"/{name}")
+    await settled(console, pilot)
+    await pilot.press("enter")
+    await until(console, pilot, "output of attempt 1")
+
+
+async def run_again(console: Console, name: str) -> None:
+    """Another attempt of this job, which goes on running."""
+    async with Queue.open(console.link.url, env={}, clock=lambda: NOW) as queue:
+        await queue.retry([await queue.find(name)])
+        openings = [Opening("w3kd-3")] * 8  # enough for all that is due
+        claimed = (await queue.store.exchange(SUPERVISOR.id, [], openings, NOW)).claimed
+        assert name in [job.id for job in claimed]
+
+
+async def test_the_newest_attempt_is_followed_by_the_next(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await open_job(console, pilot, "sync-1")
+        await run_again(console, "sync-1")
+        await until(console, pilot, "output of attempt 2")
+
+
+async def test_output_that_is_being_read_stays(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await open_job(console, pilot, "sync-1")
+        await pilot.press("tab", "k")
+        await run_again(console, "sync-1")
+        await until(console, pilot, "attempts 2")
+        await settled(console, pilot)
+        assert "output of attempt 1" in text_of(console)
+
+
+async def test_a_small_screen_shows_why_it_failed(home: Path) -> None:
+    async with opened(home, (50, 14)) as (console, pilot):
+        await open_job(console, pilot, "sync-1")
+        assert "exit 12: connection to" in text_of(console)
+
+
+async def test_every_key_of_it_is_named_in_our_words(home: Path) -> None:
+    async with opened(home, (120, 60)) as (console, pilot):
+        await open_job(console, pilot, "sync-1")
+        await pilot.press("question_mark")
+        text = await until(console, pilot, "this screen")
+        assert "shift+tab     previous pane" in text
+        assert "Quit" not in text

@@ -93,7 +93,7 @@ async def _open_postgres(
 def sqlite_path(url: str) -> str:
     """The file an SQLite URL or a path names. InvalidInput for other URLs."""
     if not url or "\0" in url:
-        raise InvalidInput("the store is an empty path", "give a file, or leave --store out")
+        raise InvalidInput("the store is an empty path", "give a file or a PostgreSQL URL")
     scheme, separator, rest = url.partition("://")
     # Half a URL is no path: as one it would be shown in full, with the password in it.
     if not separator and not url.startswith(("postgres:", "postgresql:")):

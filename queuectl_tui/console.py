@@ -121,8 +121,8 @@ class Console(Doing):
     # -- keeping up with the store --------------------------------------------------------
 
     async def _watch(self) -> None:
-        # What is on the screen was read a moment ago. To read it again at once would be in the way
-        # of the jobs: they are read now, and would want a connection of their own.
+        # What is on the screen was read a moment ago: to ask again at once would only keep the
+        # first frame waiting.
         read_at = time.monotonic()
         dirty = False
         await self._pause(POLL)

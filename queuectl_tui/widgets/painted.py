@@ -19,7 +19,7 @@ class Painted(Widget):
     """The title, for those that have one; see :func:`~.drawing.title_line`."""
     _lines: Sequence[Strip] = ()
     _drawn_for: Size | None = None
-    """The size that the lines are of."""
+    """The size that the lines are of; None: there are none."""
     _ink: Ink | None = None
 
     @property
@@ -37,8 +37,9 @@ class Painted(Widget):
         """Draw again; only the cells that differ from what is shown are sent."""
         if not self.size:
             return
-        old, lines = self._lines, self._drawn()
-        if len(old) != len(lines):
+        old, same_size = self._lines, self._drawn_for == self.size
+        lines = self._drawn()
+        if not same_size:
             self.refresh()
             return
         regions: list[Region] = []
@@ -57,19 +58,16 @@ class Painted(Widget):
 
     def restyle(self) -> None:
         """The theme has changed."""
-        self._ink = None
-        self._lines = ()
+        self._ink = self._drawn_for = None
         self.paint()
 
     def render_line(self, y: int) -> Strip:
-        # Textual wants the lines before it says that the size is another: the first frame, too,
-        # which else were an empty one.
+        # Textual wants the lines before it tells that there is a size: drawn now, or the first
+        # frame were an empty one.
         lines = self._lines if self._drawn_for == self.size else self._drawn()
         return lines[y] if y < len(lines) else Strip.blank(self.size.width, self.ink.base)
 
     def on_resize(self) -> None:
-        if self._drawn_for != self.size:
-            self._lines = ()
         self.paint()
 
     def watch_has_focus(self, has_focus: bool) -> None:

@@ -68,8 +68,8 @@ class Monitor:
     async def first(self) -> Overview:
         """Connect, and read the store for the first time. Raises StoreError."""
         await self.link.connect(create=True)
-        await self.changed()
-        # While Textual is being imported: so the first frame has them, and nothing is drawn twice.
+        await self.link.reader.changed()  # what comes after this is noticed
+        # Textual is still being imported: with the jobs here, the first frame has them.
         self.newest = await JobView(self.link.reader).first(AHEAD)
         return await self.overview()
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.screen import Screen
 
 from queuectl_core.errors import QueueError
@@ -92,7 +93,11 @@ class Console(Doing):
             self.set_reactive(App.theme, DARK.name)
 
     def get_default_screen(self) -> Screen[Any]:
-        return MainScreen(id="main")
+        # Arranged for its size from the start: Textual sees to that when it has laid it out once,
+        # and lays it out again.
+        screen = MainScreen(id="main")
+        screen.add_class(*arrangement(self.size), update=False)
+        return screen
 
     @property
     def main(self) -> MainScreen:
@@ -118,8 +123,11 @@ class Console(Doing):
     # -- keeping up with the store --------------------------------------------------------
 
     async def _watch(self) -> None:
-        read_at = 0.0
-        dirty = True
+        # What is on the screen was read a moment ago: to ask again at once would only keep the
+        # first frame waiting.
+        read_at = time.monotonic()
+        dirty = False
+        await self._pause(POLL)
         while True:
             forced = self._wake.is_set()
             self._wake.clear()
@@ -235,6 +243,12 @@ class Console(Doing):
         from .verbs import commands
 
         yield from commands(self)
+
+
+def arrangement(size: Size) -> list[str]:
+    """The classes of a screen of this size."""
+    sides = ((WIDTHS, size.width), (HEIGHTS, size.height))
+    return [max(step for step in steps if step[0] <= side)[1] for steps, side in sides]
 
 
 def few_colors(env: Mapping[str, str]) -> bool:

@@ -6,13 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from queuectl_core.model import DeadGroup, Filter, State, Tick, Worker
-from queuectl_core.views import Throughput, check_store, dead_groups
+from queuectl_core.model import DeadGroup, Filter, Job, State, Tick, Worker
+from queuectl_core.views import JobView, Throughput, check_store, dead_groups
 
 from .link import Link
 
 HISTORY = 180
 """Seconds of throughput that are kept."""
+
+AHEAD = 100
+"""Jobs read before there is a screen to show them on: enough for most, and for its first keys."""
 
 GROUPS_EVERY = 5.0
 """Seconds between readings of the dead by cause while their number stays the same."""
@@ -55,6 +58,8 @@ class Monitor:
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self.newest: Sequence[Job] = ()
+        """The newest :data:`AHEAD` jobs, as :meth:`first` found them."""
         self._throughput: Throughput | None = None
         self._dead: int | None = None
         self._groups_at = 0.0
@@ -63,7 +68,9 @@ class Monitor:
     async def first(self) -> Overview:
         """Connect, and read the store for the first time. Raises StoreError."""
         await self.link.connect(create=True)
-        await self.changed()
+        await self.link.reader.changed()  # what comes after this is noticed
+        # Textual is still being imported: with the jobs here, the first frame has them.
+        self.newest = await JobView(self.link.reader).first(AHEAD)
         return await self.overview()
 
     async def changed(self) -> bool:

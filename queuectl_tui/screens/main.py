@@ -78,7 +78,8 @@ class MainScreen(JobScreen):
         self.dlq: LineTable[DeadGroup] = LineTable(
             GROUPS, ListPages("reason"), id="dlq", clock=self.owner.clock
         )
-        self.jobs = JobsPane(self.owner.link, self.owner.clock)
+        owner = self.owner
+        self.jobs = JobsPane(owner.link, owner.clock, newest=owner.monitor.newest)
         self._searching: LineTable[Any] = self.jobs
         self._narrowed = {"workers": "", "dlq": ""}
         yield Bar(id="title", filled=True)
@@ -91,6 +92,7 @@ class MainScreen(JobScreen):
 
     def on_mount(self) -> None:
         self.jobs.focus()
+        self.jobs.know(self.owner.overview.total)
         self._show(self.owner.overview)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from queuectl_core.errors import QueueError
@@ -12,6 +12,7 @@ from queuectl_core.views import SORT_LIMIT
 
 from ..format import short
 from ..link import Link
+from ..monitor import AHEAD
 from ..rows import ARRIVAL, JOBS, JobPages
 from .drawing import Cell
 from .later import Later
@@ -27,9 +28,17 @@ RECOUNT = 10.0
 class JobsPane(LineTable[Job]):
     """Jobs by state, text or cause of death, in order of arrival or sorted by a column."""
 
-    def __init__(self, link: Link, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        link: Link,
+        clock: Callable[[], float] = time.time,
+        *,
+        newest: Sequence[Job] = (),
+    ) -> None:
+        """``newest``: what a monitor has read ahead."""
         self._pages = JobPages(link)
         super().__init__(JOBS, self._pages, id="jobs", clock=clock)
+        self.window.begin(newest, whole=len(newest) < AHEAD)
         self.count = 0
         self.counted = False
         """Whether ``count`` is all, or only as far as the counting got."""
@@ -92,10 +101,14 @@ class JobsPane(LineTable[Job]):
         """Read the jobs again. ``total``: how many match, if the caller knows."""
         super().renew()
         if total is not None:
-            self.count, self.counted = total, True
-            self.title()
+            self.know(total)
         else:
             self._recount.ask(self._recount_at)
+
+    def know(self, total: int) -> None:
+        """So many match: the caller has counted."""
+        self.count, self.counted = total, True
+        self.title()
 
     def _count(self) -> None:
         self.run_worker(self._counting(), group="count-jobs", exclusive=True, exit_on_error=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -18,6 +18,8 @@ class Painted(Widget):
     parts: Sequence[Cell] = ()
     """The title, for those that have one; see :func:`~.drawing.title_line`."""
     _lines: Sequence[Strip] = ()
+    _drawn_for: Size | None = None
+    """The size that the lines are of; None: there are none."""
     _ink: Ink | None = None
 
     @property
@@ -33,14 +35,11 @@ class Painted(Widget):
 
     def paint(self) -> None:
         """Draw again; only the cells that differ from what is shown are sent."""
-        width, height = self.size
-        if not width or not height:
+        if not self.size:
             return
-        base = self.ink.base
-        lines = [line.apply_style(base) for line in self._draw()[:height]]
-        lines += [Strip.blank(width, base)] * (height - len(lines))
-        old, self._lines = self._lines, lines
-        if len(old) != len(lines):
+        old, same_size = self._lines, self._drawn_for == self.size
+        lines = self._drawn()
+        if not same_size:
             self.refresh()
             return
         regions: list[Region] = []
@@ -49,19 +48,26 @@ class Painted(Widget):
         if regions:
             self.refresh(*regions)
 
+    def _drawn(self) -> Sequence[Strip]:
+        width, height = self.size
+        base = self.ink.base
+        lines = [line.apply_style(base) for line in self._draw()[:height]]
+        lines += [Strip.blank(width, base)] * (height - len(lines))
+        self._lines, self._drawn_for = lines, self.size
+        return lines
+
     def restyle(self) -> None:
         """The theme has changed."""
-        self._ink = None
-        self._lines = ()
+        self._ink = self._drawn_for = None
         self.paint()
 
     def render_line(self, y: int) -> Strip:
-        if y < len(self._lines):
-            return self._lines[y]
-        return Strip.blank(self.size.width, self.ink.base)
+        # Textual wants the lines before it tells that there is a size: drawn now, or the first
+        # frame were an empty one.
+        lines = self._lines if self._drawn_for == self.size else self._drawn()
+        return lines[y] if y < len(lines) else Strip.blank(self.size.width, self.ink.base)
 
     def on_resize(self) -> None:
-        self._lines = ()
         self.paint()
 
     def watch_has_focus(self, has_focus: bool) -> None:

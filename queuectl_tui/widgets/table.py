@@ -276,11 +276,10 @@ class LineTable(Painted, Generic[R], can_focus=True):
         return max(1, self.size.height - self.head - self.foot)
 
     def on_mount(self) -> None:
-        if not isinstance(self.window.pages, ListPages):
+        if not isinstance(self.window.pages, ListPages) and not self.window.rows:
             self._ask("first")
 
     def on_resize(self) -> None:
-        self.window.resize(self._rows_high())
         super().on_resize()
         if self.window.short_below or self.window.short_above:
             self._ask("extend")
@@ -293,6 +292,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
             self.post_message(self.Moved(self))
 
     def _draw(self) -> list[Strip]:
+        if self.window.height != self._rows_high():
+            self.window.resize(self._rows_high())
         ink = self.ink
         lines = [title_line(self.parts, self.size.width, ink, focused=self.has_focus)]
         layout = lay_out(self.columns, self.size.width - 2)  # less the marks and the scrollbar

@@ -146,6 +146,11 @@ class Window(Generic[R]):
 
     # -- reading ------------------------------------------------------------------------
 
+    def begin(self, rows: Sequence[R], *, whole: bool) -> None:
+        """Start with these first rows. ``whole``: there are no others."""
+        self._take(list(rows), at_start=True, at_end=whole)
+        self.put(0)
+
     async def go_first(self) -> None:
         """Show the first rows, cursor on the very first."""
         rows = await self.pages.first(self.buffer)

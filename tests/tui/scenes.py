@@ -137,11 +137,16 @@ async def _run(
 
 @asynccontextmanager
 async def opened(
-    home: Path, size: tuple[int, int], *, read_only: bool = False, env: dict[str, str] | None = None
+    home: Path,
+    size: tuple[int, int],
+    *,
+    read_only: bool = False,
+    env: dict[str, str] | None = None,
+    url: str | None = None,
 ) -> AsyncIterator[tuple[Console, Pilot[int]]]:
-    """The console on ``home/queue.db``, at a moment that stands still."""
+    """The console on ``home/queue.db`` (or at ``url``), at a moment that stands still."""
     env = {"HOME": str(home), "TERM": "xterm-256color", **(env or {})}
-    link = Link(str(home / "queue.db"), read_only=read_only, env=env, clock=lambda: NOW)
+    link = Link(url or str(home / "queue.db"), read_only=read_only, env=env, clock=lambda: NOW)
     monitor = Monitor(link)
     try:
         console = Console(monitor, await monitor.first(), host="alpha")

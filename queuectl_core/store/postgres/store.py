@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInput, StoreReadOnly, StoreUnreachable
 from ...host import host_key
@@ -33,7 +33,6 @@ from ...model import (
 from ...private import own_directory
 from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
-from ..copying import Copying, half_copied
 from . import console, jobs, rollups, upkeep, work
 from .address import Address
 from .batch import PostgresBatch
@@ -42,6 +41,9 @@ from .errors import CommitUnknown
 from .link import Link
 from .migrate import Found, open_database
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from ..copying import Copying
 
 
 class PostgresStore(Store):
@@ -87,6 +89,8 @@ class PostgresStore(Store):
         try:
             found = await open_database(link, create=create)
             if found.mark is not None and not marked:
+                from ..copying import half_copied
+
                 raise half_copied(address.shown, found.mark)
         except BaseException:
             await link.close()

@@ -25,7 +25,6 @@ from ...model import (
 )
 from ...reasons import dead_reason
 from ...rollup import by_minute
-from ..copying import half_copied
 from ..rows import to_job, to_supervisor, to_worker
 from . import rollups
 from .clock import ServerClock
@@ -209,6 +208,8 @@ async def register(
     # Asked last: either this sees the mark, or who set it sees this.
     mark = await session.value("copy_mark")
     if mark is not None:
+        from ..copying import half_copied
+
         raise half_copied(url, mark)
 
 

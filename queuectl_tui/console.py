@@ -91,6 +91,7 @@ class Console(Doing):
             self.theme = ANSI
         else:  # without its watcher, which would parse the style sheet a second time
             self.set_reactive(App.theme, DARK.name)
+            self.stylesheet.set_variables(self.get_css_variables())
 
     def get_default_screen(self) -> Screen[Any]:
         # Arranged for its size from the start: Textual sees to that when it has laid it out once,

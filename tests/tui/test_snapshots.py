@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
+from textual.color import Color
+
+from queuectl_tui.theme import DARK
 
 from .scenes import SCENES, opened, play
 
@@ -64,3 +67,10 @@ async def test_no_color_draws_without_colours(home: Path, monkeypatch: pytest.Mo
             for segment in strip.apply_filter(console._filters[-1], None):  # type: ignore[arg-type]
                 color = segment.style.color if segment.style else None
                 assert color is None or color.is_default
+
+
+async def test_dialogs_have_the_colours_of_the_theme_from_the_start(home: Path) -> None:
+    async with opened(home, (120, 40)) as (console, pilot):
+        await play(console, pilot, "enqueue")
+        box = console.screen.query_one("#box")
+        assert box.styles.background == Color.parse(DARK.surface or "")

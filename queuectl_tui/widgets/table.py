@@ -292,8 +292,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
             self.post_message(self.Moved(self))
 
     def _draw(self) -> list[Strip]:
-        if self.window.height != self._rows_high():
-            self.window.resize(self._rows_high())
+        self.window.resize(self._rows_high())
         ink = self.ink
         lines = [title_line(self.parts, self.size.width, ink, focused=self.has_focus)]
         layout = lay_out(self.columns, self.size.width - 2)  # less the marks and the scrollbar

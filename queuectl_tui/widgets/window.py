@@ -128,8 +128,9 @@ class Window(Generic[R]):
 
     def resize(self, height: int) -> None:
         """The screen shows ``height`` rows now."""
-        self.height = max(1, height)
-        self.reveal()
+        if self.height != max(1, height):
+            self.height = max(1, height)
+            self.reveal()
 
     def reveal(self) -> None:
         """Move the screen no further than the cursor needs."""

@@ -50,9 +50,10 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(self.screen.display)
 
-    def until(self, wanted: str) -> None:
+    def until(self, wanted: str, *, without: str | None = None) -> None:
+        """Wait for a text. ``without``: and until this is gone, the frame having come whole."""
         deadline = time.monotonic() + PATIENCE
-        while wanted not in self.text():
+        while wanted not in self.text() or (without and without in self.text()):
             assert time.monotonic() < deadline, f"{wanted!r} never came:\n{self.text()}"
             self.read(0.1)
 
@@ -64,7 +65,8 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.text()
             self.read(0.1)
-        self.read(0.1)
+        while select.select([self.fd], [], [], 0)[0]:  # what is left comes in pieces
+            self.read(0)
         return self.process.returncode
 
     def check_restored(self) -> None:
@@ -104,7 +106,7 @@ def test_a_whole_session(terminal: Terminal, cli: Cli) -> None:
     terminal.until("exit 7: no luck")
     terminal.press("g")
     terminal.press("l")
-    terminal.until("output of attempt 1")
+    terminal.until("output of attempt 1", without="3 dlq")
     terminal.press("\x1b")
     terminal.until("3 dlq 1")
     terminal.press("3")

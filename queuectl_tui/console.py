@@ -17,6 +17,7 @@ from queuectl_core.errors import QueueError
 from queuectl_core.host import hostname
 from queuectl_core.text import clean_line
 
+from .beside import beside
 from .doing import Doing
 from .messages import StoreRead
 from .monitor import Monitor, Overview
@@ -110,7 +111,7 @@ class Console(Doing):
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
-        self.run_worker(self._watch(), group="watch", exit_on_error=False)
+        beside(self, self._watch, "watch")
         loop = asyncio.get_running_loop()
         if not self.is_headless:
             for name in (signal.SIGTERM, signal.SIGHUP):

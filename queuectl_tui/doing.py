@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from textual.app import App
 
@@ -15,6 +15,7 @@ from queuectl_core.text import clean_line
 
 from . import actions
 from .actions import Action
+from .beside import beside
 from .format import cli, command_text
 from .link import Link
 from .widgets.bars import Notice
@@ -76,10 +77,10 @@ class Doing(App[int]):
             else:
                 self.say("no job that matches is in a state for that", "warn")
 
-        self._spawn(count(), "counting")
+        self._spawn(count, "counting")
 
     def _do(self, action: Action) -> None:
-        self._spawn(self.carry_out(action), f"$ {action.command}")
+        self._spawn(partial(self.carry_out, action), f"$ {action.command}")
 
     async def carry_out(self, action: Action) -> None:
         """Do it and say what came of it. Raises QueueError when it could not be done."""
@@ -103,17 +104,17 @@ class Doing(App[int]):
             style = "bad" if state.bad else "good"
             self.say(f"{names}: done, {state.bad} of {state.total} dead or cancelled", style)
 
-        self._spawn(wait(), "")
+        self._spawn(wait, "")
 
-    def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> None:
+    def _spawn(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except QueueError as error:
                 self.say(f"✗ {error}  {what}", "bad")
                 self.read_soon()
 
-        self.run_worker(guarded(), group="actions", exit_on_error=False)
+        beside(self, guarded, "actions")
 
     def with_job(self, job_id: str, then: Callable[[Job], None]) -> None:
         """Look a job up by its id, then go on with it."""
@@ -121,7 +122,7 @@ class Doing(App[int]):
         async def find() -> None:
             then(await self.link.reader.find(job_id))
 
-        self._spawn(find(), "")
+        self._spawn(find, "")
 
     def ask_workers(self) -> None:
         """Ask how many workers to start."""
@@ -155,7 +156,7 @@ class Doing(App[int]):
         async def open_it() -> None:
             self.push_screen(EnqueueScreen(await self.link.reader.defaults()))
 
-        self._spawn(open_it(), "")
+        self._spawn(open_it, "")
 
     def edit_job(self, job: Job) -> None:
         """Ask for another command for a job, then run it again with it, or a copy."""
@@ -178,7 +179,7 @@ class Doing(App[int]):
             argv = isinstance(job.command, tuple)
             self.push_screen(EditScreen(job.id, text, defaults, argv=argv), answered)
 
-        self._spawn(open_it(), "")
+        self._spawn(open_it, "")
 
     def ask_config(self) -> None:
         """Ask for a setting and its value."""

@@ -15,6 +15,7 @@ from queuectl_core.rollup import ERROR
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
+from .beside import beside
 from .screens.page import PageScreen, Row
 from .theme import CHOICES
 
@@ -85,7 +86,7 @@ def tell(console: Console, title: str, read: Callable[[Console], Awaitable[list[
             rows = [[(str(error), "bad")]]
         page.show(rows)
 
-    console.run_worker(fill(), group="page", exclusive=True, exit_on_error=False)
+    beside(console, fill, "page", exclusive=True)
 
 
 async def _stats(console: Console) -> list[Row]:

@@ -17,6 +17,7 @@ from queuectl_core.model import Attempt, Job, State
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
+from ..beside import beside
 from ..format import ago, cli, clock_time, command_text, short
 from ..messages import StoreRead
 from ..rows import ATTEMPTS
@@ -72,7 +73,7 @@ class DetailScreen(JobScreen):
 
     def on_store_read(self, message: StoreRead) -> None:
         if message.changed:
-            self.run_worker(self._read(), group="job", exclusive=True, exit_on_error=False)
+            beside(self, self._read, "job", exclusive=True)
         else:
             self.attempts.paint()
 

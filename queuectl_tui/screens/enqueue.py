@@ -7,6 +7,7 @@ import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import on
@@ -27,6 +28,7 @@ from queuectl_core.times import (
 )
 
 from .. import actions
+from ..beside import beside
 from ..format import cli
 from .base import ConsoleBase
 from .dialogs import Dialog
@@ -190,7 +192,7 @@ class EnqueueScreen(Dialog[None]):
         except QueueError as error:
             self.query_one("#says", Static).update(self.text((str(error), "bad")))
             return
-        self.run_worker(self._enqueue(action), group="enqueue", exclusive=True, exit_on_error=False)
+        beside(self, partial(self._enqueue, action), "enqueue", exclusive=True)
 
     async def _enqueue(self, action: actions.Action) -> None:
         screen = self.app.screen_stack[0]

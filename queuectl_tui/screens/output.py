@@ -18,6 +18,7 @@ from queuectl_core.errors import QueueError
 from queuectl_core.logs import Output
 from queuectl_core.model import Job
 
+from ..beside import beside
 from ..format import cli, command_line
 from ..messages import StoreRead
 from ..theme import STATE_STYLE
@@ -61,7 +62,7 @@ class OutputScreen(JobScreen):
 
     def on_store_read(self, message: StoreRead) -> None:
         if message.changed:
-            self.run_worker(self._read(), group="output", exclusive=True, exit_on_error=False)
+            beside(self, self._read, "output", exclusive=True)
 
     async def _read(self) -> None:
         try:

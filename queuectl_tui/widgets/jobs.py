@@ -10,6 +10,7 @@ from queuectl_core.errors import QueueError
 from queuectl_core.model import Filter, Job, State
 from queuectl_core.views import SORT_LIMIT
 
+from ..beside import beside
 from ..format import short
 from ..link import Link
 from ..monitor import AHEAD
@@ -111,7 +112,7 @@ class JobsPane(LineTable[Job]):
         self.title()
 
     def _count(self) -> None:
-        self.run_worker(self._counting(), group="count-jobs", exclusive=True, exit_on_error=False)
+        beside(self, self._counting, "count-jobs", exclusive=True)
 
     async def _counting(self) -> None:
         started = time.monotonic()

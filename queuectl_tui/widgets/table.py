@@ -1,15 +1,15 @@
 """A table drawn line by line: any number of rows, and only what changed is sent.
 
-Textual's DataTable holds every row and repaints itself whole. This one asks a
-:class:`~queuectl_tui.widgets.window.Window` for the rows on the screen, draws each line
-itself, compares it with the line that is there, and refreshes just the cells that differ.
-Reading goes on in a worker of its own; keys move the cursor over rows already held.
+Textual's DataTable holds every row and repaints itself whole. This one asks a :class:`Window` for
+the rows on the screen, draws each line itself, compares it with the line that is there, and sends
+just the cells that differ. Reading goes on beside; keys move the cursor over rows already held.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.style import Style
@@ -20,6 +20,7 @@ from textual.strip import Strip
 
 from queuectl_core.errors import QueueError
 
+from ..beside import beside
 from ..theme import Ink
 from .drawing import Column, draw, fit, lay_out, title_line
 from .later import Later
@@ -144,7 +145,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
             self._wanted.append(what)
         if not self._reading and self.is_attached:
             self._reading = True
-            self.run_worker(self._read(), group=f"rows-{self.id}", exit_on_error=False)
+            beside(self, self._read, f"rows-{self.id}")
 
     async def _read(self) -> None:
         try:
@@ -232,7 +233,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if self._anchor is None:
             self.action_mark()
             return
-        self.run_worker(self._mark_range(self._anchor, self.current), group=f"mark-{self.id}")
+        beside(self, partial(self._mark_range, self._anchor, self.current), f"mark-{self.id}")
 
     async def _mark_range(self, start: R, end: R) -> None:
         key = self.window.pages.key

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import StoreError
+from ..errors import NotFound, StoreError
 from ..events import Event, Kind
 from ..host import is_gone, monotonic
 from ..model import Filter, Job, Outcome, State, SupervisorRow
@@ -193,7 +193,12 @@ class Upkeep:
             reserve.give_back(taken)  # the shim knows nothing of what they do now
         if extra:
             added = [(slot.id, slot.queues) for slot in extra]
-            await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
+            try:
+                await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
+            except NotFound:  # we lost our lease meanwhile: these jobs have another heir
+                sup.lost = True
+                sup.pump.wake()
+                return
             await sup.store.stop_workers([slot.id for slot in extra], False)
         await sup.store.assign(sup.id, workers)
         await sup.obey()  # a cancel asked for meanwhile

@@ -17,6 +17,7 @@ import pytest
 
 from queuectl_core.errors import StoreDamaged, StoreUnreachable
 from queuectl_core.events import Event, Kind
+from queuectl_core.host import hostname
 from queuectl_core.model import Job, Outcome, State, Turn
 from queuectl_core.queue import Queue
 from queuectl_core.worker import journal as journals
@@ -24,7 +25,7 @@ from queuectl_core.worker.journal import Journal
 from queuectl_core.worker.launcher import Shim
 from queuectl_core.worker.output import Capture
 from queuectl_core.worker.supervisor import Supervisor
-from tests.support import eventually, eventually_async
+from tests.support import eventually, eventually_async, supervisor
 
 from .test_recovery import Supervisors, alive, finish, until_output
 from .test_recovery import supervisors as supervisors  # noqa: PLC0414 - a fixture
@@ -140,6 +141,38 @@ async def test_an_heir_that_cannot_look_tries_again(
     assert [event.kind for event in heard].count(Kind.TROUBLE) == 1
     found = await queue.find(job.id)
     assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)
+
+
+async def test_an_heir_that_loses_its_own_lease_meanwhile_starts_over(
+    queue: Queue, supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody takes it over between taking jobs over and making room for them, and dies."""
+    command = f"echo $$; until test -e {tmp_path}/go; do sleep 0.05; done"
+    jobs = await queue.enqueue([command] * 2)
+    store, victim = queue.store, await supervisors.start(2)
+    await until_output(queue, *jobs)
+    supervisors.kill(victim)
+    add_workers = store.add_workers
+    once = iter([True])
+
+    async def too_late(identity: str, *args: Any, **options: Any) -> None:
+        if next(once, False):
+            row = supervisor("x", host=hostname(), host_key=store.here(), pid=victim.pid)
+            await store.register(row, [], queue.clock())
+            (ours,) = [row for row in await store.supervisors() if row.id == identity]
+            await store.take_over(ours, "x", queue.clock())
+            (tmp_path / "go").touch()
+        await add_workers(identity, *args, **options)
+
+    monkeypatch.setattr(store, "add_workers", too_late)
+    heard: list[Event] = []
+    await queue.run_workers(1, until_empty=True, on_event=heard.append)
+    assert not next(once, False)
+    assert Kind.TROUBLE in [event.kind for event in heard]
+    found = [await queue.find(job.id) for job in jobs]
+    assert [(job.state, job.attempts, job.crashes) for job in found] == [
+        (State.COMPLETED, 1, 0)
+    ] * 2
 
 
 def test_output_that_cannot_be_cut_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

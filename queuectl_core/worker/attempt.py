@@ -89,8 +89,12 @@ class Running:
         self._timers.clear()
 
     def completed(self, ended: Exit) -> bool:
-        """Whether it ended well, and by itself: what it left running is meant to stay."""
-        return ended.code == 0 and self.why is None
+        """Whether it ended well, and by itself: what it left running is meant to stay.
+
+        One that had ended before the signal to end came is as good as one never told to; for a
+        job that is not on our own shim, nobody can say."""
+        untold = self.why is None or (self.on_shim and not ended.signalled)
+        return ended.code == 0 and ended.reason is None and untold
 
     async def clear_group(self, ended: Exit) -> None:
         """Wait until all that must be gone is gone, once the leader has ended."""
@@ -114,6 +118,8 @@ def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str
     """How an attempt ended, and why in words."""
     if ended.fenced:
         return Outcome.INTERRUPTED, ended.reason
+    if running.completed(ended):
+        return Outcome.COMPLETED, None
     if running.why is not None:
         reasons = {
             Why.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
@@ -123,8 +129,6 @@ def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str
         return running.why.value, reasons[running.why]
     if ended.reason is not None:
         return Outcome.FAILED, ended.reason
-    if ended.code == 0:
-        return Outcome.COMPLETED, None
     if used_up(running.job.cpu_seconds, ended):
         return Outcome.FAILED, f"cpu limit of {running.job.cpu_seconds} s reached"
     said = last_line(tail)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..private import make_private
-from .shim import FENCED, OWN_FILE, REVOKED
+from .shim import FENCED, OWN_FILE, REVOKED, SIGNALLED
 
 LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
@@ -46,6 +46,8 @@ class Exit:
     """Processes of its group were left when its leader ended."""
     reason: str | None = None
     """Why it could not be started, or was ended by the fence."""
+    signalled: bool = False
+    """Its shim had been asked to signal it, and had done so, before it ended."""
 
     @property
     def fenced(self) -> bool:
@@ -60,7 +62,7 @@ class Exit:
             return cls(code, None, None, None, at, False, reason)
         _, _, code, number, cpu, rss, at, leftover, *notes = event
         reason = FENCED if FENCED in notes else None
-        return cls(code, number, cpu, rss, at, leftover, reason)
+        return cls(code, number, cpu, rss, at, leftover, reason, SIGNALLED in notes)
 
 
 @dataclass(slots=True)

@@ -133,7 +133,7 @@ class Pump:
         while True:
             await sup.check()
             self._retire()
-            if not (sup.slots or sup.hands.endings or not self.reserve.empty):
+            if self.finished and not sup.slots:
                 return
             openings = self._openings()
             waiting = sup.hands.endings or self.reserve.released or self.reserve.overdue
@@ -246,11 +246,16 @@ class Pump:
     # -- when there is little to do ---------------------------------------------------
 
     def _retire(self) -> None:
-        """Drop workers that are to stop and have nothing in hand."""
+        """Drop workers that are to stop and have nothing in hand, nor anything to be told."""
         sup = self._sup
         if self.reserve.withdrawing:
             return  # the shim may have started a held job on one of them
-        gone = [slot.id for slot in sup.slots.values() if slot.stop and slot.running is None]
+        stopping = [slot.id for slot in sup.slots.values() if slot.stop]
+        if not stopping:
+            return
+        # Several attempts of one worker may be in hand: the shim goes on while we clear up.
+        busy = {running.worker for running in sup.hands.running.values()}
+        gone = [worker for worker in stopping if worker not in busy]
         for worker in gone:
             del sup.slots[worker]
         if gone and sup.slots:  # the last ones go with the supervisor's row

@@ -16,7 +16,9 @@ import pytest
 from queuectl_core.events import Event, Kind
 from queuectl_core.model import Job, Outcome, State
 from queuectl_core.queue import Queue
-from tests.support import eventually_async
+from queuectl_core.worker.journal import Journal
+from queuectl_core.worker.supervisor import Supervisor
+from tests.support import eventually, eventually_async
 
 from .conftest import Run
 
@@ -331,8 +333,16 @@ async def test_stop_finishes_the_running_job_and_takes_no_new_one(queue: Queue) 
     assert await queue.workers() == []
 
 
-async def test_stop_now_puts_the_job_back_uncounted(queue: Queue) -> None:
-    (job,) = await queue.enqueue(["echo $$; exec sleep 300"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo $$; exec sleep 300",
+        "exec 2>&-; trap 'exit 0' TERM; echo $$; while :; do sleep 0.01; done",
+    ],
+    ids=["ended", "that-exits-0-when-told"],
+)
+async def test_stop_now_puts_the_job_back_uncounted(queue: Queue, command: str) -> None:
+    (job,) = await queue.enqueue([command])
     work = asyncio.create_task(queue.run_workers(1))
     await until_running(queue, job)
     await queue.stop_workers(await queue.workers(), now=True)
@@ -342,6 +352,23 @@ async def test_stop_now_puts_the_job_back_uncounted(queue: Queue) -> None:
     (attempt,) = await queue.attempts(job)
     assert attempt.outcome is Outcome.INTERRUPTED
     assert not alive([int(await said(queue, job))])
+
+
+async def test_a_job_that_was_done_before_it_could_be_told_to_end_is_done(queue: Queue) -> None:
+    await queue.enqueue(["true"])
+
+    def stop_too_late(event: Event) -> None:
+        if event.kind is Kind.STARTED:  # call_soon: the shim is asked to start it first
+            asyncio.get_running_loop().call_soon(once_it_has_ended)
+
+    def once_it_has_ended() -> None:
+        journal = Journal(queue.directory / "run", supervisor.id)
+        eventually(lambda: journal.refresh() and journal.exits)
+        supervisor.stop(now=True)
+
+    supervisor = Supervisor(queue.store, queue.env, on_event=stop_too_late)
+    await supervisor.run(1, ())
+    assert (await queue.status()).counts == {State.COMPLETED: 1}
 
 
 async def test_one_of_several_workers_can_be_stopped(queue: Queue) -> None:

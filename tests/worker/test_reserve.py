@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl_core.errors import StoreLocked
+from queuectl_core.events import Event, Kind
 from queuectl_core.lifecycle import claimed_ahead
 from queuectl_core.model import Job, State, Turn
 from queuectl_core.queue import Queue
-from queuectl_core.worker.attempt import token_of
+from queuectl_core.worker.attempt import Running, token_of
 from queuectl_core.worker.hands import Slot
+from queuectl_core.worker.journal import Exit
 from queuectl_core.worker.reserve import DEEPEST, PATIENCE, Reserve
 from queuectl_core.worker.supervisor import Supervisor
 from tests.support import eventually_async
@@ -169,3 +171,38 @@ async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
     assert counts[State.PENDING] > 0
     assert counts.keys() == {State.PENDING, State.COMPLETED}
     assert list((queue.directory / "logs").rglob("*.log")) == []
+
+
+@pytest.mark.parametrize("now", [False, True])
+async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, now: bool
+) -> None:
+    """The shim starts the next held job while we clear up after the last; here the first of them
+    is the last to be cleared up."""
+    await queue.enqueue([{"command": "sleep 100 & exit 1", "max_retries": 1}] * 300)
+    events: list[Event] = []
+    supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
+    clear, first = Running.clear_group, asyncio.Event()
+
+    async def in_the_end(running: Running, ended: Exit) -> None:
+        if not first.is_set() and supervisor.pump.reserve.held:
+            first.set()
+            supervisor.stop(now=now)
+
+            async def alone() -> bool:
+                return list(supervisor.hands.running.values()) == [running]
+
+            await eventually_async(alone)
+        await clear(running, ended)
+
+    for _ in range(100):
+        supervisor.pump.reserve.ran(0.001)  # jobs are short, so that many are held at once
+    monkeypatch.setattr(Running, "clear_group", in_the_end)
+    await supervisor.run(1, ())
+    assert first.is_set()
+    assert State.PROCESSING not in (await queue.status()).counts
+    assert await queue.workers() == []
+    started = {token_of(event.job) for event in events if event.kind is Kind.STARTED and event.job}
+    ended = {token_of(event.job) for event in events if event.kind is Kind.ENDED and event.job}
+    assert started == ended
+    assert len(started) > 1

@@ -338,6 +338,18 @@ def test_leftovers_of_a_group_are_told(shim: Driver) -> None:
     assert shim.hear()[7] is False
 
 
+def test_a_job_that_was_sent_a_signal_is_told_from_one_that_was_not(shim: Driver) -> None:
+    for number in (1, 2):
+        shim.start(f"{number}.1", "exec sleep 300")
+        _, _, pid, *_ = shim.hear()
+        if number == 1:
+            shim.send(["kill", "1.1", signal.SIGTERM])
+        else:
+            os.kill(pid, signal.SIGTERM)  # by somebody else
+        shim.hear()
+    assert [shim.journal.exits[f"{number}.1"].signalled for number in (1, 2)] == [True, False]
+
+
 def test_the_journal_does_not_grow_for_ever(shim: Driver) -> None:
     shim.start("running", "exec sleep 300")
     assert shim.hear()[0] == "S"

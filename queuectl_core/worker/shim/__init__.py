@@ -29,6 +29,7 @@ Events, one JSON array a line, first to the journal, then to standard output:
     ["F", token, code, reason, wall, worker]    could not be started
     ["X", token, code, signal, cpu, rss, wall, leftover, …]   ended; leftover: its group has not;
                                                 FENCED after it: its lease had run out;
+                                                SIGNALLED: it had been sent a signal by then;
                                                 SPARE: it wrote nothing, and its file is kept
     ["E"]                                       the supervisor is gone (journal only)
     ["R"]                                       revoked, by whoever took over (journal only)
@@ -62,6 +63,7 @@ REVOKED = b'["R"]\n'
 FENCED = "the store could not be reached while its lease lasted"
 """Why a job was ended, or not started, by the fence."""
 
+SIGNALLED = "signalled"
 SPARE = "spare"
 
 FUNCTION = "BASH_FUNC_"

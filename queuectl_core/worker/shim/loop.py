@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from . import FENCED, FUNCTION, SPARE, host_clock
+from . import FENCED, FUNCTION, SIGNALLED, SPARE, host_clock
 from .fence import Fence
 from .ledger import Ledger
 from .spares import Spares
@@ -38,6 +38,7 @@ class Shim:
         self.ledger = Ledger(run, name)
         self.fence = Fence(f"{run}/{name}.lease", float(term), float(kill)) if term else None
         self.fenced: set[str] = set()  # jobs that were told to end because the lease ran out
+        self.signalled: set[str] = set()  # jobs that were sent a signal
         self.spawner = Spawner()
         self.spares = Spares()
         self.environ = dict(os.environb)
@@ -150,6 +151,7 @@ class Shim:
     def kill(self, token: str, number: int) -> None:
         for pid, child in self.children.items():
             if child.token == token:
+                self.signalled.add(token)
                 end_group(pid, number)
 
     def heed_fence(self) -> None:
@@ -273,6 +275,9 @@ class Shim:
                 event.append(FENCED)
                 if leftover:
                     end_group(pid, signal.SIGKILL)  # nobody may come to look
+            if child.token in self.signalled:
+                self.signalled.remove(child.token)
+                event.append(SIGNALLED)
             if not (leftover or self.orphaned) and self.spares.keep(child.output):
                 event.append(SPARE)
             self.record(event)

@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 from .disk import Disk, Unavailable
+from .leaving import leaving
 from .plant import JOB, Plant, until
 
 
@@ -264,11 +265,18 @@ def hand_over(trial: Trial, rng: Random) -> None:
     trial.check(slowest < 2.0, f"{slowest:.2f} s until the jobs were in hand")
 
 
+def supervisors_leave(trial: Trial, rng: Random) -> None:
+    """See ``leaving``."""
+    with plant(workers=2) as (made, _):
+        leaving(trial, made, rng)
+
+
 TRIALS: dict[str, Callable[[Trial, Random], None]] = {
     "full": full_disk,
     "readonly": read_only_store,
     "damage": damaged_store,
     "handover": hand_over,
+    "leaving": supervisors_leave,
 }
 
 

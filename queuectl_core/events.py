@@ -38,6 +38,8 @@ class Event:
     state: State | None = None
     retry_at: float | None = None
     """When a failed job is due again (epoch seconds)."""
+    worker: str = ""
+    """Which worker runs ``job`` now."""
 
 
 @dataclass(frozen=True, slots=True)

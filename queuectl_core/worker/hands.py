@@ -181,7 +181,7 @@ class Hands:
             self.settle(running, Outcome.INTERRUPTED, "its worker was stopping", None)
             return
         self.shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
-        self.tell(Event(Kind.STARTED, job=job))
+        self.tell(Event(Kind.STARTED, job=job, worker=slot.id))
 
     def hold(self, job: Job, lane: str) -> None:
         """Have the shim start a claimed job on the next idle worker of ``lane``."""

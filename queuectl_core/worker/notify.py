@@ -19,13 +19,15 @@ class Stop(Protocol):
 
 class Signals:
     """While entered: SIGTERM, SIGHUP and the first SIGINT stop gracefully, the second SIGINT
-    stops at once. Handlers that were there before are put back."""
+    stops at once. Handlers that were there before are put back, unless one was heard: then the
+    process is about to end, and nothing interrupts what is left of it."""
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._interrupts = 0
+        self._any = False
         self._before: dict[int, Callable[..., object] | int | None] = {}
 
     def __enter__(self) -> Signals:
@@ -47,9 +49,11 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number, handler in self._before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            after = signal.SIG_IGN if self._any else handler
+            signal.signal(number, after if after is not None else signal.SIG_DFL)
 
     def _heard(self, number: int) -> None:
+        self._any = True
         if number == signal.SIGINT:
             self._interrupts += 1
         self._stop(now=self._interrupts > 1)

@@ -93,7 +93,7 @@ class Pump:
             running.terminate(Why.NOW)
         elif job.seq in sup.cancels:
             running.terminate(Why.CANCEL)
-        sup.tell(Event(Kind.STARTED, job=job))
+        sup.tell(Event(Kind.STARTED, job=job, worker=worker))
         return running
 
     def withdrawn(self, tokens: Sequence[str]) -> None:

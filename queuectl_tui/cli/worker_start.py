@@ -148,7 +148,7 @@ def describe(event: Event, now: float) -> str:
         return f"up: {message}" if event.kind is Kind.UP else message
     name = clean_line(job.id, 60)
     if event.kind is Kind.STARTED:
-        return f"{name} started on {clean_line(job.worker or '?', 40)}: {_short(job)}"
+        return f"{name} started on {clean_line(event.worker, 40)}: {_short(job)}"
     if event.kind is Kind.ENDED:
         return f"{name} {_end(job, event.attempt, event.state, event.retry_at, now)}"
     if event.kind is Kind.ADOPTED:

@@ -46,7 +46,7 @@ def test_a_bug_put_in_on_purpose_is_found(bug: str) -> None:
     assert campaign.broken
 
 
-@pytest.mark.parametrize("name", ["full", "readonly", "damage", "handover"])
+@pytest.mark.parametrize("name", ["full", "readonly", "damage", "handover", "leaving"])
 def test_a_trial(name: str) -> None:
     trial = run_trial(name, seed=1)
     if trial.skipped:

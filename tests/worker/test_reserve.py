@@ -202,7 +202,9 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     assert first.is_set()
     assert State.PROCESSING not in (await queue.status()).counts
     assert await queue.workers() == []
-    started = {token_of(event.job) for event in events if event.kind is Kind.STARTED and event.job}
+    begun = [event for event in events if event.kind is Kind.STARTED]
+    assert {event.worker for event in begun} == {f"{supervisor.id}-1"}
+    started = {token_of(event.job) for event in begun if event.job}
     ended = {token_of(event.job) for event in events if event.kind is Kind.ENDED and event.job}
     assert started == ended
     assert len(started) > 1

@@ -103,11 +103,16 @@ def marked_processes() -> Iterator[tuple[Process, Mark]]:
     """Every process that a job of any store started: a look at every process of this user."""
     import psutil
 
-    for process in psutil.process_iter():
+    def environment(process: psutil.Process) -> dict[str, str]:
         try:
-            environ = process.environ()
+            return process.environ()
         except (psutil.Error, OSError):
-            continue
+            return {}
+
+    found = [(process, environment(process)) for process in psutil.process_iter()]
+    for process, seen in found:
+        # In the middle of an exec there is none to be read: look again.
+        environ = seen or environment(process)
         if "QUEUECTL_JOB_ID" not in environ:
             continue
         names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER")

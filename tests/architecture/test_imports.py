@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def loaded_by_verb(store: Path, *words: str) -> set[str]:
 def test_a_short_verb_loads_no_more_than_it_needs(words: tuple[str, ...], tmp_path: Path) -> None:
     store = tmp_path / "queue.db"
     loaded_by_verb(store, "enqueue", '[{"id": "a", "command": "x"}, {"id": "b", "command": "y"}]')
-    with sqlite3.connect(store) as database:
+    with closing(sqlite3.connect(store)) as database, database:
         database.execute("UPDATE jobs SET state = 'dead', ready = NULL WHERE id = 'b'")
     assert not loaded_by_verb(store, *words) & HEAVY
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_a_store_that_is_half_a_copy_is_of_no_use_to_anybody(
     here("enqueue", "true", "--id", "a")
     target = tmp_path / "copy.db"
     here("--store", target, "status")
-    with sqlite3.connect(target) as raw:
+    with closing(sqlite3.connect(target)) as raw, raw:
         raw.execute(
             "INSERT INTO config VALUES ('.copy', ?)",
             (f'{{"from": "{store_path}.d", "shown": "old", "turn": "x", "upto": 0}}',),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,7 @@ def test_repair_puts_right_what_it_names(cli: Cli, store_path: Path) -> None:
         (beside / "run" / name).touch()
     store_path.chmod(0o644)
     beside.chmod(0o755)
-    with sqlite3.connect(store_path) as database:
+    with closing(sqlite3.connect(store_path)) as database, database:
         database.execute("UPDATE counts SET n = n + 7")
         database.execute(
             "INSERT INTO supervisors VALUES ('gone', 'h', 'k', 1, 1.0, 0, 1.0, 1.0, 1.0, 1.0)"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -242,10 +243,9 @@ async def test_statistics_from_before_there_were_rollups_come_along(tmp_path: Pa
         await source.close(store)
         import sqlite3
 
-        with sqlite3.connect(source.url) as raw:
+        with closing(sqlite3.connect(source.url)) as raw, raw:
             raw.execute("DELETE FROM rollups")
             raw.execute("INSERT INTO rollups_after SELECT finished_at FROM attempts")
-        raw.close()
         store = await source.open()
         for now in (NOW + 60, NOW + 100 * DAY):
             ((_, _, rollup),) = await store.copying().pieces(now)

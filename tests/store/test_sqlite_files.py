@@ -73,7 +73,7 @@ async def make(path: Path, *names: str) -> None:
 
 async def test_a_new_file_has_the_latest_schema(store_path: Path) -> None:
     await make(store_path)
-    with sqlite3.connect(store_path) as database:
+    with closing(sqlite3.connect(store_path)) as database, database:
         assert database.execute("PRAGMA user_version").fetchone()[0] == migrate.LATEST
         assert database.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
         assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -174,7 +174,7 @@ async def test_a_migration_that_fails_leaves_nothing(
         await SqliteStore.open(tmp_path / "new.db")
     monkeypatch.undo()
 
-    with sqlite3.connect(store_path) as database:
+    with closing(sqlite3.connect(store_path)) as database, database:
         tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
         assert "extra" not in tables
         assert database.execute("PRAGMA user_version").fetchone()[0] == migrate.LATEST
@@ -593,7 +593,7 @@ async def test_what_we_never_wrote_is_damage(store_path: Path, damage: str) -> N
     store = await open_store(str(store_path), {})
     await store.enqueue([spec()], NOW)
     await store.close()
-    with sqlite3.connect(store_path) as conn:
+    with closing(sqlite3.connect(store_path)) as conn, conn:
         conn.execute("PRAGMA writable_schema = ON")
         conn.execute("PRAGMA ignore_check_constraints = ON")
         conn.execute(damage)

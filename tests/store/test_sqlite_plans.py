@@ -6,6 +6,8 @@ Read from EXPLAIN QUERY PLAN of the very text that is sent, on a database with j
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,12 +89,13 @@ MAY_SCAN_JOBS = {
 
 
 @pytest.fixture
-async def database(store_path: Path) -> sqlite3.Connection:
+async def database(store_path: Path) -> AsyncIterator[sqlite3.Connection]:
     """A plain connection to a store with some jobs in every lane."""
     store = await SqliteStore.open(store_path)
     await store.enqueue([spec(queue=f"q{n % 3}", run_at=NOW + n % 2 * 60) for n in range(100)], NOW)
     await store.close()
-    return sqlite3.connect(store_path)
+    with closing(sqlite3.connect(store_path)) as opened:
+        yield opened
 
 
 def plan(database: sqlite3.Connection, query: str) -> list[str]:

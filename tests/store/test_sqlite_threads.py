@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_without_an_event_loop_trouble_is_told_in_the_same_words(
 ) -> None:
     at_once(make(store_path, "a"))
     monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
-    with sqlite3.connect(store_path, isolation_level=None) as holder:
+    with closing(sqlite3.connect(store_path, isolation_level=None)) as holder, holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreLocked, match="locked by another process"):
             at_once(make(store_path, "b"))

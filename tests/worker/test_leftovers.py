@@ -27,9 +27,12 @@ async def test_a_daemon_of_a_completed_job_is_named_with_a_warning(queue: Queue,
     await queue.enqueue([{"id": "starter", "command": DAEMON}])
     await run()
     pid = await pid_of(queue, "starter")
-    found = await leftovers(queue)
-    assert found.level == "warn"
-    assert f"pid {pid} of starter" in found.message
+
+    async def named() -> bool:
+        found = await leftovers(queue)
+        return found.level == "warn" and f"pid {pid} of starter" in found.message
+
+    await eventually_async(named)  # by its environment, which it has once its exec is done
     psutil.Process(pid).kill()
 
     async def clear() -> bool:
@@ -57,7 +60,11 @@ async def test_a_process_of_another_queue_is_not_claimed(
     async with Queue.open(str(tmp_path / "other.db"), env=queue.env) as other:
         await other.enqueue([{"id": "same", "command": DAEMON}])
         await other.run_workers(1, until_empty=True)
-        assert len(await leftover_processes(other.store)) == 1
+
+        async def one() -> bool:
+            return len(await leftover_processes(other.store)) == 1
+
+        await eventually_async(one)
         await queue.enqueue([{"id": "same", "command": "true"}])
         await run()
         assert await leftover_processes(queue.store) == []

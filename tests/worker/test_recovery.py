@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -277,7 +278,7 @@ async def test_after_a_reboot_nothing_is_taken_for_the_job_that_was(
     victim = await supervisors.start(1)
     (text,) = await until_output(queue, job)
     supervisors.kill(victim)
-    with sqlite3.connect(queue.store.url) as connection:
+    with closing(sqlite3.connect(queue.store.url)) as connection, connection:
         connection.execute("UPDATE supervisors SET host_key = 'an-earlier-boot:1'")
         connection.execute("UPDATE jobs SET command = 'true'")
     connection.close()
@@ -298,7 +299,7 @@ async def test_a_reused_pid_is_not_taken_for_a_supervisor(
     victim = await supervisors.start(1)
     await until_output(queue, job)
     supervisors.kill(victim)
-    with sqlite3.connect(queue.store.url) as connection:
+    with closing(sqlite3.connect(queue.store.url)) as connection, connection:
         connection.execute("UPDATE supervisors SET pid = ?", (os.getpid(),))
     connection.close()
     await finish(queue)

@@ -220,7 +220,13 @@ def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
     """A connection of the driver's own, with our settings."""
 
     def step() -> sqlite3.Connection:
-        conn = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
+        conn = sqlite3.connect(
+            path,
+            timeout=0,
+            isolation_level=None,
+            cached_statements=256,
+            check_same_thread=False,  # one thread after another, never two at once
+        )
         try:
             _configure(conn, writable)
         except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +20,11 @@ class ThreadedConnection(Connection):
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         super().__init__(path, writable=writable)
-        connector = partial(open_driver, path, writable)
-        self._thread = aiosqlite.Connection(connector, iter_chunk_size=64)
+        self._thread = aiosqlite.Connection(self._connect, iter_chunk_size=64)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._driver = open_driver(self.path, self._writable)
+        return self._driver
 
     async def open(self) -> None:
         """Start the thread and connect there."""
@@ -32,6 +34,8 @@ class ThreadedConnection(Connection):
             # aiosqlite has told its thread to end, but a thread that is still ending when the
             # event loop closes prints a traceback.
             self._thread._thread.join()
+            if self._driver is not None:  # cancelled meanwhile: aiosqlite never heard of it
+                self._driver.close()
             raise
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from queuectl_core.model import Ending, Filter, Job, Outcome, State
@@ -63,7 +64,7 @@ async def one(
     (held,) = await claim(store, "abcde", 1, now=NOW + 1)
     await finish(store, "abcde", done(held, outcome, fields), now=NOW + 2)
     # What may run again is scheduled far ahead: the next claim must take the next job.
-    with sqlite3.connect(store.path) as database:
+    with closing(sqlite3.connect(store.path)) as database, database:
         database.execute(
             "UPDATE jobs SET ready = 0, run_at = ? WHERE ready IS NOT NULL", (NOW + 1e6,)
         )

@@ -1,13 +1,18 @@
-"""A way to the test server that breaks when it is told to: at a commit, or at once."""
+"""A way to the test server that breaks when it is told to, at a commit or at once; or that speaks
+TLS, which the test server does not."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import struct
 from enum import Enum
 from types import TracebackType
 from urllib.parse import urlsplit
 
 COMMIT = b"COMMIT\x00"
+SSL_REQUEST = struct.pack(">II", 8, 80877103)
+"""What a client asks first that wants TLS (PostgreSQL's documentation, "Message Formats")."""
 
 
 class Cut(Enum):
@@ -19,10 +24,11 @@ class Cut(Enum):
 
 
 class Proxy:
-    """Entered while it runs; ``url`` leads through it."""
+    """Entered while it runs; ``url`` leads through it. With ``tls`` it takes no other clients."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self._to = urlsplit(url)
+        self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut = Cut.NEVER
@@ -72,6 +78,15 @@ class Proxy:
         if self.down:
             writer.transport.abort()
             return
+        if self._tls is not None:
+            try:
+                if await reader.readexactly(len(SSL_REQUEST)) != SSL_REQUEST:
+                    raise EOFError
+                writer.write(b"S")
+                await writer.start_tls(self._tls)
+            except (OSError, EOFError):
+                writer.transport.abort()
+                return
         there, back = await asyncio.open_connection(self._to.hostname, self._to.port)
         self._writers |= {writer, back}
         try:

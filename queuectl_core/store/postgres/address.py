@@ -31,6 +31,7 @@ OPTIONS = frozenset(
         *("connect_timeout", "schema"),
     )
 )
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 SHOWN = ("host", "port", "dbname", "service")
 HOSTS = re.compile(r"[\w.:,%\[\]-]*", re.ASCII)
 """Hosts and ports, addresses in brackets, a socket's directory with %2F."""
@@ -52,6 +53,14 @@ class Address:
     """What the driver understands."""
     given: str = field(repr=False)
     """What another process opens the same store by."""
+
+    def unreadable(self) -> str:
+        """The first option that names a file nobody can read, in words; empty if there is none.
+        The driver's own errors do not say which."""
+        for name, path in parse_qsl(self.dsn.partition("?")[2]):
+            if name in FILES and not os.access(path, os.R_OK):
+                return f"{name}: cannot read '{clean_line(path)}'"
+        return ""
 
 
 def parse(url: str) -> Address:

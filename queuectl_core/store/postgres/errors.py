@@ -22,6 +22,7 @@ from ...errors import (
 )
 from ...text import clean_line
 
+CHECK_URL = "check the URL and its options"
 TRY_AGAIN = "try again; if it stays, look at the server"
 
 
@@ -74,21 +75,32 @@ def explain(shown: str, error: BaseException) -> QueueError:
     if isinstance(error, QueueError):
         return error
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return InvalidInput(f"store {shown}: {error}", "check the URL and its options")
+        why, *_ = str(error).splitlines()  # what follows is a hint for users of the driver
+        return InvalidInput(f"store {shown}: {clean_line(why)}", CHECK_URL)
+    if isinstance(error, ssl.SSLError):  # some are a ValueError as well
+        return _insecure(shown, error)
     if isinstance(error, asyncpg.DataError | ValueError):  # the driver's own are both
         return _bad_value(error)
     if isinstance(error, asyncpg.PostgresError):
         return _from_server(shown, error)
     if isinstance(error, asyncio.TimeoutError | TimeoutError):
         return Lost(f"store {shown} does not answer", "check the address and the network")
-    if isinstance(error, ssl.SSLError):
-        why = clean_line(str(error.reason or error), 100)
-        return StoreUnreachable(f"store {shown}: no secure connection: {why}", "check sslmode")
     if isinstance(error, OSError):
         return Lost(f"store {shown}: {_why(error)}", "is the server up, and is it this one?")
     if is_broken(error):
         return Lost(f"store {shown}: the connection broke", TRY_AGAIN)
     return StoreError(f"store {shown}: {type(error).__name__}", TRY_AGAIN)
+
+
+def _insecure(shown: str, error: ssl.SSLError) -> QueueError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = f"its certificate is not trusted: {error.verify_message}"
+    else:
+        why = str(error.reason or error)
+    why = clean_line(why, 160).rstrip(".")
+    return StoreUnreachable(
+        f"store {shown}: no secure connection: {why}", "check sslmode and sslrootcert"
+    )
 
 
 def _why(error: OSError) -> str:

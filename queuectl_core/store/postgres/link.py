@@ -28,7 +28,7 @@ from ...errors import QueueError, StoreUnreachable
 from ...host import monotonic
 from .address import Address
 from .clock import ServerClock
-from .errors import CommitUnknown, Lost, explain, is_broken, is_conflict
+from .errors import CHECK_URL, CommitUnknown, Lost, explain, is_broken, is_conflict
 from .session import Session
 
 P = ParamSpec("P")
@@ -303,6 +303,8 @@ async def connect(address: Address, *, read_only: bool = False, patient: bool = 
             server_settings=settings,
         )
     except Exception as error:
+        if isinstance(error, FileNotFoundError | PermissionError) and (why := address.unreadable()):
+            raise StoreUnreachable(f"store {address.shown}: {why}", CHECK_URL) from error
         found = explain(address.shown, error)
         if isinstance(found, Lost):  # only a connection that there was can be lost
             raise StoreUnreachable(found.message, found.hint) from error

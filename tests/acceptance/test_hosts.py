@@ -149,9 +149,11 @@ def test_a_host_that_is_gone_loses_nothing(new_host: NewHost, tmp_path: Path) ->
     assert hosts_of_workers(two) == {"two": 4}
 
 
+@pytest.mark.parametrize("silently", [False, True])
 async def test_what_ended_on_a_host_cut_off_is_refused_and_runs_again(
-    new_host: NewHost, database: str, tmp_path: Path
+    new_host: NewHost, database: str, tmp_path: Path, silently: bool
 ) -> None:
+    """Its connections break, or stay and carry nothing: then what it said arrives late."""
     (tmp_path / "job.sh").write_text(ALONE)
 
     async def call(host: Cli, *args: str, **options: Any) -> Any:
@@ -164,8 +166,11 @@ async def test_what_ended_on_a_host_cut_off_is_refused_and_runs_again(
         await call(two, "enqueue", "--id", "long", "sh job.sh long")
         await call(two, "enqueue", "--id", "short", "echo >> short; until test -e cut; do :; done")
         await eventually_async(lambda: exist(tmp_path / "starts.long", tmp_path / "short"))
-        proxy.down = True
-        proxy.break_all()
+        if silently:
+            proxy.swallow()
+        else:
+            proxy.down = True
+            proxy.break_all()
         (tmp_path / "cut").touch()
         await call(two, "worker", "start", "-d", "--count", "2")
         starts = tmp_path / "starts.long"

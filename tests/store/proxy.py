@@ -37,6 +37,9 @@ class Proxy:
         """Connections that were asked for."""
         self.stays_down = True
         """After a cut, until it is mended."""
+        self._passes = asyncio.Event()
+        """Cleared while nothing gets through, and nobody is told."""
+        self._passes.set()
         self._answered = asyncio.Event()
         """Cleared while the answer to a commit is waited for."""
         self._answered.set()
@@ -58,6 +61,7 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
+        self._passes.set()
         self.break_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -66,9 +70,15 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def swallow(self) -> None:
+        """Nothing gets through, though every connection stays; what was sent arrives once it is
+        mended, as by a network that lost its way for a while."""
+        self._passes.clear()
+
     def mend(self) -> None:
         """Let everybody through again."""
         self.cut, self.down = Cut.NEVER, False
+        self._passes.set()
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -87,6 +97,7 @@ class Proxy:
             except (OSError, EOFError):
                 writer.transport.abort()
                 return
+        await self._passes.wait()
         there, back = await asyncio.open_connection(self._to.hostname, self._to.port)
         self._writers |= {writer, back}
         try:
@@ -112,6 +123,7 @@ class Proxy:
             if answers is None and not self._answered.is_set():
                 self._answered.set()
                 return
+            await self._passes.wait()
             target.write(data)
             await target.drain()
         raise EOFError

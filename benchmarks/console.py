@@ -12,6 +12,7 @@ import os
 import pty
 import select
 import signal
+import statistics
 import struct
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from typing import Any
 
 import psutil
 from console_places import Place, PostgresPlace, SqlitePlace
-from harness import judged, machine, options, progress, report, word
+from harness import judged, machine, options, progress, ratio, report, word
 from postgres_server import Postgres, PostgresScratch
 
 SIZE = (40, 120)
@@ -124,10 +125,11 @@ def measure(place: Place, rounds: int) -> dict[str, Any]:
     for _ in range(rounds + 1):
         bare_times.append(first_paint([sys.executable, BARE], b"job-9"))
         our_times.append(first_paint(console, newest))
-    # The least, not the middle: whatever else the machine does only ever adds to it.
-    # The first run of each compiles.
-    bare, ours = min(bare_times[1:]), min(our_times[1:])
-    found = [("first paint / bare app", ours / bare, "x", 1.4, "")]
+    # The first run of each compiles. Either takes a quarter less now and then, when its first
+    # frame is in time for a tick of Textual's clock: so in turns, and the middle.
+    paint = ratio(our_times[1:], bare_times[1:])
+    note = "{:.2f} to {:.2f}".format(*paint["spread"])
+    found = [("first paint / bare app", paint["value"], "x", 1.4, note)]
 
     terminal = Terminal(console)
     terminal.until(newest)
@@ -161,7 +163,10 @@ def measure(place: Place, rounds: int) -> dict[str, Any]:
     found.append(("slowest key, ends of the list", slowest * 1000, "ms", 50, "27 keys"))
     terminal.close()
     return {
-        "first_paint_ms": {"bare": 1000 * bare, "console": 1000 * ours},
+        "first_paint_ms": {
+            "bare": 1000 * statistics.median(bare_times[1:]),
+            "console": 1000 * statistics.median(our_times[1:]),
+        },
         "bars": {
             name: {**judged({"value": value}, at_most=bar), "unit": unit, "note": note}
             for name, value, unit, bar, note in found

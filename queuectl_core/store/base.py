@@ -154,7 +154,8 @@ class Store(Protocol):
     # -- for a console ------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Raises StoreUnreachable when the database is no longer where it was opened."""
+        """Raises StoreUnreachable when the database is no longer where it was opened, if reading
+        would not tell."""
 
     async def bounds(self) -> tuple[int, int] | None:
         """The lowest and the highest seq there are; None without jobs."""

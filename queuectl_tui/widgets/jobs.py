@@ -143,9 +143,10 @@ class JobsPane(LineTable[Job]):
         if where.search is not None:
             parts.append((f"  /{short(where.search, 40)}", "accent"))
         parts.append((f"  {self.order()}", "muted"))
-        self.parts = parts
-        self.empty = "no job matches: esc clears the filter" if self.filtered else "no jobs: e adds"
-        self.paint()
+        empty = "no job matches: esc clears the filter" if self.filtered else "no jobs: e adds"
+        if (parts, empty) != (self.parts, self.empty):
+            self.parts, self.empty = parts, empty
+            self.paint()
 
     def order(self) -> str:
         """The order in words, honest about how far it goes."""

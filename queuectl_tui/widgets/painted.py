@@ -17,6 +17,8 @@ class Painted(Widget):
 
     parts: Sequence[Cell] = ()
     """The title, for those that have one; see :func:`~.drawing.title_line`."""
+    _drawing: Sequence[Strip] = ()
+    """The lines as they were drawn, without the style that is under all of them."""
     _lines: Sequence[Strip] = ()
     _drawn_for: Size | None = None
     """The size that the lines are of; None: there are none."""
@@ -44,16 +46,23 @@ class Painted(Widget):
             return
         regions: list[Region] = []
         for y, (before, after) in enumerate(zip(old, lines, strict=True)):
-            regions += differences(before, after, y)
+            if after is not before:
+                regions += differences(before, after, y)
         if regions:
             self.refresh(*regions)
 
     def _drawn(self) -> Sequence[Strip]:
         width, height = self.size
         base = self.ink.base
-        lines = [line.apply_style(base) for line in self._draw()[:height]]
-        lines += [Strip.blank(width, base)] * (height - len(lines))
-        self._lines, self._drawn_for = lines, self.size
+        drawing = self._draw()[:height]
+        drawing += [Strip.blank(width)] * (height - len(drawing))
+        if self._drawn_for == self.size:
+            # Most lines are as they were, and to style one costs as much as to draw it.
+            shown = zip(self._drawing, self._lines, drawing, strict=True)
+            lines = [old if new == was else new.apply_style(base) for was, old, new in shown]
+        else:
+            lines = [line.apply_style(base) for line in drawing]
+        self._drawing, self._lines, self._drawn_for = drawing, lines, self.size
         return lines
 
     def restyle(self) -> None:

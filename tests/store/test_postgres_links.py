@@ -62,7 +62,7 @@ async def back(store: PostgresStore, proxy: Proxy) -> None:
 
     async def answers() -> bool:
         try:
-            await store.check()
+            await store.changed()
         except StoreUnreachable:
             return False
         return True

@@ -138,7 +138,7 @@ async def test_tables_that_vanish_are_one_clear_line(place: PostgresPlace) -> No
     store = await place.open()
     await run(place, f"DROP SCHEMA {place.schema} CASCADE")
     with pytest.raises(StoreUnreachable, match="tables are gone"):
-        await store.check()
+        await store.changed()
 
 
 async def test_a_store_has_one_directory_however_it_is_reached(

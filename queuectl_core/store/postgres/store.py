@@ -168,7 +168,8 @@ class PostgresStore(Store):
     # -- for a console ------------------------------------------------------------------
 
     async def check(self) -> None:
-        await self._link.read(jobs.changes, self._link.clock)
+        """Nothing to do: a server that is gone says so whatever it is asked, a file that was
+        deleted does not."""
 
     async def bounds(self) -> tuple[int, int] | None:
         return await self._link.read(console.bounds)

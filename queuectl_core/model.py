@@ -172,6 +172,13 @@ class Attempt:
     waited: float
     """Seconds from being due to being started."""
 
+    @property
+    def shell_code(self) -> int | None:
+        """The exit code as a shell says it: 128 + N when signal N killed it."""
+        if self.exit_code is None and self.signal is not None:
+            return 128 + self.signal
+        return self.exit_code
+
     def to_json(self) -> dict[str, Any]:
         """The public form."""
         return {

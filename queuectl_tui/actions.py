@@ -152,7 +152,7 @@ def retry_matching(where: Filter, count: int) -> Action:
     async def run(queue: Queue) -> str:
         return f"retried {plural(await queue.retry_all(where), 'job')}"
 
-    return Action(command, run, f"Retry all {plural(count, 'job')} that match?", _said(where))
+    return Action(command, run, f"Retry {_all(count)}?", _said(where))
 
 
 def remove_matching(where: Filter, count: int) -> Action:
@@ -165,8 +165,12 @@ def remove_matching(where: Filter, count: int) -> Action:
     async def run(queue: Queue) -> str:
         return f"deleted {plural(await queue.remove_all(where), 'job')}"
 
-    question = f"Delete all {plural(count, 'job')} that match, with history and output?"
+    question = f"Delete {_all(count)}, with history and output?"
     return Action(command, run, question, _said(where))
+
+
+def _all(count: int) -> str:
+    return "the one job that matches" if count == 1 else f"all {plural(count, 'job')} that match"
 
 
 def _said(where: Filter) -> list[str]:

@@ -130,9 +130,7 @@ def _key(ending: Ending) -> Key:
 
 def _ending_row(ending: Ending) -> dict[str, Any]:
     attempt, after = ending.attempt, ending.transition
-    exit_code = attempt.exit_code
-    if exit_code is None and attempt.signal is not None:
-        exit_code = 128 + attempt.signal
+    exit_code = attempt.shell_code
     dead = after.state is State.DEAD
     return {
         "seq": ending.seq,

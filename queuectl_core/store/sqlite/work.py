@@ -115,9 +115,7 @@ def _settle(conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]) -> 
 
 def _ending_params(owner: str, ending: Ending) -> dict[str, Any]:
     attempt, after = ending.attempt, ending.transition
-    exit_code = attempt.exit_code
-    if exit_code is None and attempt.signal is not None:
-        exit_code = 128 + attempt.signal
+    exit_code = attempt.shell_code
     dead = after.state is State.DEAD
     return {
         "seq": ending.seq,

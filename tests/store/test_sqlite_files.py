@@ -27,7 +27,7 @@ from queuectl_core.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
-from queuectl_core.model import Filter
+from queuectl_core.model import Filter, Opening
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
@@ -37,6 +37,7 @@ from queuectl_core.store.sqlite.errors import explain
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec
+from .tools import hired
 
 NOBODY = 65534
 
@@ -278,6 +279,34 @@ async def test_a_truncated_store(store_path: Path) -> None:
 
     with pytest.raises(StoreDamaged, match="damaged"):
         await use()
+
+
+def lose_a_row(path: Path) -> None:
+    """The first job is gone from the table, and the index of what may be claimed has it still."""
+    index = "name = 'jobs_claim'"
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("PRAGMA writable_schema = ON")
+        schema = raw.execute(f"SELECT * FROM sqlite_master WHERE {index}").fetchone()
+        raw.execute(f"DELETE FROM sqlite_master WHERE {index}")
+    with closing(sqlite3.connect(path)) as raw, raw:  # which knows no such index
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("DELETE FROM jobs WHERE seq = 1")
+        raw.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", schema)
+
+
+@pytest.mark.parametrize("worker", ["w", ""])
+async def test_a_row_that_is_gone_though_an_index_has_it(store_path: Path, worker: str) -> None:
+    store = await SqliteStore.open(store_path)
+    await hired(store)
+    await store.enqueue([spec() for _ in range(10)], NOW)
+    await store.close()
+    lose_a_row(store_path)
+    store = await SqliteStore.open(store_path)
+    try:
+        with pytest.raises(StoreDamaged, match="an index has job 1, and the table has not"):
+            await store.exchange("sup", [], [Opening(worker, ())] * 4, NOW)
+    finally:
+        await store.close()
 
 
 async def test_a_directory_that_is_not_there(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import NotFound
 from ...lifecycle import claimed_ahead
@@ -30,6 +30,8 @@ from ...reasons import dead_reason
 from . import rollups
 from .jobs import check_whole
 from .rows import SQL, attempt_params, to_job, to_supervisor, to_worker
+
+T = TypeVar("T")
 
 
 def exchange(
@@ -152,16 +154,23 @@ def _claim(
     named = [worker for worker in workers if worker]
     ahead = claimed_ahead(len(found), len(named), len(workers) - len(named))
     params = {"owner": owner, "now": now}
-    jobs = [
-        to_job(conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone())
-        for (seq, *_), worker in zip(found, named, strict=False)
-    ]
+    jobs = []
+    for (seq, *_), worker in zip(found, named, strict=False):
+        row = conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone()
+        jobs.append(to_job(_there(row, seq)))
     seqs = [seq for seq, *_ in found[len(named) : len(named) + ahead]]
     if seqs:
         rows = conn.execute(SQL["claim_ahead"], params | {"seqs": json.dumps(seqs)}).fetchall()
         claimed = {job.seq: job for job in map(to_job, rows)}
-        jobs += [claimed[seq] for seq in seqs]
+        jobs += [_there(claimed.get(seq), seq) for seq in seqs]
     return jobs
+
+
+def _there(found: T | None, seq: int) -> T:
+    """What an index led to, which only damage can have removed."""
+    if found is None:
+        raise ValueError(f"an index has job {seq}, and the table has not")
+    return found
 
 
 def register(

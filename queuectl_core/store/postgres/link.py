@@ -194,7 +194,11 @@ class Link:
         deadline = monotonic() + STATEMENT_PATIENCE
         while True:
             async with self.session() as session:
-                status = await session.value("commit_status", xid=xid)
+                try:
+                    status = await session.value("commit_status", xid=xid)
+                except asyncpg.InvalidParameterValueError:
+                    # "is in the future": a server that crashed has found no trace of it.
+                    return False
             if status != "in progress":
                 return bool(status == "committed")
             if monotonic() > deadline:

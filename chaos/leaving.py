@@ -63,7 +63,8 @@ def leaving(trial: Trial, made: Plant, rng: Random) -> None:
     """Who leaves has nothing in hand, leaves nothing behind, and lost no result."""
     slowest = 0.0
     total = 0
-    for number in range(max(trial.rounds, len(WAYS))):
+    rounds = max(trial.rounds, len(WAYS))
+    for number in range(rounds):
         jobs = [
             {"command": rng.choice(COMMANDS), "max_retries": 2, "backoff_base": 0}
             for _ in range(200)
@@ -94,7 +95,7 @@ def leaving(trial: Trial, made: Plant, rng: Random) -> None:
     )
     trial.check(not again, f"{len(again)} jobs completed twice")
     stops = made.sql("SELECT count(*) FROM attempts WHERE outcome = 'interrupted'")
-    trial.figures["leaving: rounds"] = max(trial.rounds, len(WAYS))
+    trial.figures["leaving: rounds"] = rounds
     trial.figures["leaving: attempts interrupted"] = int(str(stops[0][0]))
     trial.figures["leaving: slowest, s"] = slowest
 

@@ -93,7 +93,7 @@ def spec(command: str | tuple[str, ...] = "true", **fields: Any) -> JobSpec:
     return JobSpec(command=command, **(values | fields))
 
 
-def defaults(now: float = NOW, cwd: str = "/work", **stored: str) -> Defaults:
+def defaults(now: float = NOW, cwd: str = "/place", **stored: str) -> Defaults:
     """What fills the fields a job does not give; ``stored`` is configuration."""
     named = {key.replace("_", "-"): value for key, value in stored.items()}
     return Defaults(settings(named, {}), cwd, now)

@@ -56,7 +56,7 @@ def test_defaults_fill_what_is_not_given() -> None:
             priority=0,
             run_at=NOW,
             timeout_seconds=60.0,
-            cwd="/work",
+            cwd="/place",
             env={},
             queue="default",
         ),
@@ -108,7 +108,7 @@ def test_run_at(given: Any, taken: float) -> None:
 
 @pytest.mark.parametrize(
     ("given", "taken"),
-    [("sub", "/work/sub"), (".", "/work"), ("..", "/"), ("/a/../b/", "/b"), ("~", "/work/~")],
+    [("sub", "/place/sub"), (".", "/place"), ("..", "/"), ("/a/../b/", "/b"), ("~", "/place/~")],
 )
 def test_cwd_is_made_absolute(given: str, taken: str) -> None:
     assert parse({"command": "true", "cwd": given}).cwd == taken

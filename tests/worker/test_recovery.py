@@ -281,7 +281,6 @@ async def test_after_a_reboot_nothing_is_taken_for_the_job_that_was(
     with closing(sqlite3.connect(queue.store.url)) as connection, connection:
         connection.execute("UPDATE supervisors SET host_key = 'an-earlier-boot:1'")
         connection.execute("UPDATE jobs SET command = 'true'")
-    connection.close()
     await finish(queue)
     found = await queue.find(job.id)
     assert (found.state, found.crashes, found.attempts) == (State.COMPLETED, 1, 1)
@@ -301,7 +300,6 @@ async def test_a_reused_pid_is_not_taken_for_a_supervisor(
     supervisors.kill(victim)
     with closing(sqlite3.connect(queue.store.url)) as connection, connection:
         connection.execute("UPDATE supervisors SET pid = ?", (os.getpid(),))
-    connection.close()
     await finish(queue)
     assert (await queue.find(job.id)).state is State.COMPLETED
 

@@ -22,16 +22,16 @@ SCHEMA = "queuectl"
 CONNECT_PATIENCE = 10.0
 """Seconds to wait for a server that does not answer, unless the URL says ``connect_timeout``."""
 
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 OPTIONS = frozenset(
     (
         *("host", "port", "dbname", "database", "user", "password", "passfile", "service"),
-        *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword"),
+        *("sslmode", *FILES, "sslpassword"),
         *("sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version"),
         *("target_session_attrs", "krbsrvname", "gsslib", "options", "application_name"),
         *("connect_timeout", "schema"),
     )
 )
-FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 SHOWN = ("host", "port", "dbname", "service")
 HOSTS = re.compile(r"[\w.:,%\[\]-]*", re.ASCII)
 """Hosts and ports, addresses in brackets, a socket's directory with %2F."""

@@ -30,14 +30,6 @@ MODULES = sorted(
 )
 CORE = [path for path in MODULES if path.parts[0] == "queuectl_core"]
 
-LONG_FILES = {
-    "queuectl_core/model.py": "one page of plain values, read from top to bottom",
-    "queuectl_core/queue.py": "the whole API of a front end, in one place",
-}
-"""Files over the limit, and why."""
-
-LINES = 350
-
 FORMATTED_SQL = {
     "PRAGMA busy_timeout": "PRAGMA takes no parameters; an integer constant of ours",
     "PRAGMA user_version": "PRAGMA takes no parameters; the number of a migration file",
@@ -48,15 +40,6 @@ FORMATTED_SQL = {
 STATEMENT = re.compile(
     r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|DROP|ALTER|PRAGMA|WITH|ATTACH|EXPLAIN)\s+\S"
 )
-
-
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_a_file_is_one_thing(path: Path) -> None:
-    lines = len((ROOT / path).read_text("utf-8").splitlines())
-    if str(path) in LONG_FILES:
-        assert lines > LINES, f"{path} is short enough now: take it off the list"
-    else:
-        assert lines <= LINES, f"{path} has {lines} lines: it is two things, or needs a reason"
 
 
 @pytest.mark.parametrize("path", CORE, ids=str)

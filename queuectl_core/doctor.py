@@ -17,7 +17,7 @@ from .leftovers import leftover_processes, orphaned_files
 from .model import Worker
 from .queue import Queue
 from .store.open import chosen, data_directory, on_server, sqlite_path
-from .store.sqlite.connection import real_path
+from .store.sqlite.database_file import real_path
 from .times import format_bytes, format_duration, format_time
 
 BAD_SPACE = 64 << 20

@@ -45,7 +45,7 @@ def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:
         used = await connection.write(thread_of)
         await connection.close()
         await connection.close()
-        with pytest.raises(ValueError, match="not open"):
+        with pytest.raises(RuntimeError, match="not open"):
             await connection.read(thread_of)
         return used
 

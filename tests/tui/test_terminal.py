@@ -120,6 +120,23 @@ def test_a_whole_session(terminal: Terminal, cli: Cli) -> None:
     cli("worker", "stop", "--now")
 
 
+def test_a_shell_beside_it_loses_nothing(terminal: Terminal, cli: Cli) -> None:
+    terminal.until("doomed")
+    for name in ("AAA", "BBB"):
+        terminal.press("e")
+        terminal.until("enqueue a job")
+        terminal.press(f"echo {name}\r")
+        terminal.until(f"echo {name}", without="enqueue a job")
+        assert f"echo {name}" in cli("list").out
+    for name in ("CCC", "DDD"):
+        cli("enqueue", f"echo {name}")
+    terminal.until("echo DDD")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    listed = cli("list").out
+    assert all(f"echo {name * 3}" in listed for name in "ABCD")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int) -> None:
     terminal.until("doomed")

@@ -24,7 +24,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,10 +31,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ...errors import InvalidInput, StoreLocked, StoreUnreachable
-from ...private import make_private
+from ...errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
 from ...text import clean_line
-from .errors import damaged, explain, explain_os
+from .database_file import check_logs, hold_logs, is_held
+from .errors import damaged, explain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +53,9 @@ WAITED_LONG = 0.15
 """Seconds after which a writer asks ten times as often as the others, and so soon has its turn:
 with pauses that are alike for all, one in 20,000 enqueues beside 23 writers took over a second."""
 
+OPENINGS = 20
+"""How often to open a store again whose logs another process keeps removing."""
+
 CHECKPOINT_PATIENCE_MS = 5_000
 """Longer than our transactions hold the writer lock, so that a TRUNCATE checkpoint does not give
 up on it and fall back to the unsafe passive kind; shorter than LOCK_PATIENCE, so that a reader
@@ -67,6 +69,7 @@ class Connection:
         self.path = path
         self._writable = writable
         self._driver: sqlite3.Connection | None = None
+        self._pid = os.getpid()
 
     async def open(self) -> None:
         """Connect; not to be used before."""
@@ -75,8 +78,26 @@ class Connection:
     async def close(self) -> None:
         """Let go of the file."""
         driver, self._driver = self._driver, None
-        if driver is not None:
+        if driver is None:
+            return
+        if self._forked:
+            keep_open(driver)
+        else:
             driver.close()
+
+    @property
+    def _forked(self) -> bool:
+        """Whether this is a child process, and the connection is its parent's."""
+        return os.getpid() != self._pid
+
+    def _check_process(self) -> None:
+        """SQLite must not be used across a fork: locks belong to a process, and the child would
+        believe that it holds those of its parent (sqlite.org/howtocorrupt.html, 2.6)."""
+        if self._forked:
+            raise StoreError(
+                f"store {self.path} was opened before this process was forked",
+                "open the queue again in the child process",
+            )
 
     async def read(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -97,9 +118,18 @@ class Connection:
         return await self._run(None, lambda conn: fn(conn, *args, **kwargs))
 
     async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_process()
         if self._driver is None:
-            raise ValueError("the connection is not open")
+            raise RuntimeError("the connection is not open")
         return transact(self.path, self._driver, begin, body)
+
+
+def keep_open(driver: sqlite3.Connection) -> None:
+    """Let the process end with this connection open. Closing it would change files: for a child
+    process those of its parent."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))  # else it is closed as garbage
 
 
 def transact(
@@ -167,40 +197,6 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def real_path(path: Path) -> Path:
-    """A store's one real name: what lies beside it must be found by every other name too.
-
-    StoreUnreachable for a relative path when the current directory is gone.
-    """
-    try:
-        return Path(os.path.realpath(path))
-    except FileNotFoundError as error:
-        raise StoreUnreachable(
-            f"store {path}: the current directory is gone", "give a full path"
-        ) from error
-
-
-def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> None:
-    """Make sure ``path`` is a file we may open, creating it with mode 0600.
-
-    ``create_parent``: also create the directory (mode 0700), for the default store.
-    ``create`` False: create nothing.
-    Raises StoreUnreachable or StoreReadOnly in words.
-    """
-    try:
-        if create_parent:
-            make_private(path.parent)
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if create else 0)
-        fd = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise explain_os(path, error) from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise StoreUnreachable(f"store {path} is not a regular file", "give a file's path")
-    finally:
-        os.close(fd)
-
-
 async def connect(path: Path, *, writable: bool = True) -> Connection:
     """Open ``path`` with our settings; not migrated. ``writable`` False: query only."""
     # Loaded by whoever runs an event loop; a verb that asks once runs none, and asyncio with a
@@ -218,8 +214,19 @@ async def connect(path: Path, *, writable: bool = True) -> Connection:
 
 def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
     """A connection of the driver's own, with our settings."""
+    for _ in range(OPENINGS):
+        conn = with_patience(path, lambda: _open(path, writable))
+        if conn is not None:
+            return conn
+    raise StoreUnreachable(f"the files beside store {path} do not stay the same", "try again")
 
-    def step() -> sqlite3.Connection:
+
+def _open(path: Path, writable: bool) -> sqlite3.Connection | None:
+    """None when another process removed the logs meanwhile, in a directory where others may then
+    make new ones."""
+    wal = hold_logs(path)
+    try:
+        check_logs(path)
         conn = sqlite3.connect(
             path,
             timeout=0,
@@ -229,12 +236,20 @@ def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
         )
         try:
             _configure(conn, writable)
+            if conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                return conn
+            conn.execute("PRAGMA application_id").fetchone()  # opens the WAL
+            check_logs(path, opened=True)  # before anything read is trusted
+            if is_held(path, wal):
+                return conn
         except BaseException:
             conn.close()
             raise
-        return conn
-
-    return with_patience(path, step)
+        conn.close()
+        return None
+    finally:
+        if wal is not None:
+            os.close(wal)
 
 
 def _configure(conn: sqlite3.Connection, writable: bool) -> None:

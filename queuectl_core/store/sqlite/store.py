@@ -36,7 +36,8 @@ from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import ANYTHING, JOBS, SUFFIX, FifoBell, ring
-from .connection import Connection, checkpoint, connect, prepare_file, real_path
+from .connection import Connection, checkpoint, connect
+from .database_file import prepare_file, real_path
 from .errors import explain_os
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from .connection import Connection, open_driver, transact
+from .connection import Connection, keep_open, open_driver, transact
 
 T = TypeVar("T")
 
@@ -40,9 +40,15 @@ class ThreadedConnection(Connection):
 
     async def close(self) -> None:
         """Let go of the file and end the thread."""
+        if self._forked:  # the thread is the parent's
+            if self._driver is not None:
+                keep_open(self._driver)
+            self._thread._connection = None
+            return
         await self._thread.close()
 
     async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_process()
         # aiosqlite's own methods are each one call of _execute; ours are one more.
         execute: Callable[..., Awaitable[T]] = self._thread._execute
         return await execute(transact, self.path, self._thread._conn, begin, body)

@@ -1,0 +1,250 @@
+"""The database file and the files beside it: checked and created without ever opening them.
+
+Only SQLite opens these files. When a process closes any descriptor of a file, POSIX drops all
+locks that this process holds on the file, also those of SQLite's connections
+(sqlite.org/howtocorrupt.html, 2.2). Other processes then believe that nobody else uses the
+database, and delete the write-ahead log (WAL) that a connection still writes to. So checks here
+use ``stat``, and a new file gets its name only after its descriptor was closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from ...errors import StoreError, StoreUnreachable
+from ...private import make_private
+from .errors import explain_os
+
+LOGS = ("-journal", "-wal", "-shm")
+"""SQLite trusts these files beside a database: it takes committed changes from them."""
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+"""What ``link`` says on a file system without hard links."""
+
+
+def real_path(path: Path) -> Path:
+    """A store's one real name: what lies beside it must be found by every other name too.
+
+    Raises StoreUnreachable for a relative path when the current directory is gone, and for a
+    symlink that another user may have planted.
+    """
+    try:
+        _check_link(path)
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise StoreUnreachable(
+            f"store {path}: the current directory is gone", "give a full path"
+        ) from error
+
+
+def _check_link(path: Path) -> None:
+    """Refuse a symlink of another user in a directory like /tmp, as Linux does itself where
+    ``protected_symlinks`` is set. (We read the link; the kernel never follows it for us.)"""
+    try:
+        link = path.lstat()
+    except OSError:
+        return
+    if not stat.S_ISLNK(link.st_mode):
+        return
+    folder = path.parent.stat()
+    shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+    if shared and link.st_uid not in (os.geteuid(), folder.st_uid):
+        raise StoreUnreachable(
+            f"store {path} is a symlink that another user made (uid {link.st_uid})",
+            "give the path of the store itself",
+        )
+
+
+def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> None:
+    """Make sure that ``path`` is a database file we may use, creating it with mode 0600.
+
+    ``create_parent``: also create the directory (mode 0700), for the default store.
+    ``create`` False: create nothing.
+    Raises StoreUnreachable or StoreReadOnly in words.
+    """
+    try:
+        if create_parent:
+            make_private(path.parent)
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            if not create:
+                raise
+            _create(path)
+            found = path.stat()
+    except OSError as error:
+        raise explain_os(path, error) from error
+    _check_kind(path, found)
+    if found.st_nlink > 1:
+        _check_names(path, found)
+    _check_access(path)
+
+
+def _check_access(path: Path) -> None:
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        why = errno.EROFS if read_only else errno.EACCES
+        raise explain_os(path, OSError(why, os.strerror(why)))
+
+
+def hold_logs(path: Path) -> int | None:
+    """Where other users may create files beside the database, take the names of its logs with
+    empty files of our own, unless they are there already. Returns a descriptor of the WAL, to be
+    closed when the database is open; None where only we may create files.
+
+    A check after SQLite has opened a log would come too late: it applies a rollback journal to the
+    database first of all, and when root runs it, it makes root the owner of any log. Empty logs
+    are ignored. (No connection has locks on a WAL, so it may be opened and closed.)
+    """
+    try:
+        folder = path.parent.stat()
+        if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or owner_of(path) != os.geteuid():
+            return None
+        _hold(f"{path}-journal", close=True)
+        # Connections have locks on the shared memory, and another thread may be connected.
+        _hold(f"{path}-shm", close=False)
+        flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(f"{path}-wal", flags, 0o600)
+    except OSError as error:
+        raise explain_os(path, error) from error
+
+
+def _hold(log: str, *, close: bool) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(log, flags, 0o600)
+    except FileExistsError:
+        return  # whose it is will be checked
+    if close:
+        os.close(descriptor)
+
+
+def is_held(path: Path, wal: int | None) -> bool:
+    """Whether the WAL is still the one that :func:`hold_logs` found. Else another process closed
+    the database before we had opened it, and anybody may have made a new WAL."""
+    try:
+        return wal is None or os.path.samestat(os.fstat(wal), os.lstat(f"{path}-wal"))
+    except FileNotFoundError:
+        return False
+
+
+def _check_kind(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise explain_os(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreUnreachable(f"store {path} is not a regular file", "give a file's path")
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that only its user may read, unless the file is there already."""
+    draft = path.with_name(f"{_draft_start(path)}{secrets.token_hex(8)}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(draft, flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _create_in_place(path)
+    try:
+        os.fchmod(descriptor, 0o600)  # a umask may have taken even our own rights away
+        os.close(descriptor)  # before the file has the name by which anybody connects to it
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another process, or another thread of this one, was quicker
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        _create_in_place(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _create_in_place(path: Path) -> None:
+    """Where there are no hard links: make the file, and never close its descriptor, since by then
+    another thread may be connected."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.fchmod(os.open(path, flags, 0o600), 0o600)
+    except FileExistsError:
+        pass
+
+
+def _draft_start(path: Path) -> str:
+    return f".{path.name}.new-"
+
+
+def _check_names(path: Path, found: os.stat_result) -> None:
+    """Refuse a file with several names (hard links). SQLite names the WAL after the database, so
+    processes that use different names write to different logs of one database."""
+    for name in os.listdir(path.parent):
+        # Of a process that was killed while it created the file; or that creates it just now.
+        if name.startswith(_draft_start(path)):
+            draft = path.with_name(name)
+            try:
+                if draft.lstat().st_ino == found.st_ino:
+                    draft.unlink()
+            except FileNotFoundError:
+                pass
+    names = path.stat().st_nlink
+    if names > 1:
+        raise StoreUnreachable(
+            f"store {path} has {names} names (hard links), which would damage it",
+            f"remove the others; to find them: find DIRECTORY -samefile {path}",
+        )
+
+
+def check_logs(path: Path, *, opened: bool = False) -> None:
+    """Raise StoreUnreachable when a log beside the database may have been put there by somebody
+    else: whoever writes SQLite's log writes the database, and so decides what our workers run.
+
+    ``opened``: a connection has the WAL open, so the WAL must be there.
+    """
+    database: os.stat_result | None = None
+    for end in LOGS:
+        log = path.with_name(path.name + end)
+        try:
+            found = log.lstat()
+        except FileNotFoundError:
+            if opened and end != "-journal":
+                raise _planted(log, "was removed while the store was opened") from None
+            continue
+        except OSError as error:
+            raise explain_os(path, error) from error
+        if database is None:
+            database = _stat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise _planted(log, "is not a file that SQLite made")
+        if not _may_write(found, database):
+            raise _planted(log, f"belongs to another user (uid {found.st_uid}) than the store")
+
+
+def _may_write(log: os.stat_result, database: os.stat_result) -> bool:
+    """Whether the owner of ``log`` may write to the database anyway."""
+    if log.st_uid in (database.st_uid, 0):
+        return True
+    group = database.st_mode & stat.S_IWGRP and log.st_gid == database.st_gid
+    return bool(group or database.st_mode & stat.S_IWOTH)
+
+
+def owner_of(path: Path) -> int:
+    """Whose file it is."""
+    return _stat(path).st_uid
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise explain_os(path, error) from error
+
+
+def _planted(log: Path, why: str) -> StoreError:
+    return StoreUnreachable(
+        f"{log} {why}; with it somebody may change the store",
+        "remove that file if it is not yours, and keep the store in a directory of your own",
+    )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -142,7 +141,7 @@ def _check_kind(path: Path, found: os.stat_result) -> None:
 
 def _create(path: Path) -> None:
     """Make an empty file that only its user may read, unless the file is there already."""
-    draft = path.with_name(f"{_draft_start(path)}{secrets.token_hex(8)}")
+    draft = path.with_name(f"{_draft_start(path)}{os.urandom(8).hex()}")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(draft, flags, 0o600)

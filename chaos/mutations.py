@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 from queuectl_core import host
 from queuectl_core.store.sqlite.rows import SQL
-from queuectl_core.worker import attempt, process, recovery
+from queuectl_core.worker import process, recovery
 from queuectl_core.worker.journal import Started
-from queuectl_core.worker.process import Process
+from queuectl_core.worker.process import Process, Processes
 
 
 def no_fencing() -> None:
@@ -26,11 +26,12 @@ def no_fencing() -> None:
 def no_group_kill() -> None:
     """What is left of a job's process group is left running."""
 
-    async def spare(pgid: int | None, strays: Iterable[Process], grace: float) -> None:
+    async def spare(
+        self: Processes, group: int | None, strays: Iterable[Process], grace: float
+    ) -> None:
         return
 
-    for module in (attempt, recovery):
-        vars(module)["end_all"] = spare
+    vars(process)["Processes"].end = spare
 
 
 def no_start_check() -> None:

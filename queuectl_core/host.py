@@ -14,13 +14,15 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .model import SupervisorRow
 
 LINUX = sys.platform == "linux"
 
-START_TOLERANCE = 0.05
-"""Seconds two readings of one process's start may differ by (Linux counts in 10 ms ticks)."""
+START_TOLERANCE = 0.001 if LINUX else 0.05
+"""Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms
+and always gives the same answer: a process that started one tick later is another one."""
 
 
 def hostname(env: Mapping[str, str] | None = None) -> str:
@@ -68,14 +70,8 @@ def process_start(pid: int) -> float | None:
     if pid <= 0:
         return None
     if LINUX:
-        try:
-            raw = Path(f"/proc/{pid}/stat").read_bytes()
-        except OSError:
-            return None
-        fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
-        if fields[0] in (b"Z", b"X"):
-            return None
-        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        stat = parse_stat(pid)
+        return None if stat is None else stat.start
     import psutil
 
     try:
@@ -85,6 +81,32 @@ def process_start(pid: int) -> float | None:
         return float(process.create_time())
     except psutil.Error:
         return None
+
+
+class ProcessStat(NamedTuple):
+    """What ``/proc/PID/stat`` says of a living process."""
+
+    parent: int
+    group: int
+    start: float
+
+
+def parse_stat(pid: int) -> ProcessStat | None:
+    """Read ``/proc/PID/stat`` (Linux); None when there is no such process, or only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            raw = file.read()
+    except OSError:
+        return None
+    fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return ProcessStat(int(fields[1]), int(fields[2]), int(fields[19]) / _ticks())
+
+
+@cache
+def _ticks() -> int:
+    return os.sysconf("SC_CLK_TCK")
 
 
 def is_process(pid: int, start: float) -> bool:

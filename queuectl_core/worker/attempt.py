@@ -19,7 +19,7 @@ from .journal import Exit
 from .launcher import How
 from .output import Capture, last_line
 from .plain import plain_words
-from .process import Process, descendants, end_all, group_members, marked
+from .process import Process, Processes
 
 
 class Why(Enum):
@@ -47,6 +47,7 @@ class Running:
     """Signals the process group while the leader has not been reaped."""
     started_at: float | None
     """Wall clock."""
+    processes: Processes = field(default_factory=Processes)
     on_shim: bool = True
     """Started by this supervisor's own shim; False: adopted."""
     host: str = ""
@@ -55,7 +56,10 @@ class Running:
     why: Why | None = None
     strays: list[Process] = field(default_factory=list)
     """Descendants seen when it was told to end: some may have left the group."""
+    settled: bool = False
+    """How it ended is known; it is on its way to the store."""
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    _signalling: asyncio.Task[None] | None = None
 
     def begun(self, pid: int, elapsed: float = 0.0) -> None:
         """Its process ``pid`` runs, since ``elapsed`` seconds."""
@@ -73,9 +77,12 @@ class Running:
             self._signal()
 
     def _signal(self) -> None:
-        if self.pid is None:
-            return
-        self.strays = descendants(self.pid)
+        if self.pid is not None:
+            self._signalling = asyncio.create_task(self._send_signals(self.pid))
+
+    async def _send_signals(self, pid: int) -> None:
+        """SIGTERM, once it is known who descends from it: they may be nobody's child later."""
+        self.strays = await self.processes.descendants(pid)
         self.kill(signal.SIGTERM)
         self._later(self.kill_grace, lambda: self.kill(signal.SIGKILL))
 
@@ -87,6 +94,8 @@ class Running:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        if self._signalling is not None:
+            self._signalling.cancel()
 
     def completed(self, ended: Exit) -> bool:
         """Whether it ended well, and by itself: what it left running is meant to stay.
@@ -101,13 +110,13 @@ class Running:
         self.disarm()
         if self.completed(ended) or self.pid is None:
             return
-        group = self.pid if ended.leftover and group_members(self.pid) else None
-        strays = [stray for stray in self.strays if stray.alive]
+        group = self.pid if ended.leftover else None
+        strays = list(self.strays)
         if self.why is not None:  # one that cut its ties before it was told: no descendant any more
-            job = self.job
-            strays += await asyncio.to_thread(marked, job.id, job.runs, job.shim or "")
+            found = await self.processes.marked()
+            strays += found.get((self.job.id, str(self.job.runs), self.job.shim or ""), ())
         if group is not None or strays:
-            await end_all(group, strays, self.kill_grace)
+            await self.processes.end(group, strays, self.kill_grace)
 
 
 def no_kill(_: int) -> None:

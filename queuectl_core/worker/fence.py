@@ -33,13 +33,11 @@ class Fence:
 
     def extend(self, asked: float, lease: float) -> None:
         """The store gave a lease of so many seconds that was asked for then (``lease_clock``):
-        it began no earlier."""
+        it began no earlier. ``write`` tells the shims."""
         now = lease_clock()
         if now >= self._term:
             self._settles = now + lease / BEATS
         self._term, self._kill = asked + TERM_AFTER * lease, asked + KILL_AFTER * lease
-        for shim in self._shims:
-            self._write(shim)
 
     @property
     def passed(self) -> bool:
@@ -61,7 +59,11 @@ class Fence:
     def keep(self, shims: Iterable[str]) -> None:
         """These are the shims that are ours from now on."""
         self._shims = set(shims)
-        for shim in self._shims:
+        self.write()
+
+    def write(self) -> None:
+        """Tell the shims. May take as long as the disk does: not for the event loop."""
+        for shim in list(self._shims):
             self._write(shim)
 
     def _write(self, shim: str) -> None:

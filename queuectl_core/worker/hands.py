@@ -22,7 +22,8 @@ from .fence import Fence
 from .journal import Exit, make
 from .launcher import How, Shim
 from .output import Capture
-from .recovery import bury
+from .process import Processes
+from .recovery import Leftover, triage
 from .shim import SPARE
 
 SHIM_PAUSE = 1.0
@@ -91,6 +92,7 @@ class Hands:
     held: Held
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     rand: Callable[[], float] = random.random
+    processes: Processes = field(default_factory=Processes)
     running: dict[str, Running] = field(default_factory=dict)
     endings: list[Ending] = field(default_factory=list)
     """Settled, and not yet in the store."""
@@ -117,6 +119,11 @@ class Hands:
         """Nothing runs and nothing is left to be written down."""
         return not self.running and not self.endings
 
+    @property
+    def is_open(self) -> bool:
+        """There is a shim."""
+        return self._shim is not None
+
     async def open(self, name: str, *, fenced: bool) -> None:
         """Begin with a new shim whose journal is called ``name``; ``fenced``: its jobs end before
         our lease does."""
@@ -124,20 +131,38 @@ class Hands:
         self.revoked = False
         self.fence = Fence(self.run_directory, self.settings.lease) if fenced else None
         self.look_after(())
-        await self._start_shim()
+        try:
+            await self._start_shim()
+        except BaseException:
+            self._shim = None
+            raise
 
-    async def _start_shim(self) -> None:
-        # Made by us: should it be gone later, it was deleted.
-        with contextlib.suppress(OSError):
-            os.close(make(self.run_directory / f"{self._name}.journal"))
-        self._shim = Shim(self._heard, lambda: self.spawn(self._replace_shim()))
+    async def _start_shim(self, *, patient: bool = False) -> None:
+        """``patient``: try again when the host lacks what a process needs."""
+        name = self._name
+        shim = Shim(self._heard, lambda: self.spawn(self._replace_shim()))
+        self._shim = shim
+        await asyncio.to_thread(self._make_journal, name)
         if monotonic() - self._shim_since < SHIM_PAUSE:
             await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
-        self._shim_since = monotonic()
-        words = [] if self.fence is None else self.fence.words
-        await self._shim.start(self.run_directory, self._name, self.env, words)
+        while True:
+            self._shim_since = monotonic()
+            words = [] if self.fence is None else self.fence.words
+            try:
+                await shim.start(self.run_directory, name, self.env, words)
+                break
+            except OSError as error:
+                if not patient:
+                    raise
+                self.tell(Event(Kind.TROUBLE, f"cannot start a shim: {error.strerror}"))
+                await asyncio.sleep(SHIM_PAUSE)
         for slot in self.held.idle():
-            self.use(slot)
+            shim.use(slot.id, slot.lane)
+
+    def _make_journal(self, name: str) -> None:
+        # Made by us: should it be gone later, it was deleted.
+        with contextlib.suppress(OSError):
+            os.close(make(self.run_directory / f"{name}.journal"))
 
     def look_after(self, adopted: Iterable[str]) -> None:
         """These shims' jobs, beside those of our own, may run while our lease lasts."""
@@ -152,13 +177,19 @@ class Hands:
         self.endings.clear()
         if self._shim is not None:
             self._shim.abandon()
+            self._shim = None
 
     async def close(self) -> None:
         """End the shim, which must run nothing, and remove its files."""
-        if self._shim is not None:
-            await self._shim.close()
+        if self._shim is None:
+            return  # never opened, or left to somebody else
+        await self._shim.close()
+        await asyncio.to_thread(self._remove_files)
+
+    def _remove_files(self) -> None:
         for suffix in ("journal", "alive", "lease"):
-            (self.run_directory / f"{self._name}.{suffix}").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next supervisor tries again
+                (self.run_directory / f"{self._name}.{suffix}").unlink(missing_ok=True)
 
     # -- beginning --------------------------------------------------------------------
 
@@ -177,9 +208,6 @@ class Hands:
         """Start a claimed job on an idle worker."""
         running = self.take(job, slot.id, self.killer(job))
         slot.running = running
-        if slot.stop is not None:  # it was told to stop while the claim was under way
-            self.settle(running, Outcome.INTERRUPTED, "its worker was stopping", None)
-            return
         self.shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
         self.tell(Event(Kind.STARTED, job=job, worker=slot.id))
 
@@ -203,7 +231,8 @@ class Hands:
         path = log_name(self._directory, job.seq, job.runs)
         capture = Capture(path, job.output_limit or self.settings.output_limit)
         started_at = job.started_at if started_at is None else started_at
-        running = Running(job, worker, capture, self.settings.kill_grace, kill, started_at)
+        grace = self.settings.kill_grace
+        running = Running(job, worker, capture, grace, kill, started_at, self.processes)
         self.running[token_of(job)] = running
         return running
 
@@ -233,6 +262,7 @@ class Hands:
         """The leader of an attempt has ended: clear up after it, then settle. ``silent``: it
         wrote nothing, and its file is no concern of ours."""
         running.disarm()
+        running.settled = True
         if exit_.fenced:
             running.why = Why.NOW
         clean = running.completed(exit_)
@@ -265,6 +295,7 @@ class Hands:
         output: tuple[int, bytes] = (0, b""),
     ) -> None:
         """Leave the ending of an attempt for the pump."""
+        running.settled = True
         conf = self.settings
         ending = make_ending(
             running,
@@ -283,15 +314,36 @@ class Hands:
     async def _replace_shim(self) -> None:
         """Somebody killed the shim: how its jobs end is lost. Start another."""
         self.tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
-        settled = {ending.seq for ending in self.endings}
-        orphans = [r for r in self.running.values() if r.job.seq not in settled and r.on_shim]
+        started = [one for one in self.running.values() if one.on_shim and not one.settled]
         held = [self.take(job, "", no_kill) for job in self.held.orphans()]
-        await self._start_shim()
-        for running in orphans + held:
-            exit_, begun = await bury(running.job, self.run_directory, self._name)
+        await asyncio.gather(
+            self._start_shim(patient=True), self.settle_orphans(started, held=held)
+        )
+
+    async def settle_orphans(self, started: list[Running], held: Sequence[Running] = ()) -> None:
+        """The shim of these attempts is dead: find out how they ended, and end what still runs.
+        ``held``: those that it may not have started."""
+        by_seq = {running.job.seq: running for running in [*started, *held]}
+
+        def settle(job: Job, exit_: Exit | None) -> None:
+            running = by_seq[job.seq]
+            if running.settled or self.running.get(token_of(job)) is not running:
+                return  # it has another owner by now
             if exit_ is not None:
                 self.ended(running, exit_)
-            elif begun or running in orphans:
-                self.lose(running, "its shim was killed; its outcome is unknown")
-            else:
+            elif job in plan.unstarted and running in held:
                 self.settle(running, Outcome.INTERRUPTED, "it was never started", None)
+            else:
+                self.lose(running, "its shim was killed; its outcome is unknown")
+
+        async def end(left: Leftover) -> None:
+            await left.end(self.processes)
+            settle(left.job, left.exit)
+
+        jobs = [running.job for running in by_seq.values()]
+        plan = await triage(jobs, self.run_directory, self.processes, shim=self._name, dead=True)
+        for job, exit_ in plan.exited:
+            settle(job, exit_)
+        for job in plan.crashed + plan.unstarted:
+            settle(job, None)
+        await asyncio.gather(*map(end, plan.leftovers))

@@ -7,6 +7,7 @@ when its transport is closed, and a shim must never be killed because its superv
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+LEAVING_PATIENCE = 5.0
+"""Seconds a shim that runs nothing may take to leave before it is killed."""
+KILLED_PATIENCE = 2.0
+"""Seconds to wait for one that was killed: it may hang in the kernel."""
 SHIM = Path(__file__).with_name("shim") / "__main__.py"
 
 
@@ -41,6 +46,8 @@ class Shim(asyncio.Protocol):
         self, run: Path, name: str, env: Mapping[str, str], fence: Sequence[str] = ()
     ) -> None:
         """Start it with its journal in ``run``; jobs get ``env``. ``fence``: when they end."""
+        if self._closing:
+            return  # let go of before it began
         loop = asyncio.get_running_loop()
         self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
             [sys.executable, "-I", "-S", str(SHIM), str(run), name, *fence],
@@ -53,7 +60,12 @@ class Shim(asyncio.Protocol):
         )
         await loop.connect_read_pipe(lambda: self, self._process.stdout)
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
+        self._started()
+
+    def _started(self) -> None:
         self._flush()
+        if self._closing and self._writer is not None:  # let go of meanwhile, or it died
+            self._writer.close()
 
     def use(self, worker: str, lane: str) -> None:
         """A worker of ``lane`` has nothing to do; held jobs of the lane may go to it."""
@@ -98,8 +110,13 @@ class Shim(asyncio.Protocol):
     async def close(self) -> None:
         """Let go of a shim that runs nothing, and wait until it has left."""
         self.abandon()
-        if self._process is not None:
-            await self._ended.wait()
+        if self._process is None:
+            return
+        for patience in (LEAVING_PATIENCE, KILLED_PATIENCE):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), patience)
+                return
+            self._process.kill()  # it was stopped, or hangs: it runs nothing
 
     # -- asyncio.Protocol -------------------------------------------------------------
 

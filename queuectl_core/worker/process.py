@@ -1,4 +1,9 @@
-"""Processes of jobs: their groups, their descendants, and ending both for good."""
+"""Processes of jobs: their groups, their descendants, and ending both for good.
+
+A look at all processes costs tens of milliseconds and may be slow on a loaded host. So looks are
+made in threads, never on the event loop, and one look serves all who ask for it
+(:class:`Processes`).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from ..host import is_process, process_start
+from ..host import LINUX, is_process, parse_stat, process_start
 from .journal import Started
 
+T = TypeVar("T")
+
 POLL = 0.02
-"""Seconds between looks at a group that was told to end: there is nothing to wait on for a
+"""Seconds between looks at processes that were told to end: there is nothing to wait on for a
 process that is not our child."""
+PATIENCE = 1.0
+"""Seconds to wait for a look at the processes before a signal is sent without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +60,61 @@ def is_started(started: Started) -> bool:
     return started.after - slack <= start <= started.before + slack
 
 
-def group_members(pgid: int) -> list[int]:
-    """Living processes of a group, zombies left out."""
-    try:
-        os.killpg(pgid, 0)
-    except ProcessLookupError:
-        return []
-    except PermissionError:
-        pass  # a member changed its user
-    import psutil
-
-    return [pid for pid in psutil.pids() if _group(pid) == pgid and process_start(pid) is not None]
-
-
 def is_in_group(process: Process, pgid: int) -> bool:
     """Whether it is a member of that group."""
-    return _group(process.pid) == pgid
-
-
-def _group(pid: int) -> int | None:
     try:
-        return os.getpgid(pid)
+        return os.getpgid(process.pid) == pgid
     except OSError:
-        return None
+        return False
 
 
-def descendants(pid: int) -> list[Process]:
-    """All that ``pid`` started and that started from there, wherever their group is now."""
+# -- one look at all processes --------------------------------------------------------
+
+
+class ProcessTable:
+    """All living processes at one moment, zombies left out."""
+
+    def __init__(self) -> None:
+        self.groups: set[int] = set()
+        """Groups with at least one member."""
+        self._children: dict[int, list[Process]] = defaultdict(list)
+        for process, parent, group in _linux_table() if LINUX else _other_table():
+            self.groups.add(group)
+            self._children[parent].append(process)
+
+    def descendants(self, pid: int) -> list[Process]:
+        """All that ``pid`` started and that started from there, whatever their group is now."""
+        found: list[Process] = []
+        waiting = [pid]
+        while waiting:
+            children = self._children.get(waiting.pop(), ())
+            found += children
+            waiting += [child.pid for child in children]
+        return found
+
+
+def _linux_table() -> Iterator[tuple[Process, int, int]]:
+    """(process, parent, group) of each."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (stat := parse_stat(int(name))) is not None:
+            yield Process(int(name), stat.start), stat.parent, stat.group
+
+
+def _other_table() -> Iterator[tuple[Process, int, int]]:
     import psutil
 
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
-    found = ((child.pid, process_start(child.pid)) for child in children)
-    return [Process(child, start) for child, start in found if start is not None]
+    for process in psutil.process_iter(["ppid"]):
+        start = process_start(process.pid)
+        if start is None:
+            continue
+        try:
+            group = os.getpgid(process.pid)
+        except OSError:
+            continue
+        yield Process(process.pid, start), process.info["ppid"] or 0, group
+
+
+# -- processes that name their job ----------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +154,19 @@ def marked_processes() -> Iterator[tuple[Process, Mark]]:
             yield Process(process.pid, start), mark
 
 
-def marked(job_id: str, number: int, supervisor: str) -> list[Process]:
-    """Processes of this attempt, which ``supervisor`` started.
+Marked = dict[tuple[str, str, str], list[Process]]
+"""Processes by job id, attempt and supervisor: a job of another store may have the same id."""
 
-    The last resort, when no record names a pid. A job of another store may have the same id.
-    """
-    return [
-        process
-        for process, mark in marked_processes()
-        if (mark.job, mark.attempt, mark.supervisor) == (job_id, str(number), supervisor)
-    ]
+
+def marked_by_attempt() -> Marked:
+    """The :func:`marked_processes`, by attempt."""
+    found: Marked = defaultdict(list)
+    for process, mark in marked_processes():
+        found[mark.job, mark.attempt, mark.supervisor].append(process)
+    return found
+
+
+# -- ending ---------------------------------------------------------------------------
 
 
 def signal_group(pgid: int, number: int) -> None:
@@ -142,22 +177,123 @@ def signal_group(pgid: int, number: int) -> None:
         pass
 
 
-async def end_all(pgid: int | None, strays: Iterable[Process], grace: float) -> None:
-    """SIGTERM to a group and to ``strays``, SIGKILL after ``grace`` seconds; waits until all
-    are gone. ``pgid`` must be known to be the job's still."""
-    strays = list(strays)
-    deadline = time.monotonic() + grace
-    number: int = signal.SIGTERM
-    _signal_all(pgid, strays, number)
-    while (pgid is not None and group_members(pgid)) or any(stray.alive for stray in strays):
-        if time.monotonic() >= deadline:
-            number = signal.SIGKILL
-            _signal_all(pgid, strays, number)
-        await asyncio.sleep(POLL)
+def group_exists(pgid: int) -> bool:
+    """Whether a group has a member, which may be a zombie."""
+    try:
+        os.killpg(pgid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # a member changed its user
+    return True
 
 
-def _signal_all(pgid: int | None, strays: list[Process], number: int) -> None:
-    if pgid is not None:
-        signal_group(pgid, number)
-    for stray in strays:
-        stray.signal(number)
+@dataclass(slots=True, eq=False)
+class _Ending:
+    """Processes that are being ended: a group, and some that left it."""
+
+    group: int | None
+    strays: list[Process]
+    deadline: float
+    done: asyncio.Future[None]
+    told: bool = False
+
+    def signal(self, number: int) -> None:
+        if self.group is not None:
+            signal_group(self.group, number)
+        for stray in self.strays:
+            stray.signal(number)
+
+
+def _end_round(endings: list[_Ending]) -> list[_Ending]:
+    """Signal what must end; returns what is gone. One look at the processes serves all."""
+    table: ProcessTable | None = None
+    gone = []
+    for ending in endings:
+        left = any(stray.alive for stray in ending.strays)
+        if not left and ending.group is not None and group_exists(ending.group):
+            if table is None and ending.told:  # only a look tells members from zombies
+                table = ProcessTable()
+            left = table is None or ending.group in table.groups
+        if not left:
+            gone.append(ending)
+        elif not ending.told:
+            ending.told = True
+            ending.signal(signal.SIGTERM)
+        elif time.monotonic() >= ending.deadline:
+            ending.signal(signal.SIGKILL)
+    return gone
+
+
+class SharedLook(Generic[T]):
+    """Runs ``look`` in a thread. All who ask before it begins get the same answer; who asks while
+    it runs gets that of the next one, so that no answer is older than its question."""
+
+    def __init__(self, look: Callable[[], T], pool: ThreadPoolExecutor) -> None:
+        self._look = look
+        self._pool = pool
+        self._running: asyncio.Task[T] | None = None
+        self._next: asyncio.Task[T] | None = None
+
+    async def __call__(self) -> T:
+        if self._next is None:
+            self._next = asyncio.create_task(self._run(self._running))
+        return await asyncio.shield(self._next)
+
+    async def _run(self, before: asyncio.Task[T] | None) -> T:
+        if before is not None and not before.done():
+            await asyncio.wait({before})
+        self._running, self._next = self._next, None
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._look)
+
+
+@dataclass(slots=True)
+class Processes:
+    """The processes of this host, for one supervisor. Nothing here blocks the event loop."""
+
+    # Threads of its own: those that wait for a slow disk must not keep a timeout from firing.
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "processes"))
+    _table: SharedLook[ProcessTable] = field(init=False)
+    _marked: SharedLook[Marked] = field(init=False)
+    _endings: list[_Ending] = field(default_factory=list)
+    _ender: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._table = SharedLook(ProcessTable, self._pool)
+        self._marked = SharedLook(marked_by_attempt, self._pool)
+
+    async def descendants(self, pid: int) -> list[Process]:
+        """All that ``pid`` started; none where looking takes longer than a signal may wait."""
+        try:
+            table = await asyncio.wait_for(self._table(), PATIENCE)
+        except (TimeoutError, OSError):
+            return []
+        return table.descendants(pid)
+
+    async def marked(self) -> Marked:
+        """The processes of jobs, by what their environment says. The last resort, when no record
+        names a pid."""
+        return await self._marked()
+
+    async def end(self, group: int | None, strays: Iterable[Process], grace: float) -> None:
+        """SIGTERM to a group and to ``strays``, SIGKILL after ``grace`` seconds; waits until all
+        are gone. ``group`` must be known to be the job's still.
+
+        All that are to end at the same time are ended at the same time.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._endings.append(_Ending(group, list(strays), time.monotonic() + grace, done))
+        if self._ender is None or self._ender.done():
+            self._ender = asyncio.create_task(self._end_all())
+        await done
+
+    async def _end_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._endings:
+            began = time.monotonic()
+            gone = await loop.run_in_executor(self._pool, _end_round, list(self._endings))
+            for ending in gone:
+                self._endings.remove(ending)
+                if not ending.done.done():
+                    ending.done.set_result(None)
+            await asyncio.sleep(max(POLL, 2 * (time.monotonic() - began)))

@@ -43,6 +43,7 @@ class Pump:
         self.due_at: float | None = None
         """When the next job is due that none was yet, by the wall clock."""
         self._troubled = ""
+        self._troubled_at = 0.0
         self._delay = RETRY_AFTER
         self.reserve = Reserve(self.wake, self._withdraw)
         self.in_turn = False
@@ -108,7 +109,9 @@ class Pump:
         """Whether this attempt is in hand, is held by the shim, or waits to be given back."""
         token = token_of(job)
         back = (token_of(one) for one in self.reserve.released)
-        return token in self._sup.hands.running or token in self.reserve.held or token in back
+        if token in self._sup.hands.running or self._sup.takeover.knows(token):
+            return True
+        return token in self.reserve.held or token in back
 
     def idle(self) -> list[Slot]:
         """Workers that may be given a job."""
@@ -131,10 +134,15 @@ class Pump:
         """Work until no worker is left and everything is written down."""
         sup = self._sup
         while True:
-            await sup.check()
+            sup.beside.check()
             self._retire()
-            if self.finished and not sup.slots:
+            if self.finished and not sup.slots and not sup.must_stay:
                 return
+            try:
+                await sup.check()
+            except StoreError as error:
+                await self._trouble(error)
+                continue
             openings = self._openings()
             waiting = sup.hands.endings or self.reserve.released or self.reserve.overdue
             if waiting or (self._look and openings):
@@ -190,7 +198,7 @@ class Pump:
         """Run a claimed job: at once on the worker it was claimed for, or by and by."""
         sup = self._sup
         slot = sup.slots.get(job.worker or "")
-        if slot is not None and slot.running is None:
+        if slot is not None and slot.running is None and slot.stop is None:
             sup.hands.launch(job, slot)
             return
         fit = (slot for slot in sup.slots.values() if slot.stop is None and slot.serves(job))
@@ -303,12 +311,25 @@ class Pump:
         if str(error) != self._troubled:
             self._troubled = str(error)
             self._delay = RETRY_AFTER
+            self._troubled_at = self._troubled_at or monotonic()
             self._sup.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
         self._look = True
-        await asyncio.sleep(self._delay)
+        if self._gives_up():
+            raise error
+        await self._sup.pause(self._delay)
         self._delay = min(self._delay * 2, RETRY_AT_MOST)
+
+    def _gives_up(self) -> bool:
+        """We are to stop, all jobs have ended, and the store cannot be told how: at once if we
+        are to stop at once, else when it has failed for as long as a lease. The journal says how
+        they ended, for the next supervisor."""
+        sup = self._sup
+        if sup.stopping is None or not all(one.settled for one in sup.hands.running.values()):
+            return False
+        return sup.stopping == "now" or (monotonic() - self._troubled_at > sup.hands.settings.lease)
 
     def _untroubled(self) -> None:
         if self._troubled:
             self._troubled = ""
+            self._troubled_at = 0.0
             self._sup.tell(Event(Kind.TROUBLE, "the store works again"))

@@ -1,7 +1,10 @@
-"""What becomes of the jobs of a supervisor that died: adopted, settled, or put back.
+"""Triage: what becomes of attempts whose supervisor or shim is gone.
 
-The store hands the jobs over in one transaction (``take_over``); from then on the dead
-supervisor's results are refused, should it only have been stopped. Then, job by job:
+One function, :func:`triage`, serves a supervisor that takes over from a dead one, one whose own
+shim was killed, and one that watches adopted jobs.
+
+A successor gets the jobs from the store in one transaction (``take_over``); from then on the dead
+supervisor's results are refused, should it only have been stopped. Then, for each job:
 
 =====================================  =================================================
 the journal says it ended              its true result is recorded
@@ -13,108 +16,140 @@ its journal was deleted                a crash, unless its shim lives and wrote 
 it was never started                   back to pending, nothing counted
 its host is another, or has rebooted   a crash
 =====================================  =================================================
+
+Each journal is read once, and the processes of the host are looked at once for all jobs, both in
+threads. What is left of jobs is ended for all of them at the same time.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..model import Job, SupervisorRow
 from .attempt import token_of
 from .journal import Exit, Journal, Started
-from .process import end_all, is_in_group, is_started, marked
+from .process import Marked, Process, Processes, is_in_group, is_started
 
 LEFTOVER_GRACE = 0.5
 """Seconds from SIGTERM to SIGKILL for what is left of a job whose outcome is lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What still runs of an attempt that is over, or whose outcome will never be known."""
+
+    job: Job
+    exit: Exit | None
+    """How it ended; None: a crash."""
+    group: int | None
+    strays: list[Process]
+
+    async def end(self, processes: Processes) -> None:
+        """Returns when nothing of it runs any more."""
+        await processes.end(self.group, self.strays, LEFTOVER_GRACE)
+
+
 @dataclass(slots=True)
-class Verdict:
-    """What was found for each job of a dead supervisor."""
+class RecoveryPlan:
+    """What was found for each job."""
 
     exited: list[tuple[Job, Exit]] = field(default_factory=list)
     adopted: list[tuple[Job, Started, Journal]] = field(default_factory=list)
     """With the process that runs it, and the journal that will tell its end."""
-    crashed: list[tuple[Job, str]] = field(default_factory=list)
+    crashed: list[Job] = field(default_factory=list)
     unstarted: list[Job] = field(default_factory=list)
-    host: str = ""
-    """Where they ran, if that was another host."""
+    leftovers: list[Leftover] = field(default_factory=list)
+    """Exited or crashed, once their processes have been ended."""
 
 
-async def examine(dead: SupervisorRow, jobs: list[Job], host: str, here: str, run: Path) -> Verdict:
-    """Find out what became of ``jobs``, which ``dead`` held; ends what must not go on.
+def elsewhere(dead: SupervisorRow, host: str, here: str) -> str | None:
+    """Why the jobs of ``dead`` have crashed if it was not on this host, or before it started
+    again; None: they are to be looked for here. ``host``: our name, ``here``: ``Store.here()``."""
+    if dead.host_key == here:
+        return None
+    same_boot = dead.host_key.partition(":")[0] == here.partition(":")[0]
+    rebooted = dead.host == host and not same_boot
+    return f"host {dead.host} {'restarted' if rebooted else 'stopped answering'}"
 
-    ``host`` is this host's name, ``here`` ``Store.here()``, ``run`` the store's run directory on
-    it.
+
+async def triage(
+    jobs: Iterable[Job],
+    run: Path,
+    processes: Processes,
+    *,
+    shim: str = "",
+    revoke: bool = False,
+    dead: bool = False,
+) -> RecoveryPlan:
+    """Find out what became of ``jobs``. OSError when that cannot be done now.
+
+    ``run``: the run directory. ``shim``: whose journal to read for a job that names none.
+    ``revoke``: take the right to start jobs from their shims first. ``dead``: their shims are
+    known to be dead, though another may use the journal by now.
     """
-    verdict = Verdict()
-    if dead.host_key != here:
-        verdict.host = dead.host
-        same_boot = dead.host_key.partition(":")[0] == here.partition(":")[0]
-        rebooted = dead.host == host and not same_boot
-        for job in jobs:
-            reason = f"host {dead.host} {'restarted' if rebooted else 'stopped answering'}"
-            verdict.crashed.append((job, reason))
-        return verdict
-    journals: dict[str, Journal] = {}
+    by_shim: dict[str, list[Job]] = {}
     for job in jobs:
-        name = job.shim or dead.id
-        if name not in journals:
-            journals[name] = Journal(run, name)
-            await journals[name].revoke()
-        await _examine_job(job, journals[name], verdict)
-    return verdict
+        by_shim.setdefault(job.shim or shim, []).append(job)
+    journals = [Journal(run, name) for name in by_shim]
+    lives = await asyncio.gather(*(asyncio.to_thread(_read, one, revoke) for one in journals))
+    plan = RecoveryPlan()
+    unclear: list[tuple[Job, Journal]] = []
+    for journal, alive in zip(journals, lives, strict=True):
+        for job in by_shim[journal.name]:
+            if not _is_clear(job, journal, alive and not dead, plan):
+                unclear.append((job, journal))
+    if unclear:
+        marked = await processes.marked()
+        await asyncio.to_thread(_look_for, unclear, marked, plan)
+    return plan
 
 
-async def _examine_job(job: Job, journal: Journal, verdict: Verdict) -> None:
-    token = token_of(job)
-    started = journal.started.get(token)
-    if token in journal.exits:
-        ended = journal.exits[token]
-        if ended.leftover and ended.code != 0:
-            await _end_leftover(job, journal.name, started)
-        verdict.exited.append((job, ended))
-        return
-    shim_alive = journal.shim_alive()
-    if started is not None and shim_alive:
-        verdict.adopted.append((job, started, journal))
-        return
-    if started is None and shim_alive:
-        verdict.unstarted.append(job)
-        return
-    exit_, begun = await bury(job, journal.run, journal.name)
-    if exit_ is not None:
-        verdict.exited.append((job, exit_))
-    elif begun or journal.lost:
-        verdict.crashed.append((job, "its supervisor and its shim died; its outcome is unknown"))
-    else:
-        verdict.unstarted.append(job)
-
-
-async def bury(job: Job, run: Path, shim: str) -> tuple[Exit | None, bool]:
-    """What is known of an attempt whose shim is dead: its exit, and whether it ever began.
-
-    When its exit was not written down, whatever of it still runs has been ended.
-    """
-    journal = Journal(run, shim)
+def _read(journal: Journal, revoke: bool) -> bool:
+    """Read the journal; whether its shim lives. Runs in a thread: the disk may be slow."""
+    if revoke:
+        asyncio.run(journal.revoke())
+    alive = journal.shim_alive()
+    # After that: one that died has written everything it will.
     journal.refresh()
+    return alive
+
+
+def _is_clear(job: Job, journal: Journal, alive: bool, plan: RecoveryPlan) -> bool:
+    """Put ``job`` into the plan if the journal says enough."""
     token = token_of(job)
-    if token in journal.exits:
-        return journal.exits[token], True
+    ended = journal.exits.get(token)
     started = journal.started.get(token)
-    ended = await _end_leftover(job, shim, started)
-    return None, token in journal.begun or started is not None or ended
+    if ended is not None and not (ended.leftover and ended.code != 0):
+        plan.exited.append((job, ended))
+    elif ended is None and alive and started is not None:
+        plan.adopted.append((job, started, journal))
+    elif ended is None and alive:
+        plan.unstarted.append(job)
+    else:
+        return False
+    return True
 
 
-async def _end_leftover(job: Job, shim: str, started: Started | None) -> bool:
-    """End what still runs of an attempt that nobody watched; whether there was anything."""
-    strays = marked(job.id, job.runs, shim)
-    group = None
-    if started is not None:
+def _look_for(unclear: list[tuple[Job, Journal]], marked: Marked, plan: RecoveryPlan) -> None:
+    """Put jobs into the plan whose processes may still run."""
+    for job, journal in unclear:
+        token = token_of(job)
+        ended, started = journal.exits.get(token), journal.started.get(token)
+        strays = marked.get((job.id, str(job.runs), journal.name), [])
+        group = None
         # A group outlives its leader, and its number is not given away before it is empty.
-        known = is_started(started) or any(is_in_group(one, started.pid) for one in strays)
-        group = started.pid if known else None
-    if group is not None or strays:
-        await end_all(group, strays, LEFTOVER_GRACE)
-    return group is not None or bool(strays)
+        if started is not None and (
+            is_started(started) or any(is_in_group(one, started.pid) for one in strays)
+        ):
+            group = started.pid
+        if group is not None or strays:
+            plan.leftovers.append(Leftover(job, ended, group, strays))
+        elif ended is not None:
+            plan.exited.append((job, ended))
+        elif started is not None or token in journal.begun or journal.lost:
+            plan.crashed.append(job)
+        else:
+            plan.unstarted.append(job)

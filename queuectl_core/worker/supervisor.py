@@ -17,15 +17,22 @@ from ..config import settings
 from ..errors import StoreError
 from ..events import Event, Kind, Summary
 from ..host import hostname
-from ..store.base import Store
+from ..store.base import Bell, Store
 from .attempt import Why
 from .beside import Beside
+from .fence import Fence
 from .hands import Hands, Slot
 from .lease import BEATS, make_row, new_supervisor_id, renewed
 from .notify import Signals, notify_systemd, without_notify
 from .pump import RETRY_AFTER, Pump
 from .shim import lease_clock
+from .takeover import Takeover
 from .upkeep import Upkeep
+
+LEAVE_PATIENCE = 5.0
+"""Seconds a store may take to hear that we leave; it finds out by itself later."""
+TAKEOVER_PATIENCE = 10.0
+"""Seconds that jobs of dead supervisors may keep the first claim waiting."""
 
 
 class Supervisor:
@@ -49,6 +56,8 @@ class Supervisor:
         self.store = store
         self.clock = clock or store.clock
         self.slots: dict[str, Slot] = {}
+        self.stopping: str | None = None
+        """``drain`` or ``now`` once all workers were told to stop."""
         self.hands: Hands
         self.lost = False
         """Set when there is reason to think that the lease was lost."""
@@ -60,6 +69,12 @@ class Supervisor:
         self._detached = detached
         self.pump = Pump(self, until_empty=until_empty)
         self.beside = Beside(self.pump.wake)
+        self.takeover = Takeover(self)
+        self.registered = False
+        """The store knows us: there is a lease to renew."""
+        self._bell: Bell | None = None
+        self._told = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
         self._numbered = 0
         self._orders_waiting = self._obeying = False
 
@@ -68,58 +83,87 @@ class Supervisor:
     async def run(self, count: int, queues: tuple[str, ...]) -> Summary:
         """Start ``count`` workers for ``queues`` (none: all) and run until they are stopped."""
         began = time.monotonic()
-        self.hands = Hands(
-            hostname(self._env),
-            self.store.directory,
-            settings(await self.store.config(), self._env),
-            without_notify(self._env),
-            self.clock,
-            self.tell,
-            self.pump.wake,
-            self.pump.free,
-            self.pump,
-            self.beside.run,
-            self._rand,
-        )
-        await self._begin([queues] * count)
-        upkeep = Upkeep(self)
-        with Signals(self.stop):
+        with Signals(self.stop):  # from the first moment
+            self.hands = Hands(
+                hostname(self._env),
+                self.store.directory,
+                settings(await self.store.config(), self._env),
+                self._job_environment(),
+                self.clock,
+                self.tell,
+                self.pump.wake,
+                self.pump.free,
+                self.pump,
+                self.beside.run,
+                self._rand,
+            )
+            upkeep = Upkeep(self)
             try:
-                await upkeep.recover()
+                await self._begin([queues] * count)
                 async with upkeep:
+                    await self._until_told(upkeep.recover(), TAKEOVER_PATIENCE)
+                    # Adopted jobs have their workers: now there is an answer to who is up.
                     self.tell(Event(Kind.UP, ", ".join(self.slots)))
                     notify_systemd(self._env, "READY=1")
                     await self.pump.run()
             finally:
                 await self._leave()
-                with contextlib.suppress(StoreError):
-                    await upkeep.sweep()
+                await upkeep.sweep()
         return Summary(self.pump.done, self.pump.failed, time.monotonic() - began)
+
+    def _job_environment(self) -> dict[str, str]:
+        """What jobs get of our environment: a job that calls queuectl means this very store,
+        wherever it is called and whatever ``--store`` said here. The password is not for jobs."""
+        return {**without_notify(self._env), "QUEUECTL_STORE": self.store.url}
+
+    async def _until_told(self, work: asyncio.Task[None], patience: float) -> None:
+        """Wait for ``work`` for so many seconds, or until we are told to stop; it goes on."""
+        if self.stopping is None:
+            self._told.clear()
+            told = asyncio.create_task(self._told.wait())
+            await asyncio.wait({work, told}, timeout=patience, return_when="FIRST_COMPLETED")
+            told.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the next signal."""
+        self._told.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), seconds)
 
     async def _begin(self, lanes: Sequence[tuple[str, ...]], *, patient: bool = False) -> None:
         """Take a new identity: a bell, a shim, a row in the store, a worker for each lane.
 
-        ``patient``: wait for a store that cannot be reached."""
+        ``patient``: wait for a store that cannot be reached, unless we are told to stop."""
         self.id = new_supervisor_id()
         self._numbered = 0
         self.lost = False
         self.slots = {slot.id: slot for slot in map(self.new_slot, lanes)}
-        self._bell = self.store.bell(self.id)
-        asyncio.get_running_loop().add_reader(self._bell.fileno(), self._rung)
-        await self.hands.open(self.id, fenced=self.store.shared_by_hosts)
+        while True:
+            try:
+                await self._announce()
+                return
+            except (StoreError, OSError) as error:
+                if not patient:
+                    raise
+                self.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+            await self.pause(RETRY_AFTER)
+            if self.stopping is not None:
+                self.slots.clear()  # nobody has heard of them
+                return
+
+    async def _announce(self) -> None:
+        """Make what is missing of an identity, and tell the store. May be repeated."""
+        if self._bell is None:
+            self._bell = self.store.bell(self.id)
+            asyncio.get_running_loop().add_reader(self._bell.fileno(), self._rung)
+        if not self.hands.is_open:
+            await self.hands.open(self.id, fenced=self.store.shared_by_hosts)
         now, lease = self.clock(), self.hands.settings.lease
         host = (self.hands.host, self.store.here())  # after open: there is a directory now
         self._row = make_row(self.id, host, self._detached, lease, now)
         workers = [(slot.id, slot.queues) for slot in self.slots.values()]
-        while True:
-            try:
-                await self.store.register(self._row, workers, now)
-                return
-            except StoreError as error:
-                if not patient:
-                    raise
-                self.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
-                await asyncio.sleep(RETRY_AFTER)
+        await self.store.register(self._row, workers, now)
+        self.registered = True
 
     def new_slot(self, queues: tuple[str, ...], worker: str = "", stop: str | None = None) -> Slot:
         """A worker, called ``worker`` or the next number of this supervisor."""
@@ -128,22 +172,25 @@ class Supervisor:
             worker = f"{self.id}-{self._numbered}"
         else:
             self._numbered = max(self._numbered, int(worker.rpartition("-")[2]))
-        return Slot(worker, queues, stop=stop)
+        return Slot(worker, queues, stop=stop or self.stopping)
 
     async def _leave(self) -> None:
         """Everything in hand has ended; or, after an error, is left to the next supervisor."""
         self.pump.close()
         self._close_bell()
-        if not self.pump.finished:
+        if not self.pump.finished or self.takeover.pending:
             self.hands.drop()
             return
         await self.hands.close()
-        with contextlib.suppress(StoreError):
-            await self.store.deregister(self.id)
+        with contextlib.suppress(StoreError, TimeoutError):
+            await asyncio.wait_for(self.store.deregister(self.id), LEAVE_PATIENCE)
 
     def _close_bell(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._bell.fileno())
-        self._bell.close()
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            asyncio.get_running_loop().remove_reader(bell.fileno())
+            with contextlib.suppress(OSError):
+                bell.close()
 
     @property
     def beat(self) -> float:
@@ -153,12 +200,21 @@ class Supervisor:
     async def renew(self) -> None:
         """Send a heartbeat, and learn whether the lease was lost."""
         asked, lease = lease_clock(), self.hands.settings.lease
-        self._row = renewed(self._row, lease, self.clock())
-        if not await self.store.heartbeat(self._row):
+        row = self._row = renewed(self._row, lease, self.clock())
+        known = await self.store.heartbeat(row)
+        if row.id != self.id:
+            return  # we have begun as somebody new meanwhile
+        if not known:
             self.lost = True
             self.pump.wake()
         elif self.hands.fence is not None:
             self.hands.fence.extend(asked, lease)
+            if self._telling is None or self._telling.done():
+                self._telling = self.beside.run(self._tell_shims(self.hands.fence))
+
+    async def _tell_shims(self, fence: Fence) -> None:
+        """Until when their jobs may run. No slow disk may delay the next heartbeat."""
+        await asyncio.to_thread(fence.write)
 
     async def leased(self) -> bool:
         """Make sure that what is claimed now may be started; False: the lease was lost."""
@@ -167,23 +223,35 @@ class Supervisor:
         return not self.lost
 
     async def check(self) -> None:
-        """What the pump asks before each turn: did anything break, is the lease still ours?"""
-        self.beside.check()
-        if (self.lost or self.hands.revoked) and await self._is_lost():
-            await self._start_over()
+        """What the pump asks before each turn: is the lease still ours? StoreError when nobody
+        can say."""
+        if self.lost or self.hands.revoked:
+            # A refusal or a heartbeat made us think that somebody else has our jobs.
+            self.lost = not (await self.store.orders(self.id)).known
+            if self.lost:
+                await self._start_over()
+
+    @property
+    def must_stay(self) -> bool:
+        """Jobs of others that we took over are still being looked into."""
+        return self.takeover.pending and not self.takeover.stuck and self.stopping != "now"
 
     async def _start_over(self) -> None:
         """The lease was lost: leave every job to its new owner and begin as somebody new."""
         self.tell(
             Event(Kind.TROUBLE, "the lease ran out (was this process stopped?); starting over")
         )
-        with contextlib.suppress(StoreError):
-            await self._end_what_left()
+        self.registered = False
+        ending = self.beside.run(self._end_what_left())
+        await self._until_told(ending, LEAVE_PATIENCE)
+        ending.cancel()
         self.hands.drop()
         self.pump.reserve.clear()
         self._close_bell()
         lanes = [slot.queues for slot in self.slots.values() if slot.stop is None]
-        await self._begin(lanes, patient=True)
+        self.slots = {}
+        if lanes:
+            await self._begin(lanes, patient=True)
         self.pump.look()
 
     async def _end_what_left(self) -> None:
@@ -199,18 +267,10 @@ class Supervisor:
                 running.kill(signal.SIGKILL)
         await asyncio.sleep(0)  # the shim is told at the end of the loop's turn
 
-    async def _is_lost(self) -> bool:
-        """Whether somebody else has our jobs, as a refusal or a heartbeat made us think."""
-        try:
-            self.lost = not (await self.store.orders(self.id)).known
-        except StoreError:
-            return False
-        return self.lost
-
     # -- orders -----------------------------------------------------------------------
 
     def _rung(self) -> None:
-        more = self._bell.clear()
+        more = self._bell is not None and self._bell.clear()
         self.pump.look()
         if not more:
             return  # new jobs: nothing is asked of us
@@ -257,14 +317,18 @@ class Supervisor:
         self.pump.wake()
 
     def stop(self, *, now: bool) -> None:
-        """Stop all workers: after the jobs in hand, or (``now``) ending them."""
+        """Stop all workers: after the jobs in hand, or (``now``) ending them. At any moment."""
+        self.stopping = "now" if now or self.stopping == "now" else "drain"
+        self._told.set()
         for slot in self.slots.values():
-            slot.ask_to_stop("now" if now else "drain")
+            slot.ask_to_stop(self.stopping)
+        notify_systemd(self._env, "STOPPING=1")
+        self.pump.wake()
+        if not self.registered:
+            return
         self.pump.reserve.give_back(self.slots)
         busy = len(self.hands.running)
         if busy:
             doing = "ending" if now else "waiting for"
             self.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
-        notify_systemd(self._env, "STOPPING=1")
         self.beside.run(self.store.stop_workers(list(self.slots), now))
-        self.pump.wake()

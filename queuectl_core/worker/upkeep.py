@@ -1,39 +1,39 @@
 """What a supervisor does beside its work: heartbeats, looking after others, measuring.
 
-Two slow loops. ``beat`` renews the lease. ``tick`` looks once a second for supervisors that
-died, for a change whose bell was lost, and at the output and use of running jobs. Adopted jobs
-have a loop of their own while there are any: their exits come through a journal, not a pipe.
+``beat`` renews the lease, independently of everything else. ``tick`` takes a number of steps once
+a second: commands whose bell was lost, supervisors that died, what running jobs use, and so on.
+Each step is on its own: one that fails is told of once, one that is slow (a disk, a file system
+walk) is left to finish beside the others. Adopted jobs have a loop of their own: their exits come
+through a journal, not a pipe.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound, StoreError
+from ..errors import StoreError
 from ..events import Event, Kind
-from ..host import is_gone, monotonic
-from ..model import Filter, Job, Outcome, State, SupervisorRow
+from ..host import monotonic
+from ..model import Filter, Job, State
 from ..store.base import Store
-from .attempt import no_kill, token_of
 from .expiry import Expiry
 from .forgotten import Forgotten
-from .journal import Journal, sweep
+from .journal import sweep
 from .litter import Litter
-from .process import signal_group
-from .recovery import Verdict, bury, examine
+from .output import Capture
 from .sampling import Sampler
-from .shim import host_clock
+from .shim import lease_clock
 
 if TYPE_CHECKING:
-    from .hands import Slot
     from .supervisor import Supervisor
 
 TICK = 1.0
+STEP_PATIENCE = 1.0
+"""Seconds the tick waits for one of its steps before it goes on to the next."""
 HASTE = 10
 """A heartbeat that failed is tried again after the time between two by this."""
 ADOPTED_POLL = 0.05
@@ -41,21 +41,21 @@ GUARD_POLL = 0.2
 """Seconds between looks at outputs while any of them grows."""
 SAMPLE_EVERY = 2.0
 """Seconds between samples, and how long a job must have run to be worth one."""
+SWEEP_PATIENCE = 5.0
+"""Seconds a supervisor that leaves looks for files that nobody needs any more."""
 
 
 class Upkeep:
-    """The loops beside the pump; entered while they run."""
+    """The loops beside the pump; entered while they run, from when the store knows of us."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._sup = supervisor
         self._tasks: list[asyncio.Task[None]] = []
-        self._adopted: dict[str, Journal] = {}
+        self._steps: dict[str, asyncio.Task[None]] = {}
+        self._troubles: dict[str, str] = {}
         self._sampler = Sampler()
         self._sampled = 0.0
         self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
-        self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
-        """Taken over by us (by that id), and not yet looked into."""
-        self._said = ""
         self._forgotten = Forgotten(supervisor)
         self._litter = Litter(supervisor.store)
 
@@ -70,181 +70,117 @@ class Upkeep:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._steps.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
-        wait = self._sup.beat
+        sup = self._sup
+        wait = sup.beat
         while True:
-            await asyncio.sleep(wait)
+            # On a clock that goes on while the machine is suspended: a lease does, too.
+            due = lease_clock() + wait
+            await asyncio.sleep(min(wait, TICK))
+            wait = due - lease_clock()
+            if wait > 0:
+                continue
             try:
-                await self._sup.renew()
-                wait = self._sup.beat
+                if sup.registered:
+                    await sup.renew()
+                wait = sup.beat
             except StoreError:
-                wait = self._sup.beat / HASTE
+                wait = sup.beat / HASTE
+
+    # -- the tick ---------------------------------------------------------------------
 
     async def _tick(self) -> None:
         sup = self._sup
         while True:
             await asyncio.sleep(TICK)
             sup.pump.look_if_due()
-            with contextlib.suppress(StoreError):
-                if await sup.store.changed():  # a change whose bell was lost, or a finish elsewhere
-                    await sup.obey()
-                    sup.pump.look()
-                await self.recover()
-                await self._forgotten.look()
-                await self._sample()
-                await self._expiry.turn(sup.hands.settings.keep_completed, sup.clock())
-                await self._litter.turn()
-                await sup.store.tidy()
-
-    # -- jobs of supervisors that died ------------------------------------------------
-
-    async def recover(self) -> None:
-        """Take over from every supervisor that is gone. Called once before the first claim."""
-        sup = self._sup
-        rows = await sup.store.supervisors()
-        now, mono, here = sup.clock(), monotonic(), sup.store.here()
-        gone = [row for row in rows if row.id != sup.id and is_gone(row, now, mono, here)]
-        fence = sup.hands.fence
-        if fence is not None and not fence.settled:
-            # We could not reach the store ourselves: others may be about to renew theirs.
-            gone = [row for row in gone if row.host_key == here]
-        for row in gone:
-            jobs = await sup.store.take_over(row, sup.id, sup.clock())
-            if jobs is not None:
-                self._inherited.append((sup.id, row, jobs))
-        while self._inherited:
-            heir, row, jobs = self._inherited[0]
-            if heir != sup.id:  # we lost our lease meanwhile: they have another heir
-                self._inherited.pop(0)
+            if not sup.registered:
                 continue
-            try:
-                hands = sup.hands
-                verdict = await examine(row, jobs, hands.host, here, hands.run_directory)
-            except OSError as error:  # a full disk, most likely: they wait for the next round
-                self._say(f"cannot take jobs over: {error.strerror}; trying again")
-                return
-            self._inherited.pop(0)
-            self._said = ""
-            await self._settle(verdict)
-        if gone:
-            await self.sweep()
+            await self._take("look at the store", sup.store.check)
+            await self._take("read commands", self._commands)
+            await self._take("take jobs over", self._recover)
+            await self._take("look for lost attempts", self._forgotten.look)
+            await self._take("measure jobs", self._sample)
+            await self._take("forget old jobs", self._expire)
+            await self._take("look for orphaned files", self._litter.turn)
+            await self._take("tidy the store", sup.store.tidy)
 
-    def _say(self, trouble: str) -> None:
-        """Tell of a trouble once, however often it is met."""
-        if trouble != self._said:
-            self._said = trouble
-            self._sup.tell(Event(Kind.TROUBLE, trouble))
+    async def _take(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
+        """Take a step, unless it is being taken still; do not wait longer than is good."""
+        await asyncio.wait({self._start(what, step)}, timeout=STEP_PATIENCE)
+
+    def _start(self, what: str, step: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+        task = self._steps.get(what)
+        if task is None or task.done():
+            task = self._steps[what] = self._sup.beside.run(self._isolated(what, step))
+        return task
+
+    async def _isolated(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
+        """A step. Trouble with the store is the pump's to meet and report."""
+        try:
+            await step()
+        except StoreError:
+            return
+        except OSError as error:  # a full disk, most likely: the next tick tries again
+            trouble = f"cannot {what}: {error.strerror or error}; trying again"
+            if trouble != self._troubles.get(what):
+                self._troubles[what] = trouble
+                self._sup.tell(Event(Kind.TROUBLE, trouble))
+            return
+        self._troubles.pop(what, None)
+
+    async def _commands(self) -> None:
+        """A change whose bell was lost, or that only a wait can show: an end elsewhere."""
+        if await self._sup.store.changed():
+            await self._sup.obey()
+            self._sup.pump.look()
+
+    def recover(self) -> asyncio.Task[None]:
+        """Begin to take over from every supervisor that is gone."""
+        return self._start("take jobs over", self._recover)
+
+    async def _recover(self) -> None:
+        if await self._sup.takeover.look():
+            await self._sweep()
+        self._sup.pump.wake()
+
+    async def _expire(self) -> None:
+        await self._expiry.turn(self._sup.hands.settings.keep_completed, self._sup.clock())
 
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""
-        store = self._sup.store
-        sweep(self._sup.hands.run_directory, await used_names(store))
+        with contextlib.suppress(StoreError, OSError, TimeoutError):
+            await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
 
-    async def _settle(self, verdict: Verdict) -> None:
-        sup = self._sup
-        hands = sup.hands
-        for job, exit_ in verdict.exited:
-            hands.ended(hands.take(job, job.worker or "", no_kill), exit_)
-            sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
-        for job, reason in verdict.crashed:
-            running = hands.take(job, job.worker or "", no_kill)
-            running.host = verdict.host
-            hands.lose(running, reason)
-            sup.tell(Event(Kind.RECOVERED, reason, job=job))
-        for job in verdict.unstarted:
-            reason = "it was never started"
-            running = hands.take(job, job.worker or "", no_kill)
-            hands.settle(running, Outcome.INTERRUPTED, reason, None)
-            sup.tell(Event(Kind.RECOVERED, reason, job=job))
-        await self._adopt(verdict)
-
-    async def _adopt(self, verdict: Verdict) -> None:
-        """Running jobs go to idle workers first; for the rest there are extra workers that
-        leave when their job has ended."""
-        sup = self._sup
-        if not verdict.adopted:
-            return
-        reserve = sup.pump.reserve
-        idle = [slot for slot in sup.pump.idle() if not reserve.holds(slot.lane)]
-        taken: list[str] = []
-        extra: list[Slot] = []
-        workers: dict[int, str] = {}
-        for job, started, journal in verdict.adopted:
-            if idle:
-                slot = idle.pop(0)
-                taken.append(slot.id)
-            else:
-                slot = sup.new_slot((), stop="drain")
-                sup.slots[slot.id] = slot
-                extra.append(slot)
-            running = sup.hands.take(job, slot.id, partial(signal_group, started.pid))
-            running.on_shim = False
-            slot.running = running
-            workers[job.seq] = slot.id
-            running.begun(started.pid, host_clock() - started.after)  # whatever the wall clock says
-            self._adopted[token_of(job)] = journal
-            self._look_after()
-            sup.tell(Event(Kind.ADOPTED, job=job))
-        if taken:
-            reserve.give_back(taken)  # the shim knows nothing of what they do now
-        if extra:
-            added = [(slot.id, slot.queues) for slot in extra]
-            try:
-                await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
-            except NotFound:  # we lost our lease meanwhile: these jobs have another heir
-                sup.lost = True
-                sup.pump.wake()
-                return
-            await sup.store.stop_workers([slot.id for slot in extra], False)
-        await sup.store.assign(sup.id, workers)
-        await sup.obey()  # a cancel asked for meanwhile
-
-    def _look_after(self) -> None:
-        self._sup.hands.look_after(journal.name for journal in self._adopted.values())
-
-    async def _watch_adopted(self) -> None:
-        sup = self._sup
-        swept = True
-        while True:
-            await asyncio.sleep(ADOPTED_POLL if self._adopted else TICK)
-            before = len(self._adopted)
-            for token, journal in list(self._adopted.items()):
-                running = sup.hands.running.get(token)
-                if running is None:
-                    del self._adopted[token]
-                    continue
-                alive = journal.shim_alive()
-                journal.refresh()
-                exit_ = journal.exits.get(token)
-                if exit_ is None and alive:
-                    continue
-                del self._adopted[token]
-                if exit_ is None:
-                    exit_, _ = await bury(running.job, journal.run, journal.name)
-                if exit_ is not None:
-                    sup.hands.ended(running, exit_)
-                else:
-                    sup.hands.lose(running, "its shim was killed; its outcome is unknown")
-            if len(self._adopted) != before:
-                self._look_after()
-            if self._adopted:
-                swept = False
-            elif not swept:
-                swept = True
-                with contextlib.suppress(StoreError):
-                    await self.sweep()
+    async def _sweep(self) -> None:
+        used = await used_names(self._sup.store)
+        await asyncio.to_thread(sweep, self._sup.hands.run_directory, used)
 
     # -- running jobs -----------------------------------------------------------------
+
+    async def _watch_adopted(self) -> None:
+        takeover = self._sup.takeover
+        swept = True
+        while True:
+            await asyncio.sleep(ADOPTED_POLL if takeover.adopts else TICK)
+            if takeover.adopts:
+                swept = False
+                await self._isolated("watch adopted jobs", takeover.watch)
+            elif not swept:
+                swept = True
+                await self._isolated("remove old files", self._sweep)
 
     async def _guard(self) -> None:
         """Keep outputs within their limit: often while any grows, slowly otherwise."""
         while True:
-            grew = [running.capture.guard() for running in list(self._sup.hands.running.values())]
-            await asyncio.sleep(GUARD_POLL if any(grew) else TICK)
+            captures = [running.capture for running in self._sup.hands.running.values()]
+            grew = bool(captures) and await asyncio.to_thread(_guard_all, captures)
+            await asyncio.sleep(GUARD_POLL if grew else TICK)
 
     async def _sample(self) -> None:
         sup = self._sup
@@ -260,6 +196,11 @@ class Upkeep:
         }
         if jobs:
             await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))
+
+
+def _guard_all(captures: list[Capture]) -> bool:
+    grew = [capture.guard() for capture in captures]
+    return any(grew)
 
 
 async def used_names(store: Store) -> set[str]:

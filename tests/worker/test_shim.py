@@ -18,7 +18,8 @@ from queuectl_core.queue import Queue
 from queuectl_core.worker.journal import Journal, sweep
 from queuectl_core.worker.launcher import SHIM
 from queuectl_core.worker.process import is_started
-from queuectl_core.worker.recovery import bury
+from queuectl_core.worker.process import Processes
+from queuectl_core.worker.recovery import triage
 from queuectl_core.worker.shim.ledger import COMPACT_AT
 from tests.support import eventually
 
@@ -114,9 +115,9 @@ def test_a_job_finds_in_the_journal_that_it_was_about_to_be_started(shim: Driver
 async def test_what_was_about_to_be_started_may_have_run(queue: Queue, tmp_path: Path) -> None:
     (job,) = await queue.enqueue(["true"])
     (tmp_path / "s.journal").write_bytes(f'["H", 1]\n["B", "{job.seq}.0"]\n'.encode())
-    assert await bury(job, tmp_path, "s") == (None, True)
+    assert (await triage([job], tmp_path, Processes(), shim="s")).crashed == [job]
     (tmp_path / "s.journal").write_bytes(b'["H", 1]\n')
-    assert await bury(job, tmp_path, "s") == (None, False)
+    assert (await triage([job], tmp_path, Processes(), shim="s")).unstarted == [job]
 
 
 def test_the_journal_names_the_very_process(shim: Driver) -> None:

@@ -1,0 +1,228 @@
+"""Taking over from supervisors that are gone: triage of their jobs, and care for adopted ones.
+
+The store gives the jobs of a dead supervisor to one successor. What then becomes of each is found
+out by :func:`~.recovery.triage`. Nothing here delays a heartbeat: files are read and processes are
+looked at in threads, and what is left of jobs is ended beside everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import NotFound
+from ..events import Event, Kind
+from ..host import is_gone, monotonic
+from ..model import Job, Outcome, SupervisorRow
+from .attempt import Running, no_kill, token_of
+from .journal import Exit, Journal, Started
+from .process import signal_group
+from .recovery import Leftover, RecoveryPlan, elsewhere, triage
+from .shim import host_clock
+
+if TYPE_CHECKING:
+    from .hands import Slot
+    from .supervisor import Supervisor
+
+LOST = "its supervisor and its shim died; its outcome is unknown"
+
+
+class Takeover:
+    """What one supervisor takes over, and the running jobs that it adopted."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._sup = supervisor
+        self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
+        """Taken over by us (by that id), and triage has not been done."""
+        self._adopted: dict[str, Journal] = {}
+        """By token: the journal that will tell how it ends."""
+        self.stuck = False
+        """Triage could not be done when it was last tried."""
+        self._ending: set[asyncio.Task[None]] = set()
+        self._left: set[str] = set()
+        """Tokens of jobs of which something still runs that is being ended."""
+
+    @property
+    def pending(self) -> bool:
+        """Jobs are ours by the store of which we do not know yet what became of them."""
+        return bool(self._inherited or self._left)
+
+    @property
+    def adopts(self) -> bool:
+        """There are adopted jobs."""
+        return bool(self._adopted)
+
+    def knows(self, token: str) -> bool:
+        """Whether this attempt waits for triage, or for its processes to be gone."""
+        return token in self._left or any(
+            token == token_of(job) for _, _, jobs in self._inherited for job in jobs
+        )
+
+    # -- taking over ------------------------------------------------------------------
+
+    async def look(self) -> bool:
+        """Take over from every supervisor that is gone; whether there was one.
+
+        OSError: what became of the jobs cannot be found out now; to be called again.
+        """
+        sup = self._sup
+        rows = await sup.store.supervisors()
+        now, mono, here = sup.clock(), monotonic(), sup.store.here()
+        gone = [row for row in rows if row.id != sup.id and is_gone(row, now, mono, here)]
+        fence = sup.hands.fence
+        if fence is not None and not fence.settled:
+            # We could not reach the store ourselves: others may be about to renew theirs.
+            gone = [row for row in gone if row.host_key == here]
+        for row in gone:
+            jobs = await sup.store.take_over(row, sup.id, sup.clock())
+            if jobs is not None:
+                self._inherited.append((sup.id, row, jobs))
+        while self._inherited:
+            successor, row, jobs = self._inherited[0]
+            if successor == sup.id:  # else we lost our lease meanwhile: they have another owner
+                try:
+                    plan = await self._examine(row, jobs, here)
+                except OSError:
+                    self.stuck = True
+                    raise
+                self.stuck = False
+                if successor == sup.id:
+                    self._inherited.pop(0)
+                    await self._carry_out(plan, elsewhere(row, sup.hands.host, here), row.host)
+                    continue
+            self._inherited.pop(0)
+        return bool(gone)
+
+    async def _examine(self, row: SupervisorRow, jobs: list[Job], here: str) -> RecoveryPlan:
+        hands = self._sup.hands
+        if elsewhere(row, hands.host, here) is not None:
+            return RecoveryPlan(crashed=jobs)
+        return await triage(
+            jobs, hands.run_directory, hands.processes, shim=row.id, revoke=bool(jobs)
+        )
+
+    async def _carry_out(self, plan: RecoveryPlan, reason: str | None, host: str) -> None:
+        sup = self._sup
+        for job, exit_ in plan.exited:
+            self._exited(job, exit_)
+        for job in plan.crashed:
+            self._crashed(job, reason or LOST, host if reason else "")
+        for job in plan.unstarted:
+            why = "it was never started"
+            running = sup.hands.take(job, job.worker or "", no_kill)
+            sup.hands.settle(running, Outcome.INTERRUPTED, why, None)
+            sup.tell(Event(Kind.RECOVERED, why, job=job))
+        for left in plan.leftovers:
+            self._left.add(token_of(left.job))
+            task = sup.beside.run(self._end(left))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        if plan.adopted:
+            await self._adopt(plan.adopted)
+
+    def _exited(self, job: Job, exit_: Exit) -> None:
+        hands = self._sup.hands
+        hands.ended(hands.take(job, job.worker or "", no_kill), exit_)
+        self._sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
+
+    def _crashed(self, job: Job, reason: str, host: str = "") -> None:
+        running = self._sup.hands.take(job, job.worker or "", no_kill)
+        running.host = host
+        self._sup.hands.lose(running, reason)
+        self._sup.tell(Event(Kind.RECOVERED, reason, job=job))
+
+    async def _end(self, left: Leftover) -> None:
+        """End what is left of a job; only then may it run again."""
+        sup = self._sup
+        successor = sup.id
+        try:
+            await left.end(sup.hands.processes)
+            if successor != sup.id:
+                return
+            if left.exit is not None:
+                self._exited(left.job, left.exit)
+            else:
+                self._crashed(left.job, LOST)
+        finally:
+            self._left.discard(token_of(left.job))
+            sup.pump.wake()
+
+    # -- adopted jobs -----------------------------------------------------------------
+
+    async def _adopt(self, adopted: list[tuple[Job, Started, Journal]]) -> None:
+        """Running jobs go to idle workers first; for the rest there are extra workers that
+        leave when their job has ended."""
+        sup = self._sup
+        reserve = sup.pump.reserve
+        idle = [slot for slot in sup.pump.idle() if not reserve.holds(slot.lane)]
+        taken: list[str] = []
+        extra: list[Slot] = []
+        workers: dict[int, str] = {}
+        for job, started, journal in adopted:
+            if idle:
+                slot = idle.pop(0)
+                taken.append(slot.id)
+            else:
+                slot = sup.new_slot((), stop="drain")
+                sup.slots[slot.id] = slot
+                extra.append(slot)
+            running = sup.hands.take(job, slot.id, partial(signal_group, started.pid))
+            running.on_shim = False
+            slot.running = running
+            workers[job.seq] = slot.id
+            running.begun(started.pid, host_clock() - started.after)  # whatever the wall clock says
+            self._adopted[token_of(job)] = journal
+            sup.tell(Event(Kind.ADOPTED, job=job))
+        await self._look_after()
+        if taken:
+            reserve.give_back(taken)  # the shim knows nothing of what they do now
+        if extra:
+            added = [(slot.id, slot.queues) for slot in extra]
+            try:
+                await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
+            except NotFound:  # we lost our lease meanwhile: these jobs have another owner
+                sup.lost = True
+                sup.pump.wake()
+                return
+            await sup.store.stop_workers([slot.id for slot in extra], False)
+        await sup.store.assign(sup.id, workers)
+        await sup.obey()  # a cancel asked for meanwhile
+
+    async def _look_after(self) -> None:
+        names = {journal.name for journal in self._adopted.values()}
+        await asyncio.to_thread(self._sup.hands.look_after, names)
+
+    async def watch(self) -> None:
+        """Look once whether adopted jobs have ended. OSError when that cannot be seen now."""
+        hands = self._sup.hands
+        journals = {journal.name: journal for journal in self._adopted.values()}
+        dead = await asyncio.to_thread(_refresh, list(journals.values()))
+        before = len(self._adopted)
+        orphans: list[Running] = []
+        for token, journal in list(self._adopted.items()):
+            running = hands.running.get(token)
+            exit_ = journal.exits.get(token)
+            if running is None or running.settled:
+                del self._adopted[token]
+            elif exit_ is not None:
+                del self._adopted[token]
+                hands.ended(running, exit_)
+            elif journal.name in dead:
+                orphans.append(running)
+        if orphans:
+            await hands.settle_orphans(orphans)
+            for running in orphans:
+                self._adopted.pop(token_of(running.job), None)
+        if len(self._adopted) != before:
+            await self._look_after()
+
+
+def _refresh(journals: list[Journal]) -> set[str]:
+    """Read what journals say now; the names of those whose shim is dead. Runs in a thread."""
+    dead = set()
+    for journal in journals:
+        if not journal.shim_alive():
+            dead.add(journal.name)
+        journal.refresh()  # after that: one that died has written everything it will
+    return dead

@@ -17,10 +17,26 @@ if not __package__:  # run by path: an installed package and a plain checkout al
 from ..config import settings
 from ..errors import QueueError
 from ..events import Event, Kind
+from ..line_writer import LineWriter
 from ..store.open import open_store
 from .supervisor import Supervisor
 
 log = logging.getLogger("queuectl")
+
+EXIT_PATIENCE = 1.0
+"""Seconds to wait at the end for a log that cannot be written."""
+
+
+class LogHandler(logging.Handler):
+    """Writes to the log without waiting for the disk it is on."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a line to the writer."""
+        self._writer.put(self.format(record) + "\n")
 
 
 async def run(order: dict[str, Any]) -> None:
@@ -68,9 +84,11 @@ def write_log(event: Event) -> None:
 def main() -> int:
     """Read the order, run, and say in one line why if it cannot be done."""
     order = json.load(sys.stdin)
-    logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback in it
+    writer = LineWriter(2)
     logging.basicConfig(
-        format="%(asctime)s %(levelname)-7s %(process)d %(message)s", level=logging.INFO
+        format="%(asctime)s %(levelname)-7s %(process)d %(message)s",
+        level=logging.INFO,
+        handlers=[LogHandler(writer)],
     )
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     try:
@@ -83,6 +101,8 @@ def main() -> int:
         answer(order["ready"], "internal error")
         log.exception("internal error")
         return 1
+    finally:
+        writer.close(EXIT_PATIENCE)
     return 0
 
 

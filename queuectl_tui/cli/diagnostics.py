@@ -18,10 +18,14 @@ import click
 from .output import StdoutClosed, StdoutFailed
 
 if TYPE_CHECKING:
+    from queuectl_core.line_writer import LineWriter
+
     from .command import Session
 
 USAGE = 2
 INTERRUPTED = 130
+EXIT_PATIENCE = 1.0
+"""Seconds to wait at the end for a terminal that takes nothing."""
 SHOWN_PROBLEMS = 20
 """Bad lines of a batch named one by one."""
 
@@ -36,6 +40,7 @@ class Stderr:
         self.quiet = False
         self._bar = ""
         self._drawn = 0.0
+        self._writer: LineWriter | None = None
         if sys.stderr is not None:
             reconfigure = getattr(sys.stderr, "reconfigure", None)
             if reconfigure:
@@ -113,7 +118,26 @@ class Stderr:
         # Autowrap off while it is drawn: a narrow terminal cuts it instead of scrolling.
         self._write(f"\r\x1b[K\x1b[?7l{text}\x1b[?7h")
 
+    @contextmanager
+    def never_waiting(self) -> Iterator[None]:
+        """Inside, nothing waits for a terminal or a pipe that nobody reads: lines that it does not
+        take are dropped and counted. Nor does anything after it, if it is stuck at the end."""
+        if sys.stderr is None:
+            yield
+            return
+        from queuectl_core.line_writer import LineWriter
+
+        self._writer = LineWriter(sys.stderr.fileno(), encoding=sys.stderr.encoding)
+        try:
+            yield
+        finally:
+            if self._writer.close(EXIT_PATIENCE):
+                self._writer = None
+
     def _write(self, text: str) -> None:
+        if self._writer is not None:
+            self._writer.put(text)
+            return
         try:
             if sys.stderr is not None:
                 sys.stderr.write(text)

@@ -84,15 +84,16 @@ def start(
             count, lanes, until_empty=until_empty, on_event=reporter.tell
         )
 
-    summary = session.run(act)
+    with session.err.never_waiting():
+        summary = session.run(act)
+        session.err.note(
+            f"stopped after {format_duration(summary.seconds)}: "
+            f"{summary.done:,} done, {summary.failed:,} failed"
+        )
     if session.json:
         session.out.json(
             {"done": summary.done, "failed": summary.failed, "seconds": round(summary.seconds, 3)}
         )
-    session.err.note(
-        f"stopped after {format_duration(summary.seconds)}: "
-        f"{summary.done:,} done, {summary.failed:,} failed"
-    )
 
 
 async def _start_detached(

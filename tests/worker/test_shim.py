@@ -17,8 +17,7 @@ import pytest
 from queuectl_core.queue import Queue
 from queuectl_core.worker.journal import Journal, sweep
 from queuectl_core.worker.launcher import SHIM
-from queuectl_core.worker.process import is_started
-from queuectl_core.worker.process import Processes
+from queuectl_core.worker.process import Processes, is_started
 from queuectl_core.worker.recovery import triage
 from queuectl_core.worker.shim.ledger import COMPACT_AT
 from tests.support import eventually

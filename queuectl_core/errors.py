@@ -7,6 +7,7 @@
     │   └── BatchRejected     2   the same for a batch: each bad line with its number
     ├── NotFound              3   no such job, worker or key
     ├── Conflict              4   id taken, or the wrong state for what was asked
+    │   └── JobChanged            a job is not any more as it was when it was read
     ├── StoreError            5   the store cannot be used
     │   ├── StoreUnreachable      not there, not a file, no permission
     │   ├── StoreLocked           another process held it for too long
@@ -39,7 +40,10 @@ class QueueError(Exception):
         # Cleaned here, once: a path or an id in a message may hold anything.
         self.message = clean_line(message)
         self.hint = clean_line(hint)
-        super().__init__(f"{self.message}; {self.hint}" if hint else self.message)
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 class InvalidInput(QueueError):
@@ -68,6 +72,10 @@ class Conflict(QueueError):
     """The id is taken, or the job's state does not allow what was asked."""
 
     exit_code = 4
+
+
+class JobChanged(Conflict):
+    """A job is not any more as the caller saw it; nothing was done."""
 
 
 class StoreError(QueueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def remove_logs(directory: Path, seq: int, runs: int) -> None:
     """Delete the output files of a job that had ``runs`` attempts."""
     for number in range(1, runs + 1):
         log_path(directory, seq, number).unlink(missing_ok=True)
+
+
+def remove_all_logs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
+    """The same for many jobs, (seq, runs) of each. One that cannot be removed does not keep the
+    others; the first failure is raised at the end."""
+    failed: OSError | None = None
+    for seq, runs in jobs:
+        try:
+            remove_logs(directory, seq, runs)
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -355,7 +355,10 @@ class Filter:
 
     def narrowed(self, states: tuple[State, ...]) -> Filter:
         """This filter, for jobs in ``states`` only (those it allows itself)."""
-        allowed = tuple(s for s in states if not self.states or s in self.states)
+        wanted = self.states or states
+        if self.reason is not None:
+            wanted = tuple(state for state in wanted if state is State.DEAD)
+        allowed = tuple(state for state in states if state in wanted)
         return replace(self, states=allowed)
 
 

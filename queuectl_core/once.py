@@ -7,9 +7,11 @@ SQLite, are only time to load: a third of the whole process.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -22,3 +24,18 @@ def at_once(question: Coroutine[Any, Any, T]) -> T:
         return answer
     question.close()
     raise RuntimeError("something waited that was to answer at once")
+
+
+def loop_runs() -> bool:
+    """Whether this thread runs an event loop; asyncio is not imported to find out."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+async def off_loop(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do what may block: in a thread if an event loop runs here, else at once."""
+    if not loop_runs():
+        return work(*args, **kwargs)
+    import asyncio
+
+    return await asyncio.to_thread(work, *args, **kwargs)

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from . import config as conf
 from . import lifecycle
-from .errors import Conflict, InvalidInput, NotFound
+from .errors import Conflict, InvalidInput, NotFound, StoreError
 from .host import current_directory, hostname, is_gone, monotonic
 from .jobspec import Defaults, check_queue, parse_job
-from .logs import Output, log_path, remove_logs
+from .logs import Output, log_path, remove_all_logs
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
+from .once import off_loop
+from .postcommit import after_commit
 from .rollup import reach
 from .stats import rolled_up, summarise
-from .store.base import Action, Batch, Store
+from .store.base import ALLOWED, Action, Batch, Store
 from .store.open import needs_loop, open_store
 from .text import clean_line
 
@@ -33,7 +35,13 @@ if TYPE_CHECKING:
     from .transfer import Progress as CopyProgress
 
 PAGE = 1000
-"""Jobs read or changed in one transaction when a verb takes many."""
+"""Jobs read at a time when a verb takes many."""
+
+BULK = 500
+"""Jobs changed in one transaction: some 30 ms during which nobody else writes to an SQLite file."""
+
+WIDTH = 40 * BULK
+"""Keys among which a bulk verb looks for its next page, at first."""
 
 EXACT = 2000
 """Attempts that ``stats`` reads one by one; more are read added up."""
@@ -276,60 +284,104 @@ class Queue:
 
     # -- changing ---------------------------------------------------------------------
 
-    async def retry(self, jobs: Sequence[Job]) -> int:
-        """Run these jobs again, now. Conflict, and nothing done, if one may not be."""
-        return await self._change(Action.RETRY, jobs, lifecycle.RETRYABLE)
+    async def retry(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
+        """Run these jobs again, now; returns how many.
 
-    async def cancel(self, jobs: Sequence[Job]) -> int:
+        ``strict``: all or none; Conflict if one may not be, or is not as it was when it was read
+        (JobChanged). Else those are left out. The same goes for ``cancel`` and ``remove``.
+        """
+        return await self._change(Action.RETRY, jobs, strict)
+
+    async def cancel(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
         """Cancel these jobs; running ones are asked to end (see :meth:`get` for when)."""
-        return await self._change(Action.CANCEL, jobs, lifecycle.CANCELLABLE)
+        return await self._change(Action.CANCEL, jobs, strict)
 
-    async def remove(self, jobs: Sequence[Job]) -> int:
+    async def remove(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
         """Forget these jobs with their history and output. Conflict if one is running."""
-        done = await self._change(Action.REMOVE, jobs, lifecycle.REMOVABLE)
-        for job in jobs:
-            remove_logs(self.store.directory, job.seq, job.runs)
-        return done
+        return await self._change(Action.REMOVE, jobs, strict)
 
-    async def _change(self, action: Action, jobs: Sequence[Job], allowed: Sequence[State]) -> int:
-        for job in jobs:
-            if job.state not in allowed:
+    async def _change(self, action: Action, jobs: Sequence[Job], strict: bool) -> int:
+        chosen = list({job.seq: job for job in jobs}.values())
+        for job in chosen if strict else ():
+            if job.state not in ALLOWED[action]:
                 raise Conflict(
                     f"job '{job.id}' is {job.state}; cannot {action} it",
-                    f"only {', '.join(allowed)} jobs can be",
+                    f"only {', '.join(ALLOWED[action])} jobs can be",
                 )
-        seqs = list(dict.fromkeys(job.seq for job in jobs))
-        return await self.store.change(action, seqs, self.clock(), strict=True)
+        done = 0
+        size = len(chosen) if strict else BULK
+        for start in range(0, len(chosen), max(size, 1)):
+            part = chosen[start : start + size]
+            changed = await self.store.change(action, part, self.clock(), strict=strict)
+            await self._changed(action, changed)
+            done += len(changed)
+        return done
 
     async def retry_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Run every matching job again that may be; returns how many."""
-        return await self._change_all(Action.RETRY, where.narrowed(lifecycle.RETRYABLE), progress)
+        return await self._change_all(Action.RETRY, where, progress)
 
     async def cancel_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Cancel every matching job that can be; returns how many."""
-        return await self._change_all(
-            Action.CANCEL, where.narrowed(lifecycle.CANCELLABLE), progress
-        )
+        return await self._change_all(Action.CANCEL, where, progress)
 
     async def remove_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Forget every matching job that is not running; returns how many."""
-        return await self._change_all(Action.REMOVE, where.narrowed(lifecycle.REMOVABLE), progress)
+        return await self._change_all(Action.REMOVE, where, progress)
 
     async def _change_all(self, action: Action, where: Filter, progress: Progress | None) -> int:
+        """Do ``action`` to every job that matches at the moment of the change, a page in each
+        transaction. Every job is considered once, though it may match again by then: one that is
+        retried and fails at once is not retried twice."""
+        where = where.narrowed(ALLOWED[action])
         if not where.states:
             return 0  # narrowed to nothing: no state it asks for allows this
-        total = await self.count(where)
+        total = await self.count(where) if progress else 0
         done = 0
-        async for page in self.pages(where):
-            seqs = [job.seq for job in page]
-            done += await self.store.change(action, seqs, self.clock(), strict=False)
-            if action is Action.REMOVE:
-                for job in page:
-                    remove_logs(self.store.directory, job.seq, job.runs)
-            if progress:
-                progress(done, total)
-        await self.store.tidy()
+        try:
+            async for seqs in self._candidates(where):
+                changed = await self.store.change_matching(action, where, seqs, self.clock())
+                await self._changed(action, changed)
+                done += len(changed)
+                if progress:
+                    progress(done, max(total, done))
+        except StoreError as error:
+            if done:
+                error.message += f"; {action} was done to {done:,} jobs before"
+            raise
+        with after_commit("tidying up"):
+            await self.store.tidy()
         return done
+
+    async def _candidates(self, where: Filter) -> AsyncIterator[list[int]]:
+        """The keys of matching jobs, lowest first, up to the highest that there is at the start.
+
+        A page at a time; and each read looks at a bounded range of keys only, which grows while
+        little is found, so that no read takes long.
+        """
+        if where.seqs is not None:
+            chosen = sorted(set(where.seqs))
+            for start in range(0, len(chosen), BULK):
+                yield chosen[start : start + BULK]
+            return
+        bounds = await self.store.bounds()
+        if bounds is None:
+            return
+        after, last = bounds[0] - 1, bounds[1]
+        width = WIDTH
+        while after < last:
+            until = min(after + width, last)
+            seqs = await self.store.candidates(where, after, until, BULK)
+            full = len(seqs) == BULK
+            after, width = (seqs[-1], WIDTH) if full else (until, 2 * width)
+            if seqs:
+                yield seqs
+
+    async def _changed(self, action: Action, changed: Sequence[tuple[int, int]]) -> None:
+        """Remove the output of jobs that were removed."""
+        if action is Action.REMOVE:
+            with after_commit("removing output files"):
+                await off_loop(remove_all_logs, self.store.directory, changed)
 
     # -- upkeep -----------------------------------------------------------------------
 

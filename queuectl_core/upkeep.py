@@ -11,8 +11,9 @@ from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreFull
 from .host import current_directory
-from .logs import remove_logs
+from .logs import remove_all_logs
 from .model import State
+from .postcommit import after_commit
 from .store.base import Store
 from .text import clean_line
 
@@ -56,7 +57,8 @@ async def prune(
             done += await forget(store, seqs, state, before)
             progress(done)
             after = seqs[-1]
-    await store.tidy()
+    with after_commit("tidying up"):
+        await store.tidy()
     return done
 
 
@@ -67,13 +69,9 @@ async def forget(store: Store, seqs: Sequence[int], state: State, before: float)
     output is gone would be a loss.
     """
     removed = await store.prune(seqs, state, before)
-    await asyncio.to_thread(_remove_outputs, store.directory, removed)
+    with after_commit("removing output files"):
+        await asyncio.to_thread(remove_all_logs, store.directory, removed)
     return len(removed)
-
-
-def _remove_outputs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
-    for seq, runs in jobs:
-        remove_logs(directory, seq, runs)
 
 
 # -- copying --------------------------------------------------------------------------

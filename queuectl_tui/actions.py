@@ -1,8 +1,9 @@
 """Everything the console can change: what to ask first, the command line that does the same,
 and the doing of it.
 
-An action is made from the rows as they are when the key is pressed and holds their keys, so
-whatever moves on the screen meanwhile, it does what was meant.
+An action is made from the rows as they are when the key is pressed, and holds them: whatever moves
+on the screen meanwhile, it does what was meant. A job that changed its state since, or ran, is left
+as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from queuectl_core.config import canonical, parse_value
-from queuectl_core.errors import InvalidInput, NotFound
+from queuectl_core.errors import InvalidInput
 from queuectl_core.model import Command, DeadGroup, Filter, Job, State, Worker
 from queuectl_core.queue import Queue
 from queuectl_core.views import amend, copy_job, group_filter
@@ -35,13 +36,6 @@ class Action:
     details: Sequence[str] = ()
 
 
-async def _fresh(queue: Queue, job: Job) -> Job:
-    found = await queue.get(job.seq)
-    if found is None:
-        raise NotFound(f"job '{job.id}' is gone")
-    return found
-
-
 def _ids(jobs: Sequence[Job]) -> list[str]:
     return [job.id for job in jobs]
 
@@ -51,10 +45,6 @@ def _named(jobs: Sequence[Job]) -> list[str]:
     if len(jobs) > NAMED:
         lines.append(f"… and {len(jobs) - NAMED:,} more")
     return lines
-
-
-def _seqs(jobs: Sequence[Job]) -> Filter:
-    return Filter(seqs=tuple(job.seq for job in jobs))
 
 
 def _came(done: int, asked: int, word: str) -> str:
@@ -69,11 +59,11 @@ def retry(jobs: Sequence[Job]) -> Action:
     command = cli(*(("dlq", "retry") if dead else ("retry",)), *_ids(jobs))
 
     async def one(queue: Queue) -> str:
-        await queue.retry([await _fresh(queue, jobs[0])])
+        await queue.retry(jobs)
         return f"{jobs[0].id} is due again"
 
     async def many(queue: Queue) -> str:
-        return _came(await queue.retry_all(_seqs(jobs)), len(jobs), "retried")
+        return _came(await queue.retry(jobs, strict=False), len(jobs), "retried")
 
     if len(jobs) == 1:
         job = jobs[0]
@@ -93,9 +83,9 @@ def cancel(jobs: Sequence[Job]) -> Action:
 
     async def run(queue: Queue) -> str:
         if len(jobs) > 1:
-            return _came(await queue.cancel_all(_seqs(jobs)), len(jobs), "cancelled")
-        job = await _fresh(queue, jobs[0])
-        await queue.cancel([job])
+            return _came(await queue.cancel(jobs, strict=False), len(jobs), "cancelled")
+        [job] = jobs
+        await queue.cancel(jobs)
         word = "is being ended" if job.state is State.PROCESSING else "is cancelled"
         return f"{job.id} {word}"
 
@@ -110,8 +100,8 @@ def remove(jobs: Sequence[Job]) -> Action:
 
     async def run(queue: Queue) -> str:
         if len(jobs) > 1:
-            return _came(await queue.remove_all(_seqs(jobs)), len(jobs), "deleted")
-        await queue.remove([await _fresh(queue, jobs[0])])
+            return _came(await queue.remove(jobs, strict=False), len(jobs), "deleted")
+        await queue.remove(jobs)
         return f"{jobs[0].id} is deleted"
 
     question = f"Delete {what}, with history and output?"
@@ -153,6 +143,16 @@ def retry_matching(where: Filter, count: int) -> Action:
         return f"retried {plural(await queue.retry_all(where), 'job')}"
 
     return Action(command, run, f"Retry {_all(count)}?", _said(where))
+
+
+def cancel_matching(where: Filter, count: int) -> Action:
+    """Cancel every matching job that waits or runs."""
+
+    async def run(queue: Queue) -> str:
+        return f"cancelled {plural(await queue.cancel_all(where), 'job')}"
+
+    command = cli("cancel", "--all", *filter_words(where))
+    return Action(command, run, f"Cancel {_all(count)}?", _said(where))
 
 
 def remove_matching(where: Filter, count: int) -> Action:
@@ -258,7 +258,7 @@ def edit(job: Job, command: Command) -> Action:
     """Run a job again with another command."""
 
     async def run(queue: Queue) -> str:
-        changed = await amend(queue, await _fresh(queue, job), command)
+        changed = await amend(queue, job, command)
         return f"{changed.id} is due again: {command_line(changed.command)}"
 
     shown = command if isinstance(command, str) else command_line(command)

@@ -40,6 +40,7 @@ def commands(console: Console) -> Iterator[SystemCommand]:
         yield do("retry", "the marked or current job", main.action_retry)
         yield do("retry all", "every job that matches the filter", main.action_retry_all)
         yield do("cancel", "the marked or current job", main.action_cancel)
+        yield do("cancel all", "every job that matches the filter", main.cancel_all)
         yield do("remove", "delete the marked or current job", main.action_remove)
         yield do("remove all", "delete every job that matches the filter", main.remove_all)
         yield do("edit", "the command of the current job, to run it again", main.edit_current)

@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from .. import lifecycle
+from ..errors import JobChanged
 from ..model import (
     Attempt,
     Begun,
@@ -46,6 +48,25 @@ class Action(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     REMOVE = "remove"
+
+
+ALLOWED = {
+    Action.RETRY: lifecycle.RETRYABLE,
+    Action.CANCEL: lifecycle.CANCELLABLE,
+    Action.REMOVE: lifecycle.REMOVABLE,
+}
+"""The states each action may be done in."""
+
+
+def changed_meanwhile(action: Action, seen: Job, now: Job | None) -> JobChanged:
+    """What a store raises when a job is not as the caller saw it; ``now``: as it is."""
+    if now is None:
+        change = "is gone"
+    elif now.state is not seen.state:
+        change = f"is {now.state} now"
+    else:
+        change = "ran again meanwhile"
+    return JobChanged(f"job '{seen.id}' {change}; no {action} was done", "look again")
 
 
 class Batch(Protocol):
@@ -183,10 +204,29 @@ class Store(Protocol):
 
     # -- changing ---------------------------------------------------------------------
 
-    async def change(self, action: Action, seqs: Sequence[int], now: float, strict: bool) -> int:
-        """Do ``action`` to those of ``seqs`` whose state allows it; returns how many.
+    async def candidates(self, where: Filter, after: int, until: int, limit: int) -> list[int]:
+        """Up to ``limit`` keys above ``after`` and up to ``until`` of matching jobs, lowest first.
 
-        ``strict``: all or none; raises Conflict when one does not allow it (any more).
+        ``where`` must name states (a reason names dead jobs); ``where.seqs`` is not heeded.
+        """
+
+    async def change(
+        self, action: Action, seen: Sequence[Job], now: float, *, strict: bool
+    ) -> list[tuple[int, int]]:
+        """Do ``action`` to those of these jobs that are as the caller saw them (state and runs)
+        and in a state that allows it; returns (seq, runs) of each.
+
+        ``strict``: all or none; raises JobChanged when one is not, or does not allow it.
+        """
+
+    async def change_matching(
+        self, action: Action, where: Filter, seqs: Sequence[int], now: float
+    ) -> list[tuple[int, int]]:
+        """Do ``action`` to those of ``seqs`` that match ``where`` now and are in a state that
+        allows it; returns (seq, runs) of each. ``where.seqs`` is not heeded.
+
+        The statement that makes the change decides: a job that was only read before is left as it
+        is when it does not match any more.
         """
 
     async def config(self) -> dict[str, str]:

@@ -6,12 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
+from queuectl_core.lifecycle import CANCELLABLE
 from queuectl_core.model import Job, State
+from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 
-from .changed import show_changed
+from .changed import show_changed, show_count
 from .command import Session, pass_session, verb
-from .jobs import job_ids, resolve, until_changed
+from .jobs import change_named, until_changed
+from .matching import Which, which_live
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -20,23 +25,49 @@ PATIENCE = 5.0
 """Seconds beyond kill-grace to wait for a worker to end a job."""
 
 
-@verb("cancel", examples=("queuectl cancel job1", "queuectl cancel job1 job2 job3"))
-@job_ids()
+@verb(
+    "cancel",
+    examples=(
+        "queuectl cancel job1",
+        "queuectl cancel job1 job2 job3",
+        "queuectl cancel --all --queue mail",
+        "queuectl cancel --state pending --search nightly",
+    ),
+)
+@which_live
 @pass_session
-def cancel(session: Session, ids: tuple[str, ...]) -> None:
+@click.pass_context
+def cancel(ctx: click.Context, session: Session, /, *, which: Which) -> None:
     """Cancel jobs: those that wait will not run, a running one is ended (SIGTERM, after
-    kill-grace SIGKILL), and this waits until it is.
+    kill-grace SIGKILL).
 
-    All or none: if one is unknown or has ended already, nothing is cancelled.
+    Of jobs that are named, all or none: if one is unknown or has ended already, nothing is
+    cancelled. Waits until those that run have ended. With --all or a filter: all that match and
+    wait or run; prints how many, and does not wait.
     """
-    done = session.run(lambda queue: _cancel(session, queue, ids))
-    show_changed(session, done, "cancelled")
+    if which.only_ids:
+        done = session.run(lambda queue: _cancel(session, queue, which.ids))
+        show_changed(session, done, "cancelled")
+        return
+
+    async def act(queue: Queue) -> int:
+        where = await which.find(ctx, queue, CANCELLABLE)
+        return await queue.cancel_all(
+            where, lambda done, total: session.err.bar("cancelling", done, total)
+        )
+
+    show_count(session, session.run(act), "cancelled")
 
 
 async def _cancel(session: Session, queue: Queue, ids: Sequence[str]) -> list[Job]:
-    jobs = await resolve(queue, ids)
-    await queue.cancel(jobs)
-    current = {job.seq: job for job in jobs}
+    current = {job.seq: job for job in await change_named(queue, ids, queue.cancel)}
+    with after_commit("waiting for running jobs to end"):
+        await _until_ended(session, queue, current)
+    return list(current.values())
+
+
+async def _until_ended(session: Session, queue: Queue, current: dict[int, Job]) -> None:
+    """Wait until none of these jobs runs, keeping them current; no longer than that takes."""
     grace = (await queue.settings()).kill_grace
     deadline = time.monotonic() + grace + PATIENCE
     while True:
@@ -56,4 +87,3 @@ async def _cancel(session: Session, queue: Queue, ids: Sequence[str]) -> list[Jo
             break
         session.err.status(f"waiting for {names} to end")
         await until_changed(queue, 0.05, deadline)
-    return list(current.values())

@@ -56,12 +56,14 @@ class Session:
         ``waits`` False: ``act`` asks and is answered, and waits for nothing else; then asyncio,
         a third of a short verb's time, is left out where the store can do without.
         """
+        from queuectl_core.postcommit import report_to
         from queuectl_core.queue import Queue
         from queuectl_core.text import clean_line
 
         url = url or self.store
 
         async def session() -> T:
+            report_to(self.err.note)
             async with Queue.open(url, read_only=read_only) as queue:
                 self.clock = queue.clock
                 if self.verbose:

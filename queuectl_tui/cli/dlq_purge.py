@@ -30,6 +30,11 @@ def purge(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -
     """
 
     async def act(queue: Queue) -> int | None:
+        if which.only_ids:
+            jobs = await which.named(queue, DEAD)
+            if not yes and not sure(ctx, session, "purging", plural(len(jobs), "dead job")):
+                return None
+            return await queue.remove(jobs)
         where = await which.find(ctx, queue, DEAD)
         count = await queue.count(where)
         if count and not yes and not sure(ctx, session, "purging", plural(count, "dead job")):

@@ -28,6 +28,8 @@ def retry(ctx: click.Context, session: Session, /, *, which: Which) -> None:
     """
 
     async def act(queue: Queue) -> int:
+        if which.only_ids:
+            return await queue.retry(await which.named(queue, DEAD))
         where = await which.find(ctx, queue, DEAD)
         return await queue.retry_all(
             where, lambda done, total: session.err.bar("retrying", done, total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+TRIES = 5
+"""Times that jobs which change under our hands are looked for again."""
 
 STYLES = {
     State.PENDING: "cyan",
@@ -138,6 +141,28 @@ async def resolve(queue: Queue, refs: Sequence[str]) -> list[Job]:
         job = await queue.find(ref)
         found[job.seq] = job
     return list(found.values())
+
+
+async def change_named(
+    queue: Queue, refs: Sequence[str], change: Callable[[Sequence[Job]], Awaitable[int]]
+) -> list[Job]:
+    """Find jobs by their ids and change them, all or none; the jobs as they were found.
+
+    Nobody looked at them in between: when one changes under our hands, they are found again. So the
+    answer is about the job as it is, and cancelling a job that is just being claimed ends it.
+    """
+    from queuectl_core.errors import JobChanged
+
+    for _ in range(TRIES):
+        jobs = await resolve(queue, refs)
+        try:
+            await change(jobs)
+        except JobChanged:
+            continue
+        return jobs
+    jobs = await resolve(queue, refs)
+    await change(jobs)
+    return jobs
 
 
 async def until_changed(queue: Queue, pause: float, deadline: float | None = None) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl_core.errors import Conflict
-from queuectl_core.model import Filter, State
+from queuectl_core.model import Filter, Job, State
 from queuectl_core.text import clean_line
 
 from .command import Session
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 DEAD = (State.DEAD,)
 
-_FILTERS = (
+_COMMON = (
     click.option("--queue", "lane", metavar="NAME", help="Only jobs of this queue."),
     click.option("--search", metavar="TEXT", help="Only with this in id, command, error."),
     click.option("--exit-code", metavar="N", type=int, help="Only with this exit code."),
+)
+_FILTERS = (
+    *_COMMON,
     click.option("--reason", metavar="TEXT", help="Only of this group of dlq list --group."),
 )
 _MORE = (
@@ -59,6 +62,16 @@ class Which:
             raise click.UsageError("name jobs, or give --all or a filter", ctx)
         if not self.ids:
             return self.where
+        jobs = await self.named(queue, allowed)
+        return replace(self.where, seqs=tuple(job.seq for job in jobs))
+
+    @property
+    def only_ids(self) -> bool:
+        """Jobs are named, and there is no filter."""
+        return bool(self.ids) and not self.every and not self.filtered
+
+    async def named(self, queue: Queue, allowed: Sequence[State]) -> list[Job]:
+        """The jobs named. Conflict when one is in a state that is not ``allowed``."""
         jobs = await resolve(queue, self.ids)
         for job in jobs:
             if job.state not in allowed:
@@ -67,7 +80,7 @@ class Which:
                     f"job '{clean_line(job.id)}' is {job.state}, {where}",
                     f"it must be {' or '.join(allowed)}",
                 )
-        return replace(self.where, seqs=tuple(job.seq for job in jobs))
+        return jobs
 
 
 def which_dead(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,6 +91,11 @@ def which_dead(function: Callable[..., Any]) -> Callable[..., Any]:
 def which_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
     """``[ID]... --all`` and filters, among all jobs; given to the verb as ``which``."""
     return _which(function, (*_MORE, *_FILTERS), ())
+
+
+def which_live(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same among jobs that have not ended: without ``--reason``, which is of dead ones."""
+    return _which(function, (*_MORE, *_COMMON), ())
 
 
 def dead_filters(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +128,7 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
             given.pop("lane", None),
             given.pop("search"),
             given.pop("exit_code"),
-            reason=given.pop("reason"),
+            reason=given.pop("reason", None),
         )
         filtered = where != Filter(states) or bool(words)
         which = Which(given.pop("ids", ()), given.pop("every", False), where, filtered)

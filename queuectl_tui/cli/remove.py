@@ -11,7 +11,7 @@ from queuectl_core.model import Job
 
 from .changed import show_changed, show_count
 from .command import Session, pass_session, verb
-from .jobs import resolve
+from .jobs import change_named
 from .matching import Which, plural, sure, which_jobs
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
     nothing is removed. With --all or a filter: all that match and do not run; asks first at
     a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
-    if which.ids and not which.every and not which.filtered:
+    if which.only_ids:
         removed = session.run(lambda queue: _named(queue, which), waits=False)
         show_changed(session, removed, "removed")
         return 0
@@ -53,6 +53,4 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
 
 
 async def _named(queue: Queue, which: Which) -> list[Job]:
-    jobs = await resolve(queue, which.ids)
-    await queue.remove(jobs)
-    return jobs
+    return await change_named(queue, which.ids, queue.remove)

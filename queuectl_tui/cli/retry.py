@@ -8,10 +8,11 @@ import click
 
 from queuectl_core.lifecycle import RETRYABLE
 from queuectl_core.model import Job
+from queuectl_core.postcommit import after_commit
 
 from .changed import show_changed, show_count
 from .command import Session, pass_session, verb
-from .jobs import resolve
+from .jobs import change_named, resolve
 from .matching import Which, which_jobs
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def retry(ctx: click.Context, session: Session, /, *, which: Which, command: str
     """
     if command is not None and len(which.ids) != 1:
         raise click.UsageError("--command goes with exactly one job", ctx)
-    if which.ids and not which.every and not which.filtered:
+    if which.only_ids:
         again = session.run(lambda queue: _named(queue, which, command), waits=False)
         show_changed(session, again, "runs again")
         return
@@ -54,10 +55,13 @@ def retry(ctx: click.Context, session: Session, /, *, which: Which, command: str
 
 
 async def _named(queue: Queue, which: Which, command: str | None) -> list[Job]:
-    jobs = await resolve(queue, which.ids)
     if command is not None:
         from queuectl_core.views import amend
 
+        jobs = await resolve(queue, which.ids)
         return [await amend(queue, jobs[0], command)]
-    await queue.retry(jobs)
-    return [await queue.get(job.seq) or job for job in jobs]
+    current = {job.seq: job for job in await change_named(queue, which.ids, queue.retry)}
+    with after_commit("reading the jobs again"):
+        for seq, job in list(current.items()):
+            current[seq] = await queue.get(seq) or job
+    return list(current.values())

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
-from queuectl_core.lifecycle import REMOVABLE, RETRYABLE
+from queuectl_core.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
 from queuectl_core.views import group_filter
 
@@ -318,6 +318,10 @@ class MainScreen(JobScreen):
         """Say when the marked or current jobs are done."""
         if jobs := self.jobs.chosen():
             self.owner.watch_for(jobs)
+
+    def cancel_all(self) -> None:
+        """Cancel all that match the filter; asks, with the count."""
+        self.owner.perform_counted(self.jobs.where, CANCELLABLE, actions.cancel_matching)
 
     def remove_all(self) -> None:
         """Delete all that match the filter; asks, with the count."""

@@ -50,6 +50,34 @@ def test_a_wrong_state_leaves_the_others_alone(here: Here) -> None:
     assert (state(here, "one"), state(here, "two")) == ("pending", "cancelled")
 
 
+def test_cancel_by_filter(here: Here) -> None:
+    here("enqueue", "x", "--id", "one", "--queue", "mail")
+    here("enqueue", "y", "--id", "two", "--queue", "mail")
+    here("enqueue", "x", "--id", "three")
+    assert "name jobs, or give --all" in one_line(here("cancel", code=2).err)
+    assert "not both" in one_line(here("cancel", "one", "--all", code=2).err)
+    assert here("cancel", "--queue", "mail", "--search", "y").out == "1 job cancelled\n"
+    assert here("cancel", "one", "three", "--queue", "mail", "--json").json == {"cancelled": 1}
+    assert [state(here, name) for name in ("one", "two", "three")] == [
+        "cancelled",
+        "cancelled",
+        "pending",
+    ]
+    assert here("cancel", "--all").out == "1 job cancelled\n"
+    assert here("cancel", "--all").out == "0 jobs cancelled\n"
+
+
+def test_cancel_all_asks_what_runs_to_end(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", "touch up; sleep 600", "--id", "long")
+    cli("worker", "start", "--detach")
+    eventually((tmp_path / "up").exists)
+    cli("enqueue", "true", "--id", "later", "--delay", "1h")
+    words = ("--state", "processing", "--state", "pending")
+    assert cli.json("cancel", "--all", *words) == {"cancelled": 2}
+    cli("wait", "--all", "-q", code=1)
+    assert state(cli, "long") == state(cli, "later") == "cancelled"
+
+
 def test_cancel_waits_until_a_running_job_has_ended(cli: Cli, tmp_path: Path) -> None:
     cli("enqueue", "touch up; sleep 600", "--id", "long")
     cli("worker", "start", "--detach")

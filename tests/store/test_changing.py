@@ -12,7 +12,7 @@ from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec
-from .tools import claim, finish, hired, real_counts, run
+from .tools import change, claim, finish, hired, real_counts, run
 
 Maker = Callable[[Store], Awaitable[Job]]
 
@@ -42,7 +42,7 @@ async def dead(store: Store) -> Job:
 
 async def cancelled(store: Store) -> Job:
     job = await pending(store)
-    await store.change(Action.CANCEL, [job.seq], NOW, strict=True)
+    await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
     return await again(store, job)
 
 
@@ -76,7 +76,7 @@ async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
     job = await MAKERS[state](store)
     assert job.state is state
     allowed = state in ALLOWED[action]
-    assert await store.change(action, [job.seq], NOW + 1, strict=False) == allowed
+    assert await change(store, action, [job.seq], NOW + 1, strict=False) == allowed
     after = await store.by_seq(job.seq)
     if not allowed:
         assert after == job
@@ -106,14 +106,14 @@ async def test_strict_is_all_or_nothing(store: Store, action: Action) -> None:
     before = await store.jobs(Filter(), 10)
     for refused in ([good.seq, bad.seq], [good.seq, 12345]):
         with pytest.raises(Conflict, match=f"no {action} was done"):
-            await store.change(action, refused, NOW + 1, strict=True)
+            await change(store, action, refused, NOW + 1, strict=True)
         assert await store.jobs(Filter(), 10) == before
-    assert await store.change(action, [good.seq, bad.seq, 12345], NOW + 1, strict=False) == 1
+    assert await change(store, action, [good.seq, bad.seq, 12345], NOW + 1, strict=False) == 1
 
 
 async def test_changing_nothing(store: Store) -> None:
-    assert await store.change(Action.RETRY, [], NOW, strict=True) == 0
-    assert await store.change(Action.REMOVE, [1, 2, 3], NOW, strict=False) == 0
+    assert await change(store, Action.RETRY, [], NOW, strict=True) == 0
+    assert await change(store, Action.REMOVE, [1, 2, 3], NOW, strict=False) == 0
 
 
 @pytest.mark.parametrize("state", lifecycle.RETRYABLE)
@@ -121,7 +121,7 @@ async def test_a_retry_starts_at_nought_and_keeps_the_history(store: Store, stat
     await hired(store)
     job = await MAKERS[state](store)
     before = await store.attempts(job.seq)
-    await store.change(Action.RETRY, [job.seq], NOW + 100, strict=True)
+    await change(store, Action.RETRY, [job.seq], NOW + 100, strict=True)
     after = await again(store, job)
     assert (after.state, after.attempts, after.crashes) == (State.PENDING, 0, 0)
     assert after.run_at == NOW + 100, "now, whatever it waited for"
@@ -137,7 +137,7 @@ async def test_a_retry_starts_at_nought_and_keeps_the_history(store: Store, stat
 async def test_a_removed_job_leaves_nothing(store: Store) -> None:
     await hired(store)
     job = await failed(store)
-    await store.change(Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
     assert await store.attempts(job.seq) == []
     assert await store.tail(job.seq, 1) is None
     assert await store.ended_since(0.0, 10) == []
@@ -149,7 +149,7 @@ async def test_a_removed_job_leaves_nothing(store: Store) -> None:
 async def test_a_cancelled_job_is_not_claimed(store: Store) -> None:
     await hired(store)
     made = await store.enqueue([spec(id="a"), spec(id="b")], NOW)
-    await store.change(Action.CANCEL, [made[0].seq], NOW, strict=True)
+    await change(store, Action.CANCEL, [made[0].seq], NOW, strict=True)
     assert [job.id for job in await claim(store, count=5)] == ["b"]
     after = await again(store, made[0])
     assert (after.finished_at, after.attempts) == (NOW, 0)
@@ -158,13 +158,13 @@ async def test_a_cancelled_job_is_not_claimed(store: Store) -> None:
 async def test_cancelling_a_running_job_is_an_order_until_it_ends(store: Store) -> None:
     await hired(store)
     job = await processing(store)
-    await store.change(Action.CANCEL, [job.seq], NOW, strict=True)
+    await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
     assert (await store.orders("sup")).cancels == {job.seq}
     await finish(store, "sup", ending(job, Outcome.CANCELLED, reason="cancelled"))
     after = await again(store, job)
     assert (after.state, after.cancel_requested) == (State.CANCELLED, False)
     assert (await store.orders("sup")).cancels == frozenset()
-    await store.change(Action.RETRY, [job.seq], NOW, strict=True)
+    await change(store, Action.RETRY, [job.seq], NOW, strict=True)
     [held] = await claim(store)
     assert not held.cancel_requested
     assert (await store.orders("sup")).cancels == frozenset()

@@ -16,14 +16,14 @@ from queuectl_core.store.base import Action, Store
 from queuectl_core.text import clean_line
 
 from ..support import NOW, ending, spec
-from .tools import claim, finish, hired, run
+from .tools import change, claim, finish, hired, run
 
 
 async def test_bounds(store: Store) -> None:
     assert await store.bounds() is None
     made = await store.enqueue([spec() for _ in range(5)], NOW)
     assert await store.bounds() == (made[0].seq, made[-1].seq)
-    await store.change(Action.REMOVE, [made[0].seq, made[-1].seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [made[0].seq, made[-1].seq], NOW, strict=True)
     assert await store.bounds() == (made[1].seq, made[-2].seq)
 
 
@@ -42,7 +42,7 @@ async def test_a_stretch_is_the_same_jobs_as_a_page(store: Store, where: Filter,
     made = await store.enqueue(
         [spec(id=f"job_{n}", queue=("default", "mail")[n % 2]) for n in range(20)], NOW
     )
-    await store.change(Action.CANCEL, [job.seq for job in made[::3]], NOW, strict=True)
+    await change(store, Action.CANCEL, [job.seq for job in made[::3]], NOW, strict=True)
     floor, ceiling = made[3].seq, made[15].seq
     matching = [job for job in await store.jobs(where, 100) if floor <= job.seq <= ceiling]
     if up:
@@ -81,7 +81,7 @@ async def test_the_dead_by_cause(store: Store) -> None:
     assert await store.stretch(where, *bounds, 2, True) == jobs[:0:-1]
     assert await store.span(where, *bounds) == 3
 
-    await store.change(Action.RETRY, [job.seq for job in jobs], NOW, strict=True)
+    await change(store, Action.RETRY, [job.seq for job in jobs], NOW, strict=True)
     assert [group.reason for group in await store.dead_groups(10)] == ["disk full"]
     assert await store.count(where) == 0
 
@@ -113,7 +113,7 @@ async def test_amending(store: Store) -> None:
     assert len(await store.attempts(job.seq)) == 1, "its history stays"
     with pytest.raises(Conflict, match="is pending"):
         await store.amend(job, "true", NOW)
-    await store.change(Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
     with pytest.raises(Conflict, match="is gone"):
         await store.amend(job, "true", NOW)
 

@@ -26,7 +26,7 @@ from queuectl_core.transfer import Copied
 
 from ..support import NOW, eventually_async, spec, supervisor
 from .stores import PLACES, Place
-from .tools import claim, hired, real_counts, run
+from .tools import change, claim, hired, real_counts, run
 
 
 @pytest.fixture(params=sorted(PLACES))
@@ -82,7 +82,7 @@ async def one_of_each(store: Store) -> None:
     await store.enqueue(specs, NOW)
     (gone,) = await store.enqueue([spec(id="gone", priority=90)], NOW)
     (job,) = await store.enqueue([spec(id="done", priority=80, output_limit=10)], NOW)
-    await store.change(Action.REMOVE, [gone.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [gone.seq], NOW, strict=True)
     await run(store, job, tail=b"\x00\xff done\r\n")
     for name, retries in (("dead", 1), ("failed", 5)):
         (job,) = await store.enqueue([spec(id=name, priority=70, max_retries=retries)], NOW)
@@ -90,11 +90,11 @@ async def one_of_each(store: Store) -> None:
     (job,) = await store.enqueue([spec(id="again", priority=60, max_retries=9)], NOW)
     for _ in range(3):
         await run(store, job, Outcome.FAILED, reason="exit 1: why", tail=b"why\n")
-        await store.change(Action.RETRY, [job.seq], NOW, strict=True)
+        await change(store, Action.RETRY, [job.seq], NOW, strict=True)
     (job,) = await store.enqueue([spec(id="ended", priority=70)], NOW)
-    await store.change(Action.CANCEL, [job.seq], NOW, strict=True)
+    await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
     (last,) = await store.enqueue([spec(id="last")], NOW)
-    await store.change(Action.REMOVE, [last.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [last.seq], NOW, strict=True)
     await store.deregister("sup")
 
 
@@ -137,7 +137,7 @@ async def test_only_an_empty_store_is_begun(store: Store) -> None:
     await store.set_config({"max-retries": None})
     (job,) = await store.enqueue([spec()], NOW)
     assert not await copying.begin("m", 100)
-    await store.change(Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
     assert await copying.mark() is None
     assert await copying.begin("m", 100)
     assert await copying.mark() == "m"
@@ -266,11 +266,11 @@ async def test_what_changes_meanwhile_comes_along(
     changed = False
 
     async def meddle() -> None:
-        await store.change(Action.CANCEL, [jobs[0].seq], NOW + 1, strict=True)
-        await store.change(Action.REMOVE, [jobs[3].seq, jobs[8].seq], NOW + 1, strict=True)
+        await change(store, Action.CANCEL, [jobs[0].seq], NOW + 1, strict=True)
+        await change(store, Action.REMOVE, [jobs[3].seq, jobs[8].seq], NOW + 1, strict=True)
         await store.enqueue([spec(id="late")], NOW + 1)
         last = (await store.enqueue([spec(id="gone")], NOW + 1))[0]
-        await store.change(Action.REMOVE, [last.seq], NOW + 1, strict=True)
+        await change(store, Action.REMOVE, [last.seq], NOW + 1, strict=True)
 
     compare = transfer._Copy.compare
 
@@ -383,7 +383,7 @@ async def test_a_target_that_holds_something_else_is_left_alone(
         await transfer.copy(store, there, ignore)
     assert [job.id for job in await there.jobs(Filter(), 10)] == ["theirs"]
     (job,) = await there.jobs(Filter(), 10)
-    await there.change(Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(there, Action.REMOVE, [job.seq], NOW, strict=True)
     await there.copying().begin('{"from": "elsewhere", "shown": "x.db", "upto": 0}', 0)
     with pytest.raises(Conflict, match=r"is half a copy of x\.db, not of"):
         await transfer.copy(store, there, ignore)

@@ -14,7 +14,7 @@ from queuectl_core.worker import litter
 from queuectl_core.worker.litter import SPARED, Litter
 
 from ..support import NOW, spec
-from .tools import claim, hired
+from .tools import change, claim, hired
 
 
 def output(store: Store, seq: int, *, old: bool) -> Path:
@@ -34,7 +34,7 @@ async def test_what_a_host_keeps_of_jobs_that_are_gone(
     await hired(store)
     held, gone, new = await store.enqueue([spec(), spec(), spec()], NOW)
     await claim(store)
-    await store.change(Action.REMOVE, [gone.seq, new.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [gone.seq, new.seq], NOW, strict=True)
     kept = output(store, held.seq, old=True)
     late = output(store, new.seq, old=False)
     removed = output(store, gone.seq, old=True)

@@ -32,7 +32,7 @@ from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec, supervisor
 from .stores import PLACES, Place
-from .tools import real_counts
+from .tools import change, real_counts
 
 OWNERS = ("one", "two")
 QUEUES = ("default", "mail")
@@ -268,9 +268,9 @@ class Steps(RuleBasedStateMachine):
         ]
         if strict and len(good) < len(chosen):
             with pytest.raises(Conflict):
-                self.do(self.store.change(action, chosen, self.model.now, True))
+                self.do(change(self.store, action, chosen, self.model.now, True))
             return
-        assert self.do(self.store.change(action, chosen, self.model.now, strict)) == len(good)
+        assert self.do(change(self.store, action, chosen, self.model.now, strict)) == len(good)
         for seq in good:
             self.changed(seq, action)
 

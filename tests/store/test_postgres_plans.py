@@ -62,6 +62,8 @@ VALUES: dict[str, Any] = {
     "end": 5010,
     "before": 50_000,
     "after": 50_000,
+    "until": 50_050,
+    "seen": None,
     "since": NOW + JOBS - 20,
     "limit": 20,
     "exit_code": None,
@@ -87,6 +89,7 @@ ENDINGS: dict[str, Any] = {
 SPECIAL: dict[str, dict[str, Any]] = {
     "settle": ENDINGS,
     "down_reason": {"reason": "exit 3"},
+    "bulk_reason": {"reason": "exit 3"},
     **{key: {"before": NOW + 1} for key in ("ended", "expired", "prune")},
 }
 INDEXES = {
@@ -117,8 +120,12 @@ INDEXES = {
     "expired": {"attempts_ended"},
     "ended": {"jobs_state"},
     "runs_of": {"jobs_pkey"},
+    # bulk verbs: candidates from a bounded stretch of keys, changed by key
+    "bulk_states": {"jobs_state"},
+    "bulk_reason": {"jobs_dead"},
     "retry": {"jobs_pkey"},
     "cancel": {"jobs_pkey"},
+    "remove": {"jobs_pkey"},
     "counts": set(),
     "changes": set(),
 }

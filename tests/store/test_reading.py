@@ -11,7 +11,7 @@ from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec
-from .tools import claim, finish, hired, real_counts, run
+from .tools import change, claim, finish, hired, real_counts, run
 
 
 def ids(jobs: list[Job]) -> list[str]:
@@ -36,7 +36,7 @@ async def mixed(store: Store) -> list[Job]:
     await run(store, made[1], Outcome.FAILED, reason="exit 7: disk 100% full")
     await run(store, made[2], Outcome.FAILED, reason="exit 1")
     await claim(store, queues=("default",))
-    await store.change(Action.CANCEL, [made[4].seq], NOW, strict=True)
+    await change(store, Action.CANCEL, [made[4].seq], NOW, strict=True)
     return made
 
 
@@ -157,9 +157,9 @@ async def test_counts_are_those_of_the_jobs(store: Store) -> None:
         (State.CANCELLED, "mail"): 1,
         (State.PENDING, "mail"): 1,
     }
-    await store.change(Action.RETRY, [job.seq for job in made], NOW, strict=False)
+    await change(store, Action.RETRY, [job.seq for job in made], NOW, strict=False)
     assert await store.counts() == await real_counts(store)
-    await store.change(Action.REMOVE, [job.seq for job in made], NOW, strict=False)
+    await change(store, Action.REMOVE, [job.seq for job in made], NOW, strict=False)
     assert await store.counts() == await real_counts(store) == {(State.PROCESSING, "default"): 1}
 
 
@@ -213,7 +213,7 @@ async def test_what_ended_since(store: Store) -> None:
     ]
     assert await store.ended_since(NOW + 0.5, 10) == []
     assert len(await store.ended_since(NOW - 1, 2)) == 2
-    await store.change(Action.REMOVE, [made[0].seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [made[0].seq], NOW, strict=True)
     assert len(await store.ended_since(NOW, 10)) == 2
 
 

@@ -14,7 +14,7 @@ from queuectl_core.rollup import DAY, HOUR, MINUTE, Rollup, floor, pack, reach
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec
-from .tools import claim, finish, hired
+from .tools import change, claim, finish, hired
 
 MINUTE_OF_NOW = floor(NOW, MINUTE)
 
@@ -27,7 +27,7 @@ async def ended(store: Store, *moments: float, outcome: Outcome = Outcome.COMPLE
         assert held.seq == job.seq
         await finish(store, "sup", ending(held, outcome, now=moment), now=moment)
         if outcome is not Outcome.COMPLETED:  # out of the way of the next
-            await store.change(Action.CANCEL, [job.seq], moment, strict=True)
+            await change(store, Action.CANCEL, [job.seq], moment, strict=True)
 
 
 def expected(count: int, *, failed: int = 0) -> bytes:
@@ -88,7 +88,7 @@ async def test_a_job_that_is_gone_counts_on(store: Store) -> None:
     await hired(store)
     await ended(store, NOW, NOW)
     [job, _] = await store.jobs(queue_module.Filter(), 2)
-    await store.change(Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
     await store.prune([job.seq - 1], job.state, NOW + 1)
     assert await store.ended_since(0.0, 10) == []
     assert pack(await store.rollup(MINUTE_OF_NOW)) == expected(2)

@@ -12,7 +12,7 @@ from queuectl_core.model import Filter, Outcome
 from queuectl_core.store.base import Action, Bell, Store
 
 from ..support import NOW, ending, eventually_async, spec
-from .tools import claim, finish, hired
+from .tools import change, claim, finish, hired
 
 
 def rings(bell: Bell) -> bool:
@@ -40,11 +40,11 @@ async def batch(store: Store) -> None:
 
 
 async def cancel(store: Store) -> None:
-    await store.change(Action.CANCEL, [1], NOW, strict=False)
+    await change(store, Action.CANCEL, [1], NOW, strict=False)
 
 
 async def retry(store: Store) -> None:
-    await store.change(Action.RETRY, [1], NOW, strict=False)
+    await change(store, Action.RETRY, [1], NOW, strict=False)
 
 
 async def stop(store: Store) -> None:

@@ -75,6 +75,17 @@ WANTED = {
     "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)"],
     "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "holds": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    # bulk verbs: candidates from the index of the state, changed by key
+    "bulk_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)"],
+    "bulk_reason": ["SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)"],
+    **{
+        action: [
+            "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+            "LIST SUBQUERY",
+            "SCAN json_each VIRTUAL TABLE INDEX 1:",
+        ]
+        for action in ("retry", "cancel", "remove")
+    },
     "counts": ["SCAN counts"],  # a row for each state and queue, however many jobs
 }
 

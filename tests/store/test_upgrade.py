@@ -18,7 +18,7 @@ from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, ending, spec, supervisor
 from .data.make_v1 import contents
-from .tools import claim, real_counts
+from .tools import change, claim, real_counts
 
 DATA = Path(__file__).parent / "data"
 
@@ -93,7 +93,7 @@ async def test_work_goes_on_in_it(upgraded: SqliteStore) -> None:
         *("failed", "timeout", "interrupted", "crashed", "argv", "limited")
     }
     (dead,) = await store.by_id("dead")
-    await store.change(Action.RETRY, [dead.seq], NOW + 2e6, True)
+    await change(store, Action.RETRY, [dead.seq], NOW + 2e6, True)
     (more,) = await store.enqueue([spec(id="more")], NOW + 2e6)
     assert more.seq > max(job.seq for job in held)
     assert await store.counts() == await real_counts(store)

@@ -13,7 +13,7 @@ from queuectl_core.model import Begun, Filter, Job, Opening, Outcome, State, Wor
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec, supervisor
-from .tools import claim, finish, hired, real_counts, row_of
+from .tools import change, claim, finish, hired, real_counts, row_of
 
 
 def ids(jobs: list[Job] | tuple[Job, ...]) -> list[str]:
@@ -410,7 +410,7 @@ async def test_workers_count_what_they_did(store: Store) -> None:
         [held] = await claim(store)
         await finish(store, "sup", ending(held, outcome))
         if outcome in (Outcome.INTERRUPTED, Outcome.CRASHED):
-            await store.change(Action.CANCEL, [held.seq], NOW, strict=True)
+            await change(store, Action.CANCEL, [held.seq], NOW, strict=True)
     [(worker, _)] = await store.workers()
     assert (worker.done, worker.failed) == (1, 3)
 
@@ -455,7 +455,7 @@ async def test_orders_are_for_one_supervisor(store: Store) -> None:
     await store.enqueue([spec(id="a"), spec(id="b")], NOW)
     [first] = await claim(store, "one")
     [second] = await claim(store, "two")
-    await store.change(Action.CANCEL, [first.seq], NOW, strict=True)
+    await change(store, Action.CANCEL, [first.seq], NOW, strict=True)
     await store.stop_workers(["two-1"], False)
     one, two = await store.orders("one"), await store.orders("two")
     assert (one.known, one.workers[0].stop) == (True, None)
@@ -510,7 +510,7 @@ async def test_a_job_that_was_not_started_and_is_not_wanted_is_cancelled(store: 
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
     [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
-    await store.change(Action.CANCEL, [job.seq], NOW + 1, strict=True)
+    await change(store, Action.CANCEL, [job.seq], NOW + 1, strict=True)
     await store.exchange("sup", [], [], NOW + 2, released=[held])
     found = await now_of(store, job)
     assert (found.state, found.owner, found.finished_at) == (State.CANCELLED, None, NOW + 2)
@@ -522,7 +522,7 @@ async def test_a_job_that_is_not_wanted_is_not_put_back(store: Store, outcome: O
     await hired(store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
-    await store.change(Action.CANCEL, [held.seq], NOW + 1, strict=True)
+    await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
     await store.exchange("sup", [ending(held, outcome)], [], NOW + 2)
     found = await now_of(store, held)
     assert found.state is State.CANCELLED
@@ -534,6 +534,6 @@ async def test_a_job_that_is_not_wanted_but_completed_is_completed(store: Store)
     await hired(store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
-    await store.change(Action.CANCEL, [held.seq], NOW + 1, strict=True)
+    await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
     await store.exchange("sup", [ending(held)], [], NOW + 2)
     assert (await now_of(store, held)).state is State.COMPLETED

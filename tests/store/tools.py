@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from queuectl_core.model import (
     Ending,
@@ -14,7 +15,7 @@ from queuectl_core.model import (
     SupervisorRow,
     Turn,
 )
-from queuectl_core.store.base import Store
+from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, supervisor
 
@@ -49,6 +50,42 @@ async def claim(
     """Claim up to ``count`` jobs."""
     openings = [Opening(f"{owner}-{n}", queues) for n in range(1, count + 1)]
     return list((await store.exchange(owner, [], openings, now)).claimed)
+
+
+async def change(
+    store: Store, action: Action, seqs: Sequence[int], now: float, strict: bool
+) -> int:
+    """Do something to the jobs with these keys as they are now; how many were changed."""
+    seen = [await store.by_seq(seq) or never_there(seq) for seq in seqs]
+    return len(await store.change(action, seen, now, strict=strict))
+
+
+def never_there(seq: int) -> Job:
+    """What a caller holds of a job that is in no store."""
+    return Job(
+        seq=seq,
+        id="gone",
+        command="true",
+        max_retries=1,
+        backoff_base=1.0,
+        priority=0,
+        run_at=NOW,
+        timeout_seconds=0.0,
+        cwd="/",
+        env={},
+        queue="default",
+        state=State.CANCELLED,
+        attempts=0,
+        crashes=0,
+        runs=0,
+        created_at=NOW,
+        updated_at=NOW,
+        started_at=None,
+        finished_at=NOW,
+        exit_code=None,
+        last_error=None,
+        worker=None,
+    )
 
 
 async def finish(store: Store, owner: str, *endings: Ending, now: float = NOW) -> Turn:

@@ -54,9 +54,17 @@ async def ticks(session: Session, since: float) -> list[Tick]:
 async def amend(session: Session, job: Job, command: Command, now: float) -> Job:
     argv = not isinstance(command, str)
     text = json.dumps(command, ensure_ascii=False) if argv else command
-    changed = await session.row("amend", seq=job.seq, command=text, is_argv=argv, now=now)
+    changed = await session.row(
+        "amend",
+        seq=job.seq,
+        state=job.state,
+        runs=job.runs,
+        command=text,
+        is_argv=argv,
+        now=now,
+    )
     if changed is not None:
         return to_job(changed)
     row = await session.row("job_by_seq", seq=job.seq)
     state = "gone" if row is None else State(row["state"]).value
-    raise Conflict(f"job '{job.id}' is {state}; its command was not changed", "look again")
+    raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from ...errors import Conflict, InvalidInput
 from ...host import monotonic
 from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
 from ...rollup import Ended
-from ..base import Action
+from ..base import ALLOWED, Action, changed_meanwhile
 from ..rows import conditions, new_ids, spec_params, to_attempt, to_job
 from .clock import ServerClock
 from .session import JOBS, Session
@@ -141,17 +142,49 @@ async def ended_since(session: Session, since: float, limit: int) -> list[Ended]
     ]
 
 
-_STATEMENTS = {Action.RETRY: "retry", Action.CANCEL: "cancel", Action.REMOVE: "remove"}
+async def candidates(
+    session: Session, where: Filter, after: int, until: int, limit: int
+) -> list[int]:
+    params = conditions(where) | {"after": after, "until": until, "limit": limit}
+    if where.reason is not None:
+        found = await session.rows("bulk_reason", **params)
+    else:
+        found = await session.rows("bulk_states", states=_states(where), **params)
+    return [row["seq"] for row in found]
 
 
 async def change(
-    session: Session, action: Action, seqs: Sequence[int], now: float, strict: bool
-) -> int:
-    params: dict[str, Any] = {"seqs": list(seqs), "now": now}
-    changed = await session.run(_STATEMENTS[action], **params)
-    if strict and changed != len(seqs):
-        raise Conflict(f"a job changed its state meanwhile; no {action} was done", "try again")
+    session: Session, action: Action, jobs: Sequence[Job], now: float, strict: bool
+) -> list[tuple[int, int]]:
+    seen = {str(job.seq): [job.state, job.runs] for job in jobs if job.state in ALLOWED[action]}
+    params: dict[str, Any] = {
+        "seqs": [int(seq) for seq in seen],
+        "states": [state.value for state in ALLOWED[action]],
+        "seen": json.dumps(seen),
+        "now": now,
+    }
+    changed = await _change(session, action, conditions(Filter()) | params)
+    if strict:
+        done = {seq for seq, _ in changed}
+        for job in jobs:
+            if job.seq not in done:
+                raise changed_meanwhile(action, job, await by_seq(session, job.seq))
     return changed
+
+
+async def change_matching(
+    session: Session, action: Action, where: Filter, seqs: Sequence[int], now: float
+) -> list[tuple[int, int]]:
+    states = [state.value for state in where.narrowed(ALLOWED[action]).states]
+    params: dict[str, Any] = {"seqs": list(seqs), "states": states, "seen": None, "now": now}
+    return await _change(session, action, conditions(where) | params)
+
+
+async def _change(
+    session: Session, action: Action, params: dict[str, Any]
+) -> list[tuple[int, int]]:
+    rows = await session.rows(action.value, **params)
+    return [(row["seq"], row["runs"]) for row in rows]
 
 
 async def config(session: Session) -> dict[str, str]:

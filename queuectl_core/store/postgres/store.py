@@ -193,8 +193,18 @@ class PostgresStore(Store):
 
     # -- changing ---------------------------------------------------------------------
 
-    async def change(self, action: Action, seqs: Sequence[int], now: float, strict: bool) -> int:
-        return await self._link.announce(jobs.change, action, seqs, now, strict)
+    async def candidates(self, where: Filter, after: int, until: int, limit: int) -> list[int]:
+        return await self._link.read(jobs.candidates, where, after, until, limit)
+
+    async def change(
+        self, action: Action, seen: Sequence[Job], now: float, *, strict: bool
+    ) -> list[tuple[int, int]]:
+        return await self._link.announce(jobs.change, action, seen, now, strict)
+
+    async def change_matching(
+        self, action: Action, where: Filter, seqs: Sequence[int], now: float
+    ) -> list[tuple[int, int]]:
+        return await self._link.announce(jobs.change_matching, action, where, seqs, now)
 
     async def config(self) -> dict[str, str]:
         return await self._link.read(jobs.config)

@@ -62,6 +62,8 @@ def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> J
         SQL["amend"],
         {
             "seq": job.seq,
+            "state": job.state,
+            "runs": job.runs,
             "command": json.dumps(command, ensure_ascii=False) if argv else command,
             "is_argv": argv,
             "now": now,
@@ -70,5 +72,5 @@ def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> J
     row = conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone()
     if not changed or row is None:
         state = "gone" if row is None else State(row["state"]).value
-        raise Conflict(f"job '{job.id}' is {state}; its command was not changed", "look again")
+        raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
     return to_job(row)

@@ -7,11 +7,13 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 from ...errors import Conflict
 from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
 from ...rollup import Ended
-from ..base import Action
+from ..base import ALLOWED, Action, changed_meanwhile
 from ..rows import conditions, new_ids
 from .rows import SQL, spec_params, to_attempt, to_job
 
@@ -132,25 +134,49 @@ def ended_since(conn: sqlite3.Connection, since: float, limit: int) -> list[Ende
     ]
 
 
-_STATEMENTS = {
-    Action.RETRY: ("retry",),
-    Action.CANCEL: ("cancel_waiting", "cancel_running"),
-    Action.REMOVE: ("remove",),
-}
+def candidates(
+    conn: sqlite3.Connection, where: Filter, after: int, until: int, limit: int
+) -> list[int]:
+    params = conditions(where) | {"after": after, "until": until, "limit": limit}
+    if where.reason is not None:
+        return [row[0] for row in conn.execute(SQL["bulk_reason"], params)]
+    found = [
+        [row[0] for row in conn.execute(SQL["bulk_state"], params | {"state": state})]
+        for state in dict.fromkeys(where.states)
+    ]
+    return sorted(chain.from_iterable(found))[:limit]
 
 
 def change(
-    conn: sqlite3.Connection, action: Action, seqs: Sequence[int], now: float, strict: bool
-) -> int:
-    changed = 0
-    for seq in seqs:
-        for name in _STATEMENTS[action]:
-            if conn.execute(SQL[name], {"seq": seq, "now": now}).rowcount:
-                changed += 1
-                break
-    if strict and changed != len(seqs):
-        raise Conflict(f"a job changed its state meanwhile; no {action} was done", "try again")
+    conn: sqlite3.Connection, action: Action, jobs: Sequence[Job], now: float, strict: bool
+) -> list[tuple[int, int]]:
+    changed = []
+    for job in jobs:
+        if job.state in ALLOWED[action]:
+            params = conditions(Filter()) | {"runs": job.runs, "now": now}
+            changed += _change(conn, action, [job.seq], [job.state], params)
+        if strict and (not changed or changed[-1][0] != job.seq):
+            raise changed_meanwhile(action, job, by_seq(conn, job.seq))
     return changed
+
+
+def change_matching(
+    conn: sqlite3.Connection, action: Action, where: Filter, seqs: Sequence[int], now: float
+) -> list[tuple[int, int]]:
+    states = where.narrowed(ALLOWED[action]).states
+    return _change(conn, action, seqs, states, conditions(where) | {"runs": None, "now": now})
+
+
+def _change(
+    conn: sqlite3.Connection,
+    action: Action,
+    seqs: Sequence[int],
+    states: Sequence[State],
+    params: dict[str, Any],
+) -> list[tuple[int, int]]:
+    chosen = {"seqs": json.dumps(list(seqs)), "states": json.dumps(list(states))}
+    # To the end: a statement with RETURNING is done when its last row was read.
+    return [(row[0], row[1]) for row in conn.execute(SQL[action], params | chosen).fetchall()]
 
 
 def config(conn: sqlite3.Connection) -> dict[str, str]:

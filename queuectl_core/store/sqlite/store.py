@@ -194,8 +194,20 @@ class SqliteStore(Store):
 
     # -- changing ---------------------------------------------------------------------
 
-    async def change(self, action: Action, seqs: Sequence[int], now: float, strict: bool) -> int:
-        changed = await self._connection.write(jobs.change, action, seqs, now, strict)
+    async def candidates(self, where: Filter, after: int, until: int, limit: int) -> list[int]:
+        return await self._connection.read(jobs.candidates, where, after, until, limit)
+
+    async def change(
+        self, action: Action, seen: Sequence[Job], now: float, *, strict: bool
+    ) -> list[tuple[int, int]]:
+        changed = await self._connection.write(jobs.change, action, seen, now, strict)
+        self._ring()
+        return changed
+
+    async def change_matching(
+        self, action: Action, where: Filter, seqs: Sequence[int], now: float
+    ) -> list[tuple[int, int]]:
+        changed = await self._connection.write(jobs.change_matching, action, where, seqs, now)
         self._ring()
         return changed
 

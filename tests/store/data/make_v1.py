@@ -19,7 +19,7 @@ from queuectl_core.store.base import Action
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ...support import NOW, ending, spec, supervisor
-from ..tools import claim, finish
+from ..tools import change, claim, finish
 
 HOST = {"host": "first", "host_key": "boot:namespace", "pid": 4242}
 
@@ -52,7 +52,7 @@ async def fill(store: SqliteStore) -> None:
         NOW,
     )
     (cancelled,) = await store.by_id("cancelled")
-    await store.change(Action.CANCEL, [cancelled.seq], NOW + 1, True)
+    await change(store, Action.CANCEL, [cancelled.seq], NOW + 1, True)
     await claim(store, "abcde", 1, now=NOW + 100)
 
 

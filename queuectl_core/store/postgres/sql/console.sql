@@ -8,22 +8,14 @@ SELECT (SELECT min(seq) FROM jobs) AS low, (SELECT max(seq) FROM jobs) AS high;
 -- name: down_all
 SELECT * FROM jobs
 WHERE seq BETWEEN :floor::bigint AND :ceiling::bigint
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq DESC LIMIT :limit::bigint;
 
 -- name: down_states
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
     WHERE (state, seq) >= (s.state, :floor::bigint) AND (state, seq) <= (s.state, :ceiling::bigint)
-    AND (:queue::text IS NULL OR queue = :queue)
-      AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-      AND (:reason::text IS NULL OR reason = :reason)
-      AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-           OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
     ORDER BY state DESC, seq DESC LIMIT :limit::bigint
 ) j
 ORDER BY j.seq DESC LIMIT :limit;
@@ -33,31 +25,20 @@ ORDER BY j.seq DESC LIMIT :limit;
 SELECT * FROM jobs
 WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :floor::bigint)
   AND (reason, seq) <= (:reason, :ceiling::bigint)
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY reason DESC, seq DESC LIMIT :limit::bigint;
 
 -- name: up_all
 SELECT * FROM jobs
 WHERE seq BETWEEN :floor::bigint AND :ceiling::bigint
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq LIMIT :limit::bigint;
 
 -- name: up_states
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
     WHERE (state, seq) >= (s.state, :floor::bigint) AND (state, seq) <= (s.state, :ceiling::bigint)
-    AND (:queue::text IS NULL OR queue = :queue)
-      AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-      AND (:reason::text IS NULL OR reason = :reason)
-      AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-           OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
     ORDER BY state, seq LIMIT :limit::bigint
 ) j
 ORDER BY j.seq LIMIT :limit;
@@ -67,29 +48,18 @@ ORDER BY j.seq LIMIT :limit;
 SELECT * FROM jobs
 WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :floor::bigint)
   AND (reason, seq) <= (:reason, :ceiling::bigint)
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY reason, seq LIMIT :limit::bigint;
 
 -- name: span_all
 SELECT count(*) FROM jobs
 WHERE seq BETWEEN :floor::bigint AND :ceiling::bigint
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\');
+-- include: filter
 
 -- name: span_states
 SELECT count(*) FROM jobs
 WHERE state = ANY(:states::text[]) AND seq BETWEEN :floor::bigint AND :ceiling::bigint
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\');
+-- include: filter
 
 -- name: dead_groups
 SELECT reason, min(exit_code) AS exit_code, count(*) AS n, max(finished_at) AS last_at,
@@ -106,5 +76,6 @@ FROM attempts WHERE finished_at >= :since::float8 GROUP BY second ORDER BY secon
 -- name: amend
 UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, state = 'pending', ready = 1,
                 attempts = 0, crashes = 0, run_at = :now::float8, updated_at = :now, cancel = false
-WHERE seq = :seq::bigint AND state IN ('failed', 'dead', 'cancelled', 'completed')
+WHERE seq = :seq::bigint AND state = :state::text AND runs = :runs::bigint
+  AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

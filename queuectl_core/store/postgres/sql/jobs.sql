@@ -1,5 +1,13 @@
 -- Enqueueing, reading and changing jobs.
 
+-- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
+-- fragment: filter
+AND (:queue::text IS NULL OR queue = :queue)
+AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
+AND (:reason::text IS NULL OR reason = :reason)
+AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
+     OR last_error ILIKE :search ESCAPE '\')
+
 -- Bulk enqueue takes keys in a row; while it does, nobody else may take one (see key_block).
 -- name: insert_jobs
 WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key::bigint))
@@ -39,11 +47,7 @@ SELECT id FROM jobs WHERE seq >= :first::bigint AND seq < :end::bigint ORDER BY 
 -- name: page_all
 SELECT * FROM jobs
 WHERE seq < :before::bigint
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq DESC LIMIT :limit::bigint;
 
 -- Compared as pairs, in the order of the index jobs_state: by the key alone the server would walk
@@ -52,11 +56,7 @@ ORDER BY seq DESC LIMIT :limit::bigint;
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
     WHERE state >= s.state AND (state, seq) < (s.state, :before::bigint)
-    AND (:queue::text IS NULL OR queue = :queue)
-      AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-      AND (:reason::text IS NULL OR reason = :reason)
-      AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-           OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
     ORDER BY state DESC, seq DESC LIMIT :limit::bigint
 ) j
 ORDER BY j.seq DESC LIMIT :limit;
@@ -65,30 +65,18 @@ ORDER BY j.seq DESC LIMIT :limit;
 SELECT * FROM jobs
 WHERE seq = ANY(:seqs::bigint[]) AND seq < :before::bigint
   AND (:states::text[] IS NULL OR state = ANY(:states))
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq DESC LIMIT :limit::bigint;
 
 -- name: count_all
 SELECT count(*) FROM jobs
 WHERE true
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\');
+-- include: filter
 
 -- name: count_states
 SELECT count(*) FROM jobs
 WHERE state = ANY(:states::text[])
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-  AND (:reason::text IS NULL OR reason = :reason)
-  AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
-       OR last_error ILIKE :search ESCAPE '\');
+-- include: filter
 
 -- name: counts
 SELECT state, queue, sum(n)::bigint AS n
@@ -110,24 +98,55 @@ SELECT tail FROM tails WHERE job = :seq::bigint AND number = :number::bigint;
 SELECT outcome, made_dead, finished_at - started_at AS run, waited FROM attempts
 WHERE finished_at >= :since::float8 ORDER BY finished_at LIMIT :limit::bigint;
 
+-- The candidates of a bulk verb: by the index of the state, or of the dead by cause.
+-- name: bulk_states
+SELECT j.seq FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
+    SELECT seq FROM jobs
+    WHERE (state, seq) > (s.state, :after::bigint) AND (state, seq) <= (s.state, :until::bigint)
+    -- include: filter
+    ORDER BY state, seq LIMIT :limit::bigint
+) j
+ORDER BY j.seq LIMIT :limit;
+
+-- name: bulk_reason
+SELECT seq FROM jobs
+WHERE state = 'dead' AND (reason, seq) > (:reason::text, :after::bigint)
+  AND (reason, seq) <= (:reason, :until::bigint)
+-- include: filter
+ORDER BY reason, seq LIMIT :limit::bigint;
+
+-- Whether a job is to be changed is decided here, in the statement that changes it: by its state,
+-- by the filter, and (unless :seen is NULL) by whether it is still as the caller saw it. All of
+-- this is said of the row itself, not in the subquery: when another transaction changed the row
+-- while we waited for its lock, the server checks these conditions again on the new version.
+-- Locked in the order of their keys, so that two of these never wait for each other.
+-- fragment: still
+seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
+AND state = ANY(:states::text[])
+AND (:seen::jsonb IS NULL OR :seen -> seq::text = jsonb_build_array(state, runs))
+-- include: filter
+
 -- name: retry
 UPDATE jobs SET state = 'pending', ready = 1, attempts = 0, crashes = 0, run_at = :now::float8,
                 updated_at = :now, cancel = false
-WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
-  AND state IN ('failed', 'dead', 'cancelled', 'completed');
+WHERE
+-- include: still
+RETURNING seq, runs;
 
 -- What waits is cancelled; what runs is asked to end.
 -- name: cancel
 UPDATE jobs SET state = CASE WHEN state = 'processing' THEN state ELSE 'cancelled' END,
                 ready = NULL, cancel = (state = 'processing'), updated_at = :now::float8,
                 finished_at = CASE WHEN state = 'processing' THEN finished_at ELSE :now END
-WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
-  AND state IN ('pending', 'failed', 'processing');
+WHERE
+-- include: still
+RETURNING seq, runs;
 
 -- name: remove
 DELETE FROM jobs
-WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
-  AND state <> 'processing';
+WHERE
+-- include: still
+RETURNING seq, runs;
 
 -- name: config_all
 SELECT key, value FROM config;

@@ -1,3 +1,11 @@
+-- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
+-- fragment: filter
+AND (:queue IS NULL OR queue = :queue)
+AND (:exit_code IS NULL OR exit_code = :exit_code)
+AND (:reason IS NULL OR reason = :reason)
+AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
+     OR last_error LIKE :search ESCAPE '\')
+
 -- name: insert_job
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
@@ -27,49 +35,30 @@ SELECT id FROM jobs WHERE seq >= :first AND seq < :end ORDER BY seq;
 -- name: page_all
 SELECT * FROM jobs
 WHERE seq < :before
-  AND (:queue IS NULL OR queue = :queue)
-  AND (:exit_code IS NULL OR exit_code = :exit_code)
-  AND (:reason IS NULL OR reason = :reason)
-  AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
-       OR last_error LIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: page_state
 SELECT * FROM jobs
 WHERE state = :state AND seq < :before
-  AND (:queue IS NULL OR queue = :queue)
-  AND (:exit_code IS NULL OR exit_code = :exit_code)
-  AND (:reason IS NULL OR reason = :reason)
-  AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
-       OR last_error LIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: page_seqs
 SELECT * FROM jobs
 WHERE seq IN (SELECT value FROM json_each(:seqs)) AND seq < :before
-  AND (:queue IS NULL OR queue = :queue)
-  AND (:exit_code IS NULL OR exit_code = :exit_code)
-  AND (:reason IS NULL OR reason = :reason)
-  AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
-       OR last_error LIKE :search ESCAPE '\')
+-- include: filter
 ORDER BY seq DESC;
 
 -- name: count_all
 SELECT count(*) FROM jobs
-WHERE (:queue IS NULL OR queue = :queue)
-  AND (:exit_code IS NULL OR exit_code = :exit_code)
-  AND (:reason IS NULL OR reason = :reason)
-  AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
-       OR last_error LIKE :search ESCAPE '\');
+WHERE true
+-- include: filter
 
 -- name: count_state
 SELECT count(*) FROM jobs
 WHERE state = :state
-  AND (:queue IS NULL OR queue = :queue)
-  AND (:exit_code IS NULL OR exit_code = :exit_code)
-  AND (:reason IS NULL OR reason = :reason)
-  AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
-       OR last_error LIKE :search ESCAPE '\');
+-- include: filter
 
 -- name: counts
 SELECT state, queue, n FROM counts WHERE n > 0;
@@ -88,20 +77,47 @@ SELECT tail FROM tails WHERE job = :seq AND number = :number;
 SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
 WHERE finished_at >= :since LIMIT :limit;
 
+-- The candidates of a bulk verb: by the index of the state, or of the dead by cause.
+-- name: bulk_state
+SELECT seq FROM jobs
+WHERE state = :state AND seq > :after AND seq <= :until
+-- include: filter
+ORDER BY seq LIMIT :limit;
+
+-- name: bulk_reason
+SELECT seq FROM jobs INDEXED BY jobs_dead
+WHERE state = 'dead' AND reason = :reason AND seq > :after AND seq <= :until
+-- include: filter
+ORDER BY seq LIMIT :limit;
+
+-- Whether a job is to be changed is decided here, in the statement that changes it: by its state,
+-- by the filter, and (unless :runs is NULL) by whether it was run since the caller looked.
+-- fragment: still
+seq IN (SELECT value FROM json_each(:seqs)) AND +state IN (SELECT value FROM json_each(:states))
+AND (:runs IS NULL OR runs = :runs)
+-- include: filter
+
 -- name: retry
 UPDATE jobs SET state = 'pending', ready = 1, attempts = 0, crashes = 0, run_at = :now,
                 updated_at = :now, cancel = 0
-WHERE seq = :seq AND state IN ('failed', 'dead', 'cancelled', 'completed');
+WHERE
+-- include: still
+RETURNING seq, runs;
 
--- name: cancel_waiting
-UPDATE jobs SET state = 'cancelled', ready = NULL, updated_at = :now, finished_at = :now
-WHERE seq = :seq AND state IN ('pending', 'failed');
-
--- name: cancel_running
-UPDATE jobs SET cancel = 1, updated_at = :now WHERE seq = :seq AND state = 'processing';
+-- What waits is cancelled; what runs is asked to end.
+-- name: cancel
+UPDATE jobs SET state = CASE state WHEN 'processing' THEN state ELSE 'cancelled' END,
+                ready = NULL, cancel = (state = 'processing'), updated_at = :now,
+                finished_at = CASE state WHEN 'processing' THEN finished_at ELSE :now END
+WHERE
+-- include: still
+RETURNING seq, runs;
 
 -- name: remove
-DELETE FROM jobs WHERE seq = :seq AND state <> 'processing';
+DELETE FROM jobs
+WHERE
+-- include: still
+RETURNING seq, runs;
 
 -- name: config_all
 SELECT key, value FROM config;

@@ -81,8 +81,7 @@ WANTED = {
     **{
         action: [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
-            "LIST SUBQUERY",
-            "SCAN json_each VIRTUAL TABLE INDEX 1:",
+            *("LIST SUBQUERY", "SCAN json_each VIRTUAL TABLE INDEX 1:") * 2,
         ]
         for action in ("retry", "cancel", "remove")
     },

@@ -18,6 +18,7 @@ TREE = {
     "BatchRejected": (errors.InvalidInput, 2),
     "NotFound": (errors.QueueError, 3),
     "Conflict": (errors.QueueError, 4),
+    "JobChanged": (errors.Conflict, 4),
     "StoreError": (errors.QueueError, 5),
     "StoreUnreachable": (errors.StoreError, 5),
     "StoreLocked": (errors.StoreError, 5),

@@ -20,7 +20,7 @@ from ..model import Ending, Job, Outcome
 from .attempt import Running, Why, how_to_start, make_ending, no_kill, outcome_of, token_of
 from .fence import Fence
 from .journal import Exit, make
-from .launcher import How, Shim
+from .launcher import How, Shim, utf8_name
 from .output import Capture
 from .process import Processes
 from .recovery import Leftover, triage
@@ -216,7 +216,7 @@ class Hands:
         self.shim.hold(token_of(job), lane, self._how(job))
 
     def _how(self, job: Job) -> How:
-        output = log_name(self._directory, job.seq, job.runs)
+        output = utf8_name(log_name(self._directory, job.seq, job.runs))
         return how_to_start(job, self.settings.shell, output)
 
     def killer(self, job: Job) -> Callable[[int], None]:
@@ -245,6 +245,10 @@ class Hands:
             return
         if kind == "W":
             self.held.withdrawn(token)
+            return
+        if kind == "T":
+            known = self.running.get(token)
+            self.tell(Event(Kind.TROUBLE, event[2], job=known.job if known else None))
             return
         running = self.running.get(token)
         if running is None and kind != "X":

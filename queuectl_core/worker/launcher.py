@@ -2,6 +2,11 @@
 
 The shim is started with Popen and not as an asyncio subprocess, because asyncio kills a child
 when its transport is closed, and a shim must never be killed because its supervisor leaves.
+
+No signal may end the shim, also while it starts: it begins with all signals blocked, and unblocks
+them when it ignores them. The C library keeps two signals (32 and 33) to itself, and Python cannot
+ignore them. posix_spawn leaves them ignored in what it starts. Popen uses it when it is asked for
+nothing else: the shim itself closes files it does not need, and makes its own session.
 """
 
 from __future__ import annotations
@@ -9,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +31,16 @@ SHIM = Path(__file__).with_name("shim") / "__main__.py"
 
 How = tuple[list[str], list[str] | None, str, Mapping[str, str], str, tuple[int, int, int] | None]
 """How to start a job: argv, plain, cwd, env, output, limits (see the top of ``shim``)."""
+
+
+def utf8_name(path: str) -> str:
+    """A file's name as the shim is told of it: the same bytes, read as UTF-8."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def command_line(run: Path, name: str, fence: Sequence[str] = ()) -> list[str]:
+    """How to start a shim; see :meth:`Shim.start`."""
+    return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *fence]
 
 
 class Shim(asyncio.Protocol):
@@ -49,15 +66,19 @@ class Shim(asyncio.Protocol):
         if self._closing:
             return  # let go of before it began
         loop = asyncio.get_running_loop()
-        self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
-            [sys.executable, "-I", "-S", str(SHIM), str(run), name, *fence],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # no signal meant for the supervisor's terminal reaches it
-            cwd="/",
-            env=dict(env),
-        )
+        words = command_line(run, name, fence)
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                close_fds=False,
+                env=dict(env),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         await loop.connect_read_pipe(lambda: self, self._process.stdout)
         self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
         self._started()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from queuectl_core.worker.fence import Fence
 from queuectl_core.worker.journal import Exit, Journal
-from queuectl_core.worker.launcher import SHIM
+from queuectl_core.worker.launcher import command_line
 from queuectl_core.worker.shim import FENCED, lease_clock
 
 from ..support import eventually
@@ -47,7 +46,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     """With a lease that is long enough for every test, until it is written anew."""
     words = Fence(tmp_path, 1000.0).words
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", SHIM, tmp_path, "s", *words],
+        command_line(tmp_path, "s", words),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )

@@ -16,7 +16,7 @@ import pytest
 
 from queuectl_core.queue import Queue
 from queuectl_core.worker.journal import Journal, sweep
-from queuectl_core.worker.launcher import SHIM
+from queuectl_core.worker.launcher import command_line
 from queuectl_core.worker.process import Processes, is_started
 from queuectl_core.worker.recovery import triage
 from queuectl_core.worker.shim.ledger import COMPACT_AT
@@ -26,13 +26,14 @@ from tests.support import eventually
 class Driver:
     """A shim and the test in its supervisor's place."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, **options: Any) -> None:
         self.run = run
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SHIM), str(run), "s"],
+            command_line(run, "s"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,
+            close_fds=False,  # as the launcher does it
+            **options,
         )
 
     def send(self, *requests: list[Any]) -> None:

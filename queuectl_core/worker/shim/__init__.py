@@ -35,6 +35,13 @@ Events, one JSON array a line, first to the journal, then to standard output:
     ["R"]                                       revoked, by whoever took over (journal only)
     ["R", token]                                refused for that (standard output only)
     ["W", [token, …]]                           withdrawn, never started (standard output only)
+    ["T", token or null, text]                  trouble to tell people of (standard output only)
+
+All text is UTF-8 bytes to us and to jobs, whatever the locale: we run with ``-X utf8``. What is
+no UTF-8 (a folder's name may be anything) comes as surrogates, as ``os.fsdecode`` makes them.
+
+Nothing that a job or a request does may end the shim. Every signal is ignored that can be, a
+malformed request is refused by itself, and children that we did not start are reaped.
 
 Why it holds jobs: one that ends is followed by the next in the same turn of this loop, without
 a word from the supervisor, which hears of many at once (see ``worker/reserve.py``).

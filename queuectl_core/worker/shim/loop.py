@@ -1,5 +1,6 @@
 """The shim's loop: requests in, jobs started and waited for, events out."""
 
+import contextlib
 import errno
 import json
 import os
@@ -8,18 +9,27 @@ import signal
 import sys
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from . import FENCED, FUNCTION, SIGNALLED, SPARE, host_clock
 from .fence import Fence
 from .ledger import Ledger
+from .requests import LineBuffer, MalformedRequest, parse
 from .spares import Spares
-from .spawning import Spawner, open_output
+from .spawning import RESET, Spawner, open_output
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 GATHER = 0.025
 """Seconds between two writes to the supervisor while there are held jobs to go on with: each
 wakes it, and it can settle many as cheaply as one. It is told at once when half of what it gave
 us to hold has gone."""
+
+
+REPORT_AT_MOST = 100
+"""Different errors of its own that a shim tells of."""
 
 
 class Child(NamedTuple):
@@ -48,8 +58,9 @@ class Shim:
         self.held: dict[str, deque[list[Any]]] = {}  # lane -> [token, HOW]
         self.forgotten: set[str] = set()  # workers that are busy, and not to be used again
         self.orphaned = False
-        self.received = b""  # the beginning of a request
-        self.unsent = b""  # events the supervisor has not read yet
+        self.lines = LineBuffer()
+        self.unsent = bytearray()  # events the supervisor has not read yet
+        self.reported: set[str] = set()  # errors of our own that were told
         self.sent_at = 0.0
         self.refill_at = 0  # held jobs: with as few as that we ask for more, by telling what ended
 
@@ -73,15 +84,29 @@ class Shim:
                     data = self.read()
                     if not data:
                         poller.unregister(0)
-                    starts += self.receive(data)
-            self.heed_fence()
-            self.reap()
+                    self.contained(self.receive, data, starts)
+            self.contained(self.heed_fence)
+            self.contained(self.reap)
             if starts or any(self.held[lane] and self.idle.get(lane) for lane in self.held):
-                self.start_all(starts)
+                self.contained(self.start_all, starts)
             elif self.ledger.unwritten:
-                self.ledger.renew()
-                self.ledger.flush()
-            self.send(poller)
+                self.contained(self.ledger.renew)
+                self.contained(self.ledger.flush)
+            self.contained(self.send, poller)
+
+    def contained(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Do ``step``. An error in it, which is a fault of ours, is reported, and we go on:
+        there are jobs whose end only we can see."""
+        try:
+            return step(*args, **kwargs)
+        except Exception as error:
+            text = f"error in the shim: {type(error).__name__}: {error}"
+            if text not in self.reported and len(self.reported) < REPORT_AT_MOST:
+                self.reported.add(text)
+                self.emit(["T", None, text])
+            if isinstance(error, MemoryError):
+                time.sleep(0.01)  # until there is memory again, the same may fail at once
+            return None
 
     def patience(self) -> float | None:
         """Milliseconds until there is something to do by ourselves; None: for ever."""
@@ -104,36 +129,44 @@ class Shim:
         except OSError:
             return b""
 
-    def receive(self, data: bytes) -> list[list[Any]]:
-        """Take requests; returns [token, worker, lane, HOW] of the jobs to start now."""
-        starts: list[list[Any]] = []
+    def receive(self, data: bytes, starts: list[list[Any]]) -> None:
+        """Take requests; adds [token, worker, lane, HOW] of the jobs to start now to ``starts``."""
         if not data:
             self.orphaned = True
             self.held.clear()
             self.spares.clear()
-            self.unsent = b""
+            self.unsent.clear()
             self.ledger.record(["E"])
-            return starts
-        *lines, self.received = (self.received + data).split(b"\n")
-        for line in lines:
-            kind, *rest = json.loads(line)
-            if kind == "start":
-                _, worker, lane, *_ = rest
-                if worker in self.idle.get(lane, ()):
-                    self.idle[lane].remove(worker)
-                starts.append(rest)
-            elif kind == "hold":
-                token, lane, *how = rest
-                self.held.setdefault(lane, deque()).append([token, *how])
-            elif kind == "use":
-                worker, lane = rest
-                self.idle.setdefault(lane, []).append(worker)
-            elif kind == "withdraw":
-                self.withdraw(rest[0])
+            return
+        for line in self.lines.feed(data):
+            try:
+                request = parse(line)
+            except MalformedRequest as error:
+                self.emit(["T", error.token, str(error)])
+                if error.token is not None:  # or its supervisor would wait for it for ever
+                    self.record(["F", error.token, None, str(error), time.time(), ""])
             else:
-                self.kill(*rest)
+                self.contained(self.obey, request, starts)
         self.refill_at = sum(map(len, self.held.values())) // 2
-        return starts
+
+    def obey(self, request: list[Any], starts: list[list[Any]]) -> None:
+        """Do what one request asks for; a job to start now is added to ``starts``."""
+        kind, *rest = request
+        if kind == "start":
+            _, worker, lane, *_ = rest
+            if worker in self.idle.get(lane, ()):
+                self.idle[lane].remove(worker)
+            starts.append(rest)
+        elif kind == "hold":
+            token, lane, *how = rest
+            self.held.setdefault(lane, deque()).append([token, *how])
+        elif kind == "use":
+            worker, lane = rest
+            self.idle.setdefault(lane, []).append(worker)
+        elif kind == "withdraw":
+            self.withdraw(rest[0])
+        else:
+            self.kill(*rest)
 
     def withdraw(self, workers: list[str]) -> None:
         """Give back what is held, and use these workers no more."""
@@ -209,9 +242,9 @@ class Shim:
         except OSError as error:
             self.refuse(child, None, f"cannot write output file: {error.strerror}")
             return
-        environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
-        environ[b"QUEUECTL_WORKER"] = child.worker.encode()
         try:
+            environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
+            environ[b"QUEUECTL_WORKER"] = os.fsencode(child.worker)
             after = host_clock()
             pid = None
             if plain and not limits and not self.shell_only:
@@ -226,6 +259,9 @@ class Shim:
                 self.refuse(child, 126, f"cannot execute {argv[0]}: {error.strerror}")
             else:
                 self.refuse(child, None, f"cannot start: {error.strerror}")
+            return
+        except ValueError as error:  # a NUL byte, or text that is no UTF-8
+            self.refuse(child, None, f"cannot start: {error}")
             return
         finally:
             os.close(fd)
@@ -246,14 +282,16 @@ class Shim:
     # -- exits ------------------------------------------------------------------------
 
     def reap(self) -> None:
-        while self.children:
+        while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if not pid:
                 return
-            child = self.children.pop(pid)
+            child = self.children.pop(pid, None)
+            if child is None:
+                continue  # a job made it our child (clone with CLONE_PARENT), not we
             code = os.waitstatus_to_exitcode(status)
             try:
                 os.killpg(pid, 0)
@@ -296,7 +334,7 @@ class Shim:
     def send(self, poller: select.poll) -> None:
         """Write to the supervisor; what its full pipe refuses waits for it to read."""
         if self.orphaned:
-            self.unsent = b""
+            self.unsent.clear()
         now = time.monotonic()
         if self.gathering() and now < self.sent_at + GATHER:
             return
@@ -309,9 +347,9 @@ class Shim:
                 poller.register(1, select.POLLOUT)
                 return
             except OSError:
-                self.unsent = b""  # nobody reads; standard input will say so
+                self.unsent.clear()  # nobody reads; standard input will say so
                 break
-            self.unsent = self.unsent[count:]
+            del self.unsent[:count]
         try:
             poller.unregister(1)
         except KeyError:
@@ -335,9 +373,21 @@ def drain(fd: int) -> None:
         pass
 
 
+def ignore_signals() -> None:
+    """Be deaf to every signal: a job can send any of them to its parent. SIGKILL and SIGSTOP
+    cannot be ignored, and SIGCHLD is of use to us."""
+    for number in RESET:
+        if number != signal.SIGCHLD:
+            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def main() -> None:
-    """Serve, deaf to every signal that is meant for a supervisor."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+    """Serve until there is nothing left to do."""
+    ignore_signals()
+    with contextlib.suppress(PermissionError):  # we are in a session of our own already
+        os.setsid()  # no signal that is meant for the supervisor's terminal reaches us
+    os.chdir("/")
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # files that our supervisor was started with
     Shim(*sys.argv[1:]).run()
     os._exit(0)  # everything is written; a supervisor waits for us

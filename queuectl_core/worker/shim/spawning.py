@@ -17,21 +17,8 @@ REMEMBER = 1.0
 """Seconds a program's place on PATH is remembered, and what PWD should be: looking costs a tenth
 of a start."""
 
-RESET = [
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGPIPE,
-    signal.SIGQUIT,
-    signal.SIGCHLD,
-    signal.SIGXFSZ,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTSTP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-]
-"""Back to default in jobs: Python ignores some, we ignore more, and exec would pass that on."""
+RESET = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""Back to default in jobs: we ignore nearly all of them, and exec would pass that on."""
 
 
 def candidates(name: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
@@ -187,6 +174,8 @@ class Spawner:
             os.write(tell, str(error.errno).encode())
         except MemoryError:
             os.write(tell, str(int(errno.ENOMEM)).encode())
+        except Exception:  # a NUL byte, or text that is no UTF-8
+            os.write(tell, str(int(errno.EINVAL)).encode())
         finally:
             os._exit(127)
 

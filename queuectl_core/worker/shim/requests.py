@@ -1,0 +1,118 @@
+"""Requests as bytes: split into lines, parsed, and checked one by one.
+
+Nothing that arrives may end the shim, because other jobs depend on it. So each request is
+checked completely before it is used. One that is malformed is refused, and the next one counts.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+MAX_REQUEST = 64 << 20
+"""Bytes of one request. The longest that a supervisor sends is a fifth of that."""
+
+_TOKEN = re.compile(rb'\s*\[\s*"(?:start|hold)"\s*,\s*"([^"\\]{1,100})"')
+
+
+class MalformedRequest(Exception):
+    """Not a request. ``token``: the job that it was to start, as far as one can tell."""
+
+    def __init__(self, line: bytes | bytearray, problem: str) -> None:
+        super().__init__(f"malformed request ({problem})")
+        found = _TOKEN.match(line)
+        self.token = found[1].decode("utf-8", "replace") if found else None
+
+
+class LineBuffer:
+    """Bytes in, whole lines out."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._skipping = False  # the line is too long: the rest of it is thrown away
+
+    def feed(self, data: bytes) -> list[bytearray]:
+        """The lines that ``data`` completes. Of one that is too long only the beginning is
+        returned, which no request can be."""
+        if b"\n" in data:
+            first, _, data = data.partition(b"\n")
+            self._extend(first)
+            lines = [] if self._skipping else [self._rest]
+            self._rest, self._skipping = bytearray(), False
+            *whole, data = data.split(b"\n")
+            lines += map(bytearray, whole)
+        else:
+            lines = []
+        self._extend(data)
+        if len(self._rest) > MAX_REQUEST:
+            lines.append(self._rest[:1000])
+            self._rest, self._skipping = bytearray(), True
+        return lines
+
+    def _extend(self, data: bytes) -> None:
+        if not self._skipping:
+            self._rest += data
+
+
+def parse(line: bytes | bytearray) -> list[Any]:
+    """The request in ``line``: its kind and its arguments, each of the right type."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(line, type(error).__name__) from None
+    if not isinstance(request, list) or not request or not _is_text(request[0]):
+        raise MalformedRequest(line, "not a list that begins with a word")
+    kind, *arguments = request
+    checks = _CHECKS.get(kind)
+    if checks is None:
+        raise MalformedRequest(line, "of an unknown kind")
+    if len(arguments) != len(checks):
+        raise MalformedRequest(line, f"{kind} has {len(checks)} arguments")
+    for number, (check, argument) in enumerate(zip(checks, arguments, strict=True), 1):
+        if not check(argument):
+            raise MalformedRequest(line, f"argument {number} of {kind}")
+    return request
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return type(value) is list and all(type(one) is str for one in value)
+
+
+def _is_argv(value: Any) -> bool:
+    return _is_list_of_text(value) and value != []
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or _is_argv(value)
+
+
+def _is_env(value: Any) -> bool:
+    return type(value) is dict and all(type(one) is str for one in value.values())
+
+
+def _is_limits(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        type(value) is list
+        and len(value) == 3
+        and all(type(one) is int and 0 <= one < 1 << 63 for one in value)
+    )
+
+
+def _is_signal(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 128
+
+
+_HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_text, _is_limits)
+_CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
+    "use": (_is_text, _is_text),
+    "start": (_is_text, _is_text, _is_text, *_HOW),
+    "hold": (_is_text, _is_text, *_HOW),
+    "withdraw": (_is_list_of_text,),
+    "kill": (_is_text, _is_signal),
+}

@@ -7,9 +7,9 @@ away. If that made the verb fail, its caller would repeat it, and do everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
+from types import TracebackType
 
 from .errors import QueueError
 from .text import clean_line
@@ -24,17 +24,32 @@ def report_to(report: Report) -> None:
     _report.set(report)
 
 
-@contextmanager
-def after_commit(step: str) -> Iterator[None]:
-    """Run a step that follows a commit. ``step`` says what it does: "removing output files".
+class _Step:
+    def __init__(self, step: str) -> None:
+        self._step = step
 
-    Any error of it ends the step, not the verb. Only what ends a process passes (ctrl-c).
-    """
-    try:
-        yield
-    except Exception as error:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
         report = _report.get()
         if report is not None:
             known = isinstance(error, QueueError | OSError)
             why = str(error) if known else f"{type(error).__name__}: {error}"
-            report(f"done, but {step} failed: {clean_line(why, 300)}")
+            report(f"{self._step} failed afterwards: {clean_line(why, 300)}")
+        return True
+
+
+def after_commit(step: str) -> _Step:
+    """``with`` this, run a step that follows a commit. ``step``: "removing output files".
+
+    Any error of it ends the step, not the verb. Only what ends a process passes (ctrl-c).
+    """
+    return _Step(step)

@@ -91,7 +91,8 @@ class Queue:
         try:
             yield cls(store, env, clock or store.clock)
         finally:
-            await store.close()
+            with after_commit("closing the store"):
+                await store.close()
 
     @staticmethod
     def answers_at_once(url: str | None = None, env: Mapping[str, str] | None = None) -> bool:
@@ -431,7 +432,8 @@ class Queue:
         try:
             return await transfer.copy(self.store, target, progress or (lambda *_: None))
         finally:
-            await target.close()
+            with after_commit("closing the copy"):
+                await target.close()
 
     # -- configuration ----------------------------------------------------------------
 
@@ -457,9 +459,10 @@ class Queue:
         return await self._set_config(conf.canonical(name), None)
 
     async def _set_config(self, key: str, value: str | None) -> conf.Setting:
-        conf.layers({}, self.env)  # refused for what the environment says: before, not after
+        # Refused for what the environment says: before, not after. Nothing is read afterwards.
+        setting = conf.layers({} if value is None else {key: value}, self.env)[key]
         await self.store.set_config({key: value})
-        return await self.config_get(key)
+        return setting
 
     # -- workers ----------------------------------------------------------------------
 
@@ -526,7 +529,8 @@ class Queue:
         return await supervisor.run(count, lanes)
 
     async def start_workers(self, count: int, queues: Sequence[str] = ()) -> list[Worker]:
-        """Start ``count`` workers in the background and return them once they are up.
+        """Start ``count`` workers in the background and return them once they are up (none, if
+        the store cannot be read then).
 
         They join this host's detached supervisor if there is one. WorkersNotStarted says
         why they did not come up.
@@ -536,7 +540,9 @@ class Queue:
         check_count(count)
         lanes = tuple(check_queue(queue) for queue in queues)
         ids = await start_detached(self.store, self.env, count, lanes)
-        return [worker for worker in await self.workers() if worker.id in ids]
+        with after_commit(f"reading the workers that are up now ({', '.join(ids)})"):
+            return [worker for worker in await self.workers() if worker.id in ids]
+        return []
 
 
 MAX_WORKERS = 512

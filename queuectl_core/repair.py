@@ -14,6 +14,7 @@ from .leftovers import orphaned_files
 from .private import make_private
 from .queue import Queue
 from .store.open import chosen, on_server
+from .upkeep import remove_drafts
 from .worker.journal import sweep
 from .worker.upkeep import used_names
 
@@ -39,11 +40,14 @@ async def _repair_database(url: str | None, env: Mapping[str, str]) -> list[Find
     found: list[Finding] = []
     try:
         async with Queue.open(url, env=env, create=False) as queue:
-            found += [finding async for finding in _repair_store(queue)]
+            async for finding in _repair_store(queue):
+                found.append(finding)  # also told when a later step fails
     except InvalidInput:
         raise
     except QueueError as error:
         found.append(Finding("store", "bad", error.message, error.hint))
+    except OSError as error:
+        found.append(Finding("litter", "bad", f"cannot put files right: {error}"))
     return found
 
 
@@ -67,7 +71,10 @@ def _modes(paths: list[Path]) -> list[Finding]:
             continue
         wanted = 0o700 if folder else 0o600
         if stat.S_IMODE(found.st_mode) != wanted:
-            path.chmod(wanted)
+            try:
+                path.chmod(wanted)
+            except OSError:
+                continue  # ``doctor`` says which, and that it is wrong
             changed += 1
     return [_fixed("modes", changed, "file mode set right")] if changed else []
 
@@ -88,6 +95,8 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
         yield _fixed("litter", 1, "missing directory made")
     if removed := sweep(run, await used_names(store)):
         yield _fixed("litter", removed, "stale run file removed")
+    if store.can_backup and (removed := remove_drafts(Path(store.url).parent)):
+        yield _fixed("litter", removed, "unfinished backup removed")
     removed = 0
     async for path in orphaned_files(store):
         path.unlink(missing_ok=True)

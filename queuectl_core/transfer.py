@@ -25,6 +25,7 @@ from .errors import Conflict, InvalidInput, StoreError
 from .host import is_gone, monotonic
 from .logs import log_path
 from .model import Filter, Job, State
+from .postcommit import after_commit
 from .private import make_private, own_directory
 from .store.base import Store
 from .store.copying import Kept, Parcel, read_mark
@@ -131,7 +132,8 @@ class _Copy:
             pieces = await self.out.pieces(self.source.clock())
             config = await self.source.config()
             await self.into.finish(self.mark, config, pieces, await self.out.highest())
-        await self.target.tidy()
+        with after_commit("tidying up"):
+            await self.target.tidy()
         return found
 
     async def quiet(self) -> None:
@@ -218,7 +220,8 @@ class _Copy:
             if len(tails) < TAILS:
                 break
         await self.receive(parcel, done)
-        await self.target.tidy()
+        with after_commit("tidying up"):
+            await self.target.tidy()
 
     async def compare(self) -> int:
         """Copy ranges again in which the jobs differ; how many did."""

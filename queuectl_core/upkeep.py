@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
-from .errors import Conflict, InvalidInput, QueueError, StoreFull
-from .host import current_directory
+from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
+from .host import current_directory, host_key, is_process, process_start
 from .logs import remove_all_logs
 from .model import State
 from .postcommit import after_commit
@@ -18,6 +21,14 @@ from .store.base import Store
 from .text import clean_line
 
 PRUNABLE = (State.COMPLETED, State.DEAD, State.CANCELLED)
+ENDS = ("", "-journal", "-wal", "-shm")
+"""What SQLite puts beside a file, and the file itself."""
+DRAFT = re.compile(
+    r"\.queuectl-backup-(?P<host>[0-9a-f]{12})-(?P<pid>\d{1,9})-(?P<start>\d{1,12}\.\d{3})"
+    r"-[0-9a-f]{8}\.tmp(?P<end>|-journal|-wal|-shm)",
+    re.ASCII,
+)
+"""An unfinished backup: the host, process and start of who writes it."""
 BATCH = 500
 """Jobs forgotten in one transaction: some 20 ms during which nobody else writes."""
 
@@ -51,12 +62,19 @@ async def prune(
 ) -> int:
     """Forget jobs in these states that ended before then, with history and output."""
     done = 0
-    for state in states:
-        after = 0
-        while seqs := await store.ended(state, before, after, BATCH):
-            done += await forget(store, seqs, state, before)
-            progress(done)
-            after = seqs[-1]
+    try:
+        for state in states:
+            after, more = 0, True
+            while more:
+                seqs = await store.ended(state, before, after, BATCH)
+                done += await forget(store, seqs, state, before) if seqs else 0
+                progress(done)
+                more = len(seqs) == BATCH
+                after = seqs[-1] if seqs else after
+    except StoreError as error:
+        if done:
+            error.message += f"; {done:,} jobs were forgotten before"
+        raise
     with after_commit("tidying up"):
         await store.tidy()
     return done
@@ -91,25 +109,59 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
         if not current_directory():
             raise InvalidInput("the current directory is gone", "give the backup's full path")
         target = Path(os.path.abspath(target))
-    draft = target.with_name(f".queuectl-{secrets.token_hex(8)}.tmp")
+    draft = target.with_name(_draft_name())
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         _check_target(store, target, force=force)
+        remove_drafts(target.parent)
         os.close(os.open(draft, flags, 0o600))
     except (OSError, ValueError) as error:
         raise _cannot(target, error) from None
     try:
         await store.backup(draft, progress)
         try:
+            _check_target(store, target, force=force)
+            # The content is on the disk before it has the name, and the name before we say so.
             _sync(draft)
             _publish(draft, target, force=force)
             _sync(target.parent)
         except OSError as error:
             raise _cannot(target, error) from None
     finally:
-        for end in ("", "-journal", "-wal", "-shm"):
-            draft.with_name(draft.name + end).unlink(missing_ok=True)
+        for end in ENDS:
+            with suppress(OSError):
+                draft.with_name(draft.name + end).unlink(missing_ok=True)
     return target
+
+
+def _draft_name() -> str:
+    """Says which process writes it, so that others can tell when it is dead."""
+    start = process_start(os.getpid()) or 0.0
+    return f".queuectl-backup-{_host_digest()}-{os.getpid()}-{start:.3f}-{secrets.token_hex(4)}.tmp"
+
+
+def _host_digest() -> str:
+    return sha256(host_key().encode()).hexdigest()[:12]
+
+
+def remove_drafts(directory: Path) -> int:
+    """Remove unfinished backups that processes of this host left when they were killed; how many
+    there were. Those of other hosts are left alone: nobody here can tell whether they go on."""
+    removed = 0
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return 0
+    for name in names:
+        found = DRAFT.fullmatch(name)
+        if found is None or found["host"] != _host_digest():
+            continue
+        if is_process(int(found["pid"]), float(found["start"])):
+            continue
+        with suppress(OSError):
+            (directory / name).unlink()
+            removed += not found["end"]
+    return removed
 
 
 def _check_target(store: Store, target: Path, *, force: bool) -> None:
@@ -122,7 +174,7 @@ def _check_target(store: Store, target: Path, *, force: bool) -> None:
     if target.exists() and not (target.is_file() or target.is_symlink()):
         raise InvalidInput(f"{shown} is not a file", "give a file")  # root could replace /dev/null
     # SQLite would take a log that lies beside the new file for the new file's own.
-    for end in ("-wal", "-shm", "-journal"):
+    for end in ENDS[1:]:
         if os.path.lexists(f"{target}{end}"):
             raise Conflict(f"{shown} is in use as a database ({shown}{end})", "give another name")
     if os.path.lexists(target) and not force:
@@ -141,7 +193,14 @@ def _publish(draft: Path, target: Path, *, force: bool) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
             raise
-        draft.rename(target)  # a file system without hard links
+        # A file system without hard links. The name is taken by a file of ours, which the draft
+        # then replaces: what somebody else put there meanwhile is never replaced.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(target, flags, 0o600))
+        except FileExistsError:
+            raise _taken(target) from None
+        draft.replace(target)
 
 
 def _taken(target: Path) -> Conflict:

@@ -221,7 +221,7 @@ def start_workers(count: int) -> Action:
 
     async def run(queue: Queue) -> str:
         workers = await queue.start_workers(count)
-        return f"{plural(len(workers), 'worker')} up: " + ", ".join(w.id for w in workers[:NAMED])
+        return f"{plural(count, 'worker')} up: " + ", ".join(w.id for w in workers[:NAMED])
 
     return Action(cli("worker", "start", "--detach", "--count", str(count)), run)
 

@@ -11,6 +11,7 @@ from textual.app import App
 
 from queuectl_core.errors import QueueError
 from queuectl_core.model import Filter, Job, State
+from queuectl_core.postcommit import report_to
 from queuectl_core.text import clean_line
 
 from . import actions
@@ -86,8 +87,11 @@ class Doing(App[int]):
         """Do it and say what came of it. Raises QueueError when it could not be done."""
         self.say(f"… $ {action.command}", "muted")
         queue = await self.link.writer()
+        notes: list[str] = []
+        report_to(notes.append)
         came = await action.run(queue)
-        self.say(f"✓ {came}  $ {action.command}", "good")
+        said = "; ".join([came, *notes])
+        self.say(f"✓ {said}  $ {action.command}", "warn" if notes else "good")
         self.read_soon()
 
     def watch_for(self, jobs: Sequence[Job]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes
 
@@ -32,7 +33,9 @@ def backup(session: Session, file: str, force: bool) -> None:
     made = session.run(
         lambda queue: queue.backup(file, force=force, progress=progress), read_only=True
     )
-    size = made.stat().st_size
+    size = 0
+    with after_commit("reading the size of the backup"):
+        size = made.stat().st_size
     session.err.clear()
     if session.json:
         session.out.json({"file": str(made), "bytes": size})

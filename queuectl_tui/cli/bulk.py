@@ -10,18 +10,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from queuectl_core.errors import BatchRejected, InvalidInput
 from queuectl_core.jobspec import Defaults, parse_job
 from queuectl_core.model import Filter, JobSpec
+from queuectl_core.postcommit import after_commit
 from queuectl_core.strictjson import parse_json
 from queuectl_core.text import clean_line
 
 from .enqueue import tell_ignored
 from .jobs import JOBS
+from .matching import plural
 
 if TYPE_CHECKING:
     from queuectl_core.model import Job
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from .command import Session
     from .fields import Overrides
+
+T = TypeVar("T")
 
 CHUNK = 1000
 BOM = b"\xef\xbb\xbf"
@@ -176,24 +180,35 @@ class _Bulk:
         """Print the jobs with seqs from ``first`` on, in order."""
         session = self.session
         if session.json and count == 1:
+            document: dict[str, Any] = {"enqueued": count}
             async for job in self._added(first, count):
-                session.out.json(job.to_json())
+                document = job.to_json()
+            session.out.json(document)
         elif session.json or (session.out.terminal and count <= SHOWN):
             with session.out.listing(JOBS, json=session.json, header=True) as listing:
                 async for job in self._added(first, count):
                     listing.add(job)
         elif not session.out.terminal:
-            async for ids in self.queue.ids(first, count):
+            async for ids in self._read(self.queue.ids(first, count), count):
                 session.out.line("\n".join(ids))
 
-    async def _added(self, first: int, count: int) -> Any:
-        end = first + count
+    async def _added(self, first: int, count: int) -> AsyncIterator[Job]:
+        async for page in self._read(self._pages(first, first + count), count):
+            for job in page:
+                yield job
+
+    async def _pages(self, first: int, end: int) -> AsyncIterator[list[Job]]:
         for start in range(first, end, CHUNK):
             stop = min(start + CHUNK, end)
-            page: list[Job] = await self.queue.jobs(Filter(), stop - start, stop)
-            for job in reversed(page):
-                if job.seq >= start:  # one that was removed already leaves a gap
-                    yield job
+            page = await self.queue.jobs(Filter(), stop - start, stop)
+            # One that was removed already leaves a gap.
+            yield [job for job in reversed(page) if job.seq >= start]
+
+    async def _read(self, pages: AsyncIterator[T], count: int) -> AsyncIterator[T]:
+        """What is read for the answer. The jobs are enqueued: if reading fails, that is said."""
+        with after_commit(f"{plural(count)} enqueued, but reading them"):
+            async for page in pages:
+                yield page
 
 
 def number_is_first(line: bytes, good: int, bad: int) -> bool:

@@ -10,6 +10,7 @@ import click
 
 from queuectl_core.events import Event, Kind
 from queuectl_core.model import Attempt, Job, State
+from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
@@ -111,10 +112,11 @@ async def _start_detached(
             session.out.line(worker.id)
     stop = "queuectl worker stop"
     here = {worker.host for worker in started}
-    if any(worker.host not in here for worker in await queue.workers()):
-        # Without it the workers of every host would be stopped.
-        stop += "".join(f" --host {shlex.quote(clean_line(name))}" for name in here)
-    session.err.note(f"{len(started)} worker{'s' if len(started) != 1 else ''} up; stop: {stop}")
+    with after_commit("looking for workers of other hosts"):
+        if any(worker.host not in here for worker in await queue.workers()):
+            # Without it the workers of every host would be stopped.
+            stop += "".join(f" --host {shlex.quote(clean_line(name))}" for name in here)
+    session.err.note(f"{count} worker{'s' if count != 1 else ''} up; stop: {stop}")
 
 
 class Reporter:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from queuectl_core.errors import TimedOut
+from queuectl_core.errors import StoreError, TimedOut
 from queuectl_core.model import Worker
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
@@ -90,15 +90,26 @@ async def _stop(
     asked = [worker for worker in found if worker.state != "lost"]
     if not asked:
         return [], []
-    names = {worker.id for worker in asked}
     await queue.stop_workers(asked, now=now)
+    try:
+        return asked, await _until_gone(session, queue, asked, seconds)
+    except StoreError as error:  # to wait for them is half of what was asked for
+        error.message = f"the workers were asked to stop, but not seen to go: {error.message}"
+        raise
+
+
+async def _until_gone(
+    session: Session, queue: Queue, asked: Sequence[Worker], seconds: float | None
+) -> list[Worker]:
+    """Wait until these workers are gone; those that are not when the time is up."""
+    names = {worker.id for worker in asked}
     began = told = time.monotonic()
     told -= REMIND - 0.5  # the first line after half a second
     while True:
         left = [w for w in await queue.workers() if w.id in names and w.state != "lost"]
         passed = time.monotonic() - began
         if not left or (seconds is not None and passed >= seconds):
-            return asked, left
+            return left
         if session.err.animated:
             session.err.bar("stopping", len(asked) - len(left), len(asked), _doing(left))
         elif time.monotonic() - told >= REMIND:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from queuectl_core import upkeep
 
 from ..support import Cli
 from .conftest import Here, Terminal
@@ -186,3 +192,64 @@ def test_repair_of_what_cannot_be_repaired(here: Here, store_path: Path) -> None
     store_path.chmod(0o600)
     rows = here("doctor", "--repair", "--json", code=1).json
     assert all("damaged" in row["message"] for row in rows if row["check"] == "store")
+
+
+def test_unfinished_backups_of_dead_processes_are_removed(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", "true")
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    mine = folder / upkeep._draft_name()
+    gone = [folder / name.replace(f"-{os.getpid()}-", "-999999999-") for name in (mine.name,)]
+    gone += [folder / (gone[0].name + "-journal")]
+    elsewhere = folder / mine.name.replace(upkeep._host_digest(), "0123456789ab")
+    for path in (mine, *gone, elsewhere):
+        path.touch()
+    cli("backup", folder / "one.db")
+    assert set(folder.iterdir()) == {mine, elsewhere, folder / "one.db"}
+    beside = tmp_path / gone[0].name
+    beside.touch()
+    assert "unfinished backup removed" in cli("doctor", "--repair").out
+    assert not beside.exists()
+
+
+def test_a_killed_backup_leaves_what_the_next_one_removes(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", *(["x" * 1000] * 100))
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    code = (
+        "import os, sys, queuectl_core.upkeep as u, queuectl_tui.cli.main as m\n"
+        "u._publish = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "m.run(sys.argv[1:])\n"
+    )
+    words = ["--store", str(cli.store), "backup", str(folder / "one.db")]
+    done = subprocess.run([sys.executable, "-c", code, *words], env=cli.environment(), check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.suffix for path in folder.iterdir()] == [".tmp"]
+    cli("backup", folder / "two.db")
+    assert [path.name for path in folder.iterdir()] == ["two.db"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_backup_does_not_replace_what_came_meanwhile(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Also where the file system has no hard links."""
+    here("enqueue", "x")
+    target = tmp_path / "copy.db"
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    here("backup", tmp_path / "first.db")
+    publish = upkeep._publish
+
+    def late(draft: Path, name: Path, *, force: bool) -> None:
+        target.write_text("precious")
+        publish(draft, name, force=force)
+
+    monkeypatch.setattr(upkeep, "_publish", late)
+    assert "exists" in one_line(here("backup", target, code=4).err)
+    assert target.read_text() == "precious"
+    assert not list(tmp_path.glob(".queuectl-*"))

@@ -484,3 +484,46 @@ async def test_a_failing_action_is_a_message(home: Path) -> None:
         await pilot.press("r")
         await said(console, pilot, "job 'resize-1' is gone")
         assert console.is_running
+
+
+async def test_what_fails_after_the_commit_is_said_beside_what_was_done(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_file(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("queuectl_core.logs.remove_logs", no_file)
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "resize-1")
+        await pilot.press("D", "y")
+        await said(console, pilot, "resize-1 is deleted; removing output files failed afterwards")
+        assert console.is_running
+
+
+async def test_a_question_is_about_the_job_as_it_was_shown(home: Path) -> None:
+    """Somebody else retries a dead job while the question is on the screen."""
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "resize-1")
+        console.paused = True
+        await pilot.press("D")
+        async with Queue.open(console.link.url, env={}) as queue:
+            [job] = [await queue.find("resize-1")]
+            act = queue.cancel if job.state in (State.PENDING, State.FAILED) else queue.retry
+            await act([job])
+            await pilot.press("y")
+            await said(console, pilot, "no remove was done")
+            assert await queue.get(job.seq) is not None
+
+
+async def test_cancel_all_that_match(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await until(console, pilot, "pending")
+        waiting = await console.link.reader.count(Filter((State.PENDING,)))
+        assert waiting > 1
+        console.main.show_state(State.PENDING)
+        console.main.cancel_all()
+        await until(console, pilot, f"Cancel all {waiting} jobs that match?")
+        await pilot.press("y")
+        shown = await said(console, pilot, f"cancelled {waiting} jobs")
+        assert "queuectl cancel --all --state pending" in shown
+        assert await console.link.reader.count(Filter((State.PENDING,))) == 0

@@ -8,13 +8,16 @@ keys, one INSERT.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import asyncpg
 
-from ...errors import BatchRejected, Conflict, InvalidInput
+from ...errors import BatchRejected, Conflict, InvalidInput, StoreError, StoreFull
 from ...model import JobSpec
 from ...text import clean_line
 from ..base import Batch
@@ -31,7 +34,8 @@ class PostgresBatch(Batch):
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the batch
+        with _staging():
+            self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._count = 0
 
     def close(self) -> None:
@@ -45,12 +49,31 @@ class PostgresBatch(Batch):
         except UnicodeEncodeError as error:
             shown = clean_line(error.object[max(0, error.start - 20) : error.end], 60)
             raise InvalidInput(f"'{shown}' is not valid UTF-8 text") from error
-        self._file.write(lines)
+        with _staging():
+            self._file.write(lines)
         self._count += len(specs)
 
     async def commit(self, now: float) -> tuple[int, int]:
         """Enqueue all that is staged; see the protocol."""
+        with _staging():
+            self._file.flush()
         return await self._link.announce(_commit, self._file, self._count, now)
+
+
+@contextmanager
+def _staging() -> Iterator[None]:
+    """Says what it means when the jobs cannot be gathered in a file."""
+    try:
+        yield
+    except OSError as error:
+        where = os.environ.get("TMPDIR") or "the temporary directory"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "no space left" if full else f"cannot write: {error.strerror or error}"
+        kind = StoreFull if full else StoreError
+        raise kind(
+            f"{why} for the jobs that are gathered in {where}; nothing was enqueued",
+            "free some space, or name another directory in TMPDIR",
+        ) from error
 
 
 def _lines(specs: Sequence[tuple[int, JobSpec]]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from ...model import (
     Turn,
     Worker,
 )
+from ...postcommit import after_commit
 from ...private import own_directory
 from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
@@ -127,8 +128,10 @@ class PostgresStore(Store):
         try:
             yield made
         finally:
-            made.close()
-        await self.tidy()
+            with after_commit("closing the staging file"):
+                made.close()
+        with after_commit("tidying up"):
+            await self.tidy()
 
     # -- reading ----------------------------------------------------------------------
 

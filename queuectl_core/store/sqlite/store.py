@@ -30,6 +30,7 @@ from ...model import (
     Turn,
     Worker,
 )
+from ...postcommit import after_commit
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
@@ -119,8 +120,10 @@ class SqliteStore(Store):
             await connection.call(stage)
             yield SqliteBatch(connection)
         finally:
-            await connection.close()
-        await self.tidy()
+            with after_commit("closing the staging connection"):
+                await connection.close()
+        with after_commit("tidying up"):
+            await self.tidy()
         self._ring(JOBS)
 
     # -- reading ----------------------------------------------------------------------
@@ -295,7 +298,8 @@ class SqliteStore(Store):
             raise explain_os(run, error) from error
 
     def _ring(self, what: bytes = ANYTHING) -> None:
-        ring(self.directory / "run", what)
+        with after_commit("waking the workers"):
+            ring(self.directory / "run", what)
 
     async def changed(self) -> bool:
         found = await self._connection.call(_data_version)

@@ -98,6 +98,10 @@ def backup(
         # somebody who starts workers on the copy while the original goes on.
         for name in ("copy_released", "copy_workers", "copy_supervisors"):
             copy.execute(SQL[name])
+        # The copy is in WAL mode now. Closing it would move these changes into the file, but would
+        # not say when that fails.
+        if copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise StoreError(f"backup failed: {target} is in use", "try again")
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             raise StoreFull(f"no space left for {target.parent}", "free some space") from error

@@ -10,6 +10,7 @@
     │   └── JobChanged            a job is not any more as it was when it was read
     ├── StoreError            5   the store cannot be used
     │   ├── StoreUnreachable      not there, not a file, no permission
+    │   │   └── StoreGone         removed, moved away or replaced while it was in use
     │   ├── StoreLocked           another process held it for too long
     │   ├── StoreReadOnly         it can be read but not written
     │   ├── StoreFull             no space left for it
@@ -86,6 +87,10 @@ class StoreError(QueueError):
 
 class StoreUnreachable(StoreError):
     """The store does not exist, is not a file, or may not be opened."""
+
+
+class StoreGone(StoreUnreachable):
+    """The store's file was removed, moved away or replaced while it was in use."""
 
 
 class StoreLocked(StoreError):

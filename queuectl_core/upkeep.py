@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,9 @@ DRAFT = re.compile(
 """An unfinished backup: the host, process and start of who writes it."""
 BATCH = 500
 """Jobs forgotten in one transaction: some 20 ms during which nobody else writes."""
+
+TOLD_EVERY = 0.1
+"""Seconds between two reports of how far a backup is."""
 
 Progress = Callable[[int, int], None]
 
@@ -118,7 +121,7 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
     except (OSError, ValueError) as error:
         raise _cannot(target, error) from None
     try:
-        await store.backup(draft, progress)
+        await _told(lambda tell: store.backup(draft, tell), progress)
         try:
             _check_target(store, target, force=force)
             # The content is on the disk before it has the name, and the name before we say so.
@@ -162,6 +165,36 @@ def remove_drafts(directory: Path) -> int:
             (directory / name).unlink()
             removed += not found["end"]
     return removed
+
+
+async def _told(
+    start: Callable[[Callable[[int, int], None]], Coroutine[None, None, None]],
+    progress: Callable[[int, int], None],
+) -> None:
+    """``await start(tell)``, reporting to ``progress`` what is told meanwhile.
+
+    Under an event loop the copying thread only notes how far it is: a terminal that nobody reads
+    must not keep it waiting, since as long as it copies the WAL cannot start anew.
+    """
+    if asyncio._get_running_loop() is None:
+        await start(progress)
+        return
+    far = (0, 0)
+
+    def note(done: int, total: int) -> None:
+        nonlocal far
+        far = (done, total)
+
+    task = asyncio.ensure_future(start(note))
+    try:
+        while not task.done():
+            shown = far
+            await asyncio.wait({task}, timeout=TOLD_EVERY)
+            if far != shown:
+                progress(*far)
+        await task
+    finally:
+        task.cancel()
 
 
 def _check_target(store: Store, target: Path, *, force: bool) -> None:

@@ -364,6 +364,8 @@ class Store(Protocol):
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the database, as it is at one moment, into the empty file ``target``.
 
+        ``progress`` is called between two steps of the copying, on whichever thread copies.
+
         Raises InvalidInput unless ``can_backup``, saying what to use instead.
         """
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import StoreDamaged, StoreError, StoreTooNew
+from ..errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..events import Event, Kind
 from ..host import monotonic
 from ..model import Ending, Job, Opening, Outcome, State, Turn
@@ -308,6 +308,9 @@ class Pump:
         does not mend is for the caller: the jobs go on, and the next supervisor has them."""
         if isinstance(error, StoreDamaged | StoreTooNew):
             raise error
+        if isinstance(error, StoreGone) and self._sup.gone is None:
+            self._sup.store_gone(error)
+            return
         if str(error) != self._troubled:
             self._troubled = str(error)
             self._delay = RETRY_AFTER

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..config import settings
-from ..errors import StoreError
+from ..errors import StoreError, StoreGone
 from ..events import Event, Kind, Summary
 from ..host import hostname
 from ..store.base import Bell, Store
@@ -61,6 +61,8 @@ class Supervisor:
         self.hands: Hands
         self.lost = False
         """Set when there is reason to think that the lease was lost."""
+        self.gone: StoreGone | None = None
+        """Why nothing more is claimed, when the store's file was removed or replaced."""
         self.cancels: frozenset[int] = frozenset()
         """seq of jobs of ours that somebody wants cancelled, as far as we know."""
         self.tell = on_event or (lambda event: None)
@@ -108,7 +110,10 @@ class Supervisor:
                     await self.pump.run()
             finally:
                 await self._leave()
-                await upkeep.sweep()
+                if self.gone is None:
+                    await upkeep.sweep()
+        if self.gone is not None:
+            raise self.gone
         return Summary(self.pump.done, self.pump.failed, time.monotonic() - began)
 
     def _job_environment(self) -> dict[str, str]:
@@ -225,7 +230,7 @@ class Supervisor:
     async def check(self) -> None:
         """What the pump asks before each turn: is the lease still ours? StoreError when nobody
         can say."""
-        if self.lost or self.hands.revoked:
+        if (self.lost or self.hands.revoked) and self.gone is None:
             # A refusal or a heartbeat made us think that somebody else has our jobs.
             self.lost = not (await self.store.orders(self.id)).known
             if self.lost:
@@ -234,7 +239,18 @@ class Supervisor:
     @property
     def must_stay(self) -> bool:
         """Jobs of others that we took over are still being looked into."""
+        if self.gone is not None:
+            return False
         return self.takeover.pending and not self.takeover.stuck and self.stopping != "now"
+
+    def store_gone(self, error: StoreGone) -> None:
+        """The store's file is not there any more: take no more jobs, finish those that run, and
+        end. What ended is still written to the file, which may have been moved only."""
+        if self.gone is None:
+            self.gone = error
+            message = f"{error.message}; no more jobs are taken, those that run are finished"
+            self.tell(Event(Kind.TROUBLE, message))
+            self.stop(now=False)
 
     async def _start_over(self) -> None:
         """The lease was lost: leave every job to its new owner and begin as somebody new."""

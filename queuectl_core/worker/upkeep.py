@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreGone
 from ..events import Event, Kind
 from ..host import monotonic
 from ..model import Filter, Job, State
@@ -124,6 +124,9 @@ class Upkeep:
         """A step. Trouble with the store is the pump's to meet and report."""
         try:
             await step()
+        except StoreGone as error:
+            self._sup.store_gone(error)
+            return
         except StoreError:
             return
         except OSError as error:  # a full disk, most likely: the next tick tries again

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -536,61 +535,6 @@ async def test_nothing_is_left_of_a_transaction_that_failed(store_path: Path) ->
     await connection.close()
 
 
-async def test_tidying_empties_a_large_wal(
-    store_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wal = Path(f"{store_path}-wal")
-    store = await SqliteStore.open(store_path)
-    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
-    small = wal.stat().st_size
-    await store.tidy()
-    assert wal.stat().st_size == small > 0, "not worth it yet"
-    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
-    await store.tidy()
-    assert wal.stat().st_size == 0
-    assert await store.count(Filter()) == 100
-    await store.close()
-
-
-async def test_only_one_process_at_a_time_tidies(
-    store_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wal = Path(f"{store_path}-wal")
-    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
-    store = await SqliteStore.open(store_path)
-    store.directory.mkdir()
-    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
-    large = wal.stat().st_size
-    fd = os.open(store.directory, os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    await store.tidy()
-    assert wal.stat().st_size == large, "somebody else is at it"
-    os.close(fd)
-    await store.tidy()
-    assert wal.stat().st_size == 0
-    await store.close()
-
-
-async def test_tidying_can_wait_when_somebody_writes_for_long(
-    store_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wal = Path(f"{store_path}-wal")
-    monkeypatch.setattr(store_module, "WAL_LIMIT", 4096)
-    monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
-    store = await SqliteStore.open(store_path)
-    await store.enqueue([spec("x" * 1000) for _ in range(100)], NOW)
-    large = wal.stat().st_size
-    with closing(sqlite3.connect(store_path, isolation_level=None)) as writer:
-        writer.execute("PRAGMA wal_autocheckpoint = 0")
-        writer.execute("BEGIN IMMEDIATE")
-        await store.tidy()
-        assert wal.stat().st_size == large
-        writer.execute("ROLLBACK")
-        await store.tidy()
-        assert wal.stat().st_size == 0
-    await store.close()
-
-
 async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
     store = await SqliteStore.open(store_path)
     await store.enqueue([spec(id="a")], NOW)
@@ -653,7 +597,6 @@ async def test_no_space_to_open_the_store_says_so_too(
 
 
 async def test_a_locked_store_says_so(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from queuectl_core.store.sqlite import connection as connection_module
 
     store = await SqliteStore.open(store_path)
     monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)

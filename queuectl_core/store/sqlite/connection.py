@@ -11,8 +11,9 @@ The settings, and why:
 - ``synchronous=FULL``: a commit is on the disk when it returns. WAL with NORMAL loses
   acknowledged commits on power loss.
 - ``wal_autocheckpoint=0``: an automatic checkpoint runs without the writer lock and can lose
-  commits in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). We checkpoint with
-  TRUNCATE only, which takes the writer lock; see ``checkpoint``.
+  commits in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). How we make checkpoints:
+  ``checkpoint.py``.
+- ``journal_size_limit``: when the WAL is started anew, a file that was larger is cut to this.
 - ``busy_timeout=0``: SQLite's own back-off (up to 100 ms) starves waiters. We retry with
   short random pauses (``pause``).
 - every write starts with ``BEGIN IMMEDIATE``: a transaction that turns into a write half-way
@@ -21,18 +22,17 @@ The settings, and why:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ...errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
 from ...text import clean_line
+from .checkpoint import WAL_LIMIT
 from .database_file import check_logs, hold_logs, is_held
 from .errors import damaged, explain
 
@@ -56,10 +56,8 @@ with pauses that are alike for all, one in 20,000 enqueues beside 23 writers too
 OPENINGS = 20
 """How often to open a store again whose logs another process keeps removing."""
 
-CHECKPOINT_PATIENCE_MS = 5_000
-"""Longer than our transactions hold the writer lock, so that a TRUNCATE checkpoint does not give
-up on it and fall back to the unsafe passive kind; shorter than LOCK_PATIENCE, so that a reader
-stuck half-way makes nobody fail."""
+
+WRITE = "BEGIN IMMEDIATE"
 
 
 class Connection:
@@ -70,17 +68,20 @@ class Connection:
         self._writable = writable
         self._driver: sqlite3.Connection | None = None
         self._pid = os.getpid()
+        self.after_write: Callable[[sqlite3.Connection], None] | None = None
+        """Called when a write was committed, on the thread that made it; must not raise."""
 
     async def open(self) -> None:
         """Connect; not to be used before."""
         self._driver = open_driver(self.path, self._writable)
 
-    async def close(self) -> None:
-        """Let go of the file."""
+    async def close(self, *, keep: bool = False) -> None:
+        """Let go of the file. ``keep``: leave it open until the process ends, so that no file
+        beside it is removed."""
         driver, self._driver = self._driver, None
         if driver is None:
             return
-        if self._forked:
+        if keep or self._forked:
             keep_open(driver)
         else:
             driver.close()
@@ -109,7 +110,7 @@ class Connection:
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` as the only writer; committed and on disk on return."""
-        return await self._run("BEGIN IMMEDIATE", lambda conn: fn(conn, *args, **kwargs))
+        return await self._run(WRITE, lambda conn: fn(conn, *args, **kwargs))
 
     async def call(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -121,26 +122,25 @@ class Connection:
         self._check_process()
         if self._driver is None:
             raise RuntimeError("the connection is not open")
-        return transact(self.path, self._driver, begin, body)
+        return self._transact(self._driver, begin, body)
+
+    def _transact(
+        self, conn: sqlite3.Connection, begin: str | None, body: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        """``body(conn)`` between ``begin`` (None: no transaction) and COMMIT, tried again while the
+        store is locked. Raises the StoreError family."""
+        result = with_patience(self.path, lambda: _attempt(conn, begin, body))
+        if begin == WRITE and self.after_write is not None:
+            self.after_write(conn)
+        return result
 
 
 def keep_open(driver: sqlite3.Connection) -> None:
-    """Let the process end with this connection open. Closing it would change files: for a child
-    process those of its parent."""
+    """Let the process end with this connection open. Closing it could remove files of others: in a
+    child process those of its parent, after a store was replaced those of the new store."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))  # else it is closed as garbage
-
-
-def transact(
-    path: Path,
-    conn: sqlite3.Connection,
-    begin: str | None,
-    body: Callable[[sqlite3.Connection], T],
-) -> T:
-    """``body(conn)`` between ``begin`` (None: no transaction) and COMMIT, tried again while the
-    store is locked. Raises the StoreError family."""
-    return with_patience(path, lambda: _attempt(conn, begin, body))
 
 
 def _attempt(
@@ -259,6 +259,7 @@ def _configure(conn: sqlite3.Connection, writable: bool) -> None:
         conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     conn.execute("PRAGMA wal_autocheckpoint = 0")
+    conn.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT:d}")
     conn.execute("PRAGMA foreign_keys = ON")
     if not writable:
         conn.execute("PRAGMA query_only = ON")
@@ -269,50 +270,3 @@ def _may_be_ours(conn: sqlite3.Connection) -> bool:
     if conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
         return True
     return conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-
-
-def checkpoint(conn: sqlite3.Connection, path: Path, beside: Path, limit: int) -> bool:
-    """Move the WAL of ``path`` into the database and truncate it, holding the writer lock
-    throughout, if it is larger than ``limit`` bytes and no other process is doing so.
-
-    One at a time, by a lock on ``beside``, the store's directory; and only when the writer lock
-    was just ours. For SQLite waits with pauses that grow to 100 ms, even with that lock in its
-    hand: eight supervisors that each made a checkpoint as they liked lost a quarter of their
-    speed. Returns False when there was nothing to do or readers kept it from finishing: the next
-    one will.
-    """
-    with _alone(beside) as alone:
-        if not alone or _wal_size(path) <= limit:
-            return False
-        conn.execute("BEGIN IMMEDIATE")  # our own patience is finer; what is left is microseconds
-        conn.execute("ROLLBACK")
-        conn.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
-        try:
-            return not conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        finally:
-            conn.execute("PRAGMA busy_timeout = 0")
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[bool]:
-    """Whether nobody else is in here for ``directory``. One that is not there has no users."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        yield True
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(fd)
-
-
-def _wal_size(path: Path) -> int:
-    try:
-        return os.stat(f"{path}-wal").st_size
-    except OSError:
-        return 0

@@ -9,9 +9,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from ...errors import StoreLocked, StoreReadOnly, StoreUnreachable
+from ...errors import StoreError, StoreGone, StoreReadOnly, StoreUnreachable
 from ...host import host_key
 from ...model import (
     Attempt,
@@ -37,15 +37,17 @@ from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import ANYTHING, JOBS, SUFFIX, FifoBell, ring
-from .connection import Connection, checkpoint, connect
+from .checkpoint import Checkpoints
+from .connection import Connection, connect
 from .database_file import prepare_file, real_path
 from .errors import explain_os
 
 if TYPE_CHECKING:
     from ..copying import Copying
 
-WAL_LIMIT = 4 << 20
-"""Bytes of WAL after which ``tidy`` makes a checkpoint."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteStore(Store):
@@ -63,6 +65,8 @@ class SqliteStore(Store):
         self._data_version: int | None = None
         found = os.stat(path)
         self._file = (found.st_dev, found.st_ino)
+        self._checkpoints = Checkpoints(path, self.directory)
+        self._connection.after_write = self._written
 
     @classmethod
     async def open(
@@ -96,7 +100,8 @@ class SqliteStore(Store):
         return cls(path, connection, read_only=read_only)
 
     async def close(self) -> None:
-        await self._connection.close()
+        # SQLite removes a WAL by its name. It would be that of the store which took our place.
+        await self._connection.close(keep=self._is_gone())
 
     def clock(self) -> float:
         return time.time()
@@ -107,7 +112,7 @@ class SqliteStore(Store):
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        found = await self._connection.write(jobs.enqueue, specs, now)
+        found = await self._change(jobs.enqueue, specs, now)
         self._ring(JOBS)
         return found
 
@@ -115,15 +120,15 @@ class SqliteStore(Store):
     async def batch(self) -> AsyncIterator[Batch]:
         if self._read_only:
             raise StoreReadOnly(f"store {self.url} is opened read-only", "leave read-only mode")
+        self._check_file()
         connection = await connect(self.path)
+        connection.after_write = self._written
         try:
             await connection.call(stage)
             yield SqliteBatch(connection)
         finally:
             with after_commit("closing the staging connection"):
-                await connection.close()
-        with after_commit("tidying up"):
-            await self.tidy()
+                await connection.close(keep=self._is_gone())
         self._ring(JOBS)
 
     # -- reading ----------------------------------------------------------------------
@@ -164,14 +169,39 @@ class SqliteStore(Store):
     # -- for a console ------------------------------------------------------------------
 
     async def check(self) -> None:
+        self._check_file()
+
+    def _check_file(self) -> None:
         try:
             found = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreGone(
+                f"store {self.url} was removed or moved away", "put it back, or start a new one"
+            ) from None
         except OSError as error:
             raise StoreUnreachable(
-                f"store {self.url} is gone: {error.strerror}", "put it back, or start a new one"
+                f"store {self.url} cannot be reached: {error.strerror}", "check its directory"
             ) from None
         if (found.st_dev, found.st_ino) != self._file:
-            raise StoreUnreachable(f"store {self.url} was replaced by another file", "open it anew")
+            raise StoreGone(f"store {self.url} was replaced by another file", "open it anew")
+
+    def _is_gone(self) -> bool:
+        try:
+            self._check_file()
+        except StoreUnreachable:
+            return True
+        return False
+
+    def _written(self, conn: sqlite3.Connection) -> None:
+        if not self._is_gone():
+            self._checkpoints.after_write(conn)
+
+    async def _change(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Write what somebody will rely on: not to a file that nobody will look at again."""
+        self._check_file()
+        return await self._connection.write(fn, *args, **kwargs)
 
     async def bounds(self) -> tuple[int, int] | None:
         return await self._connection.read(console.bounds)
@@ -191,7 +221,7 @@ class SqliteStore(Store):
         return await self._connection.read(console.ticks, since)
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
-        changed = await self._connection.write(console.amend, job, command, now)
+        changed = await self._change(console.amend, job, command, now)
         self._ring()
         return changed
 
@@ -203,14 +233,14 @@ class SqliteStore(Store):
     async def change(
         self, action: Action, seen: Sequence[Job], now: float, *, strict: bool
     ) -> list[tuple[int, int]]:
-        changed = await self._connection.write(jobs.change, action, seen, now, strict)
+        changed = await self._change(jobs.change, action, seen, now, strict)
         self._ring()
         return changed
 
     async def change_matching(
         self, action: Action, where: Filter, seqs: Sequence[int], now: float
     ) -> list[tuple[int, int]]:
-        changed = await self._connection.write(jobs.change_matching, action, where, seqs, now)
+        changed = await self._change(jobs.change_matching, action, where, seqs, now)
         self._ring()
         return changed
 
@@ -218,7 +248,7 @@ class SqliteStore(Store):
         return await self._connection.read(jobs.config)
 
     async def set_config(self, values: Mapping[str, str | None]) -> None:
-        await self._connection.write(jobs.set_config, values)
+        await self._change(jobs.set_config, values)
         self._ring()
 
     # -- working ----------------------------------------------------------------------
@@ -226,7 +256,7 @@ class SqliteStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        await self._connection.write(work.register, row, workers, now, self.url)
+        await self._change(work.register, row, workers, now, self.url)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
         return await self._connection.write(work.heartbeat, row)
@@ -245,6 +275,13 @@ class SqliteStore(Store):
         begun: Sequence[Begun] = (),
         released: Sequence[Job] = (),
     ) -> Turn:
+        if openings:
+            try:
+                self._check_file()
+            except StoreGone:
+                if not (endings or begun or released):
+                    raise
+                openings = ()  # what ended is written down: the file may have been moved only
         return await self._connection.write(
             work.exchange, owner, endings, openings, now, begun=begun, released=released
         )
@@ -255,7 +292,7 @@ class SqliteStore(Store):
     async def add_workers(
         self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
     ) -> None:
-        await self._connection.write(work.add_workers, supervisor, workers, now, up)
+        await self._change(work.add_workers, supervisor, workers, now, up)
         self._ring()
 
     async def workers_up(self, workers: Iterable[str]) -> None:
@@ -280,7 +317,7 @@ class SqliteStore(Store):
         return await self._connection.read(work.workers)
 
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
-        return await self._connection.write(work.take_over, dead, heir, now)
+        return await self._change(work.take_over, dead, heir, now)
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
         await self._connection.write(work.assign, owner, workers)
@@ -314,8 +351,9 @@ class SqliteStore(Store):
         return [path for path in (self.path, *beside) if path.exists()]
 
     async def tidy(self) -> None:
-        with suppress(StoreLocked):  # it can wait
-            await self._connection.call(checkpoint, self.path, self.directory, WAL_LIMIT)
+        if not self._read_only and not self._is_gone():
+            with suppress(StoreError):  # it can wait
+                await self._connection.call(self._checkpoints.make)
 
     # -- upkeep -------------------------------------------------------------------------
 
@@ -328,7 +366,7 @@ class SqliteStore(Store):
     async def prune(
         self, seqs: Sequence[int], state: State, before: float
     ) -> list[tuple[int, int]]:
-        return await self._connection.write(upkeep.prune, seqs, state, before)
+        return await self._change(upkeep.prune, seqs, state, before)
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
         return await self._connection.read(upkeep.runs, seqs)
@@ -337,19 +375,20 @@ class SqliteStore(Store):
         return await self._connection.read(upkeep.miscounted)
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
-        return await self._connection.write(upkeep.dismiss, dead)
+        return await self._change(upkeep.dismiss, dead)
 
     async def recount(self) -> None:
-        await self._connection.write(upkeep.recount)
+        await self._change(upkeep.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        self._check_file()
         stopped = threading.Event()
         connection = await connect(self.path, writable=False)
         try:
             await connection.call(upkeep.backup, target, progress, stopped)
         finally:
             stopped.set()  # cancelled: the thread is still copying, and closing waits for it
-            await connection.close()
+            await connection.close(keep=self._is_gone())
 
     def copying(self) -> Copying:
         from .copying import SqliteCopying

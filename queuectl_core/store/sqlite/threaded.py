@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from .connection import Connection, keep_open, open_driver, transact
+from .connection import Connection, keep_open, open_driver
 
 T = TypeVar("T")
 
@@ -38,17 +38,21 @@ class ThreadedConnection(Connection):
                 self._driver.close()
             raise
 
-    async def close(self) -> None:
-        """Let go of the file and end the thread."""
-        if self._forked:  # the thread is the parent's
+    async def close(self, *, keep: bool = False) -> None:
+        """Let go of the file and end the thread; see :meth:`Connection.close`."""
+        if keep or self._forked:
             if self._driver is not None:
                 keep_open(self._driver)
             self._thread._connection = None
+        if self._forked:  # the thread is the parent's
             return
-        await self._thread.close()
+        if not keep:
+            await self._thread.close()
+        elif (ended := self._thread.stop()) is not None:
+            await ended
 
     async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
         self._check_process()
         # aiosqlite's own methods are each one call of _execute; ours are one more.
         execute: Callable[..., Awaitable[T]] = self._thread._execute
-        return await execute(transact, self.path, self._thread._conn, begin, body)
+        return await execute(self._transact, self._thread._conn, begin, body)

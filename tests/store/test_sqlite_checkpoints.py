@@ -1,0 +1,252 @@
+"""Checkpoints: the WAL stays small, nobody waits for a reader, and no write fails for one."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.errors import StoreError
+from queuectl_core.model import Filter
+from queuectl_core.once import at_once
+from queuectl_core.queue import Queue
+from queuectl_core.store.sqlite import checkpoint as checkpoint_module
+from queuectl_core.store.sqlite import connection as connection_module
+from queuectl_core.store.sqlite.store import SqliteStore
+
+from ..support import NOW, Cli, spec
+
+SMALL = 64 << 10
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A WAL of 64 KiB is large."""
+    monkeypatch.setattr(checkpoint_module, "WAL_LIMIT", SMALL)
+    monkeypatch.setattr(connection_module, "WAL_LIMIT", SMALL)
+
+
+def wal(path: Path) -> int:
+    return checkpoint_module.wal_size(path)
+
+
+def in_database(path: Path) -> int | None:
+    """How many jobs are in the database file itself, without its WAL; None: not even a table."""
+    uri = f"file:{path}?immutable=1"
+    with closing(sqlite3.connect(uri, uri=True)) as raw:
+        if not raw.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return None
+        return int(raw.execute("SELECT count(*) FROM jobs").fetchone()[0])
+
+
+@contextmanager
+def reader(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that keeps a snapshot for as long as one likes."""
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "c.execute('BEGIN'); c.execute('SELECT count(*) FROM jobs').fetchone();"
+        "print('reading', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+async def fill(store: SqliteStore, count: int = 100) -> None:
+    await store.enqueue([spec("x" * 1000) for _ in range(count)], NOW)
+
+
+async def test_tidying_moves_a_large_wal_and_the_next_write_starts_it_anew(
+    store_path: Path, small: None
+) -> None:
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec()], NOW)
+    if wal(store_path) <= SMALL:
+        await store.tidy()
+        assert in_database(store_path) is None, "not worth it yet"
+    await fill(store)
+    large = wal(store_path)
+    assert large > SMALL
+    await store.tidy()
+    assert in_database(store_path) == 101
+    await store.enqueue([spec()], NOW)
+    assert wal(store_path) <= SMALL < large
+    await store.close()
+
+
+async def test_a_clean_wal_is_looked_at_only(store_path: Path, small: None) -> None:
+    """A supervisor at rest does nothing once a second."""
+    store = await SqliteStore.open(store_path)
+    await fill(store)
+    await store.tidy()
+    statements: list[str] = []
+    await store._connection.call(lambda conn: conn.set_trace_callback(statements.append))
+    await store.tidy()
+    assert statements == []
+    await store.close()
+
+
+async def test_a_reader_keeps_nobody_waiting(store_path: Path, small: None) -> None:
+    store = await SqliteStore.open(store_path)
+    await fill(store, 10)
+    with reader(store_path):
+        began = time.monotonic()
+        for _ in range(20):
+            await fill(store)
+            await store.tidy()
+        assert time.monotonic() - began < 5, "a TRUNCATE checkpoint waits 5 s for a reader"
+        assert wal(store_path) > 20 * SMALL, "the reader needs it"
+    await store.tidy()
+    assert in_database(store_path) == 2010
+    await store.enqueue([spec()], NOW)
+    assert wal(store_path) <= SMALL, "bounded again"
+    await store.close()
+
+
+async def test_writers_make_checkpoints_where_no_supervisor_does(
+    store_path: Path, small: None
+) -> None:
+    """A console is open, so no verb is the last to close the store."""
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec()], NOW)
+    largest = 0
+    for _ in range(30):
+
+        async def verb() -> None:
+            async with Queue.open(str(store_path)) as queue:
+                await queue.enqueue([{"command": "x" * 30_000}])
+
+        await asyncio.to_thread(at_once, verb())
+        largest = max(largest, wal(store_path))
+    assert largest < 4 * SMALL
+    await store.close()
+
+
+async def test_a_bulk_enqueue_leaves_no_large_wal_behind(store_path: Path, small: None) -> None:
+    store = await SqliteStore.open(store_path)
+    async with store.batch() as batch:
+        await batch.add([(n, spec("x" * 1000)) for n in range(500)])
+        await batch.commit(NOW)
+    assert in_database(store_path) == 500
+    await store.close()
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), OSError(5, "EIO")])
+async def test_a_checkpoint_that_fails_makes_no_committed_write_fail(
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tried = []
+
+    def fail(path: Path) -> bool:
+        tried.append(path)
+        raise error
+
+    monkeypatch.setattr(checkpoint_module, "_move", fail)
+    store = await SqliteStore.open(store_path)
+    await fill(store, 300)
+    async with store.batch() as batch:
+        await batch.add([(1, spec())])
+        await batch.commit(NOW)
+    if isinstance(error, sqlite3.Error):
+        await store.tidy()
+    assert len(tried) >= 2
+    assert await store.count(Filter()) == 301
+    await store.close()
+
+
+async def test_after_a_reader_was_in_the_way_a_writer_does_not_try_each_time(
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+    monkeypatch.setattr(checkpoint_module, "_move", lambda path: bool(moved.append(path)))
+    store = await SqliteStore.open(store_path)
+    for _ in range(20):
+        await fill(store)
+    assert len(moved) < 5
+    await store.close()
+
+
+async def test_only_one_process_at_a_time_tidies(store_path: Path, small: None) -> None:
+    store = await SqliteStore.open(store_path)
+    store.directory.mkdir()
+    fd = os.open(store.directory, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    await fill(store)
+    await store.tidy()
+    assert in_database(store_path) is None, "somebody else is at it"
+    os.close(fd)
+    await store.tidy()
+    assert in_database(store_path) == 100
+    await store.close()
+
+
+async def test_tidying_can_wait_when_somebody_writes_for_long(
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(checkpoint_module, "DUE", 1000)
+    store = await SqliteStore.open(store_path)
+    with closing(sqlite3.connect(store_path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        await fill(store, 30)
+        writer.execute("BEGIN IMMEDIATE")
+        await store.tidy()
+        assert in_database(store_path) is None
+        writer.execute("ROLLBACK")
+        await store.tidy()
+        assert in_database(store_path) == 30
+    await store.close()
+
+
+async def test_a_backup_does_not_wait_for_whoever_watches_it(
+    store_path: Path, tmp_path: Path
+) -> None:
+    """A terminal that nobody reads must not keep the WAL from starting anew."""
+    async with Queue.open(str(store_path)) as queue:
+        await queue.enqueue(["x" * 5000] * 2000)
+        released: list[bool] = []
+
+        def blocked(done: int, total: int) -> None:
+            deadline = time.monotonic() + 20
+            while not released and time.monotonic() < deadline:
+                with closing(sqlite3.connect(store_path, timeout=0)) as raw:
+                    raw.execute("PRAGMA wal_autocheckpoint = 0")
+                    busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    released.append(True)
+
+        await queue.backup(str(tmp_path / "copy.db"), progress=blocked)
+        assert released, "the copy went on and let go of the WAL"
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as raw:
+        assert raw.execute("SELECT count(*) FROM jobs").fetchone()[0] == 2000
+
+
+def test_a_store_that_cannot_be_tidied_is_no_error(cli: Cli, store_path: Path) -> None:
+    async def act() -> None:
+        store = await SqliteStore.open(store_path)
+        await fill(store)
+        store_path.rename(store_path.with_name("away.db"))
+        await store.tidy()
+        with pytest.raises(StoreError, match="removed or moved away"):
+            await store.enqueue([spec()], NOW)
+        await store.close()
+
+    at_once(act())

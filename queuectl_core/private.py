@@ -46,7 +46,10 @@ def own_directory(folder: Path) -> None:
 def own_store(path: Path) -> None:
     """Raise StoreUnreachable when the store belongs to another user: whoever runs workers on it
     runs what that user put there. (Looking at it, or adding jobs, is another matter.)"""
-    owner = path.stat().st_uid
+    try:
+        owner = path.stat().st_uid
+    except OSError as error:
+        raise StoreUnreachable(f"store {path}: {error.strerror}", "check the path") from error
     if owner != os.geteuid():
         raise StoreUnreachable(
             f"store {path} belongs to another user (uid {owner}), whose jobs would run as you",

@@ -71,7 +71,7 @@ def test_workers_of_a_store_that_is_gone_finish_what_runs_and_end(
 def test_idle_workers_of_a_store_that_is_gone_end_at_once(cli: Cli, store_path: Path) -> None:
     cli("enqueue", "true")
     workers = cli.start("worker", "start")
-    eventually(lambda: cli("list", "--state", "completed").out)
+    eventually(lambda: cli.json("list", "--state", "completed"))
     take_away(store_path, "deleted")
     _, said = workers.communicate(timeout=30)
     assert "removed or moved away" in said

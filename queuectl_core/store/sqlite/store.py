@@ -63,7 +63,10 @@ class SqliteStore(Store):
         self._connection = connection
         self._read_only = read_only
         self._data_version: int | None = None
-        found = os.stat(path)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise explain_os(path, error) from error
         self._file = (found.st_dev, found.st_ino)
         self._checkpoints = Checkpoints(path, self.directory)
         self._connection.after_write = self._written
@@ -325,6 +328,7 @@ class SqliteStore(Store):
     # -- signals ----------------------------------------------------------------------
 
     def bell(self, supervisor: str) -> Bell:
+        self._check_file()
         own_store(self.path)  # whoever listens is about to run what is in it
         run = self.directory / "run"
         try:

@@ -31,7 +31,7 @@ MODULES = sorted(
 CORE = [path for path in MODULES if path.parts[0] == "queuectl_core"]
 
 FORMATTED_SQL = {
-    "PRAGMA busy_timeout": "PRAGMA takes no parameters; an integer constant of ours",
+    "PRAGMA journal_size_limit": "PRAGMA takes no parameters; an integer constant of ours",
     "PRAGMA user_version": "PRAGMA takes no parameters; the number of a migration file",
     "PRAGMA application_id": "PRAGMA takes no parameters; an integer constant of ours",
 }

@@ -21,6 +21,7 @@ TREE = {
     "JobChanged": (errors.Conflict, 4),
     "StoreError": (errors.QueueError, 5),
     "StoreUnreachable": (errors.StoreError, 5),
+    "StoreGone": (errors.StoreUnreachable, 5),
     "StoreLocked": (errors.StoreError, 5),
     "StoreReadOnly": (errors.StoreError, 5),
     "StoreFull": (errors.StoreError, 5),

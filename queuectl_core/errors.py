@@ -24,6 +24,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 from .text import clean_line
@@ -121,3 +122,14 @@ class TimedOut(QueueError):
     """The time given ran out before it was done."""
 
     exit_code = 124
+
+
+def shortage(error: OSError) -> str:
+    """What to do about a resource that the system refuses; empty for other errors."""
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return "too many processes or threads, or too little memory: see ulimit -u, and free"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: see ulimit -n"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space"
+    return ""

@@ -25,6 +25,17 @@ def log_name(directory: str, seq: int, number: int) -> str:
     return f"{directory}/logs/{seq // FOLDER_SIZE}/{seq}.{number}.log"
 
 
+def unreadable(path: Path) -> str | None:
+    """Why this file cannot be read: empty if it is not there, None if it can be read."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
 def remove_logs(directory: Path, seq: int, runs: int) -> None:
     """Delete the output files of a job that had ``runs`` attempts."""
     for number in range(1, runs + 1):
@@ -58,6 +69,8 @@ class Output:
     """Bytes the attempt wrote, as far as known."""
     host: str | None = None
     """The other host that ran it, or runs it, when its file is not on this one."""
+    trouble: str = ""
+    """Why its file cannot be read, though it is here."""
 
     @property
     def complete(self) -> bool:
@@ -70,6 +83,9 @@ class Output:
         where = f"on host {clean_line(self.host, 60)}" if self.host else "not on this host"
         if self.complete:
             return ""
+        if self.trouble:
+            why = clean_line(self.trouble)
+            return f"its output file cannot be read ({why}); this is the end of it, as stored"
         if self.running:
             return f"it runs {where}: live output is there, the end of it here once it has ended"
         kept = format_bytes(len(self.tail))

@@ -19,7 +19,7 @@ from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound, StoreError
 from .host import current_directory, hostname, is_gone, monotonic
 from .jobspec import Defaults, check_queue, parse_job
-from .logs import Output, log_path, remove_all_logs
+from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
 from .once import off_loop
 from .postcommit import after_commit
@@ -211,12 +211,14 @@ class Queue:
         path = log_path(self.store.directory, job.seq, wanted)
         running = attempt.finished_at is None
         host = attempt.host if attempt.host != hostname(self.env) else None
-        if running and self.store.shared_by_hosts and not path.exists():
+        trouble = await off_loop(unreadable, path)
+        there = trouble is None
+        if running and self.store.shared_by_hosts and trouble == "":
             host = await self._host_of(job)
-        if path.exists() or (running and host is None):
+        if there or (running and host is None and not trouble):
             return Output(wanted, path, b"", running, attempt.output_bytes)
         tail = await self.store.tail(job.seq, wanted) or b""
-        return Output(wanted, None, tail, running, attempt.output_bytes, host)
+        return Output(wanted, None, tail, running, attempt.output_bytes, host, trouble or "")
 
     async def _host_of(self, job: Job) -> str | None:
         """The name of the host that runs ``job``; None when it is this one, or nobody knows."""

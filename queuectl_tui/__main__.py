@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
 def main() -> int:
     """Run the command line of this process; returns the exit code."""
+    use_utf8()
     # A quarter of a short verb's time goes to collecting what imports made, which is never
     # garbage: no collection until the verb has what it needs (Session.run), none at exit.
     gc.disable()
@@ -16,6 +18,33 @@ def main() -> int:
     code = run(sys.argv[1:])
     gc.freeze()
     return code
+
+
+def use_utf8() -> None:
+    """Make sure that text on the command line, in the environment and in paths is read as UTF-8,
+    whatever the locale: a job runs the bytes that were typed, also on a host with another locale.
+
+    Python decides this when it starts (it does so for the locale C), so we start it again.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding().lower() == "utf-8":
+        if "utf8" in sys._xoptions and "PYTHONIOENCODING" not in os.environ:
+            _write_as_locale()
+    elif sys.executable:
+        words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        try:
+            os.execv(sys.executable, words)  # noqa: S606
+        except OSError:
+            pass  # go on as we are: better than not at all
+
+
+def _write_as_locale() -> None:
+    """What is shown stays in the encoding of the terminal; what that lacks is shown as escapes."""
+    import locale
+
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(encoding=locale.getencoding(), errors="backslashreplace")
 
 
 if __name__ == "__main__":

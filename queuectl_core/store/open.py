@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,12 @@ from pathlib import Path
 from ..errors import InvalidInput, StoreUnreachable
 from ..text import clean_line
 from .base import Store
+
+MISSPELT = re.compile(
+    r"(?:[\w+.-]*:/?|[\w+.-]*//)?[^/]*:[^@]*@|.*[?&](?:ssl)?password=", re.DOTALL | re.ASCII
+)
+"""A URL with a password whose scheme is misspelt, as in ``postgres//me:secret@host`` or
+``postgresq:/me:secret@host``. Taken for a path it would be shown, with the password."""
 
 
 def data_directory(env: Mapping[str, str]) -> Path:
@@ -94,6 +101,11 @@ def sqlite_path(url: str) -> str:
     """The file an SQLite URL or a path names. InvalidInput for other URLs."""
     if not url or "\0" in url:
         raise InvalidInput("the store is an empty path", "give a file or a PostgreSQL URL")
+    if "://" not in url and MISSPELT.match(url):
+        raise InvalidInput(
+            "the store looks like a URL, but its scheme is not known",
+            "give postgresql://…, sqlite:///PATH, or for a file of that name ./NAME",
+        )
     scheme, separator, rest = url.partition("://")
     # Half a URL is no path: as one it would be shown in full, with the password in it.
     if not separator and not url.startswith(("postgres:", "postgresql:")):

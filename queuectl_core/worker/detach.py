@@ -13,9 +13,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from ..errors import Conflict, NotFound, WorkersNotStarted
+from ..errors import Conflict, NotFound, WorkersNotStarted, shortage
 from ..host import is_gone, monotonic
 from ..private import own_directory
 from ..store.base import Store
@@ -50,11 +52,29 @@ async def start_detached(
             f"workers did not come up: cannot write {log_file(store.directory)}: {error.strerror}",
             "check the directory, its mode and the space left",
         ) from error
-    read, write = os.pipe()
-    order = {"store": store.address, "count": count, "queues": queues, "ready": write}
     try:
-        process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
-            [sys.executable, str(PROGRAM), store.url],
+        process, read = _launch(store, env, log, {"count": count, "queues": queues})
+    except OSError as error:
+        raise WorkersNotStarted(
+            f"workers did not come up: cannot start a process: {error.strerror}", shortage(error)
+        ) from error
+    finally:
+        os.close(log)
+    answer = await asyncio.to_thread(_read_all, read)
+    process.returncode = 0  # it is not ours to wait for: no warning, no zombie of a lasting parent
+    return _parse_answer(answer, log_file(store.directory))
+
+
+def _launch(
+    store: Store, env: Mapping[str, str], log: int, order: dict[str, Any]
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the process and give it its order; also the pipe on which it answers."""
+    # Its text is what ours is: see queuectl_tui/__main__.py.
+    utf8 = ["-X", "utf8"] if sys.flags.utf8_mode else []
+    read, write = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, *utf8, str(PROGRAM), store.url],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -64,14 +84,15 @@ async def start_detached(
             env=dict(env),
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
-        process.stdin.write(json.dumps(order).encode())
-        process.stdin.close()
+        whole = json.dumps(order | {"store": store.address, "ready": write}).encode()
+        with suppress(BrokenPipeError), process.stdin as stdin:  # it died: it answers, or does not
+            stdin.write(whole)
+    except BaseException:
+        os.close(read)
+        raise
     finally:
         os.close(write)
-        os.close(log)
-    answer = await asyncio.to_thread(_read_all, read)
-    process.returncode = 0  # it is not ours to wait for: no warning, no zombie of a lasting parent
-    return _parse_answer(answer, log_file(store.directory))
+    return process, read
 
 
 def _read_all(fd: int) -> bytes:

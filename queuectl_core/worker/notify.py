@@ -19,8 +19,10 @@ class Stop(Protocol):
 
 class Signals:
     """While entered: SIGTERM, SIGHUP and the first SIGINT stop gracefully, the second SIGINT
-    stops at once. Handlers that were there before are put back, unless one was heard: then the
-    process is about to end, and nothing interrupts what is left of it."""
+    stops at once. SIGHUP and SIGINT that are ignored stay ignored: ``nohup`` asks for the first, a
+    shell without job control for both of ``command &``. Handlers that were there before are put
+    back, unless one was heard: then the process is about to end, and nothing interrupts what is
+    left of it."""
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -34,7 +36,10 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in self.NUMBERS:
             try:
-                self._before[number] = signal.getsignal(number)
+                before = signal.getsignal(number)
+                if before is signal.SIG_IGN and number != signal.SIGTERM:
+                    continue
+                self._before[number] = before
                 loop.add_signal_handler(number, self._heard, number)
             except (ValueError, RuntimeError):  # not the main thread: somebody else's signals
                 self._before.pop(number, None)

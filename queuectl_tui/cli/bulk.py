@@ -86,7 +86,8 @@ class _Bulk:
     async def enqueue(self) -> None:
         """Read, check and enqueue everything, and print what was made."""
         # Reading blocks the event loop: asyncio's own ctrl-c handling would wait for a line.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         defaults = await self.queue.defaults()
         began = time.monotonic()
         size = _size(self.stream)

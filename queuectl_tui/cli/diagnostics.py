@@ -181,7 +181,7 @@ def _flush(session: Session, result: Result) -> None:
 
 
 def _report(session: Session, error: BaseException) -> int:
-    from queuectl_core.errors import BatchRejected, QueueError
+    from queuectl_core.errors import BatchRejected, QueueError, shortage
 
     err = session.err
     if session.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
@@ -212,6 +212,12 @@ def _report(session: Session, error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, RecursionError | MemoryError):
         err.error("out of memory; give it less at once")
+        return 1
+    if isinstance(error, OSError) and (hint := shortage(error)):
+        err.error(one_line(f"{error.strerror}; {hint}"))
+        return 1
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        err.error("cannot start a thread; too many processes or threads: see ulimit -u")
         return 1
     shown = one_line(f"{type(error).__name__}: {error}")
     err.error(f"internal error: {shown}; run again with --debug")

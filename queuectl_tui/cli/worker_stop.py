@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -52,13 +53,16 @@ def stop(
     """Stop all workers, on whatever host they are, or those named (a worker's id, or its
     process's for all of them). With --host only those of that host, of all or of those named.
 
-    Waits until they are gone, showing what is still running: a worker finishes its job first.
+    Waits until they are gone, showing what is still running: a worker finishes its job first. In
+    a job, it does not wait for the worker that runs this very job.
     Exit code 124 when the time runs out; the workers stop all the same, later.
     """
     seconds = optional_duration("--timeout", timeout)
 
+    found: list[Worker] = []
+
     async def act(queue: Queue) -> tuple[list[Worker], list[Worker]]:
-        found = await queue.find_workers(refs, host)
+        found.extend(w for w in await queue.find_workers(refs, host) if w.state != "lost")
         return await _stop(session, queue, found, now, seconds)
 
     stopped, left = session.run(act)
@@ -79,23 +83,40 @@ def stop(
             f"{len(left)} of {len(stopped)} workers still run after {passed}: {_doing(left)}",
             "they stop when their job ends; --now ends it",
         )
-    if not stopped:
+    if not found:
         session.err.note("no workers are running: nothing to stop")
 
 
 async def _stop(
     session: Session, queue: Queue, found: Sequence[Worker], now: bool, seconds: float | None
 ) -> tuple[list[Worker], list[Worker]]:
-    """The workers asked to stop, and those of them that had not when the time was up."""
-    asked = [worker for worker in found if worker.state != "lost"]
+    """The workers waited for, and those of them that had not stopped when the time was up."""
+    asked = list(found)
     if not asked:
         return [], []
     await queue.stop_workers(asked, now=now)
+    own = own_worker(asked, os.environ)
+    if own is not None:
+        session.err.note(
+            f"this job runs on {clean_line(own.id)}, which stops when the job ends: not waited for"
+        )
+        asked = [worker for worker in asked if worker is not own]
     try:
         return asked, await _until_gone(session, queue, asked, seconds)
     except StoreError as error:  # to wait for them is half of what was asked for
         error.message = f"the workers were asked to stop, but not seen to go: {error.message}"
         raise
+
+
+def own_worker(workers: Sequence[Worker], env: Mapping[str, str]) -> Worker | None:
+    """The one of these workers that runs the job we are part of, if we are part of one.
+
+    Ids of workers are random, so a worker of this name that runs a job of this name is ours, and
+    its store is this one.
+    """
+    name, job = env.get("QUEUECTL_WORKER"), env.get("QUEUECTL_JOB_ID")
+    found = (worker for worker in workers if worker.id == name and worker.job == job)
+    return next(found, None)
 
 
 async def _until_gone(

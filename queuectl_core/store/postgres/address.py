@@ -65,6 +65,10 @@ class Address:
 
 def parse(url: str) -> Address:
     """Take a URL apart. InvalidInput (which repeats nothing secret) when it cannot be read."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("the store's URL is not valid UTF-8 text", _ESCAPE) from None
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or any(char in rest for char in " \0\n#"):
         raise _unreadable()

@@ -33,7 +33,8 @@ class ThreadedConnection(Connection):
         except BaseException:
             # aiosqlite has told its thread to end, but a thread that is still ending when the
             # event loop closes prints a traceback.
-            self._thread._thread.join()
+            if self._thread._thread.ident is not None:  # else the system refused to start it
+                self._thread._thread.join()
             if self._driver is not None:  # cancelled meanwhile: aiosqlite never heard of it
                 self._driver.close()
             raise

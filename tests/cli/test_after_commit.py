@@ -101,8 +101,8 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 
 def _failing_close(faults: Faults, close: Any) -> Any:
-    async def failing(self: Any) -> None:
-        await close(self)
+    async def failing(self: Any, *args: Any, **options: Any) -> None:
+        await close(self, *args, **options)
         faults.strike()
 
     return failing

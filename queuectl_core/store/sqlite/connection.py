@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ...errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
+from ...postcommit import after_commit
 from ...text import clean_line
 from .checkpoint import WAL_LIMIT
 from .database_file import check_logs, hold_logs, is_held
@@ -131,7 +132,8 @@ class Connection:
         store is locked. Raises the StoreError family."""
         result = with_patience(self.path, lambda: _attempt(conn, begin, body))
         if begin == WRITE and self.after_write is not None:
-            self.after_write(conn)
+            with after_commit("tidying up"):
+                self.after_write(conn)
         return result
 
 

@@ -25,7 +25,7 @@ from harness import PYTHON, bars, progress
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 
-NAMES = ("drain", "fleet", "startup", "flat", "core", "console", "postgres", "soak")
+NAMES = ("drain", "fleet", "startup", "flat", "core", "console", "postgres", "recovery", "soak")
 """In this order. ``FILE.py`` has ``table(found)`` and prints what it found with ``--json``."""
 
 

@@ -131,17 +131,17 @@ class Hands:
         self.revoked = False
         self.fence = Fence(self.run_directory, self.settings.lease) if fenced else None
         self.look_after(())
+        self._shim = shim = Shim(self._heard, self._shim_died)
         try:
-            await self._start_shim()
+            await self._start_shim(shim)
         except BaseException:
             self._shim = None
             raise
 
-    async def _start_shim(self, *, patient: bool = False) -> None:
-        """``patient``: try again when the host lacks what a process needs."""
+    async def _start_shim(self, shim: Shim, *, patient: bool = False) -> None:
+        """Start the new shim; what is asked of it meanwhile waits for it. ``patient``: try again
+        when the host lacks what a process needs."""
         name = self._name
-        shim = Shim(self._heard, lambda: self.spawn(self._replace_shim()))
-        self._shim = shim
         await asyncio.to_thread(self._make_journal, name)
         if monotonic() - self._shim_since < SHIM_PAUSE:
             await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
@@ -315,14 +315,15 @@ class Hands:
         self.endings.append(ending)
         self.free(running, ending)
 
-    async def _replace_shim(self) -> None:
-        """Somebody killed the shim: how its jobs end is lost. Start another."""
-        self.tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
+    def _shim_died(self) -> None:
+        """Somebody killed the shim: how its jobs end is lost. From this moment on whatever is
+        asked is asked of another."""
+        self._shim = shim = Shim(self._heard, self._shim_died)
         started = [one for one in self.running.values() if one.on_shim and not one.settled]
         held = [self.take(job, "", no_kill) for job in self.held.orphans()]
-        await asyncio.gather(
-            self._start_shim(patient=True), self.settle_orphans(started, held=held)
-        )
+        self.tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
+        self.spawn(self._start_shim(shim, patient=True))
+        self.spawn(self.settle_orphans(started, held))
 
     async def settle_orphans(self, started: list[Running], held: Sequence[Running] = ()) -> None:
         """The shim of these attempts is dead: find out how they ended, and end what still runs.

@@ -79,7 +79,12 @@ class Session:
             return at_once(session())
         import asyncio
 
-        return asyncio.run(session())
+        try:
+            return asyncio.run(session())
+        except RuntimeError as error:
+            if "Event loop stopped before Future completed" not in str(error):
+                raise
+            raise KeyboardInterrupt from None  # what asyncio makes of a second ctrl-c
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -19,7 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Cli, eventually, kill_marked, marked
+from queuectl_core.errors import StoreUnreachable
+from queuectl_core.events import Event, Kind
+from queuectl_core.model import Orders, State
+from queuectl_core.queue import Queue
+from queuectl_core.worker.supervisor import Supervisor
+from tests.support import Cli, eventually, eventually_async, kill_marked, marked
+
+from .conftest import Run as RunQueue
 
 PROGRAM = """
 import asyncio, faulthandler, os, signal, sqlite3, sys, threading
@@ -41,8 +48,6 @@ def kill_shim():
         child.kill()
 
 def strike():
-    from queuectl_core.worker.notify import Signals
-    heard = getattr(signal.getsignal(signal.SIGTERM), "__name__", "") != "default_int_handler"
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         (place / "handled").touch()
     if "lock" in what:
@@ -70,6 +75,8 @@ sys.exit(code)
 """
 
 PATIENCE = 25.0
+TURNS = 70
+"""Of a short life: from the start until the first jobs have run for a second or more."""
 SWEEP = bool(os.environ.get("SWEEP"))
 
 
@@ -117,9 +124,10 @@ class Run:
 
     def judge(self, code: int | None, told: str) -> None:
         handled = (self.place / "handled").exists()
-        reached = not (self.place / "turns").exists() or int(
-            (self.place / "turns").read_text()
-        ) >= self.step
+        reached = (
+            not (self.place / "turns").exists()
+            or int((self.place / "turns").read_text()) >= self.step
+        )
         if not reached and "int" in self.what:
             return  # cannot be: it would run for ever
         if handled or not reached:
@@ -144,7 +152,7 @@ SCENARIOS = ["term", "term,shim", "term,lock", "int", "int,shim", "int,lock,shim
 
 @pytest.mark.parametrize("what", SCENARIOS)
 async def test_a_signal_at_any_turn(what: str, tmp_path: Path) -> None:
-    turns = range(1, 140) if SWEEP else sorted(random.sample(range(1, 140), 6))
+    turns = range(1, TURNS) if SWEEP else sorted(random.sample(range(1, TURNS), 3))
     for step in turns:
         cli = Cli(tmp_path / "queue.db", tmp_path)
         run = Run(cli, tmp_path / f"{step}", step, what)
@@ -152,3 +160,115 @@ async def test_a_signal_at_any_turn(what: str, tmp_path: Path) -> None:
             await run.live()
         finally:
             kill_marked(cli.token)
+
+
+# -- while the store is away --------------------------------------------------------------
+
+
+async def away(*args: object, **options: object) -> None:
+    raise StoreUnreachable("store cannot be reached", "start it")
+
+
+class Watched:
+    """A supervisor in this process, and what it tells."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.events: list[Event] = []
+        self.supervisor = Supervisor(queue.store, queue.env, on_event=self.events.append)
+        self.task = asyncio.create_task(self.supervisor.run(1, ()))
+
+    async def told(self, kind: Kind, text: str = "") -> None:
+        async def heard() -> bool:
+            return any(e.kind is kind and text in e.message for e in self.events)
+
+        await eventually_async(heard)
+
+
+async def test_one_that_starts_over_while_the_store_is_away_leaves_when_told(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(queue)
+    await watched.told(Kind.UP)
+
+    async def unknown(identity: str) -> Orders:
+        return Orders(known=False)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.store, "register", away)
+        patched.setattr(queue.store, "orders", unknown)
+        watched.supervisor.lost = True
+        watched.supervisor.pump.wake()
+        await watched.told(Kind.TROUBLE, "trying again")
+        watched.supervisor.stop(now=False)
+        await asyncio.wait_for(watched.task, 10)
+
+
+async def test_a_lease_in_doubt_is_asked_for_with_pauses(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    watched = Watched(queue)
+    await watched.told(Kind.UP)
+
+    async def counted(identity: str) -> Orders:
+        nonlocal calls
+        calls += 1
+        raise StoreUnreachable("store cannot be reached", "start it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.store, "orders", counted)
+        watched.supervisor.lost = True
+        watched.supervisor.pump.look()
+        await watched.told(Kind.TROUBLE, "trying again")
+        await eventually_async(lambda: asyncio.sleep(0, calls >= 3))
+        assert calls < 20
+    watched.supervisor.stop(now=False)
+    await asyncio.wait_for(watched.task, 10)
+
+
+async def test_what_cannot_be_written_down_is_left_to_the_next_supervisor(
+    queue: Queue, run: RunQueue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It leaves when the store has failed for as long as a lease, and says so by its exit code."""
+    await queue.config_set("lease", "2")
+    command = f"until test -e {tmp_path}/go; do sleep 0.02; done; echo >> {tmp_path}/ran"
+    (job,) = await queue.enqueue([command])
+    watched = Watched(queue)
+    await watched.told(Kind.STARTED)
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.store, "exchange", away)
+        (tmp_path / "go").touch()
+        await eventually_async(lambda: asyncio.sleep(0, (tmp_path / "ran").exists()))
+        watched.supervisor.stop(now=False)
+        with pytest.raises(StoreUnreachable):
+            await asyncio.wait_for(watched.task, 20)
+    await run()
+    found = await queue.find(job.id)
+    assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 1, 0)
+    assert (tmp_path / "ran").read_text() == "\n"
+
+
+async def test_a_shim_that_cannot_be_started_again_is_tried_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process is left when the shim has been killed: it is told of, and work goes on later."""
+    watched = Watched(queue)
+    await watched.told(Kind.UP)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise BlockingIOError(11, os.strerror(11))
+
+    process = watched.supervisor.hands.shim._process
+    assert process is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refuse)
+        process.kill()
+        await watched.told(Kind.TROUBLE, "cannot start a shim")
+        (job,) = await queue.enqueue(["true"])
+
+    async def completed() -> bool:
+        return (await queue.find(job.id)).state is State.COMPLETED
+
+    await eventually_async(completed)
+    watched.supervisor.stop(now=False)
+    await asyncio.wait_for(watched.task, 10)

@@ -28,7 +28,8 @@ def own_directory(folder: Path) -> None:
     """Make ``folder`` if it is missing; if it is there, be sure that it is ours and only ours.
 
     Raises StoreUnreachable when it, or a symlink in its place, belongs to another user: who owns
-    it could replace what is in it. One that others may write to is closed to them.
+    it could replace what is in it. One that others may write to is closed to them, and what they
+    have put there meanwhile is refused.
     """
     make_private(folder)
     link, found = folder.lstat(), folder.stat()
@@ -41,6 +42,24 @@ def own_directory(folder: Path) -> None:
             )
     if stat.S_IMODE(found.st_mode) & 0o077:
         folder.chmod(0o700)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            _check_entry(folder, entry)
+
+
+def _check_entry(folder: Path, entry: os.DirEntry[str]) -> None:
+    """Refuse what another user put into ``folder`` while it was open to others."""
+    try:
+        found = entry.stat(follow_symlinks=False)
+        if found.st_uid != os.geteuid():
+            raise StoreUnreachable(
+                f"{folder / entry.name} belongs to another user (uid {found.st_uid})",
+                "look at it and remove it",
+            )
+        if stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o022:
+            os.chmod(entry.path, 0o700)
+    except FileNotFoundError:
+        pass  # gone meanwhile
 
 
 def own_store(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound, StoreError
-from .host import current_directory, hostname, is_gone, monotonic
+from .host import current_directory, hostname, is_gone, is_process, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
@@ -506,10 +506,26 @@ class Queue:
             chosen |= {worker.id: worker for worker in matches}
         return list(chosen.values())
 
+    async def running_workers(self, ids: Collection[str]) -> list[Worker]:
+        """Those of these workers that run: not those of a supervisor that is gone, but those of
+        one on this host that lives and let its lease run out, since it was stopped, say."""
+        here = self.store.here()
+        silent = {
+            row.id
+            for row in await self.store.supervisors()
+            if row.host_key == here and is_process(row.pid, row.pid_start)
+        }
+        return [
+            worker
+            for worker in await self.workers()
+            if worker.id in ids and (worker.state != "lost" or worker.supervisor in silent)
+        ]
+
     async def stop_workers(self, workers: Sequence[Worker], *, now: bool) -> None:
         """Ask workers to stop: after the job in hand, or (``now``) at once.
 
-        They are gone when :meth:`workers` no longer lists them, or lists them as ``lost``.
+        They are gone when :meth:`running_workers` no longer lists them. They have stopped when
+        :meth:`workers` does not either; else they were lost.
         """
         await self.store.stop_workers([worker.id for worker in workers], now)
 
@@ -519,15 +535,21 @@ class Queue:
         queues: Sequence[str] = (),
         *,
         until_empty: bool = False,
+        program: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> Summary:
         """Run ``count`` workers here until they are stopped (SIGTERM, SIGINT, ``stop_workers``)
-        or, with ``until_empty``, until nothing is due, running or waiting for a retry."""
+        or, with ``until_empty``, until nothing is due, running or waiting for a retry.
+
+        ``program``: the process does nothing else, and reaps orphans where it is PID 1.
+        """
         from .worker.supervisor import Supervisor
 
         check_count(count)
         lanes = tuple(check_queue(queue) for queue in queues)
-        supervisor = Supervisor(self.store, self.env, on_event=on_event, until_empty=until_empty)
+        supervisor = Supervisor(
+            self.store, self.env, on_event=on_event, until_empty=until_empty, program=program
+        )
         return await supervisor.run(count, lanes)
 
     async def start_workers(self, count: int, queues: Sequence[str] = ()) -> list[Worker]:

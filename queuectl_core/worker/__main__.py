@@ -53,7 +53,7 @@ async def run(order: dict[str, Any]) -> None:
                 answer(ready, json.dumps(event.message.split(", ")))
             write_log(event)
 
-        supervisor = Supervisor(store, env, on_event=on_event, detached=True)
+        supervisor = Supervisor(store, env, on_event=on_event, detached=True, program=True)
         summary = await supervisor.run(order["count"], tuple(order["queues"]))
         log.info("stopped; %d done, %d failed", summary.done, summary.failed)
     finally:

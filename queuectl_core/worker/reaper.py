@@ -19,12 +19,12 @@ EVERY = 5.0
 class Reaper:
     """While entered, and where this process is PID 1: waits for every child that ends.
 
-    Only for programs of our own: in another program it would take the exit codes of children that
-    somebody else waits for. (``subprocess`` knows how to live with that.)
+    ``needed``: only in programs of our own. In another program it would take the exit codes of
+    children that somebody else waits for. (``subprocess`` knows how to live with that.)
     """
 
-    def __init__(self) -> None:
-        self._needed = os.getpid() == 1
+    def __init__(self, *, needed: bool) -> None:
+        self._needed = needed and os.getpid() == 1
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Reaper:

@@ -25,6 +25,7 @@ from .hands import Hands, Slot
 from .lease import BEATS, make_row, new_supervisor_id, renewed
 from .notify import Signals, notify_systemd, without_notify
 from .pump import RETRY_AFTER, Pump
+from .reaper import Reaper
 from .shim import lease_clock
 from .takeover import Takeover
 from .upkeep import Upkeep
@@ -39,6 +40,7 @@ class Supervisor:
     """Runs jobs from ``store`` until it is stopped.
 
     ``on_event`` hears what happens. ``until_empty``: end when there is nothing left to do.
+    ``program``: this process is ours alone, and reaps orphans where it is PID 1.
     ``clock`` and ``rand`` (0 to 1) can be replaced by tests.
     """
 
@@ -50,6 +52,7 @@ class Supervisor:
         on_event: Callable[[Event], None] | None = None,
         until_empty: bool = False,
         detached: bool = False,
+        program: bool = False,
         clock: Callable[[], float] | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
@@ -69,6 +72,7 @@ class Supervisor:
         self._env = env
         self._rand = rand
         self._detached = detached
+        self._program = program
         self.pump = Pump(self, until_empty=until_empty)
         self.beside = Beside(self.pump.wake)
         self.takeover = Takeover(self)
@@ -85,7 +89,7 @@ class Supervisor:
     async def run(self, count: int, queues: tuple[str, ...]) -> Summary:
         """Start ``count`` workers for ``queues`` (none: all) and run until they are stopped."""
         began = time.monotonic()
-        with Signals(self.stop):  # from the first moment
+        with Signals(self.stop), Reaper(needed=self._program):  # from the first moment
             self.hands = Hands(
                 hostname(self._env),
                 self.store.directory,

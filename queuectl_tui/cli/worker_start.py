@@ -82,7 +82,7 @@ def start(
 
     async def act(queue: Queue) -> Summary:
         return await queue.run_workers(
-            count, lanes, until_empty=until_empty, on_event=reporter.tell
+            count, lanes, until_empty=until_empty, program=True, on_event=reporter.tell
         )
 
     with session.err.never_waiting():

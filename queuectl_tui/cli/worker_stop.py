@@ -49,26 +49,30 @@ def stop(
     now: bool,
     host: str | None,
     timeout: str | None,
-) -> None:
+) -> int:
     """Stop all workers, on whatever host they are, or those named (a worker's id, or its
     process's for all of them). With --host only those of that host, of all or of those named.
 
     Waits until they are gone, showing what is still running: a worker finishes its job first. In
     a job, it does not wait for the worker that runs this very job.
-    Exit code 124 when the time runs out; the workers stop all the same, later.
+    Exit code 124 when the time runs out; the workers stop all the same, later. Exit code 1 when
+    one was lost on the way: it was killed, or its host is not heard of any more.
     """
     seconds = optional_duration("--timeout", timeout)
 
     found: list[Worker] = []
 
-    async def act(queue: Queue) -> tuple[list[Worker], list[Worker]]:
-        found.extend(w for w in await queue.find_workers(refs, host) if w.state != "lost")
-        return await _stop(session, queue, found, now, seconds)
+    async def act(queue: Queue) -> tuple[list[Worker], list[Worker], list[Worker]]:
+        named = {worker.id for worker in await queue.find_workers(refs, host)}
+        found.extend(await queue.running_workers(named))
+        stopped, left = await _stop(session, queue, found, now, seconds)
+        there = {worker.id for worker in await queue.workers()} - {worker.id for worker in left}
+        return stopped, left, [worker for worker in stopped if worker.id in there]
 
-    stopped, left = session.run(act)
+    stopped, left, missing = session.run(act)
     session.err.clear()
-    gone = {worker.id for worker in left}
-    done = [worker for worker in stopped if worker.id not in gone]
+    still = {worker.id for worker in left + missing}
+    done = [worker for worker in stopped if worker.id not in still]
     if session.json:
         session.out.json([WORKERS.document(worker) for worker in done])
     elif session.out.terminal:
@@ -83,8 +87,15 @@ def stop(
             f"{len(left)} of {len(stopped)} workers still run after {passed}: {_doing(left)}",
             "they stop when their job ends; --now ends it",
         )
+    if missing:
+        session.err.warn(
+            f"{len(missing)} of {len(stopped)} workers were lost before they stopped: "
+            f"{_doing(missing)}; the next worker to start looks after their jobs"
+        )
+        return 1
     if not found:
         session.err.note("no workers are running: nothing to stop")
+    return 0
 
 
 async def _stop(
@@ -127,7 +138,7 @@ async def _until_gone(
     began = told = time.monotonic()
     told -= REMIND - 0.5  # the first line after half a second
     while True:
-        left = [w for w in await queue.workers() if w.id in names and w.state != "lost"]
+        left = await queue.running_workers(names)
         passed = time.monotonic() - began
         if not left or (seconds is not None and passed >= seconds):
             return left

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from queuectl_core import doctor
@@ -108,6 +109,83 @@ def test_stop_waits_says_for_what_and_gives_up_in_time(cli: Cli, tmp_path: Path)
     assert cli.json("worker", "list") == []
     job = cli.json("show", "long")
     assert (job["state"], job["attempts"]) == ("pending", 0)
+
+
+@pytest.mark.parametrize("now", [(), ("--now",)])
+def test_workers_that_do_not_answer_are_not_said_to_have_stopped(
+    cli: Cli, now: tuple[str, ...]
+) -> None:
+    """A supervisor that was stopped lets its lease run out; its process is there still."""
+    worker = cli.start("worker", "start", env={"QUEUECTL_LEASE": "2"})
+    eventually(lambda: cli.json("worker", "list"))
+    worker.send_signal(signal.SIGSTOP)
+    eventually(lambda: cli.json("worker", "list")[0]["state"] == "lost")
+    stopped = cli("worker", "stop", *now, "--timeout", "1", "--json", code=124)
+    assert stopped.json == []
+    assert "1 of 1 workers still run" in stopped.err
+    worker.kill()
+    worker.wait()
+    # Nobody is left to be stopped.
+    assert "nothing to stop" in cli("worker", "stop", *now).err
+
+
+def test_a_worker_that_is_killed_while_it_stops_is_said_to_be_lost(
+    cli: Cli, tmp_path: Path
+) -> None:
+    cli("enqueue", "touch up; sleep 300")
+    worker = cli.start("worker", "start")
+    eventually((tmp_path / "up").exists)
+    stop = cli.start("worker", "stop")
+    eventually(lambda: cli.json("worker", "list")[0]["state"] == "stopping")
+    worker.kill()
+    out, err = stop.communicate(timeout=60)
+    assert (stop.returncode, out) == (1, "")
+    assert "1 of 1 workers were lost before they stopped" in err
+
+
+def test_a_job_that_calls_queuectl_means_the_store_it_came_from(cli: Cli, tmp_path: Path) -> None:
+    """Whatever --store said, wherever the job runs; what the job says itself comes first."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    queuectl = f"{sys.executable} -m queuectl_tui"
+    named = {"QUEUECTL_STORE": "", "PYTHONPATH": str(Path(__file__).parents[2])}
+    inside = f"{queuectl} enqueue --id child true"
+    cli("--store", "named.db", "enqueue", inside, "--cwd", elsewhere, env=named)
+    own = ("--env", f"QUEUECTL_STORE={tmp_path}/own.db")
+    cli("--store", "named.db", "enqueue", inside, "--cwd", elsewhere, *own, env=named)
+    cli("--store", "named.db", "worker", "start", "--until-empty", env=named)
+    assert cli.json("--store", "named.db", "show", "child", env=named)["state"] == "completed"
+    assert cli.json("--store", "own.db", "show", "child", env=named)["state"] == "pending"
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or os.geteuid() != 0, reason="only root may make namespaces"
+)
+def test_as_pid_1_it_reaps_what_jobs_leave(cli: Cli, tmp_path: Path) -> None:
+    """A job's daemon ends long after the job; nobody else would wait for it."""
+    daemon = f"sleep 0.2; touch {tmp_path}/gone"
+    cli("enqueue", f"setsid sh -c 'setsid sh -c \"{daemon}\" &' ; true")
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m"]
+    process = subprocess.Popen(
+        [*command, "queuectl_tui", "worker", "start"],
+        env=cli.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually((tmp_path / "gone").exists)
+        (worker,) = psutil.Process(process.pid).children()
+
+        def none_left() -> bool:
+            left = [child.status() for child in worker.children()]
+            return len(left) == 1 and psutil.STATUS_ZOMBIE not in left  # the shim
+
+        eventually(none_left)
+        worker.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_job_ended_with_its_worker_is_told_as_such(cli: Cli, tmp_path: Path) -> None:

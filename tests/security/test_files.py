@@ -184,3 +184,27 @@ async def test_an_id_never_becomes_a_path(store_path: Path, tmp_path: Path) -> N
     names = {path.name for path in tmp_path.rglob("*")}
     assert {"1.1.log", "2.1.log", "3.1.log"} <= names
     assert not [name for name in names if "a.." in name or "@" in name]
+
+
+@root_only
+def test_what_another_user_put_into_our_directory_is_refused(tmp_path: Path) -> None:
+    """A directory that others could write to for a while; its journals say how jobs ended."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o770)
+    planted = folder / "x.journal"
+    planted.touch()
+    os.chown(planted, OTHER, OTHER)
+    for _ in range(2):  # also when the directory has been closed to others
+        with pytest.raises(StoreUnreachable, match=r"x\.journal belongs to another user"):
+            own_directory(folder)
+    planted.unlink()
+    own_directory(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_directory_of_ours_that_others_may_write_to_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "d" / "logs").mkdir(parents=True)
+    (tmp_path / "d" / "logs").chmod(0o777)
+    own_directory(tmp_path / "d")
+    assert stat.S_IMODE((tmp_path / "d" / "logs").stat().st_mode) == 0o700

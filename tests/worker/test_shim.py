@@ -276,6 +276,25 @@ def test_one_that_cannot_be_started_leaves_its_worker_to_the_next(shim: Driver) 
     assert heard[0][-1] == heard[1][-1] == "w1"
 
 
+def test_a_worker_told_to_stop_with_its_last_job_starts_no_other(
+    shim: Driver, tmp_path: Path
+) -> None:
+    """The job and the withdrawal come in one reading; then there is a job to hold."""
+
+    def how(token: str, command: str) -> list[Any]:
+        return [["/bin/sh", "-c", command], None, "/", {}, str(tmp_path / f"{token}.log"), None]
+
+    shim.send(
+        ["start", "1.1", "w1", "", *how("1.1", "true")],
+        ["withdraw", ["w1"]],
+        ["hold", "2.1", "", *how("2.1", "true")],
+    )
+    heard = [shim.hear() for _ in range(3)]
+    assert sorted(event[0] for event in heard) == ["S", "W", "X"]
+    shim.send(["withdraw", []])
+    assert shim.hear() == ["W", ["2.1"]]  # it waited for another worker
+
+
 def test_what_is_withdrawn_is_not_started_and_forgotten_workers_are_not_used(
     shim: Driver, tmp_path: Path
 ) -> None:

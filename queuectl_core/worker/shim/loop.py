@@ -164,13 +164,15 @@ class Shim:
             worker, lane = rest
             self.idle.setdefault(lane, []).append(worker)
         elif kind == "withdraw":
-            self.withdraw(rest[0])
+            self.withdraw(rest[0], starts)
         else:
             self.kill(*rest)
 
-    def withdraw(self, workers: list[str]) -> None:
-        """Give back what is held, and use these workers no more."""
+    def withdraw(self, workers: list[str], starts: list[list[Any]]) -> None:
+        """Give back what is held, and use these workers no more. ``starts``: what is about to be
+        started, on workers that are busy already."""
         busy = {child.worker for child in self.children.values()}
+        busy |= {worker for _, worker, *_ in starts}
         for worker in workers:
             for idle in self.idle.values():
                 if worker in idle:

@@ -46,7 +46,7 @@ class Running:
     kill: Callable[[int], None]
     """Signals the process group while the leader has not been reaped."""
     started_at: float | None
-    """Wall clock."""
+    """By the store's clock."""
     processes: Processes = field(default_factory=Processes)
     on_shim: bool = True
     """Started by this supervisor's own shim; False: adopted."""
@@ -56,6 +56,8 @@ class Running:
     why: Why | None = None
     strays: list[Process] = field(default_factory=list)
     """Descendants seen when it was told to end: some may have left the group."""
+    since: float | None = None
+    """When it was started, on ``lease_clock``, which nobody can set; None: not known."""
     settled: bool = False
     """How it ended is known; it is on its way to the store."""
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)
@@ -125,10 +127,17 @@ def no_kill(_: int) -> None:
 
 def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
     """How an attempt ended, and why in words."""
-    if ended.fenced:
+    if ended.fenced or ended.lacking:
         return Outcome.INTERRUPTED, ended.reason
     if running.completed(ended):
         return Outcome.COMPLETED, None
+    outcome, reason = _failed(running, ended, tail)
+    if ended.unsignalled:
+        reason += " (it ran as another user, and could not be signalled)"
+    return outcome, reason
+
+
+def _failed(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
     if running.why is not None:
         reasons = {
             Why.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
@@ -174,12 +183,20 @@ def make_ending(
     policy: Policy,
     jitter: float,
     now: float,
+    moment: float,
     output: tuple[int, bytes] = (0, b""),
 ) -> Ending:
-    """What is written down for an attempt. ``ended`` None: its exit is not known."""
+    """What is written down for an attempt. ``ended`` None: its exit is not known.
+
+    ``now`` by the store's clock is ``moment`` on ``lease_clock``. How long it took is reckoned on
+    the latter: the other one may have been set meanwhile."""
     job = running.job
-    started = running.started_at if running.started_at is not None else now
-    finished = max(started, ended.at if ended is not None else now)
+    finished = now if ended is None else now - max(0.0, moment - ended.at)
+    if running.since is not None:
+        started = min(finished, now - (moment - running.since))
+    else:
+        started = running.started_at if running.started_at is not None else finished
+        finished = max(started, finished)
     size, tail = output
     transition = settle(
         outcome,

@@ -24,7 +24,7 @@ from .launcher import How, Shim, utf8_name
 from .output import Capture
 from .process import Processes
 from .recovery import Leftover, triage
-from .shim import SPARE
+from .shim import SPARE, lease_clock
 
 SHIM_PAUSE = 1.0
 """Seconds that lie between two starts of a shim at least."""
@@ -59,7 +59,13 @@ class Held(Protocol):
     """What is known of the jobs that were given to the shim to hold."""
 
     def begin(self, token: str, worker: str, at: float) -> Running | None:
-        """The shim started one (``at``: wall clock); None when it is not known."""
+        """The shim started one (``at``: the store's clock); None when it is not known."""
+
+    def started(self) -> None:
+        """The shim started a job: it can."""
+
+    def not_started(self, token: str, running: Running | None, lacking: str) -> None:
+        """The shim could not start one, because the host lacks something."""
 
     def withdrawn(self, tokens: Sequence[str]) -> None:
         """The shim gave these back."""
@@ -187,7 +193,7 @@ class Hands:
         await asyncio.to_thread(self._remove_files)
 
     def _remove_files(self) -> None:
-        for suffix in ("journal", "alive", "lease"):
+        for suffix in ("journal", "journal.new", "alive", "lease"):
             with contextlib.suppress(OSError):  # the next supervisor tries again
                 (self.run_directory / f"{self._name}.{suffix}").unlink(missing_ok=True)
 
@@ -207,6 +213,7 @@ class Hands:
     def launch(self, job: Job, slot: Slot) -> None:
         """Start a claimed job on an idle worker."""
         running = self.take(job, slot.id, self.killer(job))
+        running.since = lease_clock()
         slot.running = running
         self.shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
         self.tell(Event(Kind.STARTED, job=job, worker=slot.id))
@@ -236,6 +243,10 @@ class Hands:
         self.running[token_of(job)] = running
         return running
 
+    def store_time(self, moment: float) -> float:
+        """A moment on ``lease_clock``, by the store's clock as it is now: whatever anybody set."""
+        return self.clock() - (lease_clock() - moment)
+
     def _heard(self, event: list[Any]) -> None:
         """An event from the shim."""
         kind, token = event[:2]
@@ -251,14 +262,29 @@ class Hands:
             self.tell(Event(Kind.TROUBLE, event[2], job=known.job if known else None))
             return
         running = self.running.get(token)
+        if kind == "N":
+            if running is not None:
+                running.disarm()
+                del self.running[token]
+            self.held.not_started(token, running, event[2])
+            return
         if running is None and kind != "X":
-            running = self.held.begin(token, worker=event[-1], at=event[-2])
+            running = self.held.begin(token, worker=event[-1], at=self.store_time(event[-2]))
         if running is None:
-            return  # its job has another owner by now
+            self.forget(token)  # its job has another owner by now
+            return
+        if kind == "S" or running.since is None:
+            running.since = event[-2]
         if kind == "S":
+            self.held.started()
             running.begun(event[2])
         else:
             self.ended(running, Exit.of(event), silent=SPARE in event[8:])
+
+    def forget(self, token: str) -> None:
+        """The shim need not keep how this attempt ended: the store knows, or does not want to."""
+        if self._shim is not None:
+            self._shim.settled(token)
 
     # -- ending -----------------------------------------------------------------------
 
@@ -269,6 +295,8 @@ class Hands:
         running.settled = True
         if exit_.fenced:
             running.why = Why.NOW
+        if exit_.began is not None:  # found in a journal
+            running.since = exit_.began
         clean = running.completed(exit_)
         gone = clean or not (exit_.leftover or running.why)
         size = 0 if silent else running.capture.size()
@@ -310,6 +338,7 @@ class Hands:
             policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
             jitter=self.rand(),
             now=self.clock(),
+            moment=lease_clock(),
             output=output,
         )
         self.endings.append(ending)

@@ -12,12 +12,12 @@ import os
 import signal
 import stat
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..private import make_private
-from .shim import FENCED, OWN_FILE, REVOKED, SIGNALLED
+from .shim import FENCED, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
 
 LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
@@ -30,6 +30,8 @@ class Started:
     pid: int
     after: float
     before: float
+    at: float
+    """On ``lease_clock``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,19 @@ class Exit:
     cpu_seconds: float | None
     peak_memory: int | None
     at: float
-    """Wall clock."""
+    """On ``lease_clock``."""
     leftover: bool
     """Processes of its group were left when its leader ended."""
     reason: str | None = None
     """Why it could not be started, or was ended by the fence."""
     signalled: bool = False
     """Its shim had been asked to signal it, and had done so, before it ended."""
+    unsignalled: bool = False
+    """Its shim was asked to signal it, and was not permitted to: it ran as another user."""
+    began: float | None = None
+    """When it was started, on ``lease_clock``, as far as its journal says."""
+    lacking: bool = False
+    """It was not started: the host lacked something."""
 
     @property
     def fenced(self) -> bool:
@@ -56,13 +64,17 @@ class Exit:
 
     @classmethod
     def of(cls, event: list[Any]) -> Exit:
-        """The exit in an ``X`` or ``F`` event."""
+        """The exit in an ``X``, ``F`` or ``N`` event."""
+        if event[0] == "N":
+            _, _, reason, at, *_ = event
+            return cls(None, None, None, None, at, False, reason, lacking=True)
         if event[0] == "F":
             _, _, code, reason, at, *_ = event
             return cls(code, None, None, None, at, False, reason)
         _, _, code, number, cpu, rss, at, leftover, *notes = event
         reason = FENCED if FENCED in notes else None
-        return cls(code, number, cpu, rss, at, leftover, reason, SIGNALLED in notes)
+        told = SIGNALLED in notes, UNSIGNALLED in notes
+        return cls(code, number, cpu, rss, at, leftover, reason, *told)
 
 
 @dataclass(slots=True)
@@ -79,7 +91,11 @@ class Journal:
     lost: bool = False
     """It was deleted (a supervisor makes it before it starts its shim): what it said of jobs
     that ran is not known."""
-    _size: int = -1
+    _file: tuple[int, int] = (0, 0)
+    _offset: int = 0
+    """What was read of it, as whole lines."""
+    _clocked: bool = False
+    """Its moments are on ``lease_clock``."""
 
     @property
     def path(self) -> Path:
@@ -92,18 +108,22 @@ class Journal:
         return self.path.exists()
 
     def refresh(self) -> bool:
-        """Read it again if it grew; True when it did. A half-written last line is left."""
+        """Read what was added to it, or all of a new file; True when there was anything. A
+        half-written last line is left."""
         try:
-            size = self.path.stat().st_size
-            if size == self._size:
-                return False
-            content = self.path.read_bytes()
+            with open(self.path, "rb") as file:
+                found = os.fstat(file.fileno())
+                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._offset:
+                    self._file, self._offset = (found.st_dev, found.st_ino), 0
+                file.seek(self._offset)
+                content = file.read()
         except OSError:
             return False
-        self._size = len(content)
-        for line in content[: content.rfind(b"\n") + 1].splitlines():
+        whole = content.rfind(b"\n") + 1
+        self._offset += whole
+        for line in content[:whole].splitlines():
             self._take(line)
-        return True
+        return bool(whole)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -111,14 +131,35 @@ class Journal:
             kind = event[0]
             if kind == "H":
                 self.shim_pid = event[1]
+                self._clocked = len(event) > 2
             elif kind == "B":
-                self.begun.update(event[1:])
+                for token in event[1:]:
+                    self.begun.add(token)
+                    self.started.pop(token, None)
+                    self.exits.pop(token, None)
             elif kind == "S":
-                self.started[event[1]] = Started(*event[2:5])
+                _, token, pid, after, before, at, *_ = event
+                self.started[token] = Started(pid, after, before, self._moment(at))
+            elif kind == "N":
+                self._not_started(event)
             elif kind in ("X", "F"):
-                self.exits[event[1]] = Exit.of(event)
-        except (ValueError, IndexError, TypeError, KeyError):
-            pass  # torn by a crash of the host: what it said is not known
+                exit_ = Exit.of(event)
+                started = self.started.get(event[1])
+                began = started.at if started is not None else None
+                self.exits[event[1]] = replace(exit_, at=self._moment(exit_.at), began=began)
+        except (ValueError, IndexError, TypeError, KeyError, RecursionError):
+            pass  # torn by a crash of the host, or not written by a shim: it says nothing
+
+    def _not_started(self, event: list[Any]) -> None:
+        """The host lacked something. One that was forked before counts as ended, for whoever
+        adopted it; any other is as if the shim had never heard of it."""
+        self.begun.discard(event[1])
+        if self.started.pop(event[1], None) is not None:
+            self.exits[event[1]] = Exit.of(event)
+
+    def _moment(self, at: float) -> float:
+        """``at`` on ``lease_clock``. Before format 2 it was the wall clock's."""
+        return float(at) if self._clocked else lease_clock() - (time.time() - at)
 
     def shim_alive(self) -> bool:
         """Whether the shim lives: it holds a lock the kernel drops when it dies."""
@@ -127,7 +168,7 @@ class Journal:
         except OSError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look, too
             return False
         except BlockingIOError:
             return True
@@ -144,17 +185,30 @@ class Journal:
         fd = make(self.path)
         try:
             deadline = time.monotonic() + LOCK_PATIENCE
-            while not self._try_lock(fd):
-                if time.monotonic() > deadline:
+            while not ((locked := self._try_lock(fd)) and self._is_current(fd)):
+                if not self._is_current(fd):  # its shim has written it anew, or it was deleted
+                    os.close(fd)
+                    fd = make(self.path)
+                    continue
+                if not locked and time.monotonic() > deadline:
                     self.kill_shim()
                 await asyncio.sleep(0.01)
             try:
-                os.write(fd, REVOKED)
-            except OSError:  # the disk is full: a hole takes no space, and says the same
+                whole = os.write(fd, REVOKED) == len(REVOKED)
+            except OSError:
+                whole = False
+            if not whole:  # the disk is full: a hole takes no space, and says the same
                 os.ftruncate(fd, os.fstat(fd).st_size + len(REVOKED))
         finally:
             os.close(fd)  # drops the lock
         self.refresh()
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether the open file is the journal still."""
+        try:
+            return os.path.samestat(os.fstat(fd), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     @staticmethod
     def _try_lock(fd: int) -> bool:
@@ -176,7 +230,7 @@ class Journal:
     def remove(self) -> None:
         """Forget it: every job it speaks of has been dealt with."""
         self.path.unlink(missing_ok=True)
-        for suffix in ("alive", "lease"):
+        for suffix in ("alive", "lease", "journal.new"):
             (self.run / f"{self.name}.{suffix}").unlink(missing_ok=True)
 
 

@@ -26,6 +26,8 @@ LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs nothing may take to leave before it is killed."""
 KILLED_PATIENCE = 2.0
 """Seconds to wait for one that was killed: it may hang in the kernel."""
+FORGET_AT_ONCE = 256
+"""Settled attempts of which the shim is told without anything else to tell it."""
 SHIM = Path(__file__).with_name("shim") / "__main__.py"
 
 
@@ -56,6 +58,7 @@ class Shim(asyncio.Protocol):
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
         self._requests: list[bytes] = []
+        self._settled: list[str] = []
         self._closing = False
         self._ended = asyncio.Event()
 
@@ -109,6 +112,17 @@ class Shim(asyncio.Protocol):
         """Signal a job's process group, if its leader has not been reaped."""
         self._send(["kill", token, number])
 
+    def settled(self, token: str) -> None:
+        """The store knows how an attempt ended. The shim is told with what it is sent next, so
+        that it is not woken for that alone; or when it could forget many."""
+        self._settled.append(token)
+        if len(self._settled) >= FORGET_AT_ONCE and not self._requests:
+            self._send_settled()
+
+    def _send_settled(self) -> None:
+        tokens, self._settled = self._settled, []
+        self._send(["settled", tokens])
+
     def _send(self, request: list[Any]) -> None:
         # One write for all that is asked in one turn of the loop: each wakes the shim.
         if not self._requests:
@@ -118,6 +132,9 @@ class Shim(asyncio.Protocol):
     def _flush(self) -> None:
         if self._writer is None:
             return  # they are sent as soon as it has been started
+        if self._settled and self._requests:
+            self._requests.append(json.dumps(["settled", self._settled]).encode() + b"\n")
+            self._settled = []
         requests, self._requests = self._requests, []
         if not self._closing:
             self._writer.write(b"".join(requests))

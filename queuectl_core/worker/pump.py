@@ -19,6 +19,7 @@ from ..model import Ending, Job, Opening, Outcome, State, Turn
 from .attempt import Running, Why, token_of
 from .hands import Slot
 from .reserve import Reserve
+from .shortage import Shortage
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -46,6 +47,7 @@ class Pump:
         self._troubled_at = 0.0
         self._delay = RETRY_AFTER
         self.reserve = Reserve(self.wake, self._withdraw)
+        self.shortage = Shortage(supervisor.tell, self.look)
         self.in_turn = False
         """Jobs may be being claimed of which we know nothing yet."""
         self.done = 0
@@ -70,6 +72,7 @@ class Pump:
             slot.running = None
             if not running.on_shim and slot.stop is None:
                 self._sup.hands.use(slot)
+        self.shortage.tried(token_of(running.job))
         attempt = ending.attempt
         if attempt.finished_at is not None:
             self.reserve.ran(attempt.finished_at - attempt.started_at)
@@ -97,6 +100,24 @@ class Pump:
         sup.tell(Event(Kind.STARTED, job=job, worker=worker))
         return running
 
+    def started(self) -> None:
+        """The shim started a job: there is no shortage any more."""
+        self.shortage.started()
+
+    def not_started(self, token: str, running: Running | None, lacking: str) -> None:
+        """The host lacks something: the job goes back, and nothing is claimed for a while."""
+        job = self.reserve.not_started(token) if running is None else running.job
+        if job is None:
+            return  # it has another owner by now
+        if running is not None:
+            self.reserve.told((job.seq, job.runs))
+            slot = self._sup.slots.get(running.worker)
+            if slot is not None and slot.running is running:
+                slot.running = None
+        self.reserve.released.append(job)
+        self.shortage.met(lacking)
+        self.wake()
+
     def withdrawn(self, tokens: Sequence[str]) -> None:
         """The shim gave held jobs back."""
         self.reserve.withdrawn(tokens)
@@ -122,6 +143,7 @@ class Pump:
 
     def close(self) -> None:
         """No timer goes off any more."""
+        self.shortage.disarm()
         self.reserve.disarm()
         self._disarm()
 
@@ -192,6 +214,9 @@ class Pump:
         """
         idle = [slot for slot in self.idle() if not self.reserve.holds(slot.lane)]
         openings = [Opening(slot.id, slot.queues) for slot in idle]
+        allowed = self.shortage.openings
+        if allowed is not None:
+            return openings[:allowed]
         return openings + self.reserve.openings(self._sup.slots.values())
 
     def _start(self, job: Job) -> None:
@@ -199,6 +224,7 @@ class Pump:
         sup = self._sup
         slot = sup.slots.get(job.worker or "")
         if slot is not None and slot.running is None and slot.stop is None:
+            self.shortage.tries(token_of(job))
             sup.hands.launch(job, slot)
             return
         fit = (slot for slot in sup.slots.values() if slot.stop is None and slot.serves(job))
@@ -233,6 +259,7 @@ class Pump:
 
     def _settled(self, ending: Ending, *, refused: bool) -> None:
         """The store has (or has refused) an ending."""
+        self._sup.hands.forget(f"{ending.seq}.{ending.run}")
         running = self._sup.hands.running.pop(f"{ending.seq}.{ending.run}", None)
         if running is None or refused:
             return

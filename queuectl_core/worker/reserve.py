@@ -93,6 +93,11 @@ class Reserve:
             self._arm()
         return job
 
+    def not_started(self, token: str) -> Job | None:
+        """The shim could not start a held job, and holds it no more; None when it is not known."""
+        _, job = self.held.pop(token, ("", None))
+        return job
+
     def give_back(self, workers: Iterable[str] = ()) -> None:
         """Hold nothing any more, and have no held job start on these workers."""
         self._average = 1.0

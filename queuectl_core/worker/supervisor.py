@@ -238,7 +238,13 @@ class Supervisor:
             # A refusal or a heartbeat made us think that somebody else has our jobs.
             self.lost = not (await self.store.orders(self.id)).known
             if self.lost:
-                await self._start_over()
+                await self._start_over("the lease ran out (was this process stopped?)")
+            elif self.hands.revoked:
+                # Nobody has our jobs, but the journal says so (a host that crashed leaves NULs in
+                # it). Our shim starts nothing more: somebody new takes over from us, at once.
+                now = self.clock()
+                await self.store.heartbeat(renewed(self._row, 0.0, now))
+                await self._start_over("the journal says that this supervisor is no more")
 
     @property
     def must_stay(self) -> bool:
@@ -256,11 +262,9 @@ class Supervisor:
             self.tell(Event(Kind.TROUBLE, message))
             self.stop(now=False)
 
-    async def _start_over(self) -> None:
+    async def _start_over(self, why: str) -> None:
         """The lease was lost: leave every job to its new owner and begin as somebody new."""
-        self.tell(
-            Event(Kind.TROUBLE, "the lease ran out (was this process stopped?); starting over")
-        )
+        self.tell(Event(Kind.TROUBLE, f"{why}; starting over"))
         self.registered = False
         ending = self.beside.run(self._end_what_left())
         await self._until_told(ending, LEAVE_PATIENCE)

@@ -19,7 +19,7 @@ from .attempt import Running, no_kill, token_of
 from .journal import Exit, Journal, Started
 from .process import signal_group
 from .recovery import Leftover, RecoveryPlan, elsewhere, triage
-from .shim import host_clock
+from .shim import lease_clock
 
 if TYPE_CHECKING:
     from .hands import Slot
@@ -171,7 +171,8 @@ class Takeover:
             running.on_shim = False
             slot.running = running
             workers[job.seq] = slot.id
-            running.begun(started.pid, host_clock() - started.after)  # whatever the wall clock says
+            running.since = started.at
+            running.begun(started.pid, lease_clock() - started.at)
             self._adopted[token_of(job)] = journal
             sup.tell(Event(Kind.ADOPTED, job=job))
         await self._look_after()

@@ -370,25 +370,56 @@ def test_a_job_that_was_sent_a_signal_is_told_from_one_that_was_not(shim: Driver
     assert [shim.journal.exits[f"{number}.1"].signalled for number in (1, 2)] == [True, False]
 
 
+def fail_to_start(shim: Driver, token: str, cwd: str) -> None:
+    how = [["true"], None, cwd, {}, "/dev/null", None]
+    shim.send(["start", token, "w1", "", *how])
+    assert shim.hear()[:2] == ["F", token]
+
+
 def test_the_journal_does_not_grow_for_ever(shim: Driver) -> None:
+    """While its supervisor settles what ends. It is never cut: a new one takes its place."""
     shim.start("running", "exec sleep 300")
     assert shim.hear()[0] == "S"
-    count = 0
-    sizes = [0]
     path = shim.run / "s.journal"
-    bad = "x" * 400  # a start that fails at once, and takes half a kilobyte to say so
-    while sizes[-1] >= max(sizes[:-1], default=0) or count < 100:
+    bad = f"/no/{'x' * 400}"  # a start that fails at once, and takes half a kilobyte to say so
+    shim.send(["settled", []])
+    inodes: set[int] = set()
+    old = path.open("rb")
+    count = 0
+    while len(inodes) < 3:
         for _ in range(200):
-            how = [["true"], None, f"/no/{bad}", {}, "/dev/null", None]
-            shim.send(["start", f"{count}.1", "w1", "", *how])
-            shim.hear()
+            fail_to_start(shim, f"{count}.1", bad)
+            shim.send(["settled", [f"{count}.1"]])
             count += 1
-        sizes.append(path.stat().st_size)
-        assert sizes[-1] < 4 * COMPACT_AT
+        inodes.add(path.stat().st_ino)
+        assert path.stat().st_size < 2 * COMPACT_AT
+    fail_to_start(shim, "last.1", bad)
     journal = shim.journal
     assert "running" in journal.started
-    assert f"{count - 1}.1" in journal.exits
+    assert "last.1" in journal.exits
     assert journal.shim_pid == shim.process.pid
+    with old:  # as a reader had it open
+        assert len(old.read()) > COMPACT_AT
+
+
+def test_no_end_is_dropped_from_the_journal_before_it_is_settled(shim: Driver) -> None:
+    """However many there are: its supervisor reads slowly, and is killed then."""
+    bad = f"/no/{'x' * 400}"
+    tokens = [f"{number}.1" for number in range(6000)]
+    for begin in range(0, len(tokens), 200):
+        how = [["true"], None, bad, {}, "/dev/null", None]
+        some = tokens[begin : begin + 200]
+        shim.send(*(["start", token, "w1", "", *how] for token in some))
+        for token in some:
+            assert shim.hear()[:2] == ["F", token]
+    shim.start("real", "exit 4")
+    assert [shim.hear()[0], shim.hear()[0]] == ["S", "X"]
+    for number in range(100):  # the last of them make it compact once more
+        fail_to_start(shim, f"more{number}.1", bad)
+    journal = shim.journal
+    assert journal.exits.keys() >= {*tokens, "real"}
+    assert journal.exits["real"].code == 4
+    assert journal.exits["real"].began is not None
 
 
 def test_sweeping_spares_what_is_in_use_or_alive(shim: Driver, tmp_path: Path) -> None:

@@ -19,23 +19,30 @@ Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits`
     ["hold", token, lane, HOW]                  start a job on the lane's next idle worker
     ["withdraw", [worker, …]]                   give back all that is held; forget these workers
     ["kill", token, signal]                     to the job's process group
+    ["settled", [token, …]]                     the store knows how these ended: forget them
 env is added to our own; plain: null, or the words to try before argv (``worker/plain.py``);
 output is a file; limits: null, or [nice, memory, CPU seconds].
 
-Events, one JSON array a line, first to the journal, then to standard output:
-    ["H", pid]                                  a shim began (journal only)
+Events, one JSON array a line, first to the journal, then to standard output; ``at`` is a moment on
+``lease_clock``:
+    ["H", pid, format]                          a shim began (journal only)
     ["B", token, …]                             about to be started (journal only)
-    ["S", token, pid, after, before, wall, worker]   started between two moments of the host's clock
-    ["F", token, code, reason, wall, worker]    could not be started
-    ["X", token, code, signal, cpu, rss, wall, leftover, …]   ended; leftover: its group has not;
+    ["S", token, pid, after, before, at, worker]   started between two moments of the host's clock
+    ["F", token, code, reason, at, worker]      could not be started, also after an S
+    ["N", token, reason, at, worker]            not started, for lack of something that the host is
+                                                short of, also after an S
+    ["X", token, code, signal, cpu, rss, at, leftover, …]   ended; leftover: its group has not;
                                                 FENCED after it: its lease had run out;
                                                 SIGNALLED: it had been sent a signal by then;
+                                                UNSIGNALLED: that was not permitted;
                                                 SPARE: it wrote nothing, and its file is kept
     ["E"]                                       the supervisor is gone (journal only)
     ["R"]                                       revoked, by whoever took over (journal only)
     ["R", token]                                refused for that (standard output only)
     ["W", [token, …]]                           withdrawn, never started (standard output only)
     ["T", token or null, text]                  trouble to tell people of (standard output only)
+
+Before format 2 the H line had no format, and ``at`` was the wall clock, which somebody may set.
 
 All text is UTF-8 bytes to us and to jobs, whatever the locale: we run with ``-X utf8``. What is
 no UTF-8 (a folder's name may be anything) comes as surrogates, as ``os.fsdecode`` makes them.
@@ -47,11 +54,17 @@ Why it holds jobs: one that ends is followed by the next in the same turn of thi
 a word from the supervisor, which hears of many at once (see ``worker/reserve.py``).
 
 Who may start: whoever takes over a supervisor's jobs appends a line to the journal under its
-lock ("revokes" it). Before each round of starts the shim takes the same lock and looks whether
-the journal is longer than what it wrote itself; from then on it starts nothing more. So a job
-is never started by a supervisor that was stopped for a while, lost its jobs, and woke up.
-On a full disk a line can't be appended, but NULs can (a hole takes no space): they say the same.
-A journal that was deleted is written anew, with all that whoever comes must know.
+lock ("revokes" it). Before each round of starts the shim takes the same lock and reads what others
+appended; once it is revoked it starts nothing more. So a job is never started by a supervisor that
+was stopped for a while, lost its jobs, and woke up. On a full disk a line can't be appended, but
+NULs can (a hole takes no space): they say the same. Any other line is passed over.
+A journal that was deleted is written anew, with all that whoever comes must know. One that grew is
+replaced by a new file: whoever got the lock of a journal looks whether it is still the one of that
+name, and otherwise opens it again. It keeps how jobs ended until their supervisor has settled them.
+
+What may take long: a job's directory or its program may be on a network mount whose server is gone.
+Then the kernel lets everybody wait who uses them. The shim never does so itself (``mounts.py``):
+such a job is forked, and only its child waits. The shim is in ``/`` except while it starts jobs.
 
 How long jobs may run: on a store that hosts share, whoever looks after us writes to RUN/ID.lease
 until when our jobs must end unless it writes again (see ``fence.py``). It does so with each lease
@@ -71,6 +84,9 @@ FENCED = "the store could not be reached while its lease lasted"
 """Why a job was ended, or not started, by the fence."""
 
 SIGNALLED = "signalled"
+UNSIGNALLED = "unsignalled"
+FORMAT = 2
+"""Of the journal; see the events."""
 SPARE = "spare"
 
 FUNCTION = "BASH_FUNC_"

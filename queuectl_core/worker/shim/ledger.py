@@ -3,15 +3,14 @@
 import fcntl
 import json
 import os
-from collections import deque
 from typing import Any
 
-from . import OWN_FILE, REVOKED
+from . import FORMAT, OWN_FILE, REVOKED
 
 COMPACT_AT = 1 << 20
-"""Bytes of journal after which ended jobs are dropped from it."""
-KEEP_ENDED = 4096
-"""Ended jobs that survive: far more than a supervisor has workers, so none it has not seen."""
+"""Bytes of journal after which attempts that were settled are dropped from it."""
+BLOCK = 1 << 20
+"""Bytes of the journal that are looked at in one piece."""
 
 
 class Ledger:
@@ -22,7 +21,8 @@ class Ledger:
         self.revoked = False
         self.unwritten = b""  # journal lines a full disk refused
         self.started: dict[str, bytes] = {}  # token -> its S line, while it runs
-        self.ended: deque[bytes] = deque(maxlen=KEEP_ENDED)
+        self.ended: dict[str, bytes] = {}  # token -> its lines, until its supervisor has settled it
+        self.compact_at = COMPACT_AT
         self.alive = self._open_alive()
         # Revoked before we began, if our supervisor died while we were being started.
         self.journal = self._open_journal()
@@ -34,45 +34,65 @@ class Ledger:
         fcntl.flock(fd, fcntl.LOCK_EX)
         return fd
 
-    def _open_journal(self) -> int:
+    def _open_journal(self, how: int = fcntl.LOCK_EX) -> int:
         """The journal, with its lock held; it may say already that we are revoked."""
         fd = os.open(f"{self.path}.journal", os.O_APPEND | OWN_FILE, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        self.written = os.fstat(fd).st_size
-        content = os.pread(fd, self.written, 0)
-        self.revoked = self.revoked or REVOKED in content or b"\0" in content
+        try:
+            fcntl.flock(fd, how)
+            self.written = 0
+            self._read_appended(fd, os.fstat(fd).st_size)
+        except OSError:
+            os.close(fd)
+            raise
         return fd
 
     def record(self, event: list[Any]) -> bytes:
         """An event as a line, to be written with the next ``flush``."""
         line = json.dumps(event).encode() + b"\n"
         self.unwritten += line
-        if event[0] == "S":
+        kind = event[0]
+        if kind == "S":
             self.started[event[1]] = line
-        elif event[0] in ("X", "F"):
+        elif kind in ("X", "F"):
+            self.ended[event[1]] = self.started.pop(event[1], b"") + line
+        elif kind == "N":
             self.started.pop(event[1], None)
-            self.ended.append(line)
         return line
 
-    def begin(self, tokens: list[str]) -> None:
-        """Say that these are about to be started, before they are."""
+    def settled(self, tokens: list[str]) -> None:
+        """The store knows how these ended."""
+        for token in tokens:
+            self.ended.pop(token, None)
+
+    def begin(self, tokens: list[str]) -> bool:
+        """Say that these are about to be started, before they are; False: that cannot be written,
+        and so they must not be started."""
         self.unwritten += json.dumps(["B", *tokens]).encode() + b"\n"
         self.flush()
+        return not self.unwritten
 
     def lock(self) -> bool:
-        """Keep everybody from revoking us; False: somebody has. ``unlock`` follows."""
-        self.renew()
-        fcntl.flock(self.journal, fcntl.LOCK_EX)
-        self.flush()
-        if os.fstat(self.journal).st_size != self.written:
-            self.revoked = True
+        """Keep everybody from revoking us; False: somebody has. ``unlock`` follows.
+
+        BlockingIOError: somebody is about to. We do not wait for them: they may be stopped."""
+        there = self.renew()
+        fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            found = os.fstat(self.journal)
+            if there and not found.st_nlink:
+                raise BlockingIOError  # it was deleted since: again
+            self._read_appended(self.journal, found.st_size)
+            self.flush()
+        except OSError:
+            fcntl.flock(self.journal, fcntl.LOCK_UN)
+            raise
         return not self.revoked
 
     def unlock(self) -> None:
         """Write what happened since ``lock``, and let others in."""
         try:
             self.flush()
-            if self.written > COMPACT_AT and not self.revoked:
+            if self.written > self.compact_at and not self.revoked:
                 self._compact()
         finally:
             fcntl.flock(self.journal, fcntl.LOCK_UN)
@@ -84,36 +104,79 @@ class Ledger:
                 count = os.write(self.journal, self.unwritten)
             except OSError:
                 return
-            self.written += count
             # A line that went in by half is ended, and written again as a whole: somebody
             # else may have appended theirs before there was space for the rest.
             whole = self.unwritten.rfind(b"\n", 0, count) + 1
             self.unwritten = (b"\n" if whole < count else b"") + self.unwritten[whole:]
+            end = os.lseek(self.journal, 0, os.SEEK_CUR)
+            self._read_appended(self.journal, end - count)
+            self.written = end
 
-    def renew(self) -> None:
+    def _read_appended(self, fd: int, end: int) -> None:
+        """Look at what others wrote up to ``end``: it may say that we are revoked. Anything else is
+        not ours, and is passed over by every reader."""
+        if end < self.written:  # somebody cut the file: what it must say is written again
+            self.written = end
+            self.unwritten += b"\n" + self._essence()
+        last = b""
+        while self.written < end and not self.revoked:
+            block = os.pread(fd, min(end - self.written, BLOCK), self.written)
+            self.revoked = REVOKED in last + block or b"\0" in block
+            self.written += len(block)
+            last = (last + block)[-len(REVOKED) :]
+            if not block:
+                break
+        if last and not last.endswith(b"\n"):
+            self.unwritten = b"\n" + self.unwritten  # or our next line becomes part of theirs
+
+    def renew(self) -> bool:
         """Should somebody have cleared the run directory, be there again for whoever comes.
-        Where that can't be written we go on with the files nobody else sees."""
+        False: that can't be written, and we go on with the files nobody else sees."""
         try:
             if not os.fstat(self.alive).st_nlink:
                 os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
                 os.dup2(fd := self._open_alive(), self.alive, inheritable=False)
                 os.close(fd)
             if not os.fstat(self.journal).st_nlink:
-                os.dup2(fd := self._open_journal(), self.journal, inheritable=False)
+                written = self.written
+                try:
+                    fd = self._open_journal(fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    self.written = written
+                    raise
+                os.dup2(fd, self.journal, inheritable=False)
                 os.close(fd)
                 fcntl.flock(self.journal, fcntl.LOCK_UN)
                 self.unwritten = self._essence()
         except OSError:
-            pass
+            return False
+        return True
 
     def _compact(self) -> None:
-        """Start the journal anew with the jobs that run and those that ended last."""
-        os.ftruncate(self.journal, 0)
-        self.written = 0
-        self.unwritten = self._essence()
-        self.flush()
+        """Write the journal anew with what is not settled, beside the old one, which it then
+        replaces. Whoever waits for the lock of the old one sees that, and opens the new one."""
+        essence = self._essence()
+        fresh = f"{self.path}.journal.new"
+        try:
+            fd = os.open(fresh, os.O_APPEND | os.O_TRUNC | OWN_FILE, 0o600)
+        except OSError:
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.write(fd, essence) == len(essence):
+                os.rename(fresh, f"{self.path}.journal")
+                os.dup2(fd, self.journal, inheritable=False)
+                self.unwritten = b""  # all that matters in it is in the new one
+                self.written = len(essence)
+                self.compact_at = max(COMPACT_AT, 2 * self.written)
+            else:  # a full disk: the old one stays
+                os.unlink(fresh)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
 
     def _essence(self) -> bytes:
         """What whoever takes over must know."""
-        head = json.dumps(["H", os.getpid()]).encode() + b"\n"
-        return head + b"".join(self.started.values()) + b"".join(self.ended)
+        head = json.dumps(["H", os.getpid(), FORMAT]).encode() + b"\n"
+        return head + b"".join(self.started.values()) + b"".join(self.ended.values())

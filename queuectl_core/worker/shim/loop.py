@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from . import FENCED, FUNCTION, SIGNALLED, SPARE, host_clock
+from . import FENCED, FORMAT, FUNCTION, SIGNALLED, SPARE, UNSIGNALLED, host_clock, lease_clock
 from .fence import Fence
 from .ledger import Ledger
 from .requests import LineBuffer, MalformedRequest, parse
 from .spares import Spares
-from .spawning import RESET, Spawner, open_output
+from .spawning import RESET, CannotStart, Program, Shortage, Spawner, open_output
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,17 +28,20 @@ wakes it, and it can settle many as cheaply as one. It is told at once when half
 us to hold has gone."""
 
 
+LOCK_PAUSE = 0.005
+"""Seconds between attempts to lock the journal while somebody else has it."""
 REPORT_AT_MOST = 100
 """Different errors of its own that a shim tells of."""
 
 
 class Child(NamedTuple):
-    """A job, the worker it occupies, and while it runs its output file."""
+    """A job, the worker it occupies, and while it runs its output file and how it was started."""
 
     token: str
     worker: str
     lane: str
     output: str = ""
+    how: list[Any] = []  # noqa: RUF012 - never changed
 
 
 class Shim:
@@ -49,6 +52,7 @@ class Shim:
         self.fence = Fence(f"{run}/{name}.lease", float(term), float(kill)) if term else None
         self.fenced: set[str] = set()  # jobs that were told to end because the lease ran out
         self.signalled: set[str] = set()  # jobs that were sent a signal
+        self.unsignalled: set[str] = set()  # jobs that could not be sent one
         self.spawner = Spawner()
         self.spares = Spares()
         self.environ = dict(os.environb)
@@ -57,6 +61,10 @@ class Shim:
         self.idle: dict[str, list[str]] = {}  # lane -> workers
         self.held: dict[str, deque[list[Any]]] = {}  # lane -> [token, HOW]
         self.forgotten: set[str] = set()  # workers that are busy, and not to be used again
+        self.postponed: list[list[Any]] = []  # starts, until the journal's lock is free
+        self.locked_out = False
+        self.pipes: dict[int, int] = {}  # of forked children: the pipe that tells of failure -> pid
+        self.failures: dict[int, tuple[str, int]] = {}  # pid -> why its program was not run
         self.orphaned = False
         self.lines = LineBuffer()
         self.unsent = bytearray()  # events the supervisor has not read yet
@@ -74,9 +82,10 @@ class Shim:
         poller = select.poll()
         poller.register(0, select.POLLIN)
         poller.register(wake, select.POLLIN)
-        self.ledger.record(["H", os.getpid()])
+        self.ledger.record(["H", os.getpid(), FORMAT])
+        self.poller = poller
         while not (self.orphaned and not self.children and not self.ledger.unwritten):
-            starts: list[list[Any]] = []
+            starts, self.postponed = self.postponed, []
             for fd, _ in poller.poll(self.patience()):
                 if fd == wake:
                     drain(wake)
@@ -85,6 +94,8 @@ class Shim:
                     if not data:
                         poller.unregister(0)
                     self.contained(self.receive, data, starts)
+                elif fd in self.pipes:
+                    self.contained(self.read_failure, fd)
             self.contained(self.heed_fence)
             self.contained(self.reap)
             if starts or any(self.held[lane] and self.idle.get(lane) for lane in self.held):
@@ -110,6 +121,8 @@ class Shim:
 
     def patience(self) -> float | None:
         """Milliseconds until there is something to do by ourselves; None: for ever."""
+        if self.locked_out:
+            return LOCK_PAUSE * 1000
         if self.unsent and self.gathering():
             return max(0.0, self.sent_at + GATHER - time.monotonic()) * 1000
         if self.fence and self.children:
@@ -144,7 +157,7 @@ class Shim:
             except MalformedRequest as error:
                 self.emit(["T", error.token, str(error)])
                 if error.token is not None:  # or its supervisor would wait for it for ever
-                    self.record(["F", error.token, None, str(error), time.time(), ""])
+                    self.record(["F", error.token, None, str(error), lease_clock(), ""])
             else:
                 self.contained(self.obey, request, starts)
         self.refill_at = sum(map(len, self.held.values())) // 2
@@ -165,6 +178,8 @@ class Shim:
             self.idle.setdefault(lane, []).append(worker)
         elif kind == "withdraw":
             self.withdraw(rest[0], starts)
+        elif kind == "settled":
+            self.ledger.settled(rest[0])
         else:
             self.kill(*rest)
 
@@ -186,8 +201,19 @@ class Shim:
     def kill(self, token: str, number: int) -> None:
         for pid, child in self.children.items():
             if child.token == token:
-                self.signalled.add(token)
-                end_group(pid, number)
+                self.signal(pid, child, number)
+
+    def signal(self, pid: int, child: Child, number: int) -> None:
+        """Signal a job's group; that we may not is told once."""
+        try:
+            os.killpg(pid, number)
+            self.signalled.add(child.token)
+        except PermissionError:
+            if child.token not in self.unsignalled:
+                self.unsignalled.add(child.token)
+                self.emit(["T", child.token, "cannot signal it: it runs as another user"])
+        except OSError:
+            self.signalled.add(child.token)  # it is about to be reaped
 
     def heed_fence(self) -> None:
         """End what runs once the lease has run out."""
@@ -197,26 +223,40 @@ class Shim:
         for pid, child in self.children.items():
             if number == signal.SIGKILL or child.token not in self.fenced:
                 self.fenced.add(child.token)
-                end_group(pid, number)
+                self.signal(pid, child, number)
 
     # -- starts -----------------------------------------------------------------------
 
     def start_all(self, starts: list[list[Any]]) -> None:
         """One round: what was asked for, and of what is held as much as there are workers for."""
-        allowed = self.ledger.lock()
+        lacking = ""
+        self.locked_out = False
+        try:
+            allowed = self.ledger.lock()
+        except BlockingIOError:
+            self.locked_out = True
+            self.postponed = starts
+            return
+        except OSError as error:
+            allowed, lacking = True, f"cannot lock the journal: {error.strerror}"
         try:
             jobs = [(Child(token, worker, lane), how) for token, worker, lane, *how in starts]
             while jobs := jobs + self.take_held(allowed):
-                if allowed:
-                    self.ledger.begin([child.token for child, _ in jobs])
+                if allowed and not lacking and not self.ledger.begin([c.token for c, _ in jobs]):
+                    lacking = "cannot write the journal"
                 for child, how in jobs:
-                    if allowed:
-                        self.start(child, how)
-                    else:
+                    if not allowed:
                         self.emit(["R", child.token])
+                    else:
+                        lacking = lacking or self.start(child, how)
+                        if lacking:
+                            self.put_back(child, lacking)
                 jobs = []  # one that could not be started has left its worker to the next
+                if lacking:
+                    self.put_back_held(lacking)
         finally:
             self.ledger.unlock()
+            os.chdir("/")  # or the last job's file system could not be unmounted
 
     def take_held(self, allowed: bool) -> list[tuple[Child, list[Any]]]:
         """Held jobs, each with its worker; all of them if they are to be refused."""
@@ -228,50 +268,73 @@ class Shim:
                 taken.append((Child(token, idle.pop() if idle else "", lane), how))
         return taken
 
-    def start(self, child: Child, how: list[Any]) -> None:
+    def start(self, child: Child, how: list[Any]) -> str:
+        """Start a job, or say why it cannot be started. Returns what the host lacks: then no other
+        job can be started either."""
         argv, plain, cwd, env, out, limits = how
         if self.fence and self.fence.passed():
             self.refuse(child, None, FENCED)
-            return
+            return ""
+        fd = -1
         try:
-            os.chdir(cwd)
-        except OSError as error:
-            self.refuse(child, None, f"cannot use cwd {cwd}: {error.strerror}")
-            return
-        self.spares.give(out)
-        try:
+            self.spares.give(out)
             fd = open_output(out)
-        except OSError as error:
-            self.refuse(child, None, f"cannot write output file: {error.strerror}")
-            return
-        try:
             environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
             environ[b"QUEUECTL_WORKER"] = os.fsencode(child.worker)
+            if limits or self.shell_only:
+                plain = None
             after = host_clock()
-            pid = None
-            if plain and not limits and not self.shell_only:
-                pid = self.spawner.plain(plain, cwd, environ, fd)
-            if pid is None:
-                pid = self.spawner.start(argv, environ, fd, limits)
+            program = Program(argv, plain, cwd, environ, fd, limits)
+            pid, pipe = self.spawner.start(program)
             before = host_clock()
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                self.refuse(child, 127, f"command not found: {argv[0]}")
-            elif error.errno in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
-                self.refuse(child, 126, f"cannot execute {argv[0]}: {error.strerror}")
-            else:
-                self.refuse(child, None, f"cannot start: {error.strerror}")
-            return
-        except ValueError as error:  # a NUL byte, or text that is no UTF-8
+        except Shortage as error:
+            return str(error)
+        except MemoryError:
+            return "cannot start a process: not enough memory"
+        except CannotStart as error:
+            self.refuse(child, error.code, str(error))
+            return ""
+        except Exception as error:  # a NUL byte, text that is no UTF-8
             self.refuse(child, None, f"cannot start: {error}")
-            return
+            return ""
         finally:
-            os.close(fd)
-        self.children[pid] = child._replace(output=out)
-        self.record(["S", child.token, pid, after, before, time.time(), child.worker])
+            if fd >= 0:
+                os.close(fd)
+        self.children[pid] = child._replace(output=out, how=how)
+        self.record(["S", child.token, pid, after, before, lease_clock(), child.worker])
+        if pipe is not None:
+            self.pipes[pipe] = pid
+            self.poller.register(pipe, select.POLLIN)
+        return ""
+
+    def read_failure(self, pipe: int) -> None:
+        """A forked child runs its program now, or has said why it cannot."""
+        try:
+            said = os.read(pipe, 100).split()
+        except BlockingIOError:
+            said = []
+            if self.pipes[pipe] in self.children:
+                return
+        pid = self.pipes.pop(pipe)
+        self.poller.unregister(pipe)
+        os.close(pipe)
+        if said:
+            self.failures[pid] = (said[0].decode(), int(said[1]))
+
+    def put_back(self, child: Child, lacking: str) -> None:
+        """The host lacks something: the job is as if it had never been claimed."""
+        self.record(["N", child.token, lacking, lease_clock(), child.worker])
+        self.release(child)
+
+    def put_back_held(self, lacking: str) -> None:
+        """The same for all that is held: it would fare no better."""
+        for jobs in self.held.values():
+            for token, *_ in jobs:
+                self.record(["N", token, lacking, lease_clock(), ""])
+        self.held.clear()
 
     def refuse(self, child: Child, code: int | None, reason: str) -> None:
-        self.record(["F", child.token, code, reason, time.time(), child.worker])
+        self.record(["F", child.token, code, reason, lease_clock(), child.worker])
         self.release(child)
 
     def release(self, child: Child) -> None:
@@ -291,37 +354,57 @@ class Shim:
                 return
             if not pid:
                 return
-            child = self.children.pop(pid, None)
-            if child is None:
-                continue  # a job made it our child (clone with CLONE_PARENT), not we
-            code = os.waitstatus_to_exitcode(status)
-            try:
-                os.killpg(pid, 0)
-                leftover = True
-            except OSError:
-                leftover = False
-            event = [
-                "X",
-                child.token,
-                code if code >= 0 else None,
-                -code if code < 0 else None,
-                round(usage.ru_utime + usage.ru_stime, 6),
-                usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-                time.time(),
-                leftover,
-            ]
-            if child.token in self.fenced:
-                self.fenced.remove(child.token)
-                event.append(FENCED)
-                if leftover:
-                    end_group(pid, signal.SIGKILL)  # nobody may come to look
-            if child.token in self.signalled:
-                self.signalled.remove(child.token)
-                event.append(SIGNALLED)
-            if not (leftover or self.orphaned) and self.spares.keep(child.output):
-                event.append(SPARE)
+            if pid in self.children:  # else a job made it our child (clone with CLONE_PARENT)
+                self.contained(self.ended, pid, status, usage)
+
+    def ended(self, pid: int, status: int, usage: Any) -> None:
+        """A job's leader has ended."""
+        for pipe in [pipe for pipe, owner in self.pipes.items() if owner == pid]:
+            self.read_failure(pipe)
+        child = self.children.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        try:
+            os.killpg(pid, 0)
+            leftover = True
+        except OSError as error:
+            leftover = error.errno == errno.EPERM  # there is something, of another user
+        event = [
+            "X",
+            child.token,
+            code if code >= 0 else None,
+            -code if code < 0 else None,
+            round(usage.ru_utime + usage.ru_stime, 6),
+            usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            lease_clock(),
+            leftover,
+        ]
+        if child.token in self.fenced:
+            event.append(FENCED)
+            if leftover:
+                end_group(pid, signal.SIGKILL)  # nobody may come to look
+        if child.token in self.signalled:
+            event.append(SIGNALLED)
+        if child.token in self.unsignalled:
+            event.append(UNSIGNALLED)
+        for tokens in (self.fenced, self.signalled, self.unsignalled):
+            tokens.discard(child.token)
+        if not (leftover or self.orphaned) and self.spares.keep(child.output):
+            event.append(SPARE)
+        if pid in self.failures:
+            self.failed(child, *self.failures.pop(pid))
+        else:
             self.record(event)
             self.release(child)
+
+    def failed(self, child: Child, step: str, number: int) -> None:
+        """A forked child could not run its program."""
+        argv, _, cwd, _, _, limits = child.how
+        error = Program(argv, None, cwd, {}, -1, limits).failure(step, number)
+        if isinstance(error, Shortage):
+            self.put_back(child, str(error))
+            self.put_back_held(str(error))
+        else:
+            self.refuse(child, error.code, str(error))
 
     # -- events -----------------------------------------------------------------------
 

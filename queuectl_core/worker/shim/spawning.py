@@ -1,4 +1,10 @@
-"""Starting one job: its output file, its environment, its program, its limits."""
+"""Starting one job: its directory, its environment, its program, its limits.
+
+There are two ways. The quick one: the shim itself changes to the job's directory and calls
+posix_spawn, which returns when the program runs. The careful one: the shim forks, and the child
+does all that may take long (a directory or a program on a network mount) or that posix_spawn cannot
+do (limits). The shim never waits for it: a pipe says later why its program could not be run.
+"""
 
 import errno
 import os
@@ -6,7 +12,9 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+from .mounts import Mounts
 
 T = TypeVar("T")
 
@@ -19,6 +27,58 @@ of a start."""
 
 RESET = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """Back to default in jobs: we ignore nearly all of them, and exec would pass that on."""
+
+LACKING = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+"""Errors that say that the host is short of something, whatever the job is."""
+OUTPUT_LACKING = LACKING | {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+}
+"""The same for the output: it is no job's fault that a disk is full or a folder is read-only."""
+
+MOST_INTERPRETERS = 5
+"""Scripts that the kernel follows: one may name another as its interpreter."""
+
+
+class CannotStart(Exception):
+    """The job itself is why it cannot be started. ``code``: the exit code a shell would give."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Shortage(Exception):
+    """The host lacks something: no job could be started now."""
+
+
+class Program(NamedTuple):
+    """What to run. ``plain``: words to try before ``argv``, as a shell would run them."""
+
+    argv: list[str]
+    plain: list[str] | None
+    cwd: str
+    environ: dict[bytes, bytes]
+    output: int
+    limits: list[int] | None
+
+    def failure(self, step: str, number: int) -> CannotStart | Shortage:
+        """What the error ``number`` in ``step`` (cwd, limits, start, exec) means."""
+        words = os.strerror(number)
+        own = number == errno.ENOMEM and bool(self.limits and self.limits[1])
+        if number in LACKING and not own:
+            return Shortage(f"cannot start a process: {words}")
+        if step == "cwd":
+            return CannotStart(None, f"cannot use cwd {self.cwd}: {words}")
+        if step == "exec" and number == errno.ENOENT:
+            return CannotStart(127, f"command not found: {self.argv[0]}")
+        if step == "exec" and number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
+            return CannotStart(126, f"cannot execute {self.argv[0]}: {words}")
+        return CannotStart(None, f"cannot start: {words}")
 
 
 def candidates(name: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
@@ -44,7 +104,17 @@ def search(name: str, environ: dict[bytes, bytes], start: Callable[[bytes], T]) 
 
 
 def open_output(path: str) -> int:
-    """An attempt's output file, made with its folders; OSError when it can't be."""
+    """An attempt's output file, made with its folders."""
+    try:
+        return _open_output(path)
+    except OSError as error:
+        text = f"cannot write output file: {error.strerror}"
+        if error.errno in OUTPUT_LACKING:
+            raise Shortage(text) from None
+        raise CannotStart(None, text) from None
+
+
+def _open_output(path: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags, 0o600)
@@ -56,32 +126,57 @@ def open_output(path: str) -> int:
 
 
 class Spawner:
-    """Starts programs in the current directory, each in a process group of its own."""
+    """Starts programs, each in a process group of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounts: Mounts | None = None) -> None:
+        self.mounts = mounts or Mounts()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._places: dict[tuple[bytes, bytes], bytes | None] = {}
         self._directories: dict[tuple[str, bytes], bytes] = {}
         self._remember_until = 0.0
 
-    def plain(
-        self, words: list[str], cwd: str, environ: dict[bytes, bytes], output: int
-    ) -> int | None:
-        """Start ``words`` as a shell would, in ``cwd``, which is the current directory; None: the
-        shell itself must deal with them."""
+    def start(self, program: Program) -> tuple[int, int | None]:
+        """Start ``program``; its pid, and for one that was forked the pipe that tells why its
+        program could not be run (empty: it runs). CannotStart or Shortage."""
+        cwd = os.fsencode(program.cwd)
+        step = "start"
+        try:
+            if program.limits is not None or not self.mounts.is_local(cwd):
+                return self._fork(program)
+            step = "cwd"
+            os.chdir(cwd)
+            step = "exec"
+            if program.plain and (pid := self._start_plain(program, program.plain)) is not None:
+                return pid, None
+            if self._touches_foreign(os.fsencode(program.argv[0]), program):
+                return self._fork(program)
+            argv, environ = program.argv, program.environ
+            return search(argv[0], environ, lambda path: self._spawn(path, argv, program)), None
+        except OSError as error:
+            raise program.failure(step, error.errno or 0) from None
+
+    def _start_plain(self, program: Program, words: list[str]) -> int | None:
+        """Start ``words`` as a shell would, in the current directory; None: the shell itself must
+        deal with them."""
         now = time.monotonic()
         if now > self._remember_until:
             self._places.clear()
             self._directories.clear()
             self._remember_until = now + REMEMBER
-        path = self._place(os.fsencode(words[0]), environ)
+        name = os.fsencode(words[0])
+        if self._touches_foreign(name, program):
+            return None  # looking for it may take long: the shell may wait, we may not
+        path = self._place(name, program.environ)
         if path is None:
             return None
-        environ[b"PWD"] = self._directory(cwd, environ.get(b"PWD", b""))
+        told = program.environ.get(b"PWD", b"")
+        program.environ[b"PWD"] = self._directory(program.cwd, told)
         try:
-            return self._spawn(path, words, environ, output)
-        except OSError:  # a script without #!, a file that was replaced: a shell knows what to do
-            return None
+            return self._spawn(path, words, program)
+        except OSError as error:
+            if error.errno in LACKING:
+                raise
+            return None  # a script without #!, a file that was replaced: a shell knows what to do
 
     def _place(self, name: bytes, environ: dict[bytes, bytes]) -> bytes | None:
         """The program a shell would find; None when there is none, or it can't be run."""
@@ -100,84 +195,131 @@ class Spawner:
         """PWD as a shell that starts in ``cwd`` sets it."""
         key = (cwd, told)
         if key not in self._directories:
-            self._directories[key] = working_directory(told)
+            known = told if self.mounts.is_local(told) else b""
+            self._directories[key] = working_directory(known)
         return self._directories[key]
 
-    def start(
-        self,
-        argv: list[str],
-        environ: dict[bytes, bytes],
-        output: int,
-        limits: list[int] | None,
-    ) -> int:
-        """Start ``argv``, found on the job's own PATH; FileNotFoundError when it is not."""
-        if limits is None:
-            return search(argv[0], environ, lambda path: self._spawn(path, argv, environ, output))
-        return self._start_limited(argv, environ, output, limits)
+    def _touches_foreign(self, name: bytes, program: Program) -> bool:
+        """Whether looking for the program ``name`` and running it may take long."""
+        if not self.mounts.foreign:
+            return False
+        cwd = os.fsencode(program.cwd)
+        for candidate in candidates(name, program.environ):
+            path = os.path.join(cwd, candidate)
+            if not self.mounts.is_local(path):
+                return True
+            if is_program(path):
+                return self._interpreter_is_foreign(path)
+        return False
 
-    def _spawn(self, path: bytes, argv: list[str], environ: dict[bytes, bytes], output: int) -> int:
+    def _interpreter_is_foreign(self, path: bytes) -> bool:
+        for _ in range(MOST_INTERPRETERS):
+            found = interpreter(path)
+            if not found:
+                return False
+            if not self.mounts.is_local(found):
+                return True
+            path = found
+        return False
+
+    def _spawn(self, path: bytes, argv: list[str], program: Program) -> int:
         return os.posix_spawn(
             path,
             argv,
-            environ,
+            program.environ,
             file_actions=(
                 (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, output, 1),
-                (os.POSIX_SPAWN_DUP2, output, 2),
+                (os.POSIX_SPAWN_DUP2, program.output, 1),
+                (os.POSIX_SPAWN_DUP2, program.output, 2),
             ),
             setpgroup=0,
             setsigmask=(),
             setsigdef=RESET,
         )
 
-    def _start_limited(
-        self, argv: list[str], environ: dict[bytes, bytes], output: int, limits: list[int]
-    ) -> int:
-        """The same for a job with limits, which posix_spawn cannot set: fork, limit, exec.
+    def _fork(self, program: Program) -> tuple[int, int]:
+        """Fork, and have the child do the rest."""
+        import resource  # noqa: F401 - before the fork: the child needs it
 
-        The child says through a pipe that exec closes why it could not; so an error is the same
-        error as posix_spawn's.
-        """
-        import resource
-
-        nice, memory, cpu = limits
-        bounds = []
-        if memory:
-            bounds.append((resource.RLIMIT_AS, memory, memory))
-        if cpu:  # SIGXCPU at the first, which a job may handle; SIGKILL at the second
-            bounds.append((resource.RLIMIT_CPU, cpu, cpu + CPU_GRACE))
         told, tell = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(told)
+            os.close(tell)
+            raise
         if pid:
             os.close(tell)
-            with open(told, "rb") as pipe:
-                failure = pipe.read()
-            if not failure:
-                return pid
-            os.waitpid(pid, 0)
-            raise OSError(int(failure), os.strerror(int(failure)))
+            os.set_blocking(told, False)
+            try:
+                os.setpgid(pid, pid)  # it does so itself: whoever is first
+            except OSError:
+                pass
+            return pid, told
+        step = "start"
         try:  # the child: it must never return to the loop
             os.setpgid(0, 0)
             for number in RESET:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            for descriptor, standard in ((self._null, 0), (output, 1), (output, 2)):
+            for descriptor, standard in (
+                (self._null, 0),
+                (program.output, 1),
+                (program.output, 2),
+            ):
                 os.dup2(descriptor, standard)
-            os.nice(nice)
-            for kind, *limit in bounds:
-                most = resource.getrlimit(kind)[1]  # our own limit, which a job may not exceed
-                free = most == resource.RLIM_INFINITY
-                soft, hard = (one if free else min(one, most) for one in limit)
-                resource.setrlimit(kind, (soft, hard))
+            # It may stay here for ever, and must not hold our locks and others' pipes then.
+            os.closerange(3, tell)
+            os.closerange(tell + 1, os.sysconf("SC_OPEN_MAX"))
+            step = "cwd"
+            os.chdir(os.fsencode(program.cwd))
+            step = "limits"
+            if program.limits is not None:
+                set_limits(program.limits)
+            step = "exec"
+            argv, environ = program.argv, program.environ
             search(argv[0], environ, lambda path: os.execve(path, argv, environ))  # noqa: S606
         except OSError as error:
-            os.write(tell, str(error.errno).encode())
+            os.write(tell, f"{step} {error.errno}".encode())
         except MemoryError:
-            os.write(tell, str(int(errno.ENOMEM)).encode())
-        except Exception:  # a NUL byte, or text that is no UTF-8
-            os.write(tell, str(int(errno.EINVAL)).encode())
+            os.write(tell, f"{step} {errno.ENOMEM}".encode())
+        except BaseException:  # a NUL byte, or text that is no UTF-8
+            os.write(tell, f"{step} {errno.EINVAL}".encode())
         finally:
             os._exit(127)
+
+
+def set_limits(limits: list[int]) -> None:
+    """Set ``limits`` ([nice, memory, CPU seconds]) for this process and what it starts."""
+    import resource
+
+    nice, memory, cpu = limits
+    os.nice(nice)
+    bounds = []
+    if memory:
+        bounds.append((resource.RLIMIT_AS, memory, memory))
+    if cpu:  # SIGXCPU at the first, which a job may handle; SIGKILL at the second
+        bounds.append((resource.RLIMIT_CPU, cpu, cpu + CPU_GRACE))
+    for kind, *bound in bounds:
+        most = resource.getrlimit(kind)[1]  # our own limit, which a job may not exceed
+        free = most == resource.RLIM_INFINITY
+        soft, hard = (one if free else min(one, most) for one in bound)
+        resource.setrlimit(kind, (soft, hard))
+
+
+def interpreter(path: bytes) -> bytes:
+    """What a script's first line names; empty for another program."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        words = os.read(fd, 256).partition(b"\n")[0]
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return next(iter(words[2:].split()), b"") if words.startswith(b"#!") else b""
 
 
 def is_program(path: bytes) -> bool:

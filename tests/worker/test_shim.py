@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,16 @@ from tests.support import eventually
 class Driver:
     """A shim and the test in its supervisor's place."""
 
-    def __init__(self, run: Path, **options: Any) -> None:
+    def __init__(
+        self,
+        run: Path,
+        fence: Sequence[str] = (),
+        words: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self.run = run
         self.process = subprocess.Popen(
-            command_line(run, "s"),
+            words or command_line(run, "s", fence),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             close_fds=False,  # as the launcher does it

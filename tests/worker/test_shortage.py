@@ -181,7 +181,7 @@ def test_too_many_open_files(tmp_path: Path, limits: list[int] | None) -> None:
 def allow_processes(pid: int, user: int, number: int) -> None:
     """Only the user itself may change its limits, where root lacks a capability."""
     words = ["prlimit", "--pid", str(pid), f"--nproc={number}:"]
-    subprocess.run(words, user=user, check=True, cwd="/")
+    subprocess.run(words, user=user, group=user, extra_groups=[], check=True, cwd="/")
 
 
 @pytest.mark.skipif(not shutil.which("prlimit"), reason="prlimit is not installed")

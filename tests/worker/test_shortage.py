@@ -40,7 +40,7 @@ class Denied:
         self._ended = False
         if ROOT:  # whom no mode stops
             try:
-                mount("none", folder, "tmpfs", "size=64k")
+                mount("none", folder, "tmpfs", "size=64k,mode=700")
                 if options == "full":
                     (folder / "filler").write_bytes(b"x" * (64 << 10))
                 elif options == "inodes":

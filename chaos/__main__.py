@@ -1,22 +1,32 @@
-"""``python -m chaos``: attack queuectl, print the figures, exit 1 when a promise was broken."""
+"""``python -m chaos``: attack queuectl, print the figures, exit 1 when a promise was broken.
+
+Each campaign, on each store, has supervisors that are killed, and actors that use the store in
+every other way meanwhile (see ``actors/``).
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .campaign import Campaign, Options
+from . import guard
+from .campaign import ACTORS, STORES, Campaign, Options
 from .faults import FAULTS
-from .mutations import MUTATIONS
+from .mutations import BREAKS, MUTATIONS
 from .trials import TRIALS, run_trial
 from .writers import many_writers
 
 WRITERS = "writers"
+LEAST = 15.0
+"""Seconds that a campaign or a trial takes at least."""
+RESERVE = 12.0
+"""Seconds to end everything and to judge, after the time of a campaign."""
 ALL = (*FAULTS, *TRIALS, WRITERS)
 
 
@@ -38,9 +48,11 @@ def arguments() -> argparse.Namespace:
     add("--seed", type=int, default=1, help="the same seed, the same faults in the same order")
     add("--jobs", type=int, default=2000, help="of the campaign of kills")
     add("--kills", type=int, default=100, help="supervisors to kill -9")
-    add("--minutes", type=float, default=0.0, help="go on with the next seeds for so long")
-    add("--quick", action="store_true", help="half a minute in all, instead of some six")
+    add("--minutes", type=float, default=0.0, help="go on with the next seeds, and end by then")
+    add("--quick", action="store_true", help="a minute in all, instead of some ten")
+    add("--store", choices=(*STORES, "both"), default="both", help="of the campaigns")
     add("--faults", help=f"only these, with commas: {','.join(ALL)}")
+    add("--actors", help=f"only these, with commas, or none: {','.join(ACTORS)}")
     add("--mutate", choices=sorted(MUTATIONS), default="", help="put a bug in: must end with 1")
     add("--json", type=Path, metavar="FILE", help="write the figures there as well")
     add("--keep", action="store_true", help="leave the files of a broken campaign")
@@ -50,51 +62,108 @@ def arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}")
     args.chosen = chosen
-    if args.quick or args.mutate:
+    wanted = (args.actors or ",".join(ACTORS)).split(",")
+    unknown = set(wanted) - set(ACTORS) - {"none"}
+    if unknown:
+        parser.error(f"no such actor: {', '.join(sorted(unknown))}")
+    args.actors = tuple(name for name in wanted if name != "none")
+    args.stores = STORES if args.store == "both" else (args.store,)
+    if args.quick:
         args.jobs, args.kills = min(args.jobs, 60), min(args.kills, 8)
+    elif args.minutes:  # many seeds, not a few long campaigns
+        args.jobs, args.kills = min(args.jobs, 300), min(args.kills, 20)
+    args.end = time.monotonic() + args.minutes * 60 if args.minutes else 0.0
     return args
 
 
+def left(args: argparse.Namespace) -> float:
+    """Seconds until the time is over; 0: it takes as long as it takes."""
+    return max(args.end - time.monotonic(), 1.0) if args.end else 0.0
+
+
+def over(args: argparse.Namespace) -> bool:
+    """Whether so little time is left that nothing more can be done in it."""
+    return bool(args.end) and args.end - time.monotonic() < LEAST
+
+
 def campaigns(args: argparse.Namespace, seed: int) -> Iterator[tuple[str, Options]]:
-    """One of kills alone, whose oracle allows no crash at all, and one of everything."""
+    """For each store one of kills alone, whose oracle allows no crash at all, and one of
+    everything."""
     faults = tuple(name for name in args.chosen if name in FAULTS)
-    # What a bug does shows while a job runs: then they run for long, and are few.
-    longest = 4.0 if args.mutate else 0.6
-    common = {"seed": seed, "mutate": args.mutate, "keep": args.keep}
-    if "kill" in faults:
-        kills = Options(
-            **common, jobs=args.jobs, kills=args.kills, faults=("kill",), longest=max(longest, 1.0)
-        )
-        yield "kill", kills
-    if set(faults) - {"kill"}:
-        jobs, kills = max(args.jobs // 4, 60), max(args.kills // 3, 60 if args.mutate else 12)
-        yield (
-            "everything",
-            Options(**common, jobs=jobs, kills=kills, faults=faults, longest=longest),
-        )
+    for store in args.stores:
+        if "kill" in faults and not over(args):
+            yield "kill", _options(args, seed, store, ("kill",), args.jobs, args.kills, 1.0)
+        if set(faults) - {"kill"} and not over(args):
+            jobs, kills = max(args.jobs // 4, 60), max(args.kills // 3, 12)
+            yield "everything", _options(args, seed, store, faults, jobs, kills, 0.6)
+
+
+def _options(
+    args: argparse.Namespace,
+    seed: int,
+    store: str,
+    faults: tuple[str, ...],
+    jobs: int,
+    kills: int,
+    longest: float,
+) -> Options:
+    return Options(
+        seed=seed,
+        store=store,
+        jobs=jobs,
+        kills=kills,
+        faults=faults,
+        actors=args.actors,
+        longest=longest,
+        keep=args.keep,
+        acts=4 if args.quick else 20,
+        seconds=max(left(args) - RESERVE, 1.0) if args.end else 0.0,
+    )
 
 
 def single(args: argparse.Namespace, seed: int) -> Iterator[Result]:
     """Everything that is not a campaign."""
     for name in TRIALS:
-        if name in args.chosen:
+        if name in args.chosen and not over(args):
             print(f"\n{name}, seed {seed}")
-            trial = run_trial(name, seed, rounds=3 if args.quick else 20)
+            trial = run_trial(name, seed, rounds=3 if args.quick or args.end else 20)
             yield Result(name, seed, trial.figures, trial.broken, trial.skipped)
-    if WRITERS in args.chosen:
+    if WRITERS in args.chosen and not over(args):
         print(f"\n{WRITERS}")
-        yield Result(WRITERS, seed, *many_writers(3.0 if args.quick else 60.0))
+        yield Result(WRITERS, seed, *many_writers(3.0 if args.quick or args.end else 60.0))
 
 
 def one_round(args: argparse.Namespace, seed: int) -> Iterator[Result]:
     """Everything that was asked for, once."""
+    if args.mutate:
+        yield from mutated(args, seed)
+        return
     for name, options in campaigns(args, seed):
-        print(f"\ncampaign '{name}', seed {seed}: {options.jobs} jobs, {options.kills} kills")
-        campaign = Campaign(options, lambda text: print(f"  {text}"))
-        campaign.run()
-        yield Result(f"campaign {name}", seed, dict(campaign.figures), campaign.broken)
-    if not args.mutate:
-        yield from single(args, seed)
+        yield run_campaign(name, options)
+    yield from single(args, seed)
+
+
+def run_campaign(name: str, options: Options) -> Result:
+    """One campaign. What is broken says how to run it again."""
+    title = f"campaign '{name}' on {options.store}, seed {options.seed}"
+    print(f"\n{title}: {options.jobs} jobs, {options.kills} kills", flush=True)
+    campaign = Campaign(options, lambda text: print(f"  {text}", flush=True))
+    campaign.run()
+    if campaign.broken:
+        print(f"  again: make chaos ARGS='--store {options.store} --seed {options.seed}'")
+    figures: dict[str, float] = dict(campaign.figures)
+    return Result(f"campaign {name}, {options.store}", options.seed, figures, campaign.broken)
+
+
+def mutated(args: argparse.Namespace, seed: int) -> Iterator[Result]:
+    """What finds the bug that was put in."""
+    breaks = BREAKS[args.mutate]
+    if isinstance(breaks, str):
+        print(f"\n{breaks}, with the bug '{args.mutate}'")
+        trial = run_trial(breaks, seed, mutate=args.mutate)
+        yield Result(breaks, seed, trial.figures, trial.broken, trial.skipped)
+    else:
+        yield run_campaign(args.mutate, Options(seed=seed, mutate=args.mutate, **breaks))
 
 
 def show(result: Result) -> None:
@@ -114,10 +183,12 @@ def show(result: Result) -> None:
 def main() -> int:
     """Run rounds until the time is over."""
     args = arguments()
-    end = time.monotonic() + args.minutes * 60
+    if guard.INSIDE not in os.environ:
+        return guard.guarded(sys.argv[1:], args.minutes * 60)
+    guard.enter()
     results: list[Result] = []
     seed = args.seed
-    while not results or time.monotonic() < end:
+    while not results or (args.end and not over(args)):
         for result in one_round(args, seed):
             show(result)
             results.append(result)

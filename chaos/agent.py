@@ -27,19 +27,24 @@ def move_clock(path: Path) -> None:
     time.time = moved
 
 
-def main() -> int:
-    """Put in what was asked for, before anything else is imported; then be queuectl."""
+def put_in_seams() -> None:
+    """Put in what was asked for. To be called before queuectl is imported."""
     clock, bug = os.environ.get("CHAOS_CLOCK"), os.environ.get("CHAOS_MUTATE")
     if clock:
         move_clock(Path(clock))
-        if "worker" in sys.argv:
-            from queuectl_core.worker import launcher
+        from queuectl_core.worker import detach, launcher
 
-            launcher.SHIM = Path(__file__).with_name("shim_clock.py")
+        launcher.SHIM = Path(__file__).with_name("shim_clock.py")
+        detach.PROGRAM = Path(__file__).with_name("background.py")
     if bug:
         from .mutations import MUTATIONS
 
         MUTATIONS[bug]()
+
+
+def main() -> int:
+    """Be queuectl."""
+    put_in_seams()
     from queuectl_tui.__main__ import main as queuectl
 
     return queuectl()

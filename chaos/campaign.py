@@ -1,12 +1,13 @@
-"""A campaign: jobs run, faults happen, and at the end every promise is looked at.
+"""A campaign: jobs run, faults happen, actors act, and at the end every promise is looked at.
 
-The seed decides which faults happen, in which order, and after how many ended jobs each; what
-the operating system makes of it differs from run to run, as it does in life.
+The seed decides which faults happen, in which order, and after how many ended jobs each, and what
+each actor does; what the operating system makes of it differs from run to run, as it does in life.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,17 +15,36 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import psutil
 
+from tests.pgserver import SETTINGS, Server
+
+from .actors import Actor
+from .actors.console import Console
+from .actors.program import Program
+from .actors.server import Crashes, Network
+from .actors.tools import Tools
+from .actors.verbs import Verbs
+from .book import Book, Planned, answer_of
+from .database import PostgresDatabase
 from .faults import FAULTS, LEASE
-from .oracle import UNEXPECTED, Oracle, Planned
-from .plant import JOB, Plant, Supervisor
+from .oracle import UNEXPECTED, Oracle
+from .plant import Plant, Supervisor
+from .proxy import Proxy
 
 Say = Callable[[str], None]
+
+ACTORS: dict[str, type[Actor]] = {
+    one.name: one for one in (Verbs, Console, Program, Tools, Network, Crashes)
+}
+STORES = ("sqlite", "postgres")
+ATTACK = 0.6
+"""The part of its time that a campaign attacks; then what is left to do is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +52,11 @@ class Options:
     """What to do. ``kills``: supervisors to kill -9; the other faults come beside them."""
 
     seed: int = 1
+    store: str = "sqlite"
     jobs: int = 2000
     kills: int = 100
     faults: tuple[str, ...] = tuple(FAULTS)
+    actors: tuple[str, ...] = tuple(ACTORS)
     supervisors: int = 4
     workers: int = 2
     longest: float = 0.6
@@ -44,6 +66,10 @@ class Options:
     """Leave everything where it is when something is broken."""
     patience: float = 60.0
     """Seconds without any progress until the campaign counts as stuck."""
+    acts: int = 6
+    """How often each actor acts at least, unless the time is over."""
+    seconds: float = 0.0
+    """It ends then, and what was done so far is judged; 0: when all is done."""
 
 
 @dataclass
@@ -54,10 +80,14 @@ class Campaign:
     say: Say = lambda text: None
     broken: list[str] = field(default_factory=list)
     figures: Counter[str] = field(default_factory=Counter)
-    accepted: set[str] = field(default_factory=set)
+    book: Book = field(default_factory=Book)
     lossy: bool = False
     leaders: bool = False
-    _planned: list[Planned] = field(default_factory=list)
+    early: bool = False
+    """Its time was over before everything was done."""
+    refused_starts: set[int] = field(default_factory=set)
+    """Pids of supervisors that could not reach the server at their start, and said so."""
+    _actors: list[Actor] = field(default_factory=list)
     _strangers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
 
@@ -65,20 +95,11 @@ class Campaign:
 
     def plan(self, rng: Random) -> Planned:
         """Another job."""
-        code = rng.choice((0, 0, 0, 0, 3, 77))
-        job = Planned(f"j{len(self._planned):05}", code, 2)
-        self._planned.append(job)
-        return job
+        return self.book.plan(rng)
 
     def job(self, job: Planned, rng: Random) -> dict[str, object]:
         """As ``enqueue`` takes it."""
-        seconds = round(rng.uniform(0.0, self.options.longest), 2)
-        return {
-            "id": job.name,
-            "command": f"exec sh {JOB} {job.name} {job.code} {seconds}",
-            "max_retries": job.max_retries,
-            "backoff_base": 0,
-        }
+        return job.source(round(rng.uniform(0.0, self.options.longest), 2))
 
     def kill(self, victim: Supervisor) -> None:
         """kill -9 of a supervisor; another is started in its place, at once or soon."""
@@ -105,37 +126,100 @@ class Campaign:
     def run(self) -> None:
         """Do it all."""
         self._rng = Random(self.options.seed)
-        began = time.monotonic()
+        self._began = time.monotonic()
         base = Path(tempfile.mkdtemp(prefix="chaos-"))
         home = base / "home"
         home.mkdir(mode=0o700)
         self.plant = Plant(base / "place", home, self.options.workers, self.options.mutate)
-        try:
-            self._prepare()
-            self._attack()
+        with ExitStack() as stack:
+            stack.callback(self._clear, base)
+            self._choose_store(stack)
+            try:
+                self._prepare()
+                self._attack()
+                self._while_moving(self._acted, ATTACK)
+            except BaseException:
+                for actor in self._actors:
+                    actor.tell_to_stop()
+                with self.plant.gate:
+                    self.plant.kill_everything()
+                raise
+            finally:
+                self._stop_actors()
             self._drain()
             self._conclude()
-        finally:
-            for process in self._strangers:
-                process.kill()
-                process.wait()
-            if self.broken and self.options.keep:
-                self.plant.kill_everything()
-                self.say(f"kept for a look: {base}")
-            else:
-                self.plant.close()
-                base.rmdir()
-        self.figures["seconds"] = round(time.monotonic() - began)
+        self.figures["seconds"] = round(time.monotonic() - self._began)
+
+    def _clear(self, base: Path) -> None:
+        for process in self._strangers:
+            process.kill()
+            process.wait()
+        if self.broken and self.options.keep:
+            self.plant.kill_everything()
+            self.say(f"kept for a look: {base}")
+        else:
+            self.plant.close()
+            base.rmdir()
+
+    def _choose_store(self, stack: ExitStack) -> None:
+        """A file, or a server with a proxy before it; and the actors for it."""
+        kind, seed, plant = self.options.store, self.options.seed, self.plant
+        more: dict[str, Callable[[], Actor]] = {}
+        if kind == "postgres":
+            server = self._server(stack)
+            direct = server.start()
+            stack.callback(server.stop)
+            proxy = stack.enter_context(Proxy(direct))
+            plant.database = PostgresDatabase(proxy.url, direct)
+            more = {
+                Network.name: lambda: Network(plant, self.book, seed, proxy),
+                Crashes.name: lambda: Crashes(plant, self.book, seed, server),
+            }
+            # Who cannot reach the server until its lease is over ends its jobs, and shims too.
+            self.lossy = self.leaders = True
+        for name in self.options.actors:
+            if kind in ACTORS[name].stores:
+                make = more.get(name)
+                self._actors.append(make() if make else ACTORS[name](plant, self.book, seed))
+
+    def _server(self, stack: ExitStack) -> Server:
+        """A PostgreSQL server of this campaign's own; not started."""
+        folder = Path(tempfile.mkdtemp(prefix="chaos-pg-"))
+        folder.chmod(0o711)  # as root it runs as another user
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return Server(folder, SETTINGS, stack.enter_context((folder / "log").open("w")))
+
+    def _over(self, part: float) -> bool:
+        """Whether this part of the time is over."""
+        seconds = self.options.seconds
+        return bool(seconds) and time.monotonic() - self._began > part * seconds
 
     def _prepare(self) -> None:
         for key, value in (("lease", LEASE), ("max-crashes", 50)):
             self._must(self.plant.cli("config", "set", key, f"{value:g}"))
+        self.plant.database.watch_deletions()
         jobs = [self.plan(self._rng) for _ in range(self.options.jobs)]
         lines = "\n".join(json.dumps(self.job(job, self._rng)) for job in jobs)
-        self._must(self.plant.cli("enqueue", "-", stdin=lines.encode()))
-        self.accepted = {job.name for job in jobs}
+        result = self.plant.cli("enqueue", "-", stdin=lines.encode())
+        self._must(result)
+        self.book.answered(jobs, answer_of(result[0], result[2]))
+        self._wanted = sum(job.attempts for job in jobs)
         for _ in range(self.options.supervisors):
             self.plant.start()
+        for actor in self._actors:
+            actor.start()
+
+    def _stop_actors(self) -> None:
+        """Their last acts are done, and what they found is broken here too."""
+        for actor in self._actors:
+            actor.tell_to_stop()
+        for actor in self._actors:
+            if actor.started:
+                actor.stop()
+            self.broken += actor.broken
+            self.figures.update(actor.figures)
+            self.figures[f"{actor.name}: acts"] = actor.acts
+        self._actors = []
 
     def _must(self, result: tuple[int, str, str]) -> None:
         code, _, err = result
@@ -153,40 +237,54 @@ class Campaign:
 
     def _attack(self) -> None:
         names = self._schedule()
-        total = sum(job.attempts for job in self._planned)
         for number, name in enumerate(names):
-            if not self._until_ended(int(total * (0.05 + 0.85 * number / len(names)))):
+            wanted = int(self._wanted * (0.05 + 0.85 * number / len(names)))
+            if not self._until_ended(wanted):
                 return
             rng = Random(f"{self.options.seed}.{number}")
-            self.say(f"{self.plant.count_log(b'E'):6} ended  {FAULTS[name](self, rng)}")
+            self.say(f"{self._ended():6} ended  {FAULTS[name](self, rng)}")
         while self.figures["supervisors killed"] < self.options.kills and "kill" in names:
-            ended = self.plant.count_log(b"E")
-            if not self._until_ended(min(ended + 2, total)):
+            ended = self._ended()
+            if not self._until_ended(min(ended + 2, self._wanted)):
                 return
             self.say(f"{ended:6} ended  {FAULTS['kill'](self, self._rng)}")
 
+    def _acted(self) -> bool:
+        """Whether every actor has done enough."""
+        return all(actor.acts >= self.options.acts for actor in self._actors)
+
+    def _ended(self) -> int:
+        """Attempts of the campaign's own jobs that ended."""
+        return (self.plant.place / "log").read_bytes().count(b"\nE j")
+
     def _until_ended(self, wanted: int) -> bool:
-        """Wait until so many attempts ended; False when nothing moves any more."""
-        return self._while_moving(lambda: self.plant.count_log(b"E") >= wanted)
+        """Wait until so many attempts ended; False when the attack is over."""
+        return self._while_moving(lambda: self._ended() >= wanted, ATTACK)
 
     def _drain(self) -> None:
         if self.broken:
             return
-        final = "SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead')"
-        if self._while_moving(lambda: self.plant.sql(final) == [(0,)], every=0.2):
+        if not self.options.supervisors:
+            self.plant.start()
+        final = "SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead', 'cancelled')"
+        if self._while_moving(lambda: self.plant.sql(final) == [(0,)], 1.0, every=0.2):
             self.say("all jobs ended")
+        elif not self.broken:
+            self.early = True
+            self.say("the time is over: what was done so far is judged")
 
-    def _while_moving(self, done: Callable[[], bool], every: float = 0.02) -> bool:
-        size, moved = -1, time.monotonic()
+    def _while_moving(self, done: Callable[[], bool], part: float, every: float = 0.02) -> bool:
+        """Wait for ``done``; False when something is broken or this part of the time is over."""
+        before, moved = (-1, -1), time.monotonic()
         while not done():
             self._tend()
-            now = (self.plant.place / "log").stat().st_size
-            if now != size:
-                size, moved = now, time.monotonic()
+            now = self.plant.log_size(), sum(actor.acts for actor in self._actors)
+            if now != before:
+                before, moved = now, time.monotonic()
             if time.monotonic() - moved > self.options.patience:
                 self.broken.append(f"nothing moved for {self.options.patience:g} s")
                 return False
-            if self.broken:
+            if self.broken or self._over(part):
                 return False
             time.sleep(every)
         return True
@@ -203,8 +301,18 @@ class Campaign:
             if not one.alive:
                 said = one.said.read_text("utf-8", "replace").splitlines()[-1:]
                 code = one.process.returncode
+                if code == 5 and not self.plant.is_up(one) and self.options.store == "postgres":
+                    # The server was away when it started: it may say so and leave.
+                    self.plant.kill(one)
+                    self.later(0.3, self.plant.start)
+                    self.figures["supervisors that found no server"] += 1
+                    self.refused_starts.add(one.process.pid)
+                    continue
                 self.broken.append(f"a supervisor left by itself, exit {code}: {said}")
                 self.kill(one)
+        for actor in self._actors:
+            self.broken += actor.broken
+            actor.broken = []
         due = [do for moment, do in self._later if moment <= now]
         self._later = [(moment, do) for moment, do in self._later if moment > now]
         for do in due:
@@ -221,24 +329,40 @@ class Campaign:
     # -- the end ------------------------------------------------------------------------
 
     def _conclude(self) -> None:
-        if not self.broken:
-            self._leave()
+        self._leave()
         dead = [process.pid for process in self._strangers if process.poll() is not None]
         if dead:
             self.broken.append(f"{len(dead)} processes of strangers were ended")
-        oracle = Oracle(self.plant, self._planned, self.accepted, lossy=self.lossy)
+        # Where something broke, not everything was waited for.
+        early = self.early or bool(self.broken)
+        oracle = Oracle(self.plant, self.book, lossy=self.lossy, early=early)
         oracle.judge(leaders=self.leaders)
         self.broken += oracle.broken
         self.figures.update(oracle.figures)
 
     def _leave(self) -> None:
         """All supervisors leave when asked to, and nothing stays behind."""
+        for background in self.plant.detached():
+            try:
+                background.terminate()
+            except psutil.Error:
+                continue
         for one in self.plant.stop_all():
             self.broken.append(f"supervisor {one.process.pid} did not leave on SIGTERM")
         for one in self.plant.gone:
-            if one.process.returncode not in (0, -signal.SIGKILL):
+            # One that was told to leave before it could listen just ends.
+            early = one.process.returncode == -signal.SIGTERM and not self.plant.is_up(one)
+            may_leave = one.process.pid in self.refused_starts or early
+            if one.process.returncode not in (0, -signal.SIGKILL) and not may_leave:
                 self.broken.append(f"a supervisor ended with exit {one.process.returncode}")
-        _, left = psutil.wait_procs(self.plant.processes(), timeout=10)
+        _, left = psutil.wait_procs(self.plant.processes(), timeout=20)
         if left:
-            names = ", ".join(f"{process.pid} {process.name()}" for process in left)
+            names = ", ".join(f"{process.pid} {_shown(process)}" for process in left)
             self.broken.append(f"left behind: {names}")
+
+
+def _shown(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())[-200:]
+    except psutil.Error:
+        return "gone"

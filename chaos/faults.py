@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from queuectl_core.worker.journal import Journal
 
+from .book import answer_of
 from .plant import Supervisor, until
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def kill(run: Campaign, rng: Random) -> str:
         victim.process.kill()  # all before the first is waited for
     for victim in victims:
         run.kill(victim)
+    background = run.plant.detached() if rng.random() < 0.3 else []
+    for one in background:
+        _kill_pid(one.pid)
+    run.figures["supervisors in the background killed"] += len(background)
     return f"kill -9 of {len(victims)} supervisors"
 
 
@@ -61,8 +66,7 @@ def cli(run: Campaign, rng: Random) -> str:
             process.kill()
             process.communicate()
             killed += 1
-    if enqueue.returncode == 0:
-        run.accepted |= {job.name for job in batch}
+    run.book.answered(batch, answer_of(enqueue.returncode, ""))
     run.figures["CLI processes killed"] += killed
     return f"kill -9 of {killed} verbs"
 
@@ -96,11 +100,25 @@ def job(run: Campaign, rng: Random) -> str:
     return "kill -9 of a job's shell"
 
 
+def away(run: Campaign, rng: Random) -> str:
+    """All supervisors leave as they are told to, and come back: meanwhile whoever else uses the
+    store is alone with it."""
+    seconds = rng.uniform(0.5, 4.0)
+    left = run.plant.stop_all()
+    if left:
+        run.broken.append(f"supervisors {[one.process.pid for one in left]} do not leave")
+    for _ in range(run.options.supervisors):
+        run.later(seconds, run.plant.start)
+    run.figures["all supervisors away"] += 1
+    return f"all supervisors leave, for {seconds:.1f} s"
+
+
 def reboot(run: Campaign, rng: Random) -> str:
     """Everything dies at once, and the boot has another id."""
     run.lossy = True
-    _power_cut(run)
-    run.plant.sql("UPDATE supervisors SET host_key = 'boot-before:1'")
+    with run.plant.gate:
+        _power_cut(run)
+        run.plant.sql("UPDATE supervisors SET host_key = 'boot-before:1'")
     run.figures["reboots"] += 1
     return "power cut and reboot"
 
@@ -108,8 +126,15 @@ def reboot(run: Campaign, rng: Random) -> str:
 def reuse(run: Campaign, rng: Random) -> str:
     """Everything dies, and each pid that was written down belongs to a stranger now."""
     run.lossy = True
-    _power_cut(run)
-    time.sleep(0.1)  # no pid is given away again within a few ticks of the kernel's clock
+    with run.plant.gate:
+        _power_cut(run)
+        time.sleep(0.1)  # no pid is given away again within a few ticks of the kernel's clock
+        _give_pids_away(run)
+    run.figures["pids reused"] += 1
+    return "power cut, and every pid belongs to a stranger now"
+
+
+def _give_pids_away(run: Campaign) -> None:
     for path in run.plant.run.glob("*.journal"):
         journal = Journal(run.plant.run, path.stem)
         journal.refresh()
@@ -124,8 +149,6 @@ def reuse(run: Campaign, rng: Random) -> str:
             lines.append(json.dumps(event) + "\n")
         path.write_text("".join(lines))
     run.plant.sql("UPDATE supervisors SET pid = ?", run.stranger())
-    run.figures["pids reused"] += 1
-    return "power cut, and every pid belongs to a stranger now"
 
 
 def clock(run: Campaign, rng: Random) -> str:
@@ -144,7 +167,8 @@ def clock(run: Campaign, rng: Random) -> str:
 def output(run: Campaign, rng: Random) -> str:
     """The output files are deleted under running jobs; at times all that is beside the store."""
     beside = run.plant.run.parent
-    everything = rng.random() < 0.3
+    # On PostgreSQL this directory says which host this is.
+    everything = rng.random() < 0.3 and run.options.store == "sqlite"
     run.lossy = run.lossy or everything  # the journals were there
     shutil.rmtree(beside if everything else beside / "logs", ignore_errors=True)
     run.figures["output deleted"] += 1
@@ -157,6 +181,7 @@ FAULTS: dict[str, Callable[[Campaign, Random], str]] = {
     "cli": cli,
     "shim": shim,
     "job": job,
+    "away": away,
     "reboot": reboot,
     "reuse": reuse,
     "clock": clock,

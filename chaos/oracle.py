@@ -1,10 +1,12 @@
-"""What the jobs wrote, held against what the store says."""
+"""What jobs wrote and what was acknowledged, held against what the store says."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .book import PLAY, Answer, Book, Planned, Request, name_in
 from .plant import Plant
 
 UNEXPECTED = (
@@ -13,23 +15,26 @@ UNEXPECTED = (
     "Logging error",
     "database is locked",
     "constraint failed",
+    "duplicate key",
+    "restore a backup",
+    "malformed",
     "disk I/O error",
+    "was never awaited",
 )
-"""What no supervisor may ever say."""
+"""What no process may ever say."""
+
+FINAL = ("completed", "dead", "cancelled")
+WAITING = ("pending", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """A job of the campaign. ``code``: how each of its attempts ends if it is let."""
+class Row:
+    """A job as the store has it."""
 
-    name: str
-    code: int
-    max_retries: int
-
-    @property
-    def attempts(self) -> int:
-        """How many it takes when nothing else goes wrong."""
-        return 1 if self.code == 0 else self.max_retries
+    state: str
+    attempts: int
+    exit_code: int | None
+    runs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,57 +49,75 @@ class Attempt:
 class Oracle:
     """Collects what is broken, and figures.
 
-    ``lossy``: shims were killed, so that some outcomes can't be known. ``leaders``: leaders of
-    jobs were killed, so that some attempts failed by SIGKILL.
+    ``lossy``: shims were killed or leases were lost, so that some outcomes can't be known.
+    ``early``: the time was over before all jobs had ended; those that wait are no fault.
     """
 
-    def __init__(
-        self, plant: Plant, planned: list[Planned], accepted: set[str], *, lossy: bool
-    ) -> None:
+    def __init__(self, plant: Plant, book: Book, *, lossy: bool, early: bool = False) -> None:
         self.plant = plant
-        self.planned = {job.name: job for job in planned}
-        self.accepted = accepted
+        self.book = book
         self.lossy = lossy
+        self.early = early
         self.broken: list[str] = []
         self.figures: dict[str, int] = {}
 
     def judge(self, *, leaders: bool) -> None:
-        """Look at everything."""
+        """Look at everything. ``leaders``: leaders of jobs were killed, so that some attempts
+        failed by SIGKILL."""
         self._read_store()
         self._read_log()
         self._lost()
-        for name, job in self.planned.items():
+        self._ended()
+        for name, job in self.book.jobs.items():
             if name in self.jobs:
-                self._job(name, job, leaders=leaders or self.lossy)
+                self._recorded(name)
+                if job.queue != PLAY:
+                    self._job(name, job, self.jobs[name], leaders=leaders or self.lossy)
+        for name in self.book.requests:
+            self._cancelled(name)
+        self._configured()
         self._said()
-        self._sound()
+        self.broken += self.plant.database.faults()
 
     def _say(self, text: str) -> None:
         self.broken.append(text)
 
+    # -- reading ------------------------------------------------------------------------
+
     def _read_store(self) -> None:
-        rows = self.plant.sql("SELECT id, state, attempts, crashes, exit_code, runs FROM jobs")
-        self.jobs = {str(row[0]): row[1:] for row in rows}
+        self.jobs: dict[str, Row] = {}
+        self.times: Counter[str] = Counter()
+        """How often there is, or was, a row of this name."""
+        rows = self.plant.sql("SELECT command, state, attempts, exit_code, runs FROM jobs")
+        for command, *rest in rows:
+            name = name_in(str(command))
+            self.times[name] += 1
+            self.jobs[name] = Row(*rest)
+        self.deleted: dict[str, str] = {}
+        for command, state in self.plant.sql("SELECT command, state FROM chaos_deleted"):
+            name = name_in(str(command))
+            self.times[name] += 1
+            self.deleted[name] = str(state)
         self.attempts: dict[str, dict[int, Attempt]] = defaultdict(dict)
         found = self.plant.sql(
-            "SELECT j.id, a.number, a.outcome, a.exit_code, a.signal"
+            "SELECT j.command, a.number, a.outcome, a.exit_code, a.signal"
             " FROM attempts a JOIN jobs j ON j.seq = a.job"
         )
-        for name, number, outcome, code, signal in found:
-            assert isinstance(number, int)
-            assert code is None or isinstance(code, int)
-            assert signal is None or isinstance(signal, int)
-            self.attempts[str(name)][number] = Attempt(str(outcome), code, signal)
+        for command, number, outcome, code, signal in found:
+            self.attempts[name_in(str(command))][int(number)] = Attempt(str(outcome), code, signal)
 
     def _read_log(self) -> None:
         self.starts: dict[str, Counter[int]] = defaultdict(Counter)
+        self.started_at: dict[str, int] = {}
+        """Bytes of the log before the last start of a job."""
         self.ends: dict[str, dict[int, int]] = defaultdict(dict)
         latest: dict[str, int] = defaultdict(int)
         overlaps = 0
-        for kind, name, attempt, *rest in self.plant.log():
+        for at, (kind, name, attempt, *rest) in self._lines():
             number = int(attempt)
             if kind == "S":
                 self.starts[name][number] += 1
+                self.started_at[name] = at
                 latest[name] = max(latest[name], number)
             elif kind == "E":
                 self.ends[name][number] = int(rest[0])
@@ -107,38 +130,96 @@ class Oracle:
         self.figures["attempts started"] = sum(sum(c.values()) for c in self.starts.values())
         self.figures["run twice at once"] = overlaps
 
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        at = 0
+        for line in (self.plant.place / "log").read_text("utf-8").splitlines(keepends=True):
+            yield at, line.split()
+            at += len(line)
+
+    # -- acknowledgements ---------------------------------------------------------------
+
     def _lost(self) -> None:
-        lost = self.accepted - self.jobs.keys()
-        strangers = self.jobs.keys() - self.planned.keys()
+        """What was acknowledged is there, once; what was refused is not."""
+        accepted = self.book.accepted
+        lost = sorted(accepted - self.times.keys())
         if lost:
-            self._say(f"accepted and lost: {', '.join(sorted(lost)[:10])}")
-        if strangers:
-            self._say(f"never enqueued: {', '.join(sorted(strangers)[:10])}")
-        states = Counter(str(row[0]) for row in self.jobs.values())
-        self.figures["jobs accepted"] = len(self.accepted)
+            self._say(f"{len(lost)} acknowledged and lost: {', '.join(lost[:10])}")
+        unknown = sorted(self.times.keys() - self.book.jobs.keys())
+        if unknown:
+            self._say(f"{len(unknown)} never enqueued: {', '.join(unknown[:10])}")
+        for name, times in self.times.items():
+            if times > 1:
+                self._say(f"{name}: {times} times in the store, enqueued once")
+        refused = [name for name, job in self.book.jobs.items() if job.answer is Answer.REFUSED]
+        there = sorted(name for name in refused if self.times[name])
+        if there:
+            self._say(f"{len(there)} refused although committed: {', '.join(there[:10])}")
+        for name, state in self.deleted.items():
+            self._deletion(name, state)
+        for name in self.book.requests:
+            done = [
+                one for one in self.book.asked(name, "remove") if one.answer is Answer.ACKNOWLEDGED
+            ]
+            if done and name in self.jobs:
+                self._say(f"{name}: its removal was acknowledged, and it is there")
+        self.figures["jobs accepted"] = len(accepted)
         self.figures["lost"] = len(lost)
+        self.figures["in doubt"] = sum(
+            job.answer is Answer.IN_DOUBT for job in self.book.jobs.values()
+        )
+        self.figures["refused"] = len(refused)
+        self.figures["refused although committed"] = len(there)
+        self.figures["deleted"] = len(self.deleted)
+
+    def _deletion(self, name: str, state: str) -> None:
+        """A row that went was in a state in which somebody asked for that."""
+        bulk = {"dead": "purge dead", "cancelled": "prune cancelled"}.get(state, "")
+        if bulk not in self.book.bulk and not self.book.may_have(name, "remove"):
+            self._say(f"{name}: deleted while {state}, and nobody asked for that")
+
+    def _cancelled(self, name: str) -> None:
+        """What was cancelled, and never retried, does not start again."""
+        retried = self.book.may_have(name, "retry") or "retry dead" in self.book.bulk
+        done: list[Request] = [
+            one for one in self.book.asked(name, "cancel") if one.answer is Answer.ACKNOWLEDGED
+        ]
+        if done and not retried and self.started_at.get(name, 0) > done[0].at:
+            self._say(f"{name}: it was started after its cancel was acknowledged")
+
+    def _configured(self) -> None:
+        stored: dict[str, str] = dict(self.plant.sql("SELECT key, value FROM config"))
+        for key, written in self.book.config.items():
+            possible: set[str] = set()
+            for value, answer in written:
+                if answer is Answer.ACKNOWLEDGED:
+                    possible = {value}
+                elif answer is Answer.IN_DOUBT:
+                    possible |= {value}
+            last = stored.get(key)
+            if any(answer is Answer.ACKNOWLEDGED for _, answer in written) and not any(
+                last is not None and float(last) == float(value) for value in possible
+            ):
+                self._say(f"config {key} is {last}, acknowledged was {sorted(possible)}")
+
+    # -- jobs ---------------------------------------------------------------------------
+
+    def _ended(self) -> None:
+        states = Counter(row.state for row in self.jobs.values())
         self.figures["completed"] = states["completed"]
         self.figures["dead"] = states["dead"]
+        self.figures["cancelled"] = states["cancelled"]
         self.figures["processing at the end"] = states["processing"]
-        for state in states.keys() - {"completed", "dead"}:
-            self._say(f"{states[state]} jobs are {state} at the end")
+        allowed = (*FINAL, *WAITING) if self.early else FINAL
+        self.figures["waiting at the end"] = sum(states[state] for state in WAITING)
+        for state in sorted(states.keys() - set(allowed)):
+            stuck = sorted(name for name, row in self.jobs.items() if row.state == state)
+            self._say(f"{len(stuck)} jobs are {state} at the end: {', '.join(stuck[:10])}")
 
-    def _job(self, name: str, job: Planned, *, leaders: bool) -> None:
-        state, attempts, _, exit_code, runs = self.jobs[name]
-        records = self.attempts[name]
-        killed = [one for one in records.values() if one.signal is not None]
-        crashed = [number for number, one in records.items() if one.outcome == "crashed"]
-        if killed and not leaders:
-            self._say(f"{name}: {len(killed)} attempts were killed by a signal nobody sent")
-        if crashed and not self.lossy:
-            self._say(f"{name}: a crash was counted, though its shim lived")
-        wanted = "completed" if job.code == 0 else "dead"
-        if state != wanted and len(killed) < job.max_retries:
-            self._say(f"{name}: {state}, should be {wanted}")
-        if state == wanted and not killed and (exit_code, attempts) != (job.code, job.attempts):
-            self._say(f"{name}: exit {exit_code} after {attempts} attempts, wants {job.code}")
-        if len(records) != runs:
-            self._say(f"{name}: {runs} attempts, {len(records)} records")
+    def _recorded(self, name: str) -> None:
+        """Each attempt is recorded once, and as it was."""
+        records, row = self.attempts[name], self.jobs[name]
+        if len(records) != row.runs:
+            self._say(f"{name}: {row.runs} attempts, {len(records)} records")
         for number, record in records.items():
             self._attempt(f"{name}: attempt {number}", name, number, record)
         for number, times in self.starts[name].items():
@@ -146,6 +227,9 @@ class Oracle:
                 self._say(f"{name}: attempt {number} was started {times} times")
             if number not in records:
                 self._say(f"{name}: attempt {number} ran and is not recorded")
+        completed = [n for n, record in records.items() if record.outcome == "completed"]
+        if completed and max(records) > completed[0] and not self.book.may_have(name, "retry"):
+            self._say(f"{name}: it completed in attempt {completed[0]} and was run again")
 
     def _attempt(self, label: str, name: str, number: int, record: Attempt) -> None:
         end = self.ends[name].get(number)
@@ -154,10 +238,32 @@ class Oracle:
                 self._say(f"{label}: recorded as {record.outcome}, but it never ended")
             elif end != record.code:
                 self._say(f"{label}: exit {record.code} is recorded, it was {end}")
-        elif end is not None and not self.lossy:
+        elif end is not None and not self.lossy and not self.book.asked(name, "cancel"):
             self._say(f"{label}: ended with exit {end}, recorded as {record.outcome}")
-        if record.outcome == "interrupted" and self.starts[name][number]:
+        # Who cannot reach the server ends its jobs before its lease does: they ran.
+        ran = self.starts[name][number] and self.plant.database.kind == "sqlite"
+        if record.outcome == "interrupted" and ran and "stop now" not in self.book.bulk:
             self._say(f"{label}: it ran, and is recorded as never started")
+
+    def _job(self, name: str, job: Planned, row: Row, *, leaders: bool) -> None:
+        """A job that no actor touches ends exactly as it was planned."""
+        records = self.attempts[name]
+        killed = [one for one in records.values() if one.signal is not None]
+        crashed = [number for number, one in records.items() if one.outcome == "crashed"]
+        if killed and not leaders and "stop now" not in self.book.bulk:
+            self._say(f"{name}: {len(killed)} attempts were killed by a signal nobody sent")
+        if crashed and not self.lossy:
+            self._say(f"{name}: a crash was counted, though its shim lived")
+        if row.state not in FINAL and self.early:
+            return
+        wanted = "completed" if job.code == 0 else "dead"
+        if row.state != wanted and len(killed) < job.max_retries:
+            self._say(f"{name}: {row.state}, should be {wanted}")
+        shown = (row.exit_code, row.attempts)
+        if row.state == wanted and not killed and shown != (job.code, job.attempts):
+            self._say(
+                f"{name}: exit {row.exit_code} after {row.attempts} attempts, wants {job.code}"
+            )
 
     def _said(self) -> None:
         adopted = ended = 0
@@ -165,20 +271,9 @@ class Oracle:
             adopted += "goes on here" in line
             ended += "it had ended meanwhile" in line
             if any(word in line for word in UNEXPECTED):
-                self._say(f"supervisor {file} said: {line[:200]}")
+                self._say(f"{file}: {line[:200]}")
         self.figures["taken over while running"] = adopted
         self.figures["taken over when ended"] = ended
         outcomes = Counter(o.outcome for all_ in self.attempts.values() for o in all_.values())
         self.figures["crashes counted"] = outcomes["crashed"]
         self.figures["put back, never started"] = outcomes["interrupted"]
-
-    def _sound(self) -> None:
-        for (answer,) in self.plant.sql("PRAGMA integrity_check"):
-            if answer != "ok":
-                self._say(f"integrity_check: {answer}")
-        wrong = self.plant.sql(
-            "SELECT state, queue, n FROM counts WHERE n <> (SELECT count(*) FROM jobs j"
-            " WHERE j.state = counts.state AND j.queue = counts.queue)"
-        )
-        for row in wrong:
-            self._say(f"the count of {row[0]} jobs is {row[2]}, and wrong")

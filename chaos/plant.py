@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
 from queuectl_core.worker.journal import Journal
+
+from .database import Database, Rows, SqliteDatabase
 
 T = TypeVar("T")
 
@@ -69,11 +70,17 @@ class Plant:
     gone: list[Supervisor] = field(default_factory=list)
     """Supervisors that ended or were killed."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    database: Database = field(init=False)
+    """An SQLite store in ``home`` unless another one is put here before anything starts."""
+    gate: threading.RLock = field(default_factory=threading.RLock)
+    """Held while a process is started, and by a power cut: nothing starts in the middle of it."""
 
     def __post_init__(self) -> None:
+        self.database = SqliteDatabase(self.home / "queue.db")
         (self.place / "locks").mkdir(parents=True, exist_ok=True)
         (self.place / "said").mkdir(exist_ok=True)
         (self.place / "log").touch()
+        shutil.copy(JOB, self.place / JOB.name)
         self.clock = self.place / "clock"
         self.clock.write_text("0", "ascii")
 
@@ -85,13 +92,17 @@ class Plant:
     @property
     def run(self) -> Path:
         """Where shims and supervisors keep journals."""
-        return self.home / "queue.db.d" / "run"
+        if self.database.kind == "sqlite":
+            return self.home / "queue.db.d" / "run"
+        found = [path for path in self.home.glob("queuectl/postgresql/*") if path.is_dir()]
+        return (found[0] if found else self.home / "none") / "run"
 
     def environment(self) -> dict[str, str]:
         """Of every process of the campaign."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("QUEUECTL")}
         return clean | {
-            "QUEUECTL_STORE": str(self.store),
+            "QUEUECTL_STORE": self.database.url,
+            "XDG_DATA_HOME": str(self.home),
             "CHAOS_PLACE": str(self.place),
             "CHAOS_CLOCK": str(self.clock),
             "CHAOS_MUTATE": self.mutate,
@@ -101,15 +112,19 @@ class Plant:
 
     # -- queuectl -----------------------------------------------------------------------
 
+    def spawn(self, argv: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        """A process of the campaign, in ``place``."""
+        options.setdefault("env", self.environment())
+        with self.gate:
+            return subprocess.Popen(argv, cwd=self.place, **options)
+
     def start_cli(self, *args: str, stdin: bytes | None = None) -> subprocess.Popen[bytes]:
         """A verb of queuectl as a process, with its output piped."""
-        process = subprocess.Popen(
+        process = self.spawn(
             [sys.executable, "-m", "chaos.agent", *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.environment(),
-            cwd=self.place,
         )
         if process.stdin is not None:
             try:
@@ -130,7 +145,7 @@ class Plant:
         count = len(self.supervisors) + len(self.gone)
         said = self.place / "said" / f"{count}.txt"
         with said.open("wb") as file:
-            process = subprocess.Popen(
+            process = self.spawn(
                 [
                     *(sys.executable, "-m", "chaos.agent", "worker", "start"),
                     *("--count", str(workers or self.workers)),
@@ -138,8 +153,6 @@ class Plant:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env=self.environment(),
-                cwd=self.place,
                 start_new_session=True,
             )
         supervisor = Supervisor(process, said)
@@ -179,6 +192,10 @@ class Plant:
             if journal.shim_pid is not None and journal.shim_alive():
                 found[path.stem] = journal.shim_pid
         return found
+
+    def detached(self) -> list[psutil.Process]:
+        """Supervisors in the background, which consoles and verbs started."""
+        return [one for one in self.processes() if _program_of(one).endswith("background.py")]
 
     def jobs_running(self) -> list[int]:
         """Pids of the leaders of running jobs, as the shims know them."""
@@ -229,20 +246,41 @@ class Plant:
         content = b"\n" + (self.place / "log").read_bytes()
         return content.count(b"\n" + kind + b" ")
 
-    def sql(self, statement: str, *args: object) -> list[tuple[object, ...]]:
+    def log_size(self) -> int:
+        """Bytes that the jobs wrote."""
+        return (self.place / "log").stat().st_size
+
+    def sql(self, statement: str, *args: object) -> Rows:
         """Straight to the database: to change what only a catastrophe changes, while every
         queuectl is dead, and to read what no verb shows."""
-        with closing(sqlite3.connect(self.store, timeout=30)) as connection, connection:
-            return connection.execute(statement, args).fetchall()
+        return self.database.sql(statement, *args)
+
+    def say(self, name: str, text: str) -> None:
+        """Keep what a process said, for the oracle."""
+        if text:
+            with (self.place / "said" / f"{name}.txt").open("a", encoding="utf-8") as file:
+                file.write(text if text.endswith("\n") else f"{text}\n")
 
     def said(self) -> Iterator[tuple[str, str]]:
-        """(file, line) of everything supervisors said."""
-        for path in sorted((self.place / "said").iterdir()):
+        """(file, line) of everything that the campaign's processes said."""
+        background = self.run.with_name("supervisor.log")
+        kept = [background] if background.exists() else []
+        for path in [*sorted((self.place / "said").iterdir()), *kept]:
             for line in path.read_text("utf-8", "replace").splitlines():
                 yield path.name, line
 
     def close(self) -> None:
         """End and remove everything."""
-        self.kill_everything()
+        with self.gate:
+            self.kill_everything()
         shutil.rmtree(self.home, ignore_errors=True)
         shutil.rmtree(self.place, ignore_errors=True)
+
+
+def _program_of(process: psutil.Process) -> str:
+    """The Python file that a process runs; empty: none."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return ""
+    return next((word for word in words[1:] if word.endswith(".py")), "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from .database import SqliteDatabase
 from .disk import Disk, Unavailable
 from .leaving import leaving
 from .plant import JOB, Plant, until
@@ -32,6 +34,7 @@ class Trial:
     broken: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     skipped: str = ""
+    mutate: str = ""
 
     def check(self, holds: object, otherwise: str) -> None:
         """Note what is broken."""
@@ -47,11 +50,13 @@ class Trial:
 
 
 @contextmanager
-def plant(*, workers: int = 2, disk: bool = False) -> Iterator[tuple[Plant, Disk]]:
+def plant(
+    *, workers: int = 2, disk: bool = False, mutate: str = ""
+) -> Iterator[tuple[Plant, Disk]]:
     """A plant; with ``disk`` its store is on one that can be filled. Raises Unavailable."""
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
     small = Disk(base / "home")
-    made = Plant(base / "place", base / "home", workers)
+    made = Plant(base / "place", base / "home", workers, mutate)
     try:
         if disk:
             with small:
@@ -271,18 +276,64 @@ def supervisors_leave(trial: Trial, rng: Random) -> None:
         leaving(trial, made, rng)
 
 
+SLOWEST = 3.0
+"""Seconds that an enqueue may take beside a slow reader, on a machine that is busy."""
+
+
+def slow_reader(trial: Trial, rng: Random) -> None:
+    """Somebody holds a snapshot for seconds, again and again: nobody waits for that."""
+    with plant(workers=4, mutate=trial.mutate) as (made, _):
+        job = json.dumps({"command": "true", "env": {"TEXT": "x" * 2000}, "max_retries": 1})
+        made.cli("enqueue", "-", stdin="\n".join([job] * 500).encode())
+        reading = (
+            "import sqlite3, sys, time\n"
+            "conn = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+            "while True:\n"
+            "    conn.execute('BEGIN'); conn.execute('SELECT count(*) FROM jobs').fetchone()\n"
+            "    time.sleep(3); conn.execute('COMMIT')\n"
+        )
+        reader = made.spawn([sys.executable, "-c", reading, str(made.store)])
+        supervisor = made.start()
+        until(lambda: made.is_up(supervisor))
+        slowest, largest = 0.0, 0
+        for number in range(4 * trial.rounds):
+            made.cli("enqueue", "-", stdin="\n".join([job] * 1000).encode())
+            began = time.monotonic()
+            code, _, err = made.cli("enqueue", "--id", f"one{number}", "true")
+            slowest = max(slowest, time.monotonic() - began)
+            trial.check(code == 0, f"enqueue beside a reader: exit {code}: {err[-300:]}")
+        largest = made.database.wal_size() if isinstance(made.database, SqliteDatabase) else 0
+        reader.kill()
+        reader.wait()
+        trial.figures["slow reader: slowest enqueue, s"] = slowest
+        trial.figures["slow reader: WAL at the end, MB"] = largest / (1 << 20)
+        trial.check(slowest < SLOWEST, f"an enqueue took {slowest:.1f} s beside a slow reader")
+        total = 500 + 4 * trial.rounds * 1001
+        done = "SELECT count(*) FROM jobs WHERE state = 'completed'"
+        trial.check(
+            until(lambda: made.sql(done) == [(total,)], 120.0, every=0.2),
+            f"{made.sql(done)[0][0]} of {total} jobs were done",
+        )
+        trial.check(not made.stop_all(), "a supervisor did not leave on SIGTERM")
+        for _, line in made.said():
+            trial.check("lease" not in line, f"the supervisor said: {line}")
+        for fault in made.database.faults():
+            trial.check(False, fault)
+
+
 TRIALS: dict[str, Callable[[Trial, Random], None]] = {
     "full": full_disk,
     "readonly": read_only_store,
     "damage": damaged_store,
     "handover": hand_over,
     "leaving": supervisors_leave,
+    "reader": slow_reader,
 }
 
 
-def run_trial(name: str, seed: int, rounds: int = 3) -> Trial:
+def run_trial(name: str, seed: int, rounds: int = 3, mutate: str = "") -> Trial:
     """Do one."""
-    trial = Trial(name, rounds)
+    trial = Trial(name, rounds, mutate=mutate)
     try:
         TRIALS[name](trial, Random(f"{seed}.{name}"))
     except Unavailable as error:

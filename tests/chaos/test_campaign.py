@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from chaos.campaign import Campaign, Options
-from chaos.mutations import MUTATIONS
+from chaos.mutations import BREAKS, MUTATIONS
+from chaos.plant import ROOT, TOKEN
 from chaos.trials import run_trial
+
+from ..support import eventually
 
 
 def run(**options: Any) -> Campaign:
@@ -18,35 +28,42 @@ def run(**options: Any) -> Campaign:
 
 
 def test_killed_supervisors_lose_nothing_and_no_result() -> None:
-    campaign = run(faults=("kill",))
+    campaign = run(faults=("kill",), actors=())
     assert campaign.broken == []
     assert campaign.figures["supervisors killed"] >= 8
     assert campaign.figures["crashes counted"] == 0
 
 
 def test_every_fault_at_once() -> None:
-    campaign = run(seed=2)
+    campaign = run(seed=2, actors=())
     assert campaign.broken == []
     assert campaign.figures["completed"] + campaign.figures["dead"] >= 40
     assert campaign.figures["reboots"] == campaign.figures["pids reused"] == 1
 
 
-BREAKS: dict[str, dict[str, Any]] = {
-    # Jobs must still run when the lease of a stopped supervisor is over, or when an heir comes.
-    "no-fencing": {"faults": ("stop",), "kills": 60, "longest": 4.0},
-    "no-group-kill": {"faults": ("shim",), "kills": 36, "longest": 4.0},
-    "no-start-check": {"faults": ("reuse",), "kills": 24},
-}
-"""What it takes to see each bug."""
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_every_actor_at_once(store: str) -> None:
+    campaign = run(seed=1, store=store, faults=("kill", "stop"), jobs=60, acts=4, seconds=60)
+    assert campaign.broken == []
+    for actor in ("verb", "console", "program", "tool"):
+        assert campaign.figures[f"{actor}: acts"] > 0, actor
+    assert campaign.figures["supervisors killed"] > 0
 
 
 @pytest.mark.parametrize("bug", sorted(MUTATIONS))
 def test_a_bug_put_in_on_purpose_is_found(bug: str) -> None:
-    campaign = run(mutate=bug, jobs=16, patience=20.0, **BREAKS[bug])
-    assert campaign.broken
+    breaks = BREAKS[bug]
+    if isinstance(breaks, str):
+        assert run_trial(breaks, seed=1, mutate=bug).broken
+    else:
+        assert run(mutate=bug, **breaks).broken
 
 
-@pytest.mark.parametrize("name", ["full", "readonly", "damage", "handover", "leaving"])
+def test_every_bug_has_what_shows_it() -> None:
+    assert BREAKS.keys() == MUTATIONS.keys()
+
+
+@pytest.mark.parametrize("name", ["full", "readonly", "damage", "handover", "leaving", "reader"])
 def test_a_trial(name: str) -> None:
     trial = run_trial(name, seed=1)
     if trial.skipped:
@@ -54,5 +71,81 @@ def test_a_trial(name: str) -> None:
     assert trial.broken == []
 
 
-def test_every_bug_has_faults_that_show_it() -> None:
-    assert BREAKS.keys() == MUTATIONS.keys()
+# -- however it ends, nothing is left ---------------------------------------------------
+
+ENDS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"]
+
+
+def _of(tmp: Path) -> list[psutil.Process]:
+    """Every process whose campaign keeps its files in ``tmp``."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            env = process.environ()
+            if env.get("CHAOS_TEST") == str(tmp) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_interrupted_campaign_leaves_no_process(name: str, tmp_path: Path) -> None:
+    words = ["--store", "sqlite", "--faults", "kill", "--actors", "verb", "--jobs", "500"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chaos", *words],
+        stdout=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=os.environ | {"CHAOS_TEST": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )
+
+    def jobs_run() -> bool:
+        return any(b"job.sh" in " ".join(p.cmdline()).encode() for p in _alive(tmp_path))
+
+    eventually(jobs_run)
+    process.send_signal(getattr(signal, name))
+    process.wait(60)
+    eventually(lambda: not _of(tmp_path))
+    if name != "SIGKILL":
+        assert process.returncode == 128 + getattr(signal, name)
+        assert list(tmp_path.iterdir()) == []
+
+
+def _alive(tmp: Path) -> list[psutil.Process]:
+    return [process for process in _of(tmp) if process.is_running()]
+
+
+def test_a_campaign_ends_with_make(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, os\n"
+        "os.environ['MAKELEVEL'] = '1'\n"
+        "words = ['--store', 'sqlite', '--faults', 'kill', '--actors', 'none', '--jobs', '500']\n"
+        "subprocess.run([sys.executable, '-m', 'chaos', *words], stdout=subprocess.DEVNULL)\n"
+    )
+    make = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"CHAOS_TEST": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )
+    eventually(lambda: any(TOKEN in p.environ() for p in _of(tmp_path)))
+    make.kill()
+    make.wait()
+    eventually(lambda: not _of(tmp_path))
+
+
+def test_minutes_bound_a_campaign() -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "chaos", "--store", "sqlite", "--faults", "kill"),
+            *("--actors", "none", "--jobs", "5000", "--kills", "500", "--minutes", "0.4"),
+        ],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "the time is over" in done.stdout
+    assert time.monotonic() - began < 24 + 30

@@ -1,0 +1,169 @@
+"""Verbs in a shell, each now and then killed at a random moment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+from ..book import PLAY, Answer, answer_of
+from . import Actor
+
+
+class Came(NamedTuple):
+    """What came of a verb."""
+
+    answer: Answer
+    code: int
+    out: str
+    err: str
+
+
+class Verbs(Actor):
+    """Every verb that changes something, and those that read."""
+
+    name: ClassVar[str] = "verb"
+
+    def act(self) -> None:
+        choices: list[Callable[[], None]] = [
+            *(self.enqueue,) * 3,
+            self.enqueue_many,
+            self.enqueue_file,
+            *(self.retry, self.cancel, self.remove) * 2,
+            *(self.retry_dead, self.purge_dead) * 2,
+            self.configure,
+            *(self.forget_cancelled,) * 2,
+            self.stop_workers,
+            *(self.read,) * 2,
+        ]
+        self.rng.choice(choices)()
+
+    def run(self, *args: str, stdin: bytes | None = None, codes: tuple[int, ...] = (0,)) -> Came:
+        """Run a verb, at times killed. ``codes``: with which it may end."""
+        kill_after = self.rng.choice((None, None, None, self.rng.uniform(0.05, 0.8)))
+        process = self.plant.start_cli(*args, stdin=stdin)
+        killed = False
+        try:
+            out, err = process.communicate(timeout=kill_after or 120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            killed = True
+            if kill_after is None:
+                self.broken.append(f"{' '.join(args)[:100]}: not done after 120 s")
+        code, words = process.returncode, err.decode("utf-8", "replace")
+        if code >= 0:
+            self.plant.say("verbs", words)
+        self.figures["verbs killed" if code < 0 else "verbs"] += 1
+        # A server may be away, because this campaign takes it away. A file may not.
+        allowed = (*codes, 5) if self.plant.database.kind == "postgres" else codes
+        if code >= 0 and code not in allowed:
+            self.broken.append(f"queuectl {' '.join(args)[:200]}: exit {code}: {words[-500:]}")
+        return Came(answer_of(code, words, killed=killed), code, out.decode(), words)
+
+    # -- putting in ---------------------------------------------------------------------
+
+    def enqueue(self) -> None:
+        job = self.new_job()
+        words = ["--queue", PLAY, "--max-retries", "1", "--backoff-base", "0"]
+        if self.rng.random() < 0.5:
+            words += ["--id", job.name]
+        came = self.run("enqueue", *words, job.command(self.seconds()))
+        job.answer = came.answer
+
+    def enqueue_many(self) -> None:
+        jobs = [self.new_job() for _ in range(self.rng.choice((2, 20, 500)))]
+        longest = 0.0 if len(jobs) > 50 else self.seconds()
+        lines = "\n".join(
+            json.dumps(job.source(longest, with_id=number % 2 == 0))
+            for number, job in enumerate(jobs)
+        )
+        came = self.run("enqueue", "-", stdin=lines.encode())
+        self.book.answered(jobs, came.answer)
+
+    def enqueue_file(self) -> None:
+        jobs = [self.new_job() for _ in range(30)]
+        path = self.plant.place / "batch.jsonl"
+        path.write_text("\n".join(json.dumps(job.source(0.0, with_id=False)) for job in jobs))
+        came = self.run("enqueue", "--file", str(path))
+        self.book.answered(jobs, came.answer)
+
+    # -- changing -----------------------------------------------------------------------
+
+    def _one(self, verb: str, what: str, states: tuple[str, ...]) -> None:
+        found = self.some_job(*states)
+        if found is None:
+            return
+        name, job_id = found
+        came = self.run(verb, job_id, codes=(0, 1, 3, 4))
+        self.ask(what, name, came.answer)
+
+    def retry(self) -> None:
+        self._one("retry", "retry", ("dead", "cancelled", "completed"))
+
+    def cancel(self) -> None:
+        self._one("cancel", "cancel", ("pending", "failed", "processing"))
+
+    def remove(self) -> None:
+        self._one("remove", "remove", ("pending", "dead", "cancelled", "completed"))
+
+    def _dead(self, verb: str, what: str, *more: str) -> None:
+        words = ["--all", "--queue", PLAY]
+        if self.rng.random() < 0.5:
+            words += ["--exit-code", "5"]
+        self.book.bulk.add(what)
+        self.run("dlq", verb, *words, *more)
+
+    def retry_dead(self) -> None:
+        self._dead("retry", "retry dead")
+
+    def purge_dead(self) -> None:
+        self._dead("purge", "purge dead", "--yes")
+
+    def configure(self) -> None:
+        value = str(self.rng.randint(1000, 9999))
+        came = self.run("config", "set", "backoff-max", value)
+        self.book.config.setdefault("backoff-max", []).append((value, came.answer))
+
+    def forget_cancelled(self) -> None:
+        self.book.bulk.add("prune cancelled")
+        if self.rng.random() < 0.5:
+            self.run("prune", "--older-than", "0", "--state", "cancelled")
+        else:
+            self.run("remove", "--all", "--state", "cancelled", "--queue", PLAY, "--yes")
+
+    def stop_workers(self) -> None:
+        """One of the workers in the background, which consoles start."""
+        rows = self.plant.sql(
+            "SELECT w.id FROM workers w JOIN supervisors s ON s.id = w.supervisor"
+            " WHERE s.detached ORDER BY w.id"
+        )
+        if rows:
+            worker = str(self.rng.choice(rows)[0])
+            now = ("--now",) if self.rng.random() < 0.3 else ()
+            if now:
+                self.book.bulk.add("stop now")
+            words = ("worker", "stop", worker, "--timeout", "20", *now)
+            self.run(*words, codes=(0, 3, 4, 124))
+
+    # -- reading ------------------------------------------------------------------------
+
+    def read(self) -> None:
+        words = self.rng.choice(
+            (
+                ["status"],
+                ["list", "--json", "--limit", "100"],
+                ["dlq", "list", "--group"],
+                ["stats"],
+                ["worker", "list"],
+                ["logs"],
+            )
+        )
+        if words == ["logs"]:
+            found = self.some_job("completed", "dead", "processing")
+            if found is None:
+                return
+            self.run("logs", found[1], codes=(0, 1, 3, 4))
+        else:
+            self.run(*words)

@@ -1,0 +1,15 @@
+"""A detached supervisor with the campaign's seams: run by path in the place of queuectl's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])
+    from chaos.agent import put_in_seams
+
+    put_in_seams()
+    from queuectl_core.worker.__main__ import main
+
+    sys.exit(main())

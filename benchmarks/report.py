@@ -90,6 +90,7 @@ def missed(figure: Found) -> str:
 PAINT = "console/bars/first paint / bare app"
 KEY = "console/bars/slowest key, ends of the list"
 LATENCY = "soak/latency_ms"
+SLOW = "reader/a reader"
 ROWS = (
     # label, unit, how it is written, where it is
     ("8 supervisors on one store, beside one", "×", ".2f", "fleet/up before/ratio"),
@@ -100,6 +101,9 @@ ROWS = (
     ("`status --json`, beside its imports", "×", ".2f", "startup/start_up/queuectl status --json"),
     ("bulk `enqueue -`", "jobs/s", ",.0f", "startup/bulk/jobs_per_second"),
     ("drain with a million jobs in the store, beside none", "×", ".2f", "flat/drain/own lane"),
+    ("drain beside a slow reader, to the drain alone", "×", ".2f", "reader/a reader/beside alone"),
+    ("drain beside a slow backup, to the drain alone", "×", ".2f", "reader/a backup/beside alone"),
+    ("`enqueue` beside a slow reader, 99th percentile", "ms", ".1f", f"{SLOW}/enqueue p99, ms"),
     ("console, first paint beside a bare Textual app", "×", ".2f", PAINT),
     ("console, a million jobs, slowest key", "ms", ".0f", KEY),
     ("PostgreSQL, the drain beside SQLite's", "×", ".2f", "postgres/drain/ratio"),

@@ -25,7 +25,10 @@ from harness import PYTHON, bars, progress
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 
-NAMES = ("drain", "fleet", "startup", "flat", "core", "console", "postgres", "recovery", "soak")
+NAMES = (
+    *("drain", "fleet", "startup", "flat", "core", "reader", "console", "postgres", "recovery"),
+    "soak",
+)
 """In this order. ``FILE.py`` has ``table(found)`` and prints what it found with ``--json``."""
 
 

@@ -302,12 +302,14 @@ def slow_reader(trial: Trial, rng: Random) -> None:
             code, _, err = made.cli("enqueue", "--id", f"one{number}", "true")
             slowest = max(slowest, time.monotonic() - began)
             trial.check(code == 0, f"enqueue beside a reader: exit {code}: {err[-300:]}")
+            trial.check(slowest < SLOWEST, f"an enqueue took {slowest:.1f} s beside a slow reader")
+            if trial.broken:
+                return
         largest = made.database.wal_size() if isinstance(made.database, SqliteDatabase) else 0
         reader.kill()
         reader.wait()
         trial.figures["slow reader: slowest enqueue, s"] = slowest
         trial.figures["slow reader: WAL at the end, MB"] = largest / (1 << 20)
-        trial.check(slowest < SLOWEST, f"an enqueue took {slowest:.1f} s beside a slow reader")
         total = 500 + 4 * trial.rounds * 1001
         done = "SELECT count(*) FROM jobs WHERE state = 'completed'"
         trial.check(

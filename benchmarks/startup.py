@@ -79,7 +79,7 @@ def scratch() -> Iterator[tuple[Path, Environment]]:
 def start_up(rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with scratch() as (_, env):
-        run([*SCRIPT, "enqueue", *(["true"] * 10), "--quiet"], env)
+        run([*SCRIPT, "enqueue", *(["true 1"] * 10), "--quiet"], env)
         for words, beside, bar in VERBS:
             # Jobs that are added here are not there for the next verb to list.
             store = env["QUEUECTL_STORE"] + ("-added" if words[0] == "enqueue" else "")

@@ -138,7 +138,12 @@ def canonical(name: str) -> str:
     word = name.strip().lower().replace("_", "-").removeprefix("default-")
     if word in KEYS:
         return word
-    raise NotFound(f"no such config key: '{clean_line(name, 40)}'", nearest(word, list(KEYS)))
+    from .spellings import config_key  # only when something is to be explained
+
+    found, hint = config_key(name)
+    if found is not None:
+        return found
+    raise NotFound(f"no such config key: '{clean_line(name, 40)}'", hint)
 
 
 def parse_value(key: str, text: str) -> Any:

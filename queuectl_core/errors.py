@@ -57,11 +57,11 @@ class InvalidInput(QueueError):
 class BatchRejected(InvalidInput):
     """A batch holds bad lines; none of it was enqueued. ``problems`` is (line, message)."""
 
-    def __init__(self, problems: Sequence[tuple[int, str]], total: int) -> None:
+    def __init__(self, problems: Sequence[tuple[int, str]], total: int, hint: str = "") -> None:
         self.problems = list(problems)
         self.total = total
         count = f"{total} bad line{'s' if total != 1 else ''}"
-        super().__init__(f"nothing enqueued: {count}", "fix them and run it again")
+        super().__init__(f"nothing enqueued: {count}", hint or "fix them and run it again")
 
 
 class NotFound(QueueError):

@@ -23,8 +23,8 @@ from .config import (
 )
 from .errors import InvalidInput
 from .model import MASK, Command, JobSpec, tidy
-from .text import clean_line, nearest
-from .times import format_bytes, parse_size, parse_time
+from .text import clean_line
+from .times import format_bytes, parse_duration, parse_size, parse_time
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 ID_RULE = "use 1 to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit"
@@ -53,7 +53,8 @@ INPUT_FIELDS = (
     "cpu_seconds",
     "output_limit",
 )
-ALIASES = {"timeout": "timeout_seconds", "runAt": "run_at", "maxRetries": "max_retries"}
+ALIASES = {"timeout": "timeout_seconds"}
+"""Other names of fields; spellings with ``-`` or in camelCase are found by :func:`field_name`."""
 OUTPUT_FIELDS = frozenset(
     (
         "state",
@@ -93,7 +94,7 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
     given: dict[str, Any] = {}
     ignored: list[str] = []
     for name, value in source.items():
-        field = name if name in _PARSERS else ALIASES.get(name, name)
+        field = name if name in _PARSERS else field_name(name)
         if field in _PARSERS:
             if field in given:
                 raise InvalidInput(f"field '{field}' is given twice")
@@ -101,8 +102,9 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
         elif field in OUTPUT_FIELDS:
             ignored.append(field)
         else:
-            known = [*INPUT_FIELDS, *ALIASES]
-            raise InvalidInput(f"unknown field '{clean_line(str(name), 40)}'", nearest(name, known))
+            from .spellings import field_hint
+
+            raise InvalidInput(f"unknown field '{clean_line(str(name), 40)}'", field_hint(name))
     if "command" not in given:
         raise InvalidInput("command is missing", "give what to run")
     conf = defaults.settings
@@ -124,6 +126,20 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
     if not fields["cwd"]:
         _here(defaults)
     return JobSpec(**fields), ignored
+
+
+def field_name(name: str) -> str:
+    """The field that ``name`` means, in any of its spellings: ``max-retries`` and ``maxRetries``
+    are ``max_retries``. A name that means no field is returned as it is."""
+    field = ALIASES.get(name, name)
+    if field in _PARSERS or field in OUTPUT_FIELDS or not isinstance(name, str):
+        return field
+    snake = _CAPITAL.sub(r"_\g<0>", name).lower().replace("-", "_")
+    snake = ALIASES.get(snake, snake)
+    return snake if snake in _PARSERS or snake in OUTPUT_FIELDS else name
+
+
+_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 
 
 def check_field(field: str, value: Any, defaults: Defaults) -> None:
@@ -210,7 +226,10 @@ def _number(
     def parse(value: Any, _: Defaults) -> int | float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not good:
-            raise InvalidInput(f"{field} must be {kind}, not {_kind(value)}")
+            hint = ""
+            if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d{1,9})?", value):
+                hint = f"write {value} without quotes"
+            raise InvalidInput(f"{field} must be {kind}, not {_kind(value)}", hint)
         if math.isfinite(value) and low <= value <= high:
             if not whole:
                 return float(value)
@@ -228,6 +247,21 @@ def _number(
             raise
 
     return guarded
+
+
+def _seconds(field: str, high: float, whole: bool) -> Callable[[Any, Defaults], int | float]:
+    """A number of seconds, or a duration as the option takes it: ``"5m"``."""
+    number = _number(field, 0, high, whole)
+
+    def parse(value: Any, defaults: Defaults) -> int | float:
+        if isinstance(value, str):
+            try:
+                value = parse_duration(value)
+            except InvalidInput as error:
+                raise InvalidInput(f"{field}: {error.message}", error.hint) from None
+        return number(value, defaults)
+
+    return parse
 
 
 def _size(field: str, low: int, high: int) -> Callable[[Any, Defaults], int]:
@@ -300,13 +334,13 @@ _PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
     "backoff_base": _number("backoff_base", 0, MAX_BACKOFF_BASE, whole=False),
     "priority": _number("priority", -MAX_PRIORITY, MAX_PRIORITY, whole=True),
     "run_at": _run_at,
-    "timeout_seconds": _number("timeout_seconds", 0, MAX_SECONDS, whole=False),
+    "timeout_seconds": _seconds("timeout_seconds", MAX_SECONDS, whole=False),
     "cwd": _cwd,
     "env": _env,
     "queue": _queue,
     "nice": _number("nice", 0, 19, whole=True),
     "memory_limit": _size("memory_limit", MIN_MEMORY, MAX_MEMORY),
-    "cpu_seconds": _number("cpu_seconds", 0, MAX_SECONDS, whole=True),
+    "cpu_seconds": _seconds("cpu_seconds", MAX_SECONDS, whole=True),
     "output_limit": _size("output_limit", MIN_OUTPUT, MAX_OUTPUT),
 }
 _NULLABLE = frozenset(_PARSERS) - {"command"}

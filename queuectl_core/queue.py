@@ -122,13 +122,24 @@ class Queue:
 
     # -- reading ----------------------------------------------------------------------
 
-    async def find(self, ref: str) -> Job:
-        """The job with id ``ref``, or whose id is the only one to start with it.
+    async def find(self, ref: str, *, to_change: bool = False) -> Job:
+        """The job with id ``ref``, or whose id is the only one to start with it; to change it
+        (``to_change``), only if queuectl generated that id.
 
         Raises NotFound, or Conflict when several ids do.
         """
         found = await self.store.by_id(ref) if ref else []
         shown = clean_line(ref, 60)
+        if to_change and found and found[0].id != ref:
+            from .store.rows import is_generated
+
+            if not all(is_generated(job.id) for job in found):
+                raise NotFound(
+                    f"no such job: '{shown}'",
+                    f"to change a job give its whole id: {found[0].id}"
+                    if len(found) == 1
+                    else "to change a job give its whole id; see: queuectl list",
+                )
         if not found:
             raise NotFound(f"no such job: '{shown}'", "see: queuectl list")
         if len(found) > 1:
@@ -268,6 +279,13 @@ class Queue:
     async def changed(self) -> bool:
         """Whether anything was committed elsewhere since the last call; cheap."""
         return await self.store.changed()
+
+    async def same(self, job: Job) -> Job | None:
+        """This job as it is now. If it was removed: the job that has its id now, if any."""
+        found = await self.store.by_seq(job.seq)
+        if found is None:
+            found = next((one for one in await self.store.by_id(job.id) if one.id == job.id), None)
+        return found
 
     async def wait_state(self, seqs: Sequence[int] | None) -> WaitState:
         """How far these jobs are (None: all jobs in the store)."""
@@ -587,10 +605,14 @@ def outcome_word(attempt: Attempt) -> str:
 
 def check_states(words: Sequence[str]) -> tuple[State, ...]:
     """States by name. InvalidInput names the nearest."""
-    from .text import nearest
-
-    known = [state.value for state in State]
+    known = State._value2member_map_
+    found = []
     for word in words:
-        if word.lower() not in known:
-            raise InvalidInput(f"unknown state '{clean_line(word, 40)}'", nearest(word, known))
-    return tuple(State(word.lower()) for word in words)
+        state = word.strip().lower()
+        state = "cancelled" if state == "canceled" else state
+        if state not in known:
+            from .spellings import state_hint
+
+            raise InvalidInput(f"unknown state '{clean_line(word, 40)}'", state_hint(state))
+        found.append(State(state))
+    return tuple(found)

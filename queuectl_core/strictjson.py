@@ -27,12 +27,9 @@ def parse_json(text: str | bytes, what: str = "job") -> Any:
     except UnicodeDecodeError:
         raise InvalidInput(f"{what} is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        where = (
-            f"line {error.lineno} column {error.colno}"
-            if error.lineno > 1
-            else (f"column {error.colno}")
-        )
-        raise InvalidInput(f"{what} is not valid JSON: {error.msg} at {where}") from None
+        from .json_mistakes import explain  # only when there is something to explain
+
+        raise explain(error, what) from None
     except RecursionError:
         raise InvalidInput(f"{what} is not valid JSON: nested too deeply") from None
     except ValueError:  # a number with thousands of digits

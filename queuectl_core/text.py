@@ -61,6 +61,13 @@ def clean_bytes(raw: bytes) -> str:
 
 def nearest(word: str, known: list[str]) -> str:
     """A hint naming the known word closest to ``word``, or all of them; for messages."""
+    if close := closest(word, known):
+        return f"did you mean {close}?"
+    return f"use one of: {', '.join(known)}"
+
+
+def closest(word: str, known: list[str]) -> str | None:
+    """The known word that is spelled most like ``word``, if any is."""
     from difflib import get_close_matches  # 3 ms, only when something was refused
 
     # Cut: comparing takes as long as the word is, and a word may be megabytes.
@@ -68,9 +75,7 @@ def nearest(word: str, known: list[str]) -> str:
     # An abbreviation first: cmd is command, though cwd is fewer keys away.
     short = [name for name in known if len(word) > 1 and _abbreviates(word, name)]
     close = short or get_close_matches(word, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"use one of: {', '.join(known)}"
+    return close[0] if close else None
 
 
 def _abbreviates(word: str, name: str) -> bool:

@@ -6,7 +6,7 @@ Inside queuectl a time is seconds since the epoch (UTC, float) and a duration is
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .errors import InvalidInput
 from .text import clean_line
@@ -15,7 +15,10 @@ LATEST = 4102444800.0
 """2100-01-01: a time beyond it is a mistake (milliseconds, most often), not a plan."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_PART = re.compile(
+    r"(\d+(?:\.\d+)?)(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)"
+    r"(?![a-z])"
+)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?\Z")
 
 
@@ -30,24 +33,30 @@ def parse_duration(text: str) -> float:
             return float(word)
         parts = _PART.findall(word)
         if parts and "".join(number + unit for number, unit in parts) == word:
-            return sum(float(number) * _UNITS[unit] for number, unit in parts)
+            return sum(
+                float(number) * _UNITS[unit if unit == "ms" else unit[0]] for number, unit in parts
+            )
     raise InvalidInput(f"not a duration: '{clean_line(text, 40)}'", "write 10s, 5m, 2h or 1h30m")
 
 
 def parse_time(value: str | float, now: float) -> float:
-    """Epoch seconds for ISO 8601, epoch seconds, or ``+10s`` from ``now``.
+    """Epoch seconds for ISO 8601, epoch seconds, ``+10s`` from ``now``, ``now``, ``HH:MM``,
+    ``2pm``, ``today HH:MM`` or ``tomorrow HH:MM``.
 
-    A time without a zone is local time. Raises InvalidInput for anything else and for
+    A time without a zone is local time, and without a day the next such time. Raises
+    InvalidInput for anything else and for
     times outside 1970 to 2100.
     """
     if isinstance(value, str):
         moment = _parse_time_text(value.strip(), now)
     else:
         moment = float(value)
+        _refuse_bare_date(str(value))
     if not 0.0 <= moment <= LATEST:  # NaN fails this too
-        raise InvalidInput(
-            f"time out of range: {clean_line(str(value), 40)}", "1970 to 2100, in seconds"
-        )
+        hint = "1970 to 2100, in seconds"
+        if LATEST < moment <= LATEST * 1000:
+            hint = f"that is in milliseconds; in seconds it is {moment / 1000:.0f}"
+        raise InvalidInput(f"time out of range: {clean_line(str(value), 40)}", hint)
     return moment
 
 
@@ -55,15 +64,79 @@ def _parse_time_text(text: str, now: float) -> float:
     if text.startswith("+"):
         return now + parse_duration(text[1:])
     if len(text) <= 32 and _NUMBER.match(text):
+        _refuse_bare_date(text)
         return float(text)
     try:
         parsed = datetime.fromisoformat(text)
         return parsed.timestamp()  # naive: Python reads it as local time
     except (ValueError, OverflowError, OSError):
+        pass
+    moment = _time_of_day(text.lower(), now) if len(text) <= 32 else None
+    if moment is None:
+        raise InvalidInput(f"not a time: '{clean_line(text, 40)}'", _time_hint(text))
+    return moment
+
+
+_DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+
+
+def _refuse_bare_date(text: str) -> None:
+    """InvalidInput for ``20270328``: as epoch seconds it would be a day in 1970."""
+    if date := _DATE.fullmatch(text):
         raise InvalidInput(
-            f"not a time: '{clean_line(text, 40)}'",
-            "write 2026-01-31T09:00:00Z, epoch seconds, or +10s, +5m, +2h",
-        ) from None
+            f"not clear: {text} could be a date or epoch seconds",
+            f"write {'-'.join(date.groups())}",
+        )
+
+
+_OF_DAY = re.compile(
+    r"(?:(today|tomorrow)\s+)?(\d{1,2})(?::([0-5]\d))?(?::([0-5]\d))?\s*(am|pm)?", re.ASCII
+)
+
+
+def _time_of_day(text: str, now: float) -> float | None:
+    """Epoch seconds for ``now``, ``9:00``, ``2pm``, ``today 9:00``, ``tomorrow 9:00``."""
+    if text == "now":
+        return now
+    match = _OF_DAY.fullmatch(text)
+    if match is None or not (match[3] or match[5]):
+        return None
+    day, hour, half = match[1], int(match[2]), match[5]
+    if not (1 <= hour <= 12 if half else hour < 24):
+        return None
+    if half:
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    here = datetime.fromtimestamp(now)
+    found = here.replace(
+        hour=hour, minute=int(match[3] or 0), second=int(match[4] or 0), microsecond=0
+    )
+    # A calendar day, not 24 hours: the clock may be set forward or back in between.
+    if day == "tomorrow" or (day is None and found.timestamp() < now):
+        found += timedelta(days=1)
+    return found.timestamp()
+
+
+def _time_hint(text: str) -> str:
+    word = text.strip().lower().removeprefix("in ")
+    try:
+        parse_duration(word)
+        return f"did you mean +{word}?"
+    except InvalidInput:
+        pass
+    if word in ("today", "tomorrow"):
+        return f"write {word} 09:00"
+    return "write 2026-01-31T09:00:00Z, 09:00, tomorrow 09:00, epoch seconds, or +10s, +5m, +2h"
+
+
+def is_local(value: object) -> bool:
+    """Whether this is a time as :func:`parse_time` takes it, read as local time."""
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return bool(_OF_DAY.fullmatch(text.lower())) and not _NUMBER.match(text)
 
 
 def format_time(moment: float | None) -> str | None:

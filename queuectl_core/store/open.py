@@ -70,7 +70,11 @@ async def open_store(
 
 def chosen(url: str | None, env: Mapping[str, str]) -> str | None:
     """The store that is asked for, or set in the environment; None: the default."""
-    return url if url is not None else env.get("QUEUECTL_STORE") or None
+    if url is not None:
+        return url
+    # The last two are what other implementations call it.
+    named = env.get("QUEUECTL_STORE") or env.get("QUEUECTL_DB") or env.get("QUEUECTL_DB_PATH")
+    return named or None
 
 
 def on_server(url: str) -> bool:
@@ -87,7 +91,8 @@ async def _open_postgres(
         if error.name != "asyncpg":
             raise
         raise StoreUnreachable(
-            "the driver for PostgreSQL is not installed", "run: pip install 'queuectl[postgres]'"
+            "the driver for PostgreSQL is not installed",
+            "in the clone, in the environment queuectl is in: pip install '.[postgres]'",
         ) from None
     from .postgres.address import parse
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -37,6 +38,8 @@ T = TypeVar("T")
 CHUNK = 1000
 BOM = b"\xef\xbb\xbf"
 """Windows editors put it before UTF-8 text."""
+OBJECT_LIMIT = 1 << 20
+"""Bytes of an object that is written on several lines."""
 LINE_LIMIT = 16 << 20
 """Bytes: more than the longest valid job takes as JSON."""
 KEPT_PROBLEMS = 1000
@@ -82,6 +85,10 @@ class _Bulk:
         self.bad = 0
         self.good = 0
         self.ignored: set[str] = set()
+        self.hint = ""
+        self._again: deque[bytes] = deque()
+        """Lines to be read again: what looked like the start of an object, but was none."""
+        self._gather = True
 
     async def enqueue(self) -> None:
         """Read, check and enqueue everything, and print what was made."""
@@ -102,7 +109,7 @@ class _Bulk:
                 else:
                     err.status(f"reading: {self.good:,} jobs · {rate:,.0f}/s")
             if self.bad:
-                raise BatchRejected(self.problems, self.bad)
+                raise BatchRejected(self.problems, self.bad, self.hint)
             self.overrides.check_count(self.good)
             if self.good:
                 err.status(f"writing {self.good:,} jobs in one transaction …")
@@ -151,7 +158,7 @@ class _Bulk:
         For an array the number is that of the item.
         """
         number = 0
-        readline = self.stream.readline
+        readline = self._readline
         while line := readline(LINE_LIMIT):
             number += 1
             length = len(line)
@@ -169,7 +176,57 @@ class _Bulk:
                 return
             else:
                 value = _parse(line)
+                if isinstance(value, InvalidInput):
+                    lines = self._object(line)
+                    if lines is None:
+                        value = self._explained(line, value)
+                    else:  # an object on several lines
+                        yield number, lines[0], length + sum(map(len, lines[1]))
+                        number += len(lines[1])
+                        continue
             yield number, value, length
+
+    def _readline(self, limit: int) -> bytes:
+        return self._again.popleft() if self._again else self.stream.readline(limit)
+
+    def _object(self, begun: bytes) -> tuple[Any, list[bytes]] | None:
+        """The object that starts with the line ``begun`` and goes on over further lines, and those
+        lines; None when there is none, and what was read for it is read again."""
+        if not self._gather or not begun.lstrip().startswith(b"{") or not unfinished(begun):
+            return None
+        lines: list[bytes] = []
+        size = len(begun)
+        while size <= OBJECT_LIMIT and (line := self._readline(OBJECT_LIMIT)):
+            lines.append(line)
+            size += len(line)
+            if line.rstrip().endswith(b"}"):
+                whole = b"".join((begun, *lines)).strip()
+                value = _parse(whole)
+                if not isinstance(value, InvalidInput):
+                    return value, lines
+                if not unfinished(whole):
+                    if line.strip() == b"}":  # its end: what is wrong with it is said once
+                        return value, lines
+                    break
+        else:
+            self._gather = False  # there is no end of it: do not look for it line by line
+        self._again.extendleft(reversed(lines))
+        return None
+
+    def _explained(self, line: bytes, problem: InvalidInput) -> InvalidInput:
+        """More of what is wrong with a line that does not start as JSON does."""
+        if line.lstrip()[:1] in (b"{", b"["):
+            return problem
+        from queuectl_core.json_mistakes import explain_line
+
+        try:
+            said = explain_line(line.decode(), line.endswith(b"\r\n"))
+        except UnicodeDecodeError:
+            return problem
+        if said is None:
+            return problem
+        self.hint = 'give one JSON object a line: {"command": "echo hi"}'
+        return InvalidInput(said)
 
     def _array(self, begun: bytes) -> Iterator[tuple[int, Any, int]]:
         raw = begun + self.stream.read()
@@ -217,9 +274,23 @@ def number_is_first(line: bytes, good: int, bad: int) -> bool:
     return not good and not bad and line.lstrip().startswith(b"[")
 
 
+def unfinished(text: bytes) -> bool:
+    """Whether this is the beginning of JSON: nothing is wrong with it but that it ends."""
+    import json
+
+    try:
+        shown = text.decode().strip()
+        json.loads(shown)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(shown) or error.msg.startswith("Unterminated")
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
 def _parse(line: bytes) -> Any:
     try:
-        return parse_json(line.strip(), "the line")
+        return parse_json(line.strip(), "it")
     except InvalidInput as error:
         return error
 

@@ -169,6 +169,18 @@ class _Helpful(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*self.params, *GLOBALS]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)  # the parser takes them away
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from .spellings import other_options
+
+            ours = other_options(ctx, words, error.option_name)
+            if ours is None:
+                raise
+        return self.parse_args(ctx, ours)
+
     def get_help(self, ctx: click.Context) -> str:
         commands = [(name, line) for name, (_, line) in self.table.items()]
         sections = [("Commands", commands)]
@@ -224,11 +236,28 @@ class Noun(_Helpful, click.Group):
         if self.is_root and colon and sub:  # worker:start is worker start
             word, rest = noun, [sub, *rest]
         found = self.get_command(ctx, word)
-        if found is None and not ctx.resilient_parsing:
-            raise click.UsageError(_unknown(word, list(self.table), ctx), ctx)
-        if colon and found is not None and not isinstance(found, Noun):
-            raise click.UsageError(_unknown(args[0], list(self.table), ctx), ctx)
+        if found is None or (colon and not isinstance(found, Noun)):
+            if ctx.resilient_parsing:
+                return None, None, []
+            return self._otherwise(ctx, word if found is None else args[0], rest)
         return word, found, rest
+
+    def _otherwise(
+        self, ctx: click.Context, word: str, rest: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A verb that has another name here, or a usage error with what was probably meant."""
+        from .spellings import not_needed, other_verb, unknown_verb
+
+        if reason := not_needed(ctx, word):
+            ctx.obj.err.note(reason)
+            ctx.exit()
+        ours = other_verb(ctx, word, rest)
+        if ours is None:
+            raise click.UsageError(unknown_verb(ctx, word, rest, list(self.table)), ctx)
+        if not ours[0].startswith("-"):
+            return self.resolve_command(ctx, ours)
+        self.parse_args(ctx, ours)  # --help or --version: it ends here
+        raise click.exceptions.Exit
 
     def invoke(self, ctx: click.Context) -> Any:
         if not ctx._protected_args and not ctx.args:
@@ -244,13 +273,6 @@ class Noun(_Helpful, click.Group):
             if name.startswith(incomplete)
         ]
         return found or click.Command.shell_complete(self, ctx, incomplete)
-
-
-def _unknown(word: str, known: list[str], ctx: click.Context) -> str:
-    from queuectl_core.text import clean_line, nearest
-
-    where = ctx.command_path.partition(" ")[2]
-    return f"no such command: '{clean_line(f'{where} {word}'.strip(), 60)}'; {nearest(word, known)}"
 
 
 def verb(

@@ -68,10 +68,14 @@ def list_settings(session: Session) -> None:
 
 
 @verb("get", examples=("queuectl config get max-retries", "queuectl config get default_timeout"))
-@key_argument
+@click.argument("key", metavar="[KEY]", required=False, shell_complete=_complete_key)
 @pass_session
-def get(session: Session, key: str) -> None:
-    """Print the value of one setting."""
+@click.pass_context
+def get(ctx: click.Context, session: Session, /, key: str | None) -> None:
+    """Print the value of one setting; of all of them, as "config list" does, without KEY."""
+    if key is None:
+        ctx.invoke(list_settings)
+        return
     _print(session, session.run(lambda queue: queue.config_get(key), read_only=True, waits=False))
 
 
@@ -84,10 +88,21 @@ def get(session: Session, key: str) -> None:
     ),
 )
 @key_argument
-@click.argument("value", metavar="VALUE")
+@click.argument("value", metavar="VALUE", required=False)
 @pass_session
-def set_value(session: Session, key: str, value: str) -> None:
+@click.pass_context
+def set_value(ctx: click.Context, session: Session, /, key: str, value: str | None) -> None:
     """Keep a value in the store, for every process that uses it; prints what is in force."""
+    if value is None:
+        key, equals, value = key.partition("=")
+        if not equals:
+            raise click.UsageError("VALUE is missing", ctx)
+    if "poll" in key.lower():
+        from queuectl_core.spellings import POLLING, is_polling
+
+        if is_polling(key):
+            session.err.note(f"{clean_line(key, 40)}: {POLLING}")
+            return
     setting = session.run(lambda queue: queue.config_set(key, value), waits=False)
     _print(session, setting)
     if setting.source == "env":

@@ -234,8 +234,12 @@ def one_line(text: str) -> str:
 def _explain_usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):
+        from .spellings import option_hint
+
         message = f"no such option: {error.option_name}"
-        if error.possibilities:
+        if hint := option_hint(error.ctx, error.option_name):
+            message += f"; {hint}"
+        elif error.possibilities:
             message += f"; did you mean {error.possibilities[0]}?"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
         option = isinstance(error.param, click.Option)
@@ -246,6 +250,10 @@ def _explain_usage(error: click.ClickException) -> str:
         message = f"{name}: {error.message.rstrip('.').replace('integer range', 'integer')}"
     elif message:
         message = message[0].lower() + message[1:]
+        if "unexpected extra argument" in message:
+            from .spellings import extra_hint
+
+            message += extra_hint(error)
     return message + usage_hint(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 ARGV = "queuectl.argv"
+LOOKED_AT = 20
+"""Jobs whose directory and script are looked at: a person gives no more on a command line."""
 
 
 class EnqueueVerb(Verb):
@@ -29,10 +32,22 @@ class EnqueueVerb(Verb):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if not error.possibilities and any(not word.startswith("-") for word in words):
-                hint = "quote a command with options, or put -- before it"
+            if words and words[0].startswith("- "):
+                from .meant import refuse_odd
+
+                refuse_odd(words[0])
+            from .spellings import option_hint
+
+            if option_hint(ctx, error.option_name):
+                raise
+            # The first word is the command, so the option is most likely the command's own.
+            if words and not words[0].startswith(("-", "{", "[", "@")) and " " not in words[0]:
+                from .meant import line_for
+
                 raise click.UsageError(
-                    f"no such option: {error.option_name}; {hint}", ctx
+                    f"no such option: {error.option_name}; if it belongs to the command, "
+                    f"{line_for(words)}",
+                    ctx,
                 ) from None
             raise
 
@@ -51,6 +66,7 @@ class EnqueueVerb(Verb):
 )
 @click.argument("jobs", metavar="[JOB]...", nargs=-1)
 @click.option("--file", "file", metavar="F", help="Read JSON Lines or a JSON array from this file.")
+@click.option("--command", metavar="CMD", help="The command, also one that starts with { or [.")
 @click.option("--id", "id", metavar="ID", help="The job's id; else a short one is made.")
 @click.option("--max-retries", metavar="N", help="Dead after so many failed attempts.")
 @click.option("--backoff-base", metavar="B", help="Wait B, B*B, B*B*B ... seconds after failures.")
@@ -73,6 +89,7 @@ def enqueue(
     /,
     jobs: tuple[str, ...],
     file: str | None,
+    command: str | None,
     **options: Any,
 ) -> None:
     """Add jobs to the queue: all that are given, or none.
@@ -93,27 +110,54 @@ def enqueue(
 
     overrides = Overrides.of(options)
     argv: list[str] | None = ctx.meta.get(ARGV)
+    if file is None and len(jobs) == 1 and jobs[0].startswith("@") and len(jobs[0]) > 1:
+        file, jobs = jobs[0][1:], ()
     if file is not None or "-" in jobs:
-        if argv is not None or len(jobs) > (file is None):
+        if argv is not None or command is not None or len(jobs) > (file is None):
             raise click.UsageError("read jobs from one place: - or --file F or arguments", ctx)
         from .bulk import enqueue_stream
 
         enqueue_stream(session, file if file is not None else "-", overrides)
         return
     if argv is not None:
-        if jobs:
+        if jobs or command is not None:
             raise click.UsageError("give the whole command after --, and nothing before it", ctx)
+        if not argv:
+            raise click.UsageError("no command after --; type: queuectl enqueue -- CMD ARG...", ctx)
         sources: list[Any] = [{"command": argv}]
+    elif command is not None:
+        if jobs:
+            raise click.UsageError("give the command once: as JOB or with --command", ctx)
+        sources = [{"command": command}]
     elif jobs:
+        _check_words(jobs)
         sources = [source for job in jobs for source in _sources(job, len(jobs) > 1)]
     else:
         raise click.UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...", ctx)
     added = session.run(lambda queue: _add(queue, session, sources, overrides), waits=False)
-    _show(session, added, overrides.local_time)
+    _show(session, added, _is_local(sources, overrides))
+    session.out.flush()  # what follows looks at directories, which may take its time
+    _warn(session, added)
     if not added:
         session.err.note("no jobs given; nothing enqueued")
-    if len(jobs) > 1 and not any(" " in job for job in jobs):
-        session.err.note(f"{len(jobs)} jobs; one command with arguments goes in quotes or after --")
+
+
+def _check_words(jobs: tuple[str, ...]) -> None:
+    """InvalidInput for arguments that are one command without its quotes, or no command at all."""
+    if len(jobs) > 1:
+        from .meant import refuse_words
+
+        refuse_words(jobs)
+    for job in jobs:
+        # A quick look, without any import: most jobs are plain commands.
+        word = job.split(maxsplit=1)[0] if job.strip() else ""
+        if word.startswith(("“", "”", "„", "‘", "’", "-")) or ":" in word or "." in word:
+            if word[:1] in ("{", "["):
+                continue
+            from .meant import odd, refuse_odd
+
+            if odd(job):
+                refuse_odd(job)
 
 
 def _sources(job: str, several: bool) -> list[Any]:
@@ -158,10 +202,70 @@ async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides
     return added
 
 
+def _warn(session: Session, added: Sequence[Job]) -> None:
+    """Say what was accepted, but is probably not what was wanted."""
+    from queuectl_core.host import current_directory
+
+    past = next((job for job in added if job.run_at < job.created_at - 60), None)
+    if past is not None:
+        from queuectl_core.times import format_time
+
+        session.err.note(f"{format_time(past.run_at)} is in the past: due at once")
+    here = current_directory()
+    for cwd in {job.cwd for job in added[:LOOKED_AT]}:
+        if cwd != here and not os.path.isdir(cwd):
+            from queuectl_core.text import clean_line
+
+            where = clean_line(cwd, 100)
+            session.err.warn(f"there is no directory {where} on this host; accepted all the same")
+    for job in added[:LOOKED_AT]:
+        if said := _windows_ends(job):
+            session.err.warn(said)
+
+
+def _windows_ends(job: Job) -> str | None:
+    """What to say of a command, or of the script it starts, that has Windows line ends."""
+    first = job.command if isinstance(job.command, str) else job.command[0]
+    if "\r\n" in first:
+        return "the command has Windows line ends (CR LF): the shell takes each CR as text"
+    program = first.split(maxsplit=1)[0].strip("'\"")
+    if "/" not in program:
+        return None
+    path = os.path.join(job.cwd, program)
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:
+            line = file.readline(256)
+    except (OSError, ValueError):
+        return None
+    if not (line.startswith(b"#!") and line.endswith(b"\r\n")):
+        return None
+    from queuectl_core.text import clean_line
+
+    shown = clean_line(program, 100)
+    return (
+        f"{shown} has Windows line ends (CR LF), so it cannot be started; "
+        f"take them away: sed -i 's/\\r$//' {shown}"
+    )
+
+
 def tell_ignored(session: Session, ignored: set[str]) -> None:
     """Name output fields that were given and left aside."""
     if ignored:
         session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")
+
+
+def _is_local(sources: Sequence[Any], overrides: Any) -> bool:
+    """Whether the first job's time was given without a zone."""
+    given = overrides.fields.get("run_at")
+    if given is None and isinstance(sources[0] if sources else None, dict):
+        given = sources[0].get("run_at")
+    if not isinstance(given, str):
+        return False
+    from queuectl_core.times import is_local
+
+    return is_local(given)
 
 
 def _show(session: Session, added: list[Job], local_time: bool) -> None:

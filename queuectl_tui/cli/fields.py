@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from queuectl_core.errors import InvalidInput
-from queuectl_core.jobspec import ALIASES
+from queuectl_core.jobspec import field_name
 from queuectl_core.text import clean_line
 
 from .given import duration
-
-_SPELLINGS: dict[str, list[str]] = {}
-for _alias, _field in ALIASES.items():
-    _SPELLINGS.setdefault(_field, []).append(_alias)
 
 
 class Overrides(NamedTuple):
@@ -56,16 +52,6 @@ class Overrides(NamedTuple):
         """Nothing to fill in."""
         return not self.fields and self.delay is None and not self.env
 
-    @property
-    def local_time(self) -> bool:
-        """Whether a time without a zone was given."""
-        from datetime import datetime
-
-        try:
-            return datetime.fromisoformat(str(self.fields.get("run_at", "")).strip()).tzinfo is None
-        except ValueError:
-            return False
-
     def apply(self, source: Any, now: float) -> Any:
         """``source`` with our fields in place of its own; what is no job is left as it is."""
         if self.empty:
@@ -80,11 +66,7 @@ class Overrides(NamedTuple):
         if self.env:
             env = source.get("env")
             given["env"] = {**env, **self.env} if isinstance(env, dict) else dict(self.env)
-        merged = dict(source)
-        for field in given:
-            for spelling in _SPELLINGS.get(field, ()):
-                merged.pop(spelling, None)
-        return merged | given
+        return {name: source[name] for name in source if field_name(name) not in given} | given
 
 
 def _number(name: str, text: str) -> int | float:

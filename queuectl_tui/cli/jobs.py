@@ -133,12 +133,13 @@ JOBS: View[Job] = View(
 )
 
 
-async def resolve(queue: Queue, refs: Sequence[str]) -> list[Job]:
-    """The jobs with these ids or unambiguous prefixes, each once; raises for the first that
-    is not there, before anything is done to the others."""
+async def resolve(queue: Queue, refs: Sequence[str], *, to_change: bool = True) -> list[Job]:
+    """The jobs with these ids, each once; raises for the first that is not there, before anything
+    is done to the others. A prefix will do for an id that queuectl generated, and for any id where
+    nothing is changed."""
     found = {}
     for ref in refs:
-        job = await queue.find(ref)
+        job = await queue.find(ref, to_change=to_change)
         found[job.seq] = job
     return list(found.values())
 

@@ -45,7 +45,8 @@ def wait(
     every: bool,
     timeout: str | None,
 ) -> int:
-    """Wait until jobs have ended: completed, dead or cancelled.
+    """Wait until jobs have ended: completed, dead or cancelled. A job that was removed and
+    enqueued again under its id is waited for as that job.
 
     Exit code 0: all completed; 1: some are dead, cancelled or removed; 124: the time ran out.
     """
@@ -73,7 +74,9 @@ def wait(
             "they go on",
         )
     if state.bad:
-        session.err.note(f"{state.bad:,} of {state.total:,} dead or cancelled, {good:,} completed")
+        session.err.note(
+            f"{state.bad:,} of {state.total:,} dead, cancelled or removed, {good:,} completed"
+        )
         return 1
     return 0
 
@@ -81,13 +84,15 @@ def wait(
 async def _wait(
     session: Session, queue: Queue, ids: tuple[str, ...], seconds: float | None
 ) -> WaitState:
-    seqs = [job.seq for job in await resolve(queue, ids)] if ids else None
+    jobs = await resolve(queue, ids, to_change=False)
     began = time.monotonic()
     warned = False
     while True:
         await queue.changed()
         asked = time.monotonic()
-        state = await queue.wait_state(seqs)
+        # One that was removed and enqueued again is waited for under its id.
+        jobs = [await queue.same(job) or job for job in jobs]
+        state = await queue.wait_state([job.seq for job in jobs] if ids else None)
         cost = time.monotonic() - asked
         passed = time.monotonic() - began
         session.err.bar("waiting", state.done, state.total, _extra(state, passed))

@@ -112,9 +112,9 @@ def test_output_fields_are_ignored_with_a_note(here: Here, tmp_path: Path) -> No
 
 
 def test_several_words_are_probably_one_command(here: Here) -> None:
-    shown = here("enqueue", "echo", "hello")
-    assert len(shown.out.splitlines()) == 2
-    assert "in quotes or after --" in one_line(shown.err)
+    shown = here("enqueue", "echo", "hello", code=2)
+    assert "for one command, type: queuectl enqueue 'echo hello'" in one_line(shown.err)
+    assert jobs(here) == []
 
 
 BAD = [
@@ -166,12 +166,12 @@ def test_bad_jobs_are_one_line_and_change_nothing(here: Here, source: str, messa
         (("x", "--env", "A"), "not K=V"),
         (("x", "--env", "=1"), "not K=V"),
         (("x", "--cwd", ""), "cwd is empty"),
-        (("x", "y", "--id", "a"), "--id is for one job"),
-        (("ls", "-l"), "put -- before it"),
+        (("x 1", "y", "--id", "a"), "--id is for one job"),
+        (("ls", "-l"), "type: queuectl enqueue -- ls -l"),
         (("x", "-"), "read jobs from one place"),
         (("x", "--file", "f"), "read jobs from one place"),
         (("x", "--", "y"), "the whole command after --"),
-        (("--",), "empty list"),
+        (("--",), "no command after --"),
         (("--file", "no/such"), "cannot read 'no/such': No such file"),
         (("--file", "."), "Is a directory"),
         (("--file", "a\x1bb"), r"cannot read 'a\x1bb'"),

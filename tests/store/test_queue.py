@@ -283,3 +283,22 @@ async def test_open_and_close(store_path: Path) -> None:
         assert await queue.changed()
     with pytest.raises(ValueError, match=r"[Cc]losed|no active connection"):
         await queue.count()
+
+
+async def test_a_job_is_changed_by_its_whole_id(queue: Queue) -> None:
+    await queue.enqueue([{"id": "build-10", "command": "x"}, {"id": "0123456789", "command": "x"}])
+    for ref in ("build-1", "01234"):
+        assert (await queue.find(ref)).id.startswith(ref)
+        with pytest.raises(NotFound, match="give its whole id"):
+            await queue.find(ref, to_change=True)
+    (job,) = await queue.enqueue(["x"])
+    assert (await queue.find(job.id[:7], to_change=True)).id == job.id
+
+
+async def test_a_job_that_was_enqueued_again_is_found_under_its_id(queue: Queue) -> None:
+    (job, other) = await queue.enqueue([{"id": "j", "command": "x"}, {"id": "j2", "command": "x"}])
+    await queue.remove([job, other])
+    assert await queue.same(job) is None
+    (again,) = await queue.enqueue([{"id": "j", "command": "y"}])
+    assert await queue.same(job) == again
+    assert await queue.same(other) is None

@@ -213,7 +213,7 @@ def test_what_is_refused(source: Any, words: str) -> None:
         ("{", "not valid JSON"),
         ("{'command': 'x'}", "not valid JSON"),
         ('{"command": "x"} {}', "not valid JSON"),
-        ("{\n\n,", "at line 3 column 1"),
+        ("{\n\n,", "line 3 column 1"),
         ('{"command": "a\nb"}', "not valid JSON"),
         ('{"backoff_base": NaN}', "NaN is not a JSON number"),
         ('{"backoff_base": -Infinity}', "-Infinity is not a JSON number"),

@@ -1,1 +1,1 @@
-"""The PostgreSQL store, for queues that have outgrown one machine. Needs ``queuectl[postgres]``."""
+"""The PostgreSQL store, for queues that have outgrown one machine. Needs the extra ``postgres``."""

@@ -1,0 +1,104 @@
+"""What people call states, fields and settings elsewhere, and what to say then.
+
+Imported only when a word was not found: by meaning first, by spelling second.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .text import clean_line, nearest
+
+_STATES = {
+    "pending": ("queued", "queue", "waiting", "ready", "scheduled", "new", "delayed"),
+    "processing": ("running", "active", "busy", "started", "in-progress", "in_progress", "locked"),
+    "completed": ("done", "finished", "success", "succeeded", "successful", "ok", "complete"),
+    "failed": ("error", "errored", "fail", "failure", "retrying"),
+    "dead": ("dlq", "dead-letter", "dead_letter", "exhausted"),
+    "cancelled": ("cancel", "canceling", "aborted", "killed"),
+}
+
+_FIELDS = {
+    "id": ("name", "job_id", "jobid", "key"),
+    "command": ("run", "shell", "script", "exec", "task", "job", "payload"),
+    "max_retries": ("retries", "retry", "max_attempts", "retry_limit", "maxretry"),
+    "backoff_base": ("backoff", "retry_delay", "delay_base"),
+    "priority": ("prio",),
+    "run_at": ("at", "when", "schedule", "scheduled_at", "scheduled_for", "start_at", "eta"),
+    "timeout_seconds": ("timeout_s", "time_limit", "job_timeout", "max_runtime"),
+    "cwd": ("dir", "directory", "workdir", "working_dir", "working_directory"),
+    "env": ("environment", "variables", "vars"),
+    "memory_limit": ("memory", "mem", "max_memory"),
+}
+
+_KEYS = {
+    "max-retries": ("max-retries-default", "retry-limit", "max-attempts"),
+    "timeout": ("job-timeout", "timeout-seconds", "job-timeout-seconds", "timeout-s"),
+    "backoff-max": ("backoff-max-delay", "max-backoff", "max-delay", "max-delay-seconds"),
+    "lease": ("lease-seconds", "lease-timeout", "stale-lock-seconds", "worker-timeout"),
+}
+"""Taken as the key itself: nothing else can be meant."""
+
+_KEY_HINTS = {
+    "retries": "did you mean max-retries?",
+    "retry": "did you mean max-retries?",
+    "backoff": "did you mean backoff-base?",
+    "concurrency": "say it when they start: queuectl worker start --count N",
+    "workers": "say it when they start: queuectl worker start --count N",
+    "worker-count": "say it when they start: queuectl worker start --count N",
+    "db": "name the store with --store PATH or QUEUECTL_STORE",
+    "db-path": "name the store with --store PATH or QUEUECTL_STORE",
+    "store": "name the store with --store PATH or QUEUECTL_STORE",
+}
+
+POLLING = "not needed: workers are woken as soon as a job is due"
+_POLL = re.compile(r"(?:worker-)?poll(?:ing)?(?:-interval)?(?:-(?:ms|s|seconds))?")
+
+
+def meant(word: str, table: dict[str, tuple[str, ...]]) -> str | None:
+    """The entry of ``table`` that lists ``word``."""
+    return next((name for name, words in table.items() if word in words), None)
+
+
+def state_hint(word: str) -> str:
+    """What to say to a state that does not exist."""
+    found = meant(word, _STATES)
+    return f"did you mean {found}?" if found else nearest(word, list(_STATES))
+
+
+def field_hint(name: str) -> str:
+    """What to say to a field that does not exist."""
+    from .jobspec import ALIASES, INPUT_FIELDS
+
+    word = str(name)[:100].lower().replace("-", "_")
+    if word in ("delay", "delay_seconds", "delay_ms"):
+        return 'write "run_at": "+10s"'
+    found = meant(word, _FIELDS)
+    return f"did you mean {found}?" if found else nearest(word, [*INPUT_FIELDS, *ALIASES])
+
+
+def is_polling(name: str) -> bool:
+    """Whether this names an interval to poll the store at, which other queues need."""
+    return bool(_POLL.fullmatch(_dashes(name)))
+
+
+def config_key(name: str) -> tuple[str | None, str]:
+    """The key that ``name`` means, or None and what to say."""
+    from .config import KEYS
+
+    word = _dashes(name).removeprefix("default-")
+    if word in KEYS:
+        return word, ""
+    if found := meant(word, _KEYS):
+        return found, ""
+    if is_polling(name):
+        return None, POLLING
+    if "=" in word and word.partition("=")[0] in KEYS:
+        key, _, value = word.partition("=")
+        return None, f"type: queuectl config set {key} {clean_line(value, 40)}"
+    return None, _KEY_HINTS.get(word) or nearest(word, list(KEYS))
+
+
+def _dashes(name: str) -> str:
+    """``maxRetries`` and ``MAX_RETRIES`` as ``max-retries``."""
+    return re.sub(r"(?<=[a-z])[A-Z]", r"-\g<0>", name.strip()[:100]).lower().replace("_", "-")

@@ -1,0 +1,297 @@
+"""Verbs and options as other queues call them: taken silently, or pointed to ours.
+
+Imported only when a verb or an option was not found, so that it costs nothing else. A table says
+what a word means; spelling comes second, and never suggests a verb that takes something away.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+
+from queuectl_core.text import clean_line, closest
+
+TAKES_AWAY = frozenset(("remove", "prune", "purge", "cancel"))
+"""Verbs never suggested for their spelling alone: ``resume`` is not ``remove``."""
+
+VERBS: dict[str, dict[str, tuple[str, ...]]] = {
+    "": {
+        "version": ("--version",),
+        "help": ("--help",),
+        "workers": ("worker", "list"),
+    },
+    "worker": {"status": ("list",), "help": ("--help",)},
+    "dlq": {"clear": ("purge",), "retry-all": ("retry", "--all"), "help": ("--help",)},
+    "config": {
+        "show": ("list",),
+        "reset": ("unset",),
+        "delete": ("unset",),
+        "help": ("--help",),
+    },
+    "store": {"help": ("--help",)},
+}
+"""Command -> its subcommands by another name -> the words they stand for."""
+
+NOT_NEEDED = {
+    "init": "not needed: the store is made when it is first used",
+    "init-db": "not needed: the store is made when it is first used",
+    "initdb": "not needed: the store is made when it is first used",
+}
+
+_LIST = "jobs are listed with: queuectl list"
+_SHOW = "type: queuectl show ID"
+_ADD = "to add a job, type: queuectl enqueue 'COMMAND'"
+_WORK = "to run jobs, type: queuectl worker start"
+_CLEAR = "ended jobs: queuectl prune --older-than TIME; dead ones: queuectl dlq purge --all"
+_TUI = "to look at everything, type: queuectl tui"
+
+HINTS: dict[str, dict[str, str]] = {
+    "": {
+        "resume": "to run jobs, type: queuectl worker start; one job again: queuectl retry ID",
+        "continue": _WORK,
+        "pause": "to start nothing new, type: queuectl worker stop (running jobs finish)",
+        "get": _SHOW,
+        "info": _SHOW,
+        "inspect": _SHOW,
+        "describe": _SHOW,
+        "details": _SHOW,
+        "output": "type: queuectl logs ID",
+        "result": "type: queuectl logs ID",
+        "tail": "type: queuectl logs ID --follow",
+        "clear": _CLEAR,
+        "clean": _CLEAR,
+        "cleanup": "type: queuectl prune --older-than TIME",
+        "flush": _CLEAR,
+        "purge": "for dead jobs, type: queuectl dlq purge ID",
+        "reset": "a job again: queuectl retry ID; a setting: queuectl config unset KEY",
+        "requeue": "type: queuectl retry ID",
+        "rerun": "type: queuectl retry ID",
+        "replay": "type: queuectl retry ID",
+        "metrics": "type: queuectl stats, or queuectl status --json",
+        "stat": "type: queuectl stats",
+        "dashboard": _TUI,
+        "web": _TUI,
+        "ui": _TUI,
+        "console": _TUI,
+        "top": _TUI,
+        "watch": "type: queuectl status --watch",
+        "ls": _LIST,
+        "jobs": _LIST,
+        "job": f"{_LIST}; one job: queuectl show ID",
+        "queue": f"{_LIST} --queue NAME",
+        "queues": "type: queuectl status",
+        "done": "type: queuectl list --state completed",
+        "failed": "type: queuectl list --state failed",
+        "pending": "type: queuectl list --state pending",
+        "dead": "type: queuectl dlq list",
+        "dead-letter": "type: queuectl dlq list",
+        "add": _ADD,
+        "submit": _ADD,
+        "push": _ADD,
+        "put": _ADD,
+        "create": _ADD,
+        "new": _ADD,
+        "run": f"{_ADD}; then: queuectl worker start",
+        "exec": _ADD,
+        "schedule": "type: queuectl enqueue 'COMMAND' --run-at TIME",
+        "start": _WORK,
+        "work": _WORK,
+        "daemon": f"{_WORK} --detach",
+        "stop": "type: queuectl worker stop",
+        "shutdown": "type: queuectl worker stop",
+        "ps": "type: queuectl worker list",
+        "delete": "type: queuectl remove ID",
+        "del": "type: queuectl remove ID",
+        "rm": "type: queuectl remove ID",
+        "kill": "type: queuectl cancel ID",
+        "abort": "type: queuectl cancel ID",
+        "cancle": "did you mean cancel?",
+        "settings": "type: queuectl config list",
+        "set": "type: queuectl config set KEY VALUE",
+        "export": "type: queuectl list --json --show-env",
+        "import": "type: queuectl enqueue --file F",
+        "copy": "type: queuectl store copy --to URL",
+        "migrate": "not needed: a store of an older version is upgraded when it is used",
+        "health": "type: queuectl doctor",
+        "check": "type: queuectl doctor",
+    },
+    "worker": {
+        "restart": "type: queuectl worker stop && queuectl worker start",
+        "run": _WORK,
+        "kill": "type: queuectl worker stop --now",
+        "scale": "add workers with: queuectl worker start --count N",
+        "add": "add workers with: queuectl worker start --count N",
+        "logs": "a job's output: queuectl logs ID",
+        "pause": "type: queuectl worker stop (running jobs finish)",
+        "resume": _WORK,
+    },
+    "dlq": {
+        "show": _SHOW,
+        "get": _SHOW,
+        "inspect": _SHOW,
+        "delete": "type: queuectl dlq purge ID",
+        "remove": "type: queuectl dlq purge ID",
+        "rm": "type: queuectl dlq purge ID",
+        "replay": "type: queuectl dlq retry ID",
+        "requeue": "type: queuectl dlq retry ID",
+        "count": "type: queuectl status",
+        "stats": "type: queuectl dlq list --group",
+    },
+}
+
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "": {"--db": ("--store",), "--db-path": ("--store",), "--database": ("--store",)},
+    "enqueue": {"-f": ("--file",), "--retries": ("--max-retries",)},
+    "list": {"--status": ("--state",), "-n": ("--limit",)},
+    "logs": {"--lines": ("--tail",), "-n": ("--tail",)},
+    "worker start": {
+        "--detached": ("--detach",),
+        "--background": ("--detach",),
+        "--daemon": ("--detach",),
+        "--workers": ("--count",),
+        "--concurrency": ("--count",),
+        "-n": ("--count",),
+        "-w": ("--count",),
+        "--foreground": (),
+    },
+    "worker stop": {"--force": ("--now",), "--all": ()},
+    "retry": {"--reset": ()},
+}
+"""Verb -> its options by another name -> ours; none: it is so anyway."""
+
+_STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
+
+OPTION_HINTS: dict[str, dict[str, str]] = {
+    "": {"--format": "type: --json", "--output": "type: --json", "-o": "type: --json"},
+    "enqueue": {
+        "--name": "type: --id",
+        "--job-id": "type: --id",
+        "--retry-delay": "type: --backoff-base",
+        "--backoff": "type: --backoff-base",
+        "--at": "type: --run-at",
+        "--in": "type: --delay",
+        "--dir": "type: --cwd",
+        "--json-file": "type: --file",
+    },
+    "list": {
+        "--id": _SHOW,
+        "--all": "all jobs are listed without it; see --limit",
+        **{f"--{state}": f"type: --state {state}" for state in _STATES},
+    },
+    "worker start": {
+        "--daemonize": "type: --detach",
+        "--once": "type: --until-idle or --until-empty",
+        "--burst": "type: --until-empty",
+        "--drain": "type: --until-empty",
+        "--poll-interval": "not needed: workers are woken as soon as a job is due",
+    },
+}
+
+
+def _path(ctx: click.Context) -> str:
+    return ctx.command_path.partition(" ")[2]
+
+
+def other_verb(ctx: click.Context, word: str, rest: list[str]) -> list[str] | None:
+    """The words that ``word`` and ``rest`` stand for; None when they stand for nothing."""
+    path = _path(ctx)
+    if not path:
+        noun, _, sub = word.replace("_", "-").partition("-")
+        if sub and noun in VERBS:  # worker-start is worker start
+            return [noun, sub, *rest]
+    known = VERBS.get(path, {}).get(word.lower().replace("_", "-"))
+    if known is None:
+        return None
+    if word == "help":
+        return [*rest, "--help"]
+    if word == "workers" and rest[:1] == ["list"]:
+        rest = rest[1:]
+    if (path, word) == ("config", "show") and any(not one.startswith("-") for one in rest):
+        known = ("get",)
+    return [*known, *rest]
+
+
+def not_needed(ctx: click.Context, word: str) -> str | None:
+    """Why there is no such verb, for what other queues need and this one does not."""
+    return None if _path(ctx) else NOT_NEEDED.get(word.lower().replace("_", "-"))
+
+
+def unknown_verb(ctx: click.Context, word: str, rest: list[str], known: list[str]) -> str:
+    """The message for a verb that does not exist."""
+    path = _path(ctx)
+    shown = clean_line(f"{path} {word}".strip(), 60)
+    hint = HINTS.get(path, {}).get(word.lower())
+    if hint is None and path == "config":
+        hint = _setting(word, rest)
+    if hint is None:
+        close = closest(word, known)
+        safe = close is not None and close not in TAKES_AWAY
+        hint = f"did you mean {close}?" if safe else f"use one of: {', '.join(known)}"
+    return f"no such command: '{shown}'; {hint}"
+
+
+def _setting(word: str, rest: list[str]) -> str | None:
+    """``config max-retries 5``: the verb was left out."""
+    from queuectl_core.config import canonical
+    from queuectl_core.errors import NotFound
+
+    try:
+        key = canonical(word.partition("=")[0])
+    except NotFound:
+        return None
+    value = word.partition("=")[2] or (rest[0] if rest else "")
+    if not value:
+        return f"type: queuectl config get {key}"
+    return f"type: queuectl config set {key} {clean_line(shlex.quote(value), 40)}"
+
+
+def other_options(ctx: click.Context, words: list[str], option: str) -> list[str] | None:
+    """``words`` with the option that was not found in our spelling; None when it has none."""
+    path = _path(ctx)
+    place = next((i for i, word in enumerate(words) if _is(word, option)), None)
+    if place is None:
+        return None
+    before, word, after = words[:place], words[place], words[place + 1 :]
+    name, equals, value = word.partition("=")
+    if path == "config set" and re.match(r"-\.?\d", word):
+        return [*before, *after, "--", word]  # a value, and not one that is taken
+    if name in ("--format", "--output", "-o") and (value or "".join(after[:1])) == "json":
+        return [*before, "--json", *(after if equals else after[1:])]
+    ours = OPTIONS.get(path, {}).get(name) or OPTIONS.get(path, {}).get(word)
+    if ours is None:
+        ours = OPTIONS[""].get(name)
+    if ours is None and name in OPTIONS.get(path, {}):
+        ours = ()
+    if ours is None and not word.startswith("--"):  # -fFILE
+        name, value = word[:2], word[2:]
+        ours = OPTIONS.get(path, {}).get(name) if value else None
+        return None if ours is None else [*before, *ours, value, *after]
+    if ours is None:
+        plain = re.sub(r"(?<=[a-z])[A-Z]", r"-\g<0>", name).lower().replace("_", "-")
+        if plain == name:
+            return None
+        ours = (plain,)
+    return [*before, *(f"{one}{equals}{value}" for one in ours), *after]
+
+
+def _is(word: str, option: str) -> bool:
+    if option.startswith("--"):
+        return word == option or word.startswith(f"{option}=")
+    return word.startswith(option)
+
+
+def option_hint(ctx: click.Context | None, option: str) -> str | None:
+    """What to say to an option that does not exist."""
+    path = "" if ctx is None else _path(ctx)
+    return OPTION_HINTS.get(path, {}).get(option) or OPTION_HINTS[""].get(option)
+
+
+def extra_hint(error: click.ClickException) -> str:
+    """What to say to an argument too many."""
+    ctx = getattr(error, "ctx", None)
+    number = re.search(r"\((\d+)\)", error.message)
+    if ctx is not None and _path(ctx) == "worker start" and number:
+        return f"; type: queuectl worker start --count {number[1]}"
+    return ""

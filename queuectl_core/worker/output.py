@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,9 +142,24 @@ def _punch(fd: int, offset: int, length: int) -> bool:
 
 
 def last_line(tail: bytes, limit: int = 200) -> str:
-    """The last line with anything on it, for the reason of a failure."""
+    """The last line with anything on it, for the reason of a failure.
+
+    A carriage return ends a line, too. The progress meter of curl is no content: its error follows
+    the meter, sometimes on the same line.
+    """
+    meter = ""
     for line in reversed(tail[-4096:].splitlines()):
         text = line.decode("utf-8", "backslashreplace").strip()
-        if text:
-            return text[:limit]
-    return ""
+        found = _METER.match(text)
+        if found is None or found.end() < len(text):
+            text = text[found.end() :] if found else text
+            if text:
+                return text[:limit]
+        meter = meter or text
+    return meter[:limit]
+
+
+_METER = re.compile(
+    r"[\s\d.kMGTP]*(?:(?:--|\d+):(?:--|\d\d):(?:--|\d\d)\s+){3}[\d.]+[kMGTP]?"
+    r"|% Total\s.*|Dload\s+Upload.*"
+)

@@ -32,12 +32,16 @@ RETRY_AT_MOST = 5.0
 class Pump:
     """Moves work between the store and the supervisor's hands until no worker is left.
 
-    ``until_empty``: stop the workers when there is nothing left to do.
+    ``until_empty``: stop the workers when there is nothing left to do. ``until_idle``: also when
+    what is left waits for its backoff, or runs elsewhere.
     """
 
-    def __init__(self, supervisor: Supervisor, *, until_empty: bool) -> None:
+    def __init__(
+        self, supervisor: Supervisor, *, until_empty: bool, until_idle: bool = False
+    ) -> None:
         self._sup = supervisor
-        self._until_empty = until_empty
+        self._until_empty = until_empty or until_idle
+        self._until_idle = until_idle
         self._woken = asyncio.Event()
         self._look = True  # there may be something to claim
         self._timer: asyncio.TimerHandle | None = None
@@ -265,9 +269,9 @@ class Pump:
             return
         if ending.attempt.outcome is Outcome.COMPLETED:
             self.done += 1
-        elif ending.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
-            self.failed += 1
         after = ending.transition
+        if after.state in (State.FAILED, State.DEAD):  # not one that was put back
+            self.failed += 1
         self._sup.tell(
             Event(
                 Kind.ENDED,
@@ -318,6 +322,8 @@ class Pump:
         """Nothing runs or waits for a retry anywhere in our lanes (nothing is due: we asked)."""
         if not self.finished:
             return False
+        if self._until_idle:
+            return True
         slots = self._sup.slots.values()
         lanes = {queue for slot in slots for queue in slot.queues}
         every = any(not slot.queues for slot in slots)

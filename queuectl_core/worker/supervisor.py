@@ -40,6 +40,7 @@ class Supervisor:
     """Runs jobs from ``store`` until it is stopped.
 
     ``on_event`` hears what happens. ``until_empty``: end when there is nothing left to do.
+    ``until_idle``: end when nothing is due or runs here.
     ``program``: this process is ours alone, and reaps orphans where it is PID 1.
     ``clock`` and ``rand`` (0 to 1) can be replaced by tests.
     """
@@ -51,6 +52,7 @@ class Supervisor:
         *,
         on_event: Callable[[Event], None] | None = None,
         until_empty: bool = False,
+        until_idle: bool = False,
         detached: bool = False,
         program: bool = False,
         clock: Callable[[], float] | None = None,
@@ -73,7 +75,7 @@ class Supervisor:
         self._rand = rand
         self._detached = detached
         self._program = program
-        self.pump = Pump(self, until_empty=until_empty)
+        self.pump = Pump(self, until_empty=until_empty, until_idle=until_idle)
         self.beside = Beside(self.pump.wake)
         self.takeover = Takeover(self)
         self.registered = False

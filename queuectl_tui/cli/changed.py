@@ -11,13 +11,13 @@ from .command import Session
 
 
 def show_changed(session: Session, jobs: Sequence[Job], word: str) -> None:
-    """The jobs something was done to: ids in a pipe, a line at a terminal, objects as JSON."""
+    """The jobs something was done to: ids in a pipe, sentences at a terminal, objects as JSON."""
     session.err.clear()
     if session.json:
         session.out.json([job.to_json() for job in jobs])
     elif session.out.terminal:
         for job in jobs:
-            session.out.line(f"{clean_line(job.id)} {word}")
+            session.out.line(f"Job {clean_line(job.id)} {word}.")
     else:
         for job in jobs:
             session.out.line(clean_line(job.id))

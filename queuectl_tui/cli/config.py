@@ -104,7 +104,12 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
             session.err.note(f"{clean_line(key, 40)}: {POLLING}")
             return
     setting = session.run(lambda queue: queue.config_set(key, value), waits=False)
-    _print(session, setting)
+    if session.out.terminal and not session.json:
+        fixed = setting.key in ("max-retries", "backoff-base", "timeout")
+        which = "for jobs enqueued from now on" if fixed else "for every worker"
+        session.out.line(f"{setting.key} is {clean_line(show_value(setting.value))} now, {which}.")
+    else:
+        _print(session, setting)
     if setting.source == "env":
         name = env_name(canonical(key))
         session.err.note(f"stored, but the environment variable {name} goes first")

@@ -46,6 +46,7 @@ ENDS = {
         "queuectl worker start --count 4 --queue mail --queue default",
         "queuectl worker start --count 4 --detach",
         "queuectl worker start --until-empty",
+        "queuectl worker start --until-idle --quiet      # from cron",
     ),
 )
 @click.option("-c", "--count", metavar="N", type=int, default=1, help="How many; 1 if not given.")
@@ -54,6 +55,7 @@ ENDS = {
     "--queue", "lanes", metavar="NAME", multiple=True, help="Only jobs of this queue; repeatable."
 )
 @click.option("--until-empty", is_flag=True, help="End when nothing is due, running or retrying.")
+@click.option("--until-idle", is_flag=True, help="End when nothing is due or runs here; for cron.")
 @pass_session
 @click.pass_context
 def start(
@@ -65,16 +67,19 @@ def start(
     detach: bool,
     lanes: tuple[str, ...],
     until_empty: bool,
+    until_idle: bool,
 ) -> None:
     """Run workers here until they are stopped; any number of terminals may do so.
 
     Ctrl-c, SIGTERM or "queuectl worker stop" let running jobs finish first; a second ctrl-c
     ends them, and they go back to pending. With --detach the workers run in the background,
     in this host's one detached process, and log to a file beside the store. With
-    --until-empty they end by themselves; jobs scheduled for later do not hold them.
+    --until-empty they end by themselves; jobs scheduled for later do not hold them. With
+    --until-idle jobs that wait for a retry, or that other workers run, do not hold them either.
     """
-    if detach and until_empty:
-        raise click.UsageError("--until-empty is for workers in the foreground", ctx)
+    if detach and (until_empty or until_idle):
+        option = "--until-empty" if until_empty else "--until-idle"
+        raise click.UsageError(f"{option} is for workers in the foreground", ctx)
     if detach:
         session.run(lambda queue: _start_detached(session, queue, count, lanes))
         return
@@ -82,7 +87,12 @@ def start(
 
     async def act(queue: Queue) -> Summary:
         return await queue.run_workers(
-            count, lanes, until_empty=until_empty, program=True, on_event=reporter.tell
+            count,
+            lanes,
+            until_empty=until_empty,
+            until_idle=until_idle,
+            program=True,
+            on_event=reporter.tell,
         )
 
     with session.err.never_waiting():
@@ -140,7 +150,10 @@ class Reporter:
         else:
             err.line(f"{format_time(queue_time())} {text}")
         if event.kind is Kind.UP and self.fancy:
-            err.note("stop with ctrl-c (twice: end running jobs), or: queuectl worker stop")
+            err.note(
+                "stop with ctrl-c (twice: end running jobs), or: queuectl worker stop; "
+                "in the background: worker start --detach"
+            )
 
 
 def describe(event: Event, now: float) -> str:

@@ -76,8 +76,10 @@ def stop(
     if session.json:
         session.out.json([WORKERS.document(worker) for worker in done])
     elif session.out.terminal:
-        for worker in done:
-            session.out.line(f"{clean_line(worker.id)} stopped")
+        if done:
+            names = ", ".join(clean_line(worker.id) for worker in done)
+            count = f"{len(done)} worker{'s' if len(done) != 1 else ''}"
+            session.out.line(f"{count} stopped: {names}.")
     else:
         for worker in done:
             session.out.line(clean_line(worker.id))

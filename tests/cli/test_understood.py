@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ..support import Cli
-from .conftest import Here
+from ..support import Cli, eventually
+from .conftest import Here, Terminal
 from .test_globals import one_line
 
 Words = tuple[str, ...]
@@ -470,3 +470,45 @@ def test_what_reads_takes_any_prefix(here: Here) -> None:
     assert here("show", "build-1", "--json").json["id"] == "build-10"
     here("cancel", "build-10")
     here("wait", "build-1", code=1)
+
+
+# -- what is said at a terminal ---------------------------------------------------------
+
+
+def test_sentences_at_a_terminal_ids_in_a_pipe(cli: Cli, terminal: Terminal) -> None:
+    cli("enqueue", "true", "--id", "j1")
+    assert "Job j1 cancelled." in terminal("cancel", "j1")
+    assert cli("retry", "j1").out == "j1\n"
+    said = terminal("config", "set", "max-retries", "5")
+    assert "max-retries is 5 now, for jobs enqueued from now on." in said
+    assert cli("config", "set", "lease", "20").out == "20\n"
+    worker = cli("worker", "start", "-d").out.strip()
+    assert f"1 worker stopped: {worker}." in terminal("worker", "stop")
+
+
+def test_the_first_lines_of_worker_start_name_detach(terminal: Terminal) -> None:
+    assert "--detach" in terminal("worker", "start", "--until-idle")
+
+
+# -- workers from cron ------------------------------------------------------------------
+
+
+def test_until_idle_ends_while_jobs_wait(cli: Cli) -> None:
+    cli("enqueue", "exit 3", "--id", "again", "--backoff-base", "3600")
+    cli("enqueue", "true", "--id", "later", "--run-at", "+1h")
+    cli("enqueue", "true", "--id", "now")
+    assert "1 done, 1 failed" in cli("worker", "start", "--until-idle").err
+    states = {job["id"]: job["state"] for job in cli.json("list")}
+    assert states == {"again": "failed", "later": "pending", "now": "completed"}
+    said = cli("worker", "start", "-d", "--until-idle", code=2).err
+    assert "--until-idle is for workers in the foreground" in said
+
+
+def test_a_job_that_was_put_back_is_not_counted_as_failed(cli: Cli) -> None:
+    cli("enqueue", "sleep 60", "--id", "long")
+    process = cli.start("worker", "start")
+    eventually(lambda: cli.json("show", "long")["state"] == "processing")
+    cli("worker", "stop", "--now")
+    _, err = process.communicate(timeout=60)
+    assert "0 done, 0 failed" in err
+    assert cli.json("show", "long")["state"] == "pending"

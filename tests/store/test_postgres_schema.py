@@ -271,7 +271,7 @@ def test_without_the_driver_it_says_how_to_get_it(cli: Cli, tmp_path: Path) -> N
     (tmp_path / "asyncpg.py").write_text("raise ModuleNotFoundError(name='asyncpg')\n")
     url = "postgresql://me:s3cret@127.0.0.1:1/db"
     said = cli("list", env={"QUEUECTL_STORE": url, "PYTHONPATH": str(tmp_path)}, code=5)
-    assert "pip install 'queuectl[postgres]'" in said.err
+    assert "pip install '.[postgres]'" in said.err
     assert "s3cret" not in said.err
 
 

@@ -96,7 +96,7 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
     if value is None:
         key, equals, value = key.partition("=")
         if not equals:
-            raise click.UsageError("VALUE is missing", ctx)
+            raise click.UsageError("the VALUE is missing", ctx)
     if "poll" in key.lower():
         from queuectl_core.spellings import POLLING, is_polling
 

@@ -113,7 +113,7 @@ def test_wait(cli: Cli) -> None:
         "dead_or_cancelled": 0,
         "timed_out": False,
     }
-    assert "1 of 2 dead or cancelled" in one_line(cli("wait", "good", "bad", code=1).err)
+    assert "1 of 2 dead, cancelled or removed" in one_line(cli("wait", "good", "bad", code=1).err)
     assert cli("wait", "--all", "-q", code=1).err == ""
 
 

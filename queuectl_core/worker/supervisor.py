@@ -12,11 +12,12 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ..config import settings
 from ..errors import StoreError, StoreGone
 from ..events import Event, Kind, Summary
-from ..host import hostname
+from ..host import hostname, monotonic
 from ..store.base import Bell, Store
 from .attempt import Why
 from .beside import Beside
@@ -243,9 +244,10 @@ class Supervisor:
                 await self._start_over("the lease ran out (was this process stopped?)")
             elif self.hands.revoked:
                 # Nobody has our jobs, but the journal says so (a host that crashed leaves NULs in
-                # it). Our shim starts nothing more: somebody new takes over from us, at once.
-                now = self.clock()
-                await self.store.heartbeat(renewed(self._row, 0.0, now))
+                # it). Our shim starts nothing more: somebody new takes over from us. On this host
+                # that is possible at once; for other hosts the lease goes on.
+                row = renewed(self._row, self.hands.settings.lease, self.clock())
+                await self.store.heartbeat(replace(row, lease_mono=monotonic()))
                 await self._start_over("the journal says that this supervisor is no more")
 
     @property

@@ -191,11 +191,11 @@ class Upkeep:
         if now - self._sampled < SAMPLE_EVERY:
             return
         self._sampled = now
-        wall = sup.clock()
+        moment = lease_clock()
         jobs = {
             running.worker: running.pid
             for running in sup.hands.running.values()
-            if running.pid and wall - (running.started_at or wall) >= SAMPLE_EVERY
+            if running.pid and moment - (running.since or moment) >= SAMPLE_EVERY
         }
         if jobs:
             await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))

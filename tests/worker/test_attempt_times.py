@@ -11,8 +11,10 @@ import pytest
 from queuectl_core.events import Event, Kind
 from queuectl_core.model import Outcome, State
 from queuectl_core.queue import Queue
-from queuectl_core.worker.journal import Journal
-from queuectl_core.worker.shim import lease_clock
+from queuectl_core.worker.attempt import Running, Why, no_kill, outcome_of
+from queuectl_core.worker.journal import Exit, Journal
+from queuectl_core.worker.output import Capture
+from queuectl_core.worker.shim import UNSIGNALLED, lease_clock
 from queuectl_core.worker.supervisor import Supervisor
 
 
@@ -72,3 +74,16 @@ def test_a_journal_of_before_is_read_with_its_wall_clock(tmp_path: Path) -> None
     assert exit_.began is not None
     assert exit_.at - exit_.began == pytest.approx(40, abs=1)
     assert lease_clock() - exit_.at == pytest.approx(20, abs=1)
+
+
+@pytest.mark.parametrize("why", [None, Why.TIMEOUT])
+async def test_a_job_that_could_not_be_signalled_says_so(queue: Queue, why: Why | None) -> None:
+    (job,) = await queue.enqueue([{"command": "true", "timeout": 5}])
+    running = Running(job, "w", Capture("none", 1), 1.0, no_kill, 0.0, why=why)
+    event = ["X", "1.1", 6, None, 0.1, 5, 9.0, False, UNSIGNALLED]
+    outcome, reason = outcome_of(running, Exit.of(event), b"")
+    assert outcome is (Outcome.TIMEOUT if why else Outcome.FAILED)
+    said = "timed out after 5.0s" if why else "exit 6"
+    assert reason == f"{said} (it ran as another user, and could not be signalled)"
+    ended_well = Exit.of(["X", "1.1", 0, None, 0.1, 5, 9.0, False, UNSIGNALLED])
+    assert outcome_of(running, ended_well, b"") == (Outcome.COMPLETED, None)

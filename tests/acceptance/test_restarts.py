@@ -62,6 +62,41 @@ def test_restarts_under_load_lose_nothing(server: tuple[Server, str], tmp_path: 
         cli.close()
 
 
+@pytest.mark.parametrize(("busy", "code"), [(False, 0), (True, 5)], ids=["idle", "busy"])
+def test_workers_leave_when_told_while_the_server_is_away(
+    server: tuple[Server, str], tmp_path: Path, busy: bool, code: int
+) -> None:
+    """Idle ones at once. Where a job has ended meanwhile, they wait for as long as a lease; the
+    next worker on the host writes down how it ended."""
+    database, url = server
+    cli = Cli(url, tmp_path)
+    try:
+        if busy:
+            command = "touch up; until test -e go; do sleep 0.02; done; echo >> ran"
+            cli("enqueue", command, "--id", "x")
+        worker = cli.start("worker", "start", env={"QUEUECTL_LEASE": "10"})
+        assert worker.stderr is not None
+        if busy:
+            eventually((tmp_path / "up").exists)
+        else:
+            eventually(lambda: cli.json("worker", "list"))
+        database.stop(signal.SIGINT)
+        if busy:
+            (tmp_path / "go").touch()
+            while "trying again" not in worker.stderr.readline():
+                pass
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == code
+        assert database.serve()
+        if busy:
+            cli("worker", "start", "--until-empty")
+            found = cli.json("show", "x")
+            assert (found["state"], found["attempts"], found["crashes"]) == ("completed", 1, 0)
+            assert (tmp_path / "ran").read_text() == "\n"
+    finally:
+        cli.close()
+
+
 async def test_the_console_says_so_and_comes_back(
     server: tuple[Server, str], tmp_path: Path
 ) -> None:

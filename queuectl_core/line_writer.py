@@ -8,6 +8,9 @@ import threading
 import time
 from collections import deque
 
+GATHER = 0.02
+"""Seconds in which more lines may come before they are written: one write for many lines, and no
+change of threads for each."""
 LIMIT = 4096
 """Lines that wait to be written at the most; more are dropped and counted."""
 
@@ -38,7 +41,8 @@ class LineWriter:
                 self._dropped += 1
                 return
             self._lines.append(line)
-            self._changed.notify()
+            if len(self._lines) == 1:
+                self._changed.notify()
 
     def close(self, patience: float) -> bool:
         """Wait until all is written, but no longer than ``patience`` seconds; whether it is."""
@@ -57,6 +61,7 @@ class LineWriter:
                     self._changed.wait()
                 if not self._lines and not self._dropped:
                     return
+                self._changed.wait_for(lambda: self._closing, GATHER)
                 data = b"".join(self._lines)
                 self._lines.clear()
                 dropped, self._dropped = self._dropped, 0

@@ -48,7 +48,7 @@ def test_what_nobody_reads_is_dropped_and_counted(blocking: bool) -> None:
     reader, fd = os.pipe()
     fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(fd, blocking)
-    writer = LineWriter(fd, limit=10)
+    writer = LineWriter(fd, limit=100)
     began = time.monotonic()
     for number in range(10_000):
         writer.put(f"{number:0100}\n")

@@ -127,9 +127,9 @@ class TimedOut(QueueError):
 def shortage(error: OSError) -> str:
     """What to do about a resource that the system refuses; empty for other errors."""
     if error.errno in (errno.EAGAIN, errno.ENOMEM):
-        return "too many processes or threads, or too little memory: see ulimit -u, and free"
+        return "see ulimit -u (processes and threads), and what memory is free"
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many open files: see ulimit -n"
+        return "see ulimit -n"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space"
     return ""

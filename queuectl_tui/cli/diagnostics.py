@@ -217,7 +217,7 @@ def _report(session: Session, error: BaseException) -> int:
         err.error(one_line(f"{error.strerror}; {hint}"))
         return 1
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        err.error("cannot start a thread; too many processes or threads: see ulimit -u")
+        err.error("cannot start a thread; see ulimit -u (processes and threads)")
         return 1
     shown = one_line(f"{type(error).__name__}: {error}")
     err.error(f"internal error: {shown}; run again with --debug")

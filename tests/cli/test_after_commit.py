@@ -37,7 +37,7 @@ from queuectl_core.store.sqlite.threaded import ThreadedConnection
 
 from ..pgserver import server_url
 from ..store.stores import PLACES, Place, PostgresPlace
-from ..support import Cli
+from ..support import Cli, eventually
 from .conftest import Here
 
 
@@ -286,3 +286,20 @@ def test_a_temporary_directory_that_is_full(tmp_path: Path) -> None:
     assert "no space left" in line
     assert "nothing was enqueued" in line
     assert "TMPDIR" in line
+
+
+def test_worker_stop_says_that_the_workers_were_asked(
+    queue: Here, place: Place, faults: Faults, tmp_path: Path
+) -> None:
+    """Here the wait is half of what was asked for: it is no success, but what was done is said."""
+    cli = Cli(place.url, tmp_path)
+    try:
+        queue("cancel", "--all")
+        cli("worker", "start", "--detach")
+        faults.armed = True
+        shown = queue("worker", "stop", code=5)
+        assert "the workers were asked to stop, but not seen to go: " in shown.err
+        faults.armed = faults.committed = False
+        eventually(lambda: rows(place, "SELECT id FROM workers") == [])
+    finally:
+        cli.close()

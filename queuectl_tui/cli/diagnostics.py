@@ -122,12 +122,16 @@ class Stderr:
     def never_waiting(self) -> Iterator[None]:
         """Inside, nothing waits for a terminal or a pipe that nobody reads: lines that it does not
         take are dropped and counted. Nor does anything after it, if it is stuck at the end."""
-        if sys.stderr is None:
+        try:
+            fd = -1 if sys.stderr is None else sys.stderr.fileno()
+        except (OSError, ValueError):
+            fd = -1  # not a file: nothing that could make us wait
+        if sys.stderr is None or fd < 0:
             yield
             return
         from queuectl_core.line_writer import LineWriter
 
-        self._writer = LineWriter(sys.stderr.fileno(), encoding=sys.stderr.encoding)
+        self._writer = LineWriter(fd, encoding=sys.stderr.encoding)
         try:
             yield
         finally:

@@ -8,14 +8,14 @@ from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes
 
-from .command import Session, pass_session, verb
+from .command import Session, complete_file, pass_session, verb
 
 
 @verb(
     "backup",
     examples=("queuectl backup /backup/queue-$(date +%F).db", "queuectl backup q.db --force"),
 )
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", shell_complete=complete_file)
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @pass_session
 def backup(session: Session, file: str, force: bool) -> None:

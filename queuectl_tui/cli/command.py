@@ -141,10 +141,25 @@ def _flag(*names: str, callback: Any, about: str, eager: bool = False) -> click.
     )
 
 
+def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
+    """Names of files, which the shell completes itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_directory(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
+    """Names of directories, which the shell completes itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
 GLOBALS: list[click.Parameter] = [
     click.Option(
         ("--store",),
         metavar="PATH",
+        shell_complete=complete_file,
         expose_value=False,
         callback=_store,
         help="The store to use; else $QUEUECTL_STORE, else queue.db in your data directory.",

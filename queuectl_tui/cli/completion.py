@@ -2,12 +2,80 @@
 
 from __future__ import annotations
 
+import os
+
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    split_arg_string,
+)
 
 from .command import Session, pass_session, verb
 
 SHELLS = ("bash", "zsh", "fish")
+
+_BASH = """\
+%(complete_func)s() {
+    local IFS=$'\\n' line="${COMP_LINE:0:COMP_POINT}" prefix="" word completion value found
+    # Bash takes "a:b" for three words and replaces only the last: leave out what is before it.
+    word="${line##*[[:space:]]}"
+    word="${word##*=}"
+    [[ $COMP_WORDBREAKS == *:* ]] && prefix="${word%%"${word##*:}"}"
+    COMPREPLY=()
+    found=$(env COMP_WORDS="$line" COMP_CWORD=-1 %(complete_var)s=bash_complete "$1")
+    for completion in $found; do
+        value="${completion#*,}"
+        case "${completion%%%%,*}" in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain) COMPREPLY+=("${value#"$prefix"}") ;;
+        esac
+    done
+    return 0
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+class _Bash(BashComplete):
+    """Gets the line as it is typed: an id may hold a colon, at which bash splits words."""
+
+    source_template = _BASH
+
+    def source(self) -> str:
+        return ShellComplete.source(self)  # without starting a bash to ask for its version
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ.get("COMP_WORDS", "")
+        if os.environ.get("COMP_CWORD") != "-1":  # a script that an older version printed
+            return super().get_completion_args()
+        words = split_arg_string(line)
+        if not words or line[-1:].isspace():
+            return words[1:], ""
+        return words[1:-1], words[-1]
+
+
+class _Zsh(ZshComplete):
+    """Works in a shell whose start-up file does not call compinit, too."""
+
+    source_template = ZshComplete.source_template.replace(
+        "    compdef ",
+        "    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }\n    compdef ",
+    )
+
+
+class _Fish(FishComplete):
+    """Only the first comma ends the kind: values and descriptions may hold more."""
+
+    source_template = FishComplete.source_template.replace(
+        'string split "," ', 'string split -m 1 "," '
+    )
+
+
+CLASSES: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _Fish}
 
 
 @verb(
@@ -26,9 +94,7 @@ def completion(ctx: click.Context, session: Session, /, shell: str) -> None:
     worker ids, states and settings."""
     from .main import COMPLETE, PROGRAM, root
 
-    found = get_completion_class(shell)
-    assert found is not None  # noqa: S101 - click knows these three
-    script = found(root, {"obj": session}, PROGRAM, COMPLETE).source().strip()
+    script = CLASSES[shell](root, {"obj": session}, PROGRAM, COMPLETE).source().strip()
     if session.json:
         session.out.json({"shell": shell, "script": script})
     else:
@@ -40,7 +106,7 @@ def complete(root: click.Command, session: Session, instruction: str) -> int:
     from .main import COMPLETE, PROGRAM
 
     shell, _, verb_ = instruction.rpartition("_")
-    found = get_completion_class(shell)
+    found = CLASSES.get(shell)
     if found is None:
         return 1
     maker = found(root, {"obj": session}, PROGRAM, COMPLETE)

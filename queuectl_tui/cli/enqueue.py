@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .command import Session, Verb, pass_session, verb
+from .command import (
+    Session,
+    Verb,
+    complete_directory,
+    complete_file,
+    pass_session,
+    verb,
+)
 from .jobs import JOBS
 
 if TYPE_CHECKING:
@@ -65,7 +72,13 @@ class EnqueueVerb(Verb):
     ),
 )
 @click.argument("jobs", metavar="[JOB]...", nargs=-1)
-@click.option("--file", "file", metavar="F", help="Read JSON Lines or a JSON array from this file.")
+@click.option(
+    "--file",
+    "file",
+    metavar="F",
+    shell_complete=complete_file,
+    help="Read JSON Lines or a JSON array from this file.",
+)
 @click.option("--command", metavar="CMD", help="The command, also one that starts with { or [.")
 @click.option("--id", "id", metavar="ID", help="The job's id; else a short one is made.")
 @click.option("--max-retries", metavar="N", help="Dead after so many failed attempts.")
@@ -74,7 +87,12 @@ class EnqueueVerb(Verb):
 @click.option("--run-at", metavar="TIME", help="Not before: 2026-01-31T09:00:00Z, +10m, epoch.")
 @click.option("--delay", metavar="TIME", help="Not before this much from now: 30s, 5m, 2h.")
 @click.option("--timeout", metavar="TIME", help="End it after this long: 30s, 5m; 0 for never.")
-@click.option("--cwd", metavar="DIR", help="Where it runs; else the current directory.")
+@click.option(
+    "--cwd",
+    metavar="DIR",
+    shell_complete=complete_directory,
+    help="Where it runs; else the current directory.",
+)
 @click.option("--env", metavar="K=V", multiple=True, help="Set a variable; may be repeated.")
 @click.option("--queue", "lane", metavar="NAME", help="The queue it goes to; else 'default'.")
 @click.option("--nice", metavar="N", help="Run with lower CPU priority: 0 to 19, lowest.")

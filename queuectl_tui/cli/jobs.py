@@ -178,13 +178,20 @@ async def until_changed(queue: Queue, pause: float, deadline: float | None = Non
         await asyncio.sleep(pause)
 
 
-def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+def complete_dead(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The same for jobs in the DLQ."""
+    return complete_id(ctx, param, incomplete, (State.DEAD,))
+
+
+def complete_id(
+    ctx: click.Context, _: click.Parameter, incomplete: str, states: tuple[State, ...] = ()
+) -> list[str]:
     """Ids that start with what has been typed, for shell completion."""
 
     async def newest(queue: Queue) -> list[Job]:
         from queuectl_core.model import Filter
 
-        return await queue.jobs(Filter(search=incomplete or None), 200)
+        return await queue.jobs(Filter(states, search=incomplete or None), 200)
 
     try:
         jobs = ctx.find_root().obj.run(newest, read_only=True, waits=False)
@@ -194,8 +201,9 @@ def complete_id(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
 
 
 def complete_state(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """The states that start with what has been typed."""
-    return [state.value for state in State if state.value.startswith(incomplete)]
+    """The states that start with what has been typed, after the last comma of several."""
+    before, comma, word = incomplete.rpartition(",")
+    return [f"{before}{comma}{state}" for state in State if state.value.startswith(word)]
 
 
 def job_ids(*, required: bool = True) -> Callable[[F], F]:

@@ -14,7 +14,7 @@ from queuectl_core.model import Filter, Job, State
 from queuectl_core.text import clean_line
 
 from .command import Session
-from .jobs import complete_id, complete_state, resolve
+from .jobs import complete_dead, complete_id, complete_state, resolve
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -105,7 +105,8 @@ def dead_filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _which(function: Callable[..., Any], filters: Any, states: Any) -> Callable[..., Any]:
     every = click.option("--all", "every", is_flag=True, help="All jobs (that match).")
-    ids = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_id)
+    complete = complete_dead if states == DEAD else complete_id
+    ids = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete)
     return ids(every(_options(_collected(function, states), filters)))
 
 

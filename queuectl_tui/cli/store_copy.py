@@ -8,7 +8,7 @@ import click
 
 from queuectl_core.text import clean_line
 
-from .command import Session, pass_session, verb
+from .command import Session, complete_file, pass_session, verb
 from .output import Column, View
 
 ROWS: View[Any] = View(
@@ -31,7 +31,14 @@ ROWS: View[Any] = View(
         "queuectl --store postgresql://user@host/db store copy --to /var/lib/me/queue.db",
     ),
 )
-@click.option("--to", "to", metavar="URL", required=True, help="The store to make: path or URL.")
+@click.option(
+    "--to",
+    "to",
+    metavar="URL",
+    required=True,
+    shell_complete=complete_file,
+    help="The store to make: path or URL.",
+)
 @pass_session
 def copy(session: Session, to: str) -> int:
     """Copy all jobs, their history and stored output, settings and statistics into another store,

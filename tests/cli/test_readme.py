@@ -1,0 +1,99 @@
+"""Each example of the README runs as it stands, where it can run here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support import Cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks() -> list[str]:
+    """The fenced blocks."""
+    return re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def there(cli: Cli, tmp_path: Path, isolated: Path) -> dict[str, str]:
+    """An environment with ``queuectl`` where pipx puts it, and the commands that jobs need."""
+    tools = isolated / ".local/bin"
+    tools.mkdir(parents=True)
+    stubs = {
+        "queuectl": f'exec {sys.executable} -m queuectl_tui "$@"',
+        "generate-jobs": """echo '{"command": "true"}'""",
+        "make-report": "echo no report >&2; exit 1",
+        "convert": "true",
+        "backup.sh": "true",
+    }
+    for name, line in stubs.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    path = f"{tools}:/usr/local/bin:/usr/bin:/bin"
+    return cli.environment({"PATH": path, "PYTHONPATH": str(ROOT)})
+
+
+def run(line: str, env: dict[str, str], cwd: Path) -> str:
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_first_five_minutes(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
+    lines = [
+        line[2:]
+        for block in blocks()
+        if "postgresql://" not in block
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    assert len(lines) >= 9
+    for line in lines:
+        if line.startswith("queuectl dlq retry"):
+            run("queuectl wait report --timeout 60 -q || true", there, tmp_path)
+        run(line, there, tmp_path)
+    assert len(cli.json("list")) == 4
+    cli("worker", "stop")
+
+
+def test_the_cron_line(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
+    (line,) = re.findall(r"^\*/5 \* \* \* \* (.*)$", README, re.MULTILINE)
+    cli("enqueue", "true", "--id", "j")
+    cli("enqueue", "exit 1", "--backoff-base", "3600")
+    cron = {name: there[name] for name in ("HOME", "QUEUECTL_STORE", "PYTHONPATH", "TEST_TOKEN")}
+    assert run(line, cron | {"PATH": "/usr/bin:/bin"}, tmp_path) == ""
+    assert cli.json("show", "j")["state"] == "completed"
+
+
+def test_the_unit(there: dict[str, str], tmp_path: Path, isolated: Path) -> None:
+    (unit,) = [block for block in blocks() if "[Unit]" in block]
+    (start,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    run(start.replace("%h", str(isolated)) + " --help", there, tmp_path)
+    program = shutil.which("systemd-analyze")
+    if program is not None:
+        file = tmp_path / "queuectl.service"
+        file.write_text(unit.replace("%h", str(isolated)))
+        subprocess.run([program, "--user", "verify", file], check=False, capture_output=True)
+
+
+def test_nothing_says_to_install_from_the_public_index() -> None:
+    for name in ("README.md", "CHANGELOG.md", "SECURITY.md"):
+        text = (ROOT / name).read_text()
+        assert not re.search(r"(pip|pipx) install '?queuectl", text)
+        assert "queuectl[" not in text

@@ -48,10 +48,10 @@ _MISTAKES: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("it has backslashes before its quotes", lambda text: text.replace('\\"', '"')),
     ("its quotes are doubled", lambda text: text.replace('""', '"')),
     ("it has curly quotes; JSON has straight ones", lambda text: text.translate(CURLY)),
-    ("JSON has double quotes, not single ones", _python),
     ("a comma before } or ] is one too many", lambda text: _kept(_COMMA, text, lambda _: "")),
     ("a comma after the object is one too many", lambda text: text.rstrip().removesuffix(",")),
     ("JSON has no comments", lambda text: _kept(_COMMENT, text, lambda _: " ")),
+    ("JSON has double quotes, not single ones", _python),
     ("write true, false or null", lambda text: _kept(_WORD, text, lambda m: _LITERALS[m[2]])),
 )
 
@@ -59,7 +59,7 @@ _PLACES = {
     "Expecting ',' delimiter": "a comma is missing before",
     "Expecting ':' delimiter": "a colon is missing before",
     "Expecting property name enclosed in double quotes": "a name in quotes is missing before",
-    "Expecting value": "a value in double quotes is missing before",
+    "Expecting value": "a value is missing before",
     "Illegal trailing comma before end of object": "a comma is one too many before",
     "Illegal trailing comma before end of array": "a comma is one too many before",
 }
@@ -148,6 +148,9 @@ def _place(error: json.JSONDecodeError, text: str) -> str:
     if error.msg.startswith("Invalid \\"):
         found = text[error.pos : error.pos + 2]
         return f"{clean_line(found)} is no JSON escape; write \\\\ for a backslash{where}"
+    if rest[0].isalpha() and error.msg.startswith(("Expecting value", "Expecting property")):
+        bare = clean_line(re.split(r"[\s:,}\]]", rest)[0], 40)
+        return f"put {bare} in double quotes{where}"
     known = _PLACES.get(error.msg)
     return f"{known} {shown}{where}" if known else f"{error.msg} at {shown}{where}"
 

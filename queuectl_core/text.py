@@ -73,8 +73,9 @@ def closest(word: str, known: list[str]) -> str | None:
     # Cut: comparing takes as long as the word is, and a word may be megabytes.
     word = word[:100].lower()
     # An abbreviation first: cmd is command, though cwd is fewer keys away.
+    turned = [name for name in known if sorted(name) == sorted(word)]  # stauts is status
     short = [name for name in known if len(word) > 1 and _abbreviates(word, name)]
-    close = short or get_close_matches(word, known, n=1, cutoff=0.5)
+    close = turned or short or get_close_matches(word, known, n=1, cutoff=0.5)
     return close[0] if close else None
 
 

@@ -264,7 +264,7 @@ def _explain_usage(error: click.ClickException) -> str:
 def usage_hint(error: click.ClickException) -> str:
     """Where to read on, for a usage error."""
     context = getattr(error, "ctx", None)
-    if "; see: " in error.message:
+    if "; see: " in error.message or "type: queuectl " in error.message:
         return ""
     return f"; see: {context.command_path} --help" if context is not None else ""
 

@@ -36,7 +36,8 @@ def refuse_odd(job: str) -> None:
     word = job.strip()
     shown = clean_line(word, 60)
     if word.startswith(_CURLY):
-        line = clean_line(shlex.quote(word.translate(CURLY)).replace("'\"'\"'", "'"), SHOWN)
+        plain = word.translate(CURLY).strip("\"'")
+        line = f"queuectl enqueue {clean_line(shlex.quote(plain), SHOWN)}"
         raise InvalidInput(
             f"the job begins with curly quotes: {shown}", f"type straight ones: {line}"
         )

@@ -310,11 +310,3 @@ async def test_a_claim_for_some_lanes_waits_for_theirs(other: PostgresStore) -> 
     assert [job.queue for job in turn.claimed] == ["b"]
     turn = await other.exchange("sup", [], [Opening("", ("c",)), Opening("sup-2", ("a",))], NOW)
     assert [job.queue for job in turn.claimed] == ["a"]
-
-
-async def test_a_transaction_a_crashed_server_knows_nothing_of_was_not_committed(
-    store: PostgresStore,
-) -> None:
-    """Its number was given out, and nothing of it had reached the disk."""
-    assert await store._link.committed(str(2**40)) is False
-    assert await store.counts() == {}

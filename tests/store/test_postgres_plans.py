@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -74,6 +75,7 @@ VALUES: dict[str, Any] = {
     "floor": 50_000,
     "ceiling": 50_050,
     "number": 1,
+    "mark": UUID(int=1),
 }
 ENDINGS: dict[str, Any] = {
     **{key: [1007, 2007] for key in ("seq", "begun_seq", "freed_seq")},
@@ -84,6 +86,7 @@ ENDINGS: dict[str, Any] = {
     **{key: ["sup-1", "sup-1"] for key in ("begun_worker", "worker")},
     "made_dead": [False, False],
     "tail": [b"x", b""],
+    "mark": UUID(int=1),
 }
 """For ``settle``; what is left out is NULL."""
 SPECIAL: dict[str, dict[str, Any]] = {

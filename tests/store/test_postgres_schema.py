@@ -94,16 +94,16 @@ async def test_a_migration_that_fails_leaves_nothing(
 ) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(migrate.FOLDER, folder)
-    broken = folder / "0002_broken.sql"
+    broken = folder / f"{LATEST + 1:04}_broken.sql"
     broken.write_text("CREATE TABLE half (n int); SELECT 1/0;")
     monkeypatch.setattr(migrate, "FOLDER", folder)
-    monkeypatch.setattr(migrate, "LATEST", 2)
+    monkeypatch.setattr(migrate, "LATEST", LATEST + 1)
     with pytest.raises(InvalidInput):
         await place.open()
     with pytest.raises(StoreUnreachable, match="not there yet"):
         await open_store(place.url, {}, create=False)
     broken.unlink()
-    monkeypatch.setattr(migrate, "LATEST", 1)
+    monkeypatch.setattr(migrate, "LATEST", LATEST)
     assert await (await place.open()).counts() == {}
 
 

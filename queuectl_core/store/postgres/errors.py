@@ -6,7 +6,10 @@ import asyncio
 import os
 import socket
 import ssl
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -30,19 +33,30 @@ class Lost(StoreUnreachable):
     """The connection broke; what was under way on it came to nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class CommitInDoubt:
+    """A transaction whose commit was not answered."""
+
+    mark: UUID
+    """What it leaves in the database if it is committed."""
+    pid: int
+    started: datetime | None
+    """The server's process that ran it, and when that was started: pids are used again."""
+
+
 class CommitUnknown(StoreUnreachable):
     """The answer to a commit was lost, and whether it was done cannot be found out now.
 
-    ``xid`` is what to ask for later, ``result`` what the transaction gave if it was done.
+    ``doubt`` is what to look for later, ``result`` what the transaction gave if it was done.
     """
 
-    def __init__(self, shown: str, xid: str, result: Any) -> None:
+    def __init__(self, shown: str, doubt: CommitInDoubt, result: Any) -> None:
         super().__init__(
             f"store {shown}: the connection broke before the commit was confirmed: it may or may "
             "not have been done",
             "look before you do it again",
         )
-        self.xid = xid
+        self.doubt = doubt
         self.result = result
 
 

@@ -6,9 +6,10 @@ done about it:
 
 - It broke before the commit was sent: nothing was done. Tried once more on a new connection (it
   had broken while idle, most likely), then :class:`~.errors.Lost`.
-- It broke while the commit was under way: each writing transaction notes its number (xid) before
-  it commits, and the server is asked on a new connection whether that one was committed. Only when
-  it cannot be asked either is it :class:`~.errors.CommitUnknown`.
+- It broke while the commit was under way: each writing transaction leaves a random mark in
+  ``commit_marks``, and the mark is looked for on a new connection. If it is not there it is put
+  there, so that the transaction can never be committed. Only when the server cannot be asked
+  either is it :class:`~.errors.CommitUnknown`.
 - The server undid it to break a deadlock: done again, after a moment.
 - It cannot be opened: the next attempt waits, longer each time and not the same for everybody, and
   who asks meanwhile is told at once.
@@ -20,15 +21,26 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 
-from ...errors import QueueError, StoreUnreachable
+from ...errors import QueueError, StoreError, StoreUnreachable
 from ...host import monotonic
 from .address import Address
 from .clock import ServerClock
-from .errors import CHECK_URL, CommitUnknown, Lost, explain, is_broken, is_conflict
+from .errors import (
+    CHECK_URL,
+    CommitInDoubt,
+    CommitUnknown,
+    Lost,
+    explain,
+    is_broken,
+    is_conflict,
+)
+from .queries import query
 from .session import Session
 
 P = ParamSpec("P")
@@ -43,8 +55,10 @@ LOCK_PATIENCE = 10.0
 """Seconds to wait for what another transaction holds."""
 IDLE_PATIENCE = 60.0
 """Seconds after which the server undoes a transaction whose process was stopped half-way."""
-DOUBT_PATIENCE = 5.0
-"""Seconds to ask for a commit whose answer was lost."""
+DOUBT_PATIENCE = 10.0
+"""Seconds to look for a commit whose answer was lost."""
+POOLER_PATIENCE = 1.0
+"""Seconds to wait for a second connection through a pooler."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect; doubled each time."""
 CONFLICTS = 10
@@ -141,69 +155,63 @@ class Link:
     async def _transaction(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
         for pause in _pauses():
             try:
-                done, result, xid = await self._attempt(ring, fn, args, kwargs)
+                result, doubt = await self._attempt(ring, fn, args, kwargs)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 if pause is None:
                     raise explain(self.shown, error) from error
                 await asyncio.sleep(pause)
                 continue
-            if done or xid is None:
-                return result
-            if await self._ask_patiently(xid, result):
+            if doubt is None or await self._ask_patiently(doubt, result):
                 return result
             raise Lost(f"store {self.shown}: the connection broke", "try again")
         raise AssertionError
 
     async def _attempt(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
-        """(committed for sure, result, xid)."""
+        """The result, and the commit if it was not answered."""
         async with self.session() as session:
-            session.xid = None
             await session.raw.execute("BEGIN")
             result = await fn(session, *args, **kwargs)
             if ring:
-                session.xid = await session.value(
-                    "closing_ring", channel=self.channel, news=session.news
+                marked = await session.value(
+                    "closing_ring", channel=self.channel, news=session.news, mark=session.mark
                 )
-            elif session.xid is None:
-                session.xid = await session.value("closing")
+            else:
+                marked = session.marked or await session.value("closing", mark=session.mark)
             try:
                 await session.raw.execute("COMMIT")
             except Exception as error:
                 if not is_broken(error):
                     raise
                 session.raw.terminate()
-                return False, result, session.xid
-            return True, result, session.xid
+                if not marked:  # nothing was changed
+                    return result, None
+                backend: Backend = session.raw.backend
+                return result, CommitInDoubt(session.mark, backend.pid, backend.started)
+            return result, None
 
-    async def _ask_patiently(self, xid: str, result: object) -> bool:
-        """Whether transaction ``xid`` was committed. CommitUnknown when nobody can say."""
+    async def _ask_patiently(self, doubt: CommitInDoubt, result: object) -> bool:
+        """Whether this transaction was committed. CommitUnknown when nobody can say."""
         deadline = monotonic() + DOUBT_PATIENCE
         while True:
             try:
-                return await self.committed(xid)
-            except StoreUnreachable:
+                return await self.committed(doubt)
+            except StoreError:
                 if monotonic() > deadline:
-                    raise CommitUnknown(self.shown, xid, result) from None
+                    raise CommitUnknown(self.shown, doubt, result) from None
             await asyncio.sleep(FIRST_PAUSE * random.uniform(0.5, 1.0))
 
-    async def committed(self, xid: str) -> bool:
-        """Whether transaction ``xid`` was committed; waits for one that is still under way.
+    async def committed(self, doubt: CommitInDoubt) -> bool:
+        """Whether this transaction was committed. False is final: it never will be.
 
-        Raises StoreUnreachable when the server cannot be asked.
+        Waits for one that is still under way. StoreError when the server cannot be asked, or it
+        takes too long.
         """
-        deadline = monotonic() + STATEMENT_PATIENCE
-        while True:
-            async with self.session() as session:
-                try:
-                    status = await session.value("commit_status", xid=xid)
-                except asyncpg.InvalidParameterValueError:
-                    # "is in the future": a server that crashed has found no trace of it.
-                    return False
-            if status != "in progress":
-                return bool(status == "committed")
-            if monotonic() > deadline:
-                raise StoreUnreachable(f"store {self.shown} hangs in a commit", "try again")
-            await asyncio.sleep(0.02)
+        async with self.session() as session:
+            await session.rows("end_idle", pid=doubt.pid, started=doubt.started)
+            try:
+                return not await session.value("mark_claimed", mark=doubt.mark)
+            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+                return False  # it would have made the table, or found it
 
     # -- connections ------------------------------------------------------------------
 
@@ -282,13 +290,67 @@ def _pauses() -> list[float | None]:
     return [random.uniform(0.001, 0.01) * (n + 1) for n in range(CONFLICTS)] + [None]
 
 
-async def connect(address: Address, *, read_only: bool = False, patient: bool = False) -> Any:
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The server's process behind a connection."""
+
+    pid: int
+    started: datetime | None
+
+
+class ServerConnection(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
+    """A connection whose settings are known to be ours, and its backend."""
+
+    backend: Backend
+
+
+async def connect(
+    address: Address, *, read_only: bool = False, patient: bool = False
+) -> ServerConnection:
     """Connect with our settings. Raises the StoreError family, or InvalidInput for the URL."""
+    connection = await _opened(address, patient=patient)
+    try:
+        await _configure(address, connection, read_only=read_only, patient=patient)
+    except BaseException as error:
+        connection.terminate()
+        if isinstance(error, QueueError) or not isinstance(error, Exception):
+            raise
+        raise _explained(address, error) from error
+    return connection
+
+
+async def _opened(address: Address, *, patient: bool = False) -> ServerConnection:
+    try:
+        connection: ServerConnection = await asyncpg.connect(
+            address.dsn,
+            timeout=address.patience,
+            # Longer than the server's own: it is for a server that no longer answers at all.
+            command_timeout=None if patient else STATEMENT_PATIENCE + 5,
+            connection_class=ServerConnection,
+        )
+    except Exception as error:
+        if isinstance(error, FileNotFoundError | PermissionError) and (why := address.unreadable()):
+            raise StoreUnreachable(f"store {address.shown}: {why}", CHECK_URL) from error
+        raise _explained(address, error) from error
+    return connection
+
+
+def _explained(address: Address, error: Exception) -> QueueError:
+    found = explain(address.shown, error)
+    # Only a connection that there was can be lost.
+    return StoreUnreachable(found.message, found.hint) if isinstance(found, Lost) else found
+
+
+async def _configure(
+    address: Address, connection: ServerConnection, *, read_only: bool, patient: bool
+) -> None:
+    """Set the session's parameters, and make sure that they are set. By SQL: a pooler refuses
+    parameters that come with the connection, or leaves them out."""
     settings = {
         "search_path": '"' + address.schema.replace('"', '""') + '"',
         "statement_timeout": "0" if patient else f"{STATEMENT_PATIENCE:.0f}s",
         "lock_timeout": "0" if patient else f"{LOCK_PATIENCE:.0f}s",
-        "idle_in_transaction_session_timeout": f"{IDLE_PATIENCE:.0f}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_PATIENCE / 60:.0f}min",
         # What a database or a role may have set otherwise, and what all of this relies on.
         "default_transaction_isolation": "read committed",
         "default_transaction_read_only": "on" if read_only else "off",
@@ -298,21 +360,79 @@ async def connect(address: Address, *, read_only: bool = False, patient: bool = 
     }
     if "application_name=" not in address.dsn:
         settings["application_name"] = "queuectl"
-    try:
-        return await asyncpg.connect(
-            address.dsn,
-            timeout=address.patience,
-            # Longer than the server's own: it is for a server that no longer answers at all.
-            command_timeout=None if patient else STATEMENT_PATIENCE + 5,
-            server_settings=settings,
+    sent = query("session_settings")
+    values = {"names": list(settings), "values": list(settings.values())}
+
+    async def ask(key: int) -> list[Any]:
+        rows: list[Any] = await connection.fetch(
+            sent.text, *(values.get(name, key) for name in sent.names), timeout=address.patience
         )
-    except Exception as error:
-        if isinstance(error, FileNotFoundError | PermissionError) and (why := address.unreadable()):
-            raise StoreUnreachable(f"store {address.shown}: {why}", CHECK_URL) from error
-        found = explain(address.shown, error)
-        if isinstance(found, Lost):  # only a connection that there was can be lost
-            raise StoreUnreachable(found.message, found.hint) from error
-        raise found from error
+        return rows
+
+    try:
+        rows = await ask(connection.get_server_pid())
+        if rows[0]["value"] is None:  # there is a pooler between
+            await _check_pooler(address, connection, rows[0]["pid"])
+            rows = await ask(rows[0]["pid"])
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+        raise _shared_sessions(address) from error
+    if rows[0]["value"] is None:
+        raise _shared_sessions(address)
+    connection.backend = Backend(rows[0]["pid"], rows[0]["started"])
+    for row in rows:
+        if row["value"] != row["wanted"]:
+            raise StoreUnreachable(
+                f"store {address.shown}: {row['name']} cannot be set on this connection",
+                "connect to the server directly",
+            )
+
+
+async def _check_pooler(address: Address, connection: ServerConnection, pid: int) -> None:
+    """Make sure that a pooler keeps the server's session ``pid`` for this connection alone.
+
+    A second connection holds a session in a transaction, or waits for one. A pooler that shares
+    sessions between transactions gives it the session that our connection has just used, or has
+    our connection wait behind it, or gives our connection another session afterwards.
+    """
+    asked = query("backend").text
+    other = asyncio.ensure_future(_held_session(address))
+    try:
+        await asyncio.wait({other}, timeout=POOLER_PATIENCE)
+        same = await connection.fetchval(asked, timeout=POOLER_PATIENCE) == pid
+        if other.done():
+            held = other.result()
+            same = same and await held.fetchval(asked, timeout=POOLER_PATIENCE) != pid
+            await held.close(timeout=POOLER_PATIENCE)
+        same = same and await connection.fetchval(asked, timeout=POOLER_PATIENCE) == pid
+    except TimeoutError:
+        same = False
+    finally:
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+        if not other.cancelled() and other.exception() is None:
+            other.result().terminate()
+    if not same:
+        raise _shared_sessions(address)
+
+
+async def _held_session(address: Address) -> ServerConnection:
+    """One more connection, in a transaction."""
+    connection = await _opened(address)
+    try:
+        await connection.execute("BEGIN")
+    except BaseException as error:
+        connection.terminate()
+        if not isinstance(error, Exception):
+            raise
+        raise _explained(address, error) from error
+    return connection
+
+
+def _shared_sessions(address: Address) -> StoreUnreachable:
+    return StoreUnreachable(
+        f"store {address.shown}: the pooler between shares sessions among its clients",
+        "set pool_mode = session for this database, or connect to the server directly",
+    )
 
 
 async def _hang_up(connection: Any) -> None:

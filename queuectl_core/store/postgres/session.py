@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from typing import Any
 
 from .queries import query
@@ -15,8 +17,10 @@ class Session:
 
     def __init__(self, connection: Any) -> None:
         self.raw = connection
-        self.xid: str | None = None
-        """The transaction's number, when a statement of it told."""
+        self.mark = uuid.UUID(bytes=os.urandom(16))
+        """What its transaction can be found by, if the answer to its commit is lost."""
+        self.marked = False
+        """The transaction has left its mark in the database already."""
         self.news = ANYTHING
         """What the transaction changes, if it is announced."""
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InvalidInput, StoreReadOnly, StoreUnreachable
+from ...errors import InvalidInput, StoreError, StoreReadOnly
 from ...host import host_key
 from ...model import (
     Attempt,
@@ -281,8 +281,8 @@ class PostgresStore(Store):
             taken: Any = error.result
             while True:
                 try:
-                    return taken if await self._link.committed(error.xid) else None
-                except StoreUnreachable:
+                    return taken if await self._link.committed(error.doubt) else None
+                except StoreError:
                     await asyncio.sleep(random.uniform(0.5, 1.0))
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:

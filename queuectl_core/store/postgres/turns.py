@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ...model import Begun, Ending, Job, Opening, Turn
-from .errors import CommitUnknown
+from .errors import CommitInDoubt, CommitUnknown
 from .link import Link
 from .work import Key, exchange, waiting
 
@@ -21,7 +21,7 @@ from .work import Key, exchange, waiting
 @dataclass(slots=True)
 class _Unanswered:
     owner: str
-    xid: str
+    doubt: CommitInDoubt
     told: frozenset[Key]
     turn: Turn
     committed: bool | None = None
@@ -57,7 +57,7 @@ class Turns:
                     exchange, owner, fresh, openings, now, begun=begun, released=back
                 )
         except CommitUnknown as error:
-            self._unanswered.append(_Unanswered(owner, error.xid, told, error.result))
+            self._unanswered.append(_Unanswered(owner, error.doubt, told, error.result))
             raise
         self._unanswered = [one for one in self._unanswered if one.owner != owner]
         return replace(turn, refused=turn.refused | refused) if refused else turn
@@ -71,7 +71,7 @@ class Turns:
             if one.owner != owner:
                 continue
             if one.committed is None:
-                one.committed = await self.link.committed(one.xid)
+                one.committed = await self.link.committed(one.doubt)
             if one.committed:
                 known |= one.told
                 refused |= one.turn.refused

@@ -9,6 +9,9 @@ from .session import Session
 
 LEDGER_ROWS = 1000
 """Rows of the ledger after which it is folded: a millisecond to read."""
+MARK_KEPT = 3600.0
+"""Seconds for which a transaction's mark can be looked for: many times as long as a supervisor that
+cannot reach the server keeps its lease."""
 FOLDING = 0x666F6C64
 """The advisory lock of whoever folds."""
 
@@ -48,9 +51,10 @@ async def is_long(session: Session) -> bool:
 
 
 async def fold(session: Session) -> None:
-    """Fold the ledger into the counts, unless somebody is at it."""
+    """Fold the ledger into the counts, and forget old marks, unless somebody is at it."""
     if await session.value("fold_turn", key=FOLDING):
         await session.run("fold")
+        await session.run("marks_expired", age=MARK_KEPT)
 
 
 async def faults(session: Session) -> list[str]:

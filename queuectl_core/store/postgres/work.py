@@ -33,7 +33,7 @@ from .session import Session
 SOON = 0.01
 """Seconds until it is worth looking again at jobs that others were holding."""
 
-CLAIM_EXTRA = 4
+CLAIM_EXTRA = 3
 """Columns of a claim before those of the job."""
 
 Key = tuple[int, int]
@@ -113,9 +113,10 @@ async def _settle(
         freed_seq=[one.seq for one in freed],
         freed_run=[one.runs for one in freed],
         minutes=list(by_minute(list(first.values()))),
+        mark=session.mark,
         **{name: [values[name] for values in told] for name in _ENDING_COLUMNS},
     )
-    session.xid = row["xid"]
+    session.marked = True
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
     there = dict(zip(row["minutes"], row["sums"], strict=True))
     written = [first[key] for key in first if key in accepted]
@@ -176,10 +177,16 @@ async def _claim(
     idle = [worker for worker in workers if worker]
     ahead = [""] * (len(workers) - len(idle))
     found = await session.rows(
-        "claim", owner=owner, queues=lanes, workers=idle + ahead, idle=len(idle), now=now
+        "claim",
+        owner=owner,
+        queues=lanes,
+        workers=idle + ahead,
+        idle=len(idle),
+        now=now,
+        mark=None if session.marked else session.mark,
     )
     jobs = [to_job(tuple(row)[CLAIM_EXTRA:]) for row in found if row["seq"] is not None]
-    session.xid = session.xid or found[0]["xid"]
+    session.marked = session.marked or bool(jobs)
     return jobs, now + SOON if found[0]["crowded"] else found[0]["next_due"]
 
 
@@ -190,7 +197,7 @@ async def register(
     now: float,
     url: str,
 ) -> None:
-    await session.run(
+    ours = await session.run(
         "register",
         id=row.id,
         host=row.host,
@@ -202,7 +209,14 @@ async def register(
         lease=row.lease_until - row.heartbeat_at,
         lease_mono=row.lease_mono,
     )
-    await add_workers(session, row.id, workers, now, up=True)
+    ids, queues = _columns(workers)
+    if ours and ids:
+        known = await session.run(
+            "registered_workers", supervisor=row.id, ids=ids, queues=queues, now=now
+        )
+        ours = known == len(ids)
+    if not ours:
+        raise Conflict("a supervisor or worker of that name is there already", "try again")
     # Asked last: either this sees the mark, or who set it sees this.
     mark = await session.value("copy_mark")
     if mark is not None:
@@ -233,14 +247,18 @@ async def add_workers(
 ) -> None:
     if await session.value("supervisor_kept", id=supervisor) is None:
         raise NotFound(f"supervisor {supervisor} is gone", "start the workers again")
-    ids = [worker for worker, _ in workers]
-    queues = [json.dumps(lanes) for _, lanes in workers]
+    ids, queues = _columns(workers)
     try:
         await session.run(
             "add_workers", supervisor=supervisor, ids=ids, queues=queues, up=up, now=now
         )
     except asyncpg.UniqueViolationError:
         raise Conflict("a worker of that name is there already", "try again") from None
+
+
+def _columns(workers: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[list[str], list[str]]:
+    """Ids, and the queues of each as they are stored."""
+    return [worker for worker, _ in workers], [json.dumps(queues) for _, queues in workers]
 
 
 async def each_worker(session: Session, query: str, workers: Collection[str]) -> None:

@@ -27,16 +27,44 @@ SELECT version FROM schema_version;
 -- name: version_is
 UPDATE schema_version SET version = :version::int;
 
--- The last thing before a commit: its number, by which it can be asked for should the answer to
--- the commit be lost.
+-- The session's settings. Behind a pooler our process knows the session by another number (``key``);
+-- then nothing is set until it is known that no other client shares the session.
+-- name: session_settings
+SELECT s.name, s.value AS wanted,
+       CASE WHEN pg_backend_pid() = :key::bigint THEN set_config(s.name, s.value, false) END AS value,
+       pg_backend_pid() AS pid,
+       (SELECT backend_start FROM pg_stat_get_activity(pg_backend_pid())) AS started
+FROM unnest(:names::text[], :values::text[]) AS s(name, value);
+
+-- name: backend
+SELECT pg_backend_pid();
+
+-- The last thing before a commit: the mark by which the transaction can be found should the answer
+-- to the commit be lost. One that has changed nothing needs none.
 -- name: closing
-SELECT pg_current_xact_id_if_assigned()::text;
+INSERT INTO commit_marks (mark)
+SELECT :mark::uuid WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+RETURNING true;
 
 -- name: closing_ring
-SELECT pg_current_xact_id_if_assigned()::text FROM (SELECT pg_notify(:channel::text, :news::text)) AS rung;
+WITH rung AS MATERIALIZED (SELECT pg_notify(:channel::text, :news::text))
+INSERT INTO commit_marks (mark)
+SELECT :mark::uuid FROM rung WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+RETURNING true;
 
--- name: commit_status
-SELECT pg_xact_status(:xid::text::xid8);
+-- A backend of ours whose client is gone, and which waits for that client in a transaction: it would
+-- wait for a minute. One that is at work (its commit may wait for a replica) is left alone.
+-- name: end_idle
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = :pid::int AND backend_start = :started::timestamptz
+  AND state LIKE 'idle in transaction%';
+
+-- Waits while the transaction with this mark is under way. Then either its mark is there, or ours
+-- is, and it can never be committed. ``void``: it was not.
+-- name: mark_claimed
+INSERT INTO commit_marks (mark, void) VALUES (:mark::uuid, true)
+ON CONFLICT (mark) DO UPDATE SET void = commit_marks.void
+RETURNING void;
 
 -- name: clock
 SELECT extract(epoch FROM clock_timestamp())::float8;

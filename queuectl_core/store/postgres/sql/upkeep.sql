@@ -47,6 +47,9 @@ WITH taken AS (
 )
 INSERT INTO ledger (n) VALUES (0);
 
+-- name: marks_expired
+DELETE FROM commit_marks WHERE at < extract(epoch FROM clock_timestamp())::float8 - :age::float8;
+
 -- What is missing to the real counts, by one look at everything: what others change meanwhile
 -- they write down themselves.
 -- name: recount

@@ -71,6 +71,8 @@ WITH me AS MATERIALIZED (
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
     FROM freed f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:freed_seq)
+), marked AS (
+    INSERT INTO commit_marks (mark) VALUES (:mark::uuid)
 ), sums AS (
     SELECT at, data FROM rollups
     WHERE span = 60 AND at = ANY(:minutes::bigint[]) AND source = :owner
@@ -79,8 +81,7 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
        least((SELECT min(run_at) FROM jobs WHERE ready = 0),
              min(f.run_at) FILTER (WHERE f.ready = 0)) AS next_due,
        (SELECT coalesce(array_agg(at ORDER BY at), '{}') FROM sums) AS minutes,
-       (SELECT coalesce(array_agg(data ORDER BY at), '{}') FROM sums) AS sums,
-       pg_current_xact_id()::text AS xid
+       (SELECT coalesce(array_agg(data ORDER BY at), '{}') FROM sums) AS sums
 FROM finished f;
 
 -- Claims for workers that serve the same lanes (``queues`` NULL: all of them). What became due
@@ -130,9 +131,11 @@ WITH RECURSIVE me AS MATERIALIZED (
 ), promoted AS (
     UPDATE jobs j SET ready = 1
     WHERE j.seq = ANY(ARRAY(SELECT seq FROM due WHERE seq NOT IN (SELECT seq FROM chosen)))
+), marked AS (
+    INSERT INTO commit_marks (mark)
+    SELECT :mark::uuid WHERE :mark IS NOT NULL AND EXISTS (SELECT FROM chosen)
 )
-SELECT n.next_due, n.crowded, CASE WHEN c.seq IS NOT NULL THEN pg_current_xact_id()::text END AS xid,
-       c.*
+SELECT n.next_due, n.crowded, c.*
 FROM (
     SELECT (SELECT min(run_at) FROM jobs
             WHERE ready = 0 AND seq NOT IN (SELECT seq FROM due)) AS next_due,
@@ -178,7 +181,19 @@ INSERT INTO supervisors (id, host, host_key, pid, pid_start, detached, started_a
                          lease_until, lease_mono)
 SELECT :id::text, :host::text, :host_key::text, :pid::bigint, :pid_start::float8, :detached::bool,
        :now::float8, c.now, c.now + :lease::float8, :lease_mono::float8
-FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS now) c;
+FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS now) c
+-- The same process again: the answer to its first registration was lost.
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at,
+                               lease_until = excluded.lease_until, lease_mono = excluded.lease_mono
+WHERE (supervisors.host_key, supervisors.pid, supervisors.pid_start)
+    = (excluded.host_key, excluded.pid, excluded.pid_start);
+
+-- Workers of a registration that is repeated are there already.
+-- name: registered_workers
+INSERT INTO workers (id, supervisor, queues, up, started_at)
+SELECT w.id, :supervisor::text, w.queues, true, :now::float8
+FROM unnest(:ids::text[], :queues::text[]) AS w(id, queues) ORDER BY w.id
+ON CONFLICT (id) DO UPDATE SET up = true WHERE workers.supervisor = excluded.supervisor;
 
 -- name: heartbeat
 UPDATE supervisors SET heartbeat_at = c.now, lease_until = c.now + :lease::float8,

@@ -8,10 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
-from queuectl_core.errors import InvalidInput, QueueError, StoreUnreachable
+from queuectl_core.errors import (
+    InvalidInput,
+    QueueError,
+    StoreDamaged,
+    StoreError,
+    StoreUnreachable,
+)
 from queuectl_core.store.open import open_store
+from queuectl_core.store.postgres.errors import explain
 
 from ..pgserver import server_url
 from ..support import NOW, Cli, spec
@@ -163,3 +171,20 @@ async def test_everything_comes_from_a_service(
     await (await open_store(f"postgresql://?service=queue&schema={place.schema}", env)).close()
     monkeypatch.setenv("PGSERVICE", "queue")
     await (await open_store(f"postgresql://?schema={place.schema}", env)).close()
+
+
+@pytest.mark.parametrize(
+    ("error", "damage"),
+    [
+        (asyncpg.UniqueViolationError("duplicate key value"), False),
+        (asyncpg.CheckViolationError("violates check constraint"), False),
+        (asyncpg.InternalServerError("tuple concurrently updated"), False),
+        (asyncpg.DataCorruptedError("invalid page in block 3"), True),
+        (asyncpg.IndexCorruptedError("table tid from new index tuple overlaps"), True),
+    ],
+)
+def test_only_damage_is_called_damage(error: asyncpg.PostgresError, damage: bool) -> None:
+    found = explain("here", error)
+    assert isinstance(found, StoreError)
+    assert isinstance(found, StoreDamaged) is damage
+    assert ("restore a backup" in found.hint) is damage

@@ -94,16 +94,17 @@ async def test_a_migration_that_fails_leaves_nothing(
 ) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(migrate.FOLDER, folder)
-    broken = folder / f"{LATEST + 1:04}_broken.sql"
+    latest = migrate.LATEST
+    broken = folder / f"{latest + 1:04}_broken.sql"
     broken.write_text("CREATE TABLE half (n int); SELECT 1/0;")
     monkeypatch.setattr(migrate, "FOLDER", folder)
-    monkeypatch.setattr(migrate, "LATEST", LATEST + 1)
+    monkeypatch.setattr(migrate, "LATEST", latest + 1)
     with pytest.raises(InvalidInput):
         await place.open()
     with pytest.raises(StoreUnreachable, match="not there yet"):
         await open_store(place.url, {}, create=False)
     broken.unlink()
-    monkeypatch.setattr(migrate, "LATEST", LATEST)
+    monkeypatch.setattr(migrate, "LATEST", latest)
     assert await (await place.open()).counts() == {}
 
 

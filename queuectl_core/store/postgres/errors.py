@@ -150,6 +150,11 @@ UNREACHABLE = {
 }
 
 
+DAMAGE = ("XX001", "XX002")
+"""data_corrupted and index_corrupted. An internal error (XX000) or a violated constraint (class 23)
+is somebody's mistake: the data is as it was."""
+
+
 def _from_server(shown: str, error: asyncpg.PostgresError) -> QueueError:
     state = error.sqlstate or ""
     said = clean_line(error.args[0] if error.args else "", 160)
@@ -171,6 +176,6 @@ def _from_server(shown: str, error: asyncpg.PostgresError) -> QueueError:
         return StoreFull(f"the server of store {shown} is out of space or memory", "free some")
     if state in ("42P01", "3F000"):
         return StoreUnreachable(f"store {shown}: its tables are gone", "restore a backup")
-    if state[:2] in ("XX", "23"):
+    if state in DAMAGE:
         return StoreDamaged(f"store {shown} is damaged: {said}", "restore a backup")
     return StoreError(line, "run: queuectl doctor")

@@ -424,6 +424,8 @@ async def _held_session(address: Address) -> ServerConnection:
         connection.terminate()
         if not isinstance(error, Exception):
             raise
+        if "statement pooling" in str(error):  # PgBouncer's words
+            raise _shared_sessions(address) from error
         raise _explained(address, error) from error
     return connection
 

@@ -52,7 +52,7 @@ async def open_database(link: Link, *, create: bool) -> Found:
     if found is None:
         raise StoreError(
             f"store {link.shown}: the connection does not see its schema",
-            "connect without a pooler between, or let it pass search_path on",
+            "connect to the server directly, and look at its log",
         )
     version, known = found
     if version > LATEST:

@@ -8,12 +8,14 @@ workers came up; its log is ``supervisor.log`` beside the store's other files.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ from ..text import clean_line
 PROGRAM = Path(__file__).with_name("__main__.py")
 PATIENCE = 20.0
 """Seconds to wait for workers to come up."""
+START_PATIENCE = 60.0
+"""Seconds to wait for a new supervisor to answer."""
+LOCK_PATIENCE = 120.0
+"""Seconds to wait for others that start workers."""
 LOG_KEPT = 5 << 20
 """Bytes of log after which a new supervisor starts a new file, keeping one old one."""
 
@@ -42,6 +48,45 @@ async def start_detached(
 
     Raises WorkersNotStarted with the reason when they do not come up.
     """
+    async with _one_at_a_time(store.directory):
+        return await _start_detached(store, env, count, queues)
+
+
+@asynccontextmanager
+async def _one_at_a_time(directory: Path) -> AsyncIterator[None]:
+    """One start at a time on this host: the second one finds the supervisor of the first."""
+    own_directory(directory)
+    path = directory / "detached.lock"
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        lock = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise WorkersNotStarted(
+            f"workers did not come up: cannot write {path}: {error.strerror}",
+            "check the directory, its mode and the space left",
+        ) from error
+    try:
+        deadline = monotonic() + LOCK_PATIENCE
+        while not _locked(lock):
+            if monotonic() > deadline:
+                raise WorkersNotStarted("another worker start does not end", f"it holds {path}")
+            await asyncio.sleep(0.02)  # not in a thread: ctrl-c ends the wait
+        yield
+    finally:
+        os.close(lock)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _start_detached(
+    store: Store, env: Mapping[str, str], count: int, queues: tuple[str, ...]
+) -> list[str]:
     added = await add_to_detached(store, count, queues, store.clock())
     if added is not None:
         return added
@@ -60,8 +105,14 @@ async def start_detached(
         ) from error
     finally:
         os.close(log)
-    answer = await asyncio.to_thread(_read_all, read)
-    process.returncode = 0  # it is not ours to wait for: no warning, no zombie of a lasting parent
+    try:
+        answer = await _answer(read)
+    except BaseException:  # ctrl-c, or it does not answer: nothing half-started stays
+        process.kill()
+        raise
+    finally:
+        # A parent that lasts, such as the console, must not keep a zombie.
+        threading.Thread(target=process.wait, daemon=True).start()
     return _parse_answer(answer, log_file(store.directory))
 
 
@@ -95,10 +146,29 @@ def _launch(
     return process, read
 
 
-def _read_all(fd: int) -> bytes:
-    """The answer: one line, or nothing when the supervisor died."""
-    with os.fdopen(fd, "rb") as pipe:
-        return pipe.readline()
+async def _answer(fd: int) -> bytes:
+    """The supervisor's answer: one line, or nothing when it died."""
+    loop = asyncio.get_running_loop()
+    whole: asyncio.Future[bytes] = loop.create_future()
+    found = bytearray()
+
+    def read() -> None:
+        data = os.read(fd, 65536)
+        found.extend(data)
+        if (not data or data.endswith(b"\n")) and not whole.done():
+            whole.set_result(bytes(found))
+
+    loop.add_reader(fd, read)
+    try:
+        return await asyncio.wait_for(whole, START_PATIENCE)
+    except TimeoutError:
+        raise WorkersNotStarted(
+            f"workers did not come up within {START_PATIENCE:.0f} s",
+            "is the host or the store overloaded?",
+        ) from None
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
 
 
 def _parse_answer(answer: bytes, log: Path) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from queuectl_core.errors import NotFound
+from queuectl_core.errors import Conflict, NotFound
 from queuectl_core.host import is_gone
 from queuectl_core.model import Begun, Filter, Job, Opening, Outcome, State, WorkerOrder
 from queuectl_core.store.base import Action, Store
@@ -537,3 +537,10 @@ async def test_a_job_that_is_not_wanted_but_completed_is_completed(store: Store)
     await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
     await store.exchange("sup", [ending(held)], [], NOW + 2)
     assert (await now_of(store, held)).state is State.COMPLETED
+
+
+async def test_a_worker_is_added_once(store: Store) -> None:
+    await hired(store)
+    with pytest.raises(Conflict):
+        await store.add_workers("sup", [("sup-2", ()), ("sup-1", ())], NOW, up=False)
+    assert [worker.id for worker, _ in await store.workers()] == ["sup-1"], "all or none"

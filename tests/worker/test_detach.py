@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+import sys
+from pathlib import Path
 
 import pytest
 
 from queuectl_core.errors import InvalidInput, NotFound, WorkersNotStarted
 from queuectl_core.model import State
 from queuectl_core.queue import Queue
+from queuectl_core.worker import detach
 from tests.support import eventually_async
 
 
@@ -44,6 +48,67 @@ async def test_more_workers_join_the_supervisor_that_is_there(queue: Queue) -> N
     assert [worker.queues for worker in more] == [("mail",), ("mail",)]
     assert len({worker.id for worker in [*first, *more]}) == 3
     await stop_all(queue)
+
+
+async def test_twelve_starts_at_once_make_one_supervisor(queue: Queue) -> None:
+    """In processes of their own, as twelve terminals would."""
+    program = (
+        "import asyncio, os, sys\n"
+        "from queuectl_core.queue import Queue\n"
+        "async def main():\n"
+        "    async with Queue.open(sys.argv[1], env=dict(os.environ)) as queue:\n"
+        "        [worker] = await queue.start_workers(1)\n"
+        "        print(worker.supervisor)\n"
+        "asyncio.run(main())\n"
+    )
+    starts = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, queue.store.address),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(12)
+    ]
+    said = await asyncio.gather(*(start.communicate() for start in starts))
+    assert [error.decode() for _, error in said if error] == []
+    assert len({out for out, _ in said}) == 1
+    assert len({worker.id for worker in await queue.workers()}) == 12
+    await stop_all(queue)
+
+
+async def test_no_zombie_is_left(queue: Queue) -> None:
+    (worker,) = await queue.start_workers(1)
+    await stop_all(queue)
+    await eventually_async(lambda: _is_reaped(worker.pid))
+
+
+async def _is_reaped(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_start_that_gets_no_answer_ends_and_leaves_nothing(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cancelled (ctrl-c), or its time is over."""
+    silent = tmp_path / "silent.py"
+    note = tmp_path / "pid"
+    silent.write_text(
+        f"import os, time\nopen({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+    )
+    monkeypatch.setattr(detach, "PROGRAM", silent)
+    start = asyncio.ensure_future(queue.start_workers(1))
+
+    async def is_started() -> int:
+        return int(note.read_text() or 0) if note.exists() else 0
+
+    pid = await eventually_async(is_started)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    await eventually_async(lambda: _is_reaped(pid))
+    monkeypatch.setattr(detach, "START_PATIENCE", 0.2)
+    with pytest.raises(WorkersNotStarted, match="did not come up within"):
+        await queue.start_workers(1)
 
 
 async def test_the_log_is_private_and_says_when_it_began_and_ended(queue: Queue) -> None:

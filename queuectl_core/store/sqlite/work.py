@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ...errors import NotFound
+from ...errors import Conflict, NotFound
 from ...lifecycle import claimed_ahead
 from ...model import (
     Begun,
@@ -222,17 +222,20 @@ def add_workers(
     if not conn.execute(SQL["supervisor_live"], {"id": supervisor}).fetchone():
         raise NotFound(f"supervisor {supervisor} is gone", "start the workers again")
     for worker, queues in workers:
-        conn.execute(
-            SQL["add_worker"],
-            {
-                "id": worker,
-                "supervisor": supervisor,
-                "queues": json.dumps(queues),
-                "stop": None,
-                "up": up,
-                "now": now,
-            },
-        )
+        try:
+            conn.execute(
+                SQL["add_worker"],
+                {
+                    "id": worker,
+                    "supervisor": supervisor,
+                    "queues": json.dumps(queues),
+                    "stop": None,
+                    "up": up,
+                    "now": now,
+                },
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict("a worker of that name is there already", "try again") from None
 
 
 def each_worker(conn: sqlite3.Connection, query: str, workers: Iterable[str]) -> None:

@@ -134,12 +134,12 @@ def field_name(name: str) -> str:
     field = ALIASES.get(name, name)
     if field in _PARSERS or field in OUTPUT_FIELDS or not isinstance(name, str):
         return field
-    snake = _CAPITAL.sub(r"_\g<0>", name).lower().replace("-", "_")
+    snake = re.sub(_CAPITAL, r"_\g<0>", name).lower().replace("-", "_")
     snake = ALIASES.get(snake, snake)
     return snake if snake in _PARSERS or snake in OUTPUT_FIELDS else name
 
 
-_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
+_CAPITAL = r"(?<=[a-z])[A-Z]"
 
 
 def check_field(field: str, value: Any, defaults: Defaults) -> None:

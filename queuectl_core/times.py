@@ -15,7 +15,7 @@ LATEST = 4102444800.0
 """2100-01-01: a time beyond it is a mistake (milliseconds, most often), not a plan."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_PART = re.compile(
+_PART = (
     r"(\d+(?:\.\d+)?)(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)"
     r"(?![a-z])"
 )
@@ -31,7 +31,7 @@ def parse_duration(text: str) -> float:
     if len(word) <= 32:
         if _NUMBER.match(word):
             return float(word)
-        parts = _PART.findall(word)
+        parts = re.findall(_PART, word)
         if parts and "".join(number + unit for number, unit in parts) == word:
             return sum(
                 float(number) * _UNITS[unit if unit == "ms" else unit[0]] for number, unit in parts
@@ -77,28 +77,27 @@ def _parse_time_text(text: str, now: float) -> float:
     return moment
 
 
-_DATE = re.compile(r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+# Compiled when they are used: most verbs read no such time.
+_DATE = r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 
 
 def _refuse_bare_date(text: str) -> None:
     """InvalidInput for ``20270328``: as epoch seconds it would be a day in 1970."""
-    if date := _DATE.fullmatch(text):
+    if date := re.fullmatch(_DATE, text, re.ASCII):
         raise InvalidInput(
             f"not clear: {text} could be a date or epoch seconds",
             f"write {'-'.join(date.groups())}",
         )
 
 
-_OF_DAY = re.compile(
-    r"(?:(today|tomorrow)\s+)?(\d{1,2})(?::([0-5]\d))?(?::([0-5]\d))?\s*(am|pm)?", re.ASCII
-)
+_OF_DAY = r"(?:(today|tomorrow)\s+)?(\d{1,2})(?::([0-5]\d))?(?::([0-5]\d))?\s*(am|pm)?"
 
 
 def _time_of_day(text: str, now: float) -> float | None:
     """Epoch seconds for ``now``, ``9:00``, ``2pm``, ``today 9:00``, ``tomorrow 9:00``."""
     if text == "now":
         return now
-    match = _OF_DAY.fullmatch(text)
+    match = re.fullmatch(_OF_DAY, text, re.ASCII)
     if match is None or not (match[3] or match[5]):
         return None
     day, hour, half = match[1], int(match[2]), match[5]
@@ -136,7 +135,7 @@ def is_local(value: object) -> bool:
     try:
         return datetime.fromisoformat(text).tzinfo is None
     except ValueError:
-        return bool(_OF_DAY.fullmatch(text.lower())) and not _NUMBER.match(text)
+        return bool(re.fullmatch(_OF_DAY, text.lower(), re.ASCII)) and not _NUMBER.match(text)
 
 
 def format_time(moment: float | None) -> str | None:

@@ -49,8 +49,8 @@ from harness import (
 
 DRAIN_BAR = 0.8
 ENQUEUE_BAR_MS = 100.0
-LARGE = 130_000
-"""Jobs of 2 KB: some 280 MB."""
+LARGE = 70_000
+"""Jobs that take a page each: some 280 MB."""
 SNAPSHOT = 3.0
 LANE, ASIDE = "drained", "aside"
 WORKERS = [*QUEUECTL, "worker", "start", "--count", "4", "--quiet", "--until-empty"]

@@ -25,6 +25,8 @@ from .writers import many_writers
 WRITERS = "writers"
 LEAST = 15.0
 """Seconds that a campaign or a trial takes at least."""
+LONGEST = 100.0
+"""Seconds of one campaign where the time is given: many seeds find more than one long campaign."""
 RESERVE = 12.0
 """Seconds to end everything and to judge, after the time of a campaign."""
 ALL = (*FAULTS, *TRIALS, WRITERS)
@@ -71,7 +73,7 @@ def arguments() -> argparse.Namespace:
     if args.quick:
         args.jobs, args.kills = min(args.jobs, 60), min(args.kills, 8)
     elif args.minutes:  # many seeds, not a few long campaigns
-        args.jobs, args.kills = min(args.jobs, 300), min(args.kills, 20)
+        args.jobs, args.kills = min(args.jobs, 200), min(args.kills, 20)
     args.end = time.monotonic() + args.minutes * 60 if args.minutes else 0.0
     return args
 
@@ -117,7 +119,7 @@ def _options(
         longest=longest,
         keep=args.keep,
         acts=4 if args.quick else 20,
-        seconds=max(left(args) - RESERVE, 1.0) if args.end else 0.0,
+        seconds=min(max(left(args) - RESERVE, 1.0), LONGEST) if args.end else 0.0,
     )
 
 

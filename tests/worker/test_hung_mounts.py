@@ -99,7 +99,7 @@ def test_only_the_job_that_uses_it_waits(
     else:
         env["PWD"] = str(hung)
         argv, plain = ["/bin/sh", "-c", "sleep 300"], ["sleep", "300"]
-    shim.send(["start", "hangs", "w1", "", argv, plain, cwd, env, "/dev/null", None])
+    shim.send(["start", "hangs", "w1", "", argv, plain, cwd, env, shim.output("hangs"), None])
     assert shim.hear()[:2] == ["S", "hangs"]
     shim.start("1.1", "exit 7")
     assert events_of(shim, "1.1")[-1][2] == 7

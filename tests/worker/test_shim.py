@@ -42,6 +42,11 @@ class Driver:
             **options,
         )
 
+    def output(self, token: str) -> str:
+        """Where a job's output goes. It is for the shim to make: never name a file that is there.
+        As root it would even replace /dev/null."""
+        return str(self.run.parent / "logs" / f"{token}.log")
+
     def send(self, *requests: list[Any]) -> None:
         assert self.process.stdin
         self.process.stdin.write(b"".join(json.dumps(r).encode() + b"\n" for r in requests))
@@ -377,7 +382,7 @@ def test_a_job_that_was_sent_a_signal_is_told_from_one_that_was_not(shim: Driver
 
 
 def fail_to_start(shim: Driver, token: str, cwd: str) -> None:
-    how = [["true"], None, cwd, {}, "/dev/null", None]
+    how = [["true"], None, cwd, {}, shim.output(token), None]
     shim.send(["start", token, "w1", "", *how])
     assert shim.hear()[:2] == ["F", token]
 
@@ -413,7 +418,7 @@ def test_no_end_is_dropped_from_the_journal_before_it_is_settled(shim: Driver) -
     bad = f"/no/{'x' * 400}"
     tokens = [f"{number}.1" for number in range(6000)]
     for begin in range(0, len(tokens), 200):
-        how = [["true"], None, bad, {}, "/dev/null", None]
+        how = [["true"], None, bad, {}, shim.output("x"), None]
         some = tokens[begin : begin + 200]
         shim.send(*(["start", token, "w1", "", *how] for token in some))
         for token in some:

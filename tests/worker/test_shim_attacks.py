@@ -63,9 +63,8 @@ def test_no_signal_that_a_job_sends_to_its_parent_ends_the_shim(shim: Driver) ->
     shim.start("other", "exec sleep 300")
     assert shim.hear()[0] == "S"
     script = f"import os; [os.kill(os.getppid(), number) for number in {DEADLY}]"
-    shim.send(
-        ["start", "1.1", "w1", "", [sys.executable, "-c", script], None, "/", {}, "/dev/null", None]
-    )
+    out = shim.output("1.1")
+    shim.send(["start", "1.1", "w1", "", [sys.executable, "-c", script], None, "/", {}, out, None])
     assert [event[:4] for event in events_of(shim, "1.1")][-1] == ["X", "1.1", 0, None]
     shim.start("2.1", "exit 7")
     assert events_of(shim, "2.1")[-1][2] == 7
@@ -127,9 +126,8 @@ def test_jobs_start_with_every_signal_at_its_default(shim: Driver, how: str) -> 
 def test_a_child_that_a_job_foists_on_the_shim_is_reaped(shim: Driver) -> None:
     """It was a KeyError, which ended the shim; and nobody reaped while no job ran."""
     code = CLONE_PARENT + "if pid == 0: import time; time.sleep(0.3); os._exit(3)\nos._exit(5)"
-    shim.send(
-        ["start", "1.1", "w1", "", [sys.executable, "-c", code], None, "/", {}, "/dev/null", None]
-    )
+    out = shim.output("1.1")
+    shim.send(["start", "1.1", "w1", "", [sys.executable, "-c", code], None, "/", {}, out, None])
     ended = events_of(shim, "1.1")[-1]
     assert ended[2] == 5
     assert ended[7] is True  # its group was not empty
@@ -203,7 +201,8 @@ how = [
     st.none() | values,
     st.just("/") | values,
     st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2) | values,
-    st.just("/dev/null") | values,
+    # Files are made there: it must be in a folder of the test, and no other text.
+    st.just("@OUTPUT@") | values.filter(lambda value: not isinstance(value, str)),
     st.none() | st.lists(st.integers(-1, 1 << 65), min_size=3, max_size=3) | values,
 ]
 near_misses = st.one_of(
@@ -258,7 +257,8 @@ def test_no_input_ends_the_shim(
     driver = Driver(tmp_path_factory.mktemp("input"))
     try:
         assert driver.process.stdin
-        driver.process.stdin.write(b"\n".join(sent) + b"\n")
+        output = driver.output("fuzz").encode()
+        driver.process.stdin.write(b"\n".join(sent).replace(b"@OUTPUT@", output) + b"\n")
         driver.start("witness", "exit 9")
         assert events_of(driver, "witness")[-1][:4] == ["X", "witness", 9, None]
         driver.leave()
@@ -269,7 +269,7 @@ def test_no_input_ends_the_shim(
 
 def test_a_malformed_start_ends_its_attempt(shim: Driver) -> None:
     """Its supervisor would wait for it for ever."""
-    shim.send(["start", "1.1", "w1", "", ["true"], None, "/", {"A": 5}, "/dev/null", None])
+    shim.send(["start", "1.1", "w1", "", ["true"], None, "/", {"A": 5}, shim.output("1.1"), None])
     kind, token, text = shim.hear()
     assert (kind, token) == ("T", "1.1")
     assert "argument 7 of start" in text
@@ -292,9 +292,8 @@ def test_a_malformed_start_ends_its_attempt(shim: Driver) -> None:
 def test_what_no_process_can_be_given_fails_alone(
     shim: Driver, argv: list[str], env: dict[str, str], limits: list[int] | None
 ) -> None:
-    shim.send(["start", "1.1", "w1", "", argv, None, "/", env, "/dev/null", limits])
-    shim.send(["start", "2.1", "w1", "", argv, argv, "/", env, "/dev/null", limits])
-    for token in ("1.1", "2.1"):
+    for token, plain in (("1.1", None), ("2.1", argv)):
+        shim.send(["start", token, "w1", "", argv, plain, "/", env, shim.output(token), limits])
         assert events_of(shim, token)[-1][0] == "F"
     shim.start("3.1", "exit 3")
     assert events_of(shim, "3.1")[-1][2] == 3

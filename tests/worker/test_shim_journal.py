@@ -232,7 +232,7 @@ def test_that_a_job_cannot_be_signalled_is_told_once_and_kept(tmp_path: Path) ->
                 None,
                 "/",
                 {},
-                "/dev/null",
+                driver.output("1.1"),
                 None,
             ]
         )

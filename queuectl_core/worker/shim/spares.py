@@ -31,7 +31,7 @@ class Spares:
 
     def give(self, path: str) -> None:
         """Put a spare file at ``path``, if there is one and it can be put there."""
-        if not self.paths:
+        if not self.paths or os.path.lexists(path):  # what is there is not ours to replace
             return
         spare = self.paths.pop()
         try:

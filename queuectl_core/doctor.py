@@ -6,13 +6,13 @@ import os
 import shutil
 import sqlite3
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InvalidInput, QueueError
+from .file_systems import DOUBTFUL, NETWORK, file_system_of
 from .leftovers import leftover_processes, orphaned_files
 from .model import Worker
 from .queue import Queue
@@ -34,17 +34,6 @@ ORDER = (
     *("workers", "leftovers", "litter", "clock"),
 )
 """The checks, in the order they are told."""
-
-NETWORK = frozenset(
-    (
-        *("afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2"),
-        *("glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs"),
-        "webdav",
-    )
-)
-"""File systems whose shared memory or locks do not span hosts: SQLite's WAL breaks there."""
-DOUBTFUL = frozenset(["9p", "drvfs", "fuse.grpcfuse", "fuse.osxfs", "vboxsf", "virtiofs"])
-"""A host's directory inside a virtual machine: fine from one side only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +221,7 @@ def modes(paths: list[Path]) -> Finding:
 
 def file_system(place: Path) -> Finding:
     """Whether the store is on a disk of this host."""
-    kind = _file_system_of(place)
+    kind = file_system_of(place)
     if kind in NETWORK:
         message = f"{place} is on a network file system ({kind}): SQLite's WAL is not safe there"
         return Finding("file system", "bad", message, "use a local disk: --store PATH")
@@ -240,35 +229,6 @@ def file_system(place: Path) -> Finding:
         message = f"{place} is shared with another system ({kind})"
         return Finding("file system", "warn", message, "use the store from one side only")
     return Finding("file system", "ok", f"local ({kind})" if kind else "local, as far as known")
-
-
-def _file_system_of(place: Path) -> str:
-    """The type of the file system ``place`` is on; empty when unknown."""
-    real = os.path.realpath(place)
-    found, longest = "", -1
-    for point, kind in _mounts():
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= longest:
-            found, longest = kind, len(point)
-    return found
-
-
-def _mounts() -> list[tuple[str, str]]:
-    if sys.platform != "linux":
-        import psutil
-
-        return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
-    try:
-        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return []
-    return [(_unescape(line.split(" ")[1]), line.split(" ")[2]) for line in lines]
-
-
-def _unescape(point: str) -> str:
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        point = point.replace(code, char)
-    return point
 
 
 def disk(place: Path) -> Finding:

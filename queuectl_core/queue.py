@@ -79,15 +79,18 @@ class Queue:
         clock: Callable[[], float] | None = None,
         read_only: bool = False,
         create: bool = True,
+        absent_ok: bool = False,
     ) -> AsyncIterator[Queue]:
         """The queue in the store ``url`` names (None: the default); closed on leaving.
 
         ``clock``: epoch seconds; None: the store's own.
-        ``create`` False: a store that is not there is not made, but StoreUnreachable.
+        ``create`` False, or ``read_only``: a store that is not there is not made, but
+        StoreUnreachable. ``absent_ok``: if it is the default store, it is an empty queue then,
+        which refuses every change.
         Raises InvalidInput or the StoreError family.
         """
         env = os.environ if env is None else env
-        store = await open_store(url, env, read_only=read_only, create=create)
+        store = await open_store(url, env, read_only=read_only, create=create, absent_ok=absent_ok)
         try:
             yield cls(store, env, clock or store.clock)
         finally:

@@ -58,9 +58,25 @@ class Link:
         return self._now()
 
     async def connect(self, *, create: bool = False) -> None:
-        """Open the reading connection. Raises the StoreError family."""
+        """Open the reading connection. Raises the StoreError family.
+
+        ``create``: a store that is not there is made; by a read-only console, the default store is
+        taken for an empty one.
+        """
+        try:
+            await self._connect(absent_ok=create and self.read_only)
+        except StoreUnreachable:
+            if not create or self.read_only:
+                raise
+            async with Queue.open(self.url, env=self.env, clock=self._clock):
+                pass
+            await self._connect()
+
+    async def _connect(self, *, absent_ok: bool = False) -> None:
         self._reader = await self._reading.enter_async_context(
-            Queue.open(self.url, env=self.env, clock=self._clock, read_only=True, create=create)
+            Queue.open(
+                self.url, env=self.env, clock=self._clock, read_only=True, absent_ok=absent_ok
+            )
         )
         self._now = self._reader.clock
 

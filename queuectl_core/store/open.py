@@ -22,6 +22,8 @@ MISSPELT = re.compile(
 def data_directory(env: Mapping[str, str]) -> Path:
     """The user's data directory for queuectl: XDG on Linux, Library on macOS."""
     home = Path(env.get("HOME") or os.path.expanduser("~"))
+    if not home.is_absolute():  # neither HOME nor an entry in the list of users
+        raise InvalidInput("your home directory is not known", "set HOME, or give --store")
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "queuectl"
     base = env.get("XDG_DATA_HOME", "")
@@ -44,23 +46,28 @@ async def open_store(
     read_only: bool = False,
     create: bool = True,
     marked: bool = False,
+    absent_ok: bool = False,
 ) -> Store:
     """Open the store ``url`` names: a path, ``sqlite:///PATH``, ``postgresql://…``, or None for
     the default.
 
     The default is ``QUEUECTL_STORE``, or else queue.db in the user's data directory, which
-    is created. ``create`` False: a store that is not there is not made, but unreachable.
+    is created. ``create`` False, or ``read_only``: a store that is not there is not made, but
+    unreachable; with ``absent_ok``, the default store is then an empty one.
     ``marked``: also a store that is half a copy, which is a Conflict else.
     Raises InvalidInput for a URL we do not know, StoreError when it cannot be
     opened.
     """
     url = chosen(url, env)
     if url is not None and on_server(url):
+        create = create and not read_only
         return await _open_postgres(url, env, read_only=read_only, create=create, marked=marked)
     from .sqlite.store import SqliteStore
 
     if url is None:
         path = data_directory(env) / "queue.db"
+        if absent_ok and (read_only or not create) and not os.path.lexists(path):
+            return await SqliteStore.absent(path)
         return await SqliteStore.open(
             path, create_parent=create, create=create, read_only=read_only, marked=marked
         )

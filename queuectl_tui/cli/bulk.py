@@ -52,7 +52,11 @@ def enqueue_stream(session: Session, source: str, overrides: Overrides) -> None:
     with _opened(source) as stream:
         if source == "-" and stream.isatty():
             session.err.note("reading jobs, one JSON object a line; end with ctrl-d")
-        session.run(lambda queue: _Bulk(session, queue, overrides, stream).enqueue(), waits=False)
+        session.run(
+            lambda queue: _Bulk(session, queue, overrides, stream).enqueue(),
+            create=True,
+            waits=False,
+        )
 
 
 @contextmanager

@@ -48,11 +48,14 @@ class Session:
         act: Callable[[Queue], Awaitable[T]],
         *,
         read_only: bool = False,
+        create: bool = False,
         url: str | None = None,
         waits: bool = True,
     ) -> T:
         """Open the queue, do ``act`` with it, close it.
 
+        ``create``: make a store that is not there. Else it is an error if its path was given; the
+        default store is taken for an empty one.
         ``waits`` False: ``act`` asks and is answered, and waits for nothing else; then asyncio,
         a third of a short verb's time, is left out where the store can do without.
         """
@@ -64,7 +67,9 @@ class Session:
 
         async def session() -> T:
             report_to(self.err.note)
-            async with Queue.open(url, read_only=read_only) as queue:
+            async with Queue.open(
+                url, read_only=read_only, create=create, absent_ok=not create
+            ) as queue:
                 self.clock = queue.clock
                 if self.verbose:
                     where = clean_line(str(queue.directory))

@@ -103,7 +103,7 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
         if is_polling(key):
             session.err.note(f"{clean_line(key, 40)}: {POLLING}")
             return
-    setting = session.run(lambda queue: queue.config_set(key, value), waits=False)
+    setting = session.run(lambda queue: queue.config_set(key, value), create=True, waits=False)
     if session.out.terminal and not session.json:
         fixed = setting.key in ("max-retries", "backoff-base", "timeout")
         which = "for jobs enqueued from now on" if fixed else "for every worker"
@@ -123,7 +123,7 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
 @pass_session
 def unset(session: Session, key: str) -> None:
     """Forget the stored value; prints what is in force."""
-    _print(session, session.run(lambda queue: queue.config_unset(key), waits=False))
+    _print(session, session.run(lambda queue: queue.config_unset(key), create=True, waits=False))
 
 
 def _print(session: Session, setting: Setting) -> None:

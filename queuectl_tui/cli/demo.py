@@ -55,7 +55,7 @@ def demo(session: Session) -> None:
     store = str(folder / "demo.db")
     err = session.err
     err.note(f"a scratch store: {store}")
-    jobs = session.run(lambda queue: _demo(session, queue), url=store)
+    jobs = session.run(lambda queue: _demo(session, queue), create=True, url=store)
     err.clear()
     if session.json:
         session.out.json({"store": store, "jobs": [job.to_json() for job in jobs]})

@@ -81,7 +81,7 @@ def start(
         option = "--until-empty" if until_empty else "--until-idle"
         raise click.UsageError(f"{option} is for workers in the foreground", ctx)
     if detach:
-        session.run(lambda queue: _start_detached(session, queue, count, lanes))
+        session.run(lambda queue: _start_detached(session, queue, count, lanes), create=True)
         return
     reporter = Reporter(session)
 
@@ -96,7 +96,7 @@ def start(
         )
 
     with session.err.never_waiting():
-        summary = session.run(act)
+        summary = session.run(act, create=True)
         session.err.note(
             f"stopped after {format_duration(summary.seconds)}: "
             f"{summary.done:,} done, {summary.failed:,} failed"

@@ -17,6 +17,7 @@ HOSTILE = "printf '\x1b]52;c;x\x07' '[/x] [@click=app.quit]y[/]' \u202e\tz\nnext
 
 
 def test_an_empty_store(here: Here) -> None:
+    here("config", "unset", "lease")
     assert here("list", "--json").json == []
     assert here("list", "--state", "dead", "--json").json == []
     assert here("list").out.startswith("ID\tSTATE\t")
@@ -223,6 +224,7 @@ def test_status(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_status_watch_in_a_pipe_says_what_changes(cli: Cli) -> None:
+    cli("config", "unset", "lease")
     watcher = cli.start("status", "--watch")
     assert watcher.stdout is not None
     assert watcher.stdout.readline().startswith("TIME\tPENDING\t")
@@ -234,6 +236,7 @@ def test_status_watch_in_a_pipe_says_what_changes(cli: Cli) -> None:
 
 
 def test_status_watch_at_a_terminal_draws_over_itself(terminal: Terminal) -> None:
+    terminal.cli("config", "unset", "lease")
     process, ours = terminal.start("status", "--watch")
     shown = b""
     while b"pending" not in shown:

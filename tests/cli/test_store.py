@@ -114,7 +114,7 @@ def test_a_store_that_is_half_a_copy_is_of_no_use_to_anybody(
 ) -> None:
     here("enqueue", "true", "--id", "a")
     target = tmp_path / "copy.db"
-    here("--store", target, "status")
+    here("--store", target, "config", "unset", "lease")
     with closing(sqlite3.connect(target)) as raw, raw:
         raw.execute(
             "INSERT INTO config VALUES ('.copy', ?)",

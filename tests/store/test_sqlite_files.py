@@ -31,8 +31,14 @@ from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
-from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, connect
+from queuectl_core.store.sqlite.connection import (
+    APPLICATION_ID,
+    Connection,
+    Opener,
+    connect,
+)
 from queuectl_core.store.sqlite.errors import explain
+from queuectl_core.store.sqlite.reading import open_reader
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec
@@ -141,8 +147,8 @@ async def test_a_file_that_is_being_made_meanwhile_is_not_somebody_elses(
                 conn.execute("COMMIT")
                 made.append("by another")
 
-    async def watched(path: Path) -> Connection:
-        connection = await connect(path)
+    async def watched(path: Path, opener: Opener) -> Connection:
+        connection = await connect(path, opener)
         await connection.call(lambda conn: conn.set_trace_callback(make_it))
         return connection
 
@@ -515,7 +521,7 @@ async def test_every_connection_has_our_settings(store_path: Path) -> None:
 
 async def test_a_query_only_connection_changes_nothing(store_path: Path) -> None:
     await make(store_path)
-    connection = await connect(store_path, writable=False)
+    connection = await connect(store_path, open_reader)
     with pytest.raises(StoreReadOnly):
         await connection.write(lambda conn: conn.execute("DELETE FROM jobs"))
     await connection.close()

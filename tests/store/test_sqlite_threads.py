@@ -33,6 +33,7 @@ def thread_of(conn: sqlite3.Connection) -> int:
 
 
 async def test_under_an_event_loop_the_loop_never_waits_for_the_database(store_path: Path) -> None:
+    await make(store_path)
     connection = await connect(store_path)
     assert await connection.read(thread_of) != threading.get_ident()
     await connection.close()

@@ -27,6 +27,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -35,7 +36,7 @@ from ...postcommit import after_commit
 from ...text import clean_line
 from .checkpoint import WAL_LIMIT
 from .database_file import check_logs, hold_logs, is_held
-from .errors import damaged, explain
+from .errors import BadValue, damaged, explain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,31 +62,51 @@ OPENINGS = 20
 WRITE = "BEGIN IMMEDIATE"
 
 
+@dataclass(slots=True)
+class Opened:
+    """A connection of the driver's own, and when it is of no more use."""
+
+    driver: sqlite3.Connection
+    is_stale: Callable[[], bool] | None = None
+    """Whether the store was changed in a way that this connection does not see."""
+    torn: bool = False
+    """What was read while it became stale may be wrong."""
+
+
+Opener = Callable[[Path], Opened]
+
+
 class Connection:
     """A connection that runs whole transactions, here on the thread that asks for them."""
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, opener: Opener) -> None:
         self.path = path
-        self._writable = writable
-        self._driver: sqlite3.Connection | None = None
+        self._opener = opener
+        self._opened: Opened | None = None
+        self.generation = 0
+        """How often it was opened again, since what it showed had become stale."""
         self._pid = os.getpid()
         self.after_write: Callable[[sqlite3.Connection], None] | None = None
         """Called when a write was committed, on the thread that made it; must not raise."""
 
     async def open(self) -> None:
         """Connect; not to be used before."""
-        self._driver = open_driver(self.path, self._writable)
+        self._opened = self._opener(self.path)
+
+    @property
+    def _driver(self) -> sqlite3.Connection | None:
+        return None if self._opened is None else self._opened.driver
 
     async def close(self, *, keep: bool = False) -> None:
         """Let go of the file. ``keep``: leave it open until the process ends, so that no file
         beside it is removed."""
-        driver, self._driver = self._driver, None
-        if driver is None:
+        opened, self._opened = self._opened, None
+        if opened is None:
             return
         if keep or self._forked:
-            keep_open(driver)
+            keep_open(opened.driver)
         else:
-            driver.close()
+            opened.driver.close()
 
     @property
     def _forked(self) -> bool:
@@ -121,20 +142,44 @@ class Connection:
 
     async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
         self._check_process()
-        if self._driver is None:
-            raise RuntimeError("the connection is not open")
-        return self._transact(self._driver, begin, body)
+        return self._transact(begin, body)
 
-    def _transact(
-        self, conn: sqlite3.Connection, begin: str | None, body: Callable[[sqlite3.Connection], T]
-    ) -> T:
-        """``body(conn)`` between ``begin`` (None: no transaction) and COMMIT, tried again while the
-        store is locked. Raises the StoreError family."""
+    def _transact(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+        """``body(connection)`` between ``begin`` (None: no transaction) and COMMIT, tried again
+        while the store is locked. Raises the StoreError family."""
+        opened = self._opened
+        if opened is None:
+            raise RuntimeError("the connection is not open")
+        if opened.is_stale is not None:
+            return self._read_unlocked(opened, begin, body)
+        conn = opened.driver
         result = with_patience(self.path, lambda: _attempt(conn, begin, body))
         if begin == WRITE and self.after_write is not None:
             with after_commit("tidying up"):
                 self.after_write(conn)
         return result
+
+    def _read_unlocked(
+        self, opened: Opened, begin: str | None, body: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        """Read without locks: open again what has become stale, and read again what did so while
+        it was read."""
+        for _ in range(OPENINGS):
+            if opened.is_stale is not None and opened.is_stale():
+                fresh = self._opener(self.path)
+                opened.driver.close()
+                self._opened = opened = fresh
+                self.generation += 1
+            conn, trouble = opened.driver, None
+            try:
+                result = with_patience(self.path, lambda conn=conn: _attempt(conn, begin, body))  # type: ignore[misc]
+            except StoreError as error:
+                trouble = error
+            if not opened.torn or opened.is_stale is None or not opened.is_stale():
+                if trouble is not None:
+                    raise trouble
+                return result
+        raise StoreLocked(f"store {self.path} is written to all the time", "try again")
 
 
 def keep_open(driver: sqlite3.Connection) -> None:
@@ -168,7 +213,7 @@ def with_patience(path: Path, step: Callable[[], T]) -> T:
         try:
             return step()
         except UnicodeEncodeError as error:  # a path or argument that was never UTF-8
-            shown = clean_line(error.object, 60)
+            shown = clean_line(str(path) if error.object.startswith("file:") else error.object, 60)
             raise InvalidInput(f"'{shown}' is not valid UTF-8 text") from error
         except OverflowError as error:
             raise InvalidInput("a number is larger than any store can hold") from error
@@ -181,7 +226,7 @@ def with_patience(path: Path, step: Callable[[], T]) -> T:
                     f"store {path} has been locked by another process for {LOCK_PATIENCE:.0f} s",
                     "try again; if it stays, look who holds it with: fuser FILE",
                 ) from error
-        except ValueError as error:  # text that is not UTF-8, a state that is none
+        except (BadValue, UnicodeDecodeError) as error:  # the driver reads names as UTF-8
             raise damaged(path, error) from error
         time.sleep(pause(waited))
 
@@ -199,17 +244,22 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-async def connect(path: Path, *, writable: bool = True) -> Connection:
-    """Open ``path`` with our settings; not migrated. ``writable`` False: query only."""
+def open_writer(path: Path) -> Opened:
+    """A connection that may write; not migrated."""
+    return Opened(open_driver(path, writable=True))
+
+
+async def connect(path: Path, opener: Opener = open_writer) -> Connection:
+    """Open ``path`` with our settings."""
     # Loaded by whoever runs an event loop; a verb that asks once runs none, and asyncio with a
     # thread for SQLite is a third of the time such a process takes.
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:
         from .threaded import ThreadedConnection
 
-        connection: Connection = ThreadedConnection(path, writable=writable)
+        connection: Connection = ThreadedConnection(path, opener)
     else:
-        connection = Connection(path, writable=writable)
+        connection = Connection(path, opener)
     await connection.open()
     return connection
 
@@ -230,14 +280,15 @@ def _open(path: Path, writable: bool) -> sqlite3.Connection | None:
     try:
         check_logs(path)
         conn = sqlite3.connect(
-            path,
+            uri(path, "mode=rw"),  # which creates nothing
+            uri=True,
             timeout=0,
             isolation_level=None,
             cached_statements=256,
             check_same_thread=False,  # one thread after another, never two at once
         )
         try:
-            _configure(conn, writable)
+            configure(conn, writable=writable)
             if conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 return conn
             conn.execute("PRAGMA application_id").fetchone()  # opens the WAL
@@ -254,7 +305,14 @@ def _open(path: Path, writable: bool) -> sqlite3.Connection | None:
             os.close(wal)
 
 
-def _configure(conn: sqlite3.Connection, writable: bool) -> None:
+def uri(path: Path, how: str) -> str:
+    """The database as a URI with parameters, for SQLite."""
+    name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file://{name}?{how}"
+
+
+def configure(conn: sqlite3.Connection, *, writable: bool, query_only: bool | None = None) -> None:
+    """Our settings. ``query_only``: None: unless ``writable``."""
     conn.row_factory = sqlite3.Row
     mode = conn.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal" and writable and _may_be_ours(conn):
@@ -263,7 +321,9 @@ def _configure(conn: sqlite3.Connection, writable: bool) -> None:
     conn.execute("PRAGMA wal_autocheckpoint = 0")
     conn.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT:d}")
     conn.execute("PRAGMA foreign_keys = ON")
-    if not writable:
+    if query_only is None:
+        query_only = not writable
+    if query_only:
         conn.execute("PRAGMA query_only = ON")
 
 

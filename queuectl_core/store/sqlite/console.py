@@ -8,9 +8,9 @@ import sqlite3
 from itertools import islice
 
 from ...errors import Conflict
-from ...model import Command, DeadGroup, Filter, Job, State, Tick
+from ...model import Command, DeadGroup, Filter, Job, Tick
 from ..rows import conditions
-from .rows import SQL, to_job
+from .rows import SQL, to_job, to_state
 
 
 def bounds(conn: sqlite3.Connection) -> tuple[int, int] | None:
@@ -71,6 +71,6 @@ def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> J
     ).rowcount
     row = conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone()
     if not changed or row is None:
-        state = "gone" if row is None else State(row["state"]).value
+        state = "gone" if row is None else to_state(row["state"]).value
         raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
     return to_job(row)

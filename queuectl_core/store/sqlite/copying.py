@@ -6,12 +6,11 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ...model import Outcome
-from ...rollup import SPANS, Ended, Rollup, floor, pack, unpack
+from ...rollup import SPANS, Ended, Rollup, floor, pack
 from ..copying import Copying, Kept, Parcel, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row
 from .connection import Connection
-from .rows import SQL, to_attempt
+from .rows import SQL, to_attempt, to_outcome, to_rollup
 
 
 class SqliteCopying(Copying):
@@ -81,7 +80,7 @@ def _tails(conn: sqlite3.Connection, after: tuple[int, int], last: int, limit: i
 
 def _pieces(conn: sqlite3.Connection, now: float) -> list[Piece]:
     found: dict[tuple[int, int], Rollup] = {
-        (row[0], row[1]): unpack(row[2]) for row in conn.execute(SQL["copy_rollups"])
+        (row[0], row[1]): to_rollup(row[2]) for row in conn.execute(SQL["copy_rollups"])
     }
     early = conn.execute(SQL["rollups_after"]).fetchone()
     if early is not None:
@@ -98,7 +97,7 @@ def _added_up(
     for outcome, dead, ran, waited, ended in conn.execute(SQL["copy_ended"], {"until": until}):
         span = next((one.seconds for one in SPANS if now - ended < one.kept), None)
         if span is not None:  # else too old for any
-            found[span, floor(ended, span)].append((Outcome(outcome), bool(dead), ran, waited))
+            found[span, floor(ended, span)].append((to_outcome(outcome), bool(dead), ran, waited))
     return found
 
 

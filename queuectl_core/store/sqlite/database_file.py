@@ -58,11 +58,13 @@ def _check_link(path: Path) -> None:
         )
 
 
-def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> None:
+def prepare_file(
+    path: Path, create_parent: bool, *, create: bool = True, read_only: bool = False
+) -> os.stat_result:
     """Make sure that ``path`` is a database file we may use, creating it with mode 0600.
 
     ``create_parent``: also create the directory (mode 0700), for the default store.
-    ``create`` False: create nothing.
+    ``create`` False: create nothing. ``read_only``: it need not be writable.
     Raises StoreUnreachable or StoreReadOnly in words.
     """
     try:
@@ -80,15 +82,20 @@ def prepare_file(path: Path, create_parent: bool, *, create: bool = True) -> Non
     _check_kind(path, found)
     if found.st_nlink > 1:
         _check_names(path, found)
-    _check_access(path)
-
-
-def _check_access(path: Path) -> None:
-    effective = os.access in os.supports_effective_ids
-    if not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
-        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
-        why = errno.EROFS if read_only else errno.EACCES
+    if not _may(path, os.R_OK if read_only else os.R_OK | os.W_OK):
+        unwritable = os.statvfs(path).f_flag & os.ST_RDONLY and not read_only
+        why = errno.EROFS if unwritable else errno.EACCES
         raise explain_os(path, OSError(why, os.strerror(why)))
+    return found
+
+
+def is_writable(path: Path) -> bool:
+    """Whether the database may be written to, and files created beside it, as SQLite must."""
+    return _may(path, os.W_OK) and _may(path.parent, os.W_OK | os.X_OK)
+
+
+def _may(path: Path, how: int) -> bool:
+    return os.access(path, how, effective_ids=os.access in os.supports_effective_ids)
 
 
 def hold_logs(path: Path) -> int | None:

@@ -13,6 +13,11 @@ SHARED_MEMORY = 32 << 10
 """Bytes of the file beside a WAL that its readers and writers share, at the least."""
 
 
+class BadValue(Exception):
+    """What was read from the file can't be what we wrote. (Any other error in a transaction is a
+    fault of the program, and must not be reported as a damaged store.)"""
+
+
 def damaged(path: Path, error: Exception) -> StoreDamaged:
     """What is in the file can't be what we wrote."""
     return StoreDamaged(

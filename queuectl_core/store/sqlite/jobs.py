@@ -11,11 +11,11 @@ from itertools import chain
 from typing import Any
 
 from ...errors import Conflict
-from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
+from ...model import Attempt, Filter, Job, JobSpec, State
 from ...rollup import Ended
 from ..base import ALLOWED, Action, changed_meanwhile
 from ..rows import conditions, new_ids
-from .rows import SQL, spec_params, to_attempt, to_job
+from .rows import SQL, spec_params, to_attempt, to_job, to_outcome, to_state
 
 LAST = 1 << 62
 """A seq above every seq."""
@@ -109,7 +109,7 @@ def count(conn: sqlite3.Connection, where: Filter) -> int:
 
 
 def counts(conn: sqlite3.Connection) -> dict[tuple[State, str], int]:
-    return {(State(state), queue): n for state, queue, n in conn.execute(SQL["counts"])}
+    return {(to_state(state), queue): n for state, queue, n in conn.execute(SQL["counts"])}
 
 
 def oldest_due(conn: sqlite3.Connection) -> float | None:
@@ -129,7 +129,7 @@ def tail(conn: sqlite3.Connection, seq: int, number: int) -> bytes | None:
 def ended_since(conn: sqlite3.Connection, since: float, limit: int) -> list[Ended]:
     params = {"since": since, "limit": limit}
     return [
-        (Outcome(outcome), bool(dead), run, waited)
+        (to_outcome(outcome), bool(dead), run, waited)
         for outcome, dead, run, waited in conn.execute(SQL["ended_since"], params)
     ]
 

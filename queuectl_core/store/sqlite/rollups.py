@@ -8,9 +8,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...model import Ending, Outcome
-from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
-from .rows import SQL
+from ...model import Ending
+from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning
+from .rows import SQL, to_outcome, to_rollup
 
 
 def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> None:
@@ -18,7 +18,7 @@ def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> N
     for at, ended in by_minute(endings).items():
         key = {"span": MINUTE, "at": at}
         data, after = conn.execute(SQL["rollup_to_change"], key).fetchone()
-        rollup = Rollup() if data is None else unpack(data)
+        rollup = Rollup() if data is None else to_rollup(data)
         if after is None or at > after:
             rollup.add(ended)
         else:  # what ended before there were rollups is found where it was just written
@@ -40,21 +40,21 @@ def thin(conn: sqlite3.Connection, now: float) -> None:
             continue
         first = floor(oldest[0], longer or span)
         params = {"span": span, "first": first, "end": first + (longer or span)}
-        parts = [unpack(row[0]) for row in conn.execute(SQL["rollups_taken"], params).fetchall()]
+        parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollups_taken"], params).fetchall()]
         if longer is None:
             continue
         there = {"span": longer, "at": first}
-        parts += [unpack(row[0]) for row in conn.execute(SQL["rollup_get"], there)]
+        parts += [to_rollup(row[0]) for row in conn.execute(SQL["rollup_get"], there)]
         conn.execute(SQL["rollup_put"], there | {"data": pack(merged(parts))})
 
 
 def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
     """All that ended from ``since`` on; see the protocol."""
-    parts = [unpack(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
+    parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
     early = Rollup()
     params = {"since": since, "until": _after(conn)}
     early.add(
-        (Outcome(outcome), bool(dead), ran, waited)
+        (to_outcome(outcome), bool(dead), ran, waited)
         for outcome, dead, ran, waited in conn.execute(SQL["ended_until"], params)
     )
     return merged([*parts, early])

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+from ... import rollup
+from ...model import Outcome, State
+from .. import rows
 from ..queries import load
-from ..rows import attempt_params, spec_params, to_attempt, to_job, to_supervisor, to_worker
+from ..rows import attempt_params, spec_params
+from .errors import BadValue
 
 __all__ = [
     "SQL",
     "attempt_params",
+    "read_json",
     "spec_params",
     "to_attempt",
     "to_job",
+    "to_outcome",
+    "to_rollup",
+    "to_state",
     "to_supervisor",
     "to_worker",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _reading(convert: Callable[P, T]) -> Callable[P, T]:
+    """``convert``, which says BadValue of what cannot be converted."""
+
+    @wraps(convert)
+    def converted(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return convert(*args, **kwargs)
+        except ValueError as error:
+            raise BadValue(str(error)) from error
+
+    return converted
+
+
+def _state(word: str) -> State:
+    return State(word)
+
+
+def _outcome(word: str) -> Outcome:
+    return Outcome(word)
+
+
+to_job = _reading(rows.to_job)
+to_attempt = _reading(rows.to_attempt)
+to_worker = _reading(rows.to_worker)
+to_supervisor = _reading(rows.to_supervisor)
+to_rollup = _reading(rollup.unpack)
+to_state = _reading(_state)
+to_outcome = _reading(_outcome)
+read_json = _reading(json.loads)
 
 SQL = load(Path(__file__).parent / "sql")

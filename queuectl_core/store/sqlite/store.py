@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ...errors import StoreError, StoreGone, StoreReadOnly, StoreUnreachable
+from ...file_systems import NETWORK, file_system_of
 from ...host import host_key
 from ...model import (
     Attempt,
@@ -38,9 +39,10 @@ from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import ANYTHING, JOBS, SUFFIX, FifoBell, ring
 from .checkpoint import Checkpoints
-from .connection import Connection, connect
+from .connection import Connection, connect, open_writer
 from .database_file import prepare_file, real_path
 from .errors import explain_os
+from .reading import open_absent, open_reader
 
 if TYPE_CHECKING:
     from ..copying import Copying
@@ -56,18 +58,23 @@ class SqliteStore(Store):
     shared_by_hosts = False
     can_backup = True
 
-    def __init__(self, path: Path, connection: Connection, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: Connection,
+        *,
+        read_only: bool,
+        found: os.stat_result | None,
+    ) -> None:
+        """``found``: the database file as it was opened; None: there is none."""
         self.path = path
         self.url = self.address = str(path)
         self.directory = path.with_name(path.name + ".d")
+        self.run = self.directory / "run"
         self._connection = connection
         self._read_only = read_only
-        self._data_version: int | None = None
-        try:
-            found = os.stat(path)
-        except OSError as error:
-            raise explain_os(path, error) from error
-        self._file = (found.st_dev, found.st_ino)
+        self._seen: tuple[int, int] | None = None
+        self._file = None if found is None else (found.st_dev, found.st_ino)
         self._checkpoints = Checkpoints(path, self.directory)
         self._connection.after_write = self._written
 
@@ -84,23 +91,29 @@ class SqliteStore(Store):
         """Open the store at ``path``, creating and migrating it as needed.
 
         ``create_parent``: also create its directory. ``create`` False: only if it is there.
-        ``read_only``: refuse every change. ``marked``: also one that is half a copy, which is
-        a Conflict else. Raises the StoreError family.
+        ``read_only``: create and migrate nothing, and refuse every change. ``marked``: also one
+        that is half a copy, which is a Conflict else. Raises the StoreError family.
         """
         path = real_path(path)
-        prepare_file(path, create_parent, create=create)
-        connection = await connect(path)
+        create = create and not read_only
+        found = prepare_file(path, create_parent and create, create=create, read_only=read_only)
+        connection = await connect(path, open_reader if read_only else open_writer)
         try:
-            if await connection.read(migrate.check, path):
+            if not read_only and await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
             if not marked:
                 await connection.read(jobs.check_whole, str(path))
-            if read_only:
-                await connection.call(_query_only)
         except BaseException:
             await connection.close()
             raise
-        return cls(path, connection, read_only=read_only)
+        return cls(path, connection, read_only=read_only, found=found)
+
+    @classmethod
+    async def absent(cls, path: Path) -> SqliteStore:
+        """An empty store that refuses every change, for one that is not there."""
+        path = real_path(path)
+        connection = await connect(path, open_absent)
+        return cls(path, connection, read_only=True, found=None)
 
     async def close(self) -> None:
         # SQLite removes a WAL by its name. It would be that of the store which took our place.
@@ -178,6 +191,8 @@ class SqliteStore(Store):
         try:
             found = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
+            if self._file is None:
+                return
             raise StoreGone(
                 f"store {self.url} was removed or moved away", "put it back, or start a new one"
             ) from None
@@ -185,6 +200,8 @@ class SqliteStore(Store):
             raise StoreUnreachable(
                 f"store {self.url} cannot be reached: {error.strerror}", "check its directory"
             ) from None
+        if self._file is None:
+            raise StoreGone(f"store {self.url} was created meanwhile", "open it again")
         if (found.st_dev, found.st_ino) != self._file:
             raise StoreGone(f"store {self.url} was replaced by another file", "open it anew")
 
@@ -203,6 +220,8 @@ class SqliteStore(Store):
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Write what somebody will rely on: not to a file that nobody will look at again."""
+        if self._file is None:
+            raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
         self._check_file()
         return await self._connection.write(fn, *args, **kwargs)
 
@@ -259,7 +278,7 @@ class SqliteStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        await self._change(work.register, row, workers, now, self.url)
+        await self._change(work.register, row, workers, now, url=self.url, run=self.run)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
         return await self._connection.write(work.heartbeat, row)
@@ -314,10 +333,10 @@ class SqliteStore(Store):
         await self._connection.write(work.sample, samples)
 
     async def supervisors(self) -> list[SupervisorRow]:
-        return await self._connection.read(work.supervisors)
+        return await self._connection.read(work.known_supervisors, self.run)
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        return await self._connection.read(work.workers)
+        return await self._connection.read(work.workers, self.run)
 
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
         return await self._change(work.take_over, dead, heir, now)
@@ -330,7 +349,13 @@ class SqliteStore(Store):
     def bell(self, supervisor: str) -> Bell:
         self._check_file()
         own_store(self.path)  # whoever listens is about to run what is in it
-        run = self.directory / "run"
+        kind = file_system_of(self.path.parent)
+        if kind in NETWORK:
+            raise StoreUnreachable(
+                f"store {self.url} is on a network file system ({kind}), where SQLite is not safe",
+                "use a local disk for workers, or PostgreSQL for several hosts",
+            )
+        run = self.run
         try:
             for folder in (self.directory, run):
                 own_directory(folder)
@@ -340,11 +365,12 @@ class SqliteStore(Store):
 
     def _ring(self, what: bytes = ANYTHING) -> None:
         with after_commit("waking the workers"):
-            ring(self.directory / "run", what)
+            ring(self.run, what)
 
     async def changed(self) -> bool:
-        found = await self._connection.call(_data_version)
-        changed, self._data_version = found != self._data_version, found
+        version = await self._connection.call(_data_version)
+        found = (self._connection.generation, version)
+        changed, self._seen = found != self._seen, found
         return changed
 
     async def faults(self) -> list[str]:
@@ -387,7 +413,7 @@ class SqliteStore(Store):
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         self._check_file()
         stopped = threading.Event()
-        connection = await connect(self.path, writable=False)
+        connection = await connect(self.path, open_reader)
         try:
             await connection.call(upkeep.backup, target, progress, stopped)
         finally:
@@ -398,10 +424,6 @@ class SqliteStore(Store):
         from .copying import SqliteCopying
 
         return SqliteCopying(self._connection, self.url)
-
-
-def _query_only(conn: sqlite3.Connection) -> None:
-    conn.execute("PRAGMA query_only = ON")
 
 
 def _data_version(conn: sqlite3.Connection) -> int:

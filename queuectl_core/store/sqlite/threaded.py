@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from .connection import Connection, keep_open, open_driver
+from .connection import Connection, Opener, keep_open
 
 T = TypeVar("T")
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 class ThreadedConnection(Connection):
     """Runs each transaction in one hop to aiosqlite's thread."""
 
-    def __init__(self, path: Path, *, writable: bool) -> None:
-        super().__init__(path, writable=writable)
+    def __init__(self, path: Path, opener: Opener) -> None:
+        super().__init__(path, opener)
         self._thread = aiosqlite.Connection(self._connect, iter_chunk_size=64)
 
     def _connect(self) -> sqlite3.Connection:
-        self._driver = open_driver(self.path, self._writable)
-        return self._driver
+        self._opened = self._opener(self.path)
+        return self._opened.driver
 
     async def open(self) -> None:
         """Start the thread and connect there."""
@@ -56,4 +56,11 @@ class ThreadedConnection(Connection):
         self._check_process()
         # aiosqlite's own methods are each one call of _execute; ours are one more.
         execute: Callable[..., Awaitable[T]] = self._thread._execute
-        return await execute(self._transact, self._thread._conn, begin, body)
+        return await execute(self._there, begin, body)
+
+    def _there(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return self._transact(begin, body)
+        finally:
+            if self._thread._connection is not None:
+                self._thread._connection = self._driver  # it may have been opened again

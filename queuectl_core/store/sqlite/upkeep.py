@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import StoreError, StoreFull
 from ...model import State, SupervisorRow
 from .jobs import counts
-from .rows import SQL
+from .rows import SQL, to_state
 from .work import supervisors
 
 BACKUP_PAGES = 512
@@ -47,7 +47,7 @@ def runs(conn: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, int]:
 
 def miscounted(conn: sqlite3.Connection) -> int:
     real = {
-        (State(row["state"]), row["queue"]): row["n"] for row in conn.execute(SQL["count_anew"])
+        (to_state(row["state"]), row["queue"]): row["n"] for row in conn.execute(SQL["count_anew"])
     }
     kept = counts(conn)
     return sum(kept.get(key, 0) != real.get(key, 0) for key in kept.keys() | real.keys())

@@ -9,9 +9,12 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import Conflict, NotFound
+from ...host import monotonic
 from ...lifecycle import claimed_ahead
 from ...model import (
     Begun,
@@ -28,8 +31,10 @@ from ...model import (
 )
 from ...reasons import dead_reason
 from . import rollups
+from .errors import BadValue
 from .jobs import check_whole
-from .rows import SQL, attempt_params, to_job, to_supervisor, to_worker
+from .namespaces import has_lapsed, is_foreign, may_be_alive
+from .rows import SQL, attempt_params, read_json, to_job, to_supervisor, to_worker
 
 T = TypeVar("T")
 
@@ -169,7 +174,7 @@ def _claim(
 def _there(found: T | None, seq: int) -> T:
     """What an index led to, which only damage can have removed."""
     if found is None:
-        raise ValueError(f"an index has job {seq}, and the table has not")
+        raise BadValue(f"an index has job {seq}, and the table has not")
     return found
 
 
@@ -178,9 +183,18 @@ def register(
     row: SupervisorRow,
     workers: Iterable[tuple[str, tuple[str, ...]]],
     now: float,
+    *,
     url: str,
+    run: Path,
 ) -> None:
     check_whole(conn, url)
+    for other in supervisors(conn):
+        if is_foreign(other) and may_be_alive(other, shims_of(conn, other), run, monotonic()):
+            raise Conflict(
+                f"workers of store {url} are, or may be, alive in another pid namespace"
+                f" (supervisor {other.id} on {other.host})",
+                "stop them there first; workers of an SQLite store must be in one container",
+            )
     conn.execute(
         SQL["register"],
         {
@@ -265,7 +279,7 @@ def orders(conn: sqlite3.Connection, supervisor: str) -> Orders:
     if not conn.execute(SQL["supervisor_live"], params).fetchone():
         return Orders(known=False)
     workers = tuple(
-        WorkerOrder(row["id"], tuple(json.loads(row["queues"])), row["stop"], bool(row["up"]))
+        WorkerOrder(row["id"], tuple(read_json(row["queues"])), row["stop"], bool(row["up"]))
         for row in conn.execute(SQL["orders"], params)
     )
     cancels = frozenset(row[0] for row in conn.execute(SQL["cancels"], params))
@@ -276,10 +290,32 @@ def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:
     return [to_supervisor(row) for row in conn.execute(SQL["supervisors"])]
 
 
-def workers(conn: sqlite3.Connection) -> list[tuple[Worker, SupervisorRow]]:
-    return [
+def known_supervisors(conn: sqlite3.Connection, run: Path) -> list[SupervisorRow]:
+    return list(with_lapses(conn, supervisors(conn), run).values())
+
+
+def workers(conn: sqlite3.Connection, run: Path) -> list[tuple[Worker, SupervisorRow]]:
+    found = [
         (to_worker(row), to_supervisor(row, "supervisor")) for row in conn.execute(SQL["workers"])
     ]
+    owners = with_lapses(conn, (row for _, row in found), run)
+    return [(worker, owners[row.id]) for worker, row in found]
+
+
+def with_lapses(
+    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: Path
+) -> dict[str, SupervisorRow]:
+    """Supervisors by id, with ``lapsed`` said of those in another pid namespace."""
+    found = {row.id: row for row in rows}
+    for row in [row for row in found.values() if is_foreign(row)]:
+        lapsed = has_lapsed(row, shims_of(conn, row), run, monotonic())
+        found[row.id] = replace(row, lapsed=lapsed)
+    return found
+
+
+def shims_of(conn: sqlite3.Connection, row: SupervisorRow) -> list[str]:
+    """The shims of its jobs."""
+    return [shim for (shim,) in conn.execute(SQL["shims_of"], {"id": row.id}) if shim]
 
 
 def take_over(

@@ -124,5 +124,8 @@ UPDATE jobs SET owner = :heir, updated_at = :now
 WHERE state = 'processing' AND owner = :id
 RETURNING *;
 
+-- name: shims_of
+SELECT DISTINCT shim FROM jobs WHERE state = 'processing' AND owner = :id;
+
 -- name: assign
 UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';

@@ -1,0 +1,67 @@
+"""Supervisors in another pid namespace of this kernel: containers that share the store's directory.
+
+Between pid namespaces nobody can see, or end, the processes of the other side. So workers of one
+store must be in one pid namespace at a time. Whether a supervisor on the other side may be alive
+needs no clock and no pid: its bell has a listener, or a shim of its jobs holds a lock. Both the
+FIFO and the lock work across namespaces.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...host import host_key
+from ...model import SupervisorRow
+from .bell import SUFFIX
+
+
+def is_foreign(row: SupervisorRow) -> bool:
+    """Whether this supervisor is, or was, in another pid namespace of this very kernel."""
+    here = host_key()
+    return row.host_key != here and row.host_key.partition(":")[0] == here.partition(":")[0]
+
+
+def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
+    """Whether a foreign supervisor, or one of the shims of its jobs, may be alive. ``mono``: now,
+    on the clock that all processes of this boot share."""
+    listens = _has_listener(run / (row.id + SUFFIX))
+    if listens or any(_is_locked(run / f"{name}.alive") for name in {row.id, *shims}):
+        return True
+    return listens is None and mono <= row.lease_mono
+
+
+def has_lapsed(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
+    """Whether the jobs of a foreign supervisor may be taken over: it and its shims are dead, and
+    its lease has run out on the clock of the boot, which nobody can set."""
+    return mono > row.lease_mono and not may_be_alive(row, shims, run, mono)
+
+
+def _has_listener(bell: Path) -> bool | None:
+    """Whether somebody listens; None: the bell is not there, so it does not tell."""
+    try:
+        os.close(os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.errno != errno.ENXIO  # what cannot be told may be
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)

@@ -15,11 +15,22 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.once import at_once
+from queuectl_core.store.sqlite.store import SqliteStore
 from queuectl_tui.cli.main import run
 
 from ..support import Cli, Result
 
 Here = Callable[..., Result]
+
+
+def make_store(path: Path) -> None:
+    """An empty store at ``path``."""
+
+    async def make() -> None:
+        await (await SqliteStore.open(path)).close()
+
+    at_once(make())
 
 
 @pytest.fixture
@@ -28,7 +39,9 @@ def here(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Here:
-    """``here("list", code=0)``: a command line run in this process, which is quicker."""
+    """``here("list", code=0)``: a command line run in this process, which is quicker. On an empty
+    store: reading one that is not there is an error."""
+    make_store(store_path)
     monkeypatch.setenv("QUEUECTL_STORE", str(store_path))
 
     def call(*args: str | Path, code: int | None = 0) -> Result:
@@ -97,8 +110,9 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(cli: Cli) -> Iterator[Terminal]:
-    """``terminal("list")``: what a person would see."""
+def terminal(cli: Cli, store_path: Path) -> Iterator[Terminal]:
+    """``terminal("list")``: what a person would see, on an empty store."""
+    make_store(store_path)
     made = Terminal(cli)
     yield made
     made.close()

@@ -173,6 +173,7 @@ def test_a_closed_pipe_is_no_error(cli: Cli) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_on_stdout(cli: Cli) -> None:
+    cli("config", "unset", "lease")  # there is a store
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "queuectl_tui", "status"],
@@ -206,6 +207,7 @@ def test_ctrl_c(cli: Cli) -> None:
 
 
 def test_ctrl_c_while_jobs_are_read(cli: Cli, tmp_path: Path) -> None:
+    cli("config", "unset", "lease")  # there is a store
     fifo = tmp_path / "jobs"
     os.mkfifo(fifo)
     process = cli.start("enqueue", "--file", fifo)
@@ -282,6 +284,7 @@ def test_no_color(terminal: Terminal) -> None:
 
 def test_in_a_directory_that_is_gone(cli: Cli, tmp_path: Path) -> None:
     """What needs no directory works; what does says so."""
+    cli("config", "unset", "lease")  # there is a store
     place = tmp_path / "gone"
     place.mkdir()
     run = f"cd {place} && rmdir {place} && exec {sys.executable} -m queuectl_tui "

@@ -17,7 +17,6 @@ HOSTILE = "printf '\x1b]52;c;x\x07' '[/x] [@click=app.quit]y[/]' \u202e\tz\nnext
 
 
 def test_an_empty_store(here: Here) -> None:
-    here("config", "unset", "lease")
     assert here("list", "--json").json == []
     assert here("list", "--state", "dead", "--json").json == []
     assert here("list").out.startswith("ID\tSTATE\t")
@@ -236,7 +235,6 @@ def test_status_watch_in_a_pipe_says_what_changes(cli: Cli) -> None:
 
 
 def test_status_watch_at_a_terminal_draws_over_itself(terminal: Terminal) -> None:
-    terminal.cli("config", "unset", "lease")
     process, ours = terminal.start("status", "--watch")
     shown = b""
     while b"pending" not in shown:

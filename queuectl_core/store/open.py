@@ -62,12 +62,12 @@ async def open_store(
     if url is not None and on_server(url):
         create = create and not read_only
         return await _open_postgres(url, env, read_only=read_only, create=create, marked=marked)
-    from .sqlite.store import SqliteStore
+    from .sqlite.store import SqliteStore, absent_store
 
     if url is None:
         path = data_directory(env) / "queue.db"
         if absent_ok and (read_only or not create) and not os.path.lexists(path):
-            return await SqliteStore.absent(path)
+            return await absent_store(path)
         return await SqliteStore.open(
             path, create_parent=create, create=create, read_only=read_only, marked=marked
         )

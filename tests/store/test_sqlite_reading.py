@@ -21,7 +21,7 @@ from queuectl_core.model import Filter
 from queuectl_core.once import at_once
 from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import migrate
-from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.store.sqlite.store import SqliteStore, absent_store
 
 from ..support import NOW, Cli, spec
 
@@ -106,7 +106,7 @@ from pathlib import Path
 from queuectl_core.errors import StoreError
 from queuectl_core.model import Filter
 from queuectl_core.once import at_once
-from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.store.sqlite.store import SqliteStore, absent_store
 from queuectl_core.store.sqlite import copying, reading, threaded
 from queuectl_core.queue import Queue
 
@@ -231,7 +231,7 @@ async def test_a_store_of_an_older_schema_is_read_and_not_migrated(
 
 
 async def test_an_empty_store_is_noticed_to_have_been_made(store_path: Path) -> None:
-    store = await SqliteStore.absent(store_path)
+    store = await absent_store(store_path)
     await store.check()
     assert await store.counts() == {}
     with pytest.raises(StoreUnreachable, match="is not there"):

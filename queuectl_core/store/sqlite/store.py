@@ -108,13 +108,6 @@ class SqliteStore(Store):
             raise
         return cls(path, connection, read_only=read_only, found=found)
 
-    @classmethod
-    async def absent(cls, path: Path) -> SqliteStore:
-        """An empty store that refuses every change, for one that is not there."""
-        path = real_path(path)
-        connection = await connect(path, open_absent)
-        return cls(path, connection, read_only=True, found=None)
-
     async def close(self) -> None:
         # SQLite removes a WAL by its name. It would be that of the store which took our place.
         await self._connection.close(keep=self._is_gone())
@@ -428,3 +421,10 @@ class SqliteStore(Store):
 
 def _data_version(conn: sqlite3.Connection) -> int:
     return int(conn.execute("PRAGMA data_version").fetchone()[0])
+
+
+async def absent_store(path: Path) -> SqliteStore:
+    """An empty store that refuses every change, for one that is not there."""
+    path = real_path(path)
+    connection = await connect(path, open_absent)
+    return SqliteStore(path, connection, read_only=True, found=None)

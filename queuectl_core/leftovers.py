@@ -12,7 +12,7 @@ from pathlib import Path
 from .model import State
 from .store.base import Store
 
-OUTPUT = re.compile(r"(\d{1,18})\.(\d{1,9})\.(log|tmp)", re.ASCII)
+OUTPUT = re.compile(r"(\d{1,18})\.(\d{1,9})\.(log|times|tmp)", re.ASCII)
 DRAFT_AGE = 3600.0
 """Seconds: rewriting an output takes far less."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,10 @@ from .times import format_bytes
 
 FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""
+
+
+HEADER, STAMP = struct.Struct("<d"), struct.Struct("<Qd")
+"""The form of the file beside an output that says when bytes came (``worker/shim/output.py``)."""
 
 
 def log_path(directory: Path, seq: int, number: int) -> Path:
@@ -39,7 +45,9 @@ def unreadable(path: Path) -> str | None:
 def remove_logs(directory: Path, seq: int, runs: int) -> None:
     """Delete the output files of a job that had ``runs`` attempts."""
     for number in range(1, runs + 1):
-        log_path(directory, seq, number).unlink(missing_ok=True)
+        path = log_path(directory, seq, number)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".times").unlink(missing_ok=True)
 
 
 def remove_all_logs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
@@ -71,6 +79,11 @@ class Output:
     """The other host that ran it, or runs it, when its file is not on this one."""
     trouble: str = ""
     """Why its file cannot be read, though it is here."""
+
+    started_at: float = 0.0
+    """When the attempt began, by the store's clock."""
+    finished_at: float | None = None
+    """When it ended; None while it runs."""
 
     @property
     def complete(self) -> bool:
@@ -124,7 +137,8 @@ class Output:
         if self.path is None:
             return offset
         if self.running or size >= self.total:
-            return self._data_from(offset, size)
+            # Where a file system has no holes, the end of a long output is moved to the front.
+            return self._data_from(min(offset, size), size)
         half = size // 2
         return offset if offset <= half else max(half, size - (self.total - offset))
 
@@ -155,3 +169,56 @@ class Output:
             if position < 0:
                 return start
         return start + position + 1
+
+
+class OutputTimes:
+    """When the bytes of an output came, by the store's clock, as its shim noted it: to about 10 ms
+    at first, to 1/10,000 of the time since the attempt began later."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self._offsets: list[int] = []
+        self._seconds: list[float] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was noted, as far as it goes now."""
+        path = self.output.path
+        try:
+            data = b"" if path is None else path.with_suffix(".times").read_bytes()
+        except OSError:
+            data = b""
+        if len(data) < HEADER.size:
+            return
+        (began,) = HEADER.unpack_from(data)
+        rest = data[HEADER.size :]
+        stamps = list(STAMP.iter_unpack(rest[: len(rest) // STAMP.size * STAMP.size]))
+        self._offsets = [offset for offset, _ in stamps]
+        self._seconds = [moment - began for _, moment in stamps]
+
+    def at(self, offset: int) -> float | None:
+        """When the byte at ``offset`` of the file came; None when nobody here knows."""
+        output = self.output
+        if output.path is None:
+            return None
+        if not self._offsets:
+            return self._all_at_once(output.path)
+        index = bisect_right(self._offsets, self._in_stream(offset)) - 1
+        return output.started_at + max(0.0, self._seconds[max(index, 0)])
+
+    def _in_stream(self, offset: int) -> int:
+        """A long output is its head, a mark and its end once it has ended."""
+        size = self.output.size()
+        if self.output.running or self.output.total <= size or offset < size // 2:
+            return offset
+        return self.output.total - (size - offset)
+
+    def _all_at_once(self, path: Path) -> float | None:
+        """It came within a few milliseconds: then, the file was written."""
+        try:
+            written = path.stat().st_mtime
+        except OSError:
+            return None
+        latest = self.output.finished_at
+        written = max(written, self.output.started_at)
+        return written if latest is None else min(written, latest)

@@ -229,10 +229,11 @@ class Queue:
         there = trouble is None
         if running and self.store.shared_by_hosts and trouble == "":
             host = await self._host_of(job)
+        total, times = attempt.output_bytes, (attempt.started_at, attempt.finished_at)
         if there or (running and host is None and not trouble):
-            return Output(wanted, path, b"", running, attempt.output_bytes)
+            return Output(wanted, path, b"", running, total, None, "", *times)
         tail = await self.store.tail(job.seq, wanted) or b""
-        return Output(wanted, None, tail, running, attempt.output_bytes, host, trouble or "")
+        return Output(wanted, None, tail, running, total, host, trouble or "", *times)
 
     async def _host_of(self, job: Job) -> str | None:
         """The name of the host that runs ``job``; None when it is this one, or nobody knows."""

@@ -227,7 +227,7 @@ def make_ending(
     return Ending(job.seq, job.runs, record, transition, tail)
 
 
-def how_to_start(job: Job, shell: str, output: str) -> How:
+def how_to_start(job: Job, shell: str, output: tuple[str, int]) -> How:
     """What a shim is told of ``job``: by the shell unless it is an argv list; as it is if that
     comes to the same."""
     if isinstance(job.command, tuple):

@@ -24,7 +24,7 @@ from .launcher import How, Shim, utf8_name
 from .output import Capture
 from .process import Processes
 from .recovery import Leftover, triage
-from .shim import SPARE, lease_clock
+from .shim import lease_clock
 
 SHIM_PAUSE = 1.0
 """Seconds that lie between two starts of a shim at least."""
@@ -224,7 +224,8 @@ class Hands:
 
     def _how(self, job: Job) -> How:
         output = utf8_name(log_name(self._directory, job.seq, job.runs))
-        return how_to_start(job, self.settings.shell, output)
+        limit = job.output_limit or self.settings.output_limit
+        return how_to_start(job, self.settings.shell, (output, limit))
 
     def killer(self, job: Job) -> Callable[[int], None]:
         """Signals the process group of a job on our shim."""
@@ -279,7 +280,7 @@ class Hands:
             self.held.started()
             running.begun(event[2])
         else:
-            self.ended(running, Exit.of(event), silent=SPARE in event[8:])
+            self.ended(running, Exit.of(event))
 
     def forget(self, token: str) -> None:
         """The shim need not keep how this attempt ended: the store knows, or does not want to."""
@@ -288,9 +289,8 @@ class Hands:
 
     # -- ending -----------------------------------------------------------------------
 
-    def ended(self, running: Running, exit_: Exit, *, silent: bool = False) -> None:
-        """The leader of an attempt has ended: clear up after it, then settle. ``silent``: it
-        wrote nothing, and its file is no concern of ours."""
+    def ended(self, running: Running, exit_: Exit) -> None:
+        """The leader of an attempt has ended: clear up after it, then settle."""
         running.disarm()
         running.settled = True
         if exit_.fenced:
@@ -299,15 +299,18 @@ class Hands:
             running.since = exit_.began
         clean = running.completed(exit_)
         gone = clean or not (exit_.leftover or running.why)
-        size = 0 if silent else running.capture.size()
-        if gone and not running.strays and not running.capture.is_large(size):
-            self._conclude(running, exit_, (0, b"") if silent else running.capture.finish(size))
+        written = exit_.written
+        quick = written is not None and not running.capture.is_large(written)
+        if gone and not running.strays and quick:
+            self._conclude(running, exit_, running.capture.finish(written))
         else:
             self.spawn(self._clear_and_conclude(running, exit_))
 
     async def _clear_and_conclude(self, running: Running, exit_: Exit) -> None:
         await running.clear_group(exit_)
-        self._conclude(running, exit_, await asyncio.to_thread(running.capture.finish))
+        self._conclude(
+            running, exit_, await asyncio.to_thread(running.capture.finish, exit_.written)
+        )
 
     def _conclude(self, running: Running, exit_: Exit, output: tuple[int, bytes]) -> None:
         outcome, reason = outcome_of(running, exit_, output[1])

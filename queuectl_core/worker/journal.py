@@ -56,6 +56,8 @@ class Exit:
     """When it was started, on ``lease_clock``, as far as its journal says."""
     lacking: bool = False
     """It was not started: the host lacked something."""
+    written: int | None = None
+    """Bytes of output, those dropped included; None: not known."""
 
     @property
     def fenced(self) -> bool:
@@ -70,11 +72,12 @@ class Exit:
             return cls(None, None, None, None, at, False, reason, lacking=True)
         if event[0] == "F":
             _, _, code, reason, at, *_ = event
-            return cls(code, None, None, None, at, False, reason)
+            return cls(code, None, None, None, at, False, reason, written=0)
         _, _, code, number, cpu, rss, at, leftover, *notes = event
         reason = FENCED if FENCED in notes else None
         told = SIGNALLED in notes, UNSIGNALLED in notes
-        return cls(code, number, cpu, rss, at, leftover, reason, *told)
+        written = next((note for note in notes if type(note) is int), None)
+        return cls(code, number, cpu, rss, at, leftover, reason, *told, written=written)
 
 
 @dataclass(slots=True)

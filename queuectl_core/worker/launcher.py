@@ -26,12 +26,23 @@ LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs nothing may take to leave before it is killed."""
 KILLED_PATIENCE = 2.0
 """Seconds to wait for one that was killed: it may hang in the kernel."""
+LINGERING_AFTER = 0.05
+"""Seconds a shim may take to exit once it has closed its output; one that takes longer stays."""
+_lingering: list[subprocess.Popen[bytes]] = []
+"""Shims that stay without us; asked now and then whether they have exited, to leave no zombie."""
 FORGET_AT_ONCE = 256
 """Settled attempts of which the shim is told without anything else to tell it."""
 SHIM = Path(__file__).with_name("shim") / "__main__.py"
 
 
-How = tuple[list[str], list[str] | None, str, Mapping[str, str], str, tuple[int, int, int] | None]
+How = tuple[
+    list[str],
+    list[str] | None,
+    str,
+    Mapping[str, str],
+    tuple[str, int],
+    tuple[int, int, int] | None,
+]
 """How to start a job: argv, plain, cwd, env, output, limits (see the top of ``shim``)."""
 
 
@@ -69,6 +80,7 @@ class Shim(asyncio.Protocol):
         if self._closing:
             return  # let go of before it began
         loop = asyncio.get_running_loop()
+        _lingering[:] = [process for process in _lingering if process.poll() is None]
         words = command_line(run, name, fence)
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -156,6 +168,17 @@ class Shim(asyncio.Protocol):
                 return
             self._process.kill()  # it was stopped, or hangs: it runs nothing
 
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for one that died, or is about to leave. One that we let go of may stay: it reads
+        what processes write that jobs left running."""
+        if not self._closing:
+            process.wait()
+            return
+        try:
+            process.wait(LINGERING_AFTER)
+        except subprocess.TimeoutExpired:
+            _lingering.append(process)
+
     # -- asyncio.Protocol -------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -167,7 +190,7 @@ class Shim(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._process is not None:
             # Its end of the pipe is closed: it has exited, or does so within microseconds.
-            self._process.wait()
+            self._wait(self._process)
         self._ended.set()
         if not self._closing:
             self._closing = True

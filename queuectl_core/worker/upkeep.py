@@ -24,7 +24,6 @@ from .expiry import Expiry
 from .forgotten import Forgotten
 from .journal import sweep
 from .litter import Litter
-from .output import Capture
 from .sampling import Sampler
 from .shim import lease_clock
 
@@ -37,8 +36,6 @@ STEP_PATIENCE = 1.0
 HASTE = 10
 """A heartbeat that failed is tried again after the time between two by this."""
 ADOPTED_POLL = 0.05
-GUARD_POLL = 0.2
-"""Seconds between looks at outputs while any of them grows."""
 SAMPLE_EVERY = 2.0
 """Seconds between samples, and how long a job must have run to be worth one."""
 SWEEP_PATIENCE = 5.0
@@ -60,7 +57,7 @@ class Upkeep:
         self._litter = Litter(supervisor.store)
 
     async def __aenter__(self) -> Upkeep:
-        loops = (self._beat(), self._tick(), self._guard(), self._watch_adopted())
+        loops = (self._beat(), self._tick(), self._watch_adopted())
         self._tasks = [self._sup.beside.run(loop) for loop in loops]
         return self
 
@@ -178,13 +175,6 @@ class Upkeep:
                 swept = True
                 await self._isolated("remove old files", self._sweep)
 
-    async def _guard(self) -> None:
-        """Keep outputs within their limit: often while any grows, slowly otherwise."""
-        while True:
-            captures = [running.capture for running in self._sup.hands.running.values()]
-            grew = bool(captures) and await asyncio.to_thread(_guard_all, captures)
-            await asyncio.sleep(GUARD_POLL if grew else TICK)
-
     async def _sample(self) -> None:
         sup = self._sup
         now = monotonic()
@@ -199,11 +189,6 @@ class Upkeep:
         }
         if jobs:
             await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))
-
-
-def _guard_all(captures: list[Capture]) -> bool:
-    grew = [capture.guard() for capture in captures]
-    return any(grew)
 
 
 async def used_names(store: Store) -> set[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from queuectl_core.lifecycle import FINAL
-from queuectl_core.logs import Output
+from queuectl_core.logs import Output, OutputTimes
 from queuectl_core.model import Job, State
 from queuectl_core.text import clean_block, clean_line
 from queuectl_core.times import format_time
@@ -32,6 +32,7 @@ POLL = 0.1
         "queuectl logs job1",
         "queuectl logs job1 --follow",
         "queuectl logs job1 --attempt 1 --tail 20",
+        "queuectl logs job1 --timestamps",
         "queuectl logs job1 --raw > output.bin",
     ),
 )
@@ -39,6 +40,7 @@ POLL = 0.1
 @click.option("-f", "--follow", is_flag=True, help="Go on showing it, until the job has ended.")
 @click.option("--attempt", metavar="N", type=click.IntRange(min=1), help="Attempt N, not the last.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines.")
+@click.option("-t", "--timestamps", is_flag=True, help="Begin each line with the time it came.")
 @click.option("--raw", is_flag=True, help="The bytes as they are, control characters and all.")
 @pass_session
 @click.pass_context
@@ -51,6 +53,7 @@ def logs(
     follow: bool,
     attempt: int | None,
     tail: int | None,
+    timestamps: bool,
     raw: bool,
 ) -> None:
     """Show what a job wrote: standard output and error, in order.
@@ -58,13 +61,18 @@ def logs(
     Control characters are shown as text, so that output cannot act on your terminal; --raw
     gives the bytes. With --follow the output appears as it is written, over all attempts
     until the job has ended for good (with --attempt: until that one has).
+
+    --timestamps says when each line began to arrive, on the host that ran the job. Lines that came
+    within a hundredth of a second may show the same time; "-" stands for a time that is not known.
     """
+    if raw and timestamps:
+        raise click.UsageError("--raw gives the bytes as they are, without --timestamps", ctx)
     if raw and session.json:
         raise click.UsageError("--raw is bytes and --json is text; give one of them", ctx)
 
     async def act(queue: Queue) -> None:
         job = await queue.find(ref)
-        shown = Shown(session, queue, job, tail, raw)
+        shown = Shown(session, queue, job, tail, raw=raw, timestamps=timestamps)
         await shown.run(attempt, follow)
 
     session.run(act, read_only=True)
@@ -74,13 +82,23 @@ class Shown:
     """One job's output being shown."""
 
     def __init__(
-        self, session: Session, queue: Queue, job: Job, tail: int | None, raw: bool
+        self,
+        session: Session,
+        queue: Queue,
+        job: Job,
+        tail: int | None,
+        *,
+        raw: bool,
+        timestamps: bool,
     ) -> None:
         self.session = session
         self.queue = queue
         self.job = job
         self.tail = tail
         self.raw = raw
+        self.timestamps = timestamps
+        self.times: OutputTimes | None = None
+        self.at_line_start = True
         self.offset = 0
         self.clean = _Cleaner()
 
@@ -108,6 +126,7 @@ class Shown:
     async def _attempt(self, output: Output, follow: bool) -> None:
         self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
         self.clean = _Cleaner()
+        self.at_line_start = True
         self._warn(output)
         self._copy(output)
         while follow and output.running:
@@ -164,15 +183,32 @@ class Shown:
 
     def _copy(self, output: Output) -> None:
         """Write what there is from the current offset on."""
+        if self.timestamps:
+            self.times = OutputTimes(output)
         while True:
             if output.running:  # the middle of a long output may be a hole by now
                 self.offset = output.after(self.offset)
             chunk = output.read(self.offset, CHUNK)
             if not chunk:
                 break
+            self._show(chunk)
             self.offset += len(chunk)
-            self._write(chunk)
         self.session.out.flush()
+
+    def _show(self, chunk: bytes) -> None:
+        """Write a chunk that lies at the current offset."""
+        if self.times is None:
+            self._write(chunk)
+            return
+        offset = self.offset
+        for line in _lines(chunk):
+            if self.at_line_start:
+                came = self.times.at(offset)
+                time = "-" if came is None else format_time(came)
+                self._write(f"{time} ".encode())
+            self._write(line)
+            offset += len(line)
+            self.at_line_start = line.endswith(b"\n")
 
     def _write(self, chunk: bytes, final: bool = False) -> None:
         if self.raw:
@@ -195,6 +231,12 @@ class Shown:
             f'", "bytes": {output.total or output.size()}, '
             f'"complete": {json.dumps(output.complete)}, "running": {json.dumps(output.running)}}}'
         )
+
+
+def _lines(chunk: bytes) -> list[bytes]:
+    """The lines of ``chunk``, each with the newline that ends it."""
+    *whole, rest = chunk.split(b"\n")
+    return [line + b"\n" for line in whole] + ([rest] if rest else [])
 
 
 class _Cleaner:

@@ -21,7 +21,8 @@ Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits`
     ["kill", token, signal]                     to the job's process group
     ["settled", [token, …]]                     the store knows how these ended: forget them
 env is added to our own; plain: null, or the words to try before argv (``worker/plain.py``);
-output is a file; limits: null, or [nice, memory, CPU seconds].
+output: [file, bytes to keep of it] (see ``output.py``); limits: null, or
+[nice, memory, CPU seconds].
 
 Events, one JSON array a line, first to the journal, then to standard output; ``at`` is a moment on
 ``lease_clock``:
@@ -31,18 +32,19 @@ Events, one JSON array a line, first to the journal, then to standard output; ``
     ["F", token, code, reason, at, worker]      could not be started, also after an S
     ["N", token, reason, at, worker]            not started, for lack of something that the host is
                                                 short of, also after an S
-    ["X", token, code, signal, cpu, rss, at, leftover, …]   ended; leftover: its group has not;
+    ["X", token, code, signal, cpu, rss, at, leftover, bytes, …]   ended; leftover: its group has
+                                                not; bytes: it wrote so many;
                                                 FENCED after it: its lease had run out;
                                                 SIGNALLED: it had been sent a signal by then;
-                                                UNSIGNALLED: that was not permitted;
-                                                SPARE: it wrote nothing, and its file is kept
+                                                UNSIGNALLED: that was not permitted
     ["E"]                                       the supervisor is gone (journal only)
     ["R"]                                       revoked, by whoever took over (journal only)
     ["R", token]                                refused for that (standard output only)
     ["W", [token, …]]                           withdrawn, never started (standard output only)
     ["T", token or null, text]                  trouble to tell people of (standard output only)
 
-Before format 2 the H line had no format, and ``at`` was the wall clock, which somebody may set.
+Before format 2 the H line had no format, X lines had no bytes, and ``at`` was the wall clock, which
+somebody may set.
 
 All text is UTF-8 bytes to us and to jobs, whatever the locale: we run with ``-X utf8``. What is
 no UTF-8 (a folder's name may be anything) comes as surrogates, as ``os.fsdecode`` makes them.
@@ -66,6 +68,10 @@ What may take long: a job's directory or its program may be on a network mount w
 Then the kernel lets everybody wait who uses them. The shim never does so itself (``mounts.py``):
 such a job is forked, and only its child waits. The shim is in ``/`` except while it starts jobs.
 
+What jobs print comes through a pipe each (``output.py``). A process that a job leaves running may
+write to it for as long as it likes, and would be killed if nobody read. So a shim whose jobs and
+whose supervisor are gone lets go of everything else, and stays until the last pipe is closed.
+
 How long jobs may run: on a store that hosts share, whoever looks after us writes to RUN/ID.lease
 until when our jobs must end unless it writes again (see ``fence.py``). It does so with each lease
 it gets, so that they are gone before another host may take them over; whatever became of it.
@@ -87,7 +93,6 @@ SIGNALLED = "signalled"
 UNSIGNALLED = "unsignalled"
 FORMAT = 2
 """Of the journal; see the events."""
-SPARE = "spare"
 
 FUNCTION = "BASH_FUNC_"
 """How the name of a variable begins in which bash hands a function on."""

@@ -28,6 +28,11 @@ class Ledger:
         self.journal = self._open_journal()
         fcntl.flock(self.journal, fcntl.LOCK_UN)
 
+    def close(self) -> None:
+        """Everything is written, and nobody needs us for it: do not look alive."""
+        os.close(self.alive)
+        os.close(self.journal)
+
     def _open_alive(self) -> int:
         """The file whose lock says that we live."""
         fd = os.open(f"{self.path}.alive", OWN_FILE, 0o600)

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from . import FENCED, FORMAT, FUNCTION, SIGNALLED, SPARE, UNSIGNALLED, host_clock, lease_clock
+from . import FENCED, FORMAT, FUNCTION, SIGNALLED, UNSIGNALLED, host_clock, lease_clock
 from .fence import Fence
 from .ledger import Ledger
+from .output import Folders, Output
 from .requests import LineBuffer, MalformedRequest, parse
-from .spares import Spares
-from .spawning import RESET, CannotStart, Program, Shortage, Spawner, open_output
+from .spawning import RESET, CannotStart, Program, Shortage, Spawner, prepare_output
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,17 +30,22 @@ us to hold has gone."""
 
 LOCK_PAUSE = 0.005
 """Seconds between attempts to lock the journal while somebody else has it."""
+SHORT = 0.005
+"""Seconds a job may run before its pipe is looked at: most short jobs need no wake-up for it."""
+REST = 1.0
+"""Seconds after the end of a job in which processes that it left running are not listened to: its
+supervisor may be writing the output file anew."""
 REPORT_AT_MOST = 100
 """Different errors of its own that a shim tells of."""
 
 
 class Child(NamedTuple):
-    """A job, the worker it occupies, and while it runs its output file and how it was started."""
+    """A job, the worker it occupies, and while it runs its output and how it was started."""
 
     token: str
     worker: str
     lane: str
-    output: str = ""
+    output: Output | None = None
     how: list[Any] = []  # noqa: RUF012 - never changed
 
 
@@ -54,7 +59,10 @@ class Shim:
         self.signalled: set[str] = set()  # jobs that were sent a signal
         self.unsignalled: set[str] = set()  # jobs that could not be sent one
         self.spawner = Spawner()
-        self.spares = Spares()
+        self.folders = Folders()
+        self.outputs: dict[int, Output] = {}  # by the pipe: those that the poller watches
+        self.fresh: deque[tuple[float, Output]] = deque()  # not yet watched, and from when on
+        self.resting: deque[tuple[float, Output]] = deque()  # the same, of jobs that have ended
         self.environ = dict(os.environb)
         self.shell_only = any(name.startswith(FUNCTION) for name in os.environ)
         self.children: dict[int, Child] = {}
@@ -94,8 +102,11 @@ class Shim:
                     if not data:
                         poller.unregister(0)
                     self.contained(self.receive, data, starts)
+                elif fd in self.outputs:
+                    self.contained(self.drain_output, fd)
                 elif fd in self.pipes:
                     self.contained(self.read_failure, fd)
+            self.watch_outputs()
             self.contained(self.heed_fence)
             self.contained(self.reap)
             if starts or any(self.held[lane] and self.idle.get(lane) for lane in self.held):
@@ -104,6 +115,9 @@ class Shim:
                 self.contained(self.ledger.renew)
                 self.contained(self.ledger.flush)
             self.contained(self.send, poller)
+        poller.unregister(wake)
+        if self.outputs or self.resting:
+            self.linger()
 
     def contained(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Do ``step``. An error in it, which is a fault of ours, is reported, and we go on:
@@ -121,6 +135,16 @@ class Shim:
 
     def patience(self) -> float | None:
         """Milliseconds until there is something to do by ourselves; None: for ever."""
+        found = [self.patience_for_jobs()]
+        for waiting in (self.fresh, self.resting):
+            while waiting and waiting[0][1].fd < 0:  # closed meanwhile
+                waiting.popleft()
+            if waiting:  # rounded up: poll would come back too early, again and again
+                found.append(max(0.0, waiting[0][0] - time.monotonic()) * 1000 + 1)
+        return min((one for one in found if one is not None), default=None)
+
+    def patience_for_jobs(self) -> float | None:
+        """The same, but for outputs."""
         if self.locked_out:
             return LOCK_PAUSE * 1000
         if self.unsent and self.gathering():
@@ -147,7 +171,6 @@ class Shim:
         if not data:
             self.orphaned = True
             self.held.clear()
-            self.spares.clear()
             self.unsent.clear()
             self.ledger.record(["E"])
             return
@@ -275,16 +298,16 @@ class Shim:
         if self.fence and self.fence.passed():
             self.refuse(child, None, FENCED)
             return ""
-        fd = -1
+        output = None
+        pid = 0
         try:
-            self.spares.give(out)
-            fd = open_output(out)
+            output = prepare_output(self.folders, *out)
             environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
             environ[b"QUEUECTL_WORKER"] = os.fsencode(child.worker)
             if limits or self.shell_only:
                 plain = None
             after = host_clock()
-            program = Program(argv, plain, cwd, environ, fd, limits)
+            program = Program(argv, plain, cwd, environ, output.write_end, limits)
             pid, pipe = self.spawner.start(program)
             before = host_clock()
         except Shortage as error:
@@ -298,9 +321,12 @@ class Shim:
             self.refuse(child, None, f"cannot start: {error}")
             return ""
         finally:
-            if fd >= 0:
-                os.close(fd)
-        self.children[pid] = child._replace(output=out, how=how)
+            if output is not None and pid:
+                output.started()
+            elif output is not None:
+                output.close()
+        self.fresh.append((time.monotonic() + SHORT, output))
+        self.children[pid] = child._replace(output=output, how=how)
         self.record(["S", child.token, pid, after, before, lease_clock(), child.worker])
         if pipe is not None:
             self.pipes[pipe] = pid
@@ -344,6 +370,58 @@ class Shim:
         else:
             self.idle.setdefault(child.lane, []).append(child.worker)
 
+    # -- output -----------------------------------------------------------------------
+
+    def watch_outputs(self) -> None:
+        """Have the poller look at the pipes whose time has come."""
+        for waiting in (self.fresh, self.resting):
+            while waiting and waiting[0][0] <= time.monotonic():
+                _, output = waiting.popleft()
+                # One that rests, and was fresh before, is in both.
+                if output.fd >= 0 and output.ended == (waiting is self.resting):
+                    self.outputs[output.fd] = output
+                    self.poller.register(output.fd, select.POLLIN)
+
+    def drain_output(self, pipe: int) -> None:
+        """Take what a job has written."""
+        output = self.outputs[pipe]
+        if output.drain():
+            self.close_output(output)
+
+    def close_output(self, output: Output) -> None:
+        """Nobody writes any more."""
+        self.unwatch(output)
+        output.close()
+
+    def unwatch(self, output: Output) -> None:
+        """The poller need not look at this pipe."""
+        if self.outputs.pop(output.fd, None) is not None:
+            self.poller.unregister(output.fd)
+
+    def finish_output(self, output: Output) -> None:
+        """A job has ended: all that it wrote is in the file when that is told."""
+        if output.fd < 0:
+            return
+        if output.finish():
+            self.close_output(output)
+        else:  # processes that it left running may write more
+            self.unwatch(output)
+            self.resting.append((time.monotonic() + REST, output))
+
+    def linger(self) -> None:
+        """Go on reading what processes write that jobs left running, though there is nothing else
+        to do: without a reader they would be killed. Nobody waits for us any more."""
+        self.ledger.close()
+        for number in (0, 1):  # our supervisor waits for the end of our output
+            os.dup2(self.spawner.null, number)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # there is nobody to wait for
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while (patience := self.patience()) is not None or self.outputs:
+            for fd, _ in self.poller.poll(patience):
+                if fd in self.outputs:
+                    self.contained(self.drain_output, fd)
+            self.contained(self.watch_outputs)
+
     # -- exits ------------------------------------------------------------------------
 
     def reap(self) -> None:
@@ -362,6 +440,8 @@ class Shim:
         for pipe in [pipe for pipe, owner in self.pipes.items() if owner == pid]:
             self.read_failure(pipe)
         child = self.children.pop(pid)
+        if child.output is not None:
+            self.contained(self.finish_output, child.output)
         code = os.waitstatus_to_exitcode(status)
         try:
             os.killpg(pid, 0)
@@ -377,6 +457,7 @@ class Shim:
             usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             lease_clock(),
             leftover,
+            0 if child.output is None else child.output.received,
         ]
         if child.token in self.fenced:
             event.append(FENCED)
@@ -388,8 +469,6 @@ class Shim:
             event.append(UNSIGNALLED)
         for tokens in (self.fenced, self.signalled, self.unsignalled):
             tokens.discard(child.token)
-        if not (leftover or self.orphaned) and self.spares.keep(child.output):
-            event.append(SPARE)
         if pid in self.failures:
             self.failed(child, *self.failures.pop(pid))
         else:

@@ -94,6 +94,16 @@ def _is_env(value: Any) -> bool:
     return type(value) is dict and all(type(one) is str for one in value.values())
 
 
+def _is_output(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) == 2
+        and type(value[0]) is str
+        and type(value[1]) is int
+        and 0 < value[1] < 1 << 63
+    )
+
+
 def _is_limits(value: Any) -> bool:
     if value is None:
         return True
@@ -108,7 +118,7 @@ def _is_signal(value: Any) -> bool:
     return type(value) is int and 0 <= value < 128
 
 
-_HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_text, _is_limits)
+_HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_output, _is_limits)
 _CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
     "use": (_is_text, _is_text),
     "start": (_is_text, _is_text, _is_text, *_HOW),

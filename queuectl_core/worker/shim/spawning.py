@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from .mounts import Mounts
+from .output import Folders, Output
 
 T = TypeVar("T")
 
@@ -103,10 +104,11 @@ def search(name: str, environ: dict[bytes, bytes], start: Callable[[bytes], T]) 
     raise refused
 
 
-def open_output(path: str) -> int:
-    """An attempt's output file, made with its folders."""
+def prepare_output(folders: Folders, path: str, limit: int) -> Output:
+    """The pipe of an attempt, whose output can be written to ``path``. CannotStart or Shortage."""
     try:
-        return _open_output(path)
+        folders.prepare(path)
+        return Output(path, limit)
     except OSError as error:
         text = f"cannot write output file: {error.strerror}"
         if error.errno in OUTPUT_LACKING:
@@ -114,23 +116,12 @@ def open_output(path: str) -> int:
         raise CannotStart(None, text) from None
 
 
-def _open_output(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        folder = os.path.dirname(path)
-        for part in (os.path.dirname(folder), folder):  # makedirs' mode is for the last only
-            os.makedirs(part, 0o700, exist_ok=True)
-        return os.open(path, flags, 0o600)
-
-
 class Spawner:
     """Starts programs, each in a process group of its own."""
 
     def __init__(self, mounts: Mounts | None = None) -> None:
         self.mounts = mounts or Mounts()
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._places: dict[tuple[bytes, bytes], bytes | None] = {}
         self._directories: dict[tuple[str, bytes], bytes] = {}
         self._remember_until = 0.0
@@ -228,7 +219,7 @@ class Spawner:
             argv,
             program.environ,
             file_actions=(
-                (os.POSIX_SPAWN_DUP2, self._null, 0),
+                (os.POSIX_SPAWN_DUP2, self.null, 0),
                 (os.POSIX_SPAWN_DUP2, program.output, 1),
                 (os.POSIX_SPAWN_DUP2, program.output, 2),
             ),
@@ -263,7 +254,7 @@ class Spawner:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for descriptor, standard in (
-                (self._null, 0),
+                (self.null, 0),
                 (program.output, 1),
                 (program.output, 2),
             ):

@@ -27,7 +27,14 @@ class Served:
     process: subprocess.Popen[bytes]
 
     def start(self, token: str, script: str) -> None:
-        how = [["/bin/sh", "-c", script], None, "/", {}, str(self.run / f"{token}.log"), None]
+        how = [
+            ["/bin/sh", "-c", script],
+            None,
+            "/",
+            {},
+            [str(self.run / f"{token}.log"), 1 << 20],
+            None,
+        ]
         request = json.dumps(["start", token, "w-1", "", *how])
         assert self.process.stdin is not None
         os.write(self.process.stdin.fileno(), request.encode() + b"\n")

@@ -1,16 +1,21 @@
-"""Keeping an output file within its limit, from outside, while somebody writes to it."""
+"""Output comes through a pipe into a file that stays within its limit."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from queuectl_core.logs import Output as Shown
+from queuectl_core.logs import OutputTimes
 from queuectl_core.store.base import TAIL_BYTES
-from queuectl_core.worker import output
 from queuectl_core.worker.output import Capture, last_line
+from queuectl_core.worker.shim import output as shim_output
+from queuectl_core.worker.shim.output import Output
 
 LIMIT = 1 << 20
 MARK = re.compile(rb"\n\[queuectl: (\d+) bytes dropped here, output-limit is (\d+)\]\n")
@@ -44,7 +49,7 @@ def test_an_empty_or_missing_output_counts_nothing(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.touch()
     assert Capture(path, LIMIT).finish() == (0, b"")
-    assert not path.exists()
+    path.unlink()
     assert Capture(path, LIMIT).finish() == (0, b"")
 
 
@@ -65,57 +70,149 @@ def test_too_much_is_cut_in_the_middle(tmp_path: Path) -> None:
     check_kept(path, written)
 
 
-def test_the_guard_gives_space_back_and_loses_nothing_of_the_ends(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    capture = Capture(path, LIMIT)
+class Job:
+    """Somebody who writes to the pipe of an output that is drained here."""
+
+    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+        self.output = Output(str(path), limit)
+        self.end = os.dup(self.output.write_end)
+        self.output.started()
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, which is drained meanwhile."""
+        for start in range(0, len(data), 60_000):
+            os.write(self.end, data[start : start + 60_000])
+            assert not self.output.drain()
+
+    def finish(self) -> bool:
+        os.close(self.end)
+        return self.output.finish()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    made = Job(tmp_path / "1.1.log")
+    yield made
+    made.output.close()
+
+
+def test_a_large_output_is_kept_within_its_limit_while_it_is_written(
+    job: Job, tmp_path: Path
+) -> None:
+    path = tmp_path / "1.1.log"
     written = b""
-    with path.open("ab", buffering=0) as job:
-        for round_ in range(40):
-            chunk = lines(16_384, round_ * 16_384)
-            job.write(chunk)
-            written += chunk
-            assert capture.guard()
-            os.fsync(job.fileno())
-            assert path.stat().st_blocks * 512 <= 3 * LIMIT
+    for round_ in range(40):
+        chunk = lines(16_384, round_ * 16_384)
+        job.write(chunk)
+        written += chunk
+        assert path.stat().st_blocks * 512 <= 2 * LIMIT
     assert path.stat().st_size == len(written)  # a reader's offsets stay true
-    assert capture.finish()[0] == len(written)
+    assert b"bytes dropped here" in path.read_bytes()  # while it is written
+    assert job.finish()
+    assert job.output.received == len(written)
+    assert Capture(path, LIMIT).finish(job.output.received)[0] == len(written)
     check_kept(path, written)
 
 
-def test_where_no_holes_can_be_made_the_count_is_still_true(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_no_holes_can_be_made_the_end_follows_the_head(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "_punch", lambda *_: False)
-    path = tmp_path / "log"
-    capture = Capture(path, LIMIT)
+    monkeypatch.setattr(shim_output, "punch", lambda *_: False)
+    path = tmp_path / "1.1.log"
     written = b""
-    with path.open("ab", buffering=0) as job:
-        for round_ in range(9):
-            chunk = lines(16_384, round_ * 16_384)
-            job.write(chunk)
-            written += chunk
-            capture.guard()
-            assert path.stat().st_size <= 2 * LIMIT
-        last = lines(100, 9 * 16_384)
-        job.write(last)
-        written += last
-    size, tail = capture.finish()
+    for round_ in range(20):
+        chunk = lines(16_384, round_ * 16_384)
+        job.write(chunk)
+        written += chunk
+        assert path.stat().st_size <= 2 * LIMIT
+    assert job.finish()
+    size, tail = Capture(path, LIMIT).finish(job.output.received)
     assert size == len(written)
-    assert tail.endswith(last)
-    kept = path.read_bytes()
-    (mark,) = MARK.finditer(kept)
-    assert len(kept) <= LIMIT
-    assert int(mark[1]) == len(written) - (len(kept) - len(mark[0]))
-    assert written.startswith(kept[: mark.start()])
-    assert written.endswith(kept[mark.end() :])
+    assert tail == written[-TAIL_BYTES:]
+    check_kept(path, written)
 
 
-def test_the_guard_says_whether_to_look_often(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    capture = Capture(path, LIMIT)
-    assert not capture.guard()
-    path.write_bytes(b"x")
-    assert capture.guard()
+def test_a_job_that_prints_nothing_has_no_file(job: Job, tmp_path: Path) -> None:
+    assert job.finish()
+    assert job.output.received == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_an_earlier_attempt_with_this_number_is_gone(tmp_path: Path) -> None:
+    """After a backup was restored, numbers are given again."""
+    path = tmp_path / "1.1.log"
+    path.write_bytes(b"another job's\n")
+    path.chmod(0o666)
+    path.with_suffix(".times").write_bytes(b"x" * 24)
+    job = Job(path)
+    assert list(tmp_path.iterdir()) == []
+    job.write(b"mine\n")
+    job.finish()
+    job.output.close()
+    assert path.read_bytes() == b"mine\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_disk_that_is_full_for_a_while_loses_output_and_says_so(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job never waits for it, and what comes later is kept."""
+    full = False
+
+    def write(fd: int, data: bytes, offset: int) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data, offset)
+
+    def splice(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(shim_output, "_SPLICE", splice)
+    job.write(b"before\n")
+    full = True
+    job.write(b"x" * 200_000)
+    full = False
+    job.write(b"after\n")
+    job.finish()
+    kept = (tmp_path / "1.1.log").read_bytes()
+    mark = b"\n[queuectl: 200000 bytes lost here, they could not be written]\n"
+    assert kept == b"before\n" + mark + b"after\n"
+    assert job.output.received == 200_000 + 13
+
+
+def test_what_a_job_leaves_running_is_added_up_to_the_limit(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "1.1.log"
+    job.write(b"the job\n")
+    daemon = os.dup(job.end)
+    assert not job.finish()
+    assert path.read_bytes() == b"the job\n"
+    for _ in range(60):
+        os.write(daemon, b"d" * 60_000)
+        assert not job.output.drain()
+    assert len(path.read_bytes()) < LIMIT + 200
+    assert path.read_bytes().endswith(b"output-limit is 1048576]\n")
+    path.unlink()  # its job was removed: nobody will ever read it
+    os.write(daemon, b"more")
+    assert not job.output.drain()
+    os.close(daemon)
+    assert job.output.drain()
+    assert not path.exists()
+
+
+def test_it_is_known_when_the_lines_came(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "1.1.log"
+    for number, seconds in enumerate((1.0, 1.001, 5.0, 9.0)):
+        moment = job.output.began + seconds
+        monkeypatch.setattr(shim_output, "lease_clock", lambda moment=moment: moment)
+        job.write(b"line %d\n" % number)
+    job.finish()
+    shown = Shown(1, path, b"", False, job.output.received, started_at=100.0, finished_at=110.0)
+    times = OutputTimes(shown)
+    assert [round(times.at(7 * n) or 0, 3) for n in range(4)] == [101.0, 101.0, 105.0, 109.0]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_jobs_start_with_every_signal_at_its_default(shim: Driver, how: str) -> 
     out = str(shim.run.parent / "logs" / "1.1.log")
     limits = [1, 0, 0] if how == "fork" else None
     argv = ["/bin/cat", "/proc/self/status"]
-    shim.send(["start", "1.1", "w1", "", argv, None, "/", {}, out, limits])
+    shim.send(["start", "1.1", "w1", "", argv, None, "/", {}, [out, 1 << 20], limits])
     assert events_of(shim, "1.1")[-1][2] == 0
     status = dict(line.split(":\t") for line in logged(shim, "1.1").splitlines())
     own_of_libc = 1 << 31 | 1 << 32
@@ -202,7 +202,8 @@ how = [
     st.just("/") | values,
     st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2) | values,
     # Files are made there: it must be in a folder of the test, and no other text.
-    st.just("@OUTPUT@") | values.filter(lambda value: not isinstance(value, str)),
+    st.tuples(st.just("@OUTPUT@"), st.integers(-1, 1 << 65)).map(list)
+    | values.filter(lambda value: not isinstance(value, list)),
     st.none() | st.lists(st.integers(-1, 1 << 65), min_size=3, max_size=3) | values,
 ]
 near_misses = st.one_of(
@@ -257,7 +258,7 @@ def test_no_input_ends_the_shim(
     driver = Driver(tmp_path_factory.mktemp("input"))
     try:
         assert driver.process.stdin
-        output = driver.output("fuzz").encode()
+        output = driver.output("fuzz")[0].encode()
         driver.process.stdin.write(b"\n".join(sent).replace(b"@OUTPUT@", output) + b"\n")
         driver.start("witness", "exit 9")
         assert events_of(driver, "witness")[-1][:4] == ["X", "witness", 9, None]

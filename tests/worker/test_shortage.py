@@ -159,7 +159,7 @@ def test_too_many_open_files(tmp_path: Path, limits: list[int] | None) -> None:
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, before[1]))
         out = str(tmp_path.parent / "logs" / "1.1.log")
-        how = [["/bin/true"], None, "/", {}, out, limits]
+        how = [["/bin/true"], None, "/", {}, [out, 1 << 20], limits]
         while True:  # until there are so few that it cannot
             driver.send(["start", "1.1", "w1", "", *how])
             event = driver.hear()
@@ -208,7 +208,7 @@ def test_too_many_processes(limits: list[int] | None) -> None:
             pid = driver.process.pid
             _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
             allow_processes(pid, user, 1)
-            how = [["/bin/true"], None, "/", {}, f"{folder}/logs/1.log", limits]
+            how = [["/bin/true"], None, "/", {}, [f"{folder}/logs/1.log", 1 << 20], limits]
             driver.send(*(["start", f"{n}.1", "w1", "", *how] for n in (1, 2)), ["use", "w2", ""])
             driver.send(["hold", "3.1", "", *how])
             found = first(driver, "1.1", "2.1", "3.1")
@@ -239,7 +239,7 @@ def test_what_is_the_jobs_own_fault_is_no_shortage(
 ) -> None:
     *how, limits = how
     out = str(shim.run.parent / "logs" / "1.1.log")
-    shim.send(["start", "1.1", "w1", "", *how, out, limits])
+    shim.send(["start", "1.1", "w1", "", *how, [out, 1 << 20], limits])
     event = shim.hear()
     if event[0] == "S":  # forked: it is seen later
         event = shim.hear()

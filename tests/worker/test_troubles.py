@@ -211,7 +211,7 @@ async def test_what_is_asked_of_a_shim_before_it_has_started_is_done(tmp_path: P
     heard: list[Any] = []
     shim = Shim(heard.append, lambda: None)
     argv = ["/bin/sh", "-c", "exit 5"]
-    shim.launch("1.1", "w1", "", (argv, None, "/", {}, str(tmp_path / "out"), None))
+    shim.launch("1.1", "w1", "", (argv, None, "/", {}, (str(tmp_path / "out"), 4096), None))
     await asyncio.sleep(0)
     await shim.start(tmp_path, "s", os.environ)
 

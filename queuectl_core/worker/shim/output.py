@@ -19,6 +19,7 @@ once, as that of most jobs does, has no such file.
 import errno
 import fcntl
 import os
+import stat
 import struct
 import sys
 import time
@@ -308,9 +309,12 @@ def remove_old(path: str) -> None:
     """Remove what an attempt of the same number left, before a store was deleted or restored. Each
     attempt begins with a file of its own. OSError when that cannot be done."""
     try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
+        found = os.lstat(path)
+    except FileNotFoundError:
         return
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        raise FileExistsError(errno.EEXIST, "there is something else than a file")
+    os.unlink(path)
     try:
         os.unlink(times_path(path))
     except FileNotFoundError:

@@ -138,7 +138,7 @@ class Output:
             return offset
         if self.running or size >= self.total:
             # Where a file system has no holes, the end of a long output is moved to the front.
-            return self._data_from(min(offset, size), size)
+            return self._data_from(min(offset, size) if size else offset, size)
         half = size // 2
         return offset if offset <= half else max(half, size - (self.total - offset))
 

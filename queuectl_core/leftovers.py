@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -59,17 +60,21 @@ async def orphaned_files(store: Store) -> AsyncIterator[Path]:
 
 async def orphans_in(folder: Path, store: Store) -> list[Path]:
     """The :func:`orphaned_files` of one folder."""
-    files = [
-        (path, match)
-        for path in sorted(folder.iterdir())
-        if (match := OUTPUT.fullmatch(path.name)) and not path.is_dir()
-    ]
+    files = await asyncio.to_thread(_outputs_in, folder)
     runs = await store.runs(sorted({int(match[1]) for _, match in files}))
     return [
         path
         for path, match in files
         if int(match[2]) > runs.get(int(match[1]), 0)
         or (match[3] == "tmp" and age(path) > DRAFT_AGE)
+    ]
+
+
+def _outputs_in(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    return [
+        (path, match)
+        for path in sorted(folder.iterdir())
+        if (match := OUTPUT.fullmatch(path.name)) and not path.is_dir()
     ]
 
 

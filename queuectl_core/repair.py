@@ -15,7 +15,7 @@ from .private import make_private
 from .queue import Queue
 from .store.open import chosen, on_server
 from .upkeep import remove_drafts
-from .worker.journal import sweep
+from .worker.journal import abandoned, sweep
 from .worker.upkeep import used_names
 
 
@@ -93,7 +93,8 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
     if any(row.host_key == store.here() for row in rows if row not in gone) and not run.exists():
         make_private(run)
         yield _fixed("litter", 1, "missing directory made")
-    if removed := sweep(run, await used_names(store)):
+    found = abandoned(run)
+    if removed := sweep(found, await used_names(store)):
         yield _fixed("litter", removed, "stale run file removed")
     if store.can_backup and (removed := remove_drafts(Path(store.url).parent)):
         yield _fixed("litter", removed, "unfinished backup removed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from queuectl_core.errors import QueueError
 from queuectl_core.host import hostname
 from queuectl_core.text import clean_line
 
+from . import hangup
 from .beside import beside
 from .doing import Doing
 from .messages import StoreRead
@@ -116,6 +118,8 @@ class Console(Doing):
         if not self.is_headless:
             for name in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(name, self.exit, 128 + name)
+            if sys.__stdin__ is not None:
+                hangup.watch(sys.__stdin__.fileno(), lambda: self.exit(128 + signal.SIGHUP))
 
     def _restyle(self) -> None:
         for screen in self.screen_stack:

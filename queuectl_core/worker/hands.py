@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from ..logs import log_name
 from ..model import Ending, Job, Outcome
 from .attempt import Running, Why, how_to_start, make_ending, no_kill, outcome_of, token_of
 from .fence import Fence
-from .journal import Exit, make
+from .journal import Exit, make_first
 from .launcher import How, Shim, utf8_name
 from .output import Capture
 from .process import Processes
@@ -139,6 +138,7 @@ class Hands:
         self.look_after(())
         self._shim = shim = Shim(self._heard, self._shim_died)
         try:
+            await asyncio.to_thread(self._make_journal, name)
             await self._start_shim(shim)
         except BaseException:
             self._shim = None
@@ -148,7 +148,6 @@ class Hands:
         """Start the new shim; what is asked of it meanwhile waits for it. ``patient``: try again
         when the host lacks what a process needs."""
         name = self._name
-        await asyncio.to_thread(self._make_journal, name)
         if monotonic() - self._shim_since < SHIM_PAUSE:
             await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
         while True:
@@ -166,9 +165,9 @@ class Hands:
             shim.use(slot.id, slot.lane)
 
     def _make_journal(self, name: str) -> None:
-        # Made by us: should it be gone later, it was deleted.
+        # Made by us, and only once: should it be gone later, it was deleted.
         with contextlib.suppress(OSError):
-            os.close(make(self.run_directory / f"{name}.journal"))
+            make_first(self.run_directory / f"{name}.journal")
 
     def look_after(self, adopted: Iterable[str]) -> None:
         """These shims' jobs, beside those of our own, may run while our lease lasts."""

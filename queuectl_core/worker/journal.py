@@ -12,12 +12,13 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..private import make_private
-from .shim import FENCED, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
+from .shim import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
 
 LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
@@ -91,9 +92,12 @@ class Journal:
     """About to be started, or started: whoever died before it could say more."""
     started: dict[str, Started] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
-    lost: bool = False
-    """It was deleted (a supervisor makes it before it starts its shim): what it said of jobs
-    that ran is not known."""
+    earlier: set[str] = field(default_factory=set)
+    """About to be started, or started, by a shim that another has replaced."""
+    _whole: bool = False
+    """It is the one that its supervisor made, or a shim wrote it anew."""
+    _lost: bool = False
+    """It says itself that what an earlier one said is lost."""
     _file: tuple[int, int] = (0, 0)
     _offset: int = 0
     """What was read of it, as whole lines."""
@@ -106,9 +110,10 @@ class Journal:
         return self.run / f"{self.name}.journal"
 
     @property
-    def exists(self) -> bool:
-        """False: the run directory was cleared, or the shim never got as far."""
-        return self.path.exists()
+    def lost(self) -> bool:
+        """It was deleted: a job that it does not name may have run. What others made in its place
+        (to revoke it, say) does not hide that, however many they were."""
+        return self._lost or not self._whole
 
     def refresh(self) -> bool:
         """Read what was added to it, or all of a new file; True when there was anything. A
@@ -132,12 +137,20 @@ class Journal:
         try:
             event = json.loads(line.lstrip(b"\0"))
             kind = event[0]
-            if kind == "H":
+            if kind == "M":
+                self._whole = True
+            elif kind == "L":
+                self._lost = True
+            elif kind == "H":
+                if self.shim_pid not in (None, event[1]):
+                    self.earlier |= self.begun | self.started.keys()
+                self._whole = True
                 self.shim_pid = event[1]
                 self._clocked = len(event) > 2
             elif kind == "B":
                 for token in event[1:]:
                     self.begun.add(token)
+                    self.earlier.discard(token)
                     self.started.pop(token, None)
                     self.exits.pop(token, None)
             elif kind == "S":
@@ -184,7 +197,6 @@ class Journal:
         A shim that keeps the lock (it was stopped in the middle of a start) is killed: what
         it had running is then left to the caller to find and end.
         """
-        self.lost = self.lost or not self.exists
         fd = make(self.path)
         try:
             deadline = time.monotonic() + LOCK_PATIENCE
@@ -243,21 +255,40 @@ def make(path: Path) -> int:
     return os.open(path, os.O_APPEND | OWN_FILE, 0o600)
 
 
-def sweep(run: Path, in_use: set[str]) -> int:
-    """Remove journals and bells of supervisors and jobs that are no more; returns how many.
+def make_first(path: Path) -> None:
+    """Make the journal of a new supervisor, with the line that says so."""
+    fd = make(path)
+    try:
+        os.write(fd, MADE)
+    finally:
+        os.close(fd)
+
+
+def abandoned(run: Path) -> list[Path]:
+    """Journals and bells whose supervisor and shim are dead. To be called before the store is
+    asked who needs them: only of the dead does the store know all there will ever be."""
+    return [
+        path
+        for path in (*run.glob("*.journal"), *run.glob("*.bell"))
+        if not _has_listener(path.with_suffix(".bell"))
+        and not (path.suffix == ".journal" and Journal(run, path.stem).shim_alive())
+    ]
+
+
+def sweep(found: Iterable[Path], in_use: set[str]) -> int:
+    """Remove those of the abandoned files that nobody needs any more; returns how many.
 
     ``in_use``: ids of registered supervisors, and shims that processing jobs name.
     """
     removed = 0
-    for path in run.glob("*.journal"):
-        journal = Journal(run, path.stem)
-        if path.stem not in in_use and not journal.shim_alive():
-            journal.remove()
-            removed += 1
-    for path in run.glob("*.bell"):
-        if path.stem not in in_use and not _has_listener(path):
+    for path in found:
+        if path.stem in in_use:
+            continue
+        if path.suffix == ".journal":
+            Journal(path.parent, path.stem).remove()
+        else:
             path.unlink(missing_ok=True)
-            removed += 1
+        removed += 1
     return removed
 
 

@@ -6,6 +6,7 @@ store, each has a supervisor look through what it keeps, a folder at a time, all
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,15 @@ class Litter:
             return
         self._looked = monotonic()
         if not self._left:
-            self._left = output_folders(self.store)
+            self._left = await asyncio.to_thread(output_folders, self.store)
         if not self._left:
             return
         with contextlib.suppress(OSError):  # a folder that is gone, or can't be read
-            for path in await orphans_in(self._left.pop(), self.store):
-                if age(path) > SPARED:
-                    path.unlink(missing_ok=True)
+            found = await orphans_in(self._left.pop(), self.store)
+            await asyncio.to_thread(_remove_old, found)
+
+
+def _remove_old(paths: list[Path]) -> None:
+    for path in paths:
+        if age(path) > SPARED:
+            path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ it runs, but its shim is dead          its exit will never be known: ended, then
 it was started, and is gone            a crash
 it was about to be, and all died       a crash: it may have run
 its journal was deleted                a crash, unless its shim lives and wrote it anew
+an earlier shim of that name had it    a crash, whatever still runs of it is ended
 it was never started                   back to pending, nothing counted
 its host is another, or has rebooted   a crash
 =====================================  =================================================
@@ -124,12 +125,14 @@ def _is_clear(job: Job, journal: Journal, alive: bool, plan: RecoveryPlan) -> bo
     started = journal.started.get(token)
     if ended is not None and not (ended.leftover and ended.code != 0):
         plan.exited.append((job, ended))
-    elif ended is None and alive and started is not None:
-        plan.adopted.append((job, started, journal))
-    elif ended is None and alive:
-        plan.unstarted.append(job)
-    else:
+    elif ended is not None or not alive or token in journal.earlier:
         return False
+    elif started is not None:
+        plan.adopted.append((job, started, journal))
+    elif token in journal.begun or journal.lost:
+        return False  # that it was started could not be written, or was deleted
+    else:
+        plan.unstarted.append(job)
     return True
 
 

@@ -183,8 +183,12 @@ class Supervisor:
             self._numbered += 1
             worker = f"{self.id}-{self._numbered}"
         else:
-            self._numbered = max(self._numbered, int(worker.rpartition("-")[2]))
+            self.number(worker)
         return Slot(worker, queues, stop=stop or self.stopping)
+
+    def number(self, worker: str) -> None:
+        """There is a worker of this name: call no other so."""
+        self._numbered = max(self._numbered, int(worker.rpartition("-")[2]))
 
     async def _leave(self) -> None:
         """Everything in hand has ended; or, after an error, is left to the next supervisor."""

@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound
+from ..errors import Conflict, NotFound
 from ..events import Event, Kind
 from ..host import is_gone, monotonic
 from ..model import Job, Outcome, SupervisorRow
@@ -179,16 +179,43 @@ class Takeover:
         if taken:
             reserve.give_back(taken)  # the shim knows nothing of what they do now
         if extra:
-            added = [(slot.id, slot.queues) for slot in extra]
             try:
-                await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
+                await self._announce(extra)
             except NotFound:  # we lost our lease meanwhile: these jobs have another owner
                 sup.lost = True
                 sup.pump.wake()
                 return
             await sup.store.stop_workers([slot.id for slot in extra], False)
+            for slot in extra:
+                if slot.running is not None:
+                    workers[slot.running.job.seq] = slot.id
         await sup.store.assign(sup.id, workers)
         await sup.obey()  # a cancel asked for meanwhile
+
+    async def _announce(self, extra: list[Slot]) -> None:
+        """Tell the store of extra workers. NotFound: we lost our lease meanwhile."""
+        sup = self._sup
+        while True:
+            added = [(slot.id, slot.queues) for slot in extra]
+            try:
+                await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
+                return
+            except Conflict:  # somebody asked us for more workers, and named them so
+                asked = {order.id: order for order in (await sup.store.orders(sup.id)).workers}
+            for worker in asked:  # so that none of ours is called like one of them
+                sup.number(worker)
+            for slot in extra:
+                order = asked.get(slot.id)
+                if order is None:
+                    continue
+                if sup.slots.pop(slot.id, None) is not None:
+                    named = sup.new_slot((), stop="drain").id
+                    sup.slots[named] = slot
+                    slot.id = named
+                    if slot.running is not None:
+                        slot.running.worker = named
+                sup.slots[order.id] = sup.new_slot(order.queues, order.id)
+                sup.hands.use(sup.slots[order.id])
 
     async def _look_after(self) -> None:
         names = {journal.name for journal in self._adopted.values()}

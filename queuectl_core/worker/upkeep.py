@@ -22,7 +22,7 @@ from ..model import Filter, Job, State
 from ..store.base import Store
 from .expiry import Expiry
 from .forgotten import Forgotten
-from .journal import sweep
+from .journal import abandoned, sweep
 from .litter import Litter
 from .sampling import Sampler
 from .shim import lease_clock
@@ -158,8 +158,10 @@ class Upkeep:
             await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
 
     async def _sweep(self) -> None:
-        used = await used_names(self._sup.store)
-        await asyncio.to_thread(sweep, self._sup.hands.run_directory, used)
+        found = await asyncio.to_thread(abandoned, self._sup.hands.run_directory)
+        if found:
+            used = await used_names(self._sup.store)
+            await asyncio.to_thread(sweep, found, used)
 
     # -- running jobs -----------------------------------------------------------------
 

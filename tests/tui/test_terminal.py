@@ -145,6 +145,18 @@ def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int)
     terminal.check_restored()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can a hang-up be waited for")
+def test_a_terminal_that_is_gone_without_a_signal_ends_the_console(terminal: Terminal) -> None:
+    """It was not its controlling terminal. The console used to read the end for ever."""
+    terminal.until("doomed")
+    os.close(terminal.inside)
+    os.close(terminal.fd)
+    try:
+        assert terminal.process.wait(PATIENCE) == 128 + signal.SIGHUP
+    finally:
+        terminal.fd, terminal.inside = pty.openpty()  # for close()
+
+
 def test_no_terminal_is_one_line_and_exit_2(cli: Cli) -> None:
     result = cli("tui", code=2)
     assert "needs a terminal" in result.err

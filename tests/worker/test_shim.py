@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from queuectl_core.queue import Queue
-from queuectl_core.worker.journal import Journal, sweep
+from queuectl_core.worker.journal import Journal, abandoned, sweep
 from queuectl_core.worker.launcher import command_line
 from queuectl_core.worker.process import Processes, is_started
 from queuectl_core.worker.recovery import triage
@@ -435,7 +435,7 @@ def test_sweeping_spares_what_is_in_use_or_alive(shim: Driver, tmp_path: Path) -
     for name in ("used", "dead"):
         (shim.run / f"{name}.journal").touch()
     (shim.run / "dead.bell").touch()
-    sweep(shim.run, {"used"})
+    sweep(abandoned(shim.run), {"used"})
     assert sorted(path.name for path in shim.run.glob("*.journal")) == ["s.journal", "used.journal"]
     assert not (shim.run / "dead.bell").exists()
 

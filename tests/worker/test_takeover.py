@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -300,3 +301,38 @@ async def test_many_jobs_that_are_stopped_at_once_need_one_look(
     eventually(lambda: not any(alive(pid) for pid in pids))
     found: list[Job] = await queue.jobs()
     assert [(job.state, job.attempts) for job in found] == [(State.PENDING, 0)] * count
+
+
+async def test_workers_asked_for_while_jobs_are_adopted_get_names_of_their_own(
+    queue: Queue, supervisors: Supervisors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`worker start -d` chose the name that an extra worker was about to get: the successor failed,
+    and nobody looked after the adopted jobs."""
+    command = f"echo $$; until test -e {tmp_path}/go; do sleep 0.05; done; exit 0"
+    jobs = await queue.enqueue([command] * 3)
+    victim = await supervisors.start(3)
+    await until_output(queue, *jobs)
+    supervisors.kill(victim)
+    add_workers = type(queue.store).add_workers
+    asked: list[str] = []
+
+    async def just_after(self: Any, supervisor: str, workers: Any, now: float, up: bool) -> None:
+        if up and not asked:
+            asked.append(workers[0][0])
+            await add_workers(self, supervisor, [(asked[0], ())], now, up=False)
+        await add_workers(self, supervisor, workers, now, up)
+
+    monkeypatch.setattr(type(queue.store), "add_workers", just_after)
+    working = asyncio.create_task(queue.run_workers(1, until_empty=True))
+
+    async def all_named() -> bool:
+        found = [await queue.find(job.id) for job in jobs]
+        here = {worker.id for worker in await queue.workers() if worker.state == "idle"}
+        return bool(asked) and here == set(asked) and asked[0] not in {job.worker for job in found}
+
+    await eventually_async(all_named)
+    (tmp_path / "go").touch()
+    await working
+    for job in jobs:
+        found = await queue.find(job.id)
+        assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)

@@ -24,6 +24,8 @@ from queuectl_core.worker import journal as journals
 from queuectl_core.worker.journal import Journal
 from queuectl_core.worker.launcher import Shim
 from queuectl_core.worker.output import Capture
+from queuectl_core.worker.process import Processes
+from queuectl_core.worker.recovery import triage
 from queuectl_core.worker.supervisor import Supervisor
 from tests.support import eventually, eventually_async, supervisor
 
@@ -76,6 +78,85 @@ async def test_what_a_deleted_journal_said_is_unknown_not_never_started(
     assert (found.state, found.crashes, found.attempts) == (State.COMPLETED, 1, 1)
     first, _ = await queue.attempts(found)
     assert first.outcome is Outcome.CRASHED
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "kept"])
+async def test_what_was_lost_stays_unknown_however_many_successors_die(
+    queue: Queue, supervisors: Supervisors, tmp_path: Path, deleted: bool
+) -> None:
+    """Each of them revokes the journal, which makes a deleted one anew, and dies before it has
+    settled what it took over."""
+    command = f"echo $$; echo x >> {tmp_path}/ran; until test -e {tmp_path}/go; do sleep 0.05; done"
+    (job,) = await queue.enqueue([command])
+    victim = await supervisors.start(1)
+    (text,) = await until_output(queue, job)
+    shim = psutil.Process(int(text)).parent()
+    assert shim
+    supervisors.kill(victim)
+    shim.kill()
+    os.killpg(int(text), signal.SIGKILL)
+    if deleted:
+        shutil.rmtree(queue.directory)
+    named = (await queue.find(job.id)).shim
+    assert named
+    for _ in range(2):
+        await Journal(queue.directory / "run", named).revoke()
+    (tmp_path / "go").touch()
+    await finish(queue)
+    found = await queue.find(job.id)
+    assert (found.state, found.crashes, found.attempts) == (State.COMPLETED, 1, 1)
+    assert not list((queue.directory / "run").glob("*.journal"))
+
+
+async def test_what_another_shim_of_that_name_did_is_unknown(tmp_path: Path) -> None:
+    """It died, and its journal was deleted, before its supervisor started another."""
+    journals.make_first(tmp_path / "s.journal")
+    first = Driver(tmp_path)
+    try:
+        eventually(lambda: first.journal.shim_pid)
+        assert not first.journal.lost
+    finally:
+        first.close()
+    (tmp_path / "s.journal").unlink()
+    second = Driver(tmp_path)
+    try:
+        eventually(lambda: second.journal.shim_pid)
+        assert second.journal.lost
+        shutil.rmtree(tmp_path)
+        second.leave()
+        eventually(lambda: second.process.poll() is not None)
+    finally:
+        second.close()
+
+
+async def test_what_an_earlier_shim_started_is_not_adopted_from_a_later_one(
+    queue: Queue, tmp_path: Path
+) -> None:
+    (job,) = await queue.enqueue(["true"])
+    token = f"{job.seq}.0"
+    journals.make_first(tmp_path / "s.journal")
+    with (tmp_path / "s.journal").open("a") as file:
+        file.write(f'["H", 1, 2]\n["B", "{token}"]\n["S", "{token}", 999999999, 1, 2, 3.0, "w"]\n')
+    later = Driver(tmp_path)
+    try:
+        eventually(lambda: later.journal.shim_pid == later.process.pid)
+        assert (await triage([job], tmp_path, Processes(), shim="s")).crashed == [job]
+    finally:
+        later.close()
+
+
+async def test_files_of_a_supervisor_that_is_not_registered_yet_are_not_swept(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """It has its bell and its journal, and its shim has not begun."""
+    bell = queue.store.bell("new")
+    try:
+        run = queue.directory / "run"
+        journals.make_first(run / "new.journal")
+        journals.make_first(run / "dead.journal")
+        assert [path.name for path in journals.abandoned(run)] == ["dead.journal"]
+    finally:
+        bell.close()
 
 
 # -- a full disk ------------------------------------------------------------------------

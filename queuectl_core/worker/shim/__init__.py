@@ -26,7 +26,10 @@ output: [file, bytes to keep of it] (see ``output.py``); limits: null, or
 
 Events, one JSON array a line, first to the journal, then to standard output; ``at`` is a moment on
 ``lease_clock``:
+    ["M"]                                       made for a new supervisor (by it, journal only)
     ["H", pid, format]                          a shim began (journal only)
+    ["L"]                                       the journal was deleted, and what it said of jobs of
+                                                an earlier shim is lost (journal only)
     ["B", token, …]                             about to be started (journal only)
     ["S", token, pid, after, before, at, worker]   started between two moments of the host's clock
     ["F", token, code, reason, at, worker]      could not be started, also after an S
@@ -85,6 +88,11 @@ OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 REVOKED = b'["R"]\n'
 """The line that takes the right to start jobs away."""
+
+MADE = b'["M"]\n'
+"""The line that a journal begins with. One that begins otherwise replaces one that was deleted."""
+LOST = b'["L"]\n'
+"""The line that says that jobs may have run of which this journal does not speak."""
 
 FENCED = "the store could not be reached while its lease lasted"
 """Why a job was ended, or not started, by the fence."""

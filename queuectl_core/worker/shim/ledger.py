@@ -5,7 +5,7 @@ import json
 import os
 from typing import Any
 
-from . import FORMAT, OWN_FILE, REVOKED
+from . import FORMAT, LOST, MADE, OWN_FILE, REVOKED
 
 COMPACT_AT = 1 << 20
 """Bytes of journal after which attempts that were settled are dropped from it."""
@@ -26,6 +26,12 @@ class Ledger:
         self.alive = self._open_alive()
         # Revoked before we began, if our supervisor died while we were being started.
         self.journal = self._open_journal()
+        begins = os.pread(self.journal, 256, 0)
+        self.first = begins == MADE  # no other shim had this journal before us
+        # It was deleted before we began: what another shim of that name did is not known.
+        self.lost = not begins.startswith((MADE, b'["H"')) or LOST in begins
+        if self.lost:
+            self.unwritten += LOST
         fcntl.flock(self.journal, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -152,6 +158,7 @@ class Ledger:
                 os.dup2(fd, self.journal, inheritable=False)
                 os.close(fd)
                 fcntl.flock(self.journal, fcntl.LOCK_UN)
+                self.lost = self.lost or not self.first
                 self.unwritten = self._essence()
         except OSError:
             return False
@@ -184,4 +191,5 @@ class Ledger:
     def _essence(self) -> bytes:
         """What whoever takes over must know."""
         head = json.dumps(["H", os.getpid(), FORMAT]).encode() + b"\n"
+        head += LOST if self.lost else b""
         return head + b"".join(self.started.values()) + b"".join(self.ended.values())

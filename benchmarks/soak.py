@@ -187,6 +187,7 @@ def measure(scratch: Scratch, minutes: float, rate: float) -> dict[str, Any]:
     BYTECODE["PYTHONPYCACHEPREFIX"] = scratch.env["PYTHONPYCACHEPREFIX"]
     with ExitStack() as stack:
         soak = Soak(scratch, stack)
+        soak.verb("config", "unset", "lease")  # there is a store
         start = [*QUEUECTL, "worker", "start", "--count", str(WORKERS), "--quiet"]
         hosts = [f"supervisor-{number}" for number in range(SUPERVISORS)]
         supervisors = [psutil.Process(soak.start(name, start).pid) for name in hosts]

@@ -30,7 +30,7 @@ SLOW_READ = 1.0
 
 REPAIR = "run: queuectl doctor --repair"
 ORDER = (
-    *("store", "integrity", "counters", "sqlite", "modes", "file system", "disk"),
+    *("store", "integrity", "counters", "log", "sqlite", "modes", "file system", "disk"),
     *("workers", "leftovers", "litter", "clock"),
 )
 """The checks, in the order they are told."""
@@ -70,6 +70,8 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     while not place.exists():
         place = place.parent
     findings += [sqlite_version(sqlite3.sqlite_version_info), file_system(place), disk(place)]
+    if path.exists():
+        findings.append(await write_ahead_log(path))
     if not any(finding.check == "clock" for finding in findings):
         findings.append(clock([], time.time()))
     return sorted(findings, key=lambda finding: ORDER.index(finding.check))
@@ -184,6 +186,24 @@ async def leftovers(queue: Queue) -> Finding:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     hint = "a job may start a daemon; if it was not to, end them with: kill PID"
     return Finding("leftovers", "warn", f"of jobs that ended still run: {shown}{more}", hint)
+
+
+async def write_ahead_log(path: Path) -> Finding:
+    """Whether a reader keeps SQLite's write-ahead log from being started anew."""
+    from .store.sqlite.checkpoint import WAL_LIMIT, wal_size
+    from .store.sqlite.readers import long_readers
+
+    size = wal_size(path)
+    message = f"the write-ahead log is {format_bytes(size)}"
+    if size <= 4 * WAL_LIMIT:
+        return Finding("log", "ok", message)
+    readers = await long_readers(path)
+    if not readers:
+        return Finding("log", "ok", f"{message}; it is cut when it is next written to")
+    pids = ", ".join(map(str, readers))
+    which = f"process{'es' if len(readers) > 1 else ''} {pids}"
+    message += f" and grows: {which} went on reading an old state of the store"
+    return Finding("log", "warn", message, "let it finish, or end it")
 
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:

@@ -132,6 +132,13 @@ def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None
     return now > row.lease_until
 
 
+def boot_clock() -> float:
+    """Seconds on a clock that nobody can set. On Linux it goes on while the host is suspended."""
+    if LINUX:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 def monotonic() -> float:
     """Seconds on a clock all processes of this boot share and nobody can set."""
     return time.monotonic()

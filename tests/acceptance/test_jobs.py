@@ -83,6 +83,7 @@ def test_everything_survives_a_restart(cli: Cli) -> None:
 
 @pytest.mark.parametrize("state", ["pending", "processing", "completed", "failed", "dead"])
 def test_list_by_state_from_an_empty_store_is_an_empty_array(cli: Cli, state: str) -> None:
+    cli("config", "unset", "lease")  # there is a store
     result = cli("list", "--state", state, "--json")
     assert result.json == []
     assert result.err == ""

@@ -253,6 +253,7 @@ def test_the_store_by_another_variable(cli: Cli, tmp_path: Path, name: str) -> N
     cli("enqueue", "true", "--id", "there", env=other)
     assert (tmp_path / "other.db").exists()
     assert [job["id"] for job in cli.json("list", env=other)] == ["there"]
+    cli("config", "unset", "lease", env={name: other[name]})
     assert cli.json("list", env={name: other[name]}) == [], "QUEUECTL_STORE wins"
 
 

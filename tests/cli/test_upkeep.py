@@ -129,6 +129,7 @@ def test_a_backup_at_a_terminal_says_how_much(terminal: Terminal, tmp_path: Path
 
 
 def test_repair_on_a_healthy_store_does_nothing(here: Here, store_path: Path) -> None:
+    store_path.unlink()
     assert "fixed" not in here("doctor", "--repair").out
     assert not store_path.exists(), "looking makes nothing"
     here("enqueue", "x")

@@ -231,6 +231,7 @@ def test_worker_tables_at_a_terminal(terminal: Terminal) -> None:
 
 
 def test_doctor_on_a_healthy_store(here: Here, store_path: Path) -> None:
+    store_path.unlink()
     shown = here("doctor")
     assert "does not exist yet" in shown.out
     assert not store_path.exists()

@@ -455,6 +455,8 @@ async def test_read_only_has_no_key_that_changes_anything(home: Path) -> None:
 
 @pytest.mark.parametrize("read_only", [False, True])
 async def test_an_empty_store_says_what_can_be_done(tmp_path: Path, read_only: bool) -> None:
+    async with Queue.open(str(tmp_path / "queue.db"), env={}):
+        pass
     async with opened(tmp_path, SIZE, read_only=read_only) as (console, pilot):
         text = await settled(console, pilot)
         assert "no workers" in text

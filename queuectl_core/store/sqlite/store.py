@@ -39,6 +39,7 @@ from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
 from .bell import ANYTHING, JOBS, SUFFIX, FifoBell, ring
 from .checkpoint import Checkpoints
+from .clock import WallClock
 from .connection import Connection, connect, open_writer
 from .database_file import prepare_file, real_path
 from .errors import explain_os
@@ -74,6 +75,9 @@ class SqliteStore(Store):
         self._connection = connection
         self._read_only = read_only
         self._seen: tuple[int, int] | None = None
+        self._wall: Callable[[], float] = time.time
+        """Replaced by tests."""
+        self._wall_clock = WallClock(self.clock)
         self._file = None if found is None else (found.st_dev, found.st_ino)
         self._checkpoints = Checkpoints(path, self.directory)
         self._connection.after_write = self._written
@@ -113,7 +117,7 @@ class SqliteStore(Store):
         await self._connection.close(keep=self._is_gone())
 
     def clock(self) -> float:
-        return time.time()
+        return self._wall()
 
     def here(self) -> str:
         return host_key()
@@ -297,9 +301,28 @@ class SqliteStore(Store):
                 if not (endings or begun or released):
                     raise
                 openings = ()  # what ended is written down: the file may have been moved only
-        return await self._connection.write(
-            work.exchange, owner, endings, openings, now, begun=begun, released=released
-        )
+        try:
+            return await self._connection.write(
+                self._exchange, owner, endings, openings, now, begun=begun, released=released
+            )
+        except BaseException:
+            self._wall_clock.forget()
+            raise
+
+    def _exchange(
+        self,
+        conn: sqlite3.Connection,
+        owner: str,
+        endings: Sequence[Ending],
+        openings: Sequence[Opening],
+        now: float,
+        *,
+        begun: Sequence[Begun],
+        released: Sequence[Job],
+    ) -> Turn:
+        if self._wall_clock.moved:  # before anything is due, or put off, by the clock as it is now
+            self._wall_clock.follow(conn)
+        return work.exchange(conn, owner, endings, openings, now, begun=begun, released=released)
 
     async def orders(self, supervisor: str) -> Orders:
         return await self._connection.read(work.orders, supervisor)
@@ -375,6 +398,10 @@ class SqliteStore(Store):
 
     async def tidy(self) -> None:
         if not self._read_only and not self._is_gone():
+            if self._wall_clock.known and self._wall_clock.moved:
+                with suppress(StoreError):
+                    if await self._connection.write(self._wall_clock.follow):
+                        self._ring()
             with suppress(StoreError):  # it can wait
                 await self._connection.call(self._checkpoints.make)
 

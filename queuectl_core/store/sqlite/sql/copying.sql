@@ -14,7 +14,7 @@ UPDATE config SET value = :new WHERE key = '.copy' AND value = :old;
 DELETE FROM config WHERE key = '.copy' AND value = :old;
 
 -- name: copy_any
-SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config)
+SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config WHERE key <> '.clock')
     OR EXISTS (SELECT 1 FROM rollups);
 
 -- name: copy_highest

@@ -120,7 +120,7 @@ WHERE
 RETURNING seq, runs;
 
 -- name: config_all
-SELECT key, value FROM config;
+SELECT key, value FROM config WHERE key NOT LIKE '.%';
 
 -- name: config_set
 INSERT INTO config VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = :value;

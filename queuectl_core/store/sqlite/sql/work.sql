@@ -125,7 +125,18 @@ WHERE state = 'processing' AND owner = :id
 RETURNING *;
 
 -- name: shims_of
-SELECT DISTINCT shim FROM jobs WHERE state = 'processing' AND owner = :id;
+SELECT shim FROM jobs WHERE state = 'processing' AND owner = :id;
 
 -- name: assign
 UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';
+
+-- How far the wall clock is from the clock of the boot; no setting has such a name.
+-- name: clock
+SELECT value FROM config WHERE key = '.clock';
+
+-- name: clock_set
+INSERT INTO config VALUES ('.clock', :value) ON CONFLICT (key) DO UPDATE SET value = :value;
+
+-- Somebody set the wall clock: what waits for its backoff waits as long as before.
+-- name: backoffs_moved
+UPDATE jobs SET run_at = run_at + :delta WHERE state = 'failed';

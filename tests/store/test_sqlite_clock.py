@@ -1,0 +1,108 @@
+"""Somebody sets the wall clock: retries wait as long as before, scheduled jobs go by it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.doctor import write_ahead_log
+from queuectl_core.model import Opening, Outcome, State
+from queuectl_core.store.sqlite import checkpoint as checkpoint_module
+from queuectl_core.store.sqlite.store import SqliteStore
+
+from ..support import ending, spec
+from .test_sqlite_checkpoints import reader
+from .tools import hired
+
+
+async def failed(store: SqliteStore, name: str) -> float:
+    """A job that failed just now; when it is due again."""
+    now = store.clock()
+    (job,) = await store.enqueue([spec(id=name, run_at=now)], now)
+    turn = await store.exchange("sup", [], [Opening("w", ())], now)
+    assert [claimed.id for claimed in turn.claimed] == [name]
+    await store.exchange("sup", [ending(turn.claimed[0], Outcome.FAILED, now=now)], [], now)
+    found = await store.by_seq(job.seq)
+    assert found is not None
+    assert found.state is State.FAILED
+    return found.run_at
+
+
+async def due(store: SqliteStore, name: str) -> float:
+    (job,) = await store.by_id(name)
+    return job.run_at
+
+
+@pytest.mark.parametrize("by", [86_400.0, -86_400.0, 60.0])
+@pytest.mark.parametrize("noticed", ["tick", "claim"])
+async def test_a_retry_waits_as_long_as_before(store_path: Path, by: float, noticed: str) -> None:
+    store, other = await SqliteStore.open(store_path), await SqliteStore.open(store_path)
+    await hired(store)
+    then = await failed(store, "job")
+    await other.exchange("sup", [], [], other.clock())
+    scheduled = store.clock() + 500
+    await store.enqueue([spec(id="later", run_at=scheduled)], store.clock())
+    for one in (store, other):
+        one._wall = lambda: time.time() + by
+    if noticed == "tick":
+        await store.tidy()
+        await other.tidy()
+    for one in (store, other):
+        turn = await one.exchange("sup", [], [Opening("w", ())], one.clock())
+        assert "job" not in [job.id for job in turn.claimed], "it is not due yet"
+    assert await due(store, "job") == pytest.approx(then + by, abs=1.0), "moved once"
+    assert await due(store, "later") == scheduled, "goes by the wall clock"
+    assert ".clock" not in await store.config()
+    await store.close()
+    await other.close()
+
+
+async def test_what_fails_after_the_clock_was_set_is_not_moved(store_path: Path) -> None:
+    store = await SqliteStore.open(store_path)
+    await hired(store)
+    await failed(store, "before")
+    store._wall = lambda: time.time() + 3600
+    then = await failed(store, "after")
+    await store.tidy()
+    assert await due(store, "after") == then
+    await store.close()
+
+
+async def test_a_clock_that_is_slightly_off_moves_nothing(store_path: Path) -> None:
+    store = await SqliteStore.open(store_path)
+    await hired(store)
+    then = await failed(store, "job")
+    store._wall = lambda: time.time() + 0.5
+    await store.tidy()
+    assert await due(store, "job") == then
+    await store.close()
+
+
+async def test_after_a_restart_of_the_host_the_wall_clock_is_believed(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await SqliteStore.open(store_path)
+    await hired(store)
+    then = await failed(store, "job")
+    monkeypatch.setattr("queuectl_core.store.sqlite.clock.host_key", lambda: "other-boot:1")
+    store._wall = lambda: time.time() + 3600
+    await store.tidy()
+    assert await due(store, "job") == then
+    await store.close()
+
+
+async def test_doctor_names_who_keeps_the_log_from_being_started_anew(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await SqliteStore.open(store_path)
+    await store.enqueue([spec("x" * 1000) for _ in range(100)], store.clock())
+    monkeypatch.setattr(checkpoint_module, "WAL_LIMIT", 1024)
+    assert (await write_ahead_log(store_path)).level == "ok"
+    with reader(store_path) as process:
+        await store.enqueue([spec("x" * 1000) for _ in range(100)], store.clock())
+        found = await write_ahead_log(store_path)
+        assert found.level == "warn"
+        assert f"process {process.pid} went on reading" in found.message
+    await store.close()

@@ -92,6 +92,10 @@ class Bell(Protocol):
     def clear(self) -> bool:
         """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot ring just now; None: it can."""
+
     def close(self) -> None:
         """Stop listening."""
 
@@ -302,6 +306,12 @@ class Store(Protocol):
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
         """All workers with their supervisors, the dead included."""
+
+    async def held(self, owner: str) -> list[Job]:
+        """The processing jobs of this supervisor; does not grow with those of others."""
+
+    async def shims(self) -> set[str]:
+        """The names of all shims that processing jobs were given to."""
 
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
         """Give a dead supervisor's jobs to ``heir`` and forget it; returns the jobs.

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from ..events import Event, Kind
 from ..host import monotonic
-from ..model import Filter, Job, Outcome, State
+from ..model import Job, Outcome
 from .attempt import no_kill, token_of
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
 EVERY = 10.0
-"""Seconds between looks: each reads all jobs that are running, on whatever host."""
-PAGE = 1000
+"""Seconds between looks: each reads the jobs that the store says are ours."""
 REASON = "the store has lost how it ended"
 
 
@@ -50,9 +49,5 @@ class Forgotten:
 
     async def _ours(self) -> list[Job]:
         owner = self._sup.id
-        found: list[Job] = []
-        before: int | None = None
-        while page := await self._sup.store.jobs(Filter((State.PROCESSING,)), PAGE, before):
-            found += [job for job in page if job.owner == owner == self._sup.id]
-            before = page[-1].seq
-        return found
+        found = await self._sup.store.held(owner)
+        return found if owner == self._sup.id else []  # we may have begun as somebody new

@@ -49,6 +49,8 @@ class Pump:
         """When the next job is due that none was yet, by the wall clock."""
         self._troubled = ""
         self._troubled_at = 0.0
+        self.reports = 0
+        """How often trouble with the store was told of."""
         self._delay = RETRY_AFTER
         self.reserve = Reserve(self.wake, self._withdraw)
         self.shortage = Shortage(supervisor.tell, self.look)
@@ -150,6 +152,11 @@ class Pump:
         self.shortage.disarm()
         self.reserve.disarm()
         self._disarm()
+
+    @property
+    def troubled(self) -> bool:
+        """The store failed, and has not worked since."""
+        return bool(self._troubled)
 
     @property
     def finished(self) -> bool:
@@ -346,6 +353,7 @@ class Pump:
             return
         if str(error) != self._troubled:
             self._troubled = str(error)
+            self.reports += 1
             self._delay = RETRY_AFTER
             self._troubled_at = self._troubled_at or monotonic()
             self._sup.tell(Event(Kind.TROUBLE, f"{error}; trying again"))

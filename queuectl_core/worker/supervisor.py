@@ -209,6 +209,11 @@ class Supervisor:
                 bell.close()
 
     @property
+    def deaf(self) -> str | None:
+        """Why the store cannot wake us just now; None: it can."""
+        return None if self._bell is None else self._bell.trouble
+
+    @property
     def beat(self) -> float:
         """Seconds between heartbeats."""
         return self.hands.settings.lease / BEATS

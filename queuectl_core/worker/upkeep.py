@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import StoreError, StoreGone
 from ..events import Event, Kind
 from ..host import monotonic
-from ..model import Filter, Job, State
 from ..store.base import Store
 from .expiry import Expiry
 from .forgotten import Forgotten
@@ -26,6 +25,7 @@ from .journal import abandoned, sweep
 from .litter import Litter
 from .sampling import Sampler
 from .shim import lease_clock
+from .wakeups import WakeUps
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -55,6 +55,7 @@ class Upkeep:
         self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
         self._forgotten = Forgotten(supervisor)
         self._litter = Litter(supervisor.store)
+        self._wake_ups = WakeUps(supervisor)
 
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._watch_adopted())
@@ -100,6 +101,7 @@ class Upkeep:
                 continue
             await self._take("look at the store", sup.store.check)
             await self._take("read commands", self._commands)
+            await self._wake_ups.look()
             await self._take("take jobs over", self._recover)
             await self._take("look for lost attempts", self._forgotten.look)
             await self._take("measure jobs", self._sample)
@@ -196,14 +198,4 @@ class Upkeep:
 async def used_names(store: Store) -> set[str]:
     """Whose files in the run directory are needed: supervisors', and shims' that have jobs."""
     used = {row.id for row in await store.supervisors()}
-    async for page in _processing(store):
-        used |= {job.shim or "" for job in page}
-    return used
-
-
-async def _processing(store: Store) -> AsyncIterator[list[Job]]:
-    """All processing jobs, a page at a time."""
-    before: int | None = None
-    while page := await store.jobs(Filter((State.PROCESSING,)), 1000, before):
-        yield page
-        before = page[-1].seq
+    return used | await store.shims()

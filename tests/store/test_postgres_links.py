@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from queuectl_core.errors import StoreUnreachable
 from queuectl_core.model import Filter, Opening, Outcome, State
 from queuectl_core.store.open import open_store
+from queuectl_core.store.postgres import bell as bell_module
 from queuectl_core.store.postgres import link
 from queuectl_core.store.postgres.store import PostgresStore
 
@@ -248,6 +250,46 @@ async def test_a_bell_rings_again_when_the_listener_is_back(
         bell.clear()
         await other.set_config({"lease": "20"})
         await rung(bell)
+    finally:
+        bell.close()
+
+
+async def test_a_listener_that_fails_pauses_longer_and_longer(
+    store: PostgresStore, other: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes connections, but they are of no use."""
+    pauses: list[float] = []
+    enough = asyncio.Event()
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) >= 20:
+            enough.set()
+        await sleep(0)
+
+    async def refused(*_: object) -> None:
+        raise asyncpg.InsufficientPrivilegeError("LISTEN is not allowed")
+
+    monkeypatch.setattr(bell_module, "STEADY", 0.0)
+    monkeypatch.setattr(bell_module.asyncio, "sleep", noted)
+    hear = bell_module.Listener._hear
+    monkeypatch.setattr(bell_module.Listener, "_hear", refused)
+    bell = store.bell("sup")
+    try:
+        await asyncio.wait_for(enough.wait(), 30)
+        assert pauses[0] <= 0.1
+        assert 2.5 <= pauses[10] <= 5.0
+        assert max(pauses) <= 5.0
+        assert len(set(pauses[10:20])) > 1, "hosts do not come back all at the same moment"
+        assert bell.trouble is not None
+        monkeypatch.setattr(bell_module.Listener, "_hear", hear)
+
+        async def mended() -> bool:
+            return bell.trouble is None
+
+        await rung(bell)
+        await eventually_async(mended)
     finally:
         bell.close()
 

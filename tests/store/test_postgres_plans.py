@@ -106,6 +106,8 @@ INDEXES = {
     "oldest_due": {"jobs_due"},
     "orders": {"jobs_held"},
     "holds": {"jobs_held"},
+    "held": {"jobs_held"},
+    "shims": {"jobs_held"},
     "job_by_id": {"jobs_id_key"},
     "jobs_by_prefix": {"jobs_id_key"},
     "job_by_seq": {"jobs_pkey"},

@@ -39,6 +39,8 @@ WANTED = {
     "finish": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "cancels": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     "take_over": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    "held": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    "shims": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     # reading
     "job_by_id": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"],
     "jobs_by_prefix": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id>? AND id<?)"],

@@ -314,6 +314,25 @@ async def test_an_heir_that_is_itself_given_up_inherits_nothing(store: Store) ->
     assert (await store.jobs(Filter(), 1))[0].owner == "dead"
 
 
+async def test_what_one_supervisor_holds_and_the_shims_of_all_jobs(store: Store) -> None:
+    for name in ("one", "two", "gone"):
+        await hired(store, name)
+    await store.enqueue([spec(id=f"j{number}") for number in range(4)], NOW)
+    [first] = await claim(store, "one")
+    [second] = await claim(store, "two")
+    [third] = await claim(store, "gone")
+    assert await store.held("one") == [first]
+    assert await store.held("nobody") == []
+    assert await store.shims() == {"one", "two", "gone"}
+    await store.take_over(await row_of(store, "gone"), "two", NOW)
+    assert {job.seq for job in await store.held("two")} == {second.seq, third.seq}
+    assert await store.held("gone") == []
+    assert await store.shims() == {"one", "two", "gone"}, "a job keeps the shim that it was given"
+    await finish(store, "one", ending(first))
+    assert await store.held("one") == []
+    assert await store.shims() == {"two", "gone"}
+
+
 async def test_a_dead_supervisor_without_jobs(store: Store) -> None:
     await hired(store, "dead")
     await hired(store, "heir")

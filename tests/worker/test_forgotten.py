@@ -9,12 +9,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from queuectl_core.model import State
+from queuectl_core.model import Filter, Job, State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import forgotten
 
 from ..pgserver import server_url
 from ..store.stores import PostgresPlace
+from ..store.tools import claim, hired
 from ..support import eventually_async
 
 LOSE = (
@@ -53,5 +54,41 @@ async def test_a_job_that_is_ours_and_unknown_to_us_is_put_back(
             assert ran.read_text() == "\n\n"
             await queue.stop_workers(await queue.workers(), now=False)
             await working
+    finally:
+        await place.clear()
+
+
+async def test_only_our_own_jobs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many jobs run on other hosts."""
+    monkeypatch.setattr(forgotten, "EVERY", 0.0)
+    place = PostgresPlace(tmp_path)
+    try:
+        async with Queue.open(place.url, env=dict(os.environ)) as queue:
+            await hired(queue.store, "other")
+            await queue.enqueue([{"id": f"other{number}", "command": "true"} for number in range(5)])
+            theirs = await claim(queue.store, "other", 5, now=queue.clock())
+            read: list[Job] = []
+            held, jobs = queue.store.held, queue.store.jobs
+
+            async def noted(owner: str) -> list[Job]:
+                found = await held(owner)
+                read.extend(found)
+                looked.set()
+                return found
+
+            async def page(where: Filter, limit: int, before: int | None = None) -> list[Job]:
+                found = await jobs(where, limit, before)
+                read.extend(found)
+                return found
+
+            looked = asyncio.Event()
+            monkeypatch.setattr(queue.store, "held", noted)
+            monkeypatch.setattr(queue.store, "jobs", page)
+            working = asyncio.create_task(queue.run_workers(1))
+            await asyncio.wait_for(looked.wait(), 30)
+            ours = [row.id for row in await queue.workers() if row.supervisor != "other"]
+            await queue.store.stop_workers(ours, False)
+            await working
+            assert not {job.id for job in read} & {job.id for job in theirs}
     finally:
         await place.clear()

@@ -3,26 +3,28 @@
 Who changes something a supervisor should know sends a NOTIFY in the same transaction, so it
 arrives when, and only if, that is committed. The listener writes one byte to each pipe that is
 not ringing already: being told a lot wakes nobody more often. Whenever the listener has to
-connect, the bells ring once: something may have been missed.
+connect, the bells ring once: something may have been missed. Attempts to connect are further and
+further apart, and not at the same moments on every host.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 from contextlib import suppress
 from typing import Any
 
-from ...errors import QueueError
 from ..base import Bell
-from .link import Link
+from .errors import explain
+from .link import FIRST_PAUSE, LONGEST_PAUSE, Link
 from .session import ANYTHING, JOBS, Session
 
 LOOK = 15.0
 """Seconds of silence after which the connection is tried: a server that vanished without a word
 is noticed."""
-PAUSE = 0.1
-"""Seconds until another attempt to connect, if the link does not ask for more."""
+STEADY = 2.0
+"""Seconds that a connection must hold before what was wrong is over."""
 
 
 class PipeBell(Bell):
@@ -55,6 +57,11 @@ class PipeBell(Bell):
                 pass
         return more
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot ring just now; None: it can."""
+        return self._listener.trouble
+
     def close(self) -> None:
         """Stop listening."""
         self._listener.forget(self)
@@ -76,6 +83,9 @@ class Listener:
         self._link = link
         self._bells: set[PipeBell] = set()
         self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+        self.trouble: str | None = None
+        """Why nothing is heard just now."""
 
     def bell(self) -> PipeBell:
         """A new bell. It rings once as soon as it can be rung at all."""
@@ -109,23 +119,35 @@ class Listener:
 
     async def _listen(self) -> None:
         while True:
-            with suppress(QueueError):
+            try:
                 connection = await self._link.connect()
                 try:
-                    with suppress(Exception):  # whatever it is, another connection mends it
-                        await self._hear(connection)
+                    await self._hear(connection)
                 finally:
                     connection.terminate()
-            await asyncio.sleep(PAUSE)
+                self.trouble = "the connection broke"
+            except Exception as error:  # whatever it is, another connection mends it
+                self.trouble = explain(self._link.shown, error).message
+            pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+            self._failures = min(self._failures + 1, 10)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
     async def _hear(self, connection: Any) -> None:
+        """Returns when the connection has broken."""
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         await connection.add_listener(self._link.channel, self._told)
         self._ring()
+        if await self._is_set(closed, STEADY):
+            return  # such a connection mends nothing: the pauses go on growing
+        self._failures, self.trouble = 0, None
         session = Session(connection)
-        while not closed.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(closed.wait(), LOOK)
-                return
+        while not await self._is_set(closed, LOOK):
             await session.value("clock")
+
+    @staticmethod
+    async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+        """Wait so long; whether it happened."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
+        return event.is_set()

@@ -272,6 +272,12 @@ class PostgresStore(Store):
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
         return await self._link.read(work.workers)
 
+    async def held(self, owner: str) -> list[Job]:
+        return await self._link.read(work.held, owner)
+
+    async def shims(self) -> set[str]:
+        return await self._link.read(work.shims)
+
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
         try:
             return await self._link.write(work.take_over, dead, heir, now)

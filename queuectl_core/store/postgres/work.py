@@ -299,6 +299,14 @@ async def workers(session: Session) -> list[tuple[Worker, SupervisorRow]]:
     ]
 
 
+async def held(session: Session, owner: str) -> list[Job]:
+    return [to_job(row) for row in await session.rows("held", id=owner)]
+
+
+async def shims(session: Session) -> set[str]:
+    return {row["shim"] for row in await session.rows("shims") if row["shim"]}
+
+
 async def take_over(
     session: Session, dead: SupervisorRow, heir: str, now: float
 ) -> list[Job] | None:

@@ -45,6 +45,11 @@ class FifoBell(Bell):
             pass
         return more
 
+    @property
+    def trouble(self) -> str | None:
+        """A FIFO does not break."""
+        return None
+
     def close(self) -> None:
         """Stop listening."""
         os.close(self._fd)

@@ -354,6 +354,12 @@ class SqliteStore(Store):
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
         return await self._connection.read(work.workers, self.run)
 
+    async def held(self, owner: str) -> list[Job]:
+        return await self._connection.read(work.held, owner)
+
+    async def shims(self) -> set[str]:
+        return await self._connection.read(work.shims)
+
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
         return await self._change(work.take_over, dead, heir, now)
 

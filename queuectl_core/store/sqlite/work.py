@@ -315,7 +315,15 @@ def with_lapses(
 
 def shims_of(conn: sqlite3.Connection, row: SupervisorRow) -> list[str]:
     """The shims of its jobs."""
-    return [shim for (shim,) in conn.execute(SQL["shims_of"], {"id": row.id}) if shim]
+    return list({shim for (shim,) in conn.execute(SQL["shims_of"], {"id": row.id}) if shim})
+
+
+def held(conn: sqlite3.Connection, owner: str) -> list[Job]:
+    return [to_job(row) for row in conn.execute(SQL["held"], {"id": owner})]
+
+
+def shims(conn: sqlite3.Connection) -> set[str]:
+    return {shim for (shim,) in conn.execute(SQL["shims"]) if shim}
 
 
 def take_over(

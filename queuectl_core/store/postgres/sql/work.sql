@@ -255,6 +255,13 @@ UPDATE jobs SET owner = :heir::text, updated_at = :now::float8
 WHERE seq IN (SELECT seq FROM jobs WHERE owner = :id::text ORDER BY seq FOR UPDATE)
 RETURNING *;
 
+-- Whoever is processing has an owner: the index holds these jobs alone.
+-- name: held
+SELECT * FROM jobs WHERE owner = :id::text;
+
+-- name: shims
+SELECT DISTINCT shim FROM jobs WHERE owner IS NOT NULL;
+
 -- name: assign
 UPDATE jobs j SET worker = a.worker
 FROM unnest(:seqs::bigint[], :workers::text[]) AS a(seq, worker)

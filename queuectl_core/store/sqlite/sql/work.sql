@@ -127,6 +127,12 @@ RETURNING *;
 -- name: shims_of
 SELECT shim FROM jobs WHERE state = 'processing' AND owner = :id;
 
+-- name: held
+SELECT * FROM jobs WHERE state = 'processing' AND owner = :id;
+
+-- name: shims
+SELECT shim FROM jobs WHERE state = 'processing';
+
 -- name: assign
 UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';
 

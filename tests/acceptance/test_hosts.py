@@ -248,3 +248,15 @@ def test_a_running_job_is_adopted_on_its_own_host(new_host: NewHost, tmp_path: P
     assert (tmp_path / "starts.j").read_text().count("\n") == 1
     one("worker", "stop")
     eventually(lambda: not lease.exists())
+
+
+def test_twelve_starts_at_once_make_one_supervisor(new_host: NewHost) -> None:
+    """On a host where nothing has run before, as twelve terminals would."""
+    host = new_host("one")
+    starts = [host.start("worker", "start", "-d") for _ in range(12)]
+    ended = [(start.communicate(timeout=120), start.returncode) for start in starts]
+    assert [code for _, code in ended] == [0] * 12, ended
+    found = host.json("worker", "list")
+    assert len({worker["id"] for worker in found}) == 12
+    assert len({worker["pid"] for worker in found}) == 1
+    assert {worker["state"] for worker in found} == {"idle"}

@@ -65,7 +65,9 @@ async def test_only_our_own_jobs_are_read(tmp_path: Path, monkeypatch: pytest.Mo
     try:
         async with Queue.open(place.url, env=dict(os.environ)) as queue:
             await hired(queue.store, "other")
-            await queue.enqueue([{"id": f"other{number}", "command": "true"} for number in range(5)])
+            await queue.enqueue(
+                [{"id": f"other{number}", "command": "true"} for number in range(5)]
+            )
             theirs = await claim(queue.store, "other", 5, now=queue.clock())
             read: list[Job] = []
             held, jobs = queue.store.held, queue.store.jobs

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +250,73 @@ def test_a_running_job_is_adopted_on_its_own_host(new_host: NewHost, tmp_path: P
     assert (tmp_path / "starts.j").read_text().count("\n") == 1
     one("worker", "stop")
     eventually(lambda: not lease.exists())
+
+
+WRONG_CLOCK = """
+import datetime, os, time
+OFF = float(os.environ["TEST_CLOCK_OFF"])
+real, real_ns = time.time, time.time_ns
+time.time = lambda: real() + OFF
+time.time_ns = lambda: real_ns() + int(OFF * 1e9)
+class Shifted(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+    @classmethod
+    def utcnow(cls):
+        return cls.utcfromtimestamp(time.time())
+datetime.datetime = Shifted
+open(os.path.join(os.environ["TEST_CLOCK_NOTES"], str(os.getpid())), "w").close()
+"""
+"""A ``sitecustomize`` that moves the wall clock of a process."""
+
+
+@pytest.mark.parametrize("off", [-3600, 3600])
+def test_a_host_whose_wall_clock_is_wrong_goes_by_the_servers(
+    new_host: NewHost, tmp_path: Path, off: int
+) -> None:
+    """When attempts began and ended, how long they took, and when a retry is due."""
+    notes, moved = tmp_path / "notes", tmp_path / "moved"
+    for directory in (notes, moved):
+        directory.mkdir()
+    (moved / "sitecustomize.py").write_text(WRONG_CLOCK)
+    right, wrong = new_host("right"), new_host("wrong")
+    path = os.pathsep.join(filter(None, (str(moved), os.environ.get("PYTHONPATH"))))
+    wrong.env |= {
+        "PYTHONPATH": path,
+        "TEST_CLOCK_OFF": str(off),
+        "TEST_CLOCK_NOTES": str(notes),
+    }
+    began = time.time()
+    wrong("config", "set", "backoff-jitter", "0")
+    up = wrong.json("worker", "start", "-d")
+    wrong("enqueue", "--id", "w", "sleep 0.3; exit 1", "--max-retries", "2")
+    wrong("enqueue", "--id", "later", "true", "--delay", "2s")
+    right("wait", "w", "later", code=1)
+    ended = time.time()
+    supervisors = right.json("worker", "list")
+    assert (notes / str(supervisors[0]["pid"])).exists(), f"its clock was not moved: {up}"
+    for ref, attempts in (("w", 2), ("later", 1)):
+        job = right.json("show", ref)
+        assert len(job["history"]) == attempts
+        times = [job[key] for key in ("created_at", "updated_at", "started_at", "finished_at")]
+        times += [one[key] for one in job["history"] for key in ("started_at", "finished_at")]
+        for moment in [*map(seconds, times), seconds(job["run_at"])]:
+            assert began - 1 < moment < ended + 1
+    later = right.json("show", "later")
+    assert 1.5 < seconds(later["run_at"]) - seconds(later["created_at"]) < 2.5
+    assert seconds(later["started_at"]) >= seconds(later["run_at"]) - 0.01
+    first, second = right.json("show", "w")["history"]
+    for one in (first, second):
+        assert 0.25 < seconds(one["finished_at"]) - seconds(one["started_at"]) < 10
+    due = seconds(right.json("show", "w")["run_at"])
+    assert abs(due - seconds(first["finished_at"]) - 2.0) < 0.1
+    assert seconds(second["started_at"]) >= due - 0.01
+
+
+def seconds(shown: str) -> float:
+    """A time of ``--json``, as seconds since the epoch."""
+    return datetime.fromisoformat(shown).timestamp()
 
 
 def test_twelve_starts_at_once_make_one_supervisor(new_host: NewHost) -> None:

@@ -36,7 +36,12 @@ class LineWriter:
         line = text.encode(self._encoding, "backslashreplace")
         with self._changed:
             if self._thread.ident is None:
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the host refuses a thread; the next line tries again
+                    self._dropped += 1
+                    self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                    return
             if len(self._lines) >= self._limit:
                 self._dropped += 1
                 return

@@ -318,7 +318,15 @@ class Hands:
     def lose(self, running: Running, reason: str) -> None:
         """The outcome of an attempt will never be known: a crash."""
         running.disarm()
-        self.settle(running, Outcome.CRASHED, reason, None, running.capture.finish())
+        if running.capture.is_large(running.capture.size()):
+            running.settled = True
+            self.spawn(self._lose_large(running, reason))
+        else:
+            self.settle(running, Outcome.CRASHED, reason, None, running.capture.finish())
+
+    async def _lose_large(self, running: Running, reason: str) -> None:
+        output = await asyncio.to_thread(running.capture.finish)
+        self.settle(running, Outcome.CRASHED, reason, None, output)
 
     def settle(
         self,

@@ -26,6 +26,8 @@ LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs nothing may take to leave before it is killed."""
 KILLED_PATIENCE = 2.0
 """Seconds to wait for one that was killed: it may hang in the kernel."""
+DYING_PATIENCE = 0.5
+"""Seconds that a shim may take to die once it has closed its output."""
 LINGERING_AFTER = 0.05
 """Seconds a shim may take to exit once it has closed its output; one that takes longer stays."""
 _lingering: list[subprocess.Popen[bytes]] = []
@@ -172,7 +174,11 @@ class Shim(asyncio.Protocol):
         """Wait for one that died, or is about to leave. One that we let go of may stay: it reads
         what processes write that jobs left running."""
         if not self._closing:
-            process.wait()
+            try:
+                process.wait(DYING_PATIENCE)
+            except subprocess.TimeoutExpired:  # we could not read it, and are done with it
+                process.kill()
+                process.wait()
             return
         try:
             process.wait(LINGERING_AFTER)

@@ -262,11 +262,16 @@ class Processes:
         self._table = SharedLook(ProcessTable, self._pool)
         self._marked = SharedLook(marked_by_attempt, self._pool)
 
+    def start(self) -> None:
+        """Start the threads now: when a job has used up all processes, none could be started to
+        end that job. RuntimeError when it cannot be done."""
+        start_threads(self._pool, 2)
+
     async def descendants(self, pid: int) -> list[Process]:
         """All that ``pid`` started; none where looking takes longer than a signal may wait."""
         try:
             table = await asyncio.wait_for(self._table(), PATIENCE)
-        except (TimeoutError, OSError):
+        except (TimeoutError, OSError, RuntimeError):  # RuntimeError: no thread could be started
             return []
         return table.descendants(pid)
 
@@ -291,7 +296,10 @@ class Processes:
         loop = asyncio.get_running_loop()
         while self._endings:
             began = time.monotonic()
-            gone = await loop.run_in_executor(self._pool, _end_round, list(self._endings))
+            try:
+                gone = await loop.run_in_executor(self._pool, _end_round, list(self._endings))
+            except (OSError, RuntimeError):  # the host is short of something: again
+                gone = []
             for ending in gone:
                 self._endings.remove(ending)
                 if not ending.done.done():

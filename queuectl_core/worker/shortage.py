@@ -73,6 +73,10 @@ class Shortage:
         self._timer = None
         self.look()
 
+    def forget(self) -> None:
+        """The jobs that were being tried have another owner by now."""
+        self._probes.clear()
+
     def disarm(self) -> None:
         """No timer goes off any more."""
         if self._timer is not None:

@@ -246,7 +246,12 @@ class Supervisor:
     async def check(self) -> None:
         """What the pump asks before each turn: is the lease still ours? StoreError when nobody
         can say."""
-        if (self.lost or self.hands.revoked) and self.gone is None:
+        if self.lost and self.gone is not None:
+            # Our jobs have another owner, and there is no store to ask: nothing is left to do.
+            self.hands.drop()
+            self.pump.reserve.clear()
+            self.slots.clear()
+        elif (self.lost or self.hands.revoked) and self.gone is None:
             # A refusal or a heartbeat made us think that somebody else has our jobs.
             self.lost = not (await self.store.orders(self.id)).known
             if self.lost:
@@ -284,6 +289,7 @@ class Supervisor:
         ending.cancel()
         self.hands.drop()
         self.pump.reserve.clear()
+        self.pump.shortage.forget()
         self._close_bell()
         lanes = [slot.queues for slot in self.slots.values() if slot.stop is None]
         self.slots = {}

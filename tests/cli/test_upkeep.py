@@ -214,7 +214,7 @@ def test_unfinished_backups_of_dead_processes_are_removed(cli: Cli, tmp_path: Pa
 
 
 def test_a_killed_backup_leaves_what_the_next_one_removes(cli: Cli, tmp_path: Path) -> None:
-    cli("enqueue", *(["x" * 1000] * 100))
+    cli("enqueue", *(["true " + "x" * 1000] * 100))
     folder = tmp_path / "backups"
     folder.mkdir()
     code = (

@@ -19,6 +19,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from ...host import monotonic
 
@@ -75,7 +76,9 @@ class Checkpoints:
 def _move(path: Path) -> bool:
     """A passive checkpoint on a connection of its own; whether everything was moved. The caller
     holds the writer lock."""
-    other = sqlite3.connect(path, timeout=0, isolation_level=None)
+    # Never made anew, should it have been moved away in this very moment.
+    address = f"file:{quote(str(path))}?mode=rw"
+    other = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
     try:
         other.execute("PRAGMA synchronous = FULL")
         other.execute("PRAGMA wal_autocheckpoint = 0")

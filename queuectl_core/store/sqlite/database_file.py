@@ -111,23 +111,19 @@ def hold_logs(path: Path) -> int | None:
         folder = path.parent.stat()
         if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or owner_of(path) != os.geteuid():
             return None
-        _hold(f"{path}-journal", close=True)
-        # Connections have locks on the shared memory, and another thread may be connected.
-        _hold(f"{path}-shm", close=False)
+        for end in ("-journal", "-shm"):
+            _hold(path.with_name(path.name + end))
         flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(f"{path}-wal", flags, 0o600)
     except OSError as error:
         raise explain_os(path, error) from error
 
 
-def _hold(log: str, *, close: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(log, flags, 0o600)
-    except FileExistsError:
-        return  # whose it is will be checked
-    if close:
-        os.close(descriptor)
+def _hold(log: Path) -> None:
+    """Make an empty log, unless there is one: whose it is will be checked. Connections have locks
+    on the shared memory, so its descriptor is closed before it has its name."""
+    if not os.path.lexists(log):
+        _create(log)
 
 
 def is_held(path: Path, wal: int | None) -> bool:

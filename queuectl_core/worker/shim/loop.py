@@ -379,6 +379,8 @@ class Shim:
                 _, output = waiting.popleft()
                 # One that rests, and was fresh before, is in both.
                 if output.fd >= 0 and output.ended == (waiting is self.resting):
+                    if output.ended:
+                        output.rested()
                     self.outputs[output.fd] = output
                     self.poller.register(output.fd, select.POLLIN)
 

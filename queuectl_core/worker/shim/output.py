@@ -78,6 +78,7 @@ class Output:
         self.marked = False
         self.lost = 0  # bytes that could not be written, and are not marked yet
         self.late = 0  # bytes written after the end
+        self.identity: tuple[int, int] | None = None  # of the file, for what comes after the end
         self.stamps: list[bytes] = []  # to be written
         self.stamped = 0.0  # the newest moment
         self.stamps_made = False
@@ -109,7 +110,10 @@ class Output:
         except BlockingIOError:
             pass
         if not self.ended:
-            self._keep_within_limit()
+            try:
+                self._keep_within_limit()
+            except OSError:
+                pass  # a file system without holes, and no space: it stays larger
             self._write_stamps()
             if Output.open_files > MOST_FILES:
                 self._close_file()
@@ -276,6 +280,15 @@ class Output:
 
     # -- after the job ----------------------------------------------------------------
 
+    def rested(self) -> None:
+        """The supervisor has written the file anew by now, if that was necessary. What still comes
+        goes into this file only: later, another job may have a file of that name."""
+        try:
+            found = os.lstat(self.path)
+        except OSError:
+            return
+        self.identity = (found.st_dev, found.st_ino)
+
     def _late(self) -> int:
         """Take what processes write that the job left running, and add it to the file: as much as
         the limit allows a second time."""
@@ -284,14 +297,20 @@ class Output:
             return len(data)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         if not self.made:
-            flags |= os.O_CREAT
+            flags |= os.O_CREAT | os.O_EXCL
         try:
             fd = os.open(self.path, flags, 0o600)
         except OSError as error:
-            if error.errno == errno.ENOENT:  # its job was removed: nobody will ever read it
+            if error.errno in (errno.ENOENT, errno.EEXIST):  # nobody will ever read it
                 self.late = self.limit + 1
             return len(data)
-        self.made = True
+        found = os.fstat(fd)
+        if not self.made:
+            self.made, self.identity = True, (found.st_dev, found.st_ino)
+        elif self.identity != (found.st_dev, found.st_ino):
+            os.close(fd)
+            self.late = self.limit + 1
+            return len(data)
         text = data[: self.limit - self.late]
         self.late += len(data)
         if self.late > self.limit:
@@ -308,17 +327,14 @@ class Output:
 def remove_old(path: str) -> None:
     """Remove what an attempt of the same number left, before a store was deleted or restored. Each
     attempt begins with a file of its own. OSError when that cannot be done."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-        raise FileExistsError(errno.EEXIST, "there is something else than a file")
-    os.unlink(path)
-    try:
-        os.unlink(times_path(path))
-    except FileNotFoundError:
-        pass
+    for old in (path, times_path(path)):
+        try:
+            found = os.lstat(old)
+        except FileNotFoundError:
+            continue
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            raise FileExistsError(errno.EEXIST, "there is something else than a file")
+        os.unlink(old)
 
 
 class Folders:

@@ -16,6 +16,8 @@ FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""
 
 
+MARK, MARK_ROOM = b"\n[queuectl: ", 96
+"""How the mark begins that stands for what was dropped, and bytes in which it fits."""
 HEADER, STAMP = struct.Struct("<d"), struct.Struct("<Qd")
 """The form of the file beside an output that says when bytes came (``worker/shim/output.py``)."""
 
@@ -114,7 +116,10 @@ class Output:
             return 0
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes from ``offset``; empty at the end or when it is gone."""
+        """Up to ``count`` bytes from ``offset``; empty at the end or when it is gone.
+
+        While it runs, what was dropped from a long output is a hole: none of it is given.
+        """
         if self.path is None:
             return self.tail[offset : offset + count]
         try:
@@ -122,7 +127,24 @@ class Output:
         except OSError:
             return b""
         try:
-            return os.pread(fd, count, offset)
+            data = os.pread(fd, count, offset)
+            if not self.running or b"\0" not in data:
+                return data
+            begin, end = _hole(fd)  # looked for after reading, since it grows
+            return b"" if begin <= offset < end else data[: max(0, begin - offset) or count]
+        finally:
+            os.close(fd)
+
+    def hole(self) -> tuple[int, int]:
+        """Where what was dropped from a long output began and ended; while it runs."""
+        if self.path is None or not self.running:
+            return 0, 0
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return 0, 0
+        try:
+            return _hole(fd)
         finally:
             os.close(fd)
 
@@ -138,23 +160,15 @@ class Output:
             return offset
         if self.running or size >= self.total:
             # Where a file system has no holes, the end of a long output is moved to the front.
-            return self._data_from(min(offset, size) if size else offset, size)
+            offset = min(offset, size) if size else offset
+            begin, end = self.hole()
+            return end if begin <= offset < end else offset
         half = size // 2
-        return offset if offset <= half else max(half, size - (self.total - offset))
-
-    def _data_from(self, offset: int, size: int) -> int:
-        if self.path is None or offset >= size or not hasattr(os, "SEEK_DATA"):
+        if offset <= half - MARK_ROOM:
             return offset
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return offset
-        try:
-            return os.lseek(fd, offset, os.SEEK_DATA)
-        except OSError:  # a hole up to the end, or a file system that cannot tell
-            return offset
-        finally:
-            os.close(fd)
+        near = self.read(half - MARK_ROOM, 2 * MARK_ROOM)
+        mark = half - MARK_ROOM + max(0, near.find(MARK))
+        return max(mark, size - (self.total - offset))
 
     def tail_offset(self, lines: int, window: int = 1 << 20) -> int:
         """Where the last ``lines`` lines start, looking back at most ``window`` bytes."""
@@ -169,6 +183,21 @@ class Output:
             if position < 0:
                 return start
         return start + position + 1
+
+
+def _hole(fd: int) -> tuple[int, int]:
+    """Where the hole in a file begins and ends; (size, size) where there is none."""
+    size = os.fstat(fd).st_size
+    if not hasattr(os, "SEEK_HOLE"):
+        return size, size
+    try:
+        begin = os.lseek(fd, 0, os.SEEK_HOLE)
+    except OSError:  # it is empty, or its file system cannot tell
+        return size, size
+    try:
+        return begin, os.lseek(fd, begin, os.SEEK_DATA)
+    except OSError:  # there is nothing behind it
+        return begin, max(begin, size)
 
 
 class OutputTimes:

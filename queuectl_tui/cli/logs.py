@@ -187,7 +187,11 @@ class Shown:
             self.times = OutputTimes(output)
         while True:
             if output.running:  # the middle of a long output may be a hole by now
-                self.offset = output.after(self.offset)
+                before, self.offset = self.offset, output.after(self.offset)
+                if self.offset > before:
+                    self.session.out.flush()
+                    dropped = self.offset - before
+                    self.session.err.note(f"{dropped} bytes were dropped (output-limit)")
             chunk = output.read(self.offset, CHUNK)
             if not chunk:
                 break

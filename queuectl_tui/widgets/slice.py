@@ -128,14 +128,18 @@ class Slice:
         """Move the screen, reading on where the slice ends."""
         self.top += rows
         while self.top < self.height and self.start > 0:
-            before = self._read(max(0, self.start - READ), self.start)
+            begin, end = self.output.hole()
+            stop = begin if begin < self.start <= end else self.start
+            before = self._read(max(0, stop - READ), stop)
             if not before:
                 break
             self.lines = before + self.lines
             self.top += len(before)
             self._trim(from_start=False)
         if self.top + 2 * self.height > len(self.lines) and self.end < self.size:
-            self.lines += self._read(self.end, min(self.size, self.end + READ))
+            begin, end = self.output.hole()
+            next_ = end if begin <= self.end < end else self.end
+            self.lines += self._read(next_, min(self.size, next_ + READ))
             self._trim(from_start=True)
         self.top = max(0, min(self.top, self._last_top() if self.lines else 0))
 
@@ -162,6 +166,14 @@ class Slice:
         return True
 
     def _read(self, start: int, end: int) -> list[Line]:
+        """The lines from ``start`` to ``end``, without what was dropped from a long output."""
+        begin, stop = self.output.hole()
+        if start < stop and begin < end:
+            before = self._read_piece(start, begin) if start < begin else []
+            return before + (self._read_piece(stop, end) if stop < end else [])
+        return self._read_piece(start, end)
+
+    def _read_piece(self, start: int, end: int) -> list[Line]:
         """The lines from ``start`` to ``end``; a line cut at the start is left out.
 
         What ends in the middle of a line is kept when it is the end of everything, and cut

@@ -227,3 +227,79 @@ def test_it_is_known_when_the_lines_came(
 )
 def test_the_last_line_with_anything_on_it(tail: bytes, line: str) -> None:
     assert last_line(tail) == line
+
+
+def test_a_full_disk_is_marked_in_place_of_the_last_bytes(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be added to the file, but what is there can be written anew."""
+    room = 4096
+    write, splice = os.pwrite, getattr(os, "splice", None)
+
+    def full_write(fd: int, data: bytes, offset: int) -> int:
+        if offset >= room:
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data[: room - offset], offset)
+
+    job.write(b"x" * room)
+    monkeypatch.setattr(os, "pwrite", full_write)
+    if splice is not None:
+        monkeypatch.setattr(shim_output, "_SPLICE", None)
+    job.write(b"y" * 100_000)
+    assert job.finish()
+    kept = (tmp_path / "1.1.log").read_bytes()
+    found = re.fullmatch(rb"(x+)\n\[queuectl: (\d+) bytes lost here, .*\]\n", kept)
+    assert found is not None
+    assert len(found[1]) + int(found[2]) == job.output.received == room + 100_000
+
+
+def test_a_file_that_is_removed_is_begun_again(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "1.1.log"
+    job.write(b"before\n")
+    path.unlink()
+    job.write(b"after\n")
+    assert job.finish()
+    assert path.read_bytes() == (
+        b"\n[queuectl: 7 bytes lost here, they could not be written]\nafter\n"
+    )
+    assert job.output.received == 13
+
+
+def test_what_was_dropped_is_not_read_as_zeros(job: Job, tmp_path: Path) -> None:
+    """The middle is a hole while the job runs; the console and `logs` pass over it."""
+    from queuectl_tui.widgets.slice import Slice
+
+    written = lines(400_000)
+    job.write(written)
+    output = Shown(1, tmp_path / "1.1.log", b"", running=True, total=0)
+    begin, end = output.hole()
+    assert 0 < begin < end < len(written)
+    assert b"\0" not in output.read(begin - 100, 1000)
+    assert output.read(begin, 1000) == b""
+    assert output.after(begin) == end
+    slice_ = Slice(output)
+    slice_.height = 20
+    slice_.go_first()
+    seen = list(slice_.lines)
+    while slice_.end < len(written):
+        slice_.move(len(slice_.lines))
+        seen += slice_.lines
+    assert any("bytes dropped here" in line.text for line in seen)
+    assert slice_.lines[-1].text == f"{399_999:015}"
+    while slice_.start > 0:
+        slice_.move(-len(slice_.lines))
+        seen += slice_.lines
+    assert slice_.lines[0].text == f"{0:015}"
+    assert not any("^@" in line.text or "\0" in line.text for line in seen)
+
+
+def test_who_follows_past_the_limit_sees_the_mark(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "1.1.log"
+    written = lines(400_000)
+    job.write(written)
+    job.finish()
+    Capture(path, LIMIT).finish(len(written))
+    output = Shown(1, path, b"", running=False, total=len(written))
+    kept = path.read_bytes()
+    assert kept[output.after(LIMIT * 2) :].startswith(b"\n[queuectl: ")
+    assert kept[output.after(len(written) - 160) :] == written[-160:]

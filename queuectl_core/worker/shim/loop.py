@@ -135,13 +135,18 @@ class Shim:
 
     def patience(self) -> float | None:
         """Milliseconds until there is something to do by ourselves; None: for ever."""
-        found = [self.patience_for_jobs()]
+        found = [self.patience_for_jobs(), self.patience_for_outputs()]
+        return min((one for one in found if one is not None), default=None)
+
+    def patience_for_outputs(self) -> float | None:
+        """The same, until a pipe is to be watched."""
+        found = []
         for waiting in (self.fresh, self.resting):
             while waiting and waiting[0][1].fd < 0:  # closed meanwhile
                 waiting.popleft()
             if waiting:  # rounded up: poll would come back too early, again and again
                 found.append(max(0.0, waiting[0][0] - time.monotonic()) * 1000 + 1)
-        return min((one for one in found if one is not None), default=None)
+        return min(found, default=None)
 
     def patience_for_jobs(self) -> float | None:
         """The same, but for outputs."""
@@ -418,7 +423,7 @@ class Shim:
             os.dup2(self.spawner.null, number)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # there is nobody to wait for
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        while (patience := self.patience()) is not None or self.outputs:
+        while (patience := self.patience_for_outputs()) is not None or self.outputs:
             for fd, _ in self.poller.poll(patience):
                 if fd in self.outputs:
                     self.contained(self.drain_output, fd)

@@ -16,6 +16,7 @@ When bytes came is kept beside the file, as ``NAME.times``: the moment the attem
 once, as that of most jobs does, has no such file.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -100,6 +101,8 @@ class Output:
     def drain(self, most: int = TURN) -> bool:
         """Take what is in the pipe, up to ``most`` bytes; True when nobody can write any more."""
         closed = False
+        if self.file >= 0 and not os.fstat(self.file).st_nlink:
+            self._begin_again()
         try:
             while most > 0:
                 count = self._late() if self.ended else self._move()
@@ -125,8 +128,14 @@ class Output:
         What comes from now on is added to the file by :meth:`drain`, up to the limit once more.
         """
         closed = self.drain()
-        if self.lost:
-            self._mark_loss()
+        # The first try may only have made the folder.
+        marked = not self.lost or self._mark_loss() or self._mark_loss()
+        if not marked and self.position > MARK_ROOM:
+            # The disk is full, so the mark takes the place of the last bytes.
+            self.position -= MARK_ROOM
+            self.lost += MARK_ROOM
+            if self._mark_loss():
+                os.ftruncate(self.file, self.position)
         self._close_file()
         self.ended = True
         return closed
@@ -197,11 +206,25 @@ class Output:
     def _open(self, flags: int) -> bool:
         try:
             self.file = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            if self.made:
+                self._begin_again()
+            with contextlib.suppress(OSError):  # its data directory is gone, too
+                make_folders(os.path.dirname(self.path))
+            return False
         except OSError:
             return False
         self.made = True
         Output.open_files += 1
         return True
+
+    def _begin_again(self) -> None:
+        """Somebody has removed the file: what was in it is lost, what comes goes into a new one."""
+        self._close_file()
+        self.lost += self.position
+        self.position = self.punched = 0
+        self.made = self.marked = self.stamps_made = False
+        self.stamps.clear()
 
     def _close_file(self) -> None:
         if self.file >= 0:
@@ -263,7 +286,7 @@ class Output:
         data = b"".join(self.stamps)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         if not self.stamps_made:
-            flags |= os.O_CREAT
+            flags |= os.O_CREAT | os.O_TRUNC
             data = HEADER.pack(self.began) + data
         self.stamps.clear()
         self.stamps_made = True

@@ -20,6 +20,7 @@ from typing import Generic, TypeVar
 
 from ..host import LINUX, is_process, parse_stat, process_start
 from .journal import Started
+from .threads import start_threads
 
 T = TypeVar("T")
 

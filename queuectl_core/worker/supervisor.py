@@ -29,6 +29,7 @@ from .pump import RETRY_AFTER, Pump
 from .reaper import Reaper
 from .shim import lease_clock
 from .takeover import Takeover
+from .threads import start_default_threads
 from .upkeep import Upkeep
 
 LEAVE_PATIENCE = 5.0
@@ -106,6 +107,8 @@ class Supervisor:
                 self.beside.run,
                 self._rand,
             )
+            start_default_threads()
+            self.hands.processes.start()
             upkeep = Upkeep(self)
             try:
                 await self._begin([queues] * count)

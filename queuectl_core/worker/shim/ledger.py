@@ -86,7 +86,7 @@ class Ledger:
         """Keep everybody from revoking us; False: somebody has. ``unlock`` follows.
 
         BlockingIOError: somebody is about to. We do not wait for them: they may be stopped."""
-        there = self.renew()
+        there = self.renew(strict=True)
         fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             found = os.fstat(self.journal)
@@ -140,9 +140,10 @@ class Ledger:
         if last and not last.endswith(b"\n"):
             self.unwritten = b"\n" + self.unwritten  # or our next line becomes part of theirs
 
-    def renew(self) -> bool:
+    def renew(self, *, strict: bool = False) -> bool:
         """Should somebody have cleared the run directory, be there again for whoever comes.
-        False: that can't be written, and we go on with the files nobody else sees."""
+        False: that can't be written, and we go on with the files nobody else sees. ``strict``:
+        BlockingIOError while somebody else has the new journal, who may be about to revoke us."""
         try:
             if not os.fstat(self.alive).st_nlink:
                 os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
@@ -160,6 +161,10 @@ class Ledger:
                 fcntl.flock(self.journal, fcntl.LOCK_UN)
                 self.lost = self.lost or not self.first
                 self.unwritten = self._essence()
+        except BlockingIOError:
+            if strict:
+                raise
+            return False
         except OSError:
             return False
         return True

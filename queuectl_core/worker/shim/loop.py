@@ -257,7 +257,7 @@ class Shim:
 
     def start_all(self, starts: list[list[Any]]) -> None:
         """One round: what was asked for, and of what is held as much as there are workers for."""
-        lacking = ""
+        lacking, locked = "", True
         self.locked_out = False
         try:
             allowed = self.ledger.lock()
@@ -266,7 +266,7 @@ class Shim:
             self.postponed = starts
             return
         except OSError as error:
-            allowed, lacking = True, f"cannot lock the journal: {error.strerror}"
+            locked, allowed, lacking = False, True, f"cannot lock the journal: {error.strerror}"
         try:
             jobs = [(Child(token, worker, lane), how) for token, worker, lane, *how in starts]
             while jobs := jobs + self.take_held(allowed):
@@ -283,7 +283,8 @@ class Shim:
                 if lacking:
                     self.put_back_held(lacking)
         finally:
-            self.ledger.unlock()
+            if locked:
+                self.ledger.unlock()
             os.chdir("/")  # or the last job's file system could not be unmounted
 
     def take_held(self, allowed: bool) -> list[tuple[Child, list[Any]]]:

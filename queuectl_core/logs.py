@@ -166,8 +166,8 @@ class Output:
         half = size // 2
         if offset <= half - MARK_ROOM:
             return offset
-        near = self.read(half - MARK_ROOM, 2 * MARK_ROOM)
-        mark = half - MARK_ROOM + max(0, near.find(MARK))
+        begin = max(0, half - MARK_ROOM)
+        mark = begin + max(0, self.read(begin, 2 * MARK_ROOM).find(MARK))
         return max(mark, size - (self.total - offset))
 
     def tail_offset(self, lines: int, window: int = 1 << 20) -> int:

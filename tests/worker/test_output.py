@@ -188,6 +188,7 @@ def test_what_a_job_leaves_running_is_added_up_to_the_limit(job: Job, tmp_path: 
     daemon = os.dup(job.end)
     assert not job.finish()
     assert path.read_bytes() == b"the job\n"
+    job.output.rested()
     for _ in range(60):
         os.write(daemon, b"d" * 60_000)
         assert not job.output.drain()

@@ -47,10 +47,13 @@ SELECT :mark::uuid WHERE pg_current_xact_id_if_assigned() IS NOT NULL
 RETURNING true;
 
 -- name: closing_ring
-WITH rung AS MATERIALIZED (SELECT pg_notify(:channel::text, :news::text))
-INSERT INTO commit_marks (mark)
-SELECT :mark::uuid FROM rung WHERE pg_current_xact_id_if_assigned() IS NOT NULL
-RETURNING true;
+WITH rung AS MATERIALIZED (SELECT pg_notify(:channel::text, :news::text)),
+made AS (
+    INSERT INTO commit_marks (mark)
+    SELECT :mark::uuid WHERE pg_current_xact_id_if_assigned() IS NOT NULL
+    RETURNING true AS marked
+)
+SELECT made.marked FROM rung LEFT JOIN made ON true;
 
 -- A backend of ours whose client is gone, and which waits for that client in a transaction: it would
 -- wait for a minute. One that is at work (its commit may wait for a replica) is left alone.

@@ -16,12 +16,45 @@ from .text import clean_line
 
 Report = Callable[[str], None]
 
+
+class Commits:
+    """The commits of this process that are under way or done, since its verb began."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def verb_begins(self) -> None:
+        """What was committed up to now (a store that was made) is not the verb's change."""
+        self._count = 0
+
+    def begin(self) -> None:
+        """From here on the change may have been made, whatever becomes of the process."""
+        self._count += 1
+
+    def failed(self) -> None:
+        """It was not made, and never will be."""
+        self._count -= 1
+
+    def __bool__(self) -> bool:
+        """Whether the store was changed, or is about to be with nothing that could stop it."""
+        return self._count > 0
+
+
+commits = Commits()
+
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 def report_to(report: Report) -> None:
     """From here on in this context, ``report`` is told of steps that failed."""
     _report.set(report)
+
+
+def tell(text: str) -> None:
+    """Say something about a change that was made, to who asked for it."""
+    report = _report.get()
+    if report is not None:
+        report(text)
 
 
 class _Step:
@@ -39,11 +72,9 @@ class _Step:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        report = _report.get()
-        if report is not None:
-            known = isinstance(error, QueueError | OSError)
-            why = str(error) if known else f"{type(error).__name__}: {error}"
-            report(f"{self._step} failed afterwards: {clean_line(why, 300)}")
+        known = isinstance(error, QueueError | OSError)
+        why = str(error) if known else f"{type(error).__name__}: {error}"
+        tell(f"{self._step} failed afterwards: {clean_line(why, 300)}")
         return True
 
 

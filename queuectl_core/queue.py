@@ -22,7 +22,7 @@ from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
 from .once import off_loop
-from .postcommit import after_commit
+from .postcommit import after_commit, tell
 from .rollup import reach
 from .stats import rolled_up, summarise
 from .store.base import ALLOWED, Action, Batch, Store
@@ -373,6 +373,11 @@ class Queue:
         except StoreError as error:
             if done:
                 error.message += f"; {action} was done to {done:,} jobs before"
+            raise
+        except BaseException as error:
+            # ctrl-c: what was committed stays, and a page may be in a commit just now.
+            if done and not isinstance(error, Exception):
+                tell(f"{action} was done to {done:,} jobs or more")
             raise
         with after_commit("tidying up"):
             await self.store.tidy()

@@ -9,6 +9,9 @@ import sys
 
 def main() -> int:
     """Run the command line of this process; returns the exit code."""
+    from .interrupts import ctrl_c
+
+    ctrl_c.install()
     use_utf8()
     # A quarter of a short verb's time goes to collecting what imports made, which is never
     # garbage: no collection until the verb has what it needs (Session.run), none at exit.

@@ -7,7 +7,6 @@ rest is still checked, so that all bad lines are named at once.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections import deque
@@ -96,9 +95,6 @@ class _Bulk:
 
     async def enqueue(self) -> None:
         """Read, check and enqueue everything, and print what was made."""
-        # Reading blocks the event loop: asyncio's own ctrl-c handling would wait for a line.
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         defaults = await self.queue.defaults()
         began = time.monotonic()
         size = _size(self.stream)

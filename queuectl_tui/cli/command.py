@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..interrupts import ctrl_c
 from .diagnostics import Stderr
 from .helppage import page
 from .output import Stdout
@@ -37,6 +38,8 @@ class Session:
         self.debug = False
         self.clock: Callable[[], float] = time.time
         """The queue's, once one was opened: what its times are to be compared with."""
+        self.is_change = False
+        """Whether the verb changes the store, so that its output says only what was done."""
         self.set_color(not os.environ.get("NO_COLOR"))
 
     def set_color(self, wanted: bool) -> None:
@@ -57,9 +60,10 @@ class Session:
         ``create``: make a store that is not there. Else it is an error if its path was given; the
         default store is taken for an empty one.
         ``waits`` False: ``act`` asks and is answered, and waits for nothing else; then asyncio,
-        a third of a short verb's time, is left out where the store can do without.
+        a third of a short verb's time, is left out where the store can do without. And if it
+        changes something, ctrl-c comes too late once that is committed: see ``interrupts``.
         """
-        from queuectl_core.postcommit import report_to
+        from queuectl_core.postcommit import commits, report_to
         from queuectl_core.queue import Queue
         from queuectl_core.text import clean_line
 
@@ -70,6 +74,7 @@ class Session:
             async with Queue.open(
                 url, read_only=read_only, create=create, absent_ok=not create
             ) as queue:
+                commits.verb_begins()
                 self.clock = queue.clock
                 if self.verbose:
                     where = clean_line(str(queue.directory))
@@ -78,6 +83,9 @@ class Session:
                 gc.enable()
                 return await act(queue)
 
+        self.is_change = not read_only
+        if not waits:
+            ctrl_c.finish_what_is_committed()
         if not waits and Queue.answers_at_once(url):
             from queuectl_core.once import at_once
 

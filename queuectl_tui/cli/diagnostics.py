@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..interrupts import INTERRUPTED, ctrl_c
 from .output import StdoutClosed, StdoutFailed
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from .command import Session
 
 USAGE = 2
-INTERRUPTED = 130
 EXIT_PATIENCE = 1.0
 """Seconds to wait at the end for a terminal that takes nothing."""
+LONGEST = 2000
+"""Characters of a message: it may repeat what was given, which may be of any length."""
 SHOWN_PROBLEMS = 20
 """Bad lines of a batch named one by one."""
 
@@ -161,17 +163,21 @@ def guard(session: Session) -> Iterator[Result]:
     """Run a command line inside; whatever it raises becomes a line and an exit code."""
     _own_standard_files()
     result = Result()
+    ctrl_c.work()
     try:
         yield result
     except click.exceptions.Exit as error:
+        ctrl_c.end(INTERRUPTED)
         result.code = error.exit_code
         _flush(session, result)
     except StdoutClosed:
         pass
     except BaseException as error:
+        ctrl_c.end(INTERRUPTED)
         session.err.clear()
         result.code = _report(session, error)
         _flush(session, result)
+    ctrl_c.end(result.code)
     session.err.clear()
 
 
@@ -189,11 +195,7 @@ def _report(session: Session, error: BaseException) -> int:
 
     err = session.err
     if session.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
-        import traceback
-
-        from queuectl_core.text import clean_block
-
-        err.line(clean_block("".join(traceback.format_exception(error))).rstrip())
+        _show_traceback(err, error)
     if isinstance(error, BatchRejected):
         for number, problem in error.problems[:SHOWN_PROBLEMS]:
             err.error(f"line {number}: {one_line(problem)}")
@@ -207,11 +209,10 @@ def _report(session: Session, error: BaseException) -> int:
         err.error(one_line(_explain_usage(error)))
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
-        err.line("queuectl: interrupted")
+        err.line(f"queuectl: interrupted{'; what was asked for may be done' * _is_done(session)}")
         return INTERRUPTED
     if isinstance(error, StdoutFailed):
-        err.error(f"cannot write the output: {error}; the verb itself may have been done")
-        return 1
+        return _report_output(session, error)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, RecursionError | MemoryError):
@@ -228,10 +229,36 @@ def _report(session: Session, error: BaseException) -> int:
     return 1
 
 
+def _report_output(session: Session, error: StdoutFailed) -> int:
+    """After a commit this is no failure: who repeats the verb would do everything twice."""
+    if _is_done(session):
+        session.err.warn(f"it is done, but the output cannot be written: {error}")
+        return 0
+    session.err.error(f"cannot write the output: {error}")
+    return 1
+
+
+def _show_traceback(err: Stderr, error: BaseException) -> None:
+    import traceback
+
+    from queuectl_core.text import clean_block
+
+    err.line(clean_block("".join(traceback.format_exception(error))).rstrip())
+
+
+def _is_done(session: Session) -> bool:
+    """Whether the verb has changed the store."""
+    from queuectl_core.postcommit import commits
+
+    return session.is_change and bool(commits)
+
+
 def one_line(text: str) -> str:
-    """``text`` on one line, safe to show."""
+    """``text`` on one line, safe to show; the middle of a very long one is left out."""
     from queuectl_core.text import clean_line
 
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
     return clean_line(" ".join(text.split("\n")))
 
 

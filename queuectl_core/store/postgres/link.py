@@ -29,6 +29,7 @@ import asyncpg
 
 from ...errors import QueueError, StoreError, StoreUnreachable
 from ...host import monotonic
+from ...postcommit import commits
 from .address import Address
 from .clock import ServerClock
 from .errors import (
@@ -163,6 +164,7 @@ class Link:
                 continue
             if doubt is None or await self._ask_patiently(doubt, result):
                 return result
+            commits.failed()
             raise Lost(f"store {self.shown}: the connection broke", "try again")
         raise AssertionError
 
@@ -177,10 +179,14 @@ class Link:
                 )
             else:
                 marked = session.marked or await session.value("closing", mark=session.mark)
+            if marked:
+                commits.begin()
             try:
                 await session.raw.execute("COMMIT")
             except Exception as error:
                 if not is_broken(error):
+                    if marked:
+                        commits.failed()
                     raise
                 session.raw.terminate()
                 if not marked:  # nothing was changed

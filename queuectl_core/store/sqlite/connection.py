@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ...errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
-from ...postcommit import after_commit
+from ...postcommit import after_commit, commits
 from ...text import clean_line
 from .checkpoint import WAL_LIMIT
 from .database_file import check_logs, hold_logs, is_held
@@ -198,12 +198,26 @@ def _attempt(
     conn.execute(begin)
     try:
         result = body(conn)
-        conn.execute("COMMIT")
-        return result
     except BaseException:
-        if conn.in_transaction:
-            conn.execute("ROLLBACK")
+        _roll_back(conn)
         raise
+    if begin == WRITE:
+        commits.begin()
+    try:
+        conn.execute("COMMIT")
+    except BaseException:
+        if begin == WRITE and _roll_back(conn):
+            commits.failed()
+        raise
+    return result
+
+
+def _roll_back(conn: sqlite3.Connection) -> bool:
+    """Undo what was not committed; whether there was anything."""
+    if not conn.in_transaction:
+        return False
+    conn.execute("ROLLBACK")
+    return True
 
 
 def with_patience(path: Path, step: Callable[[], T]) -> T:

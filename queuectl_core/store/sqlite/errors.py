@@ -33,12 +33,25 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
         return damaged(path, error)
     if code == sqlite3.SQLITE_READONLY:
         return StoreReadOnly(f"store {path} is read-only", "check who owns it and its mode")
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL) and (limit := _size_limit()):
+        return StoreFull(
+            f"store {path}: a file would be larger than the limit of {limit:,} bytes",
+            "raise it: ulimit -f",
+        )
     # Without space for its shared memory SQLite can't open a WAL, and speaks of I/O.
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreFull(f"no space left for store {path}", "free some space; nothing was lost")
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreUnreachable(f"cannot open store {path}: {error}", "check the path and its mode")
     return StoreError(f"store {path}: {error}", "run: queuectl doctor")
+
+
+def _size_limit() -> int:
+    """Bytes that a file of this process may have; 0 for no limit."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return 0 if limit == resource.RLIM_INFINITY else limit
 
 
 def _is_full(path: Path) -> bool:

@@ -1,0 +1,219 @@
+"""Ctrl-C at any moment of a verb: 130 and nothing changed, or 0 and the answer; never a traceback.
+
+What was changed is read with the driver alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..store.stores import PLACES, Place
+from ..support import Cli
+from .test_after_commit import rows
+
+HOOK = """
+import os, signal, sqlite3, sys
+from queuectl_core.store.sqlite import connection
+where = os.environ["INTERRUPT_AT"]
+roll_back = connection._attempt
+
+class Watched:
+    def __init__(self, conn):
+        self._conn = conn
+    def __getattr__(self, name):
+        return getattr(self._conn, name)
+    def execute(self, sql, *args):
+        if sql == "COMMIT" and where == "before":
+            strike()
+        found = self._conn.execute(sql, *args)
+        if sql == "COMMIT" and where in ("after", "twice"):
+            strike()
+        if "INSERT INTO jobs" in sql and where == "work":
+            strike()
+        return found
+
+def strike():
+    for _ in range(1 + (where == "twice")):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def attempt(conn, begin, body):
+    wants = begin == connection.WRITE and os.environ.get("ARMED")
+    return roll_back(Watched(conn) if wants else conn, begin, body)
+
+connection._attempt = attempt
+
+if "postgres" in sys.argv[2]:
+    from queuectl_core.store.postgres import link
+    execute = link.ServerConnection.execute
+
+    async def watched(self, sql, *args, **options):
+        if sql == "COMMIT" and where == "before":
+            strike()
+        if sql.startswith("BEGIN") and where == "work":
+            strike()
+        found = await execute(self, sql, *args, **options)
+        if sql == "COMMIT" and where in ("after", "twice"):
+            strike()
+        return found
+
+    link.ServerConnection.execute = watched
+sys.argv[0] = "queuectl"
+from queuectl_tui.__main__ import main
+sys.exit(main())
+"""
+
+
+def run(
+    store: str, tmp_path: Path, where: str, *words: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    cli = Cli(store, tmp_path)
+    return subprocess.run(
+        [sys.executable, "-c", HOOK, "--store", store, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=cli.environment({"INTERRUPT_AT": where, "ARMED": "1"}),
+        cwd=tmp_path,
+        check=False,
+    )
+
+
+def ids(place: Place) -> list[str]:
+    return [name for (name,) in rows(place, "SELECT id FROM jobs ORDER BY seq")]
+
+
+@pytest.fixture(params=sorted(PLACES))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A store that exists already, so that its making is not what is interrupted."""
+    made = PLACES[request.param](tmp_path)
+    Cli(made.url, tmp_path)("enqueue", "--id", "old", "true")
+    yield made
+    asyncio.run(made.clear())
+
+
+LINES = "".join(f'{{"id": "n{n}", "command": "true"}}\n' for n in range(5))
+ALL = [f"n{n}" for n in range(5)]
+WAYS = {
+    "one": (("enqueue", "--id", "n0", "true"), "", ["n0"]),
+    "stream": (("enqueue", "-"), LINES, ALL),
+    "json": (("enqueue", "-", "--json"), LINES, ALL),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("where", ["work", "before", "after"])
+def test_the_exit_code_says_whether_it_is_done(
+    place: Place, tmp_path: Path, way: str, where: str
+) -> None:
+    words, stdin, added = WAYS[way]
+    done = run(place.url, tmp_path, where, *words, stdin=stdin)
+    if where == "work":
+        assert (done.returncode, done.stdout) == (130, "")
+        assert done.stderr == "queuectl: interrupted\n"
+        assert ids(place) == ["old"]
+        return
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ids(place) == ["old", *added]
+    if "--json" in words:
+        assert [job["id"] for job in json.loads(done.stdout)] == added
+    else:
+        assert done.stdout.split() == added
+
+
+def test_a_second_one_ends_it_and_says_that_the_change_may_be_made(
+    place: Place, tmp_path: Path
+) -> None:
+    done = run(place.url, tmp_path, "twice", "enqueue", "-", stdin=LINES)
+    assert done.returncode == 130
+    assert done.stderr == "queuectl: interrupted; what was asked for may be done\n"
+    assert ids(place) == ["old", *ALL]
+
+
+STARTING = """
+import os, signal, sys
+target = sys.argv.pop(1)
+
+class Finder:
+    def find_spec(self, name, path=None, of=None):
+        if name == target:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from queuectl_tui.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["queuectl_tui.cli.main", "click", "queuectl_tui.cli.enqueue"])
+def test_while_modules_are_loaded(tmp_path: Path, module: str) -> None:
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTING, module, "enqueue", "true"],
+        capture_output=True,
+        text=True,
+        env=cli.environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "queuectl: interrupted\n"
+    assert not (tmp_path / "queue.db").exists()
+
+
+def test_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As in a background job of a script: its SIGINT is meant for others."""
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTING, "click", "enqueue", "--id", "a", "true"],
+        capture_output=True,
+        text=True,
+        env=cli.environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("target", ["closed", "full"])
+def test_an_answer_that_cannot_be_written(place: Place, tmp_path: Path, target: str) -> None:
+    """What was changed is done, so the exit code is 0; of what was only read, nothing came."""
+    cli = Cli(place.url, tmp_path)
+    redirect = ">&-" if target == "closed" else ">/dev/full"
+
+    def shell(words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-c", f'exec "$0" -m queuectl_tui {words} {redirect}', sys.executable],
+            capture_output=True,
+            text=True,
+            env=cli.environment(),
+            cwd=tmp_path,
+            check=False,
+        )
+
+    for words in ("enqueue --id new true", "cancel new", "retry new", "cancel --all --json"):
+        done = shell(words)
+        assert done.returncode == 0, words
+        assert "it is done, but the output cannot be written: " in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert "new" in ids(place)
+    done = shell("list")
+    assert done.returncode == 1
+    assert "error: cannot write the output: " in done.stderr
+
+
+def test_a_message_does_not_repeat_everything(tmp_path: Path) -> None:
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    for words in (("enqueue", "--id", "x" * 50_000, "true"), ("enqueue", "[" * 100_000)):
+        done = cli(*words, code=2)
+        assert len(done.err) < 3000, "bounded"
+        assert done.err.startswith("queuectl: error: ")
+        assert len(done.err.splitlines()) == 1

@@ -71,6 +71,15 @@ class JobSpec:
     """Bytes of output kept; 0: as configured."""
 
 
+OWN_SHIM = "+"
+"""In the name of a shim that runs a single attempt: between its supervisor and the attempt."""
+
+
+def supervisor_of(shim: str) -> str:
+    """The id of the supervisor that has a shim of this name."""
+    return shim.partition(OWN_SHIM)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job as the store keeps it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ..lifecycle import Policy, settle
-from ..model import Attempt, Ending, Job, Outcome
+from ..model import OWN_SHIM, Attempt, Ending, Job, Outcome
 from ..times import format_duration
 from .journal import Exit
 from .launcher import How
@@ -35,6 +35,18 @@ def token_of(job: Job) -> str:
     return f"{job.seq}.{job.runs}"
 
 
+def is_suspect(job: Job) -> bool:
+    """Whether it may have killed a shim, and every job in it. It runs in a shim of its own."""
+    return job.crashes > 0
+
+
+def journal_name(job: Job, supervisor: str = "") -> str:
+    """The name of the shim that runs this attempt, and of its journal. ``supervisor``: the one that
+    claimed a job which does not say so itself."""
+    name = job.shim or supervisor
+    return f"{name}{OWN_SHIM}{token_of(job)}" if is_suspect(job) else name
+
+
 @dataclass(slots=True)
 class Running:
     """An attempt in hand. ``worker``: the slot that looks after it."""
@@ -49,7 +61,7 @@ class Running:
     """By the store's clock."""
     processes: Processes = field(default_factory=Processes)
     on_shim: bool = True
-    """Started by this supervisor's own shim; False: adopted."""
+    """Started by this supervisor; False: adopted."""
     host: str = ""
     """Where it ran, if that was another host."""
     pid: int | None = None
@@ -62,6 +74,11 @@ class Running:
     """How it ended is known; it is on its way to the store."""
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)
     _signalling: asyncio.Task[None] | None = None
+
+    @property
+    def in_shared_shim(self) -> bool:
+        """It runs in the shim that this supervisor has for all its jobs."""
+        return self.on_shim and not is_suspect(self.job)
 
     def begun(self, pid: int, elapsed: float = 0.0) -> None:
         """Its process ``pid`` runs, since ``elapsed`` seconds."""

@@ -26,7 +26,7 @@ class Fence:
 
     def __init__(self, run: Path, lease: float) -> None:
         self._run = run
-        self._shims: set[str] = set()
+        self._shims: frozenset[str] = frozenset()
         self._settles = 0.0
         self._term = lease_clock() + lease
         self.extend(lease_clock(), lease)
@@ -57,13 +57,12 @@ class Fence:
         return [f"{moment:.3f}" for moment in (self._term, self._kill)]
 
     def keep(self, shims: Iterable[str]) -> None:
-        """These are the shims that are ours from now on."""
-        self._shims = set(shims)
-        self.write()
+        """These are the shims that are ours from now on; ``write`` tells them."""
+        self._shims = frozenset(shims)
 
     def write(self) -> None:
         """Tell the shims. May take as long as the disk does: not for the event loop."""
-        for shim in list(self._shims):
+        for shim in self._shims:
             self._write(shim)
 
     def _write(self, shim: str) -> None:

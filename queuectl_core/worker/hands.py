@@ -15,8 +15,18 @@ from ..events import Event, Kind
 from ..host import monotonic
 from ..lifecycle import Policy
 from ..logs import log_name
-from ..model import Ending, Job, Outcome
-from .attempt import Running, Why, how_to_start, make_ending, no_kill, outcome_of, token_of
+from ..model import OWN_SHIM, Ending, Job, Outcome
+from .attempt import (
+    Running,
+    Why,
+    how_to_start,
+    is_suspect,
+    journal_name,
+    make_ending,
+    no_kill,
+    outcome_of,
+    token_of,
+)
 from .fence import Fence
 from .journal import Exit, make_first
 from .launcher import How, Shim, utf8_name
@@ -95,7 +105,7 @@ class Hands:
     wake: Callable[[], None]
     free: Callable[[Running, Ending], None]
     held: Held
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     rand: Callable[[], float] = random.random
     processes: Processes = field(default_factory=Processes)
     running: dict[str, Running] = field(default_factory=dict)
@@ -108,6 +118,12 @@ class Hands:
     """Until when jobs may run; None: nobody elsewhere could start them again."""
     _name: str = ""
     _shim: Shim | None = None
+    _own: dict[str, Shim] = field(default_factory=dict)
+    """By the name of its journal: the shim of a suspect."""
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+    """Shims of suspects that are told to leave."""
+    _adopted: frozenset[str] = frozenset()
+    """Other supervisors' shims whose jobs we adopted."""
     _shim_since: float = 0.0
     """When it was started (monotonic)."""
 
@@ -152,9 +168,8 @@ class Hands:
             await asyncio.sleep(SHIM_PAUSE)  # one that dies at once must not keep us busy
         while True:
             self._shim_since = monotonic()
-            words = [] if self.fence is None else self.fence.words
             try:
-                await shim.start(self.run_directory, name, self.env, words)
+                await self._launch_shim(shim, name)
                 break
             except OSError as error:
                 if not patient:
@@ -164,15 +179,24 @@ class Hands:
         for slot in self.held.idle():
             shim.use(slot.id, slot.lane)
 
+    async def _launch_shim(self, shim: Shim, name: str) -> None:
+        words = [] if self.fence is None else self.fence.words
+        await shim.start(self.run_directory, name, self.env, words)
+
     def _make_journal(self, name: str) -> None:
         # Made by us, and only once: should it be gone later, it was deleted.
         with contextlib.suppress(OSError):
             make_first(self.run_directory / f"{name}.journal")
 
     def look_after(self, adopted: Iterable[str]) -> None:
-        """These shims' jobs, beside those of our own, may run while our lease lasts."""
+        """These shims' jobs, beside those of our own, may run while our lease lasts. The shims are
+        told with the next ``fence.write``; a new one knows when it starts."""
+        self._adopted = frozenset(adopted)
+        self._keep_shims()
+
+    def _keep_shims(self) -> None:
         if self.fence is not None:
-            self.fence.keep({self._name, *adopted})
+            self.fence.keep({self._name, *self._own, *self._adopted})
 
     def drop(self) -> None:
         """Leave everything to somebody else; the shim stays with what it runs."""
@@ -183,18 +207,30 @@ class Hands:
         if self._shim is not None:
             self._shim.abandon()
             self._shim = None
+        for shim in self._own.values():
+            shim.abandon()
+        self._own.clear()
 
     async def close(self) -> None:
-        """End the shim, which must run nothing, and remove its files."""
+        """End all shims, which must run nothing, and remove their files."""
         if self._shim is None:
             return  # never opened, or left to somebody else
-        await self._shim.close()
-        await asyncio.to_thread(self._remove_files)
+        for name in list(self._own):
+            self._release_own(name)
+        await asyncio.gather(self._close_shim(self._shim, self._name), *self._leaving)
 
-    def _remove_files(self) -> None:
-        for suffix in ("journal", "journal.new", "alive", "lease"):
+    async def _close_shim(self, shim: Shim, name: str) -> None:
+        await shim.close()
+        await asyncio.to_thread(self._remove_files, name)
+
+    def _remove_files(self, name: str) -> None:
+        run = self.run_directory
+        found = [run / f"{name}.{end}" for end in ("journal", "journal.new", "alive", "lease")]
+        # A heartbeat may have written one of these while its shim was leaving.
+        found += run.glob(f"{name}{OWN_SHIM}*.lease")
+        for path in found:
             with contextlib.suppress(OSError):  # the next supervisor tries again
-                (self.run_directory / f"{self._name}.{suffix}").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     # -- beginning --------------------------------------------------------------------
 
@@ -210,12 +246,45 @@ class Hands:
         self.shim.use(slot.id, slot.lane)
 
     def launch(self, job: Job, slot: Slot) -> None:
-        """Start a claimed job on an idle worker."""
-        running = self.take(job, slot.id, self.killer(job))
+        """Start a claimed job on an idle worker; a suspect in a shim of its own."""
+        shim = self._own_shim(job) if is_suspect(job) else self.shim
+        running = self.take(job, slot.id, _killer(shim, job))
         running.since = lease_clock()
         slot.running = running
-        self.shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
+        shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
         self.tell(Event(Kind.STARTED, job=job, worker=slot.id))
+
+    def _own_shim(self, job: Job) -> Shim:
+        """A new shim for this job; it is started while we go on."""
+        name = journal_name(job, self._name)
+        shim = Shim(self._heard, lambda: self._own_shim_died(job))
+        self._own[name] = shim
+        self._keep_shims()
+        self.spawn(self._start_own(shim, name, token_of(job)))
+        return shim
+
+    async def _start_own(self, shim: Shim, name: str, token: str) -> None:
+        await asyncio.to_thread(self._make_journal, name)
+        try:
+            await self._launch_shim(shim, name)
+        except OSError as error:
+            if self._own.get(name) is shim:  # else the job has another owner by now
+                self._not_started(token, f"cannot start a shim: {error.strerror}")
+
+    def _own_shim_died(self, job: Job) -> None:
+        running = self.running.get(token_of(job))
+        if running is not None and not running.settled:
+            self.tell(Event(Kind.TROUBLE, "its shim was killed", job=job))
+            self.spawn(self.settle_orphans([running]))
+
+    def _release_own(self, name: str) -> None:
+        """A suspect's shim is not needed any more: have it leave."""
+        shim = self._own.pop(name, None)
+        if shim is not None:
+            self._keep_shims()
+            task = self.spawn(self._close_shim(shim, name))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     def hold(self, job: Job, lane: str) -> None:
         """Have the shim start a claimed job on the next idle worker of ``lane``."""
@@ -228,8 +297,7 @@ class Hands:
 
     def killer(self, job: Job) -> Callable[[int], None]:
         """Signals the process group of a job on our shim."""
-        shim, token = self.shim, token_of(job)
-        return lambda number: shim.kill(token, number)
+        return _killer(self.shim, job)
 
     def take(
         self, job: Job, worker: str, kill: Callable[[int], None], started_at: float | None = None
@@ -263,10 +331,7 @@ class Hands:
             return
         running = self.running.get(token)
         if kind == "N":
-            if running is not None:
-                running.disarm()
-                del self.running[token]
-            self.held.not_started(token, running, event[2])
+            self._not_started(token, event[2])
             return
         if running is None and kind != "X":
             running = self.held.begin(token, worker=event[-1], at=self.store_time(event[-2]))
@@ -281,9 +346,20 @@ class Hands:
         else:
             self.ended(running, Exit.of(event))
 
-    def forget(self, token: str) -> None:
-        """The shim need not keep how this attempt ended: the store knows, or does not want to."""
-        if self._shim is not None:
+    def _not_started(self, token: str, lacking: str) -> None:
+        running = self.running.pop(token, None)
+        if running is not None:
+            running.disarm()
+            self._release_own(journal_name(running.job, self._name))
+        self.held.not_started(token, running, lacking)
+
+    def forget(self, token: str, job: Job | None = None) -> None:
+        """The shim need not keep how this attempt ended: the store knows, or does not want to.
+        ``job``: whose attempt it is, if that is known."""
+        name = self._name if job is None else journal_name(job, self._name)
+        if name in self._own:
+            self._release_own(name)
+        elif self._shim is not None:
             self._shim.settled(token)
 
     # -- ending -----------------------------------------------------------------------
@@ -358,7 +434,7 @@ class Hands:
         """Somebody killed the shim: how its jobs end is lost. From this moment on whatever is
         asked is asked of another."""
         self._shim = shim = Shim(self._heard, self._shim_died)
-        started = [one for one in self.running.values() if one.on_shim and not one.settled]
+        started = [one for one in self.running.values() if one.in_shared_shim and not one.settled]
         held = [self.take(job, "", no_kill) for job in self.held.orphans()]
         self.tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
         self.spawn(self._start_shim(shim, patient=True))
@@ -375,7 +451,7 @@ class Hands:
                 return  # it has another owner by now
             if exit_ is not None:
                 self.ended(running, exit_)
-            elif job in plan.unstarted and running in held:
+            elif job in plan.unstarted and running.pid is None:
                 self.settle(running, Outcome.INTERRUPTED, "it was never started", None)
             else:
                 self.lose(running, "its shim was killed; its outcome is unknown")
@@ -391,3 +467,8 @@ class Hands:
         for job in plan.crashed + plan.unstarted:
             settle(job, None)
         await asyncio.gather(*map(end, plan.leftovers))
+
+
+def _killer(shim: Shim, job: Job) -> Callable[[int], None]:
+    token = token_of(job)
+    return lambda number: shim.kill(token, number)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..model import supervisor_of
 from ..private import make_private
 from .shim import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
 
@@ -94,6 +95,10 @@ class Journal:
     exits: dict[str, Exit] = field(default_factory=dict)
     earlier: set[str] = field(default_factory=set)
     """About to be started, or started, by a shim that another has replaced."""
+    original: bool = False
+    """It is the very file that its supervisor made."""
+    never_made: bool = False
+    """Its supervisor died before it made the journal of this shim."""
     _whole: bool = False
     """It is the one that its supervisor made, or a shim wrote it anew."""
     _lost: bool = False
@@ -113,7 +118,7 @@ class Journal:
     def lost(self) -> bool:
         """It was deleted: a job that it does not name may have run. What others made in its place
         (to revoke it, say) does not hide that, however many they were."""
-        return self._lost or not self._whole
+        return self._lost or not (self._whole or self.never_made)
 
     def refresh(self) -> bool:
         """Read what was added to it, or all of a new file; True when there was anything. A
@@ -123,6 +128,7 @@ class Journal:
                 found = os.fstat(file.fileno())
                 if (found.st_dev, found.st_ino) != self._file or found.st_size < self._offset:
                     self._file, self._offset = (found.st_dev, found.st_ino), 0
+                    self.original = False
                 file.seek(self._offset)
                 content = file.read()
         except OSError:
@@ -138,7 +144,7 @@ class Journal:
             event = json.loads(line.lstrip(b"\0"))
             kind = event[0]
             if kind == "M":
-                self._whole = True
+                self._whole = self.original = True
             elif kind == "L":
                 self._lost = True
             elif kind == "H":
@@ -282,7 +288,7 @@ def sweep(found: Iterable[Path], in_use: set[str]) -> int:
     """
     removed = 0
     for path in found:
-        if path.stem in in_use:
+        if supervisor_of(path.stem) in in_use:
             continue
         if path.suffix == ".journal":
             Journal(path.parent, path.stem).remove()

@@ -16,7 +16,7 @@ from ..errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..events import Event, Kind
 from ..host import monotonic
 from ..model import Ending, Job, Opening, Outcome, State, Turn
-from .attempt import Running, Why, token_of
+from .attempt import Running, Why, is_suspect, token_of
 from .hands import Slot
 from .reserve import Reserve
 from .shortage import Shortage
@@ -76,7 +76,7 @@ class Pump:
         slot = self._sup.slots.get(running.worker)
         if slot is not None and slot.running is running:
             slot.running = None
-            if not running.on_shim and slot.stop is None:
+            if not running.in_shared_shim and slot.stop is None:
                 self._sup.hands.use(slot)
         self.shortage.tried(token_of(running.job))
         attempt = ending.attempt
@@ -120,6 +120,8 @@ class Pump:
             slot = self._sup.slots.get(running.worker)
             if slot is not None and slot.running is running:
                 slot.running = None
+                if not running.in_shared_shim and slot.stop is None:
+                    self._sup.hands.use(slot)
         self.reserve.released.append(job)
         self.shortage.met(lacking)
         self.wake()
@@ -207,7 +209,8 @@ class Pump:
         self._untroubled()
         for ending in endings:
             self._settled(ending, refused=(ending.seq, ending.run) in turn.refused)
-        for job in turn.claimed:
+        # Suspects first: their workers are withdrawn from the shim before it gets jobs to hold.
+        for job in sorted(turn.claimed, key=is_suspect, reverse=True):
             self._start(job)
         sup.lost = sup.lost or bool(turn.refused)
         if len(turn.claimed) == len(openings):
@@ -236,7 +239,15 @@ class Pump:
         slot = sup.slots.get(job.worker or "")
         if slot is not None and slot.running is None and slot.stop is None:
             self.shortage.tries(token_of(job))
+            if is_suspect(job):  # the shim must start nothing else on this worker
+                self.reserve.give_back([slot.id])
             sup.hands.launch(job, slot)
+            return
+        if is_suspect(job):
+            # The shim may hold no suspect. With nothing held, the next worker that comes free is
+            # idle, and the suspect is claimed for it.
+            self.reserve.released.append(job)
+            self.reserve.give_back()
             return
         fit = (slot for slot in sup.slots.values() if slot.stop is None and slot.serves(job))
         slot = next(fit, None)
@@ -270,8 +281,9 @@ class Pump:
 
     def _settled(self, ending: Ending, *, refused: bool) -> None:
         """The store has (or has refused) an ending."""
-        self._sup.hands.forget(f"{ending.seq}.{ending.run}")
-        running = self._sup.hands.running.pop(f"{ending.seq}.{ending.run}", None)
+        token = f"{ending.seq}.{ending.run}"
+        running = self._sup.hands.running.pop(token, None)
+        self._sup.hands.forget(token, running.job if running is not None else None)
         if running is None or refused:
             return
         if ending.attempt.outcome is Outcome.COMPLETED:

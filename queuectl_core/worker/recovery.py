@@ -29,8 +29,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..model import Job, SupervisorRow
-from .attempt import token_of
+from ..model import Job, SupervisorRow, supervisor_of
+from .attempt import journal_name, token_of
 from .journal import Exit, Journal, Started
 from .process import Marked, Process, Processes, is_in_group, is_started
 
@@ -93,7 +93,7 @@ async def triage(
     """
     by_shim: dict[str, list[Job]] = {}
     for job in jobs:
-        by_shim.setdefault(job.shim or shim, []).append(job)
+        by_shim.setdefault(journal_name(job, shim), []).append(job)
     journals = [Journal(run, name) for name in by_shim]
     lives = await asyncio.gather(*(asyncio.to_thread(_read, one, revoke) for one in journals))
     plan = RecoveryPlan()
@@ -115,6 +115,12 @@ def _read(journal: Journal, revoke: bool) -> bool:
     alive = journal.shim_alive()
     # After that: one that died has written everything it will.
     journal.refresh()
+    supervisor = supervisor_of(journal.name)
+    if journal.lost and not alive and supervisor != journal.name:
+        shared = Journal(journal.run, supervisor)
+        shared.refresh()
+        # Both are in one directory: the other one is as it was made, so nobody deleted them.
+        journal.never_made = shared.original
     return alive
 
 
@@ -141,7 +147,7 @@ def _look_for(unclear: list[tuple[Job, Journal]], marked: Marked, plan: Recovery
     for job, journal in unclear:
         token = token_of(job)
         ended, started = journal.exits.get(token), journal.started.get(token)
-        strays = marked.get((job.id, str(job.runs), journal.name), [])
+        strays = marked.get((job.id, str(job.runs), supervisor_of(journal.name)), [])
         group = None
         # A group outlives its leader, and its number is not given away before it is empty.
         if started is not None and (

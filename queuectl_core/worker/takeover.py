@@ -218,8 +218,10 @@ class Takeover:
                 sup.hands.use(sup.slots[order.id])
 
     async def _look_after(self) -> None:
-        names = {journal.name for journal in self._adopted.values()}
-        await asyncio.to_thread(self._sup.hands.look_after, names)
+        hands = self._sup.hands
+        hands.look_after(journal.name for journal in self._adopted.values())
+        if hands.fence is not None:
+            await asyncio.to_thread(hands.fence.write)
 
     async def watch(self) -> None:
         """Look once whether adopted jobs have ended. OSError when that cannot be seen now."""

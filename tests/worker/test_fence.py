@@ -69,6 +69,7 @@ def fence(served: Served, since: float) -> Fence:
     made = Fence(served.run, 1000.0)
     made.extend(lease_clock() - since, 1000.0)
     made.keep(["s"])
+    made.write()
     return made
 
 

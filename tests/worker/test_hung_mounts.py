@@ -152,6 +152,7 @@ def pipe_of(pid: int) -> str:
 def test_the_lease_ends_a_job_that_hangs_and_the_others(hung: Path, tmp_path: Path) -> None:
     fence = Fence(tmp_path, 1000.0)
     fence.keep(["s"])
+    fence.write()
     driver = Driver(tmp_path, fence=fence.words)
     try:
         driver.start("hangs", "true", cwd=str(hung))

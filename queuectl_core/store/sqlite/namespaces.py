@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...host import host_key
-from ...model import SupervisorRow
+from ...model import OWN_SHIM, SupervisorRow
 from .bell import SUFFIX
 
 
@@ -29,7 +29,7 @@ def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: Path, mono: floa
     """Whether a foreign supervisor, or one of the shims of its jobs, may be alive. ``mono``: now,
     on the clock that all processes of this boot share."""
     listens = _has_listener(run / (row.id + SUFFIX))
-    if listens or any(_is_locked(run / f"{name}.alive") for name in {row.id, *shims}):
+    if listens or any(_is_locked(path) for name in {row.id, *shims} for path in _locks(run, name)):
         return True
     return listens is None and mono <= row.lease_mono
 
@@ -38,6 +38,12 @@ def has_lapsed(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float)
     """Whether the jobs of a foreign supervisor may be taken over: it and its shims are dead, and
     its lease has run out on the clock of the boot, which nobody can set."""
     return mono > row.lease_mono and not may_be_alive(row, shims, run, mono)
+
+
+def _locks(run: Path, name: str) -> Iterator[Path]:
+    """The locks of a supervisor's shims: of the shared one, and of those with a single job."""
+    yield run / f"{name}.alive"
+    yield from run.glob(f"{name}{OWN_SHIM}*.alive")
 
 
 def _has_listener(bell: Path) -> bool | None:

@@ -251,7 +251,11 @@ class Queue:
             counts[state] = counts.get(state, 0) + number
             queues.setdefault(queue, {})[state] = number
         workers = [worker for worker in await self.workers() if worker.state != "lost"]
-        return Status(counts, queues, tuple(workers), await self.store.oldest_due())
+        return Status(counts, queues, tuple(workers), await self.oldest_due())
+
+    async def oldest_due(self) -> float | None:
+        """When the job that has waited longest became due; None when none waits."""
+        return await self.store.oldest_due(self.clock())
 
     async def workers(self) -> list[Worker]:
         """Every worker; those whose supervisor is gone are ``lost``."""

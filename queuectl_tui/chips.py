@@ -20,8 +20,11 @@ WORDS = {
 
 def chips(overview: Overview) -> list[Cell]:
     """Workers that are busy, and each state that has jobs."""
-    busy = sum(worker.job is not None for worker in overview.workers)
-    cells: list[Cell] = [(" w ", "muted"), (f"{busy}/{len(overview.workers)}", "text")]
+    live = overview.live_workers
+    busy = sum(worker.job is not None for worker in live)
+    cells: list[Cell] = [(" w ", "muted"), (f"{busy}/{len(live)}", "text")]
+    if len(live) < len(overview.workers):
+        cells += [(" lost ", "muted"), (str(len(overview.workers) - len(live)), "bad")]
     for state, (word, style) in WORDS.items():
         count = overview.counts.get(state, 0)
         if count:

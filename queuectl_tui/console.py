@@ -21,6 +21,7 @@ from queuectl_core.text import clean_line
 from . import hangup
 from .beside import beside
 from .doing import Doing
+from .format import ago
 from .messages import StoreRead
 from .monitor import Monitor, Overview
 from .screens.base import ConsoleBase
@@ -78,7 +79,6 @@ class Console(Doing):
         few = few_colors(monitor.link.env)
         super().__init__(ansi_color=True if few else None)
         self.link = monitor.link
-        self.clock = self.link.clock
         self.host = clean_line(host or hostname(self.link.env), 60)
         self.every = min(max(refresh, FASTEST), SLOWEST)
         self.monitor = monitor
@@ -114,6 +114,7 @@ class Console(Doing):
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
         beside(self, self._watch, "watch")
+        self.set_interval(1.0, self._age)
         loop = asyncio.get_running_loop()
         if not self.is_headless:
             for name in (signal.SIGTERM, signal.SIGHUP):
@@ -139,9 +140,11 @@ class Console(Doing):
             self._wake.clear()
             try:
                 if not self.link.connected:
-                    await self.link.connect()
+                    await self._patiently(self.link.connect())
                     dirty = True
                 dirty |= await self._patiently(self.monitor.changed())
+                if not dirty and not self.paused:
+                    self.monitor.saw()
                 due = time.monotonic() - read_at >= self.every
                 if forced or (due and not self.paused):
                     changed = dirty or forced
@@ -151,11 +154,15 @@ class Console(Doing):
                         self.overview = await self._patiently(self.monitor.moved_on(self.overview))
                     dirty = False
                     read_at = time.monotonic()
+                    self.monitor.saw()
                     self._found(None)
                     self._tell(StoreRead(self.overview, changed=changed))
             except QueueError as error:
                 self.lost(error)
                 await self.link.drop()
+                await self._pause(RETRY)
+            except Exception as error:  # a fault of ours: never a screen that has quietly stopped
+                self._found(f"reading failed ({type(error).__name__}: {error}); trying again")
                 await self._pause(RETRY)
             else:
                 await self._pause(POLL)
@@ -184,13 +191,27 @@ class Console(Doing):
 
     def _found(self, trouble: str | None) -> None:
         if trouble != self.trouble:
-            self.trouble = trouble
+            self.trouble = trouble and clean_line(trouble, 500)
             self._tell(StoreRead(self.overview, changed=trouble is None))
 
     def _tell(self, message: StoreRead) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, ConsoleBase):
                 screen.post_message(StoreRead(message.overview, changed=message.changed))
+
+    @property
+    def live(self) -> bool:
+        """Whether the screen shows the store as it is, but for the time between two readings."""
+        limit = self.every + PATIENCE + POLL
+        return not self.paused and self.trouble is None and self.monitor.unseen_for < limit
+
+    def clock(self) -> float:
+        """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
+        return self.link.clock() if self.live else self.monitor.seen_at
+
+    def _age(self) -> None:
+        if not self.live and not self.paused:
+            self._tell(StoreRead(self.overview, changed=False))
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
         """The title bar: which store, where, and how it is looked at."""
@@ -204,12 +225,15 @@ class Console(Doing):
         right: list[Cell] = []
         if self.link.read_only:
             right.append((" read-only ", "accent"))
-        if self.trouble:
-            right.append((" ▲ lost ", "bad"))
-        elif self.paused:
-            right.append((" ‖ paused ", "warn"))
-        else:
+        if self.paused and not self.trouble:
+            since = time.strftime("%H:%M:%S", time.localtime(self.monitor.seen_at))
+            right.append((f" ‖ paused {since} ", "warn"))
+        elif self.live:
             right.append((f" ● live {self.every:g}s ", "good"))
+        else:
+            old = ago(self.monitor.unseen_for).replace("now", "")
+            word = "▲ lost" if self.trouble else "▲ old"
+            right.append((f" {word} {old}".rstrip() + " ", "bad"))
         return left, right
 
     # -- keys -----------------------------------------------------------------------------

@@ -42,6 +42,17 @@ class Overview:
             return sum(self.counts.get(state, 0) for state in where.states or tuple(State))
         return None
 
+    @property
+    def live_workers(self) -> Sequence[Worker]:
+        """The workers that are not lost."""
+        return [worker for worker in self.workers if worker.state != "lost"]
+
+    @property
+    def prefetched(self) -> int:
+        """Jobs in state processing that supervisors hold and no worker has started yet."""
+        running = sum(worker.job is not None for worker in self.workers)
+        return max(0, self.counts.get(State.PROCESSING, 0) - running)
+
     def rate(self, seconds: int = 10) -> tuple[float, float]:
         """(completed, failed) a second over the last ``seconds``."""
         recent = self.ticks[-seconds:]
@@ -60,6 +71,9 @@ class Monitor:
         self.link = link
         self.newest: Sequence[Job] = ()
         """The newest :data:`AHEAD` jobs, as :meth:`first` found them."""
+        self.seen_at = 0.0
+        """When the store was last seen to be as the screen shows it, by the queue's clock."""
+        self._seen = 0.0
         self._throughput: Throughput | None = None
         self._dead: int | None = None
         self._groups_at = 0.0
@@ -71,7 +85,18 @@ class Monitor:
         await self.link.reader.changed()  # what comes after this is noticed
         # Textual is still being imported: with the jobs here, the first frame has them.
         self.newest = await JobView(self.link.reader).first(AHEAD)
-        return await self.overview()
+        overview = await self.overview()
+        self.saw()
+        return overview
+
+    def saw(self) -> None:
+        """What is shown is true now."""
+        self.seen_at, self._seen = self.link.clock(), time.monotonic()
+
+    @property
+    def unseen_for(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self._seen
 
     async def changed(self) -> bool:
         """Whether anything was committed since the last call. Raises StoreError when lost."""
@@ -99,7 +124,18 @@ class Monitor:
         )
 
     async def moved_on(self, overview: Overview) -> Overview:
-        """``overview`` a moment later, nothing having changed but the clock."""
-        if self._throughput is None or not any(t.completed or t.failed for t in overview.ticks):
-            return overview
-        return replace(overview, ticks=await self._throughput.read())
+        """``overview`` a moment later, no job having changed.
+
+        What changes with time alone is read again: a supervisor may have died, a job may have
+        become due, and a store on a server does not tell of workers and what they use.
+        """
+        queue = self.link.reader
+        ticks = overview.ticks
+        if self._throughput is not None and any(t.completed or t.failed for t in ticks):
+            ticks = await self._throughput.read()
+        return replace(
+            overview,
+            workers=await queue.workers(),
+            oldest_due_at=await queue.oldest_due(),
+            ticks=ticks,
+        )

@@ -103,18 +103,47 @@ ARRIVAL = "arrival"
 """The order jobs are kept in: the only one a million of them can be read in from either end."""
 
 
+SAMPLE_EVERY = 2.0
+"""Seconds a job must have run for a figure of what it uses to be its own."""
+
+SILENT = 15.0
+"""Seconds without a heartbeat after which what a worker does is marked as old news."""
+
+
+def _worker_state(worker: Worker, now: float) -> Cell:
+    if worker.state != "lost":
+        return worker.state, STATE_STYLE.get(worker.state, "text")
+    return f"lost {ago(now - worker.heartbeat_at).replace('now', '')}".rstrip(), "bad"
+
+
 def _worker_for(worker: Worker, now: float) -> Cell:
     if worker.job_started_at is None:
         return "", "muted"
-    return lasting(now - worker.job_started_at), "text"
+    style = "muted" if worker.state == "lost" else "text"
+    return lasting(now - worker.job_started_at), style
+
+
+def _measured(worker: Worker, now: float) -> bool:
+    """Whether there is somebody who measures its job, and has had the time to."""
+    started = worker.job_started_at
+    return worker.state != "lost" and started is not None and now - started >= SAMPLE_EVERY
 
 
 def _cpu(worker: Worker, now: float) -> Cell:
-    return ("" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f}%"), "text"
+    if worker.cpu_percent is None or not _measured(worker, now):
+        return "", "muted"
+    return f"{worker.cpu_percent:.0f}%", "text"
 
 
 def _memory(worker: Worker, now: float) -> Cell:
-    return ("" if worker.memory is None else format_bytes(worker.memory)), "text"
+    if worker.memory is None or not _measured(worker, now):
+        return "", "muted"
+    return format_bytes(worker.memory), "text"
+
+
+def _seen(worker: Worker, now: float) -> Cell:
+    silent = now - worker.heartbeat_at
+    return ("now", "muted") if silent < SILENT else (ago(silent), "warn")
 
 
 HOST: Column[Worker] = Column(
@@ -123,7 +152,7 @@ HOST: Column[Worker] = Column(
 
 WORKERS: tuple[Column[Worker], ...] = (
     Column("id", 8, lambda w, _: (short(w.id, 64), "text"), flex=1),
-    Column("state", 8, lambda w, _: (w.state, STATE_STYLE.get(w.state, "text")), rank=1),
+    Column("state", 8, _worker_state, rank=1),
     Column("job", 10, lambda w, _: (short(w.job, 128), "text"), flex=2, rank=2),
     Column("for", 6, _worker_for, rank=3, right=True),
     Column("cpu", 5, _cpu, rank=4, right=True),
@@ -136,8 +165,9 @@ WORKERS: tuple[Column[Worker], ...] = (
         rank=7,
         right=True,
     ),
+    Column("seen", 5, _seen, rank=8, right=True),
     HOST,
-    Column("pid", 7, lambda w, _: (str(w.pid), "muted"), rank=8, right=True),
+    Column("pid", 7, lambda w, _: (str(w.pid), "muted"), rank=10, right=True),
 )
 
 

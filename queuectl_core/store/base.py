@@ -160,8 +160,8 @@ class Store(Protocol):
     async def counts(self) -> dict[tuple[State, str], int]:
         """How many jobs are in each state, by queue; does not grow with the table."""
 
-    async def oldest_due(self) -> float | None:
-        """When the job that waits longest became due."""
+    async def oldest_due(self, now: float) -> float | None:
+        """When the job that waits longest became due; None when none is due."""
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         """Up to ``limit`` of the attempts that ended since then and whose jobs are still there."""

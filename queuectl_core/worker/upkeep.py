@@ -192,7 +192,10 @@ class Upkeep:
             if running.pid and moment - (running.since or moment) >= SAMPLE_EVERY
         }
         if jobs:
-            await sup.store.sample(await asyncio.to_thread(self._sampler.take, jobs))
+            samples = await asyncio.to_thread(self._sampler.take, jobs)
+            # A job that ended meanwhile: its figures are not those of the worker's next one.
+            pids = {running.worker: running.pid for running in sup.hands.running.values()}
+            await sup.store.sample([one for one in samples if pids.get(one[0]) == one[1]])
 
 
 async def used_names(store: Store) -> set[str]:

@@ -23,6 +23,7 @@ from ..messages import StoreRead
 from ..rows import ATTEMPTS
 from ..theme import STATE_STYLE, Ink, ink_of
 from ..widgets.bars import Bar, KeyBar, Notice
+from ..widgets.drawing import Cell
 from ..widgets.listed import list_table_rows
 from ..widgets.output import OutputPane
 from ..widgets.table import LineTable
@@ -51,6 +52,7 @@ class DetailScreen(JobScreen):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
+        self._deleted = False
         self._newest = 0
         """The number of the last attempt there was when they were read."""
 
@@ -75,6 +77,7 @@ class DetailScreen(JobScreen):
         if message.changed:
             beside(self, self._read, "job", exclusive=True)
         else:
+            self._show()
             self.attempts.paint()
 
     async def _read(self) -> None:
@@ -82,6 +85,8 @@ class DetailScreen(JobScreen):
             queue = self.owner.link.reader
             found = await queue.get(self.job.seq)
             if found is None:
+                self._deleted = True
+                self._show()
                 self.owner.say(f"{self.job.id} was deleted", "warn")
                 return
             self.job = found
@@ -126,7 +131,7 @@ class DetailScreen(JobScreen):
     def _show(self) -> None:
         job = self.job
         self.query_one("#head", Bar).say(
-            [(f" {job.id} ", "title"), (f" {job.state} ", STATE_STYLE[job.state])],
+            [(f" {job.id} ", "title"), state_cell(job, deleted=self._deleted)],
             [(f" {short(job.queue, 60)} ", "muted")],
         )
         now = self.owner.clock()
@@ -199,6 +204,11 @@ def fields(job: Job, now: float, ink: Ink, width: int) -> Text:
         _error(text, job, width, ink)
     text.rstrip()
     return text
+
+
+def state_cell(job: Job, *, deleted: bool) -> Cell:
+    """The state of a job for the title bar."""
+    return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_STYLE[job.state])
 
 
 def _error(text: Text, job: Job, width: int, ink: Ink) -> None:

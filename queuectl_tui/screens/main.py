@@ -119,13 +119,16 @@ class MainScreen(JobScreen):
     def _show(self, overview: Overview) -> None:
         self.states.parts = [("1 states", "strong"), (f" {overview.total:,}", "text")]
         self.states.update(overview)
-        busy = sum(worker.job is not None for worker in overview.workers)
+        busy = sum(worker.job is not None for worker in overview.live_workers)
+        lost = len(overview.workers) - len(overview.live_workers)
         text = self._narrowed["workers"]
         shown = [w for w in overview.workers if text.lower() in f"{w.id} {w.job} {w.host}".lower()]
         self.crew.parts = [
             ("2 workers", "strong"),
             (f" {len(overview.workers)}", "text"),
             (f"  {busy} busy" if overview.workers else "", "busy" if busy else "muted"),
+            (f"  {lost} lost" if lost else "", "bad"),
+            (f"  +{overview.prefetched} prefetched" if overview.prefetched else "", "muted"),
             (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
         none = "no workers" if self.owner.link.read_only else NO_WORKERS
@@ -151,14 +154,13 @@ class MainScreen(JobScreen):
         self.query_one("#chips", Bar).say(chips(overview))
         waiting = overview.oldest_due_at
         late = owner.clock() - waiting if waiting is not None else 0.0
+        unserved = False
         if owner.trouble:
             self.query_one("#banner", Bar).say([(f" ▲ {owner.trouble}", "bad")])
-        elif late > 60 and not overview.workers:
+        elif unserved := late > 60 and not overview.live_workers:
             said = f" ▲ jobs have waited {lasting(late)} and no worker runs: s starts some"
             self.query_one("#banner", Bar).say([(said, "warn")])
-        self.query_one("#banner").set_class(
-            bool(owner.trouble) or (late > 60 and not overview.workers), "on"
-        )
+        self.query_one("#banner").set_class(bool(owner.trouble) or unserved, "on")
 
     def on_resize(self, event: events.Resize) -> None:
         small = event.size.width < SMALL[0] and event.size.height < 30

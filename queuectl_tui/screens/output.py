@@ -21,10 +21,10 @@ from queuectl_core.model import Job
 from ..beside import beside
 from ..format import cli, command_line
 from ..messages import StoreRead
-from ..theme import STATE_STYLE
 from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.output import OutputPane
 from .base import JobScreen
+from .detail import state_cell
 
 
 class OutputScreen(JobScreen):
@@ -47,6 +47,7 @@ class OutputScreen(JobScreen):
         super().__init__()
         self.job = job
         self._number = number
+        self._deleted = False
 
     def compose(self) -> ComposeResult:
         yield Bar(id="head", filled=True)
@@ -67,15 +68,17 @@ class OutputScreen(JobScreen):
     async def _read(self) -> None:
         try:
             queue = self.owner.link.reader
-            self.job = await queue.get(self.job.seq) or self.job
-            self.query_one(OutputPane).show(await queue.output(self.job, self._number))
+            found = await queue.get(self.job.seq)
+            self._deleted = found is None
+            self.job = found or self.job
+            if found is not None:
+                self.query_one(OutputPane).show(await queue.output(found, self._number))
         except QueueError as error:
             self.owner.say(f"✗ {error}", "bad")
-        state = self.job.state
         self.query_one("#head", Bar).say(
             [
                 (f" {self.job.id} ", "title"),
-                (f" {state} ", STATE_STYLE[state]),
+                state_cell(self.job, deleted=self._deleted),
                 (f" {command_line(self.job.command)}", "text"),
             ]
         )

@@ -51,6 +51,7 @@ class OutputPane(Painted, can_focus=True):
         if old is not None and old.output.path == output.path and output.path is not None:
             old.output = output
             self.look()
+            self.paint()
             return
         self.slice = Slice(output)
         if old is not None:

@@ -21,8 +21,9 @@ from textual.strip import Strip
 from queuectl_core.errors import QueueError
 
 from ..beside import beside
+from ..format import lasting
 from ..theme import Ink
-from .drawing import Column, draw, fit, lay_out, title_line
+from .drawing import Cell, Column, draw, fit, lay_out, title_line
 from .later import Later
 from .painted import Painted
 from .window import ListPages, Pages, Window
@@ -31,6 +32,9 @@ R = TypeVar("R")
 
 HEAD = 2
 """Lines above the rows: the title and the names of the columns."""
+
+OLD = 5.0
+"""Seconds after which rows that are not up to date say so."""
 
 THRIFT = 20
 """Reading again takes at most one part in this many of the time."""
@@ -110,6 +114,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self._read_again_at = 0.0
         self._renewal = Later(self, lambda: self._ask("reload"))
         self._told: Hashable = None
+        self._outdated_since: float | None = None
+        """Since when the store has had news that are not shown here."""
 
     # -- for the owner ------------------------------------------------------------------
 
@@ -123,6 +129,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     def renew(self) -> None:
         """Read the rows again, soon: the store has changed."""
+        if self._outdated_since is None:
+            self._outdated_since = time.monotonic()
         self._renewal.ask(self._read_again_at)
 
     @property
@@ -152,7 +160,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
             while self._wanted:
                 what = self._wanted.pop(0)
                 window = self.window
-                started = time.monotonic()
+                started, outdated = time.monotonic(), self._outdated_since
                 if what == "first":
                     await window.go_first()
                 elif what == "last":
@@ -163,6 +171,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
                     await window.reload(follow=self.following)
                     cost = time.monotonic() - started
                     self._read_again_at = time.monotonic() + cost * THRIFT
+                if what != "extend" and self._outdated_since == outdated:
+                    self._outdated_since = None
                 self.keep_marks()
                 self.paint()
         except QueueError as error:
@@ -295,7 +305,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
     def _draw(self) -> list[Strip]:
         self.window.resize(self._rows_high())
         ink = self.ink
-        lines = [title_line(self.parts, self.size.width, ink, focused=self.has_focus)]
+        parts = [*self.parts, *self._age()]
+        lines = [title_line(parts, self.size.width, ink, focused=self.has_focus)]
         layout = lay_out(self.columns, self.size.width - 2)  # less the marks and the scrollbar
         if self.head == HEAD:
             lines.append(self._header(layout, ink))
@@ -306,6 +317,12 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if not self.window.rows and self.empty:
             lines.append(draw([(" " + self.empty, ink.muted)], self.size.width))
         return lines
+
+    def _age(self) -> list[Cell]:
+        """How old the rows are, where reading them again has to wait."""
+        since = self._outdated_since
+        old = 0.0 if since is None else time.monotonic() - since
+        return [(f"  {lasting(old)} old", "warn")] if old > OLD else []
 
     def _header(self, layout: Sequence[tuple[Column[R], int]], ink: Ink) -> Strip:
         cells: list[tuple[str, Style]] = [(" ", ink.muted)]

@@ -164,14 +164,15 @@ async def test_counts_are_those_of_the_jobs(store: Store) -> None:
 
 
 async def test_the_oldest_job_that_is_due(store: Store) -> None:
-    assert await store.oldest_due() is None
+    assert await store.oldest_due(NOW) is None
     await store.enqueue([spec(run_at=NOW + 5)], NOW)
-    assert await store.oldest_due() is None, "it is not due yet"
+    assert await store.oldest_due(NOW) is None, "it is not due yet"
+    assert await store.oldest_due(NOW + 6) == NOW + 5, "though nobody has claimed since"
     await store.enqueue([spec(id="old", run_at=NOW - 50), spec(run_at=NOW - 5)], NOW)
-    assert await store.oldest_due() == NOW - 50
+    assert await store.oldest_due(NOW) == NOW - 50
     await hired(store)
     assert ids(await claim(store)) == ["old"]
-    assert await store.oldest_due() == NOW - 5
+    assert await store.oldest_due(NOW) == NOW - 5
 
 
 async def test_attempts_and_their_output(store: Store) -> None:

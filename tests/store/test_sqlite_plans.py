@@ -29,7 +29,15 @@ WANTED = {
         "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
     ],
     "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
-    "oldest_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
+    "oldest_due": [
+        "CO-ROUTINE (subquery-2)",
+        "COMPOUND QUERY",
+        "LEFT-MOST SUBQUERY",
+        "SEARCH jobs USING COVERING INDEX jobs_due (ready=?)",
+        "UNION ALL",
+        "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
+        "SEARCH (subquery-2)",
+    ],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_ahead": [
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",

@@ -69,7 +69,7 @@ async def seed(home: Path) -> None:
     env = {"HOME": str(home)}
     async with Queue.open(str(home / "queue.db"), env=env, clock=lambda: NOW - 900) as queue:
         queue.cwd = "/srv/app"
-        await queue.store.register(SUPERVISOR, [(f"w3kd-{n}", ()) for n in (1, 2, 3)], NOW - 7200)
+        await queue.store.register(SUPERVISOR, [(f"w3kd-{n}", ()) for n in (1, 2, 3)], NOW - 5)
         for kind, command, error in DEAD:
             for n in range(1, 8 if kind == "fetch-prices" else 4):
                 job = {"id": f"{kind}-{n}", "command": command.format(n=n), "max_retries": 1}

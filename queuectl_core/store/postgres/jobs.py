@@ -121,8 +121,8 @@ async def counts(session: Session) -> dict[tuple[State, str], int]:
     return {(State(row["state"]), row["queue"]): row["n"] for row in await session.rows("counts")}
 
 
-async def oldest_due(session: Session) -> float | None:
-    moment: float | None = await session.value("oldest_due")
+async def oldest_due(session: Session, now: float) -> float | None:
+    moment: float | None = await session.value("oldest_due", now=now)
     return moment
 
 

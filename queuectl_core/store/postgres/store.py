@@ -159,8 +159,8 @@ class PostgresStore(Store):
     async def counts(self) -> dict[tuple[State, str], int]:
         return await self._link.read(jobs.counts)
 
-    async def oldest_due(self) -> float | None:
-        return await self._link.read(jobs.oldest_due)
+    async def oldest_due(self, now: float) -> float | None:
+        return await self._link.read(jobs.oldest_due, now)
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         return await self._link.read(jobs.ended_since, since, limit)

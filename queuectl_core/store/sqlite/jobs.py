@@ -112,8 +112,8 @@ def counts(conn: sqlite3.Connection) -> dict[tuple[State, str], int]:
     return {(to_state(state), queue): n for state, queue, n in conn.execute(SQL["counts"])}
 
 
-def oldest_due(conn: sqlite3.Connection) -> float | None:
-    moment: float | None = conn.execute(SQL["oldest_due"]).fetchone()[0]
+def oldest_due(conn: sqlite3.Connection, now: float) -> float | None:
+    moment: float | None = conn.execute(SQL["oldest_due"], {"now": now}).fetchone()[0]
     return moment
 
 

@@ -170,8 +170,8 @@ class SqliteStore(Store):
     async def counts(self) -> dict[tuple[State, str], int]:
         return await self._connection.read(jobs.counts)
 
-    async def oldest_due(self) -> float | None:
-        return await self._connection.read(jobs.oldest_due)
+    async def oldest_due(self, now: float) -> float | None:
+        return await self._connection.read(jobs.oldest_due, now)
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         return await self._connection.read(jobs.ended_since, since, limit)

@@ -87,11 +87,10 @@ def _finish(
     for one in taken:
         if not one.attempt.worker:
             continue
-        if one.attempt.outcome is Outcome.COMPLETED:
-            done[one.attempt.worker] += 1
-        elif one.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
+        done[one.attempt.worker] += one.attempt.outcome is Outcome.COMPLETED
+        if one.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
             failed[one.attempt.worker] += 1
-    for worker in done.keys() | failed.keys():
+    for worker in done:
         conn.execute(
             SQL["worker_counted"], {"id": worker, "done": done[worker], "failed": failed[worker]}
         )

@@ -84,8 +84,12 @@ FROM (SELECT state, queue, n FROM counts
       UNION ALL SELECT state, queue, n FROM ledger WHERE state IS NOT NULL) both_parts
 GROUP BY state, queue HAVING sum(n) > 0;
 
+-- A job whose time has come is marked as ready by the next claim only: maybe never.
 -- name: oldest_due
-SELECT min(run_at) FROM jobs WHERE ready = 1;
+SELECT min(run_at) FROM (
+    SELECT min(run_at) AS run_at FROM jobs WHERE ready = 1
+    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now::float8
+) both_kinds;
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq::bigint ORDER BY number;

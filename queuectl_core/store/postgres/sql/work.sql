@@ -55,7 +55,9 @@ WITH me AS MATERIALIZED (
     INSERT INTO tails
     SELECT t.seq, t.number, t.tail FROM told t JOIN finished USING (seq, run) WHERE t.tail <> ''
 ), counted AS (
-    UPDATE workers w SET done = w.done + s.done, failed = w.failed + s.failed
+    -- What was measured was of the job that ended.
+    UPDATE workers w SET done = w.done + s.done, failed = w.failed + s.failed,
+                         job_pid = NULL, cpu_percent = NULL, memory = NULL
     FROM (SELECT t.worker, count(*) FILTER (WHERE t.outcome = 'completed') AS done,
                  count(*) FILTER (WHERE t.outcome IN ('failed', 'timeout', 'crashed')) AS failed
           FROM told t JOIN finished USING (seq, run) GROUP BY t.worker) s

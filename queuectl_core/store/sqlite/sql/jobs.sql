@@ -63,8 +63,10 @@ WHERE state = :state
 -- name: counts
 SELECT state, queue, n FROM counts WHERE n > 0;
 
+-- A job whose time has come is marked as ready by the next claim only: maybe never.
 -- name: oldest_due
-SELECT min(run_at) FROM jobs WHERE ready = 1;
+SELECT min(run_at) FROM (SELECT min(run_at) AS run_at FROM jobs WHERE ready = 1
+                         UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now);
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq ORDER BY number;

@@ -62,8 +62,11 @@ UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
                 updated_at = :now
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
+-- What was measured was of the job that ended.
 -- name: worker_counted
-UPDATE workers SET done = done + :done, failed = failed + :failed WHERE id = :id;
+UPDATE workers SET done = done + :done, failed = failed + :failed,
+                   job_pid = NULL, cpu_percent = NULL, memory = NULL
+WHERE id = :id;
 
 -- name: supervisors
 SELECT * FROM supervisors ORDER BY id;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.style import Style
+from rich.cells import cell_len, split_text
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
@@ -12,7 +12,7 @@ from textual.strip import Strip
 from queuectl_core.logs import Output
 from queuectl_core.times import format_bytes
 
-from .drawing import Cell, draw, title_line
+from .drawing import Cell, draw, fit, title_line
 from .painted import Painted
 from .slice import Slice
 
@@ -49,8 +49,15 @@ class OutputPane(Painted, can_focus=True):
         """Show this output; more of one that is shown already keeps its place."""
         old = self.slice
         if old is not None and old.output.path == output.path and output.path is not None:
+            ended = old.output.running and not output.running
+            offset = output.after(old.place) if ended else old.place
             old.output = output
-            self.look()
+            if ended and offset != old.place and not self.follow:
+                old.go_to(offset)  # what was dropped has moved what follows it
+            elif ended and self.follow:
+                old.go_last()
+            else:
+                self.look()
             self.paint()
             return
         self.slice = Slice(output)
@@ -118,7 +125,7 @@ class OutputPane(Painted, can_focus=True):
     def toggle_wrap(self) -> None:
         """Wrap long lines, or cut them at the edge."""
         if self.slice is not None:
-            self.slice.wrap = not self.slice.wrap
+            self.slice.rewrap(wrap=not self.slice.wrap)
             self.left = 0
             if self.follow:
                 self.slice.go_last()
@@ -134,40 +141,65 @@ class OutputPane(Painted, can_focus=True):
 
     def on_resize(self) -> None:
         self._measure()
-        if self.follow and self.slice is not None:
-            self.slice.go_last()
+        if self.slice is not None:
+            if self.follow:
+                self.slice.go_last()
+            else:
+                self.slice.rewrap(wrap=self.slice.wrap)
         super().on_resize()
 
     def _measure(self) -> None:
         if self.slice is not None:
             self.slice.height = max(1, self.size.height - 1)
-            self.slice.width = max(1, self.size.width - 1)
+            self.slice.width = max(2, self.size.width - 2)
 
-    def _draw(self) -> list[Strip]:
-        width = self.size.width
+    def _title(self, held: Slice) -> list[Cell]:
+        output = held.output
         parts: list[Cell] = [("output", "strong")]
-        if self.slice is None:
-            return [title_line(parts, width, self.ink, focused=self.has_focus)]
-        output, held = self.slice.output, self.slice
         if output.number:
             parts.append((f" of attempt {output.number}", "text"))
-        parts.append((f"  {format_bytes(held.size)}", "muted"))
-        if output.running:
+        parts.append((f"  {format_bytes(held.size - held.dropped)}", "muted"))
+        if output.running and output.number:
             parts.append(("  running", "busy"))
-        if self.follow and output.running:
-            parts.append(("  following", "good"))
+            if self.follow:
+                parts.append(("  following", "good"))
         if held.wrap:
             parts.append(("  wrapped", "muted"))
         if not held.at_end:
             parts.append((f"  {held.fraction():.0%}", "muted"))
-        if output.missing:
+        if output.number and output.missing:
             parts.append((f"  {output.missing}", "warn"))
-        lines = [title_line(parts, width, self.ink, focused=self.has_focus)]
-        plain: Style = self.ink.text
-        for text in held.rows():
-            lines.append(draw([(" " + text[self.left : self.left + width * 2], plain)], width))
+        return parts
+
+    def _draw(self) -> list[Strip]:
+        width, ink = self.size.width, self.ink
+        held = self.slice
+        parts = [("output", "strong")] if held is None else self._title(held)
+        lines = [title_line(parts, width, ink, focused=self.has_focus)]
+        if held is None:
+            return lines
+        room = max(2, width - 2)
+        for row in held.visible():
+            text, more = cropped(row.text, self.left, room)
+            before = "‹" if self.left and row.text else "↳" if row.continued else " "
+            style = ink.warn if row.mark else ink.text
+            cells = [(before, ink.muted), (fit(text, room), style)]
+            lines.append(draw([*cells, ("›" if more else " ", ink.muted)], width))
         if not held.lines:
-            waiting = "nothing written yet" if output.running else "it wrote nothing"
-            waiting = output.missing or waiting
-            lines.append(draw([(" " + waiting, self.ink.muted)], width))
+            lines.append(draw([(" " + nothing(held.output), ink.muted)], width))
         return lines
+
+
+def nothing(output: Output) -> str:
+    """Why there is no output to show."""
+    if output.number == 0:
+        return "it has not run yet" if output.running else "it never ran"
+    return output.missing or ("nothing written yet" if output.running else "it wrote nothing")
+
+
+def cropped(text: str, left: int, width: int) -> tuple[str, bool]:
+    """The part of ``text`` from cell ``left`` on, ``width`` cells wide, and whether it goes on."""
+    if text.isascii():
+        return text[left : left + width], len(text) > left + width
+    text = split_text(text, left)[1] if left < cell_len(text) else ""
+    return split_text(text, width)[0] if text else "", cell_len(text) > width

@@ -63,3 +63,29 @@ async def test_every_key_of_it_is_named_in_our_words(home: Path) -> None:
         text = await until(console, pilot, "this screen")
         assert "shift+tab     previous pane" in text
         assert "Quit" not in text
+
+
+async def test_a_job_that_has_not_run_says_so(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("slash", *typed("thumb-1"), "enter")
+        await until(console, pilot, "/thumb-1")
+        await settled(console, pilot)
+        await pilot.press("l")
+        text = await until(console, pilot, "it has not run yet")
+        assert "on this host" not in text
+        assert "running" not in text
+
+
+async def test_a_long_line_is_wrapped_or_marked_at_the_edge(home: Path) -> None:
+    async with opened(home, (50, 14)) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("slash", *typed("report"), "enter", "l")
+        await until(console, pilot, "page 60")
+        path = next((home / "queue.db.d" / "logs").glob("*/*.log"))
+        path.write_text("".join(f"{n:04}," for n in range(1000)) + "\n")
+        text = await until(console, pilot, "0000,0001")
+        assert "›" in text
+        await pilot.press("w")
+        text = await until(console, pilot, "0999,")
+        assert len([row for row in text.splitlines() if "↳" in row]) == 10

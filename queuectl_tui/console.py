@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
@@ -22,6 +23,7 @@ from . import hangup
 from .beside import beside
 from .doing import Doing
 from .format import ago
+from .inputs import InputQueue
 from .messages import StoreRead
 from .monitor import Monitor, Overview
 from .screens.base import ConsoleBase
@@ -88,6 +90,7 @@ class Console(Doing):
         self.paused = False
         self._store = "-"
         self._wake = asyncio.Event()
+        self._inputs = InputQueue(self, self._input_waits)
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         if few:
@@ -237,6 +240,16 @@ class Console(Doing):
         return left, right
 
     # -- keys -----------------------------------------------------------------------------
+
+    async def on_event(self, event: events.Event) -> None:
+        is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
+        if is_input and not self._inputs.is_delivered(event):
+            self._inputs.put(event)
+        else:
+            await super().on_event(event)
+
+    def _input_waits(self) -> None:
+        self.say("the store does not answer yet: keys wait, esc drops them", "warn")
 
     def action_pause(self) -> None:
         self.paused = not self.paused

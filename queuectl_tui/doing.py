@@ -18,6 +18,7 @@ from . import actions
 from .actions import Action
 from .beside import beside
 from .format import cli, command_text
+from .inputs import OPENING
 from .link import Link
 from .widgets.bars import Notice
 
@@ -78,7 +79,7 @@ class Doing(App[int]):
             else:
                 self.say("no job that matches is in a state for that", "warn")
 
-        self._spawn(count, "counting")
+        self._spawn(count, "counting", OPENING)
 
     def _do(self, action: Action) -> None:
         self._spawn(partial(self.carry_out, action), f"$ {action.command}")
@@ -108,9 +109,11 @@ class Doing(App[int]):
             style = "bad" if state.bad else "good"
             self.say(f"{names}: done, {state.bad} of {state.total} dead or cancelled", style)
 
-        self._spawn(wait, "")
+        self._spawn(wait, "", "waiting")
 
-    def _spawn(self, work: Callable[[], Awaitable[None]], what: str) -> None:
+    def _spawn(
+        self, work: Callable[[], Awaitable[None]], what: str, group: str = "actions"
+    ) -> None:
         async def guarded() -> None:
             try:
                 await work()
@@ -118,7 +121,7 @@ class Doing(App[int]):
                 self.say(f"✗ {error}  {what}", "bad")
                 self.read_soon()
 
-        beside(self, guarded, "actions")
+        beside(self, guarded, group)
 
     def with_job(self, job_id: str, then: Callable[[Job], None]) -> None:
         """Look a job up by its id, then go on with it."""
@@ -126,7 +129,7 @@ class Doing(App[int]):
         async def find() -> None:
             then(await self.link.reader.find(job_id))
 
-        self._spawn(find, "")
+        self._spawn(find, "", OPENING)
 
     def ask_workers(self) -> None:
         """Ask how many workers to start."""
@@ -160,7 +163,7 @@ class Doing(App[int]):
         async def open_it() -> None:
             self.push_screen(EnqueueScreen(await self.link.reader.defaults()))
 
-        self._spawn(open_it, "")
+        self._spawn(open_it, "", OPENING)
 
     def edit_job(self, job: Job) -> None:
         """Ask for another command for a job, then run it again with it, or a copy."""
@@ -183,7 +186,7 @@ class Doing(App[int]):
             argv = isinstance(job.command, tuple)
             self.push_screen(EditScreen(job.id, text, defaults, argv=argv), answered)
 
-        self._spawn(open_it, "")
+        self._spawn(open_it, "", OPENING)
 
     def ask_config(self) -> None:
         """Ask for a setting and its value."""

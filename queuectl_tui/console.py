@@ -90,7 +90,7 @@ class Console(Doing):
         self.paused = False
         self._store = "-"
         self._wake = asyncio.Event()
-        self._inputs = InputQueue(self, self._input_waits)
+        self.inputs = InputQueue(self, self._input_waits)
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         if few:
@@ -243,9 +243,9 @@ class Console(Doing):
 
     async def on_event(self, event: events.Event) -> None:
         is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
-        if is_input and not self._inputs.is_delivered(event):
-            self._inputs.put(event)
-        else:
+        if is_input and not self.inputs.is_delivered(event):
+            self.inputs.put(event)
+        elif not is_input or self.screen_stack:  # none: we are leaving
             await super().on_event(event)
 
     def _input_waits(self) -> None:

@@ -78,6 +78,11 @@ class InputQueue:
         if self._delivering is None or self._delivering.done():
             self._delivering = asyncio.create_task(self._deliver())
 
+    async def idle(self) -> None:
+        """Wait until all input has done its work."""
+        if self._delivering is not None:
+            await asyncio.wait({self._delivering})
+
     def drop(self) -> None:
         """Forget all input that waits, and do not open what was to be opened."""
         self._waiting.clear()
@@ -87,7 +92,7 @@ class InputQueue:
 
     async def _deliver(self) -> None:
         settled = True
-        while self._waiting:
+        while self._waiting and self._app.is_running:
             event = self._waiting.popleft()
             if isinstance(event, events.MouseMove):
                 self._send(event)

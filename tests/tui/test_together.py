@@ -1,0 +1,187 @@
+"""Keys that arrive in one packet act as the same keys typed slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual import events
+from textual.widgets import Input
+
+from queuectl_core.model import Filter
+from queuectl_tui.actions import Action
+from queuectl_tui.console import Console
+from queuectl_tui.screens.search import SearchLine
+
+from .scenes import opened, settled
+
+SIZE = (120, 40)
+LONG = bool(os.environ.get("QUEUECTL_LONG_TESTS"))
+"""Every pair and triple (ten minutes); else a sample of both."""
+
+NAMES = {"/": "slash", ":": "colon", "?": "question_mark", "]": "right_square_bracket"}
+OPENING = ("/", "e", "s", "x", ":", "?", "D", "R", "c", "enter", "l", "G", "]")
+ACTING = ("r", "y", "p", "q", "3", "space", "tab", "escape", "j", "n", "2")
+KEYS = OPENING + ACTING
+
+
+def send(console: Console, *keys: str) -> None:
+    """As the driver does it when one packet has these keys."""
+    for key in keys:
+        character = {"enter": "\r", "space": " ", "tab": "\t", "escape": "\x1b"}.get(key, key)
+        assert console._driver is not None
+        console._driver.send_message(events.Key(NAMES.get(key, key), character))
+
+
+async def quiet(console: Console) -> None:
+    """Wait until nothing goes on any more."""
+    still = 0
+    while still < 3:
+        for node in (console, *console.screen.walk_children(), console.screen):
+            done = asyncio.Event()
+            if node.is_running and node.call_later(done.set):
+                while not done.is_set() and node.is_running:
+                    await asyncio.sleep(0)
+        busy = [w for w in console.workers if w.group not in ("watch", "waiting")]
+        typing = [line for line in console.main.query(SearchLine) if line._later is not None]
+        still = 0 if busy or typing else still + 1
+        await asyncio.sleep(0.01 if busy or typing else 0)
+
+
+async def rest(console: Console) -> None:
+    """Wait until all keys have come in and done their work."""
+    await quiet(console)  # they come in
+    await console.inputs.idle()
+    await quiet(console)
+
+
+def state(console: Console, done: list[str]) -> dict[str, Any]:
+    """What an operator would see that matters, and what was done."""
+    main = console.main
+    return {
+        "screens": [type(screen).__name__ for screen in console.screen_stack],
+        "focus": console.focused and console.focused.id,
+        "typed": [(box.id, box.value) for screen in console.screen_stack
+                  for box in screen.query(Input)],
+        "filter": main.jobs.where,
+        "cursor": main.jobs.current and main.jobs.current.id,
+        "marks": [sorted(map(str, pane.marks)) for pane in main.panes],
+        "paused": console.paused,
+        "done": list(done),
+    }  # fmt: skip
+
+
+async def fresh(console: Console, done: list[str]) -> None:
+    """As at the start: only the main screen, nothing filtered, marked or done."""
+    while len(console.screen_stack) > 1:
+        await console.pop_screen()
+    main = console.main
+    for line in main.query(SearchLine):
+        await line.remove()
+    for pane in main.panes:
+        pane.marks.clear()
+    main._narrowed = dict.fromkeys(main._narrowed, "")
+    main.jobs.filter(Filter())
+    main.action_pane("workers")
+    for pane in main.panes:
+        pane.action_first()
+    await quiet(console)
+    main.action_pane("jobs")
+    main.jobs.action_first()
+    console.paused = False
+    done.clear()
+    await quiet(console)
+
+
+def recording(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Actions are written down and not done: the store stays as it is."""
+    done: list[str] = []
+
+    async def carry_out(self: Console, action: Action) -> None:
+        done.append(action.command)
+
+    async def quit_(self: Console) -> None:
+        done.append("quit")
+
+    monkeypatch.setattr(Console, "carry_out", carry_out)
+    monkeypatch.setattr(Console, "action_quit", quit_)
+    return done
+
+
+def sample() -> list[tuple[str, ...]]:
+    pairs = list(itertools.product(OPENING, KEYS))
+    triples = list(itertools.product(OPENING, KEYS, KEYS))
+    if LONG:
+        return [*pairs, *triples]
+    chosen = random.Random(12)  # the same ones each time: a failure can be repeated
+    return [*chosen.sample(pairs, 15), *chosen.sample(triples, 10)]
+
+
+async def compare(
+    console: Console,
+    done: list[str],
+    keys: Sequence[str],
+    at_once: Callable[[], Awaitable[None]],
+) -> None:
+    await fresh(console, done)
+    for key in keys:
+        send(console, key)
+        await rest(console)
+    slowly = state(console, done)
+    await fresh(console, done)
+    await at_once()
+    await rest(console)
+    assert state(console, done) == slowly, f"keys {' '.join(keys)}"
+
+
+async def test_pairs_and_triples_of_opening_and_acting_keys(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = recording(monkeypatch)
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        for keys in sample():
+
+            async def at_once(keys: Sequence[str] = keys) -> None:
+                send(console, *keys)
+
+            await compare(console, done, keys, at_once)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("/", *"proxy", "enter"),
+        ("/", *"mail-3", "enter", "D", "y"),
+        ("s", "3", "enter"),
+        ("e", "s"),
+        ("e", *"true", "tab", "tab", "tab", "tab", *"+2h", "enter"),
+        ("G", "D", "y"),
+        ("3", "enter", "G", "r"),
+        (":", *"stats", "enter"),
+        (":", *"cancel all", "enter", "y"),
+        ("]", "space", "space", "c", "y"),
+    ],
+    ids=" ".join,
+)
+async def test_whole_commands_split_at_each_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]
+) -> None:
+    keys = tuple("space" if key == " " else key for key in keys)
+    done = recording(monkeypatch)
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        for at in range(len(keys)) if LONG else (0, len(keys) // 2, len(keys) - 1):
+
+            async def at_once(at: int = at) -> None:
+                send(console, *keys[:at])
+                await asyncio.sleep(0)
+                send(console, *keys[at:])
+
+            await compare(console, done, keys, at_once)

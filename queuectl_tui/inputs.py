@@ -145,12 +145,13 @@ class InputQueue:
     async def _handled(self, pump: MessagePump) -> None:
         """Wait until ``pump`` has handled what it was sent so far, or is closed."""
         done = asyncio.Event()
-        if not pump.is_running or not pump.call_later(done.set):
+        if not _runs(pump) or not pump.call_later(done.set):
             return
-        while not done.is_set() and pump.is_running and not self._give_up.is_set():
+        while _runs(pump) and not self._give_up.is_set():
             try:
                 async with asyncio.timeout(LOOK):
                     await done.wait()
+                    return
             except TimeoutError:
                 self._say_if_late()
 
@@ -179,3 +180,8 @@ class InputQueue:
     def _work(self, groups: tuple[str, ...]) -> list[asyncio.Task[None]]:
         tasks = (worker._task for worker in self._workers(groups))
         return [task for task in tasks if task is not None and not task.done()]
+
+
+def _runs(pump: MessagePump) -> bool:
+    """Whether it handles messages; it may stop at any time."""
+    return pump.is_running

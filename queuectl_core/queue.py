@@ -185,6 +185,16 @@ class Queue:
         """How many jobs match."""
         return await self.store.count(where or Filter())
 
+    async def matching(self, where: Filter, limit: int) -> list[int]:
+        """The keys of matching jobs, lowest first, ``limit`` at most. A later change that is given
+        them in a filter (``seqs``) takes no job that began to match after this."""
+        found: list[int] = []
+        async for seqs in self._candidates(where):
+            found += seqs
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
     async def attempts(self, job: Job) -> list[Attempt]:
         """Every attempt of ``job`` in order, the running one (without an end) included."""
         ended = await self.store.attempts(job.seq)

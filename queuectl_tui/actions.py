@@ -9,14 +9,14 @@ as it is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from queuectl_core.config import canonical, parse_value
 from queuectl_core.errors import InvalidInput
-from queuectl_core.model import Command, DeadGroup, Filter, Job, State, Worker
+from queuectl_core.model import Command, Filter, Job, State, Worker
 from queuectl_core.queue import Queue
-from queuectl_core.views import amend, copy_job, group_filter
+from queuectl_core.views import amend, copy_job
 
 from .format import cli, command_line, plural, short
 
@@ -48,9 +48,39 @@ def _named(jobs: Sequence[Job]) -> list[str]:
 
 
 def _came(done: int, asked: int, word: str) -> str:
-    return (
-        f"{word} {plural(done, 'job')}" if done == asked else f"{word} {done:,} of {asked:,} jobs"
-    )
+    """What was done, and that the jobs have changed since the question if it is less."""
+    if done == asked:
+        return f"{word} {plural(done, 'job')}"
+    return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked"
+
+
+def _counted(jobs: Sequence[Job]) -> str:
+    """``2 dead, 1 completed``."""
+    counts = {state: sum(job.state is state for job in jobs) for state in State}
+    return by_state(counts)
+
+
+def by_state(counts: Mapping[State, int]) -> str:
+    """Counts in words: ``572 dead, 3 failed``."""
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The jobs that match a filter, as they are counted before a question."""
+
+    where: Filter
+    """The filter, with the states that the action allows. With ``seqs`` if they were read: then
+    the action is for those of these jobs that match at the moment of the change, and for no other
+    one."""
+    counts: Mapping[State, int]
+    others: Mapping[State, int] = field(default_factory=dict)
+    """Jobs that match but are left out: completed and cancelled ones that nobody asked for."""
+
+    @property
+    def total(self) -> int:
+        """How many jobs the action is for."""
+        return sum(self.counts.values())
 
 
 def retry(jobs: Sequence[Job]) -> Action:
@@ -70,12 +100,19 @@ def retry(jobs: Sequence[Job]) -> Action:
         if job.state is not State.COMPLETED:
             return Action(command, one)
         return Action(command, one, f"Run {job.id} again? It completed.", _named(jobs))
-    return Action(command, many, f"Retry {plural(len(jobs), 'marked job')}?", _named(jobs))
+    question = f"Retry {plural(len(jobs), 'marked job')}: {_counted(jobs)}?"
+    return Action(command, many, question, _named(jobs))
+
+
+def _what(jobs: Sequence[Job]) -> str:
+    if len(jobs) == 1:
+        return jobs[0].id
+    return f"{plural(len(jobs), 'marked job')}: {_counted(jobs)}"
 
 
 def cancel(jobs: Sequence[Job]) -> Action:
     """Cancel these jobs."""
-    what = jobs[0].id if len(jobs) == 1 else plural(len(jobs), "marked job")
+    what = _what(jobs)
     running = sum(job.state is State.PROCESSING for job in jobs)
     details = _named(jobs)
     if running:
@@ -94,7 +131,7 @@ def cancel(jobs: Sequence[Job]) -> Action:
 
 def remove(jobs: Sequence[Job]) -> Action:
     """Delete these jobs with their history."""
-    what = jobs[0].id if len(jobs) == 1 else plural(len(jobs), "marked job")
+    what = _what(jobs)
     dead = all(job.state is State.DEAD for job in jobs)
     verb = ("dlq", "purge", "-y") if dead else ("remove",)
 
@@ -132,88 +169,67 @@ def _is_dlq(where: Filter) -> bool:
     return where.states == (State.DEAD,)
 
 
-def retry_matching(where: Filter, count: int) -> Action:
+def retry_matching(found: Sequence[Found]) -> Action:
     """Run every matching job again that may be."""
-    if _is_dlq(where):
-        command = cli("dlq", "retry", "--all", *_dlq_words(where))
-    else:
-        command = cli("retry", "--all", *filter_words(where))
-
-    async def run(queue: Queue) -> str:
-        return f"retried {plural(await queue.retry_all(where), 'job')}"
-
-    return Action(command, run, f"Retry {_all(count)}?", _said(where))
+    verbs = (("dlq", "retry"), ("retry",))
+    return _matching(found, "Retry", "retried", verbs, Queue.retry_all)
 
 
-def cancel_matching(where: Filter, count: int) -> Action:
+def cancel_matching(found: Sequence[Found]) -> Action:
     """Cancel every matching job that waits or runs."""
-
-    async def run(queue: Queue) -> str:
-        return f"cancelled {plural(await queue.cancel_all(where), 'job')}"
-
-    command = cli("cancel", "--all", *filter_words(where))
-    return Action(command, run, f"Cancel {_all(count)}?", _said(where))
+    verbs = (("cancel",), ("cancel",))
+    return _matching(found, "Cancel", "cancelled", verbs, Queue.cancel_all)
 
 
-def remove_matching(where: Filter, count: int) -> Action:
+def remove_matching(found: Sequence[Found]) -> Action:
     """Delete every matching job that is not running."""
-    if _is_dlq(where):
-        command = cli("dlq", "purge", "-y", "--all", *_dlq_words(where))
-    else:
-        command = cli("remove", "--all", *filter_words(where))
-
-    async def run(queue: Queue) -> str:
-        return f"deleted {plural(await queue.remove_all(where), 'job')}"
-
-    question = f"Delete {_all(count)}, with history and output?"
-    return Action(command, run, question, _said(where))
+    verbs = (("dlq", "purge", "-y"), ("remove",))
+    return _matching(found, "Delete", "deleted", verbs, Queue.remove_all)
 
 
-def _all(count: int) -> str:
-    return "the one job that matches" if count == 1 else f"all {plural(count, 'job')} that match"
-
-
-def _said(where: Filter) -> list[str]:
-    said = []
-    if where.states:
-        said.append("state: " + ", ".join(where.states))
-    if where.search is not None:
-        said.append(f"text: {short(where.search, 120)}")
-    if where.reason is not None:
-        said.append(f"died of: {short(where.reason, 160)}")
-    return said or ["every job in the store"]
-
-
-def retry_groups(groups: Sequence[DeadGroup]) -> Action:
-    """Run every dead job of these groups again."""
-    return _groups(groups, "retry", "Retry", "retried", Queue.retry_all)
-
-
-def purge_groups(groups: Sequence[DeadGroup]) -> Action:
-    """Delete every dead job of these groups."""
-    return _groups(groups, "purge", "Delete", "deleted", Queue.remove_all)
-
-
-def _groups(
-    groups: Sequence[DeadGroup],
-    verb: str,
+def _matching(
+    found: Sequence[Found],
     ask: str,
     word: str,
+    verbs: tuple[Sequence[str], Sequence[str]],
     do: Callable[[Queue, Filter], Awaitable[int]],
 ) -> Action:
-    count = sum(group.count for group in groups)
-    yes = ["-y"] if verb == "purge" else []
-    commands = [cli("dlq", verb, *yes, "--all", "--reason", group.reason) for group in groups]
+    """An action for all that match. ``verbs``: for the DLQ, and for other jobs."""
+    commands = []
+    for one in found:
+        dead = _is_dlq(one.where)
+        words = _dlq_words(one.where) if dead else filter_words(one.where)
+        commands.append(cli(*verbs[0 if dead else 1], "--all", *words))
+    counts = {state: sum(one.counts.get(state, 0) for one in found) for state in State}
+    total = sum(counts.values())
 
     async def run(queue: Queue) -> str:
         done = 0
-        for group in groups:
-            done += await do(queue, group_filter(group))
-        return f"{word} {plural(done, 'job')}"
+        for one in found:
+            done += await do(queue, one.where)
+        return _came(done, total, word)
 
-    details = [f"{group.count:,} × {short(group.reason, 160)}" for group in groups]
-    question = f"{ask} {plural(count, 'dead job')}?"
-    return Action(" && ".join(commands), run, question, details)
+    states = [state for state, count in counts.items() if count]
+    of = f"{states[0]} {'job' if total == 1 else 'jobs'}" if len(states) == 1 else "jobs"
+    question = f"{ask} {total:,} {of}" + (f": {by_state(counts)}" if len(states) > 1 else "")
+    if ask == "Delete":
+        question += ", with history and output"
+    details = [line for one in found for line in _said(one)]
+    if counts.get(State.PROCESSING) and ask == "Cancel":
+        running = plural(counts[State.PROCESSING], "job")
+        details.append(f"{running} running: ended with SIGTERM, then SIGKILL")
+    return Action(" && ".join(commands), run, f"{question}?", details)
+
+
+def _said(found: Found) -> list[str]:
+    where, said = found.where, []
+    if where.search is not None:
+        said.append(f"text: {short(where.search, 120)}")
+    if where.reason is not None:
+        said.append(f"{found.total:,} × {short(where.reason, 160)}")
+    if others := by_state(found.others):
+        said.append(f"left as they are: {others} (choose a state with [ ] to include it)")
+    return said
 
 
 def start_workers(count: int) -> Action:
@@ -237,9 +253,11 @@ def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action
         waiting = f", {plural(len(busy), 'job')} to finish first" if busy else ""
         return f"stopping {', '.join(names[:NAMED])}{'…' if len(names) > NAMED else ''}{waiting}"
 
-    if not busy and len(workers) == 1:
+    if not busy and len(workers) == 1 and not everyone:
         return Action(command, run)
     what = names[0] if len(names) == 1 else plural(len(names), "worker")
+    if everyone:
+        what = f"all {what}" if len(names) > 1 else f"the only worker, {what}"
     details = [f"{w.id} is running {w.job}, and finishes it first" for w in busy[:NAMED]]
     return Action(command, run, f"Stop {what}?", details)
 

@@ -285,7 +285,7 @@ class Console(Doing):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         from .verbs import commands
 
-        yield from commands(self)
+        yield from commands(self, screen)
 
 
 def arrangement(size: Size) -> list[str]:

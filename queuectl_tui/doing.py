@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from textual.app import App
 
 from queuectl_core.errors import QueueError
+from queuectl_core.lifecycle import RETRYABLE
 from queuectl_core.model import Filter, Job, State
 from queuectl_core.postcommit import report_to
+from queuectl_core.queue import Queue
 from queuectl_core.text import clean_line
+from queuectl_core.views import JobView
 
 from . import actions
-from .actions import Action
+from .actions import Action, Found
 from .beside import beside
 from .format import cli, command_text
 from .inputs import OPENING
@@ -24,6 +28,36 @@ from .widgets.bars import Notice
 
 EDITABLE = 4_000
 """Characters of a command that fit an edit line."""
+
+UNASKED = (State.COMPLETED, State.CANCELLED)
+"""States whose jobs a retry of all that match takes only when the filter asks for the state."""
+
+REMEMBERED = 20_000
+"""Jobs whose keys are kept from a question to its answer. More are found by the filter alone."""
+
+
+async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> Found:
+    """The jobs that match ``where`` in an ``allowed`` state, by state, and which ones they are."""
+    unasked: tuple[State, ...] = ()
+    if allowed == RETRYABLE and not where.states and where.reason is None:
+        unasked = UNASKED
+        allowed = tuple(state for state in allowed if state not in UNASKED)
+    narrowed = where.narrowed(allowed)
+    counts: dict[State, int] = {}
+    seqs: list[int] | None = []
+    for state in narrowed.states:
+        here = replace(narrowed, states=(state,))
+        if seqs is not None:
+            keys = await queue.matching(here, REMEMBERED + 1 - len(seqs))
+            seqs = [*seqs, *keys] if len(seqs) + len(keys) <= REMEMBERED else None
+            counts[state] = len(keys)
+        if seqs is None:
+            counts[state] = await queue.count(here)
+    others = {}
+    if not JobView(queue, where).slow:  # to count by text takes long, and it is only a remark
+        others = {state: await queue.count(replace(where, states=(state,))) for state in unasked}
+    exactly = narrowed if seqs is None else replace(narrowed, seqs=tuple(seqs))
+    return Found(exactly, counts, others)
 
 
 class Doing(App[int]):
@@ -67,19 +101,23 @@ class Doing(App[int]):
         self.push_screen(Confirm(action), answered)
 
     def perform_counted(
-        self, where: Filter, allowed: tuple[State, ...], make: Callable[[Filter, int], Action]
+        self,
+        wheres: Sequence[Filter],
+        allowed: tuple[State, ...],
+        make: Callable[[Sequence[Found]], Action],
     ) -> None:
-        """Count what matches ``where`` in an ``allowed`` state, then ask and do."""
+        """Count what matches ``wheres`` in each ``allowed`` state, then ask and do."""
 
         async def count() -> None:
-            states = where.narrowed(allowed)
-            found = await self.link.reader.count(states) if states.states else 0
+            queue = self.link.reader
+            found = [await count_matching(queue, where, allowed) for where in wheres]
+            found = [one for one in found if one.total]
             if found:
-                self.perform(make(where, found))
+                self.perform(make(found))
             else:
                 self.say("no job that matches is in a state for that", "warn")
 
-        self._spawn(count, "counting", OPENING)
+        self._spawn(count, "", OPENING)
 
     def _do(self, action: Action) -> None:
         self._spawn(partial(self.carry_out, action), f"$ {action.command}")

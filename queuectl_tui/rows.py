@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from queuectl_core.model import Attempt, DeadGroup, Filter, Job, State, Worker
@@ -279,6 +279,10 @@ class JobPages:
             return await self.view.before(row.seq, limit)
         at = self.place(row)
         return self._sorted[max(0, at - limit) : at]
+
+    async def still(self, rows: Sequence[Job]) -> list[Job]:
+        where = replace(self.where, seqs=tuple(job.seq for job in rows))
+        return await self.link.reader.jobs(where, len(rows))
 
     def place(self, row: Job) -> int:
         """Where ``row`` is; the beginning when it is gone."""

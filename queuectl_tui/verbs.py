@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import SystemCommand
+from textual.screen import Screen
 
 from queuectl_core.doctor import examine
 from queuectl_core.errors import QueueError
@@ -16,6 +17,7 @@ from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
 from .beside import beside
+from .screens.base import JobScreen
 from .screens.page import PageScreen, Row
 from .theme import CHOICES
 
@@ -25,41 +27,61 @@ if TYPE_CHECKING:
 STATS_WINDOW = 3600.0
 
 
-def commands(console: Console) -> Iterator[SystemCommand]:
-    """What the palette offers; a read-only console has nothing that changes anything."""
+def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:
+    """What the palette offers on ``screen``; a read-only console has nothing that changes
+    anything.
+
+    A verb acts on what that screen shows. On another screen than the main one, verbs for all that
+    match the filter are left out, since the filter is not to be seen; and verbs that look at the
+    store go back to the main screen.
+    """
     main = console.main
+    screen = screen or main
+    here = screen if isinstance(screen, JobScreen) else main
 
     def do(title: str, said: str, act: Callable[[], object]) -> SystemCommand:
         return SystemCommand(title, said, cast(Callable[[], None], act))
+
+    def on_main(act: Callable[[], object]) -> Callable[[], object]:
+        def back_then_act() -> None:
+            while console.screen is not main:
+                console.pop_screen()
+            act()
+
+        return back_then_act
 
     def shell(verb: str) -> Callable[[], object]:
         return lambda: console.say(f"in a shell: $ queuectl {verb}")
 
     if not console.link.read_only:
         yield do("enqueue", "a new job: a form with every field", console.open_form)
-        yield do("retry", "the marked or current job", main.action_retry)
-        yield do("retry all", "every job that matches the filter", main.action_retry_all)
-        yield do("cancel", "the marked or current job", main.action_cancel)
-        yield do("cancel all", "every job that matches the filter", main.cancel_all)
-        yield do("remove", "delete the marked or current job", main.action_remove)
-        yield do("remove all", "delete every job that matches the filter", main.remove_all)
-        yield do("edit", "the command of the current job, to run it again", main.edit_current)
+        yield do("retry", "the marked or current job", here.action_retry)
+        yield do("cancel", "the marked or current job", here.action_cancel)
+        yield do("remove", "delete the marked or current job", here.action_remove)
+        yield do("edit", "the command of the current job, to run it again", here.edit_job)
+        if screen is main:
+            yield do("retry all", "every job that matches the filter", main.action_retry_all)
+            yield do("cancel all", "every job that matches the filter", main.cancel_all)
+            yield do("remove all", "delete every job that matches the filter", main.remove_all)
+            yield do("worker stop", "the current one, or all of them", main.action_stop)
         yield do("worker start", "in the background, on this host", console.ask_workers)
-        yield do("worker stop", "the current one, or all of them", main.action_stop)
         yield do("dlq retry", "all dead jobs", main.retry_dead)
         yield do("dlq purge", "delete all dead jobs", main.purge_dead)
         yield do("config set", "change a setting: KEY VALUE", console.ask_config)
         yield do("config unset", "back to the default: KEY", console.ask_config_unset)
-    yield do("list", "filter the jobs by text", main.action_filter)
+    yield do("list", "filter the jobs by text", on_main(main.action_filter))
     for state in State:
-        yield do(f"list --state {state}", "only these jobs", partial(main.show_state, state))
-    yield do("show", "everything about the current job", main.action_open)
-    yield do("logs", "the current job's output, live", main.action_output)
-    yield do("status", "clear the filter: the whole picture", main.action_clear)
+        yield do(
+            f"list --state {state}", "only these jobs", on_main(partial(main.show_state, state))
+        )
+    if screen is main:
+        yield do("show", "everything about the current job", main.action_open)
+    yield do("logs", "the current job's output, live", here.action_output)
+    yield do("status", "clear the filter: the whole picture", on_main(main.action_clear))
     yield do("stats", "of the last hour", lambda: tell(console, "stats", _stats))
-    yield do("wait", "say when the marked or current jobs are done", main.wait_for)
-    yield do("worker list", "the workers", lambda: main.action_pane("workers"))
-    yield do("dlq list", "the dead by cause", lambda: main.action_pane("dlq"))
+    yield do("wait", "say when the marked or current jobs are done", here.wait_for)
+    yield do("worker list", "the workers", on_main(lambda: main.action_pane("workers")))
+    yield do("dlq list", "the dead by cause", on_main(lambda: main.action_pane("dlq")))
     yield do("config list", "every setting", lambda: tell(console, "config", _config))
     yield do("config get", "every setting", lambda: tell(console, "config", _config))
     yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))

@@ -25,6 +25,12 @@ CHANGING = frozenset(
 )
 """Actions a read-only console does not have."""
 
+ALLOWED = {"retry": RETRYABLE, "cancel": CANCELLABLE, "remove": REMOVABLE}
+"""The states of the jobs that an action takes."""
+
+WORDS = {"retry": "retry", "cancel": "cancel", "remove": "delete"}
+"""What the key bar calls an action."""
+
 
 class ConsoleBase(Screen[T]):
     """A screen of this console."""
@@ -40,6 +46,10 @@ class ConsoleBase(Screen[T]):
 
     def on_store_read(self, message: StoreRead) -> None:
         """The store was read again."""
+
+    def describe(self, action: str) -> str | None:
+        """What the key of this action would do now; None: what its binding says."""
+        return None
 
     def restyle(self) -> None:
         """The theme has changed."""
@@ -62,15 +72,40 @@ class JobScreen(ConsoleBase[None]):
         """The jobs an action is for, as they are on the screen now."""
         raise NotImplementedError
 
+    def current_job(self) -> Job | None:
+        """The one job to look at: the one under the cursor, also when others are marked."""
+        jobs = self.targets()
+        return jobs[0] if jobs else None
+
+    def edit_job(self) -> None:
+        """Ask for another command for the current job, to run it again."""
+        job = self.current_job()
+        if job is not None and job.state in RETRYABLE:
+            self.owner.edit_job(job)
+        else:
+            self.owner.say("no job that can be run again is selected", "warn")
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in CHANGING and self.owner.link.read_only:
             return False
-        allowed = {"retry": RETRYABLE, "cancel": CANCELLABLE, "remove": REMOVABLE}.get(action)
+        allowed = ALLOWED.get(action)
         if allowed is not None:
             return True if any(job.state in allowed for job in self.targets()) else None
-        if action in ("output", "copy_id"):
+        if action == "copy_id":
             return True if self.targets() else None
+        if action == "output":
+            return True if self.current_job() else None
         return True
+
+    def describe(self, action: str) -> str | None:
+        allowed = ALLOWED.get(action)
+        count = sum(job.state in allowed for job in self.targets()) if allowed else 0
+        return f"{WORDS[action]} {count} marked" if count > 1 else None
+
+    def wait_for(self) -> None:
+        """Say when the marked or current jobs are done."""
+        if jobs := self.targets():
+            self.owner.watch_for(jobs)
 
     def action_retry(self) -> None:
         self._act(actions.retry, RETRYABLE)
@@ -85,11 +120,12 @@ class JobScreen(ConsoleBase[None]):
         jobs = [job for job in self.targets() if job.state in allowed]
         if jobs:
             self.owner.perform(make(jobs))
+        else:
+            self.owner.say("no job here is in a state for that", "warn")
 
     def action_output(self) -> None:
-        jobs = self.targets()
-        if jobs:
-            self.owner.open_output(jobs[0])
+        if job := self.current_job():
+            self.owner.open_output(job)
 
     def action_copy_id(self) -> None:
         self.copy_ids([job.id for job in self.targets()])

@@ -151,7 +151,7 @@ class DetailScreen(JobScreen):
         return possible
 
     def action_edit_job(self) -> None:
-        self.owner.edit_job(self.job)
+        self.edit_job()
 
     def action_output(self) -> None:
         current = self.attempts.current

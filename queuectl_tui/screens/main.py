@@ -26,7 +26,7 @@ from ..widgets.listed import list_table_rows
 from ..widgets.states import StatesPane
 from ..widgets.table import LineTable
 from ..widgets.window import ListPages
-from .base import JobScreen
+from .base import WORDS, JobScreen
 
 if TYPE_CHECKING:
     from .search import SearchLine
@@ -81,6 +81,7 @@ class MainScreen(JobScreen):
         owner = self.owner
         self.jobs = JobsPane(owner.link, owner.clock, newest=owner.monitor.newest)
         self._searching: LineTable[Any] = self.jobs
+        self._last_pane: LineTable[Any] = self.jobs
         self._narrowed = {"workers": "", "dlq": ""}
         yield Bar(id="title", filled=True)
         yield Notice(id="banner", filled=True)
@@ -104,7 +105,9 @@ class MainScreen(JobScreen):
     def pane(self) -> LineTable[Any]:
         """The pane keys are for: known the moment the focus moves, so that a key pressed right
         after another one never acts on the pane that was left."""
-        return self.focused if isinstance(self.focused, LineTable) else self.jobs
+        if isinstance(self.focused, LineTable):
+            self._last_pane = self.focused
+        return self._last_pane
 
     # -- what it shows ------------------------------------------------------------------
 
@@ -234,10 +237,17 @@ class MainScreen(JobScreen):
         elif self.pane.marks:
             self.pane.action_clear_marks()
 
+    @on(LineTable.Marked)
+    def _marked(self) -> None:
+        self.refresh_bindings()
+
     # -- acting -------------------------------------------------------------------------
 
     def targets(self) -> list[Job]:
         return self.jobs.chosen() if self.pane is self.jobs else []
+
+    def current_job(self) -> Job | None:
+        return self.jobs.current if self.pane is self.jobs else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         possible = super().check_action(action, parameters)
@@ -249,12 +259,40 @@ class MainScreen(JobScreen):
         if action in ("output", "copy_id") and pane is self.crew:
             return True if self.crew.current else None
         if action == "retry_all":
-            return True if pane is self.jobs or self.owner.overview.groups else None
+            if pane is self.dlq:
+                return True if self.owner.overview.groups else None
+            hidden = self.has_class("-small") and pane is not self.jobs
+            return None if hidden else True  # by a filter that is not on the screen: never
         if action == "stop":
-            return True if self.owner.overview.workers else None
+            rows = self.crew.chosen() if pane is self.crew else self.owner.overview.workers
+            return True if rows else None
         if action == "open":
             return True if pane.current is not None else None
         return possible
+
+    def describe(self, action: str) -> str | None:
+        pane, overview = self.pane, self.owner.overview
+        if action == "stop":
+            if pane is not self.crew:
+                return f"stop all {len(overview.workers)}"
+            chosen = self.crew.chosen()
+            return f"stop {len(chosen)} marked" if len(chosen) > 1 else "stop worker"
+        if action == "retry_all":
+            return self._describe_retry_all()
+        if action in ("retry", "remove") and pane is self.dlq:
+            count = sum(group.count for group in self.dlq.chosen())
+            return f"{WORDS[action]} {count:,} dead"
+        return super().describe(action)
+
+    def _describe_retry_all(self) -> str | None:
+        where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
+        if where.search is not None or where.queue is not None:
+            return "retry matching"
+        if where.reason is not None:
+            return f"retry {self.jobs.count:,} dead" if self.jobs.counted else "retry matching"
+        states = where.narrowed(RETRYABLE).states if where.states else (State.FAILED, State.DEAD)
+        counts = {s: n for s in states if (n := self.owner.overview.counts.get(s, 0))}
+        return f"retry {actions.by_state(counts)}" if counts else None
 
     @on(LineTable.Chosen)
     def _chosen(self) -> None:
@@ -276,58 +314,45 @@ class MainScreen(JobScreen):
 
     def action_retry(self) -> None:
         if self.pane is self.dlq:
-            self._act_on_groups(actions.retry_groups)
+            self._act_on_groups(RETRYABLE, actions.retry_matching)
         else:
             super().action_retry()
 
     def action_remove(self) -> None:
         if self.pane is self.dlq:
-            self._act_on_groups(actions.purge_groups)
+            self._act_on_groups(REMOVABLE, actions.remove_matching)
         else:
             super().action_remove()
 
-    def _act_on_groups(self, make: Any) -> None:
-        groups = self.dlq.chosen()
-        if groups:
-            self.owner.perform(make(groups))
+    def _act_on_groups(self, allowed: tuple[State, ...], make: Any) -> None:
+        if groups := self.dlq.chosen():
+            wheres = [group_filter(group) for group in groups]
+            self.owner.perform_counted(wheres, allowed, make)
 
     def action_retry_all(self) -> None:
         where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
-        self.owner.perform_counted(where, RETRYABLE, actions.retry_matching)
+        self.owner.perform_counted([where], RETRYABLE, actions.retry_matching)
 
     def retry_dead(self) -> None:
         """Retry the whole DLQ; asks, with the count."""
-        self.owner.perform_counted(ALL_DEAD, RETRYABLE, actions.retry_matching)
+        self.owner.perform_counted([ALL_DEAD], RETRYABLE, actions.retry_matching)
 
     def purge_dead(self) -> None:
         """Delete the whole DLQ; asks, with the count."""
-        self.owner.perform_counted(ALL_DEAD, REMOVABLE, actions.remove_matching)
+        self.owner.perform_counted([ALL_DEAD], REMOVABLE, actions.remove_matching)
 
     def show_state(self, state: State) -> None:
         """Only the jobs in this state."""
         self.jobs.filter(Filter((state,)))
         self.action_pane("jobs")
 
-    def edit_current(self) -> None:
-        """Another command for the current job, to run it again."""
-        job = self.jobs.current
-        if job is not None and job.state in RETRYABLE:
-            self.owner.edit_job(job)
-        else:
-            self.owner.say("no job that can be run again is selected", "warn")
-
-    def wait_for(self) -> None:
-        """Say when the marked or current jobs are done."""
-        if jobs := self.jobs.chosen():
-            self.owner.watch_for(jobs)
-
     def cancel_all(self) -> None:
         """Cancel all that match the filter; asks, with the count."""
-        self.owner.perform_counted(self.jobs.where, CANCELLABLE, actions.cancel_matching)
+        self.owner.perform_counted([self.jobs.where], CANCELLABLE, actions.cancel_matching)
 
     def remove_all(self) -> None:
         """Delete all that match the filter; asks, with the count."""
-        self.owner.perform_counted(self.jobs.where, REMOVABLE, actions.remove_matching)
+        self.owner.perform_counted([self.jobs.where], REMOVABLE, actions.remove_matching)
 
     def action_output(self) -> None:
         worker = self.crew.current
@@ -349,8 +374,8 @@ class MainScreen(JobScreen):
         self.owner.ask_workers()
 
     def action_stop(self) -> None:
-        if self.pane is self.crew and self.crew.current:
-            self.owner.perform(actions.stop_workers(self.crew.chosen()))
-        elif self.owner.overview.workers:
-            everyone = list(self.owner.overview.workers)
+        if self.pane is self.crew:
+            if chosen := self.crew.chosen():
+                self.owner.perform(actions.stop_workers(chosen))
+        elif everyone := list(self.owner.overview.workers):
             self.owner.perform(actions.stop_workers(everyone, everyone=True))

@@ -114,5 +114,7 @@ class KeyBar(Painted):
             binding = active.binding
             if binding.show and active.enabled and binding.action not in found:
                 key = self.app.get_key_display(binding)
-                found[binding.action] = (key, binding.description)
+                describe = getattr(self.screen, "describe", None)
+                said = describe(binding.action) if describe else None
+                found[binding.action] = (key, said or binding.description)
         return found

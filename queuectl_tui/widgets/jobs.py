@@ -88,7 +88,6 @@ class JobsPane(LineTable[Job]):
         self._pages = pages
         name = next((c.name for c in JOBS if c.sort == pages.column), "")
         self.sorted = (name, pages.descending) if name else None
-        self.marks.clear()
         if recount:
             self.counted = False
             self.count = 0

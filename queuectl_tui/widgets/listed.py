@@ -17,5 +17,5 @@ def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
     if isinstance(pages, ListPages):
         pages.rows = list(rows)
         table.window.replace(pages.rows, follow=table.following)
-        table.keep_marks()
+        table.keep_marks(pages.rows)
         table.paint()

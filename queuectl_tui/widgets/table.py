@@ -123,6 +123,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         """Show other rows, from their beginning."""
         self.window = Window(pages)
         self.window.resize(self._rows_high())
+        self.marks.clear()
+        self._anchor = None
         self._touched = False
         self._read_again_at = 0.0
         self._ask("first")
@@ -173,7 +175,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
                     self._read_again_at = time.monotonic() + cost * THRIFT
                 if what != "extend" and self._outdated_since == outdated:
                     self._outdated_since = None
-                self.keep_marks()
+                if what != "extend":
+                    await self._check_marks()
                 self.paint()
         except QueueError as error:
             self._wanted.clear()
@@ -186,13 +189,23 @@ class LineTable(Painted, Generic[R], can_focus=True):
         """Whether it stays at its first rows: nobody has moved in it, and nobody is in it."""
         return not self._touched and not self.has_focus
 
-    def keep_marks(self) -> None:
-        """Bring the marked rows up to date."""
-        if self.marks:
-            for row in self.window.rows:
-                key = self.window.pages.key(row)
-                if key in self.marks:
-                    self.marks[key] = row
+    def keep_marks(self, rows: Sequence[R]) -> None:
+        """Keep the marks of these rows, which are those that are still there, and no others."""
+        key = self.window.pages.key
+        there = {key(row): row for row in rows}
+        if self._anchor is not None and key(self._anchor) not in there:
+            self._anchor = None
+        if self.marks.keys() - there.keys():
+            self.post_message(self.Marked(self))
+        self.marks = {name: there[name] for name in self.marks if name in there}
+
+    async def _check_marks(self) -> None:
+        """Take the marks from rows that have gone: they would be acted on without being seen."""
+        rows = list(self.marks.values())
+        if self._anchor is not None:
+            rows.append(self._anchor)
+        if rows:
+            self.keep_marks(await self.window.pages.still(rows))
 
     def _moved(self) -> None:
         self._touched = True
@@ -305,7 +318,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
     def _draw(self) -> list[Strip]:
         self.window.resize(self._rows_high())
         ink = self.ink
-        parts = [*self.parts, *self._age()]
+        marked: list[Cell] = [(f"  {len(self.marks):,} marked", "accent")] if self.marks else []
+        parts = [*self.parts[:2], *marked, *self.parts[2:], *self._age()]
         lines = [title_line(parts, self.size.width, ink, focused=self.has_focus)]
         layout = lay_out(self.columns, self.size.width - 2)  # less the marks and the scrollbar
         if self.head == HEAD:

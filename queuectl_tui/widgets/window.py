@@ -32,6 +32,9 @@ class Pages(Protocol[R]):
     async def before(self, row: R, limit: int) -> list[R]:
         """Up to ``limit`` rows just before ``row``, in order."""
 
+    async def still(self, rows: Sequence[R]) -> list[R]:
+        """Those of ``rows`` that are still among these rows, as they are now."""
+
 
 class ListPages(Generic[R]):
     """A short list, held whole: every page is all of it."""
@@ -55,6 +58,10 @@ class ListPages(Generic[R]):
 
     async def before(self, row: R, limit: int) -> list[R]:
         return []
+
+    async def still(self, rows: Sequence[R]) -> list[R]:
+        keys = {self.key(row) for row in rows}
+        return [row for row in self.rows if self.key(row) in keys]
 
 
 class Window(Generic[R]):

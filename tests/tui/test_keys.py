@@ -241,7 +241,7 @@ async def test_R_retries_what_matches_with_the_count(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await filtered(console, pilot, "resize")
         await pilot.press("R")
-        await until(console, pilot, "Retry all 3 jobs that match?")
+        await until(console, pilot, "Retry 3 dead jobs?")
         await pilot.press("y")
         assert "--search resize" in await said(console, pilot, "retried 3 jobs")
         assert await console.link.reader.count(Filter((State.DEAD,))) == 10
@@ -282,7 +282,7 @@ async def test_x_elsewhere_stops_all_of_them(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("x")
-        await until(console, pilot, "Stop 3 workers?")
+        await until(console, pilot, "Stop all 3 workers?")
         await pilot.press("escape")
 
 
@@ -311,7 +311,7 @@ async def test_D_on_a_cause_purges_it(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("3", "D")
-        await until(console, pilot, "Delete 7 dead jobs?")
+        await until(console, pilot, "Delete 7 dead jobs, with history and output?")
         await pilot.press("y")
         assert "dlq purge" in await said(console, pilot, "deleted 7 jobs")
 
@@ -324,7 +324,7 @@ async def test_space_V_and_ctrl_backslash_mark(home: Path) -> None:
         await settled(console, pilot)
         assert [job.id for job in jobs.chosen()] == ["thumb-3", "thumb-2", "thumb-1"]
         await pilot.press("c")
-        await until(console, pilot, "Cancel 3 marked jobs?")
+        await until(console, pilot, "Cancel 3 marked jobs: 3 pending?")
         await pilot.press("y")
         await said(console, pilot, "cancelled 3 jobs")
         await pilot.press("ctrl+backslash")
@@ -524,7 +524,7 @@ async def test_cancel_all_that_match(home: Path) -> None:
         assert waiting > 1
         console.main.show_state(State.PENDING)
         console.main.cancel_all()
-        await until(console, pilot, f"Cancel all {waiting} jobs that match?")
+        await until(console, pilot, f"Cancel {waiting} pending jobs?")
         await pilot.press("y")
         shown = await said(console, pilot, f"cancelled {waiting} jobs")
         assert "queuectl cancel --all --state pending" in shown

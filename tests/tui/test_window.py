@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -35,6 +35,9 @@ class Numbers:
 
     async def before(self, row: int, limit: int) -> list[int]:
         return self._hand(sorted(n for n in self.numbers if n > row)[:limit][::-1])
+
+    async def still(self, rows: Sequence[int]) -> list[int]:
+        return [row for row in rows if row in self.numbers]
 
 
 async def opened(count: int, height: int = 10) -> tuple[Window[int], Numbers]:

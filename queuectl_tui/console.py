@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from queuectl_core.text import clean_line
 from . import hangup
 from .beside import beside
 from .doing import Doing
-from .format import ago
+from .format import ago, clock_time
 from .inputs import InputQueue
 from .messages import StoreRead
 from .monitor import Monitor, Overview
@@ -42,6 +43,9 @@ RETRY = 1.0
 
 PATIENCE = 1.5
 """Seconds a reading may take before the console says that it waits."""
+
+MESSAGES = 200
+"""Messages that can be read again."""
 
 WIDTHS = [(0, "-narrow"), (78, "-normal"), (150, "-wide")]
 HEIGHTS = [(0, "-short"), (20, "-low"), (34, "-tall"), (50, "-high")]
@@ -66,6 +70,7 @@ class Console(Doing):
         Binding("ctrl+r", "now", "read now", key_display="^r", show=False),
         Binding("colon,ctrl+p", "command_palette", "commands", key_display=":"),
         Binding("question_mark", "help", "help", key_display="?"),
+        Binding("m", "messages", "messages", show=False),
         Binding("q", "quit", "quit"),
         Binding("ctrl+q", "quit", "quit", show=False, priority=True),  # Textual's says "Quit"
     ]
@@ -88,6 +93,7 @@ class Console(Doing):
         self.trouble: str | None = None
         """Why the store cannot be read; None: it can."""
         self.paused = False
+        self.messages = deque(maxlen=MESSAGES)
         self._store = "-"
         self._wake = asyncio.Event()
         self.inputs = InputQueue(self, self._input_waits)
@@ -281,6 +287,15 @@ class Console(Doing):
         from .screens.help import HelpScreen
 
         self.push_screen(HelpScreen(self.screen))
+
+    def action_messages(self) -> None:
+        from .screens.page import PageScreen
+
+        rows = [
+            [(f"{clock_time(at, time.time())}  ", "muted"), (text, style)]
+            for at, text, style in reversed(self.messages)
+        ]
+        self.push_screen(PageScreen("messages", rows or [[("none yet", "muted")]]))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         from .verbs import commands

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -67,6 +69,8 @@ class Doing(App[int]):
     every: float
     """Seconds between readings of the store."""
     last_message = ""
+    messages: deque[tuple[float, str, str]]
+    """What was said: when, what, in which style. The latest is the last one."""
 
     def read_soon(self) -> None:
         """Read the store again, now."""
@@ -77,6 +81,7 @@ class Doing(App[int]):
     def say(self, text: str, style: str = "text") -> None:
         """Put a line on the message bar of the screen on top that has one."""
         self.last_message = text
+        self.messages.append((time.time(), clean_line(text, 1000), style))
         for screen in reversed(self.screen_stack):
             bars = screen.query("#message")
             if bars:

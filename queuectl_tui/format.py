@@ -47,11 +47,13 @@ def lasting(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
-def clock_time(moment: float | None) -> str:
-    """Local date and time to the second."""
+def clock_time(moment: float | None, now: float) -> str:
+    """Local time to the second, with its zone, and with the date if that is not today's."""
     if moment is None:
         return "-"
-    return datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S")
+    local, today = (datetime.fromtimestamp(at).astimezone() for at in (moment, now))
+    date = "" if local.date() == today.date() else f"{local:%Y-%m-%d} "
+    return f"{date}{local:%H:%M:%S %Z}"
 
 
 def command_text(command: Command) -> str:

@@ -18,8 +18,9 @@ from queuectl_core.times import format_duration
 
 from .beside import beside
 from .screens.base import JobScreen
-from .screens.page import PageScreen, Row
+from .screens.page import PageScreen
 from .theme import CHOICES
+from .widgets.text import Row
 
 if TYPE_CHECKING:
     from .console import Console
@@ -91,6 +92,7 @@ def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[Sy
     yield do("demo", "runs in a shell, on a store of its own", shell("demo"))
     yield do("completion", "for bash, zsh or fish: runs in a shell", shell("completion --help"))
     yield do("help", "every key", console.action_help)
+    yield do("messages", "what was said, the latest first", console.action_messages)
     yield do("pause", "or go on", console.action_pause)
     for theme in CHOICES:
         yield do(f"theme {theme}", "colours", partial(setattr, console, "theme", theme))

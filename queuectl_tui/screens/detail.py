@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.style import Style
-from rich.text import Text
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Static
 
 from queuectl_core.errors import QueueError
 from queuectl_core.lifecycle import RETRYABLE
@@ -21,12 +19,13 @@ from ..beside import beside
 from ..format import ago, cli, clock_time, command_text, short
 from ..messages import StoreRead
 from ..rows import ATTEMPTS
-from ..theme import STATE_STYLE, Ink, ink_of
+from ..theme import STATE_STYLE
 from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.drawing import Cell
 from ..widgets.listed import list_table_rows
 from ..widgets.output import OutputPane
 from ..widgets.table import LineTable
+from ..widgets.text import Row, TextPane, wrap_row
 from ..widgets.window import ListPages
 from .base import JobScreen
 
@@ -35,7 +34,6 @@ class DetailScreen(JobScreen):
     """One job. The attempt under the cursor is the one whose output is shown."""
 
     DEFAULT_CSS = """
-    DetailScreen #fields { height: auto; max-height: 40%; }
     DetailScreen #output { height: 1fr; }
     """
 
@@ -62,10 +60,11 @@ class DetailScreen(JobScreen):
         )
         self.attempts.empty = "not started yet"
         yield Bar(id="head", filled=True)
-        yield Static(id="fields")
+        self.fields = TextPane(id="fields", indent=LABEL)
+        yield self.fields
         yield self.attempts
         yield OutputPane()
-        yield Notice(id="message")
+        yield Notice(id="message", passing=True)
         yield KeyBar(id="keys")
 
     async def on_mount(self) -> None:
@@ -134,9 +133,10 @@ class DetailScreen(JobScreen):
             [(f" {job.id} ", "title"), state_cell(job, deleted=self._deleted)],
             [(f" {short(job.queue, 60)} ", "muted")],
         )
-        now = self.owner.clock()
-        text = fields(job, now, ink_of(self.app.current_theme), self.size.width)
-        self.query_one("#fields", Static).update(text)
+        self.fields.show(fields(job, self.owner.clock(), self.size.width))
+        room = max(3, self.size.height * 2 // 5)
+        lines = sum(len(wrap_row(row, self.size.width - 2, LABEL)) for row in self.fields.rows)
+        self.fields.styles.height = min(room, lines)
 
     def on_resize(self) -> None:
         self._show()
@@ -167,43 +167,47 @@ class DetailScreen(JobScreen):
         self.dismiss()
 
 
-def fields(job: Job, now: float, ink: Ink, width: int) -> Text:
-    """Every field, in as many columns as there is room for; the long ones on their own lines."""
+LABEL = 10
+"""Cells of a field's name."""
+
+
+def fields(job: Job, now: float, width: int) -> list[Row]:
+    """Every field: short ones side by side where there is room, none of them cut."""
     short_ones = [
         ("tries", f"{job.attempts} of {max(1, job.max_retries)}"),
         ("crashes", str(job.crashes)),
         ("exit", "-" if job.exit_code is None else str(job.exit_code)),
         ("priority", str(job.priority)),
-        ("queue", short(job.queue, 40)),
+        ("queue", short(job.queue)),
         ("timeout", format_duration(job.timeout_seconds) if job.timeout_seconds else "none"),
         ("backoff", f"{job.backoff_base:g}^n s"),
-        ("worker", short(job.worker, 40) or "-"),
+        ("worker", short(job.worker) or "-"),
         ("created", _moment(job.created_at, now)),
         ("due", _moment(job.run_at, now)),
         ("started", _moment(job.started_at, now)),
         ("finished", _moment(job.finished_at, now)),
     ]
-    columns = max(1, min(4, width // 38))
-    if columns > 2:
-        columns = 4 if width >= 150 else 2
-    text = Text(no_wrap=True, overflow="ellipsis")
-    _line(text, "command", clean_line(command_text(job.command), width * 2), ink.strong, ink)
-    if columns == 1:  # a pane too small for all of it: what is wrong is never cut
-        _error(text, job, width, ink)
-    cell = max(1, width // columns)
-    for at, (name, value) in enumerate(short_ones):
-        text.append(f" {name:>8} ", ink.muted)
-        text.append(value[: cell - 10].ljust(cell - 10), ink.text)
-        if at % columns == columns - 1 or at == len(short_ones) - 1:
-            text.append("\n")
-    _line(text, "cwd", clean_line(job.cwd, width), ink.text, ink)
+    columns = 4 if width >= 150 else 2 if width >= 76 else 1
+    rows = [_row("command", clean_line(command_text(job.command)), "strong")]
+    if columns == 1:  # on a small pane what is wrong comes first
+        rows += _error(job)
+    cell = max(1, (width - 2) // columns)
+    line: list[Cell] = []
+    for name, value in short_ones:
+        text = value.ljust(cell - LABEL)
+        if line and (len(line) == 2 * columns or cell_len(text) > cell - LABEL):
+            rows.append(line)
+            line = []
+        line += [(f"{name:>{LABEL - 2}}  ", "muted"), (text, "text")]
+        if cell_len(text) > cell - LABEL:
+            rows.append(line)
+            line = []
+    rows += [line] if line else []
+    rows.append(_row("cwd", clean_line(job.cwd), "text"))
     if job.env:
         shown = "  ".join(f"{name}={value}" for name, value in sorted(job.masked_env.items()))
-        _line(text, "env", clean_line(shown[:2000], width * 2), ink.text, ink)
-    if columns > 1:
-        _error(text, job, width, ink)
-    text.rstrip()
-    return text
+        rows.append(_row("env", clean_line(shown), "text"))
+    return rows if columns == 1 else rows + _error(job)
 
 
 def state_cell(job: Job, *, deleted: bool) -> Cell:
@@ -211,19 +215,19 @@ def state_cell(job: Job, *, deleted: bool) -> Cell:
     return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_STYLE[job.state])
 
 
-def _error(text: Text, job: Job, width: int, ink: Ink) -> None:
-    if job.last_error:
-        style = ink.bad if job.state is State.DEAD else ink.warn
-        _line(text, "error", clean_line(job.last_error, width * 2), style, ink)
+def _error(job: Job) -> list[Row]:
+    if not job.last_error:
+        return []
+    return [_row("error", clean_line(job.last_error), "bad" if job.state is State.DEAD else "warn")]
 
 
-def _line(text: Text, name: str, value: str, style: Style, ink: Ink) -> None:
-    text.append(f" {name:>8} ", ink.muted)
-    text.append(value + "\n", style)
+def _row(name: str, value: str, style: str) -> Row:
+    return [(f"{name:>{LABEL - 2}}  ", "muted"), (value, style)]
 
 
 def _moment(moment: float | None, now: float) -> str:
     if moment is None:
         return "-"
     since = ago(now - moment)
-    return f"{clock_time(moment)}  {since if since.startswith(('in', 'now')) else since + ' ago'}"
+    at = clock_time(moment, now)
+    return f"{at}  {since if since.startswith(('in', 'now')) else since + ' ago'}"

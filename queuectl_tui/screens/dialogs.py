@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.containers import Container, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -29,7 +29,7 @@ class Dialog(ModalScreen[T]):
     """A box in the middle of the screen."""
 
     DEFAULT_CSS = """
-    Dialog { align: center middle; background: $background 60%; }
+    Dialog { align: center middle; }
     Dialog > #box {
         width: 90%; max-width: 76; height: auto; max-height: 100%;
         background: $surface; border: round $primary; padding: 0 1;
@@ -37,12 +37,19 @@ class Dialog(ModalScreen[T]):
     Dialog Input { height: 1; border: none; padding: 0; background: $panel; }
     Dialog Input:focus { border: none; background: $background; }
     Dialog Static { height: auto; }
+    Dialog #choice { margin-top: 1; }
+    Dialog.-short #choice { margin-top: 0; }
+    Dialog #more { height: auto; scrollbar-size-vertical: 1; }
     """
 
     def text(self, *parts: tuple[str, str]) -> Text:
         """Clean text in the theme's styles; never markup."""
         ink = ink_of(self.app.current_theme)
         return Text.assemble(*((text, ink.of(style)) for text, style in parts))
+
+
+GAP = 2
+"""The part of the answers between yes and no."""
 
 
 class Confirm(Dialog[bool]):
@@ -53,6 +60,10 @@ class Confirm(Dialog[bool]):
         Binding("n,escape,q", "answer(False)", "no", key_display="n"),
         Binding("left,right,tab,h,l", "other", "choose", show=False),
         Binding("enter", "chosen", "choose", show=False),
+        Binding("j,down", "scroll(1)", "down", show=False),
+        Binding("k,up", "scroll(-1)", "up", show=False),
+        Binding("ctrl+d,pagedown", "scroll(5)", "down", show=False),
+        Binding("ctrl+u,pageup", "scroll(-5)", "up", show=False),
     ]
 
     def __init__(self, action: Action) -> None:
@@ -61,23 +72,48 @@ class Confirm(Dialog[bool]):
         self._yes = False
 
     def compose(self) -> ComposeResult:
+        details = "\n".join(self.action.details)
         with Container(id="box"):
             yield Static(self.text((self.action.question or "", "strong")), id="question")
-            yield Static(
-                self.text(*((f"{line}\n", "text") for line in self.action.details)), id="details"
-            )
-            yield Static(self.text((f"$ {self.action.command[:600]}\n", "muted")))
+            with VerticalScroll(id="more", can_focus=False):
+                if details:
+                    yield Static(self.text((details, "text")), id="details")
+                yield Static(self.text((f"$ {self.action.command[:600]}", "muted")), id="command")
             yield Static(id="choice")
 
     def on_mount(self) -> None:
         self._show()
 
-    def _show(self) -> None:
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """The answers are always visible: what is too long above them is scrolled."""
+        question = self.query_one("#question").outer_size.height
+        room = self.size.height - 4 - max(1, question)  # the frame, the answers, a blank line
+        self.query_one("#more").styles.max_height = max(1, room)
+        self.call_after_refresh(self._show)
+
+    @property
+    def _answers(self) -> list[tuple[str, str]]:
         yes, no = ("cursor", "text") if self._yes else ("text", "cursor")
-        choice = self.text(
-            (" y ", "title"), (" yes ", yes), ("    ", "text"), (" n ", "title"), (" no ", no)
-        )
-        self.query_one("#choice", Static).update(choice)
+        return [(" y ", "title"), (" yes ", yes), ("    ", "text"), (" n ", "title"), (" no ", no)]
+
+    def _show(self) -> None:
+        more = self.query_one("#more")
+        scrolls = ("  j k: more", "muted") if more.max_scroll_y else ("", "muted")
+        self.query_one("#choice", Static).update(self.text(*self._answers, scrolls))
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#more").scroll_relative(y=lines, animate=False)
+
+    @on(events.Click, "#choice")
+    def _clicked(self, event: events.Click) -> None:
+        left = 0
+        for at, (text, _) in enumerate(self._answers):
+            if left <= event.x < left + len(text) and at != GAP:
+                self.dismiss(at < GAP)
+            left += len(text)
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)

@@ -8,7 +8,8 @@ from typing import Any
 from textual.app import App
 from textual.screen import Screen
 
-from .page import PageScreen, Row
+from ..widgets.text import Row
+from .page import PageScreen
 
 
 class HelpScreen(PageScreen):

@@ -88,7 +88,7 @@ class MainScreen(JobScreen):
         yield Bar(id="chips")
         with Container(id="body"):
             yield from self.panes
-        yield Notice(id="message")
+        yield Notice(id="message", passing=True)
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
@@ -176,6 +176,10 @@ class MainScreen(JobScreen):
     @on(LineTable.Failed)
     def _failed(self, message: LineTable.Failed) -> None:
         self.owner.lost(message.error)
+
+    @on(LineTable.Refused)
+    def _refused(self, message: LineTable.Refused) -> None:
+        self.owner.say(message.reason, "warn")
 
     def on_descendant_focus(self) -> None:
         for pane in self.panes:

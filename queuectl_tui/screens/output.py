@@ -52,7 +52,7 @@ class OutputScreen(JobScreen):
     def compose(self) -> ComposeResult:
         yield Bar(id="head", filled=True)
         yield OutputPane()
-        yield Notice(id="message")
+        yield Notice(id="message", passing=True)
         yield KeyBar(id="keys")
 
     async def on_mount(self) -> None:

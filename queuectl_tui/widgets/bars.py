@@ -7,7 +7,9 @@ from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.style import Style
+from textual import events
 from textual.strip import Strip
+from textual.timer import Timer
 
 from .drawing import Cell, draw, fit
 from .painted import Painted
@@ -50,21 +52,47 @@ class Bar(Painted):
 
 
 class Notice(Bar):
-    """A sentence in one style, on as many lines as it needs, up to :attr:`LINES`."""
+    """A sentence in one style, on as many lines as it needs, but for a few at the most.
 
-    LINES = 4
+    ``passing``: it goes after a while, and then it is one blank line.
+    """
+
+    LINES, SMALL_LINES = 4, 2
+    """Lines at the most; the second: on a screen of less than 20."""
+
+    PASSES, BAD_PASSES = 10.0, 30.0
+    """Seconds until a message goes; the second: what went wrong."""
+
+    def __init__(self, *, id: str, filled: bool = False, passing: bool = False) -> None:  # noqa: A002
+        super().__init__(id=id, filled=filled)
+        self._passing = passing
+        self._timer: Timer | None = None
 
     def say(self, left: Sequence[Cell], right: Sequence[Cell] = ()) -> None:
         self._left, self._right = left, right
+        if self._passing:
+            if self._timer is not None:
+                self._timer.stop()
+            bad = any(style == "bad" for _, style in left)
+            seconds = self.BAD_PASSES if bad else self.PASSES
+            self._timer = self.set_timer(seconds, self._pass) if left else None
         self._fit()
         self.paint()
+
+    def _pass(self) -> None:
+        self._timer = None
+        self.say(())
 
     def on_resize(self) -> None:
         self._fit()
         super().on_resize()
 
     def _rows(self) -> list[str]:
-        words = wrap(self.text.strip(), max(8, self.size.width - 2))[: self.LINES]
+        width = max(8, self.size.width - 2)
+        words = wrap(self.text.strip(), width)
+        most = self.LINES if self.app.size.height >= 20 else self.SMALL_LINES
+        if len(words) > most:
+            words = [*words[: most - 1], fit(words[most - 1] + " …", width)]
         return [" " + row for row in words] or [""]
 
     def _fit(self) -> None:
@@ -95,26 +123,41 @@ class KeyBar(Painted):
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.paint())
 
     def _draw(self) -> list[Strip]:
-        width = self.size.width
         cells: list[tuple[str, Style]] = []
-        keys = self._keys()
-        used = sum(_length(*keys[action]) for action in ALWAYS if action in keys)
-        for action, (key, description) in keys.items():
+        for key, description, _ in self._fitting():
+            cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
+        return [draw(cells, self.size.width)]
+
+    def on_click(self, event: events.Click) -> None:
+        left = 0
+        for key, description, name in self._fitting():
+            right = left + _length(key, description)
+            if left <= event.x < right:
+                self.app.simulate_key(name)
+                return
+            left = right
+
+    def _fitting(self) -> list[tuple[str, str, str]]:
+        """(key as it is shown, what it does, its name) of those there is room for."""
+        width, keys = self.size.width, self._keys()
+        used = sum(_length(*keys[action][:2]) for action in ALWAYS if action in keys)
+        found = []
+        for action, (key, description, name) in keys.items():
             if action not in ALWAYS:
                 used += _length(key, description)
                 if used > width:
                     used -= _length(key, description)
                     continue
-            cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
-        return [draw(cells, width)]
+            found.append((key, description, name))
+        return found
 
-    def _keys(self) -> dict[str, tuple[str, str]]:
-        found: dict[str, tuple[str, str]] = {}
+    def _keys(self) -> dict[str, tuple[str, str, str]]:
+        found: dict[str, tuple[str, str, str]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled and binding.action not in found:
                 key = self.app.get_key_display(binding)
                 describe = getattr(self.screen, "describe", None)
                 said = describe(binding.action) if describe else None
-                found[binding.action] = (key, said or binding.description)
+                found[binding.action] = (key, said or binding.description, binding.key)
         return found

@@ -15,7 +15,7 @@ from ..format import short
 from ..link import Link
 from ..monitor import AHEAD
 from ..rows import ARRIVAL, JOBS, JobPages
-from .drawing import Cell
+from .drawing import Cell, Column
 from .later import Later
 from .table import THRIFT, LineTable
 
@@ -78,6 +78,13 @@ class JobsPane(LineTable[Job]):
         at = columns.index(self._pages.column)
         column = columns[(at + way) % len(columns)]
         self._renew_pages(replace(self._pages, column=column))
+
+    def sort_by(self, column: Column[Job]) -> None:
+        """Sort by this column; the other way round if that is what it is sorted by."""
+        if column.sort == self._pages.column:
+            self.invert()
+        elif column.sort:
+            self._renew_pages(replace(self._pages, column=column.sort))
 
     def invert(self) -> None:
         """Turn the order round."""

@@ -33,6 +33,9 @@ R = TypeVar("R")
 HEAD = 2
 """Lines above the rows: the title and the names of the columns."""
 
+RANGE_LIMIT = 10_000
+"""Rows that are marked as a range, at most."""
+
 OLD = 5.0
 """Seconds after which rows that are not up to date say so."""
 
@@ -77,6 +80,13 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     class Marked(Moved):
         """The marks changed."""
+
+    class Refused(Message):
+        """A key did nothing, and why."""
+
+        def __init__(self, reason: str) -> None:
+            self.reason = reason
+            super().__init__()
 
     class Failed(Message):
         """Reading rows failed."""
@@ -262,15 +272,23 @@ class LineTable(Painted, Generic[R], can_focus=True):
         key = self.window.pages.key
         try:
             for first, last in ((start, end), (end, start)):
-                found = await self.window.between(first, last)
+                found = await self.window.between(first, last, RANGE_LIMIT)
                 if found is not None:
                     self.marks.update({key(row): row for row in found})
                     break
+            else:
+                self.post_message(
+                    self.Refused(f"a range has at most {RANGE_LIMIT:,} rows: use R, or a filter")
+                )
+                return
         except QueueError as error:
             self.post_message(self.Failed(error))
         self._anchor = end
         self.paint()
         self.post_message(self.Marked(self))
+
+    def sort_by(self, column: Column[R]) -> None:
+        """The name of a column that can be sorted by was clicked."""
 
     def action_clear_marks(self) -> None:
         self.marks.clear()
@@ -278,8 +296,20 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self.paint()
         self.post_message(self.Marked(self))
 
+    def _column_at(self, x: int) -> Column[R] | None:
+        left = 1
+        for column, width in lay_out(self.columns, self.size.width - 2):
+            if left <= x < left + width:
+                return column
+            left += width + 1
+        return None
+
     def on_click(self, event: events.Click) -> None:
         row = event.y - self.head
+        if row == -1 and self.head == HEAD:
+            column = self._column_at(event.x)
+            if column is not None and column.sort:
+                self.sort_by(column)
         if 0 <= row < len(self.window.visible()):
             self.window.put(self.window.top + row)
             self._moved()
@@ -344,7 +374,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
             name = column.name
             style = ink.muted
             if self.sorted and self.sorted[0] == name:
-                name += "↓" if self.sorted[1] else "↑"
+                arrow = "↓" if self.sorted[1] else "↑"
+                name = name[: width - 1] + arrow
                 style = ink.accent
             cells.append((fit(name, width, right=column.right) + " ", style))
         return draw(cells, self.size.width)

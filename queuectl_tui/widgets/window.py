@@ -270,10 +270,10 @@ class Window(Generic[R]):
         key = self.pages.key
         a, b = self._index.get(key(first)), self._index.get(key(last))
         if a is not None and b is not None:
-            return self.rows[a : b + 1] if a <= b else None
+            return self.rows[a : b + 1] if a <= b < a + limit else None
         found = [first]
         while len(found) < limit:
-            more = await self.pages.after(found[-1], 500)
+            more = await self.pages.after(found[-1], min(500, limit - len(found)))
             for row in more:
                 found.append(row)
                 if key(row) == key(last):

@@ -17,6 +17,7 @@ from queuectl_core.queue import Queue
 from queuectl_tui.console import Console
 from queuectl_tui.link import Link
 from queuectl_tui.monitor import Monitor
+from queuectl_tui.widgets.bars import Notice
 
 NOW = 1_790_000_000.0
 POLICY = Policy(backoff_max=3600.0, backoff_jitter=0.0, max_crashes=3)
@@ -36,6 +37,8 @@ DEAD = (
     ("resize", "convert photo-{n}.png -resize 800x out.png", "exit 1: no space left on device"),
     ("sync", "rsync -a /srv/{n}/ backup:/srv/{n}/", "exit 12: connection to 10.0.0.{n} refused"),
 )
+
+Notice.PASSES = Notice.BAD_PASSES = 3600.0  # however slow the machine is, messages stay
 
 
 @dataclass(frozen=True, slots=True)

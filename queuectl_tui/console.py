@@ -235,7 +235,7 @@ class Console(Doing):
         if self.link.read_only:
             right.append((" read-only ", "accent"))
         if self.paused and not self.trouble:
-            since = time.strftime("%H:%M:%S", time.localtime(self.monitor.seen_at))
+            since = clock_time(self.monitor.seen_at, self.link.clock())
             right.append((f" ‖ paused {since} ", "warn"))
         elif self.live:
             right.append((f" ● live {self.every:g}s ", "good"))

@@ -25,7 +25,7 @@ from ..widgets.drawing import Cell
 from ..widgets.listed import list_table_rows
 from ..widgets.output import OutputPane
 from ..widgets.table import LineTable
-from ..widgets.text import Row, TextPane, wrap_row
+from ..widgets.text import Row, TextPane
 from ..widgets.window import ListPages
 from .base import JobScreen
 
@@ -135,8 +135,7 @@ class DetailScreen(JobScreen):
         )
         self.fields.show(fields(job, self.owner.clock(), self.size.width))
         room = max(3, self.size.height * 2 // 5)
-        lines = sum(len(wrap_row(row, self.size.width - 2, LABEL)) for row in self.fields.rows)
-        self.fields.styles.height = min(room, lines)
+        self.fields.styles.height = min(room, len(self.fields.lines(self.size.width)))
 
     def on_resize(self) -> None:
         self._show()

@@ -81,10 +81,9 @@ class TextPane(Painted, can_focus=True):
             self.rows = rows
             self.paint()
 
-    @property
-    def lines(self) -> list[Row]:
-        """All rows, wrapped to the width there is."""
-        width = max(8, self.size.width - 2)
+    def lines(self, width: int) -> list[Row]:
+        """All rows, wrapped for a pane of this width."""
+        width = max(8, width - 2)
         if self._wrapped[0] is not self.rows or self._wrapped[1] != width:
             found = [line for row in self.rows for line in wrap_row(row, width, self.indent)]
             self._wrapped = (self.rows, width, found)
@@ -109,7 +108,7 @@ class TextPane(Painted, can_focus=True):
 
     def _draw(self) -> list[Strip]:
         width, high, ink = self.size.width, self._high, self.ink
-        lines = self.lines
+        lines = self.lines(width)
         self._top = min(self._top, max(0, len(lines) - high))
         shown = lines[self._top : self._top + high]
         strips = []

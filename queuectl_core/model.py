@@ -355,7 +355,7 @@ class Filter:
     states: tuple[State, ...] = ()
     queue: str | None = None
     search: str | None = None
-    """Text in the id, the command or the last error, ASCII case ignored."""
+    """Text in the id, the command or the last error, upper or lower case."""
     exit_code: int | None = None
     seqs: tuple[int, ...] | None = None
     """Only these jobs."""

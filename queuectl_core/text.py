@@ -59,6 +59,29 @@ def clean_bytes(raw: bytes) -> str:
     return clean_block(raw.decode("utf-8", "backslashreplace"))
 
 
+def cases(char: str) -> str:
+    """``char`` in every case it has; itself alone when it has one only."""
+    found = {char, char.lower(), char.upper(), char.casefold()}
+    found |= {one.lower() for one in found} | {one.upper() for one in found}
+    return "".join(sorted(one for one in found if len(one) == 1))
+
+
+def has_foreign_case(text: str) -> bool:
+    """Whether a letter beyond ASCII in ``text`` has upper and lower case: databases know of ASCII
+    alone."""
+    return not text.isascii() and any(len(cases(char)) > 1 for char in text if not char.isascii())
+
+
+def any_case(text: str) -> str:
+    """A regular expression for ``text`` in upper or lower case, in Python and in PostgreSQL."""
+    return "".join(f"[{cases(c)}]" if len(cases(c)) > 1 else re.escape(c) for c in text)
+
+
+def contains(text: str, wanted: str) -> bool:
+    """Whether ``wanted`` is in ``text``, case ignored: as a search of the jobs has it."""
+    return re.search(any_case(wanted), text) is not None
+
+
 def nearest(word: str, known: list[str]) -> str:
     """A hint naming the known word closest to ``word``, or all of them; for messages."""
     if close := closest(word, known):

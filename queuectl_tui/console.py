@@ -29,6 +29,7 @@ from .messages import StoreRead
 from .monitor import Monitor, Overview
 from .screens.base import ConsoleBase
 from .screens.main import MainScreen
+from .terminal import PacedDisplay
 from .theme import ANSI, DARK, LIGHT
 from .widgets.drawing import Cell
 
@@ -52,7 +53,7 @@ HEIGHTS = [(0, "-short"), (20, "-low"), (34, "-tall"), (50, "-high")]
 """Where the screens are rearranged: columns and lines."""
 
 
-class Console(Doing):
+class Console(PacedDisplay, Doing):
     """The app: the connection to the store, and one way to do each action."""
 
     TITLE = "queuectl"

@@ -20,6 +20,7 @@ from ..model import (
     Worker,
 )
 from ..reasons import dead_reason
+from ..text import any_case, cases, has_foreign_case
 
 if TYPE_CHECKING:
     from .copying import Kept
@@ -30,8 +31,9 @@ ID_LENGTH = 10
 """45 random bits and a check character: a prefix of four or five is enough to name one of
 thousands of jobs."""
 
-MAX_SEARCH = 10_000
-"""Characters: LIKE takes 50,000 bytes, and ends a pattern at a NUL."""
+MAX_SEARCH, MAX_SEARCH_CASES = 10_000, 2_000
+"""Characters: LIKE takes 50,000 bytes, and ends a pattern at a NUL. The second: where each letter
+is looked for in every case, which takes up to 20 bytes."""
 
 
 class Row(Protocol):
@@ -62,8 +64,14 @@ def is_generated(job_id: str) -> bool:
 
 def conditions(where: Filter) -> dict[str, Any]:
     """A filter's conditions (its states and seqs excepted) as parameters."""
-    search = None
-    if where.search is not None:
+    search = glob = regex = None
+    if where.search is not None and has_foreign_case(where.search):
+        # LIKE knows the case of ASCII letters only, on both stores: here each letter is a set.
+        if "\0" in where.search or len(where.search) > MAX_SEARCH_CASES:
+            raise InvalidInput("that is not a text to search for", "give a few words of it")
+        sets = (f"[{cases(c)}]" if len(cases(c)) > 1 or c in "*?[" else c for c in where.search)
+        glob, regex = f"*{''.join(sets)}*", any_case(where.search)
+    elif where.search is not None:
         escaped = where.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         search = f"%{escaped}%"
         if "\0" in search or len(search) > MAX_SEARCH:
@@ -73,6 +81,8 @@ def conditions(where: Filter) -> dict[str, Any]:
         "exit_code": where.exit_code,
         "reason": where.reason,
         "search": search,
+        "glob": glob,
+        "regex": regex,
     }
 
 

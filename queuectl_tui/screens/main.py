@@ -12,6 +12,7 @@ from textual.containers import Container
 
 from queuectl_core.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
+from queuectl_core.text import contains
 from queuectl_core.views import group_filter
 
 from .. import actions
@@ -125,7 +126,7 @@ class MainScreen(JobScreen):
         busy = sum(worker.job is not None for worker in overview.live_workers)
         lost = len(overview.workers) - len(overview.live_workers)
         text = self._narrowed["workers"]
-        shown = [w for w in overview.workers if text.lower() in f"{w.id} {w.job} {w.host}".lower()]
+        shown = [w for w in overview.workers if contains(f"{w.id} {w.job or ''} {w.host}", text)]
         self.crew.parts = [
             ("2 workers", "strong"),
             (f" {len(overview.workers)}", "text"),
@@ -147,7 +148,7 @@ class MainScreen(JobScreen):
             (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
         self.dlq.empty = f"none matches {short(text, 40)}" if text else NO_DEAD
-        groups = [group for group in overview.groups if text.lower() in group.reason.lower()]
+        groups = [group for group in overview.groups if contains(group.reason, text)]
         list_table_rows(self.dlq, groups)
         self._show_bars(overview)
 

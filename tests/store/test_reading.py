@@ -9,6 +9,7 @@ import pytest
 from queuectl_core.errors import InvalidInput
 from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
+from queuectl_core.text import contains
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, real_counts, run
@@ -130,19 +131,22 @@ async def test_a_search_is_for_text_and_not_for_a_pattern(store: Store, text: st
         assert await store.count(where) == 3
 
 
-@pytest.mark.parametrize("text", ["a\0b", "x" * 60_000, "%" * 9_000])
+@pytest.mark.parametrize("text", ["a\0b", "x" * 60_000, "%" * 9_000, "é" * 2_001, "é\0"])
 async def test_what_cannot_be_searched_for_is_bad_input(store: Store, text: str) -> None:
     for read in (store.jobs(Filter(search=text), 1), store.count(Filter(search=text))):
         with pytest.raises(InvalidInput, match="not a text to search for"):
             await read
 
 
-async def test_only_the_case_of_ascii_is_ignored(store: Store) -> None:
-    made = await store.enqueue([spec("echo Straße ÄRGER", id="a")], NOW)
+async def test_a_search_ignores_case_in_all_scripts(store: Store) -> None:
+    made = await store.enqueue([spec("echo Straße ÄRGER [ж*] Ωμέγα ?%_", id="a")], NOW)
     for seqs in (None, (made[0].seq,)):
-        assert await store.count(Filter(search="ECHO sTRA", seqs=seqs)) == 1
-        assert await store.count(Filter(search="Ärger", seqs=seqs)) == 1
-        assert await store.count(Filter(search="ärger", seqs=seqs)) == 0
+        for text in ("ECHO sTRA", "Ärger", "äRGER", "straße ä", "[Ж*]", "ωΜΈ", "ΓΑ ?%_"):
+            assert await store.count(Filter(search=text, seqs=seqs)) == 1, text
+            assert contains(made[0].command, text)
+        for text in ("arger", "[Жж]", "Ж.", "ωμέ*", "ä_ger", "é", "ΓΑ .%_"):
+            assert await store.count(Filter(search=text, seqs=seqs)) == 0, text
+            assert not contains(made[0].command, text)
 
 
 async def test_counts_are_those_of_the_jobs(store: Store) -> None:

@@ -7,6 +7,7 @@ AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
 AND (:reason::text IS NULL OR reason = :reason)
 AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
      OR last_error ILIKE :search ESCAPE '\')
+AND (:regex::text IS NULL OR id ~ :regex OR command ~ :regex OR last_error ~ :regex)
 
 -- Bulk enqueue takes keys in a row; while it does, nobody else may take one (see key_block).
 -- name: insert_jobs

@@ -5,6 +5,7 @@ AND (:exit_code IS NULL OR exit_code = :exit_code)
 AND (:reason IS NULL OR reason = :reason)
 AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
      OR last_error LIKE :search ESCAPE '\')
+AND (:glob IS NULL OR id GLOB :glob OR command GLOB :glob OR last_error GLOB :glob)
 
 -- name: insert_job
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,

@@ -1,0 +1,318 @@
+"""The terminal at the end of a slow line: at most a screen of output waits for it, keys come first.
+
+Textual writes each frame to a queue; when that is full, the event loop waits. On a line of 3 KB a
+second the screen is then many frames behind, and keys wait as well. Here the loop never waits. A
+frame is sent only when the terminal has shown what it was sent before; what changes meanwhile is
+remembered as regions, and drawn as it is by then. So old frames are dropped.
+
+What a terminal has shown is known by asking it where its cursor is: every terminal answers, and
+its answer comes after all that was sent before. One that does not answer is sent as much as the
+kernel takes; when that was too much, it gets time to catch up.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from textual._compositor import ChopsUpdate, CompositorUpdate
+from textual.app import App
+from textual.drivers.linux_driver import LinuxDriver
+from textual.events import CursorPosition
+from textual.geometry import Region
+from textual.message import Message
+from textual.timer import Timer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from textual.driver import Driver
+    from textual.screen import Screen
+
+FEW = 1024
+"""Bytes that may be under way when the next frame is sent."""
+
+ASK_AFTER = 512
+"""Bytes after which the terminal is asked whether it has shown them."""
+
+PATIENCE = 5.0
+"""Seconds after which an answer is no longer waited for."""
+
+FIRST_ANSWER = 0.5
+"""Seconds in which a terminal that answers does so for the first time."""
+
+CHUNK = 512
+"""Bytes written at once: so much the kernel has room for when it says that it has room."""
+
+BUFFERED = 20_000
+"""Bytes that the kernel is taken to hold for a terminal when it has no room."""
+
+BLOCKED = 0.05
+"""Seconds of waiting for room that say that a line is slow."""
+
+LONGEST_REST = 15.0
+"""Seconds a terminal that does not answer gets to catch up, at most."""
+
+GOODBYE = 1.0
+"""Seconds in which the terminal takes what is left when the console leaves."""
+
+LOOK = 0.1
+"""Seconds between looks whether a frame that is owed can be sent."""
+
+ASK = "\x1b[6n"
+CANCEL = b"\x18"
+"""Ends an escape sequence that was cut."""
+
+
+class SlowLine:
+    """Writes to a terminal in a thread of its own. A file, as far as Textual knows."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._parts: deque[bytes] = deque()
+        self._pending = 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._leaving = False
+        self.dead = False
+        """The terminal is gone."""
+        self.rests_until = 0.0
+        """Monotonic seconds until when a terminal that was sent too much catches up."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes that the kernel has not taken."""
+        return self._pending
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        """Nothing to do: what is written is sent at once."""
+
+    def write(self, text: str) -> None:
+        """Send this; never waits."""
+        data = text.encode("utf-8", "replace")
+        with self._changed:
+            if self.dead or not data:
+                return
+            self._parts.append(data)
+            self._pending += len(data)
+            if self._thread is None:
+                self._leaving = False
+                self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Send what is left, without frames; for a while. The terminal is somebody else's then."""
+        with self._changed:
+            thread, self._leaving = self._thread, True
+            first = list(self._parts)[:1]  # it may be half sent
+            self._parts = deque(
+                [*first, *(part for part in list(self._parts)[1:] if len(part) < FEW)]
+            )
+            self._pending = sum(map(len, self._parts))
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._parts or self.dead, GOODBYE)
+            stuck = bool(self._parts) and not self.dead
+        if stuck:
+            # Nobody reads: what the kernel holds is thrown away, to make room for the last words.
+            with self._changed:
+                rest = [CANCEL, *(part for part in self._parts if len(part) < FEW)]
+                self._parts = deque(rest)
+                self._pending = sum(map(len, rest))
+            try:
+                termios.tcflush(self._fd, termios.TCOFLUSH)
+            except termios.error:
+                pass
+            with self._changed:
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._parts or self.dead, GOODBYE)
+                self._parts.clear()
+                self._pending = 0
+        if thread is not None:
+            thread.join(GOODBYE)
+        self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._parts or self._leaving)
+                if not self._parts:
+                    return
+                part = self._parts[0]
+            sent = self._send(part)
+            with self._changed:
+                if not sent:
+                    self.dead = True
+                    self._parts.clear()
+                    self._pending = 0
+                elif self._parts and self._parts[0] is part:
+                    self._parts.popleft()
+                    self._pending -= len(part)
+                self._changed.notify_all()
+                if self.dead:
+                    return
+
+    def _send(self, part: bytes) -> bool:
+        """Write all of ``part``; False when the terminal is gone."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        began, waited, at = time.monotonic(), 0.0, 0
+        while at < len(part):
+            asked = time.monotonic()
+            happened = poll.poll(100)
+            waited += time.monotonic() - asked
+            if not happened:
+                if not self._parts or self._parts[0] is not part:
+                    return True  # it is not wanted any more
+                continue
+            if happened[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                return False
+            try:
+                at += os.write(self._fd, part[at : at + CHUNK])
+            except BlockingIOError:
+                time.sleep(0.01)  # somebody has made it so, and the room went meanwhile
+            except OSError:
+                return False
+        if waited > BLOCKED:
+            rate = len(part) / (time.monotonic() - began)
+            self.rests_until = time.monotonic() + min(LONGEST_REST, BUFFERED / max(rate, 1.0))
+        return True
+
+
+class TerminalDriver(LinuxDriver):
+    """A terminal that tells how far it is."""
+
+    def __init__(self, app: App[Any], **options: Any) -> None:
+        super().__init__(app, **options)
+        out = sys.__stderr__  # what Textual draws on; the console starts with one only
+        self._line = SlowLine(out.fileno() if out is not None else 2)
+        self._file: Any = self._line
+        self.answered: Callable[[], None] = lambda: None
+        """Called in the event loop when the terminal has answered."""
+        self._sent = self._shown = self._asked_of = 0
+        self._asked: deque[tuple[int, float]] = deque()
+        """How much had been sent, and when, for each question that was not answered."""
+        self._answers: bool | None = None
+        """None: it is not known yet."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the terminal can be sent another frame."""
+        now = time.monotonic()
+        if self._line.pending or self._line.dead:
+            return False
+        if self._answers is None and self._asked:
+            if now - self._asked[0][1] < FIRST_ANSWER:
+                return self._sent - self._asked_of < FEW
+            self._answers = False
+        if self._answers:
+            late = bool(self._asked) and now - self._asked[0][1] > PATIENCE
+            return late or self._sent - self._shown < FEW
+        return now >= self._line.rests_until
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no terminal any more."""
+        return self._line.dead
+
+    def write(self, data: str) -> None:
+        self._sent += len(data)
+        super().write(data)
+
+    def ask(self, *, now: bool = False) -> None:
+        """Ask the terminal whether it has shown all this, if it was much."""
+        if not now and (self._answers is False or self._sent - self._asked_of < ASK_AFTER):
+            return
+        self.write(ASK)
+        while self._asked and time.monotonic() - self._asked[0][1] > PATIENCE:
+            self._asked.popleft()
+        self._asked.append((self._sent, time.monotonic()))
+        self._asked_of = self._sent
+
+    def process_message(self, message: Message) -> None:
+        if isinstance(message, CursorPosition):
+            self._loop.call_soon_threadsafe(self._was_answered)
+            return
+        super().process_message(message)
+
+    def _was_answered(self) -> None:
+        self._answers = True
+        if self._asked:
+            self._shown, _ = self._asked.popleft()
+        self.answered()
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        self._asked.clear()
+        self._shown = self._sent
+        self.ask(now=True)
+
+    def close(self) -> None:
+        super().close()
+        self._line.finish()
+
+
+class PacedDisplay(App[int]):
+    """An app that draws no faster than its terminal shows it."""
+
+    _owed: set[Region] | None = None
+    """Regions that changed and were not sent."""
+    _owed_timer: Timer | None = None
+
+    def get_driver_class(self) -> type[Driver]:
+        found = super().get_driver_class()
+        return TerminalDriver if found is LinuxDriver else found
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        terminal = self._driver
+        update: object = renderable
+        if (
+            not isinstance(terminal, TerminalDriver)
+            or not isinstance(update, CompositorUpdate)
+            or self._batch_count
+        ):
+            super()._display(screen, renderable)
+            return
+        terminal.answered = self._pay
+        if terminal.ready:
+            super()._display(screen, renderable)
+            terminal.ask()
+            return
+        if self._owed is None:
+            self._owed = set()
+        if isinstance(update, ChopsUpdate):
+            self._owed.update(Region(x1, y, x2 - x1, 1) for y, x1, x2 in update.spans)
+        else:
+            self._owed.add(screen.size.region)
+        if self._owed_timer is None:
+            self._owed_timer = self.set_interval(LOOK, self._pay)
+
+    def _pay(self) -> None:
+        """Draw what was not drawn, as it is now, if the terminal is ready."""
+        terminal = self._driver
+        if not self._owed or not isinstance(terminal, TerminalDriver):
+            return
+        if terminal.gone:
+            self.exit(129)
+        if terminal.gone or not terminal.ready or not self.screen_stack:
+            return
+        screen, owed, self._owed = self.screen, self._owed, None
+        if self._owed_timer is not None:
+            self._owed_timer.stop()
+            self._owed_timer = None
+        whole = screen.size.region
+        parts = {region.intersection(whole) for region in owed}
+        screen._compositor._dirty_regions.update(region for region in parts if region)
+        screen._compositor_refresh()

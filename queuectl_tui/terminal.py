@@ -56,6 +56,9 @@ BUFFERED = 20_000
 BLOCKED = 0.05
 """Seconds of waiting for room that say that a line is slow."""
 
+FAST = 1e6
+"""Bytes a second at which a line is not slow."""
+
 LONGEST_REST = 15.0
 """Seconds a terminal that does not answer gets to catch up, at most."""
 
@@ -82,6 +85,8 @@ class SlowLine:
         self._leaving = False
         self.dead = False
         """The terminal is gone."""
+        self._rate = FAST
+        """Bytes a second that the line carries, as far as is known."""
         self.rests_until = 0.0
         """Monotonic seconds until when a terminal that was sent too much catches up."""
 
@@ -173,9 +178,9 @@ class SlowLine:
             asked = time.monotonic()
             happened = poll.poll(100)
             waited += time.monotonic() - asked
+            if not self._parts or self._parts[0] is not part:
+                return True  # it is not wanted any more
             if not happened:
-                if not self._parts or self._parts[0] is not part:
-                    return True  # it is not wanted any more
                 continue
             if happened[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 return False
@@ -185,9 +190,13 @@ class SlowLine:
                 time.sleep(0.01)  # somebody has made it so, and the room went meanwhile
             except OSError:
                 return False
+        now = time.monotonic()
         if waited > BLOCKED:
-            rate = len(part) / (time.monotonic() - began)
-            self.rests_until = time.monotonic() + min(LONGEST_REST, BUFFERED / max(rate, 1.0))
+            self._rate = max(1.0, len(part) / (now - began))
+            self.rests_until = now + min(LONGEST_REST, BUFFERED / self._rate)
+        elif self._rate < FAST:  # as fast as the line was, and a little more: it may be faster now
+            self._rate *= 1.1
+            self.rests_until = max(now, self.rests_until) + len(part) / self._rate
         return True
 
 
@@ -312,7 +321,8 @@ class PacedDisplay(App[int]):
         if self._owed_timer is not None:
             self._owed_timer.stop()
             self._owed_timer = None
-        whole = screen.size.region
+        whole = screen._compositor.size.region  # empty before a screen was drawn: it will be, whole
         parts = {region.intersection(whole) for region in owed}
-        screen._compositor._dirty_regions.update(region for region in parts if region)
-        screen._compositor_refresh()
+        if dirty := {region for region in parts if region}:
+            screen._compositor._dirty_regions.update(dirty)
+            screen._compositor_refresh()

@@ -70,6 +70,7 @@ VALUES: dict[str, Any] = {
     "exit_code": None,
     "reason": None,
     "search": None,
+    "regex": None,
     "state": "dead",
     "states": ["dead", "failed", "processing"],
     "floor": 50_000,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,15 +10,10 @@ from pathlib import Path
 
 from .text import clean_line
 from .times import format_bytes
+from .worker.shim.output_file import HEADER, MARK, MARK_ROOM, STAMP
 
 FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""
-
-
-MARK, MARK_ROOM = b"\n[queuectl: ", 96
-"""How the mark begins that stands for what was dropped, and bytes in which it fits."""
-HEADER, STAMP = struct.Struct("<d"), struct.Struct("<Qd")
-"""The form of the file beside an output that says when bytes came (``worker/shim/output.py``)."""
 
 
 def log_path(directory: Path, seq: int, number: int) -> Path:
@@ -28,8 +22,8 @@ def log_path(directory: Path, seq: int, number: int) -> Path:
 
 
 def log_name(directory: str, seq: int, number: int) -> str:
-    """``log_path`` as text, for who needs it a thousand times a second. Made of numbers only: an
-    id never becomes a path."""
+    """``log_path`` as text, for code that needs it a thousand times a second. Made of numbers only:
+    an id never becomes a path."""
     return f"{directory}/logs/{seq // FOLDER_SIZE}/{seq}.{number}.log"
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..store.base import TAIL_BYTES
-from .shim.output import MARK_ROOM
+from .shim.output_file import MARK_ROOM, dropped_mark
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Capture:
         lost = total - head - (size - tail)
         if lost <= 0:
             return
-        mark = f"\n[queuectl: {lost} bytes dropped here, output-limit is {self.limit}]\n".encode()
+        mark = dropped_mark(self.limit, lost)
         fresh = Path(self.path).with_suffix(".tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         source = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

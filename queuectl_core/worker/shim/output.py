@@ -11,28 +11,28 @@ so whoever follows the file can go on reading. On a file system without holes th
 the front instead. When the attempt has ended, its supervisor writes the file anew, within the limit
 (``worker/output.py``).
 
-When bytes came is kept beside the file, as ``NAME.times``: the moment the attempt began
-(``lease_clock``, 8 bytes), then pairs of offset and moment (8 bytes each). Output that came all at
-once, as that of most jobs does, has no such file.
+When bytes came is kept beside the file. The form of both is in ``output_file.py``.
 """
 
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
 import struct
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from . import lease_clock
+from .output_file import HEADER, MARK_ROOM, STAMP, dropped_mark, lost_mark, times_path
 
 BLOCK = 1 << 16
 """Bytes: holes begin and end at multiples of it. It is also the usual capacity of a pipe."""
 TURN = 1 << 20
 """Bytes taken from one pipe before others have their turn; also the largest capacity of a pipe."""
-MARK_ROOM = 96
-"""Bytes in which a mark fits."""
 STEP = 0.01
 """Seconds between two moments that are kept, at least."""
 STEPS = 10_000
@@ -44,14 +44,6 @@ _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
 _F_PUNCHHOLE = 99  # macOS
 _SPLICE = getattr(os, "splice", None)
 _NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 0)
-
-HEADER = struct.Struct("<d")
-STAMP = struct.Struct("<Qd")
-
-
-def times_path(path: str) -> str:
-    """Where the moments of the output file ``path`` are kept."""
-    return path.removesuffix(".log") + ".times"
 
 
 class Output:
@@ -68,7 +60,12 @@ class Output:
         self.path = path
         self.limit = limit
         self.fd, self.write_end = os.pipe()
-        os.set_blocking(self.fd, False)
+        try:
+            os.set_blocking(self.fd, False)
+        except BaseException:
+            os.close(self.fd)
+            os.close(self.write_end)
+            raise
         self.began = lease_clock()
         self.received = 0  # bytes, those dropped included
         self.ended = False  # the job's leader has: what still comes is from processes it left
@@ -115,8 +112,8 @@ class Output:
         if not self.ended:
             try:
                 self._keep_within_limit()
-            except OSError:
-                pass  # a file system without holes, and no space: it stays larger
+            except Exception:  # noqa: S110 - no holes and no space, or no memory: it stays larger
+                pass
             self._write_stamps()
             if Output.open_files > MOST_FILES:
                 self._close_file()
@@ -146,7 +143,7 @@ class Output:
         """Take some bytes from the pipe; 0 when nobody can write any more."""
         if _SPLICE is None or not self.made or self.lost:
             return self._copy()
-        if self.file < 0 and not self._open(os.O_WRONLY):
+        if self.file < 0 and not self._open():
             return self._copy()
         self._stamp()
         try:
@@ -168,16 +165,16 @@ class Output:
         if not data:
             return 0
         self.received += len(data)
-        if self.file < 0:
-            flags = os.O_WRONLY if self.made else os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._open(flags)
-        if self.file >= 0 and (not self.lost or self._mark_loss()):
-            self._stamp()
-            written = self._write(data)
+        written = 0
+        try:
+            if self.file < 0:
+                self._open()
+            if self.file >= 0 and (not self.lost or self._mark_loss()):
+                self._stamp()
+                written = self._write(data)
+        finally:
             self.position += written
             self.lost += len(data) - written
-        else:
-            self.lost += len(data)
         return len(data)
 
     def _write(self, data: bytes) -> int:
@@ -191,11 +188,9 @@ class Output:
 
     def _mark_loss(self) -> bool:
         """Say in the file what is missing there."""
-        if self.file < 0:
-            flags = os.O_WRONLY if self.made else os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            if not self._open(flags):
-                return False
-        mark = f"\n[queuectl: {self.lost} bytes lost here, they could not be written]\n".encode()
+        if self.file < 0 and not self._open():
+            return False
+        mark = lost_mark(self.lost)
         written = self._write(mark)
         if written < len(mark):
             return False
@@ -203,9 +198,13 @@ class Output:
         self.lost = 0
         return True
 
-    def _open(self, flags: int) -> bool:
+    def _open(self) -> bool:
+        """Open the file, made when there is none yet."""
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        if not self.made:
+            flags |= os.O_CREAT | os.O_EXCL
         try:
-            self.file = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.file = os.open(self.path, flags, 0o600)
         except FileNotFoundError:
             if self.made:
                 self._begin_again()
@@ -250,7 +249,7 @@ class Output:
         else:
             self._move_end(head, half)
         if not self.marked:
-            mark = f"\n[queuectl: bytes dropped here, output-limit is {self.limit}]\n".encode()
+            mark = dropped_mark(self.limit)
             try:
                 os.pwrite(self.file, mark, head - len(mark))
                 self.marked = True
@@ -337,7 +336,7 @@ class Output:
         text = data[: self.limit - self.late]
         self.late += len(data)
         if self.late > self.limit:
-            text += f"\n[queuectl: bytes dropped here, output-limit is {self.limit}]\n".encode()
+            text += dropped_mark(self.limit)
         try:
             os.write(fd, text)
         except OSError:
@@ -414,11 +413,20 @@ def punch(fd: int, offset: int, length: int) -> bool:
         except OSError:
             return False
         return True
+    fallocate = _fallocate()
+    if fallocate is None:
+        return False
+    return bool(fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, offset, length) == 0)
+
+
+@functools.cache
+def _fallocate() -> Callable[..., Any] | None:
+    """The system's function of that name; None where there is none."""
     import ctypes  # 1 MB that most shims never need
 
     try:
-        fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+        found = ctypes.CDLL(None, use_errno=True).fallocate
     except AttributeError:
-        return False
-    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    return bool(fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, offset, length) == 0)
+        return None
+    found.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return found

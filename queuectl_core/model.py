@@ -353,19 +353,20 @@ class Filter:
     """Which jobs: every condition given must hold. Empty: all jobs."""
 
     states: tuple[State, ...] = ()
-    queue: str | None = None
+    queues: tuple[str, ...] = ()
+    """Jobs of any of these queues; none given: of every queue. The same for the other lists."""
     search: str | None = None
     """Text in the id, the command or the last error, ASCII case ignored."""
-    exit_code: int | None = None
+    exit_codes: tuple[int, ...] = ()
     seqs: tuple[int, ...] | None = None
     """Only these jobs."""
-    reason: str | None = None
-    """Dead jobs of this group only (see :class:`DeadGroup`)."""
+    reasons: tuple[str, ...] = ()
+    """Dead jobs of these groups only (see :class:`DeadGroup`)."""
 
     def narrowed(self, states: tuple[State, ...]) -> Filter:
         """This filter, for jobs in ``states`` only (those it allows itself)."""
         wanted = self.states or states
-        if self.reason is not None:
+        if self.reasons:
             wanted = tuple(state for state in wanted if state is State.DEAD)
         allowed = tuple(state for state in states if state in wanted)
         return replace(self, states=allowed)

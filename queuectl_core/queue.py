@@ -263,6 +263,10 @@ class Queue:
             for worker, row in await self.store.workers()
         ]
 
+    async def queue_names(self) -> set[str]:
+        """The queues that jobs are in."""
+        return {queue for _, queue in await self.store.counts()}
+
     async def stats(self, seconds: float) -> Stats:
         """What ended in the last ``seconds``.
 

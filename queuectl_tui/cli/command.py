@@ -120,6 +120,7 @@ def _set(name: str, value: Any) -> Callable[[click.Context, click.Parameter, Any
 
 
 def _store(ctx: click.Context, _: click.Parameter, given: str | None) -> None:
+    # One after the verb wins over one before it, which may come from an alias of the shell.
     if given is not None:  # an empty one is refused, not taken for the default
         ctx.obj.store = given
 
@@ -188,6 +189,16 @@ GLOBALS: list[click.Parameter] = [
 """Taken by every command, so before and after the verb alike."""
 
 
+def refuse_twice(ctx: click.Context, given: Sequence[click.Parameter]) -> None:
+    """UsageError for an option that takes one value and is given several times: click would drop
+    all but the last without a word. ``given``: the parameters as they stand on the command line."""
+    options = [param for param in given if isinstance(param, click.Option)]
+    for option in options:
+        one_value = not (option.multiple or option.is_flag or option.count)
+        if one_value and options.count(option) > 1:
+            raise click.UsageError(f"{max(option.opts, key=len)} is given twice", ctx)
+
+
 class _Helpful(click.Command):
     """Help with our options, then the global ones, then examples as they are written."""
 
@@ -200,6 +211,8 @@ class _Helpful(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(args)  # the parser takes them away
         try:
+            if not ctx.resilient_parsing:
+                refuse_twice(ctx, self.make_parser(ctx).parse_args(list(args))[2])
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             from .spellings import other_options

@@ -54,6 +54,11 @@ class Stderr:
         return sys.stderr is not None and sys.stderr.isatty()
 
     @property
+    def can_ask(self) -> bool:
+        """Whether a person is looking, and can answer."""
+        return self.terminal and sys.stdin is not None and sys.stdin.isatty()
+
+    @property
     def animated(self) -> bool:
         """Whether a progress line can be shown."""
         return self.terminal and not self.quiet and os.environ.get("TERM", "dumb") != "dumb"
@@ -110,7 +115,7 @@ class Stderr:
 
     def ask(self, question: str) -> bool | None:
         """A question for yes or no; None when nobody is there to answer."""
-        if not self.terminal or sys.stdin is None or not sys.stdin.isatty():
+        if not self.can_ask:
             return None
         self._write(f"{question} [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -116,7 +116,7 @@ async def test_status(queue: Queue) -> None:
     lost = supervisor("lost", host="elsewhere", host_key="x", lease_until=NOW - 1)
     await queue.store.register(lost, [("l", ())], NOW)
     await queue.enqueue([{"command": "x", "queue": "mail", "run_at": NOW - 7}, "y", "z"])
-    await run(queue.store, (await queue.jobs(Filter(queue="mail")))[0])
+    await run(queue.store, (await queue.jobs(Filter(queues=("mail",))))[0])
     status = await queue.status()
     assert status.counts == {State.COMPLETED: 1, State.PENDING: 2}
     assert status.queues == {"mail": {State.COMPLETED: 1}, "default": {State.PENDING: 2}}

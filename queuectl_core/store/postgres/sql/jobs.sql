@@ -2,9 +2,9 @@
 
 -- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
 -- fragment: filter
-AND (:queue::text IS NULL OR queue = :queue)
-AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-AND (:reason::text IS NULL OR reason = :reason)
+AND (:queues::text[] IS NULL OR queue = ANY(:queues))
+AND (:exit_codes::bigint[] IS NULL OR exit_code = ANY(:exit_codes))
+AND (:reasons::text[] IS NULL OR reason = ANY(:reasons))
 AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
      OR last_error ILIKE :search ESCAPE '\')
 

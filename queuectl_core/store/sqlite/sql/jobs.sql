@@ -1,8 +1,8 @@
 -- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
 -- fragment: filter
-AND (:queue IS NULL OR queue = :queue)
-AND (:exit_code IS NULL OR exit_code = :exit_code)
-AND (:reason IS NULL OR reason = :reason)
+AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+AND (:exit_codes IS NULL OR exit_code IN (SELECT value FROM json_each(:exit_codes)))
+AND (:reasons IS NULL OR reason IN (SELECT value FROM json_each(:reasons)))
 AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
      OR last_error LIKE :search ESCAPE '\')
 

@@ -106,7 +106,9 @@ def last_line(tail: bytes, limit: int = 200) -> str:
     the meter, sometimes on the same line.
     """
     meter = ""
-    for line in reversed(tail[-4096:].splitlines()):
+    # Of a script with Windows line ends the shell says "foo\\r: not found": that CR ends no line.
+    tail = re.sub(rb"\r(?=: )", rb"\\r", tail[-4096:])
+    for line in reversed(tail.splitlines()):
         text = line.decode("utf-8", "backslashreplace").strip()
         found = _METER.match(text)
         if found is None or found.end() < len(text):

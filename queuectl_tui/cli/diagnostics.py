@@ -270,13 +270,11 @@ def one_line(text: str) -> str:
 def _explain_usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):
-        from .spellings import option_hint
+        from .spellings import nearest_option, option_hint
 
         message = f"no such option: {error.option_name}"
-        if hint := option_hint(error.ctx, error.option_name):
+        if hint := option_hint(error.ctx, error.option_name) or nearest_option(error):
             message += f"; {hint}"
-        elif error.possibilities:
-            message += f"; did you mean {error.possibilities[0]}?"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
         option = isinstance(error.param, click.Option)
         what = max(error.param.opts, key=len) if option else error.param.human_readable_name

@@ -68,6 +68,8 @@ HINTS: dict[str, dict[str, str]] = {
         "reset": "a job again: queuectl retry ID; a setting: queuectl config unset KEY",
         "requeue": "type: queuectl retry ID",
         "rerun": "type: queuectl retry ID",
+        "restart": "a job again: queuectl retry ID; workers: queuectl worker stop && "
+        "queuectl worker start",
         "replay": "type: queuectl retry ID",
         "metrics": "type: queuectl stats, or queuectl status --json",
         "stat": "type: queuectl stats",
@@ -143,7 +145,7 @@ HINTS: dict[str, dict[str, str]] = {
 
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"--db": ("--store",), "--db-path": ("--store",), "--database": ("--store",)},
-    "enqueue": {"-f": ("--file",), "--retries": ("--max-retries",)},
+    "enqueue": {"-f": ("--file",), "--retries": ("--max-retries",), "--max-retry": ("--max-retries",)},
     "list": {"--status": ("--state",), "-n": ("--limit",)},
     "logs": {"--lines": ("--tail",), "-n": ("--tail",)},
     "worker start": {
@@ -178,6 +180,8 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
     "list": {
         "--id": _SHOW,
         "--all": "all jobs are listed without it; see --limit",
+        "--sort": "jobs are listed newest first; queuectl tui sorts them",
+        "--since": "jobs are listed newest first; see --limit, or: queuectl stats --since TIME",
         **{f"--{state}": f"type: --state {state}" for state in _STATES},
     },
     "worker start": {
@@ -286,6 +290,16 @@ def option_hint(ctx: click.Context | None, option: str) -> str | None:
     """What to say to an option that does not exist."""
     path = "" if ctx is None else _path(ctx)
     return OPTION_HINTS.get(path, {}).get(option) or OPTION_HINTS[""].get(option)
+
+
+def nearest_option(error: click.NoSuchOption) -> str | None:
+    """The option that was misspelled, if one is spelled nearly like it."""
+    if error.ctx is None or not error.option_name.startswith("--"):
+        return None
+    params = error.ctx.command.get_params(error.ctx)
+    names = [name[2:] for param in params for name in param.opts if name.startswith("--")]
+    close = closest(error.option_name[2:], names)
+    return f"did you mean --{close}?" if close else None
 
 
 def extra_hint(error: click.ClickException) -> str:

@@ -77,6 +77,8 @@ def start(
     --until-empty they end by themselves; jobs scheduled for later do not hold them. With
     --until-idle jobs that wait for a retry, or that other workers run, do not hold them either.
     """
+    if until_empty and until_idle:
+        raise click.UsageError("--until-empty and --until-idle differ: give one of them", ctx)
     if detach and (until_empty or until_idle):
         option = "--until-empty" if until_empty else "--until-idle"
         raise click.UsageError(f"{option} is for workers in the foreground", ctx)

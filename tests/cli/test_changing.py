@@ -180,7 +180,7 @@ def test_purge_needs_a_yes(terminal: Terminal) -> None:
     assert "Remove 2 dead jobs for good" in shown
     assert "nothing purged" in shown
     assert len(cli.json("dlq", "list")) == 2
-    assert "1 job purged" in terminal("dlq", "purge", "one", typed="y\n")
+    assert cli("dlq", "purge", "one").out == "1 job purged\n"  # named: nothing to ask
     assert cli("dlq", "purge", "--all", "-y").out == "1 job purged\n"
     assert cli("dlq", "purge", "--all").out == "0 jobs purged\n"  # nothing to ask about
     assert cli.json("list") == []
@@ -254,6 +254,23 @@ def test_retry_takes_all_that_match(cli: Cli) -> None:
     assert "name jobs, or give --all" in one_line(cli("retry", code=2).err)
     assert "--all, not both" in one_line(cli("retry", "d1", "--all", code=2).err)
     assert "unknown state" in one_line(cli("retry", "--state", "deed", code=2).err)
+
+
+def test_retry_asks_before_completed_jobs_run_again(terminal: Terminal) -> None:
+    cli = terminal.cli
+    cli("enqueue", "true", "--id", "done")
+    dead(cli, "bad")
+    shown = terminal("retry", "--all", typed="n\n", code=1)
+    assert "Run these jobs again: 1 completed, 1 dead?" in shown
+    assert "nothing retried" in shown
+    assert (state(cli, "done"), state(cli, "bad")) == ("completed", "dead")
+    # Nothing to ask: jobs that failed, a job that is named, -y, a pipe.
+    assert "1 job retried" in terminal("retry", "--state", "dead")
+    assert "Job done runs again." in terminal("retry", "done")
+    cli("worker", "start", "--until-empty", "-q")
+    assert "1 job retried" in terminal("retry", "--state", "completed", "-y")
+    cli("worker", "start", "--until-empty", "-q")
+    assert cli("retry", "--all").out == "2 jobs retried\n"
 
 
 def test_retry_with_another_command(cli: Cli) -> None:

@@ -22,12 +22,29 @@ Words = tuple[str, ...]
 
 REFUSED: list[tuple[Words, str]] = [
     # Unquoted JSON: bash expands the braces and takes the quotes.
-    (("enqueue", "id:j1", "command:echo hi"), "the shell took the JSON apart; put it in single"),
-    (("enqueue", "{id:", "j1,", "command:", "echo hi}"), "put it in single quotes"),
-    (("enqueue", "{id:j1,command:echo hi}"), "put it in single quotes"),
-    (("enqueue", "id:j1"), "put it in single quotes"),
-    (("enqueue", "command: echo hi"), "put it in single quotes"),
-    (("enqueue", "- command: echo hi"), "queuectl reads JSON, not YAML"),
+    (
+        ("enqueue", "id:j1", "command:echo hi"),
+        """the JSON apart; type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
+    ),
+    (
+        ("enqueue", "id:j1", "command:echo a, b", "priority:5"),
+        """type: queuectl enqueue '{"id": "j1", "command": "echo a, b", "priority": 5}'""",
+    ),
+    (
+        ("enqueue", "{id:", "j1,", "command:", "echo hi}"),
+        """type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
+    ),
+    (
+        ("enqueue", "{id:j1,command:echo hi}"),
+        """its quotes are missing; type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
+    ),
+    (
+        ("enqueue", "{name:j1,cmd:echo hi,max_retries:5}"),
+        """'{"id": "j1", "command": "echo hi", "max_retries": 5}'""",
+    ),
+    (("enqueue", "id:j1"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
+    (("enqueue", "command: echo hi"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
+    (("enqueue", "- command: ls /"), """YAML; type: queuectl enqueue '{"command": "ls /"}'"""),
     # A command without its quotes.
     (("enqueue", "make", "clean"), "type: queuectl enqueue 'make clean'"),
     (("enqueue", "echo", "hello", "world"), "type: queuectl enqueue 'echo hello world'"),
@@ -95,6 +112,34 @@ REFUSED: list[tuple[Words, str]] = [
     (("inspect", "j1"), "type: queuectl show ID"),
     (("output", "j1"), "type: queuectl logs ID"),
     (("log", "j1"), "did you mean logs?"),
+    (("tail", "j1"), "type: queuectl logs ID --follow"),
+    # A guess is close, or there is none.
+    (
+        ("restart",),
+        "a job again: queuectl retry ID; workers: queuectl worker stop && queuectl work",
+    ),
+    (("restart", "j1"), "a job again: queuectl retry ID"),
+    (("bogus",), "no such command: 'bogus'; use one of: enqueue, list,"),
+    (("list", "--bogus"), "no such option: --bogus; see: queuectl list --help"),
+    (("logs", "j1", "--since", "1h"), "no such option: --since; see: queuectl logs --help"),
+    (("list", "--sort", "id"), "jobs are listed newest first; queuectl tui sorts them"),
+    (("list", "--since", "1h"), "jobs are listed newest first; see --limit"),
+    (("list", "--sate", "dead"), "did you mean --state?"),
+    (("list", "--serach", "x"), "did you mean --search?"),
+    (("enqueue", "x", "--timout", "5"), "no such option: --timout; did you mean --timeout? if it"),
+    (("list", "--state", "runing"), "did you mean processing?"),
+    (("list", "--state", "sucess"), "did you mean completed?"),
+    (("list", "--state", "xyzzy"), "use one of: pending, processing,"),
+    (("worker", "strat"), "did you mean start?"),
+    (("config", "lst"), "did you mean list?"),
+    # A number that could be days as well as seconds.
+    (("stats", "--since", "24"), "24 of what?; write 24d (days), 24h (hours), 24m (minutes) or"),
+    (("config", "set", "keep-completed", "30"), "30 of what?; write 30d (days), 30h (hours)"),
+    # Given twice: none is dropped silently.
+    (("enqueue", "--queue", "a", "--queue", "b", "x"), "--queue is given twice"),
+    (("enqueue", "--file", "a", "-f", "b"), "--file is given twice"),
+    (("list", "--search", "a", "--search", "b"), "--search is given twice"),
+    (("worker", "start", "--until-idle", "--until-empty"), "give one of them"),
     (("clear",), "queuectl dlq purge --all"),
     (("reset",), "queuectl retry ID"),
     (("requeue", "j1"), "type: queuectl retry ID"),
@@ -489,6 +534,15 @@ def test_sentences_at_a_terminal_ids_in_a_pipe(cli: Cli, terminal: Terminal) -> 
     assert cli("config", "set", "lease", "20").out == "20\n"
     worker = cli("worker", "start", "-d").out.strip()
     assert f"1 worker stopped: {worker}." in terminal("worker", "stop")
+
+
+def test_quiet_takes_the_notes_and_never_the_ids(cli: Cli, terminal: Terminal) -> None:
+    words = ("enqueue", "true", "--run-at", "2pm", "--id")
+    assert cli(*words, "j1").err
+    quiet = cli(*words, "j2", "-q")
+    assert (quiet.out, quiet.err) == ("j2\n", "")
+    assert terminal(*words, "j3", "-q") == "j3\n"
+    assert "STATE" in terminal(*words, "j4")
 
 
 def test_the_first_lines_of_worker_start_name_detach(terminal: Terminal) -> None:

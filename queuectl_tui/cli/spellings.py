@@ -145,7 +145,11 @@ HINTS: dict[str, dict[str, str]] = {
 
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"--db": ("--store",), "--db-path": ("--store",), "--database": ("--store",)},
-    "enqueue": {"-f": ("--file",), "--retries": ("--max-retries",), "--max-retry": ("--max-retries",)},
+    "enqueue": {
+        "-f": ("--file",),
+        "--retries": ("--max-retries",),
+        "--max-retry": ("--max-retries",),
+    },
     "list": {"--status": ("--state",), "-n": ("--limit",)},
     "logs": {"--lines": ("--tail",), "-n": ("--tail",)},
     "worker start": {

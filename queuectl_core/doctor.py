@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from .model import Worker
 from .queue import Queue
 from .store.open import chosen, data_directory, on_server, sqlite_path
 from .store.sqlite.database_file import real_path
+from .store.sqlite.errors import explain_os
 from .times import format_bytes, format_duration, format_time
 
 BAD_SPACE = 64 << 20
@@ -63,6 +65,9 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
                 findings += [finding async for finding in _examine_store(queue)]
         except QueueError as error:
             findings.append(Finding("store", "bad", error.message, error.hint))
+    elif address is not None:  # as every other verb sees it
+        error = explain_os(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        findings.append(Finding("store", "bad", error.message, error.hint))
     else:
         message = f"{path} does not exist yet"
         findings.append(Finding("store", "ok", message, "the first enqueue creates it"))

@@ -119,6 +119,12 @@ class Job:
     cpu_seconds: int = 0
     output_limit: int = 0
 
+    @property
+    def waits_from(self) -> float:
+        """The moment from which its waiting time counts: nobody waits before the job is there,
+        though its ``run_at`` may lie further back."""
+        return max(self.created_at, self.run_at)
+
     def to_json(self, *, show_env: bool = False) -> dict[str, Any]:
         """The public form: the field names of the contract, ISO 8601 times.
 

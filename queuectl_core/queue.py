@@ -203,7 +203,7 @@ class Queue:
                     peak_memory=None,
                     cpu_seconds=None,
                     output_bytes=0,
-                    waited=max(0.0, job.started_at - job.run_at),
+                    waited=max(0.0, job.started_at - job.waits_from),
                 )
             )
         return ended
@@ -461,6 +461,7 @@ class Queue:
         """
         from . import transfer
 
+        await transfer.check_still(self.store)  # before anything is made
         target = await open_store(url, self.env, marked=True)
         try:
             return await transfer.copy(self.store, target, progress or (lambda *_: None))

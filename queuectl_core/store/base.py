@@ -161,7 +161,7 @@ class Store(Protocol):
         """How many jobs are in each state, by queue; does not grow with the table."""
 
     async def oldest_due(self) -> float | None:
-        """When the job that waits longest became due."""
+        """Since when the job waits that waits longest (:attr:`Job.waits_from`)."""
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         """Up to ``limit`` of the attempts that ended since then and whose jobs are still there."""

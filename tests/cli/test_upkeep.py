@@ -55,6 +55,8 @@ def test_prune_forgets_what_completed_with_its_output(cli: Cli, store_path: Path
         (("--older-than", "1d", "--state", "failed"), "failed jobs have not ended"),
         (("--older-than", "1d", "--state", "compelted"), "did you mean completed?"),
         (("--older-than", "20y"), "--older-than"),
+        (("--older-than", "1"), "--older-than: 1 of what?; write 1d (days), 1h (hours), 1m"),
+        (("--older-than", " 1.5 "), "or 1.5s (seconds)"),
     ],
 )
 def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], said: str) -> None:
@@ -62,6 +64,14 @@ def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], s
 
 
 # -- backup ---------------------------------------------------------------------------
+
+
+def test_a_backup_before_the_first_job_says_that_there_is_no_store(cli: Cli, tmp_path: Path) -> None:
+    for store in ("", str(tmp_path / "typo.db")):  # the default store, and a path that was given
+        env = {"QUEUECTL_STORE": store}
+        said = one_line(cli("backup", tmp_path / "copy.db", code=5, env=env).err)
+        assert "is not there" in said
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_backup_is_a_store_of_its_own(here: Here, tmp_path: Path) -> None:
@@ -130,7 +140,7 @@ def test_a_backup_at_a_terminal_says_how_much(terminal: Terminal, tmp_path: Path
 
 def test_repair_on_a_healthy_store_does_nothing(here: Here, store_path: Path) -> None:
     store_path.unlink()
-    assert "fixed" not in here("doctor", "--repair").out
+    assert "fixed" not in here("doctor", "--repair", code=1).out
     assert not store_path.exists(), "looking makes nothing"
     here("enqueue", "x")
     assert "fixed" not in here("doctor", "--repair").out

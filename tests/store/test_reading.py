@@ -173,11 +173,26 @@ async def test_the_oldest_job_that_is_due(store: Store) -> None:
     assert await store.oldest_due() is None
     await store.enqueue([spec(run_at=NOW + 5)], NOW)
     assert await store.oldest_due() is None, "it is not due yet"
-    await store.enqueue([spec(id="old", run_at=NOW - 50), spec(run_at=NOW - 5)], NOW)
+    await store.enqueue([spec(id="old", run_at=NOW - 50)], NOW - 50)
+    await store.enqueue([spec(id="late", run_at=NOW - 20)], NOW - 30)
     assert await store.oldest_due() == NOW - 50
     await hired(store)
     assert ids(await claim(store)) == ["old"]
-    assert await store.oldest_due() == NOW - 5
+    assert await store.oldest_due() == NOW - 20
+
+
+async def test_nobody_waits_before_the_job_is_there(store: Store) -> None:
+    """``run_at`` may lie years back: the job waits since it was enqueued, or retried."""
+    [job] = await store.enqueue([spec(id="past", run_at=1.0)], NOW)
+    assert job.waits_from == await store.oldest_due() == NOW
+    await store.enqueue([spec(id="sooner", run_at=NOW - 9)], NOW - 9)
+    await store.enqueue([spec(id="past too", run_at=NOW - 9000)], NOW - 5)
+    assert await store.oldest_due() == NOW - 9
+    await change(store, Action.CANCEL, [1, 2, 3], NOW, strict=False)
+    await change(store, Action.RETRY, [job.seq], NOW + 100, strict=False)
+    retried = await store.by_seq(job.seq)
+    assert retried is not None
+    assert retried.waits_from == await store.oldest_due() == NOW + 100
 
 
 async def test_attempts_and_their_output(store: Store) -> None:

@@ -32,7 +32,13 @@ WANTED = {
         "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
     ],
     "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
-    "oldest_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
+    "oldest_due": [
+        "CO-ROUTINE first",
+        "SEARCH jobs USING INDEX jobs_due (ready=? AND run_at<?)",
+        "SCALAR SUBQUERY",
+        "SEARCH jobs USING INDEX jobs_due (ready=?)",
+        "SCAN first",
+    ],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_ahead": [
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",

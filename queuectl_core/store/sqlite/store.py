@@ -217,10 +217,13 @@ class SqliteStore(Store):
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Write what somebody will rely on: not to a file that nobody will look at again."""
-        if self._file is None:
-            raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
+        self._check_there()
         self._check_file()
         return await self._connection.write(fn, *args, **kwargs)
+
+    def _check_there(self) -> None:
+        if self._file is None:
+            raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
 
     async def bounds(self) -> tuple[int, int] | None:
         return await self._connection.read(console.bounds)
@@ -437,6 +440,7 @@ class SqliteStore(Store):
         await self._change(upkeep.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        self._check_there()
         self._check_file()
         stopped = threading.Event()
         connection = await connect(self.path, open_reader)

@@ -63,8 +63,14 @@ WHERE state = :state
 -- name: counts
 SELECT state, queue, n FROM counts WHERE n > 0;
 
+-- A job waits from when it was enqueued, or from its run_at if that is later. Only jobs whose run_at
+-- is up to the moment from which the first of the index waits can have waited longer. The limit keeps
+-- this quick where very many jobs were enqueued with a run_at in the past; it is not exact then.
 -- name: oldest_due
-SELECT min(run_at) FROM jobs WHERE ready = 1;
+SELECT min(max(created_at, run_at)) FROM
+    (SELECT created_at, run_at FROM jobs WHERE ready = 1 AND run_at <=
+         (SELECT max(created_at, run_at) FROM jobs WHERE ready = 1 ORDER BY run_at LIMIT 1)
+     ORDER BY run_at LIMIT 1000) AS first;
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq ORDER BY number;

@@ -66,8 +66,8 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
         except QueueError as error:
             findings.append(Finding("store", "bad", error.message, error.hint))
     elif address is not None:  # as every other verb sees it
-        error = explain_os(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
-        findings.append(Finding("store", "bad", error.message, error.hint))
+        missing = explain_os(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        findings.append(Finding("store", "bad", missing.message, missing.hint))
     else:
         message = f"{path} does not exist yet"
         findings.append(Finding("store", "ok", message, "the first enqueue creates it"))
@@ -120,7 +120,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("store", "ok", f"{queue.url}: {jobs}")
     faults = await queue.store.faults()
     if faults:
-        yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", "use a backup")
+        hint = "use a backup" if queue.store.shared_by_hosts else "run: queuectl restore BACKUP"
+        yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", hint)
     else:
         how = "every running job has an owner" if queue.store.shared_by_hosts else "quick_check"
         yield Finding("integrity", "ok", f"the database is sound ({how})")

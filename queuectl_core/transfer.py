@@ -263,9 +263,7 @@ async def _check_no_workers(store: Store) -> None:
     alive = [row for row in await store.supervisors() if not is_gone(row, now, mono)]
     if alive:
         who = ", ".join(f"{row.id} on {row.host} (pid {row.pid})" for row in alive)
-        raise Conflict(
-            f"workers are up on store {store.url}: {who}", "run: queuectl worker stop"
-        )
+        raise Conflict(f"workers are up on store {store.url}: {who}", "run: queuectl worker stop")
 
 
 def link_output(path: Path, place: Path, directory: Path) -> bool:

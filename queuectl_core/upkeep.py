@@ -112,24 +112,24 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
         if not current_directory():
             raise InvalidInput("the current directory is gone", "give the backup's full path")
         target = Path(os.path.abspath(target))
-    draft = target.with_name(_draft_name())
+    draft = target.with_name(draft_name())
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         _check_target(store, target, force=force)
         remove_drafts(target.parent)
         os.close(os.open(draft, flags, 0o600))
     except (OSError, ValueError) as error:
-        raise _cannot(target, error) from None
+        raise cannot_write(target, error) from None
     try:
         await _told(lambda tell: store.backup(draft, tell), progress)
         try:
             _check_target(store, target, force=force)
             # The content is on the disk before it has the name, and the name before we say so.
-            _sync(draft)
-            _publish(draft, target, force=force)
-            _sync(target.parent)
+            sync(draft)
+            publish(draft, target, force=force)
+            sync(target.parent)
         except OSError as error:
-            raise _cannot(target, error) from None
+            raise cannot_write(target, error) from None
     finally:
         for end in ENDS:
             with suppress(OSError):
@@ -137,7 +137,7 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
     return target
 
 
-def _draft_name() -> str:
+def draft_name() -> str:
     """Says which process writes it, so that others can tell when it is dead."""
     start = process_start(os.getpid()) or 0.0
     return f".queuectl-backup-{_host_digest()}-{os.getpid()}-{start:.3f}-{secrets.token_hex(4)}.tmp"
@@ -194,7 +194,9 @@ async def _told(
                 progress(*far)
         await task
     finally:
+        # Cancelled, the thread still copies for a moment: its files must not be removed before.
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _check_target(store: Store, target: Path, *, force: bool) -> None:
@@ -214,7 +216,7 @@ def _check_target(store: Store, target: Path, *, force: bool) -> None:
         raise _taken(target)
 
 
-def _publish(draft: Path, target: Path, *, force: bool) -> None:
+def publish(draft: Path, target: Path, *, force: bool) -> None:
     """Give the draft its name, in one step; a symlink of that name is never followed."""
     if force:
         draft.replace(target)
@@ -240,7 +242,8 @@ def _taken(target: Path) -> Conflict:
     return Conflict(f"{clean_line(str(target))} exists", "give another name, or --force")
 
 
-def _cannot(target: Path, error: OSError | ValueError) -> QueueError:
+def cannot_write(target: Path, error: OSError | ValueError) -> QueueError:
+    """What is said when ``target`` cannot be made."""
     shown = clean_line(str(target))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(f"no space left for {shown}", "free some space")
@@ -248,7 +251,8 @@ def _cannot(target: Path, error: OSError | ValueError) -> QueueError:
     return InvalidInput(f"cannot write {shown}: {why}", "give another file")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what is in a file or directory on the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -65,6 +65,7 @@ def commands(console: Console) -> Iterator[SystemCommand]:
     yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))
     yield do("prune", "forget what ended long ago: runs in a shell", shell("prune --help"))
     yield do("backup", "copy the store: runs in a shell", shell("backup FILE"))
+    yield do("restore", "put a backup back: in a shell, without consoles", shell("restore FILE"))
     yield do("store copy", "move to another: runs in a shell", shell("store copy --to URL"))
     yield do("demo", "runs in a shell, on a store of its own", shell("demo"))
     yield do("completion", "for bash, zsh or fish: runs in a shell", shell("completion --help"))

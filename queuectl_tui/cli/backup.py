@@ -21,8 +21,9 @@ from .command import Session, complete_file, pass_session, verb
 def backup(session: Session, file: str, force: bool) -> None:
     """Copy the store into FILE while everything goes on: all jobs, their history and the stored
     end of their output, as they are at one moment. FILE is there when it is whole, and for your
-    eyes only: it holds the values of env. To look at it, or to go back to it, use it as the
-    store: jobs that were running are pending there, and nobody works on it.
+    eyes only: it holds the values of env. To look at it, use it as the store: jobs that were
+    running are pending there, and nobody works on it. To go back to it: queuectl restore FILE.
+    Do not copy it over a store with cp: a -wal file that is left there would be mixed into it.
 
     Prints the file's path.
     """

@@ -66,7 +66,9 @@ def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], s
 # -- backup ---------------------------------------------------------------------------
 
 
-def test_a_backup_before_the_first_job_says_that_there_is_no_store(cli: Cli, tmp_path: Path) -> None:
+def test_a_backup_before_the_first_job_says_that_there_is_no_store(
+    cli: Cli, tmp_path: Path
+) -> None:
     for store in ("", str(tmp_path / "typo.db")):  # the default store, and a path that was given
         env = {"QUEUECTL_STORE": store}
         said = one_line(cli("backup", tmp_path / "copy.db", code=5, env=env).err)
@@ -209,7 +211,7 @@ def test_unfinished_backups_of_dead_processes_are_removed(cli: Cli, tmp_path: Pa
     cli("enqueue", "true")
     folder = tmp_path / "backups"
     folder.mkdir()
-    mine = folder / upkeep._draft_name()
+    mine = folder / upkeep.draft_name()
     gone = [folder / name.replace(f"-{os.getpid()}-", "-999999999-") for name in (mine.name,)]
     gone += [folder / (gone[0].name + "-journal")]
     elsewhere = folder / mine.name.replace(upkeep._host_digest(), "0123456789ab")
@@ -254,13 +256,13 @@ def test_a_backup_does_not_replace_what_came_meanwhile(
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     here("backup", tmp_path / "first.db")
-    publish = upkeep._publish
+    publish = upkeep.publish
 
     def late(draft: Path, name: Path, *, force: bool) -> None:
         target.write_text("precious")
         publish(draft, name, force=force)
 
-    monkeypatch.setattr(upkeep, "_publish", late)
+    monkeypatch.setattr(upkeep, "publish", late)
     assert "exists" in one_line(here("backup", target, code=4).err)
     assert target.read_text() == "precious"
     assert not list(tmp_path.glob(".queuectl-*"))

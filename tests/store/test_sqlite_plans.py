@@ -37,7 +37,7 @@ WANTED = {
         "SEARCH jobs USING INDEX jobs_due (ready=? AND run_at<?)",
         "SCALAR SUBQUERY",
         "SEARCH jobs USING INDEX jobs_due (ready=?)",
-        "SCAN first",
+        "SEARCH first",
     ],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_ahead": [

@@ -22,7 +22,7 @@ def damaged(path: Path, error: Exception) -> StoreDamaged:
     """What is in the file can't be what we wrote."""
     return StoreDamaged(
         f"store {path} is damaged or not a database: {error}",
-        "restore a backup, or move it away and start a new one",
+        "run: queuectl restore BACKUP, or move it away and start a new one",
     )
 
 

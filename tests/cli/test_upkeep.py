@@ -231,7 +231,7 @@ def test_a_killed_backup_leaves_what_the_next_one_removes(cli: Cli, tmp_path: Pa
     folder.mkdir()
     code = (
         "import os, sys, queuectl_core.upkeep as u, queuectl_tui.cli.main as m\n"
-        "u._publish = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "u.publish = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "m.run(sys.argv[1:])\n"
     )
     words = ["--store", str(cli.store), "backup", str(folder / "one.db")]

@@ -220,8 +220,8 @@ class Hands:
         await asyncio.gather(self._close_shim(self._shim, self._name), *self._leaving)
 
     async def _close_shim(self, shim: Shim, name: str) -> None:
-        await shim.close()
-        await asyncio.to_thread(self._remove_files, name)
+        if await shim.close():
+            await asyncio.to_thread(self._remove_files, name)
 
     def _remove_files(self, name: str) -> None:
         run = self.run_directory
@@ -338,13 +338,14 @@ class Hands:
         if running is None:
             self.forget(token)  # its job has another owner by now
             return
-        if kind == "S" or running.since is None:
-            running.since = event[-2]
         if kind == "S":
+            running.since = event[-2]
             self.held.started()
             running.begun(event[2])
         else:
-            self.ended(running, Exit.of(event))
+            exit_ = Exit.of(event)
+            running.since = exit_.at if running.since is None else running.since
+            self.ended(running, exit_)
 
     def _not_started(self, token: str, lacking: str) -> None:
         running = self.running.pop(token, None)

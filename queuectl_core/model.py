@@ -125,6 +125,11 @@ class Job:
         though its ``run_at`` may lie further back."""
         return max(self.created_at, self.run_at)
 
+    @property
+    def tries(self) -> int:
+        """Attempts that count, and the one that runs now: what people are shown."""
+        return self.attempts + (self.state is State.PROCESSING)
+
     def to_json(self, *, show_env: bool = False) -> dict[str, Any]:
         """The public form: the field names of the contract, ISO 8601 times.
 

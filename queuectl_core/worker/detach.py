@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, NotFound, QueueError, WorkersNotStarted, shortage
+from ..errors import Conflict, HostShort, NotFound, QueueError, WorkersNotStarted
 from ..host import is_gone, monotonic
 from ..private import own_directory
 from ..store.base import Store
@@ -33,6 +33,8 @@ START_PATIENCE = 60.0
 """Seconds to wait for a new supervisor to answer."""
 LOCK_PATIENCE = 120.0
 """Seconds to wait for others that start workers."""
+SHORT = "short: "
+"""How the answer of a supervisor begins that could not start because the host lacks something."""
 CONFLICT_PAUSE = 0.02
 """Seconds to wait, at the least, when somebody else was adding workers at the same moment; up to
 twice as long, so that two that meet do not meet again."""
@@ -67,10 +69,7 @@ async def _one_at_a_time(directory: Path) -> AsyncIterator[None]:
     try:
         lock = os.open(path, flags, 0o600)
     except OSError as error:
-        raise WorkersNotStarted(
-            f"workers did not come up: cannot write {path}: {error.strerror}",
-            "check the directory, its mode and the space left",
-        ) from error
+        raise _not_up(f"cannot write {path}", error) from error
     try:
         deadline = monotonic() + LOCK_PATIENCE
         while not _locked(lock):
@@ -80,6 +79,15 @@ async def _one_at_a_time(directory: Path) -> AsyncIterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _not_up(
+    what: str, error: OSError, hint: str = "check the directory, its mode and the space left"
+) -> QueueError:
+    """The error to raise: it names the limit if the host lacks something."""
+    prefix = f"workers did not come up: {what}: "
+    short = HostShort.of(error, prefix)
+    return short or WorkersNotStarted(f"{prefix}{error.strerror}", hint)
 
 
 def _locked(fd: int) -> bool:
@@ -99,16 +107,11 @@ async def _start_detached(
     try:
         log = _open_log(store.directory)
     except OSError as error:
-        raise WorkersNotStarted(
-            f"workers did not come up: cannot write {log_file(store.directory)}: {error.strerror}",
-            "check the directory, its mode and the space left",
-        ) from error
+        raise _not_up(f"cannot write {log_file(store.directory)}", error) from error
     try:
         process, read = _launch(store, env, log, {"count": count, "queues": queues})
     except OSError as error:
-        raise WorkersNotStarted(
-            f"workers did not come up: cannot start a process: {error.strerror}", shortage(error)
-        ) from error
+        raise _not_up("cannot start a process", error, hint="") from error
     finally:
         os.close(log)
     _reap_later(process)
@@ -190,7 +193,9 @@ def _parse_answer(answer: bytes, log: Path) -> list[str]:
         return ids
     if answer:
         said = clean_line(answer.decode("utf-8", "replace").strip(), 400)
-        raise WorkersNotStarted(f"workers did not come up: {said}", f"see {log}")
+        short = said.startswith(SHORT)
+        error = HostShort if short else WorkersNotStarted
+        raise error(f"workers did not come up: {said.removeprefix(SHORT)}", f"see {log}")
     raise WorkersNotStarted("workers did not come up", f"see {log}")
 
 

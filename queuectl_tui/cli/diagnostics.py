@@ -196,7 +196,7 @@ def _flush(session: Session, result: Result) -> None:
 
 
 def _report(session: Session, error: BaseException) -> int:
-    from queuectl_core.errors import BatchRejected, QueueError, shortage
+    from queuectl_core.errors import BatchRejected, HostShort, QueueError
 
     err = session.err
     if session.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
@@ -223,12 +223,9 @@ def _report(session: Session, error: BaseException) -> int:
     if isinstance(error, RecursionError | MemoryError):
         err.error("out of memory; give it less at once")
         return 1
-    if isinstance(error, OSError) and (hint := shortage(error)):
-        err.error(one_line(f"{error.strerror}; {hint}"))
-        return 1
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        err.error("cannot start a thread; see ulimit -u (processes and threads)")
-        return 1
+    if isinstance(error, Exception) and (short := HostShort.of(error)):
+        err.error(one_line(str(short)))
+        return short.exit_code
     shown = one_line(f"{type(error).__name__}: {error}")
     err.error(f"internal error: {shown}; run again with --debug")
     return 1

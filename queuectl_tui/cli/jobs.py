@@ -55,8 +55,8 @@ def ago(moment: float | None, now: float) -> str:
 
 
 def times_tried(job: Job) -> str:
-    """Attempts of those allowed: ``1/3``."""
-    return f"{job.attempts}/{max(1, job.max_retries)}"
+    """Attempts of those allowed, the one that runs included: ``1/3``."""
+    return f"{job.tries}/{max(1, job.max_retries)}"
 
 
 def _cells(job: Job) -> list[str]:

@@ -165,7 +165,7 @@ class DetailScreen(JobScreen):
 def fields(job: Job, now: float, ink: Ink, width: int) -> Text:
     """Every field, in as many columns as there is room for; the long ones on their own lines."""
     short_ones = [
-        ("tries", f"{job.attempts} of {max(1, job.max_retries)}"),
+        ("tries", f"{job.tries} of {max(1, job.max_retries)}"),
         ("crashes", str(job.crashes)),
         ("exit", "-" if job.exit_code is None else str(job.exit_code)),
         ("priority", str(job.priority)),

@@ -316,7 +316,14 @@ class Hands:
         return self.clock() - (lease_clock() - moment)
 
     def _heard(self, event: list[Any]) -> None:
-        """An event from the shim."""
+        """An event from the shim. An error is ours, and must not go unseen, nor take the events
+        that come after it along."""
+        try:
+            self._take(event)
+        except Exception as error:
+            self.spawn(_fail(error))
+
+    def _take(self, event: list[Any]) -> None:
         kind, token = event[:2]
         if kind == "R":
             self.revoked = True
@@ -468,6 +475,10 @@ class Hands:
         for job in plan.crashed + plan.unstarted:
             settle(job, None)
         await asyncio.gather(*map(end, plan.leftovers))
+
+
+async def _fail(error: Exception) -> None:
+    raise error
 
 
 def _killer(shim: Shim, job: Job) -> Callable[[int], None]:

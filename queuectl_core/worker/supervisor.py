@@ -29,7 +29,7 @@ from .pump import RETRY_AFTER, Pump
 from .reaper import Reaper
 from .shim import lease_clock
 from .takeover import Takeover
-from .threads import start_default_threads
+from .threads import default_threads
 from .upkeep import Upkeep
 
 LEAVE_PATIENCE = 5.0
@@ -93,7 +93,11 @@ class Supervisor:
     async def run(self, count: int, queues: tuple[str, ...]) -> Summary:
         """Start ``count`` workers for ``queues`` (none: all) and run until they are stopped."""
         began = time.monotonic()
-        with Signals(self.stop), Reaper(needed=self._program):  # from the first moment
+        with (
+            Signals(self.stop),  # from the first moment
+            Reaper(needed=self._program),
+            default_threads(program=self._program),
+        ):
             self.hands = Hands(
                 hostname(self._env),
                 self.store.directory,
@@ -107,7 +111,6 @@ class Supervisor:
                 self.beside.run,
                 self._rand,
             )
-            start_default_threads()
             self.hands.processes.start()
             upkeep = Upkeep(self)
             try:

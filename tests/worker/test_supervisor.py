@@ -121,7 +121,7 @@ async def test_an_error_at_an_event_of_the_shim_ends_the_supervisor(
             raise ZeroDivisionError
 
         monkeypatch.setattr(supervisor.pump, "started", fail)
-        (job,) = await queue.enqueue(["true"])
+        (job,) = await queue.enqueue(["sleep 60"])
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(life, 10)
     assert (await queue.find(job.id)).state is State.PROCESSING

@@ -530,8 +530,10 @@ class Queue:
             ]
             if not matches:
                 there = "" if host is None else f" on host '{clean_line(host, 60)}'"
+                all_of_them = "without a name all are stopped"
                 raise NotFound(
-                    f"no such worker{there}: '{clean_line(ref, 60)}'", "see: queuectl worker list"
+                    f"no such worker{there}: '{clean_line(ref, 60)}'",
+                    all_of_them if ref == "all" else "see: queuectl worker list",
                 )
             if len({w.supervisor for w in matches}) > 1:
                 raise Conflict(f"'{clean_line(ref, 60)}' starts several ids", "give more of it")

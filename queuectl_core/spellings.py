@@ -44,6 +44,10 @@ _KEY_HINTS = {
     "retries": "did you mean max-retries?",
     "max-retry": "did you mean max-retries?",
     "retry": "did you mean max-retries?",
+    "retry-delay": "did you mean backoff-base?",
+    "lock-timeout": "did you mean lease?",
+    "lock-timeout-seconds": "did you mean lease?",
+    "priority": "give it to each job: queuectl enqueue --priority N",
     "backoff": "did you mean backoff-base?",
     "concurrency": "say it when they start: queuectl worker start --count N",
     "workers": "say it when they start: queuectl worker start --count N",
@@ -71,6 +75,8 @@ def _hint(word: str, known: Sequence[str], table: dict[str, tuple[str, ...]]) ->
 
 def state_hint(word: str) -> str:
     """What to say to a state that does not exist."""
+    if word == "all":
+        return "all jobs are listed without --state"
     return _hint(word, list(_STATES), _STATES)
 
 
@@ -89,13 +95,16 @@ def is_polling(name: str) -> bool:
 
 def config_key(name: str, known: Collection[str]) -> tuple[str | None, str]:
     """The one of the ``known`` keys that ``name`` means, or None and what to say."""
-    word = _dashes(name).removeprefix("default-")
+    word = _dashes(name).removeprefix("default-").removesuffix("-default")
     if word in known:
         return word, ""
     if found := meant(word, _KEYS):
         return found, ""
     if is_polling(name):
         return None, POLLING
+    seconds = word.removesuffix("-ms").removeprefix("job-")
+    if seconds != word and seconds in known:
+        return None, f"did you mean {seconds}? it is in seconds"
     if "=" in word and word.partition("=")[0] in known:
         key, _, value = word.partition("=")
         return None, f"type: queuectl config set {key} {clean_line(value, 40)}"

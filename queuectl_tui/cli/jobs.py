@@ -137,9 +137,16 @@ async def resolve(queue: Queue, refs: Sequence[str], *, to_change: bool = True) 
     """The jobs with these ids, each once; raises for the first that is not there, before anything
     is done to the others. A prefix will do for an id that queuectl generated, and for any id where
     nothing is changed."""
+    from queuectl_core.errors import NotFound
+
     found = {}
     for ref in refs:
-        job = await queue.find(ref, to_change=to_change)
+        try:
+            job = await queue.find(ref, to_change=to_change)
+        except NotFound as error:
+            if to_change and ref == "all":
+                error.hint = f"type: {click.get_current_context().command_path} --all"
+            raise
         found[job.seq] = job
     return list(found.values())
 

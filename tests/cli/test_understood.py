@@ -214,7 +214,66 @@ def test_refused_with_the_line_that_was_meant(here: Here, words: Words, said: st
     assert here("list", "--json").json == []
 
 
+# Command lines of other implementations of this assignment (their READMEs and scripts).
+ELSEWHERE: list[tuple[Words, str]] = [
+    (("worker", "--count", "2"), "type: queuectl worker start --count 2"),
+    (("worker", "--count=2", "--duration", "6"), "type: queuectl worker start --count=2"),
+    (("worker", "start", "--duration", "6"), "type: timeout 6 queuectl worker start"),
+    (("worker", "start", "--interval", "1"), "not needed: workers are woken"),
+    (("worker", "start", "--id", "w1"), "queuectl names the workers"),
+    (("worker", "logs", "w1", "--lines", "50"), "a job's output: queuectl logs ID"),
+    (("worker", "stop", "all"), "no such worker: 'all'; without a name all are stopped"),
+    (("config", "set", "--max-retries", "5"), "type: queuectl config set max-retries 5"),
+    (("config", "set", "--retryBase", "2"), "type: queuectl config set KEY VALUE"),
+    (("config", "get", "--max-retries"), "type: queuectl config get max-retries"),
+    (("config", "--key", "max-retries"), "type: queuectl config get KEY"),
+    (("config", "set", "--key", "max-retries", "--value", "5"), "queuectl config set KEY VALUE"),
+    (("config", "reset"), "KEY is missing"),
+    (("job", "show", "j1"), "type: queuectl show j1"),
+    (("job", "cancel", "j1"), "type: queuectl cancel j1"),
+    (("job", "status", "j1"), "one job: queuectl show ID"),
+    (("status", "j1"), "type: queuectl show j1"),
+    (("list", "pending"), "type: queuectl list --state pending"),
+    (("list", "--state", "all"), "all jobs are listed without --state"),
+    (("list", "--dlq"), "type: queuectl dlq list"),
+    (("list", "--page", "2"), "see --limit"),
+    (("logs", "j1", "--stderr"), "both are kept together, in order"),
+    (("logs", "j1", "--stdout"), "both are kept together, in order"),
+    (("cleanup", "--days", "7"), "type: queuectl prune --older-than TIME"),
+    (("ui", "start", "--port", "8080"), "queuectl tui"),
+    (("server",), "not needed"),
+    (("scheduler", "start"), "not needed: workers start jobs when they are due"),
+    (("reset", "--force"), "queuectl retry ID"),
+    (("get-job", "j1"), "type: queuectl show ID"),
+    (("job-status", "j1"), "type: queuectl show ID"),
+    (("list-jobs",), "queuectl list"),
+    (("start-workers", "3"), "type: queuectl worker start"),
+    (("run-worker",), "type: queuectl worker start"),
+    (("stop-workers",), "type: queuectl worker stop"),
+    (("retry-job", "j1"), "type: queuectl retry ID"),
+    (("retry-dlq", "j1"), "type: queuectl dlq retry ID"),
+    (("clear-dlq",), "type: queuectl dlq purge --all"),
+    (("dlq",), "say what to do: list, retry, purge"),
+    (("enqueue", "x", "--priority", "high"), "higher runs first: 10, 0, -10"),
+    (("enqueue", "x", "--interval", "5"), "no such option: --interval"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), ELSEWHERE, ids=[" ".join(w) for w, _ in ELSEWHERE])
+def test_refused_as_other_implementations_have_it(here: Here, words: Words, said: str) -> None:
+    shown = here(*words, code=3 if words == ("worker", "stop", "all") else 2)
+    assert said in one_line(shown.err)
+    assert not shown.out
+
+
 NOT_THERE: list[tuple[Words, str]] = [
+    (("dlq", "retry", "all"), "type: queuectl dlq retry --all"),
+    (("cancel", "all"), "type: queuectl cancel --all"),
+    (("config", "set", "priority_default", "5"), "queuectl enqueue --priority N"),
+    (("config", "get", "retry_delay"), "did you mean backoff-base?"),
+    (("config", "get", "job-lease-ms"), "did you mean lease? it is in seconds"),
+    (("config", "set", "backoff_base_ms", "1000"), "did you mean backoff-base? it is in seconds"),
+    (("config", "set", "lock-timeout-seconds", "120"), "did you mean lease?"),
     (("config", "get", "poll-interval"), "not needed"),
     (("config", "get", "retries"), "did you mean max-retries?"),
     (("config", "set", "concurrency", "4"), "queuectl worker start --count N"),
@@ -252,6 +311,17 @@ SAME: list[tuple[Words, Words]] = [
     (("worker-list",), ("worker", "list")),
     (("worker_list",), ("worker", "list")),
     (("worker", "stop", "--force"), ("worker", "stop", "--now")),
+    (("worker", "stop", "--wait"), ("worker", "stop")),
+    (("worker", "stop", "--graceful", "--timeout", "5"), ("worker", "stop", "--timeout", "5")),
+    (("worker", "--stop"), ("worker", "stop")),
+    (("dlq", "--list"), ("dlq", "list")),
+    (("config", "--list"), ("config", "list")),
+    (("config", "get", "timeout_default"), ("config", "get", "timeout")),
+    (("show", "--id", "j1", "--json"), ("show", "j1", "--json")),
+    (("show", "--job-id=j1", "--json"), ("show", "j1", "--json")),
+    (("logs", "--job-id", "j1"), ("logs", "j1")),
+    (("dlq", "clear", "--all", "--confirm"), ("dlq", "purge", "--all", "-y")),
+    (("dlq", "purge", "--all", "--force"), ("dlq", "purge", "--all", "-y")),
     (("worker", "stop", "--all"), ("worker", "stop")),
     (("worker-stop",), ("worker", "stop")),
     (("dlq", "clear", "--all"), ("dlq", "purge", "--all")),
@@ -309,6 +379,13 @@ JOBS: list[tuple[Words, dict[str, Any]]] = [
     (("--max_retries", "5", "x"), {"max_retries": 5}),
     (("--maxRetries", "5", "x"), {"max_retries": 5}),
     (("--retries", "5", "x"), {"max_retries": 5}),
+    (("--max-attempts", "5", "x"), {"max_retries": 5}),
+    (("--timeout-seconds", "5", "x"), {"timeout_seconds": 5}),
+    (("--cmd", "echo hi", "--id", "j"), {"command": "echo hi", "id": "j"}),
+    (("--cmd=echo hi",), {"command": "echo hi"}),
+    (("--job", '{"command":"x","priority":2}'), {"command": "x", "priority": 2}),
+    (("--data", '{"command":"x"}'), {"command": "x"}),
+    (("--delay-seconds", "60", "x"), {"state": "pending"}),
     (('{"command":"x","max-retries":5}',), {"max_retries": 5}),
     (('{"command":"x","maxRetries":5}',), {"max_retries": 5}),
     (('{"command":"x","backoffBase":1.5}',), {"backoff_base": 1.5}),

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import click
 
-from queuectl_core.errors import InvalidInput
-from queuectl_core.text import clean_line
-
 from .command import Session, pass_session, verb
-from .given import duration
+from .given import age
 from .jobs import complete_state
 
 
@@ -39,7 +36,7 @@ def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: b
     from queuectl_core.model import State
     from queuectl_core.queue import check_states
 
-    seconds = _age("--older-than", older_than)
+    seconds = age("--older-than", older_than)
     chosen = check_states([word for given in states for word in given.split(",")])
     count = session.run(
         lambda queue: queue.prune(
@@ -56,15 +53,3 @@ def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: b
     else:
         done = "would be pruned" if dry_run else "pruned"
         session.out.line(f"{count} job{'s' if count != 1 else ''} {done}")
-
-
-def _age(option: str, text: str) -> float:
-    """Seconds in ``text``. A number without a unit is refused, as few people mean seconds here."""
-    seconds = duration(option, text)
-    word = text.strip()
-    if seconds and word.replace(".", "", 1).isdecimal():
-        raise InvalidInput(
-            f"{option}: {clean_line(word, 20)} of what?",
-            f"write {word}d (days), {word}h (hours), {word}m (minutes) or {word}s (seconds)",
-        )
-    return seconds

@@ -1,8 +1,8 @@
 """A shim in which calls fail: ``python faulty_shim.py KIND RUN NAME TERM KILL``.
 
 Each place that calls something fails when it is first reached: with MemoryError (KIND ``memory``)
-or with OSError (``system``). With ``often`` every 80th call fails, wherever it is. Each fault is a
-line on standard error.
+or with OSError (``system``). With ``often`` every 80th call fails, wherever it is. With ``exit``
+there is once no memory for what ``wait4`` has to say. Each fault is a line on standard error.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def fail(frame: FrameType, event: str, arg: Any) -> None:
     if frame.f_code.co_name == "<lambda>":
         return  # the handler of SIGCHLD, which may be called anywhere
     site = caller.f_code, caller.f_lasti
+    if KIND == "exit":
+        return
     if KIND == "often":
         if chance.random() > 1 / 80:
             return
@@ -62,9 +64,21 @@ class FaultyShim(loop.Shim):
         super().contained(step, *args, **kwargs)
 
 
+def wait4(pid: int, options: int) -> tuple[int, int, Any]:
+    """It fails once, when it has reaped a child."""
+    found = REAL_WAIT4(pid, options)
+    if found[0] and KIND == "exit" and not seen:
+        seen.add((wait4.__code__, 0))
+        raise MemoryError
+    return found
+
+
+REAL_WAIT4 = os.wait4
+
 if __name__ == "__main__":
     loop.REST = loop.PAUSE = 0.002
     ledger.COMPACT_AT = 2000
+    os.wait4 = wait4  # type: ignore[assignment]
     home = os.getpid()
     loop.ignore_signals()
     os.chdir("/")

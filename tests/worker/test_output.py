@@ -202,6 +202,63 @@ def test_what_a_job_leaves_running_is_added_up_to_the_limit(job: Job, tmp_path: 
     assert not path.exists()
 
 
+def test_late_output_does_not_get_into_the_file_of_another_job(job: Job, tmp_path: Path) -> None:
+    """A backup was restored, so a new job has the number of the old one, whose process lives."""
+    path = tmp_path / "1.1.log"
+    job.write(b"old\n")
+    daemon = os.dup(job.end)
+    assert not job.finish()
+    job.output.rested()
+    kept = path.rename(tmp_path / "kept.log")
+    new = Job(path)
+    new.write(b"new\n")
+    os.write(daemon, b"late and long\n")
+    assert not job.output.drain()
+    new.write(b"new too\n")
+    assert new.finish()
+    new.output.close()
+    os.close(daemon)
+    assert path.read_bytes() == b"new\nnew too\n"
+    assert kept.read_bytes() == b"old\n"
+
+
+def test_late_output_makes_no_file_where_another_job_has_one(job: Job, tmp_path: Path) -> None:
+    """The same, of a job that had printed nothing while it ran."""
+    path = tmp_path / "1.1.log"
+    daemon = os.dup(job.end)
+    assert not job.finish()
+    job.output.rested()
+    path.write_bytes(b"new\n")
+    os.write(daemon, b"late and long\n")
+    assert not job.output.drain()
+    os.close(daemon)
+    assert path.read_bytes() == b"new\n"
+
+
+def test_moments_without_output_are_removed_before_an_attempt(tmp_path: Path) -> None:
+    """Or its own would be added to them, and every line would have a wrong time."""
+    (tmp_path / "1.1.times").write_bytes(b"x" * 24)
+    job = Job(tmp_path / "1.1.log")
+    assert list(tmp_path.iterdir()) == []
+    job.finish()
+    job.output.close()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), ImportError("no ctypes")])
+def test_the_end_is_noticed_though_nothing_can_be_dropped(
+    job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Else the poller reports it again at once, and the shim takes a whole CPU."""
+
+    def fail(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(shim_output, "punch", fail)
+    job.write(b"x" * (3 * LIMIT))
+    os.close(job.end)
+    assert job.output.drain()
+
+
 def test_it_is_known_when_the_lines_came(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from .test_shim import Driver
 SCRIPT = Path(__file__).with_name("faulty_shim.py")
 NEVER = str(10**9)
 """When the lease runs out."""
-LONGEST = {"memory": 500, "system": 500, "often": 20}
+LONGEST = {"memory": 500, "system": 500, "often": 20, "exit": 0}
 """Rounds at the most. The first two end when no call fails any more: after about 80."""
 
 
@@ -115,7 +115,7 @@ class Rounds:
         return event
 
 
-@pytest.fixture(params=["memory", "system", "often"])
+@pytest.fixture
 def rounds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rounds]:
     run = tmp_path / "run"
     run.mkdir()
@@ -124,6 +124,7 @@ def rounds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rounds]:
     rounds.driver.close()
 
 
+@pytest.mark.parametrize("rounds", ["memory", "system", "often"], indirect=True)
 def test_no_event_is_lost_when_a_call_fails(rounds: Rounds) -> None:
     """A MemoryError in a round of starts lost the starts, and one at an exit the exit."""
     quiet, before = 0, -1
@@ -144,3 +145,15 @@ def test_no_event_is_lost_when_a_call_fails(rounds: Rounds) -> None:
     journal = rounds.driver.journal
     assert last <= journal.exits.keys()
     assert not journal.shim_alive()
+
+
+@pytest.mark.parametrize("rounds", ["exit"], indirect=True)
+def test_an_exit_that_the_kernel_tells_only_once_is_missed(rounds: Rounds) -> None:
+    """There was no memory for what it had to say: the job ends nevertheless."""
+    rounds.driver.start("1.1", "exit 3")
+    assert rounds.hear()[:2] == ["S", "1.1"]
+    lost = "how it ended was lost: not enough memory"
+    events = [rounds.hear(), rounds.hear()]
+    assert ["F", "1.1", None, lost] in [event[:4] for event in events]
+    rounds.driver.start("2.1", "exit 4")
+    assert [rounds.hear()[0], rounds.hear()[2]] == ["S", 4]

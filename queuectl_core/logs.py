@@ -64,6 +64,7 @@ class Output:
     """One attempt's output: its file when this host has it, else the stored tail."""
 
     number: int
+    """Of the attempt; 0: there has been none."""
     path: Path | None
     tail: bytes
     """What the store kept; only looked at when there is no file."""
@@ -84,7 +85,9 @@ class Output:
     @property
     def complete(self) -> bool:
         """False: this is only the end of what was written (its file is on another host)."""
-        return self.path is not None or (not self.running and len(self.tail) >= self.total)
+        if self.path is not None or not self.number:
+            return True
+        return not self.running and len(self.tail) >= self.total
 
     @property
     def missing(self) -> str:
@@ -168,6 +171,9 @@ class Output:
         """Where the last ``lines`` lines start, looking back at most ``window`` bytes."""
         size = self.size()
         start = max(0, size - window)
+        begin, end = self.hole()
+        if begin < end:  # the last lines are behind it
+            start = max(start, end)
         chunk = self.read(start, size - start)
         if lines <= 0:
             return size

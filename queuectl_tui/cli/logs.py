@@ -231,9 +231,10 @@ class Shown:
         out.write(json.dumps(head)[:-1] + ', "output": "')
         await self._attempt(output, follow)
         output = await self.queue.output(await self._job(), output.number or None)
+        running = output.running and output.number > 0  # else the job waits for its first attempt
         out.line(
             f'", "bytes": {output.total or output.size()}, '
-            f'"complete": {json.dumps(output.complete)}, "running": {json.dumps(output.running)}}}'
+            f'"complete": {json.dumps(output.complete)}, "running": {json.dumps(running)}}}'
         )
 
 

@@ -31,6 +31,7 @@ from ...model import (
     Turn,
     Worker,
 )
+from ...once import off_loop
 from ...postcommit import after_commit
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
@@ -79,7 +80,7 @@ class SqliteStore(Store):
         """Replaced by tests."""
         self._wall_clock = WallClock(self.clock)
         self._file = None if found is None else (found.st_dev, found.st_ino)
-        self._checkpoints = Checkpoints(path, self.directory)
+        self._checkpoints = Checkpoints(path, self.directory, self._is_gone)
         self._connection.after_write = self._written
 
     @classmethod
@@ -113,6 +114,10 @@ class SqliteStore(Store):
         return cls(path, connection, read_only=read_only, found=found)
 
     async def close(self) -> None:
+        # The last one to close makes a checkpoint, and keeps everybody out meanwhile.
+        if not self._read_only and self._checkpoints.is_large and self._checkpoints.left_to_us():
+            with suppress(sqlite3.Error, OSError, RuntimeError):
+                await off_loop(self._checkpoints.move_ahead)
         # SQLite removes a WAL by its name. It would be that of the store which took our place.
         await self._connection.close(keep=self._is_gone())
 
@@ -411,7 +416,11 @@ class SqliteStore(Store):
                 with suppress(StoreError):
                     if await self._connection.write(self._wall_clock.follow):
                         self._ring()
-            with suppress(StoreError):  # it can wait
+            # It can wait; also where the host refuses a thread.
+            with suppress(StoreError, sqlite3.Error, OSError, RuntimeError):
+                if self._checkpoints.is_large:
+                    # Not on the connection's thread, which has heartbeats to write.
+                    await off_loop(self._checkpoints.move_ahead)
                 await self._connection.call(self._checkpoints.make)
 
     # -- upkeep -------------------------------------------------------------------------

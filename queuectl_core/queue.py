@@ -369,11 +369,14 @@ class Queue:
         done = 0
         try:
             async for seqs in self._candidates(where):
+                began = monotonic()
                 changed = await self.store.change_matching(action, where, seqs, self.clock())
+                took = monotonic() - began
                 await self._changed(action, changed)
                 done += len(changed)
                 if progress:
                     progress(done, max(total, done))
+                await self.store.give_way(took)
         except StoreError as error:
             if done:
                 error.message += f"; {action} was done to {done:,} jobs before"

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
-from .host import current_directory, host_key, is_process, process_start
+from .host import current_directory, host_key, is_process, monotonic, process_start
 from .logs import remove_all_logs
 from .model import State
 from .postcommit import after_commit
@@ -70,8 +70,10 @@ async def prune(
             after, more = 0, True
             while more:
                 seqs = await store.ended(state, before, after, BATCH)
+                began = monotonic()
                 done += await forget(store, seqs, state, before) if seqs else 0
                 progress(done)
+                await store.give_way(monotonic() - began)
                 more = len(seqs) == BATCH
                 after = seqs[-1] if seqs else after
     except StoreError as error:

@@ -233,6 +233,10 @@ class Store(Protocol):
         is when it does not match any more.
         """
 
+    async def give_way(self, seconds: float) -> None:
+        """Let writers that wait go first, after a page of a long change that took ``seconds``.
+        Nothing to do for a store that has many writers at a time."""
+
     async def config(self) -> dict[str, str]:
         """The stored configuration, as text."""
 

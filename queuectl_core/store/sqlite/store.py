@@ -53,6 +53,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+GIVE_WAY = 0.08
+"""The part of its time for which a long change lets others write after each page."""
+LONGEST_WAY = 0.02
+"""Seconds: a writer that waits looks more often than that."""
+
 
 class SqliteStore(Store):
     """A :class:`~queuectl_core.store.base.Store` in one file. Make it with :meth:`open`."""
@@ -270,6 +275,9 @@ class SqliteStore(Store):
         changed = await self._change(jobs.change_matching, action, where, seqs, now)
         self._ring()
         return changed
+
+    async def give_way(self, seconds: float) -> None:
+        await off_loop(time.sleep, min(seconds * GIVE_WAY, LONGEST_WAY))
 
     async def config(self) -> dict[str, str]:
         return await self._connection.read(jobs.config)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from .text import clean_line
 from .times import format_bytes
-from .worker.shim.output_file import HEADER, MARK, MARK_ROOM, STAMP
 
 FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""
@@ -160,6 +159,9 @@ class Output:
             offset = min(offset, size) if size else offset
             begin, end = self.hole()
             return end if begin <= offset < end else offset
+        # Imported here: short verbs import this module, and start no worker.
+        from .worker.shim.output_file import MARK, MARK_ROOM
+
         half = size // 2
         if offset <= half - MARK_ROOM:
             return offset
@@ -212,6 +214,8 @@ class OutputTimes:
 
     def refresh(self) -> None:
         """Read what was noted, as far as it goes now."""
+        from .worker.shim.output_file import HEADER, STAMP
+
         path = self.output.path
         try:
             data = b"" if path is None else path.with_suffix(".times").read_bytes()

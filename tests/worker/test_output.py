@@ -15,7 +15,7 @@ from queuectl_core.logs import OutputTimes
 from queuectl_core.store.base import TAIL_BYTES
 from queuectl_core.worker.output import Capture, last_line
 from queuectl_core.worker.shim import output as shim_output
-from queuectl_core.worker.shim.output import Output
+from queuectl_core.worker.shim.output import Folders, Output
 
 LIMIT = 1 << 20
 MARK = re.compile(rb"\n\[queuectl: (\d+) bytes dropped here, output-limit is (\d+)\]\n")
@@ -105,7 +105,7 @@ def test_a_large_output_is_kept_within_its_limit_while_it_is_written(
         chunk = lines(16_384, round_ * 16_384)
         job.write(chunk)
         written += chunk
-        assert path.stat().st_blocks * 512 <= 2 * LIMIT
+        assert path.stat().st_blocks * 512 <= LIMIT + 4 * shim_output.BLOCK
     assert path.stat().st_size == len(written)  # a reader's offsets stay true
     assert b"bytes dropped here" in path.read_bytes()  # while it is written
     assert job.finish()
@@ -200,6 +200,25 @@ def test_what_a_job_leaves_running_is_added_up_to_the_limit(job: Job, tmp_path: 
     os.close(daemon)
     assert job.output.drain()
     assert not path.exists()
+
+
+def test_a_folder_is_probed_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when jobs of several folders start in turn: a probe costs more than a start's half."""
+    probes: list[str] = []
+    real = Folders._open
+
+    def probe(path: str) -> int:
+        probes.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Folders, "REMEMBER", 1000.0)
+    monkeypatch.setattr(Folders, "_open", staticmethod(probe))
+    for folder in ("0", "1"):
+        (tmp_path / folder).mkdir()
+    folders = Folders()
+    for number in range(20):
+        folders.prepare(f"{tmp_path}/{number % 2}/{number}.1.log")
+    assert len(probes) == 2
 
 
 def test_late_output_does_not_get_into_the_file_of_another_job(job: Job, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class Output:
         self.file = -1
         self.made = False
         self.position = 0  # where the next byte goes in the file
+        self.holes = True  # the file system can make them, as far as we know
         self.punched = 0  # a hole reaches up to here
         self.marked = False
         self.lost = 0  # bytes that could not be written, and are not marked yet
@@ -234,8 +235,9 @@ class Output:
     # -- the limit --------------------------------------------------------------------
 
     def _keep_within_limit(self) -> None:
-        """Give the middle of a file that grew past its limit back to the file system."""
-        slack = max(BLOCK, self.limit // 8)
+        """Give the middle of a file that grew past its limit back to the file system. Without holes
+        half of the limit is copied each time, so that is done less often."""
+        slack = BLOCK if self.holes else max(BLOCK, self.limit // 8)
         if self.file < 0 or self.position <= self.limit + slack:
             return
         half = self.limit // 2
@@ -244,9 +246,10 @@ class Output:
         end = (self.position - half) // BLOCK * BLOCK
         if end - begin < slack:
             return
-        if punch(self.file, begin, end - begin):
+        if self.holes and punch(self.file, begin, end - begin):
             self.punched = end
         else:
+            self.holes, self.punched = False, 0
             self._move_end(head, half)
         if not self.marked:
             mark = dropped_mark(self.limit)
@@ -364,6 +367,8 @@ class Folders:
 
     REMEMBER = 1.0
     """Seconds that an answer holds."""
+    MOST = 100
+    """Answers that are kept: jobs that are retried write into older folders."""
 
     def __init__(self) -> None:
         self._ready: dict[str, float] = {}
@@ -374,7 +379,8 @@ class Folders:
         now = time.monotonic()
         if now < self._ready.get(folder, 0.0):
             return
-        self._ready.clear()
+        if len(self._ready) >= self.MOST:
+            self._ready.clear()
         probe = f"{folder}/.{os.getpid()}.tmp"
         try:
             fd = self._open(probe)

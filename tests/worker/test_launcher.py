@@ -72,6 +72,7 @@ async def test_one_that_closes_its_output_and_lives_does_not_block_the_loop(
     shim = Shim(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
     await eventually_async(lambda: asyncio.sleep(0, heard.deaths))
+    await asyncio.sleep(0.05)  # the watch of the loop comes first
     assert heard.longest < 1.2
     assert process_of(shim).poll() == -signal.SIGKILL  # it might run jobs still
 

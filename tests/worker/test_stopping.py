@@ -151,10 +151,10 @@ SCENARIOS = ["term", "term,shim", "term,lock", "int", "int,shim", "int,lock,shim
 
 
 # A test has 120 seconds.
-TENS = [range(first, min(first + 10, TURNS)) for first in range(1, TURNS, 10)]
+FEW = [range(first, min(first + 5, TURNS)) for first in range(1, TURNS, 5)]
 
 
-@pytest.mark.parametrize("turns", TENS if SWEEP else [None])
+@pytest.mark.parametrize("turns", FEW if SWEEP else [None])
 @pytest.mark.parametrize("what", SCENARIOS)
 async def test_a_signal_at_any_turn(what: str, turns: range | None, tmp_path: Path) -> None:
     for step in turns or sorted(random.sample(range(1, TURNS), 3)):

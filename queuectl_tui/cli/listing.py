@@ -8,7 +8,6 @@ import click
 
 from .command import Session, pass_session, verb
 from .jobs import JOBS, complete_state, exported
-from .matching import queue_names, tell_unknown_queues
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -65,13 +64,18 @@ def list_jobs(
 
     words = [word for given in states for word in given.split(",")]
     view = JOBS._replace(document=exported) if show_env else JOBS
-    names = queue_names(queues)
+    names: tuple[str, ...] = ()
+    if queues:
+        from .matching import queue_names, tell_unknown_queues
+
+        names = queue_names(queues)
     where = Filter(check_states(words), names, search)
     for_person = session.out.terminal and not session.json
     shown = AT_TERMINAL if limit is None and for_person else limit
 
     async def act(queue: Queue) -> tuple[int, int]:
-        await tell_unknown_queues(session, queue, names)
+        if names:
+            await tell_unknown_queues(session, queue, names)
         with session.out.listing(view, json=session.json, header=not session.quiet) as listing:
             async for page in queue.pages(where, shown):
                 for job in page:

@@ -211,7 +211,8 @@ class _Helpful(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(args)  # the parser takes them away
         try:
-            if not ctx.resilient_parsing:
+            some = sum(word.startswith("-") for word in words) > 1
+            if some and not ctx.resilient_parsing:
                 refuse_twice(ctx, self.make_parser(ctx).parse_args(list(args))[2])
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:

@@ -77,7 +77,7 @@ class Output:
         self.marked = False
         self.lost = 0  # bytes that could not be written, and are not marked yet
         self.late = 0  # bytes written after the end
-        self.identity: tuple[int, int] | None = None  # of the file, for what comes after the end
+        self.identity: tuple[int, ...] | None = None  # of the file, for what comes after the end
         self.stamps: list[bytes] = []  # to be written
         self.stamped = 0.0  # the newest moment
         self.stamps_made = False
@@ -309,10 +309,9 @@ class Output:
         """The supervisor has written the file anew by now, if that was necessary. What still comes
         goes into this file only: later, another job may have a file of that name."""
         try:
-            found = os.lstat(self.path)
+            self.identity = identity(os.lstat(self.path))
         except OSError:
             return
-        self.identity = (found.st_dev, found.st_ino)
 
     def _late(self) -> int:
         """Take what processes write that the job left running, and add it to the file: as much as
@@ -329,13 +328,11 @@ class Output:
             if error.errno in (errno.ENOENT, errno.EEXIST):  # nobody will ever read it
                 self.late = self.limit + 1
             return len(data)
-        found = os.fstat(fd)
-        if not self.made:
-            self.made, self.identity = True, (found.st_dev, found.st_ino)
-        elif self.identity != (found.st_dev, found.st_ino):
+        if self.made and self.identity != identity(os.fstat(fd)):
             os.close(fd)
             self.late = self.limit + 1
             return len(data)
+        self.made = True
         text = data[: self.limit - self.late]
         self.late += len(data)
         if self.late > self.limit:
@@ -345,8 +342,15 @@ class Output:
         except OSError:
             pass
         finally:
+            self.identity = identity(os.fstat(fd))
             os.close(fd)
         return len(data)
+
+
+def identity(found: os.stat_result) -> tuple[int, ...]:
+    """Tells a file that only we write from any other. A file system gives the number of a removed
+    file to the next one at once, so the number alone does not."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def remove_old(path: str) -> None:

@@ -16,22 +16,25 @@ if TYPE_CHECKING:
 
 @verb(
     "purge",
-    examples=("queuectl dlq purge job1", "queuectl dlq purge --all --exit-code 127 -y"),
+    examples=("queuectl dlq purge job1 -y", "queuectl dlq purge --all --exit-code 127 -y"),
 )
 @which_dead
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, with --all or a filter.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @pass_session
 @click.pass_context
 def purge(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -> int:
     """Remove dead jobs for good, with their history and output.
 
-    Name jobs, or take all of them or all that match. With --all or a filter it asks first at a
-    terminal; elsewhere -y is needed. Prints how many. Exit code 1 when the answer was no.
+    Name jobs, or take all of them or all that match. Asks first at a terminal; elsewhere -y
+    is needed. Prints how many. Exit code 1 when the answer was no.
     """
 
     async def act(queue: Queue) -> int | None:
         if which.ids:
-            return await queue.remove(await which.named(queue, DEAD))
+            jobs = await which.named(queue, DEAD)
+            if not yes and not sure(ctx, session, "purging", plural(len(jobs), "dead job")):
+                return None
+            return await queue.remove(jobs)
         where = await which.find(session, queue)
         count = await queue.count(where)
         if count and not yes and not sure(ctx, session, "purging", plural(count, "dead job")):

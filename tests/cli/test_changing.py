@@ -180,7 +180,8 @@ def test_purge_needs_a_yes(terminal: Terminal) -> None:
     assert "Remove 2 dead jobs for good" in shown
     assert "nothing purged" in shown
     assert len(cli.json("dlq", "list")) == 2
-    assert cli("dlq", "purge", "one").out == "1 job purged\n"  # named: nothing to ask
+    assert "needs -y" in one_line(cli("dlq", "purge", "one", code=2).err)
+    assert "1 job purged" in terminal("dlq", "purge", "one", typed="y\n")
     assert cli("dlq", "purge", "--all", "-y").out == "1 job purged\n"
     assert cli("dlq", "purge", "--all").out == "0 jobs purged\n"  # nothing to ask about
     assert cli.json("list") == []

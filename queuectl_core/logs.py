@@ -111,6 +111,14 @@ class Output:
         except OSError:
             return 0
 
+    def file_id(self) -> tuple[int, int] | None:
+        """Which file it is now; None: there is none."""
+        try:
+            found = self.path.stat() if self.path is not None else None
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) if found is not None else None
+
     def read(self, offset: int, count: int) -> bytes:
         """Up to ``count`` bytes from ``offset``; empty at the end or when it is gone.
 

@@ -134,6 +134,10 @@ FIELD_NAMES = (
 )
 _PIECE = re.compile(rf"(?:^|[{{,])\s*\"?({FIELD_NAMES})\"?\s*:\s*", re.IGNORECASE)
 _MEANT = {"cmd": "command", "name": "id"}
+_TEXTS = ("id", "command", "cwd", "queue")
+"""Fields that are text, also if it consists of digits."""
+_NUMBER = re.compile(r"(-?)0*([0-9]{1,15}(?:\.[0-9]{1,9})?)")
+"""JSON has no leading zeros."""
 
 
 def quoted(text: str) -> str:
@@ -143,8 +147,9 @@ def quoted(text: str) -> str:
     job: dict[str, object] = {}
     for name, rest in zip(parts[::2], parts[1::2], strict=True):
         value = rest.strip().rstrip(",")
-        number = re.fullmatch(r"-?\d{1,15}(\.\d{1,9})?", value)
-        job[_MEANT.get(name.lower(), name)] = json.loads(value) if number else value
+        field = _MEANT.get(name.lower(), name)
+        number = None if field.lower() in _TEXTS else _NUMBER.fullmatch(value)
+        job[field] = json.loads(number[1] + number[2]) if number else value
     if not job.get("command") or any("{" in str(value) for value in job.values()):
         job = {"command": "echo hi"}
     return json.dumps(job, ensure_ascii=False)

@@ -37,7 +37,9 @@ def purge(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -
             return await queue.remove(jobs)
         where = await which.find(session, queue)
         count = await queue.count(where)
-        if count and not yes and not sure(ctx, session, "purging", plural(count, "dead job")):
+        if not yes and not count:
+            return 0  # a job that dies from now on was in no question
+        if not yes and not sure(ctx, session, "purging", plural(count, "dead job")):
             return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("purging", done, total)

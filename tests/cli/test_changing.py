@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.queue import Queue
+
 from ..support import Cli, eventually
 from .conftest import Here, Terminal
 from .test_globals import one_line
@@ -170,6 +172,24 @@ def test_dlq_takes_dead_jobs_only(cli: Cli) -> None:
         assert "name jobs, or give --all" in one_line(cli("dlq", verb, code=2).err)
         assert "not both" in one_line(cli("dlq", verb, "one", "--all", code=2).err)
     assert state(cli, "one") == "dead"
+
+
+@pytest.mark.parametrize("words", [("remove",), ("dlq", "purge")])
+def test_nobody_is_asked_so_nothing_is_removed(
+    here: Here, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A job that begins to match after the count was in no question."""
+
+    async def count(*_: object) -> int:
+        return 0
+
+    async def remove_all(*_: object) -> int:
+        return 1
+
+    monkeypatch.setattr(Queue, "count", count)
+    monkeypatch.setattr(Queue, "remove_all", remove_all)
+    assert here(*words, "--all").out.startswith("0 jobs ")
+    assert here(*words, "--all", "-y").out.startswith("1 job ")
 
 
 def test_purge_needs_a_yes(terminal: Terminal) -> None:

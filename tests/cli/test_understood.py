@@ -42,6 +42,10 @@ REFUSED: list[tuple[Words, str]] = [
         ("enqueue", "{name:j1,cmd:echo hi,max_retries:5}"),
         """'{"id": "j1", "command": "echo hi", "max_retries": 5}'""",
     ),
+    (
+        ("enqueue", "{id:007,command:echo hi,priority:01}"),
+        """'{"id": "007", "command": "echo hi", "priority": 1}'""",
+    ),
     (("enqueue", "id:j1"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
     (("enqueue", "command: echo hi"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
     (("enqueue", "- command: ls /"), """YAML; type: queuectl enqueue '{"command": "ls /"}'"""),

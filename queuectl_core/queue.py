@@ -381,9 +381,9 @@ class Queue:
             if done:
                 error.message += f"; {action} was done to {done:,} jobs before"
             raise
-        except BaseException as error:
-            # ctrl-c: what was committed stays, and a page may be in a commit just now.
-            if done and not isinstance(error, Exception):
+        except BaseException:
+            # Ctrl-c, for one: what was committed stays, and a page may be in a commit just now.
+            if done:
                 tell(f"{action} was done to {done:,} jobs or more")
             raise
         with after_commit("tidying up"):

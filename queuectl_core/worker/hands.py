@@ -396,6 +396,8 @@ class Hands:
         )
 
     def _conclude(self, running: Running, exit_: Exit, output: tuple[int, bytes]) -> None:
+        if self.running.get(token_of(running.job)) is not running:
+            return  # it has another owner by now
         outcome, reason = outcome_of(running, exit_, output[1])
         self.settle(running, outcome, reason, exit_, output)
 
@@ -410,6 +412,8 @@ class Hands:
 
     async def _lose_large(self, running: Running, reason: str) -> None:
         output = await asyncio.to_thread(running.capture.finish)
+        if self.running.get(token_of(running.job)) is not running:
+            return  # it has another owner by now
         self.settle(running, Outcome.CRASHED, reason, None, output)
 
     def settle(

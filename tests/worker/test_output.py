@@ -386,3 +386,30 @@ def test_who_follows_past_the_limit_sees_the_mark(job: Job, tmp_path: Path) -> N
     kept = path.read_bytes()
     assert kept[output.after(LIMIT * 2) :].startswith(b"\n[queuectl: ")
     assert kept[output.after(len(written) - 160) :] == written[-160:]
+
+
+def test_a_close_that_fails_frees_the_number(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and quotas may refuse at close. The number may be another file's at once, and nothing of
+    this job may get into that."""
+    job.write(b"a\n" * 10)
+    number, close = job.output.file, os.close
+
+    def refuse(fd: int) -> None:
+        close(fd)
+        if fd == number:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    daemon = os.dup(job.end)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", refuse)
+        assert not job.finish()
+    assert (job.output.file, job.output.ended) == (-1, True)
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    job.output.rested()
+    os.write(daemon, b"late\n")
+    job.output.drain()
+    os.close(daemon)
+    assert os.pread(other, 100, 0) == b""
+    os.close(other)

@@ -31,7 +31,7 @@ from ...model import (
     Turn,
     Worker,
 )
-from ...once import off_loop
+from ...once import loop_runs, off_loop
 from ...postcommit import after_commit
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
@@ -277,7 +277,13 @@ class SqliteStore(Store):
         return changed
 
     async def give_way(self, seconds: float) -> None:
-        await off_loop(time.sleep, min(seconds * GIVE_WAY, LONGEST_WAY))
+        pause = min(seconds * GIVE_WAY, LONGEST_WAY)
+        if not loop_runs():
+            time.sleep(pause)
+            return
+        import asyncio
+
+        await asyncio.sleep(pause)
 
     async def config(self) -> dict[str, str]:
         return await self._connection.read(jobs.config)

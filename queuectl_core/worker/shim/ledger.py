@@ -24,6 +24,7 @@ class Ledger:
         self.unwritten = b""  # journal lines a full disk refused
         self.torn = False  # the last write may have ended within a line
         self.started: dict[str, bytes] = {}  # token -> its S line, while it runs
+        self.beginning: set[str] = set()  # about to be started, or started and not yet recorded
         self.ended: dict[str, bytes] = {}  # token -> its lines, until its supervisor has settled it
         self.compact_at = COMPACT_AT
         self.alive = self._open_alive()
@@ -72,6 +73,8 @@ class Ledger:
         line = json.dumps(event).encode() + b"\n"
         self.unwritten += line
         kind = event[0]
+        if kind in ("S", "X", "F", "N"):
+            self.beginning.discard(event[1])
         if kind == "S":
             self.started[event[1]] = line
         elif kind in ("X", "F"):
@@ -91,6 +94,7 @@ class Ledger:
     def begin(self, tokens: list[str]) -> bool:
         """Say that these are about to be started, before they are; False: that cannot be written,
         and so they must not be started."""
+        self.beginning.update(tokens)
         self.unwritten += json.dumps(["B", *tokens]).encode() + b"\n"
         self.flush()
         return not self.unwritten
@@ -233,4 +237,6 @@ class Ledger:
         """What a successor must know."""
         head = json.dumps(["H", os.getpid(), FORMAT]).encode() + b"\n"
         head += LOST if self.lost else b""
+        if self.beginning:  # they may run, and there was no memory yet to say so
+            head += json.dumps(["B", *sorted(self.beginning)]).encode() + b"\n"
         return head + b"".join(self.started.values()) + b"".join(self.ended.values())

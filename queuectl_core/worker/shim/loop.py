@@ -159,9 +159,11 @@ class Shim:
             self.contained(self.end_round)
         if self.starting or self.starts or self.may_start_held():
             self.contained(self.start_all)
-        elif self.ledger.unwritten:
-            self.contained(self.ledger.renew)
-            self.contained(self.ledger.flush)
+        else:
+            self.locked_out = False  # nothing waits for the journal any more
+            if self.ledger.unwritten:
+                self.contained(self.ledger.renew)
+                self.contained(self.ledger.flush)
         self.contained(self.send)
 
     def contained(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -126,6 +126,15 @@ class Output:
         What comes from now on is added to the file by :meth:`drain`, up to the limit once more.
         """
         closed = self.drain()
+        try:
+            self._mark_end()
+        finally:
+            self._close_file()
+            self.ended = True
+        return closed
+
+    def _mark_end(self) -> None:
+        """Say in the file what is missing at its end."""
         # The first try may only have made the folder.
         marked = not self.lost or self._mark_loss() or self._mark_loss()
         if not marked and self.position > MARK_ROOM:
@@ -134,9 +143,6 @@ class Output:
             self.lost += MARK_ROOM
             if self._mark_loss():
                 os.ftruncate(self.file, self.position)
-        self._close_file()
-        self.ended = True
-        return closed
 
     # -- while the job runs -----------------------------------------------------------
 
@@ -201,7 +207,7 @@ class Output:
 
     def _open(self) -> bool:
         """Open the file, made when there is none yet."""
-        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # should it be a FIFO
         if not self.made:
             flags |= os.O_CREAT | os.O_EXCL
         try:
@@ -228,9 +234,11 @@ class Output:
 
     def _close_file(self) -> None:
         if self.file >= 0:
-            os.close(self.file)
-            self.file = -1
+            # Whatever close says (a quota, NFS), the number is free, and another file may get it.
+            fd, self.file = self.file, -1
             Output.open_files -= 1
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     # -- the limit --------------------------------------------------------------------
 
@@ -319,7 +327,7 @@ class Output:
         data = os.read(self.fd, BLOCK)
         if not data or self.late > self.limit:
             return len(data)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         if not self.made:
             flags |= os.O_CREAT | os.O_EXCL
         try:
@@ -376,6 +384,8 @@ class Folders:
 
     def __init__(self) -> None:
         self._ready: dict[str, float] = {}
+        # Another host that shares the folder may have a process of our number.
+        self._probe = f".{os.getpid()}.{os.urandom(4).hex()}.tmp"
 
     def prepare(self, path: str) -> None:
         """Make sure that ``path`` can be written, with its folders. OSError says why not."""
@@ -385,7 +395,7 @@ class Folders:
             return
         if len(self._ready) >= self.MOST:
             self._ready.clear()
-        probe = f"{folder}/.{os.getpid()}.tmp"
+        probe = f"{folder}/{self._probe}"
         try:
             fd = self._open(probe)
         except FileNotFoundError:
@@ -395,7 +405,8 @@ class Folders:
             os.write(fd, b"\0" * 512)
         finally:
             os.close(fd)
-            os.unlink(probe)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(probe)
         self._ready[folder] = now + self.REMEMBER
 
     @staticmethod

@@ -6,6 +6,7 @@ checked completely before it is used. One that is malformed is refused, and the 
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -119,9 +120,10 @@ def _is_limits(value: Any) -> bool:
 
 
 def _is_signal(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 128
+    return type(value) is int and (value == 0 or value in _SIGNALS)
 
 
+_SIGNALS = signal.valid_signals()
 _HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_output, _is_limits)
 _CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
     "use": (_is_text, _is_text),

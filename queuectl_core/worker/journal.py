@@ -272,8 +272,8 @@ def make_first(path: Path) -> None:
 
 
 def abandoned(run: Path) -> list[Path]:
-    """Journals, leases and bells whose supervisor and shim are dead. To be called before the store is
-    asked who needs them: only of the dead does the store know all there will ever be."""
+    """Journals, leases and bells whose supervisor and shim are dead. To be called before the store
+    is asked who needs them: only of the dead does the store know all there will ever be."""
     return [
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))

@@ -278,12 +278,12 @@ class SqliteStore(Store):
 
     async def give_way(self, seconds: float) -> None:
         pause = min(seconds * GIVE_WAY, LONGEST_WAY)
-        if not loop_runs():
-            time.sleep(pause)
-            return
-        import asyncio
+        if loop_runs():
+            import asyncio
 
-        await asyncio.sleep(pause)
+            await asyncio.sleep(pause)
+        else:
+            time.sleep(pause)  # noqa: ASYNC251 - there is no loop that it could hold up
 
     async def config(self) -> dict[str, str]:
         return await self._connection.read(jobs.config)

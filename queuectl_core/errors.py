@@ -16,6 +16,7 @@
     │   ├── StoreFull             no space left for it
     │   ├── StoreTooNew           written by a newer queuectl
     │   └── StoreDamaged          not a queuectl database, or a broken one
+    │       └── StoreForeign      a database of some other program
     ├── HostShort             5   the host lacks processes, memory, open files or space
     ├── WorkersNotStarted     1   a detached supervisor did not come up
     └── TimedOut            124   the time given ran out first
@@ -113,6 +114,10 @@ class StoreTooNew(StoreError):
 
 class StoreDamaged(StoreError):
     """The file is not a queuectl database, or it is broken."""
+
+
+class StoreForeign(StoreDamaged):
+    """It is a sound database, of some other program."""
 
 
 class HostShort(QueueError):

@@ -6,7 +6,9 @@ nobody else has the store open. Whoever is killed in the middle leaves the old c
 
 Nothing runs after a restore. A job that the backup says is running is pending, as in a backup that
 ``queuectl backup`` made: its supervisor, its shim and their journals belong to another past. And
-nothing may run that the old content says is running: it would run beside itself later.
+nothing may run when it begins: it would run beside itself later. That holds for what the old
+content says is running, and for workers and jobs of a store that was removed from this path: those
+are found by what lies in the store's run directory.
 """
 
 from __future__ import annotations
@@ -24,21 +26,24 @@ from .doctor import store_path
 from .errors import (
     Conflict,
     InvalidInput,
+    QueueError,
     StoreDamaged,
     StoreError,
+    StoreForeign,
     StoreTooNew,
     StoreUnreachable,
 )
 from .host import current_directory
-from .model import Job
-from .postcommit import after_commit
+from .model import Job, supervisor_of
+from .postcommit import after_commit, commits
 from .private import make_private
 from .store.open import chosen, on_server
+from .store.sqlite.bell import is_heard
 from .store.sqlite.database_file import prepare_file
 from .store.sqlite.errors import explain_os
 from .store.sqlite.readers import users_of
 from .store.sqlite.restore import Held, check_backup, copy_backup, in_use, move_aside
-from .upkeep import ENDS, cannot_write, draft_name, publish, remove_drafts, sync
+from .upkeep import ENDS, cannot_write, draft_beside, publish, sync
 
 Progress = Callable[[int, int], None]
 Confirm = Callable[[str, int | None, int], bool]
@@ -83,9 +88,11 @@ def restore(
     backup, path = _backup_path(name), store_path(url, env)
     jobs = _checked(backup, path)
     there = _prepare(path, create_parent=address is None)
-    if there and not _confirmed(path, jobs, confirm):
+    if not there:
+        _check_still(path, None)
+    elif not _confirmed(path, jobs, confirm):
         return None
-    with _draft(path) as draft:
+    with draft_beside(path) as draft:
         copy_backup(backup, draft, progress)
         kept = _kept_path(path) if keep and there else None
         if not there:
@@ -164,11 +171,12 @@ def _replace_content(path: Path, draft: Path, kept: Path | None) -> bool:
         _check_still(path, held.running())
         worth = not held.is_empty()
         if kept is not None and worth:
-            with _draft(path) as copy:
+            with draft_beside(path) as copy:
                 held.keep(copy)
                 _publish(copy, kept)
         try:
-            held.replace(draft)
+            with _committing():
+                held.replace(draft)
         except StoreError:
             if kept is not None and worth:
                 kept.unlink(missing_ok=True)
@@ -186,10 +194,12 @@ def _replace_file(path: Path, draft: Path, kept: Path | None) -> None:
     try:
         sync(draft)
         move_aside(path, kept)
-        draft.replace(path)
-        sync(path.parent)
+        with _committing():
+            draft.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
+    with after_commit("putting its name on the disk"):
+        sync(path.parent)
 
 
 def _create(path: Path, draft: Path) -> None:
@@ -198,29 +208,68 @@ def _create(path: Path, draft: Path) -> None:
         sync(draft)
         if not os.path.lexists(path):
             move_aside(path, None)
-        publish(draft, path, force=False)
-        sync(path.parent)
+        with _committing():
+            publish(draft, path, force=False)
     except Conflict:
         raise Conflict(f"store {path} was created meanwhile", "run it again") from None
     except OSError as error:
         raise cannot_write(path, error) from None
+    with after_commit("putting its name on the disk"):
+        sync(path.parent)
+
+
+@contextmanager
+def _committing() -> Iterator[None]:
+    """What is inside may take effect, unless it raises one of our errors or the system's."""
+    commits.begin()
+    try:
+        yield
+    except (QueueError, OSError):
+        commits.failed()
+        raise
 
 
 def _check_still(path: Path, running: Sequence[Job] | None) -> None:
-    """Conflict if jobs of a supervisor that is gone still run."""
+    """Conflict if something of this store may still run, though nobody has the file open.
+    ``running``: the jobs that the store says are running; None: there is no store, or it cannot
+    be read."""
+    run = path.with_name(path.name + ".d") / "run"
+    shims = _living_shims(run)
+    if running:
+        _check_running(path, running, shims)
+    # A store that was at this path before had workers that the content does not name.
+    if shims:
+        raise Conflict(
+            f"jobs of store {path} may still run: their shim {min(shims)} is alive",
+            "wait until they have ended, or end them",
+        )
+    if is_heard(run):
+        raise Conflict(
+            f"workers of store {path} are still up, though the file they opened is gone",
+            "wait until they have ended, or end them",
+        )
     if running is None:
-        _check_shims(path)
-        return
-    if not running:
-        return
+        _check_left(path, {supervisor_of(one.stem) for one in run.glob("*.journal")})
+
+
+def _living_shims(run: Path) -> set[str]:
     from .worker.journal import Journal
+
+    return {one.stem for one in run.glob("*.alive") if Journal(run, one.stem).shim_alive()}
+
+
+def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
+    """Conflict if one of these jobs still runs."""
+    from .worker.attempt import journal_name
     from .worker.process import marked_by_attempt
 
-    marked, run = marked_by_attempt(), path.with_name(path.name + ".d") / "run"
+    marked = marked_by_attempt()
     for job in running:
-        shim = job.shim or job.owner or ""
-        found = marked.get((job.id, str(job.runs), shim), [])
-        if found or Journal(run, shim).shim_alive():
+        supervisor = job.shim or job.owner or ""
+        found = marked.get((job.id, str(job.runs), supervisor), [])
+        # A process may have no environment that can be read (sudo, env -i): then its shim tells. A
+        # suspect has a shim of its own.
+        if found or not shims.isdisjoint((supervisor, journal_name(job, supervisor))):
             pid = f" (pid {found[0].pid})" if found else ""
             raise Conflict(
                 f"job '{job.id}' of store {path} still runs{pid}, though its supervisor is gone",
@@ -228,26 +277,27 @@ def _check_still(path: Path, running: Sequence[Job] | None) -> None:
             )
 
 
+def _check_left(path: Path, supervisors: set[str]) -> None:
+    """Conflict if anything runs that these supervisors started, whose shims are dead."""
+    if not supervisors:
+        return
+    from .worker.process import marked_processes
+
+    for process, mark in marked_processes():
+        if mark.supervisor in supervisors:
+            raise Conflict(
+                f"job '{mark.job}' of store {path} may still run (pid {process.pid})",
+                "wait until it has ended, or end it",
+            )
+
+
 def _check_unused(path: Path, error: StoreDamaged) -> None:
     """The same for a file that is no database, so that no lock of SQLite tells who uses it."""
-    if "other program" in error.message:
+    if isinstance(error, StoreForeign):
         raise error
     if users_of(path):
         raise in_use(path)
-    _check_shims(path)
-
-
-def _check_shims(path: Path) -> None:
-    from .worker.journal import Journal
-
-    run = path.with_name(path.name + ".d") / "run"
-    names = {one.stem for one in run.glob("*.alive")}
-    for name in sorted(names):
-        if Journal(run, name).shim_alive():
-            raise Conflict(
-                f"jobs of store {path} may still run: their shim {name} is alive",
-                "wait until they have ended, or end them",
-            )
+    _check_still(path, None)
 
 
 def _kept_path(path: Path) -> Path:
@@ -256,24 +306,6 @@ def _kept_path(path: Path) -> Path:
     if any(os.path.lexists(f"{plain}{end}") for end in ENDS):
         return plain.with_name(f"{plain.name}-{secrets.token_hex(2)}")
     return plain
-
-
-@contextmanager
-def _draft(path: Path) -> Iterator[Path]:
-    """An empty file beside the store, which is gone at the end, with what SQLite puts beside it."""
-    draft = path.with_name(draft_name())
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        remove_drafts(path.parent)
-        os.close(os.open(draft, flags, 0o600))
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    try:
-        yield draft
-    finally:
-        with after_commit("removing a temporary copy"):
-            for end in ENDS:
-                draft.with_name(draft.name + end).unlink(missing_ok=True)
 
 
 def _publish(draft: Path, target: Path) -> None:

@@ -7,8 +7,9 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,7 +29,8 @@ DRAFT = re.compile(
     r"-[0-9a-f]{8}\.tmp(?P<end>|-journal|-wal|-shm)",
     re.ASCII,
 )
-"""An unfinished backup: the host, process and start of who writes it."""
+"""The directory of an unfinished backup: the host, process and start of who writes it. With an end:
+a file that an older version left."""
 BATCH = 500
 """Jobs forgotten in one transaction: some 20 ms during which nobody else writes."""
 
@@ -114,15 +116,11 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
         if not current_directory():
             raise InvalidInput("the current directory is gone", "give the backup's full path")
         target = Path(os.path.abspath(target))
-    draft = target.with_name(draft_name())
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         _check_target(store, target, force=force)
-        remove_drafts(target.parent)
-        os.close(os.open(draft, flags, 0o600))
     except (OSError, ValueError) as error:
         raise cannot_write(target, error) from None
-    try:
+    with draft_beside(target) as draft:
         await _told(lambda tell: store.backup(draft, tell), progress)
         try:
             _check_target(store, target, force=force)
@@ -132,15 +130,38 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
             sync(target.parent)
         except OSError as error:
             raise cannot_write(target, error) from None
-    finally:
-        for end in ENDS:
-            with suppress(OSError):
-                draft.with_name(draft.name + end).unlink(missing_ok=True)
     return target
 
 
+@contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """An empty file on the file system of ``target``, which is gone at the end, with what SQLite
+    puts beside it.
+
+    It is in a directory that is ours alone. In the directory of ``target`` others may be allowed to
+    create files: a log that they put beside the draft would be taken for the draft's own.
+    """
+    folder = target.with_name(draft_name())
+    draft = folder / "copy"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        remove_drafts(target.parent)
+        folder.mkdir(mode=0o700)
+    except (OSError, ValueError) as error:
+        raise cannot_write(target, error) from None
+    try:
+        try:
+            os.close(os.open(draft, flags, 0o600))
+        except OSError as error:
+            raise cannot_write(target, error) from None
+        yield draft
+    finally:
+        with after_commit("removing a temporary copy"):
+            shutil.rmtree(folder)
+
+
 def draft_name() -> str:
-    """Says which process writes it, so that others can tell when it is dead."""
+    """Of a draft's directory. Says which process writes it, so others can tell when it is dead."""
     start = process_start(os.getpid()) or 0.0
     return f".queuectl-backup-{_host_digest()}-{os.getpid()}-{start:.3f}-{secrets.token_hex(4)}.tmp"
 
@@ -163,8 +184,12 @@ def remove_drafts(directory: Path) -> int:
             continue
         if is_process(int(found["pid"]), float(found["start"])):
             continue
+        path = directory / name
         with suppress(OSError):
-            (directory / name).unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:  # of an older version
+                path.unlink()
             removed += not found["end"]
     return removed
 

@@ -39,7 +39,7 @@ class Session:
         self.clock: Callable[[], float] = time.time
         """The queue's, once one was opened: what its times are to be compared with."""
         self.is_change = False
-        """Whether the verb changes the store, so that its output says only what was done."""
+        """Whether the verb changes something, so that its output says only what was done."""
         self.set_color(not os.environ.get("NO_COLOR"))
 
     def set_color(self, wanted: bool) -> None:
@@ -98,6 +98,15 @@ class Session:
             if "Event loop stopped before Future completed" not in str(error):
                 raise
             raise KeyboardInterrupt from None  # what asyncio makes of a second ctrl-c
+
+    def done(self) -> None:
+        """What was asked for is done, whatever becomes of the answer: output that cannot be written
+        is a warning, and ctrl-c comes too late. For verbs whose work is no commit to this store."""
+        from queuectl_core.postcommit import commits
+
+        self.is_change = True
+        commits.begin()
+        ctrl_c.finish_what_is_committed()
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -249,7 +249,7 @@ def _show_traceback(err: Stderr, error: BaseException) -> None:
 
 
 def _is_done(session: Session) -> bool:
-    """Whether the verb has changed the store."""
+    """Whether the verb has changed what it was to change."""
     from queuectl_core.postcommit import commits
 
     return session.is_change and bool(commits)

@@ -8,6 +8,7 @@ import click
 
 from queuectl_core.text import clean_line
 
+from ..interrupts import ctrl_c
 from .command import Session, complete_file, pass_session, verb
 from .matching import plural
 
@@ -34,9 +35,10 @@ def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, di
     were running when the backup was made are pending.
 
     Asks first at a terminal; elsewhere -y is needed. Exit code 1 when the answer was no. Do not
-    copy a backup over a store with cp: a -wal file that is left beside it is mixed into it.
+    copy a backup over a store with cp: the -wal file of the old store would be mixed into the
+    backup.
     """
-    from queuectl_core.postcommit import report_to
+    from queuectl_core.postcommit import commits, report_to
     from queuectl_core.restore import restore
 
     def confirm(store: str, held: int | None, jobs: int) -> bool:
@@ -52,6 +54,9 @@ def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, di
         return answer
 
     report_to(session.err.note)
+    commits.verb_begins()
+    session.is_change = True
+    ctrl_c.finish_what_is_committed()
     done = restore(
         session.store,
         os.environ,

@@ -114,6 +114,7 @@ async def _start_detached(
     session: Session, queue: Queue, count: int, lanes: tuple[str, ...]
 ) -> None:
     started = await queue.start_workers(count, lanes)
+    session.done()
     if session.json:
         session.out.json([WORKERS.document(worker) for worker in started])
     elif session.out.terminal:

@@ -156,6 +156,31 @@ def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
     assert (job["state"], job["attempts"]) == ("pending", 0), "its journal is of another past"
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
+    cli: Cli, tmp_path: Path, store_path: Path, alive: bool
+) -> None:
+    """The file is gone, and its jobs are not. ``alive``: their supervisor, too."""
+    cli("enqueue", "sleep 100", "--id", "long", "--timeout", "99")
+    worker = cli.start("worker", "start")
+    eventually(lambda: [job["state"] for job in cli.json("list")] == ["processing"])
+    cli("backup", tmp_path / "copy.db")
+    if not alive:
+        worker.kill()
+        worker.wait()
+    for end in ("", "-wal", "-shm"):
+        Path(f"{store_path}{end}").unlink(missing_ok=True)
+    said = one_line(cli("restore", tmp_path / "copy.db", "-y", code=4).err)
+    assert "may still run: their shim" in said
+    assert not store_path.exists()
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get("QUEUECTL_JOB_ID") == "long":
+            process.kill()
+    worker.wait()
+    eventually(lambda: cli("restore", tmp_path / "copy.db", "-y", code=None).code == 0)
+    assert [job["state"] for job in cli.json("list")] == ["pending"]
+
+
 def foreign(path: Path) -> None:
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("CREATE TABLE recipes (name)")

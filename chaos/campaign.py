@@ -355,10 +355,11 @@ class Campaign:
             may_leave = one.process.pid in self.refused_starts or early
             if one.process.returncode not in (0, -signal.SIGKILL) and not may_leave:
                 self.broken.append(f"a supervisor ended with exit {one.process.returncode}")
-        _, left = psutil.wait_procs(self.plant.processes(), timeout=20)
+        names = {process: _shown(process) for process in self.plant.processes()}
+        _, left = psutil.wait_procs(list(names), timeout=20)
         if left:
-            names = ", ".join(f"{process.pid} {_shown(process)}" for process in left)
-            self.broken.append(f"left behind: {names}")
+            shown = ", ".join(f"{process.pid} {names[process]}" for process in left)
+            self.broken.append(f"left behind for 20 s: {shown}")
 
 
 def _shown(process: psutil.Process) -> str:

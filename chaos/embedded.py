@@ -76,10 +76,10 @@ class Program:
             case 5:
                 await self._change(queue, rng, "remove", (State.COMPLETED,), queue.remove)
             case 6:
-                where = Filter((State.CANCELLED,), PLAY)
+                where = Filter((State.CANCELLED,), (PLAY,))
                 await self.ask({"what": "prune cancelled"}, lambda: queue.remove_all(where))
             case 7:
-                dead = Filter((State.DEAD,), PLAY)
+                dead = Filter((State.DEAD,), (PLAY,))
                 await self.ask({"what": "retry dead"}, lambda: queue.retry_all(dead))
             case 8:
                 with contextlib.suppress(QueueError):
@@ -107,7 +107,7 @@ class Program:
         do: Callable[[list[Job]], Awaitable[object]],
     ) -> None:
         try:
-            found = await queue.jobs(Filter(states, PLAY), 20)
+            found = await queue.jobs(Filter(states, (PLAY,)), 20)
         except QueueError:
             return
         if found:

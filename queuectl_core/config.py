@@ -140,7 +140,7 @@ def canonical(name: str) -> str:
         return word
     from .spellings import config_key  # only when something is to be explained
 
-    found, hint = config_key(name)
+    found, hint = config_key(name, KEYS)
     if found is not None:
         return found
     raise NotFound(f"no such config key: '{clean_line(name, 40)}'", hint)

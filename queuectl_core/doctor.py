@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from .model import Worker
 from .queue import Queue
 from .store.open import chosen, data_directory, on_server, sqlite_path
 from .store.sqlite.database_file import real_path
+from .store.sqlite.errors import explain_os
 from .times import format_bytes, format_duration, format_time
 
 BAD_SPACE = 64 << 20
@@ -63,6 +65,9 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
                 findings += [finding async for finding in _examine_store(queue)]
         except QueueError as error:
             findings.append(Finding("store", "bad", error.message, error.hint))
+    elif address is not None:  # as every other verb sees it
+        missing = explain_os(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        findings.append(Finding("store", "bad", missing.message, missing.hint))
     else:
         message = f"{path} does not exist yet"
         findings.append(Finding("store", "ok", message, "the first enqueue creates it"))
@@ -115,7 +120,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("store", "ok", f"{queue.url}: {jobs}")
     faults = await queue.store.faults()
     if faults:
-        yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", "use a backup")
+        hint = "use a backup" if queue.store.shared_by_hosts else "run: queuectl restore BACKUP"
+        yield Finding("integrity", "bad", f"the database is damaged: {faults[0]}", hint)
     else:
         how = "every running job has an owner" if queue.store.shared_by_hosts else "quick_check"
         yield Finding("integrity", "ok", f"the database is sound ({how})")

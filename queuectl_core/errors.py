@@ -16,6 +16,8 @@
     │   ├── StoreFull             no space left for it
     │   ├── StoreTooNew           written by a newer queuectl
     │   └── StoreDamaged          not a queuectl database, or a broken one
+    │       └── StoreForeign      a database of some other program
+    ├── HostShort             5   the host lacks processes, memory, open files or space
     ├── WorkersNotStarted     1   a detached supervisor did not come up
     └── TimedOut            124   the time given ran out first
 
@@ -112,6 +114,25 @@ class StoreTooNew(StoreError):
 
 class StoreDamaged(StoreError):
     """The file is not a queuectl database, or it is broken."""
+
+
+class StoreForeign(StoreDamaged):
+    """It is a sound database, of some other program."""
+
+
+class HostShort(QueueError):
+    """The host lacks something that is needed to go on; nothing is wrong with what was asked."""
+
+    exit_code = 5
+
+    @classmethod
+    def of(cls, error: Exception, prefix: str = "") -> HostShort | None:
+        """The shortage that the system reports with ``error``; None: it is something else."""
+        if isinstance(error, OSError) and (hint := shortage(error)):
+            return cls(f"{prefix}{error.strerror}", hint)
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            return cls(f"{prefix}cannot start a thread", "see ulimit -u (processes and threads)")
+        return None
 
 
 class WorkersNotStarted(QueueError):

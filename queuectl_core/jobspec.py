@@ -55,6 +55,7 @@ INPUT_FIELDS = (
 )
 ALIASES = {"timeout": "timeout_seconds"}
 """Other names of fields; spellings with ``-`` or in camelCase are found by :func:`field_name`."""
+KNOWN = (*INPUT_FIELDS, *ALIASES)
 OUTPUT_FIELDS = frozenset(
     (
         "state",
@@ -104,7 +105,9 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
         else:
             from .spellings import field_hint
 
-            raise InvalidInput(f"unknown field '{clean_line(str(name), 40)}'", field_hint(name))
+            raise InvalidInput(
+                f"unknown field '{clean_line(str(name), 40)}'", field_hint(name, KNOWN)
+            )
     if "command" not in given:
         raise InvalidInput("command is missing", "give what to run")
     conf = defaults.settings

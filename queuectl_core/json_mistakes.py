@@ -78,12 +78,10 @@ def explain(error: json.JSONDecodeError, what: str) -> InvalidInput:
                 line = json.dumps(found, ensure_ascii=False)
                 return InvalidInput(said, f"type: {_typed(line, what)}")
         if _unquoted(text):
+            line = quoted(text)
             return InvalidInput(
-                f"{what} is not valid JSON: the quotes are missing",
-                "the shell took them away; put it in single quotes: "
-                """queuectl enqueue '{"command": "echo hi"}'"""
-                if what == "job"
-                else 'write {"command": "echo hi"}',
+                f"{what} is not valid JSON: its quotes are missing",
+                f"{'type:' if what == 'job' else 'write'} {_typed(line, what)}",
             )
     return InvalidInput(f"{what} is not valid JSON: {_place(error, text)}")
 
@@ -128,6 +126,33 @@ def _typed(line: str, what: str) -> str:
 def _unquoted(text: str) -> bool:
     """``{id:j1,command:echo hi}``: what a shell leaves of JSON in no or in double quotes."""
     return '"' not in text and bool(re.match(r"\s*\{\s*\w+\s*:", text))
+
+
+FIELD_NAMES = (
+    r"id|command|cmd|name|max[_-]?retries|backoff[_-]?base|priority|timeout(?:_seconds)?|"
+    r"run[_-]?at|cwd|queue|nice"
+)
+_PIECE = re.compile(rf"(?:^|[{{,])\s*\"?({FIELD_NAMES})\"?\s*:\s*", re.IGNORECASE)
+_MEANT = {"cmd": "command", "name": "id"}
+_TEXTS = ("id", "command", "cwd", "queue")
+"""Fields that are text, also if it consists of digits."""
+_NUMBER = re.compile(r"(-?)0*([0-9]{1,15}(?:\.[0-9]{1,9})?)")
+"""JSON has no leading zeros."""
+
+
+def quoted(text: str) -> str:
+    """JSON without its quotes, ``{id:j1,command:echo hi}``, as it was probably meant; an example if
+    that cannot be told."""
+    _, *parts = _PIECE.split(text.strip().removesuffix("}"))
+    job: dict[str, object] = {}
+    for name, rest in zip(parts[::2], parts[1::2], strict=True):
+        value = rest.strip().rstrip(",")
+        field = _MEANT.get(name.lower(), name)
+        number = None if field.lower() in _TEXTS else _NUMBER.fullmatch(value)
+        job[field] = json.loads(number[1] + number[2]) if number else value
+    if not job.get("command") or any("{" in str(value) for value in job.values()):
+        job = {"command": "echo hi"}
+    return json.dumps(job, ensure_ascii=False)
 
 
 def _place(error: json.JSONDecodeError, text: str) -> str:

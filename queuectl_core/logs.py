@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,20 +15,14 @@ FOLDER_SIZE = 1000
 """Jobs that share a folder: directories stay small at a million jobs."""
 
 
-MARK, MARK_ROOM = b"\n[queuectl: ", 96
-"""How the mark begins that stands for what was dropped, and bytes in which it fits."""
-HEADER, STAMP = struct.Struct("<d"), struct.Struct("<Qd")
-"""The form of the file beside an output that says when bytes came (``worker/shim/output.py``)."""
-
-
 def log_path(directory: Path, seq: int, number: int) -> Path:
     """The output file of an attempt."""
     return Path(log_name(str(directory), seq, number))
 
 
 def log_name(directory: str, seq: int, number: int) -> str:
-    """``log_path`` as text, for who needs it a thousand times a second. Made of numbers only: an
-    id never becomes a path."""
+    """``log_path`` as text, for code that needs it a thousand times a second. Made of numbers only:
+    an id never becomes a path."""
     return f"{directory}/logs/{seq // FOLDER_SIZE}/{seq}.{number}.log"
 
 
@@ -70,6 +63,7 @@ class Output:
     """One attempt's output: its file when this host has it, else the stored tail."""
 
     number: int
+    """Of the attempt; 0: there has been none."""
     path: Path | None
     tail: bytes
     """What the store kept; only looked at when there is no file."""
@@ -90,7 +84,9 @@ class Output:
     @property
     def complete(self) -> bool:
         """False: this is only the end of what was written (its file is on another host)."""
-        return self.path is not None or (not self.running and len(self.tail) >= self.total)
+        if self.path is not None or not self.number:
+            return True
+        return not self.running and len(self.tail) >= self.total
 
     @property
     def missing(self) -> str:
@@ -114,6 +110,14 @@ class Output:
             return self.path.stat().st_size
         except OSError:
             return 0
+
+    def file_id(self) -> tuple[int, int] | None:
+        """Which file it is now; None: there is none."""
+        try:
+            found = self.path.stat() if self.path is not None else None
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) if found is not None else None
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to ``count`` bytes from ``offset``; empty at the end or when it is gone.
@@ -163,6 +167,9 @@ class Output:
             offset = min(offset, size) if size else offset
             begin, end = self.hole()
             return end if begin <= offset < end else offset
+        # Imported here: short verbs import this module, and start no worker.
+        from .worker.shim.output_file import MARK, MARK_ROOM
+
         half = size // 2
         if offset <= half - MARK_ROOM:
             return offset
@@ -174,6 +181,9 @@ class Output:
         """Where the last ``lines`` lines start, looking back at most ``window`` bytes."""
         size = self.size()
         start = max(0, size - window)
+        begin, end = self.hole()
+        if begin < end:  # the last lines are behind it
+            start = max(start, end)
         chunk = self.read(start, size - start)
         if lines <= 0:
             return size
@@ -200,6 +210,13 @@ def _hole(fd: int) -> tuple[int, int]:
         return begin, max(begin, size)
 
 
+def mark_room() -> int:
+    """Bytes before the middle of an output in which its mark is, if something was dropped."""
+    from .worker.shim.output_file import MARK_ROOM
+
+    return MARK_ROOM
+
+
 class OutputTimes:
     """When the bytes of an output came, by the store's clock, as its shim noted it: to about 10 ms
     at first, to 1/10,000 of the time since the attempt began later."""
@@ -212,6 +229,8 @@ class OutputTimes:
 
     def refresh(self) -> None:
         """Read what was noted, as far as it goes now."""
+        from .worker.shim.output_file import HEADER, STAMP
+
         path = self.output.path
         try:
             data = b"" if path is None else path.with_suffix(".times").read_bytes()

@@ -119,6 +119,17 @@ class Job:
     cpu_seconds: int = 0
     output_limit: int = 0
 
+    @property
+    def waits_from(self) -> float:
+        """The moment from which its waiting time counts: nobody waits before the job is there,
+        though its ``run_at`` may lie further back."""
+        return max(self.created_at, self.run_at)
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count, and the one that runs now: what people are shown."""
+        return self.attempts + (self.state is State.PROCESSING)
+
     def to_json(self, *, show_env: bool = False) -> dict[str, Any]:
         """The public form: the field names of the contract, ISO 8601 times.
 
@@ -353,19 +364,20 @@ class Filter:
     """Which jobs: every condition given must hold. Empty: all jobs."""
 
     states: tuple[State, ...] = ()
-    queue: str | None = None
+    queues: tuple[str, ...] = ()
+    """Jobs of any of these queues; none given: of every queue. The same for the other lists."""
     search: str | None = None
     """Text in the id, the command or the last error, upper or lower case."""
-    exit_code: int | None = None
+    exit_codes: tuple[int, ...] = ()
     seqs: tuple[int, ...] | None = None
     """Only these jobs."""
-    reason: str | None = None
-    """Dead jobs of this group only (see :class:`DeadGroup`)."""
+    reasons: tuple[str, ...] = ()
+    """Dead jobs of these groups only (see :class:`DeadGroup`)."""
 
     def narrowed(self, states: tuple[State, ...]) -> Filter:
         """This filter, for jobs in ``states`` only (those it allows itself)."""
         wanted = self.states or states
-        if self.reason is not None:
+        if self.reasons:
             wanted = tuple(state for state in wanted if state is State.DEAD)
         allowed = tuple(state for state in states if state in wanted)
         return replace(self, states=allowed)

@@ -213,7 +213,7 @@ class Queue:
                     peak_memory=None,
                     cpu_seconds=None,
                     output_bytes=0,
-                    waited=max(0.0, job.started_at - job.run_at),
+                    waited=max(0.0, job.started_at - job.waits_from),
                 )
             )
         return ended
@@ -276,6 +276,10 @@ class Queue:
             replace(worker, state="lost") if is_gone(row, now, mono, self.store.here()) else worker
             for worker, row in await self.store.workers()
         ]
+
+    async def queue_names(self) -> set[str]:
+        """The queues that jobs are in."""
+        return {queue for _, queue in await self.store.counts()}
 
     async def stats(self, seconds: float) -> Stats:
         """What ended in the last ``seconds``.
@@ -379,18 +383,21 @@ class Queue:
         done = 0
         try:
             async for seqs in self._candidates(where):
+                began = monotonic()
                 changed = await self.store.change_matching(action, where, seqs, self.clock())
+                took = monotonic() - began
                 await self._changed(action, changed)
                 done += len(changed)
                 if progress:
                     progress(done, max(total, done))
+                await self.store.give_way(took)
         except StoreError as error:
             if done:
                 error.message += f"; {action} was done to {done:,} jobs before"
             raise
-        except BaseException as error:
-            # ctrl-c: what was committed stays, and a page may be in a commit just now.
-            if done and not isinstance(error, Exception):
+        except BaseException:
+            # Ctrl-c, for one: what was committed stays, and a page may be in a commit just now.
+            if done:
                 tell(f"{action} was done to {done:,} jobs or more")
             raise
         with after_commit("tidying up"):
@@ -471,6 +478,7 @@ class Queue:
         """
         from . import transfer
 
+        await transfer.check_still(self.store)  # before anything is made
         target = await open_store(url, self.env, marked=True)
         try:
             return await transfer.copy(self.store, target, progress or (lambda *_: None))
@@ -539,8 +547,10 @@ class Queue:
             ]
             if not matches:
                 there = "" if host is None else f" on host '{clean_line(host, 60)}'"
+                all_of_them = "without a name all are stopped"
                 raise NotFound(
-                    f"no such worker{there}: '{clean_line(ref, 60)}'", "see: queuectl worker list"
+                    f"no such worker{there}: '{clean_line(ref, 60)}'",
+                    all_of_them if ref == "all" else "see: queuectl worker list",
                 )
             if len({w.supervisor for w in matches}) > 1:
                 raise Conflict(f"'{clean_line(ref, 60)}' starts several ids", "give more of it")

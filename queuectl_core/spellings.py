@@ -6,8 +6,9 @@ Imported only when a word was not found: by meaning first, by spelling second.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 
-from .text import clean_line, nearest
+from .text import clean_line, closest, nearest
 
 _STATES = {
     "pending": ("queued", "queue", "waiting", "ready", "scheduled", "new", "delayed"),
@@ -20,8 +21,8 @@ _STATES = {
 
 _FIELDS = {
     "id": ("name", "job_id", "jobid", "key"),
-    "command": ("run", "shell", "script", "exec", "task", "job", "payload"),
-    "max_retries": ("retries", "retry", "max_attempts", "retry_limit", "maxretry"),
+    "command": ("cmd", "run", "shell", "script", "exec", "task", "job", "payload"),
+    "max_retries": ("retries", "retry", "max_attempts", "retry_limit", "maxretry", "max_retry"),
     "backoff_base": ("backoff", "retry_delay", "delay_base"),
     "priority": ("prio",),
     "run_at": ("at", "when", "schedule", "scheduled_at", "scheduled_for", "start_at", "eta"),
@@ -41,7 +42,12 @@ _KEYS = {
 
 _KEY_HINTS = {
     "retries": "did you mean max-retries?",
+    "max-retry": "did you mean max-retries?",
     "retry": "did you mean max-retries?",
+    "retry-delay": "did you mean backoff-base?",
+    "lock-timeout": "did you mean lease?",
+    "lock-timeout-seconds": "did you mean lease?",
+    "priority": "give it to each job: queuectl enqueue --priority N",
     "backoff": "did you mean backoff-base?",
     "concurrency": "say it when they start: queuectl worker start --count N",
     "workers": "say it when they start: queuectl worker start --count N",
@@ -60,21 +66,26 @@ def meant(word: str, table: dict[str, tuple[str, ...]]) -> str | None:
     return next((name for name, words in table.items() if word in words), None)
 
 
+def _hint(word: str, known: Sequence[str], table: dict[str, tuple[str, ...]]) -> str:
+    """The known word that is meant by ``word``, or by what it misspells; else all known words."""
+    others = {other: name for name, words in table.items() for other in words}
+    found = others.get(word) or closest(word, [*known, *others])
+    return f"did you mean {others.get(found, found)}?" if found else nearest(word, known)
+
+
 def state_hint(word: str) -> str:
     """What to say to a state that does not exist."""
-    found = meant(word, _STATES)
-    return f"did you mean {found}?" if found else nearest(word, list(_STATES))
+    if word == "all":
+        return "all jobs are listed without --state"
+    return _hint(word, list(_STATES), _STATES)
 
 
-def field_hint(name: str) -> str:
-    """What to say to a field that does not exist."""
-    from .jobspec import ALIASES, INPUT_FIELDS
-
+def field_hint(name: str, known: Sequence[str]) -> str:
+    """What to say to a field that is not among the ``known`` ones."""
     word = str(name)[:100].lower().replace("-", "_")
     if word in ("delay", "delay_seconds", "delay_ms"):
         return 'write "run_at": "+10s"'
-    found = meant(word, _FIELDS)
-    return f"did you mean {found}?" if found else nearest(word, [*INPUT_FIELDS, *ALIASES])
+    return _hint(word, known, _FIELDS)
 
 
 def is_polling(name: str) -> bool:
@@ -82,21 +93,22 @@ def is_polling(name: str) -> bool:
     return bool(_POLL.fullmatch(_dashes(name)))
 
 
-def config_key(name: str) -> tuple[str | None, str]:
-    """The key that ``name`` means, or None and what to say."""
-    from .config import KEYS
-
-    word = _dashes(name).removeprefix("default-")
-    if word in KEYS:
+def config_key(name: str, known: Collection[str]) -> tuple[str | None, str]:
+    """The one of the ``known`` keys that ``name`` means, or None and what to say."""
+    word = _dashes(name).removeprefix("default-").removesuffix("-default")
+    if word in known:
         return word, ""
     if found := meant(word, _KEYS):
         return found, ""
     if is_polling(name):
         return None, POLLING
-    if "=" in word and word.partition("=")[0] in KEYS:
+    seconds = word.removesuffix("-ms").removeprefix("job-")
+    if seconds != word and seconds in known:
+        return None, f"did you mean {seconds}? it is in seconds"
+    if "=" in word and word.partition("=")[0] in known:
         key, _, value = word.partition("=")
         return None, f"type: queuectl config set {key} {clean_line(value, 40)}"
-    return None, _KEY_HINTS.get(word) or nearest(word, list(KEYS))
+    return None, _KEY_HINTS.get(word) or _hint(word, list(known), _KEYS)
 
 
 def _dashes(name: str) -> str:

@@ -138,16 +138,8 @@ class _Copy:
 
     async def quiet(self) -> None:
         """Conflict unless nobody works on either store, and nothing is left processing."""
-        for store in (self.source, self.target):
-            now, mono = store.clock(), monotonic()
-            alive = [row for row in await store.supervisors() if not is_gone(row, now, mono)]
-            if alive:
-                who = ", ".join(f"{row.id} on {row.host} (pid {row.pid})" for row in alive)
-                raise Conflict(
-                    f"workers are up on store {store.url}: {who}",
-                    "run: queuectl worker stop",
-                )
-        _none_running(self.source, await self.source.count(Filter(states=(State.PROCESSING,))))
+        await _check_no_workers(self.target)
+        await check_still(self.source)
 
     async def begin(self) -> bool:
         """Mark the target, or go on with what is marked there; whether it was."""
@@ -258,6 +250,20 @@ class _Copy:
                 self.outputs += link_output(
                     path, log_path(self.target.directory, seq, number), self.target.directory
                 )
+
+
+async def check_still(source: Store) -> None:
+    """Conflict unless nobody works on ``source``, and nothing is left processing there."""
+    await _check_no_workers(source)
+    _none_running(source, await source.count(Filter(states=(State.PROCESSING,))))
+
+
+async def _check_no_workers(store: Store) -> None:
+    now, mono = store.clock(), monotonic()
+    alive = [row for row in await store.supervisors() if not is_gone(row, now, mono)]
+    if alive:
+        who = ", ".join(f"{row.id} on {row.host} (pid {row.pid})" for row in alive)
+        raise Conflict(f"workers are up on store {store.url}: {who}", "run: queuectl worker stop")
 
 
 def link_output(path: Path, place: Path, directory: Path) -> bool:

@@ -7,13 +7,14 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
-from .host import current_directory, host_key, is_process, process_start
+from .host import current_directory, host_key, is_process, monotonic, process_start
 from .logs import remove_all_logs
 from .model import State
 from .postcommit import after_commit
@@ -28,7 +29,8 @@ DRAFT = re.compile(
     r"-[0-9a-f]{8}\.tmp(?P<end>|-journal|-wal|-shm)",
     re.ASCII,
 )
-"""An unfinished backup: the host, process and start of who writes it."""
+"""The directory of an unfinished backup: the host, process and start of who writes it. With an end:
+a file that an older version left."""
 BATCH = 500
 """Jobs forgotten in one transaction: some 20 ms during which nobody else writes."""
 
@@ -70,8 +72,10 @@ async def prune(
             after, more = 0, True
             while more:
                 seqs = await store.ended(state, before, after, BATCH)
+                began = monotonic()
                 done += await forget(store, seqs, state, before) if seqs else 0
                 progress(done)
+                await store.give_way(monotonic() - began)
                 more = len(seqs) == BATCH
                 after = seqs[-1] if seqs else after
     except StoreError as error:
@@ -112,33 +116,52 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
         if not current_directory():
             raise InvalidInput("the current directory is gone", "give the backup's full path")
         target = Path(os.path.abspath(target))
-    draft = target.with_name(_draft_name())
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         _check_target(store, target, force=force)
-        remove_drafts(target.parent)
-        os.close(os.open(draft, flags, 0o600))
     except (OSError, ValueError) as error:
-        raise _cannot(target, error) from None
-    try:
+        raise cannot_write(target, error) from None
+    with draft_beside(target) as draft:
         await _told(lambda tell: store.backup(draft, tell), progress)
         try:
             _check_target(store, target, force=force)
             # The content is on the disk before it has the name, and the name before we say so.
-            _sync(draft)
-            _publish(draft, target, force=force)
-            _sync(target.parent)
+            sync(draft)
+            publish(draft, target, force=force)
+            sync(target.parent)
         except OSError as error:
-            raise _cannot(target, error) from None
-    finally:
-        for end in ENDS:
-            with suppress(OSError):
-                draft.with_name(draft.name + end).unlink(missing_ok=True)
+            raise cannot_write(target, error) from None
     return target
 
 
-def _draft_name() -> str:
-    """Says which process writes it, so that others can tell when it is dead."""
+@contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """An empty file on the file system of ``target``, which is gone at the end, with what SQLite
+    puts beside it.
+
+    It is in a directory that is ours alone. In the directory of ``target`` others may be allowed to
+    create files: a log that they put beside the draft would be taken for the draft's own.
+    """
+    folder = target.with_name(draft_name())
+    draft = folder / "copy"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        remove_drafts(target.parent)
+        folder.mkdir(mode=0o700)
+    except (OSError, ValueError) as error:
+        raise cannot_write(target, error) from None
+    try:
+        try:
+            os.close(os.open(draft, flags, 0o600))
+        except OSError as error:
+            raise cannot_write(target, error) from None
+        yield draft
+    finally:
+        with after_commit("removing a temporary copy"):
+            shutil.rmtree(folder)
+
+
+def draft_name() -> str:
+    """Of a draft's directory. Says which process writes it, so others can tell when it is dead."""
     start = process_start(os.getpid()) or 0.0
     return f".queuectl-backup-{_host_digest()}-{os.getpid()}-{start:.3f}-{secrets.token_hex(4)}.tmp"
 
@@ -161,8 +184,12 @@ def remove_drafts(directory: Path) -> int:
             continue
         if is_process(int(found["pid"]), float(found["start"])):
             continue
+        path = directory / name
         with suppress(OSError):
-            (directory / name).unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:  # of an older version
+                path.unlink()
             removed += not found["end"]
     return removed
 
@@ -194,7 +221,9 @@ async def _told(
                 progress(*far)
         await task
     finally:
+        # Cancelled, the thread still copies for a moment: its files must not be removed before.
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _check_target(store: Store, target: Path, *, force: bool) -> None:
@@ -214,7 +243,7 @@ def _check_target(store: Store, target: Path, *, force: bool) -> None:
         raise _taken(target)
 
 
-def _publish(draft: Path, target: Path, *, force: bool) -> None:
+def publish(draft: Path, target: Path, *, force: bool) -> None:
     """Give the draft its name, in one step; a symlink of that name is never followed."""
     if force:
         draft.replace(target)
@@ -240,7 +269,8 @@ def _taken(target: Path) -> Conflict:
     return Conflict(f"{clean_line(str(target))} exists", "give another name, or --force")
 
 
-def _cannot(target: Path, error: OSError | ValueError) -> QueueError:
+def cannot_write(target: Path, error: OSError | ValueError) -> QueueError:
+    """What is said when ``target`` cannot be made."""
     shown = clean_line(str(target))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(f"no space left for {shown}", "free some space")
@@ -248,7 +278,8 @@ def _cannot(target: Path, error: OSError | ValueError) -> QueueError:
     return InvalidInput(f"cannot write {shown}: {why}", "give another file")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what is in a file or directory on the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

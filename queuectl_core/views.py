@@ -73,12 +73,12 @@ class JobView:
     def slow(self) -> bool:
         """Whether finding a page may mean looking at many jobs that do not match."""
         where = self.where
-        by_text = where.search is not None or where.exit_code is not None
-        return by_text or where.queue is not None
+        by_text = where.search is not None or bool(where.exit_codes)
+        return by_text or bool(where.queues)
 
     async def counting(self) -> AsyncIterator[tuple[int, bool]]:
         """How many match: (so far, whether that is all). At once unless the filter is slow."""
-        if not self.slow and self.where.reason is None:
+        if not self.slow and not self.where.reasons:
             yield await self.queue.count(self.where), True
             return
         bounds = await self.queue.store.bounds()
@@ -168,4 +168,4 @@ async def check_store(queue: Queue) -> None:
 
 def group_filter(group: DeadGroup) -> Filter:
     """The jobs of a group."""
-    return Filter(states=(State.DEAD,), reason=group.reason)
+    return Filter(states=(State.DEAD,), reasons=(group.reason,))

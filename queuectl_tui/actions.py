@@ -9,7 +9,7 @@ as it is.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from queuectl_core.config import canonical, parse_value
@@ -150,19 +150,19 @@ def filter_words(where: Filter) -> list[str]:
     words = []
     for state in where.states:
         words += ["--state", state.value]
-    if where.queue is not None:
-        words += ["--queue", where.queue]
+    for queue in where.queues:
+        words += ["--queue", queue]
     if where.search is not None:
         words += ["--search", where.search]
-    if where.exit_code is not None:
-        words += ["--exit-code", str(where.exit_code)]
-    if where.reason is not None:
-        words += ["--reason", where.reason]
+    for code in where.exit_codes:
+        words += ["--exit-code", str(code)]
+    for reason in where.reasons:
+        words += ["--reason", reason]
     return words
 
 
 def _dlq_words(where: Filter) -> list[str]:
-    return filter_words(Filter((), where.queue, where.search, where.exit_code, None, where.reason))
+    return filter_words(replace(where, states=()))
 
 
 def _is_dlq(where: Filter) -> bool:
@@ -225,8 +225,9 @@ def _said(found: Found) -> list[str]:
     where, said = found.where, []
     if where.search is not None:
         said.append(f"text: {short(where.search, 120)}")
-    if where.reason is not None:
-        said.append(f"{found.total:,} × {short(where.reason, 160)}")
+    if where.reasons:
+        causes = ", ".join(short(reason, 160) for reason in where.reasons)
+        said.append(f"{found.total:,} × {causes}")
     if others := by_state(found.others):
         said.append(f"left as they are: {others} (choose a state with [ ] to include it)")
     return said

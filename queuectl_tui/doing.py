@@ -41,7 +41,7 @@ REMEMBERED = 20_000
 async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> Found:
     """The jobs that match ``where`` in an ``allowed`` state, by state, and which ones they are."""
     unasked: tuple[State, ...] = ()
-    if allowed == RETRYABLE and not where.states and where.reason is None:
+    if allowed == RETRYABLE and not where.states and not where.reasons:
         unasked = UNASKED
         allowed = tuple(state for state in allowed if state not in UNASKED)
     narrowed = where.narrowed(allowed)

@@ -79,7 +79,7 @@ JOBS: tuple[Column[Job], ...] = (
     Column(
         "tries",
         5,
-        lambda j, _: (f"{j.attempts}/{max(1, j.max_retries)}", "muted"),
+        lambda j, _: (f"{j.tries}/{max(1, j.max_retries)}", "muted"),
         rank=4,
         right=True,
         sort="attempts",

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from .console import Console
 
 STATS_WINDOW = 3600.0
+IN_A_SHELL = (
+    ("prune", "forget what ended long ago: runs in a shell", "prune --help"),
+    ("backup", "copy the store: runs in a shell", "backup FILE"),
+    ("restore", "put a backup back: in a shell, without consoles", "restore FILE"),
+    ("store copy", "move to another: runs in a shell", "store copy --to URL"),
+    ("demo", "runs in a shell, on a store of its own", "demo"),
+    ("completion", "for bash, zsh or fish: runs in a shell", "completion --help"),
+)
+"""Verbs that the console only names: what each does, and its command line."""
 
 
 def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:
@@ -86,11 +95,8 @@ def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[Sy
     yield do("config list", "every setting", lambda: tell(console, "config", _config))
     yield do("config get", "every setting", lambda: tell(console, "config", _config))
     yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))
-    yield do("prune", "forget what ended long ago: runs in a shell", shell("prune --help"))
-    yield do("backup", "copy the store: runs in a shell", shell("backup FILE"))
-    yield do("store copy", "move to another: runs in a shell", shell("store copy --to URL"))
-    yield do("demo", "runs in a shell, on a store of its own", shell("demo"))
-    yield do("completion", "for bash, zsh or fish: runs in a shell", shell("completion --help"))
+    for verb, said, line in IN_A_SHELL:
+        yield do(verb, said, shell(line))
     yield do("help", "every key", console.action_help)
     yield do("messages", "what was said, the latest first", console.action_messages)
     yield do("pause", "or go on", console.action_pause)

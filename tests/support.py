@@ -143,7 +143,7 @@ def ending(
         "peak_memory": 1 << 20,
         "cpu_seconds": 0.25,
         "output_bytes": len(tail),
-        "waited": max(0.0, job.started_at - job.run_at),
+        "waited": max(0.0, job.started_at - job.waits_from),
     }
     transition = settle(
         outcome,

@@ -240,12 +240,23 @@ class Console(Actor):
         self._press("4g")
         self._press(key)
         if what != "retry" and self._until("y  yes", "✗"):  # a retry is done without a question
+            if not self._is_asked_about(job_id):
+                # The key came before the filter had found the job: nobody says yes to that.
+                self.figures[f"console: {what} of another job offered"] += 1
+                self._close_what_is_open()
+                return
             self._press("y")
         answer = self._answer(f"✓ {job_id} {good}")
         self.ask(what, name, answer)
         self.figures[f"console: {what} {answer.value}"] += 1
         self._press("\x1b")
         self._press("\x1b")
+
+    def _is_asked_about(self, job_id: str) -> bool:
+        """Whether the question on the screen is about this job: it shows the command line."""
+        assert self._terminal is not None
+        lines = (line for line in self._terminal.text.splitlines() if "$ queuectl " in line)
+        return any(job_id in line.split() for line in lines)
 
     def retry(self) -> None:
         self._change("r", "retry", "is due again", ("dead", "cancelled"))

@@ -161,7 +161,8 @@ class Store(Protocol):
         """How many jobs are in each state, by queue; does not grow with the table."""
 
     async def oldest_due(self, now: float) -> float | None:
-        """When the job that waits longest became due; None when none is due."""
+        """Since when the job waits that waits longest (:attr:`Job.waits_from`), of those that are
+        due; None when none is due."""
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         """Up to ``limit`` of the attempts that ended since then and whose jobs are still there."""
@@ -232,6 +233,10 @@ class Store(Protocol):
         The statement that makes the change decides: a job that was only read before is left as it
         is when it does not match any more.
         """
+
+    async def give_way(self, seconds: float) -> None:
+        """Let writers that wait go first, after a page of a long change that took ``seconds``.
+        Nothing to do for a store that has many writers at a time."""
 
     async def config(self) -> dict[str, str]:
         """The stored configuration, as text."""

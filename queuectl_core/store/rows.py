@@ -77,9 +77,9 @@ def conditions(where: Filter) -> dict[str, Any]:
         if "\0" in search or len(search) > MAX_SEARCH:
             raise InvalidInput("that is not a text to search for", "give a few words of it")
     return {
-        "queue": where.queue,
-        "exit_code": where.exit_code,
-        "reason": where.reason,
+        "queues": list(where.queues) or None,
+        "exit_codes": list(where.exit_codes) or None,
+        "reasons": list(where.reasons) or None,
         "search": search,
         "glob": glob,
         "regex": regex,

@@ -15,10 +15,11 @@ if not __package__:  # run by path: an installed package and a plain checkout al
     __package__ = "queuectl_core.worker"
 
 from ..config import settings
-from ..errors import QueueError
+from ..errors import HostShort, QueueError
 from ..events import Event, Kind
 from ..line_writer import LineWriter
 from ..store.open import open_store
+from .detach import SHORT
 from .supervisor import Supervisor
 
 log = logging.getLogger("queuectl")
@@ -97,7 +98,12 @@ def main() -> int:
         answer(order["ready"], str(error))
         log.error("%s", error)
         return error.exit_code
-    except Exception:
+    except Exception as error:
+        short = HostShort.of(error)
+        if short is not None:
+            answer(order["ready"], f"{SHORT}{short}")
+            log.error("%s", short)
+            return short.exit_code
         answer(order["ready"], "internal error")
         log.exception("internal error")
         return 1

@@ -239,7 +239,7 @@ def make_ending(
         peak_memory=ended.peak_memory if ended else None,
         cpu_seconds=ended.cpu_seconds if ended else None,
         output_bytes=size,
-        waited=max(0.0, started - job.run_at),
+        waited=max(0.0, started - job.waits_from),
     )
     return Ending(job.seq, job.runs, record, transition, tail)
 

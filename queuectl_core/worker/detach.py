@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, NotFound, WorkersNotStarted, shortage
+from ..errors import Conflict, HostShort, NotFound, QueueError, WorkersNotStarted
 from ..host import is_gone, monotonic
 from ..private import own_directory
 from ..store.base import Store
@@ -32,6 +33,13 @@ START_PATIENCE = 60.0
 """Seconds to wait for a new supervisor to answer."""
 LOCK_PATIENCE = 120.0
 """Seconds to wait for others that start workers."""
+SHORT = "short: "
+"""How the answer of a supervisor begins that could not start because the host lacks something."""
+CONFLICT_PAUSE = 0.02
+"""Seconds to wait, at the least, when somebody else was adding workers at the same moment; up to
+twice as long, so that two that meet do not meet again."""
+_unreaped: list[subprocess.Popen[bytes]] = []
+"""Supervisors that no thread waits for; asked at the next start whether they have exited."""
 LOG_KEPT = 5 << 20
 """Bytes of log after which a new supervisor starts a new file, keeping one old one."""
 
@@ -61,10 +69,7 @@ async def _one_at_a_time(directory: Path) -> AsyncIterator[None]:
     try:
         lock = os.open(path, flags, 0o600)
     except OSError as error:
-        raise WorkersNotStarted(
-            f"workers did not come up: cannot write {path}: {error.strerror}",
-            "check the directory, its mode and the space left",
-        ) from error
+        raise _not_up(f"cannot write {path}", error) from error
     try:
         deadline = monotonic() + LOCK_PATIENCE
         while not _locked(lock):
@@ -74,6 +79,15 @@ async def _one_at_a_time(directory: Path) -> AsyncIterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _not_up(
+    what: str, error: OSError, hint: str = "check the directory, its mode and the space left"
+) -> QueueError:
+    """The error to raise: it names the limit if the host lacks something."""
+    prefix = f"workers did not come up: {what}: "
+    short = HostShort.of(error, prefix)
+    return short or WorkersNotStarted(f"{prefix}{error.strerror}", hint)
 
 
 def _locked(fd: int) -> bool:
@@ -93,27 +107,29 @@ async def _start_detached(
     try:
         log = _open_log(store.directory)
     except OSError as error:
-        raise WorkersNotStarted(
-            f"workers did not come up: cannot write {log_file(store.directory)}: {error.strerror}",
-            "check the directory, its mode and the space left",
-        ) from error
+        raise _not_up(f"cannot write {log_file(store.directory)}", error) from error
     try:
         process, read = _launch(store, env, log, {"count": count, "queues": queues})
     except OSError as error:
-        raise WorkersNotStarted(
-            f"workers did not come up: cannot start a process: {error.strerror}", shortage(error)
-        ) from error
+        raise _not_up("cannot start a process", error, hint="") from error
     finally:
         os.close(log)
+    _reap_later(process)
     try:
         answer = await _answer(read)
     except BaseException:  # ctrl-c, or it does not answer: nothing half-started stays
         process.kill()
         raise
-    finally:
-        # A parent that lasts, such as the console, must not keep a zombie.
-        threading.Thread(target=process.wait, daemon=True).start()
     return _parse_answer(answer, log_file(store.directory))
+
+
+def _reap_later(process: subprocess.Popen[bytes]) -> None:
+    """A parent that lasts, such as the console, must not keep a zombie."""
+    _unreaped[:] = [one for one in _unreaped if one.poll() is None]
+    try:
+        threading.Thread(target=process.wait, daemon=True).start()
+    except RuntimeError:  # the host refuses a thread; that is no reason why workers cannot start
+        _unreaped.append(process)
 
 
 def _launch(
@@ -177,7 +193,9 @@ def _parse_answer(answer: bytes, log: Path) -> list[str]:
         return ids
     if answer:
         said = clean_line(answer.decode("utf-8", "replace").strip(), 400)
-        raise WorkersNotStarted(f"workers did not come up: {said}", f"see {log}")
+        short = said.startswith(SHORT)
+        error = HostShort if short else WorkersNotStarted
+        raise error(f"workers did not come up: {said.removeprefix(SHORT)}", f"see {log}")
     raise WorkersNotStarted("workers did not come up", f"see {log}")
 
 
@@ -206,9 +224,22 @@ async def add_to_detached(
     supervisor = await _find_detached(store, now)
     if supervisor is None:
         return None
-    ids = await _insert_workers(store, supervisor, count, queues, now)
-    if ids is None:
+    asked: list[str] = []
+    try:
+        return await _add_workers(store, supervisor, asked, (count, queues), now)
+    except (asyncio.CancelledError, KeyboardInterrupt):  # ctrl-c: what was asked for must not stay
+        with suppress(QueueError):
+            await store.stop_workers(asked, False)
+        raise
+
+
+async def _add_workers(
+    store: Store, supervisor: str, asked: list[str], what: tuple[int, tuple[str, ...]], now: float
+) -> list[str] | None:
+    """Ask ``supervisor`` for workers. ``asked`` gets their ids before the store does."""
+    if not await _insert_workers(store, supervisor, asked, what, now):
         return None
+    ids = list(asked)
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         mine = [worker for worker, _ in await store.workers() if worker.id in ids]
@@ -236,16 +267,24 @@ async def _find_detached(store: Store, now: float) -> str | None:
 
 
 async def _insert_workers(
-    store: Store, supervisor: str, count: int, queues: tuple[str, ...], now: float
-) -> list[str] | None:
-    while True:
+    store: Store, supervisor: str, asked: list[str], what: tuple[int, tuple[str, ...]], now: float
+) -> bool:
+    """Tell the store of the workers; False: their supervisor is gone."""
+    count, queues = what
+    deadline = monotonic() + PATIENCE
+    while monotonic() < deadline:
         used = [worker.id for worker, _ in await store.workers() if worker.supervisor == supervisor]
         first = max((int(worker.rpartition("-")[2]) for worker in used), default=0) + 1
-        ids = [f"{supervisor}-{first + i}" for i in range(count)]
+        asked[:] = [f"{supervisor}-{first + i}" for i in range(count)]
         try:
-            await store.add_workers(supervisor, [(i, queues) for i in ids], now, up=False)
-        except Conflict:
-            continue  # somebody else was adding too
+            await store.add_workers(supervisor, [(i, queues) for i in asked], now, up=False)
+        except Conflict:  # somebody else was adding too: these are theirs
+            asked.clear()
+            await asyncio.sleep(CONFLICT_PAUSE * (1 + random.random()))
         except NotFound:
-            return None
-        return ids
+            return False
+        else:
+            return True
+    raise WorkersNotStarted(
+        f"supervisor {supervisor} is being given other workers all the time", "try again"
+    )

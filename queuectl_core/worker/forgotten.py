@@ -2,7 +2,8 @@
 
 That should not be. It is so when a server failed over to a replica that had not heard of our last
 commits: a job whose end we wrote down is ``processing`` again, and nobody else may touch it while
-we live. A job that is unknown at two looks, with nothing under way, has been forgotten.
+we live. A job that is unknown at two looks, with nothing under way, has been forgotten. On SQLite
+this is for faults of our own only.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Forgotten:
     async def look(self) -> None:
         """Look if it is time to; to be called often. StoreError when the store cannot be read."""
         sup = self._sup
-        if not sup.store.shared_by_hosts or monotonic() - self._looked < EVERY:
+        if monotonic() - self._looked < EVERY:
             return
         self._looked = monotonic()
         ours = await self._ours()

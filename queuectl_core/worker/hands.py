@@ -220,8 +220,8 @@ class Hands:
         await asyncio.gather(self._close_shim(self._shim, self._name), *self._leaving)
 
     async def _close_shim(self, shim: Shim, name: str) -> None:
-        await shim.close()
-        await asyncio.to_thread(self._remove_files, name)
+        if await shim.close():
+            await asyncio.to_thread(self._remove_files, name)
 
     def _remove_files(self, name: str) -> None:
         run = self.run_directory
@@ -316,7 +316,14 @@ class Hands:
         return self.clock() - (lease_clock() - moment)
 
     def _heard(self, event: list[Any]) -> None:
-        """An event from the shim."""
+        """An event from the shim. An error is ours, and must not go unseen, nor take the events
+        that come after it along."""
+        try:
+            self._take(event)
+        except Exception as error:
+            self.spawn(_fail(error))
+
+    def _take(self, event: list[Any]) -> None:
         kind, token = event[:2]
         if kind == "R":
             self.revoked = True
@@ -338,13 +345,14 @@ class Hands:
         if running is None:
             self.forget(token)  # its job has another owner by now
             return
-        if kind == "S" or running.since is None:
-            running.since = event[-2]
         if kind == "S":
+            running.since = event[-2]
             self.held.started()
             running.begun(event[2])
         else:
-            self.ended(running, Exit.of(event))
+            exit_ = Exit.of(event)
+            running.since = exit_.at if running.since is None else running.since
+            self.ended(running, exit_)
 
     def _not_started(self, token: str, lacking: str) -> None:
         running = self.running.pop(token, None)
@@ -388,6 +396,8 @@ class Hands:
         )
 
     def _conclude(self, running: Running, exit_: Exit, output: tuple[int, bytes]) -> None:
+        if self.running.get(token_of(running.job)) is not running:
+            return  # it has another owner by now
         outcome, reason = outcome_of(running, exit_, output[1])
         self.settle(running, outcome, reason, exit_, output)
 
@@ -402,6 +412,8 @@ class Hands:
 
     async def _lose_large(self, running: Running, reason: str) -> None:
         output = await asyncio.to_thread(running.capture.finish)
+        if self.running.get(token_of(running.job)) is not running:
+            return  # it has another owner by now
         self.settle(running, Outcome.CRASHED, reason, None, output)
 
     def settle(
@@ -467,6 +479,10 @@ class Hands:
         for job in plan.crashed + plan.unstarted:
             settle(job, None)
         await asyncio.gather(*map(end, plan.leftovers))
+
+
+async def _fail(error: Exception) -> None:
+    raise error
 
 
 def _killer(shim: Shim, job: Job) -> Callable[[int], None]:

@@ -208,8 +208,9 @@ class Journal:
             deadline = time.monotonic() + LOCK_PATIENCE
             while not ((locked := self._try_lock(fd)) and self._is_current(fd)):
                 if not self._is_current(fd):  # its shim has written it anew, or it was deleted
+                    fresh = make(self.path)
                     os.close(fd)
-                    fd = make(self.path)
+                    fd = fresh
                     continue
                 if not locked and time.monotonic() > deadline:
                     self.kill_shim()
@@ -271,13 +272,13 @@ def make_first(path: Path) -> None:
 
 
 def abandoned(run: Path) -> list[Path]:
-    """Journals and bells whose supervisor and shim are dead. To be called before the store is
-    asked who needs them: only of the dead does the store know all there will ever be."""
+    """Journals, leases and bells whose supervisor and shim are dead. To be called before the store
+    is asked who needs them: only of the dead does the store know all there will ever be."""
     return [
         path
-        for path in (*run.glob("*.journal"), *run.glob("*.bell"))
-        if not _has_listener(path.with_suffix(".bell"))
-        and not (path.suffix == ".journal" and Journal(run, path.stem).shim_alive())
+        for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
+        if not _has_listener(run / f"{supervisor_of(path.stem)}.bell")
+        and not (path.suffix != ".bell" and Journal(run, path.stem).shim_alive())
     ]
 
 

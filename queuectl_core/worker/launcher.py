@@ -18,18 +18,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 LEAVING_PATIENCE = 5.0
-"""Seconds a shim that runs nothing may take to leave before it is killed."""
+"""Seconds a shim that runs no job may take to leave."""
+WOKEN_PATIENCE = 2.0
+"""Seconds to wait for one that was stopped, after it was told to continue."""
 KILLED_PATIENCE = 2.0
 """Seconds to wait for one that was killed: it may hang in the kernel."""
 DYING_PATIENCE = 0.5
 """Seconds that a shim may take to die once it has closed its output."""
 LINGERING_AFTER = 0.05
 """Seconds a shim may take to exit once it has closed its output; one that takes longer stays."""
+EXIT_POLL = 0.002
+"""Seconds between looks whether a shim has exited."""
 _lingering: list[subprocess.Popen[bytes]] = []
 """Shims that stay without us; asked now and then whether they have exited, to leave no zombie."""
 FORGET_AT_ONCE = 256
@@ -74,6 +79,7 @@ class Shim(asyncio.Protocol):
         self._settled: list[str] = []
         self._closing = False
         self._ended = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(
         self, run: Path, name: str, env: Mapping[str, str], fence: Sequence[str] = ()
@@ -150,7 +156,7 @@ class Shim(asyncio.Protocol):
             self._requests.append(json.dumps(["settled", self._settled]).encode() + b"\n")
             self._settled = []
         requests, self._requests = self._requests, []
-        if not self._closing:
+        if not self._closing and self._ending is None:
             self._writer.write(b"".join(requests))
 
     def abandon(self) -> None:
@@ -159,31 +165,43 @@ class Shim(asyncio.Protocol):
         if self._writer is not None:
             self._writer.close()
 
-    async def close(self) -> None:
-        """Let go of a shim that runs nothing, and wait until it has left."""
+    async def close(self) -> bool:
+        """Let go of a shim that runs no job, and wait until it has left us; False: it has not.
+
+        It is not killed: it may still read what processes write that jobs left running, and
+        without a reader they would die. One whose disk is full has not written its journal, and
+        leaves when it can."""
         self.abandon()
         if self._process is None:
-            return
-        for patience in (LEAVING_PATIENCE, KILLED_PATIENCE):
+            return True
+        for patience in (LEAVING_PATIENCE, WOKEN_PATIENCE):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), patience)
-                return
-            self._process.kill()  # it was stopped, or hangs: it runs nothing
+                return True
+            self._process.send_signal(signal.SIGCONT)  # a job may have stopped it
+        _lingering.append(self._process)
+        return False
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for one that died, or is about to leave. One that we let go of may stay: it reads
-        what processes write that jobs left running."""
+    async def _see_end(self, process: subprocess.Popen[bytes]) -> None:
+        """Its output is closed. Wait until it has exited, which takes microseconds if it was
+        killed. One that we let go of may stay: it reads what processes write that jobs left
+        running. Any other is killed: we could not read it, and it may run jobs still."""
+        if self._closing:
+            if not await _exited(process, LINGERING_AFTER):
+                _lingering.append(process)
+        elif not await _exited(process, DYING_PATIENCE):
+            process.kill()
+            if not await _exited(process, KILLED_PATIENCE):
+                _lingering.append(process)  # it hangs in the kernel, and will do nothing more
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
         if not self._closing:
-            try:
-                process.wait(DYING_PATIENCE)
-            except subprocess.TimeoutExpired:  # we could not read it, and are done with it
-                process.kill()
-                process.wait()
-            return
-        try:
-            process.wait(LINGERING_AFTER)
-        except subprocess.TimeoutExpired:
-            _lingering.append(process)
+            self._closing = True
+            if self._writer is not None and not self._writer.is_closing():  # or it ends twice
+                self._writer.abort()
+            self._on_death()
 
     # -- asyncio.Protocol -------------------------------------------------------------
 
@@ -194,12 +212,18 @@ class Shim(asyncio.Protocol):
                 self._on_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._process is not None:
-            # Its end of the pipe is closed: it has exited, or does so within microseconds.
-            self._wait(self._process)
-        self._ended.set()
-        if not self._closing:
-            self._closing = True
-            if self._writer is not None and not self._writer.is_closing():  # or it ends twice
-                self._writer.abort()
-            self._on_death()
+        if self._process is None or self._process.poll() is not None:
+            self._end()
+        else:
+            self._ending = asyncio.get_running_loop().create_task(self._see_end(self._process))
+
+
+async def _exited(process: subprocess.Popen[bytes], patience: float) -> bool:
+    """Wait until it has exited, but no longer than ``patience`` seconds; whether it has. Nothing
+    that blocks: other jobs' events and the heartbeat go on."""
+    deadline = time.monotonic() + patience
+    while process.poll() is None:
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(EXIT_POLL)
+    return True

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..store.base import TAIL_BYTES
-from .shim.output import MARK_ROOM
+from .shim.output_file import MARK_ROOM, dropped_mark
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Capture:
         lost = total - head - (size - tail)
         if lost <= 0:
             return
-        mark = f"\n[queuectl: {lost} bytes dropped here, output-limit is {self.limit}]\n".encode()
+        mark = dropped_mark(self.limit, lost)
         fresh = Path(self.path).with_suffix(".tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         source = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -106,7 +106,9 @@ def last_line(tail: bytes, limit: int = 200) -> str:
     the meter, sometimes on the same line.
     """
     meter = ""
-    for line in reversed(tail[-4096:].splitlines()):
+    # Of a script with Windows line ends the shell says "foo\\r: not found": that CR ends no line.
+    tail = re.sub(rb"\r(?=: )", rb"\\r", tail[-4096:])
+    for line in reversed(tail.splitlines()):
         text = line.decode("utf-8", "backslashreplace").strip()
         found = _METER.match(text)
         if found is None or found.end() < len(text):

@@ -27,6 +27,8 @@ T = TypeVar("T")
 POLL = 0.02
 """Seconds between looks at processes that were told to end: there is nothing to wait on for a
 process that is not our child."""
+SHORTAGE_PAUSE = 0.5
+"""Seconds until the next look at the processes, where the host lacked something for it."""
 PATIENCE = 1.0
 """Seconds to wait for a look at the processes before a signal is sent without it."""
 
@@ -278,8 +280,12 @@ class Processes:
 
     async def marked(self) -> Marked:
         """The processes of jobs, by what their environment says. The last resort, when no record
-        names a pid."""
-        return await self._marked()
+        names a pid. Waits while the host is short of what a look takes (files, memory)."""
+        while True:
+            try:
+                return await self._marked()
+            except (OSError, RuntimeError, ImportError):  # ImportError: psutil, for lack of files
+                await asyncio.sleep(SHORTAGE_PAUSE)
 
     async def end(self, group: int | None, strays: Iterable[Process], grace: float) -> None:
         """SIGTERM to a group and to ``strays``, SIGKILL after ``grace`` seconds; waits until all

@@ -12,7 +12,8 @@ it runs, and its shim lives            adopted: it goes on, and keeps its result
 it runs, but its shim is dead          its exit will never be known: ended, then a crash
 it was started, and is gone            a crash
 it was about to be, and all died       a crash: it may have run
-its journal was deleted                a crash, unless its shim lives and wrote it anew
+its journal was deleted                a crash, unless its shim lives and wrote it anew; what
+                                       still runs of it is ended first
 an earlier shim of that name had it    a crash, whatever still runs of it is ended
 it was never started                   back to pending, nothing counted
 its host is another, or has rebooted   a crash

@@ -15,6 +15,9 @@ from ..events import Event, Kind
 PAUSE = 0.5
 """Seconds until a start is tried again; doubles up to ``LONGEST_PAUSE``."""
 LONGEST_PAUSE = 30.0
+CALM = 0.5
+"""Seconds after a start in which it must not fail after all. A job with limits, or on a network
+mount, counts as started when it was forked. That its program cannot be run is known only then."""
 
 
 @dataclass(slots=True)
@@ -28,12 +31,15 @@ class Shortage:
     """What is lacking; empty: nothing."""
     _delay: float = PAUSE
     _timer: asyncio.TimerHandle | None = None
+    _calm: asyncio.TimerHandle | None = None
+    """Set when a job was started: it is over when nothing fails until then."""
     _probes: set[str] = field(default_factory=set)
     """Tokens of the jobs that are being tried."""
 
     def met(self, reason: str) -> None:
         """A job could not be started for this reason."""
         self._probes.clear()
+        self._cancel_calm()
         if not self.reason:
             self.tell(Event(Kind.TROUBLE, f"{reason}; jobs wait until starts succeed again"))
         self.reason = reason
@@ -44,12 +50,17 @@ class Shortage:
 
     def started(self) -> None:
         """A job was started."""
-        if self.reason and self._timer is None:
-            self.reason = ""
-            self._delay = PAUSE
-            self._probes.clear()
-            self.tell(Event(Kind.TROUBLE, "jobs can be started again"))
-            self.look()
+        if self.reason and self._timer is None and self._calm is None:
+            self._calm = asyncio.get_running_loop().call_later(CALM, self._end)
+
+    def _end(self) -> None:
+        """Starts succeed."""
+        self._cancel_calm()
+        self.reason = ""
+        self._delay = PAUSE
+        self._probes.clear()
+        self.tell(Event(Kind.TROUBLE, "jobs can be started again"))
+        self.look()
 
     def tries(self, token: str) -> None:
         """This job is about to be started."""
@@ -58,8 +69,12 @@ class Shortage:
 
     def tried(self, token: str) -> None:
         """This job has ended, or could not be started for a reason of its own."""
-        if token in self._probes:
-            self._probes.remove(token)
+        if token not in self._probes:
+            return
+        self._probes.remove(token)
+        if self._calm is not None:
+            self._end()
+        else:
             self.look()
 
     @property
@@ -82,3 +97,9 @@ class Shortage:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._cancel_calm()
+
+    def _cancel_calm(self) -> None:
+        if self._calm is not None:
+            self._calm.cancel()
+            self._calm = None

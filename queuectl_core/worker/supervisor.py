@@ -1,4 +1,4 @@
-"""The supervisor: hosts N workers in one process, from its first breath to its last.
+"""The supervisor: hosts N workers in one process, from start to end.
 
 It holds an identity (a lease in the store, a bell, a shim) and obeys orders. The pump moves the
 work, the hands hold the attempts, upkeep looks after everything else.
@@ -29,7 +29,7 @@ from .pump import RETRY_AFTER, Pump
 from .reaper import Reaper
 from .shim import lease_clock
 from .takeover import Takeover
-from .threads import start_default_threads
+from .threads import default_threads
 from .upkeep import Upkeep
 
 LEAVE_PATIENCE = 5.0
@@ -93,7 +93,11 @@ class Supervisor:
     async def run(self, count: int, queues: tuple[str, ...]) -> Summary:
         """Start ``count`` workers for ``queues`` (none: all) and run until they are stopped."""
         began = time.monotonic()
-        with Signals(self.stop), Reaper(needed=self._program):  # from the first moment
+        with (
+            Signals(self.stop),  # from the first moment
+            Reaper(needed=self._program),
+            default_threads(program=self._program),
+        ):
             self.hands = Hands(
                 hostname(self._env),
                 self.store.directory,
@@ -107,7 +111,6 @@ class Supervisor:
                 self.beside.run,
                 self._rand,
             )
-            start_default_threads()
             self.hands.processes.start()
             upkeep = Upkeep(self)
             try:
@@ -134,16 +137,16 @@ class Supervisor:
     async def _until_told(self, work: asyncio.Task[None], patience: float) -> None:
         """Wait for ``work`` for so many seconds, or until we are told to stop; it goes on."""
         if self.stopping is None:
-            self._told.clear()
             told = asyncio.create_task(self._told.wait())
             await asyncio.wait({work, told}, timeout=patience, return_when="FIRST_COMPLETED")
             told.cancel()
 
     async def pause(self, seconds: float) -> None:
-        """Wait, but not longer than until the next signal."""
-        self._told.clear()
+        """Wait, but not longer than until the next signal. One that came since the last pause
+        counts: the caller may not have seen it yet."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), seconds)
+        self._told.clear()
 
     async def _begin(self, lanes: Sequence[tuple[str, ...]], *, patient: bool = False) -> None:
         """Take a new identity: a bell, a shim, a row in the store, a worker for each lane.

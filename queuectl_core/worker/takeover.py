@@ -1,8 +1,9 @@
 """Taking over from supervisors that are gone: triage of their jobs, and care for adopted ones.
 
 The store gives the jobs of a dead supervisor to one successor. What then becomes of each is found
-out by :func:`~.recovery.triage`. Nothing here delays a heartbeat: files are read and processes are
-looked at in threads, and what is left of jobs is ended beside everything else.
+out by :func:`~.recovery.triage`. Nothing here delays a heartbeat: files are read, processes are
+looked at and large outputs are rewritten in threads, and what is left of jobs is ended beside
+everything else.
 """
 
 from __future__ import annotations

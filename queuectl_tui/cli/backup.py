@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from queuectl_core.postcommit import after_commit
@@ -9,6 +12,9 @@ from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes
 
 from .command import Session, complete_file, pass_session, verb
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
 
 
 @verb(
@@ -21,8 +27,9 @@ from .command import Session, complete_file, pass_session, verb
 def backup(session: Session, file: str, force: bool) -> None:
     """Copy the store into FILE while everything goes on: all jobs, their history and the stored
     end of their output, as they are at one moment. FILE is there when it is whole, and for your
-    eyes only: it holds the values of env. To look at it, or to go back to it, use it as the
-    store: jobs that were running are pending there, and nobody works on it.
+    eyes only: it holds the values of env. To look at it, use it as the store: jobs that were
+    running are pending there, and nobody works on it. To go back to it: queuectl restore FILE.
+    Do not copy it over a store with cp: a -wal file that is left there would be mixed into it.
 
     Prints the file's path.
     """
@@ -30,9 +37,12 @@ def backup(session: Session, file: str, force: bool) -> None:
     def progress(done: int, total: int) -> None:
         session.err.bar("copying", done, total, "pages")
 
-    made = session.run(
-        lambda queue: queue.backup(file, force=force, progress=progress), read_only=True
-    )
+    async def act(queue: Queue) -> Path:
+        made = await queue.backup(file, force=force, progress=progress)
+        session.done()
+        return made
+
+    made = session.run(act, read_only=True)
     size = 0
     with after_commit("reading the size of the backup"):
         size = made.stat().st_size

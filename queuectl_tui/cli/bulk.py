@@ -237,16 +237,17 @@ class _Bulk:
     async def _show(self, first: int, count: int) -> None:
         """Print the jobs with seqs from ``first`` on, in order."""
         session = self.session
+        for_person = session.out.terminal and not session.quiet
         if session.json and count == 1:
             document: dict[str, Any] = {"enqueued": count}
             async for job in self._added(first, count):
                 document = job.to_json()
             session.out.json(document)
-        elif session.json or (session.out.terminal and count <= SHOWN):
+        elif session.json or (for_person and count <= SHOWN):
             with session.out.listing(JOBS, json=session.json, header=True) as listing:
                 async for job in self._added(first, count):
                     listing.add(job)
-        elif not session.out.terminal:
+        elif not for_person:
             async for ids in self._read(self.queue.ids(first, count), count):
                 session.out.line("\n".join(ids))
 

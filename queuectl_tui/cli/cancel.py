@@ -6,9 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from queuectl_core.lifecycle import CANCELLABLE
 from queuectl_core.model import Job, State
 from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
@@ -36,8 +33,7 @@ PATIENCE = 5.0
 )
 @which_live
 @pass_session
-@click.pass_context
-def cancel(ctx: click.Context, session: Session, /, *, which: Which) -> None:
+def cancel(session: Session, /, *, which: Which) -> None:
     """Cancel jobs: those that wait will not run, a running one is ended (SIGTERM, after
     kill-grace SIGKILL).
 
@@ -45,13 +41,13 @@ def cancel(ctx: click.Context, session: Session, /, *, which: Which) -> None:
     cancelled. Waits until those that run have ended. With --all or a filter: all that match and
     wait or run; prints how many, and does not wait.
     """
-    if which.only_ids:
+    if which.ids:
         done = session.run(lambda queue: _cancel(session, queue, which.ids))
         show_changed(session, done, "cancelled")
         return
 
     async def act(queue: Queue) -> int:
-        where = await which.find(ctx, queue, CANCELLABLE)
+        where = await which.find(session, queue)
         return await queue.cancel_all(
             where, lambda done, total: session.err.bar("cancelling", done, total)
         )

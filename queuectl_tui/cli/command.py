@@ -39,7 +39,7 @@ class Session:
         self.clock: Callable[[], float] = time.time
         """The queue's, once one was opened: what its times are to be compared with."""
         self.is_change = False
-        """Whether the verb changes the store, so that its output says only what was done."""
+        """Whether the verb changes something, so that its output says only what was done."""
         self.set_color(not os.environ.get("NO_COLOR"))
 
     def set_color(self, wanted: bool) -> None:
@@ -99,6 +99,15 @@ class Session:
                 raise
             raise KeyboardInterrupt from None  # what asyncio makes of a second ctrl-c
 
+    def done(self) -> None:
+        """What was asked for is done, whatever becomes of the answer: output that cannot be written
+        is a warning, and ctrl-c comes too late. For verbs whose work is no commit to this store."""
+        from queuectl_core.postcommit import commits
+
+        self.is_change = True
+        commits.begin()
+        ctrl_c.finish_what_is_committed()
+
 
 pass_session = click.make_pass_decorator(Session)
 
@@ -120,6 +129,7 @@ def _set(name: str, value: Any) -> Callable[[click.Context, click.Parameter, Any
 
 
 def _store(ctx: click.Context, _: click.Parameter, given: str | None) -> None:
+    # One after the verb wins over one before it, which may come from an alias of the shell.
     if given is not None:  # an empty one is refused, not taken for the default
         ctx.obj.store = given
 
@@ -188,6 +198,16 @@ GLOBALS: list[click.Parameter] = [
 """Taken by every command, so before and after the verb alike."""
 
 
+def refuse_twice(ctx: click.Context, given: Sequence[click.Parameter]) -> None:
+    """UsageError for an option that takes one value and is given several times: click would drop
+    all but the last without a word. ``given``: the parameters as they stand on the command line."""
+    options = [param for param in given if isinstance(param, click.Option)]
+    for option in options:
+        one_value = not (option.multiple or option.is_flag or option.count)
+        if one_value and options.count(option) > 1:
+            raise click.UsageError(f"{max(option.opts, key=len)} is given twice", ctx)
+
+
 class _Helpful(click.Command):
     """Help with our options, then the global ones, then examples as they are written."""
 
@@ -200,6 +220,9 @@ class _Helpful(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(args)  # the parser takes them away
         try:
+            some = sum(word.startswith("-") for word in words) > 1
+            if some and not ctx.resilient_parsing:
+                refuse_twice(ctx, self.make_parser(ctx).parse_args(list(args))[2])
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             from .spellings import other_options

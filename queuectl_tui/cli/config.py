@@ -7,10 +7,13 @@ import os
 import click
 
 from queuectl_core.config import KEYS, Setting, canonical, env_name, show_value
+from queuectl_core.errors import InvalidInput
 from queuectl_core.text import clean_line
 
 from .command import Noun, Session, pass_session, verb
 from .output import Column, View
+
+HOUR = 3600
 
 config = Noun(
     "config",
@@ -67,7 +70,7 @@ def list_settings(session: Session) -> None:
             listing.add(setting)
 
 
-@verb("get", examples=("queuectl config get max-retries", "queuectl config get default_timeout"))
+@verb("get", examples=("queuectl config get max-retries", "queuectl config get timeout"))
 @click.argument("key", metavar="[KEY]", required=False, shell_complete=_complete_key)
 @pass_session
 @click.pass_context
@@ -85,6 +88,7 @@ def get(ctx: click.Context, session: Session, /, key: str | None) -> None:
         "queuectl config set max-retries 5",
         "queuectl config set timeout 10m",
         "queuectl config set output-limit 50MiB",
+        "queuectl config set keep-completed 30d",
     ),
 )
 @key_argument
@@ -103,6 +107,7 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
         if is_polling(key):
             session.err.note(f"{clean_line(key, 40)}: {POLLING}")
             return
+    _refuse_few_seconds(key, value)
     setting = session.run(lambda queue: queue.config_set(key, value), create=True, waits=False)
     if session.out.terminal and not session.json:
         fixed = setting.key in ("max-retries", "backoff-base", "timeout")
@@ -116,6 +121,16 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
     elif setting.key == "shell" and not os.access(str(setting.value), os.X_OK):
         # Not refused: other hosts may have it.
         session.err.warn("no such program on this host: every job would fail here")
+
+
+def _refuse_few_seconds(key: str, value: str) -> None:
+    """InvalidInput for ``keep-completed 30``: it would be seconds, and take nearly every completed
+    job away. A large number is what ``config get`` prints, and is taken."""
+    number = value.strip()
+    if number.isdecimal() and 0 < int(number[:12]) < HOUR and canonical(key) == "keep-completed":
+        from .given import units
+
+        raise InvalidInput(f"keep-completed: {number} of what?", units(number))
 
 
 @verb("unset", examples=("queuectl config unset max-retries",))

@@ -54,6 +54,11 @@ class Stderr:
         return sys.stderr is not None and sys.stderr.isatty()
 
     @property
+    def can_ask(self) -> bool:
+        """Whether a person is looking, and can answer."""
+        return self.terminal and sys.stdin is not None and sys.stdin.isatty()
+
+    @property
     def animated(self) -> bool:
         """Whether a progress line can be shown."""
         return self.terminal and not self.quiet and os.environ.get("TERM", "dumb") != "dumb"
@@ -110,7 +115,7 @@ class Stderr:
 
     def ask(self, question: str) -> bool | None:
         """A question for yes or no; None when nobody is there to answer."""
-        if not self.terminal or sys.stdin is None or not sys.stdin.isatty():
+        if not self.can_ask:
             return None
         self._write(f"{question} [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -191,7 +196,7 @@ def _flush(session: Session, result: Result) -> None:
 
 
 def _report(session: Session, error: BaseException) -> int:
-    from queuectl_core.errors import BatchRejected, QueueError, shortage
+    from queuectl_core.errors import BatchRejected, HostShort, QueueError
 
     err = session.err
     if session.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
@@ -218,12 +223,9 @@ def _report(session: Session, error: BaseException) -> int:
     if isinstance(error, RecursionError | MemoryError):
         err.error("out of memory; give it less at once")
         return 1
-    if isinstance(error, OSError) and (hint := shortage(error)):
-        err.error(one_line(f"{error.strerror}; {hint}"))
-        return 1
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        err.error("cannot start a thread; see ulimit -u (processes and threads)")
-        return 1
+    if isinstance(error, Exception) and (short := HostShort.of(error)):
+        err.error(one_line(str(short)))
+        return short.exit_code
     shown = one_line(f"{type(error).__name__}: {error}")
     err.error(f"internal error: {shown}; run again with --debug")
     return 1
@@ -247,7 +249,7 @@ def _show_traceback(err: Stderr, error: BaseException) -> None:
 
 
 def _is_done(session: Session) -> bool:
-    """Whether the verb has changed the store."""
+    """Whether the verb has changed what it was to change."""
     from queuectl_core.postcommit import commits
 
     return session.is_change and bool(commits)
@@ -265,13 +267,11 @@ def one_line(text: str) -> str:
 def _explain_usage(error: click.ClickException) -> str:
     message = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):
-        from .spellings import option_hint
+        from .spellings import nearest_option, option_hint
 
         message = f"no such option: {error.option_name}"
-        if hint := option_hint(error.ctx, error.option_name):
+        if hint := option_hint(error.ctx, error.option_name) or nearest_option(error):
             message += f"; {hint}"
-        elif error.possibilities:
-            message += f"; did you mean {error.possibilities[0]}?"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
         option = isinstance(error.param, click.Option)
         what = max(error.param.opts, key=len) if option else error.param.human_readable_name

@@ -15,6 +15,6 @@ dlq = Noun(
     examples=(
         "queuectl dlq list",
         "queuectl dlq retry --all --search timeout",
-        "queuectl dlq purge --all --exit-code 127",
+        "queuectl dlq purge --all --exit-code 127 -y",
     ),
 )

@@ -27,8 +27,9 @@ def list_dead(
 ) -> None:
     """List the jobs in the DLQ, newest first: at a terminal 50, else all of them.
 
-    With --group: what they died of. A cause is the exit code and the last line of the error,
-    with numbers and ids made alike; retry or purge one with dlq retry --reason TEXT.
+    With --group: what they died of. A reason is the exit code and the last line of the error,
+    with numbers and ids shown as #. To act on one of them: dlq retry --reason TEXT, where TEXT is
+    a part of the reason.
     """
     if group:
         if which.filtered:
@@ -39,12 +40,13 @@ def list_dead(
     shown = AT_TERMINAL if limit is None and for_person else limit
 
     async def act(queue: Queue) -> tuple[int, int]:
+        where = await which.find(session, queue)
         with session.out.listing(DEAD_JOBS, json=session.json, header=not session.quiet) as listing:
-            async for page in queue.pages(which.where, shown):
+            async for page in queue.pages(where, shown):
                 for job in page:
                     listing.add(job)
         full = for_person and listing.count == shown
-        return listing.count, await queue.count(which.where) if full else listing.count
+        return listing.count, await queue.count(where) if full else listing.count
 
     count, total = session.run(act, read_only=True, waits=False)
     if for_person:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @verb(
     "purge",
-    examples=("queuectl dlq purge job1", "queuectl dlq purge --all --exit-code 127 --yes"),
+    examples=("queuectl dlq purge job1 -y", "queuectl dlq purge --all --exit-code 127 -y"),
 )
 @which_dead
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -30,14 +30,16 @@ def purge(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -
     """
 
     async def act(queue: Queue) -> int | None:
-        if which.only_ids:
+        if which.ids:
             jobs = await which.named(queue, DEAD)
             if not yes and not sure(ctx, session, "purging", plural(len(jobs), "dead job")):
                 return None
             return await queue.remove(jobs)
-        where = await which.find(ctx, queue, DEAD)
+        where = await which.find(session, queue)
         count = await queue.count(where)
-        if count and not yes and not sure(ctx, session, "purging", plural(count, "dead job")):
+        if not yes and not count:
+            return 0  # a job that dies from now on was in no question
+        if not yes and not sure(ctx, session, "purging", plural(count, "dead job")):
             return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("purging", done, total)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from .changed import show_count
 from .command import Session, pass_session, verb
 from .matching import DEAD, Which, which_dead
@@ -20,17 +18,16 @@ if TYPE_CHECKING:
 )
 @which_dead
 @pass_session
-@click.pass_context
-def retry(ctx: click.Context, session: Session, /, *, which: Which) -> None:
+def retry(session: Session, /, *, which: Which) -> None:
     """Run dead jobs again, now, with attempts counted from 0; their history is kept.
 
     Name jobs, or take all of them or all that match. Prints how many.
     """
 
     async def act(queue: Queue) -> int:
-        if which.only_ids:
+        if which.ids:
             return await queue.retry(await which.named(queue, DEAD))
-        where = await which.find(ctx, queue, DEAD)
+        where = await which.find(session, queue)
         return await queue.retry_all(
             where, lambda done, total: session.err.bar("retrying", done, total)
         )

@@ -50,10 +50,12 @@ class EnqueueVerb(Verb):
             # The first word is the command, so the option is most likely the command's own.
             if words and not words[0].startswith(("-", "{", "[", "@")) and " " not in words[0]:
                 from .meant import line_for
+                from .spellings import nearest_option
 
+                close = nearest_option(error)
                 raise click.UsageError(
-                    f"no such option: {error.option_name}; if it belongs to the command, "
-                    f"{line_for(words)}",
+                    f"no such option: {error.option_name}; {close + ' ' if close else ''}"
+                    f"if it belongs to the command, {line_for(words)}",
                     ctx,
                 ) from None
             raise
@@ -121,8 +123,9 @@ def enqueue(
     timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds, output_limit. Options
     fill them in and win over what JSON says.
 
-    Prints the ids, one a line (at a terminal: the jobs; with --json: an object for one job,
-    else an array).
+    Prints the ids, one a line, also with -q, which takes only the notes away. At a terminal it
+    shows the jobs instead, and the ids with -q. With --json: an object for one job, else an
+    array.
     """
     from .fields import Overrides
 
@@ -294,7 +297,7 @@ def _show(session: Session, added: list[Job], local_time: bool) -> None:
     if session.json:
         documents = [job.to_json() for job in added]
         session.out.json(documents[0] if len(documents) == 1 else documents)
-    elif session.out.terminal:
+    elif session.out.terminal and not session.quiet:
         with session.out.listing(JOBS, json=False, header=True) as listing:
             for job in added:
                 listing.add(job)

@@ -77,7 +77,8 @@ def _number(name: str, text: str) -> int | float:
         except ValueError:
             continue
     option = "--" + name.replace("_", "-")
-    raise InvalidInput(f"{option}: '{clean_line(text, 40)}' is not a number")
+    hint = "higher runs first: 10, 0, -10" if name == "priority" else ""
+    raise InvalidInput(f"{option}: '{clean_line(text, 40)}' is not a number", hint)
 
 
 def _pair(text: str) -> tuple[str, str]:

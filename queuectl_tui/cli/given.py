@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from queuectl_core.config import MAX_SECONDS
 from queuectl_core.errors import InvalidInput
+from queuectl_core.text import clean_line
 from queuectl_core.times import parse_duration
 
 
@@ -16,6 +17,21 @@ def duration(option: str, text: str) -> float:
     if seconds > MAX_SECONDS:
         raise InvalidInput(f"{option}: longer than ten years")
     return seconds
+
+
+def age(option: str, text: str) -> float:
+    """Seconds in ``text``. A number without a unit is refused, as few people mean seconds here."""
+    seconds = duration(option, text)
+    word = text.strip()
+    if seconds and word.replace(".", "", 1).isdecimal():
+        raise InvalidInput(f"{option}: {clean_line(word, 20)} of what?", units(word))
+    return seconds
+
+
+def units(number: str) -> str:
+    """The spellings of a duration, for a number that was given without a unit."""
+    shown = clean_line(number, 20)
+    return f"write {shown}d (days), {shown}h (hours), {shown}m (minutes) or {shown}s (seconds)"
 
 
 def optional_duration(option: str, text: str | None) -> float | None:

@@ -55,8 +55,8 @@ def ago(moment: float | None, now: float) -> str:
 
 
 def times_tried(job: Job) -> str:
-    """Attempts of those allowed: ``1/3``."""
-    return f"{job.attempts}/{max(1, job.max_retries)}"
+    """Attempts of those allowed, the one that runs included: ``1/3``."""
+    return f"{job.tries}/{max(1, job.max_retries)}"
 
 
 def _cells(job: Job) -> list[str]:
@@ -137,9 +137,16 @@ async def resolve(queue: Queue, refs: Sequence[str], *, to_change: bool = True) 
     """The jobs with these ids, each once; raises for the first that is not there, before anything
     is done to the others. A prefix will do for an id that queuectl generated, and for any id where
     nothing is changed."""
+    from queuectl_core.errors import NotFound
+
     found = {}
     for ref in refs:
-        job = await queue.find(ref, to_change=to_change)
+        try:
+            job = await queue.find(ref, to_change=to_change)
+        except NotFound as error:
+            if to_change and ref == "all":
+                error.hint = f"type: {click.get_current_context().command_path} --all"
+            raise
         found[job.seq] = job
     return list(found.values())
 

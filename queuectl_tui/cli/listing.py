@@ -34,7 +34,9 @@ AT_TERMINAL = 50
     help="Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
     "May be given several times, or several with commas.",
 )
-@click.option("--queue", "lane", metavar="NAME", help="Only jobs of this queue.")
+@click.option(
+    "--queue", "queues", metavar="NAME", multiple=True, help="Only jobs of this queue; repeatable."
+)
 @click.option("--search", metavar="TEXT", help="Only jobs with this in id, command or error.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many.")
 @click.option("--show-env", is_flag=True, help="With --json: the values of env, not ***.")
@@ -43,7 +45,7 @@ def list_jobs(
     session: Session,
     *,
     states: tuple[str, ...],
-    lane: str | None,
+    queues: tuple[str, ...],
     search: str | None,
     limit: int | None,
     show_env: bool,
@@ -62,11 +64,18 @@ def list_jobs(
 
     words = [word for given in states for word in given.split(",")]
     view = JOBS._replace(document=exported) if show_env else JOBS
-    where = Filter(check_states(words), lane, search)
+    names: tuple[str, ...] = ()
+    if queues:
+        from .matching import queue_names, tell_unknown_queues
+
+        names = queue_names(queues)
+    where = Filter(check_states(words), names, search)
     for_person = session.out.terminal and not session.json
     shown = AT_TERMINAL if limit is None and for_person else limit
 
     async def act(queue: Queue) -> tuple[int, int]:
+        if names:
+            await tell_unknown_queues(session, queue, names)
         with session.out.listing(view, json=session.json, header=not session.quiet) as listing:
             async for page in queue.pages(where, shown):
                 for job in page:
@@ -78,6 +87,6 @@ def list_jobs(
     if for_person:
         session.out.flush()
         if not total:
-            session.err.note("no jobs match" if words or lane or search else "no jobs yet")
+            session.err.note("no jobs match" if where != Filter() else "no jobs yet")
         elif total > count:
             session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 POLL = 0.1
 """Seconds between looks at a file that is followed."""
+LOOKS = 20
+"""Looks at a file that was replaced until it counts as a new one of a job that still runs."""
 
 
 @verb(
@@ -100,6 +102,8 @@ class Shown:
         self.times: OutputTimes | None = None
         self.at_line_start = True
         self.offset = 0
+        self.file: tuple[int, int] | None = None
+        self.looks = 0
         self.clean = _Cleaner()
 
     async def run(self, attempt: int | None, follow: bool) -> None:
@@ -124,6 +128,7 @@ class Shown:
             self.tail = None
 
     async def _attempt(self, output: Output, follow: bool) -> None:
+        self.file, self.looks = None, 0
         self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
         self.clean = _Cleaner()
         self.at_line_start = True
@@ -183,6 +188,8 @@ class Shown:
 
     def _copy(self, output: Output) -> None:
         """Write what there is from the current offset on."""
+        if output.running and self._was_replaced(output):
+            return
         if self.timestamps:
             self.times = OutputTimes(output)
         while True:
@@ -198,6 +205,20 @@ class Shown:
             self._show(chunk)
             self.offset += len(chunk)
         self.session.out.flush()
+
+    def _was_replaced(self, output: Output) -> bool:
+        """Whether there is another file now: the job has ended, its supervisor has written a long
+        output anew, and the store does not say so yet. Our offset is of use when it does. One that
+        stays is the file of a job whose first one was removed."""
+        file = output.file_id()
+        if file is None or self.file in (None, file):
+            self.file = file or self.file
+            return False
+        self.looks += 1
+        if self.looks < LOOKS:
+            return True
+        self.file, self.looks = file, 0
+        return False
 
     def _show(self, chunk: bytes) -> None:
         """Write a chunk that lies at the current offset."""
@@ -231,9 +252,10 @@ class Shown:
         out.write(json.dumps(head)[:-1] + ', "output": "')
         await self._attempt(output, follow)
         output = await self.queue.output(await self._job(), output.number or None)
+        running = output.running and output.number > 0  # else the job waits for its first attempt
         out.line(
             f'", "bytes": {output.total or output.size()}, '
-            f'"complete": {json.dumps(output.complete)}, "running": {json.dumps(output.running)}}}'
+            f'"complete": {json.dumps(output.complete)}, "running": {json.dumps(running)}}}'
         )
 
 

@@ -28,6 +28,7 @@ VERBS: Table = {
     "config": ("config:config", "Show and change settings."),
     "prune": ("prune:prune", "Forget jobs that ended long ago."),
     "backup": ("backup:backup", "Copy the store into a file while everything goes on."),
+    "restore": ("restore:restore", "Put a backup back in the place of what the store holds."),
     "store": ("store:store", "Copy the store into another, to move to it."),
     "tui": ("tui:tui", "Open the operator console."),
     "doctor": ("doctor:doctor", "Check that everything is in order."),

@@ -11,7 +11,7 @@ import click
 
 from queuectl_core.errors import Conflict
 from queuectl_core.model import Filter, Job, State
-from queuectl_core.text import clean_line
+from queuectl_core.text import clean_line, closest
 
 from .command import Session
 from .jobs import complete_dead, complete_id, complete_state, resolve
@@ -21,14 +21,38 @@ if TYPE_CHECKING:
 
 DEAD = (State.DEAD,)
 
+SHOWN = 10
+"""Names of queues shown for one that does not exist."""
+SHOWN_REASONS = 3
+ALL_GROUPS = 1_000_000
+
 _COMMON = (
-    click.option("--queue", "lane", metavar="NAME", help="Only jobs of this queue."),
+    click.option(
+        "--queue",
+        "queues",
+        metavar="NAME",
+        multiple=True,
+        help="Only jobs of this queue; repeatable.",
+    ),
     click.option("--search", metavar="TEXT", help="Only with this in id, command, error."),
-    click.option("--exit-code", metavar="N", type=int, help="Only with this exit code."),
+    click.option(
+        "--exit-code",
+        "exit_codes",
+        metavar="N",
+        type=int,
+        multiple=True,
+        help="Only with this exit code; repeatable.",
+    ),
 )
 _FILTERS = (
     *_COMMON,
-    click.option("--reason", metavar="TEXT", help="Only of this group of dlq list --group."),
+    click.option(
+        "--reason",
+        "reasons",
+        metavar="TEXT",
+        multiple=True,
+        help="Only with this in the reason that dlq list --group shows; repeatable.",
+    ),
 )
 _MORE = (
     click.option(
@@ -37,38 +61,29 @@ _MORE = (
         metavar="STATE",
         multiple=True,
         shell_complete=complete_state,
-        help="Only jobs in this state (repeatable).",
+        help="Only jobs in this state; repeatable.",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """The jobs asked for on the command line."""
+    """The jobs asked for on the command line: ids, or else all that match the filters."""
 
     ids: tuple[str, ...]
-    every: bool
     where: Filter
-    """The filters alone."""
+    """The filters, except ``reasons``."""
+    reasons: tuple[str, ...]
+    """Parts of reasons, as they were given."""
     filtered: bool
     """Whether any filter was given."""
 
-    async def find(self, ctx: click.Context, queue: Queue, allowed: Sequence[State]) -> Filter:
-        """The filter of all that is meant. Usage error when nothing says which; Conflict when
-        a job named is in a state that is not ``allowed``."""
-        if self.ids and self.every:
-            raise click.UsageError("name jobs or give --all, not both", ctx)
-        if not (self.ids or self.every or self.filtered):
-            raise click.UsageError("name jobs, or give --all or a filter", ctx)
-        if not self.ids:
+    async def find(self, session: Session, queue: Queue) -> Filter:
+        """The filter of all that is meant. Says so if a filter can match nothing."""
+        await tell_unknown_queues(session, queue, self.where.queues)
+        if not self.reasons:
             return self.where
-        jobs = await self.named(queue, allowed)
-        return replace(self.where, seqs=tuple(job.seq for job in jobs))
-
-    @property
-    def only_ids(self) -> bool:
-        """Jobs are named, and there is no filter."""
-        return bool(self.ids) and not self.every and not self.filtered
+        return replace(self.where, reasons=await _reasons(session, queue, self.reasons))
 
     async def named(self, queue: Queue, allowed: Sequence[State]) -> list[Job]:
         """The jobs named. Conflict when one is in a state that is not ``allowed``."""
@@ -81,6 +96,50 @@ class Which:
                     f"it must be {' or '.join(allowed)}",
                 )
         return jobs
+
+
+def queue_names(given: Sequence[str]) -> tuple[str, ...]:
+    """The names that ``--queue`` options hold. InvalidInput for one that no queue can have."""
+    from queuectl_core.jobspec import check_queue
+
+    return tuple(check_queue(name.strip()) for text in given for name in text.split(","))
+
+
+async def tell_unknown_queues(session: Session, queue: Queue, names: Sequence[str]) -> bool:
+    """Say which of these queues no job is in; returns whether there is one."""
+    if not names:
+        return False
+    known = sorted(await queue.queue_names())
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    for name in unknown:
+        hint = ""
+        if close := closest(name, known):
+            hint = f"; did you mean {clean_line(close)}?"
+        elif 0 < len(known) <= SHOWN:
+            hint = f"; queues with jobs: {clean_line(', '.join(known))}"
+        session.err.note(f"no job is in queue '{clean_line(name, 60)}'{hint}")
+    return bool(unknown)
+
+
+async def _reasons(session: Session, queue: Queue, texts: Sequence[str]) -> tuple[str, ...]:
+    """The reasons of dead jobs that hold one of ``texts``; a whole reason stands for itself only.
+
+    A text that is in no reason stays as it is: nothing matches it, and that is said.
+    """
+    from queuectl_core.views import dead_groups
+
+    groups = [group.reason for group in await dead_groups(queue, ALL_GROUPS)]
+    chosen: dict[str, None] = {}
+    for text in texts:
+        found = [reason for reason in groups if text.lower() in reason.lower()]
+        if text in groups:
+            found = [text]
+        elif not found:
+            shown = "; ".join(f"'{clean_line(reason, 60)}'" for reason in groups[:SHOWN_REASONS])
+            hint = f"; they died of: {shown}" if shown else ""
+            session.err.note(f"no dead job has the reason '{clean_line(text, 60)}'{hint}")
+        chosen.update(dict.fromkeys(found or [text]))
+    return tuple(chosen)
 
 
 def which_dead(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,14 +185,23 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
         words = [word for text in given.pop("states", ()) for word in text.split(",")]
         where = Filter(
             check_states(words) if words else states,
-            given.pop("lane", None),
+            queue_names(given.pop("queues")),
             given.pop("search"),
-            given.pop("exit_code"),
-            reason=given.pop("reason", None),
+            given.pop("exit_codes"),
         )
-        filtered = where != Filter(states) or bool(words)
-        which = Which(given.pop("ids", ()), given.pop("every", False), where, filtered)
-        return function(*args, which=which, **given)
+        reasons = given.pop("reasons", ())
+        filtered = where != Filter(states) or bool(words or reasons)
+        ids: tuple[str, ...] = ()
+        if "ids" in given:
+            ids, some = given.pop("ids"), given.pop("every") or filtered
+            if bool(ids) == some:
+                raise click.UsageError(
+                    "name jobs, or give filters or --all, not both"
+                    if ids
+                    else "name jobs, or give --all or a filter",
+                    click.get_current_context(),
+                )
+        return function(*args, which=Which(ids, where, reasons, filtered), **given)
 
     return call
 

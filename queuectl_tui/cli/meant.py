@@ -7,17 +7,13 @@ import shlex
 from collections.abc import Sequence
 
 from queuectl_core.errors import InvalidInput
-from queuectl_core.json_mistakes import CURLY
+from queuectl_core.json_mistakes import CURLY, FIELD_NAMES, quoted
 from queuectl_core.text import clean_line
 
 SHOWN = 160
-JSON = """put it in single quotes: queuectl enqueue '{"command": "echo hi"}'"""
 
 _FILE = re.compile(r"[^\s;|&<>$(){}]+\.(json|jsonl|ndjson|yaml|yml|csv|tsv)", re.IGNORECASE)
-_FIELD = re.compile(
-    r"[{,]?\s*\"?(id|command|cmd|name|max[_-]?retries|priority|timeout|run_at|queue)\"?:",
-    re.IGNORECASE,
-)
+_FIELD = re.compile(rf"[{{,]?\s*\"?({FIELD_NAMES})\"?:", re.IGNORECASE)
 _CURLY = ("“", "”", "„", "‘", "’")
 
 
@@ -43,9 +39,11 @@ def refuse_odd(job: str) -> None:
         )
     if _FIELD.match(word.removeprefix("- ")):
         if word.startswith("- ") or re.match(r"\w+:\s", word):
-            raise InvalidInput(f"'{shown}' looks like YAML; queuectl reads JSON, not YAML", JSON)
+            raise InvalidInput(
+                f"'{shown}' looks like YAML; queuectl reads JSON, not YAML", _in_quotes(word)
+            )
         raise InvalidInput(
-            f"'{shown}' is a piece of JSON", f"the shell took the JSON apart; {JSON}"
+            f"'{shown}' is a piece of JSON", f"the shell took the JSON apart; {_in_quotes(word)}"
         )
     if match := _FILE.fullmatch(word):
         kind = match[1].lower()
@@ -60,6 +58,12 @@ def refuse_odd(job: str) -> None:
         )
 
 
+def _in_quotes(pieces: str) -> str:
+    """How to type JSON that arrived without its quotes."""
+    line = clean_line(shlex.quote(quoted(pieces.removeprefix("- "))), SHOWN)
+    return f"type: queuectl enqueue {line}"
+
+
 def refuse_words(jobs: Sequence[str]) -> None:
     """InvalidInput for several JOBs of which the first is a bare word: one command, unquoted."""
     first = jobs[0].strip()
@@ -67,7 +71,8 @@ def refuse_words(jobs: Sequence[str]) -> None:
     if cut or (not first.startswith("{") and _FIELD.match(first)):
         pieces = clean_line(" ".join(jobs), 60)
         raise InvalidInput(
-            f"{pieces}: this is JSON in pieces", f"the shell took the JSON apart; {JSON}"
+            f"{pieces}: this is JSON in pieces",
+            f"the shell took the JSON apart; {_in_quotes((' ' if cut else ',').join(jobs))}",
         )
     for job in jobs:
         if job.startswith(_CURLY):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .command import Session, pass_session, verb
-from .given import duration
+from .given import age
 from .jobs import complete_state
 
 
@@ -36,7 +36,7 @@ def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: b
     from queuectl_core.model import State
     from queuectl_core.queue import check_states
 
-    seconds = duration("--older-than", older_than)
+    seconds = age("--older-than", older_than)
     chosen = check_states([word for given in states for word in given.split(",")])
     count = session.run(
         lambda queue: queue.prune(

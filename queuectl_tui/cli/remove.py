@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @verb(
     "remove",
-    examples=("queuectl remove job1 job2", "queuectl remove --state cancelled --yes"),
+    examples=("queuectl remove job1 job2", "queuectl remove --state cancelled -y"),
 )
 @which_jobs
-@click.option("-y", "--yes", is_flag=True, help="Do not ask (with --all or a filter).")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, with --all or a filter.")
 @pass_session
 @click.pass_context
 def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -> int:
@@ -33,15 +33,17 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
     nothing is removed. With --all or a filter: all that match and do not run; asks first at
     a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
-    if which.only_ids:
+    if which.ids:
         removed = session.run(lambda queue: _named(queue, which), waits=False)
         show_changed(session, removed, "removed")
         return 0
 
     async def act(queue: Queue) -> int | None:
-        where = (await which.find(ctx, queue, REMOVABLE)).narrowed(REMOVABLE)
+        where = (await which.find(session, queue)).narrowed(REMOVABLE)
         count = await queue.count(where) if where.states else 0
-        if count and not yes and not sure(ctx, session, "removing", plural(count)):
+        if not yes and not count:
+            return 0  # a job that matches from now on was in no question
+        if not yes and not sure(ctx, session, "removing", plural(count)):
             return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("removing", done, total)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from queuectl_core.lifecycle import RETRYABLE
-from queuectl_core.model import Job
+from queuectl_core.model import Filter, Job, State
 from queuectl_core.postcommit import after_commit
 
 from .changed import show_changed, show_count
@@ -29,29 +30,49 @@ if TYPE_CHECKING:
 )
 @which_jobs
 @click.option("--command", metavar="CMD", help="Run this instead (one job, a string).")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, with --all or a filter.")
 @pass_session
 @click.pass_context
-def retry(ctx: click.Context, session: Session, /, *, which: Which, command: str | None) -> None:
+def retry(
+    ctx: click.Context, session: Session, /, *, which: Which, command: str | None, yes: bool
+) -> int:
     """Run failed, dead, cancelled or completed jobs again, now, with attempts counted from 0;
     the history of earlier attempts is kept.
 
     Of jobs that are named, all or none: if one is unknown, waiting or running, nothing is
-    done. With --all or a filter: all that match and may be; prints how many.
+    done. With --all or a filter: all that match and may be; prints how many. If completed jobs are
+    among them it asks first at a terminal; in a pipe it does not. Exit code 1 when the answer was
+    no.
     """
     if command is not None and len(which.ids) != 1:
         raise click.UsageError("--command goes with exactly one job", ctx)
-    if which.only_ids:
+    if which.ids:
         again = session.run(lambda queue: _named(queue, which, command), waits=False)
         show_changed(session, again, "runs again")
-        return
+        return 0
 
-    async def act(queue: Queue) -> int:
-        where = await which.find(ctx, queue, RETRYABLE)
+    async def act(queue: Queue) -> int | None:
+        where = (await which.find(session, queue)).narrowed(RETRYABLE)
+        if not yes and session.err.can_ask and not await _sure(session, queue, where):
+            return None
         return await queue.retry_all(
             where, lambda done, total: session.err.bar("retrying", done, total)
         )
 
-    show_count(session, session.run(act), "retried")
+    count = session.run(act)
+    show_count(session, count, "retried")
+    return 1 if count is None else 0
+
+
+async def _sure(session: Session, queue: Queue, where: Filter) -> bool:
+    """Ask before jobs that are completed run again; others are here to be run again."""
+    states = [state for state in State if state in where.states]
+    counts = {state: await queue.count(replace(where, states=(state,))) for state in states}
+    if not counts.get(State.COMPLETED):
+        return True
+    shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+    jobs = "job" if sum(counts.values()) == 1 else "jobs"
+    return bool(session.err.ask(f"Run these {jobs} again: {shown}?"))
 
 
 async def _named(queue: Queue, which: Which, command: str | None) -> list[Job]:

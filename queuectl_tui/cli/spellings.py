@@ -68,6 +68,8 @@ HINTS: dict[str, dict[str, str]] = {
         "reset": "a job again: queuectl retry ID; a setting: queuectl config unset KEY",
         "requeue": "type: queuectl retry ID",
         "rerun": "type: queuectl retry ID",
+        "restart": "a job again: queuectl retry ID; workers: queuectl worker stop && "
+        "queuectl worker start",
         "replay": "type: queuectl retry ID",
         "metrics": "type: queuectl stats, or queuectl status --json",
         "stat": "type: queuectl stats",
@@ -116,6 +118,24 @@ HINTS: dict[str, dict[str, str]] = {
         "migrate": "not needed: a store of an older version is upgraded when it is used",
         "health": "type: queuectl doctor",
         "check": "type: queuectl doctor",
+        "server": "not needed: there is no server; to run jobs, type: queuectl worker start",
+        "scheduler": "not needed: workers start jobs when they are due",
+        "get-job": _SHOW,
+        "show-job": _SHOW,
+        "job-status": _SHOW,
+        "list-jobs": _LIST,
+        "start-worker": _WORK,
+        "start-workers": _WORK,
+        "run-worker": _WORK,
+        "run-workers": _WORK,
+        "stop-worker": "type: queuectl worker stop",
+        "stop-workers": "type: queuectl worker stop",
+        "retry-job": "type: queuectl retry ID",
+        "cancel-job": "type: queuectl cancel ID",
+        "list-dlq": "type: queuectl dlq list",
+        "retry-dlq": "type: queuectl dlq retry ID",
+        "clear-dlq": "type: queuectl dlq purge --all",
+        "purge-dlq": "type: queuectl dlq purge --all",
     },
     "worker": {
         "restart": "type: queuectl worker stop && queuectl worker start",
@@ -141,11 +161,29 @@ HINTS: dict[str, dict[str, str]] = {
     },
 }
 
+VALUE = ("",)
+"""Not an option here: its value stands alone."""
+BY_ID: dict[str, tuple[str, ...]] = {"--id": VALUE, "--job-id": VALUE}
+_SURE: dict[str, tuple[str, ...]] = {"--force": ("--yes",), "--confirm": ("--yes",)}
+
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"--db": ("--store",), "--db-path": ("--store",), "--database": ("--store",)},
-    "enqueue": {"-f": ("--file",), "--retries": ("--max-retries",)},
+    "enqueue": {
+        "-f": ("--file",),
+        "--retries": ("--max-retries",),
+        "--max-retry": ("--max-retries",),
+        "--max-attempts": ("--max-retries",),
+        "--timeout-seconds": ("--timeout",),
+        "--delay-seconds": ("--delay",),
+        "--cmd": ("--command",),
+        "--job": VALUE,
+        "--data": VALUE,
+        "--payload": VALUE,
+    },
+    **dict.fromkeys(
+        ("show", "logs", "wait", "cancel", "retry", "remove", "dlq retry", "dlq purge"), BY_ID
+    ),
     "list": {"--status": ("--state",), "-n": ("--limit",)},
-    "logs": {"--lines": ("--tail",), "-n": ("--tail",)},
     "worker start": {
         "--detached": ("--detach",),
         "--background": ("--detach",),
@@ -156,11 +194,22 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "-w": ("--count",),
         "--foreground": (),
     },
-    "worker stop": {"--force": ("--now",), "--all": ()},
-    "retry": {"--reset": ()},
+    "worker stop": {
+        "--force": ("--now",),
+        "--all": (),
+        "--wait": (),
+        "--graceful": (),
+        "--id": VALUE,
+    },
 }
+OPTIONS["logs"] = BY_ID | {"--lines": ("--tail",), "-n": ("--tail",)}
+OPTIONS["retry"] = BY_ID | _SURE | {"--reset": ()}
+OPTIONS["remove"] = BY_ID | _SURE
+OPTIONS["dlq purge"] = BY_ID | _SURE
 """Verb -> its options by another name -> ours; none: it is so anyway."""
 
+_OF_JOBS = ("show", "logs", "cancel", "retry", "remove", "wait")
+_START = ("--count", "-c", "--detach", "-d", "--queue", "--until-empty", "--until-idle")
 _STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 
 OPTION_HINTS: dict[str, dict[str, str]] = {
@@ -178,6 +227,10 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
     "list": {
         "--id": _SHOW,
         "--all": "all jobs are listed without it; see --limit",
+        "--dlq": "type: queuectl dlq list",
+        "--page": "see --limit; in a pipe all jobs are listed",
+        "--sort": "jobs are listed newest first; queuectl tui sorts them",
+        "--since": "jobs are listed newest first; see --limit, or: queuectl stats --since TIME",
         **{f"--{state}": f"type: --state {state}" for state in _STATES},
     },
     "worker start": {
@@ -186,7 +239,16 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
         "--burst": "type: --until-empty",
         "--drain": "type: --until-empty",
         "--poll-interval": "not needed: workers are woken as soon as a job is due",
+        "--interval": "not needed: workers are woken as soon as a job is due",
+        "--duration": "type: timeout 6 queuectl worker start (for six seconds)",
+        "--id": "queuectl names the workers",
+        "--name": "queuectl names the workers",
     },
+    "logs": {
+        "--stdout": "both are kept together, in order: queuectl logs ID",
+        "--stderr": "both are kept together, in order: queuectl logs ID",
+    },
+    "config": {"--key": "type: queuectl config get KEY"},
 }
 
 
@@ -223,6 +285,8 @@ def unknown_verb(ctx: click.Context, word: str, rest: list[str], known: list[str
     path = _path(ctx)
     shown = clean_line(f"{path} {word}".strip(), 60)
     hint = HINTS.get(path, {}).get(word.lower())
+    if not path and word in ("job", "jobs") and rest[:1] and rest[0] in _OF_JOBS:
+        hint = f"type: queuectl {clean_line(shlex.join(rest), 60)}"
     if hint is None and path == "config":
         hint = _setting(word, rest)
     if hint is None:
@@ -234,17 +298,24 @@ def unknown_verb(ctx: click.Context, word: str, rest: list[str], known: list[str
 
 def _setting(word: str, rest: list[str]) -> str | None:
     """``config max-retries 5``: the verb was left out."""
-    from queuectl_core.config import canonical
-    from queuectl_core.errors import NotFound
-
-    try:
-        key = canonical(word.partition("=")[0])
-    except NotFound:
+    key = _key(word.partition("=")[0])
+    if key is None:
         return None
     value = word.partition("=")[2] or (rest[0] if rest else "")
     if not value:
         return f"type: queuectl config get {key}"
     return f"type: queuectl config set {key} {clean_line(shlex.quote(value), 40)}"
+
+
+def _key(name: str) -> str | None:
+    """The setting of this name, if there is one."""
+    from queuectl_core.config import canonical
+    from queuectl_core.errors import NotFound
+
+    try:
+        return canonical(name)
+    except NotFound:
+        return None
 
 
 def other_options(ctx: click.Context, words: list[str], option: str) -> list[str] | None:
@@ -257,6 +328,13 @@ def other_options(ctx: click.Context, words: list[str], option: str) -> list[str
     name, equals, value = word.partition("=")
     if path == "config set" and re.match(r"-\.?\d", word):
         return [*before, *after, "--", word]  # a value, and not one that is taken
+    if path in ("config get", "config set") and (key := _key(name.removeprefix("--"))):
+        value = value or (after[0] if after and path == "config set" else "")
+        line = f"queuectl {path} {key} {clean_line(shlex.quote(value), 40) if value else ''}"
+        raise click.UsageError(f"no such option: {name}; type: {line.strip()}", ctx)
+    if path == "worker" and (name in OPTIONS["worker start"] or name in _START):
+        line = f"queuectl worker start {clean_line(shlex.join(words), 60)}"
+        raise click.UsageError(f"no such option: {name}; type: {line}", ctx)
     if name in ("--format", "--output", "-o") and (value or "".join(after[:1])) == "json":
         return [*before, "--json", *(after if equals else after[1:])]
     ours = OPTIONS.get(path, {}).get(name) or OPTIONS.get(path, {}).get(word)
@@ -268,6 +346,10 @@ def other_options(ctx: click.Context, words: list[str], option: str) -> list[str
         name, value = word[:2], word[2:]
         ours = OPTIONS.get(path, {}).get(name) if value else None
         return None if ours is None else [*before, *ours, value, *after]
+    if ours == VALUE:
+        return [*before, *([value] if equals else []), *after]
+    if ours is None and path and path in VERBS and name[2:] in getattr(ctx.command, "table", {}):
+        return [*before, name[2:], *([value] if equals else []), *after]  # worker --stop
     if ours is None:
         plain = re.sub(r"(?<=[a-z])[A-Z]", r"-\g<0>", name).lower().replace("_", "-")
         if plain == name:
@@ -285,13 +367,31 @@ def _is(word: str, option: str) -> bool:
 def option_hint(ctx: click.Context | None, option: str) -> str | None:
     """What to say to an option that does not exist."""
     path = "" if ctx is None else _path(ctx)
+    if path == "config set":
+        return "type: queuectl config set KEY VALUE"
     return OPTION_HINTS.get(path, {}).get(option) or OPTION_HINTS[""].get(option)
+
+
+def nearest_option(error: click.NoSuchOption) -> str | None:
+    """The option that was misspelled, if one is spelled nearly like it."""
+    if error.ctx is None or not error.option_name.startswith("--"):
+        return None
+    params = error.ctx.command.get_params(error.ctx)
+    names = [name[2:] for param in params for name in param.opts if name.startswith("--")]
+    close = closest(error.option_name[2:], names)
+    return f"did you mean --{close}?" if close else None
 
 
 def extra_hint(error: click.ClickException) -> str:
     """What to say to an argument too many."""
     ctx = getattr(error, "ctx", None)
-    number = re.search(r"\((\d+)\)", error.message)
-    if ctx is not None and _path(ctx) == "worker start" and number:
-        return f"; type: queuectl worker start --count {number[1]}"
+    found = re.search(r"\((\S+)\)", error.message)
+    path = "" if ctx is None else _path(ctx)
+    word = clean_line(found[1], 60) if found else ""
+    if path == "worker start" and word.isdecimal():
+        return f"; type: queuectl worker start --count {word}"
+    if path == "list" and word in _STATES:
+        return f"; type: queuectl list --state {word}"
+    if path == "status" and word:
+        return f"; type: queuectl show {word}"
     return ""

@@ -11,7 +11,7 @@ from queuectl_core.rollup import ERROR
 from queuectl_core.times import format_duration, format_time
 
 from .command import Session, pass_session, verb
-from .given import duration
+from .given import age
 from .output import Column, Table
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def stats(session: Session, since: str) -> None:
 
     In a pipe: name, tab, value on each line; times in seconds.
     """
-    seconds = duration("--since", since)
+    seconds = age("--since", since)
     if not seconds:
         raise InvalidInput("--since: cannot look back 0 seconds", "write 30m, 1h or 7d")
     found = session.run(lambda queue: queue.stats(seconds), read_only=True, waits=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,10 @@ from queuectl_core.text import clean_line
 
 from .command import Session, complete_file, pass_session, verb
 from .output import Column, View
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+    from queuectl_core.transfer import Copied
 
 ROWS: View[Any] = View(
     lambda row: {},
@@ -53,7 +57,13 @@ def copy(session: Session, to: str) -> int:
     def progress(what: str, done: int, total: int) -> None:
         session.err.bar(what, done, total, "jobs")
 
-    copied = session.run(lambda queue: queue.copy_to(to, progress), read_only=True)
+    async def act(queue: Queue) -> Copied:
+        copied = await queue.copy_to(to, progress)
+        if copied.same:
+            session.done()
+        return copied
+
+    copied = session.run(act, read_only=True)
     session.err.clear()
     if session.json:
         session.out.json(copied.to_json())

@@ -71,12 +71,15 @@ def start(
 ) -> None:
     """Run workers here until they are stopped; any number of terminals may do so.
 
-    Ctrl-c, SIGTERM or "queuectl worker stop" let running jobs finish first; a second ctrl-c
-    ends them, and they go back to pending. With --detach the workers run in the background,
-    in this host's one detached process, and log to a file beside the store. With
-    --until-empty they end by themselves; jobs scheduled for later do not hold them. With
-    --until-idle jobs that wait for a retry, or that other workers run, do not hold them either.
+    Ctrl-c, SIGTERM or "queuectl worker stop" let running jobs finish first; a second ctrl-c ends
+    them, and they go back to pending. With --detach the workers run in the background, in this
+    host's one detached process, and log to a file beside the store; repeated, it adds --count
+    workers to those that are there. With --until-empty they end by themselves; jobs scheduled for
+    later do not hold them. With --until-idle jobs that wait for a retry, or that other workers
+    run, do not hold them either.
     """
+    if until_empty and until_idle:
+        raise click.UsageError("--until-empty and --until-idle differ: give one of them", ctx)
     if detach and (until_empty or until_idle):
         option = "--until-empty" if until_empty else "--until-idle"
         raise click.UsageError(f"{option} is for workers in the foreground", ctx)
@@ -111,6 +114,7 @@ async def _start_detached(
     session: Session, queue: Queue, count: int, lanes: tuple[str, ...]
 ) -> None:
     started = await queue.start_workers(count, lanes)
+    session.done()
     if session.json:
         session.out.json([WORKERS.document(worker) for worker in started])
     elif session.out.terminal:
@@ -122,11 +126,18 @@ async def _start_detached(
             session.out.line(worker.id)
     stop = "queuectl worker stop"
     here = {worker.host for worker in started}
-    with after_commit("looking for workers of other hosts"):
-        if any(worker.host not in here for worker in await queue.workers()):
+    up = f"{count} worker{'s' if count != 1 else ''}"
+    said = f"{up} up"
+    with after_commit("looking for other workers"):
+        workers = await queue.workers()
+        if any(worker.host not in here for worker in workers):
             # Without it the workers of every host would be stopped.
             stop += "".join(f" --host {shlex.quote(clean_line(name))}" for name in here)
-    session.err.note(f"{count} worker{'s' if count != 1 else ''} up; stop: {stop}")
+        process = {worker.supervisor for worker in started}
+        now = sum(one.supervisor in process and one.state != "stopping" for one in workers)
+        if now > count:
+            said = f"added {up}; {now} now in the background"
+    session.err.note(f"{said}; stop: {stop}")
 
 
 class Reporter:

@@ -173,7 +173,7 @@ LABEL = 10
 def fields(job: Job, now: float, width: int) -> list[Row]:
     """Every field: short ones side by side where there is room, none of them cut."""
     short_ones = [
-        ("tries", f"{job.attempts} of {max(1, job.max_retries)}"),
+        ("tries", f"{job.tries} of {max(1, job.max_retries)}"),
         ("crashes", str(job.crashes)),
         ("exit", "-" if job.exit_code is None else str(job.exit_code)),
         ("priority", str(job.priority)),

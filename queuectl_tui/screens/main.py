@@ -291,9 +291,9 @@ class MainScreen(JobScreen):
 
     def _describe_retry_all(self) -> str | None:
         where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
-        if where.search is not None or where.queue is not None:
+        if where.search is not None or where.queues:
             return "retry matching"
-        if where.reason is not None:
+        if where.reasons:
             return f"retry {self.jobs.count:,} dead" if self.jobs.counted else "retry matching"
         states = where.narrowed(RETRYABLE).states if where.states else (State.FAILED, State.DEAD)
         counts = {s: n for s in states if (n := self.owner.overview.counts.get(s, 0))}

@@ -144,8 +144,8 @@ class JobsPane(LineTable[Job]):
         parts: list[Cell] = [("4 jobs", "strong"), (f" {number}", "text")]
         if where.states:
             parts.append((f"  {where.states[0]}", "accent"))
-        if where.reason is not None:
-            parts.append((f"  {short(where.reason, 60)}", "accent"))
+        for reason in where.reasons:
+            parts.append((f"  {short(reason, 60)}", "accent"))
         if where.search is not None:
             parts.append((f"  /{short(where.search, 40)}", "accent"))
         parts.append((f"  {self.order()}", "muted"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, split_graphemes
 
-from queuectl_core.logs import MARK_ROOM, Output
+from queuectl_core.logs import Output, mark_room
 from queuectl_core.text import clean_bytes
 from queuectl_core.times import format_bytes
 
@@ -357,7 +357,7 @@ class Slice:
         self.dropped = end - begin
         if begin and (begin, end) != self._looked_at:
             # The shim's own mark before the hole says less than ours.
-            before = self._source.read(max(0, begin - MARK_ROOM), min(begin, MARK_ROOM))
+            before = self._source.read(max(0, begin - mark_room()), min(begin, mark_room()))
             mark = OUR_MARK.search(before)
             self._mark_size = len(before) - mark.start() if mark else 0
         self._looked_at = begin, end

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 from tests.support import Cli, eventually, marked
-
-MARK = re.compile(rb"\n\[queuectl: (\d+) bytes dropped here, output-limit is (\d+)\]\n")
-MIB = 1 << 20
 
 
 def drain(cli: Cli, count: int = 1) -> None:
@@ -49,32 +44,58 @@ def test_bytes_are_kept_as_they_are(cli: Cli) -> None:
     assert attempt(cli, "a")["output_bytes"] == 9
 
 
-def test_5_gb_on_a_limit_of_1_mib(cli: Cli) -> None:
-    add(cli, "a", "echo begin; head -c 5G /dev/zero; echo; echo end", "--output-limit", "1M")
+def test_a_running_job_past_its_limit_shows_head_mark_and_end(cli: Cli) -> None:
+    command = (
+        "echo begin; seq 1 200000; touch printed; until [ -e go ]; do sleep 0.02; done; echo over"
+    )
+    add(cli, "a", command, "--output-limit", "128K")
     worker = cli.start("worker", "start", "--until-empty")
-    path = cli.directory / "logs/0/1.1.log" if isinstance(cli.store, Path) else None
-    largest = 0
-    while worker.poll() is None:
-        if path is None:
-            with contextlib.suppress(FileNotFoundError):  # no directory yet, or no file
-                path = output_file(cli)
-        elif path.exists():
-            try:
-                largest = max(largest, path.stat().st_blocks * 512)
-            except FileNotFoundError:
-                pass
-        time.sleep(0.005)
-    assert worker.wait() == 0
-    total = len("begin\n") + (5 << 30) + len("\nend\n")
-    assert attempt(cli, "a")["output_bytes"] == total
-    assert 0 < largest <= 4 * MIB
-    kept = output_file(cli).read_bytes()
-    assert len(kept) <= MIB
-    assert kept.startswith(b"begin\n\0")
-    assert kept.endswith(b"\0\nend\n")
-    (mark,) = MARK.finditer(kept)
-    assert int(mark[1]) + len(kept) - len(mark[0]) == total
-    assert int(mark[2]) == MIB
+    try:
+        eventually((cli.cwd / "printed").exists)
+        eventually(lambda: cli("logs", "a", "--tail", "1").out == "200000\n")
+        followers = [
+            cli.start("logs", "a", "--follow", *options)
+            for options in ((), ("--tail", "2"), ("--tail", "2", "--timestamps"), ("--json",))
+        ]
+        found = cli("logs", "a")
+        assert found.out.startswith("begin\n1\n2\n")
+        assert found.out.endswith("\n200000\n")
+        assert "[queuectl: bytes dropped here, output-limit is 131072]\n" in found.out
+        assert "\0" not in found.out
+        assert "^@" not in found.out
+        assert len(found.out) < 600_000
+        assert re.search(r"\d+ bytes were dropped", found.err)
+        document = cli.json("logs", "a", "--tail", "1")
+        assert (document["output"], document["running"]) == ("200000\n", True)
+        shown = followers[0].stdout
+        assert shown is not None
+        seen = list(iter(shown.readline, "200000\n"))  # it has read all that there is
+    finally:
+        (cli.cwd / "go").touch()
+    whole, tail, stamped, text = [follower.communicate(timeout=30)[0] for follower in followers]
+    assert worker.wait(30) == 0
+    assert whole == "over\n"
+    assert seen[:2] == ["begin\n", "1\n"]
+    assert sum("bytes dropped here" in line for line in seen) == 1
+    assert not any("\0" in line or "^@" in line for line in seen)
+    assert tail in ("199999\n200000\nover\n", "200000\nover\n")
+    assert [line.split()[1] for line in stamped.splitlines()] == tail.split()
+    assert json.loads(text)["output"].endswith("\n200000\nover\n")
+    assert json.loads(text)["running"] is False
+
+
+def test_a_job_that_waits_has_no_output_yet(cli: Cli) -> None:
+    add(cli, "a", "echo said")
+    found = cli("logs", "a")
+    assert found.out == ""
+    assert "has not run yet" in found.err
+    document = cli.json("logs", "a")
+    assert (document["output"], document["bytes"], document["running"]) == ("", 0, False)
+    assert (document["attempt"], document["complete"]) == (None, True)
+    assert "not on this host" not in cli("logs", "a", "--json").err
+    follower = cli.start("logs", "a", "--follow")
+    drain(cli)
+    assert follower.communicate(timeout=30)[0] == "said\n"
 
 
 def test_what_a_daemon_writes_has_the_limit_once_more(cli: Cli) -> None:

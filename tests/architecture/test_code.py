@@ -34,6 +34,7 @@ FORMATTED_SQL = {
     "PRAGMA journal_size_limit": "PRAGMA takes no parameters; an integer constant of ours",
     "PRAGMA user_version": "PRAGMA takes no parameters; the number of a migration file",
     "PRAGMA application_id": "PRAGMA takes no parameters; an integer constant of ours",
+    "PRAGMA page_size": "PRAGMA takes no parameters; an integer that SQLite said",
 }
 """Every statement that is put together, and why it may be."""
 

@@ -56,6 +56,7 @@ HEAVY = {
     # Each costs more than everything else a short verb does.
     *("psutil", "rich", "textual", "platformdirs", "importlib.metadata", "difflib", "decimal"),
     *("tempfile", "random", "multiprocessing", "unittest", "typing_extensions"),
+    "queuectl_core.worker",
 }
 
 

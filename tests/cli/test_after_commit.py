@@ -228,7 +228,7 @@ def test_a_copy(queue: Here, place: Place, tmp_path: Path, monkeypatch: pytest.M
 def test_a_small_disk(tmp_path: Path) -> None:
     """On a disk that the jobs fill, ``enqueue -`` says what is true, whichever it is."""
     outcomes = set()
-    for kilobytes in (5_000, 8_000, 9_000, 10_000, 11_000, 13_000, 30_000):
+    for kilobytes in (5_000, 9_000, 11_000, 25_000):
         try:
             with Disk(tmp_path / f"disk{kilobytes}") as disk:
                 outcomes.add(_fill(disk, tmp_path, kilobytes))

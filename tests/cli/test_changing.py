@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.queue import Queue
+
 from ..support import Cli, eventually
 from .conftest import Here, Terminal
 from .test_globals import one_line
@@ -57,7 +59,7 @@ def test_cancel_by_filter(here: Here) -> None:
     assert "name jobs, or give --all" in one_line(here("cancel", code=2).err)
     assert "not both" in one_line(here("cancel", "one", "--all", code=2).err)
     assert here("cancel", "--queue", "mail", "--search", "y").out == "1 job cancelled\n"
-    assert here("cancel", "one", "three", "--queue", "mail", "--json").json == {"cancelled": 1}
+    assert here("cancel", "one", "--json").json[0]["id"] == "one"
     assert [state(here, name) for name in ("one", "two", "three")] == [
         "cancelled",
         "cancelled",
@@ -172,6 +174,24 @@ def test_dlq_takes_dead_jobs_only(cli: Cli) -> None:
     assert state(cli, "one") == "dead"
 
 
+@pytest.mark.parametrize("words", [("remove",), ("dlq", "purge")])
+def test_nobody_is_asked_so_nothing_is_removed(
+    here: Here, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A job that begins to match after the count was in no question."""
+
+    async def count(*_: object) -> int:
+        return 0
+
+    async def remove_all(*_: object) -> int:
+        return 1
+
+    monkeypatch.setattr(Queue, "count", count)
+    monkeypatch.setattr(Queue, "remove_all", remove_all)
+    assert here(*words, "--all").out.startswith("0 jobs ")
+    assert here(*words, "--all", "-y").out.startswith("1 job ")
+
+
 def test_purge_needs_a_yes(terminal: Terminal) -> None:
     cli = terminal.cli
     dead(cli, "one", "two")
@@ -180,6 +200,7 @@ def test_purge_needs_a_yes(terminal: Terminal) -> None:
     assert "Remove 2 dead jobs for good" in shown
     assert "nothing purged" in shown
     assert len(cli.json("dlq", "list")) == 2
+    assert "needs -y" in one_line(cli("dlq", "purge", "one", code=2).err)
     assert "1 job purged" in terminal("dlq", "purge", "one", typed="y\n")
     assert cli("dlq", "purge", "--all", "-y").out == "1 job purged\n"
     assert cli("dlq", "purge", "--all").out == "0 jobs purged\n"  # nothing to ask about
@@ -254,6 +275,23 @@ def test_retry_takes_all_that_match(cli: Cli) -> None:
     assert "name jobs, or give --all" in one_line(cli("retry", code=2).err)
     assert "--all, not both" in one_line(cli("retry", "d1", "--all", code=2).err)
     assert "unknown state" in one_line(cli("retry", "--state", "deed", code=2).err)
+
+
+def test_retry_asks_before_completed_jobs_run_again(terminal: Terminal) -> None:
+    cli = terminal.cli
+    cli("enqueue", "true", "--id", "done")
+    dead(cli, "bad")
+    shown = terminal("retry", "--all", typed="n\n", code=1)
+    assert "Run these jobs again: 1 completed, 1 dead?" in shown
+    assert "nothing retried" in shown
+    assert (state(cli, "done"), state(cli, "bad")) == ("completed", "dead")
+    # Nothing to ask: jobs that failed, a job that is named, -y, a pipe.
+    assert "1 job retried" in terminal("retry", "--state", "dead")
+    assert "Job done runs again." in terminal("retry", "done")
+    cli("worker", "start", "--until-empty", "-q")
+    assert "1 job retried" in terminal("retry", "--state", "completed", "-y")
+    cli("worker", "start", "--until-empty", "-q")
+    assert cli("retry", "--all").out == "2 jobs retried\n"
 
 
 def test_retry_with_another_command(cli: Cli) -> None:

@@ -25,6 +25,7 @@ def offered(cli: Cli, line: str) -> list[str]:
         ("queuectl enqueue --file ", "file"),
         ("queuectl enqueue --cwd ", "dir"),
         ("queuectl backup ", "file"),
+        ("queuectl restore ", "file"),
         ("queuectl --store ", "file"),
         ("queuectl store copy --to ", "file"),
     ],

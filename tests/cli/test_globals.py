@@ -308,6 +308,7 @@ def test_in_a_directory_that_is_gone(cli: Cli, tmp_path: Path) -> None:
         ("enqueue --cwd here true", 2),
         ("--store here.db list", 5),
         ("backup copy.db", 2),
+        ("restore copy.db", 2),
     ):
         found, said = there(words)
         assert (found, said.count("\n")) == (code, 1), said

@@ -217,3 +217,22 @@ def test_a_message_does_not_repeat_everything(tmp_path: Path) -> None:
         assert len(done.err) < 3000, "bounded"
         assert done.err.startswith("queuectl: error: ")
         assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_copies_whose_answer_cannot_be_written(tmp_path: Path) -> None:
+    """Their work is no commit to the store, and done all the same."""
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    cli("enqueue", "--id", "a", "true")
+    for words in ("backup b.db", "store copy --to c.db", "restore b.db -y", "worker start -d"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$0" -m queuectl_tui {words} >/dev/full', sys.executable],
+            capture_output=True,
+            text=True,
+            env=cli.environment(),
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, (words, done.stderr)
+        assert "it is done, but the output cannot be written: " in done.stderr
+    cli("worker", "stop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -101,9 +102,11 @@ def test_a_copy_goes_nowhere_else(here: Here, store_path: Path, tmp_path: Path) 
 def test_workers_must_be_stopped_first(cli: Cli, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     cli("worker", "start", "--detach")
+    before = os.listdir(tmp_path)
     said = one_line(cli("store", "copy", "--to", target, code=4).err)
     assert "workers are up on store" in said
     assert "worker stop" in said
+    assert os.listdir(tmp_path) == before, "an empty store in its place would be taken for the copy"
     cli("worker", "stop")
     eventually(lambda: cli.json("worker", "list") == [])
     cli("store", "copy", "--to", target)

@@ -68,13 +68,13 @@ def test_no_process_for_workers(here: Here, monkeypatch: pytest.MonkeyPatch) -> 
     before = len(os.listdir("/proc/self/fd"))
     with monkeypatch.context() as patch:
         patch.setattr(detach.subprocess, "Popen", no_process)
-        shown = here("worker", "start", "--detach", code=1)
+        shown = here("worker", "start", "--detach", code=5)
         assert "cannot start a process: Resource temporarily unavailable" in one_line(shown.err)
         assert "ulimit -u" in shown.err
     assert len(os.listdir("/proc/self/fd")) == before, "nothing is left open"
     with monkeypatch.context() as patch:
         patch.setattr(launcher.subprocess, "Popen", no_process)
-        shown = here("worker", "start", code=1)
+        shown = here("worker", "start", code=5)
         assert "internal error" not in shown.err
         assert "ulimit -u" in shown.err
     assert here("worker", "list", "--json").json == []
@@ -102,7 +102,7 @@ def test_no_thread(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    shown = here("retry", "--all", code=1)
+    shown = here("retry", "--all", code=5)
     assert "ulimit -u" in one_line(shown.err)
 
 

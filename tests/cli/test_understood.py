@@ -22,12 +22,33 @@ Words = tuple[str, ...]
 
 REFUSED: list[tuple[Words, str]] = [
     # Unquoted JSON: bash expands the braces and takes the quotes.
-    (("enqueue", "id:j1", "command:echo hi"), "the shell took the JSON apart; put it in single"),
-    (("enqueue", "{id:", "j1,", "command:", "echo hi}"), "put it in single quotes"),
-    (("enqueue", "{id:j1,command:echo hi}"), "put it in single quotes"),
-    (("enqueue", "id:j1"), "put it in single quotes"),
-    (("enqueue", "command: echo hi"), "put it in single quotes"),
-    (("enqueue", "- command: echo hi"), "queuectl reads JSON, not YAML"),
+    (
+        ("enqueue", "id:j1", "command:echo hi"),
+        """the JSON apart; type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
+    ),
+    (
+        ("enqueue", "id:j1", "command:echo a, b", "priority:5"),
+        """type: queuectl enqueue '{"id": "j1", "command": "echo a, b", "priority": 5}'""",
+    ),
+    (
+        ("enqueue", "{id:", "j1,", "command:", "echo hi}"),
+        """type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
+    ),
+    (
+        ("enqueue", "{id:j1,command:echo hi}"),
+        """its quotes are missing; type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
+    ),
+    (
+        ("enqueue", "{name:j1,cmd:echo hi,max_retries:5}"),
+        """'{"id": "j1", "command": "echo hi", "max_retries": 5}'""",
+    ),
+    (
+        ("enqueue", "{id:007,command:echo hi,priority:01}"),
+        """'{"id": "007", "command": "echo hi", "priority": 1}'""",
+    ),
+    (("enqueue", "id:j1"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
+    (("enqueue", "command: echo hi"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
+    (("enqueue", "- command: ls /"), """YAML; type: queuectl enqueue '{"command": "ls /"}'"""),
     # A command without its quotes.
     (("enqueue", "make", "clean"), "type: queuectl enqueue 'make clean'"),
     (("enqueue", "echo", "hello", "world"), "type: queuectl enqueue 'echo hello world'"),
@@ -95,6 +116,34 @@ REFUSED: list[tuple[Words, str]] = [
     (("inspect", "j1"), "type: queuectl show ID"),
     (("output", "j1"), "type: queuectl logs ID"),
     (("log", "j1"), "did you mean logs?"),
+    (("tail", "j1"), "type: queuectl logs ID --follow"),
+    # A guess is close, or there is none.
+    (
+        ("restart",),
+        "a job again: queuectl retry ID; workers: queuectl worker stop && queuectl work",
+    ),
+    (("restart", "j1"), "a job again: queuectl retry ID"),
+    (("bogus",), "no such command: 'bogus'; use one of: enqueue, list,"),
+    (("list", "--bogus"), "no such option: --bogus; see: queuectl list --help"),
+    (("logs", "j1", "--since", "1h"), "no such option: --since; see: queuectl logs --help"),
+    (("list", "--sort", "id"), "jobs are listed newest first; queuectl tui sorts them"),
+    (("list", "--since", "1h"), "jobs are listed newest first; see --limit"),
+    (("list", "--sate", "dead"), "did you mean --state?"),
+    (("list", "--serach", "x"), "did you mean --search?"),
+    (("enqueue", "x", "--timout", "5"), "no such option: --timout; did you mean --timeout? if it"),
+    (("list", "--state", "runing"), "did you mean processing?"),
+    (("list", "--state", "sucess"), "did you mean completed?"),
+    (("list", "--state", "xyzzy"), "use one of: pending, processing,"),
+    (("worker", "strat"), "did you mean start?"),
+    (("config", "lst"), "did you mean list?"),
+    # A number that could be days as well as seconds.
+    (("stats", "--since", "24"), "24 of what?; write 24d (days), 24h (hours), 24m (minutes) or"),
+    (("config", "set", "keep-completed", "30"), "30 of what?; write 30d (days), 30h (hours)"),
+    # Given twice: none is dropped silently.
+    (("enqueue", "--queue", "a", "--queue", "b", "x"), "--queue is given twice"),
+    (("enqueue", "--file", "a", "-f", "b"), "--file is given twice"),
+    (("list", "--search", "a", "--search", "b"), "--search is given twice"),
+    (("worker", "start", "--until-idle", "--until-empty"), "give one of them"),
     (("clear",), "queuectl dlq purge --all"),
     (("reset",), "queuectl retry ID"),
     (("requeue", "j1"), "type: queuectl retry ID"),
@@ -169,7 +218,66 @@ def test_refused_with_the_line_that_was_meant(here: Here, words: Words, said: st
     assert here("list", "--json").json == []
 
 
+# Command lines of other implementations of this assignment (their READMEs and scripts).
+ELSEWHERE: list[tuple[Words, str]] = [
+    (("worker", "--count", "2"), "type: queuectl worker start --count 2"),
+    (("worker", "--count=2", "--duration", "6"), "type: queuectl worker start --count=2"),
+    (("worker", "start", "--duration", "6"), "type: timeout 6 queuectl worker start"),
+    (("worker", "start", "--interval", "1"), "not needed: workers are woken"),
+    (("worker", "start", "--id", "w1"), "queuectl names the workers"),
+    (("worker", "logs", "w1", "--lines", "50"), "a job's output: queuectl logs ID"),
+    (("worker", "stop", "all"), "no such worker: 'all'; without a name all are stopped"),
+    (("config", "set", "--max-retries", "5"), "type: queuectl config set max-retries 5"),
+    (("config", "set", "--retryBase", "2"), "type: queuectl config set KEY VALUE"),
+    (("config", "get", "--max-retries"), "type: queuectl config get max-retries"),
+    (("config", "--key", "max-retries"), "type: queuectl config get KEY"),
+    (("config", "set", "--key", "max-retries", "--value", "5"), "queuectl config set KEY VALUE"),
+    (("config", "reset"), "KEY is missing"),
+    (("job", "show", "j1"), "type: queuectl show j1"),
+    (("job", "cancel", "j1"), "type: queuectl cancel j1"),
+    (("job", "status", "j1"), "one job: queuectl show ID"),
+    (("status", "j1"), "type: queuectl show j1"),
+    (("list", "pending"), "type: queuectl list --state pending"),
+    (("list", "--state", "all"), "all jobs are listed without --state"),
+    (("list", "--dlq"), "type: queuectl dlq list"),
+    (("list", "--page", "2"), "see --limit"),
+    (("logs", "j1", "--stderr"), "both are kept together, in order"),
+    (("logs", "j1", "--stdout"), "both are kept together, in order"),
+    (("cleanup", "--days", "7"), "type: queuectl prune --older-than TIME"),
+    (("ui", "start", "--port", "8080"), "queuectl tui"),
+    (("server",), "not needed"),
+    (("scheduler", "start"), "not needed: workers start jobs when they are due"),
+    (("reset", "--force"), "queuectl retry ID"),
+    (("get-job", "j1"), "type: queuectl show ID"),
+    (("job-status", "j1"), "type: queuectl show ID"),
+    (("list-jobs",), "queuectl list"),
+    (("start-workers", "3"), "type: queuectl worker start"),
+    (("run-worker",), "type: queuectl worker start"),
+    (("stop-workers",), "type: queuectl worker stop"),
+    (("retry-job", "j1"), "type: queuectl retry ID"),
+    (("retry-dlq", "j1"), "type: queuectl dlq retry ID"),
+    (("clear-dlq",), "type: queuectl dlq purge --all"),
+    (("dlq",), "say what to do: list, retry, purge"),
+    (("enqueue", "x", "--priority", "high"), "higher runs first: 10, 0, -10"),
+    (("enqueue", "x", "--interval", "5"), "no such option: --interval"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), ELSEWHERE, ids=[" ".join(w) for w, _ in ELSEWHERE])
+def test_refused_as_other_implementations_have_it(here: Here, words: Words, said: str) -> None:
+    shown = here(*words, code=3 if words == ("worker", "stop", "all") else 2)
+    assert said in one_line(shown.err)
+    assert not shown.out
+
+
 NOT_THERE: list[tuple[Words, str]] = [
+    (("dlq", "retry", "all"), "type: queuectl dlq retry --all"),
+    (("cancel", "all"), "type: queuectl cancel --all"),
+    (("config", "set", "priority_default", "5"), "queuectl enqueue --priority N"),
+    (("config", "get", "retry_delay"), "did you mean backoff-base?"),
+    (("config", "get", "job-lease-ms"), "did you mean lease? it is in seconds"),
+    (("config", "set", "backoff_base_ms", "1000"), "did you mean backoff-base? it is in seconds"),
+    (("config", "set", "lock-timeout-seconds", "120"), "did you mean lease?"),
     (("config", "get", "poll-interval"), "not needed"),
     (("config", "get", "retries"), "did you mean max-retries?"),
     (("config", "set", "concurrency", "4"), "queuectl worker start --count N"),
@@ -207,6 +315,17 @@ SAME: list[tuple[Words, Words]] = [
     (("worker-list",), ("worker", "list")),
     (("worker_list",), ("worker", "list")),
     (("worker", "stop", "--force"), ("worker", "stop", "--now")),
+    (("worker", "stop", "--wait"), ("worker", "stop")),
+    (("worker", "stop", "--graceful", "--timeout", "5"), ("worker", "stop", "--timeout", "5")),
+    (("worker", "--stop"), ("worker", "stop")),
+    (("dlq", "--list"), ("dlq", "list")),
+    (("config", "--list"), ("config", "list")),
+    (("config", "get", "timeout_default"), ("config", "get", "timeout")),
+    (("show", "--id", "j1", "--json"), ("show", "j1", "--json")),
+    (("show", "--job-id=j1", "--json"), ("show", "j1", "--json")),
+    (("logs", "--job-id", "j1"), ("logs", "j1")),
+    (("dlq", "clear", "--all", "--confirm"), ("dlq", "purge", "--all", "-y")),
+    (("dlq", "purge", "--all", "--force"), ("dlq", "purge", "--all", "-y")),
     (("worker", "stop", "--all"), ("worker", "stop")),
     (("worker-stop",), ("worker", "stop")),
     (("dlq", "clear", "--all"), ("dlq", "purge", "--all")),
@@ -264,6 +383,13 @@ JOBS: list[tuple[Words, dict[str, Any]]] = [
     (("--max_retries", "5", "x"), {"max_retries": 5}),
     (("--maxRetries", "5", "x"), {"max_retries": 5}),
     (("--retries", "5", "x"), {"max_retries": 5}),
+    (("--max-attempts", "5", "x"), {"max_retries": 5}),
+    (("--timeout-seconds", "5", "x"), {"timeout_seconds": 5}),
+    (("--cmd", "echo hi", "--id", "j"), {"command": "echo hi", "id": "j"}),
+    (("--cmd=echo hi",), {"command": "echo hi"}),
+    (("--job", '{"command":"x","priority":2}'), {"command": "x", "priority": 2}),
+    (("--data", '{"command":"x"}'), {"command": "x"}),
+    (("--delay-seconds", "60", "x"), {"state": "pending"}),
     (('{"command":"x","max-retries":5}',), {"max_retries": 5}),
     (('{"command":"x","maxRetries":5}',), {"max_retries": 5}),
     (('{"command":"x","backoffBase":1.5}',), {"backoff_base": 1.5}),
@@ -489,6 +615,15 @@ def test_sentences_at_a_terminal_ids_in_a_pipe(cli: Cli, terminal: Terminal) -> 
     assert cli("config", "set", "lease", "20").out == "20\n"
     worker = cli("worker", "start", "-d").out.strip()
     assert f"1 worker stopped: {worker}." in terminal("worker", "stop")
+
+
+def test_quiet_takes_the_notes_and_never_the_ids(cli: Cli, terminal: Terminal) -> None:
+    words = ("enqueue", "true", "--run-at", "2pm", "--id")
+    assert cli(*words, "j1").err
+    quiet = cli(*words, "j2", "-q")
+    assert (quiet.out, quiet.err) == ("j2\n", "")
+    assert terminal(*words, "j3", "-q") == "j3\n"
+    assert "STATE" in terminal(*words, "j4")
 
 
 def test_the_first_lines_of_worker_start_name_detach(terminal: Terminal) -> None:

@@ -55,6 +55,8 @@ def test_prune_forgets_what_completed_with_its_output(cli: Cli, store_path: Path
         (("--older-than", "1d", "--state", "failed"), "failed jobs have not ended"),
         (("--older-than", "1d", "--state", "compelted"), "did you mean completed?"),
         (("--older-than", "20y"), "--older-than"),
+        (("--older-than", "1"), "--older-than: 1 of what?; write 1d (days), 1h (hours), 1m"),
+        (("--older-than", " 1.5 "), "or 1.5s (seconds)"),
     ],
 )
 def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], said: str) -> None:
@@ -62,6 +64,16 @@ def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], s
 
 
 # -- backup ---------------------------------------------------------------------------
+
+
+def test_a_backup_before_the_first_job_says_that_there_is_no_store(
+    cli: Cli, tmp_path: Path
+) -> None:
+    for store in ("", str(tmp_path / "typo.db")):  # the default store, and a path that was given
+        env = {"QUEUECTL_STORE": store}
+        said = one_line(cli("backup", tmp_path / "copy.db", code=5, env=env).err)
+        assert "is not there" in said
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_backup_is_a_store_of_its_own(here: Here, tmp_path: Path) -> None:
@@ -130,7 +142,7 @@ def test_a_backup_at_a_terminal_says_how_much(terminal: Terminal, tmp_path: Path
 
 def test_repair_on_a_healthy_store_does_nothing(here: Here, store_path: Path) -> None:
     store_path.unlink()
-    assert "fixed" not in here("doctor", "--repair").out
+    assert "fixed" not in here("doctor", "--repair", code=1).out
     assert not store_path.exists(), "looking makes nothing"
     here("enqueue", "x")
     assert "fixed" not in here("doctor", "--repair").out
@@ -199,7 +211,7 @@ def test_unfinished_backups_of_dead_processes_are_removed(cli: Cli, tmp_path: Pa
     cli("enqueue", "true")
     folder = tmp_path / "backups"
     folder.mkdir()
-    mine = folder / upkeep._draft_name()
+    mine = folder / upkeep.draft_name()
     gone = [folder / name.replace(f"-{os.getpid()}-", "-999999999-") for name in (mine.name,)]
     gone += [folder / (gone[0].name + "-journal")]
     elsewhere = folder / mine.name.replace(upkeep._host_digest(), "0123456789ab")
@@ -219,7 +231,7 @@ def test_a_killed_backup_leaves_what_the_next_one_removes(cli: Cli, tmp_path: Pa
     folder.mkdir()
     code = (
         "import os, sys, queuectl_core.upkeep as u, queuectl_tui.cli.main as m\n"
-        "u._publish = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "u.publish = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "m.run(sys.argv[1:])\n"
     )
     words = ["--store", str(cli.store), "backup", str(folder / "one.db")]
@@ -244,13 +256,13 @@ def test_a_backup_does_not_replace_what_came_meanwhile(
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     here("backup", tmp_path / "first.db")
-    publish = upkeep._publish
+    publish = upkeep.publish
 
     def late(draft: Path, name: Path, *, force: bool) -> None:
         target.write_text("precious")
         publish(draft, name, force=force)
 
-    monkeypatch.setattr(upkeep, "_publish", late)
+    monkeypatch.setattr(upkeep, "publish", late)
     assert "exists" in one_line(here("backup", target, code=4).err)
     assert target.read_text() == "precious"
     assert not list(tmp_path.glob(".queuectl-*"))

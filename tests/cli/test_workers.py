@@ -231,16 +231,29 @@ def test_worker_tables_at_a_terminal(terminal: Terminal) -> None:
 
 
 def test_doctor_on_a_healthy_store(here: Here, store_path: Path) -> None:
-    store_path.unlink()
-    shown = here("doctor")
-    assert "does not exist yet" in shown.out
-    assert not store_path.exists()
     here("enqueue", "x")
     found = {row["check"]: row for row in here("doctor", "--json").json}
     order = doctor.ORDER
     assert tuple(found) == order
     assert {row["level"] for row in found.values()} <= {"ok", "warn"}
     assert len(here("doctor", "-q").out.splitlines()) == len(order)
+
+
+def test_doctor_on_a_store_that_is_not_there(
+    here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default store comes with the first job; a path that was given is a mistake."""
+    store_path.unlink()
+    nowhere = tmp_path / "no" / "x.db"
+    wanted = {store_path: "is not there", nowhere: f"directory {nowhere.parent} does not exist"}
+    for path, said in wanted.items():
+        row = here("doctor", "--store", path, "--json", code=1).json[0]
+        assert (row["check"], row["level"]) == ("store", "bad")
+        assert said in row["message"]
+    assert "is not there" in here("doctor", code=1).out, "QUEUECTL_STORE gives a path, too"
+    monkeypatch.delenv("QUEUECTL_STORE")
+    assert "does not exist yet" in here("doctor").out
+    assert not store_path.exists()
 
 
 def test_doctor_finds_trouble(here: Here, store_path: Path) -> None:

@@ -132,7 +132,7 @@ async def test_a_job_that_was_claimed_in_between_is_not_cancelled(
     assert not (await store.orders("sup")).cancels
 
 
-@pytest.mark.parametrize("where", [replace(DEAD, search="old"), replace(DEAD, exit_code=7)])
+@pytest.mark.parametrize("where", [replace(DEAD, search="old"), replace(DEAD, exit_codes=(7, 8))])
 async def test_the_whole_filter_is_in_the_statement(
     place: Place, store: Store, other: Store, queue: Queue, where: Filter
 ) -> None:

@@ -31,7 +31,7 @@ FILTERS = [
     Filter(),
     Filter(states=(State.PENDING,)),
     Filter(states=(State.CANCELLED, State.PENDING, State.PENDING)),
-    Filter(queue="mail"),
+    Filter(queues=("mail",)),
     Filter(search="_1", states=(State.PENDING,)),
 ]
 
@@ -70,7 +70,7 @@ async def test_the_dead_by_cause(store: Store) -> None:
     assert (second.count, second.reason) == (1, "disk full")
     assert [group.reason for group in await store.dead_groups(1)] == [first.reason]
 
-    where = Filter(states=(State.DEAD,), reason=first.reason)
+    where = Filter(states=(State.DEAD,), reasons=(first.reason,))
     jobs = await store.jobs(where, 10)
     assert [job.id for job in jobs] == ["net-2", "net-1", "net-0"]
     assert jobs[0].seq == first.newest
@@ -80,6 +80,14 @@ async def test_the_dead_by_cause(store: Store) -> None:
     assert await store.stretch(where, *bounds, 2, False) == jobs[:2]
     assert await store.stretch(where, *bounds, 2, True) == jobs[:0:-1]
     assert await store.span(where, *bounds) == 3
+
+    both = Filter(states=(State.DEAD,), reasons=(first.reason, second.reason, "no such reason"))
+    names = ["disk", "net-2", "net-1", "net-0"]
+    assert [job.id for job in await store.jobs(both, 10)] == names
+    assert await store.count(both) == await store.span(both, *bounds) == 4
+    assert [job.id for job in await store.stretch(both, *bounds, 9, False)] == names
+    low, high = bounds
+    assert len(await store.candidates(both, low - 1, high, 10)) == 4
 
     await change(store, Action.RETRY, [job.seq for job in jobs], NOW, strict=True)
     assert [group.reason for group in await store.dead_groups(10)] == ["disk full"]

@@ -88,7 +88,7 @@ async def test_text_no_database_can_keep_is_bad_input(store: Store) -> None:
         await batch.add([(3, spec(id="c"))])
         assert (await batch.commit(NOW))[1] == 1
     assert [job.id for job in await store.jobs(Filter(), 10)] == ["c"]
-    for where in (Filter(search="\udcff"), Filter(queue="\udcff")):
+    for where in (Filter(search="\udcff"), Filter(queues=("\udcff",))):
         with pytest.raises(InvalidInput, match="UTF-8"):
             await store.jobs(where, 10)
 

@@ -54,7 +54,6 @@ VALUES: dict[str, Any] = {
     "prefix": "j7777",
     "heir": "heir",
     "queues": None,
-    "queue": None,
     "workers": ["w1", "w2", "w3", "w4"],
     "now": NOW,
     "seq": 5000,
@@ -67,8 +66,8 @@ VALUES: dict[str, Any] = {
     "seen": None,
     "since": NOW + JOBS - 20,
     "limit": 20,
-    "exit_code": None,
-    "reason": None,
+    "exit_codes": None,
+    "reasons": None,
     "search": None,
     "regex": None,
     "state": "dead",
@@ -92,8 +91,8 @@ ENDINGS: dict[str, Any] = {
 """For ``settle``; what is left out is NULL."""
 SPECIAL: dict[str, dict[str, Any]] = {
     "settle": ENDINGS,
-    "down_reason": {"reason": "exit 3"},
-    "bulk_reason": {"reason": "exit 3"},
+    "down_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
+    "bulk_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
     **{key: {"before": NOW + 1} for key in ("ended", "expired", "prune")},
 }
 INDEXES = {

@@ -10,6 +10,7 @@ from queuectl_core.errors import Conflict, InvalidInput, NotFound
 from queuectl_core.logs import log_path
 from queuectl_core.model import Attempt, Filter, Job, Outcome, State
 from queuectl_core.queue import (
+    BULK,
     PAGE,
     Queue,
     WaitState,
@@ -116,7 +117,7 @@ async def test_status(queue: Queue) -> None:
     lost = supervisor("lost", host="elsewhere", host_key="x", lease_until=NOW - 1)
     await queue.store.register(lost, [("l", ())], NOW)
     await queue.enqueue([{"command": "x", "queue": "mail", "run_at": NOW - 7}, "y", "z"])
-    await run(queue.store, (await queue.jobs(Filter(queue="mail")))[0])
+    await run(queue.store, (await queue.jobs(Filter(queues=("mail",))))[0])
     status = await queue.status()
     assert status.counts == {State.COMPLETED: 1, State.PENDING: 2}
     assert status.queues == {"mail": {State.COMPLETED: 1}, "default": {State.PENDING: 2}}
@@ -191,6 +192,24 @@ async def test_a_job_that_moved_meanwhile_is_a_conflict(queue: Queue) -> None:
     await queue.cancel([job])
     with pytest.raises(Conflict, match="is cancelled now; no cancel was done"):
         await queue.cancel([job])  # what we hold says pending still
+
+
+async def test_a_bulk_change_gives_way_after_each_page(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a writer beside it finds the store locked for most of the time."""
+    await queue.enqueue(["x"] * (2 * BULK + 1))
+    given: list[float] = []
+
+    async def give_way(seconds: float) -> None:
+        given.append(seconds)
+
+    monkeypatch.setattr(queue.store, "give_way", give_way)
+    assert await queue.cancel_all(Filter()) == 2 * BULK + 1
+    assert len(given) == 3
+    assert all(seconds > 0 for seconds in given)
+    assert await queue.prune(-1, (State.CANCELLED,)) == 2 * BULK + 1
+    assert len(given) >= 6
 
 
 async def test_all_that_match_and_may_be(queue: Queue) -> None:

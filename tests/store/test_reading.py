@@ -85,22 +85,28 @@ async def test_filters(store: Store) -> None:
         Filter(states=(State.DEAD,)): ["died"],
         Filter(states=(State.FAILED, State.PENDING)): ["later", "waits"],
         Filter(states=(State.PENDING, State.FAILED, State.PENDING)): ["later", "waits"],
-        Filter(queue="mail"): ["later", "called-off"],
-        Filter(queue="nowhere"): [],
-        Filter(queue="mail", states=(State.CANCELLED, State.DEAD)): ["called-off"],
-        Filter(exit_code=1): ["waits", "died"],
-        Filter(exit_code=1, states=(State.DEAD,)): ["died"],
-        Filter(exit_code=0): ["done"],
-        Filter(exit_code=99): [],
+        Filter(queues=("mail",)): ["later", "called-off"],
+        Filter(queues=("nowhere",)): [],
+        Filter(queues=("mail", "nowhere")): ["later", "called-off"],
+        Filter(queues=("mail", "default"), states=(State.DEAD, State.CANCELLED)): [
+            "called-off",
+            "died",
+        ],
+        Filter(queues=("mail",), states=(State.CANCELLED, State.DEAD)): ["called-off"],
+        Filter(exit_codes=(1,)): ["waits", "died"],
+        Filter(exit_codes=(1,), states=(State.DEAD,)): ["died"],
+        Filter(exit_codes=(0,)): ["done"],
+        Filter(exit_codes=(0, 1, 99)): ["waits", "died", "done"],
+        Filter(exit_codes=(99,)): [],
         Filter(search="sleep"): ["runs"],
         Filter(search="full"): ["died"],
         Filter(search="TER"): ["later"],
-        Filter(search="false", queue="mail"): [],
+        Filter(search="false", queues=("mail",)): [],
         Filter(search="", states=tuple(State)): ids(made[::-1]),
         Filter(seqs=(made[0].seq, made[5].seq, 999, made[0].seq)): ["later", "done"],
-        Filter(seqs=(made[0].seq, made[5].seq), queue="default"): ["done"],
+        Filter(seqs=(made[0].seq, made[5].seq), queues=("default",)): ["done"],
         Filter(seqs=(made[0].seq, made[5].seq), states=(State.PENDING,)): ["later"],
-        Filter(seqs=(made[0].seq, made[1].seq), exit_code=1): ["died"],
+        Filter(seqs=(made[0].seq, made[1].seq), exit_codes=(1,)): ["died"],
         Filter(seqs=(made[0].seq, made[1].seq), search="ECHO"): ["done"],
         Filter(seqs=()): [],
     }
@@ -172,11 +178,26 @@ async def test_the_oldest_job_that_is_due(store: Store) -> None:
     await store.enqueue([spec(run_at=NOW + 5)], NOW)
     assert await store.oldest_due(NOW) is None, "it is not due yet"
     assert await store.oldest_due(NOW + 6) == NOW + 5, "though nobody has claimed since"
-    await store.enqueue([spec(id="old", run_at=NOW - 50), spec(run_at=NOW - 5)], NOW)
+    await store.enqueue([spec(id="old", run_at=NOW - 50)], NOW - 50)
+    await store.enqueue([spec(id="late", run_at=NOW - 20)], NOW - 30)
     assert await store.oldest_due(NOW) == NOW - 50
     await hired(store)
     assert ids(await claim(store)) == ["old"]
-    assert await store.oldest_due(NOW) == NOW - 5
+    assert await store.oldest_due(NOW) == NOW - 20
+
+
+async def test_nobody_waits_before_the_job_is_there(store: Store) -> None:
+    """``run_at`` may lie years back: the job waits since it was enqueued, or retried."""
+    [job] = await store.enqueue([spec(id="past", run_at=1.0)], NOW)
+    assert job.waits_from == await store.oldest_due(NOW + 200) == NOW
+    await store.enqueue([spec(id="sooner", run_at=NOW - 9)], NOW - 9)
+    await store.enqueue([spec(id="past too", run_at=NOW - 9000)], NOW - 5)
+    assert await store.oldest_due(NOW + 200) == NOW - 9
+    await change(store, Action.CANCEL, [1, 2, 3], NOW, strict=False)
+    await change(store, Action.RETRY, [job.seq], NOW + 100, strict=False)
+    retried = await store.by_seq(job.seq)
+    assert retried is not None
+    assert retried.waits_from == await store.oldest_due(NOW + 200) == NOW + 100
 
 
 async def test_attempts_and_their_output(store: Store) -> None:

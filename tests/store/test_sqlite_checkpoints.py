@@ -155,11 +155,12 @@ async def test_a_checkpoint_that_fails_makes_no_committed_write_fail(
 ) -> None:
     tried = []
 
-    def fail(path: Path) -> bool:
-        tried.append(path)
+    def fail(conn: sqlite3.Connection) -> tuple[int, int]:
+        tried.append(conn)
         raise error
 
-    monkeypatch.setattr(checkpoint_module, "_move", fail)
+    monkeypatch.setattr(checkpoint_module, "_checkpoint", fail)
+    monkeypatch.setattr(checkpoint_module, "AGAIN_AFTER", 0.0)
     store = await SqliteStore.open(store_path)
     await fill(store, 300)
     async with store.batch() as batch:
@@ -176,7 +177,7 @@ async def test_after_a_reader_was_in_the_way_a_writer_does_not_try_each_time(
     store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = []
-    monkeypatch.setattr(checkpoint_module, "_move", lambda path: bool(moved.append(path)))
+    monkeypatch.setattr(checkpoint_module, "_move", lambda path, _: bool(moved.append(path)))
     store = await SqliteStore.open(store_path)
     for _ in range(20):
         await fill(store)
@@ -214,6 +215,108 @@ async def test_tidying_can_wait_when_somebody_writes_for_long(
         await store.tidy()
         assert in_database(store_path) == 30
     await store.close()
+
+
+# -- a large WAL ------------------------------------------------------------------------
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program that writes, and never waits."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as raw:
+        raw.execute("PRAGMA wal_autocheckpoint = 0")
+        yield raw
+
+
+def generation(path: Path) -> bytes:
+    """What is different each time that the WAL is started anew."""
+    return Path(f"{path}-wal").read_bytes()[16:24]
+
+
+async def test_a_large_wal_is_moved_while_others_write(
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 300 MB that a reader left, nobody has to wait for more than what was added meanwhile."""
+    real, seen = checkpoint_module._checkpoint, []
+
+    def beside(conn: sqlite3.Connection) -> tuple[int, int]:
+        before = generation(store_path)
+        found = real(conn)
+        with writer(store_path) as other:
+            try:
+                other.execute("INSERT INTO config VALUES (?, 'x')", (f"k{len(seen)}",))
+                locked = False
+            except sqlite3.OperationalError:
+                locked = True
+        seen.append((locked, generation(store_path) == before))
+        return found
+
+    store = await SqliteStore.open(store_path)
+    await fill(store, 10)
+    with reader(store_path):
+        await fill(store, 1000)
+        assert store._checkpoints.is_large
+    monkeypatch.setattr(checkpoint_module, "_checkpoint", beside)
+    before = generation(store_path)
+    await store.tidy()
+    assert seen[0] == (False, True), "a commit, and the WAL was not started anew"
+    assert seen[-1] == (True, True), "the rest is moved with the writer lock"
+    assert 2 <= len(seen) <= 3
+    assert in_database(store_path) == 1010
+    await store.enqueue([spec()], NOW)
+    assert generation(store_path) != before
+    assert wal(store_path) <= SMALL
+    assert len(await store.config()) == len(seen) - 1
+    await store.close()
+
+
+async def test_what_a_reader_needs_of_a_large_wal_keeps_no_writer_waiting(
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may leave at any moment: then all would be moved at once, with the lock."""
+    store = await SqliteStore.open(store_path)
+    await fill(store, 10)
+    with reader(store_path):
+        await fill(store, 1000)
+        monkeypatch.setattr(checkpoint_module, "_move", None)
+        await store.tidy()
+    await store.close()
+
+
+async def test_a_verb_leaves_a_large_wal_to_the_supervisor(
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+    monkeypatch.setattr(
+        checkpoint_module, "_move_most", lambda path, _: bool(moved.append(path)) or True
+    )
+    store = await SqliteStore.open(store_path)
+    bell = store.bell("s1")
+    await fill(store, 1000)
+    assert store._checkpoints.is_large
+    assert not moved
+    bell.close()
+    await fill(store, 1)
+    assert moved
+    await store.close()
+
+
+def test_a_checkpoint_makes_no_file_and_touches_no_other(store_path: Path, tmp_path: Path) -> None:
+    """Its connection goes by the name, and the store may have been moved away meanwhile."""
+    for move in (checkpoint_module._move, checkpoint_module._move_most):
+        with pytest.raises(sqlite3.OperationalError):
+            move(store_path, lambda: False)
+        assert not store_path.exists()
+
+    async def act() -> None:
+        store = await SqliteStore.open(store_path)
+        await fill(store)
+        for move in (checkpoint_module._move, checkpoint_module._move_most):
+            assert not move(store_path, lambda: True)
+        assert in_database(store_path) is None, "another store is here by now: let it be"
+        await store.close()
+
+    at_once(act())
 
 
 async def test_a_backup_does_not_wait_for_whoever_watches_it(

@@ -427,6 +427,22 @@ async def test_files_are_for_their_owner_alone(tmp_path: Path, lax_umask: None) 
 # -- where the store is ---------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+async def test_opening_a_store_in_a_directory_of_a_group_leaves_no_descriptor_open(
+    tmp_path: Path,
+) -> None:
+    """With umask 002, the default of many systems, others may make files beside the store."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o775)
+    await make(shared / "queue.db", "a")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        await (await SqliteStore.open(shared / "queue.db")).close()
+        await (await SqliteStore.open(shared / "queue.db", read_only=True)).close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_the_default_store_is_in_the_data_directory(isolated: Path) -> None:
     store = await open_store(None, os.environ)
     await store.close()

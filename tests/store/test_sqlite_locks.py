@@ -97,7 +97,7 @@ async def test_no_function_of_the_core_opens_the_file(store_path: Path, tmp_path
             await queue.backup(str(tmp_path / "copy.db"))
             await second.backup(str(tmp_path / "copy.db"), force=True)
             await queue.store.tidy()
-            await queue.cancel_all(Filter(queue="default"))
+            await queue.cancel_all(Filter(queues=("default",)))
             await queue.remove_all(Filter())
             await queue.prune(0)
             await queue.copy_to(str(tmp_path / "other.db"))

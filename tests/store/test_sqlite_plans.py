@@ -20,6 +20,9 @@ from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, spec
 
+LISTS = ("LIST SUBQUERY", "SCAN json_each VIRTUAL TABLE INDEX 1:")
+"""A list of the filter: read once, and only if it was given."""
+
 WANTED = {
     # the claim: only rows that may be claimed, in the order they are claimed
     "candidates": ["SEARCH jobs USING INDEX jobs_claim (queue=?)"],
@@ -30,13 +33,12 @@ WANTED = {
     ],
     "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
     "oldest_due": [
-        "CO-ROUTINE (subquery-2)",
-        "COMPOUND QUERY",
-        "LEFT-MOST SUBQUERY",
-        "SEARCH jobs USING COVERING INDEX jobs_due (ready=?)",
-        "UNION ALL",
-        "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
-        "SEARCH (subquery-2)",
+        "CO-ROUTINE (subquery-3)",
+        "CO-ROUTINE first",
+        "SEARCH jobs USING INDEX jobs_due (ready=? AND run_at<?)",
+        "SCALAR SUBQUERY",
+        "SEARCH jobs USING INDEX jobs_due (ready=?)",
+        "SEARCH first",
     ],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_ahead": [
@@ -52,8 +54,8 @@ WANTED = {
     # reading
     "job_by_id": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"],
     "jobs_by_prefix": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id>? AND id<?)"],
-    "page_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq<?)"],
-    "page_all": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid<?)"],
+    "page_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq<?)", *LISTS * 3],
+    "page_all": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid<?)", *LISTS * 3],
     "attempts_of": ["SEARCH attempts USING PRIMARY KEY (job=?)"],
     "tail_of": ["SEARCH tails USING INDEX sqlite_autoindex_tails_1 (job=? AND number=?)"],
     "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
@@ -86,12 +88,12 @@ WANTED = {
     "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "holds": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     # bulk verbs: candidates from the index of the state, changed by key
-    "bulk_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)"],
-    "bulk_reason": ["SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)"],
+    "bulk_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)", *LISTS * 3],
+    "bulk_reason": ["SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)", *LISTS * 3],
     **{
         action: [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
-            *("LIST SUBQUERY", "SCAN json_each VIRTUAL TABLE INDEX 1:") * 2,
+            *LISTS * 5,  # the keys and the states, too
         ]
         for action in ("retry", "cancel", "remove")
     },
@@ -167,7 +169,7 @@ async def test_a_filter_by_text_still_goes_by_state(store_path: Path) -> None:
     connection = await connect(store_path)
     sent: list[str] = []
     await connection.call(lambda conn: conn.set_trace_callback(sent.append))
-    where = Filter(states=(State.FAILED,), search="x", queue="q1", exit_code=3)
+    where = Filter(states=(State.FAILED,), search="x", queues=("q1",), exit_codes=(3,))
     await connection.read(jobs.page, where, 10, None)
     await connection.close()
     [select] = [text for text in sent if text.startswith("SELECT")]

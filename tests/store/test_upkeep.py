@@ -12,6 +12,7 @@ from queuectl_core.errors import InvalidInput
 from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
 from queuectl_core.store.open import open_store
+from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, ending, spec, supervisor
 from .stores import COPIED, PLACES
@@ -201,3 +202,32 @@ async def test_a_backup_that_is_cancelled_ends(store: Store, tmp_path: Path) -> 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_cancelled_backup_has_ended_before_its_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that still goes on would make some of them again."""
+    import asyncio
+
+    store = await SqliteStore.open(tmp_path / "queue.db")
+    begun, seen = asyncio.Event(), []
+
+    async def slow(target: Path, _: object) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)  # as long as its thread goes on
+            seen.append(target.exists())
+
+    monkeypatch.setattr(store, "backup", slow)
+    backup = upkeep.backup(store, str(tmp_path / "copy.db"), force=False, progress=lambda *_: None)
+    task = asyncio.ensure_future(backup)
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == [True]
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+    await store.close()

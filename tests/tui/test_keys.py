@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from queuectl_core.model import Filter, State, Stats
 from queuectl_core.queue import Queue
+from queuectl_core.worker.shim.output_file import dropped_mark
 from queuectl_tui.console import Console
 
 from .scenes import opened, settled, text_of, typed, until
@@ -159,6 +160,29 @@ async def test_enter_on_a_state_a_worker_and_a_cause(home: Path) -> None:
         await until(console, pilot, "attempts")
         await pilot.press("escape", "3", "enter")
         await until(console, pilot, "4 jobs 7  dead")
+
+
+async def test_output_past_its_limit_is_shown_without_what_was_dropped(home: Path) -> None:
+    """The job runs, and the middle of its file is a hole."""
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "report")
+        job = await console.link.reader.find("report-q3")
+        output = await console.link.reader.output(job)
+        assert output.path is not None
+        mark = dropped_mark(4096)
+        head = b"the first line\n" + b"y\n" * (1 << 15)
+        with output.path.open("wb") as file:
+            file.write(head[: (1 << 16) - len(mark)] + mark)
+            file.seek(1 << 20)
+            file.write(b"".join(b"line %d\n" % number for number in range(100)))
+        await pilot.press("l")
+        await until(console, pilot, "line 99")
+        await pilot.press(*["pageup"] * 2, *["k"] * 4)
+        text = await until(console, pilot, "bytes dropped here")
+        assert "line 0\n" in text
+        assert "^@" not in text
+        await pilot.press("g")
+        await until(console, pilot, "the first line")
 
 
 async def test_l_follows_output_with_s_w_f(home: Path) -> None:

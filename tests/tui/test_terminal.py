@@ -137,6 +137,23 @@ def test_a_shell_beside_it_loses_nothing(terminal: Terminal, cli: Cli) -> None:
     assert all(f"echo {name * 3}" in listed for name in "ABCD")
 
 
+def test_a_console_whose_store_was_replaced_says_so(
+    terminal: Terminal, cli: Cli, store_path: Path, tmp_path: Path
+) -> None:
+    """By another file of the same name: what is on the screen is of a store that is gone."""
+    terminal.until("doomed")
+    other = tmp_path / "other.db"
+    cli("--store", other, "enqueue", "true", "--id", "of-the-other")
+    os.replace(other, store_path)
+    began = time.monotonic()
+    terminal.until("▲ lost")
+    terminal.until("replaced")
+    assert time.monotonic() - began < PATIENCE / 2, "two ticks, on a machine at rest"
+    terminal.press("q")
+    assert terminal.ended() == 0
+    terminal.check_restored()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int) -> None:
     terminal.until("doomed")

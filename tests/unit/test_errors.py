@@ -27,6 +27,8 @@ TREE = {
     "StoreFull": (errors.StoreError, 5),
     "StoreTooNew": (errors.StoreError, 5),
     "StoreDamaged": (errors.StoreError, 5),
+    "StoreForeign": (errors.StoreDamaged, 5),
+    "HostShort": (errors.QueueError, 5),
     "WorkersNotStarted": (errors.QueueError, 1),
     "TimedOut": (errors.QueueError, 124),
 }

@@ -89,6 +89,19 @@ def test_a_hole_is_skipped_and_nothing_else(tmp_path: Path) -> None:
         assert not output.read(offset, there - offset).strip(b"\0")
 
 
+def test_the_last_lines_are_behind_the_hole(tmp_path: Path) -> None:
+    """``--tail 1`` of a running job past its limit gave all that is behind it."""
+    path = tmp_path / "1.1.log"
+    with path.open("wb") as file:
+        file.write(b"h" * 65_536)
+        file.seek(1 << 20)
+        file.write(b"".join(b"%07d\n" % number for number in range(10_000)))
+    output = Output(1, path, b"", True, 0)
+    for lines in (1, 2, 9_999):
+        assert output.read(output.tail_offset(lines), 1 << 20).count(b"\n") == lines
+    assert output.tail_offset(20_000) == 1 << 20
+
+
 @given(st.integers(2, 1000), st.integers(0, 5000), st.data())
 def test_after_the_end_a_reader_goes_on_where_it_was(
     size: int, dropped: int, data: st.DataObject

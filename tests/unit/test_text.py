@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queuectl_core.text import clean_block, clean_bytes, clean_line, nearest
+from queuectl_core.text import (
+    clean_block,
+    clean_bytes,
+    clean_line,
+    closest,
+    edits_between,
+    nearest,
+)
 
 EVERY_CHARACTER = "".join(map(chr, range(0x110000)))
 anything = st.text(st.characters())  # lone surrogates too
@@ -104,3 +111,37 @@ def test_the_nearest_word() -> None:
     assert nearest("TIMEOUT ", words) == "did you mean timeout?"
     assert nearest("zzz", words) == "use one of: max-retries, backoff-base, timeout"
     assert nearest("z" * 2_000_000, words).startswith("use one of")
+
+
+@pytest.mark.parametrize(
+    ("word", "close"),
+    [
+        ("stauts", "status"),
+        ("enqeue", "enqueue"),
+        ("log", "logs"),
+        ("cofnig", "config"),
+        ("cfg", "config"),
+        ("STATUS", "status"),
+        ("completoin", "completion"),
+        # Not close enough: one edit for every four letters.
+        ("restart", None),
+        ("bogus", None),
+        ("done", None),
+        ("since", None),
+        ("stp", None),
+        # Nearly everything is close to a word of two letters.
+        ("ps", None),
+        ("", None),
+        # An abbreviation of several is none.
+        ("stt", None),
+    ],
+)
+def test_a_guess_is_close_or_there_is_none(word: str, close: str | None) -> None:
+    known = ["enqueue", "status", "stats", "state", "logs", "config", "completion", "version"]
+    assert closest(word, known) == close
+
+
+def test_edits() -> None:
+    assert edits_between("", "abc") == edits_between("abc", "") == 3
+    assert edits_between("abc", "acb") == edits_between("abc", "abcd") == 1
+    assert edits_between("restart", "stats") == 4

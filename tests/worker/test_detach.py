@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
-from queuectl_core.errors import InvalidInput, NotFound, WorkersNotStarted
+from queuectl_core.errors import Conflict, InvalidInput, NotFound, WorkersNotStarted
 from queuectl_core.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import detach
@@ -147,4 +150,58 @@ async def test_workers_are_found_by_id_supervisor_and_prefix(queue: Queue) -> No
     assert len(await queue.find_workers([])) == 2
     with pytest.raises(NotFound):
         await queue.find_workers(["nobody"])
+    await stop_all(queue)
+
+
+async def test_a_refused_thread_is_no_failure(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers are up; only their end has to be seen later."""
+
+    def refuse(**_: Any) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(detach, "threading", SimpleNamespace(Thread=refuse))
+    (worker,) = await queue.start_workers(1)
+    await stop_all(queue)
+    (process,) = detach._unreaped
+    assert process.pid == worker.pid
+    await eventually_async(lambda: asyncio.sleep(0, process.poll() is not None))
+
+
+async def test_ctrl_c_takes_back_the_workers_that_were_asked_for(queue: Queue) -> None:
+    (first,) = await queue.start_workers(1)
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        start = asyncio.create_task(queue.start_workers(2))
+
+        async def asked() -> bool:
+            return len(await queue.workers()) == 3
+
+        await eventually_async(asked)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+
+    async def alone() -> bool:
+        return [worker.id for worker in await queue.workers()] == [first.id]
+
+    await eventually_async(alone)
+    await stop_all(queue)
+
+
+async def test_names_that_are_always_taken(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first,) = await queue.start_workers(1)
+
+    async def taken(*_: Any, **__: Any) -> NoReturn:
+        raise Conflict("that id is taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detach, "PATIENCE", 0.1)
+        patch.setattr(queue.store, "add_workers", taken)
+        with pytest.raises(WorkersNotStarted):
+            await asyncio.wait_for(queue.start_workers(1), 10)
+    assert [worker.id for worker in await queue.workers()] == [first.id]
     await stop_all(queue)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import asyncpg
@@ -94,3 +96,23 @@ async def test_only_our_own_jobs_are_read(tmp_path: Path, monkeypatch: pytest.Mo
             assert not {job.id for job in read} & {job.id for job in theirs}
     finally:
         await place.clear()
+
+
+async def test_the_same_on_sqlite(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forgotten, "EVERY", 0.0)
+    working = asyncio.create_task(queue.run_workers(1))
+    (job,) = await queue.enqueue(["true"])
+
+    async def completed() -> bool:
+        return (await queue.find(job.id)).state is State.COMPLETED
+
+    await eventually_async(completed)
+    with closing(sqlite3.connect(queue.store.url)) as connection, connection:
+        for statement in LOSE:
+            connection.execute(statement)
+    assert not await completed()
+    await eventually_async(completed)
+    found = [attempt.reason for attempt in await queue.attempts(job)]
+    assert found == [forgotten.REASON, None]
+    await queue.stop_workers(await queue.workers(), now=False)
+    await working

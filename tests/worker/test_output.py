@@ -15,7 +15,7 @@ from queuectl_core.logs import OutputTimes
 from queuectl_core.store.base import TAIL_BYTES
 from queuectl_core.worker.output import Capture, last_line
 from queuectl_core.worker.shim import output as shim_output
-from queuectl_core.worker.shim.output import Output
+from queuectl_core.worker.shim.output import Folders, Output
 
 LIMIT = 1 << 20
 MARK = re.compile(rb"\n\[queuectl: (\d+) bytes dropped here, output-limit is (\d+)\]\n")
@@ -105,7 +105,7 @@ def test_a_large_output_is_kept_within_its_limit_while_it_is_written(
         chunk = lines(16_384, round_ * 16_384)
         job.write(chunk)
         written += chunk
-        assert path.stat().st_blocks * 512 <= 2 * LIMIT
+        assert path.stat().st_blocks * 512 <= LIMIT + 4 * shim_output.BLOCK
     assert path.stat().st_size == len(written)  # a reader's offsets stay true
     assert b"bytes dropped here" in path.read_bytes()  # while it is written
     assert job.finish()
@@ -200,6 +200,88 @@ def test_what_a_job_leaves_running_is_added_up_to_the_limit(job: Job, tmp_path: 
     os.close(daemon)
     assert job.output.drain()
     assert not path.exists()
+
+
+def test_a_folder_is_probed_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when jobs of several folders start in turn: a probe costs more than a start's half."""
+    probes: list[str] = []
+    real = Folders._open
+
+    def probe(path: str) -> int:
+        probes.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Folders, "REMEMBER", 1000.0)
+    monkeypatch.setattr(Folders, "_open", staticmethod(probe))
+    for folder in ("0", "1"):
+        (tmp_path / folder).mkdir()
+    folders = Folders()
+    for number in range(20):
+        folders.prepare(f"{tmp_path}/{number % 2}/{number}.1.log")
+    assert len(probes) == 2
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_late_output_does_not_get_into_the_file_of_another_job(
+    job: Job, tmp_path: Path, removed: bool
+) -> None:
+    """A backup was restored, so a new job has the number of the old one, whose process lives.
+    ``removed``: some file systems give the new file the inode of the old one."""
+    path = tmp_path / "1.1.log"
+    job.write(b"old\n")
+    daemon = os.dup(job.end)
+    assert not job.finish()
+    job.output.rested()
+    kept = path.rename(tmp_path / "kept.log")
+    if removed:
+        kept.unlink()
+    new = Job(path)
+    new.write(b"new\n")
+    os.write(daemon, b"late and long\n")
+    assert not job.output.drain()
+    new.write(b"new too\n")
+    assert new.finish()
+    new.output.close()
+    os.close(daemon)
+    assert path.read_bytes() == b"new\nnew too\n"
+    assert removed or kept.read_bytes() == b"old\n"
+
+
+def test_late_output_makes_no_file_where_another_job_has_one(job: Job, tmp_path: Path) -> None:
+    """The same, of a job that had printed nothing while it ran."""
+    path = tmp_path / "1.1.log"
+    daemon = os.dup(job.end)
+    assert not job.finish()
+    job.output.rested()
+    path.write_bytes(b"new\n")
+    os.write(daemon, b"late and long\n")
+    assert not job.output.drain()
+    os.close(daemon)
+    assert path.read_bytes() == b"new\n"
+
+
+def test_moments_without_output_are_removed_before_an_attempt(tmp_path: Path) -> None:
+    """Or its own would be added to them, and every line would have a wrong time."""
+    (tmp_path / "1.1.times").write_bytes(b"x" * 24)
+    job = Job(tmp_path / "1.1.log")
+    assert list(tmp_path.iterdir()) == []
+    job.finish()
+    job.output.close()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), ImportError("no ctypes")])
+def test_the_end_is_noticed_though_nothing_can_be_dropped(
+    job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Else the poller reports it again at once, and the shim takes a whole CPU."""
+
+    def fail(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(shim_output, "punch", fail)
+    job.write(b"x" * (3 * LIMIT))
+    os.close(job.end)
+    assert job.output.drain()
 
 
 def test_it_is_known_when_the_lines_came(
@@ -305,3 +387,30 @@ def test_who_follows_past_the_limit_sees_the_mark(job: Job, tmp_path: Path) -> N
     kept = path.read_bytes()
     assert kept[output.after(LIMIT * 2) :].startswith(b"\n[queuectl: ")
     assert kept[output.after(len(written) - 160) :] == written[-160:]
+
+
+def test_a_close_that_fails_frees_the_number(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and quotas may refuse at close. The number may be another file's at once, and nothing of
+    this job may get into that."""
+    job.write(b"a\n" * 10)
+    number, close = job.output.file, os.close
+
+    def refuse(fd: int) -> None:
+        close(fd)
+        if fd == number:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    daemon = os.dup(job.end)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", refuse)
+        assert not job.finish()
+    assert (job.output.file, job.output.ended) == (-1, True)
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    job.output.rested()
+    os.write(daemon, b"late\n")
+    job.output.drain()
+    os.close(daemon)
+    assert os.pread(other, 100, 0) == b""
+    os.close(other)

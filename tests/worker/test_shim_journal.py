@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -100,6 +102,81 @@ def test_who_waits_for_the_lock_of_a_journal_that_was_replaced_revokes_the_new_o
     assert (tmp_path / "s.journal").stat().st_ino != before
     assert not ledger.lock()
     ledger.unlock()
+
+
+async def test_nothing_is_started_while_a_successor_has_a_journal_that_was_made_anew(
+    tmp_path: Path,
+) -> None:
+    """Ours was deleted, and its lock is free: that says nothing."""
+    ledger = Ledger(str(tmp_path), "s")
+    path = tmp_path / "s.journal"
+    path.unlink()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)  # a successor, just before it writes
+    assert locked(fd)
+    with pytest.raises(BlockingIOError):
+        ledger.lock()
+    ledger.unlock()
+    os.write(fd, REVOKED)
+    os.close(fd)
+    assert not ledger.lock()
+    ledger.unlock()
+
+
+def test_a_journal_that_cannot_be_locked_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A successor may be about to write into it that we are revoked."""
+    ledger = Ledger(str(tmp_path), "s")
+    path = tmp_path / "s.journal"
+    before = path.stat().st_ino
+
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.flock", refuse)
+        ledger.compact_at = -1
+        with pytest.raises(OSError, match="no locks"):
+            ledger.lock()
+        ledger.unlock()
+    assert path.stat().st_ino == before
+
+
+def test_a_run_directory_that_is_made_again_is_for_its_user_only(tmp_path: Path) -> None:
+    import shutil
+
+    ledger = Ledger(str(tmp_path), "s")
+    ledger.path = f"{tmp_path}/queue.db.d/run/s"
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    tmp_path.mkdir()
+    assert ledger.renew()
+    for folder in (tmp_path / "queue.db.d", tmp_path / "queue.db.d/run"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of another process")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_shim_stays_for_its_journal_only_while_it_matters(shim: Driver, known: bool) -> None:
+    """A disk is full. What the supervisor has settled, nobody will look for in the journal."""
+    import resource
+
+    shim.start("1.1", f"until test -e {shim.run}/go; do sleep 0.02; done; exit 5")
+    assert shim.hear()[0] == "S"
+    eventually(lambda: shim.journal.started)
+    full = (shim.run / "s.journal").stat().st_size
+    unlimited = resource.prlimit(shim.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(shim.process.pid, resource.RLIMIT_FSIZE, (full, unlimited[1]))
+    (shim.run / "go").touch()
+    assert shim.hear()[:3] == ["X", "1.1", 5]
+    if known:
+        shim.send(["settled", ["1.1"]])
+    shim.leave()
+    if not known:
+        with pytest.raises(subprocess.TimeoutExpired):
+            shim.process.wait(0.2)
+        resource.prlimit(shim.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert shim.process.wait(30) == 0
+    assert ("1.1" in shim.journal.exits) is not known
 
 
 def waits(path: Path) -> bool:

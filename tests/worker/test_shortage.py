@@ -20,7 +20,7 @@ from queuectl_core.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import shortage
 from queuectl_core.worker.launcher import SHIM
-from queuectl_core.worker.shortage import LONGEST_PAUSE, PAUSE, Shortage
+from queuectl_core.worker.shortage import CALM, LONGEST_PAUSE, PAUSE, Shortage
 from tests.support import eventually
 
 from .test_hung_mounts import mount, unmount
@@ -315,12 +315,21 @@ async def test_pauses_grow_and_one_job_is_tried_first(monkeypatch: pytest.Monkey
     assert short.openings == 1
     short.tries("2.1")
     short.started()
+    assert waits.pop() == CALM
+    short.met("no more processes")  # it was forked, and its program could not be run after all
+    assert len(told) == 1
+    assert waits.pop() == LONGEST_PAUSE
+    loop.call()
+    short.tries("3.1")
+    short.started()
+    assert waits.pop() == CALM
+    loop.call()
     assert short.openings is None
     assert told == [
         "no more processes; jobs wait until starts succeed again",
         "jobs can be started again",
     ]
-    assert len(looks) == 11
+    assert len(looks) == 12
     short.met("again")
     assert waits[-1] == PAUSE
     short.disarm()

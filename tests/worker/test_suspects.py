@@ -60,8 +60,8 @@ async def test_neighbours_of_a_job_that_kills_its_shim_complete(
     assert [(job.state, job.crashes) for job in found[:poison]] == [(State.DEAD, 3)] * poison
     assert {job.state for job in found[poison:]} == {State.COMPLETED}
     assert max(job.crashes for job in found[poison:]) <= 1
-    ran = (tmp_path / "ran").read_text().split()
-    assert sorted(ran) == sorted(job.id for job in jobs[poison:])
+    # On a slow host one that had crashed may have written its line before it was ended.
+    assert set((tmp_path / "ran").read_text().split()) == {job.id for job in jobs[poison:]}
     assert not list((either.directory / "run").iterdir())
 
 

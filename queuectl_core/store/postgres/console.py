@@ -20,7 +20,8 @@ async def stretch(
 ) -> list[Job]:
     way = "up" if up else "down"
     params = conditions(where) | {"floor": floor, "ceiling": ceiling, "limit": limit}
-    if where.reason is not None:
+    if len(where.reasons) == 1:  # by an index of its own
+        params["reason"] = where.reasons[0]
         found = await session.rows(f"{way}_reason", **params)
     elif where.states:
         states = list(dict.fromkeys(where.states))

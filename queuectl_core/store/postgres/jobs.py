@@ -104,12 +104,12 @@ async def page(session: Session, where: Filter, limit: int, before: int | None) 
 async def count(session: Session, where: Filter) -> int:
     if where.seqs is not None:
         return len(await page(session, where, len(where.seqs), None))
-    if where.search is None and where.exit_code is None and where.reason is None:
+    if where.search is None and not where.exit_codes and not where.reasons:
         states = where.states or tuple(State)
         return sum(
             n
             for (state, queue), n in (await counts(session)).items()
-            if state in states and where.queue in (None, queue)
+            if state in states and (not where.queues or queue in where.queues)
         )
     params = conditions(where)
     if not where.states:
@@ -146,7 +146,8 @@ async def candidates(
     session: Session, where: Filter, after: int, until: int, limit: int
 ) -> list[int]:
     params = conditions(where) | {"after": after, "until": until, "limit": limit}
-    if where.reason is not None:
+    if len(where.reasons) == 1:  # by an index of its own
+        params["reason"] = where.reasons[0]
         found = await session.rows("bulk_reason", **params)
     else:
         found = await session.rows("bulk_states", states=_states(where), **params)

@@ -207,7 +207,9 @@ class Link:
             await asyncio.sleep(FIRST_PAUSE * random.uniform(0.5, 1.0))
 
     async def committed(self, doubt: CommitInDoubt) -> bool:
-        """Whether this transaction was committed. False is final: it never will be.
+        """Whether this transaction was committed. False is final: it never will be. This holds as
+        long as marks are kept, which is an hour. Later it may be False for one that was committed;
+        the lease was lost long before, so results are refused then.
 
         Waits for one that is still under way. StoreError when the server cannot be asked, or it
         takes too long.

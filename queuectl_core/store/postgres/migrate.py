@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from ...errors import StoreDamaged, StoreError, StoreTooNew, StoreUnreachable
+from ...errors import StoreError, StoreForeign, StoreTooNew, StoreUnreachable
 from ...host import monotonic
 from .errors import CommitUnknown
 from .link import Link
@@ -40,7 +40,7 @@ class Found:
 async def open_database(link: Link, *, create: bool) -> Found:
     """Look at the database, migrating it as needed. ``create`` False: only if it is there.
 
-    Raises StoreTooNew, StoreDamaged when the tables are not ours, StoreUnreachable when they
+    Raises StoreTooNew, StoreForeign when the tables are not ours, StoreUnreachable when they
     are not there and may not be made.
     """
     found = await link.read(_look, link)
@@ -111,7 +111,7 @@ async def _steps(session: Session, link: Link) -> None:
             "grant this user its rights on the schema and its tables",
         )
     elif place["jobs"] and not place["ours"]:
-        raise StoreDamaged(
+        raise StoreForeign(
             f"schema {schema} of store {link.shown} holds tables of some other program",
             "name another in the URL: ?schema=NAME",
         )

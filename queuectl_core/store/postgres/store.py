@@ -209,6 +209,9 @@ class PostgresStore(Store):
     ) -> list[tuple[int, int]]:
         return await self._link.announce(jobs.change_matching, action, where, seqs, now)
 
+    async def give_way(self, seconds: float) -> None:
+        pass
+
     async def config(self) -> dict[str, str]:
         return await self._link.read(jobs.config)
 

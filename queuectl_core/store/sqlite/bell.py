@@ -9,6 +9,7 @@ between commit and ring) is made good by the supervisor's own slow tick.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..base import Bell
@@ -58,6 +59,25 @@ class FifoBell(Bell):
 
 def ring(directory: Path, what: bytes = ANYTHING) -> None:
     """Ring every bell in ``directory`` for ``what``; one whose owner died is passed over."""
+    for fd in _heard(directory):
+        try:
+            os.write(fd, what)
+        except OSError:
+            pass  # full: it is ringing already
+        finally:
+            os.close(fd)
+
+
+def is_heard(directory: Path) -> bool:
+    """Whether a supervisor listens to a bell in ``directory``."""
+    for fd in _heard(directory):
+        os.close(fd)
+        return True
+    return False
+
+
+def _heard(directory: Path) -> Iterator[int]:
+    """An open descriptor of every bell that somebody listens to; the caller closes it."""
     try:
         names = os.listdir(directory)
     except OSError:
@@ -70,9 +90,4 @@ def ring(directory: Path, what: bytes = ANYTHING) -> None:
             fd = os.open(directory / name, flags)
         except OSError:
             continue  # nobody listens
-        try:
-            os.write(fd, what)
-        except OSError:
-            pass  # full: it is ringing already
-        finally:
-            os.close(fd)
+        yield fd

@@ -2,13 +2,19 @@
 
 SQLite 3.7.0 to 3.51.2 can lose commits when a checkpoint meets a commit that starts the WAL anew
 (sqlite.org/wal.html#walresetbug). A TRUNCATE checkpoint avoids that, since it takes the writer
-lock; but then it waits for readers with that lock in its hand, and all writers wait with it. So
+lock; but then it waits for readers while it holds that lock, and all writers wait with it. So
 one connection takes the writer lock (``BEGIN IMMEDIATE``) and another one makes a PASSIVE
 checkpoint, which waits for nobody. No commit can happen meanwhile.
 
+A reader that keeps its snapshot for long keeps the WAL growing. When it leaves, hundreds of
+megabytes may have to be moved. That takes seconds: too long to hold the writer lock. So a large
+WAL is moved in two parts (:meth:`Checkpoints.move_ahead`). The first part goes without the writer
+lock, while a reader of our own keeps a snapshot. A commit starts the WAL anew only when no reader
+uses the WAL, so the fault cannot occur, and writers go on meanwhile. What they added is little. It
+is moved with the lock, as ever.
+
 When everything was moved and no reader needs the WAL, the next commit starts the WAL anew and
-cuts the file to ``journal_size_limit``. A reader that keeps its snapshot for long prevents that,
-and the WAL grows as long as it reads. ``doctor`` names such readers (``readers``).
+cuts the file to ``journal_size_limit``. ``doctor`` names readers that prevent it (``readers``).
 """
 
 from __future__ import annotations
@@ -16,42 +22,77 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from ...host import monotonic
+from .bell import is_heard
 
 WAL_LIMIT = 4 << 20
 """Bytes of WAL above which a supervisor makes a checkpoint, and to which the file is cut."""
 DUE = 2
 """Above this many times as much, whoever has just written makes one: there may be no
 supervisor."""
+LARGE = 8
+"""Above this many times as much it is moved without the writer lock first; by a supervisor, if
+there is one, beside its work."""
 AGAIN_AFTER = 1.0
 """Seconds until a writer tries again after a checkpoint that could not move everything."""
+ROUNDS = 5
+"""Times a large WAL is moved without the lock: in each, what was committed during the last."""
 
 
 class Checkpoints:
     """The checkpoints of one store, as one process makes them."""
 
-    def __init__(self, path: Path, beside: Path) -> None:
+    def __init__(self, path: Path, beside: Path, is_gone: Callable[[], bool]) -> None:
+        """``is_gone``: whether the file was moved away, or another one is in its place."""
         self._path = path
         self._beside = beside
+        self._is_gone = is_gone
         self._clean: tuple[int, int] | None = None
         """The WAL's size and time of change when nothing was left to be moved."""
         self._again_at = 0.0
+        self._ahead = False
+        """Whether little is left to be moved of a large WAL."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether moving the WAL may take long."""
+        return wal_size(self._path) > WAL_LIMIT * LARGE
+
+    def left_to_us(self) -> bool:
+        """Whether no supervisor looks after this store, which moves a large WAL in a thread."""
+        return not is_heard(self._beside / "run")
 
     def after_write(self, conn: sqlite3.Connection) -> None:
         """Make a checkpoint if the WAL has become large. To be called after a commit: whatever
         goes wrong here must not look as if the write had failed."""
-        if wal_size(self._path) > WAL_LIMIT * DUE and monotonic() >= self._again_at:
-            with suppress(sqlite3.Error, OSError, MemoryError):
+        if wal_size(self._path) <= WAL_LIMIT * DUE or monotonic() < self._again_at:
+            return
+        with suppress(sqlite3.Error, OSError, MemoryError):
+            if not self.is_large:
+                self.make(conn)
+            elif self.left_to_us():
+                self.move_ahead()
                 self.make(conn)
 
+    def move_ahead(self) -> None:
+        """Move most of a large WAL, while others go on writing. It may take seconds."""
+        before = _state(self._path)
+        if before is None or before == self._clean or not self.is_large:
+            return
+        self._again_at = monotonic() + AGAIN_AFTER
+        with _alone(self._beside) as alone:
+            if alone:
+                self._ahead = _move_most(self._path, self._is_gone)
+
     def make(self, conn: sqlite3.Connection) -> bool:
-        """Move what can be moved, if the WAL is larger than :data:`WAL_LIMIT`. False: nothing was
-        to be done, another process does it, or readers keep a part of it.
+        """Move what can be moved, if the WAL is larger than :data:`WAL_LIMIT`; one that
+        :attr:`is_large` only if most of it was moved ahead. False: nothing was to be done, another
+        process does it, or readers keep a part of it.
 
         ``conn`` must be in no transaction. Raises sqlite3.OperationalError when another
         connection is writing.
@@ -59,13 +100,16 @@ class Checkpoints:
         before = _state(self._path)
         if before is None or before[0] <= WAL_LIMIT or before == self._clean:
             return False
+        ahead, self._ahead = self._ahead, False
+        if self.is_large and not ahead:
+            return False
         # One process at a time is enough; eight supervisors would try it together.
         with _alone(self._beside) as alone:
             if not alone:
                 return False
             conn.execute("BEGIN IMMEDIATE")
             try:
-                complete = _move(self._path)
+                complete = _move(self._path, self._is_gone)
                 self._clean = _state(self._path) if complete else None
             finally:
                 conn.execute("ROLLBACK")
@@ -73,19 +117,55 @@ class Checkpoints:
         return complete
 
 
-def _move(path: Path) -> bool:
+def _move(path: Path, is_gone: Callable[[], bool]) -> bool:
     """A passive checkpoint on a connection of its own; whether everything was moved. The caller
     holds the writer lock."""
+    with closing(_connect(path)) as other:
+        # Opened by its name, it may be another file by now, whose writer lock nobody holds.
+        if is_gone():
+            return False
+        frames, moved = _checkpoint(other)
+        return frames == moved >= 0
+
+
+def _move_most(path: Path, is_gone: Callable[[], bool]) -> bool:
+    """Move the WAL without the writer lock, again and again, until little is left: whether it is.
+    False: a reader needs the most of it."""
+    with closing(_connect(path)) as reader, closing(_connect(path)) as other:
+        if is_gone():
+            return False
+        few = WAL_LIMIT // int(other.execute("PRAGMA page_size").fetchone()[0])
+        before = 0
+        for _ in range(ROUNDS):
+            # As long as it reads, no commit starts the WAL anew.
+            reader.execute("BEGIN")
+            reader.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            try:
+                frames, moved = _checkpoint(other)
+            finally:
+                reader.execute("ROLLBACK")
+            if frames < 0 or frames - moved > few:
+                return False
+            if frames - before <= few:
+                break  # there was little to move, and so it took little time for others to add
+            before = moved
+        return True
+
+
+def _checkpoint(conn: sqlite3.Connection) -> tuple[int, int]:
+    """How many pages the WAL has, and how many of them have been moved now; -1 and -1 where another
+    connection makes a checkpoint."""
+    busy, frames, moved = conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return (-1, -1) if busy else (int(frames), int(moved))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     # Never made anew, should it have been moved away in this very moment.
     address = f"file:{quote(str(path))}?mode=rw"
-    other = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
-    try:
-        other.execute("PRAGMA synchronous = FULL")
-        other.execute("PRAGMA wal_autocheckpoint = 0")
-        busy, frames, moved = other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    finally:
-        other.close()
-    return not busy and bool(frames == moved)
+    conn = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.execute("PRAGMA wal_autocheckpoint = 0")
+    return conn
 
 
 def wal_size(path: Path) -> int:

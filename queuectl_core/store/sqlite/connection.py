@@ -220,8 +220,10 @@ def _roll_back(conn: sqlite3.Connection) -> bool:
     return True
 
 
-def with_patience(path: Path, step: Callable[[], T]) -> T:
-    """``step()``, tried again while the store is locked; driver errors become ours."""
+def with_patience(path: Path, step: Callable[[], T], patience: float | None = None) -> T:
+    """``step()``, tried again while the store is locked, for ``patience`` seconds (None:
+    :data:`LOCK_PATIENCE`); driver errors become ours."""
+    patience = LOCK_PATIENCE if patience is None else patience
     began = time.monotonic()
     while True:
         try:
@@ -235,9 +237,9 @@ def with_patience(path: Path, step: Callable[[], T]) -> T:
             if not _is_busy(error):
                 raise explain(path, error) from error
             waited = time.monotonic() - began
-            if waited > LOCK_PATIENCE:
+            if waited > patience:
                 raise StoreLocked(
-                    f"store {path} has been locked by another process for {LOCK_PATIENCE:.0f} s",
+                    f"store {path} has been locked by another process for {patience:.0f} s",
                     "try again; if it stays, look who holds it with: fuser FILE",
                 ) from error
         except (BadValue, UnicodeDecodeError) as error:  # the driver reads names as UTF-8
@@ -280,14 +282,26 @@ async def connect(path: Path, opener: Opener = open_writer) -> Connection:
 
 def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
     """A connection of the driver's own, with our settings."""
+    return _opened(path, lambda: with_patience(path, lambda: _open(path, writable)))
+
+
+def open_alone(path: Path, patience: float) -> sqlite3.Connection:
+    """A connection that may write, with nobody else connected, here or elsewhere, until it is
+    closed. Raises StoreLocked when somebody is for longer than ``patience`` seconds."""
+    return _opened(
+        path, lambda: with_patience(path, lambda: _open(path, True, alone=True), patience)
+    )
+
+
+def _opened(path: Path, attempt: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection:
     for _ in range(OPENINGS):
-        conn = with_patience(path, lambda: _open(path, writable))
+        conn = attempt()
         if conn is not None:
             return conn
     raise StoreUnreachable(f"the files beside store {path} do not stay the same", "try again")
 
 
-def _open(path: Path, writable: bool) -> sqlite3.Connection | None:
+def _open(path: Path, writable: bool, *, alone: bool = False) -> sqlite3.Connection | None:
     """None when another process removed the logs meanwhile, in a directory where others may then
     make new ones."""
     wal = hold_logs(path)
@@ -302,11 +316,16 @@ def _open(path: Path, writable: bool) -> sqlite3.Connection | None:
             check_same_thread=False,  # one thread after another, never two at once
         )
         try:
+            if alone:
+                # Set before anything is read, it needs, and keeps, a lock on the file that does
+                # not go together with any connection in WAL mode: each has a lock all the time.
+                conn.execute("PRAGMA locking_mode = EXCLUSIVE")
             configure(conn, writable=writable)
             if conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 return conn
             conn.execute("PRAGMA application_id").fetchone()  # opens the WAL
-            check_logs(path, opened=True)  # before anything read is trusted
+            # Before anything read is trusted. Who is alone needs no shared memory.
+            check_logs(path, opened=not alone)
             if is_held(path, wal):
                 return conn
         except BaseException:

@@ -9,8 +9,7 @@ from itertools import islice
 
 from ...errors import Conflict
 from ...model import Command, DeadGroup, Filter, Job, Tick
-from ..rows import conditions
-from .rows import SQL, to_job, to_state
+from .rows import SQL, conditions, to_job, to_state
 
 
 def bounds(conn: sqlite3.Connection) -> tuple[int, int] | None:
@@ -23,7 +22,8 @@ def stretch(
 ) -> list[Job]:
     way = "up" if up else "down"
     params = conditions(where) | {"floor": floor, "ceiling": ceiling, "limit": limit}
-    if where.reason is not None:
+    if len(where.reasons) == 1:  # by an index of its own
+        params["reason"] = where.reasons[0]
         return [to_job(row) for row in conn.execute(SQL[f"{way}_reason"], params)]
     if not where.states:
         return [to_job(row) for row in conn.execute(SQL[f"{way}_all"], params)]

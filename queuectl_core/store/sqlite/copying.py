@@ -21,7 +21,7 @@ class SqliteCopying(Copying):
         self._url = url
 
     async def highest(self) -> int:
-        return await self._connection.read(_highest)
+        return await self._connection.read(highest)
 
     async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[Kept]:
         return await self._connection.read(_attempts, after, last, limit)
@@ -58,7 +58,8 @@ def mark(conn: sqlite3.Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _highest(conn: sqlite3.Connection) -> int:
+def highest(conn: sqlite3.Connection) -> int:
+    """The highest seq ever given to a job; 0: none was."""
     row = conn.execute(SQL["copy_highest"]).fetchone()
     return 0 if row is None else int(row[0])
 
@@ -110,13 +111,14 @@ def _begin(conn: sqlite3.Connection, new: str, above: int) -> bool:
     if conn.execute(SQL["copy_any"]).fetchone():
         return False
     conn.execute(SQL["copy_mark_set"], {"new": new})
-    _go_on_above(conn, above)
+    go_on_above(conn, above)
     return True
 
 
-def _go_on_above(conn: sqlite3.Connection, highest: int) -> None:
+def go_on_above(conn: sqlite3.Connection, given: int) -> None:
+    """Have the next job get a seq above ``given``."""
     conn.execute(SQL["copy_highest_gone"])
-    conn.execute(SQL["copy_highest_set"], {"highest": highest})
+    conn.execute(SQL["copy_highest_set"], {"highest": given})
 
 
 def _receive(
@@ -153,4 +155,4 @@ def _finish(
         conn.execute(SQL["config_set"], {"key": key, "value": value})
     for span, at, rollup in pieces:
         conn.execute(SQL["rollup_put"], {"span": span, "at": at, "data": pack(rollup)})
-    _go_on_above(conn, highest)
+    go_on_above(conn, highest)

@@ -22,7 +22,7 @@ def damaged(path: Path, error: Exception) -> StoreDamaged:
     """What is in the file can't be what we wrote."""
     return StoreDamaged(
         f"store {path} is damaged or not a database: {error}",
-        "restore a backup, or move it away and start a new one",
+        "run: queuectl restore BACKUP, or move it away and start a new one",
     )
 
 
@@ -67,7 +67,9 @@ def explain_os(path: Path, error: OSError) -> StoreError:
     if error.errno == errno.EISDIR:
         return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
     if error.errno == errno.ENOENT and path.parent.is_dir():
-        return StoreUnreachable(f"store {path} is not there", "put it back, or start a new one")
+        return StoreUnreachable(
+            f"store {path} is not there", "check the path, or put it back; enqueue makes a new one"
+        )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return StoreUnreachable(
             f"store {path}: directory {path.parent} does not exist", "create it first"

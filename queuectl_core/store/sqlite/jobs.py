@@ -14,8 +14,8 @@ from ...errors import Conflict
 from ...model import Attempt, Filter, Job, JobSpec, State
 from ...rollup import Ended
 from ..base import ALLOWED, Action, changed_meanwhile
-from ..rows import conditions, new_ids
-from .rows import SQL, spec_params, to_attempt, to_job, to_outcome, to_state
+from ..rows import new_ids
+from .rows import SQL, conditions, spec_params, to_attempt, to_job, to_outcome, to_state
 
 LAST = 1 << 62
 """A seq above every seq."""
@@ -92,12 +92,12 @@ def faults(conn: sqlite3.Connection) -> list[str]:
 def count(conn: sqlite3.Connection, where: Filter) -> int:
     if where.seqs is not None:
         return len(page(conn, where, len(where.seqs), None))
-    if where.search is None and where.exit_code is None and where.reason is None:
+    if where.search is None and not where.exit_codes and not where.reasons:
         states = where.states or tuple(State)
         return sum(
             n
             for (state, queue), n in counts(conn).items()
-            if state in states and where.queue in (None, queue)
+            if state in states and (not where.queues or queue in where.queues)
         )
     params = conditions(where)
     if not where.states:
@@ -138,7 +138,8 @@ def candidates(
     conn: sqlite3.Connection, where: Filter, after: int, until: int, limit: int
 ) -> list[int]:
     params = conditions(where) | {"after": after, "until": until, "limit": limit}
-    if where.reason is not None:
+    if len(where.reasons) == 1:  # by an index of its own
+        params["reason"] = where.reasons[0]
         return [row[0] for row in conn.execute(SQL["bulk_reason"], params)]
     found = [
         [row[0] for row in conn.execute(SQL["bulk_state"], params | {"state": state})]

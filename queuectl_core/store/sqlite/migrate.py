@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import StoreDamaged, StoreTooNew
+from ...errors import StoreForeign, StoreTooNew
 from .connection import APPLICATION_ID
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -33,7 +33,7 @@ that). Known without listing the folder, so that opening a current store stays q
 
 
 def check(conn: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file must be migrated. Raises StoreTooNew, or StoreDamaged if not ours."""
+    """Whether the file must be migrated. Raises StoreTooNew, or StoreForeign if not ours."""
     found = version(conn)
     if found > LATEST:
         raise StoreTooNew(
@@ -47,8 +47,8 @@ def check(conn: sqlite3.Connection, path: Path) -> bool:
     return found < LATEST
 
 
-def _not_ours(path: Path) -> StoreDamaged:
-    return StoreDamaged(f"{path} is a database of some other program", "give another --store")
+def _not_ours(path: Path) -> StoreForeign:
+    return StoreForeign(f"{path} is a database of some other program", "give another --store")
 
 
 def migrate(conn: sqlite3.Connection, path: Path) -> None:

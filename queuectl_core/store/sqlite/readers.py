@@ -1,4 +1,5 @@
-"""Which processes read an old state of the store, and so keep its WAL from being started anew."""
+"""Which processes have the store open, and which of them read an old state of it, and so keep its
+WAL from being started anew."""
 
 from __future__ import annotations
 
@@ -41,3 +42,20 @@ def _readers(path: Path) -> set[int]:
         and any(int(match[3]) <= byte <= int(match[4]) for byte in READ_LOCKS)
         and int(match[1]) != os.getpid()
     }
+
+
+_HELD = re.compile(r"POSIX +ADVISORY +\S+ +(\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ")
+
+
+def users_of(path: Path) -> list[int]:
+    """The other processes that are connected to the database, on Linux: each has a lock on it all
+    the time. Those of other pid namespaces cannot be seen."""
+    try:
+        inode = os.stat(path).st_ino
+        lines = Path("/proc/locks").read_text("ascii").splitlines()
+    except OSError:
+        return []
+    pids = {
+        int(match[1]) for line in lines if (match := _HELD.search(line)) and int(match[2]) == inode
+    }
+    return sorted(pids - {os.getpid()})

@@ -22,7 +22,7 @@ from .database_file import check_logs, is_writable
 
 def open_reader(path: Path) -> Opened:
     """A connection that changes nothing. Raises the StoreError family."""
-    opened = _open(path)
+    opened = open_file(path)
     try:
         # In one transaction: a file that is just being made is not somebody else's.
         old = with_patience(path, lambda: _is_old(opened.driver, path))
@@ -39,7 +39,8 @@ def open_absent(path: Path) -> Opened:
     return Opened(with_patience(path, lambda: _temporary(path, None)))
 
 
-def _open(path: Path) -> Opened:
+def open_file(path: Path) -> Opened:
+    """The same, whatever its schema, and whoever's database it is."""
     if is_writable(path):
         return Opened(open_driver(path, writable=False))
     check_logs(path)

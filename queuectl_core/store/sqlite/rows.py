@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ... import rollup
-from ...model import Outcome, State
+from ...model import Filter, Outcome, State
 from .. import rows
 from ..queries import load
 from ..rows import attempt_params, spec_params
@@ -18,6 +18,7 @@ from .errors import BadValue
 __all__ = [
     "SQL",
     "attempt_params",
+    "conditions",
     "read_json",
     "spec_params",
     "to_attempt",
@@ -44,6 +45,15 @@ def _reading(convert: Callable[P, T]) -> Callable[P, T]:
             raise BadValue(str(error)) from error
 
     return converted
+
+
+def conditions(where: Filter) -> dict[str, Any]:
+    """A filter's conditions as parameters: lists as JSON, which ``json_each`` reads."""
+    found = rows.conditions(where)
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+        for name, value in found.items()
+    }
 
 
 def _state(word: str) -> State:

@@ -31,6 +31,7 @@ from ...model import (
     Turn,
     Worker,
 )
+from ...once import loop_runs, off_loop
 from ...postcommit import after_commit
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+GIVE_WAY = 0.08
+"""The part of its time for which a long change lets others write after each page."""
+LONGEST_WAY = 0.02
+"""Seconds: a writer that waits looks more often than that."""
 
 
 class SqliteStore(Store):
@@ -79,7 +85,7 @@ class SqliteStore(Store):
         """Replaced by tests."""
         self._wall_clock = WallClock(self.clock)
         self._file = None if found is None else (found.st_dev, found.st_ino)
-        self._checkpoints = Checkpoints(path, self.directory)
+        self._checkpoints = Checkpoints(path, self.directory, self._is_gone)
         self._connection.after_write = self._written
 
     @classmethod
@@ -113,6 +119,10 @@ class SqliteStore(Store):
         return cls(path, connection, read_only=read_only, found=found)
 
     async def close(self) -> None:
+        # The last one to close makes a checkpoint, and keeps everybody out meanwhile.
+        if not self._read_only and self._checkpoints.is_large and self._checkpoints.left_to_us():
+            with suppress(sqlite3.Error, OSError, RuntimeError):
+                await off_loop(self._checkpoints.move_ahead)
         # SQLite removes a WAL by its name. It would be that of the store which took our place.
         await self._connection.close(keep=self._is_gone())
 
@@ -217,10 +227,13 @@ class SqliteStore(Store):
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Write what somebody will rely on: not to a file that nobody will look at again."""
-        if self._file is None:
-            raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
+        self._check_there()
         self._check_file()
         return await self._connection.write(fn, *args, **kwargs)
+
+    def _check_there(self) -> None:
+        if self._file is None:
+            raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
 
     async def bounds(self) -> tuple[int, int] | None:
         return await self._connection.read(console.bounds)
@@ -262,6 +275,15 @@ class SqliteStore(Store):
         changed = await self._change(jobs.change_matching, action, where, seqs, now)
         self._ring()
         return changed
+
+    async def give_way(self, seconds: float) -> None:
+        pause = min(seconds * GIVE_WAY, LONGEST_WAY)
+        if loop_runs():
+            import asyncio
+
+            await asyncio.sleep(pause)
+        else:
+            time.sleep(pause)  # noqa: ASYNC251 - there is no loop that it could hold up
 
     async def config(self) -> dict[str, str]:
         return await self._connection.read(jobs.config)
@@ -408,7 +430,11 @@ class SqliteStore(Store):
                 with suppress(StoreError):
                     if await self._connection.write(self._wall_clock.follow):
                         self._ring()
-            with suppress(StoreError):  # it can wait
+            # It can wait; also where the host refuses a thread.
+            with suppress(StoreError, sqlite3.Error, OSError, RuntimeError):
+                if self._checkpoints.is_large:
+                    # Not on the connection's thread, which has heartbeats to write.
+                    await off_loop(self._checkpoints.move_ahead)
                 await self._connection.call(self._checkpoints.make)
 
     # -- upkeep -------------------------------------------------------------------------
@@ -437,6 +463,7 @@ class SqliteStore(Store):
         await self._change(upkeep.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        self._check_there()
         self._check_file()
         stopped = threading.Event()
         connection = await connect(self.path, open_reader)

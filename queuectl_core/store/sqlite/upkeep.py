@@ -104,7 +104,7 @@ def backup(
             raise StoreError(f"backup failed: {target} is in use", "try again")
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            raise StoreFull(f"no space left for {target.parent}", "free some space") from error
+            raise StoreFull("no space left for the copy", "free some space") from error
         raise StoreError(f"backup failed: {error}", "run: queuectl doctor") from error
     finally:
         copy.close()

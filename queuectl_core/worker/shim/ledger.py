@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from . import FORMAT, LOST, MADE, OWN_FILE, REVOKED
+from .output import make_folders
 
 COMPACT_AT = 1 << 20
 """Bytes of journal after which attempts that were settled are dropped from it."""
@@ -19,8 +20,11 @@ class Ledger:
     def __init__(self, run: str, name: str) -> None:
         self.path = f"{run}/{name}"
         self.revoked = False
+        self.locked = False
         self.unwritten = b""  # journal lines a full disk refused
+        self.torn = False  # the last write may have ended within a line
         self.started: dict[str, bytes] = {}  # token -> its S line, while it runs
+        self.beginning: set[str] = set()  # about to be started, or started and not yet recorded
         self.ended: dict[str, bytes] = {}  # token -> its lines, until its supervisor has settled it
         self.compact_at = COMPACT_AT
         self.alive = self._open_alive()
@@ -36,13 +40,20 @@ class Ledger:
 
     def close(self) -> None:
         """Everything is written, and nobody needs us for it: do not look alive."""
-        os.close(self.alive)
-        os.close(self.journal)
+        for fd in (self.alive, self.journal):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
 
     def _open_alive(self) -> int:
         """The file whose lock says that we live."""
         fd = os.open(f"{self.path}.alive", OWN_FILE, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def _open_journal(self, how: int = fcntl.LOCK_EX) -> int:
@@ -52,7 +63,7 @@ class Ledger:
             fcntl.flock(fd, how)
             self.written = 0
             self._read_appended(fd, os.fstat(fd).st_size)
-        except OSError:
+        except BaseException:
             os.close(fd)
             raise
         return fd
@@ -62,10 +73,15 @@ class Ledger:
         line = json.dumps(event).encode() + b"\n"
         self.unwritten += line
         kind = event[0]
+        if kind in ("S", "X", "F", "N"):
+            self.beginning.discard(event[1])
         if kind == "S":
             self.started[event[1]] = line
         elif kind in ("X", "F"):
-            self.ended[event[1]] = self.started.pop(event[1], b"") + line
+            # In this order: it may be recorded again, if there was no memory to do it at once.
+            earlier = self.started.get(event[1]) or self.ended.get(event[1], b"")
+            self.ended[event[1]] = earlier + line
+            self.started.pop(event[1], None)
         elif kind == "N":
             self.started.pop(event[1], None)
         return line
@@ -78,6 +94,7 @@ class Ledger:
     def begin(self, tokens: list[str]) -> bool:
         """Say that these are about to be started, before they are; False: that cannot be written,
         and so they must not be started."""
+        self.beginning.update(tokens)
         self.unwritten += json.dumps(["B", *tokens]).encode() + b"\n"
         self.flush()
         return not self.unwritten
@@ -88,79 +105,84 @@ class Ledger:
         BlockingIOError: somebody is about to. We do not wait for them: they may be stopped."""
         there = self.renew(strict=True)
         fcntl.flock(self.journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.locked = True
         try:
             found = os.fstat(self.journal)
             if there and not found.st_nlink:
                 raise BlockingIOError  # it was deleted since: again
             self._read_appended(self.journal, found.st_size)
             self.flush()
-        except OSError:
-            fcntl.flock(self.journal, fcntl.LOCK_UN)
+        except BaseException:
+            self._release()
             raise
         return not self.revoked
 
     def unlock(self) -> None:
         """Write what happened since ``lock``, and let others in."""
+        if not self.locked:
+            return
         try:
             self.flush()
             if self.written > self.compact_at and not self.revoked:
                 self._compact()
         finally:
-            fcntl.flock(self.journal, fcntl.LOCK_UN)
+            self._release()
+
+    def _release(self) -> None:
+        fcntl.flock(self.journal, fcntl.LOCK_UN)
+        self.locked = False
 
     def flush(self) -> None:
         """Write the journal; what a full disk refuses is kept and tried again."""
         while self.unwritten:
+            if self.torn:
+                self.unwritten = b"\n" + self.unwritten
+                self.torn = False
             try:
                 count = os.write(self.journal, self.unwritten)
             except OSError:
                 return
+            self.torn = True  # until we know that it is not
             # A line that went in by half is ended, and written again as a whole: somebody
             # else may have appended theirs before there was space for the rest.
             whole = self.unwritten.rfind(b"\n", 0, count) + 1
             self.unwritten = (b"\n" if whole < count else b"") + self.unwritten[whole:]
             end = os.lseek(self.journal, 0, os.SEEK_CUR)
             self._read_appended(self.journal, end - count)
-            self.written = end
+            self.written, self.torn = end, False
 
     def _read_appended(self, fd: int, end: int) -> None:
         """Look at what others wrote up to ``end``: it may say that we are revoked. Anything else is
         not ours, and is passed over by every reader."""
         if end < self.written:  # somebody cut the file: what it must say is written again
-            self.written = end
             self.unwritten += b"\n" + self._essence()
-        last = b""
-        while self.written < end and not self.revoked:
-            block = os.pread(fd, min(end - self.written, BLOCK), self.written)
+            self.written = end
+        last, at = b"", self.written
+        while at < end and not self.revoked:
+            block = os.pread(fd, min(end - at, BLOCK), at)
             self.revoked = REVOKED in last + block or b"\0" in block
-            self.written += len(block)
+            at += len(block)
             last = (last + block)[-len(REVOKED) :]
             if not block:
                 break
         if last and not last.endswith(b"\n"):
             self.unwritten = b"\n" + self.unwritten  # or our next line becomes part of theirs
+        self.written = at
 
     def renew(self, *, strict: bool = False) -> bool:
-        """Should somebody have cleared the run directory, be there again for whoever comes.
+        """Should somebody have cleared the run directory, make the files again for a successor.
         False: that can't be written, and we go on with the files nobody else sees. ``strict``:
         BlockingIOError while somebody else has the new journal, who may be about to revoke us."""
         try:
             if not os.fstat(self.alive).st_nlink:
-                os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
-                os.dup2(fd := self._open_alive(), self.alive, inheritable=False)
-                os.close(fd)
-            if not os.fstat(self.journal).st_nlink:
-                written = self.written
+                make_folders(os.path.dirname(self.path))
+                fd = self._open_alive()
                 try:
-                    fd = self._open_journal(fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    self.written = written
-                    raise
-                os.dup2(fd, self.journal, inheritable=False)
-                os.close(fd)
-                fcntl.flock(self.journal, fcntl.LOCK_UN)
-                self.lost = self.lost or not self.first
-                self.unwritten = self._essence()
+                    os.dup2(fd, self.alive, inheritable=False)
+                finally:
+                    os.close(fd)
+            if not os.fstat(self.journal).st_nlink:
+                self._open_again()
         except BlockingIOError:
             if strict:
                 raise
@@ -169,9 +191,27 @@ class Ledger:
             return False
         return True
 
+    def _open_again(self) -> None:
+        """The journal was deleted: write it anew. BlockingIOError while its lock is taken."""
+        written = self.written
+        try:
+            fd = self._open_journal(fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                self.lost = self.lost or not self.first
+                essence = (b"\n" if self.written else b"") + self._essence()
+                os.dup2(fd, self.journal, inheritable=False)
+                self.unwritten, self.locked = essence, True
+            finally:
+                os.close(fd)
+        except BaseException:
+            if not self.locked:
+                self.written = written
+            raise
+        self._release()
+
     def _compact(self) -> None:
         """Write the journal anew with what is not settled, beside the old one, which it then
-        replaces. Whoever waits for the lock of the old one sees that, and opens the new one."""
+        replaces. Who waits for the lock of the old one sees that, and opens the new one."""
         essence = self._essence()
         fresh = f"{self.path}.journal.new"
         try:
@@ -194,7 +234,9 @@ class Ledger:
             os.close(fd)
 
     def _essence(self) -> bytes:
-        """What whoever takes over must know."""
+        """What a successor must know."""
         head = json.dumps(["H", os.getpid(), FORMAT]).encode() + b"\n"
         head += LOST if self.lost else b""
+        if self.beginning:  # they may run, and there was no memory yet to say so
+            head += json.dumps(["B", *sorted(self.beginning)]).encode() + b"\n"
         return head + b"".join(self.started.values()) + b"".join(self.ended.values())

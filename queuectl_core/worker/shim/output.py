@@ -11,28 +11,28 @@ so whoever follows the file can go on reading. On a file system without holes th
 the front instead. When the attempt has ended, its supervisor writes the file anew, within the limit
 (``worker/output.py``).
 
-When bytes came is kept beside the file, as ``NAME.times``: the moment the attempt began
-(``lease_clock``, 8 bytes), then pairs of offset and moment (8 bytes each). Output that came all at
-once, as that of most jobs does, has no such file.
+When bytes came is kept beside the file. The form of both is in ``output_file.py``.
 """
 
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
 import struct
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from . import lease_clock
+from .output_file import HEADER, MARK_ROOM, STAMP, dropped_mark, lost_mark, times_path
 
 BLOCK = 1 << 16
 """Bytes: holes begin and end at multiples of it. It is also the usual capacity of a pipe."""
 TURN = 1 << 20
 """Bytes taken from one pipe before others have their turn; also the largest capacity of a pipe."""
-MARK_ROOM = 96
-"""Bytes in which a mark fits."""
 STEP = 0.01
 """Seconds between two moments that are kept, at least."""
 STEPS = 10_000
@@ -44,14 +44,6 @@ _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
 _F_PUNCHHOLE = 99  # macOS
 _SPLICE = getattr(os, "splice", None)
 _NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 0)
-
-HEADER = struct.Struct("<d")
-STAMP = struct.Struct("<Qd")
-
-
-def times_path(path: str) -> str:
-    """Where the moments of the output file ``path`` are kept."""
-    return path.removesuffix(".log") + ".times"
 
 
 class Output:
@@ -68,18 +60,24 @@ class Output:
         self.path = path
         self.limit = limit
         self.fd, self.write_end = os.pipe()
-        os.set_blocking(self.fd, False)
+        try:
+            os.set_blocking(self.fd, False)
+        except BaseException:
+            os.close(self.fd)
+            os.close(self.write_end)
+            raise
         self.began = lease_clock()
         self.received = 0  # bytes, those dropped included
         self.ended = False  # the job's leader has: what still comes is from processes it left
         self.file = -1
         self.made = False
         self.position = 0  # where the next byte goes in the file
+        self.holes = True  # the file system can make them, as far as we know
         self.punched = 0  # a hole reaches up to here
         self.marked = False
         self.lost = 0  # bytes that could not be written, and are not marked yet
         self.late = 0  # bytes written after the end
-        self.identity: tuple[int, int] | None = None  # of the file, for what comes after the end
+        self.identity: tuple[int, ...] | None = None  # of the file, for what comes after the end
         self.stamps: list[bytes] = []  # to be written
         self.stamped = 0.0  # the newest moment
         self.stamps_made = False
@@ -115,8 +113,8 @@ class Output:
         if not self.ended:
             try:
                 self._keep_within_limit()
-            except OSError:
-                pass  # a file system without holes, and no space: it stays larger
+            except Exception:  # noqa: S110 - no holes and no space, or no memory: it stays larger
+                pass
             self._write_stamps()
             if Output.open_files > MOST_FILES:
                 self._close_file()
@@ -128,6 +126,15 @@ class Output:
         What comes from now on is added to the file by :meth:`drain`, up to the limit once more.
         """
         closed = self.drain()
+        try:
+            self._mark_end()
+        finally:
+            self._close_file()
+            self.ended = True
+        return closed
+
+    def _mark_end(self) -> None:
+        """Say in the file what is missing at its end."""
         # The first try may only have made the folder.
         marked = not self.lost or self._mark_loss() or self._mark_loss()
         if not marked and self.position > MARK_ROOM:
@@ -136,9 +143,6 @@ class Output:
             self.lost += MARK_ROOM
             if self._mark_loss():
                 os.ftruncate(self.file, self.position)
-        self._close_file()
-        self.ended = True
-        return closed
 
     # -- while the job runs -----------------------------------------------------------
 
@@ -146,7 +150,7 @@ class Output:
         """Take some bytes from the pipe; 0 when nobody can write any more."""
         if _SPLICE is None or not self.made or self.lost:
             return self._copy()
-        if self.file < 0 and not self._open(os.O_WRONLY):
+        if self.file < 0 and not self._open():
             return self._copy()
         self._stamp()
         try:
@@ -168,16 +172,16 @@ class Output:
         if not data:
             return 0
         self.received += len(data)
-        if self.file < 0:
-            flags = os.O_WRONLY if self.made else os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            self._open(flags)
-        if self.file >= 0 and (not self.lost or self._mark_loss()):
-            self._stamp()
-            written = self._write(data)
+        written = 0
+        try:
+            if self.file < 0:
+                self._open()
+            if self.file >= 0 and (not self.lost or self._mark_loss()):
+                self._stamp()
+                written = self._write(data)
+        finally:
             self.position += written
             self.lost += len(data) - written
-        else:
-            self.lost += len(data)
         return len(data)
 
     def _write(self, data: bytes) -> int:
@@ -191,11 +195,9 @@ class Output:
 
     def _mark_loss(self) -> bool:
         """Say in the file what is missing there."""
-        if self.file < 0:
-            flags = os.O_WRONLY if self.made else os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            if not self._open(flags):
-                return False
-        mark = f"\n[queuectl: {self.lost} bytes lost here, they could not be written]\n".encode()
+        if self.file < 0 and not self._open():
+            return False
+        mark = lost_mark(self.lost)
         written = self._write(mark)
         if written < len(mark):
             return False
@@ -203,9 +205,13 @@ class Output:
         self.lost = 0
         return True
 
-    def _open(self, flags: int) -> bool:
+    def _open(self) -> bool:
+        """Open the file, made when there is none yet."""
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # should it be a FIFO
+        if not self.made:
+            flags |= os.O_CREAT | os.O_EXCL
         try:
-            self.file = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.file = os.open(self.path, flags, 0o600)
         except FileNotFoundError:
             if self.made:
                 self._begin_again()
@@ -228,15 +234,18 @@ class Output:
 
     def _close_file(self) -> None:
         if self.file >= 0:
-            os.close(self.file)
-            self.file = -1
+            # Whatever close says (a quota, NFS), the number is free, and another file may get it.
+            fd, self.file = self.file, -1
             Output.open_files -= 1
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     # -- the limit --------------------------------------------------------------------
 
     def _keep_within_limit(self) -> None:
-        """Give the middle of a file that grew past its limit back to the file system."""
-        slack = max(BLOCK, self.limit // 8)
+        """Give the middle of a file that grew past its limit back to the file system. Without holes
+        half of the limit is copied each time, so that is done less often."""
+        slack = BLOCK if self.holes else max(BLOCK, self.limit // 8)
         if self.file < 0 or self.position <= self.limit + slack:
             return
         half = self.limit // 2
@@ -245,12 +254,13 @@ class Output:
         end = (self.position - half) // BLOCK * BLOCK
         if end - begin < slack:
             return
-        if punch(self.file, begin, end - begin):
+        if self.holes and punch(self.file, begin, end - begin):
             self.punched = end
         else:
+            self.holes, self.punched = False, 0
             self._move_end(head, half)
         if not self.marked:
-            mark = f"\n[queuectl: bytes dropped here, output-limit is {self.limit}]\n".encode()
+            mark = dropped_mark(self.limit)
             try:
                 os.pwrite(self.file, mark, head - len(mark))
                 self.marked = True
@@ -307,10 +317,9 @@ class Output:
         """The supervisor has written the file anew by now, if that was necessary. What still comes
         goes into this file only: later, another job may have a file of that name."""
         try:
-            found = os.lstat(self.path)
+            self.identity = identity(os.lstat(self.path))
         except OSError:
             return
-        self.identity = (found.st_dev, found.st_ino)
 
     def _late(self) -> int:
         """Take what processes write that the job left running, and add it to the file: as much as
@@ -318,7 +327,7 @@ class Output:
         data = os.read(self.fd, BLOCK)
         if not data or self.late > self.limit:
             return len(data)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         if not self.made:
             flags |= os.O_CREAT | os.O_EXCL
         try:
@@ -327,24 +336,29 @@ class Output:
             if error.errno in (errno.ENOENT, errno.EEXIST):  # nobody will ever read it
                 self.late = self.limit + 1
             return len(data)
-        found = os.fstat(fd)
-        if not self.made:
-            self.made, self.identity = True, (found.st_dev, found.st_ino)
-        elif self.identity != (found.st_dev, found.st_ino):
+        if self.made and self.identity != identity(os.fstat(fd)):
             os.close(fd)
             self.late = self.limit + 1
             return len(data)
+        self.made = True
         text = data[: self.limit - self.late]
         self.late += len(data)
         if self.late > self.limit:
-            text += f"\n[queuectl: bytes dropped here, output-limit is {self.limit}]\n".encode()
+            text += dropped_mark(self.limit)
         try:
             os.write(fd, text)
         except OSError:
             pass
         finally:
+            self.identity = identity(os.fstat(fd))
             os.close(fd)
         return len(data)
+
+
+def identity(found: os.stat_result) -> tuple[int, ...]:
+    """Tells a file that only we write from any other. A file system gives the number of a removed
+    file to the next one at once, so the number alone does not."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def remove_old(path: str) -> None:
@@ -365,9 +379,13 @@ class Folders:
 
     REMEMBER = 1.0
     """Seconds that an answer holds."""
+    MOST = 100
+    """Answers that are kept: jobs that are retried write into older folders."""
 
     def __init__(self) -> None:
         self._ready: dict[str, float] = {}
+        # Another host that shares the folder may have a process of our number.
+        self._probe = f".{os.getpid()}.{os.urandom(4).hex()}.tmp"
 
     def prepare(self, path: str) -> None:
         """Make sure that ``path`` can be written, with its folders. OSError says why not."""
@@ -375,8 +393,9 @@ class Folders:
         now = time.monotonic()
         if now < self._ready.get(folder, 0.0):
             return
-        self._ready.clear()
-        probe = f"{folder}/.{os.getpid()}.tmp"
+        if len(self._ready) >= self.MOST:
+            self._ready.clear()
+        probe = f"{folder}/{self._probe}"
         try:
             fd = self._open(probe)
         except FileNotFoundError:
@@ -386,7 +405,8 @@ class Folders:
             os.write(fd, b"\0" * 512)
         finally:
             os.close(fd)
-            os.unlink(probe)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(probe)
         self._ready[folder] = now + self.REMEMBER
 
     @staticmethod
@@ -414,11 +434,20 @@ def punch(fd: int, offset: int, length: int) -> bool:
         except OSError:
             return False
         return True
+    fallocate = _fallocate()
+    if fallocate is None:
+        return False
+    return bool(fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, offset, length) == 0)
+
+
+@functools.cache
+def _fallocate() -> Callable[..., Any] | None:
+    """The system's function of that name; None where there is none."""
     import ctypes  # 1 MB that most shims never need
 
     try:
-        fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+        found = ctypes.CDLL(None, use_errno=True).fallocate
     except AttributeError:
-        return False
-    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    return bool(fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, offset, length) == 0)
+        return None
+    found.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return found

@@ -6,6 +6,7 @@ checked completely before it is used. One that is malformed is refused, and the 
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -29,29 +30,33 @@ class LineBuffer:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._searched = 0  # bytes in which there is no newline
         self._skipping = False  # the line is too long: the rest of it is thrown away
 
-    def feed(self, data: bytes) -> list[bytearray]:
-        """The lines that ``data`` completes. Of one that is too long only the beginning is
-        returned, which no request can be."""
-        if b"\n" in data:
-            first, _, data = data.partition(b"\n")
-            self._extend(first)
-            lines = [] if self._skipping else [self._rest]
-            self._rest, self._skipping = bytearray(), False
-            *whole, data = data.split(b"\n")
-            lines += map(bytearray, whole)
-        else:
-            lines = []
-        self._extend(data)
-        if len(self._rest) > MAX_REQUEST:
-            lines.append(self._rest[:1000])
-            self._rest, self._skipping = bytearray(), True
-        return lines
+    def feed(self, data: bytes) -> None:
+        """Add ``data``, all of it or, when there is no memory, nothing."""
+        if self._skipping:
+            _, found, data = data.partition(b"\n")
+            if not found:
+                return
+        self._rest += data
+        self._skipping = False
 
-    def _extend(self, data: bytes) -> None:
-        if not self._skipping:
-            self._rest += data
+    def take(self) -> bytearray | None:
+        """Remove the first line and return it; None: there is no whole one. Of one that is too long
+        only the beginning is returned, which no request can be."""
+        end = self._rest.find(b"\n", self._searched)
+        if end >= 0:
+            line = self._rest[:end]
+            del self._rest[: end + 1]
+            self._searched = 0
+            return line
+        self._searched = len(self._rest)
+        if self._searched <= MAX_REQUEST:
+            return None
+        line = self._rest[:1000]
+        self._rest, self._searched, self._skipping = bytearray(), 0, True
+        return line
 
 
 def parse(line: bytes | bytearray) -> list[Any]:
@@ -115,9 +120,10 @@ def _is_limits(value: Any) -> bool:
 
 
 def _is_signal(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 128
+    return type(value) is int and (value == 0 or value in _SIGNALS)
 
 
+_SIGNALS = signal.valid_signals()
 _HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_output, _is_limits)
 _CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
     "use": (_is_text, _is_text),

@@ -234,17 +234,17 @@ class Spawner:
 
         told, tell = os.pipe()
         try:
+            os.set_blocking(told, False)
             pid = os.fork()
-        except OSError:
+        except Exception:
             os.close(told)
             os.close(tell)
             raise
         if pid:
-            os.close(tell)
-            os.set_blocking(told, False)
-            try:
-                os.setpgid(pid, pid)  # it does so itself: whoever is first
-            except OSError:
+            try:  # it runs: nothing must keep us from telling that
+                os.close(tell)
+                os.setpgid(pid, pid)  # it does so itself, too: one of us is first
+            except Exception:  # noqa: S110
                 pass
             return pid, told
         step = "start"

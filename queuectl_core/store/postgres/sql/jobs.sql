@@ -2,9 +2,9 @@
 
 -- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
 -- fragment: filter
-AND (:queue::text IS NULL OR queue = :queue)
-AND (:exit_code::bigint IS NULL OR exit_code = :exit_code)
-AND (:reason::text IS NULL OR reason = :reason)
+AND (:queues::text[] IS NULL OR queue = ANY(:queues))
+AND (:exit_codes::bigint[] IS NULL OR exit_code = ANY(:exit_codes))
+AND (:reasons::text[] IS NULL OR reason = ANY(:reasons))
 AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
      OR last_error ILIKE :search ESCAPE '\')
 AND (:regex::text IS NULL OR id ~ :regex OR command ~ :regex OR last_error ~ :regex)
@@ -85,12 +85,17 @@ FROM (SELECT state, queue, n FROM counts
       UNION ALL SELECT state, queue, n FROM ledger WHERE state IS NOT NULL) both_parts
 GROUP BY state, queue HAVING sum(n) > 0;
 
+-- A job waits from when it was enqueued, or from its run_at if that is later. Only jobs whose run_at
+-- is up to the moment from which the first of the index waits can have waited longer. The limit keeps
+-- this quick where very many jobs were enqueued with a run_at in the past; it is not exact then.
 -- A job whose time has come is marked as ready by the next claim only: maybe never.
 -- name: oldest_due
-SELECT min(run_at) FROM (
-    SELECT min(run_at) AS run_at FROM jobs WHERE ready = 1
-    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now::float8
-) both_kinds;
+SELECT min(since) FROM (
+    SELECT min(greatest(created_at, run_at)) AS since FROM
+        (SELECT created_at, run_at FROM jobs WHERE ready = 1 AND run_at <=
+             (SELECT greatest(created_at, run_at) FROM jobs WHERE ready = 1 ORDER BY run_at LIMIT 1)
+         ORDER BY run_at LIMIT 1000) AS first
+    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now::float8) AS both_kinds;
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq::bigint ORDER BY number;

@@ -1,8 +1,8 @@
 -- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
 -- fragment: filter
-AND (:queue IS NULL OR queue = :queue)
-AND (:exit_code IS NULL OR exit_code = :exit_code)
-AND (:reason IS NULL OR reason = :reason)
+AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+AND (:exit_codes IS NULL OR exit_code IN (SELECT value FROM json_each(:exit_codes)))
+AND (:reasons IS NULL OR reason IN (SELECT value FROM json_each(:reasons)))
 AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
      OR last_error LIKE :search ESCAPE '\')
 AND (:glob IS NULL OR id GLOB :glob OR command GLOB :glob OR last_error GLOB :glob)
@@ -64,10 +64,17 @@ WHERE state = :state
 -- name: counts
 SELECT state, queue, n FROM counts WHERE n > 0;
 
+-- A job waits from when it was enqueued, or from its run_at if that is later. Only jobs whose run_at
+-- is up to the moment from which the first of the index waits can have waited longer. The limit keeps
+-- this quick where very many jobs were enqueued with a run_at in the past; it is not exact then.
 -- A job whose time has come is marked as ready by the next claim only: maybe never.
 -- name: oldest_due
-SELECT min(run_at) FROM (SELECT min(run_at) AS run_at FROM jobs WHERE ready = 1
-                         UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now);
+SELECT min(since) FROM (
+    SELECT min(max(created_at, run_at)) AS since FROM
+        (SELECT created_at, run_at FROM jobs WHERE ready = 1 AND run_at <=
+             (SELECT max(created_at, run_at) FROM jobs WHERE ready = 1 ORDER BY run_at LIMIT 1)
+         ORDER BY run_at LIMIT 1000) AS first
+    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now);
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq ORDER BY number;

@@ -43,3 +43,6 @@ DELETE FROM workers;
 
 -- name: copy_supervisors
 DELETE FROM supervisors;
+
+-- name: processing
+SELECT * FROM jobs WHERE state = 'processing';

@@ -1,0 +1,195 @@
+"""The SQLite half of ``restore``: what is in one database takes the place of what is in another.
+
+SQLite itself does that, page by page in one transaction of the store that is restored. So no file
+is put in another's place: a log that lies beside the store stays the log of this very file, and
+whoever is killed in the middle leaves the old content, whole.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Event
+
+from ...errors import Conflict, StoreDamaged, StoreError, StoreFull, StoreLocked
+from ...model import Job
+from . import jobs, migrate, upkeep
+from .connection import APPLICATION_ID, open_alone, with_patience
+from .copying import go_on_above, highest
+from .database_file import LOGS, NO_LINKS
+from .errors import BadValue, damaged, explain
+from .readers import users_of
+from .reading import open_file, open_reader
+from .rows import SQL, to_job
+
+ALONE_PATIENCE = 2.0
+"""Seconds to wait for others to close the store: a short verb is given time to end."""
+
+
+def check_backup(path: Path) -> int:
+    """How many jobs a backup holds. Raises StoreDamaged unless it is a sound queuectl store, and
+    StoreTooNew."""
+    with closing(open_file(path).driver) as raw:
+        if not with_patience(path, lambda: _is_ours(raw)):  # a new, empty file for one
+            raise StoreDamaged(f"{path} is not a queuectl store", "give a backup of one")
+    with closing(open_reader(path).driver) as conn:
+        with_patience(path, lambda: jobs.check_whole(conn, str(path)))
+        faults = with_patience(path, lambda: jobs.faults(conn))
+        if faults:
+            raise StoreDamaged(f"{path} is damaged: {faults[0]}", "give another backup")
+        return with_patience(path, lambda: sum(jobs.counts(conn).values()))
+
+
+def copy_backup(path: Path, draft: Path, progress: Callable[[int, int], None]) -> None:
+    """Copy a backup into the empty file ``draft``, with the latest schema; nobody runs jobs there,
+    whatever the backup says."""
+    with closing(open_reader(path).driver) as conn:
+        upkeep.backup(conn, draft, progress, Event())
+
+
+def _is_ours(conn: sqlite3.Connection) -> bool:
+    return bool(conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
+
+
+class Held:
+    """A store that nobody else has open until it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises Conflict when somebody else has it open, StoreDamaged when the file is no
+        database at all, or that of another program."""
+        self.path = path
+        try:
+            self._conn = open_alone(path, ALONE_PATIENCE)
+        except StoreLocked as error:
+            raise in_use(path) from error
+        try:
+            with_patience(path, self._check)
+        except BaseException:
+            self._conn.close()
+            raise
+
+    def _check(self) -> None:
+        if _is_ours(self._conn):
+            return
+        try:
+            migrate.check(self._conn, self.path)  # empty, or somebody else's
+        except sqlite3.DatabaseError as error:
+            raise damaged(self.path, error) from error
+
+    def close(self) -> None:
+        """Let others in."""
+        self._conn.close()
+
+    def count(self) -> int | None:
+        """How many jobs it holds; None: that cannot be read."""
+        try:
+            return sum(jobs.counts(self._conn).values())
+        except (sqlite3.Error, BadValue, ValueError):
+            return None
+
+    def is_empty(self) -> bool:
+        """Whether it holds no job, no setting and no statistics."""
+        try:
+            conn = self._conn
+            return not (migrate.version(conn) and conn.execute(SQL["copy_any"]).fetchone())
+        except sqlite3.Error:
+            return False
+
+    def running(self) -> list[Job] | None:
+        """Its jobs that are processing; None: that cannot be read."""
+        try:
+            if not migrate.version(self._conn):
+                return []
+            rows = self._conn.execute(SQL["processing"]).fetchall()
+            return [to_job(row) for row in rows]
+        except (sqlite3.Error, BadValue, ValueError):
+            return None
+
+    def keep(self, target: Path) -> None:
+        """Copy its content into the empty file ``target``: as a backup, or where that cannot be,
+        since it is damaged, page by page as it is."""
+        try:
+            upkeep.backup(self._conn, target, lambda done, total: None, Event())
+            return
+        except StoreFull:
+            raise
+        except StoreError:
+            pass
+        with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            try:
+                self._conn.backup(copy, pages=upkeep.BACKUP_PAGES)
+            except sqlite3.Error as error:
+                raise explain(target, error) from error
+
+    def replace(self, source: Path) -> None:
+        """Have the content of ``source``, a whole store that nobody uses. On the disk on return."""
+        with closing(sqlite3.connect(source, isolation_level=None)) as new:
+            try:
+                self._go_on(new)
+                self._fit(new)
+                new.backup(self._conn, pages=upkeep.BACKUP_PAGES)
+            except sqlite3.Error as error:
+                raise explain(self.path, error) from error
+
+    def finish(self) -> None:
+        """Move what was written into the database file."""
+        self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _go_on(self, new: sqlite3.Connection) -> None:
+        """Jobs enqueued from now on get keys above all that were ever given here: what is left of
+        jobs that came after the backup, output for one thing, is not taken for theirs."""
+        with suppress(sqlite3.DatabaseError):
+            given = max(highest(self._conn), highest(new))
+            new.execute("BEGIN")
+            go_on_above(new, given)
+            new.execute("COMMIT")
+
+    def _fit(self, new: sqlite3.Connection) -> None:
+        """Give the new content pages of the store's size, which a WAL cannot change."""
+        size, wanted = (
+            int(conn.execute("PRAGMA page_size").fetchone()[0]) for conn in (new, self._conn)
+        )
+        if size != wanted:
+            new.execute("PRAGMA journal_mode = DELETE")
+            new.execute(f"PRAGMA page_size = {wanted:d}")
+            new.execute("VACUUM")
+
+
+def in_use(path: Path) -> Conflict:
+    """The refusal of a store that others have open."""
+    pids = users_of(path)
+    who = ", ".join(f"{pid} ({_program(pid)})" for pid in pids[:5])
+    by = f" by process{'es' if len(pids) > 1 else ''} {who}" if pids else " by another process"
+    return Conflict(
+        f"store {path} is in use{by}", "run: queuectl worker stop, and leave consoles, first"
+    )
+
+
+def _program(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "?"
+    shown = [os.fsdecode(word).rpartition("/")[2] for word in words[:4] if word]
+    return " ".join(shown)[:60] or "?"
+
+
+def move_aside(path: Path, kept: Path | None) -> None:
+    """Give a file that is no database, and the logs beside it, other names (``kept``, None:
+    remove them). The file itself stays, to be replaced; so its name is never free."""
+    for end in LOGS:
+        log = path.with_name(path.name + end)
+        if kept is None:
+            log.unlink(missing_ok=True)
+        elif os.path.lexists(log):
+            log.rename(kept.with_name(kept.name + end))
+    if kept is not None and os.path.lexists(path):
+        try:
+            os.link(path, kept, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            path.rename(kept)

@@ -1,0 +1,83 @@
+"""``queuectl restore``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from queuectl_core.text import clean_line
+
+from ..interrupts import ctrl_c
+from .command import Session, complete_file, pass_session, verb
+from .matching import plural
+
+
+@verb(
+    "restore",
+    examples=(
+        "queuectl restore /backup/queue-2026-01-31.db",
+        "queuectl --store /srv/queue.db restore backup.db --yes",
+    ),
+)
+@click.argument("file", metavar="FILE", shell_complete=complete_file)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--discard", is_flag=True, help="Do not keep what the store holds now.")
+@pass_session
+@click.pass_context
+def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, discard: bool) -> int:
+    """Put back the backup FILE: what it holds takes the place of all that the store holds, its
+    jobs, history, settings and statistics. For SQLite stores. A store that is not there is made.
+
+    FILE is checked first, and stays as it is. What the store holds now is kept in a file beside
+    it, which can be restored in turn. Stop all workers and leave consoles first (exit code 4
+    otherwise). Killed at any moment, it leaves the old content or the new one, whole. Jobs that
+    were running when the backup was made are pending.
+
+    Asks first at a terminal; elsewhere -y is needed. Exit code 1 when the answer was no. Do not
+    copy a backup over a store with cp: the -wal file of the old store would be mixed into the
+    backup.
+    """
+    from queuectl_core.postcommit import commits, report_to
+    from queuectl_core.restore import restore
+
+    def confirm(store: str, held: int | None, jobs: int) -> bool:
+        session.err.clear()
+        if yes:
+            return True
+        what = "all that is" if held is None else f"the {plural(held)}"
+        kept = "will be lost" if discard else "are kept in a file beside it"
+        question = f"Replace {what} in {clean_line(store)} by {plural(jobs)} of {clean_line(file)}?"
+        answer = session.err.ask(f"{question} (The old ones {kept}.)")
+        if answer is None:
+            raise click.UsageError("restoring needs -y, as nobody can be asked", ctx)
+        return answer
+
+    report_to(session.err.note)
+    commits.verb_begins()
+    session.is_change = True
+    ctrl_c.finish_what_is_committed()
+    done = restore(
+        session.store,
+        os.environ,
+        file,
+        keep=not discard,
+        confirm=confirm,
+        progress=lambda done, total: session.err.bar("reading", done, total, "pages"),
+    )
+    session.err.clear()
+    if done is None:
+        session.err.note("nothing restored")
+        if session.json:
+            session.out.json(None)
+        return 1
+    if session.json:
+        session.out.json(
+            {"store": done.store, "file": done.file, "jobs": done.jobs, "kept": done.kept}
+        )
+        return 0
+    shown = f"{plural(done.jobs)} restored from {clean_line(done.file)}"
+    session.out.line(shown)
+    if done.kept is not None:
+        session.err.note(f"what {clean_line(done.store)} held is now in {clean_line(done.kept)}")
+    return 0

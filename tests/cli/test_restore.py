@@ -1,0 +1,348 @@
+"""``restore``: a backup takes the place of what a store holds, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from queuectl_core.store.sqlite import migrate
+
+from ..support import Cli, eventually
+from .conftest import Here, Terminal
+from .test_globals import one_line
+
+
+def ids(here: Here, *words: str | Path) -> set[str]:
+    return {job["id"] for job in here(*words, "list", "--json").json}
+
+
+def sound(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as raw:
+        return bool(raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+
+
+def beside(path: Path) -> list[str]:
+    """What lies beside the store, drafts of ours included."""
+    return sorted(name for name in os.listdir(path.parent) if path.name in name or "tmp" in name)
+
+
+def leave_a_wal(path: Path, *names: str) -> None:
+    """Add jobs in a process that is killed, so that the ``-wal`` file stays."""
+    code = (
+        "import asyncio, os, sys\n"
+        "from queuectl_core.queue import Queue\n"
+        "async def main():\n"
+        "    async with Queue.open(sys.argv[1]) as queue:\n"
+        "        await queue.enqueue([{'id': name, 'command': 'true'} for name in sys.argv[2:]])\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path), *names], check=False)
+    assert os.path.getsize(f"{path}-wal")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the store open, and does nothing."""
+    code = (
+        "import asyncio, sys\n"
+        "from queuectl_core.queue import Queue\n"
+        "async def main():\n"
+        "    async with Queue.open(sys.argv[1]) as queue:\n"
+        "        print('open', flush=True); sys.stdin.read()\n"
+        "asyncio.run(main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+def test_a_backup_takes_the_place_of_what_the_store_holds(
+    here: Here, store_path: Path, tmp_path: Path
+) -> None:
+    """Also where a log was left beside the store, which a copy by ``cp`` would be mixed with."""
+    backup = tmp_path / "copy.db"
+    here("enqueue", "true", "--id", "old")
+    here("config", "set", "lease", "7")
+    here("backup", backup)
+    here("config", "set", "lease", "8")
+    leave_a_wal(store_path, *(f"new{n}" for n in range(300)))
+    inode = store_path.stat().st_ino
+    done = here("restore", backup, "-y", "--json").json
+    assert (done["store"], done["file"], done["jobs"]) == (str(store_path), str(backup), 1)
+    assert ids(here) == {"old"}
+    assert here("config", "get", "lease").out == "7\n"
+    assert store_path.stat().st_ino == inode, "no file is put in its place"
+    assert sound(store_path)
+    kept = Path(done["kept"])
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert beside(store_path) == [store_path.name, kept.name]
+    assert len(ids(here, "--store", kept)) == 301
+    assert "301 jobs restored" in here("restore", kept, "-y", "--discard").out, "and back again"
+    assert len(ids(here)) == 301
+    assert beside(store_path) == [store_path.name, kept.name], "--discard keeps nothing"
+
+
+def test_jobs_enqueued_after_a_restore_have_keys_of_their_own(
+    here: Here, store_path: Path, tmp_path: Path
+) -> None:
+    """What is left of jobs after the backup, their output for one, is not taken for theirs."""
+    here("enqueue", "true", "--id", "old")
+    here("backup", tmp_path / "copy.db")
+    for _ in range(3):
+        here("enqueue", "true")
+    here("restore", tmp_path / "copy.db", "-y")
+    here("enqueue", "true", "--id", "next")
+    with closing(sqlite3.connect(store_path)) as raw:
+        assert raw.execute("SELECT seq FROM jobs ORDER BY seq").fetchall() == [(1,), (5,)]
+
+
+def test_a_restore_is_refused_while_somebody_has_the_store_open(
+    here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuectl_core.store.sqlite.restore.ALONE_PATIENCE", 0.1)
+    here("enqueue", "true", "--id", "old")
+    here("backup", tmp_path / "copy.db")
+    here("enqueue", "true", "--id", "new")
+    with opened(store_path) as process:
+        said = one_line(here("restore", tmp_path / "copy.db", "-y", code=4).err)
+        assert f"is in use by process {process.pid} (python" in said
+        assert "worker stop" in said
+        assert ids(here) == {"old", "new"}
+    here("restore", tmp_path / "copy.db", "-y")
+    assert ids(here) == {"old"}
+
+
+def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
+    cli: Cli, tmp_path: Path, store_path: Path
+) -> None:
+    """It would run a second time beside itself. When it has ended, nothing of it comes back."""
+    cli("enqueue", "sleep 100", "--id", "long", "--timeout", "99")
+    worker = cli.start("worker", "start")
+    eventually(lambda: [job["state"] for job in cli.json("list")] == ["processing"])
+    shutil.copy(store_path, tmp_path / "raw.db")  # as people do it, while workers are up
+    shutil.copy(f"{store_path}-wal", tmp_path / "raw.db-wal")
+    worker.kill()
+    worker.wait()
+    said = one_line(cli("restore", tmp_path / "raw.db", "-y", code=4).err)
+    assert "job 'long' of store" in said
+    assert "still runs" in said
+    assert "worker start takes it over" in said
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get("QUEUECTL_JOB_ID") == "long":
+            process.kill()
+    eventually(lambda: cli("restore", tmp_path / "raw.db", "-y", code=None).code == 0)
+    assert cli.json("worker", "list") == []
+    [job] = cli.json("list")
+    assert (job["state"], job["attempts"]) == ("pending", 0), "its journal is of another past"
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
+    cli: Cli, tmp_path: Path, store_path: Path, alive: bool
+) -> None:
+    """The file is gone, and its jobs are not. ``alive``: their supervisor, too."""
+    cli("enqueue", "sleep 100", "--id", "long", "--timeout", "99")
+    worker = cli.start("worker", "start")
+    eventually(lambda: [job["state"] for job in cli.json("list")] == ["processing"])
+    cli("backup", tmp_path / "copy.db")
+    if not alive:
+        worker.kill()
+        worker.wait()
+    for end in ("", "-wal", "-shm"):
+        Path(f"{store_path}{end}").unlink(missing_ok=True)
+    said = one_line(cli("restore", tmp_path / "copy.db", "-y", code=4).err)
+    assert "may still run: their shim" in said
+    assert not store_path.exists()
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get("QUEUECTL_JOB_ID") == "long":
+            process.kill()
+    worker.wait()
+    eventually(lambda: cli("restore", tmp_path / "copy.db", "-y", code=None).code == 0)
+    assert [job["state"] for job in cli.json("list")] == ["pending"]
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("CREATE TABLE recipes (name)")
+
+
+def newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute(f"PRAGMA user_version = {migrate.LATEST + 1}")
+
+
+def broken(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * (size - size // 2))
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        (Path.unlink, 2, "is not there"),
+        (lambda path: path.write_bytes(b""), 2, "is not a queuectl store"),
+        (lambda path: path.write_text("dear diary " * 500), 2, "not a database"),
+        (broken, 2, "is damaged"),
+        (newer, 5, "upgrade queuectl"),
+        (lambda path: (path.unlink(), foreign(path)), 2, "is not a queuectl store"),
+        (lambda path: (path.unlink(), path.mkdir()), 2, "is a directory"),
+    ],
+)
+def test_what_is_no_backup_is_refused(
+    here: Here, store_path: Path, tmp_path: Path, damage: object, code: int, said: str
+) -> None:
+    here("enqueue", "true", "--id", "a")
+    backup = tmp_path / "copy.db"
+    here("backup", backup)
+    assert callable(damage)
+    damage(backup)
+    before = store_path.read_bytes()
+    assert said in one_line(here("restore", backup, "-y", code=code).err)
+    assert store_path.read_bytes() == before
+    assert beside(store_path) == [store_path.name]
+
+
+def test_what_cannot_be_meant(here: Here, store_path: Path, tmp_path: Path) -> None:
+    here("enqueue", "true", "--id", "a")
+    assert "the store itself" in one_line(here("restore", store_path, "-y", code=2).err)
+    assert "empty name" in one_line(here("restore", "", code=2).err)
+    backup = tmp_path / "copy.db"
+    here("backup", backup)
+    assert "needs -y" in one_line(here("restore", backup, code=2).err)
+    url = "postgresql://me:secret@localhost/db"
+    said = one_line(here("--store", url, "restore", backup, "-y", code=2).err)
+    assert "restore is for SQLite files" in said
+    assert "secret" not in said
+    other = tmp_path / "recipes.db"
+    foreign(other)
+    said = one_line(here("--store", other, "restore", backup, "-y", code=5).err)
+    assert "some other program" in said
+    said = one_line(here("--store", tmp_path / "no" / "x.db", "restore", backup, code=5).err)
+    assert "does not exist" in said
+
+
+def test_a_store_that_is_not_there_is_made(here: Here, tmp_path: Path) -> None:
+    here("enqueue", "true", "--id", "a")
+    here("backup", tmp_path / "copy.db")
+    new = tmp_path / "new.db"
+    Path(f"{new}-wal").write_bytes(b"of a store that was removed")
+    here("--store", new, "restore", tmp_path / "copy.db")
+    assert ids(here, "--store", new) == {"a"}
+    assert beside(new) == ["new.db"]
+
+
+@pytest.mark.parametrize("damage", [broken, lambda path: path.write_bytes(b"no database " * 99)])
+def test_a_damaged_store_is_restored_and_kept_as_it_is(
+    here: Here, store_path: Path, tmp_path: Path, damage: object
+) -> None:
+    for n in range(50):
+        here("enqueue", "x" * 500, "--id", f"a{n}")
+    here("backup", tmp_path / "copy.db")
+    assert callable(damage)
+    damage(store_path)
+    was = store_path.read_bytes()
+    said = here("status", code=None).err + here("doctor", code=1).out
+    assert "run: queuectl restore BACKUP" in said
+    done = here("restore", tmp_path / "copy.db", "-y", "--json").json
+    assert len(ids(here)) == 50
+    assert sound(store_path)
+    assert Path(done["kept"]).stat().st_size == len(was)
+    assert beside(store_path) == [store_path.name, Path(done["kept"]).name]
+
+
+def test_pages_of_another_size(here: Here, store_path: Path, tmp_path: Path) -> None:
+    here("enqueue", "true", "--id", "a")
+    backup = tmp_path / "copy.db"
+    with closing(sqlite3.connect(store_path)) as raw:
+        raw.execute("PRAGMA page_size = 8192")
+        raw.execute("VACUUM INTO ?", (str(backup),))
+    here("enqueue", "true", "--id", "b")
+    here("restore", backup, "-y")
+    assert ids(here) == {"a"}
+    assert sound(store_path)
+
+
+KILLED = """
+import os, sqlite3, sys
+from queuectl_tui.cli.main import run
+left = int(sys.argv[1])
+done = 0
+class Connection(sqlite3.Connection):
+    def backup(self, target, **_):
+        def step(status, remaining, total):
+            global done
+            done += 1
+            if done == left:
+                os.kill(os.getpid(), 9)
+        super().backup(target, pages=1, progress=step)
+connect = sqlite3.connect
+sqlite3.connect = lambda *args, **options: connect(*args, factory=Connection, **options)
+code = run(sys.argv[2:])
+print(done)
+sys.exit(code)
+"""
+
+
+def test_killed_at_any_step_it_leaves_the_old_store_or_the_new_one_whole(
+    cli: Cli, store_path: Path, tmp_path: Path
+) -> None:
+    def attempt(left: int) -> subprocess.CompletedProcess[str]:
+        words = ["restore", str(tmp_path / "copy.db"), "-y", "-q"]
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, str(left), *words],
+            capture_output=True,
+            text=True,
+            env=cli.environment({"PYTHONPATH": str(Path(__file__).parents[2])}),
+            check=False,
+        )
+
+    cli("enqueue", "true", "--id", "old")
+    cli("backup", tmp_path / "copy.db")
+    cli("enqueue", "-", stdin='{"command": "sleep 1"}\n' * 200)
+    cli("backup", tmp_path / "new.db")
+    total = int(attempt(0).stdout.split()[-1])
+    found = []
+    for left in (1, total // 3, total * 2 // 3, total - 1, total):
+        cli("restore", tmp_path / "new.db", "-y", "--discard")
+        done = attempt(left)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        found.append(sum(cli.json("status")["jobs"].values()))
+        assert sound(store_path)
+    assert found == [201, 201, 201, 201, 1], "the last step is the commit"
+    cli("restore", tmp_path / "copy.db", "-y")
+    assert len(cli.json("list")) == 1
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_a_question_at_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.cli("enqueue", "true", "--id", "old")
+    terminal.cli("backup", tmp_path / "copy.db")
+    terminal.cli("enqueue", "true", "--id", "new")
+    shown = terminal("restore", tmp_path / "copy.db", typed="n\n", code=1)
+    assert "Replace the 2 jobs in" in shown
+    assert "nothing restored" in shown
+    assert len(terminal.cli.json("list")) == 2
+    assert "1 job restored from" in terminal("restore", tmp_path / "copy.db", typed="y\n")
+    assert len(terminal.cli.json("list")) == 1

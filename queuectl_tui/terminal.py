@@ -85,6 +85,8 @@ class SlowLine:
         self._leaving = False
         self.dead = False
         """The terminal is gone."""
+        self.emptied: Callable[[], object] | None = None
+        """Called once, in the thread, when the kernel has taken all."""
         self._rate = FAST
         """Bytes a second that the line carries, as far as is known."""
         self.rests_until = 0.0
@@ -121,7 +123,7 @@ class SlowLine:
     def finish(self) -> None:
         """Send what is left, without frames; for a while. The terminal is somebody else's then."""
         with self._changed:
-            thread, self._leaving = self._thread, True
+            thread, self._leaving, self.emptied = self._thread, True, None
             first = list(self._parts)[:1]  # it may be half sent
             self._parts = deque(
                 [*first, *(part for part in list(self._parts)[1:] if len(part) < FEW)]
@@ -166,6 +168,10 @@ class SlowLine:
                     self._parts.popleft()
                     self._pending -= len(part)
                 self._changed.notify_all()
+                emptied = None if self._parts else self.emptied
+                if emptied is not None:
+                    self.emptied = None
+                    emptied()
                 if self.dead:
                     return
 
@@ -240,6 +246,10 @@ class TerminalDriver(LinuxDriver):
         self._sent += len(data)
         super().write(data)
 
+    def call_when_taken(self) -> None:
+        """Call :attr:`answered` also when the kernel has taken what was written."""
+        self._line.emptied = lambda: self._loop.call_soon_threadsafe(self.answered)
+
     def ask(self, *, now: bool = False) -> None:
         """Ask the terminal whether it has shown all this, if it was much."""
         if not now and (self._answers is False or self._sent - self._asked_of < ASK_AFTER):
@@ -299,6 +309,7 @@ class PacedDisplay(App[int]):
             super()._display(screen, renderable)
             terminal.ask()
             return
+        terminal.call_when_taken()
         if self._owed is None:
             self._owed = set()
         if isinstance(update, ChopsUpdate):

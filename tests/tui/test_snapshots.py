@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.color import Color
 
+from queuectl_tui import inputs
 from queuectl_tui.theme import DARK
 
 from .scenes import SCENES, opened, play
@@ -26,6 +27,7 @@ async def test_screen(
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.chdir("/")
+    monkeypatch.setattr(inputs, "PATIENCE", 60.0)  # on a slow machine keys would say that they wait
     async with opened(home, size) as (console, pilot):
         text = await play(console, pilot, name)
     path = FOLDER / f"{name}-{size[0]}x{size[1]}.txt"

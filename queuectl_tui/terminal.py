@@ -48,7 +48,8 @@ FIRST_ANSWER = 0.5
 """Seconds in which a terminal that answers does so for the first time."""
 
 CHUNK = 512
-"""Bytes written at once: so much the kernel has room for when it says that it has room."""
+"""Bytes written at once. On a terminal that cannot be opened anew, a write of more than the kernel
+has room for waits, and nothing but the terminal's reader ends that."""
 
 BUFFERED = 20_000
 """Bytes that the kernel is taken to hold for a terminal when it has no room."""
@@ -78,6 +79,7 @@ class SlowLine:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._out = opened_anew(fd)
         self._parts: deque[bytes] = deque()
         self._pending = 0
         self._changed = threading.Condition()
@@ -178,7 +180,7 @@ class SlowLine:
     def _send(self, part: bytes) -> bool:
         """Write all of ``part``; False when the terminal is gone."""
         poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
+        poll.register(self._out, select.POLLOUT)
         began, waited, at = time.monotonic(), 0.0, 0
         while at < len(part):
             asked = time.monotonic()
@@ -191,19 +193,31 @@ class SlowLine:
             if happened[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 return False
             try:
-                at += os.write(self._fd, part[at : at + CHUNK])
+                at += os.write(self._out, part[at : at + CHUNK])
             except BlockingIOError:
-                time.sleep(0.01)  # somebody has made it so, and the room went meanwhile
+                time.sleep(0.01)  # the room went meanwhile
             except OSError:
                 return False
         now = time.monotonic()
         if waited > BLOCKED:
-            self._rate = max(1.0, len(part) / (now - began))
+            if len(part) >= CHUNK:  # a few bytes may wait for long behind many
+                self._rate = max(1.0, len(part) / (now - began))
+            elif self._rate >= FAST:
+                self._rate = BUFFERED / LONGEST_REST
             self.rests_until = now + min(LONGEST_REST, BUFFERED / self._rate)
         elif self._rate < FAST:  # as fast as the line was, and a little more: it may be faster now
             self._rate *= 1.1
             self.rests_until = max(now, self.rests_until) + len(part) / self._rate
         return True
+
+
+def opened_anew(fd: int) -> int:
+    """A descriptor of the terminal ``fd`` that never blocks, or ``fd``. To make ``fd`` itself so
+    would also do it to the shell, and to whatever else shares it."""
+    try:
+        return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return fd
 
 
 class TerminalDriver(LinuxDriver):

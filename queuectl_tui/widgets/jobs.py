@@ -153,6 +153,8 @@ class JobsPane(LineTable[Job]):
         if (parts, empty) != (self.parts, self.empty):
             self.parts, self.empty = parts, empty
             self.paint()
+            if self.is_attached:
+                self.screen.refresh_bindings()  # a key says how many jobs it would change
 
     def order(self) -> str:
         """The order in words, honest about how far it goes."""

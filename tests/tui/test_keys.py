@@ -178,7 +178,7 @@ async def test_output_past_its_limit_is_shown_without_what_was_dropped(home: Pat
         await pilot.press("l")
         await until(console, pilot, "line 99")
         await pilot.press(*["pageup"] * 2, *["k"] * 4)
-        text = await until(console, pilot, "bytes dropped here")
+        text = await until(console, pilot, "dropped here, to keep within output-limit")
         assert "line 0\n" in text
         assert "^@" not in text
         await pilot.press("g")

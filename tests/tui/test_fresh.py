@@ -20,6 +20,7 @@ from queuectl_tui.monitor import Monitor
 from queuectl_tui.widgets import table
 
 from ..store.stores import PostgresPlace
+from ..support import spec
 from .scenes import NOW, POLICY, SUPERVISOR, opened, settled, text_of, typed, until
 
 SIZE = (120, 40)
@@ -122,6 +123,12 @@ async def test_what_a_server_does_not_tell_of_is_read_again(tmp_path: Path) -> N
             row = replace(SUPERVISOR, id="late", lease_until=store.clock() + 1e6)
             await store.register(row, [("late-1", ())], store.clock())
             await until(console, pilot, "late-1")
+            await store.enqueue([spec("sleep 60", run_at=NOW - 40)], NOW - 40)
+            await store.exchange(row.id, [], [Opening("late-1")], NOW - 30)
+            await until(console, pilot, " busy ")
+            await pilot.pause(2.5)  # what the claim changed has been read, twice
+            await store.sample([("late-1", 1, 55.0, 777 << 20)])
+            await until(console, pilot, "777M")
     finally:
         await store.close()
         await place.clear()

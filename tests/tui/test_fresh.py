@@ -114,7 +114,7 @@ async def test_what_the_previous_job_used_is_not_shown_for_the_next(home: Path) 
         assert "412M" not in text
 
 
-async def test_what_a_server_does_not_tell_of_is_read_again(tmp_path: Path) -> None:
+async def test_workers_on_a_server_are_read_without_a_key(tmp_path: Path) -> None:
     place = PostgresPlace(tmp_path)
     store = await place.open()
     try:

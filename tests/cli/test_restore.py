@@ -9,8 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from queuectl_core.store.sqlite.restore import Held
 from queuectl_core.store.sqlite.store import SqliteStore
 from queuectl_core.worker.journal import Journal
 
-from ..support import Cli, eventually, marked
+from ..support import Cli, eventually, held_open, marked
 from .conftest import Here, Terminal
 from .test_globals import one_line
 
@@ -69,29 +68,18 @@ def end_job(cli: Cli, name: str) -> None:
                 process.kill()
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the store open, and does nothing."""
-    code = (
-        "import asyncio, sys\n"
-        "from queuectl_core.queue import Queue\n"
-        "async def main():\n"
-        "    async with Queue.open(sys.argv[1]) as queue:\n"
-        "        print('open', flush=True); sys.stdin.read()\n"
-        "asyncio.run(main())"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "open\n"
-    try:
-        yield process
-    finally:
-        process.communicate()
+OPENED = """
+import asyncio, sys
+from queuectl_core.queue import Queue
+
+async def main():
+    async with Queue.open(sys.argv[1]) as queue:
+        print("ready", flush=True)
+        sys.stdin.read()
+
+asyncio.run(main())
+"""
+"""Has the store open, and does nothing."""
 
 
 def test_a_backup_takes_the_place_of_what_the_store_holds(
@@ -120,6 +108,23 @@ def test_a_backup_takes_the_place_of_what_the_store_holds(
     assert beside(store_path) == [store_path.name, kept.name], "--discard keeps nothing"
 
 
+def test_two_restores_in_one_second_keep_what_each_replaced(
+    here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the second one looked for a free name before the first had taken it."""
+    here("enqueue", "true", "--id", "old")
+    here("backup", tmp_path / "copy.db")
+    choose, names = queuectl_core.restore._kept_path, [store_path.with_name("kept.db")] * 2
+    monkeypatch.setattr(
+        queuectl_core.restore, "_kept_path", lambda path: names.pop() if names else choose(path)
+    )
+    kept = []
+    for name in ("first", "second"):
+        here("enqueue", "true", "--id", name)
+        kept.append(Path(here("restore", tmp_path / "copy.db", "-y", "--json").json["kept"]))
+    assert [ids(here, "--store", path) for path in kept] == [{"old", "first"}, {"old", "second"}]
+
+
 def test_jobs_enqueued_after_a_restore_have_keys_of_their_own(
     here: Here, store_path: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +146,7 @@ def test_a_restore_is_refused_while_somebody_has_the_store_open(
     here("enqueue", "true", "--id", "old")
     here("backup", tmp_path / "copy.db")
     here("enqueue", "true", "--id", "new")
-    with opened(store_path) as process:
+    with held_open(OPENED, store_path) as process:
         said = one_line(here("restore", tmp_path / "copy.db", "-y", code=4).err)
         assert f"is in use by process {process.pid} (python" in said
         assert "worker stop" in said
@@ -199,6 +204,7 @@ def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
         cli("enqueue", "true", "--id", "other")
     said = one_line(cli("restore", tmp_path / "copy.db", "-y", code=4).err)
     assert "may still run" in said
+    assert ("their shim" in said) == (killed != "supervisor and shim")
     assert store_path.exists() == again
     end_job(cli, "long")
     eventually(lambda: cli("restore", tmp_path / "copy.db", "-y", code=None).code == 0)
@@ -303,8 +309,9 @@ def striking(old, first):
     return new
 if where == "before":
     restore.copy_backup = striking(restore.copy_backup, True)
-else:
+elif os.path.exists(os.environ["QUEUECTL_STORE"]):
     Held.replace = striking(Held.replace, False)
+else:
     restore.publish = striking(restore.publish, False)
 from queuectl_tui.__main__ import main
 sys.exit(main())

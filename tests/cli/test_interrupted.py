@@ -196,31 +196,18 @@ def test_an_answer_that_cannot_be_written(place: Place, tmp_path: Path, target: 
     cli = Cli(place.url, tmp_path)
     redirect = ">&-" if target == "closed" else ">/dev/full"
 
-    def shell(words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["/bin/sh", "-c", f'exec "$0" -m queuectl_tui {words} {redirect}', sys.executable],
-            capture_output=True,
-            text=True,
-            env=cli.environment(),
-            cwd=tmp_path,
-            check=False,
-        )
-
     for words in ("enqueue --id new true", "cancel new", "retry new", "cancel --all --json"):
-        done = shell(words)
-        assert done.returncode == 0, words
-        assert "it is done, but the output cannot be written: " in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        said = cli.shell(f"queuectl {words} {redirect}", code=0).err
+        assert "it is done, but the output cannot be written: " in said
+        assert len(said.splitlines()) == 1
     assert "new" in ids(place)
     for words in elsewhere(place, tmp_path):
-        done = shell(words)
-        assert done.returncode == 0, (words, done.stderr)
-        assert "it is done, but the output cannot be written: " in done.stderr, words
+        said = cli.shell(f"queuectl {words} {redirect}", code=0).err
+        assert "it is done, but the output cannot be written: " in said, words
     cli.close()
     assert (tmp_path / "other.db").exists()
-    done = shell("list")
-    assert done.returncode == 1
-    assert "error: cannot write the output: " in done.stderr
+    said = cli.shell(f"queuectl list {redirect}", code=1).err
+    assert "error: cannot write the output: " in said
 
 
 def test_a_message_does_not_repeat_everything(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Copying a backup over a store with ``cp`` is not safe: a write-ahead log (``-wal``) that lies beside
 the store is then mixed into the backup. Here SQLite replaces the content in one transaction, while
-nobody else has the store open. Whoever is killed in the middle leaves the old content, whole.
+nobody else has the store open. A kill in the middle leaves the old content, whole.
 
 Nothing runs after a restore. A job that the backup says is running is pending, as in a backup that
 ``queuectl backup`` made: its supervisor, its shim and their journals belong to another past. And
@@ -94,13 +94,12 @@ def restore(
         return None
     with draft_beside(path) as draft:
         copy_backup(backup, draft, progress)
-        kept = _kept_path(path) if keep and there else None
+        kept = None
         if not there:
             _create(path, draft)
         else:
             try:
-                if not _replace_content(path, draft, kept):
-                    kept = None
+                kept = _replace_content(path, draft, keep=keep)
             except StoreDamaged as error:  # so that SQLite can replace nothing in it
                 _check_unused(path, error)
                 kept = _kept_path(path) if keep else None
@@ -163,27 +162,27 @@ def _confirmed(path: Path, jobs: int, confirm: Confirm) -> bool:
     return confirm(str(path), count, jobs)
 
 
-def _replace_content(path: Path, draft: Path, kept: Path | None) -> bool:
-    """Replace what the store holds, in one transaction; whether the old content was kept. Raises
+def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
+    """Replace what the store holds, in one transaction; returns where the old content is. Raises
     StoreDamaged when it is no database."""
     held = Held(path)
     try:
         _check_still(path, held.running())
-        worth = not held.is_empty()
-        if kept is not None and worth:
+        kept = None
+        if keep and not held.is_empty():
             with draft_beside(path) as copy:
                 held.keep(copy)
-                _publish(copy, kept)
+                kept = _publish(copy, path)
         try:
             with _committing():
                 held.replace(draft)
         except StoreError:
-            if kept is not None and worth:
+            if kept is not None:
                 kept.unlink(missing_ok=True)
             raise
         with after_commit("tidying up"):
             held.finish()
-        return worth
+        return kept
     finally:
         with after_commit("closing the store"):
             held.close()
@@ -308,10 +307,16 @@ def _kept_path(path: Path) -> Path:
     return plain
 
 
-def _publish(draft: Path, target: Path) -> None:
-    try:
-        sync(draft)
-        draft.replace(target)
-        sync(target.parent)
-    except OSError as error:
-        raise cannot_write(target, error) from None
+def _publish(draft: Path, path: Path) -> Path:
+    """Give a copy of the old content of ``path`` a name that no other restore has taken."""
+    while True:
+        kept = _kept_path(path)
+        try:
+            sync(draft)
+            publish(draft, kept, force=False)
+            sync(kept.parent)
+        except Conflict:
+            continue  # taken at this very moment
+        except OSError as error:
+            raise cannot_write(kept, error) from None
+        return kept

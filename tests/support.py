@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -233,6 +234,21 @@ class Cli:
         """Run with ``--json``; the document it prints."""
         return self(*args, "--json", **options).json
 
+    def shell(self, line: str, *, code: int) -> Result:
+        """Run a line of the shell in which ``queuectl`` is ours, to the end."""
+        script = f'queuectl() {{ exec "$0" -m queuectl_tui "$@"; }}; {line}'
+        done = subprocess.run(
+            ["/bin/sh", "-c", script, sys.executable],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            cwd=self.cwd,
+            check=False,
+        )
+        assert done.returncode == code, f"{line}: exit {done.returncode}\n{done.stderr}"
+        return Result((line,), done.returncode, done.stdout, done.stderr)
+
     def start(
         self, *args: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[str]:
@@ -266,6 +282,24 @@ class Cli:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+@contextmanager
+def held_open(code: str, *args: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Another Python process that runs ``code`` up to where it prints a line and reads standard
+    input, and stays there meanwhile."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    try:
+        yield process
+    finally:
+        process.communicate()
 
 
 def kill_marked(token: str) -> None:

@@ -316,8 +316,8 @@ class Hands:
         return self.clock() - (lease_clock() - moment)
 
     def _heard(self, event: list[Any]) -> None:
-        """An event from the shim. An error is ours, and must not go unseen, nor take the events
-        that come after it along."""
+        """An event from the shim. An error here is a fault of ours. It ends the supervisor, and the
+        events after it are still heard."""
         try:
             self._take(event)
         except Exception as error:

@@ -220,9 +220,6 @@ class _Helpful(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(args)  # the parser takes them away
         try:
-            some = sum(word.startswith("-") for word in words) > 1
-            if some and not ctx.resilient_parsing:
-                refuse_twice(ctx, self.make_parser(ctx).parse_args(list(args))[2])
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             from .spellings import other_options
@@ -231,6 +228,19 @@ class _Helpful(click.Command):
             if ours is None:
                 raise
         return self.parse_args(ctx, ours)
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def checked(args: list[str]) -> tuple[dict[str, Any], list[str], list[click.Parameter]]:
+            found = parse(args)
+            if not ctx.resilient_parsing:
+                refuse_twice(ctx, found[2])
+            return found
+
+        parser.parse_args = checked  # type: ignore[method-assign]
+        return parser
 
     def get_help(self, ctx: click.Context) -> str:
         commands = [(name, line) for name, (_, line) in self.table.items()]

@@ -36,11 +36,12 @@ def purge(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -
                 return None
             return await queue.remove(jobs)
         where = await which.find(session, queue)
-        count = await queue.count(where)
-        if not yes and not count:
-            return 0  # a job that dies from now on was in no question
-        if not yes and not sure(ctx, session, "purging", plural(count, "dead job")):
-            return None
+        if not yes:
+            count = await queue.count(where)
+            if not count:
+                return 0  # a job that dies from now on was in no question
+            if not sure(ctx, session, "purging", plural(count, "dead job")):
+                return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("purging", done, total)
         )

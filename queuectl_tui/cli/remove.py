@@ -40,11 +40,12 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
 
     async def act(queue: Queue) -> int | None:
         where = (await which.find(session, queue)).narrowed(REMOVABLE)
-        count = await queue.count(where) if where.states else 0
-        if not yes and not count:
-            return 0  # a job that matches from now on was in no question
-        if not yes and not sure(ctx, session, "removing", plural(count)):
-            return None
+        if not yes:
+            count = await queue.count(where) if where.states else 0
+            if not count:
+                return 0  # a job that matches from now on was in no question
+            if not sure(ctx, session, "removing", plural(count)):
+                return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("removing", done, total)
         )

@@ -238,6 +238,7 @@ def test_a_running_job_is_adopted_on_its_own_host(new_host: NewHost, tmp_path: P
     one("worker", "start", "-d")
     name = (tmp_path / "starts.j").read_text().split("-")[0]
     lease = one.directory / "run" / f"{name}.lease"
+    eventually(lease.exists)  # the shim was started with its first lease; the file has later ones
     before = lease.read_text()
     eventually(lambda: lease.read_text() != before)
     first.kill()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_an_interrupted_campaign_leaves_no_process(name: str, tmp_path: Path) ->
     )
 
     def jobs_run() -> bool:
-        return any(b"job.sh" in " ".join(p.cmdline()).encode() for p in _alive(tmp_path))
+        return any("job.sh" in " ".join(_known(one.cmdline)) for one in _of(tmp_path))
 
     eventually(jobs_run)
     process.send_signal(getattr(signal, name))
@@ -111,8 +112,12 @@ def test_an_interrupted_campaign_leaves_no_process(name: str, tmp_path: Path) ->
         assert list(tmp_path.iterdir()) == []
 
 
-def _alive(tmp: Path) -> list[psutil.Process]:
-    return [process for process in _of(tmp) if process.is_running()]
+def _known(read: Callable[[], Iterable[str]]) -> Iterable[str]:
+    """What is known of a process; nothing if it has ended since it was found."""
+    try:
+        return read()
+    except psutil.Error:
+        return ()
 
 
 def test_a_campaign_ends_with_make(tmp_path: Path) -> None:
@@ -127,7 +132,7 @@ def test_a_campaign_ends_with_make(tmp_path: Path) -> None:
         cwd=ROOT,
         env=os.environ | {"CHAOS_TEST": str(tmp_path), "TMPDIR": str(tmp_path)},
     )
-    eventually(lambda: any(TOKEN in p.environ() for p in _of(tmp_path)))
+    eventually(lambda: any(TOKEN in _known(one.environ) for one in _of(tmp_path)))
     make.kill()
     make.wait()
     eventually(lambda: not _of(tmp_path))

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+import queuectl_core.restore
+from queuectl_core.errors import StoreForeign
+from queuectl_core.private import make_private
 from queuectl_core.store.sqlite import migrate
+from queuectl_core.store.sqlite.bell import FifoBell
+from queuectl_core.store.sqlite.errors import damaged
+from queuectl_core.store.sqlite.restore import Held
+from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.worker.journal import Journal
 
-from ..support import Cli, eventually
+from ..support import Cli, eventually, held_open, marked
 from .conftest import Here, Terminal
 from .test_globals import one_line
 
@@ -51,29 +60,26 @@ def leave_a_wal(path: Path, *names: str) -> None:
     assert os.path.getsize(f"{path}-wal")
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the store open, and does nothing."""
-    code = (
-        "import asyncio, sys\n"
-        "from queuectl_core.queue import Queue\n"
-        "async def main():\n"
-        "    async with Queue.open(sys.argv[1]) as queue:\n"
-        "        print('open', flush=True); sys.stdin.read()\n"
-        "asyncio.run(main())"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "open\n"
-    try:
-        yield process
-    finally:
-        process.communicate()
+def end_job(cli: Cli, name: str) -> None:
+    """Kill what runs of a job: of this test's only, as others that run beside it have such jobs."""
+    for process in marked(cli.token):
+        with suppress(psutil.Error):
+            if process.environ().get("QUEUECTL_JOB_ID") == name:
+                process.kill()
+
+
+OPENED = """
+import asyncio, sys
+from queuectl_core.queue import Queue
+
+async def main():
+    async with Queue.open(sys.argv[1]) as queue:
+        print("ready", flush=True)
+        sys.stdin.read()
+
+asyncio.run(main())
+"""
+"""Has the store open, and does nothing."""
 
 
 def test_a_backup_takes_the_place_of_what_the_store_holds(
@@ -102,6 +108,23 @@ def test_a_backup_takes_the_place_of_what_the_store_holds(
     assert beside(store_path) == [store_path.name, kept.name], "--discard keeps nothing"
 
 
+def test_two_restores_in_one_second_keep_what_each_replaced(
+    here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the second one looked for a free name before the first had taken it."""
+    here("enqueue", "true", "--id", "old")
+    here("backup", tmp_path / "copy.db")
+    choose, names = queuectl_core.restore._kept_path, [store_path.with_name("kept.db")] * 2
+    monkeypatch.setattr(
+        queuectl_core.restore, "_kept_path", lambda path: names.pop() if names else choose(path)
+    )
+    kept = []
+    for name in ("first", "second"):
+        here("enqueue", "true", "--id", name)
+        kept.append(Path(here("restore", tmp_path / "copy.db", "-y", "--json").json["kept"]))
+    assert [ids(here, "--store", path) for path in kept] == [{"old", "first"}, {"old", "second"}]
+
+
 def test_jobs_enqueued_after_a_restore_have_keys_of_their_own(
     here: Here, store_path: Path, tmp_path: Path
 ) -> None:
@@ -123,7 +146,7 @@ def test_a_restore_is_refused_while_somebody_has_the_store_open(
     here("enqueue", "true", "--id", "old")
     here("backup", tmp_path / "copy.db")
     here("enqueue", "true", "--id", "new")
-    with opened(store_path) as process:
+    with held_open(OPENED, store_path) as process:
         said = one_line(here("restore", tmp_path / "copy.db", "-y", code=4).err)
         assert f"is in use by process {process.pid} (python" in said
         assert "worker stop" in said
@@ -147,38 +170,178 @@ def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
     assert "job 'long' of store" in said
     assert "still runs" in said
     assert "worker start takes it over" in said
-    for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get("QUEUECTL_JOB_ID") == "long":
-            process.kill()
+    end_job(cli, "long")
     eventually(lambda: cli("restore", tmp_path / "raw.db", "-y", code=None).code == 0)
     assert cli.json("worker", "list") == []
     [job] = cli.json("list")
     assert (job["state"], job["attempts"]) == ("pending", 0), "its journal is of another past"
 
 
-@pytest.mark.parametrize("alive", [True, False])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("killed", ["nothing", "supervisor", "supervisor and shim"])
 def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
-    cli: Cli, tmp_path: Path, store_path: Path, alive: bool
+    cli: Cli, tmp_path: Path, store_path: Path, killed: str, again: bool
 ) -> None:
-    """The file is gone, and its jobs are not. ``alive``: their supervisor, too."""
-    cli("enqueue", "sleep 100", "--id", "long", "--timeout", "99")
-    worker = cli.start("worker", "start")
-    eventually(lambda: [job["state"] for job in cli.json("list")] == ["processing"])
+    """``again``: another store has been made there since."""
+    if again and killed == "supervisor and shim":
+        pytest.skip("nothing but the content of a store could name them")
+    cli("enqueue", "echo started; sleep 100", "--id", "long")
     cli("backup", tmp_path / "copy.db")
-    if not alive:
+    worker = cli.start("worker", "start")
+    eventually(lambda: cli("logs", "long").out == "started\n")
+    if killed != "nothing":
         worker.kill()
         worker.wait()
+    if killed == "supervisor and shim":
+        [journal] = (cli.directory / "run").glob("*.journal")
+        pid = Journal(cli.directory / "run", journal.stem)
+        pid.refresh()
+        pid.kill_shim()
+        eventually(lambda: not pid.shim_alive())
     for end in ("", "-wal", "-shm"):
         Path(f"{store_path}{end}").unlink(missing_ok=True)
+    if again:
+        cli("enqueue", "true", "--id", "other")
     said = one_line(cli("restore", tmp_path / "copy.db", "-y", code=4).err)
-    assert "may still run: their shim" in said
-    assert not store_path.exists()
-    for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get("QUEUECTL_JOB_ID") == "long":
-            process.kill()
-    worker.wait()
+    assert "may still run" in said
+    assert ("their shim" in said) == (killed != "supervisor and shim")
+    assert store_path.exists() == again
+    end_job(cli, "long")
     eventually(lambda: cli("restore", tmp_path / "copy.db", "-y", code=None).code == 0)
-    assert [job["state"] for job in cli.json("list")] == ["pending"]
+    assert [(job["id"], job["state"]) for job in cli.json("list")] == [("long", "pending")]
+
+
+def test_a_restore_is_refused_while_workers_of_a_removed_store_are_up(
+    here: Here, store_path: Path, tmp_path: Path
+) -> None:
+    """Also when no shim of theirs lives."""
+    here("enqueue", "true", "--id", "a")
+    here("backup", tmp_path / "copy.db")
+    store_path.unlink()
+    run = store_path.with_name(store_path.name + ".d") / "run"
+    make_private(run)
+    bell = FifoBell(run / "some.bell")
+    said = one_line(here("restore", tmp_path / "copy.db", "-y", code=4).err)
+    assert "workers of store" in said
+    assert "are still up" in said
+    assert not store_path.exists()
+    bell.close()
+    here("restore", tmp_path / "copy.db", "-y")
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_the_shim_of_a_job_tells_that_it_runs_where_its_environment_cannot_be_read(
+    here: Here, store_path: Path, tmp_path: Path, crashes: int
+) -> None:
+    """A suspect has a shim of its own."""
+    here("enqueue", "true", "--id", "a")
+    here("backup", tmp_path / "copy.db")
+    with closing(sqlite3.connect(store_path)) as raw:
+        change = "state = 'processing', ready = NULL, crashes = ?, runs = 2, owner = 'sup'"
+        raw.execute(f"UPDATE jobs SET {change}", (crashes,))
+        raw.commit()
+    run = store_path.with_name(store_path.name + ".d") / "run"
+    make_private(run)
+    with open(run / ("sup+1.2.alive" if crashes else "sup.alive"), "w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        said = one_line(here("restore", tmp_path / "copy.db", "-y", code=4).err)
+        assert "job 'a' of store" in said
+        assert "still runs" in said
+    here("restore", tmp_path / "copy.db", "-y")
+
+
+def test_only_we_can_create_files_beside_the_unfinished_copy(
+    here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would apply a log that another user puts there."""
+    store_path.parent.chmod(0o1777)
+    seen = []
+
+    def look(draft: Path) -> None:
+        found = draft.parent.stat()
+        seen.append((found.st_mode & 0o777, found.st_uid))
+
+    backup, copy, keep = SqliteStore.backup, queuectl_core.restore.copy_backup, Held.keep
+
+    async def watched(self: SqliteStore, target: Path, *rest: Any) -> None:
+        look(target)
+        await backup(self, target, *rest)
+
+    def copied(path: Path, draft: Path, progress: Any) -> None:
+        look(draft)
+        copy(path, draft, progress)
+
+    def kept(self: Held, target: Path) -> None:
+        look(target)
+        keep(self, target)
+
+    monkeypatch.setattr(SqliteStore, "backup", watched)
+    monkeypatch.setattr(queuectl_core.restore, "copy_backup", copied)
+    monkeypatch.setattr(Held, "keep", kept)
+    here("enqueue", "true")
+    here("backup", store_path.with_name("copy.db"))
+    here("restore", store_path.with_name("copy.db"), "-y")
+    assert seen == [(0o700, os.geteuid())] * 3
+    assert not [name for name in os.listdir(store_path.parent) if name.endswith(".tmp")]
+
+
+def test_whose_database_it_is_does_not_depend_on_the_words_of_a_message(tmp_path: Path) -> None:
+    path = tmp_path / "some other program.db"
+    path.write_text("no database")
+    queuectl_core.restore._check_unused(path, damaged(path, ValueError("other program")))
+    with pytest.raises(StoreForeign):
+        queuectl_core.restore._check_unused(path, StoreForeign("not ours"))
+
+
+STRUCK = """
+import os, signal, sys
+import queuectl_core.restore as restore
+from queuectl_core.store.sqlite.restore import Held
+where = sys.argv.pop(1)
+def striking(old, first):
+    def new(*args, **options):
+        if first:
+            os.kill(os.getpid(), signal.SIGINT)
+        found = old(*args, **options)
+        if not first:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+    return new
+if where == "before":
+    restore.copy_backup = striking(restore.copy_backup, True)
+elif os.path.exists(os.environ["QUEUECTL_STORE"]):
+    Held.replace = striking(Held.replace, False)
+else:
+    restore.publish = striking(restore.publish, False)
+from queuectl_tui.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_ctrl_c(cli: Cli, store_path: Path, tmp_path: Path, where: str, there: bool) -> None:
+    cli("enqueue", "true", "--id", "old")
+    cli("backup", tmp_path / "copy.db")
+    if there:
+        cli("enqueue", "true", "--id", "new")
+    else:
+        store_path.unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK, where, "restore", str(tmp_path / "copy.db"), "-y", "-q"],
+        capture_output=True,
+        text=True,
+        env=cli.environment({"PYTHONPATH": str(Path(__file__).parents[2])}),
+        check=False,
+    )
+    if where == "after":
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [job["id"] for job in cli.json("list")] == ["old"]
+        return
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "queuectl: interrupted\n"
+    assert store_path.exists() == there
+    assert not there or len(cli.json("list")) == 2
 
 
 def foreign(path: Path) -> None:

@@ -84,15 +84,8 @@ def test_a_limit_on_file_sizes(cli: Cli) -> None:
     """SQLite calls it an I/O error."""
     cli("enqueue", "true")
     for words in ("list", "enqueue true"):
-        done = subprocess.run(
-            ["/bin/sh", "-c", f'ulimit -f 4; exec "$0" -m queuectl_tui {words}', sys.executable],
-            capture_output=True,
-            text=True,
-            env=cli.environment(),
-            check=False,
-        )
-        assert done.returncode == 5
-        assert "ulimit -f" in one_line(done.stderr)
+        said = cli.shell(f"ulimit -f 4; queuectl {words}", code=5).err
+        assert "ulimit -f" in one_line(said)
 
 
 def test_no_thread(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

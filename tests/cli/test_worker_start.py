@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +19,10 @@ from .test_globals import one_line
 @pytest.mark.parametrize(("limit", "words"), [(12, ""), (10, " -d")])
 def test_too_few_open_files(cli: Cli, limit: int, words: str) -> None:
     cli("enqueue", "true")
-    start = f'ulimit -n {limit}; exec "$0" -m queuectl_tui worker start{words or " --until-empty"}'
-    done = subprocess.run(
-        ["/bin/sh", "-c", start, sys.executable],
-        capture_output=True,
-        text=True,
-        env=cli.environment(),
-        check=False,
-    )
-    assert done.returncode == 5
-    assert "Too many open files; see ulimit -n" in one_line(done.stderr)
+    said = cli.shell(
+        f"ulimit -n {limit}; queuectl worker start{words or ' --until-empty'}", code=5
+    ).err
+    assert "Too many open files; see ulimit -n" in one_line(said)
 
 
 def test_workers_that_are_added_to_others(cli: Cli) -> None:

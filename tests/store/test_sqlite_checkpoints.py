@@ -6,8 +6,6 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,7 +21,7 @@ from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite.store import SqliteStore
 
-from ..support import NOW, Cli, spec
+from ..support import NOW, Cli, held_open, spec
 
 SMALL = 64 << 10
 
@@ -48,26 +46,15 @@ def in_database(path: Path) -> int | None:
         return int(raw.execute("SELECT count(*) FROM jobs").fetchone()[0])
 
 
-@contextmanager
-def reader(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that keeps a snapshot for as long as one likes."""
-    code = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "c.execute('BEGIN'); c.execute('SELECT count(*) FROM jobs').fetchone();"
-        "print('reading', flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "reading\n"
-    try:
-        yield process
-    finally:
-        process.communicate()
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM jobs").fetchone()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""Keeps a snapshot for as long as one likes."""
 
 
 async def fill(store: SqliteStore, count: int = 100) -> None:
@@ -107,7 +94,7 @@ async def test_a_clean_wal_is_looked_at_only(store_path: Path, small: None) -> N
 async def test_a_reader_keeps_nobody_waiting(store_path: Path, small: None) -> None:
     store = await SqliteStore.open(store_path)
     await fill(store, 10)
-    with reader(store_path):
+    with held_open(READER, store_path):
         began = time.monotonic()
         for _ in range(20):
             await fill(store)
@@ -253,7 +240,7 @@ async def test_a_large_wal_is_moved_while_others_write(
 
     store = await SqliteStore.open(store_path)
     await fill(store, 10)
-    with reader(store_path):
+    with held_open(READER, store_path):
         await fill(store, 1000)
         assert store._checkpoints.is_large
     monkeypatch.setattr(checkpoint_module, "_checkpoint", beside)
@@ -276,7 +263,7 @@ async def test_what_a_reader_needs_of_a_large_wal_keeps_no_writer_waiting(
     """It may leave at any moment: then all would be moved at once, with the lock."""
     store = await SqliteStore.open(store_path)
     await fill(store, 10)
-    with reader(store_path):
+    with held_open(READER, store_path):
         await fill(store, 1000)
         monkeypatch.setattr(checkpoint_module, "_move", None)
         await store.tidy()

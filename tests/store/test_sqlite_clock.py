@@ -12,8 +12,8 @@ from queuectl_core.model import Opening, Outcome, State
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite.store import SqliteStore
 
-from ..support import ending, spec
-from .test_sqlite_checkpoints import reader
+from ..support import ending, held_open, spec
+from .test_sqlite_checkpoints import READER
 from .tools import hired
 
 
@@ -100,7 +100,7 @@ async def test_doctor_names_who_keeps_the_log_from_being_started_anew(
     await store.enqueue([spec("x" * 1000) for _ in range(100)], store.clock())
     monkeypatch.setattr(checkpoint_module, "WAL_LIMIT", 1024)
     assert (await write_ahead_log(store_path)).level == "ok"
-    with reader(store_path) as process:
+    with held_open(READER, store_path) as process:
         await store.enqueue([spec("x" * 1000) for _ in range(100)], store.clock())
         found = await write_ahead_log(store_path)
         assert found.level == "warn"

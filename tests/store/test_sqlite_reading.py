@@ -79,8 +79,8 @@ def test_a_store_that_was_given_and_is_not_there_is_exit_5_and_is_not_made(
         shown = cli(*words, code=5)
         assert "is not there" in shown.err, words
         assert len(shown.err.splitlines()) == 1
-    cli("doctor")
-    cli("doctor", "--repair")
+    cli("doctor", code=1)
+    cli("doctor", "--repair", code=1)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ megabytes may have to be moved. That takes seconds: too long to hold the writer 
 WAL is moved in two parts (:meth:`Checkpoints.move_ahead`). The first part goes without the writer
 lock, while a reader of our own keeps a snapshot. A commit starts the WAL anew only when no reader
 uses the WAL, so the fault cannot occur, and writers go on meanwhile. What they added is little. It
-is moved with the lock, as ever.
+is moved with the lock, as a small WAL is.
 
 When everything was moved and no reader needs the WAL, the next commit starts the WAL anew and
 cuts the file to ``journal_size_limit``. ``doctor`` names readers that prevent it (``readers``).

@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 READ_LOCKS = range(123, 128)
 """Bytes of the shared memory that readers lock (sqlite.org/walformat.html, 2.3.1)."""
 LOOKS, PAUSE = 10, 0.05
 """Our own readings take milliseconds: who reads at each of these looks keeps an old state."""
 
-_LOCK = re.compile(r"POSIX +ADVISORY +READ +(\d+) [0-9a-f]+:[0-9a-f]+:(\d+) (\d+) (\d+)$")
+_LOCK = re.compile(r"POSIX +ADVISORY +(\S+) +(\d+) [0-9a-f]+:[0-9a-f]+:(\d+) (\d+) (\d+|EOF)$")
 
 
 async def long_readers(path: Path) -> list[int]:
@@ -28,34 +31,37 @@ async def long_readers(path: Path) -> list[int]:
     return sorted(found)
 
 
-def _readers(path: Path) -> set[int]:
-    try:
-        inode = os.stat(f"{path}-shm").st_ino
-        lines = Path("/proc/locks").read_text("ascii").splitlines()
-    except OSError:
-        return set()
-    return {
-        int(match[1])
-        for line in lines
-        if (match := _LOCK.search(line))
-        and int(match[2]) == inode
-        and any(int(match[3]) <= byte <= int(match[4]) for byte in READ_LOCKS)
-        and int(match[1]) != os.getpid()
-    }
-
-
-_HELD = re.compile(r"POSIX +ADVISORY +\S+ +(\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ")
-
-
 def users_of(path: Path) -> list[int]:
     """The other processes that are connected to the database, on Linux: each has a lock on it all
     the time. Those of other pid namespaces cannot be seen."""
+    return sorted({lock.pid for lock in _locks(str(path))})
+
+
+def _readers(path: Path) -> set[int]:
+    return {
+        lock.pid
+        for lock in _locks(f"{path}-shm")
+        if lock.kind == "READ" and any(lock.first <= byte <= lock.last for byte in READ_LOCKS)
+    }
+
+
+class _Lock(NamedTuple):
+    kind: str
+    pid: int
+    first: int
+    last: int
+
+
+def _locks(file: str) -> Iterator[_Lock]:
+    """The locks of other processes on ``file``, on Linux."""
     try:
-        inode = os.stat(path).st_ino
+        inode = os.stat(file).st_ino
         lines = Path("/proc/locks").read_text("ascii").splitlines()
     except OSError:
-        return []
-    pids = {
-        int(match[1]) for line in lines if (match := _HELD.search(line)) and int(match[2]) == inode
-    }
-    return sorted(pids - {os.getpid()})
+        return
+    for line in lines:
+        found = _LOCK.search(line)
+        if found is None or int(found[3]) != inode or int(found[2]) == os.getpid():
+            continue
+        last = sys.maxsize if found[5] == "EOF" else int(found[5])
+        yield _Lock(found[1], int(found[2]), int(found[4]), last)

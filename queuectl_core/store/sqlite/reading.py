@@ -40,7 +40,7 @@ def open_absent(path: Path) -> Opened:
 
 
 def open_file(path: Path) -> Opened:
-    """The same, whatever its schema, and whoever's database it is."""
+    """The same for any database: its schema and its owner are not checked."""
     if is_writable(path):
         return Opened(open_driver(path, writable=False))
     check_logs(path)

@@ -2,7 +2,7 @@
 
 SQLite itself does that, page by page in one transaction of the store that is restored. So no file
 is put in another's place: a log that lies beside the store stays the log of this very file, and
-whoever is killed in the middle leaves the old content, whole.
+a kill in the middle leaves the old content, whole.
 """
 
 from __future__ import annotations

@@ -235,13 +235,18 @@ class Spawner:
         told, tell = os.pipe()
         try:
             os.set_blocking(told, False)
+            # The child ignores signals as we do until it has reset them. One that is blocked
+            # meanwhile waits for that; else a SIGTERM that comes at once would be lost.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             pid = os.fork()
         except Exception:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.close(told)
             os.close(tell)
             raise
         if pid:
             try:  # it runs: nothing must keep us from telling that
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
                 os.close(tell)
                 os.setpgid(pid, pid)  # it does so itself, too: one of us is first
             except Exception:  # noqa: S110

@@ -8,6 +8,7 @@ as it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -233,14 +234,15 @@ def _said(found: Found) -> list[str]:
     return said
 
 
-def start_workers(count: int) -> Action:
-    """Start workers in the background, on this host."""
+def start_workers(count: int, queues: Sequence[str] = ()) -> Action:
+    """Start workers in the background, on this host; for these queues, or for all."""
 
     async def run(queue: Queue) -> str:
-        workers = await queue.start_workers(count)
+        workers = await queue.start_workers(count, queues)
         return f"{plural(count, 'worker')} up: " + ", ".join(w.id for w in workers[:NAMED])
 
-    return Action(cli("worker", "start", "--detach", "--count", str(count)), run)
+    words = [word for name in queues for word in ("--queue", name)]
+    return Action(cli("worker", "start", "--detach", "--count", str(count), *words), run)
 
 
 def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action:
@@ -289,10 +291,30 @@ def copy(job: Job, command: Command) -> Action:
 
     async def run(queue: Queue) -> str:
         made = await copy_job(queue, job, command)
-        return f"enqueued {made.id}, a copy of {job.id}"
+        hidden = "; *** stands for values of its environment" if job.env else ""
+        return f"enqueued {made.id}, a copy of {job.id}{hidden}"
 
-    shown = command if isinstance(command, str) else command_line(command)
-    return Action(cli("enqueue", shown), run)
+    words = [
+        *("--queue", job.queue, "--priority", str(job.priority)),
+        *("--max-retries", str(job.max_retries), "--backoff-base", f"{job.backoff_base:g}"),
+        *("--timeout", f"{job.timeout_seconds:g}", "--cwd", job.cwd),
+    ]
+    limits = (
+        *(("--nice", job.nice), ("--memory-limit", job.memory_limit)),
+        *(("--cpu-seconds", job.cpu_seconds), ("--output-limit", job.output_limit)),
+    )
+    words += [word for option, value in limits if value for word in (option, f"{value:.15g}")]
+    words += [word for name in sorted(job.env) for word in ("--env", f"{name}=***")]
+    return Action(cli("enqueue", *words, *command_words(command)), run)
+
+
+def command_words(command: Command) -> list[str]:
+    """A command as the last words of ``queuectl enqueue``."""
+    if not isinstance(command, str):
+        return ["--", *command]
+    if command.startswith(("{", "[", "-")):  # it would be taken for JSON or for an option
+        return [json.dumps({"command": command})]
+    return [command]
 
 
 def config_set(text: str) -> Action:

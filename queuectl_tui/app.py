@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from types import ModuleType
 
@@ -30,6 +31,10 @@ def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse
             "for scripts there is: queuectl status --json",
         )
     gc.disable()
+    if os.environ.get("NO_COLOR") == "":
+        del os.environ["NO_COLOR"]  # empty is not set (no-color.org); Textual takes it for set
+    if os.environ.get("TERM") == "dumb":
+        os.environ.pop("COLORTERM", None)  # what a dumb terminal was inside of does not count
     return asyncio.run(_run(store_url, read_only=read_only, refresh=refresh, mouse=mouse))
 
 

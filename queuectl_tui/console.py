@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import events
-from textual.app import App, SystemCommand
+from textual import events, on
+from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
 from textual.screen import Screen
 
@@ -27,6 +33,7 @@ from .format import ago, clock_time
 from .inputs import InputQueue
 from .messages import StoreRead
 from .monitor import Monitor, Overview
+from .reading import Leaving, NotText
 from .screens.base import ConsoleBase
 from .screens.main import MainScreen
 from .terminal import PacedDisplay
@@ -70,6 +77,15 @@ class Console(PacedDisplay, Doing):
         Binding("minus", "faster", "faster", key_display="-", show=False),
         Binding("ctrl+r", "now", "read now", key_display="^r", show=False),
         Binding("colon,ctrl+p", "command_palette", "commands", key_display=":"),
+        Binding("ctrl+l", "draw_again", "draw again", key_display="^l", show=False, priority=True),
+        Binding(
+            "ctrl+z",
+            "leave",
+            "to the shell (fg: back)",
+            key_display="^z",
+            show=False,
+            priority=True,
+        ),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("m", "messages", "messages", show=False),
         Binding("q", "quit", "quit"),
@@ -91,6 +107,8 @@ class Console(PacedDisplay, Doing):
         self.every = min(max(refresh, FASTEST), SLOWEST)
         self.monitor = monitor
         self.overview = overview
+        self.drafts = {}
+        self.in_progress = set()
         self.trouble: str | None = None
         """Why the store cannot be read; None: it can."""
         self.paused = False
@@ -131,6 +149,46 @@ class Console(PacedDisplay, Doing):
                 loop.add_signal_handler(name, self.exit, 128 + name)
             if sys.__stdin__ is not None:
                 hangup.watch(sys.__stdin__.fileno(), lambda: self.exit(128 + signal.SIGHUP))
+            if isinstance(self._driver, LinuxDriver):
+                leaving = Leaving(self._driver, self._back)
+                loop.add_signal_handler(signal.SIGTSTP, leaving.stop)
+                loop.add_signal_handler(signal.SIGCONT, leaving.go_on)
+
+    def _back(self) -> None:
+        self.action_draw_again()
+        self.read_soon()
+
+    def action_draw_again(self) -> None:
+        self.screen.refresh(layout=True)
+
+    def action_leave(self) -> None:
+        os.kill(os.getpid(), signal.SIGTSTP)
+
+    @on(NotText)
+    def _not_text(self) -> None:
+        self.say("✗ a key was left out: it is not UTF-8. Set the terminal to UTF-8", "bad")
+
+    async def edit_text(self, text: str) -> str | None:
+        """``text`` as changed with $VISUAL or $EDITOR; None when that did not go."""
+        env = self.link.env
+        words = env.get("VISUAL") or env.get("EDITOR") or "vi"
+        fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".sh")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            with self.suspend():
+                argv = [*shlex.split(words), path]
+                done = await asyncio.to_thread(subprocess.run, argv, check=False)
+            if done.returncode:
+                self.say(f"✗ '{words}' failed with exit code {done.returncode}", "bad")
+                return None
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            self.say(f"✗ cannot edit with '{words}': {error}", "bad")
+            return None
+        finally:
+            os.unlink(path)
+            self.action_draw_again()
 
     def _restyle(self) -> None:
         for screen in self.screen_stack:
@@ -312,10 +370,12 @@ def arrangement(size: Size) -> list[str]:
 
 def few_colors(env: Mapping[str, str]) -> bool:
     """Whether the terminal has sixteen colours at most, as far as it says, or shall have none."""
-    if "NO_COLOR" in env:
+    if env.get("NO_COLOR"):
         return True
     term = env.get("TERM", "")
-    plain = term in ("", "linux", "ansi", "screen", "xterm", "rxvt") or term.startswith("vt")
+    plain = term in ("", "dumb", "linux", "ansi", "screen", "xterm", "rxvt") or term.startswith(
+        "vt"
+    )
     return plain and not env.get("COLORTERM")
 
 

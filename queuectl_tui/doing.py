@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 from textual.app import App
 
@@ -23,7 +22,7 @@ from queuectl_core.views import JobView
 from . import actions
 from .actions import Action, Found
 from .beside import beside
-from .format import cli, command_text
+from .format import cli, command_text, on_one_line
 from .inputs import OPENING
 from .link import Link
 from .widgets.bars import Notice
@@ -71,6 +70,10 @@ class Doing(App[int]):
     last_message = ""
     messages: deque[tuple[float, str, str]]
     """What was said: when, what, in which style. The latest is the last one."""
+    drafts: dict[str, dict[str, str]]
+    """What was typed into forms that were left, by the name of the form."""
+    in_progress: set[str]
+    """The command lines of what is being done now."""
 
     def read_soon(self) -> None:
         """Read the store again, now."""
@@ -125,7 +128,26 @@ class Doing(App[int]):
         self._spawn(count, "", OPENING)
 
     def _do(self, action: Action) -> None:
-        self._spawn(partial(self.carry_out, action), f"$ {action.command}")
+        self.do(action, lambda error: None)
+
+    def do(self, action: Action, ended: Callable[[QueueError | None], None]) -> None:
+        """Do it, once, whatever becomes of the screen that asked for it; then call ``ended``."""
+        if action.command in self.in_progress:
+            self.say(f"this is being done already: it waits for the store  $ {action.command}")
+            return
+        self.in_progress.add(action.command)
+
+        async def work() -> None:
+            try:
+                await self.carry_out(action)
+            except QueueError as error:
+                ended(error)
+                raise
+            finally:
+                self.in_progress.discard(action.command)
+            ended(None)
+
+        self._spawn(work, f"$ {action.command}")
 
     async def carry_out(self, action: Action) -> None:
         """Do it and say what came of it. Raises QueueError when it could not be done."""
@@ -174,16 +196,25 @@ class Doing(App[int]):
 
         self._spawn(find, "", OPENING)
 
+    def with_jobs(self, job_ids: Sequence[str], make: Callable[[list[Job]], Action]) -> None:
+        """Look jobs up by their ids, then ask about them and act."""
+
+        async def find() -> None:
+            jobs = [await self.link.reader.find(job_id) for job_id in job_ids]
+            if jobs:
+                self.perform(make(jobs))
+
+        self._spawn(find, "", OPENING)
+
     def ask_workers(self) -> None:
         """Ask how many workers to start."""
-        from .screens.dialogs import Ask, worker_count
+        from .screens.dialogs import AskWorkers
 
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self._do(actions.start_workers(worker_count(text)))
+        def answered(answer: tuple[int, Sequence[str]] | None) -> None:
+            if answer is not None:
+                self._do(actions.start_workers(*answer))
 
-        question = "Start how many workers, in the background, on this host?"
-        self.push_screen(Ask(question, "1", worker_count), answered)
+        self.push_screen(AskWorkers(), answered)
 
     # -- other screens --------------------------------------------------------------------
 
@@ -204,7 +235,8 @@ class Doing(App[int]):
         from .screens.enqueue import EnqueueScreen
 
         async def open_it() -> None:
-            self.push_screen(EnqueueScreen(await self.link.reader.defaults()))
+            draft = self.drafts.setdefault("enqueue", {})
+            self.push_screen(EnqueueScreen(await self.link.reader.defaults(), draft, self.do))
 
         self._spawn(open_it, "", OPENING)
 
@@ -213,21 +245,24 @@ class Doing(App[int]):
         from .screens.enqueue import EditScreen
 
         text = command_text(job.command)
-        if clean_line(text) != text or len(text) > EDITABLE:
+        shown = on_one_line(text)
+        if shown is None or len(text) > EDITABLE:
             self.say("this command holds what cannot be edited on one line: see show", "warn")
             return
+        draft = self.drafts.setdefault(f"edit {job.id}", {})
 
         def answered(answer: tuple[str, bool] | None) -> None:
             if answer is not None:
                 typed, copied = answer
                 as_argv = isinstance(job.command, tuple)
                 command = tuple(shlex.split(typed)) if as_argv else typed
-                self._do(actions.copy(job, command) if copied else actions.edit(job, command))
+                action = actions.copy(job, command) if copied else actions.edit(job, command)
+                self.do(action, lambda error: draft.clear() if error is None else None)
 
         async def open_it() -> None:
             defaults = await self.link.reader.defaults()
             argv = isinstance(job.command, tuple)
-            self.push_screen(EditScreen(job.id, text, defaults, argv=argv), answered)
+            self.push_screen(EditScreen(job.id, shown, defaults, draft, argv=argv), answered)
 
         self._spawn(open_it, "", OPENING)
 

@@ -78,8 +78,37 @@ def plural(count: int, word: str) -> str:
 
 
 def cli(*words: str) -> str:
-    """The command line that does the same, as one would type it."""
-    return "queuectl " + " ".join(shlex.quote(clean_line(word)) for word in words)
+    """The command line that does the same, as one would type it in bash, zsh or ksh."""
+    return "queuectl " + " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """``word`` for a shell. What is not safe to show becomes an escape that the shell undoes."""
+    if clean_line(word) == word:
+        return shlex.quote(word)
+    known = {"\n": "\\n", "\t": "\\t", "\\": "\\\\", "'": "\\'"}
+    escaped = (
+        known.get(char) or (char if clean_line(char) == char else f"\\U{ord(char):08x}")
+        for char in word
+    )
+    return "$'" + "".join(escaped) + "'"
+
+
+NEWLINE = "⏎"
+"""Stands for the end of a line where a text of several lines is edited on one."""
+
+
+def on_one_line(text: str) -> str | None:
+    """``text`` for a field of one line; None if it holds what cannot be shown or edited there."""
+    if NEWLINE in text:
+        return None
+    shown = text.replace("\n", NEWLINE)
+    return shown if clean_line(shown) == shown else None
+
+
+def on_lines(text: str) -> str:
+    """The opposite of :func:`on_one_line`."""
+    return text.replace(NEWLINE, "\n")
 
 
 BARS = " ▁▂▃▄▅▆▇█"

@@ -30,6 +30,8 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.timer import Timer
 
+from .reading import ReadingDriver
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.driver import Driver
@@ -220,7 +222,7 @@ def opened_anew(fd: int) -> int:
         return fd
 
 
-class TerminalDriver(LinuxDriver):
+class TerminalDriver(ReadingDriver):
     """A terminal that tells how far it is."""
 
     def __init__(self, app: App[Any], **options: Any) -> None:

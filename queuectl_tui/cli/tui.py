@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import sys
 
 import click
@@ -29,6 +30,8 @@ def tui(
 
     Press ? in it for the keys.
     """
+    if not math.isfinite(refresh):  # click lets nan pass: no comparison with it is true
+        raise click.BadParameter("give a number of seconds", ctx, param_hint="'--refresh'")
     if session.json:
         raise click.UsageError("the console has no --json; see: queuectl status --json", ctx)
     if not session.err.terminal or sys.stdin is None or not sys.stdin.isatty():

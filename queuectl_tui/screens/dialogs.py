@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container, Horizontal, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input, Label, Static
 
 from queuectl_core.errors import InvalidInput, QueueError
+from queuectl_core.jobspec import check_queue
 from queuectl_core.queue import check_count
 from queuectl_core.text import clean_line
 
 from ..actions import Action
 from ..theme import ink_of
+
+if TYPE_CHECKING:
+    from ..console import Console
 
 T = TypeVar("T")
 
@@ -41,6 +45,11 @@ class Dialog(ModalScreen[T]):
     Dialog.-short #choice { margin-top: 0; }
     Dialog #more { height: auto; scrollbar-size-vertical: 1; }
     """
+
+    @property
+    def owner(self) -> Console:
+        """The app."""
+        return cast("Console", self.app)
 
     def text(self, *parts: tuple[str, str]) -> Text:
         """Clean text in the theme's styles; never markup."""
@@ -169,6 +178,65 @@ class Ask(Dialog[str | None]):
     def _submitted(self, message: Input.Submitted) -> None:
         if not self.trouble:
             self.dismiss(message.value)
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)
+
+
+class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
+    """Asks how many workers to start, and for which queues."""
+
+    DEFAULT_CSS = """
+    AskWorkers .row { height: 1; }
+    AskWorkers .row Label { width: 9; }
+    AskWorkers .row Input { width: 1fr; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_none", "never mind", key_display="esc"),
+        Binding("down", "app.focus_next", "next", show=False),
+        Binding("up", "app.focus_previous", "previous", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        with Container(id="box"):
+            yield Static(
+                self.text(("Start how many workers, in the background, on this host?", "strong"))
+            )
+            fields = (("count", "1", ""), ("queue", "", "all of them; several: mail,reports"))
+            for name, value, hint in fields:
+                with Horizontal(classes="row"):
+                    yield Label(self.text((name, "muted")))
+                    box = Input(value, placeholder=hint, id=name)
+                    box.cursor_blink = False
+                    yield box
+            yield Static(id="says")
+
+    def on_mount(self) -> None:
+        self.query_one("#count", Input).focus()
+
+    def _read(self) -> tuple[int, Sequence[str]]:
+        count = worker_count(self.query_one("#count", Input).value)
+        names = self.query_one("#queue", Input).value.replace(",", " ").split()
+        return count, [check_queue(name) for name in names]
+
+    @on(Input.Changed)
+    def _check(self) -> None:
+        try:
+            self._read()
+        except QueueError as error:
+            said = (str(error), "bad")
+        else:
+            said = (f"tab: which queue   {ENTER}", "muted")
+        self.query_one("#says", Static).update(self.text(said))
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        try:
+            answer = self._read()
+        except QueueError:
+            return  # what is wrong is on the screen
+        self.dismiss(answer)
 
     def action_dismiss_none(self) -> None:
         self.dismiss(None)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
@@ -28,10 +26,11 @@ from queuectl_core.times import (
 )
 
 from .. import actions
-from ..beside import beside
-from ..format import cli
-from .base import ConsoleBase
+from ..format import NEWLINE, cli, on_lines, on_one_line
 from .dialogs import Dialog
+
+if TYPE_CHECKING:
+    from ..console import Console
 
 
 def as_number(text: str) -> Any:
@@ -62,6 +61,44 @@ def timeout_hint(defaults: Defaults) -> str:
     """How long a job may run when nothing is said."""
     seconds = defaults.settings.timeout
     return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
+
+
+class CommandInput(Input):
+    """A field for a command. Several lines can be pasted; $EDITOR edits them as lines."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+e", "editor", "$EDITOR", key_display="^e", show=False),
+    ]
+
+    def _on_paste(self, event: events.Paste) -> None:
+        lines = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        shown = on_one_line(lines)
+        event.prevent_default()
+        event.stop()
+        if shown is None:
+            self.owner.say("✗ not pasted: it holds control characters; see ctrl+e", "bad")
+        elif shown:
+            self.replace(shown, *sorted(self.selection))
+
+    @property
+    def owner(self) -> Console:
+        """The app."""
+        return cast("Console", self.app)
+
+    async def action_editor(self) -> None:
+        """Edit the command with $VISUAL or $EDITOR."""
+        text = await self.owner.edit_text(on_lines(self.value))
+        if text is None:
+            return
+        shown = on_one_line(text.rstrip("\n"))
+        if shown is None:
+            self.owner.say(f"✗ not taken: it holds control characters, or {NEWLINE}", "bad")
+        else:
+            self.value = shown
+            self.cursor_position = len(shown)
+
+
+Send = Callable[[actions.Action, Callable[[QueueError | None], None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +146,19 @@ class EnqueueScreen(Dialog[None]):
         Binding("escape", "close", "close", key_display="esc"),
         Binding("down", "app.focus_next", "next", show=False),
         Binding("up", "app.focus_previous", "previous", show=False),
-        Binding("ctrl+r", "submit", "enqueue", show=False),
+        Binding("ctrl+g", "empty", "empty the form", key_display="^g", show=False),
     ]
 
-    def __init__(self, defaults: Defaults) -> None:
+    def __init__(self, defaults: Defaults, draft: dict[str, str], send: Send) -> None:
+        """``draft``: what was typed when the form was left, kept up to date here. ``send`` does
+        an action and tells how it ended."""
         super().__init__()
         self._defaults = defaults
+        self._draft = draft
+        self._send = send
+        self._sent: dict[str, str] | None = None
+        """What is being enqueued now."""
+        self._done = False
 
     def compose(self) -> ComposeResult:
         with Container(id="box"):
@@ -124,7 +168,9 @@ class EnqueueScreen(Dialog[None]):
                     with Horizontal(classes="row"):
                         yield Label(self.text((entry.field, "muted")))
                         hint = clean_line(entry.hint(self._defaults), 200)
-                        box = Input(placeholder=hint, id=f"in-{entry.field}")
+                        kind = CommandInput if entry.field == "command" else Input
+                        value = self._draft.get(entry.field, "")
+                        box = kind(value, placeholder=hint, id=f"in-{entry.field}")
                         box.cursor_blink = False
                         yield box
             yield Static(id="says")
@@ -140,7 +186,7 @@ class EnqueueScreen(Dialog[None]):
         """The fields that were given. Raises InvalidInput for the first that will not do."""
         given: dict[str, Any] = {}
         for entry in ENTRIES:
-            text = self.query_one(f"#in-{entry.field}", Input).value
+            text = self._text(entry.field)
             if text.strip():
                 value = entry.read(text)
                 check_field(entry.field, value, self._defaults)
@@ -153,7 +199,7 @@ class EnqueueScreen(Dialog[None]):
         words = ["enqueue"]
         command = ""
         for entry in ENTRIES:
-            text = self.query_one(f"#in-{entry.field}", Input).value.strip()
+            text = self._text(entry.field).strip()
             if entry.field == "command":
                 command = text
             elif entry.field == "env" and text:
@@ -161,13 +207,24 @@ class EnqueueScreen(Dialog[None]):
                     words += ["--env", f"{name}={value}"]
             elif text:
                 words += [entry.option, text]
-        if command.startswith(("{", "[", "-")):  # would be taken for JSON or an option
-            return cli(*words, json.dumps({"command": command}))
-        return cli(*words, command)
+        return cli(*words, *actions.command_words(command))
+
+    def _text(self, field: str) -> str:
+        text = self.query_one(f"#in-{field}", Input).value
+        return on_lines(text) if field == "command" else text
+
+    def _values(self) -> dict[str, str]:
+        values = {e.field: self.query_one(f"#in-{e.field}", Input).value for e in ENTRIES}
+        return {field: value for field, value in values.items() if value}
 
     @on(Input.Changed)
     def _check(self) -> None:
+        self._draft.clear()
+        self._draft.update(self._values())
         said, line = self.query_one("#says", Static), self.query_one("#line", Static)
+        if self._sent is not None:
+            self._wait()
+            return
         try:
             given = self.source()
         except QueueError as error:
@@ -176,6 +233,8 @@ class EnqueueScreen(Dialog[None]):
             line.update("")
             return
         note = "enter: enqueue   esc: leave it"
+        if lines := self._text("command").count("\n"):
+            note = f"{lines + 1} lines, {NEWLINE} ends one   {note}"
         if "run_at" in given:
             moment = parse_time(given["run_at"], self._defaults.now)
             note = f"runs at {format_time(moment)}   {note}"
@@ -187,26 +246,49 @@ class EnqueueScreen(Dialog[None]):
         self.action_submit()
 
     def action_submit(self) -> None:
+        if self._sent is not None:
+            return  # one job for one enter, however long the store takes
         try:
             action = actions.enqueue(self.source(), self.line())
         except QueueError as error:
-            self.query_one("#says", Static).update(self.text((str(error), "bad")))
+            self._say(str(error), "bad")
             return
-        beside(self, partial(self._enqueue, action), "enqueue", exclusive=True)
+        self._sent = self._values()
+        self._wait()
+        self._send(action, self._ended)
 
-    async def _enqueue(self, action: actions.Action) -> None:
-        screen = self.app.screen_stack[0]
-        owner = screen.owner if isinstance(screen, ConsoleBase) else None
-        if owner is None:
+    def _wait(self) -> None:
+        self._say("enqueuing: waits for the store; esc leaves, it is enqueued all the same", "warn")
+
+    def _ended(self, error: QueueError | None) -> None:
+        """It is enqueued, or it is not. The form may have been left, or changed, meanwhile."""
+        sent, self._sent = self._sent, None
+        if error is None and self._draft == sent:
+            self._draft.clear()
+            self._done = True
+        if self not in self.app.screen_stack:
             return
-        try:
-            await owner.carry_out(action)
-        except QueueError as error:
-            self.query_one("#says", Static).update(self.text((str(error), "bad")))
-            return
-        self.dismiss()
+        if error is not None:
+            self._say(str(error), "bad")
+        elif self._done and self.is_current:
+            self.dismiss()
+        elif not self._done:
+            self._say("enqueued as it was at enter; this is what you changed since", "good")
+
+    def on_screen_resume(self) -> None:
+        if self._done:  # it ended while something else was on top
+            self.dismiss()
+
+    def _say(self, text: str, style: str) -> None:
+        self.query_one("#says", Static).update(self.text((text, style)))
+
+    def action_empty(self) -> None:
+        for box in self.query(Input):
+            box.value = ""
 
     def action_close(self) -> None:
+        if self._sent is not None:
+            self.owner.say("… still enqueuing: waits for the store", "warn")
         self.dismiss()
 
 
@@ -218,8 +300,17 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
         Binding("ctrl+n", "copy", "enqueue a copy"),
     ]
 
-    def __init__(self, name: str, command: str, defaults: Defaults, *, argv: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: str,
+        defaults: Defaults,
+        draft: dict[str, str],
+        *,
+        argv: bool,
+    ) -> None:
         super().__init__()
+        self._draft = draft
         self._argv = argv
         self._name = name
         self._command = command
@@ -228,7 +319,8 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
     def compose(self) -> ComposeResult:
         with Container(id="box"):
             yield Static(self.text((f"{self._name}: another command", "strong")))
-            box = Input(self._command, id="command", select_on_focus=False)
+            text = self._draft.get("command", self._command)
+            box = CommandInput(text, id="command", select_on_focus=False)
             box.cursor_blink = False
             yield box
             yield Static(id="says")
@@ -237,7 +329,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
         self.query_one(Input).focus()
 
     def _trouble(self) -> str:
-        text = self.query_one(Input).value
+        text = on_lines(self.query_one(Input).value)
         try:
             check_field("command", text, self._defaults)
             if self._argv:
@@ -250,6 +342,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
 
     @on(Input.Changed)
     def _check(self) -> None:
+        self._draft["command"] = self.query_one(Input).value
         trouble = self._trouble()
         note = "enter: run it again with this   ctrl+n: enqueue a copy   esc: leave it"
         said = (trouble, "bad") if trouble else (note, "muted")
@@ -264,7 +357,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
 
     def _answer(self, *, copy: bool) -> None:
         if not self._trouble():
-            self.dismiss((self.query_one(Input).value, copy))
+            self.dismiss((on_lines(self.query_one(Input).value), copy))
 
     def action_close(self) -> None:
         self.dismiss(None)

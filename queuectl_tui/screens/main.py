@@ -263,6 +263,8 @@ class MainScreen(JobScreen):
             return True if self.dlq.current else None
         if action in ("output", "copy_id") and pane is self.crew:
             return True if self.crew.current else None
+        if action == "cancel" and pane is self.crew:
+            return True if self._jobs_run() else None
         if action == "retry_all":
             if pane is self.dlq:
                 return True if self.owner.overview.groups else None
@@ -284,6 +286,9 @@ class MainScreen(JobScreen):
             return f"stop {len(chosen)} marked" if len(chosen) > 1 else "stop worker"
         if action == "retry_all":
             return self._describe_retry_all()
+        if action == "cancel" and pane is self.crew:
+            ids = self._jobs_run()
+            return "cancel its job" if len(ids) == 1 else f"cancel {len(ids)} jobs"
         if action in ("retry", "remove") and pane is self.dlq:
             count = sum(group.count for group in self.dlq.chosen())
             return f"{WORDS[action]} {count:,} dead"
@@ -350,6 +355,16 @@ class MainScreen(JobScreen):
         """Only the jobs in this state."""
         self.jobs.filter(Filter((state,)))
         self.action_pane("jobs")
+
+    def action_cancel(self) -> None:
+        if self.pane is self.crew:
+            self.owner.with_jobs(self._jobs_run(), actions.cancel)
+        else:
+            super().action_cancel()
+
+    def _jobs_run(self) -> list[str]:
+        """The ids of the jobs that the marked or current workers run."""
+        return [worker.job for worker in self.crew.chosen() if worker.job]
 
     def cancel_all(self) -> None:
         """Cancel all that match the filter; asks, with the count."""

@@ -174,6 +174,65 @@ def test_a_terminal_that_is_gone_without_a_signal_ends_the_console(terminal: Ter
         terminal.fd, terminal.inside = pty.openpty()  # for close()
 
 
+def test_bytes_that_are_not_text_are_left_out(terminal: Terminal) -> None:
+    terminal.until("doomed")
+    os.write(terminal.fd, b"\xe9j")
+    terminal.until("not UTF-8")
+    os.write(terminal.fd, b"\x1b[M xD\x1b[M \xc8\xe9")  # mouse reports in the old form
+    terminal.press("?")
+    terminal.until("this screen")
+    terminal.press("\x1b")
+    terminal.until("3 dlq")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    terminal.check_restored()
+
+
+def test_a_sequence_in_pieces_is_no_letters(terminal: Terminal) -> None:
+    terminal.until("doomed")
+    for piece in (b"\x1b", b"[", b"1;", b"5", b"D"):
+        os.write(terminal.fd, piece)
+        terminal.read(0.05)
+    terminal.press("/proxy\r")
+    terminal.until("/proxy")
+    terminal.until("no job matches")
+    assert "paused" not in terminal.text()
+    terminal.press("q")
+    assert terminal.ended() == 0
+
+
+def test_sigtstp_and_fg_and_ctrl_l_draw_the_screen_again(terminal: Terminal) -> None:
+    terminal.until("doomed")
+    terminal.process.send_signal(signal.SIGTSTP)
+    deadline = time.monotonic() + PATIENCE
+    while Path(f"/proc/{terminal.process.pid}/stat").read_text().split(") ")[1][0] != "T":
+        assert time.monotonic() < deadline
+        terminal.read(0.05)
+    terminal.read(0.1)
+    assert termios.tcgetattr(terminal.inside) == terminal.before
+    terminal.screen.reset()
+    terminal.process.send_signal(signal.SIGCONT)
+    terminal.until("doomed")
+    terminal.screen.reset()
+    terminal.press("\x0c")
+    terminal.until("doomed")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    terminal.check_restored()
+
+
+def test_refresh_nan_is_refused(cli: Cli) -> None:
+    assert "--refresh" in cli("tui", "--refresh", "nan", code=2).err
+
+
+def test_which_terminals_have_few_colours() -> None:
+    from queuectl_tui.console import few_colors
+
+    assert few_colors({"TERM": "dumb"})
+    assert few_colors({"TERM": "xterm-256color", "NO_COLOR": "1"})
+    assert not few_colors({"TERM": "xterm-256color", "NO_COLOR": ""})
+
+
 def test_no_terminal_is_one_line_and_exit_2(cli: Cli) -> None:
     result = cli("tui", code=2)
     assert "needs a terminal" in result.err

@@ -1,0 +1,142 @@
+"""The terminal's side of the console: what it sends, and how it is left and entered again."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual._xterm_parser import XTermParser
+from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PATIENCE = 0.5
+"""Seconds to wait for the rest of a sequence that was cut."""
+
+_SEQUENCE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[ -~]")
+_BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)\Z")
+_OLD_MOUSE = re.compile(rb"\x1b\[M(.{3})", re.DOTALL)
+_OLD_MOUSE_BEGUN = re.compile(rb"\x1b\[M.{0,2}\Z", re.DOTALL)
+_TAIL = re.compile(rb"(\[[0-?]*[ -/]*[@-~]|O[ -~])")
+
+
+class Bytes:
+    """What a terminal sends, as text that Textual's parser can take, however it was cut.
+
+    - A sequence (an arrow key, a mouse report) that comes in pieces is given on as a whole. Its
+      letters on their own would be commands.
+    - A mouse report in the old form has three raw bytes, which may be letters too: left out.
+    - What is not UTF-8 is left out, and counted.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._held = b""
+        self._held_at = 0.0
+        self._escape_at = 0.0
+        """When an ESC came last in a packet."""
+        self.bad = 0
+        """Bytes that were not UTF-8."""
+
+    def feed(self, raw: bytes, now: float) -> str:
+        """The text of ``raw``, and of what was held back before."""
+        if now - self._escape_at < PATIENCE and (tail := _TAIL.match(raw)):
+            # The rest of a sequence whose ESC was taken for the key already: left out.
+            raw = raw[tail.end() :]
+        self._escape_at = now if raw == b"\x1b" else 0.0
+        raw, self._held = self._held + raw, b""
+        raw = _OLD_MOUSE.sub(b"", raw)
+        begun = _OLD_MOUSE_BEGUN.search(raw) or _BEGUN.search(raw)
+        if begun:
+            raw, self._held = raw[: begun.start()], raw[begun.start() :]
+            self._held_at = now
+        text = self._decoder.decode(raw)
+        kept = "".join(char for char in text if not "\udc80" <= char <= "\udcff")
+        self.bad += len(text) - len(kept)
+        return kept
+
+    def expire(self, now: float) -> None:
+        """Drop the start of a sequence whose end never came."""
+        if self._held and now - self._held_at > PATIENCE:
+            self._held = b""
+
+
+class NotText(Message):
+    """The terminal sent bytes that are not UTF-8."""
+
+
+class ReadingDriver(LinuxDriver):
+    """Textual's driver, reading through :class:`Bytes`."""
+
+    def run_input_thread(self) -> None:
+        """Read keys until the driver stops. Any byte may come; none ends the console."""
+        import selectors
+
+        parser = XTermParser(self._debug)
+        source = Bytes()
+        selector = selectors.DefaultSelector()
+        selector.register(self.fileno, selectors.EVENT_READ)
+        try:
+            while not self.exit_event.is_set():
+                ready = selector.select(0.1)
+                now = time.monotonic()
+                if ready:
+                    raw = os.read(self.fileno, 4096)
+                    if not raw:
+                        return  # the terminal is gone: see hangup
+                    bad = source.bad
+                    text = source.feed(raw, now)
+                    if source.bad > bad:
+                        self._app.call_later(self._app.post_message, NotText())
+                    if text:
+                        self._send_all(parser.feed(text))
+                source.expire(now)
+                self._send_all(parser.tick())
+        except OSError:
+            return  # the terminal is gone: see hangup
+        finally:
+            selector.close()
+
+    def _send_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.process_message(message)
+
+
+class Leaving:
+    """Stops the console for the shell (SIGTSTP, ctrl+z) and comes back (``fg``).
+
+    The handlers run in the event loop. Textual's run at any moment, and may wait for a lock that
+    the interrupted code holds.
+    """
+
+    def __init__(self, driver: LinuxDriver, back: Callable[[], object]) -> None:
+        self._driver = driver
+        self._back = back
+        self._away = False
+
+    def stop(self) -> None:
+        """Give the terminal back and stop this process."""
+        if self._driver._auto_restart:  # else another program has the terminal: $EDITOR
+            self._driver.suspend_application_mode()
+            self._away = True
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """The process was continued: take the terminal again and draw everything."""
+        if not self._driver._auto_restart:
+            return
+        if not self._away:  # it was stopped with SIGSTOP, without being asked
+            self._driver.suspend_application_mode()
+        self._driver.resume_application_mode()
+        thread = self._driver._key_thread
+        # "bg" continues us without a terminal: the driver has stopped us again, until "fg".
+        self._away = thread is None or not thread.is_alive()
+        if not self._away:
+            self._back()

@@ -129,6 +129,7 @@ class JobsPane(LineTable[Job]):
                 if whole or not self.counted:
                     self.count, self.counted = count, whole
                     self.title()
+            self.screen.refresh_bindings()  # the key bar says how many
             if view.slow:
                 cost = time.monotonic() - started
                 self._recount_at = time.monotonic() + max(RECOUNT, cost * THRIFT)

@@ -33,12 +33,17 @@ WANTED = {
     ],
     "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
     "oldest_due": [
-        "CO-ROUTINE (subquery-3)",
+        "CO-ROUTINE both_kinds",
+        "COMPOUND QUERY",
+        "LEFT-MOST SUBQUERY",
         "CO-ROUTINE first",
         "SEARCH jobs USING INDEX jobs_due (ready=? AND run_at<?)",
         "SCALAR SUBQUERY",
         "SEARCH jobs USING INDEX jobs_due (ready=?)",
         "SEARCH first",
+        "UNION ALL",
+        "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
+        "SEARCH both_kinds",
     ],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_ahead": [

@@ -74,7 +74,7 @@ SELECT min(since) FROM (
         (SELECT created_at, run_at FROM jobs WHERE ready = 1 AND run_at <=
              (SELECT max(created_at, run_at) FROM jobs WHERE ready = 1 ORDER BY run_at LIMIT 1)
          ORDER BY run_at LIMIT 1000) AS first
-    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now);
+    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now) AS both_kinds;
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq ORDER BY number;

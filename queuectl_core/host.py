@@ -83,9 +83,29 @@ def process_start(pid: int) -> float | None:
         return None
 
 
+STOPPED = "T"
+DISK_SLEEP = "D"
+"""States of a process: stopped by a signal; waiting in the kernel, where no signal reaches it."""
+
+
+def process_state(pid: int) -> str:
+    """The state of process ``pid`` as ``ps`` shows it; empty when it is gone or not known."""
+    if LINUX:
+        stat = parse_stat(pid)
+        return "" if stat is None else stat.state
+    import psutil
+
+    known = {psutil.STATUS_STOPPED: STOPPED, psutil.STATUS_DISK_SLEEP: DISK_SLEEP}
+    try:
+        return known.get(psutil.Process(pid).status(), "")
+    except psutil.Error:
+        return ""
+
+
 class ProcessStat(NamedTuple):
     """What ``/proc/PID/stat`` says of a living process."""
 
+    state: str
     parent: int
     group: int
     start: float
@@ -101,7 +121,8 @@ def parse_stat(pid: int) -> ProcessStat | None:
     fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
     if fields[0] in (b"Z", b"X"):
         return None
-    return ProcessStat(int(fields[1]), int(fields[2]), int(fields[19]) / _ticks())
+    start = int(fields[19]) / _ticks()
+    return ProcessStat(fields[0].decode("ascii"), int(fields[1]), int(fields[2]), start)
 
 
 @cache

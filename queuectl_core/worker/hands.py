@@ -198,6 +198,12 @@ class Hands:
         if self.fence is not None:
             self.fence.keep({self._name, *self._own, *self._adopted})
 
+    def look_at_shims(self, *, urgent: bool) -> None:
+        """See to it that our shims run, or are replaced. To be called once a second."""
+        for shim in (self._shim, *self._own.values()):
+            if shim is not None:
+                shim.look(urgent=urgent)
+
     def drop(self) -> None:
         """Leave everything to somebody else; the shim stays with what it runs."""
         for running in self.running.values():
@@ -332,6 +338,8 @@ class Hands:
         if kind == "W":
             self.held.withdrawn(token)
             return
+        if kind == "P":
+            return  # the answer to a ping: that it came is all it says
         if kind == "T":
             known = self.running.get(token)
             self.tell(Event(Kind.TROUBLE, event[2], job=known.job if known else None))

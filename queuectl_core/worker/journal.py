@@ -200,8 +200,9 @@ class Journal:
     async def revoke(self) -> None:
         """From when this returns, the shim starts nothing more. Reads the journal.
 
-        A shim that keeps the lock (it was stopped in the middle of a start) is killed: what
-        it had running is then left to the caller to find and end.
+        A shim that has the lock may have been stopped in the middle of a start. It is told to
+        continue. One that keeps the lock is killed: what it had running is then left to the caller
+        to find and end.
         """
         fd = make(self.path)
         try:
@@ -212,8 +213,10 @@ class Journal:
                     os.close(fd)
                     fd = fresh
                     continue
-                if not locked and time.monotonic() > deadline:
-                    self.kill_shim()
+                if not locked:
+                    self.refresh()
+                    late = time.monotonic() > deadline
+                    self.signal_shim(signal.SIGKILL if late else signal.SIGCONT)
                 await asyncio.sleep(0.01)
             try:
                 whole = os.write(fd, REVOKED) == len(REVOKED)
@@ -240,12 +243,12 @@ class Journal:
             return False
         return True
 
-    def kill_shim(self) -> None:
-        """End the shim; its pid is its own as long as it holds the lock."""
-        self.refresh()
+    def signal_shim(self, number: int) -> None:
+        """Send a signal to the shim that the journal names; its pid is its own as long as it holds
+        the lock."""
         if self.shim_pid is not None and self.shim_alive():
             try:
-                os.kill(self.shim_pid, signal.SIGKILL)
+                os.kill(self.shim_pid, number)
             except ProcessLookupError:
                 pass
 

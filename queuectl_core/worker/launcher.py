@@ -23,6 +23,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..host import process_state
+from .liveness import Liveness
+
 LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs no job may take to leave."""
 WOKEN_PATIENCE = 2.0
@@ -73,6 +76,7 @@ class Shim(asyncio.Protocol):
         self._on_event = on_event
         self._on_death = on_death
         self._process: subprocess.Popen[bytes] | None = None
+        self._liveness = Liveness(lambda text: on_event(["T", None, text]))
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
         self._requests: list[bytes] = []
@@ -143,6 +147,23 @@ class Shim(asyncio.Protocol):
         tokens, self._settled = self._settled, []
         self._send(["settled", tokens])
 
+    def look(self, *, urgent: bool) -> None:
+        """See to it that it runs, or that it is replaced. To be called once a second. ``urgent``:
+        somebody waits for the workers to be gone."""
+        process = self._process
+        if process is None or self._closing or self._ending is not None:
+            return
+        if process.poll() is not None:
+            return  # its output is about to be closed
+        number = self._liveness.look(process_state(process.pid), urgent=urgent)
+        if number == signal.SIGKILL:
+            self._ending = asyncio.get_running_loop().create_task(self._give_up(process))
+            return
+        if number:
+            process.send_signal(number)
+        if self._liveness.ping_is_due:
+            self._send(["ping"])
+
     def _send(self, request: list[Any]) -> None:
         # One write for all that is asked in one turn of the loop: each wakes the shim.
         if not self._requests:
@@ -175,10 +196,10 @@ class Shim(asyncio.Protocol):
         if self._process is None:
             return True
         for patience in (LEAVING_PATIENCE, WOKEN_PATIENCE):
+            self._process.send_signal(signal.SIGCONT)  # a job may have stopped it
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), patience)
                 return True
-            self._process.send_signal(signal.SIGCONT)  # a job may have stopped it
         _lingering.append(self._process)
         return False
 
@@ -190,9 +211,14 @@ class Shim(asyncio.Protocol):
             if not await _exited(process, LINGERING_AFTER):
                 _lingering.append(process)
         elif not await _exited(process, DYING_PATIENCE):
-            process.kill()
-            if not await _exited(process, KILLED_PATIENCE):
-                _lingering.append(process)  # it hangs in the kernel, and will do nothing more
+            await self._give_up(process)
+        self._end()
+
+    async def _give_up(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill it: it is of no use, and must do nothing more."""
+        process.kill()
+        if not await _exited(process, KILLED_PATIENCE):
+            _lingering.append(process)  # it hangs in the kernel, and will do nothing more
         self._end()
 
     def _end(self) -> None:
@@ -207,6 +233,7 @@ class Shim(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *lines, self._received = (self._received + data).split(b"\n")
+        self._liveness.heard()
         if lines and not self._closing:
             for event in json.loads(b"[" + b",".join(lines) + b"]"):
                 self._on_event(event)
@@ -214,7 +241,7 @@ class Shim(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._process is None or self._process.poll() is not None:
             self._end()
-        else:
+        elif self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._see_end(self._process))
 
 

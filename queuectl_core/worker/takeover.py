@@ -9,15 +9,17 @@ everything else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, NotFound
 from ..events import Event, Kind
-from ..host import is_gone, monotonic
+from ..host import is_gone, monotonic, process_start, process_state
 from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
 from .journal import Exit, Journal, Started
+from .liveness import Liveness
 from .process import signal_group
 from .recovery import Leftover, RecoveryPlan, elsewhere, triage
 from .shim import lease_clock
@@ -38,6 +40,8 @@ class Takeover:
         """Taken over by us (by that id), and triage has not been done."""
         self._adopted: dict[str, Journal] = {}
         """By token: the journal that will tell how it ends."""
+        self._liveness: dict[str, Liveness] = {}
+        """Of the shims of adopted jobs, by name."""
         self.stuck = False
         """Triage could not be done when it was last tried."""
         self._ending: set[asyncio.Task[None]] = set()
@@ -247,6 +251,44 @@ class Takeover:
                 self._adopted.pop(token_of(running.job), None)
         if len(self._adopted) != before:
             await self._look_after()
+
+    async def look_at_shims(self, *, urgent: bool) -> None:
+        """See to it that the shims of adopted jobs run, or are killed. To be called once a second.
+        One that owes us the end of a job, and does not write it down, does not run."""
+        if not self._adopted:
+            self._liveness.clear()
+            return
+        leaders: dict[str, list[int]] = {}
+        for token, journal in self._adopted.items():
+            running = self._sup.hands.running.get(token)
+            pids = leaders.setdefault(journal.name, [])
+            if running is not None and running.pid is not None and not running.settled:
+                pids.append(running.pid)
+        journals = {journal.name: journal for journal in self._adopted.values()}
+        found = await asyncio.to_thread(_look_at, list(journals.values()), leaders)
+        known, self._liveness = self._liveness, {}
+        for name, (state, owes) in found.items():
+            liveness = self._liveness[name] = known.get(name) or Liveness(self._tell)
+            if not owes:
+                liveness.heard()
+            number = liveness.look(state, urgent=urgent)
+            if number:
+                await asyncio.to_thread(journals[name].signal_shim, number)
+
+    def _tell(self, text: str) -> None:
+        self._sup.tell(Event(Kind.TROUBLE, text))
+
+
+def _look_at(
+    journals: list[Journal], leaders: Mapping[str, list[int]]
+) -> dict[str, tuple[str, bool]]:
+    """The state of each shim, and whether it owes us the end of a job. Runs in a thread."""
+    found = {}
+    for journal in journals:
+        owes = any(process_start(pid) is None for pid in leaders[journal.name])
+        state = "" if journal.shim_pid is None else process_state(journal.shim_pid)
+        found[journal.name] = (state, owes)
+    return found
 
 
 def _refresh(journals: list[Journal]) -> set[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ STEP_PATIENCE = 1.0
 """Seconds the tick waits for one of its steps before it goes on to the next."""
 HASTE = 10
 """A heartbeat that failed is tried again after the time between two by this."""
+LOOK_AT_SHIMS_EVERY = 1.0
 ADOPTED_POLL = 0.05
 SAMPLE_EVERY = 2.0
 """Seconds between samples, and how long a job must have run to be worth one."""
@@ -58,7 +60,7 @@ class Upkeep:
         self._wake_ups = WakeUps(supervisor)
 
     async def __aenter__(self) -> Upkeep:
-        loops = (self._beat(), self._tick(), self._watch_adopted())
+        loops = (self._beat(), self._tick(), self._watch_adopted(), self._watch_shims())
         self._tasks = [self._sup.beside.run(loop) for loop in loops]
         return self
 
@@ -178,6 +180,15 @@ class Upkeep:
             elif not swept:
                 swept = True
                 await self._isolated("remove old files", self._sweep)
+
+    async def _watch_shims(self) -> None:
+        """See to it that the shims can run. No trouble with the store or a disk delays it."""
+        sup = self._sup
+        while True:
+            await asyncio.sleep(LOOK_AT_SHIMS_EVERY)
+            urgent = sup.stopping == "now"
+            sup.hands.look_at_shims(urgent=urgent)
+            self._start("look at shims", partial(sup.takeover.look_at_shims, urgent=urgent))
 
     async def _sample(self) -> None:
         sup = self._sup

@@ -20,6 +20,7 @@ Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits`
     ["withdraw", [worker, …]]                   give back all that is held; forget these workers
     ["kill", token, signal]                     to the job's process group
     ["settled", [token, …]]                     the store knows how these ended: forget them
+    ["ping"]                                    say a word: is it able to run?
 env is added to our own; plain: null, or the words to try before argv (``worker/plain.py``);
 output: [file, bytes to keep of it] (see ``output.py``); limits: null, or
 [nice, memory, CPU seconds].
@@ -45,6 +46,7 @@ Events, one JSON array a line, first to the journal, then to standard output; ``
     ["R", token]                                refused for that (standard output only)
     ["W", [token, …]]                           withdrawn, never started (standard output only)
     ["T", token or null, text]                  trouble to tell people of (standard output only)
+    ["P", null]                                 the answer to a ping (standard output only)
 
 Before format 2 the H line had no format, X lines had no bytes, and ``at`` was the wall clock, which
 somebody may set.

@@ -289,6 +289,8 @@ class Shim:
             self.withdraw(rest[0])
         elif kind == "settled":
             self.ledger.settled(rest[0])
+        elif kind == "ping":
+            self.emit(["P", None])
         else:
             self.kill(*rest)
 

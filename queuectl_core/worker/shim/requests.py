@@ -132,4 +132,5 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
     "withdraw": (_is_list_of_text,),
     "settled": (_is_list_of_text,),
     "kill": (_is_text, _is_signal),
+    "ping": (),
 }

@@ -1,0 +1,184 @@
+"""A shim that is stopped, or cannot run for another reason, blocks nobody for long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from queuectl_core.events import Event, Kind
+from queuectl_core.host import DISK_SLEEP
+from queuectl_core.model import State
+from queuectl_core.queue import Queue
+from queuectl_core.worker import launcher, liveness, upkeep
+from queuectl_core.worker.journal import make_first
+from queuectl_core.worker.launcher import Shim
+from queuectl_core.worker.liveness import SILENT_AT_MOST, Liveness
+
+from ..support import eventually_async
+from .test_launcher import Heard, process_of, program
+from .test_launcher import heard as heard  # noqa: PLC0414 - a fixture
+from .test_recovery import Supervisors, finish, until_output
+from .test_recovery import supervisors as supervisors  # noqa: PLC0414 - a fixture
+
+STOPPED = "the shim was stopped, by a job perhaps; it was told to continue"
+# The shim is stopped until somebody tells it to continue; then it is stopped again.
+HOLD = "while kill -STOP $PPID; do sleep 0.01; done"
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "LOOK_AT_SHIMS_EVERY", 0.1)
+
+
+async def test_a_job_that_stops_its_shim_holds_up_nobody(queue: Queue) -> None:
+    jobs = await queue.enqueue(["kill -STOP $PPID; sleep 0.1; exit 0", "sleep 0.2", "true"])
+    events: list[Event] = []
+    async with asyncio.timeout(15):
+        await queue.run_workers(2, until_empty=True, on_event=events.append)
+    for job in jobs:
+        found = await queue.find(job.id)
+        assert (found.state, found.crashes) == (State.COMPLETED, 0)
+    assert STOPPED in [event.message for event in events if event.kind is Kind.TROUBLE]
+
+
+async def test_a_job_that_keeps_its_shim_stopped_harms_only_itself(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "STOPS_AT_MOST", 2)
+    (poison,) = await queue.enqueue([HOLD])
+    others = await queue.enqueue(["sleep 0.2"] * 3)
+    async with asyncio.timeout(25):
+        await queue.run_workers(2, until_empty=True)
+    for job in others:
+        found = await queue.find(job.id)
+        assert (found.state, found.crashes <= 1) == (State.COMPLETED, True)
+    found = await queue.find(poison.id)
+    assert (found.state, found.crashes) == (State.DEAD, 3)
+
+
+async def test_workers_of_a_stopped_shim_can_be_stopped_now(queue: Queue, tmp_path: Path) -> None:
+    (job,) = await queue.enqueue(["touch up; kill -STOP $PPID; sleep 300"])
+    work = asyncio.create_task(queue.run_workers(1))
+    await eventually_async(lambda: asyncio.sleep(0, (tmp_path / "up").exists()))
+    async with asyncio.timeout(15):
+        await queue.stop_workers(await queue.workers(), now=True)
+        await work
+    found = await queue.find(job.id)
+    assert (found.state, found.attempts, found.crashes) == (State.PENDING, 0, 0)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_stopped_shim_of_a_killed_supervisor_is_adopted(
+    queue: Queue, supervisors: Supervisors, tmp_path: Path, ended: bool
+) -> None:
+    """Also one that was stopped before it saw its job end."""
+    command = f"echo $$; until test -e {tmp_path}/go; do sleep 0.02; done; touch {tmp_path}/done"
+    (job,) = await queue.enqueue([command])
+    victim = await supervisors.start(1)
+    (text,) = await until_output(queue, job)
+    leader = psutil.Process(int(text))
+    shim = leader.parent()
+    assert shim
+    shim.send_signal(signal.SIGSTOP)
+    supervisors.kill(victim)
+    if ended:
+        (tmp_path / "go").touch()
+        await eventually_async(lambda: asyncio.sleep(0, (tmp_path / "done").exists()))
+    work = asyncio.create_task(finish(queue))
+
+    async def adopted() -> bool:
+        return any(worker.job == job.id and worker.pid == os.getpid() for worker in await workers())
+
+    workers = queue.workers
+    if not ended:
+        await eventually_async(adopted)
+        (tmp_path / "go").touch()
+    async with asyncio.timeout(15):
+        await work
+    found = await queue.find(job.id)
+    assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 1, 0)
+
+
+async def test_an_adopted_shim_that_stays_stopped_is_given_up(
+    queue: Queue, supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(liveness, "STOPS_AT_MOST", 2)
+    again = tmp_path / "again"
+    (job,) = await queue.enqueue([f"test -e {again} || {{ touch {again}; {HOLD}; }}"])
+    victim = await supervisors.start(1)
+    await eventually_async(lambda: asyncio.sleep(0, again.exists()))
+    supervisors.kill(victim)
+    async with asyncio.timeout(15):
+        await finish(queue)
+    found = await queue.find(job.id)
+    assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 2, 1)
+
+
+async def test_one_that_does_not_answer_is_replaced(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A debugger holds it, say: it is not stopped, and it does not run."""
+    program(monkeypatch, "import time; time.sleep(60)")
+    shim = Shim(heard.events.append, heard.die)
+    await shim.start(tmp_path, "s", os.environ)
+    for _ in range(SILENT_AT_MOST + 2):
+        shim.look(urgent=False)
+    await eventually_async(lambda: asyncio.sleep(0, heard.deaths))
+    assert heard.events == [["T", None, "the shim does not answer; killing it"]]
+    assert process_of(shim).poll() == -signal.SIGKILL
+    assert heard.deaths == 1
+
+
+async def test_one_that_is_idle_answers(heard: Heard, tmp_path: Path) -> None:
+    make_first(tmp_path / "s.journal")
+    shim = Shim(heard.events.append, heard.die)
+    await shim.start(tmp_path, "s", os.environ)
+    for _ in range(SILENT_AT_MOST):
+        shim.look(urgent=False)
+    await eventually_async(lambda: asyncio.sleep(0, ["P", None] in heard.events))
+    for _ in range(SILENT_AT_MOST - 1):
+        shim.look(urgent=False)
+    assert process_of(shim).poll() is None
+    assert await shim.close()
+    assert heard.deaths == 0
+
+
+async def test_one_that_cannot_be_killed_is_left_after_a_while(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The cgroup freezer holds it, say: its supervisor goes on with another."""
+    program(monkeypatch, "import time; time.sleep(60)")
+    monkeypatch.setattr(launcher, "KILLED_PATIENCE", 0.1)
+    shim = Shim(heard.events.append, heard.die)
+    await shim.start(tmp_path, "s", os.environ)
+    process = process_of(shim)
+    monkeypatch.setattr(process, "kill", lambda: None)
+    for _ in range(SILENT_AT_MOST + 1):
+        shim.look(urgent=False)
+    await eventually_async(lambda: asyncio.sleep(0, heard.deaths))
+    os.kill(process.pid, signal.SIGKILL)
+    await eventually_async(lambda: asyncio.sleep(0, process.poll() is not None))
+    await asyncio.sleep(0.05)  # the end of its output is heard
+    assert heard.deaths == 1
+
+
+def test_one_that_waits_for_a_disk_is_left_alone_unless_somebody_waits() -> None:
+    told: list[str] = []
+    known = Liveness(told.append)
+    assert {known.look(DISK_SLEEP, urgent=False) for _ in range(10 * SILENT_AT_MOST)} == {0}
+    assert known.look(DISK_SLEEP, urgent=True) == signal.SIGKILL
+    assert told == ["the shim does not answer; killing it"]
+
+
+def test_stops_are_forgotten_by_and_by() -> None:
+    known = Liveness(lambda text: None)
+    for _ in range(50):
+        assert known.look("T", urgent=False) == signal.SIGCONT
+        for _ in range(10):
+            known.heard()
+            assert known.look("S", urgent=False) == 0

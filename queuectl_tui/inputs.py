@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import App
 from textual.message_pump import MessagePump
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
 from textual.worker import Worker
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ they are delivered: the store may be locked, and the screen must stay usable."""
 PASSES = 3
 """How often each widget on the way of a key is asked to finish what it was sent. A message goes
 through several widgets, and a handler sends new ones: enter in the search line takes three."""
+
+HEAD_START = 0.02
+"""Seconds that an event has for its frame before we look what else it does. Looking takes as long
+as drawing the frame does. More input ends this time."""
 
 LOOK = 0.25
 """Seconds after which a wait looks whether what it waits for is still there."""
@@ -58,6 +62,7 @@ class InputQueue:
         self._stuck = False
         self._since = 0.0
         self._give_up = asyncio.Event()
+        self._more = asyncio.Event()
 
     def is_delivered(self, event: events.Event) -> bool:
         """Whether ``event`` comes from here: its turn has come. To be asked once."""
@@ -75,6 +80,7 @@ class InputQueue:
         if isinstance(event, events.MouseMove) and self._waiting:
             return  # only the last place of the pointer matters
         self._waiting.append(event)
+        self._more.set()
         if self._delivering is None or self._delivering.done():
             self._delivering = asyncio.create_task(self._deliver())
 
@@ -100,10 +106,21 @@ class InputQueue:
             is_text = self._is_text(event)
             if not settled and not is_text:
                 await self._settle()
+            self._more.clear()
             self._send(event)
             settled = not is_text
             if not is_text:
+                await self._head_start()
                 await self._settle()
+
+    async def _head_start(self) -> None:
+        if self._waiting:
+            return
+        try:
+            async with asyncio.timeout(HEAD_START):
+                await self._more.wait()
+        except TimeoutError:
+            pass
 
     def _send(self, event: events.Event) -> None:
         self._sent[id(event)] = event
@@ -111,7 +128,7 @@ class InputQueue:
 
     def _is_text(self, event: events.Event) -> bool:
         """Whether this is a character for a text field, which opens nothing: no need to wait."""
-        field = isinstance(self._app.focused, (Input, TextArea))
+        field = isinstance(self._app.focused, Input)
         return field and isinstance(event, events.Key) and event.is_printable
 
     async def _settle(self) -> None:

@@ -82,6 +82,7 @@ class SlowLine:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._out = opened_anew(fd)
+        self._never_blocks = self._out != fd
         self._parts: deque[bytes] = deque()
         self._pending = 0
         self._changed = threading.Condition()
@@ -116,6 +117,12 @@ class SlowLine:
         with self._changed:
             if self.dead or not data:
                 return
+            if not self._parts and self._never_blocks:
+                # At once, as far as there is room: a thread gets its turn only when Python's lock
+                # is free, which takes milliseconds while a screen is being drawn.
+                data = data[self._write_some(data) :]
+                if not data:
+                    return
             self._parts.append(data)
             self._pending += len(data)
             if self._thread is None:
@@ -123,6 +130,15 @@ class SlowLine:
                 self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+
+    def _write_some(self, data: bytes) -> int:
+        """Write what the kernel has room for; how much that was."""
+        try:
+            written = os.write(self._out, data)
+        except OSError:
+            return 0  # no room, or no terminal: the thread finds out which
+        self._gained(written)
+        return written
 
     def finish(self) -> None:
         """Send what is left, without frames; for a while. The terminal is somebody else's then."""
@@ -195,7 +211,7 @@ class SlowLine:
             if happened[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 return False
             try:
-                at += os.write(self._out, part[at : at + CHUNK])
+                at += os.write(self._out, part[at:] if self._never_blocks else part[at : at + CHUNK])
             except BlockingIOError:
                 time.sleep(0.01)  # the room went meanwhile
             except OSError:
@@ -207,10 +223,15 @@ class SlowLine:
             elif self._rate >= FAST:
                 self._rate = BUFFERED / LONGEST_REST
             self.rests_until = now + min(LONGEST_REST, BUFFERED / self._rate)
-        elif self._rate < FAST:  # as fast as the line was, and a little more: it may be faster now
-            self._rate *= 1.1
-            self.rests_until = max(now, self.rests_until) + len(part) / self._rate
+        else:
+            self._gained(len(part))
         return True
+
+    def _gained(self, size: int) -> None:
+        """So much was written without waiting."""
+        if self._rate < FAST:  # as fast as the line was, and a little more: it may be faster now
+            self._rate *= 1.1
+            self.rests_until = max(time.monotonic(), self.rests_until) + size / self._rate
 
 
 def opened_anew(fd: int) -> int:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from textual.pilot import Pilot
+from textual.pilot import Pilot, WaitForScreenTimeout
 
 from queuectl_core.lifecycle import Policy, settle
 from queuectl_core.logs import log_path
@@ -154,9 +154,24 @@ async def opened(
     try:
         console = Console(monitor, await monitor.first(), host="alpha")
         async with console.run_test(size=size) as pilot:
+            _bound_waiting(pilot)
             yield console, pilot
     finally:
         await link.drop()
+
+
+def _bound_waiting(pilot: Pilot[int]) -> None:
+    """After a key the pilot waits until every widget has answered. One whose screen closes in that
+    moment never answers, and the pilot would wait for half a minute and fail."""
+    wait = pilot._wait_for_screen
+
+    async def bounded(timeout: float = 2.0) -> bool:
+        try:
+            return await wait(timeout)
+        except WaitForScreenTimeout:
+            return True
+
+    pilot._wait_for_screen = bounded  # type: ignore[method-assign]
 
 
 def text_of(console: Console) -> str:

@@ -95,6 +95,7 @@ async def fresh(console: Console, done: list[str]) -> None:
     main.action_pane("jobs")
     main.jobs.action_first()
     console.paused = False
+    console.drafts.clear()
     done.clear()
     await quiet(console)
 

@@ -52,6 +52,8 @@ RETRY = 1.0
 PATIENCE = 1.5
 """Seconds a reading may take before the console says that it waits."""
 
+KEYS_WAIT = "the key before is not done yet: keys wait, esc drops them"
+
 MESSAGES = 200
 """Messages that can be read again."""
 
@@ -313,8 +315,11 @@ class Console(PacedDisplay, Doing):
         elif not is_input or self.screen_stack:  # none: we are leaving
             await super().on_event(event)
 
-    def _input_waits(self) -> None:
-        self.say("the store does not answer yet: keys wait, esc drops them", "warn")
+    def _input_waits(self, waits: bool) -> None:
+        if waits:  # for the store, or for a machine that is slow: we do not know which
+            self.say(KEYS_WAIT, "warn")
+        else:
+            self.take_back(KEYS_WAIT)
 
     def action_pause(self) -> None:
         self.paused = not self.paused

@@ -91,6 +91,13 @@ class Doing(App[int]):
                 bars.only_one(Notice).say([(f" {clean_line(text, 1000)}", style)])
                 return
 
+    def take_back(self, text: str) -> None:
+        """Remove a message that is no longer true from the screens that still show it."""
+        for screen in self.screen_stack:
+            for bar in screen.query("#message").results(Notice):
+                if bar.text.strip() == text:
+                    bar.say(())
+
     # -- doing ----------------------------------------------------------------------------
 
     def perform(self, action: Action) -> None:

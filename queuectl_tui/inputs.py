@@ -51,11 +51,13 @@ _FOR_A_WHILE = ("actions", "enqueue", "job", "output")
 
 
 class InputQueue:
-    """Delivers input to ``app`` one event at a time. ``slow`` is called when that takes long."""
+    """Delivers input to ``app`` one event at a time. ``waits`` is called with True when events have
+    to wait for long, and with False when they no longer do."""
 
-    def __init__(self, app: App[int], slow: Callable[[], None]) -> None:
+    def __init__(self, app: App[int], waits: Callable[[bool], None]) -> None:
         self._app = app
-        self._slow = slow
+        self._waits = waits
+        self._said = False
         self._waiting: deque[events.Event] = deque()
         self._delivering: asyncio.Task[None] | None = None
         self._sent: dict[int, events.Event] = {}
@@ -149,15 +151,19 @@ class InputQueue:
                 await asyncio.wait(work, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stuck = False
+            if self._said:
+                self._said = False
+                self._waits(False)
 
     @property
     def _late(self) -> bool:
         return time.monotonic() - self._since > PATIENCE
 
     def _say_if_late(self) -> None:
-        if self._late and not self._stuck:
-            self._stuck = True
-            self._slow()
+        self._stuck = self._late
+        if self._late and self._waiting and not self._said:
+            self._said = True
+            self._waits(True)
 
     async def _handled(self, pump: MessagePump) -> None:
         """Wait until ``pump`` has handled what it was sent so far, or is closed."""

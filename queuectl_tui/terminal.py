@@ -200,6 +200,7 @@ class SlowLine:
         poll = select.poll()
         poll.register(self._out, select.POLLOUT)
         began, waited, at = time.monotonic(), 0.0, 0
+        most = len(part) if self._never_blocks else CHUNK
         while at < len(part):
             asked = time.monotonic()
             happened = poll.poll(100)
@@ -211,7 +212,7 @@ class SlowLine:
             if happened[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 return False
             try:
-                at += os.write(self._out, part[at:] if self._never_blocks else part[at : at + CHUNK])
+                at += os.write(self._out, part[at : at + most])
             except BlockingIOError:
                 time.sleep(0.01)  # the room went meanwhile
             except OSError:

@@ -14,12 +14,14 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
+from queuectl_core.jobspec import Defaults
 from queuectl_core.model import Filter
+from queuectl_core.queue import Queue
 from queuectl_tui.actions import Action
-from queuectl_tui.console import Console
+from queuectl_tui.console import KEYS_WAIT, Console
 from queuectl_tui.screens.search import SearchLine
 
-from .scenes import opened, settled
+from .scenes import opened, settled, text_of, until
 
 SIZE = (120, 40)
 LONG = bool(os.environ.get("QUEUECTL_LONG_TESTS"))
@@ -178,3 +180,29 @@ async def test_whole_commands_split_at_each_key(
         slowly = await typed_slowly(console, done, keys)
         for at in range(len(keys)) if LONG else (0, len(keys) - 1):
             assert await sent_in(console, done, keys[:at], keys[at:]) == slowly, at
+
+
+async def test_that_keys_wait_is_said_only_while_they_wait(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = asyncio.Event()
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        reader = type(console.link.reader)
+        defaults = reader.defaults
+
+        async def slow(queue: Queue) -> Defaults:
+            await answers.wait()
+            return await defaults(queue)
+
+        monkeypatch.setattr(reader, "defaults", slow)
+        send(console, "e", "x")
+        await until(console, pilot, KEYS_WAIT)
+        answers.set()
+        await until(console, pilot, "enqueue a job")
+        await rest(console)
+        assert console.screen.query_one("#in-command", Input).value == "x"
+        assert KEYS_WAIT not in text_of(console)
+        send(console, "escape")
+        await rest(console)
+        assert KEYS_WAIT not in text_of(console)

@@ -52,7 +52,7 @@ RETRY = 1.0
 PATIENCE = 1.5
 """Seconds a reading may take before the console says that it waits."""
 
-KEYS_WAIT = "the key before is not done yet: keys wait, esc drops them"
+KEYS_WAIT = "still reading the store: keys wait, esc drops them"
 
 MESSAGES = 200
 """Messages that can be read again."""
@@ -316,7 +316,7 @@ class Console(PacedDisplay, Doing):
             await super().on_event(event)
 
     def _input_waits(self, waits: bool) -> None:
-        if waits:  # for the store, or for a machine that is slow: we do not know which
+        if waits:
             self.say(KEYS_WAIT, "warn")
         else:
             self.take_back(KEYS_WAIT)

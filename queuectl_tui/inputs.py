@@ -26,6 +26,7 @@ from textual.worker import Worker
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
+    from textual.widget import Widget
 
 PATIENCE = 1.0
 """Seconds for which keys wait for a change of the store and for its result on the screen. Then
@@ -65,6 +66,8 @@ class InputQueue:
         self._since = 0.0
         self._give_up = asyncio.Event()
         self._more = asyncio.Event()
+        self._focus_before: Widget | None = None
+        """What had the focus when the event was delivered that has not done its work."""
 
     def is_delivered(self, event: events.Event) -> bool:
         """Whether ``event`` comes from here: its turn has come. To be asked once."""
@@ -76,7 +79,7 @@ class InputQueue:
             if event.key in ("ctrl+q", "ctrl+c"):
                 self._app.exit(0)
                 return
-            if event.key == "escape":
+            if event.key == "escape" and self._can_drop:
                 self.drop()
                 return
         if isinstance(event, events.MouseMove) and self._waiting:
@@ -98,6 +101,14 @@ class InputQueue:
             worker.cancel()
         self._give_up.set()
 
+    @property
+    def _can_drop(self) -> bool:
+        """Whether esc means what was to be opened. When that is open already, and only drawing it
+        takes long, esc is a key for it as any other."""
+        if self._workers((OPENING,)):
+            return True
+        return self._app.focused is self._focus_before and bool(self._work(_ALWAYS))
+
     async def _deliver(self) -> None:
         settled = True
         while self._waiting and self._app.is_running:
@@ -109,6 +120,7 @@ class InputQueue:
             if not settled and not is_text:
                 await self._settle()
             self._more.clear()
+            self._focus_before = self._app.focused
             self._send(event)
             settled = not is_text
             if not is_text:
@@ -161,7 +173,7 @@ class InputQueue:
 
     def _say_if_late(self) -> None:
         self._stuck = self._late
-        if self._late and self._waiting and not self._said:
+        if self._late and self._waiting and not self._said and self._can_drop:
             self._said = True
             self._waits(True)
 

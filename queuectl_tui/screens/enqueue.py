@@ -162,7 +162,7 @@ class EnqueueScreen(Dialog[None]):
 
     def compose(self) -> ComposeResult:
         with Container(id="box"):
-            yield Static(self.text(("enqueue a job", "title")))
+            yield Static(self.text(("enqueue a job", "title"), ("  ^e edit  ^g empty", "muted")))
             with VerticalScroll(id="rows", can_focus=False):
                 for entry in ENTRIES:
                     with Horizontal(classes="row"):
@@ -344,7 +344,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
     def _check(self) -> None:
         self._draft["command"] = self.query_one(Input).value
         trouble = self._trouble()
-        note = "enter: run it again with this   ctrl+n: enqueue a copy   esc: leave it"
+        note = "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: leave it"
         said = (trouble, "bad") if trouble else (note, "muted")
         self.query_one("#says", Static).update(self.text(said))
 

@@ -261,7 +261,9 @@ class MainScreen(JobScreen):
         pane = self.pane
         if action in ("retry", "remove") and pane is self.dlq:
             return True if self.dlq.current else None
-        if action in ("output", "copy_id") and pane is self.crew:
+        if action == "output" and pane is self.crew:
+            return True if self.crew.current and self.crew.current.job else None
+        if action == "copy_id" and pane is self.crew:
             return True if self.crew.current else None
         if action == "cancel" and pane is self.crew:
             return True if self._jobs_run() else None

@@ -89,7 +89,8 @@ class Notice(Bar):
 
     def _rows(self) -> list[str]:
         width = max(8, self.size.width - 2)
-        words = wrap(self.text.strip(), width)
+        text = self.text.strip()
+        words = [text] if text.isascii() and len(text) <= width else wrap(text, width)
         most = self.LINES if self.app.size.height >= 20 else self.SMALL_LINES
         if len(words) > most:
             words = [*words[: most - 1], fit(words[most - 1] + " …", width)]

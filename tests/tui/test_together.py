@@ -17,8 +17,10 @@ from textual.widgets import Input
 from queuectl_core.jobspec import Defaults
 from queuectl_core.model import Filter
 from queuectl_core.queue import Queue
+from queuectl_tui import inputs
 from queuectl_tui.actions import Action
 from queuectl_tui.console import KEYS_WAIT, Console
+from queuectl_tui.screens.enqueue import EnqueueScreen
 from queuectl_tui.screens.search import SearchLine
 
 from .scenes import opened, settled, text_of, until
@@ -206,3 +208,29 @@ async def test_that_keys_wait_is_said_only_while_they_wait(
         send(console, "escape")
         await rest(console)
         assert KEYS_WAIT not in text_of(console)
+
+
+async def test_esc_is_for_a_form_that_is_open_but_slow(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to drop the keys that waited and left the form open, for the keys after it."""
+    drawn = asyncio.Event()
+    on_mount = EnqueueScreen.on_mount
+
+    async def slow(form: EnqueueScreen) -> None:
+        await drawn.wait()
+        on_mount(form)
+
+    monkeypatch.setattr(EnqueueScreen, "on_mount", slow)
+    monkeypatch.setattr(inputs, "PATIENCE", 0.0)
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        send(console, "e", "x")
+        while not (isinstance(console.screen, EnqueueScreen) and console.inputs._stuck):
+            await asyncio.sleep(0.01)
+        send(console, "escape", "p")
+        drawn.set()
+        await rest(console)
+        assert console.screen is console.main
+        assert console.drafts["enqueue"] == {"command": "x"}
+        assert console.paused

@@ -19,7 +19,7 @@ from queuectl_core.model import Command, Filter, Job, State, Worker
 from queuectl_core.queue import Queue
 from queuectl_core.views import amend, copy_job
 
-from .format import cli, command_line, plural, short
+from .format import cli, command_line, command_text, plural, short
 
 NAMED = 5
 """Jobs a question names before it only counts."""
@@ -282,8 +282,7 @@ def edit(job: Job, command: Command) -> Action:
         changed = await amend(queue, job, command)
         return f"{changed.id} is due again: {command_line(changed.command)}"
 
-    shown = command if isinstance(command, str) else command_line(command)
-    return Action(cli("retry", job.id, "--command", shown), run)
+    return Action(cli("retry", job.id, "--command", command_text(command)), run)
 
 
 def copy(job: Job, command: Command) -> Action:

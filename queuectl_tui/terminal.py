@@ -259,12 +259,14 @@ class TerminalDriver(ReadingDriver):
         """How much had been sent, and when, for each question that was not answered."""
         self._answers: bool | None = None
         """None: it is not known yet."""
+        self._lent = False
+        """Another program has the terminal: the shell, or $EDITOR."""
 
     @property
     def ready(self) -> bool:
         """Whether the terminal can be sent another frame."""
         now = time.monotonic()
-        if self._line.pending or self._line.dead:
+        if self._lent or self._line.pending or self._line.dead:
             return False
         if self._answers is None and self._asked:
             if now - self._asked[0][1] < FIRST_ANSWER:
@@ -315,6 +317,14 @@ class TerminalDriver(ReadingDriver):
         self._asked.clear()
         self._shown = self._sent
         self.ask(now=True)
+
+    def suspend_application_mode(self) -> None:
+        self._lent = True
+        super().suspend_application_mode()
+
+    def resume_application_mode(self) -> None:
+        super().resume_application_mode()
+        self._lent = False
 
     def close(self) -> None:
         super().close()

@@ -94,7 +94,6 @@ class DetailScreen(JobScreen):
             self.owner.say(f"✗ {error}", "bad")
             return
         self.attempts.parts = [("attempts", "strong"), (f" {len(attempts)}", "text")]
-        self.attempts.styles.height = 2 + min(6, max(1, len(attempts)))
         newest, current = self._newest, self.attempts.current
         self._newest = attempts[-1].number if attempts else 0
         list_table_rows(self.attempts, attempts)
@@ -136,6 +135,8 @@ class DetailScreen(JobScreen):
         self.fields.show(fields(job, self.owner.clock(), self.size.width))
         room = max(3, self.size.height * 2 // 5)
         self.fields.styles.height = min(room, len(self.fields.lines(self.size.width)))
+        most = min(6, max(1, self.size.height // 3 - 3))
+        self.attempts.styles.height = 2 + min(most, max(1, len(self.attempts.window.rows)))
 
     def on_resize(self) -> None:
         self._show()

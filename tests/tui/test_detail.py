@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 
-from queuectl_core.model import Opening
+from queuectl_core.model import Attempt, Job, Opening
 from queuectl_core.queue import Queue
 from queuectl_tui.console import Console
 
@@ -89,3 +91,24 @@ async def test_a_long_line_is_wrapped_or_marked_at_the_edge(home: Path) -> None:
         await pilot.press("w")
         text = await until(console, pilot, "0999,")
         assert len([row for row in text.splitlines() if "↳" in row]) == 10
+
+
+async def test_many_attempts_leave_room_for_the_output_on_a_small_screen(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = Queue.attempts
+
+    async def five(queue: Queue, job: Job) -> list[Attempt]:
+        [first] = await attempts(queue, job)
+        return [replace(first, number=number) for number in range(1, 6)]
+
+    monkeypatch.setattr(Queue, "attempts", five)
+    async with opened(home, (40, 12)) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("slash", *typed("sync-1"), "enter")
+        await settled(console, pilot)
+        await pilot.press("enter")
+        await until(console, pilot, "attempts 5")
+        await settled(console, pilot)
+        assert console.screen.max_scroll_y == 0
+        assert "output of attempt 5" in text_of(console)

@@ -8,7 +8,8 @@ Nothing runs after a restore. A job that the backup says is running is pending, 
 ``queuectl backup`` made: its supervisor, its shim and their journals belong to another past. And
 nothing may run when it begins: it would run beside itself later. That holds for what the old
 content says is running, and for workers and jobs of a store that was removed from this path: those
-are found by what lies in the store's run directory.
+are found by what lies in the store's run directory, by the command line of shims, and by the
+environment of jobs.
 """
 
 from __future__ import annotations
@@ -253,8 +254,16 @@ def _check_still(path: Path, running: Sequence[Job] | None) -> None:
 
 def _living_shims(run: Path) -> set[str]:
     from .worker.journal import Journal
+    from .worker.process import ProcessTable, shim_processes
 
-    return {one.stem for one in run.glob("*.alive") if Journal(run, one.stem).shim_alive()}
+    seen = {one.stem for one in run.glob("*.alive")}
+    living = {name for name in seen if Journal(run, name).shim_alive()}
+    # The run directory may have been deleted. A shim that still has jobs is their parent.
+    hidden = {name: one for name, one in shim_processes(run).items() if name not in seen}
+    if hidden:
+        table = ProcessTable()
+        living |= {name for name, one in hidden.items() if table.descendants(one.pid)}
+    return living
 
 
 def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
@@ -277,13 +286,13 @@ def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
 
 
 def _check_left(path: Path, supervisors: set[str]) -> None:
-    """Conflict if anything runs that these supervisors started, whose shims are dead."""
-    if not supervisors:
-        return
-    from .worker.process import marked_processes
+    """Conflict if anything runs that these supervisors started, whose shims are dead; or that says
+    that it is of this store, whose run directory may have been deleted."""
+    from .worker.process import in_our_namespace, marked_processes
 
     for process, mark in marked_processes():
-        if mark.supervisor in supervisors:
+        ours = mark.store == str(path) and in_our_namespace(process.pid)
+        if ours or mark.supervisor in supervisors:
             raise Conflict(
                 f"job '{mark.job}' of store {path} may still run (pid {process.pid})",
                 "wait until it has ended, or end it",

@@ -177,12 +177,14 @@ def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
     assert (job["state"], job["attempts"]) == ("pending", 0), "its journal is of another past"
 
 
+@pytest.mark.parametrize("directory", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("killed", ["nothing", "supervisor", "supervisor and shim"])
 def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
-    cli: Cli, tmp_path: Path, store_path: Path, killed: str, again: bool
+    cli: Cli, tmp_path: Path, store_path: Path, killed: str, again: bool, directory: bool
 ) -> None:
-    """``again``: another store has been made there since."""
+    """``again``: another store has been made there since. ``directory``: the store's directory was
+    removed as well."""
     if again and killed == "supervisor and shim":
         pytest.skip("nothing but the content of a store could name them")
     cli("enqueue", "echo started; sleep 100", "--id", "long")
@@ -196,10 +198,12 @@ def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
         [journal] = (cli.directory / "run").glob("*.journal")
         pid = Journal(cli.directory / "run", journal.stem)
         pid.refresh()
-        pid.kill_shim()
+        pid.signal_shim(signal.SIGKILL)
         eventually(lambda: not pid.shim_alive())
     for end in ("", "-wal", "-shm"):
         Path(f"{store_path}{end}").unlink(missing_ok=True)
+    if directory:
+        shutil.rmtree(cli.directory)
     if again:
         cli("enqueue", "true", "--id", "other")
     said = one_line(cli("restore", tmp_path / "copy.db", "-y", code=4).err)

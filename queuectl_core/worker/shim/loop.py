@@ -102,6 +102,9 @@ class Shim:
         self.failures: dict[int, bytes] = {}  # pid -> why its program was not run
         self.error: Exception | None = None  # in this turn
         self.orphaned = False
+        self.woken = (
+            False  # by a signal: by a child that ended, or by somebody who misses our files
+        )
         self.left = False  # there is nothing more to do but to read what daemons of jobs write
         self.let_go = False
         self.unsent = bytearray()  # events the supervisor has not read yet
@@ -161,9 +164,10 @@ class Shim:
             self.contained(self.start_all)
         else:
             self.locked_out = False  # nothing waits for the journal any more
-            if self.ledger.unwritten:
+            if self.ledger.unwritten or self.woken or self.orphaned:
                 self.contained(self.ledger.renew)
                 self.contained(self.ledger.flush)
+                self.woken = False
         self.contained(self.send)
 
     def contained(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -186,6 +190,7 @@ class Shim:
         """There is something to read."""
         if fd == self.wake:
             drain(fd)
+            self.woken = True
         elif fd == 0:
             self.receive()
         elif fd in self.outputs:
@@ -216,7 +221,8 @@ class Shim:
             return max(0.0, self.sent_at + GATHER - time.monotonic()) * 1000
         if self.fence and self.children:
             return self.fence.patience()
-        return 1000 if self.ledger.unwritten else None
+        # Somebody may delete the files of an orphan, which its jobs' next owner needs.
+        return 1000 if self.ledger.unwritten or self.orphaned else None
 
     def gathering(self) -> bool:
         """There are held jobs enough to go on with: the supervisor need not hear of us yet."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from .clocks import BOOTTIME_OFFSET, LINUX
+from .clocks import boot_clock as boot_clock  # noqa: PLC0414 - for those who ask the host
+from .clocks import monotonic as monotonic  # noqa: PLC0414
 from .model import SupervisorRow
-
-LINUX = sys.platform == "linux"
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
 """Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms
@@ -121,7 +120,7 @@ def parse_stat(pid: int) -> ProcessStat | None:
     fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
     if fields[0] in (b"Z", b"X"):
         return None
-    start = int(fields[19]) / _ticks()
+    start = int(fields[19]) / _ticks() - BOOTTIME_OFFSET
     return ProcessStat(fields[0].decode("ascii"), int(fields[1]), int(fields[2]), start)
 
 
@@ -151,15 +150,3 @@ def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None
     if row.host == hostname() and row.host_key.split(":")[0] != host_key().split(":")[0]:
         return True  # this host has rebooted since
     return now > row.lease_until
-
-
-def boot_clock() -> float:
-    """Seconds on a clock that nobody can set. On Linux it goes on while the host is suspended."""
-    if LINUX:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
-
-
-def monotonic() -> float:
-    """Seconds on a clock all processes of this boot share and nobody can set."""
-    return time.monotonic()

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..host import LINUX, is_process, parse_stat, process_start
+from ..clocks import LINUX
+from ..host import is_process, parse_stat, process_start
 from .journal import Started
 from .threads import start_threads
 

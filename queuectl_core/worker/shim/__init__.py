@@ -84,8 +84,9 @@ it gets, so that they are gone before another host may take them over; whatever 
 """
 
 import os
-import sys
 import time
+
+from ...clocks import LINUX, boot_clock
 
 OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -108,19 +109,15 @@ FORMAT = 2
 FUNCTION = "BASH_FUNC_"
 """How the name of a variable begins in which bash hands a function on."""
 
-LINUX = sys.platform == "linux"
-
 
 def lease_clock() -> float:
     """A clock that all processes of this boot share, that nobody can set, and that (on Linux)
     goes on while the machine is suspended."""
-    if LINUX:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+    return boot_clock()
 
 
 def host_clock() -> float:
     """The clock the kernel dates processes by: since boot on Linux, since the epoch elsewhere."""
     if LINUX:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return boot_clock()
     return time.time()

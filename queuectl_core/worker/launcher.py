@@ -25,6 +25,7 @@ from typing import Any
 
 from ..host import process_state
 from .liveness import Liveness
+from .resource_limits import ResourceLimits
 
 LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs no job may take to leave."""
@@ -40,6 +41,7 @@ EXIT_POLL = 0.002
 """Seconds between looks whether a shim has exited."""
 _lingering: list[subprocess.Popen[bytes]] = []
 """Shims that stay without us; asked now and then whether they have exited, to leave no zombie."""
+LOWERED = "resource limits of the shim were lowered, by a job perhaps; "
 FORGET_AT_ONCE = 256
 """Settled attempts of which the shim is told without anything else to tell it."""
 SHIM = Path(__file__).with_name("shim") / "__main__.py"
@@ -76,6 +78,7 @@ class Shim(asyncio.Protocol):
         self._on_event = on_event
         self._on_death = on_death
         self._process: subprocess.Popen[bytes] | None = None
+        self._limits: ResourceLimits | None = None
         self._liveness = Liveness(lambda text: on_event(["T", None, text]))
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
@@ -94,6 +97,7 @@ class Shim(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         _lingering[:] = [process for process in _lingering if process.poll() is None]
         words = command_line(run, name, fence)
+        self._limits = ResourceLimits()
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
@@ -156,13 +160,25 @@ class Shim(asyncio.Protocol):
         if process.poll() is not None:
             return  # its output is about to be closed
         number = self._liveness.look(process_state(process.pid), urgent=urgent)
-        if number == signal.SIGKILL:
+        if number == signal.SIGKILL or not self._keeps_limits(process.pid):
             self._ending = asyncio.get_running_loop().create_task(self._give_up(process))
             return
         if number:
             process.send_signal(number)
         if self._liveness.ping_is_due:
             self._send(["ping"])
+
+    def _keeps_limits(self, pid: int) -> bool:
+        """Whether it has the limits that it was started with, now at least."""
+        try:
+            if self._limits is not None and self._limits.restore(pid):
+                self._on_event(["T", None, LOWERED + "they are restored"])
+        except PermissionError:
+            self._on_event(["T", None, LOWERED + "killing it"])
+            return False
+        except OSError:
+            pass  # it is gone
+        return True
 
     def _send(self, request: list[Any]) -> None:
         # One write for all that is asked in one turn of the loop: each wakes the shim.

@@ -18,8 +18,8 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,16 +27,14 @@ from .doctor import store_path
 from .errors import (
     Conflict,
     InvalidInput,
-    QueueError,
     StoreDamaged,
     StoreError,
     StoreForeign,
     StoreTooNew,
     StoreUnreachable,
 )
-from .host import current_directory
 from .model import Job, supervisor_of
-from .postcommit import after_commit, commits
+from .postcommit import after_commit, committing
 from .private import make_private
 from .store.open import chosen, on_server
 from .store.sqlite.bell import is_heard
@@ -44,7 +42,7 @@ from .store.sqlite.database_file import prepare_file
 from .store.sqlite.errors import explain_os
 from .store.sqlite.readers import users_of
 from .store.sqlite.restore import Held, check_backup, copy_backup, in_use, move_aside
-from .upkeep import ENDS, cannot_write, draft_beside, publish, sync
+from .upkeep import ENDS, cannot_write, draft_beside, named_file, publish, sync
 
 Progress = Callable[[int, int], None]
 Confirm = Callable[[str, int | None, int], bool]
@@ -86,7 +84,7 @@ def restore(
             "restore is for SQLite files, and this store is on a PostgreSQL server",
             "restore a dump with pg_restore or psql",
         )
-    backup, path = _backup_path(name), store_path(url, env)
+    backup, path = Path(os.path.realpath(named_file(name))), store_path(url, env)
     jobs = _checked(backup, path)
     there = _prepare(path, create_parent=address is None)
     if not there:
@@ -106,15 +104,6 @@ def restore(
                 kept = _kept_path(path) if keep else None
                 _replace_file(path, draft, kept)
     return Restored(str(path), str(backup), jobs, None if kept is None else str(kept))
-
-
-def _backup_path(name: str) -> Path:
-    if not name or "\0" in name:
-        raise InvalidInput("the backup has an empty name", "give a file")
-    path = Path(os.path.expanduser(name))
-    if not path.is_absolute() and not current_directory():
-        raise InvalidInput("the current directory is gone", "give the backup's full path")
-    return Path(os.path.realpath(path))
 
 
 def _checked(backup: Path, path: Path) -> int:
@@ -175,7 +164,7 @@ def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
                 held.keep(copy)
                 kept = _publish(copy, path)
         try:
-            with _committing():
+            with committing():
                 held.replace(draft)
         except StoreError:
             if kept is not None:
@@ -194,7 +183,7 @@ def _replace_file(path: Path, draft: Path, kept: Path | None) -> None:
     try:
         sync(draft)
         move_aside(path, kept)
-        with _committing():
+        with committing():
             draft.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
@@ -208,7 +197,7 @@ def _create(path: Path, draft: Path) -> None:
         sync(draft)
         if not os.path.lexists(path):
             move_aside(path, None)
-        with _committing():
+        with committing():
             publish(draft, path, force=False)
     except Conflict:
         raise Conflict(f"store {path} was created meanwhile", "run it again") from None
@@ -216,17 +205,6 @@ def _create(path: Path, draft: Path) -> None:
         raise cannot_write(path, error) from None
     with after_commit("putting its name on the disk"):
         sync(path.parent)
-
-
-@contextmanager
-def _committing() -> Iterator[None]:
-    """What is inside may take effect, unless it raises one of our errors or the system's."""
-    commits.begin()
-    try:
-        yield
-    except (QueueError, OSError):
-        commits.failed()
-        raise
 
 
 def _check_still(path: Path, running: Sequence[Job] | None) -> None:
@@ -323,9 +301,14 @@ def _publish(draft: Path, path: Path) -> Path:
         try:
             sync(draft)
             publish(draft, kept, force=False)
-            sync(kept.parent)
         except Conflict:
             continue  # taken at this very moment
         except OSError as error:
+            raise cannot_write(kept, error) from None
+        try:
+            sync(kept.parent)
+        except OSError as error:  # nothing is replaced that may not be there afterwards
+            with suppress(OSError):
+                kept.unlink()
             raise cannot_write(kept, error) from None
         return kept

@@ -22,6 +22,7 @@ from typing import Any
 
 from ..errors import Conflict, HostShort, NotFound, QueueError, WorkersNotStarted
 from ..host import is_gone, monotonic
+from ..postcommit import commits
 from ..private import own_directory
 from ..store.base import Store
 from ..text import clean_line
@@ -171,6 +172,8 @@ async def _answer(fd: int) -> bytes:
     def read() -> None:
         data = os.read(fd, 65536)
         found.extend(data)
+        if data.endswith(b"\n") and found.startswith(b"["):
+            commits.begin()  # they are up: there is nothing left to take back
         if (not data or data.endswith(b"\n")) and not whole.done():
             whole.set_result(bytes(found))
 
@@ -228,8 +231,10 @@ async def add_to_detached(
     try:
         return await _add_workers(store, supervisor, asked, (count, queues), now)
     except (asyncio.CancelledError, KeyboardInterrupt):  # ctrl-c: what was asked for must not stay
+        commits.reset()
         with suppress(QueueError):
             await store.stop_workers(asked, False)
+            commits.reset()  # nothing is left of it
         raise
 
 
@@ -246,7 +251,9 @@ async def _add_workers(
         if not mine:
             return None  # it was leaving: its row and ours are gone
         if all(worker.state != "starting" for worker in mine):
+            commits.begin()  # there is nothing left to take back
             return ids
+        commits.goes_on()
         await asyncio.sleep(0.02)
     await store.workers_gone(ids)
     raise WorkersNotStarted(

@@ -31,7 +31,7 @@ from ...model import (
     Turn,
     Worker,
 )
-from ...once import loop_runs, off_loop
+from ...once import off_loop, sleep
 from ...postcommit import after_commit
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
@@ -277,13 +277,7 @@ class SqliteStore(Store):
         return changed
 
     async def give_way(self, seconds: float) -> None:
-        pause = min(seconds * GIVE_WAY, LONGEST_WAY)
-        if loop_runs():
-            import asyncio
-
-            await asyncio.sleep(pause)
-        else:
-            time.sleep(pause)  # noqa: ASYNC251 - there is no loop that it could hold up
+        await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))
 
     async def config(self) -> dict[str, str]:
         return await self._connection.read(jobs.config)

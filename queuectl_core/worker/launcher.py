@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host import process_state
+from .children import reap_later
 from .liveness import Liveness
 from .resource_limits import ResourceLimits
 
@@ -39,8 +40,6 @@ LINGERING_AFTER = 0.05
 """Seconds a shim may take to exit once it has closed its output; one that takes longer stays."""
 EXIT_POLL = 0.002
 """Seconds between looks whether a shim has exited."""
-_lingering: list[subprocess.Popen[bytes]] = []
-"""Shims that stay without us; asked now and then whether they have exited, to leave no zombie."""
 LOWERED = "resource limits of the shim were lowered, by a job perhaps; "
 FORGET_AT_ONCE = 256
 """Settled attempts of which the shim is told without anything else to tell it."""
@@ -95,7 +94,6 @@ class Shim(asyncio.Protocol):
         if self._closing:
             return  # let go of before it began
         loop = asyncio.get_running_loop()
-        _lingering[:] = [process for process in _lingering if process.poll() is None]
         words = command_line(run, name, fence)
         self._limits = ResourceLimits()
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -216,7 +214,7 @@ class Shim(asyncio.Protocol):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), patience)
                 return True
-        _lingering.append(self._process)
+        reap_later(self._process)
         return False
 
     async def _see_end(self, process: subprocess.Popen[bytes]) -> None:
@@ -225,7 +223,7 @@ class Shim(asyncio.Protocol):
         running. Any other is killed: we could not read it, and it may run jobs still."""
         if self._closing:
             if not await _exited(process, LINGERING_AFTER):
-                _lingering.append(process)
+                reap_later(process)
         elif not await _exited(process, DYING_PATIENCE):
             await self._give_up(process)
         self._end()
@@ -234,7 +232,7 @@ class Shim(asyncio.Protocol):
         """Kill it: it is of no use, and must do nothing more."""
         process.kill()
         if not await _exited(process, KILLED_PATIENCE):
-            _lingering.append(process)  # it hangs in the kernel, and will do nothing more
+            reap_later(process)  # it hangs in the kernel, and will do nothing more
         self._end()
 
     def _end(self) -> None:

@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 from ..clocks import LINUX
 from ..host import is_process, parse_stat, process_start
 from .journal import Started
+from .shim import signal_group
 from .threads import start_threads
 
 T = TypeVar("T")
@@ -240,14 +241,6 @@ def in_our_namespace(pid: int) -> bool:
 
 
 # -- ending ---------------------------------------------------------------------------
-
-
-def signal_group(pgid: int, number: int) -> None:
-    """Signal a whole group; one that is gone is passed over."""
-    try:
-        os.killpg(pgid, number)
-    except OSError:
-        pass
 
 
 def group_exists(pgid: int) -> bool:

@@ -121,3 +121,11 @@ def host_clock() -> float:
     if LINUX:
         return boot_clock()
     return time.time()
+
+
+def signal_group(pgid: int, number: int) -> None:
+    """Signal a whole process group; one that is gone is passed over."""
+    try:
+        os.killpg(pgid, number)
+    except OSError:
+        pass

@@ -19,7 +19,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
-from . import FENCED, FORMAT, FUNCTION, SIGNALLED, UNSIGNALLED, host_clock, lease_clock
+from . import (
+    FENCED,
+    FORMAT,
+    FUNCTION,
+    SIGNALLED,
+    UNSIGNALLED,
+    host_clock,
+    lease_clock,
+    signal_group,
+)
 from .fence import Fence
 from .ledger import Ledger
 from .output import Folders, Output
@@ -698,7 +707,7 @@ class Shim:
         if child.token in self.fenced:
             event.append(FENCED)
             if leftover:
-                end_group(pid, signal.SIGKILL)  # nobody may come to look
+                signal_group(pid, signal.SIGKILL)  # nobody may come to look
         if child.token in self.signalled:
             event.append(SIGNALLED)
         if child.token in self.unsignalled:
@@ -753,14 +762,6 @@ class Shim:
             self.poller.unregister(1)
         except KeyError:
             pass
-
-
-def end_group(pid: int, number: int) -> None:
-    """Signal a job's group; one that is gone is passed over."""
-    try:
-        os.killpg(pid, number)
-    except OSError:
-        pass
 
 
 def drain(fd: int) -> None:

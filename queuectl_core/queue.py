@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound, StoreError
-from .host import current_directory, hostname, is_gone, is_process, monotonic
+from .host import current_directory, host_key, hostname, is_gone, is_process, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
@@ -597,6 +597,7 @@ class Queue:
         from .worker.supervisor import Supervisor
 
         check_count(count)
+        host_key()  # HostShort where processes cannot be told apart
         lanes = tuple(check_queue(queue) for queue in queues)
         supervisor = Supervisor(
             self.store,
@@ -618,6 +619,7 @@ class Queue:
         from .worker.detach import start_detached
 
         check_count(count)
+        host_key()  # HostShort where processes cannot be told apart
         lanes = tuple(check_queue(queue) for queue in queues)
         ids = await start_detached(self.store, self.env, count, lanes)
         with after_commit(f"reading the workers that are up now ({', '.join(ids)})"):

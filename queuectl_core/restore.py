@@ -33,6 +33,7 @@ from .errors import (
     StoreTooNew,
     StoreUnreachable,
 )
+from .host import host_key
 from .model import Job, supervisor_of
 from .postcommit import after_commit, committing
 from .private import make_private
@@ -78,6 +79,7 @@ def restore(
     Raises InvalidInput when ``name`` is no sound backup, Conflict while somebody uses the store,
     and the StoreError family.
     """
+    host_key()  # HostShort where it cannot be told what still runs
     address = chosen(url, env)
     if address is not None and on_server(address):
         raise InvalidInput(

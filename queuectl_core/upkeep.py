@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
-from .host import current_directory, host_key, is_process, monotonic, process_start
+from .host import current_directory, is_process, known_host_key, monotonic, process_start
 from .logs import remove_all_logs
 from .model import State
 from .once import off_loop
@@ -177,13 +177,15 @@ def draft_name() -> str:
 
 
 def _host_digest() -> str:
-    return sha256(host_key().encode()).hexdigest()[:12]
+    return sha256(known_host_key().encode()).hexdigest()[:12]
 
 
 def remove_drafts(directory: Path) -> int:
     """Remove unfinished backups that processes of this host left when they were killed; how many
     there were. Those of other hosts are left alone: nobody here can tell whether they go on."""
     removed = 0
+    if not known_host_key():
+        return 0  # whether a process is alive cannot be told
     try:
         names = os.listdir(directory)
     except OSError:

@@ -391,6 +391,42 @@ def test_what_is_no_backup_is_refused(
     assert beside(store_path) == [store_path.name]
 
 
+ODD = {
+    "CREATE TRIGGER evil AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END": "trigger evil",
+    "CREATE VIEW recent AS SELECT * FROM jobs": "view recent",
+    "CREATE TABLE recipes (name)": "table recipes",
+    "CREATE INDEX quick ON jobs (command)": "index quick",
+    "DROP TRIGGER jobs_counted": "trigger jobs_counted is missing",
+    "DROP INDEX jobs_due; CREATE INDEX jobs_due ON jobs (id)": "index jobs_due is not as",
+    "DROP TABLE config; CREATE VIEW config AS SELECT 'shell' AS key, '/x' AS value": "view config",
+}
+
+
+@pytest.mark.parametrize("sql", ODD)
+def test_a_backup_with_a_schema_of_somebody_elses(
+    here: Here, store_path: Path, tmp_path: Path, sql: str
+) -> None:
+    """It would run with our changes from then on. ``doctor`` names it in a store."""
+    here("enqueue", "true", "--id", "a")
+    backup = tmp_path / "copy.db"
+    here("backup", backup)
+    with closing(sqlite3.connect(backup)) as raw:
+        raw.execute("ANALYZE")
+    assert here("--store", backup, "doctor", code=None).out.count("schema\tok\t") == 1
+    here("restore", backup, "-y")
+    with closing(sqlite3.connect(backup)) as raw:
+        raw.executescript(sql)
+    before = store_path.read_bytes()
+    assert ODD[sql] in one_line(here("restore", backup, "-y", code=2).err)
+    assert store_path.read_bytes() == before
+    found = here("--store", backup, "doctor", code=1).out
+    assert f"schema\tbad\t{ODD[sql]}" in found
+    if "evil" in sql:  # as data alone
+        here("--store", backup, "store", "copy", "--to", tmp_path / "clean.db")
+        here("--store", tmp_path / "clean.db", "enqueue", "--id", "b", "true")
+        assert ids(here, "--store", tmp_path / "clean.db") == {"a", "b"}
+
+
 def test_what_cannot_be_meant(here: Here, store_path: Path, tmp_path: Path) -> None:
     here("enqueue", "true", "--id", "a")
     assert "the store itself" in one_line(here("restore", store_path, "-y", code=2).err)

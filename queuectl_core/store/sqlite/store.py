@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ...errors import StoreError, StoreGone, StoreReadOnly, StoreUnreachable
 from ...file_systems import NETWORK, file_system_of
-from ...host import host_key
+from ...host import known_host_key
 from ...model import (
     Attempt,
     Begun,
@@ -130,7 +130,7 @@ class SqliteStore(Store):
         return self._wall()
 
     def here(self) -> str:
-        return host_key()
+        return known_host_key()
 
     # -- enqueue ----------------------------------------------------------------------
 

@@ -9,11 +9,13 @@ import sqlite3
 import stat
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidInput, QueueError
+from .errors import HostShort, InvalidInput, QueueError
 from .file_systems import DOUBTFUL, NETWORK, file_system_of
+from .host import host_key
 from .leftovers import leftover_processes, orphaned_files
 from .model import Worker
 from .queue import Queue
@@ -32,7 +34,7 @@ SLOW_READ = 1.0
 
 REPAIR = "run: queuectl doctor --repair"
 ORDER = (
-    *("store", "integrity", "counters", "log", "sqlite", "modes", "file system", "disk"),
+    *("store", "integrity", "schema", "counters", "log", "sqlite", "modes", "file system", "disk"),
     *("workers", "leftovers", "litter", "clock"),
 )
 """The checks, in the order they are told."""
@@ -63,6 +65,7 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
         try:
             async with Queue.open(url, env=env, read_only=True) as queue:
                 findings += [finding async for finding in _examine_store(queue)]
+                findings.append(schema(path))
         except QueueError as error:
             findings.append(Finding("store", "bad", error.message, error.hint))
     elif address is not None:  # as every other verb sees it
@@ -185,6 +188,10 @@ async def litter(queue: Queue) -> Finding:
 
 async def leftovers(queue: Queue) -> Finding:
     """Whether processes of jobs that ended still run."""
+    try:
+        host_key()
+    except HostShort as error:
+        return Finding("leftovers", "bad", error.message, error.hint)
     found = await leftover_processes(queue.store)
     if not found:
         return Finding("leftovers", "ok", "no processes of jobs that ended")
@@ -192,6 +199,20 @@ async def leftovers(queue: Queue) -> Finding:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     hint = "a job may start a daemon; if it was not to, end them with: kill PID"
     return Finding("leftovers", "warn", f"of jobs that ended still run: {shown}{more}", hint)
+
+
+def schema(path: Path) -> Finding:
+    """Whether all in the database was made by us."""
+    from .store.sqlite.connection import with_patience
+    from .store.sqlite.migrate import odd_object
+    from .store.sqlite.reading import open_file
+
+    with closing(open_file(path).driver) as conn:
+        odd = with_patience(path, lambda: odd_object(conn))
+    if odd is None:
+        return Finding("schema", "ok", "tables, indexes and triggers are queuectl's")
+    hint = "nothing but queuectl may change it; store copy takes the jobs into a sound store"
+    return Finding("schema", "bad", odd, hint)
 
 
 async def write_ahead_log(path: Path) -> Finding:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from .clocks import BOOTTIME_OFFSET, LINUX
+from .clocks import boot_clock as boot_clock  # noqa: PLC0414 - for those who ask the host
+from .clocks import monotonic as monotonic  # noqa: PLC0414
+from .errors import HostShort
 from .model import SupervisorRow
-
-LINUX = sys.platform == "linux"
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
 """Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms
@@ -41,8 +41,20 @@ def current_directory() -> str:
 
 @cache
 def host_key() -> str:
-    """This boot and this pid namespace."""
+    """This boot and this pid namespace. HostShort where neither can be told, nor a process."""
+    if LINUX and not os.path.exists("/proc/self/stat"):
+        raise HostShort(
+            "/proc is not mounted: processes cannot be told apart", "mount -t proc proc /proc"
+        )
     return f"{_boot_id()}:{_pid_namespace()}"
+
+
+def known_host_key() -> str:
+    """The same, or nothing. For those who only look."""
+    try:
+        return host_key()
+    except HostShort:
+        return ""
 
 
 def _boot_id() -> str:
@@ -121,7 +133,7 @@ def parse_stat(pid: int) -> ProcessStat | None:
     fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
     if fields[0] in (b"Z", b"X"):
         return None
-    start = int(fields[19]) / _ticks()
+    start = int(fields[19]) / _ticks() - BOOTTIME_OFFSET
     return ProcessStat(fields[0].decode("ascii"), int(fields[1]), int(fields[2]), start)
 
 
@@ -144,22 +156,12 @@ def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None
     at once and the lease is read on the monotonic clock, so that setting the wall clock takes
     nobody's jobs away. Between hosts the store's own clock decides.
     """
-    if row.host_key == (host_key() if here is None else here):
+    ours = known_host_key()
+    here = ours if here is None else here
+    if here and row.host_key == here:
         return mono > row.lease_mono or not is_process(row.pid, row.pid_start)
     if row.lapsed is not None:
         return row.lapsed  # hosts share the store: its clock decides, and a name proves nothing
-    if row.host == hostname() and row.host_key.split(":")[0] != host_key().split(":")[0]:
+    if ours and row.host == hostname() and row.host_key.split(":")[0] != ours.split(":")[0]:
         return True  # this host has rebooted since
     return now > row.lease_until
-
-
-def boot_clock() -> float:
-    """Seconds on a clock that nobody can set. On Linux it goes on while the host is suspended."""
-    if LINUX:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
-
-
-def monotonic() -> float:
-    """Seconds on a clock all processes of this boot share and nobody can set."""
-    return time.monotonic()

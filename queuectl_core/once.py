@@ -8,6 +8,7 @@ SQLite, are only time to load: a third of the whole process.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 def at_once(question: Coroutine[Any, Any, T]) -> T:
-    """The answer of a coroutine that never waits. RuntimeError if it does."""
+    """The answer of a coroutine that waits in :func:`sleep` only. RuntimeError if elsewhere."""
     try:
         question.send(None)
     except StopIteration as done:
@@ -30,6 +31,16 @@ def loop_runs() -> bool:
     """Whether this thread runs an event loop; asyncio is not imported to find out."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+async def sleep(seconds: float) -> None:
+    """Wait, without an event loop too."""
+    if not loop_runs():
+        time.sleep(seconds)  # noqa: ASYNC251 - there is no loop that it could hold up
+        return
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 async def off_loop(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -7,7 +7,8 @@ away. If that made the verb fail, its caller would repeat it, and do everything 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 
@@ -18,29 +19,83 @@ Report = Callable[[str], None]
 
 
 class Commits:
-    """The commits of this process that are under way or done, since its verb began."""
+    """What this process has committed for its verb, and so what a signal does that is to end it.
+
+    From the moment that a commit begins the change may have been made. A verb that was stopped then
+    could not say what it did: so :meth:`stop` is refused, once, until the verb :meth:`goes_on`.
+    """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing is committed: for a process that ran another verb before."""
+        self.so_far = ""
+        """What the verb has done if it is stopped now, in words."""
         self._count = 0
+        self._made = self._asked = self._stopping = False
 
     def verb_begins(self) -> None:
         """What was committed up to now (a store that was made) is not the verb's change."""
-        self._count = 0
+        try:
+            self.goes_on()
+        finally:
+            self._made, self.so_far = False, ""
 
     def begin(self) -> None:
         """From here on the change may have been made, whatever becomes of the process."""
         self._count += 1
+        if self._stopping:  # this may be another thread than the one that was stopped
+            self._count -= 1
+            raise KeyboardInterrupt
 
     def failed(self) -> None:
         """It was not made, and never will be."""
         self._count -= 1
 
+    def goes_on(self, so_far: str = "") -> None:
+        """The verb may be stopped again until its next commit begins, having done ``so_far``.
+        KeyboardInterrupt if that was asked for since the last one began."""
+        asked = self._asked
+        self.so_far = so_far or self.so_far
+        self._made = bool(self)
+        self._count = 0
+        self._asked = self._stopping = False
+        if asked:
+            raise KeyboardInterrupt
+
+    def stop(self) -> bool:
+        """For a signal handler: whether the verb is to be stopped now. If not, it is when it goes
+        on."""
+        self._stopping = True  # before the next line looks: begin() does it the other way round
+        if self._count > 0 and not self._asked:
+            self._stopping, self._asked = False, True
+            return False
+        return True
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a commit has begun since the verb could be stopped."""
+        return self._count > 0
+
     def __bool__(self) -> bool:
         """Whether the store was changed, or is about to be with nothing that could stop it."""
-        return self._count > 0
+        return self._made or self._count > 0
 
 
 commits = Commits()
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """What is inside may take effect, unless it raises one of our errors or the system's."""
+    commits.begin()
+    try:
+        yield
+    except (QueueError, OSError):
+        commits.failed()
+        raise
+
 
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound, StoreError
-from .host import current_directory, hostname, is_gone, is_process, monotonic
+from .host import current_directory, host_key, hostname, is_gone, is_process, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
 from .once import off_loop
-from .postcommit import after_commit, tell
+from .postcommit import after_commit, commits
 from .rollup import reach
 from .stats import rolled_up, summarise
 from .store.base import ALLOWED, Action, Batch, Store
@@ -355,6 +355,7 @@ class Queue:
         size = len(chosen) if strict else BULK
         for start in range(0, len(chosen), max(size, 1)):
             part = chosen[start : start + size]
+            commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
             changed = await self.store.change(action, part, self.clock(), strict=strict)
             await self._changed(action, changed)
             done += len(changed)
@@ -383,6 +384,7 @@ class Queue:
         done = 0
         try:
             async for seqs in self._candidates(where):
+                commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
                 began = monotonic()
                 changed = await self.store.change_matching(action, where, seqs, self.clock())
                 took = monotonic() - began
@@ -394,11 +396,6 @@ class Queue:
         except StoreError as error:
             if done:
                 error.message += f"; {action} was done to {done:,} jobs before"
-            raise
-        except BaseException:
-            # Ctrl-c, for one: what was committed stays, and a page may be in a commit just now.
-            if done:
-                tell(f"{action} was done to {done:,} jobs or more")
             raise
         with after_commit("tidying up"):
             await self.store.tidy()
@@ -481,6 +478,7 @@ class Queue:
         await transfer.check_still(self.store)  # before anything is made
         target = await open_store(url, self.env, marked=True)
         try:
+            commits.goes_on()  # nothing is copied yet
             return await transfer.copy(self.store, target, progress or (lambda *_: None))
         finally:
             with after_commit("closing the copy"):
@@ -599,6 +597,7 @@ class Queue:
         from .worker.supervisor import Supervisor
 
         check_count(count)
+        host_key()  # HostShort where processes cannot be told apart
         lanes = tuple(check_queue(queue) for queue in queues)
         supervisor = Supervisor(
             self.store,
@@ -620,6 +619,7 @@ class Queue:
         from .worker.detach import start_detached
 
         check_count(count)
+        host_key()  # HostShort where processes cannot be told apart
         lanes = tuple(check_queue(queue) for queue in queues)
         ids = await start_detached(self.store, self.env, count, lanes)
         with after_commit(f"reading the workers that are up now ({', '.join(ids)})"):

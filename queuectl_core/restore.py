@@ -8,7 +8,8 @@ Nothing runs after a restore. A job that the backup says is running is pending, 
 ``queuectl backup`` made: its supervisor, its shim and their journals belong to another past. And
 nothing may run when it begins: it would run beside itself later. That holds for what the old
 content says is running, and for workers and jobs of a store that was removed from this path: those
-are found by what lies in the store's run directory.
+are found by what lies in the store's run directory, by the command line of shims, and by the
+environment of jobs.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +27,15 @@ from .doctor import store_path
 from .errors import (
     Conflict,
     InvalidInput,
-    QueueError,
     StoreDamaged,
     StoreError,
     StoreForeign,
     StoreTooNew,
     StoreUnreachable,
 )
-from .host import current_directory
+from .host import host_key
 from .model import Job, supervisor_of
-from .postcommit import after_commit, commits
+from .postcommit import after_commit, committing
 from .private import make_private
 from .store.open import chosen, on_server
 from .store.sqlite.bell import is_heard
@@ -43,7 +43,7 @@ from .store.sqlite.database_file import prepare_file
 from .store.sqlite.errors import explain_os
 from .store.sqlite.readers import users_of
 from .store.sqlite.restore import Held, check_backup, copy_backup, in_use, move_aside
-from .upkeep import ENDS, cannot_write, draft_beside, publish, sync
+from .upkeep import ENDS, cannot_write, draft_beside, named_file, publish, sync
 
 Progress = Callable[[int, int], None]
 Confirm = Callable[[str, int | None, int], bool]
@@ -79,13 +79,14 @@ def restore(
     Raises InvalidInput when ``name`` is no sound backup, Conflict while somebody uses the store,
     and the StoreError family.
     """
+    host_key()  # HostShort where it cannot be told what still runs
     address = chosen(url, env)
     if address is not None and on_server(address):
         raise InvalidInput(
             "restore is for SQLite files, and this store is on a PostgreSQL server",
             "restore a dump with pg_restore or psql",
         )
-    backup, path = _backup_path(name), store_path(url, env)
+    backup, path = Path(os.path.realpath(named_file(name))), store_path(url, env)
     jobs = _checked(backup, path)
     there = _prepare(path, create_parent=address is None)
     if not there:
@@ -105,15 +106,6 @@ def restore(
                 kept = _kept_path(path) if keep else None
                 _replace_file(path, draft, kept)
     return Restored(str(path), str(backup), jobs, None if kept is None else str(kept))
-
-
-def _backup_path(name: str) -> Path:
-    if not name or "\0" in name:
-        raise InvalidInput("the backup has an empty name", "give a file")
-    path = Path(os.path.expanduser(name))
-    if not path.is_absolute() and not current_directory():
-        raise InvalidInput("the current directory is gone", "give the backup's full path")
-    return Path(os.path.realpath(path))
 
 
 def _checked(backup: Path, path: Path) -> int:
@@ -174,7 +166,7 @@ def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
                 held.keep(copy)
                 kept = _publish(copy, path)
         try:
-            with _committing():
+            with committing():
                 held.replace(draft)
         except StoreError:
             if kept is not None:
@@ -193,7 +185,7 @@ def _replace_file(path: Path, draft: Path, kept: Path | None) -> None:
     try:
         sync(draft)
         move_aside(path, kept)
-        with _committing():
+        with committing():
             draft.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
@@ -207,7 +199,7 @@ def _create(path: Path, draft: Path) -> None:
         sync(draft)
         if not os.path.lexists(path):
             move_aside(path, None)
-        with _committing():
+        with committing():
             publish(draft, path, force=False)
     except Conflict:
         raise Conflict(f"store {path} was created meanwhile", "run it again") from None
@@ -215,17 +207,6 @@ def _create(path: Path, draft: Path) -> None:
         raise cannot_write(path, error) from None
     with after_commit("putting its name on the disk"):
         sync(path.parent)
-
-
-@contextmanager
-def _committing() -> Iterator[None]:
-    """What is inside may take effect, unless it raises one of our errors or the system's."""
-    commits.begin()
-    try:
-        yield
-    except (QueueError, OSError):
-        commits.failed()
-        raise
 
 
 def _check_still(path: Path, running: Sequence[Job] | None) -> None:
@@ -253,8 +234,16 @@ def _check_still(path: Path, running: Sequence[Job] | None) -> None:
 
 def _living_shims(run: Path) -> set[str]:
     from .worker.journal import Journal
+    from .worker.process import ProcessTable, shim_processes
 
-    return {one.stem for one in run.glob("*.alive") if Journal(run, one.stem).shim_alive()}
+    seen = {one.stem for one in run.glob("*.alive")}
+    living = {name for name in seen if Journal(run, name).shim_alive()}
+    # The run directory may have been deleted. A shim that still has jobs is their parent.
+    hidden = {name: one for name, one in shim_processes(run).items() if name not in seen}
+    if hidden:
+        table = ProcessTable()
+        living |= {name for name, one in hidden.items() if table.descendants(one.pid)}
+    return living
 
 
 def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
@@ -277,13 +266,13 @@ def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
 
 
 def _check_left(path: Path, supervisors: set[str]) -> None:
-    """Conflict if anything runs that these supervisors started, whose shims are dead."""
-    if not supervisors:
-        return
-    from .worker.process import marked_processes
+    """Conflict if anything runs that these supervisors started, whose shims are dead; or that says
+    that it is of this store, whose run directory may have been deleted."""
+    from .worker.process import in_our_namespace, marked_processes
 
     for process, mark in marked_processes():
-        if mark.supervisor in supervisors:
+        ours = mark.store == str(path) and in_our_namespace(process.pid)
+        if ours or mark.supervisor in supervisors:
             raise Conflict(
                 f"job '{mark.job}' of store {path} may still run (pid {process.pid})",
                 "wait until it has ended, or end it",
@@ -314,9 +303,14 @@ def _publish(draft: Path, path: Path) -> Path:
         try:
             sync(draft)
             publish(draft, kept, force=False)
-            sync(kept.parent)
         except Conflict:
             continue  # taken at this very moment
         except OSError as error:
+            raise cannot_write(kept, error) from None
+        try:
+            sync(kept.parent)
+        except OSError as error:  # nothing is replaced that may not be there afterwards
+            with suppress(OSError):
+                kept.unlink()
             raise cannot_write(kept, error) from None
         return kept

@@ -25,7 +25,7 @@ from .errors import Conflict, InvalidInput, StoreError
 from .host import is_gone, monotonic
 from .logs import log_path
 from .model import Filter, Job, State
-from .postcommit import after_commit
+from .postcommit import after_commit, commits
 from .private import make_private, own_directory
 from .store.base import Store
 from .store.copying import Kept, Parcel, read_mark
@@ -155,6 +155,7 @@ class _Copy:
                     "copy into a new one",
                 )
             self.mark = mark
+            self.half()
             await self.quiet()  # somebody may have come between
             return False
         begun = read_mark(old)
@@ -183,6 +184,11 @@ class _Copy:
         new = self.marked(upto)
         await self.into.receive(parcel, self.mark, new, self.target.clock())
         self.mark, self.upto = new, upto
+        self.half()
+
+    def half(self) -> None:
+        """From here on it may be stopped, and done to the end another time."""
+        commits.goes_on(f"{self.target.url} is half a copy; the same command goes on with it")
 
     async def send(self, jobs: Sequence[Job], span: tuple[int, int]) -> None:
         """Put the jobs with seqs in ``span``, with their history, in place of those that are

@@ -14,10 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
-from .host import current_directory, host_key, is_process, monotonic, process_start
+from .host import current_directory, is_process, known_host_key, monotonic, process_start
 from .logs import remove_all_logs
 from .model import State
-from .postcommit import after_commit
+from .once import off_loop
+from .postcommit import after_commit, commits, committing
 from .store.base import Store
 from .text import clean_line
 
@@ -72,6 +73,8 @@ async def prune(
             after, more = 0, True
             while more:
                 seqs = await store.ended(state, before, after, BATCH)
+                if seqs and done:
+                    commits.goes_on(f"{done:,} jobs were forgotten before")
                 began = monotonic()
                 done += await forget(store, seqs, state, before) if seqs else 0
                 progress(done)
@@ -95,7 +98,7 @@ async def forget(store: Store, seqs: Sequence[int], state: State, before: float)
     """
     removed = await store.prune(seqs, state, before)
     with after_commit("removing output files"):
-        await asyncio.to_thread(remove_all_logs, store.directory, removed)
+        await off_loop(remove_all_logs, store.directory, removed)
     return len(removed)
 
 
@@ -107,15 +110,9 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
 
     Conflict when it exists, unless ``force``. InvalidInput when it cannot be made there.
     """
-    if not name or "\0" in name:
-        raise InvalidInput("the backup has an empty name", "give a file")
+    target = named_file(name)
     if not store.can_backup:
-        await store.backup(Path(name), progress)  # which says what does
-    target = Path(os.path.expanduser(name))
-    if not target.is_absolute():
-        if not current_directory():
-            raise InvalidInput("the current directory is gone", "give the backup's full path")
-        target = Path(os.path.abspath(target))
+        await store.backup(target, progress)  # which says what does
     try:
         _check_target(store, target, force=force)
     except (OSError, ValueError) as error:
@@ -124,13 +121,26 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
         await _told(lambda tell: store.backup(draft, tell), progress)
         try:
             _check_target(store, target, force=force)
-            # The content is on the disk before it has the name, and the name before we say so.
-            sync(draft)
-            publish(draft, target, force=force)
-            sync(target.parent)
+            sync(draft)  # the content is on the disk before it has the name
+            with committing():
+                publish(draft, target, force=force)
         except OSError as error:
             raise cannot_write(target, error) from None
+        shown = clean_line(str(target))
+        # Without it the file may be gone after a power failure.
+        with after_commit(f"{shown} is there, but putting its name on the disk"):
+            sync(target.parent)
     return target
+
+
+def named_file(name: str) -> Path:
+    """The full path of the backup ``name``. InvalidInput when there cannot be one."""
+    if not name or "\0" in name:
+        raise InvalidInput("the backup has an empty name", "give a file")
+    path = Path(os.path.expanduser(name))
+    if not path.is_absolute() and not current_directory():
+        raise InvalidInput("the current directory is gone", "give the backup's full path")
+    return Path(os.path.abspath(path))
 
 
 @contextmanager
@@ -167,13 +177,15 @@ def draft_name() -> str:
 
 
 def _host_digest() -> str:
-    return sha256(host_key().encode()).hexdigest()[:12]
+    return sha256(known_host_key().encode()).hexdigest()[:12]
 
 
 def remove_drafts(directory: Path) -> int:
     """Remove unfinished backups that processes of this host left when they were killed; how many
     there were. Those of other hosts are left alone: nobody here can tell whether they go on."""
     removed = 0
+    if not known_host_key():
+        return 0  # whether a process is alive cannot be told
     try:
         names = os.listdir(directory)
     except OSError:

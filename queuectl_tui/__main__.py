@@ -9,16 +9,24 @@ import sys
 
 def main() -> int:
     """Run the command line of this process; returns the exit code."""
-    from .interrupts import ctrl_c
+    try:
+        from .interrupts import signals
 
-    ctrl_c.install()
+        signals.install()
+    except KeyboardInterrupt:
+        os.write(2, b"queuectl: interrupted\n")
+        os._exit(130)
     use_utf8()
     # A quarter of a short verb's time goes to collecting what imports made, which is never
     # garbage: no collection until the verb has what it needs (Session.run), none at exit.
     gc.disable()
     from .cli.main import run
 
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # it came just before the verb began, or just after it had ended
+        signals.leave()
+        raise
     gc.freeze()
     return code
 

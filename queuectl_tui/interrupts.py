@@ -1,78 +1,116 @@
-"""Ctrl-C (SIGINT): one line and exit code 130, never a traceback, and never "interrupted" for a
-change that was made.
+"""Ctrl-C (SIGINT) and SIGTERM: one line and exit code 130 or 143, never a traceback, and never
+"interrupted" for a change that was made.
 
-What it does depends on where the process is:
+What a signal does depends on where the process is:
 
-- while modules are loaded, and once a verb has said how it ended: the process ends at once;
-- while a verb works: KeyboardInterrupt, as usual in Python;
-- while a verb works that makes one change (:meth:`~Interrupts.finish_what_is_committed`): the same
-  until the commit begins. From there on the first one is ignored: what is left takes a moment, and
-  the caller learns that the change was made. The second one ends it.
+- while modules are loaded, and when a verb has ended: the process ends at once;
+- while a verb works: it is stopped (:class:`Interrupted`);
+- from the moment that a commit begins: the first one is ignored, because what is left takes a
+  moment and the caller must learn that the change was made. The second one stops the verb. A verb
+  with several commits, or that waits after its commit, says where it can be stopped again:
+  :meth:`queuectl_core.postcommit.Commits.goes_on`.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = 130
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Interrupted(KeyboardInterrupt):
+    """A verb was stopped by a signal. Not KeyboardInterrupt itself: if that passes through an
+    ``exec``, Python ends the process by the signal, whoever caught the exception."""
 
 
 class Interrupts:
-    """What ctrl-c does in this process, from its start to its end."""
+    """What signals do in this process, from its start to its end."""
 
     def __init__(self) -> None:
-        self._ours = False
-        self._code = INTERRUPTED
-        self._ignored = False
+        self._works = False
+        self._code: int | None = None
+        self._heard: int = signal.SIGINT
+        self._task: Any = None
+        self._handled: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Take ctrl-c over, unless it is ignored (``nohup``, a background job of a script).
+        """Take the signals over, unless they are ignored (a background job of a script).
 
         Without this nothing here has an effect: a program that calls the command line as a
         function keeps its own signals.
         """
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._ours = True
-            self._set(self._end)
+        for number in WORDS:
+            before = signal.getsignal(number)
+            if before in (signal.default_int_handler, signal.SIG_DFL):
+                self._handled[number] = before
+                signal.signal(number, self._on_signal)
+        # Python gives signals their default action back before the process has ended. The first
+        # function that is registered is called last.
+        atexit.register(self._set, signal.SIG_IGN)
+
+    def give_back(self) -> None:
+        """From here on signals do what they did before: the console has handlers of its own."""
+        for number, before in self._handled.items():
+            signal.signal(number, before)
 
     def work(self) -> None:
-        """A verb begins: ctrl-c is a KeyboardInterrupt, or what an event loop makes of it."""
-        self._set(signal.default_int_handler)
+        """A verb begins: a signal stops it."""
+        self._works = True
 
-    def finish_what_is_committed(self) -> None:
-        """Until the verb's end ctrl-c is ignored once, from the moment that a commit begins."""
-        self._ignored = False
-        self._set(self._unless_committed)
+    def under_loop(self, task: Any) -> None:
+        """The verb runs as this asyncio task."""
+        self._task = task
 
-    def end(self, code: int) -> None:
-        """The verb has ended with this code: nothing is left that could be interrupted."""
+    def end(self, code: int | None) -> None:
+        """The verb has ended with this code (None: it failed), and nothing is left to stop."""
+        self._works = False
         self._code = code
-        self._set(self._end)
 
-    def _set(self, handler: Callable[[int, FrameType | None], Any]) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, handler)
+    @property
+    def code(self) -> int:
+        """The exit code of a process that a signal ended."""
+        return 128 + self._heard
 
-    def _unless_committed(self, _: int, __: FrameType | None) -> None:
+    @property
+    def word(self) -> str:
+        """What the signal did to the verb."""
+        return WORDS[signal.Signals(self._heard)]
+
+    def leave(self) -> None:
+        """End the process at once."""
+        if self._code is not None:
+            os._exit(self._code)
+        try:
+            os.write(2, f"queuectl: {self.word}\n".encode())
+        except OSError:
+            pass
+        os._exit(self.code)
+
+    def _set(self, handler: Any) -> None:
+        for number in self._handled:
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._heard = number
+        if not self._works:
+            self.leave()
         # Not imported here: where it is not loaded, nothing can have been committed.
-        postcommit = sys.modules.get("queuectl_core.postcommit")
-        if postcommit is not None and postcommit.commits and not self._ignored:
-            self._ignored = True
+        commits = getattr(sys.modules.get("queuectl_core.postcommit"), "commits", None)
+        if commits is not None and not commits.stop():
             return
-        raise KeyboardInterrupt
+        asyncio = sys.modules.get("asyncio")
+        loop = None if asyncio is None else asyncio._get_running_loop()
+        task = self._task
+        if loop is None or task is None or sys.modules["asyncio"].current_task(loop) is not None:
+            raise Interrupted
+        # The loop itself runs, or waits. An exception could make it lose a callback.
+        self._task = None
+        loop.call_soon_threadsafe(task.cancel)
 
-    def _end(self, _: int, __: FrameType | None) -> None:
-        if self._code == INTERRUPTED:
-            try:
-                os.write(2, b"queuectl: interrupted\n")
-            except OSError:
-                pass
-        os._exit(self._code)
 
-
-ctrl_c = Interrupts()
+signals = Interrupts()

@@ -14,7 +14,6 @@ import os
 import random
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,9 +21,11 @@ from typing import Any
 
 from ..errors import Conflict, HostShort, NotFound, QueueError, WorkersNotStarted
 from ..host import is_gone, monotonic
+from ..postcommit import commits
 from ..private import own_directory
 from ..store.base import Store
 from ..text import clean_line
+from .children import reap_later
 
 PROGRAM = Path(__file__).with_name("__main__.py")
 PATIENCE = 20.0
@@ -38,8 +39,6 @@ SHORT = "short: "
 CONFLICT_PAUSE = 0.02
 """Seconds to wait, at the least, when somebody else was adding workers at the same moment; up to
 twice as long, so that two that meet do not meet again."""
-_unreaped: list[subprocess.Popen[bytes]] = []
-"""Supervisors that no thread waits for; asked at the next start whether they have exited."""
 LOG_KEPT = 5 << 20
 """Bytes of log after which a new supervisor starts a new file, keeping one old one."""
 
@@ -114,22 +113,13 @@ async def _start_detached(
         raise _not_up("cannot start a process", error, hint="") from error
     finally:
         os.close(log)
-    _reap_later(process)
+    reap_later(process)
     try:
         answer = await _answer(read)
     except BaseException:  # ctrl-c, or it does not answer: nothing half-started stays
         process.kill()
         raise
     return _parse_answer(answer, log_file(store.directory))
-
-
-def _reap_later(process: subprocess.Popen[bytes]) -> None:
-    """A parent that lasts, such as the console, must not keep a zombie."""
-    _unreaped[:] = [one for one in _unreaped if one.poll() is None]
-    try:
-        threading.Thread(target=process.wait, daemon=True).start()
-    except RuntimeError:  # the host refuses a thread; that is no reason why workers cannot start
-        _unreaped.append(process)
 
 
 def _launch(
@@ -171,6 +161,8 @@ async def _answer(fd: int) -> bytes:
     def read() -> None:
         data = os.read(fd, 65536)
         found.extend(data)
+        if data.endswith(b"\n") and found.startswith(b"["):
+            commits.begin()  # they are up: there is nothing left to take back
         if (not data or data.endswith(b"\n")) and not whole.done():
             whole.set_result(bytes(found))
 
@@ -228,8 +220,10 @@ async def add_to_detached(
     try:
         return await _add_workers(store, supervisor, asked, (count, queues), now)
     except (asyncio.CancelledError, KeyboardInterrupt):  # ctrl-c: what was asked for must not stay
+        commits.reset()
         with suppress(QueueError):
             await store.stop_workers(asked, False)
+            commits.reset()  # nothing is left of it
         raise
 
 
@@ -246,7 +240,9 @@ async def _add_workers(
         if not mine:
             return None  # it was leaving: its row and ours are gone
         if all(worker.state != "starting" for worker in mine):
+            commits.begin()  # there is nothing left to take back
             return ids
+        commits.goes_on()
         await asyncio.sleep(0.02)
     await store.workers_gone(ids)
     raise WorkersNotStarted(

@@ -37,6 +37,8 @@ from .shim import lease_clock
 
 SHIM_PAUSE = 1.0
 """Seconds that lie between two starts of a shim at least."""
+OWN_SHIMS_AT_MOST = 32
+"""Suspects that run at the same time: each has a shim, which takes some 5 MB."""
 
 
 @dataclass(slots=True)
@@ -259,6 +261,11 @@ class Hands:
         slot.running = running
         shim.launch(token_of(job), slot.id, slot.lane, self._how(job))
         self.tell(Event(Kind.STARTED, job=job, worker=slot.id))
+
+    @property
+    def room_for_suspects(self) -> int:
+        """How many more suspects may be started now."""
+        return max(0, OWN_SHIMS_AT_MOST - len(self._own))
 
     def _own_shim(self, job: Job) -> Shim:
         """A new shim for this job; it is started while we go on."""

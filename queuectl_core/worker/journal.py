@@ -184,9 +184,14 @@ class Journal:
         return float(at) if self._clocked else lease_clock() - (time.time() - at)
 
     def shim_alive(self) -> bool:
-        """Whether the shim lives: it holds a lock the kernel drops when it dies."""
+        """Whether the shim lives: it holds a lock the kernel drops when it dies. Where the file
+        was deleted, a shim that the journal named is known by its process."""
         try:
             fd = os.open(self.run / f"{self.name}.alive", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            from .process import is_shim
+
+            return self.shim_pid is not None and is_shim(self.shim_pid, self.run, self.name)
         except OSError:
             return False
         try:

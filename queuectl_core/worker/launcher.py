@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from ..host import process_state
+from .children import reap_later
 from .liveness import Liveness
+from .resource_limits import ResourceLimits
 
 LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs no job may take to leave."""
@@ -38,8 +40,7 @@ LINGERING_AFTER = 0.05
 """Seconds a shim may take to exit once it has closed its output; one that takes longer stays."""
 EXIT_POLL = 0.002
 """Seconds between looks whether a shim has exited."""
-_lingering: list[subprocess.Popen[bytes]] = []
-"""Shims that stay without us; asked now and then whether they have exited, to leave no zombie."""
+LOWERED = "resource limits of the shim were lowered, by a job perhaps; "
 FORGET_AT_ONCE = 256
 """Settled attempts of which the shim is told without anything else to tell it."""
 SHIM = Path(__file__).with_name("shim") / "__main__.py"
@@ -76,6 +77,7 @@ class Shim(asyncio.Protocol):
         self._on_event = on_event
         self._on_death = on_death
         self._process: subprocess.Popen[bytes] | None = None
+        self._limits: ResourceLimits | None = None
         self._liveness = Liveness(lambda text: on_event(["T", None, text]))
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
@@ -92,8 +94,8 @@ class Shim(asyncio.Protocol):
         if self._closing:
             return  # let go of before it began
         loop = asyncio.get_running_loop()
-        _lingering[:] = [process for process in _lingering if process.poll() is None]
         words = command_line(run, name, fence)
+        self._limits = ResourceLimits()
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
@@ -156,13 +158,25 @@ class Shim(asyncio.Protocol):
         if process.poll() is not None:
             return  # its output is about to be closed
         number = self._liveness.look(process_state(process.pid), urgent=urgent)
-        if number == signal.SIGKILL:
+        if number == signal.SIGKILL or not self._keeps_limits(process.pid):
             self._ending = asyncio.get_running_loop().create_task(self._give_up(process))
             return
         if number:
             process.send_signal(number)
         if self._liveness.ping_is_due:
             self._send(["ping"])
+
+    def _keeps_limits(self, pid: int) -> bool:
+        """Whether it has the limits that it was started with, now at least."""
+        try:
+            if self._limits is not None and self._limits.restore(pid):
+                self._on_event(["T", None, LOWERED + "they are restored"])
+        except PermissionError:
+            self._on_event(["T", None, LOWERED + "killing it"])
+            return False
+        except OSError:
+            pass  # it is gone
+        return True
 
     def _send(self, request: list[Any]) -> None:
         # One write for all that is asked in one turn of the loop: each wakes the shim.
@@ -200,7 +214,7 @@ class Shim(asyncio.Protocol):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), patience)
                 return True
-        _lingering.append(self._process)
+        reap_later(self._process)
         return False
 
     async def _see_end(self, process: subprocess.Popen[bytes]) -> None:
@@ -209,7 +223,7 @@ class Shim(asyncio.Protocol):
         running. Any other is killed: we could not read it, and it may run jobs still."""
         if self._closing:
             if not await _exited(process, LINGERING_AFTER):
-                _lingering.append(process)
+                reap_later(process)
         elif not await _exited(process, DYING_PATIENCE):
             await self._give_up(process)
         self._end()
@@ -218,7 +232,7 @@ class Shim(asyncio.Protocol):
         """Kill it: it is of no use, and must do nothing more."""
         process.kill()
         if not await _exited(process, KILLED_PATIENCE):
-            _lingering.append(process)  # it hangs in the kernel, and will do nothing more
+            reap_later(process)  # it hangs in the kernel, and will do nothing more
         self._end()
 
     def _end(self) -> None:

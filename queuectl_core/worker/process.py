@@ -16,13 +16,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..host import LINUX, is_process, parse_stat, process_start
+from ..clocks import LINUX
+from ..host import is_process, parse_stat, process_start
 from .journal import Started
+from .shim import signal_group
 from .threads import start_threads
 
 T = TypeVar("T")
+
+SHIM_PROGRAM = "/worker/shim/__main__.py"
+"""How the program of a shim ends."""
 
 POLL = 0.02
 """Seconds between looks at processes that were told to end: there is nothing to wait on for a
@@ -127,6 +133,8 @@ class Mark:
     job: str
     attempt: str
     worker: str
+    store: str
+    """Its store, unless the job says otherwise."""
 
     @property
     def supervisor(self) -> str:
@@ -150,7 +158,7 @@ def marked_processes() -> Iterator[tuple[Process, Mark]]:
         environ = seen or environment(process)
         if "QUEUECTL_JOB_ID" not in environ:
             continue
-        names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER")
+        names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER", "QUEUECTL_STORE")
         start = process_start(process.pid)
         if start is not None:
             mark = Mark(*(environ.get(name, "") for name in names))
@@ -169,15 +177,70 @@ def marked_by_attempt() -> Marked:
     return found
 
 
-# -- ending ---------------------------------------------------------------------------
+# -- shims ----------------------------------------------------------------------------
 
 
-def signal_group(pgid: int, number: int) -> None:
-    """Signal a whole group; one that is gone is passed over."""
+def shim_processes(run: Path) -> dict[str, Process]:
+    """The shims that were started for the run directory ``run``, by name: a look at every process.
+    For a directory whose files were deleted; they say the same sooner. One that only reads what
+    daemons of jobs write is among them."""
+    found = {}
+    for pid in _pids():
+        name = _shim_name(pid, run)
+        start = process_start(pid) if name else None
+        if name and start is not None:
+            found[name] = Process(pid, start)
+    return found
+
+
+def is_shim(pid: int, run: Path, name: str) -> bool:
+    """Whether ``pid`` is the shim ``name`` of the run directory ``run``."""
+    return _shim_name(pid, run) == name
+
+
+def _shim_name(pid: int, run: Path) -> str:
+    """The name of a shim of ``run``; empty for any other process."""
+    words = _command_line(pid)
+    for program, directory, name in zip(words, words[1:], words[2:], strict=False):
+        if program.endswith(SHIM_PROGRAM):
+            return name if directory == str(run) and in_our_namespace(pid) else ""
+    return ""
+
+
+def _pids() -> list[int]:
+    if LINUX:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    import psutil
+
+    return psutil.pids()
+
+
+def _command_line(pid: int) -> list[str]:
+    """The words that a process was started with; none when it is gone, or a zombie."""
+    if LINUX:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return [os.fsdecode(word) for word in file.read().split(b"\0")]
+        except OSError:
+            return []
+    import psutil
+
     try:
-        os.killpg(pgid, number)
+        return psutil.Process(pid).cmdline()
+    except (psutil.Error, OSError):
+        return []
+
+
+def in_our_namespace(pid: int) -> bool:
+    """Whether a process is in our pid namespace, as far as one can tell. In another container
+    the same path is another file."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
     except OSError:
-        pass
+        return True
+
+
+# -- ending ---------------------------------------------------------------------------
 
 
 def group_exists(pgid: int) -> bool:

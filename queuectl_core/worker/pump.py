@@ -54,6 +54,8 @@ class Pump:
         self._delay = RETRY_AFTER
         self.reserve = Reserve(self.wake, self._withdraw)
         self.shortage = Shortage(supervisor.tell, self.look)
+        self._suspects_found = False
+        """The last claim found suspects: there may be more."""
         self.in_turn = False
         """Jobs may be being claimed of which we know nothing yet."""
         self.done = 0
@@ -213,6 +215,8 @@ class Pump:
         for job in sorted(turn.claimed, key=is_suspect, reverse=True):
             self._start(job)
         sup.lost = sup.lost or bool(turn.refused)
+        if openings:
+            self._suspects_found = any(map(is_suspect, turn.claimed))
         if len(turn.claimed) == len(openings):
             self._look = True  # there may be more than we had workers for
             return
@@ -231,6 +235,9 @@ class Pump:
         allowed = self.shortage.openings
         if allowed is not None:
             return openings[:allowed]
+        room = self._sup.hands.room_for_suspects
+        if self._suspects_found and room < len(openings):
+            return openings[:room]  # those that were put back would be claimed again
         return openings + self.reserve.openings(self._sup.slots.values())
 
     def _start(self, job: Job) -> None:
@@ -238,9 +245,12 @@ class Pump:
         sup = self._sup
         slot = sup.slots.get(job.worker or "")
         if slot is not None and slot.running is None and slot.stop is None:
+            if is_suspect(job):
+                if not sup.hands.room_for_suspects:
+                    self.reserve.released.append(job)
+                    return
+                self.reserve.give_back([slot.id])  # the shim must start nothing else on this worker
             self.shortage.tries(token_of(job))
-            if is_suspect(job):  # the shim must start nothing else on this worker
-                self.reserve.give_back([slot.id])
             sup.hands.launch(job, slot)
             return
         if is_suspect(job):

@@ -12,8 +12,8 @@ it runs, and its shim lives            adopted: it goes on, and keeps its result
 it runs, but its shim is dead          its exit will never be known: ended, then a crash
 it was started, and is gone            a crash
 it was about to be, and all died       a crash: it may have run
-its journal was deleted                a crash, unless its shim lives and wrote it anew; what
-                                       still runs of it is ended first
+its journal was deleted                a crash, unless its shim lives: it is woken, and writes it
+                                       anew; what still runs of it is ended first
 an earlier shim of that name had it    a crash, whatever still runs of it is ended
 it was never started                   back to pending, nothing counted
 its host is another, or has rebooted   a crash
@@ -26,6 +26,8 @@ threads. What is left of jobs is ended for all of them at the same time.
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +35,18 @@ from pathlib import Path
 from ..model import Job, SupervisorRow, supervisor_of
 from .attempt import journal_name, token_of
 from .journal import Exit, Journal, Started
-from .process import Marked, Process, Processes, is_in_group, is_started
+from .process import (
+    POLL,
+    Marked,
+    Process,
+    Processes,
+    is_in_group,
+    is_started,
+    shim_processes,
+)
 
+WAKING_PATIENCE = 2.0
+"""Seconds in which a shim must write a journal anew that was deleted."""
 LEFTOVER_GRACE = 0.5
 """Seconds from SIGTERM to SIGKILL for what is left of a job whose outcome is lost."""
 
@@ -97,6 +109,10 @@ async def triage(
         by_shim.setdefault(journal_name(job, shim), []).append(job)
     journals = [Journal(run, name) for name in by_shim]
     lives = await asyncio.gather(*(asyncio.to_thread(_read, one, revoke) for one in journals))
+    deleted = [one for one in journals if one.lost and one.shim_pid is None]
+    if deleted and not dead:
+        await asyncio.to_thread(_wake_shims, run, deleted)
+        lives = await asyncio.gather(*(asyncio.to_thread(one.shim_alive) for one in journals))
     plan = RecoveryPlan()
     unclear: list[tuple[Job, Journal]] = []
     for journal, alive in zip(journals, lives, strict=True):
@@ -123,6 +139,22 @@ def _read(journal: Journal, revoke: bool) -> bool:
         # Both are in one directory: the other one is as it was made, so nobody deleted them.
         journal.never_made = shared.original
     return alive
+
+
+def _wake_shims(run: Path, journals: list[Journal]) -> None:
+    """These journals were deleted. A shim that lives writes its own anew when it is woken: wait for
+    that, and read them. Runs in a thread."""
+    found = shim_processes(run)
+    waiting = [journal for journal in journals if journal.name in found]
+    for journal in waiting:
+        for number in (signal.SIGCONT, signal.SIGCHLD):
+            found[journal.name].signal(number)
+    deadline = time.monotonic() + WAKING_PATIENCE
+    while waiting and time.monotonic() < deadline:
+        time.sleep(POLL)
+        for journal in waiting:
+            journal.refresh()
+        waiting = [one for one in waiting if one.shim_pid is None]
 
 
 def _is_clear(job: Job, journal: Journal, alive: bool, plan: RecoveryPlan) -> bool:

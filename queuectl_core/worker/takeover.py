@@ -20,9 +20,8 @@ from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
 from .journal import Exit, Journal, Started
 from .liveness import Liveness
-from .process import signal_group
 from .recovery import Leftover, RecoveryPlan, elsewhere, triage
-from .shim import lease_clock
+from .shim import lease_clock, signal_group
 
 if TYPE_CHECKING:
     from .hands import Slot

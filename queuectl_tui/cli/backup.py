@@ -38,11 +38,9 @@ def backup(session: Session, file: str, force: bool) -> None:
         session.err.bar("copying", done, total, "pages")
 
     async def act(queue: Queue) -> Path:
-        made = await queue.backup(file, force=force, progress=progress)
-        session.done()
-        return made
+        return await queue.backup(file, force=force, progress=progress)
 
-    made = session.run(act, read_only=True)
+    made = session.run(act, read_only=True, loop=True)
     size = 0
     with after_commit("reading the size of the backup"):
         size = made.stat().st_size

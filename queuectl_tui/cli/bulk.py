@@ -54,7 +54,6 @@ def enqueue_stream(session: Session, source: str, overrides: Overrides) -> None:
         session.run(
             lambda queue: _Bulk(session, queue, overrides, stream).enqueue(),
             create=True,
-            waits=False,
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from queuectl_core.model import Job, State
-from queuectl_core.postcommit import after_commit
+from queuectl_core.postcommit import after_commit, commits
 from queuectl_core.text import clean_line
 
 from .changed import show_changed, show_count
@@ -81,5 +81,6 @@ async def _until_ended(session: Session, queue: Queue, current: dict[int, Job]) 
         if time.monotonic() > deadline:
             session.err.warn(f"{names}: asked to end, but still running")
             break
+        commits.goes_on(f"{names}: asked to end, but still running")
         session.err.status(f"waiting for {names} to end")
         await until_changed(queue, 0.05, deadline)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..interrupts import ctrl_c
+from ..interrupts import Interrupted, signals
 from .diagnostics import Stderr
 from .helppage import page
 from .output import Stdout
@@ -38,8 +38,6 @@ class Session:
         self.debug = False
         self.clock: Callable[[], float] = time.time
         """The queue's, once one was opened: what its times are to be compared with."""
-        self.is_change = False
-        """Whether the verb changes something, so that its output says only what was done."""
         self.set_color(not os.environ.get("NO_COLOR"))
 
     def set_color(self, wanted: bool) -> None:
@@ -53,24 +51,24 @@ class Session:
         read_only: bool = False,
         create: bool = False,
         url: str | None = None,
-        waits: bool = True,
+        loop: bool = False,
     ) -> T:
         """Open the queue, do ``act`` with it, close it.
 
         ``create``: make a store that is not there. Else it is an error if its path was given; the
         default store is taken for an empty one.
-        ``waits`` False: ``act`` asks and is answered, and waits for nothing else; then asyncio,
-        a third of a short verb's time, is left out where the store can do without. And if it
-        changes something, ctrl-c comes too late once that is committed: see ``interrupts``.
+        ``loop``: ``act`` needs an event loop. Else asyncio, a third of a short verb's time, is left
+        out where the store can do without.
         """
         from queuectl_core.postcommit import commits, report_to
         from queuectl_core.queue import Queue
         from queuectl_core.text import clean_line
 
         url = url or self.store
+        commits.reset()
 
         async def session() -> T:
-            report_to(self.err.note)
+            report_to(self.err.warn)
             async with Queue.open(
                 url, read_only=read_only, create=create, absent_ok=not create
             ) as queue:
@@ -83,30 +81,29 @@ class Session:
                 gc.enable()
                 return await act(queue)
 
-        self.is_change = not read_only
-        if not waits:
-            ctrl_c.finish_what_is_committed()
-        if not waits and Queue.answers_at_once(url):
+        if not loop and Queue.answers_at_once(url):
             from queuectl_core.once import at_once
 
             return at_once(session())
-        import asyncio
+        return run_loop(session())
 
-        try:
-            return asyncio.run(session())
-        except RuntimeError as error:
-            if "Event loop stopped before Future completed" not in str(error):
-                raise
-            raise KeyboardInterrupt from None  # what asyncio makes of a second ctrl-c
 
-    def done(self) -> None:
-        """What was asked for is done, whatever becomes of the answer: output that cannot be written
-        is a warning, and ctrl-c comes too late. For verbs whose work is no commit to this store."""
-        from queuectl_core.postcommit import commits
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """The answer of ``work``, run under an event loop and stopped by signals."""
+    import asyncio
 
-        self.is_change = True
-        commits.begin()
-        ctrl_c.finish_what_is_committed()
+    async def main() -> T:
+        signals.under_loop(asyncio.current_task())
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise Interrupted from None
+    except RuntimeError as error:
+        if "Event loop stopped before Future completed" not in str(error):
+            raise
+        raise Interrupted from None  # what asyncio makes of a second one
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -64,7 +64,7 @@ key_argument = click.argument("key", metavar="KEY", shell_complete=_complete_key
 @pass_session
 def list_settings(session: Session) -> None:
     """List every setting with its value and where that comes from: default, env or store."""
-    found = session.run(lambda queue: queue.config_list(), read_only=True, waits=False)
+    found = session.run(lambda queue: queue.config_list(), read_only=True)
     with session.out.listing(SETTINGS, json=session.json, header=not session.quiet) as listing:
         for setting in found:
             listing.add(setting)
@@ -79,7 +79,7 @@ def get(ctx: click.Context, session: Session, /, key: str | None) -> None:
     if key is None:
         ctx.invoke(list_settings)
         return
-    _print(session, session.run(lambda queue: queue.config_get(key), read_only=True, waits=False))
+    _print(session, session.run(lambda queue: queue.config_get(key), read_only=True))
 
 
 @verb(
@@ -108,7 +108,7 @@ def set_value(ctx: click.Context, session: Session, /, key: str, value: str | No
             session.err.note(f"{clean_line(key, 40)}: {POLLING}")
             return
     _refuse_few_seconds(key, value)
-    setting = session.run(lambda queue: queue.config_set(key, value), create=True, waits=False)
+    setting = session.run(lambda queue: queue.config_set(key, value), create=True)
     if session.out.terminal and not session.json:
         fixed = setting.key in ("max-retries", "backoff-base", "timeout")
         which = "for jobs enqueued from now on" if fixed else "for every worker"
@@ -138,7 +138,7 @@ def _refuse_few_seconds(key: str, value: str) -> None:
 @pass_session
 def unset(session: Session, key: str) -> None:
     """Forget the stored value; prints what is in force."""
-    _print(session, session.run(lambda queue: queue.config_unset(key), create=True, waits=False))
+    _print(session, session.run(lambda queue: queue.config_unset(key), create=True))
 
 
 def _print(session: Session, setting: Setting) -> None:

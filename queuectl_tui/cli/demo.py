@@ -11,6 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from queuectl_core.model import Filter, State
+from queuectl_core.postcommit import commits
 
 from .command import Session, pass_session, verb
 from .jobs import JOBS
@@ -55,7 +56,7 @@ def demo(session: Session) -> None:
     store = str(folder / "demo.db")
     err = session.err
     err.note(f"a scratch store: {store}")
-    jobs = session.run(lambda queue: _demo(session, queue), create=True, url=store)
+    jobs = session.run(lambda queue: _demo(session, queue), create=True, url=store, loop=True)
     err.clear()
     if session.json:
         session.out.json({"store": store, "jobs": [job.to_json() for job in jobs]})
@@ -78,6 +79,7 @@ def demo(session: Session) -> None:
 async def _demo(session: Session, queue: Queue) -> list[Job]:
     err = session.err
     await queue.enqueue(DEMO_JOBS)
+    commits.goes_on()
     err.note(f"{TOTAL} jobs enqueued; {WORKERS} workers start, and end when the queue is empty")
     reporter = Reporter(session)
     ended: set[str] = set()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..interrupts import INTERRUPTED, ctrl_c
+from ..interrupts import signals
 from .output import StdoutClosed, StdoutFailed
 
 if TYPE_CHECKING:
@@ -168,21 +168,21 @@ def guard(session: Session) -> Iterator[Result]:
     """Run a command line inside; whatever it raises becomes a line and an exit code."""
     _own_standard_files()
     result = Result()
-    ctrl_c.work()
     try:
+        signals.work()
         yield result
     except click.exceptions.Exit as error:
-        ctrl_c.end(INTERRUPTED)
+        signals.end(None)
         result.code = error.exit_code
         _flush(session, result)
     except StdoutClosed:
         pass
     except BaseException as error:
-        ctrl_c.end(INTERRUPTED)
+        signals.end(None)
         session.err.clear()
         result.code = _report(session, error)
         _flush(session, result)
-    ctrl_c.end(result.code)
+    signals.end(result.code)
     session.err.clear()
 
 
@@ -214,8 +214,7 @@ def _report(session: Session, error: BaseException) -> int:
         err.error(one_line(_explain_usage(error)))
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
-        err.line(f"queuectl: interrupted{'; what was asked for may be done' * _is_done(session)}")
-        return INTERRUPTED
+        return _report_stop(session)
     if isinstance(error, StdoutFailed):
         return _report_output(session, error)
     if isinstance(error, SystemExit):
@@ -231,9 +230,22 @@ def _report(session: Session, error: BaseException) -> int:
     return 1
 
 
+def _report_stop(session: Session) -> int:
+    """A signal stopped the verb: say what it had done."""
+    from queuectl_core.postcommit import commits
+
+    said = [signals.word, commits.so_far]
+    if commits.under_way:
+        said.append("what was asked for may be done")
+    session.err.line(f"queuectl: {'; '.join(filter(None, said))}")
+    return signals.code
+
+
 def _report_output(session: Session, error: StdoutFailed) -> int:
     """After a commit this is no failure: who repeats the verb would do everything twice."""
-    if _is_done(session):
+    from queuectl_core.postcommit import commits
+
+    if commits:
         session.err.warn(f"it is done, but the output cannot be written: {error}")
         return 0
     session.err.error(f"cannot write the output: {error}")
@@ -246,13 +258,6 @@ def _show_traceback(err: Stderr, error: BaseException) -> None:
     from queuectl_core.text import clean_block
 
     err.line(clean_block("".join(traceback.format_exception(error))).rstrip())
-
-
-def _is_done(session: Session) -> bool:
-    """Whether the verb has changed what it was to change."""
-    from queuectl_core.postcommit import commits
-
-    return session.is_change and bool(commits)
 
 
 def one_line(text: str) -> str:

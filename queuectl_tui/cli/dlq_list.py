@@ -48,7 +48,7 @@ def list_dead(
         full = for_person and listing.count == shown
         return listing.count, await queue.count(where) if full else listing.count
 
-    count, total = session.run(act, read_only=True, waits=False)
+    count, total = session.run(act, read_only=True)
     if for_person:
         session.out.flush()
         if not total:
@@ -61,7 +61,7 @@ def _list_groups(session: Session, limit: int | None) -> None:
     from queuectl_core.views import dead_groups
 
     every = 1_000_000 if limit is None else limit
-    groups = session.run(lambda queue: dead_groups(queue, every), read_only=True, waits=False)
+    groups = session.run(lambda queue: dead_groups(queue, every), read_only=True)
     with session.out.listing(DEAD_GROUPS, json=session.json, header=not session.quiet) as listing:
         for found in groups:
             listing.add(found)

@@ -10,7 +10,7 @@ import click
 from queuectl_core.doctor import Finding, examine
 from queuectl_core.text import clean_line
 
-from .command import Session, pass_session, verb
+from .command import Session, pass_session, run_loop, verb
 from .output import Column, View
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red", "fixed": "bold green"}
@@ -54,14 +54,14 @@ def doctor(session: Session, mend: bool) -> int:
     workers that hold no job, and removes output and run files nobody needs. What it did is told
     first, as fixed.
     """
-    import asyncio
-
     findings = []
     if mend:
+        from queuectl_core.postcommit import commits
         from queuectl_core.repair import repair
 
-        findings = asyncio.run(repair(session.store, os.environ))
-    findings += asyncio.run(examine(session.store, os.environ))
+        commits.reset()
+        findings = run_loop(repair(session.store, os.environ))
+    findings += run_loop(examine(session.store, os.environ))
     with session.out.listing(FINDINGS, json=session.json, header=not session.quiet) as listing:
         for finding in findings:
             listing.add(finding)

@@ -155,9 +155,7 @@ def enqueue(
         sources = [source for job in jobs for source in _sources(job, len(jobs) > 1)]
     else:
         raise click.UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...", ctx)
-    added = session.run(
-        lambda queue: _add(queue, session, sources, overrides), create=True, waits=False
-    )
+    added = session.run(lambda queue: _add(queue, session, sources, overrides), create=True)
     _show(session, added, _is_local(sources, overrides))
     session.out.flush()  # what follows looks at directories, which may take its time
     _warn(session, added)

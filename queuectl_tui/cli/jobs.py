@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from queuectl_core.model import Command, Job, State
+from queuectl_core.once import sleep
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
@@ -175,14 +176,12 @@ async def change_named(
 
 async def until_changed(queue: Queue, pause: float, deadline: float | None = None) -> bool:
     """Sleep until something was committed (True), or ``deadline`` (monotonic) is past (False)."""
-    import asyncio
-
     while True:
         if await queue.changed():
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False
-        await asyncio.sleep(pause)
+        await sleep(pause)
 
 
 def complete_dead(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -201,7 +200,7 @@ def complete_id(
         return await queue.jobs(Filter(states, search=incomplete or None), 200)
 
     try:
-        jobs = ctx.find_root().obj.run(newest, read_only=True, waits=False)
+        jobs = ctx.find_root().obj.run(newest, read_only=True)
     except Exception:
         return []
     return [job.id for job in jobs if job.id.startswith(incomplete)]

@@ -83,7 +83,7 @@ def list_jobs(
         full = for_person and listing.count == shown
         return listing.count, await queue.count(where) if full else listing.count
 
-    count, total = session.run(act, read_only=True, waits=False)
+    count, total = session.run(act, read_only=True)
     if for_person:
         session.out.flush()
         if not total:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import json
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from queuectl_core.lifecycle import FINAL
 from queuectl_core.logs import Output, OutputTimes
 from queuectl_core.model import Job, State
+from queuectl_core.once import sleep
 from queuectl_core.text import clean_block, clean_line
 from queuectl_core.times import format_time
 
@@ -135,7 +135,7 @@ class Shown:
         self._warn(output)
         self._copy(output)
         while follow and output.running:
-            await asyncio.sleep(POLL)
+            await sleep(POLL)
             output = await self._look(output)
             if not output.running:  # it ended: a long output has been cut in the middle
                 self._warn(output)

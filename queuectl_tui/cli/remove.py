@@ -34,7 +34,7 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
     a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
     if which.ids:
-        removed = session.run(lambda queue: _named(queue, which), waits=False)
+        removed = session.run(lambda queue: _named(queue, which))
         show_changed(session, removed, "removed")
         return 0
 

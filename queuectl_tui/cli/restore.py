@@ -8,7 +8,6 @@ import click
 
 from queuectl_core.text import clean_line
 
-from ..interrupts import ctrl_c
 from .command import Session, complete_file, pass_session, verb
 from .matching import plural
 
@@ -53,10 +52,8 @@ def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, di
             raise click.UsageError("restoring needs -y, as nobody can be asked", ctx)
         return answer
 
-    report_to(session.err.note)
-    commits.verb_begins()
-    session.is_change = True
-    ctrl_c.finish_what_is_committed()
+    report_to(session.err.warn)
+    commits.reset()
     done = restore(
         session.store,
         os.environ,

@@ -47,7 +47,7 @@ def retry(
     if command is not None and len(which.ids) != 1:
         raise click.UsageError("--command goes with exactly one job", ctx)
     if which.ids:
-        again = session.run(lambda queue: _named(queue, which, command), waits=False)
+        again = session.run(lambda queue: _named(queue, which, command))
         show_changed(session, again, "runs again")
         return 0
 

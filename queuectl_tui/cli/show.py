@@ -36,7 +36,7 @@ def show(session: Session, ref: str, show_env: bool) -> None:
         job = await queue.find(ref)
         return job, await queue.attempts(job)
 
-    job, attempts = session.run(act, read_only=True, waits=False)
+    job, attempts = session.run(act, read_only=True)
     out = session.out
     document = job.to_json(show_env=show_env)
     if session.json:

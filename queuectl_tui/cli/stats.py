@@ -38,7 +38,7 @@ def stats(session: Session, since: str) -> None:
     seconds = age("--since", since)
     if not seconds:
         raise InvalidInput("--since: cannot look back 0 seconds", "write 30m, 1h or 7d")
-    found = session.run(lambda queue: queue.stats(seconds), read_only=True, waits=False)
+    found = session.run(lambda queue: queue.stats(seconds), read_only=True)
     if session.json:
         session.out.json(found.to_json())
     elif session.out.terminal:

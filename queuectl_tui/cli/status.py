@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from queuectl_core.model import State, Status
+from queuectl_core.once import sleep
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
@@ -45,7 +46,7 @@ def status(ctx: click.Context, session: Session, /, watch: bool) -> None:
         else:
             await _stream(session, queue)
 
-    session.run(act, read_only=True, waits=watch)
+    session.run(act, read_only=True)
 
 
 def _show(session: Session, found: Status) -> None:
@@ -115,7 +116,6 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
 
 
 async def _screen(session: Session, queue: Queue) -> None:
-    import asyncio
 
     from rich.text import Text
 
@@ -124,13 +124,12 @@ async def _screen(session: Session, queue: Queue) -> None:
         head = Text(f"{clean_line(queue.url)}   {time.strftime('%X')}   ctrl-c ends", "dim")
         session.out.redraw(head, Text(), *pretty(session.out, await queue.status()))
         for _ in range(round(EVERY / 0.1)):
-            await asyncio.sleep(0.1)
+            await sleep(0.1)
             if await queue.changed():
                 break
 
 
 async def _stream(session: Session, queue: Queue) -> None:
-    import asyncio
 
     if not session.quiet:
         names = [state.value.upper() for state in State]
@@ -144,4 +143,4 @@ async def _stream(session: Session, queue: Queue) -> None:
             session.out.line("\t".join([format_time(queue_time()) or "", *cells]))
             session.out.flush()
             last = cells
-        await asyncio.sleep(0.2)
+        await sleep(0.2)

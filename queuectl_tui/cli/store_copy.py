@@ -58,12 +58,9 @@ def copy(session: Session, to: str) -> int:
         session.err.bar(what, done, total, "jobs")
 
     async def act(queue: Queue) -> Copied:
-        copied = await queue.copy_to(to, progress)
-        if copied.same:
-            session.done()
-        return copied
+        return await queue.copy_to(to, progress)
 
-    copied = session.run(act, read_only=True)
+    copied = session.run(act, read_only=True, loop=True)
     session.err.clear()
     if session.json:
         session.out.json(copied.to_json())

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from ..interrupts import signals
 from .command import Session, pass_session, verb
 
 
@@ -38,6 +39,7 @@ def tui(
         raise click.UsageError("the console needs a terminal; see: queuectl status --watch", ctx)
     from queuectl_tui.app import run_console
 
+    signals.give_back()  # it has handlers of its own, and can be left at any time
     gc.freeze()  # see __main__
     gc.enable()
     return run_console(session.store, read_only=read_only, refresh=refresh, mouse=not no_mouse)

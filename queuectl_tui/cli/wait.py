@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from queuectl_core.errors import TimedOut
+from queuectl_core.once import sleep
 from queuectl_core.queue import WaitState
 from queuectl_core.times import format_duration
 
@@ -105,7 +105,7 @@ async def _wait(
         while True:
             if seconds is not None:
                 pause = min(pause, max(0.0, began + seconds - time.monotonic()))
-            await asyncio.sleep(pause)
+            await sleep(pause)
             passed = time.monotonic() - began
             if await queue.changed() or (seconds is not None and passed >= seconds):
                 break

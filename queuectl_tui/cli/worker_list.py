@@ -12,7 +12,7 @@ def list_workers(session: Session) -> None:
     """List workers: host, process id, state (idle, busy, stopping, starting, or lost when its
     process is gone), job and for how long, jobs done and failed, CPU and memory of the job,
     last heartbeat."""
-    found = session.run(lambda queue: queue.workers(), read_only=True, waits=False)
+    found = session.run(lambda queue: queue.workers(), read_only=True)
     with session.out.listing(WORKERS, json=session.json, header=not session.quiet) as listing:
         for worker in found:
             listing.add(worker)

@@ -84,7 +84,9 @@ def start(
         option = "--until-empty" if until_empty else "--until-idle"
         raise click.UsageError(f"{option} is for workers in the foreground", ctx)
     if detach:
-        session.run(lambda queue: _start_detached(session, queue, count, lanes), create=True)
+        session.run(
+            lambda queue: _start_detached(session, queue, count, lanes), create=True, loop=True
+        )
         return
     reporter = Reporter(session)
 
@@ -99,7 +101,7 @@ def start(
         )
 
     with session.err.never_waiting():
-        summary = session.run(act, create=True)
+        summary = session.run(act, create=True, loop=True)
         session.err.note(
             f"stopped after {format_duration(summary.seconds)}: "
             f"{summary.done:,} done, {summary.failed:,} failed"
@@ -114,7 +116,6 @@ async def _start_detached(
     session: Session, queue: Queue, count: int, lanes: tuple[str, ...]
 ) -> None:
     started = await queue.start_workers(count, lanes)
-    session.done()
     if session.json:
         session.out.json([WORKERS.document(worker) for worker in started])
     elif session.out.terminal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,8 @@ import click
 
 from queuectl_core.errors import StoreError, TimedOut
 from queuectl_core.model import Worker
+from queuectl_core.once import sleep
+from queuectl_core.postcommit import commits
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
@@ -142,6 +143,8 @@ async def _until_gone(
     while True:
         left = await queue.running_workers(names)
         passed = time.monotonic() - began
+        if left:
+            commits.goes_on(f"asked to stop, but still running: {_doing(left)}")
         if not left or (seconds is not None and passed >= seconds):
             return left
         if session.err.animated:
@@ -149,7 +152,7 @@ async def _until_gone(
         elif time.monotonic() - told >= REMIND:
             told = time.monotonic()
             session.err.note(f"waiting for {len(left)} of {len(asked)} workers: {_doing(left)}")
-        await asyncio.sleep(POLL)
+        await sleep(POLL)
 
 
 def _doing(workers: Sequence[Worker]) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ..store.stores import PLACES, Place
-from ..support import Cli
+from ..support import Cli, eventually
 from .test_after_commit import rows
 
 HOOK = """
@@ -43,7 +43,7 @@ class Watched:
 
 def strike():
     for _ in range(1 + (where == "twice")):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), int(os.environ["SIGNAL"]))
 
 def attempt(conn, begin, body):
     wants = begin == connection.WRITE and os.environ.get("ARMED")
@@ -73,7 +73,12 @@ sys.exit(main())
 
 
 def run(
-    store: str, tmp_path: Path, where: str, *words: str, stdin: str = ""
+    store: str,
+    tmp_path: Path,
+    where: str,
+    *words: str,
+    stdin: str = "",
+    number: int = signal.SIGINT,
 ) -> subprocess.CompletedProcess[str]:
     cli = Cli(store, tmp_path)
     return subprocess.run(
@@ -81,7 +86,7 @@ def run(
         input=stdin,
         capture_output=True,
         text=True,
-        env=cli.environment({"INTERRUPT_AT": where, "ARMED": "1"}),
+        env=cli.environment({"INTERRUPT_AT": where, "ARMED": "1", "SIGNAL": str(int(number))}),
         cwd=tmp_path,
         check=False,
     )
@@ -127,6 +132,86 @@ def test_the_exit_code_says_whether_it_is_done(
         assert [job["id"] for job in json.loads(done.stdout)] == added
     else:
         assert done.stdout.split() == added
+
+
+@pytest.mark.parametrize("words", ["cancel old", "cancel --all", "config set lease 60"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_any_verb_and_both_signals(
+    place: Place, tmp_path: Path, words: str, number: signal.Signals
+) -> None:
+    done = run(place.url, tmp_path, "before", *words.split(), number=number)
+    assert (done.returncode, done.stderr) == (0, ""), "its commit had begun"
+    assert done.stdout
+
+
+def test_sigterm_while_a_verb_waits(tmp_path: Path) -> None:
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    cli("enqueue", "true")
+    process = cli.start("wait", "--all")
+    assert process.stderr is not None
+    assert "no workers are running" in process.stderr.readline()
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (143, "", "queuectl: terminated\n")
+
+
+def test_a_cancel_that_waits_says_what_it_waits_for(place: Place, tmp_path: Path) -> None:
+    cli = Cli(place.url, tmp_path)
+    try:
+        cli("cancel", "old")
+        cli("enqueue", "--id", "slow", "trap '' TERM; echo up; while :; do sleep 0.1; done")
+        cli("worker", "start", "-d")
+        eventually(lambda: "up" in cli("logs", "slow").out)
+        process = cli.start("cancel", "slow")
+        eventually(lambda: ids_cancelled(place) == ["slow"])
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        cli.close()
+    assert process.returncode == 130
+    assert err == "queuectl: interrupted; slow: asked to end, but still running\n"
+
+
+def ids_cancelled(place: Place) -> list[str]:
+    wanted = "SELECT id FROM jobs WHERE state = 'processing' AND CAST(cancel AS int) = 1"
+    return [name for (name,) in rows(place, wanted)]
+
+
+END = """
+import atexit, os, signal, sys
+import queuectl_tui.__main__
+at = sys.argv.pop(1)
+
+class AtExit:
+    def __del__(self):  # as the interpreter takes modules apart
+        os.kill(os.getpid(), signal.SIGINT)
+
+def strike():
+    os.kill(os.getpid(), signal.SIGINT)
+
+if at == "finalization":
+    sys.modules["queuectl_tui.__main__"].late = AtExit()
+elif at == "atexit":
+    atexit.register(strike)
+sys.argv[0] = "queuectl"
+code = queuectl_tui.__main__.main()
+if at == "ended":
+    strike()
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("at", ["ended", "atexit", "finalization"])
+def test_at_its_end_it_has_the_code_of_what_it_did(tmp_path: Path, at: str) -> None:
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", END, at, "enqueue", "--id", "a", "true"],
+        capture_output=True,
+        text=True,
+        env=cli.environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
 
 
 def test_a_second_one_ends_it_and_says_that_the_change_may_be_made(

@@ -177,12 +177,14 @@ def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
     assert (job["state"], job["attempts"]) == ("pending", 0), "its journal is of another past"
 
 
+@pytest.mark.parametrize("directory", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("killed", ["nothing", "supervisor", "supervisor and shim"])
 def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
-    cli: Cli, tmp_path: Path, store_path: Path, killed: str, again: bool
+    cli: Cli, tmp_path: Path, store_path: Path, killed: str, again: bool, directory: bool
 ) -> None:
-    """``again``: another store has been made there since."""
+    """``again``: another store has been made there since. ``directory``: the store's directory was
+    removed as well."""
     if again and killed == "supervisor and shim":
         pytest.skip("nothing but the content of a store could name them")
     cli("enqueue", "echo started; sleep 100", "--id", "long")
@@ -196,10 +198,12 @@ def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
         [journal] = (cli.directory / "run").glob("*.journal")
         pid = Journal(cli.directory / "run", journal.stem)
         pid.refresh()
-        pid.kill_shim()
+        pid.signal_shim(signal.SIGKILL)
         eventually(lambda: not pid.shim_alive())
     for end in ("", "-wal", "-shm"):
         Path(f"{store_path}{end}").unlink(missing_ok=True)
+    if directory:
+        shutil.rmtree(cli.directory)
     if again:
         cli("enqueue", "true", "--id", "other")
     said = one_line(cli("restore", tmp_path / "copy.db", "-y", code=4).err)
@@ -385,6 +389,42 @@ def test_what_is_no_backup_is_refused(
     assert said in one_line(here("restore", backup, "-y", code=code).err)
     assert store_path.read_bytes() == before
     assert beside(store_path) == [store_path.name]
+
+
+ODD = {
+    "CREATE TRIGGER evil AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END": "trigger evil",
+    "CREATE VIEW recent AS SELECT * FROM jobs": "view recent",
+    "CREATE TABLE recipes (name)": "table recipes",
+    "CREATE INDEX quick ON jobs (command)": "index quick",
+    "DROP TRIGGER jobs_counted": "trigger jobs_counted is missing",
+    "DROP INDEX jobs_due; CREATE INDEX jobs_due ON jobs (id)": "index jobs_due is not as",
+    "DROP TABLE config; CREATE VIEW config AS SELECT 'shell' AS key, '/x' AS value": "view config",
+}
+
+
+@pytest.mark.parametrize("sql", ODD)
+def test_a_backup_with_a_schema_of_somebody_elses(
+    here: Here, store_path: Path, tmp_path: Path, sql: str
+) -> None:
+    """It would run with our changes from then on. ``doctor`` names it in a store."""
+    here("enqueue", "true", "--id", "a")
+    backup = tmp_path / "copy.db"
+    here("backup", backup)
+    with closing(sqlite3.connect(backup)) as raw:
+        raw.execute("ANALYZE")
+    assert here("--store", backup, "doctor", code=None).out.count("schema\tok\t") == 1
+    here("restore", backup, "-y")
+    with closing(sqlite3.connect(backup)) as raw:
+        raw.executescript(sql)
+    before = store_path.read_bytes()
+    assert ODD[sql] in one_line(here("restore", backup, "-y", code=2).err)
+    assert store_path.read_bytes() == before
+    found = here("--store", backup, "doctor", code=1).out
+    assert f"schema\tbad\t{ODD[sql]}" in found
+    if "evil" in sql:  # as data alone
+        here("--store", backup, "store", "copy", "--to", tmp_path / "clean.db")
+        here("--store", tmp_path / "clean.db", "enqueue", "--id", "b", "true")
+        assert ids(here, "--store", tmp_path / "clean.db") == {"a", "b"}
 
 
 def test_what_cannot_be_meant(here: Here, store_path: Path, tmp_path: Path) -> None:

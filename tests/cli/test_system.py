@@ -95,8 +95,9 @@ def test_no_thread(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    shown = here("retry", "--all", code=5)
+    shown = here("backup", "copy.db", code=5)
     assert "ulimit -u" in one_line(shown.err)
+    assert here("cancel", "--all").out == "1 job cancelled\n", "it needs no thread"
 
 
 def test_output_that_cannot_be_read(

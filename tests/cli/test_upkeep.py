@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core import upkeep
+from queuectl_core import restore, upkeep
 
 from ..support import Cli
 from .conftest import Here, Terminal
@@ -266,3 +266,26 @@ def test_a_backup_does_not_replace_what_came_meanwhile(
     assert "exists" in one_line(here("backup", target, code=4).err)
     assert target.read_text() == "precious"
     assert not list(tmp_path.glob(".queuectl-*"))
+
+
+def test_a_backup_whose_name_is_not_on_the_disk(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there, so it is no failure; that it may be gone after a power failure is said."""
+    here("enqueue", "--id", "a", "true")
+    sync = upkeep.sync
+
+    def failing(path: Path) -> None:
+        if path == tmp_path:
+            raise OSError(5, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(upkeep, "sync", failing)
+    target = tmp_path / "copy.db"
+    done = here("backup", target, "-q")
+    assert done.out == f"{target}\n"
+    assert done.err.startswith(f"queuectl: warning: {target} is there, but putting its name on the")
+    monkeypatch.setattr(restore, "sync", failing)
+    done = here("restore", target, "-y", code=2)
+    assert "before-restore" in done.err, "the old content cannot be kept"
+    assert list(tmp_path.glob("*before-restore*")) == []

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
+import shutil
+import signal
 from pathlib import Path
 
-from queuectl_core.model import Job, State
+import pytest
+
+from queuectl_core.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.worker.journal import make_first
 from queuectl_core.worker.process import Processes
 from queuectl_core.worker.recovery import triage
 
-from ..support import eventually
+from ..support import eventually, eventually_async
+from .test_recovery import Supervisors, finish
+from .test_recovery import supervisors as supervisors  # noqa: PLC0414 - a fixture
 from .test_shim import Driver
 
 
 async def test_a_stopped_supervisor_whose_journal_was_deleted(queue: Queue, tmp_path: Path) -> None:
-    """The shim heard no end of its input, so it did not write its journal anew."""
+    """The shim heard no end of its input, so it did not write its journal anew by itself."""
     run = tmp_path / "run"
     make_first(run / "s.journal")
     (job,) = await queue.enqueue(["sleep 300"])
@@ -30,15 +38,45 @@ async def test_a_stopped_supervisor_whose_journal_was_deleted(queue: Queue, tmp_
         pid = driver.hear()[2]
         (run / "s.journal").unlink()
         plan = await triage([job], run, Processes(), revoke=True)
-        assert not plan.unstarted
-        assert [(left.job.id, left.exit) for left in plan.leftovers] == [(job.id, None)]
-        await plan.leftovers[0].end(Processes())
-        eventually(lambda: driver.hear()[:2] == ["X", token])
-        assert not Path(f"/proc/{pid}").exists()
-        assert await jobs_of(plan.crashed) == []
+        ((adopted, started, journal),) = plan.adopted
+        assert (adopted.id, started.pid) == (job.id, pid)
+        assert [plan.unstarted, plan.crashed, plan.leftovers] == [[], [], []]
+        driver.start("2.1", "true")  # its supervisor may only have been stopped
+        assert driver.hear() == ["R", "2.1"]
+        os.kill(pid, signal.SIGKILL)
+        assert driver.hear()[:2] == ["X", token]
+        eventually(lambda: journal.refresh() and token in journal.exits)
     finally:
         driver.close()
 
 
-async def jobs_of(jobs: list[Job]) -> list[str]:
-    return [job.id for job in jobs]
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_job_of_an_orphaned_shim_goes_on_without_the_directory(
+    queue: Queue, supervisors: Supervisors, tmp_path: Path, adopted: bool
+) -> None:
+    """Its environment does not name it: nothing but its shim knows it. ``adopted``: before the
+    directory is deleted."""
+    script = f"echo $$ >> {tmp_path}/pids; until test -e {tmp_path}/go; do sleep 0.02; done"
+    (job,) = await queue.enqueue([f"exec env -i /bin/sh -c '{script}'"])
+    victim = await supervisors.start(1)
+    pids = tmp_path / "pids"
+    await eventually_async(lambda: asyncio.sleep(0, pids.exists()))
+    supervisors.kill(victim)
+    if not adopted:
+        shutil.rmtree(queue.directory)
+    work = asyncio.create_task(finish(queue))
+
+    async def is_adopted() -> bool:
+        return any(one.job == job.id and one.pid == os.getpid() for one in await queue.workers())
+
+    await eventually_async(is_adopted)
+    run = queue.directory / "run"
+    if adopted:
+        shutil.rmtree(queue.directory)
+        await eventually_async(lambda: asyncio.sleep(0, list(run.glob("*.journal"))))
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(20):
+        await work
+    found = await queue.find(job.id)
+    assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 1, 0)
+    assert pids.read_text().count("\n") == 1

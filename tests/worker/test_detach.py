@@ -16,7 +16,7 @@ import pytest
 from queuectl_core.errors import Conflict, InvalidInput, NotFound, WorkersNotStarted
 from queuectl_core.model import State
 from queuectl_core.queue import Queue
-from queuectl_core.worker import detach
+from queuectl_core.worker import children, detach
 from tests.support import eventually_async
 
 
@@ -161,10 +161,10 @@ async def test_a_refused_thread_is_no_failure(
     def refuse(**_: Any) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(detach, "threading", SimpleNamespace(Thread=refuse))
+    monkeypatch.setattr(children, "threading", SimpleNamespace(Thread=refuse))
     (worker,) = await queue.start_workers(1)
     await stop_all(queue)
-    (process,) = detach._unreaped
+    (process,) = children._unreaped
     assert process.pid == worker.pid
     await eventually_async(lambda: asyncio.sleep(0, process.poll() is not None))
 

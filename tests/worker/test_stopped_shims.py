@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -182,3 +184,35 @@ def test_stops_are_forgotten_by_and_by() -> None:
         for _ in range(10):
             known.heard()
             assert known.look("S", urgent=False) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody can lower them elsewhere")
+@pytest.mark.parametrize("permitted", [True, False])
+async def test_a_job_that_lowers_the_limits_of_its_shim_blocks_nobody(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, permitted: bool
+) -> None:
+    """What is lowered can be raised again, by root at least; else there is a new shim."""
+    hard = "hard" if permitted else "5"
+    code = (
+        "import os, resource; parent, kind = os.getppid(), resource.RLIMIT_NOFILE\n"
+        "soft, hard = resource.prlimit(parent, kind)\n"
+        f"resource.prlimit(parent, kind, (5, {hard}))"
+    )
+    if not permitted:  # also where this test runs as root
+        prlimit = resource.prlimit
+
+        def refused(pid: int, kind: int, *limits: tuple[int, int]) -> tuple[int, int]:
+            if limits:
+                raise PermissionError
+            return prlimit(pid, kind)
+
+        monkeypatch.setattr(resource, "prlimit", refused)
+    await queue.enqueue([{"command": [sys.executable, "-c", code], "priority": 1}])
+    later = await queue.enqueue(["true"] * 3)
+    events: list[Event] = []
+    async with asyncio.timeout(20):
+        await queue.run_workers(1, until_empty=True, on_event=events.append)
+    for job in later:
+        assert (await queue.find(job.id)).state is State.COMPLETED
+    told = [event.message for event in events if event.message.startswith(launcher.LOWERED)]
+    assert told == [launcher.LOWERED + ("they are restored" if permitted else "killing it")]

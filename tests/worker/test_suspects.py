@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import pytest
 
 from queuectl_core.model import Job, Outcome, State
 from queuectl_core.queue import Queue
+from queuectl_core.worker import hands
 from queuectl_core.worker.attempt import journal_name
 from queuectl_core.worker.journal import make_first
 from queuectl_core.worker.process import Processes
@@ -209,3 +211,28 @@ async def test_a_suspect_whose_shim_was_never_started(
     for _ in range(2):  # a successor that dies, and the next one
         plan = await triage([job], run, Processes(), revoke=True)
         assert (plan.unstarted, plan.crashed) == (([], [job]) if deleted else ([job], []))
+
+
+async def test_only_so_many_suspects_run_at_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The others wait in the store, and everything runs in the end."""
+    monkeypatch.setattr(hands, "OWN_SHIMS_AT_MOST", 2)
+    # They crash together with the poison, and are traced when they run again.
+    first = "test -e seen-$QUEUECTL_JOB_ID || { touch seen-$QUEUECTL_JOB_ID; sleep 60; }"
+    trace = "echo start >> trace; sleep 0.3; echo end >> trace"
+    poison = "until test $(ls seen-* | wc -l) -eq 6; do sleep 0.02; done; kill -9 $PPID"
+    await queue.enqueue([poison] + [f"{first}; {trace}"] * 6)
+    work = asyncio.create_task(queue.run_workers(8, until_empty=True))
+
+    async def in_the_queue() -> int:
+        return (await queue.status()).counts.get(State.PENDING, 0)
+
+    await eventually_async(in_the_queue)
+    await queue.enqueue(["true"] * 3)
+    async with asyncio.timeout(25):
+        await work
+    assert (await queue.status()).counts == {State.COMPLETED: 9, State.DEAD: 1}
+    steps = [1 if line == "start" else -1 for line in (tmp_path / "trace").read_text().split()]
+    assert steps.count(1) == 6
+    assert max(accumulate(steps)) <= 2

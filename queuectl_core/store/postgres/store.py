@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInput, StoreError, StoreReadOnly
-from ...host import host_key
+from ...host import known_host_key
 from ...model import (
     Attempt,
     Begun,
@@ -105,7 +105,8 @@ class PostgresStore(Store):
             found = os.stat(self.directory)
         except OSError:
             return ""
-        return f"{host_key()}:{found.st_dev:x}-{found.st_ino:x}"
+        key = known_host_key()
+        return key and f"{key}:{found.st_dev:x}-{found.st_ino:x}"
 
     async def close(self) -> None:
         await self._listener.close()

@@ -7,11 +7,14 @@ steps done and is part of the transaction.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from ...errors import StoreForeign, StoreTooNew
+from ...text import clean_line
 from .connection import APPLICATION_ID
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -47,6 +50,34 @@ def check(conn: sqlite3.Connection, path: Path) -> bool:
     return found < LATEST
 
 
+def odd_object(conn: sqlite3.Connection) -> str | None:
+    """What in the schema is not as we made it: a trigger of somebody else would run with our
+    changes. None: everything is as in every store of its version."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        _run_steps(made, 0, version(conn))
+        wanted = _objects(made)
+    found = _objects(conn)
+    for (kind, name), text in found.items():
+        if (kind, name) not in wanted:
+            return f"{kind} {clean_line(name, 60)} is not queuectl's"
+        if text != wanted[kind, name]:
+            return f"{kind} {name} is not as queuectl makes it"
+    missing = wanted.keys() - found.keys()
+    return "{} {} is missing".format(*min(missing)) if missing else None
+
+
+def _objects(conn: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Type and name of all there is -> the table it belongs to, and how it was made."""
+    found = {}
+    for kind, name, table, sql in conn.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master"
+    ):
+        if not name.startswith("sqlite_stat"):  # what ANALYZE makes
+            plain = " ".join(re.sub("--[^\n]*", "", sql or "").split())
+            found[str(kind), str(name)] = f"{table}: {plain}"
+    return found
+
+
 def _not_ours(path: Path) -> StoreForeign:
     return StoreForeign(f"{path} is a database of some other program", "give another --store")
 
@@ -55,13 +86,16 @@ def migrate(conn: sqlite3.Connection, path: Path) -> None:
     """Run what is missing. Call inside ``BEGIN IMMEDIATE``."""
     if not check(conn, path):
         return  # another process was quicker
-    done = version(conn)
+    _run_steps(conn, version(conn), LATEST)
+    conn.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+
+
+def _run_steps(conn: sqlite3.Connection, done: int, last: int) -> None:
     for number, script in steps():
-        if number > done:
+        if done < number <= last:
             for statement in statements(script.read_text("utf-8")):
                 conn.execute(statement)
             conn.execute(f"PRAGMA user_version = {number:d}")
-    conn.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
 
 
 def statements(script: str) -> Iterator[str]:

@@ -14,14 +14,17 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ...host import host_key
+from ...host import known_host_key
 from ...model import OWN_SHIM, SupervisorRow
 from .bell import SUFFIX
 
 
 def is_foreign(row: SupervisorRow) -> bool:
-    """Whether this supervisor is, or was, in another pid namespace of this very kernel."""
-    here = host_key()
+    """Whether this supervisor is, or was, in another pid namespace of this very kernel. Where that
+    cannot be told, its processes cannot be seen either."""
+    here = known_host_key()
+    if not here:
+        return True
     return row.host_key != here and row.host_key.partition(":")[0] == here.partition(":")[0]
 
 

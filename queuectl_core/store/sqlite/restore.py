@@ -35,6 +35,10 @@ def check_backup(path: Path) -> int:
     with closing(open_file(path).driver) as raw:
         if not with_patience(path, lambda: _is_ours(raw)):  # a new, empty file for one
             raise StoreDamaged(f"{path} is not a queuectl store", "give a backup of one")
+        with_patience(path, lambda: migrate.check(raw, path))
+        # Before anything is read from it: a view could be in the place of a table.
+        if odd := with_patience(path, lambda: migrate.odd_object(raw)):
+            raise StoreDamaged(f"{path} holds more or other than a store: {odd}", "another backup")
     with closing(open_reader(path).driver) as conn:
         with_patience(path, lambda: jobs.check_whole(conn, str(path)))
         faults = with_patience(path, lambda: jobs.faults(conn))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ...errors import StoreError, StoreGone, StoreReadOnly, StoreUnreachable
 from ...file_systems import NETWORK, file_system_of
-from ...host import host_key
+from ...host import known_host_key
 from ...model import (
     Attempt,
     Begun,
@@ -31,7 +31,7 @@ from ...model import (
     Turn,
     Worker,
 )
-from ...once import loop_runs, off_loop
+from ...once import off_loop, sleep
 from ...postcommit import after_commit
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
@@ -130,7 +130,7 @@ class SqliteStore(Store):
         return self._wall()
 
     def here(self) -> str:
-        return host_key()
+        return known_host_key()
 
     # -- enqueue ----------------------------------------------------------------------
 
@@ -277,13 +277,7 @@ class SqliteStore(Store):
         return changed
 
     async def give_way(self, seconds: float) -> None:
-        pause = min(seconds * GIVE_WAY, LONGEST_WAY)
-        if loop_runs():
-            import asyncio
-
-            await asyncio.sleep(pause)
-        else:
-            time.sleep(pause)  # noqa: ASYNC251 - there is no loop that it could hold up
+        await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))
 
     async def config(self) -> dict[str, str]:
         return await self._connection.read(jobs.config)

@@ -65,9 +65,10 @@ lock ("revokes" it). Before each round of starts the shim takes the same lock an
 appended; once it is revoked it starts nothing more. So a job is never started by a supervisor that
 was stopped for a while, lost its jobs, and woke up. On a full disk a line can't be appended, but
 NULs can (a hole takes no space): they say the same. Any other line is passed over.
-A journal that was deleted is written anew, with all that whoever comes must know. One that grew is
-replaced by a new file: whoever got the lock of a journal looks whether it is still the one of that
-name, and otherwise opens it again. It keeps how jobs ended until their supervisor has settled them.
+A journal that was deleted is written anew, with all that whoever comes must know: before the next
+start or exit, on SIGCHLD, and within a second if our supervisor is gone. One that grew is replaced
+by a new file: whoever got the lock of a journal looks whether it is still the one of that name, and
+otherwise opens it again. It keeps how jobs ended until their supervisor has settled them.
 
 What may take long: a job's directory or its program may be on a network mount whose server is gone.
 Then the kernel lets everybody wait who uses them. The shim never does so itself (``mounts.py``):
@@ -83,8 +84,9 @@ it gets, so that they are gone before another host may take them over; whatever 
 """
 
 import os
-import sys
 import time
+
+from ...clocks import LINUX, boot_clock
 
 OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -107,19 +109,23 @@ FORMAT = 2
 FUNCTION = "BASH_FUNC_"
 """How the name of a variable begins in which bash hands a function on."""
 
-LINUX = sys.platform == "linux"
-
 
 def lease_clock() -> float:
     """A clock that all processes of this boot share, that nobody can set, and that (on Linux)
     goes on while the machine is suspended."""
-    if LINUX:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+    return boot_clock()
 
 
 def host_clock() -> float:
     """The clock the kernel dates processes by: since boot on Linux, since the epoch elsewhere."""
     if LINUX:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return boot_clock()
     return time.time()
+
+
+def signal_group(pgid: int, number: int) -> None:
+    """Signal a whole process group; one that is gone is passed over."""
+    try:
+        os.killpg(pgid, number)
+    except OSError:
+        pass

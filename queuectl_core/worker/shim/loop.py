@@ -19,7 +19,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
-from . import FENCED, FORMAT, FUNCTION, SIGNALLED, UNSIGNALLED, host_clock, lease_clock
+from . import (
+    FENCED,
+    FORMAT,
+    FUNCTION,
+    SIGNALLED,
+    UNSIGNALLED,
+    host_clock,
+    lease_clock,
+    signal_group,
+)
 from .fence import Fence
 from .ledger import Ledger
 from .output import Folders, Output
@@ -102,6 +111,9 @@ class Shim:
         self.failures: dict[int, bytes] = {}  # pid -> why its program was not run
         self.error: Exception | None = None  # in this turn
         self.orphaned = False
+        self.woken = (
+            False  # by a signal: by a child that ended, or by somebody who misses our files
+        )
         self.left = False  # there is nothing more to do but to read what daemons of jobs write
         self.let_go = False
         self.unsent = bytearray()  # events the supervisor has not read yet
@@ -161,9 +173,10 @@ class Shim:
             self.contained(self.start_all)
         else:
             self.locked_out = False  # nothing waits for the journal any more
-            if self.ledger.unwritten:
+            if self.ledger.unwritten or self.woken or self.orphaned:
                 self.contained(self.ledger.renew)
                 self.contained(self.ledger.flush)
+                self.woken = False
         self.contained(self.send)
 
     def contained(self, step: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -186,6 +199,7 @@ class Shim:
         """There is something to read."""
         if fd == self.wake:
             drain(fd)
+            self.woken = True
         elif fd == 0:
             self.receive()
         elif fd in self.outputs:
@@ -216,7 +230,8 @@ class Shim:
             return max(0.0, self.sent_at + GATHER - time.monotonic()) * 1000
         if self.fence and self.children:
             return self.fence.patience()
-        return 1000 if self.ledger.unwritten else None
+        # Somebody may delete the files of an orphan, which its jobs' next owner needs.
+        return 1000 if self.ledger.unwritten or self.orphaned else None
 
     def gathering(self) -> bool:
         """There are held jobs enough to go on with: the supervisor need not hear of us yet."""
@@ -692,7 +707,7 @@ class Shim:
         if child.token in self.fenced:
             event.append(FENCED)
             if leftover:
-                end_group(pid, signal.SIGKILL)  # nobody may come to look
+                signal_group(pid, signal.SIGKILL)  # nobody may come to look
         if child.token in self.signalled:
             event.append(SIGNALLED)
         if child.token in self.unsignalled:
@@ -747,14 +762,6 @@ class Shim:
             self.poller.unregister(1)
         except KeyError:
             pass
-
-
-def end_group(pid: int, number: int) -> None:
-    """Signal a job's group; one that is gone is passed over."""
-    try:
-        os.killpg(pid, number)
-    except OSError:
-        pass
 
 
 def drain(fd: int) -> None:

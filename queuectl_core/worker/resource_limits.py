@@ -1,0 +1,48 @@
+"""Resource limits of a shim. Any job may lower those of its parent (``prlimit --pid $PPID``). Then
+no job could be started any more, or every later job would have them."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+KINDS = (
+    resource.RLIMIT_AS,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_NPROC,
+    resource.RLIMIT_STACK,
+)
+"""Without which a shim or its jobs cannot work."""
+
+
+class ResourceLimits:
+    """The limits of this process now, which one that it starts gets."""
+
+    def __init__(self) -> None:
+        self._given = {kind: resource.getrlimit(kind) for kind in KINDS}
+
+    def restore(self, pid: int) -> bool:
+        """Undo what lowered the limits of process ``pid``; whether there was anything to undo.
+        PermissionError when only root may raise them again."""
+        if sys.platform != "linux":
+            return False  # nobody can set those of another process there
+        lowered = [kind for kind in KINDS if self._is_lowered(kind, pid)]
+        for kind in lowered:
+            resource.prlimit(pid, kind, self._given[kind])
+        return bool(lowered)
+
+    def _is_lowered(self, kind: int, pid: int) -> bool:
+        try:
+            found = resource.prlimit(pid, kind)
+        except OSError:  # it is gone, or a sandbox does not let us look
+            return False
+        return any(map(_is_less, found, self._given[kind]))
+
+
+def _is_less(limit: int, other: int) -> bool:
+    if limit == resource.RLIM_INFINITY:
+        return False
+    return other == resource.RLIM_INFINITY or limit < other

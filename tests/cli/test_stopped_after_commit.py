@@ -1,0 +1,198 @@
+"""A signal after the commit of a verb, for every verb that there is, on both stores.
+
+The signal comes as the commit begins: :meth:`Commits.stop` is what its handler calls. Signals that
+are really sent are in ``test_interrupted.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import asyncpg
+import click
+import pytest
+
+import queuectl_core.queue
+import queuectl_core.upkeep
+from queuectl_core.postcommit import Commits
+from queuectl_tui.cli.command import Noun
+from queuectl_tui.cli.main import root
+
+from ..pgserver import server_url
+from ..store.stores import PLACES, Place, PostgresPlace
+from ..support import Cli
+from .conftest import Here
+from .test_after_commit import states
+
+READS = {
+    *("list", "show", "logs", "status", "stats", "wait", "worker list", "dlq list"),
+    *("config list", "config get", "completion"),
+}
+OWN_HANDLERS = {"tui", "demo"}
+"""What they do on a signal is tested with them, as for ``worker start`` in the foreground."""
+
+CHANGES: dict[str, list[tuple[str, str]]] = {
+    "enqueue": [("--id a true", "a"), ("--file jobs", "n1 n2 n3 n4 n5 n6")],
+    "cancel": [("a", "a"), ("n1 n2 n3", "n1 n2 n3"), ("--all", "3 jobs cancelled")],
+    "retry": [("a", "a"), ("n1 --command false", "n1"), ("--search n2", "1 job retried")],
+    "remove": [("a", "a"), ("--search n1 -y", "1 job removed")],
+    "dlq retry": [("dead1", "1 job retried"), ("--search dead2", "1 job retried")],
+    "dlq purge": [("dead3 -y", "1 job purged"), ("--all -y", "1 job purged")],
+    "config set": [("max-retries 7", "7")],
+    "config unset": [("max-retries", "3")],
+    "prune": [("--older-than 0s --state cancelled", "4 jobs pruned")],
+    "doctor": [("--repair", ".* counter set right .*")],
+    "store copy": [("--to other.db", "WHAT .*")],
+    "backup": [("copy.db", ".*/copy.db")],
+    "worker start": [("-d", r"\w+-1"), ("-d", r"\w+-2")],
+    "worker stop": [("", "")],
+    "restore": [("copy.db -y", "3 jobs restored from .*")],
+}
+"""In an order in which each can be done: arguments, and what is printed."""
+FIRST = {("store copy", "WHAT .*"): 2, ("worker start", r"\w+-2"): 2}
+"""The commit that counts, where it is not the first: that makes the new store, or asks for workers
+that are not up yet, which are taken back."""
+
+
+def verbs(noun: Noun, path: str = "") -> Iterator[str]:
+    context = click.Context(noun)
+    for name in noun.list_commands(context):
+        found = noun.get_command(context, name)
+        if isinstance(found, Noun):
+            yield from verbs(found, f"{path}{name} ")
+        else:
+            yield path + name
+
+
+class Strike:
+    """Stops the verb at its ``at``-th commit (from 1)."""
+
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __call__(self, commits: Commits) -> None:
+        self.at -= 1
+        if self.at == 0:
+            assert not commits.stop(), "it is told later"
+
+
+@pytest.fixture
+def strike(monkeypatch: pytest.MonkeyPatch) -> Strike:
+    found = Strike()
+    begin = Commits.begin
+
+    def struck(self: Commits) -> None:
+        begin(self)
+        found(self)
+
+    monkeypatch.setattr(Commits, "begin", struck)
+    return found
+
+
+@pytest.fixture(params=sorted(PLACES))
+def place(
+    request: pytest.FixtureRequest, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    made = PLACES[request.param](tmp_path / request.param)
+    (tmp_path / request.param).mkdir()
+    monkeypatch.setenv("QUEUECTL_STORE", made.url)
+    monkeypatch.chdir(tmp_path)
+    yield made
+    asyncio.run(made.clear())
+
+
+def change(place: Place, sql: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(server_url())
+        try:
+            assert isinstance(place, PostgresPlace)
+            await connection.execute(f'SET search_path TO "{place.schema}"')
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    if isinstance(place, PostgresPlace):
+        asyncio.run(run())
+    else:
+        with closing(sqlite3.connect(place.url, isolation_level=None)) as connection:
+            connection.execute(sql)
+
+
+def test_every_verb_is_here() -> None:
+    assert set(verbs(root)) == {*READS, *OWN_HANDLERS, *CHANGES}
+
+
+def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_path: Path) -> None:
+    cli = Cli(place.url, tmp_path)
+    for name in ("dead1", "dead2", "dead3", "dead4"):
+        here("enqueue", "--id", name, "--max-retries", "1", "false")
+    cli("worker", "start", "--until-empty")
+    lines = "".join(f'{{"id": "n{n}", "command": "true"}}\n' for n in range(1, 7))
+    (tmp_path / "jobs").write_text(lines)
+    try:
+        for verb, cases in CHANGES.items():
+            if verb in ("backup", "restore") and not place.copies:
+                continue
+            for words, said in cases:
+                if verb == "doctor":
+                    change(place, "INSERT INTO counts (state, queue, n) VALUES ('dead', 'odd', 1)")
+                if verb == "store copy":
+                    here("cancel", "--all")
+                strike.at = FIRST.get((verb, said), 1)
+                done = here(*verb.split(), *words.split(), code=None)
+                assert strike.at <= 0, f"{done} tells that it commits"
+                if verb == "store copy":  # which has many commits
+                    assert done.code == 130
+                    assert "is half a copy; the same command goes on with it" in done.err
+                    strike.at = 3
+                    done = here(*verb.split(), *words.split(), code=None)
+                    assert strike.at == 0, "the last one was struck"
+                if verb == "worker stop":  # which waits after its commit
+                    assert done.code in (0, 130)
+                    assert done.code == 0 or "interrupted; asked to stop, but still" in done.err
+                    here("worker", "stop")
+                    continue
+                assert done.code == (1 if verb == "doctor" and done.code == 1 else 0), done
+                assert "interrupted" not in done.err
+                assert re.fullmatch(said, " ".join(done.out.split())), done
+    finally:
+        cli.close()
+
+
+BULK = {
+    "cancel": ("cancel --all", "cancel"),
+    "retry": ("retry --all", "retry"),
+    "remove": ("remove --all -y", "remove"),
+    "dlq retry": ("dlq retry --all", "retry"),
+    "dlq purge": ("dlq purge --all -y", "remove"),
+    "prune": ("prune --older-than 0s --state cancelled --state dead", ""),
+}
+
+
+@pytest.mark.parametrize("verb", BULK)
+def test_between_two_commits_it_says_what_was_done_so_far(
+    here: Here, place: Place, strike: Strike, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(queuectl_core.queue, "BULK", 2)
+    monkeypatch.setattr(queuectl_core.upkeep, "BATCH", 2)
+    words, action = BULK[verb]
+    for name in "abcdef":
+        here("enqueue", "--id", name, "true")
+    if verb != "cancel":
+        here("cancel", "--all")
+    if verb.startswith("dlq"):
+        change(place, "UPDATE jobs SET state = 'dead'")
+    before = states(place)
+    strike.at = 1
+    done = here(*words.split(), code=130)
+    said = f"{action} was done to 2 jobs before" if action else "2 jobs were forgotten before"
+    assert (done.out, done.err) == ("", f"queuectl: interrupted; {said}\n")
+    after = states(place)
+    assert len([name for name in before if after.get(name) != before[name]]) == 2
+    strike.at = 2  # the last one
+    assert here(*words.split()).out.startswith("4 jobs ")

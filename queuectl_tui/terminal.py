@@ -85,6 +85,8 @@ class SlowLine:
         self._never_blocks = self._out != fd
         self._parts: deque[bytes] = deque()
         self._pending = 0
+        self._ahead = 0
+        """Bytes of what became the first part that were written at once."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._leaving = False
@@ -120,7 +122,8 @@ class SlowLine:
             if not self._parts and self._never_blocks:
                 # At once, as far as there is room: a thread gets its turn only when Python's lock
                 # is free, which takes milliseconds while a screen is being drawn.
-                data = data[self._write_some(data) :]
+                self._ahead = self._write_some(data)
+                data = data[self._ahead :]
                 if not data:
                     return
             self._parts.append(data)
@@ -178,7 +181,8 @@ class SlowLine:
                 if not self._parts:
                     return
                 part = self._parts[0]
-            sent = self._send(part)
+                ahead, self._ahead = self._ahead, 0
+            sent = self._send(part, ahead)
             with self._changed:
                 if not sent:
                     self.dead = True
@@ -195,8 +199,9 @@ class SlowLine:
                 if self.dead:
                     return
 
-    def _send(self, part: bytes) -> bool:
-        """Write all of ``part``; False when the terminal is gone."""
+    def _send(self, part: bytes, ahead: int) -> bool:
+        """Write all of ``part``, of which ``ahead`` more bytes were written before. False when the
+        terminal is gone."""
         poll = select.poll()
         poll.register(self._out, select.POLLOUT)
         began, waited, at = time.monotonic(), 0.0, 0
@@ -219,8 +224,8 @@ class SlowLine:
                 return False
         now = time.monotonic()
         if waited > BLOCKED:
-            if len(part) >= CHUNK:  # a few bytes may wait for long behind many
-                self._rate = max(1.0, len(part) / (now - began))
+            if ahead + len(part) >= CHUNK:  # a few bytes may wait for long behind many
+                self._rate = max(1.0, (ahead + len(part)) / (now - began))
             elif self._rate >= FAST:
                 self._rate = BUFFERED / LONGEST_REST
             self.rests_until = now + min(LONGEST_REST, BUFFERED / self._rate)

@@ -104,7 +104,8 @@ class Notice(Bar):
         over = self.ink.bar if self._filled else Style()
         style = self.ink.of(self._left[0][1]) if self._left else self.ink.text
         blank = Style() + over
-        return [draw([(row, style + over)], self.size.width, blank=blank) for row in self._rows()]
+        width = self.size.width
+        return [draw([(row, style + over)], width, blank=blank) for row in self._rows()]
 
 
 ALWAYS = ("back", "help")

@@ -37,9 +37,10 @@ class Painted(Widget):
 
     def paint(self) -> None:
         """Draw again; only the cells that differ from what is shown are sent."""
-        if not self.size:
+        size = self.size
+        if not size:
             return
-        old, same_size = self._lines, self._drawn_for == self.size
+        old, same_size = self._lines, self._drawn_for == size
         lines = self._drawn()
         if not same_size:
             self.refresh()
@@ -52,17 +53,17 @@ class Painted(Widget):
             self.refresh(*regions)
 
     def _drawn(self) -> Sequence[Strip]:
-        width, height = self.size
+        width, height = size = self.size
         base = self.ink.base
         drawing = self._draw()[:height]
         drawing += [Strip.blank(width)] * (height - len(drawing))
-        if self._drawn_for == self.size:
+        if self._drawn_for == size:
             # Most lines are as they were, and to style one costs as much as to draw it.
             shown = zip(self._drawing, self._lines, drawing, strict=True)
             lines = [old if new == was else new.apply_style(base) for was, old, new in shown]
         else:
             lines = [line.apply_style(base) for line in drawing]
-        self._drawing, self._lines, self._drawn_for = drawing, lines, self.size
+        self._drawing, self._lines, self._drawn_for = drawing, lines, size
         return lines
 
     def restyle(self) -> None:

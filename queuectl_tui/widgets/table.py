@@ -350,16 +350,17 @@ class LineTable(Painted, Generic[R], can_focus=True):
         ink = self.ink
         marked: list[Cell] = [(f"  {len(self.marks):,} marked", "accent")] if self.marks else []
         parts = [*self.parts[:2], *marked, *self.parts[2:], *self._age()]
-        lines = [title_line(parts, self.size.width, ink, focused=self.has_focus)]
-        layout = lay_out(self.columns, self.size.width - 2)  # less the marks and the scrollbar
+        width = self.size.width  # Textual looks for it anew each time
+        lines = [title_line(parts, width, ink, focused=self.has_focus)]
+        layout = lay_out(self.columns, width - 2)  # less the marks and the scrollbar
         if self.head == HEAD:
-            lines.append(self._header(layout, ink))
+            lines.append(self._header(layout, ink, width))
         now = self._clock()
         thumb = self._thumb()
         for y, row in enumerate(self.window.visible()):
-            lines.append(self._row(row, layout, now, y in thumb))
+            lines.append(self._row(row, layout, now, width, thumb=y in thumb))
         if not self.window.rows and self.empty:
-            lines.append(draw([(" " + self.empty, ink.muted)], self.size.width))
+            lines.append(draw([(" " + self.empty, ink.muted)], width))
         return lines
 
     def _age(self) -> list[Cell]:
@@ -368,7 +369,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         old = 0.0 if since is None else time.monotonic() - since
         return [(f"  {lasting(old)} old", "warn")] if old > OLD else []
 
-    def _header(self, layout: Sequence[tuple[Column[R], int]], ink: Ink) -> Strip:
+    def _header(self, layout: Sequence[tuple[Column[R], int]], ink: Ink, line_width: int) -> Strip:
         cells: list[tuple[str, Style]] = [(" ", ink.muted)]
         for column, width in layout:
             name = column.name
@@ -378,10 +379,16 @@ class LineTable(Painted, Generic[R], can_focus=True):
                 name = name[: width - 1] + arrow
                 style = ink.accent
             cells.append((fit(name, width, right=column.right) + " ", style))
-        return draw(cells, self.size.width)
+        return draw(cells, line_width)
 
     def _row(
-        self, row: R, layout: Sequence[tuple[Column[R], int]], now: float, thumb: bool
+        self,
+        row: R,
+        layout: Sequence[tuple[Column[R], int]],
+        now: float,
+        line_width: int,
+        *,
+        thumb: bool,
     ) -> Strip:
         ink = self.ink
         key = self.window.pages.key(row)
@@ -394,9 +401,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         over = None
         if key == self.window.cursor:
             over = ink.cursor if self.has_focus else ink.cursor_blurred
-        width = self.size.width
-        line = draw(cells, width - 1, over)
-        return Strip([*line, *draw([("▐" if thumb else " ", ink.muted)], 1)], width)
+        line = draw(cells, line_width - 1, over)
+        return Strip([*line, *draw([("▐" if thumb else " ", ink.muted)], 1)], line_width)
 
     def _thumb(self) -> range:
         """The lines of the scrollbar's thumb."""

@@ -55,6 +55,13 @@ class SlowTerminal(Terminal):
         return time.time() - max(map(float, ticks), default=0.0)
 
 
+class SilentTerminal(Terminal):
+    """Never tells where its cursor is."""
+
+    def _answer(self, data: bytes) -> None:
+        pass
+
+
 @pytest.fixture
 def start(cli: Cli, store_path: Path) -> Iterator[Callable[[type[Terminal]], Terminal]]:
     """Starts a console in a terminal of a kind; a job writes without an end."""
@@ -99,7 +106,7 @@ def test_the_screen_is_not_behind_and_keys_act(
 
 def stalled(start: Callable[[type[Terminal]], Terminal]) -> Terminal:
     """A terminal that nobody reads any more, full of output."""
-    terminal = start(Terminal)
+    terminal = start(SilentTerminal)
     terminal.until("ticker")
     terminal.press("l")
     terminal.until("output of attempt 1", without="3 dlq")

@@ -46,6 +46,11 @@ class Terminal:
             for code in (b"\x1b[<u", b"\x1b[>25u"):
                 data = data.replace(code, b"")
             self._stream.feed(data)
+            self._answer(data)
+
+    def _answer(self, data: bytes) -> None:
+        """Tell where the cursor is when asked, as every terminal does."""
+        os.write(self.fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
 
     def text(self) -> str:
         return "\n".join(self.screen.display)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..model import supervisor_of
+from ..model import OWN_SHIM, supervisor_of
 from ..private import make_private
 from .shim import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
 
@@ -277,6 +277,16 @@ def make_first(path: Path) -> None:
         os.write(fd, MADE)
     finally:
         os.close(fd)
+
+
+def continue_shims(run: Path, supervisor: str) -> None:
+    """Tell the shims of a dead supervisor to continue. One that was stopped would never leave,
+    whether it has jobs or not."""
+    for path in [run / f"{supervisor}.journal", *run.glob(f"{supervisor}{OWN_SHIM}*.journal")]:
+        journal = Journal(run, path.stem)
+        if journal.shim_alive():
+            journal.refresh()
+            journal.signal_shim(signal.SIGCONT)
 
 
 def abandoned(run: Path) -> list[Path]:

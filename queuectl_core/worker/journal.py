@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import signal
-import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from typing import Any
 
 from ..model import OWN_SHIM, supervisor_of
 from ..private import make_private
+from ..store.sqlite.bell import has_listener
 from .shim import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
 
 LOCK_PATIENCE = 1.0
@@ -295,7 +295,7 @@ def abandoned(run: Path) -> list[Path]:
     return [
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
-        if not _has_listener(run / f"{supervisor_of(path.stem)}.bell")
+        if not has_listener(run / f"{supervisor_of(path.stem)}.bell")
         and not (path.suffix != ".bell" and Journal(run, path.stem).shim_alive())
     ]
 
@@ -315,15 +315,3 @@ def sweep(found: Iterable[Path], in_use: set[str]) -> int:
             path.unlink(missing_ok=True)
         removed += 1
     return removed
-
-
-def _has_listener(bell: Path) -> bool:
-    """Whether somebody listens: a supervisor that has not got as far as to register, say."""
-    try:
-        if not stat.S_ISFIFO(bell.lstat().st_mode):
-            return False
-        fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    os.close(fd)
-    return True

@@ -351,7 +351,8 @@ class Campaign:
             self.broken.append(f"supervisor {one.process.pid} did not leave on SIGTERM")
         for one in self.plant.gone:
             # One that was told to leave before it could listen just ends.
-            early = one.process.returncode == -signal.SIGTERM and not self.plant.is_up(one)
+            terminated = one.process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+            early = terminated and not self.plant.is_up(one)
             may_leave = one.process.pid in self.refused_starts or early
             if one.process.returncode not in (0, -signal.SIGKILL) and not may_leave:
                 self.broken.append(f"a supervisor ended with exit {one.process.returncode}")

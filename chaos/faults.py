@@ -90,6 +90,16 @@ def shim(run: Campaign, rng: Random) -> str:
     return f"kill -9 of a shim{' and its supervisor' if parents else ''}"
 
 
+def halt(run: Campaign, rng: Random) -> str:
+    """SIGSTOP to a shim, as a job may send it; sometimes its supervisors die then."""
+    shims = sorted(run.plant.shims().items())
+    if not shims:
+        return "no shim to stop"
+    _signal_pid(rng.choice(shims)[1], signal.SIGSTOP)
+    run.figures["shims stopped"] += 1
+    return "SIGSTOP to a shim" + (f", {kill(run, rng)}" if rng.random() < 0.3 else "")
+
+
 def job(run: Campaign, rng: Random) -> str:
     """kill -9 of a job's own shell."""
     run.leaders = True
@@ -180,6 +190,7 @@ FAULTS: dict[str, Callable[[Campaign, Random], str]] = {
     "stop": stop,
     "cli": cli,
     "shim": shim,
+    "halt": halt,
     "job": job,
     "away": away,
     "reboot": reboot,
@@ -195,8 +206,12 @@ def _some(run: Campaign, rng: Random, sizes: list[int]) -> list[Supervisor]:
 
 
 def _kill_pid(pid: int) -> None:
+    _signal_pid(pid, signal.SIGKILL)
+
+
+def _signal_pid(pid: int, number: int) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         pass
 

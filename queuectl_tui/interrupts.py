@@ -37,6 +37,7 @@ class Interrupts:
         self._heard: int = signal.SIGINT
         self._task: Any = None
         self._handled: dict[int, Any] = {}
+        self._show_lost: Any = None
 
     def install(self) -> None:
         """Take the signals over, unless they are ignored (a background job of a script).
@@ -49,6 +50,7 @@ class Interrupts:
             if before in (signal.default_int_handler, signal.SIG_DFL):
                 self._handled[number] = before
                 signal.signal(number, self._on_signal)
+        self._show_lost, sys.unraisablehook = sys.unraisablehook, self._on_lost
         # Python gives signals their default action back before the process has ended. The first
         # function that is registered is called last.
         atexit.register(self._set, signal.SIG_IGN)
@@ -94,6 +96,12 @@ class Interrupts:
     def _set(self, handler: Any) -> None:
         for number in self._handled:
             signal.signal(number, handler)
+
+    def _on_lost(self, lost: Any) -> None:
+        """An exception came where Python can only report it, in ``__del__`` for one."""
+        if issubclass(lost.exc_type, Interrupted):
+            self.leave()  # nothing is in a commit, or it was asked for twice
+        self._show_lost(lost)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._heard = number

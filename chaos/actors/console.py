@@ -186,7 +186,8 @@ class Console(Actor):
         deadline = time.monotonic() + PATIENCE
         while "✓ enqueued" not in self._terminal.text:
             text = self._terminal.text
-            if "enqueue a job" in text and "enter: enqueue" not in text and "output_limit" in text:
+            undecided = "enter: enqueue" in text or "enqueuing: waits" in text
+            if "enqueue a job" in text and not undecided and "output_limit" in text:
                 self._close_what_is_open()
                 self.figures["console: forms refused"] += 1
                 said = " ".join(text.replace("│", " ").split())

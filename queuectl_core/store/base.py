@@ -86,6 +86,10 @@ class Batch(Protocol):
 class Bell(Protocol):
     """Tells waiting supervisors that something changed, without polling."""
 
+    stop: bool | None = None
+    """All our workers are to stop, after their jobs (False) or at once (True). Only from somebody
+    who cannot write that to the store, since its disk is full."""
+
     def fileno(self) -> int:
         """Readable when rung."""
 

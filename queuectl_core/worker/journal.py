@@ -10,15 +10,15 @@ import fcntl
 import json
 import os
 import signal
-import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..model import supervisor_of
+from ..model import OWN_SHIM, supervisor_of
 from ..private import make_private
+from ..store.sqlite.bell import has_listener
 from .shim import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
 
 LOCK_PATIENCE = 1.0
@@ -279,13 +279,23 @@ def make_first(path: Path) -> None:
         os.close(fd)
 
 
+def continue_shims(run: Path, supervisor: str) -> None:
+    """Tell the shims of a dead supervisor to continue. One that was stopped would never leave,
+    whether it has jobs or not."""
+    for path in [run / f"{supervisor}.journal", *run.glob(f"{supervisor}{OWN_SHIM}*.journal")]:
+        journal = Journal(run, path.stem)
+        if journal.shim_alive():
+            journal.refresh()
+            journal.signal_shim(signal.SIGCONT)
+
+
 def abandoned(run: Path) -> list[Path]:
     """Journals, leases and bells whose supervisor and shim are dead. To be called before the store
     is asked who needs them: only of the dead does the store know all there will ever be."""
     return [
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
-        if not _has_listener(run / f"{supervisor_of(path.stem)}.bell")
+        if not has_listener(run / f"{supervisor_of(path.stem)}.bell")
         and not (path.suffix != ".bell" and Journal(run, path.stem).shim_alive())
     ]
 
@@ -305,15 +315,3 @@ def sweep(found: Iterable[Path], in_use: set[str]) -> int:
             path.unlink(missing_ok=True)
         removed += 1
     return removed
-
-
-def _has_listener(bell: Path) -> bool:
-    """Whether somebody listens: a supervisor that has not got as far as to register, say."""
-    try:
-        if not stat.S_ISFIFO(bell.lstat().st_mode):
-            return False
-        fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    os.close(fd)
-    return True

@@ -319,8 +319,14 @@ class Supervisor:
     # -- orders -----------------------------------------------------------------------
 
     def _rung(self) -> None:
-        more = self._bell is not None and self._bell.clear()
+        bell = self._bell
+        more = bell is not None and bell.clear()
         self.pump.look()
+        if bell is not None and bell.stop is not None and self.stopping != "now":
+            now, bell.stop = bell.stop, None
+            if now or self.stopping is None:
+                self.tell(Event(Kind.TROUBLE, "told to stop, while nothing can be written"))
+                self.stop(now=now)
         if not more:
             return  # new jobs: nothing is asked of us
         self._orders_waiting = True

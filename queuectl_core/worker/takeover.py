@@ -18,7 +18,7 @@ from ..events import Event, Kind
 from ..host import is_gone, monotonic, process_start, process_state
 from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
-from .journal import Exit, Journal, Started
+from .journal import Exit, Journal, Started, continue_shims
 from .liveness import Liveness
 from .recovery import Leftover, RecoveryPlan, elsewhere, triage
 from .shim import lease_clock, signal_group
@@ -102,6 +102,7 @@ class Takeover:
         hands = self._sup.hands
         if elsewhere(row, hands.host, here) is not None:
             return RecoveryPlan(crashed=jobs)
+        await asyncio.to_thread(continue_shims, hands.run_directory, row.id)
         return await triage(
             jobs, hands.run_directory, hands.processes, shim=row.id, revoke=bool(jobs)
         )

@@ -227,9 +227,15 @@ STARTING = """
 import os, signal, sys
 target = sys.argv.pop(1)
 
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
 class Finder:
     def find_spec(self, name, path=None, of=None):
         if name == target:
+            Dropped()
+        elif name + " seen" == target:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Finder())
@@ -238,7 +244,10 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("module", ["queuectl_tui.cli.main", "click", "queuectl_tui.cli.enqueue"])
+MODULES = ("queuectl_tui.cli.main", "click", "queuectl_tui.cli.enqueue", "queuectl_core.queue")
+
+
+@pytest.mark.parametrize("module", [*MODULES, *(f"{module} seen" for module in MODULES)])
 def test_while_modules_are_loaded(tmp_path: Path, module: str) -> None:
     cli = Cli(tmp_path / "queue.db", tmp_path)
     done = subprocess.run(
@@ -257,7 +266,7 @@ def test_ignored_stays_ignored(tmp_path: Path) -> None:
     """As in a background job of a script: its SIGINT is meant for others."""
     cli = Cli(tmp_path / "queue.db", tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", STARTING, "click", "enqueue", "--id", "a", "true"],
+        [sys.executable, "-c", STARTING, "click seen", "enqueue", "--id", "a", "true"],
         capture_output=True,
         text=True,
         env=cli.environment(),

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chaos.disk import Disk, Unavailable
 from queuectl_core import doctor, file_systems
+from queuectl_core.host import process_start
 from queuectl_core.queue import Queue
 
 from ..support import Cli, eventually, supervisor
@@ -373,3 +375,35 @@ def test_the_installed_command(cli: Cli) -> None:
     )
     assert json.loads(done.stdout)["command"] == "x"
     assert os.access(program, os.X_OK)
+
+
+def test_stop_on_a_disk_that_a_job_filled(tmp_path: Path) -> None:
+    """The bell of a supervisor takes it where the store cannot be written."""
+    try:
+        with Disk(tmp_path / "disk") as disk:
+            cli = Cli(disk.path / "queue.db", tmp_path)
+            try:
+                cli("config", "set", "lease", "3")
+                cli("worker", "start", "-d", "--count", "2")
+                cli("enqueue", "--id", "slow", "sleep 1000")
+                eventually(lambda: cli.json("show", "slow")["state"] == "processing")
+                disk.fill()
+                for _ in range(200):  # what room there is in the log
+                    if cli("enqueue", "x" * 2000, "--delay", "1h", code=None).code == 5:
+                        break
+                first, second = cli.json("worker", "list")
+                said = cli("worker", "stop", first["id"], "--now", code=5).err
+                assert "no space left" in said
+                assert f"or stop all workers of {first['id'].partition('-')[0]}" in said
+                assert psutil.pid_exists(first["pid"])
+                said = cli("worker", "stop", "--now", code=1, timeout=60).err
+                assert "workers were lost before they stopped" in said, "that was not written"
+                assert process_start(second["pid"]) is None
+                disk.free()
+                cli("cancel", "slow")
+                cli("worker", "start", "--until-empty")
+                assert cli.json("show", "slow")["state"] == "cancelled"
+            finally:
+                cli.close()
+    except Unavailable as error:
+        pytest.skip(str(error))

@@ -24,7 +24,7 @@ from queuectl_core.worker.liveness import SILENT_AT_MOST, Liveness
 from ..support import eventually_async
 from .test_launcher import Heard, process_of, program
 from .test_launcher import heard as heard  # noqa: PLC0414 - a fixture
-from .test_recovery import Supervisors, finish, until_output
+from .test_recovery import Supervisors, alive, finish, until_output
 from .test_recovery import supervisors as supervisors  # noqa: PLC0414 - a fixture
 
 STOPPED = "the shim was stopped, by a job perhaps; it was told to continue"
@@ -104,6 +104,18 @@ async def test_a_stopped_shim_of_a_killed_supervisor_is_adopted(
         await work
     found = await queue.find(job.id)
     assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 1, 0)
+
+
+async def test_a_stopped_shim_without_a_job_leaves(queue: Queue, supervisors: Supervisors) -> None:
+    """Else it would be there for ever, and no backup could be restored."""
+    victim = await supervisors.start(1)
+    (shim,) = psutil.Process(victim.pid).children()
+    (path,) = (queue.directory / "run").glob("*.journal")
+    await eventually_async(lambda: asyncio.sleep(0, b'["H"' in path.read_bytes()))
+    shim.send_signal(signal.SIGSTOP)
+    supervisors.kill(victim)
+    await finish(queue)
+    await eventually_async(lambda: asyncio.sleep(0, not alive(shim.pid)))
 
 
 async def test_an_adopted_shim_that_stays_stopped_is_given_up(

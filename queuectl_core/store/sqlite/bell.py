@@ -8,8 +8,9 @@ between commit and ring) is made good by the supervisor's own slow tick.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+import stat
 from pathlib import Path
 
 from ..base import Bell
@@ -18,6 +19,8 @@ SUFFIX = ".bell"
 
 ANYTHING, JOBS = b"\0", b"j"
 """What a ring says changed: who hears of new jobs only need not read anything else."""
+STOP, STOP_NOW = b"s", b"n"
+"""What is asked of a supervisor when it cannot be written to the store."""
 _FULL = 4096
 
 
@@ -42,6 +45,8 @@ class FifoBell(Bell):
             while said := os.read(self._fd, _FULL):
                 # Where so much is unread, a ring may have found no room.
                 more = more or len(said) == _FULL or bool(said.strip(JOBS))
+                if STOP_NOW in said or STOP in said:
+                    self.stop = self.stop or STOP_NOW in said
         except BlockingIOError:
             pass
         return more
@@ -59,35 +64,50 @@ class FifoBell(Bell):
 
 def ring(directory: Path, what: bytes = ANYTHING) -> None:
     """Ring every bell in ``directory`` for ``what``; one whose owner died is passed over."""
-    for fd in _heard(directory):
-        try:
-            os.write(fd, what)
-        except OSError:
-            pass  # full: it is ringing already
-        finally:
-            os.close(fd)
+    for bell in _bells(directory):
+        ring_one(bell, what)
+
+
+def ring_one(bell: Path, what: bytes) -> bool:
+    """Ring one bell; whether somebody listens and was told."""
+    try:
+        fd = os.open(bell, _TO_RING)
+    except OSError:
+        return False  # nobody listens
+    try:
+        os.write(fd, what)
+    except OSError:
+        return False  # full: it is ringing already
+    finally:
+        os.close(fd)
+    return True
 
 
 def is_heard(directory: Path) -> bool:
     """Whether a supervisor listens to a bell in ``directory``."""
-    for fd in _heard(directory):
-        os.close(fd)
-        return True
-    return False
+    return any(has_listener(bell) for bell in _bells(directory))
 
 
-def _heard(directory: Path) -> Iterator[int]:
-    """An open descriptor of every bell that somebody listens to; the caller closes it."""
+def has_listener(bell: Path) -> bool | None:
+    """Whether a supervisor listens to this bell, also one that has not got as far as to register.
+    None: the bell is not there, so it does not tell. What cannot be told may be."""
+    try:
+        if not stat.S_ISFIFO(bell.lstat().st_mode):
+            return False
+        os.close(os.open(bell, _TO_RING))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.errno != errno.ENXIO
+    return True
+
+
+_TO_RING = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def _bells(directory: Path) -> list[Path]:
     try:
         names = os.listdir(directory)
     except OSError:
-        return  # no supervisor was ever started here
-    for name in names:
-        if not name.endswith(SUFFIX):
-            continue
-        try:
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(directory / name, flags)
-        except OSError:
-            continue  # nobody listens
-        yield fd
+        return []  # no supervisor was ever started here
+    return [directory / name for name in names if name.endswith(SUFFIX)]

@@ -8,7 +8,6 @@ FIFO and the lock work across namespaces.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from ...host import known_host_key
 from ...model import OWN_SHIM, SupervisorRow
-from .bell import SUFFIX
+from .bell import SUFFIX, has_listener
 
 
 def is_foreign(row: SupervisorRow) -> bool:
@@ -31,7 +30,7 @@ def is_foreign(row: SupervisorRow) -> bool:
 def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
     """Whether a foreign supervisor, or one of the shims of its jobs, may be alive. ``mono``: now,
     on the clock that all processes of this boot share."""
-    listens = _has_listener(run / (row.id + SUFFIX))
+    listens = has_listener(run / (row.id + SUFFIX))
     if listens or any(_is_locked(path) for name in {row.id, *shims} for path in _locks(run, name)):
         return True
     return listens is None and mono <= row.lease_mono
@@ -47,17 +46,6 @@ def _locks(run: Path, name: str) -> Iterator[Path]:
     """The locks of a supervisor's shims: of the shared one, and of those with a single job."""
     yield run / f"{name}.alive"
     yield from run.glob(f"{name}{OWN_SHIM}*.alive")
-
-
-def _has_listener(bell: Path) -> bool | None:
-    """Whether somebody listens; None: the bell is not there, so it does not tell."""
-    try:
-        os.close(os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return error.errno != errno.ENXIO  # what cannot be told may be
-    return True
 
 
 def _is_locked(path: Path) -> bool:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from ...errors import StoreError, StoreGone, StoreReadOnly, StoreUnreachable
+from ...errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
 from ...file_systems import NETWORK, file_system_of
 from ...host import known_host_key
 from ...model import (
@@ -32,13 +32,23 @@ from ...model import (
     Worker,
 )
 from ...once import off_loop, sleep
-from ...postcommit import after_commit
+from ...postcommit import after_commit, commits
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
 from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
-from .bell import ANYTHING, JOBS, SUFFIX, FifoBell, ring
+from .bell import (
+    ANYTHING,
+    JOBS,
+    STOP,
+    STOP_NOW,
+    SUFFIX,
+    FifoBell,
+    has_listener,
+    ring,
+    ring_one,
+)
 from .checkpoint import Checkpoints
 from .clock import WallClock
 from .connection import Connection, connect, open_writer
@@ -356,8 +366,28 @@ class SqliteStore(Store):
         await self._connection.write(work.each_worker, "worker_gone", workers)
 
     async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
-        await self._connection.write(work.stop_workers, workers, now_)
+        asked = list(workers)
+        try:
+            await self._connection.write(work.stop_workers, asked, now_)
+        except StoreFull as error:
+            await self._stop_without_writing(set(asked), now_, error)
+            return
         self._ring()
+
+    async def _stop_without_writing(self, asked: set[str], now_: bool, error: StoreFull) -> None:
+        """Jobs may have filled the disk, so that only their workers' end helps: tell it by the
+        bells, which need no space. They stop a supervisor with all its workers."""
+        rows = await self.workers()
+        chosen = {row.id for worker, row in rows if worker.id in asked}
+        for worker, row in rows:
+            if row.id in chosen and worker.id not in asked and worker.state != "stopping":
+                error.hint = f"{error.hint}, or stop all workers of {row.id}"
+                raise error
+        for supervisor in chosen:
+            if has_listener(self.run / (supervisor + SUFFIX)):
+                commits.begin()
+                if not ring_one(self.run / (supervisor + SUFFIX), STOP_NOW if now_ else STOP):
+                    raise error
 
     async def sample(
         self, samples: Iterable[tuple[str, int | None, float | None, int | None]]

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import InvalidInput, NotFound
 from .text import clean_line, nearest
@@ -24,8 +23,7 @@ MAX_SECONDS = 10 * 365 * 86400.0
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One configuration key. ``parse`` turns what a user typed into its value, or raises
     InvalidInput."""
 
@@ -35,8 +33,7 @@ class Key:
     help: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Every key with the value in force; units are those of :data:`KEYS`."""
 
     max_retries: int
@@ -162,8 +159,7 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One key's value in force and its ``source``: ``default``, ``env`` or ``store``."""
 
     key: str
@@ -206,4 +202,4 @@ def layers(stored: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Setti
 def settings(stored: Mapping[str, str], env: Mapping[str, str]) -> Settings:
     """The values in force, typed."""
     found = layers(stored, env)
-    return Settings(**{f.name: found[f.name.replace("_", "-")].value for f in fields(Settings)})
+    return Settings(*(found[name.replace("_", "-")].value for name in Settings._fields))

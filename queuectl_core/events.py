@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from .model import Attempt, Job, State
 
@@ -27,8 +27,7 @@ class Kind(StrEnum):
     """Something is wrong and being dealt with; ``message`` says what."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened in a supervisor."""
 
     kind: Kind
@@ -42,8 +41,7 @@ class Event:
     """Which worker runs ``job`` now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What a supervisor did from start to end."""
 
     done: int

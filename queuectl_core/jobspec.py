@@ -10,8 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .config import (
     MAX_BACKOFF_BASE,
@@ -73,8 +72,7 @@ OUTPUT_FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(NamedTuple):
     """What fills the fields a job does not give."""
 
     settings: Settings

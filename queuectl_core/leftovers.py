@@ -7,8 +7,8 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .model import State
 from .store.base import Store
@@ -18,8 +18,7 @@ DRAFT_AGE = 3600.0
 """Seconds: rewriting an output takes far less."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(NamedTuple):
     """A process that outlived its attempt: a daemon, or something that got away."""
 
     pid: int

@@ -6,7 +6,7 @@ which states an action takes. The stores' CHECK constraints say the invariants a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .model import Outcome, State, Transition
 
@@ -22,8 +22,7 @@ COUNTED = (Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMEOUT)
 """Outcomes that count in ``attempts``: the attempt ran to an end of its own (or its timeout)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """The settings in force when an attempt ends."""
 
     backoff_max: float

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .text import clean_line
 from .times import format_bytes
@@ -58,8 +58,7 @@ def remove_all_logs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
         raise failed
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One attempt's output: its file when this host has it, else the stored tail."""
 
     number: int

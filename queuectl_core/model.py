@@ -7,9 +7,8 @@ and forms of the public JSON, the same that ``enqueue`` reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .times import format_time
 
@@ -46,8 +45,7 @@ Command = str | tuple[str, ...]
 """A string for the shell, or an argv to run without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
+class JobSpec(NamedTuple):
     """A job as accepted by ``enqueue``: validated, every default filled in."""
 
     command: Command
@@ -80,8 +78,7 @@ def supervisor_of(shim: str) -> str:
     return shim.partition(OWN_SHIM)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One job as the store keeps it."""
 
     seq: int
@@ -169,8 +166,7 @@ class Job:
         return dict.fromkeys(self.env, MASK)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """The record of one execution, kept after retries and purged with its job."""
 
     number: int
@@ -217,8 +213,7 @@ class Attempt:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(NamedTuple):
     """One slot of a supervisor, as ``worker list`` shows it."""
 
     id: str
@@ -265,8 +260,7 @@ class Worker:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """The answer to "is all well?"."""
 
     counts: Mapping[State, int]
@@ -291,11 +285,10 @@ class Status:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """A distribution of durations in seconds; percentiles are nearest-rank."""
 
-    count: int
+    count: int  # type: ignore[assignment] # instead of the method of tuple
     avg: float
     min: float
     max: float
@@ -311,8 +304,7 @@ class Spread:
         } | {"count": self.count}
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """What happened since a moment: attempts that ended, and how long they took."""
 
     since: float
@@ -359,8 +351,7 @@ class Stats:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """Which jobs: every condition given must hold. Empty: all jobs."""
 
     states: tuple[State, ...] = ()
@@ -380,17 +371,16 @@ class Filter:
         if self.reasons:
             wanted = tuple(state for state in wanted if state is State.DEAD)
         allowed = tuple(state for state in states if state in wanted)
-        return replace(self, states=allowed)
+        return self._replace(states=allowed)
 
 
-@dataclass(frozen=True, slots=True)
-class DeadGroup:
+class DeadGroup(NamedTuple):
     """Dead jobs that died of the same cause."""
 
     reason: str
     """The cause, with what differs from job to job taken out; names the group."""
     exit_code: int | None
-    count: int
+    count: int  # type: ignore[assignment] # instead of the method of tuple
     last_at: float | None
     """When the latest of them died."""
     newest: int
@@ -406,8 +396,7 @@ class DeadGroup:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """How many attempts ended within one second."""
 
     second: int
@@ -416,8 +405,7 @@ class Tick:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """One attempt that ended, with what becomes of its job: what ``exchange`` writes."""
 
     seq: int
@@ -428,8 +416,7 @@ class Ending:
     """The end of its output, at most 64 KiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """What becomes of a job when an attempt ends (made by :mod:`queuectl_core.lifecycle`)."""
 
     state: State
@@ -440,8 +427,7 @@ class Transition:
     last_error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """A job that was claimed for no worker yet, and which of them runs it since when."""
 
     seq: int
@@ -450,8 +436,7 @@ class Begun:
     started_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """A worker with nothing to do, and the lanes it serves (none: all)."""
 
     worker: str
@@ -459,8 +444,7 @@ class Opening:
     queues: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What one ``exchange`` brought back."""
 
     refused: frozenset[tuple[int, int]]
@@ -471,8 +455,7 @@ class Turn:
     """When the next scheduled job becomes due; None: none is scheduled."""
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorRow:
+class SupervisorRow(NamedTuple):
     """A supervisor as the store knows it: enough to tell whether it is alive."""
 
     id: str
@@ -488,13 +471,12 @@ class SupervisorRow:
     """By the store's clock."""
     lease_mono: float
     """The same moment on the host's monotonic clock: what its own host compares."""
-    lapsed: bool | None = field(default=None, compare=False)
+    lapsed: bool | None = None
     """Whether the lease had run out when the row was read, by the clock of a store that has one
     and is shared by hosts; None: it has none, all hosts are one."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerOrder:
+class WorkerOrder(NamedTuple):
     """What the store wants of one of a supervisor's workers."""
 
     id: str
@@ -504,14 +486,13 @@ class WorkerOrder:
     up: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(NamedTuple):
     """What a supervisor is asked to do: read at each wake-up."""
 
     known: bool
     """False: it was declared dead and its jobs have another owner."""
     workers: tuple[WorkerOrder, ...] = ()
-    cancels: frozenset[int] = field(default_factory=frozenset)
+    cancels: frozenset[int] = frozenset()
     """seq of running jobs somebody wants cancelled."""
 
 

@@ -10,9 +10,8 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import config as conf
 from . import lifecycle
@@ -50,8 +49,7 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitState:
+class WaitState(NamedTuple):
     """Where the jobs one waits for are: ``done`` and ``bad`` (dead or cancelled) of ``total``."""
 
     total: int
@@ -60,14 +58,22 @@ class WaitState:
     finished: bool
 
 
-@dataclass(slots=True)
 class Queue:
     """A queue of jobs in one store. Make it with :meth:`open`, close it with :meth:`close`."""
 
-    store: Store
-    env: Mapping[str, str]
-    clock: Callable[[], float] = time.time
-    cwd: str = field(default_factory=current_directory)
+    __slots__ = ("clock", "cwd", "env", "store")
+
+    def __init__(
+        self,
+        store: Store,
+        env: Mapping[str, str],
+        clock: Callable[[], float] = time.time,
+        cwd: str | None = None,
+    ) -> None:
+        self.store = store
+        self.env = env
+        self.clock = clock
+        self.cwd = current_directory() if cwd is None else cwd
 
     @classmethod
     @asynccontextmanager
@@ -269,11 +275,10 @@ class Queue:
 
     async def workers(self) -> list[Worker]:
         """Every worker; those whose supervisor is gone are ``lost``."""
-        from dataclasses import replace
 
         now, mono = self.clock(), monotonic()
         return [
-            replace(worker, state="lost") if is_gone(row, now, mono, self.store.here()) else worker
+            worker._replace(state="lost") if is_gone(row, now, mono, self.store.here()) else worker
             for worker, row in await self.store.workers()
         ]
 

@@ -18,8 +18,8 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 from .model import Ending, Outcome, Spread, State
 
@@ -42,8 +42,7 @@ _LN = math.log(_GROWTH)
 MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3600, 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """How long rollups of one length are kept before they become part of the next longer."""
 
     seconds: int
@@ -92,18 +91,37 @@ def middle(index: int) -> float:
     return FINEST * _GROWTH**index * 2 / (_GROWTH + 1) if index else 0.0
 
 
-@dataclass(slots=True)
 class Sketch:
-    """The distribution of some durations in seconds."""
+    """The distribution of some durations in seconds.
 
-    count: int = 0
-    total: float = 0.0
-    low: float = math.inf
-    high: float = 0.0
-    buckets: array[int] = field(default_factory=lambda: array("H"))
-    """Those that are not empty, ascending."""
-    counts: array[int] = field(default_factory=lambda: array("Q"))
-    """How many durations are in each of them."""
+    ``buckets``: those that are not empty, ascending; ``counts``: how many durations are in each.
+    """
+
+    __slots__ = ("buckets", "count", "counts", "high", "low", "total")
+
+    def __init__(
+        self,
+        count: int = 0,
+        total: float = 0.0,
+        low: float = math.inf,
+        high: float = 0.0,
+        *,
+        buckets: array[int] | None = None,
+        counts: array[int] | None = None,
+    ) -> None:
+        self.count = count
+        self.total = total
+        self.low = low
+        self.high = high
+        self.buckets = array("H") if buckets is None else buckets
+        self.counts = array("Q") if counts is None else counts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sketch) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def add(self, durations: Sequence[float]) -> None:
         """Some more; a negative one (a clock was set back) is none at all."""
@@ -161,17 +179,35 @@ def merged_sketches(sketches: Iterable[Sketch]) -> Sketch:
     return whole
 
 
-@dataclass(slots=True)
 class Rollup:
-    """What some attempts came to. Cancelled and interrupted ones count in nothing."""
+    """What some attempts came to. Cancelled and interrupted ones count in nothing.
 
-    completed: int = 0
-    failed: int = 0
-    """Attempts that failed, those that made a job dead included."""
-    dead: int = 0
-    """Attempts that made a job dead."""
-    run: Sketch = field(default_factory=Sketch)
-    wait: Sketch = field(default_factory=Sketch)
+    ``failed``: attempts that failed, those that made a job dead included; ``dead``: attempts that
+    made a job dead.
+    """
+
+    __slots__ = ("completed", "dead", "failed", "run", "wait")
+
+    def __init__(
+        self,
+        completed: int = 0,
+        failed: int = 0,
+        dead: int = 0,
+        run: Sketch | None = None,
+        wait: Sketch | None = None,
+    ) -> None:
+        self.completed = completed
+        self.failed = failed
+        self.dead = dead
+        self.run = Sketch() if run is None else run
+        self.wait = Sketch() if wait is None else wait
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rollup) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def ended(self) -> int:
@@ -266,7 +302,7 @@ def _sketch(data: bytes, at: int) -> tuple[Sketch, int]:
     buckets, counts = array("H"), array("Q")
     buckets.frombytes(data[between - 2 * size : between])
     counts.frombytes(data[between:end])
-    made = Sketch(count, total, low, high, _little(buckets), _little(counts))
+    made = Sketch(count, total, low, high, buckets=_little(buckets), counts=_little(counts))
     if any(index >= BUCKETS for index in made.buckets[-1:]):
         raise ValueError("what should be a rollup is none")
     return made, end

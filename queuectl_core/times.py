@@ -5,8 +5,10 @@ Inside queuectl a time is seconds since the epoch (UTC, float) and a duration is
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from .errors import InvalidInput
 from .text import clean_line
@@ -142,8 +144,17 @@ def format_time(moment: float | None) -> str | None:
     """``2026-01-31T09:00:00.123Z``, or None for None."""
     if moment is None:
         return None
-    stamp = datetime.fromtimestamp(moment, UTC)
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{stamp.microsecond // 1000:03d}Z"
+    whole = math.floor(moment)
+    micro = round((moment - whole) * 1e6)
+    if micro == 1_000_000:
+        whole, micro = whole + 1, 0
+    return f"{_format_second(whole)}.{micro // 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _format_second(second: int) -> str:
+    # Many moments lie in the same few seconds: a log line for each job, a list of jobs.
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def format_duration(seconds: float) -> str:

@@ -302,14 +302,14 @@ def plain(job: Job) -> Job:
     error = job.last_error
     if error is None or "\0" not in error:
         return job
-    return replace(job, last_error=error.replace("\0", "\ufffd"))
+    return job._replace(last_error=error.replace("\0", "\ufffd"))
 
 
 def _plain_attempt(kept: Kept) -> Kept:
     reason = kept.attempt.reason
     if reason is None or "\0" not in reason:
         return kept
-    return replace(kept, attempt=replace(kept.attempt, reason=reason.replace("\0", "\ufffd")))
+    return replace(kept, attempt=kept.attempt._replace(reason=reason.replace("\0", "\ufffd")))
 
 
 def _none_running(source: Store, running: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from queuectl_core.config import canonical, parse_value
@@ -163,7 +163,7 @@ def filter_words(where: Filter) -> list[str]:
 
 
 def _dlq_words(where: Filter) -> list[str]:
-    return filter_words(replace(where, states=()))
+    return filter_words(where._replace(states=()))
 
 
 def _is_dlq(where: Filter) -> bool:

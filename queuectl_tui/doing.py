@@ -7,7 +7,6 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from textual.app import App
 
@@ -47,7 +46,7 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
     counts: dict[State, int] = {}
     seqs: list[int] | None = []
     for state in narrowed.states:
-        here = replace(narrowed, states=(state,))
+        here = narrowed._replace(states=(state,))
         if seqs is not None:
             keys = await queue.matching(here, REMEMBERED + 1 - len(seqs))
             seqs = [*seqs, *keys] if len(seqs) + len(keys) <= REMEMBERED else None
@@ -56,8 +55,8 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
             counts[state] = await queue.count(here)
     others = {}
     if not JobView(queue, where).slow:  # to count by text takes long, and it is only a remark
-        others = {state: await queue.count(replace(where, states=(state,))) for state in unasked}
-    exactly = narrowed if seqs is None else replace(narrowed, seqs=tuple(seqs))
+        others = {state: await queue.count(where._replace(states=(state,))) for state in unasked}
+    exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
     return Found(exactly, counts, others)
 
 

@@ -281,7 +281,7 @@ class JobPages:
         return self._sorted[max(0, at - limit) : at]
 
     async def still(self, rows: Sequence[Job]) -> list[Job]:
-        where = replace(self.where, seqs=tuple(job.seq for job in rows))
+        where = self.where._replace(seqs=tuple(job.seq for job in rows))
         return await self.link.reader.jobs(where, len(rows))
 
     def place(self, row: Job) -> int:

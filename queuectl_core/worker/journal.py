@@ -12,9 +12,9 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..model import OWN_SHIM, supervisor_of
 from ..private import make_private
@@ -25,8 +25,7 @@ LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """An ``S`` line: ``pid`` was started between ``after`` and ``before`` (host clock)."""
 
     pid: int
@@ -36,8 +35,7 @@ class Started:
     """On ``lease_clock``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """An ``X`` or ``F`` line: how a job ended, or why it could not be started."""
 
     code: int | None
@@ -168,7 +166,7 @@ class Journal:
                 exit_ = Exit.of(event)
                 started = self.started.get(event[1])
                 began = started.at if started is not None else None
-                self.exits[event[1]] = replace(exit_, at=self._moment(exit_.at), began=began)
+                self.exits[event[1]] = exit_._replace(at=self._moment(exit_.at), began=began)
         except (ValueError, IndexError, TypeError, KeyError, RecursionError):
             pass  # torn by a crash of the host, or not written by a shim: it says nothing
 

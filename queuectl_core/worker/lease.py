@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import replace
 
 from ..host import monotonic, process_start
 from ..model import SupervisorRow
@@ -41,4 +40,4 @@ def make_row(
 
 def renewed(row: SupervisorRow, lease: float, now: float) -> SupervisorRow:
     """``row`` with its lease begun anew."""
-    return replace(row, heartbeat_at=now, lease_until=now + lease, lease_mono=monotonic() + lease)
+    return row._replace(heartbeat_at=now, lease_until=now + lease, lease_mono=monotonic() + lease)

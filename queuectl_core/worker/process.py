@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..clocks import LINUX
 from ..host import is_process, parse_stat, process_start
@@ -39,8 +39,7 @@ PATIENCE = 1.0
 """Seconds to wait for a look at the processes before a signal is sent without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process that can be told from a later one with the same pid."""
 
     pid: int
@@ -126,8 +125,7 @@ def _other_table() -> Iterator[tuple[Process, int, int]]:
 # -- processes that name their job ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """What the environment of a job's process says about it."""
 
     job: str

@@ -31,6 +31,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..model import Job, SupervisorRow, supervisor_of
 from .attempt import journal_name, token_of
@@ -51,8 +52,7 @@ LEFTOVER_GRACE = 0.5
 """Seconds from SIGTERM to SIGKILL for what is left of a job whose outcome is lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(NamedTuple):
     """What still runs of an attempt that is over, or whose outcome will never be known."""
 
     job: Job

@@ -12,7 +12,6 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from ..config import settings
 from ..errors import StoreError, StoreGone
@@ -267,7 +266,7 @@ class Supervisor:
                 # it). Our shim starts nothing more: somebody new takes over from us. On this host
                 # that is possible at once; for other hosts the lease goes on.
                 row = renewed(self._row, self.hands.settings.lease, self.clock())
-                await self.store.heartbeat(replace(row, lease_mono=monotonic()))
+                await self.store.heartbeat(row._replace(lease_mono=monotonic()))
                 await self._start_over("the journal says that this supervisor is no more")
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class Which:
         await tell_unknown_queues(session, queue, self.where.queues)
         if not self.reasons:
             return self.where
-        return replace(self.where, reasons=await _reasons(session, queue, self.reasons))
+        return self.where._replace(reasons=await _reasons(session, queue, self.reasons))
 
     async def named(self, queue: Queue, allowed: Sequence[State]) -> list[Job]:
         """The jobs named. Conflict when one is in a state that is not ``allowed``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -67,7 +66,7 @@ def retry(
 async def _sure(session: Session, queue: Queue, where: Filter) -> bool:
     """Ask before jobs that are completed run again; others are here to be run again."""
     states = [state for state in State if state in where.states]
-    counts = {state: await queue.count(replace(where, states=(state,))) for state in states}
+    counts = {state: await queue.count(where._replace(states=(state,))) for state in states}
     if not counts.get(State.COMPLETED):
         return True
     shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)

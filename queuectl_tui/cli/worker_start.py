@@ -14,7 +14,7 @@ from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
-from .command import Session, pass_session, queue_time, verb
+from .command import Session, pass_session, verb
 from .jobs import command_text
 from .workers import WORKERS
 
@@ -153,14 +153,15 @@ class Reporter:
         err = self.session.err
         if err.quiet and event.kind is not Kind.TROUBLE:
             return
+        now = self.session.clock()
         mark, style = MARKS.get(event.kind, ("·", "dim"))
         if event.kind is Kind.ENDED and event.state is not None:
             mark, style = ENDS.get(event.state, ("·", "dim"))
-        text = describe(event, queue_time())
+        text = describe(event, now)
         if self.fancy:
             err.line(f"{err.styled(time.strftime('%X'), 'dim')} {err.styled(mark, style)} {text}")
         else:
-            err.line(f"{format_time(queue_time())} {text}")
+            err.line(f"{format_time(now)} {text}")
         if event.kind is Kind.UP and self.fancy:
             err.note(
                 "stop with ctrl-c (twice: end running jobs), or: queuectl worker stop; "

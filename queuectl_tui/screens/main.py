@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
@@ -222,7 +221,7 @@ class MainScreen(JobScreen):
     def on_search_line_typed(self, message: SearchLine.Typed) -> None:
         """What to look for has changed."""
         if self._searching is self.jobs:
-            self.jobs.filter(replace(self.jobs.where, search=message.text or None))
+            self.jobs.filter(self.jobs.where._replace(search=message.text or None))
         else:
             self._narrowed[str(self._searching.id)] = message.text
         self._show(self.owner.overview)

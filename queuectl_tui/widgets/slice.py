@@ -175,7 +175,7 @@ class Slice:
     def output(self, output: Output) -> None:
         self._output = output
         # A hole may outlive the attempt, where nobody was left to close it.
-        self._source = replace(output, running=True) if output.path is not None else output
+        self._source = output._replace(running=True) if output.path is not None else output
 
     # -- what is visible ------------------------------------------------------------------
 

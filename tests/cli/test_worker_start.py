@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,6 @@ async def test_tries_count_the_attempt_that_runs(tmp_path: Path) -> None:
     async with Queue.open(str(tmp_path / "queue.db"), env=dict(os.environ)) as queue:
         (job,) = await queue.enqueue([{"command": "true", "max_retries": 3}])
     assert times_tried(job) == "0/3"
-    runs = replace(job, state=State.PROCESSING)
+    runs = job._replace(state=State.PROCESSING)
     assert times_tried(runs) == "1/3"
     assert runs.to_json()["attempts"] == 0

@@ -10,7 +10,6 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -132,7 +131,7 @@ async def test_a_job_that_was_claimed_in_between_is_not_cancelled(
     assert not (await store.orders("sup")).cancels
 
 
-@pytest.mark.parametrize("where", [replace(DEAD, search="old"), replace(DEAD, exit_codes=(7, 8))])
+@pytest.mark.parametrize("where", [DEAD._replace(search="old"), DEAD._replace(exit_codes=(7, 8))])
 async def test_the_whole_filter_is_in_the_statement(
     place: Place, store: Store, other: Store, queue: Queue, where: Filter
 ) -> None:
@@ -207,7 +206,7 @@ async def test_output_of_a_job_that_is_not_removed_stays(store: Store, queue: Qu
     with pytest.raises(Conflict):
         await queue.remove([*dead, running])
     with pytest.raises(JobChanged):
-        await queue.remove([*dead, replace(running, state=State.PENDING)])
+        await queue.remove([*dead, running._replace(state=State.PENDING)])
     assert kept_output(store, dead) == ["a", "b"]
     assert await queue.remove([*dead, running], strict=False) == 2
     assert kept_output(store, dead) == []
@@ -219,7 +218,7 @@ async def test_every_job_is_changed_by_one_of_many(
     """Several do the same at once: what they say they did adds up to what there was to do."""
     monkeypatch.setattr(facade, "BULK", 7)
     await hired(store)
-    queues = [replace(queue, store=await place.open()) for _ in range(4)]
+    queues = [queue._replace(store=await place.open()) for _ in range(4)]
     jobs = 100
     async with store.batch() as batch:
         await batch.add([(n, spec(id=f"j{n}", max_retries=1)) for n in range(jobs)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from queuectl_core.errors import BatchRejected, Conflict, InvalidInput
@@ -42,7 +40,7 @@ async def test_a_job_is_kept_as_it_was_given(store: Store) -> None:
 async def test_a_string_and_an_argv_stay_apart(
     store: Store, command: str | tuple[str, ...]
 ) -> None:
-    [job] = await store.enqueue([replace(spec(), command=command)], NOW)
+    [job] = await store.enqueue([spec()._replace(command=command)], NOW)
     assert job.command == command
 
 
@@ -117,11 +115,11 @@ async def test_a_batch_keeps_jobs_as_enqueue_does(store: Store) -> None:
     given = spec(("a", "é"), id="x", max_retries=0, backoff_base=0.5, env={"K": "é"}, cwd="/a")
     [single] = await store.enqueue([given], NOW)
     async with store.batch() as batch:
-        await batch.add([(1, replace(given, id="y"))])
+        await batch.add([(1, given._replace(id="y"))])
         first, _ = await batch.commit(NOW)
     job = await store.by_seq(first)
     assert job is not None
-    assert replace(job, id="x", seq=single.seq) == single
+    assert job._replace(id="x", seq=single.seq) == single
 
 
 async def test_a_batch_goes_by_line_whatever_the_order_of_adding(store: Store) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +197,7 @@ class Steps(RuleBasedStateMachine):
         turn = self.do(self.store.exchange(owner, [], openings, self.model.now))
         due = self.model.claimable(queues)[:count] if owner in self.model.known else []
         expected = [
-            replace(
-                job,
+            job._replace(
                 state=State.PROCESSING,
                 owner=owner,
                 shim=owner,
@@ -229,7 +228,7 @@ class Steps(RuleBasedStateMachine):
             return
         job = data.draw(st.sampled_from(sorted(started, key=lambda job: job.seq)))
         mine = job.state is State.PROCESSING and job.owner == owner
-        told = replace(job, runs=job.runs - 1) if stale and job.runs > 1 else job
+        told = job._replace(runs=job.runs - 1) if stale and job.runs > 1 else job
         end = ending(told, outcome, now=self.model.now, reason=f"{outcome}!", tail=tail)
         turn = self.do(self.store.exchange(owner, [end], [], self.model.now))
         if not mine or told is not job:
@@ -238,8 +237,7 @@ class Steps(RuleBasedStateMachine):
         assert not turn.refused
         after = end.transition
         waits = after.state in (State.PENDING, State.FAILED)
-        self.model.jobs[job.seq] = replace(
-            job,
+        self.model.jobs[job.seq] = job._replace(
             # Not to run again, if somebody wanted it cancelled.
             state=State.CANCELLED if waits and job.cancel_requested else after.state,
             attempts=after.attempts,
@@ -275,16 +273,16 @@ class Steps(RuleBasedStateMachine):
             self.changed(seq, action)
 
     def changed(self, seq: int, action: Action) -> None:
-        job = replace(self.model.jobs[seq], updated_at=self.model.now)
+        job = self.model.jobs[seq]._replace(updated_at=self.model.now)
         if action is Action.REMOVE:
             del self.model.jobs[seq], self.model.attempts[seq]
             return
         if action is Action.RETRY:
-            job = replace(job, state=State.PENDING, attempts=0, crashes=0, run_at=self.model.now)
+            job = job._replace(state=State.PENDING, attempts=0, crashes=0, run_at=self.model.now)
         elif job.state is State.PROCESSING:
-            job = replace(job, cancel_requested=True)
+            job = job._replace(cancel_requested=True)
         else:
-            job = replace(job, state=State.CANCELLED, finished_at=self.model.now)
+            job = job._replace(state=State.CANCELLED, finished_at=self.model.now)
         self.model.jobs[seq] = job
 
     @rule(dead=st.sampled_from(OWNERS))
@@ -298,7 +296,7 @@ class Steps(RuleBasedStateMachine):
             assert taken is None
             return
         held = [
-            replace(job, owner=heir, updated_at=self.model.now)
+            job._replace(owner=heir, updated_at=self.model.now)
             for job in self.model.jobs.values()
             if job.owner == dead
         ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +230,7 @@ async def test_jobs_taken_over_are_not_lost_with_the_answer(
     row = await row_of(other, "dead")
     proxy.cut, proxy.stays_down = cut, False
     taken = await store.take_over(row, "heir", NOW + 1)
-    assert taken == [replace(held, owner="heir", updated_at=NOW + 1)]
+    assert taken == [held._replace(owner="heir", updated_at=NOW + 1)]
     assert await other.by_seq(held.seq) == taken[0]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from queuectl_core.errors import InvalidInput
@@ -252,4 +250,4 @@ async def test_a_job_read_twice_is_the_same_value(store: Store) -> None:
         # Whole numbers stay what they were: 2.0 is no 2 in what is printed.
         for name in ("run_at", "backoff_base", "timeout_seconds", "created_at", "updated_at"):
             assert type(getattr(found, name)) is float, name
-        assert replace(found, state=job.state).command == job.command
+        assert found._replace(state=job.state).command == job.command

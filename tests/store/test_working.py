@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -33,8 +32,7 @@ async def test_a_claim_gives_the_job_to_the_worker(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec(id="a", run_at=NOW - 5)], NOW)
     [held] = (await store.exchange("sup", [], [Opening("w1")], NOW + 1)).claimed
-    assert held == replace(
-        job,
+    assert held == job._replace(
         state=State.PROCESSING,
         owner="sup",
         shim="sup",
@@ -252,7 +250,7 @@ async def test_a_result_for_a_job_that_is_no_more(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
-    gone = replace(ending(held), seq=held.seq + 100)
+    gone = ending(held)._replace(seq=held.seq + 100)
     assert (await finish(store, "sup", gone)).refused == {(held.seq + 100, 1)}
 
 
@@ -298,7 +296,7 @@ async def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
     await store.enqueue([spec()], NOW)
     await claim(store, "slow")
     [stale] = [row for row in await store.supervisors() if row.id == "slow"]
-    renewed = replace(stale, heartbeat_at=NOW + 9, lease_until=NOW + 39, lease_mono=39.0)
+    renewed = stale._replace(heartbeat_at=NOW + 9, lease_until=NOW + 39, lease_mono=39.0)
     assert await store.heartbeat(renewed)
     assert await store.take_over(stale, "heir", NOW + 31) is None
     assert (await row_of(store, "slow")).lease_mono == 39.0
@@ -362,7 +360,7 @@ async def test_a_heartbeat_renews_the_lease(store: Store) -> None:
     assert not await store.heartbeat(row), "nobody knows it"
     await store.register(row, [("w1", ())], NOW)
     first = await row_of(store, "sup")
-    later = replace(row, heartbeat_at=NOW + 10, lease_until=NOW + 45, lease_mono=40.0)
+    later = row._replace(heartbeat_at=NOW + 10, lease_until=NOW + 45, lease_mono=40.0)
     assert await store.heartbeat(later)
     found = await row_of(store, "sup")
     assert found.heartbeat_at > first.heartbeat_at
@@ -370,7 +368,7 @@ async def test_a_heartbeat_renews_the_lease(store: Store) -> None:
     times = {"heartbeat_at": found.heartbeat_at, "lease_until": found.lease_until}
     if not store.shared_by_hosts:
         assert found == later, "one host's clock is the store's"
-    assert found == replace(later, **times)
+    assert found == later._replace(**times)
     assert [worker.heartbeat_at for worker, _ in await store.workers()] == [found.heartbeat_at]
 
 
@@ -496,7 +494,7 @@ async def test_a_job_can_be_claimed_for_whoever_comes_free(store: Store) -> None
     await store.exchange("sup", [], [], NOW + 3, begun=[begun])
     found = await now_of(store, job)
     assert (found.worker, found.started_at) == ("w1", NOW + 2)
-    stale = [Begun(held.seq, held.runs + 1, "w2", NOW + 9), replace(begun, started_at=NOW + 9)]
+    stale = [Begun(held.seq, held.runs + 1, "w2", NOW + 9), begun._replace(started_at=NOW + 9)]
     await store.exchange("sup", [], [], NOW + 4, begun=stale[:1])
     await store.exchange("other", [], [], NOW + 4, begun=stale[1:])
     assert await now_of(store, job) == found
@@ -506,7 +504,7 @@ async def test_an_ending_says_who_ran_a_job_claimed_in_advance(store: Store) -> 
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
     [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
-    ran = replace(held, worker="w1", started_at=NOW + 1)
+    ran = held._replace(worker="w1", started_at=NOW + 1)
     await store.exchange("sup", [ending(ran, now=NOW + 2)], [], NOW + 2)
     found = await now_of(store, job)
     assert (found.state, found.worker, found.started_at) == (State.COMPLETED, "w1", NOW + 1)
@@ -519,7 +517,7 @@ async def test_a_job_that_was_not_started_goes_back_as_it_was(store: Store) -> N
     await store.exchange("other", [], [], NOW + 2, released=[held])
     assert (await now_of(store, job)).state is State.PROCESSING, "only its owner gives it back"
     await store.exchange("sup", [], [], NOW + 2, released=[held])
-    assert await now_of(store, job) == replace(job, updated_at=NOW + 2)
+    assert await now_of(store, job) == job._replace(updated_at=NOW + 2)
     assert await store.attempts(job.seq) == []
     assert await real_counts(store) == await store.counts()
     assert ids(await claim(store)) == [job.id]

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,8 +31,7 @@ def supervisor() -> Iterator[tuple[SupervisorRow, subprocess.Popen[bytes]]]:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = process_start(process.pid)
     assert started is not None
-    row = replace(
-        SUPERVISOR,
+    row = SUPERVISOR._replace(
         id="here",
         host_key=host_key(),
         pid=process.pid,
@@ -120,7 +118,7 @@ async def test_workers_on_a_server_are_read_without_a_key(tmp_path: Path) -> Non
     try:
         async with opened(tmp_path, SIZE, url=place.url) as (console, pilot):
             await settled(console, pilot)
-            row = replace(SUPERVISOR, id="late", lease_until=store.clock() + 1e6)
+            row = SUPERVISOR._replace(id="late", lease_until=store.clock() + 1e6)
             await store.register(row, [("late-1", ())], store.clock())
             await until(console, pilot, "late-1")
             await store.enqueue([spec("sleep 60", run_at=NOW - 40)], NOW - 40)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from queuectl_core.logs import Output
@@ -19,7 +18,7 @@ async def test_hosts_are_named_when_there_are_several(home: Path) -> None:
         text = await settled(console, pilot)
         assert "alpha" not in text.partition("2 workers")[2]  # one host: nothing to tell apart
     async with Queue.open(str(home / "queue.db"), env={"HOME": str(home)}) as queue:
-        other = replace(SUPERVISOR, id="zz99", host="beta")
+        other = SUPERVISOR._replace(id="zz99", host="beta")
         await queue.store.register(other, [("zz99-1", ())], NOW)
     async with opened(home, NARROW) as (console, pilot):
         text = await until(console, pilot, "zz99-1")

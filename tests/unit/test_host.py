@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -168,7 +167,7 @@ def test_who_cannot_read_its_journals_goes_by_the_lease_alone() -> None:
     row = alive(host_key=f"{host_key()}:dir-1")
     elsewhere = f"{host_key()}:dir-2"
     for lapsed in (False, True):
-        seen = replace(row, pid=2**31 - 1, lapsed=lapsed)
+        seen = row._replace(pid=2**31 - 1, lapsed=lapsed)
         assert is_gone(seen, NOW, 0.0, elsewhere) is lapsed
         assert is_gone(seen, NOW, 0.0, "") is lapsed
         assert is_gone(seen, NOW, 0.0, row.host_key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -425,5 +424,5 @@ def test_queue_names() -> None:
 
 def test_specs_are_values() -> None:
     spec = parse("true")
-    assert replace(spec, priority=1) != spec
+    assert spec._replace(priority=1) != spec
     assert parse("true") == spec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import shutil
 import signal
@@ -28,7 +27,7 @@ async def test_a_stopped_supervisor_whose_journal_was_deleted(queue: Queue, tmp_
     run = tmp_path / "run"
     make_first(run / "s.journal")
     (job,) = await queue.enqueue(["sleep 300"])
-    job = dataclasses.replace(job, state=State.PROCESSING, runs=1, shim="s", worker="s-1")
+    job = job._replace(state=State.PROCESSING, runs=1, shim="s", worker="s-1")
     driver = Driver(run)
     try:
         token = f"{job.seq}.1"

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -203,7 +202,7 @@ async def test_a_suspect_whose_shim_was_never_started(
     """Its supervisor died between the claim and the start. Where the whole run directory was
     deleted, nobody can say that."""
     (job,) = await queue.enqueue(["true"])
-    job = replace(job, state=State.PROCESSING, runs=2, crashes=1, shim="abcde")
+    job = job._replace(state=State.PROCESSING, runs=2, crashes=1, shim="abcde")
     run = tmp_path / "journals"
     if not deleted:
         make_first(run / "abcde.journal")

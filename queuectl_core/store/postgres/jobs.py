@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ...errors import Conflict, InvalidInput
@@ -42,7 +41,7 @@ async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> lis
     made: dict[str, Job] = {}
     given = [spec.id or "" for spec in specs]
     wanted = [
-        spec if spec.id else replace(spec, id=name)
+        spec if spec.id else spec._replace(id=name)
         for spec, name in zip(specs, new_ids(len(specs)), strict=True)
     ]
     rows = [spec_params(spec, now) for spec in wanted]

@@ -10,7 +10,7 @@ started, so they are put back, in the same commit as the next turn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ...model import Begun, Ending, Job, Opening, Turn
 from .errors import CommitInDoubt, CommitUnknown
@@ -60,7 +60,7 @@ class Turns:
             self._unanswered.append(_Unanswered(owner, error.doubt, told, error.result))
             raise
         self._unanswered = [one for one in self._unanswered if one.owner != owner]
-        return replace(turn, refused=turn.refused | refused) if refused else turn
+        return turn._replace(refused=turn.refused | refused) if refused else turn
 
     async def _come_of_it(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:
         """Endings that are in or were refused, those refused, and jobs claimed unknown to us."""

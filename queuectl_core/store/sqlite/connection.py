@@ -27,9 +27,8 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from ...errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
 from ...postcommit import after_commit, commits
@@ -62,8 +61,7 @@ OPENINGS = 20
 WRITE = "BEGIN IMMEDIATE"
 
 
-@dataclass(slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A connection of the driver's own, and when it is of no more use."""
 
     driver: sqlite3.Connection

@@ -6,7 +6,6 @@ import heapq
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -29,7 +28,7 @@ def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> l
             raise Conflict(f"id '{name}' is taken", "choose another, or leave it out")
     seqs = []
     for spec in specs:
-        params = spec_params(replace(spec, id=free_id(conn)) if spec.id is None else spec, now)
+        params = spec_params(spec._replace(id=free_id(conn)) if spec.id is None else spec, now)
         try:
             seqs.append(conn.execute(SQL["insert_job"], params).fetchone()[0])
         except sqlite3.IntegrityError:

@@ -9,7 +9,6 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -308,7 +307,7 @@ def with_lapses(
     found = {row.id: row for row in rows}
     for row in [row for row in found.values() if is_foreign(row)]:
         lapsed = has_lapsed(row, shims_of(conn, row), run, monotonic())
-        found[row.id] = replace(row, lapsed=lapsed)
+        found[row.id] = row._replace(lapsed=lapsed)
     return found
 
 

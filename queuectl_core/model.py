@@ -475,6 +475,10 @@ class SupervisorRow(NamedTuple):
     """Whether the lease had run out when the row was read, by the clock of a store that has one
     and is shared by hosts; None: it has none, all hosts are one."""
 
+    def is_unchanged(self, seen: SupervisorRow) -> bool:
+        """Whether the store has the row as it was ``seen``. ``lapsed`` is no part of it."""
+        return self._replace(lapsed=None) == seen._replace(lapsed=None)
+
 
 class WorkerOrder(NamedTuple):
     """What the store wants of one of a supervisor's workers."""

@@ -218,7 +218,7 @@ async def test_every_job_is_changed_by_one_of_many(
     """Several do the same at once: what they say they did adds up to what there was to do."""
     monkeypatch.setattr(facade, "BULK", 7)
     await hired(store)
-    queues = [queue._replace(store=await place.open()) for _ in range(4)]
+    queues = [Queue(await place.open(), queue.env, queue.clock, queue.cwd) for _ in range(4)]
     jobs = 100
     async with store.batch() as batch:
         await batch.add([(n, spec(id=f"j{n}", max_retries=1)) for n in range(jobs)])

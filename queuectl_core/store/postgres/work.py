@@ -312,7 +312,7 @@ async def take_over(
 ) -> list[Job] | None:
     held = await session.rows("supervisors_held", ids=[dead.id, heir])
     current = {row["id"]: to_supervisor(row) for row in held}
-    if heir not in current or current.get(dead.id) != dead:
+    if heir not in current or dead.id not in current or not current[dead.id].is_unchanged(dead):
         return None
     rows = await session.rows("take_over", id=dead.id, heir=heir, now=now)
     await session.run("deregister", id=dead.id)
@@ -321,7 +321,7 @@ async def take_over(
 
 async def dismiss(session: Session, dead: SupervisorRow) -> bool:
     held = [to_supervisor(row) for row in await session.rows("supervisors_held", ids=[dead.id])]
-    if held != [dead] or await session.value("holds", id=dead.id):
+    if not held or not held[0].is_unchanged(dead) or await session.value("holds", id=dead.id):
         return False
     await session.run("deregister", id=dead.id)
     return True

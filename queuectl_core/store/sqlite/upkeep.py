@@ -61,7 +61,9 @@ def recount(conn: sqlite3.Connection) -> None:
 
 def dismiss(conn: sqlite3.Connection, dead: SupervisorRow) -> bool:
     current = {row.id: row for row in supervisors(conn)}
-    if current.get(dead.id) != dead or conn.execute(SQL["holds"], {"id": dead.id}).fetchone():
+    if dead.id not in current or not current[dead.id].is_unchanged(dead):
+        return False
+    if conn.execute(SQL["holds"], {"id": dead.id}).fetchone():
         return False
     conn.execute(SQL["deregister"], {"id": dead.id})
     return True

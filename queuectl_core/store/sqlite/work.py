@@ -328,7 +328,7 @@ def take_over(
     conn: sqlite3.Connection, dead: SupervisorRow, heir: str, now: float
 ) -> list[Job] | None:
     current = {row.id: row for row in supervisors(conn)}
-    if heir not in current or current.get(dead.id) != dead:
+    if heir not in current or dead.id not in current or not current[dead.id].is_unchanged(dead):
         return None
     rows = conn.execute(SQL["take_over"], {"id": dead.id, "heir": heir, "now": now}).fetchall()
     conn.execute(SQL["deregister"], {"id": dead.id})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ async def test_many_attempts_leave_room_for_the_output_on_a_small_screen(
 
     async def five(queue: Queue, job: Job) -> list[Attempt]:
         [first] = await attempts(queue, job)
-        return [replace(first, number=number) for number in range(1, 6)]
+        return [first._replace(number=number) for number in range(1, 6)]
 
     monkeypatch.setattr(Queue, "attempts", five)
     async with opened(home, (40, 12)) as (console, pilot):

@@ -17,7 +17,7 @@ import pytest
 from queuectl_tui.terminal import CANCEL, SlowLine
 
 from ..support import Cli
-from .test_terminal import Terminal
+from .terminal import Terminal
 
 RATE = 8_000
 """Bytes a second that the slow line carries."""

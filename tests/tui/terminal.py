@@ -1,0 +1,85 @@
+"""A real pseudo-terminal with a program in it, and what one would see there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+
+import pyte
+
+from ..support import PATIENCE
+
+
+class Terminal:
+    """A terminal with the console in it; ``screen`` is what one would see."""
+
+    def __init__(
+        self, argv: list[str], env: dict[str, str], size: tuple[int, int] = (120, 40)
+    ) -> None:
+        """``size``: columns and lines."""
+        self.fd, inside = pty.openpty()
+        columns, lines = size
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.before = termios.tcgetattr(inside)
+        self.inside = inside  # kept open: its settings are looked at after the program is gone
+        self.process = subprocess.Popen(
+            argv, stdin=inside, stdout=inside, stderr=inside, env=env, start_new_session=True
+        )
+        self.raw = b""
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+
+    def read(self, seconds: float) -> None:
+        if select.select([self.fd], [], [], seconds)[0]:
+            data = os.read(self.fd, 1 << 16)
+            self.raw += data
+            # pyte takes the keyboard protocol's "CSI < u" and "CSI > 1 u" for a restored cursor.
+            for code in (b"\x1b[<u", b"\x1b[>25u"):
+                data = data.replace(code, b"")
+            self._stream.feed(data)
+            self._answer(data)
+
+    def _answer(self, data: bytes) -> None:
+        """Tell where the cursor is when asked, as every terminal does."""
+        os.write(self.fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
+
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    def until(self, wanted: str, *, without: str | None = None) -> None:
+        """Wait for a text. ``without``: and until this is gone, the frame having come whole."""
+        deadline = time.monotonic() + PATIENCE
+        while wanted not in self.text() or (without and without in self.text()):
+            assert time.monotonic() < deadline, f"{wanted!r} never came:\n{self.text()}"
+            self.read(0.1)
+
+    def press(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def ended(self) -> int:
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.text()
+            self.read(0.1)
+        while select.select([self.fd], [], [], 0)[0]:  # what is left comes in pieces
+            self.read(0)
+        return self.process.returncode
+
+    def check_restored(self) -> None:
+        assert termios.tcgetattr(self.inside) == self.before
+        for off in (b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?2004l", b"\x1b[<u"):
+            assert off in self.raw
+        assert self.raw.rfind(b"\x1b[?25h") > self.raw.rfind(b"\x1b[?25l")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.fd)
+        os.close(self.inside)

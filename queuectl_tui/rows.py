@@ -146,6 +146,12 @@ def _seen(worker: Worker, now: float) -> Cell:
     return ("now", "muted") if silent < SILENT else (ago(silent), "warn")
 
 
+FOR: Column[Worker] = Column("for", 6, _worker_for, rank=3, right=True)
+
+QUEUES: Column[Worker] = Column(
+    "queue", 8, lambda w, _: (short(" ".join(w.queues), 128) or "all", "muted"), rank=3
+)
+
 HOST: Column[Worker] = Column(
     "host", 10, lambda w, _: (short(w.host, 128), "muted"), rank=9, flex=1
 )
@@ -154,7 +160,7 @@ WORKERS: tuple[Column[Worker], ...] = (
     Column("id", 8, lambda w, _: (short(w.id, 64), "text"), flex=1),
     Column("state", 8, _worker_state, rank=1),
     Column("job", 10, lambda w, _: (short(w.job, 128), "text"), flex=2, rank=2),
-    Column("for", 6, _worker_for, rank=3, right=True),
+    FOR,
     Column("cpu", 5, _cpu, rank=4, right=True),
     Column("mem", 5, _memory, rank=5, right=True),
     Column("done", 7, lambda w, _: (f"{w.done:,}", "muted"), rank=6, right=True),
@@ -172,16 +178,21 @@ WORKERS: tuple[Column[Worker], ...] = (
 
 
 def worker_columns(workers: Iterable[Worker]) -> tuple[Column[Worker], ...]:
-    """The columns for these workers: where they are matters when they are on several hosts."""
-    if len({worker.host for worker in workers}) < 2:
-        return WORKERS
-    id_, *others = WORKERS
-    return (id_, replace(HOST, rank=2), *(column for column in others if column is not HOST))
+    """The columns for these workers: where they are matters when they are on several hosts, and
+    which queues they serve when these are not the same ones."""
+    workers = list(workers)
+    columns = list(WORKERS)
+    if len({worker.queues for worker in workers}) > 1:
+        columns.insert(columns.index(FOR) + 1, QUEUES)
+    if len({worker.host for worker in workers}) > 1:
+        columns.remove(HOST)
+        columns.insert(1, replace(HOST, rank=2))
+    return tuple(columns)
 
 
 GROUPS: tuple[Column[DeadGroup], ...] = (
     Column("jobs", 7, lambda g, _: (f"{g.count:,}", "bad"), right=True),
-    Column("reason", 16, lambda g, _: (short(g.reason), "text"), flex=1),
+    Column("reason", 28, lambda g, _: (short(g.reason), "text"), flex=1),
     Column(
         "last",
         6,

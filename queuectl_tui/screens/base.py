@@ -48,7 +48,8 @@ class ConsoleBase(Screen[T]):
         """The store was read again."""
 
     def describe(self, action: str) -> str | None:
-        """What the key of this action would do now; None: what its binding says."""
+        """What the key of this action would do now; None: what its binding says; empty: there is
+        no need to say it."""
         return None
 
     def restyle(self) -> None:

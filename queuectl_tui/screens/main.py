@@ -44,7 +44,9 @@ class MainScreen(JobScreen):
     """States, workers, the DLQ and jobs on one screen, whatever its size."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "next_pane(1)", "next pane", key_display="1-4"),
         Binding("enter", "open", "open", key_display="⏎"),
+        Binding("escape", "clear", "clear filter", key_display="esc"),
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("e", "enqueue", "enqueue"),
         Binding("r", "retry", "retry"),
@@ -61,12 +63,10 @@ class MainScreen(JobScreen):
         Binding("less_than_sign", "sort(-1)", "sort column left", key_display="<", show=False),
         Binding("greater_than_sign", "sort(1)", "sort column right", key_display=">", show=False),
         Binding("I", "invert", "sort direction", show=False),
-        Binding("escape", "clear", "clear filter", key_display="esc", show=False),
         Binding("1", "pane('states')", "states", show=False),
         Binding("2", "pane('workers')", "workers", show=False),
         Binding("3", "pane('dlq')", "DLQ", show=False),
         Binding("4", "pane('jobs')", "jobs", show=False),
-        Binding("tab", "next_pane(1)", "next pane", show=False),
         Binding("shift+tab", "next_pane(-1)", "previous pane", show=False),
     ]
 
@@ -233,8 +233,12 @@ class MainScreen(JobScreen):
     def action_found(self, way: int) -> None:
         self.pane.action_move(way)
 
+    @property
+    def _filtered(self) -> bool:
+        return self.jobs.filtered or any(self._narrowed.values())
+
     def action_clear(self) -> None:
-        if self.jobs.filtered or any(self._narrowed.values()):
+        if self._filtered:
             self._narrowed = dict.fromkeys(self._narrowed, "")
             self.jobs.filter(Filter())
             self._show(self.owner.overview)
@@ -260,10 +264,10 @@ class MainScreen(JobScreen):
         pane = self.pane
         if action in ("retry", "remove") and pane is self.dlq:
             return True if self.dlq.current else None
-        if action == "output" and pane is self.crew:
-            return True if self.crew.current and self.crew.current.job else None
         if action == "copy_id" and pane is self.crew:
             return True if self.crew.current else None
+        if action in ("output", "open") and pane is self.crew:
+            return True if self.crew.current and self.crew.current.job else None
         if action == "cancel" and pane is self.crew:
             return True if self._jobs_run() else None
         if action == "retry_all":
@@ -280,6 +284,10 @@ class MainScreen(JobScreen):
 
     def describe(self, action: str) -> str | None:
         pane, overview = self.pane, self.owner.overview
+        if action == "next_pane(1)":  # where all panes are to be seen, their titles say it
+            return "panes" if self.has_class("-small") else ""
+        if action == "clear":
+            return None if self._filtered else "clear marks" if pane.marks else ""
         if action == "stop":
             if pane is not self.crew:
                 return f"stop all {len(overview.workers)}"

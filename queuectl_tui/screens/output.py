@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 
@@ -86,6 +87,15 @@ class OutputScreen(JobScreen):
 
     def targets(self) -> list[Job]:
         return [self.job]
+
+    def describe(self, action: str) -> str | None:
+        if action == "follow" and self.query_one(OutputPane).follow:
+            return "stay here"
+        return super().describe(action)
+
+    @on(OutputPane.Turned)
+    def _turned(self) -> None:
+        self.refresh_bindings()
 
     def action_follow(self) -> None:
         self.query_one(OutputPane).toggle_follow()

@@ -27,6 +27,7 @@ class SearchLine(Input):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "keep the filter", key_display="⏎"),
         Binding("escape", "give_up", "clear", key_display="esc"),
         Binding("down", "keep", "to the rows", show=False),
     ]

@@ -10,8 +10,9 @@ from rich.style import Style
 from textual import events
 from textual.strip import Strip
 from textual.timer import Timer
+from textual.widgets import Input
 
-from .drawing import Cell, draw, fit
+from .drawing import NARROW, Cell, draw, fit
 from .painted import Painted
 
 
@@ -54,8 +55,11 @@ class Bar(Painted):
 class Notice(Bar):
     """A sentence in one style, on as many lines as it needs, but for a few at the most.
 
-    ``passing``: it goes after a while, and then it is one blank line.
+    ``passing``: it goes after a while, and then it is one blank line; on a narrow screen, where
+    the keys need that line, it is none.
     """
+
+    DEFAULT_CSS = "Notice.none { display: none; }"
 
     LINES, SMALL_LINES = 4, 2
     """Lines at the most; the second: on a screen of less than 20."""
@@ -88,7 +92,7 @@ class Notice(Bar):
         super().on_resize()
 
     def _rows(self) -> list[str]:
-        width = max(8, self.size.width - 2)
+        width = max(8, self.app.size.width - 2)
         text = self.text.strip()
         words = [text] if text.isascii() and len(text) <= width else wrap(text, width)
         most = self.LINES if self.app.size.height >= 20 else self.SMALL_LINES
@@ -96,8 +100,13 @@ class Notice(Bar):
             words = [*words[: most - 1], fit(words[most - 1] + " …", width)]
         return [" " + row for row in words] or [""]
 
+    def on_mount(self) -> None:
+        self._fit()
+
     def _fit(self) -> None:
-        if self.size.width and self.size.height != len(self._rows()):
+        if self._passing:
+            self.set_class(not self.text and self.app.size.width < NARROW, "none")
+        if self.styles.height is None or self.styles.height.value != len(self._rows()):
             self.styles.height = len(self._rows())
 
     def _draw(self) -> list[Strip]:
@@ -112,8 +121,12 @@ ALWAYS = ("back", "help")
 """Actions that are on the key bar however narrow it is."""
 
 
-def _length(key: str, description: str) -> int:
-    return cell_len(key) + cell_len(description) + 3
+Key = tuple[str, str, str]
+"""A key as it is shown, what it does, and its name."""
+
+
+def _length(key: Key) -> int:
+    return cell_len(key[0]) + cell_len(key[1]) + 3
 
 
 class KeyBar(Painted):
@@ -123,43 +136,67 @@ class KeyBar(Painted):
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.paint())
+        self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+        super().on_resize()
+
+    def _fit(self) -> None:
+        self.styles.height = 2 if self.app.size.width < NARROW else 1
 
     def _draw(self) -> list[Strip]:
-        cells: list[tuple[str, Style]] = []
-        for key, description, _ in self._fitting():
-            cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
-        return [draw(cells, self.size.width)]
+        lines = []
+        for keys in self._fitting():
+            cells: list[tuple[str, Style]] = []
+            for key, description, _ in keys:
+                cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
+            lines.append(draw(cells, self.size.width))
+        return lines
 
     def on_click(self, event: events.Click) -> None:
         left = 0
-        for key, description, name in self._fitting():
-            right = left + _length(key, description)
+        for key in self._fitting()[event.y]:
+            right = left + _length(key)
             if left <= event.x < right:
-                self.app.simulate_key(name)
+                self.app.simulate_key(key[2])
                 return
             left = right
 
-    def _fitting(self) -> list[tuple[str, str, str]]:
-        """(key as it is shown, what it does, its name) of those there is room for."""
-        width, keys = self.size.width, self._keys()
-        used = sum(_length(*keys[action][:2]) for action in ALWAYS if action in keys)
-        found = []
-        for action, (key, description, name) in keys.items():
-            if action not in ALWAYS:
-                used += _length(key, description)
-                if used > width:
-                    used -= _length(key, description)
-                    continue
-            found.append((key, description, name))
-        return found
+    def _fitting(self) -> list[list[Key]]:
+        """For each line, the keys there is room for."""
+        keys = self._keys()
+        lines: list[list[Key]] = [[] for _ in range(max(1, self.size.height))]
+        room = [self.size.width] * len(lines)
+        room[-1] -= sum(_length(keys[action]) for action in ALWAYS if action in keys)
+        for action, key in keys.items():
+            if action in ALWAYS:
+                lines[-1].append(key)
+                continue
+            for at, line in enumerate(lines):
+                if room[at] >= _length(key):
+                    room[at] -= _length(key)
+                    line.append(key)
+                    break
+        return lines
 
-    def _keys(self) -> dict[str, tuple[str, str, str]]:
-        found: dict[str, tuple[str, str, str]] = {}
+    def _keys(self) -> dict[str, Key]:
+        found: dict[str, Key] = {}
+        types = isinstance(self.screen.focused, Input)
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.show and active.enabled and binding.action not in found:
-                key = self.app.get_key_display(binding)
-                describe = getattr(self.screen, "describe", None)
-                said = describe(binding.action) if describe else None
+            if not binding.show or not active.enabled or binding.action in found:
+                continue
+            key = self.app.get_key_display(binding)
+            if types and is_character(key):
+                continue  # it is typed
+            describe = getattr(self.screen, "describe", None)
+            said = describe(binding.action) if describe else None
+            if said != "":
                 found[binding.action] = (key, said or binding.description, binding.key)
         return found
+
+
+def is_character(key: str) -> bool:
+    """Whether a key, as it is shown, is a character that can be typed."""
+    return len(key) == 1 and key != "⏎"

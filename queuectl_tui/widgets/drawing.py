@@ -16,6 +16,9 @@ from ..theme import Ink
 
 R = TypeVar("R")
 
+NARROW = 60
+"""A screen with fewer columns has a key bar of two lines."""
+
 Cell = tuple[str, str]
 """Clean text and the name of its style."""
 

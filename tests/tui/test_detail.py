@@ -89,7 +89,7 @@ async def test_a_long_line_is_wrapped_or_marked_at_the_edge(home: Path) -> None:
         assert "›" in text
         await pilot.press("w")
         text = await until(console, pilot, "0999,")
-        assert len([row for row in text.splitlines() if "↳" in row]) == 10
+        assert len([row for row in text.splitlines() if "↳" in row]) == 9
 
 
 async def test_many_attempts_leave_room_for_the_output_on_a_small_screen(

@@ -184,7 +184,7 @@ def cancel_matching(found: Sequence[Found]) -> Action:
 
 def remove_matching(found: Sequence[Found]) -> Action:
     """Delete every matching job that is not running."""
-    verbs = (("dlq", "purge", "-y"), ("remove",))
+    verbs = (("dlq", "purge", "-y"), ("remove", "-y"))
     return _matching(found, "Delete", "deleted", verbs, Queue.remove_all)
 
 

@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: fuzz chaos help demo run test lint format bench soak screenshots clean
+.PHONY: fuzz monkey chaos help demo run test lint format bench soak screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make run      queuectl itself: make run ARGS='status'"
 	@echo "make test     the test suite: make test ARGS='tests/unit -k backoff'"
 	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
+	@echo "make monkey   random keys in the console: make monkey KEYS=100000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make bench    how quick it is, beside its peers (half an hour): make bench ARGS=drain"
@@ -57,6 +58,11 @@ EXAMPLES ?= 1000
 
 fuzz: $(VENV)/.ready-to-develop
 	@FUZZ_EXAMPLES=$(EXAMPLES) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) tests/fuzz $(ARGS)
+
+KEYS ?= 100000
+
+monkey: $(VENV)/.ready-to-develop
+	@MONKEY_KEYS=$(KEYS) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet -s tests/tui/test_monkey.py $(ARGS)
 
 chaos: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m chaos $(ARGS)

@@ -10,18 +10,24 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PATIENCE = 0.5
 """Seconds to wait for the rest of a sequence that was cut."""
+ESCAPE_PATIENCE = 0.1
+"""Seconds to wait for what follows an ESC; then it was the key of that name."""
+ESCAPE = "\x1b"
+"""The key, where it stands alone; at the beginning of a longer text, a sequence."""
 
-_SEQUENCE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[ -~]")
-_BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)\Z")
+_BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)?\Z")
+_PASTE_OR_KEY = re.compile("\x1b\\[200~.*?(?:\x1b\\[201~|\\Z)|(\x1b)(?![\\[OP\\]^_X])", re.DOTALL)
+_PASTE_END = "\x1b[201~"
 _OLD_MOUSE = re.compile(rb"\x1b\[M(.{3})", re.DOTALL)
 _OLD_MOUSE_BEGUN = re.compile(rb"\x1b\[M.{0,2}\Z", re.DOTALL)
 _TAIL = re.compile(rb"(\[[0-?]*[ -/]*[@-~]|O[ -~])")
@@ -32,6 +38,8 @@ class Bytes:
 
     - A sequence (an arrow key, a mouse report) that comes in pieces is given on as a whole. Its
       letters on their own would be commands.
+    - An ESC with a character behind it is the escape key and that character: two keys that came in
+      one packet. For Textual it would be one key with alt, and we use none of these.
     - A mouse report in the old form has three raw bytes, which may be letters too: left out.
     - What is not UTF-8 is left out, and counted.
     """
@@ -41,16 +49,18 @@ class Bytes:
         self._held = b""
         self._held_at = 0.0
         self._escape_at = 0.0
-        """When an ESC came last in a packet."""
+        """When an ESC was last taken for the key."""
+        self._pasting = False
         self.bad = 0
         """Bytes that were not UTF-8."""
 
-    def feed(self, raw: bytes, now: float) -> str:
-        """The text of ``raw``, and of what was held back before."""
+    def feed(self, raw: bytes, now: float) -> list[str]:
+        """The text of ``raw``, and of what was held back before, in pieces: :data:`ESCAPE` is that
+        key."""
         if now - self._escape_at < PATIENCE and (tail := _TAIL.match(raw)):
             # The rest of a sequence whose ESC was taken for the key already: left out.
             raw = raw[tail.end() :]
-        self._escape_at = now if raw == b"\x1b" else 0.0
+        self._escape_at = 0.0
         raw, self._held = self._held + raw, b""
         raw = _OLD_MOUSE.sub(b"", raw)
         begun = _OLD_MOUSE_BEGUN.search(raw) or _BEGUN.search(raw)
@@ -60,12 +70,43 @@ class Bytes:
         text = self._decoder.decode(raw)
         kept = "".join(char for char in text if not "\udc80" <= char <= "\udcff")
         self.bad += len(text) - len(kept)
-        return kept
+        return list(self._pieces(kept))
 
-    def expire(self, now: float) -> None:
-        """Drop the start of a sequence whose end never came."""
+    def _pieces(self, text: str) -> Iterator[str]:
+        if self._pasting:  # what is pasted is no key, whatever it is
+            end = text.find(_PASTE_END)
+            if end < 0:
+                yield from [text] * bool(text)
+                return
+            self._pasting = False
+            yield text[: end + len(_PASTE_END)]
+            text = text[end + len(_PASTE_END) :]
+        done = 0
+        for found in _PASTE_OR_KEY.finditer(text):
+            if not found[1]:
+                self._pasting = not found[0].endswith(_PASTE_END)
+                continue
+            if found.start() > done:
+                yield text[done : found.start()]
+            yield ESCAPE
+            done = found.end()
+        if done < len(text):
+            yield text[done:]
+
+    def expire(self, now: float) -> list[str]:
+        """Drop the start of a sequence whose end never came. An ESC alone was the key."""
+        if self._held == b"\x1b" and now - self._held_at > ESCAPE_PATIENCE:
+            self._held = b""
+            self._escape_at = now
+            return [ESCAPE]
         if self._held and now - self._held_at > PATIENCE:
             self._held = b""
+        return []
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which :meth:`expire` is to be asked."""
+        return ESCAPE_PATIENCE / 2 if self._held == b"\x1b" else 0.1
 
 
 class NotText(Message):
@@ -85,19 +126,23 @@ class ReadingDriver(LinuxDriver):
         selector.register(self.fileno, selectors.EVENT_READ)
         try:
             while not self.exit_event.is_set():
-                ready = selector.select(0.1)
+                ready = selector.select(source.patience)
                 now = time.monotonic()
                 if ready:
                     raw = os.read(self.fileno, 4096)
                     if not raw:
                         return  # the terminal is gone: see hangup
                     bad = source.bad
-                    text = source.feed(raw, now)
+                    pieces = source.feed(raw, now)
                     if source.bad > bad:
                         self._app.call_later(self._app.post_message, NotText())
-                    if text:
-                        self._send_all(parser.feed(text))
-                source.expire(now)
+                else:
+                    pieces = source.expire(now)
+                for piece in pieces:
+                    if piece == ESCAPE:
+                        self.process_message(events.Key("escape", ESCAPE))
+                    else:
+                        self._send_all(parser.feed(piece))
                 self._send_all(parser.tick())
         except OSError:
             return  # the terminal is gone: see hangup

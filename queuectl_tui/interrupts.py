@@ -111,10 +111,12 @@ class Interrupts:
         commits = getattr(sys.modules.get("queuectl_core.postcommit"), "commits", None)
         if commits is not None and not commits.stop():
             return
-        asyncio = sys.modules.get("asyncio")
-        loop = None if asyncio is None else asyncio._get_running_loop()
         task = self._task
-        if loop is None or task is None or sys.modules["asyncio"].current_task(loop) is not None:
+        if task is None:  # asyncio may be half loaded yet
+            raise Interrupted
+        asyncio = sys.modules["asyncio"]
+        loop = asyncio._get_running_loop()
+        if loop is None or asyncio.current_task(loop) is not None:
             raise Interrupted
         # The loop itself runs, or waits. An exception could make it lose a callback.
         self._task = None

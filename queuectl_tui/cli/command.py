@@ -85,19 +85,23 @@ class Session:
             from queuectl_core.once import at_once
 
             return at_once(session())
-        return run_loop(session())
+        return run_loop(session)
 
 
-def run_loop(work: Coroutine[Any, Any, T]) -> T:
+def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The answer of ``work``, run under an event loop and stopped by signals."""
     import asyncio
 
     async def main() -> T:
         signals.under_loop(asyncio.current_task())
-        return await work
+        return await work()
 
     try:
-        return asyncio.run(main())
+        with asyncio.Runner() as runner:
+            # All that takes long is done before there is a coroutine: one that a signal keeps
+            # from being awaited would make Python complain.
+            runner.get_loop()
+            return runner.run(main())
     except asyncio.CancelledError:
         raise Interrupted from None
     except RuntimeError as error:

@@ -60,8 +60,8 @@ def doctor(session: Session, mend: bool) -> int:
         from queuectl_core.repair import repair
 
         commits.reset()
-        findings = run_loop(repair(session.store, os.environ))
-    findings += run_loop(examine(session.store, os.environ))
+        findings = run_loop(lambda: repair(session.store, os.environ))
+    findings += run_loop(lambda: examine(session.store, os.environ))
     with session.out.listing(FINDINGS, json=session.json, header=not session.quiet) as listing:
         for finding in findings:
             listing.add(finding)

@@ -262,6 +262,22 @@ def test_while_modules_are_loaded(tmp_path: Path, module: str) -> None:
     assert not (tmp_path / "queue.db").exists()
 
 
+@pytest.mark.parametrize(
+    "module", ["asyncio.events", "asyncio.tasks", "asyncio.runners", "asyncio.unix_events"]
+)
+def test_while_the_event_loop_is_loaded(tmp_path: Path, module: str) -> None:
+    cli = Cli(tmp_path / "queue.db", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTING, f"{module} seen", "worker", "start", "--until-empty"],
+        capture_output=True,
+        text=True,
+        env=cli.environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "queuectl: interrupted\n"
+
+
 def test_ignored_stays_ignored(tmp_path: Path) -> None:
     """As in a background job of a script: its SIGINT is meant for others."""
     cli = Cli(tmp_path / "queue.db", tmp_path)

@@ -76,7 +76,10 @@ async def _until_ended(session: Session, queue: Queue, current: dict[int, Job]) 
         names = ", ".join(clean_line(job.id, 40) for job in running[:3])
         held = {worker.job for worker in await queue.workers() if worker.state != "lost"}
         if not any(job.id in held for job in running):
-            session.err.warn(f"{names}: no live worker has it; it is cancelled when one next looks, unless it has ended by then")
+            session.err.warn(
+                f"{names}: no live worker has it; it is cancelled when one next looks,"
+                " unless it has ended by then"
+            )
             break
         if time.monotonic() > deadline:
             session.err.warn(f"{names}: asked to end, but still running")

@@ -224,7 +224,10 @@ class _Bulk:
             return problem
         if said is None:
             return problem
-        self.hint = 'give one JSON object a line: {"command": "echo hi"}'
+        self.hint = (
+            'give one JSON object a line: {"command": "echo hi"}; for a file with a command on each'
+            " line: tr '\\n' '\\0' <FILE | xargs -0 queuectl enqueue"
+        )
         return InvalidInput(said)
 
     def _array(self, begun: bytes) -> Iterator[tuple[int, Any, int]]:

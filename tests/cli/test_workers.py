@@ -227,7 +227,10 @@ def test_worker_tables_at_a_terminal(terminal: Terminal) -> None:
     shown = terminal("worker", "start", "--detach")
     assert "HEARTBEAT" in shown
     assert "1 worker up" in shown
-    assert "idle" in terminal("worker", "list")
+    shown = terminal("worker", "list")
+    assert "idle" in shown
+    assert "QUEUES" in shown
+    assert "all" in shown
     assert "stopped" in terminal("worker", "stop")
     assert "no workers" in terminal("worker", "list")
 

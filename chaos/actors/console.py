@@ -186,7 +186,9 @@ class Console(Actor):
         deadline = time.monotonic() + PATIENCE
         while "✓ enqueued" not in self._terminal.text:
             text = self._terminal.text
-            undecided = "enter: enqueue" in text or "enqueuing: waits" in text
+            # With … before its command line, an action has begun and not ended.
+            begun = "enqueuing: waits" in text or "… $ queuectl enqueue" in text
+            undecided = begun or "enter: enqueue" in text
             if "enqueue a job" in text and not undecided and "output_limit" in text:
                 self._close_what_is_open()
                 self.figures["console: forms refused"] += 1

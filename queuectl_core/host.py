@@ -114,6 +114,17 @@ def process_state(pid: int) -> str:
         return ""
 
 
+def context_switches(pid: int) -> int | None:
+    """How often process ``pid`` has gone to sleep, or had to let another one run. It grows as long
+    as the process runs at all. None when that cannot be told."""
+    import psutil
+
+    try:
+        return sum(psutil.Process(pid).num_ctx_switches())
+    except (psutil.Error, OSError, NotImplementedError):
+        return None
+
+
 class ProcessStat(NamedTuple):
     """What ``/proc/PID/stat`` says of a living process."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Conflict, NotFound
 from ..events import Event, Kind
-from ..host import is_gone, monotonic, process_start, process_state
+from ..host import context_switches, is_gone, monotonic, process_start, process_state
 from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
 from .journal import Exit, Journal, Started, continue_shims
@@ -41,6 +41,8 @@ class Takeover:
         """By token: the journal that will tell how it ends."""
         self._liveness: dict[str, Liveness] = {}
         """Of the shims of adopted jobs, by name."""
+        self._switches: dict[str, int] = {}
+        """How often each of them had gone to sleep when it was last looked at."""
         self.stuck = False
         """Triage could not be done when it was last tried."""
         self._ending: set[asyncio.Task[None]] = set()
@@ -254,9 +256,11 @@ class Takeover:
 
     async def look_at_shims(self, *, urgent: bool) -> None:
         """See to it that the shims of adopted jobs run, or are killed. To be called once a second.
-        One that owes us the end of a job, and does not write it down, does not run."""
+        One that owes us the end of a job, and does not wake up, does not run. It wakes up once a
+        second by itself. That it does not write its journal proves nothing: a disk may be full."""
         if not self._adopted:
             self._liveness.clear()
+            self._switches.clear()
             return
         leaders: dict[str, list[int]] = {}
         for token, journal in self._adopted.items():
@@ -267,9 +271,12 @@ class Takeover:
         journals = {journal.name: journal for journal in self._adopted.values()}
         found = await asyncio.to_thread(_look_at, list(journals.values()), leaders)
         known, self._liveness = self._liveness, {}
-        for name, (state, owes) in found.items():
+        before, self._switches = self._switches, {}
+        for name, (state, owes, switches) in found.items():
             liveness = self._liveness[name] = known.get(name) or Liveness(self._tell)
-            if not owes:
+            if switches is not None:
+                self._switches[name] = switches
+            if not owes or switches is None or switches != before.get(name):
                 liveness.heard()
             number = liveness.look(state, urgent=urgent)
             if number:
@@ -281,13 +288,16 @@ class Takeover:
 
 def _look_at(
     journals: list[Journal], leaders: Mapping[str, list[int]]
-) -> dict[str, tuple[str, bool]]:
-    """The state of each shim, and whether it owes us the end of a job. Runs in a thread."""
+) -> dict[str, tuple[str, bool, int | None]]:
+    """The state of each shim, whether it owes us the end of a job, and how often it has gone to
+    sleep (None: not known). Runs in a thread."""
     found = {}
     for journal in journals:
         owes = any(process_start(pid) is None for pid in leaders[journal.name])
-        state = "" if journal.shim_pid is None else process_state(journal.shim_pid)
-        found[journal.name] = (state, owes)
+        pid = journal.shim_pid
+        state = "" if pid is None else process_state(pid)
+        switches = context_switches(pid) if pid is not None and owes else None
+        found[journal.name] = (state, owes, switches)
     return found
 
 

@@ -6,8 +6,10 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +18,7 @@ from queuectl_core.events import Event, Kind
 from queuectl_core.host import DISK_SLEEP
 from queuectl_core.model import State
 from queuectl_core.queue import Queue
-from queuectl_core.worker import launcher, liveness, upkeep
+from queuectl_core.worker import launcher, liveness, takeover, upkeep
 from queuectl_core.worker.journal import make_first
 from queuectl_core.worker.launcher import Shim
 from queuectl_core.worker.liveness import SILENT_AT_MOST, Liveness
@@ -133,6 +135,84 @@ async def test_an_adopted_shim_that_stays_stopped_is_given_up(
     assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 2, 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody can limit another process elsewhere")
+async def test_an_adopted_shim_whose_disk_is_full_is_left_alone(
+    queue: Queue, supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It cannot write down that a job has ended, and does so later."""
+    monkeypatch.setattr(liveness, "SILENT_AT_MOST", 15)
+    looks = 0
+    look_at = takeover._look_at
+
+    def counted(*args: Any) -> Any:
+        nonlocal looks
+        found = look_at(*args)
+        looks += any(owes for _, owes, *_ in found.values())
+        return found
+
+    monkeypatch.setattr(takeover, "_look_at", counted)
+    command = f"echo $$; until test -e {tmp_path}/go; do sleep 0.02; done"
+    (job,) = await queue.enqueue([command])
+    victim = await supervisors.start(1)
+    (text,) = await until_output(queue, job)
+    shim = psutil.Process(int(text)).parent()
+    assert shim
+    supervisors.kill(victim)
+    soft, hard = resource.prlimit(shim.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(shim.pid, resource.RLIMIT_FSIZE, (0, hard))
+    (tmp_path / "go").touch()
+    work = asyncio.create_task(finish(queue))
+    await eventually_async(lambda: asyncio.sleep(0, looks > 20 or work.done()))
+    resource.prlimit(shim.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    async with asyncio.timeout(15):
+        await work
+    found = await queue.find(job.id)
+    assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 1, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ptrace is called as on Linux")
+async def test_an_adopted_shim_that_does_not_run_is_given_up(
+    queue: Queue, supervisors: Supervisors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A debugger holds it, and it does not see that its job has ended."""
+    monkeypatch.setattr(liveness, "SILENT_AT_MOST", 15)
+    again = tmp_path / "again"
+    command = f"test -e {again} && exit; touch {again}; echo $$; sleep 300"
+    (job,) = await queue.enqueue([command])
+    victim = await supervisors.start(1)
+    (text,) = await until_output(queue, job)
+    shim = psutil.Process(int(text)).parent()
+    assert shim
+    hold = f"""
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+held = libc.ptrace(16, {shim.pid}, None, None) == 0  # PTRACE_ATTACH
+if held:
+    os.waitpid({shim.pid}, 0)
+print(held, flush=True)
+signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as debugger:
+        try:
+            assert debugger.stdout
+            if await asyncio.to_thread(debugger.stdout.readline) != b"True\n":
+                pytest.skip("nobody may trace another process here")
+            supervisors.kill(victim)
+            work = asyncio.create_task(finish(queue))
+
+            async def adopted() -> bool:
+                return any(one.pid == os.getpid() and one.job for one in await queue.workers())
+
+            await eventually_async(adopted)
+            os.kill(int(text), signal.SIGKILL)
+            async with asyncio.timeout(20):
+                await work
+        finally:
+            debugger.kill()
+    found = await queue.find(job.id)
+    assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 2, 1)
+
+
 async def test_one_that_does_not_answer_is_replaced(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -207,6 +287,7 @@ async def test_a_job_that_lowers_the_limits_of_its_shim_blocks_nobody(
     hard = "hard" if permitted else "5"
     code = (
         "import os, resource; parent, kind = os.getppid(), resource.RLIMIT_NOFILE\n"
+        "open('ran', 'x')  # only once: it may be killed with its shim, and run again\n"
         "soft, hard = resource.prlimit(parent, kind)\n"
         f"resource.prlimit(parent, kind, (5, {hard}))"
     )

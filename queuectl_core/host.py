@@ -7,6 +7,7 @@ namespace); only equal host keys may compare pids or monotonic clocks.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import NamedTuple
 from .clocks import BOOTTIME_OFFSET, LINUX
 from .clocks import boot_clock as boot_clock  # noqa: PLC0414 - for those who ask the host
 from .clocks import monotonic as monotonic  # noqa: PLC0414
-from .errors import HostShort
+from .errors import HostShort, shortage
 from .model import SupervisorRow
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
@@ -60,7 +61,9 @@ def known_host_key() -> str:
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
+    except OSError as error:
+        if hint := shortage(error):
+            raise HostShort(f"cannot tell which boot this is: {error.strerror}", hint) from None
         import psutil  # macOS and the BSDs have no boot id: the boot's second has to do
 
         return f"{hostname()}@{psutil.boot_time():.0f}"
@@ -74,7 +77,8 @@ def _pid_namespace() -> str:
 
 
 def process_start(pid: int) -> float | None:
-    """When process ``pid`` started; None when there is none, or only a zombie is left.
+    """When process ``pid`` started; None when there is none, or only a zombie is left. OSError when
+    that cannot be told: we may have too many open files, or it may be hidden from us.
 
     Seconds on a clock of the host's own (since boot on Linux, since the epoch elsewhere):
     only fit for comparing with another reading on the same host key.
@@ -91,8 +95,10 @@ def process_start(pid: int) -> float | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         return float(process.create_time())
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return None
+    except psutil.AccessDenied as error:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from error
 
 
 STOPPED = "T"
@@ -101,7 +107,8 @@ DISK_SLEEP = "D"
 
 
 def process_state(pid: int) -> str:
-    """The state of process ``pid`` as ``ps`` shows it; empty when it is gone or not known."""
+    """The state of process ``pid`` as ``ps`` shows it; empty when it is gone or not known. OSError
+    when it cannot be read just now."""
     if LINUX:
         stat = parse_stat(pid)
         return "" if stat is None else stat.state
@@ -135,11 +142,12 @@ class ProcessStat(NamedTuple):
 
 
 def parse_stat(pid: int) -> ProcessStat | None:
-    """Read ``/proc/PID/stat`` (Linux); None when there is no such process, or only a zombie."""
+    """Read ``/proc/PID/stat`` (Linux); None when there is no such process, or only a zombie. Any
+    other error says nothing about the process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             raw = file.read()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
     if fields[0] in (b"Z", b"X"):
@@ -154,9 +162,18 @@ def _ticks() -> int:
 
 
 def is_process(pid: int, start: float) -> bool:
-    """Whether the process that started at ``start`` as ``pid`` is alive."""
+    """Whether the process that started at ``start`` as ``pid`` is alive. OSError when that cannot
+    be told."""
     found = process_start(pid)
     return found is not None and abs(found - start) <= START_TOLERANCE
+
+
+def may_be_process(pid: int, start: float) -> bool:
+    """The same; True when it cannot be told."""
+    try:
+        return is_process(pid, start)
+    except OSError:
+        return True
 
 
 def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None) -> bool:
@@ -165,12 +182,13 @@ def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None
     ``now`` is the wall clock, ``mono`` this host's monotonic clock, ``here`` what this host is to
     the store (``Store.here()``; None: :func:`host_key`). On its own host a dead process is noticed
     at once and the lease is read on the monotonic clock, so that setting the wall clock takes
-    nobody's jobs away. Between hosts the store's own clock decides.
+    nobody's jobs away. Where we cannot tell whether the process is alive, only its lease counts.
+    Between hosts the store's own clock decides.
     """
     ours = known_host_key()
     here = ours if here is None else here
     if here and row.host_key == here:
-        return mono > row.lease_mono or not is_process(row.pid, row.pid_start)
+        return mono > row.lease_mono or not may_be_process(row.pid, row.pid_start)
     if row.lapsed is not None:
         return row.lapsed  # hosts share the store: its clock decides, and a name proves nothing
     if ours and row.host == hostname() and row.host_key.split(":")[0] != ours.split(":")[0]:

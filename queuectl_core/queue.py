@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import config as conf
 from . import lifecycle
 from .errors import Conflict, InvalidInput, NotFound, StoreError
-from .host import current_directory, host_key, hostname, is_gone, is_process, monotonic
+from .host import current_directory, host_key, hostname, is_gone, may_be_process, monotonic
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
@@ -567,7 +567,7 @@ class Queue:
         silent = {
             row.id
             for row in await self.store.supervisors()
-            if row.host_key == here and is_process(row.pid, row.pid_start)
+            if row.host_key == here and may_be_process(row.pid, row.pid_start)
         }
         return [
             worker

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
-from .host import current_directory, is_process, known_host_key, monotonic, process_start
+from .host import current_directory, known_host_key, may_be_process, monotonic, process_start
 from .logs import remove_all_logs
 from .model import State
 from .once import off_loop
@@ -194,7 +194,7 @@ def remove_drafts(directory: Path) -> int:
         found = DRAFT.fullmatch(name)
         if found is None or found["host"] != _host_digest():
             continue
-        if is_process(int(found["pid"]), float(found["start"])):
+        if may_be_process(int(found["pid"]), float(found["start"])):
             continue
         path = directory / name
         with suppress(OSError):

@@ -32,7 +32,7 @@ from .journal import Exit, make_first
 from .launcher import How, Shim, utf8_name
 from .output import Capture
 from .process import Processes
-from .recovery import Leftover, triage
+from .recovery import Leftover, RecoveryPlan, triage
 from .shim import lease_clock
 
 SHIM_PAUSE = 1.0
@@ -488,12 +488,27 @@ class Hands:
             settle(left.job, left.exit)
 
         jobs = [running.job for running in by_seq.values()]
-        plan = await triage(jobs, self.run_directory, self.processes, shim=self._name, dead=True)
+        plan = await self._triage(jobs)
         for job, exit_ in plan.exited:
             settle(job, exit_)
         for job in plan.crashed + plan.unstarted:
             settle(job, None)
         await asyncio.gather(*map(end, plan.leftovers))
+
+    async def _triage(self, jobs: Sequence[Job]) -> RecoveryPlan:
+        """What became of jobs whose shim is dead. Waits while that cannot be found out: we may have
+        too many open files."""
+        told = False
+        while True:
+            try:
+                run, name = self.run_directory, self._name
+                return await triage(jobs, run, self.processes, shim=name, dead=True)
+            except OSError as error:
+                if not told:
+                    text = f"cannot find out how jobs ended: {error.strerror}; trying again"
+                    self.tell(Event(Kind.TROUBLE, text))
+                told = True
+                await asyncio.sleep(SHIM_PAUSE)
 
 
 async def _fail(error: Exception) -> None:

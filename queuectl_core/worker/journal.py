@@ -120,7 +120,7 @@ class Journal:
 
     def refresh(self) -> bool:
         """Read what was added to it, or all of a new file; True when there was anything. A
-        half-written last line is left."""
+        half-written last line is left. OSError when it cannot be read: then it says nothing."""
         try:
             with open(self.path, "rb") as file:
                 found = os.fstat(file.fileno())
@@ -129,7 +129,7 @@ class Journal:
                     self.original = False
                 file.seek(self._offset)
                 content = file.read()
-        except OSError:
+        except FileNotFoundError:
             return False
         whole = content.rfind(b"\n") + 1
         self._offset += whole
@@ -183,15 +183,14 @@ class Journal:
 
     def shim_alive(self) -> bool:
         """Whether the shim lives: it holds a lock the kernel drops when it dies. Where the file
-        was deleted, a shim that the journal named is known by its process."""
+        was deleted or locked away, a shim that the journal named is known by its process. OSError
+        when that cannot be told: the host may be short of files or memory."""
         try:
             fd = os.open(self.run / f"{self.name}.alive", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             from .process import is_shim
 
             return self.shim_pid is not None and is_shim(self.shim_pid, self.run, self.name)
-        except OSError:
-            return False
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look, too
             return False
@@ -199,6 +198,13 @@ class Journal:
             return True
         finally:
             os.close(fd)
+
+    def may_be_alive(self) -> bool:
+        """Whether the shim lives; True when that cannot be told."""
+        try:
+            return self.shim_alive()
+        except OSError:
+            return True
 
     async def revoke(self) -> None:
         """From when this returns, the shim starts nothing more. Reads the journal.
@@ -294,7 +300,7 @@ def abandoned(run: Path) -> list[Path]:
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
         if not has_listener(run / f"{supervisor_of(path.stem)}.bell")
-        and not (path.suffix != ".bell" and Journal(run, path.stem).shim_alive())
+        and not (path.suffix != ".bell" and Journal(run, path.stem).may_be_alive())
     ]
 
 

@@ -157,7 +157,11 @@ class Shim(asyncio.Protocol):
             return
         if process.poll() is not None:
             return  # its output is about to be closed
-        number = self._liveness.look(process_state(process.pid), urgent=urgent)
+        try:
+            state = process_state(process.pid)
+        except OSError:
+            return  # we may have too many open files: that says nothing about the shim
+        number = self._liveness.look(state, urgent=urgent)
         if number == signal.SIGKILL or not self._keeps_limits(process.pid):
             self._ending = asyncio.get_running_loop().create_task(self._give_up(process))
             return

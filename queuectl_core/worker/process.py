@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from ..clocks import LINUX
+from ..errors import shortage
 from ..host import is_process, parse_stat, process_start
 from .journal import Started
 from .shim import signal_group
@@ -47,25 +48,37 @@ class Process(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs (a zombie does not)."""
-        return is_process(self.pid, self.start)
+        """Whether it still runs (a zombie does not). OSError when that cannot be told."""
+        try:
+            return is_process(self.pid, self.start)
+        except PermissionError:
+            return False  # hidden from us: it is another user's, and we could not signal it
 
     def signal(self, number: int) -> None:
         """Send a signal if it still runs."""
-        if self.alive:
-            try:
+        try:
+            if self.alive:
                 os.kill(self.pid, number)
-            except OSError:
-                pass
+        except OSError:
+            pass
 
 
 def is_started(started: Started) -> bool:
-    """Whether the job a journal speaks of still runs as that pid."""
-    start = process_start(started.pid)
+    """Whether the job a journal speaks of still runs as that pid. OSError when that cannot be
+    told."""
+    start = _visible_start(started.pid)
     if start is None:
         return False
     slack = 0.02 if sys.platform == "linux" else 2.0  # a tick is 10 ms
     return started.after - slack <= start <= started.before + slack
+
+
+def _visible_start(pid: int) -> float | None:
+    """When it started; None also when it is another user's, and hidden from us (hidepid)."""
+    try:
+        return process_start(pid)
+    except PermissionError:
+        return None
 
 
 def is_in_group(process: Process, pgid: int) -> bool:
@@ -104,7 +117,13 @@ class ProcessTable:
 def _linux_table() -> Iterator[tuple[Process, int, int]]:
     """(process, parent, group) of each."""
     for name in os.listdir("/proc"):
-        if name.isdecimal() and (stat := parse_stat(int(name))) is not None:
+        if not name.isdecimal():
+            continue
+        try:
+            stat = parse_stat(int(name))
+        except PermissionError:  # another user's, and hidden from us (hidepid)
+            continue
+        if stat is not None:
             yield Process(int(name), stat.start), stat.parent, stat.group
 
 
@@ -112,7 +131,7 @@ def _other_table() -> Iterator[tuple[Process, int, int]]:
     import psutil
 
     for process in psutil.process_iter(["ppid"]):
-        start = process_start(process.pid)
+        start = _visible_start(process.pid)
         if start is None:
             continue
         try:
@@ -141,13 +160,18 @@ class Mark(NamedTuple):
 
 
 def marked_processes() -> Iterator[tuple[Process, Mark]]:
-    """Every process that a job of any store started: a look at every process of this user."""
+    """Every process that a job of any store started: a look at every process of this user. OSError
+    when we are short of what that takes."""
     import psutil
 
     def environment(process: psutil.Process) -> dict[str, str]:
         try:
             return process.environ()
-        except (psutil.Error, OSError):
+        except psutil.Error:
+            return {}
+        except OSError as error:
+            if shortage(error):
+                raise  # that says nothing about the process
             return {}
 
     found = [(process, environment(process)) for process in psutil.process_iter()]
@@ -157,7 +181,7 @@ def marked_processes() -> Iterator[tuple[Process, Mark]]:
         if "QUEUECTL_JOB_ID" not in environ:
             continue
         names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER", "QUEUECTL_STORE")
-        start = process_start(process.pid)
+        start = _visible_start(process.pid)
         if start is not None:
             mark = Mark(*(environ.get(name, "") for name in names))
             yield Process(process.pid, start), mark
@@ -185,14 +209,15 @@ def shim_processes(run: Path) -> dict[str, Process]:
     found = {}
     for pid in _pids():
         name = _shim_name(pid, run)
-        start = process_start(pid) if name else None
+        start = _visible_start(pid) if name else None
         if name and start is not None:
             found[name] = Process(pid, start)
     return found
 
 
 def is_shim(pid: int, run: Path, name: str) -> bool:
-    """Whether ``pid`` is the shim ``name`` of the run directory ``run``."""
+    """Whether ``pid`` is the shim ``name`` of the run directory ``run``. OSError when that cannot
+    be told."""
     return _shim_name(pid, run) == name
 
 
@@ -219,8 +244,8 @@ def _command_line(pid: int) -> list[str]:
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 return [os.fsdecode(word) for word in file.read().split(b"\0")]
-        except OSError:
-            return []
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return []  # one that is hidden from us is another user's
     import psutil
 
     try:

@@ -293,7 +293,7 @@ def _look_at(
     sleep (None: not known). Runs in a thread."""
     found = {}
     for journal in journals:
-        owes = any(process_start(pid) is None for pid in leaders[journal.name])
+        owes = any(map(_has_ended, leaders[journal.name]))
         pid = journal.shim_pid
         state = "" if pid is None else process_state(pid)
         switches = context_switches(pid) if pid is not None and owes else None
@@ -301,11 +301,18 @@ def _look_at(
     return found
 
 
+def _has_ended(pid: int) -> bool:
+    try:
+        return process_start(pid) is None
+    except PermissionError:
+        return False  # there is one, of another user: the job runs sudo, say
+
+
 def _refresh(journals: list[Journal]) -> set[str]:
     """Read what journals say now; the names of those whose shim is dead. Runs in a thread."""
     dead = set()
     for journal in journals:
-        if not journal.shim_alive():
+        if not journal.may_be_alive():
             dead.add(journal.name)
         journal.refresh()  # after that: one that died has written everything it will
     return dead

@@ -1,5 +1,5 @@
-"""Resource limits of a shim. Any job may lower those of its parent (``prlimit --pid $PPID``). Then
-no job could be started any more, or every later job would have them."""
+"""Resource limits of a shim and of its supervisor. Any job may lower them (``prlimit --pid
+$PPID``). Then no job could be started any more, or every later job would have them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = (
     resource.RLIMIT_NPROC,
     resource.RLIMIT_STACK,
 )
-"""Without which a shim or its jobs cannot work."""
+"""Without which a shim, its jobs or a supervisor cannot work."""
 
 
 class ResourceLimits:

@@ -26,6 +26,7 @@ from .lease import BEATS, make_row, new_supervisor_id, renewed
 from .notify import Signals, notify_systemd, without_notify
 from .pump import RETRY_AFTER, Pump
 from .reaper import Reaper
+from .resource_limits import ResourceLimits
 from .shim import lease_clock
 from .takeover import Takeover
 from .threads import default_threads
@@ -42,7 +43,8 @@ class Supervisor:
 
     ``on_event`` hears what happens. ``until_empty``: end when there is nothing left to do.
     ``until_idle``: end when nothing is due or runs here.
-    ``program``: this process is ours alone, and reaps orphans where it is PID 1.
+    ``program``: this process is ours alone. It keeps the resource limits that it began with, and
+    reaps orphans where it is PID 1.
     ``clock`` and ``rand`` (0 to 1) can be replaced by tests.
     """
 
@@ -111,7 +113,7 @@ class Supervisor:
                 self._rand,
             )
             self.hands.processes.start()
-            upkeep = Upkeep(self)
+            upkeep = Upkeep(self, ResourceLimits() if self._program else None)
             try:
                 await self._begin([queues] * count)
                 async with upkeep:

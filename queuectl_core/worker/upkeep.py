@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
@@ -24,6 +25,7 @@ from .expiry import Expiry
 from .forgotten import Forgotten
 from .journal import abandoned, sweep
 from .litter import Litter
+from .resource_limits import ResourceLimits
 from .sampling import Sampler
 from .shim import lease_clock
 from .wakeups import WakeUps
@@ -40,15 +42,20 @@ LOOK_AT_SHIMS_EVERY = 1.0
 ADOPTED_POLL = 0.05
 SAMPLE_EVERY = 2.0
 """Seconds between samples, and how long a job must have run to be worth one."""
+LOWERED = "resource limits of this supervisor were lowered, by a job perhaps; "
 SWEEP_PATIENCE = 5.0
 """Seconds a supervisor that leaves looks for files that nobody needs any more."""
 
 
 class Upkeep:
-    """The loops beside the pump; entered while they run, from when the store knows of us."""
+    """The loops beside the pump; entered while they run, from when the store knows of us.
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    ``limits``: the resource limits that this process is to keep."""
+
+    def __init__(self, supervisor: Supervisor, limits: ResourceLimits | None = None) -> None:
         self._sup = supervisor
+        self._limits = limits
+        self._lowered = False
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
@@ -182,13 +189,32 @@ class Upkeep:
                 await self._isolated("remove old files", self._sweep)
 
     async def _watch_shims(self) -> None:
-        """See to it that the shims can run. No trouble with the store or a disk delays it."""
+        """See to it that we and the shims can run. No trouble with the store or a disk delays the
+        look at our own shims. The shims of adopted jobs are looked at in a thread, which may wait
+        for one that a slow disk holds."""
         sup = self._sup
         while True:
             await asyncio.sleep(LOOK_AT_SHIMS_EVERY)
+            self._keep_limits()
             urgent = sup.stopping == "now"
             sup.hands.look_at_shims(urgent=urgent)
             self._start("look at shims", partial(sup.takeover.look_at_shims, urgent=urgent))
+
+    def _keep_limits(self) -> None:
+        """Undo what a job did to the limits of this process. If only root may do that, no more jobs
+        are taken: we could not look after them."""
+        if self._limits is None:
+            return
+        try:
+            lowered = self._limits.restore(os.getpid())
+        except OSError:
+            self._limits = None
+            self._sup.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
+            self._sup.stop(now=False)
+            return
+        if lowered and not self._lowered:  # one that does it again and again is told of once
+            self._sup.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
+        self._lowered = lowered
 
     async def _sample(self) -> None:
         sup = self._sup

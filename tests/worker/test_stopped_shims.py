@@ -22,6 +22,8 @@ from queuectl_core.worker import launcher, liveness, takeover, upkeep
 from queuectl_core.worker.journal import make_first
 from queuectl_core.worker.launcher import Shim
 from queuectl_core.worker.liveness import SILENT_AT_MOST, Liveness
+from queuectl_core.worker.resource_limits import ResourceLimits
+from queuectl_core.worker.supervisor import Supervisor
 
 from ..support import eventually_async
 from .test_launcher import Heard, process_of, program
@@ -309,3 +311,64 @@ async def test_a_job_that_lowers_the_limits_of_its_shim_blocks_nobody(
         assert (await queue.find(job.id)).state is State.COMPLETED
     told = [event.message for event in events if event.message.startswith(launcher.LOWERED)]
     assert told == [launcher.LOWERED + ("they are restored" if permitted else "killing it")]
+
+
+def test_limits_that_are_lowered_again_and_again_are_told_of_once() -> None:
+    """Each look finds them lowered, and restores them."""
+    told: list[list[Any]] = []
+    shim = Shim(told.append, lambda: None)
+    shim._limits = ResourceLimits()
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as child:
+        soft, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+        for _ in range(3):
+            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (5, hard))
+            assert shim._keeps_limits(child.pid)
+            assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE) == (soft, hard)
+        assert told == [["T", None, launcher.LOWERED + "they are restored"]]
+        assert shim._keeps_limits(child.pid)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (5, hard))
+        assert shim._keeps_limits(child.pid)
+        assert len(told) == 2
+        child.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody can lower them elsewhere")
+@pytest.mark.parametrize("permitted", [True, False])
+async def test_a_job_that_lowers_the_limits_of_its_supervisor(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, permitted: bool
+) -> None:
+    """What is lowered is raised again; where that is not permitted the supervisor leaves."""
+    kind = resource.RLIMIT_NPROC
+    limits = resource.getrlimit(kind)
+    if not permitted:
+        prlimit = resource.prlimit
+
+        def refused(pid: int, which: int, *new: tuple[int, int]) -> tuple[int, int]:
+            if new and pid == os.getpid():
+                raise PermissionError
+            return prlimit(pid, which, *new)
+
+        monkeypatch.setattr(resource, "prlimit", refused)
+    code = f"import resource; resource.prlimit({os.getpid()}, {kind}, (5, {limits[1]}))"
+    command = f"until test -e {tmp_path}/go; do sleep 0.02; done"
+    await queue.enqueue([{"command": [sys.executable, "-c", code]}, command])
+    events: list[Event] = []
+    supervisor = Supervisor(queue.store, queue.env, program=True, on_event=events.append)
+    work = asyncio.create_task(supervisor.run(2, ()))
+    try:
+
+        async def told() -> list[str]:
+            found = [event.message for event in events if event.kind is Kind.TROUBLE]
+            return [text for text in found if text.startswith(upkeep.LOWERED)]
+
+        outcome = "they are restored" if permitted else "stopping after the running jobs"
+        assert await eventually_async(told) == [upkeep.LOWERED + outcome]
+        if permitted:
+            assert resource.getrlimit(kind) == limits
+            supervisor.stop(now=False)
+    finally:
+        (tmp_path / "go").touch()
+        resource.setrlimit(kind, limits)
+    async with asyncio.timeout(15):
+        summary = await work
+    assert summary.done == 2

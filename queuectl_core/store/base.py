@@ -274,11 +274,13 @@ class Store(Protocol):
         *,
         begun: Sequence[Begun] = (),
         released: Sequence[Job] = (),
+        suspects: bool = True,
     ) -> Turn:
         """Write down attempts that ended and claim jobs for idle workers, in one commit.
 
         ``begun``: jobs claimed in advance that were started since. ``released``: those that
-        were not, and are put back as if they had never been claimed.
+        were not, and are put back as if they had never been claimed. ``suspects``: whether jobs are
+        claimed that have crashed before.
 
         Openings without a worker get as many jobs as ``lifecycle.claimed_ahead`` says.
         An ending is taken only while ``owner`` holds that very attempt. Nothing is claimed

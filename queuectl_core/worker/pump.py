@@ -55,7 +55,7 @@ class Pump:
         self.reserve = Reserve(self.wake, self._withdraw)
         self.shortage = Shortage(supervisor.tell, self.look)
         self._suspects_found = False
-        """The last claim found suspects: there may be more."""
+        """The last claim that might find suspects did: there may be more."""
         self.in_turn = False
         """Jobs may be being claimed of which we know nothing yet."""
         self.done = 0
@@ -202,8 +202,10 @@ class Pump:
             return
         self._look = False
         endings, sup.hands.endings = sup.hands.endings, []
+        # Where there is no room for more suspects, other jobs go on: suspects may run for hours.
+        suspects = sup.hands.room_for_suspects > 0
         try:
-            turn = await self._exchange(endings, openings)
+            turn = await self._exchange(endings, openings, suspects=suspects)
         except StoreError as error:
             sup.hands.endings = endings + sup.hands.endings
             await self._trouble(error)
@@ -215,12 +217,15 @@ class Pump:
         for job in sorted(turn.claimed, key=is_suspect, reverse=True):
             self._start(job)
         sup.lost = sup.lost or bool(turn.refused)
-        if openings:
+        if openings and suspects:
             self._suspects_found = any(map(is_suspect, turn.claimed))
         if len(turn.claimed) == len(openings):
             self._look = True  # there may be more than we had workers for
             return
         self._wake_when_due(turn.next_due)
+        if not suspects:
+            self._look = self._look or sup.hands.room_for_suspects > 0  # one of them has ended
+            return
         if self._until_empty and not turn.claimed and await self._empty():
             for slot in sup.slots.values():
                 slot.ask_to_stop("drain")
@@ -236,7 +241,7 @@ class Pump:
         if allowed is not None:
             return openings[:allowed]
         room = self._sup.hands.room_for_suspects
-        if self._suspects_found and room < len(openings):
+        if self._suspects_found and 0 < room < len(openings):
             return openings[:room]  # those that were put back would be claimed again
         return openings + self.reserve.openings(self._sup.slots.values())
 
@@ -267,8 +272,10 @@ class Pump:
             self.reserve.put(job, slot.lane)
             sup.hands.hold(job, slot.lane)
 
-    async def _exchange(self, endings: list[Ending], openings: list[Opening]) -> Turn:
-        """One commit with everything there is to say."""
+    async def _exchange(
+        self, endings: list[Ending], openings: list[Opening], *, suspects: bool
+    ) -> Turn:
+        """One commit with everything there is to say. ``suspects``: whether to claim any."""
         sup, reserve = self._sup, self.reserve
         for ending in endings:
             reserve.told((ending.seq, ending.run))
@@ -279,7 +286,13 @@ class Pump:
         self.in_turn = True
         try:
             turn = await sup.store.exchange(
-                sup.id, endings, openings, now, begun=begun, released=released
+                sup.id,
+                endings,
+                openings,
+                now,
+                begun=begun,
+                released=released,
+                suspects=suspects,
             )
         finally:
             self.in_turn = False

@@ -76,6 +76,7 @@ VALUES: dict[str, Any] = {
     "ceiling": 50_050,
     "number": 1,
     "mark": UUID(int=1),
+    "suspects": False,
 }
 ENDINGS: dict[str, Any] = {
     **{key: [1007, 2007] for key in ("seq", "begun_seq", "freed_seq")},

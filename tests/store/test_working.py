@@ -89,6 +89,27 @@ async def test_a_worker_for_all_queues_takes_what_others_cannot(store: Store) ->
     assert {job.id: job.worker for job in turn.claimed} == {"letter": "mail", "film": "any"}
 
 
+@pytest.mark.parametrize("lanes", [(), ("default",)])
+async def test_a_claim_that_leaves_out_jobs_that_have_crashed(
+    store: Store, lanes: tuple[str, ...]
+) -> None:
+    """Also those whose backoff is over. They stay as they are, and are claimed later."""
+    await hired(store)
+    await store.enqueue([spec(id=one, priority=9) for one in ("crashed", "again")], NOW)
+    for job, state in zip(await claim(store, count=2), (State.PENDING, State.FAILED), strict=True):
+        end = ending(job, Outcome.CRASHED)
+        after = end.transition._replace(state=state, crashes=1, run_at=NOW)
+        await store.exchange("sup", [end._replace(transition=after)], [], NOW)
+    await store.enqueue([spec(id="healthy"), spec(id="other")], NOW)
+    openings = [Opening("w1", lanes), Opening("w2", lanes), Opening("w3", lanes)]
+    turn = await store.exchange("sup", [], openings, NOW + 1, suspects=False)
+    assert ids(turn.claimed) == ["healthy", "other"]
+    assert turn.next_due is None or turn.next_due > NOW + 60  # not at once, again and again
+    assert (await store.exchange("sup", [], openings, NOW + 1, suspects=False)).claimed == ()
+    turn = await store.exchange("sup", [], openings, NOW + 1)
+    assert sorted(ids(turn.claimed)) == ["again", "crashed"]
+
+
 async def test_workers_of_different_queues_in_one_turn(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)

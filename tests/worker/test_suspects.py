@@ -18,7 +18,7 @@ from queuectl_core.queue import Queue
 from queuectl_core.worker import hands
 from queuectl_core.worker.attempt import journal_name
 from queuectl_core.worker.journal import make_first
-from queuectl_core.worker.process import Processes
+from queuectl_core.worker.process import Processes, shim_processes
 from queuectl_core.worker.recovery import triage
 
 from ..store.stores import PLACES
@@ -235,3 +235,34 @@ async def test_only_so_many_suspects_run_at_once(
     steps = [1 if line == "start" else -1 for line in (tmp_path / "trace").read_text().split()]
     assert steps.count(1) == 6
     assert max(accumulate(steps)) <= 2
+
+
+async def test_jobs_go_on_while_as_many_suspects_run_as_may(
+    either: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And suspects that wait are claimed when one of those that run has ended."""
+    monkeypatch.setattr(hands, "OWN_SHIMS_AT_MOST", 2)
+    again = "test -e r$QUEUECTL_JOB_ID || { touch r$QUEUECTL_JOB_ID; exec sleep 60; }; "
+    until = f"touch s$QUEUECTL_JOB_ID; until test -e {tmp_path}/go; do sleep 0.02; done"
+    suspects = await either.enqueue([again + until] * 4)
+    work = asyncio.create_task(either.run_workers(5))
+
+    async def started(what: str, count: int) -> bool:
+        return sum((tmp_path / f"{what}{job.id}").exists() for job in suspects) == count
+
+    await eventually_async(lambda: started("r", 4))
+    [shim] = shim_processes(either.directory / "run").values()
+    shim.signal(signal.SIGKILL)
+    await eventually_async(lambda: started("s", 2))
+    others = await either.enqueue(["true"] * 6)
+
+    async def completed() -> bool:
+        return {job.state for job in await ended(either, others)} == {State.COMPLETED}
+
+    await eventually_async(completed)
+    assert await started("s", 2)
+    (tmp_path / "go").touch()
+    await eventually_async(lambda: started("s", 4))
+    await either.stop_workers(await either.workers(), now=False)
+    await work
+    assert {job.state for job in await ended(either, suspects)} == {State.COMPLETED}

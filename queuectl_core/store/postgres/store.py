@@ -241,9 +241,10 @@ class PostgresStore(Store):
         *,
         begun: Sequence[Begun] = (),
         released: Sequence[Job] = (),
+        suspects: bool = True,
     ) -> Turn:
         return await self._turns.exchange(
-            owner, endings, openings, now, begun=begun, released=released
+            owner, endings, openings, now, begun=begun, released=released, suspects=suspects
         )
 
     async def orders(self, supervisor: str) -> Orders:

@@ -43,6 +43,7 @@ class Turns:
         *,
         begun: Sequence[Begun],
         released: Sequence[Job],
+        suspects: bool,
     ) -> Turn:
         """One turn; see the protocol. CommitUnknown: try again with the same endings."""
         known, refused, untold = await self._come_of_it(owner)
@@ -54,7 +55,14 @@ class Turns:
         try:
             if turn is None:
                 turn = await self.link.write(
-                    exchange, owner, fresh, openings, now, begun=begun, released=back
+                    exchange,
+                    owner,
+                    fresh,
+                    openings,
+                    now,
+                    begun=begun,
+                    released=back,
+                    suspects=suspects,
                 )
         except CommitUnknown as error:
             self._unanswered.append(_Unanswered(owner, error.doubt, told, error.result))

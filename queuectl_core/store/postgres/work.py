@@ -56,6 +56,7 @@ async def exchange(
     *,
     begun: Sequence[Begun],
     released: Sequence[Job],
+    suspects: bool,
 ) -> Turn:
     refused: frozenset[Key] = frozenset()
     claimed: list[Job] = []
@@ -71,7 +72,7 @@ async def exchange(
         groups[opening.queues].append(opening.worker)
     # Workers of named lanes first: one that serves all takes what they leave.
     for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
-        taken, next_due = await _claim(session, owner, queues, workers, now)
+        taken, next_due = await _claim(session, owner, queues, workers, now, suspects=suspects)
         claimed += taken
     return Turn(refused, tuple(claimed), next_due)
 
@@ -171,7 +172,13 @@ def _text(text: str | None) -> str | None:
 
 
 async def _claim(
-    session: Session, owner: str, queues: Sequence[str], workers: list[str], now: float
+    session: Session,
+    owner: str,
+    queues: Sequence[str],
+    workers: list[str],
+    now: float,
+    *,
+    suspects: bool,
 ) -> tuple[list[Job], float | None]:
     lanes = list(dict.fromkeys(queues)) or None
     idle = [worker for worker in workers if worker]
@@ -183,6 +190,7 @@ async def _claim(
         workers=idle + ahead,
         idle=len(idle),
         now=now,
+        suspects=suspects,
         mark=None if session.marked else session.mark,
     )
     jobs = [to_job(tuple(row)[CLAIM_EXTRA:]) for row in found if row["seq"] is not None]

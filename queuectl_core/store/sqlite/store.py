@@ -319,6 +319,7 @@ class SqliteStore(Store):
         *,
         begun: Sequence[Begun] = (),
         released: Sequence[Job] = (),
+        suspects: bool = True,
     ) -> Turn:
         if openings:
             try:
@@ -329,7 +330,14 @@ class SqliteStore(Store):
                 openings = ()  # what ended is written down: the file may have been moved only
         try:
             return await self._connection.write(
-                self._exchange, owner, endings, openings, now, begun=begun, released=released
+                self._exchange,
+                owner,
+                endings,
+                openings,
+                now,
+                begun=begun,
+                released=released,
+                suspects=suspects,
             )
         except BaseException:
             self._wall_clock.forget()
@@ -345,10 +353,20 @@ class SqliteStore(Store):
         *,
         begun: Sequence[Begun],
         released: Sequence[Job],
+        suspects: bool,
     ) -> Turn:
         if self._wall_clock.moved:  # before anything is due, or put off, by the clock as it is now
             self._wall_clock.follow(conn)
-        return work.exchange(conn, owner, endings, openings, now, begun=begun, released=released)
+        return work.exchange(
+            conn,
+            owner,
+            endings,
+            openings,
+            now,
+            begun=begun,
+            released=released,
+            suspects=suspects,
+        )
 
     async def orders(self, supervisor: str) -> Orders:
         return await self._connection.read(work.orders, supervisor)

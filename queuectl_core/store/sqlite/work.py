@@ -47,6 +47,7 @@ def exchange(
     *,
     begun: Sequence[Begun] = (),
     released: Sequence[Job] = (),
+    suspects: bool = True,
 ) -> Turn:
     refused = _finish(conn, owner, endings, now) if endings else frozenset()
     for start in begun:
@@ -64,7 +65,7 @@ def exchange(
             groups[opening.queues].append(opening.worker)
         # Workers of named lanes first: one that serves all takes what they leave.
         for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
-            claimed += _claim(conn, owner, queues, workers, now)
+            claimed += _claim(conn, owner, queues, workers, now, suspects=suspects)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
     return Turn(refused, tuple(claimed), next_due)
 
@@ -146,12 +147,18 @@ def _ready(state: State) -> int | None:
 
 
 def _claim(
-    conn: sqlite3.Connection, owner: str, queues: Sequence[str], workers: list[str], now: float
+    conn: sqlite3.Connection,
+    owner: str,
+    queues: Sequence[str],
+    workers: list[str],
+    now: float,
+    *,
+    suspects: bool,
 ) -> list[Job]:
     lanes = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
     found: list[tuple[Any, ...]] = []
     for lane in dict.fromkeys(lanes):  # a lane named twice must not offer its jobs twice
-        params = {"queue": lane, "limit": len(workers)}
+        params = {"queue": lane, "limit": len(workers), "suspects": suspects}
         found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
     found.sort(key=lambda row: (-row[1], row[2], row[0]))
     named = [worker for worker in workers if worker]

@@ -89,7 +89,7 @@ FROM finished f;
 -- Claims for workers that serve the same lanes (``queues`` NULL: all of them). What became due
 -- stands beside what was due already, and is marked so. Rows that others hold are passed over:
 -- they are being claimed, or changed; ``crowded`` says that there were such, and it is worth
--- looking again soon. ``ANY(ARRAY(…))`` has the server look rows up by their keys: guessing at
+-- looking again soon. ``suspects``: whether jobs that have crashed may be claimed. ``ANY(ARRAY(…))`` has the server look rows up by their keys: guessing at
 -- thousands of them it would read all jobs.
 -- name: claim
 WITH RECURSIVE me AS MATERIALIZED (
@@ -103,17 +103,19 @@ WITH RECURSIVE me AS MATERIALIZED (
 ), lanes AS (
     SELECT queue FROM lane WHERE queue IS NOT NULL UNION SELECT unnest(:queues)
 ), due AS MATERIALIZED (
-    SELECT seq, queue, priority, run_at FROM jobs
+    SELECT seq, queue, priority, run_at, crashes FROM jobs
     WHERE ready = 0 AND run_at <= :now::float8 AND EXISTS (SELECT FROM me)
     ORDER BY run_at LIMIT 10000 FOR UPDATE SKIP LOCKED
 ), found AS (
     SELECT c.* FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
-        SELECT seq, priority, run_at FROM jobs WHERE ready = 1 AND jobs.queue = lanes.queue
+        SELECT seq, priority, run_at FROM jobs
+        WHERE ready = 1 AND jobs.queue = lanes.queue AND (:suspects::bool OR crashes = 0)
         ORDER BY priority DESC, run_at, seq LIMIT cardinality(:workers::text[])
         FOR UPDATE SKIP LOCKED
     ) c
     UNION ALL
-    SELECT seq, priority, run_at FROM due WHERE :queues IS NULL OR queue = ANY(:queues)
+    SELECT seq, priority, run_at FROM due
+    WHERE (:queues IS NULL OR queue = ANY(:queues)) AND (:suspects OR crashes = 0)
 ), ranked AS (
     SELECT seq, row_number() OVER (ORDER BY priority DESC, run_at, seq) AS place,
            least(count(*) OVER (), cardinality(:workers)) AS total
@@ -144,7 +146,7 @@ FROM (
            CASE WHEN (SELECT count(*) FROM chosen) < :idle THEN
                EXISTS (SELECT FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
                    SELECT FROM jobs WHERE ready = 1 AND jobs.queue = lanes.queue
-                   AND seq NOT IN (SELECT seq FROM chosen)
+                   AND seq NOT IN (SELECT seq FROM chosen) AND (:suspects OR crashes = 0)
                    ORDER BY priority DESC, run_at, seq LIMIT 1
                ) left_over)
            ELSE false END AS crowded

@@ -8,8 +8,10 @@ UPDATE jobs SET ready = 1 WHERE seq IN
 -- name: waiting_queues
 SELECT DISTINCT queue FROM counts WHERE state IN ('pending', 'failed') AND n > 0;
 
+-- ``suspects``: whether jobs that have crashed may be claimed. Else those are passed over.
 -- name: candidates
-SELECT seq, priority, run_at FROM jobs WHERE ready = 1 AND queue = :queue
+SELECT seq, priority, run_at FROM jobs
+WHERE ready = 1 AND queue = :queue AND (:suspects OR crashes = 0)
 ORDER BY priority DESC, run_at, seq LIMIT :limit;
 
 -- name: claim

@@ -23,7 +23,10 @@ from .model import SupervisorRow
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
 """Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms
-and always gives the same answer: a process that started one tick later is another one."""
+and always gives the same answer: a process that started one tick later is another one.
+
+A time namespace may be ahead by a part of a tick. The kernel adds that before it counts, so what is
+read there may be up to one tick from what others read. It is no whole number of ticks."""
 
 
 def hostname(env: Mapping[str, str] | None = None) -> str:
@@ -161,11 +164,19 @@ def _ticks() -> int:
     return os.sysconf("SC_CLK_TCK")
 
 
+def _is_whole(start: float) -> bool:
+    """Whether it is a whole number of ticks."""
+    return abs(start * _ticks() - round(start * _ticks())) < 1e-5
+
+
 def is_process(pid: int, start: float) -> bool:
     """Whether the process that started at ``start`` as ``pid`` is alive. OSError when that cannot
     be told."""
     found = process_start(pid)
-    return found is not None and abs(found - start) <= START_TOLERANCE
+    if found is None:
+        return False
+    exact = not LINUX or (_is_whole(found) and _is_whole(start))
+    return abs(found - start) <= START_TOLERANCE + (0 if exact else 1 / _ticks())
 
 
 def may_be_process(pid: int, start: float) -> bool:

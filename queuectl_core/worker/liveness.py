@@ -7,8 +7,8 @@ starts, no exit is seen and no job can be ended, so a shim is looked at once a s
 - One that is stopped is told to continue. Nothing is lost.
 - One that is stopped again and again, or says nothing for long, is killed. Then everything goes on
   as after any other death of a shim: the job that did it is alone in its next shim.
-- One that waits in the kernel, for a disk that does not answer say, is left alone. It goes on by
-  itself, and SIGKILL would have no effect before.
+- One that waits in the kernel (state D), for a disk that does not answer say, is left alone. It
+  goes on by itself, and SIGKILL would have no effect before. Then it has the whole time to answer.
 
 Looks are counted, not seconds: this process may have been stopped or suspended itself.
 """
@@ -37,25 +37,29 @@ class Liveness:
         self._tell = tell
         self._stops = 0.0
         self._silent = 0
+        """Looks without a word, since it last waited in the kernel."""
+        self._waited = 0
+        """All looks without a word."""
 
     def heard(self) -> None:
         """It said something, or owes us nothing."""
-        self._silent = 0
+        self._silent = self._waited = 0
 
     @property
     def ping_is_due(self) -> bool:
         """It should be asked for a word."""
-        return self._silent % PING_EVERY == 0
+        return self._waited % PING_EVERY == 0
 
     def look(self, state: str, *, urgent: bool) -> int:
         """To be called once a second with the state of its process. Returns the signal that it is
         to be sent: SIGCONT, SIGKILL or 0. ``urgent``: somebody waits for the workers to be gone."""
-        self._silent += 1
+        self._waited += 1
+        self._silent = 0 if state == DISK_SLEEP else self._silent + 1
         stopped = state == STOPPED
         self._stops = self._stops + 1 if stopped else max(0.0, self._stops - FORGIVEN)
         if self._stops > STOPS_AT_MOST:
             return self._give_up("is stopped again and again")
-        if self._silent > SILENT_AT_MOST and (state != DISK_SLEEP or urgent):
+        if (self._waited if urgent else self._silent) > SILENT_AT_MOST:
             return self._give_up("does not answer")
         if stopped:
             self._tell("the shim was stopped, by a job perhaps; it was told to continue")
@@ -64,5 +68,9 @@ class Liveness:
 
     def _give_up(self, why: str) -> int:
         self._tell(f"the shim {why}; killing it")
-        self._stops, self._silent = 0.0, 0  # one that cannot die now is told of now and then
+        self._stops, self._silent, self._waited = (
+            0.0,
+            0,
+            0,
+        )  # one that cannot die now is told of now and then
         return signal.SIGKILL

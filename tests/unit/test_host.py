@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from queuectl_core import host
 from queuectl_core.host import (
     START_TOLERANCE,
     host_key,
@@ -61,8 +63,27 @@ def test_a_process_that_was_killed_and_its_zombie() -> None:
 def test_a_pid_that_was_given_to_somebody_else() -> None:
     start = process_start(os.getpid())
     assert start is not None
-    assert not is_process(os.getpid(), start - 2 * START_TOLERANCE)
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert not is_process(os.getpid(), start - max(tick, 2 * START_TOLERANCE))
     assert not is_process(os.getpid(), start + 3600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has time namespaces")
+@pytest.mark.parametrize("offset", [0.004, 0.0099, 86400.0051])
+def test_starts_that_are_read_where_the_clock_is_ahead_by_a_part_of_a_tick(
+    monkeypatch: pytest.MonkeyPatch, offset: float
+) -> None:
+    """The kernel adds the offset, and drops what is no whole tick. Then we subtract the offset."""
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    here = process_start(os.getpid())
+    assert here is not None
+    for part in (0.0, 0.5, 0.999):  # how far in a tick it really started
+        there = math.floor((here + part * tick + offset) / tick + 1e-6) * tick - offset
+        assert is_process(os.getpid(), there)  # noted there, read here
+        monkeypatch.setattr(host, "process_start", lambda pid, there=there: there)
+        assert is_process(os.getpid(), here)  # noted here, read there
+        assert not is_process(os.getpid(), here + 3 * tick)
+        monkeypatch.undo()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process rename itself so")

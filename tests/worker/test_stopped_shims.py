@@ -271,6 +271,21 @@ def test_one_that_waits_for_a_disk_is_left_alone_unless_somebody_waits() -> None
     assert told == ["the shim does not answer; killing it"]
 
 
+def test_the_time_that_one_waits_for_a_disk_does_not_count() -> None:
+    """When the disk answers, it has not seen the ping yet, and has time for that."""
+    told: list[str] = []
+    known = Liveness(told.append)
+    for _ in range(SILENT_AT_MOST + 10):
+        known.look(DISK_SLEEP, urgent=False)
+    pings = 0
+    for _ in range(SILENT_AT_MOST):
+        assert known.look("R", urgent=False) == 0
+        pings += known.ping_is_due
+    assert pings >= 2
+    assert told == []
+    assert known.look("R", urgent=False) == signal.SIGKILL
+
+
 def test_stops_are_forgotten_by_and_by() -> None:
     known = Liveness(lambda text: None)
     for _ in range(50):

@@ -52,7 +52,8 @@ def test_moments_are_the_same_in_every_time_namespace() -> None:
 def test_a_take_over_between_time_namespaces(cli: Cli, tmp_path: Path, inside: str) -> None:
     """The living supervisor's job is left alone; the dead one's goes on, and took seconds."""
     first, second = (UNSHARE, []) if inside == "the dead" else ([], UNSHARE)
-    cli("enqueue", "echo x >> ran; until test -e go; do sleep 0.05; done; exit 1", "--id", "a", "--backoff-base", "60")
+    command = "echo x >> ran; until test -e go; do sleep 0.05; done; exit 1"
+    cli("enqueue", command, "--id", "a", "--backoff-base", "60")
     queuectl = [sys.executable, "-m", "queuectl_tui"]
 
     def start(namespace: list[str], *options: str) -> subprocess.Popen[bytes]:

@@ -110,7 +110,7 @@ class Console(PacedDisplay, Doing):
         self.monitor = monitor
         self.overview = overview
         self.drafts = {}
-        self.in_progress = set()
+        self.in_progress = {}
         self.trouble: str | None = None
         """Why the store cannot be read; None: it can."""
         self.paused = False

@@ -26,6 +26,9 @@ from .inputs import OPENING
 from .link import Link
 from .widgets.bars import Notice
 
+Ended = Callable[[Exception | None], None]
+"""Told how an action has ended: the error, or None."""
+
 EDITABLE = 4_000
 """Characters of a command that fit an edit line."""
 
@@ -71,8 +74,8 @@ class Doing(App[int]):
     """What was said: when, what, in which style. The latest is the last one."""
     drafts: dict[str, dict[str, str]]
     """What was typed into forms that were left, by the name of the form."""
-    in_progress: set[str]
-    """The command lines of what is being done now."""
+    in_progress: dict[str, list[Ended]]
+    """What is being done now, by its command line: whom to tell when it has ended."""
 
     def read_soon(self) -> None:
         """Read the store again, now."""
@@ -136,24 +139,30 @@ class Doing(App[int]):
     def _do(self, action: Action) -> None:
         self.do(action, lambda error: None)
 
-    def do(self, action: Action, ended: Callable[[QueueError | None], None]) -> None:
-        """Do it, once, whatever becomes of the screen that asked for it; then call ``ended``."""
+    def do(self, action: Action, ended: Ended) -> None:
+        """Do it, once, whatever becomes of the screen that asked for it; then call ``ended``.
+
+        Who asks for it again while it is being done is told how that ends.
+        """
         if action.command in self.in_progress:
+            self.in_progress[action.command].append(ended)
             self.say(f"this is being done already: it waits for the store  $ {action.command}")
             return
-        self.in_progress.add(action.command)
+        self.in_progress[action.command] = [ended]
 
         async def work() -> None:
             try:
                 await self.carry_out(action)
-            except QueueError as error:
-                ended(error)
+            except Exception as error:
+                self._tell_ended(action, error)
                 raise
-            finally:
-                self.in_progress.discard(action.command)
-            ended(None)
+            self._tell_ended(action, None)
 
         self._spawn(work, f"$ {action.command}")
+
+    def _tell_ended(self, action: Action, error: Exception | None) -> None:
+        for ended in self.in_progress.pop(action.command):
+            ended(error)
 
     async def carry_out(self, action: Action) -> None:
         """Do it and say what came of it. Raises QueueError when it could not be done."""
@@ -191,6 +200,9 @@ class Doing(App[int]):
             except QueueError as error:
                 self.say(f"✗ {error}  {what}", "bad")
                 self.read_soon()
+            except Exception as error:  # a fault of ours
+                self.say(f"✗ failed ({type(error).__name__}: {error})  {what}", "bad")
+                raise
 
         beside(self, guarded, group)
 
@@ -255,15 +267,26 @@ class Doing(App[int]):
         if shown is None or len(text) > EDITABLE:
             self.say("this command holds what cannot be edited on one line: see show", "warn")
             return
-        draft = self.drafts.setdefault(f"edit {job.id}", {})
+        # An id may be given to another job, and the command may be changed elsewhere: a draft is
+        # only for the job and the command that it was begun with.
+        draft = self.drafts.setdefault(f"edit {job.seq}", {})
+        if draft.get("original") != shown:
+            draft.clear()
+            draft["original"] = shown
 
         def answered(answer: tuple[str, bool] | None) -> None:
             if answer is not None:
                 typed, copied = answer
+                sent = dict(draft)
+
+                def ended(error: Exception | None) -> None:
+                    if error is None and draft == sent:
+                        draft.clear()
+
                 as_argv = isinstance(job.command, tuple)
                 command = tuple(shlex.split(typed)) if as_argv else typed
                 action = actions.copy(job, command) if copied else actions.edit(job, command)
-                self.do(action, lambda error: draft.clear() if error is None else None)
+                self.do(action, ended)
 
         async def open_it() -> None:
             defaults = await self.link.reader.defaults()

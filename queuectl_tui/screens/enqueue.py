@@ -98,7 +98,7 @@ class CommandInput(Input):
             self.cursor_position = len(shown)
 
 
-Send = Callable[[actions.Action, Callable[[QueueError | None], None]], None]
+Send = Callable[[actions.Action, Callable[[Exception | None], None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,16 +260,19 @@ class EnqueueScreen(Dialog[None]):
     def _wait(self) -> None:
         self._say("enqueuing: waits for the store; esc leaves, it is enqueued all the same", "warn")
 
-    def _ended(self, error: QueueError | None) -> None:
+    def _ended(self, error: Exception | None) -> None:
         """It is enqueued, or it is not. The form may have been left, or changed, meanwhile."""
         sent, self._sent = self._sent, None
-        if error is None and self._draft == sent:
+        here = self in self.app.screen_stack
+        # The draft is also that of other forms: one that was left may have cleared it just now.
+        typed = self._values() if here else self._draft
+        if error is None and typed == sent:
             self._draft.clear()
             self._done = True
-        if self not in self.app.screen_stack:
+        if not here:
             return
         if error is not None:
-            self._say(str(error), "bad")
+            self._say(str(error) or type(error).__name__, "bad")
         elif self._done and self.is_current:
             self.dismiss()
         elif not self._done:
@@ -318,8 +321,9 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
 
     def compose(self) -> ComposeResult:
         with Container(id="box"):
-            yield Static(self.text((f"{self._name}: another command", "strong")))
             text = self._draft.get("command", self._command)
+            note = "" if text == self._command else "  a draft, not sent yet"
+            yield Static(self.text((f"{self._name}: another command", "strong"), (note, "warn")))
             box = CommandInput(text, id="command", select_on_focus=False)
             box.cursor_blink = False
             yield box

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from textual import events
 
 from queuectl_core.model import Filter, State
 from queuectl_core.queue import Queue
+from queuectl_core.views import amend
+from queuectl_tui.actions import Action
+from queuectl_tui.console import Console
 
 from .scenes import opened, settled, text_of, typed, until
 from .test_keys import filtered, said, state_of
@@ -113,3 +117,84 @@ async def test_c_on_a_worker_cancels_its_job(home: Path) -> None:
         await pilot.press("y")
         await said(console, pilot, "report-q3 is being ended")
         assert await state_of(console, "report-q3") is State.PROCESSING
+
+
+async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -> None:
+    """It used to say that it waits for the store, for ever, and ignored enter."""
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        before = await console.link.reader.count(Filter())
+        await pilot.press("e", *typed("echo once"))
+        holder = sqlite3.connect(home / "queue.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        await pilot.press("enter")
+        await until(console, pilot, "waits for the store")
+        await pilot.press("escape", "e")
+        await until(console, pilot, "echo once")
+        await pilot.press("enter")
+        await said(console, pilot, "this is being done already")
+        holder.execute("ROLLBACK")
+        holder.close()
+        await said(console, pilot, "enqueued")
+        await settled(console, pilot)
+        assert len(console.screen_stack) == 1
+        assert await console.link.reader.count(Filter()) == before + 1
+        assert console.drafts["enqueue"] == {}
+
+
+async def test_a_form_says_what_failed_and_takes_enter_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also an error that is a fault of ours."""
+    carry_out = Console.carry_out
+    faults = [RuntimeError("a fault")]
+
+    async def once(console: Console, action: Action) -> None:
+        if faults:
+            raise faults.pop()
+        await carry_out(console, action)
+
+    monkeypatch.setattr(Console, "carry_out", once)
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("e", *typed("echo again"), "enter")
+        await until(console, pilot, "a fault")
+        assert "RuntimeError: a fault" in console.last_message
+        await pilot.press("enter")
+        await said(console, pilot, "✓ enqueued")
+
+
+async def test_the_draft_of_an_edit_is_for_one_job_and_one_command(home: Path) -> None:
+    """Its id may be given to another job, whose command this draft would have replaced."""
+    async with Queue.open(str(home / "queue.db"), env={}) as queue:
+
+        async def cancelled(command: str) -> None:
+            [job] = await queue.enqueue([{"id": "same", "command": command}])
+            await queue.cancel([job])
+
+        await cancelled("echo one")
+        async with opened(home, SIZE) as (console, pilot):
+
+            async def edit() -> str:
+                console.edit_job(await console.link.reader.find("same"))
+                return await until(console, pilot, "another command")
+
+            await settled(console, pilot)
+            assert "a draft" not in await edit()
+            await pilot.press("end", *typed(" two"), "escape")
+            text = await edit()
+            assert "echo one two" in text
+            assert "a draft, not sent yet" in text
+            await pilot.press("escape")
+            # The command is changed elsewhere.
+            job = await queue.find("same")
+            await amend(queue, job, "echo other")
+            text = await edit()
+            assert "echo other" in text
+            assert "two" not in text.split("another command")[1].split("esc")[0]
+            await pilot.press("end", *typed(" two"), "escape")
+            # Another job gets the id, with the same command.
+            await queue.cancel([await queue.find("same")])
+            await queue.remove([await queue.find("same")])
+            await cancelled("echo other")
+            assert "a draft" not in await edit()

@@ -152,13 +152,16 @@ class Console(PacedDisplay, Doing):
             if sys.__stdin__ is not None:
                 hangup.watch(sys.__stdin__.fileno(), lambda: self.exit(128 + signal.SIGHUP))
             if isinstance(self._driver, LinuxDriver):
-                leaving = Leaving(self._driver, self._back)
+                leaving = Leaving(self._driver, self._back, self._not_left)
                 loop.add_signal_handler(signal.SIGTSTP, leaving.stop)
                 loop.add_signal_handler(signal.SIGCONT, leaving.go_on)
 
     def _back(self) -> None:
         self.action_draw_again()
         self.read_soon()
+
+    def _not_left(self) -> None:
+        self.say("✗ not left: no shell is here that could continue the console; q quits", "warn")
 
     def action_draw_again(self) -> None:
         self.screen.refresh(layout=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import os
 import re
@@ -24,6 +25,9 @@ ESCAPE_PATIENCE = 0.1
 """Seconds to wait for what follows an ESC; then it was the key of that name."""
 ESCAPE = "\x1b"
 """The key, where it stands alone; at the beginning of a longer text, a sequence."""
+
+SETTLES = 0.2
+"""Seconds after which the signal that continued this process has been seen."""
 
 _BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)?\Z")
 _PASTE_OR_KEY = re.compile("\x1b\\[200~.*?(?:\x1b\\[201~|\\Z)|(\x1b)(?![\\[OP\\]^_X])", re.DOTALL)
@@ -161,20 +165,45 @@ class Leaving:
     the interrupted code holds.
     """
 
-    def __init__(self, driver: LinuxDriver, back: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        driver: LinuxDriver,
+        back: Callable[[], object],
+        refused: Callable[[], object],
+    ) -> None:
+        """``back``: called when the terminal is ours again; ``refused``: when we were not
+        stopped."""
         self._driver = driver
         self._back = back
+        self._refused = refused
         self._away = False
+        self._asked = False
+        """Whether we asked to be stopped, and were not continued since."""
 
     def stop(self) -> None:
         """Give the terminal back and stop this process."""
         if self._driver._auto_restart:  # else another program has the terminal: $EDITOR
             self._driver.suspend_application_mode()
             self._away = True
-        os.kill(os.getpid(), signal.SIGSTOP)
+        self._asked = True
+        # The default action, not SIGSTOP: where there is no shell that could continue us
+        # (ssh -t HOST queuectl tui), the kernel does nothing.
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        asyncio.get_running_loop().call_later(SETTLES, self._still_here)
+
+    def _still_here(self) -> None:
+        if not self._asked:
+            return  # we were stopped, and continued
+        away = self._away
+        self.go_on()
+        if away:
+            self._refused()
 
     def go_on(self) -> None:
         """The process was continued: take the terminal again and draw everything."""
+        self._asked = False
         if not self._driver._auto_restart:
             return
         if not self._away:  # it was stopped with SIGSTOP, without being asked

@@ -20,16 +20,29 @@ class Terminal:
     """A terminal with the console in it; ``screen`` is what one would see."""
 
     def __init__(
-        self, argv: list[str], env: dict[str, str], size: tuple[int, int] = (120, 40)
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        size: tuple[int, int] = (120, 40),
+        *,
+        shell: bool = False,
     ) -> None:
-        """``size``: columns and lines."""
+        """``size``: columns and lines. ``shell``: we are its shell, which may continue it when it
+        stops. Else nobody may, as after ``ssh -t HOST queuectl tui``."""
         self.fd, inside = pty.openpty()
         columns, lines = size
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(inside)
         self.inside = inside  # kept open: its settings are looked at after the program is gone
         self.process = subprocess.Popen(
-            argv, stdin=inside, stdout=inside, stderr=inside, env=env, start_new_session=True
+            argv,
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            env=env,
+            # A group is not orphaned whose leader has a parent in the same session.
+            start_new_session=not shell,
+            process_group=0 if shell else None,
         )
         self.raw = b""
         self.screen = pyte.Screen(columns, lines)

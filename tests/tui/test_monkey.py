@@ -149,7 +149,7 @@ class Monkey:
         env |= {"PYTHONPATH": os.getcwd()}  # it runs where its jobs may write
         argv = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.cli.cwd)]
         argv += [sys.executable, "-c", CONSOLE]
-        terminal = Terminal(argv, env, SIZES[0])
+        terminal = Terminal(argv, env, SIZES[0], shell=True)
         terminal.until("● live")
         return terminal
 

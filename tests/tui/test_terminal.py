@@ -18,11 +18,17 @@ from .terminal import Terminal
 
 
 @pytest.fixture
-def terminal(cli: Cli, store_path: Path) -> Iterator[Terminal]:
+def shell() -> bool:
+    """Whether the console has a shell, which may continue it."""
+    return False
+
+
+@pytest.fixture
+def terminal(cli: Cli, store_path: Path, shell: bool) -> Iterator[Terminal]:
     cli("enqueue", "--id", "doomed", "--max-retries", "1", "echo no luck; exit 7")
     env = cli.environment() | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     argv = [sys.executable, "-m", "queuectl_tui", "--store", str(store_path), "tui"]
-    found = Terminal(argv, env)
+    found = Terminal(argv, env, shell=shell)
     yield found
     found.close()
 
@@ -135,6 +141,20 @@ def test_a_sequence_in_pieces_is_no_letters(terminal: Terminal) -> None:
     assert terminal.ended() == 0
 
 
+def test_ctrl_z_where_no_shell_could_continue_it(terminal: Terminal) -> None:
+    """``ssh -t HOST queuectl tui``: it used to stop, for ever."""
+    terminal.until("doomed")
+    terminal.press("\x1a")
+    terminal.until("no shell is here")
+    terminal.screen.reset()
+    terminal.press("\x0c")
+    terminal.until("doomed")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    terminal.check_restored()
+
+
+@pytest.mark.parametrize("shell", [True])
 def test_sigtstp_and_fg_and_ctrl_l_draw_the_screen_again(terminal: Terminal) -> None:
     terminal.until("doomed")
     terminal.process.send_signal(signal.SIGTSTP)
@@ -147,6 +167,7 @@ def test_sigtstp_and_fg_and_ctrl_l_draw_the_screen_again(terminal: Terminal) -> 
     terminal.screen.reset()
     terminal.process.send_signal(signal.SIGCONT)
     terminal.until("doomed")
+    assert "no shell" not in terminal.text()
     terminal.screen.reset()
     terminal.press("\x0c")
     terminal.until("doomed")

@@ -87,8 +87,47 @@ def restore(
             "restore a dump with pg_restore or psql",
         )
     backup, path = Path(os.path.realpath(named_file(name))), store_path(url, env)
+    try:
+        return _restore(backup, path, keep, confirm, progress, create_parent=address is None)
+    except Conflict as error:
+        job = _around_us(path)
+        if job is None:
+            raise
+        raise Conflict(
+            f"restore cannot run inside a job of this store: job '{job}' started it",
+            "run it from a shell that no job of this store started",
+        ) from error
+
+
+def _around_us(path: Path) -> str | None:
+    """The job of the store ``path`` that started this process; None: no job did."""
+    import psutil
+
+    from .worker.process import in_our_namespace, mark_of
+
+    try:
+        us = psutil.Process()
+        around = [us, *us.parents()]
+    except (psutil.Error, OSError):
+        return None
+    for process in around:
+        mark = mark_of(process)
+        if mark is not None and mark.store == str(path) and in_our_namespace(process.pid):
+            return mark.job
+    return None
+
+
+def _restore(
+    backup: Path,
+    path: Path,
+    keep: bool,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    create_parent: bool,
+) -> Restored | None:
     jobs = _checked(backup, path)
-    there = _prepare(path, create_parent=address is None)
+    there = _prepare(path, create_parent=create_parent)
     if not there:
         _check_still(path, None)
     elif not _confirmed(path, jobs, confirm):

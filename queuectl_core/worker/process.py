@@ -13,11 +13,11 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from ..clocks import LINUX
 from ..errors import shortage
@@ -25,6 +25,9 @@ from ..host import is_process, parse_stat, process_start
 from .journal import Started
 from .shim import signal_group
 from .threads import start_threads
+
+if TYPE_CHECKING:
+    import psutil
 
 T = TypeVar("T")
 
@@ -164,27 +167,38 @@ def marked_processes() -> Iterator[tuple[Process, Mark]]:
     when we are short of what that takes."""
     import psutil
 
-    def environment(process: psutil.Process) -> dict[str, str]:
-        try:
-            return process.environ()
-        except psutil.Error:
-            return {}
-        except OSError as error:
-            if shortage(error):
-                raise  # that says nothing about the process
-            return {}
-
-    found = [(process, environment(process)) for process in psutil.process_iter()]
+    found = [(process, _environment(process)) for process in psutil.process_iter()]
     for process, seen in found:
         # In the middle of an exec there is none to be read: look again.
-        environ = seen or environment(process)
-        if "QUEUECTL_JOB_ID" not in environ:
-            continue
-        names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER", "QUEUECTL_STORE")
-        start = _visible_start(process.pid)
-        if start is not None:
-            mark = Mark(*(environ.get(name, "") for name in names))
+        mark = _mark(seen or _environment(process))
+        start = None if mark is None else _visible_start(process.pid)
+        if mark is not None and start is not None:
             yield Process(process.pid, start), mark
+
+
+def mark_of(process: psutil.Process) -> Mark | None:
+    """What ``process`` was started with; None: it is of no job, or that cannot be read."""
+    return _mark(_environment(process))
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    import psutil
+
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+    except OSError as error:
+        if shortage(error):
+            raise  # that says nothing about the process
+        return {}
+
+
+def _mark(environ: Mapping[str, str]) -> Mark | None:
+    if "QUEUECTL_JOB_ID" not in environ:
+        return None
+    names = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER", "QUEUECTL_STORE")
+    return Mark(*(environ.get(name, "") for name in names))
 
 
 Marked = dict[tuple[str, str, str], list[Process]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -231,6 +232,27 @@ def test_a_restore_is_refused_while_workers_of_a_removed_store_are_up(
     assert not store_path.exists()
     bell.close()
     here("restore", tmp_path / "copy.db", "-y")
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_restore_inside_a_job_of_the_store_says_so(
+    cli: Cli, tmp_path: Path, store_path: Path, removed: bool
+) -> None:
+    """It used to name its own pid, and to advise to wait for itself. ``removed``: the job has
+    moved the store away."""
+    cli("enqueue", "true", "--id", "old")
+    cli("backup", tmp_path / "copy.db")
+    restore = shlex.join([sys.executable, "-m", "queuectl_tui", "restore", "copy.db", "-y"])
+    move = f"mkdir away; mv {store_path}* away; " if removed else ""
+    job = f"{move}sh -c {shlex.quote(restore)} > said 2>&1; echo $? > code"
+    cli("enqueue", job, "--id", "restorer", "--cwd", tmp_path, "--priority", "1")
+    worker = cli.start("worker", "start")
+    eventually(lambda: (tmp_path / "code").exists() and (tmp_path / "code").read_text())
+    assert (tmp_path / "code").read_text() == "4\n", (tmp_path / "said").read_text()
+    said = one_line((tmp_path / "said").read_text())
+    assert "restore cannot run inside a job of this store: job 'restorer' started it" in said
+    worker.terminate()
+    worker.wait()
 
 
 @pytest.mark.parametrize("crashes", [0, 1])

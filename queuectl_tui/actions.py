@@ -49,9 +49,12 @@ def _named(jobs: Sequence[Job]) -> list[str]:
 
 
 def _came(done: int, asked: int, word: str) -> str:
-    """What was done, and that the jobs have changed since the question if it is less."""
+    """What was done, and that the jobs have changed since the question if it is another number.
+    It is more where too many were found for their keys to be kept."""
     if done == asked:
         return f"{word} {plural(done, 'job')}"
+    if done > asked:
+        return f"{word} {done:,} jobs ({asked:,} when you were asked)"
     return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked"
 
 

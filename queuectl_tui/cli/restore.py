@@ -30,8 +30,8 @@ def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, di
 
     FILE is checked first, and stays as it is. What the store holds now is kept in a file beside
     it, which can be restored in turn. Stop all workers and leave consoles first (exit code 4
-    otherwise); a job of the store cannot do it. Killed at any moment, it leaves the old content or the new one, whole. Jobs that
-    were running when the backup was made are pending.
+    otherwise); a job of the store cannot do it. Killed at any moment, it leaves the old content or
+    the new one, whole. Jobs that were running when the backup was made are pending.
 
     Asks first at a terminal; elsewhere -y is needed. Exit code 1 when the answer was no. Do not
     copy a backup over a store with cp: the -wal file of the old store would be mixed into the

@@ -88,7 +88,9 @@ def stop(
         passed = format_duration(seconds or 0)
         raise TimedOut(
             f"{len(left)} of {len(stopped)} workers still run after {passed}: {_doing(left)}",
-            "they stop when their job ends; --now ends it",
+            "they stop once their job has been ended"
+            if now
+            else "they stop when their job ends; --now ends it",
         )
     if missing:
         session.err.warn(

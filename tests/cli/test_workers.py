@@ -125,6 +125,7 @@ def test_workers_that_do_not_answer_are_not_said_to_have_stopped(
     stopped = cli("worker", "stop", *now, "--timeout", "1", "--json", code=124)
     assert stopped.json == []
     assert "1 of 1 workers still run" in stopped.err
+    assert ("--now ends it" in stopped.err) == (not now)
     worker.kill()
     worker.wait()
     # Nobody is left to be stopped.

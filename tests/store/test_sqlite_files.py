@@ -26,6 +26,7 @@ from queuectl_core.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
+from queuectl_core.host import monotonic, process_start
 from queuectl_core.model import Filter, Opening
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module
@@ -41,7 +42,7 @@ from queuectl_core.store.sqlite.errors import explain
 from queuectl_core.store.sqlite.reading import open_reader
 from queuectl_core.store.sqlite.store import SqliteStore
 
-from ..support import NOW, spec
+from ..support import NOW, spec, supervisor
 from .tools import hired
 
 NOBODY = 65534
@@ -571,6 +572,34 @@ async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
     assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
     await store._connection.call(limit, 1000)
     assert len(await store.enqueue([spec("x" * 100_000)], NOW)) == 1
+    await store.close()
+
+
+async def test_a_stop_without_space_says_who_was_not_told(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is alive and has no bell was passed over, and one that failed hid those told before."""
+    store = await SqliteStore.open(store_path)
+    alive = {"pid_start": process_start(os.getpid()), "lease_mono": monotonic() + 30}
+    for name in ("first", "second", "third"):
+        await store.register(supervisor(name, **alive), [(f"{name}-1", ())], NOW)
+    await store.register(supervisor("gone", lease_mono=0.0), [("gone-1", ())], NOW)
+    bells = {name: store.bell(name) for name in ("first", "third")}
+
+    async def full(*_: object) -> None:
+        raise StoreFull("no space left", "free some")
+
+    monkeypatch.setattr(store._connection, "write", full)
+    with pytest.raises(StoreFull, match="could not tell second to stop, but first, third will"):
+        await store.stop_workers(["first-1", "second-1", "third-1", "gone-1"], False)
+    for bell in bells.values():
+        bell.clear()
+        assert bell.stop is False, "to stop, after the job in hand"
+    with pytest.raises(StoreFull, match="could not tell second to stop; free some"):
+        await store.stop_workers(["second-1"], True)
+    await store.stop_workers(["first-1", "gone-1"], True)
+    for bell in bells.values():
+        bell.close()
     await store.close()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ...errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
 from ...file_systems import NETWORK, file_system_of
-from ...host import known_host_key
+from ...host import is_gone, known_host_key, monotonic
 from ...model import (
     Attempt,
     Begun,
@@ -35,6 +35,7 @@ from ...once import off_loop, sleep
 from ...postcommit import after_commit, commits
 from ...private import own_directory, own_store
 from ...rollup import Ended, Rollup
+from ...text import clean_line
 from ..base import Action, Batch, Bell, Store
 from . import console, jobs, migrate, rollups, upkeep, work
 from .batch import SqliteBatch, stage
@@ -396,16 +397,27 @@ class SqliteStore(Store):
         """Jobs may have filled the disk, so that only their workers' end helps: tell it by the
         bells, which need no space. They stop a supervisor with all its workers."""
         rows = await self.workers()
-        chosen = {row.id for worker, row in rows if worker.id in asked}
+        chosen = {row.id: row for worker, row in rows if worker.id in asked}
         for worker, row in rows:
             if row.id in chosen and worker.id not in asked and worker.state != "stopping":
                 error.hint = f"{error.hint}, or stop all workers of {row.id}"
                 raise error
-        for supervisor in chosen:
-            if has_listener(self.run / (supervisor + SUFFIX)):
-                commits.begin()
-                if not ring_one(self.run / (supervisor + SUFFIX), STOP_NOW if now_ else STOP):
-                    raise error
+        told, untold = [], []
+        for supervisor, row in chosen.items():
+            bell = self.run / (supervisor + SUFFIX)
+            commits.begin()
+            if ring_one(bell, STOP_NOW if now_ else STOP):
+                told.append(supervisor)
+                continue
+            commits.failed()
+            if has_listener(bell) or not is_gone(row, time.time(), monotonic(), self.here()):
+                untold.append(supervisor)
+        if untold:
+            said = f"could not tell {', '.join(untold)} to stop"
+            if told:
+                said += f", but {', '.join(told)} will stop"
+            error.message = clean_line(f"{error.message}: {said}")
+            raise error
 
     async def sample(
         self, samples: Iterable[tuple[str, int | None, float | None, int | None]]

@@ -147,6 +147,9 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         why = "no heartbeat came" if queue.store.shared_by_hosts else "their process is gone"
         message = f"{live} live, {gone} ({why})"
         yield Finding("workers", "warn", message, "the next worker to start clears them away")
+    elif live and (unserved := status.unserved()):
+        message = f"{live} live, but none serves queue {', '.join(unserved[:3])}, where jobs wait"
+        yield Finding("workers", "warn", message, "run: queuectl worker start --queue NAME")
     else:
         yield Finding("workers", "ok", f"{live} live, none lost")
     stamps = [worker.heartbeat_at for worker in workers]

@@ -269,6 +269,15 @@ class Status(NamedTuple):
     oldest_due_at: float | None
     """When the job that has waited longest became due; None when none waits."""
 
+    def unserved(self) -> list[str]:
+        """Queues with waiting jobs that no worker serves."""
+        return sorted(
+            name
+            for name, counts in self.queues.items()
+            if counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)
+            and not any(not one.queues or name in one.queues for one in self.workers)
+        )
+
     def to_json(self, now: float) -> dict[str, Any]:
         """The public form."""
         waiting = None if self.oldest_due_at is None else round(max(0, now - self.oldest_due_at), 3)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 STATS_WINDOW = 3600.0
 IN_A_SHELL = (
-    ("prune", "forget what ended long ago: runs in a shell", "prune --help"),
-    ("backup", "copy the store: runs in a shell", "backup FILE"),
-    ("restore", "put a backup back: in a shell, without consoles", "restore FILE"),
-    ("store copy", "move to another: runs in a shell", "store copy --to URL"),
-    ("demo", "runs in a shell, on a store of its own", "demo"),
-    ("completion", "for bash, zsh or fish: runs in a shell", "completion --help"),
+    ("prune", "forget what ended long ago: shows its line", "prune --help"),
+    ("backup", "copy the store: shows its line", "backup FILE"),
+    ("restore", "put a backup back: shows its line", "restore FILE"),
+    ("store copy", "move to another: shows its line", "store copy --to URL"),
+    ("demo", "on a store of its own: shows its line", "demo"),
+    ("completion", "for bash, zsh or fish: shows its line", "completion --help"),
 )
 """Verbs that the console only names: what each does, and its command line."""
 
@@ -61,7 +61,7 @@ def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[Sy
         return back_then_act
 
     def shell(verb: str) -> Callable[[], object]:
-        return lambda: console.say(f"in a shell: $ queuectl {verb}")
+        return lambda: console.say(f"this is not run here; type in a shell: $ queuectl {verb}")
 
     if not console.link.read_only:
         yield do("enqueue", "a new job: a form with every field", console.open_form)

@@ -83,7 +83,7 @@ class EnqueueVerb(Verb):
 )
 @click.option("--command", metavar="CMD", help="The command, also one that starts with { or [.")
 @click.option("--id", "id", metavar="ID", help="The job's id; else a short one is made.")
-@click.option("--max-retries", metavar="N", help="Dead after so many failed attempts.")
+@click.option("--max-retries", metavar="N", help="Dead after so many failed attempts; 0 is as 1.")
 @click.option("--backoff-base", metavar="B", help="Wait B, B*B, B*B*B ... seconds after failures.")
 @click.option("-p", "--priority", metavar="N", help="Higher runs first; 0 if not given.")
 @click.option("--run-at", metavar="TIME", help="Not before: 2026-01-31T09:00:00Z, +10m, epoch.")

@@ -17,6 +17,7 @@ from queuectl_core.times import format_time
 
 from .command import Session, pass_session, verb
 from .jobs import complete_id, until_changed
+from .workers import no_worker_for
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -169,17 +170,19 @@ class Shown:
             if self.job.state in FINAL:
                 return Output(0, None, b"", False, 0)
             if not told:
-                self._tell_waiting(number)
+                await self._tell_waiting(number)
                 told = True
             await until_changed(self.queue, POLL)
 
-    def _tell_waiting(self, number: int) -> None:
+    async def _tell_waiting(self, number: int) -> None:
         self.session.out.flush()
         due = f"due {format_time(self.job.run_at)}"
         if self.job.state is State.FAILED:
             self.session.err.note(f"attempt {number} failed; the next is {due}")
         else:
             self.session.err.note(f"waiting for the job to start; {due}")
+        if said := no_worker_for(await self.queue.status(), (self.job.queue,)):
+            self.session.err.note(said)
 
     def _warn(self, output: Output) -> None:
         if output.missing:

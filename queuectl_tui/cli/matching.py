@@ -51,7 +51,7 @@ _FILTERS = (
         "reasons",
         metavar="TEXT",
         multiple=True,
-        help="Only with this in the reason that dlq list --group shows; repeatable.",
+        help="Only with this in the reason that dlq list --group shows (# for digits); repeatable.",
     ),
 )
 _MORE = (

@@ -76,5 +76,8 @@ def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, di
     shown = f"{plural(done.jobs)} restored from {clean_line(done.file)}"
     session.out.line(shown)
     if done.kept is not None:
-        session.err.note(f"what {clean_line(done.store)} held is now in {clean_line(done.kept)}")
+        session.err.note(
+            f"what {clean_line(done.store)} held is now in {clean_line(done.kept)}; "
+            "remove that file when you no longer need it"
+        )
     return 0

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     ),
 )
 @which_jobs
-@click.option("--command", metavar="CMD", help="Run this instead (one job, a string).")
+@click.option(
+    "--command",
+    metavar="CMD",
+    help="Run this instead (one job, a string); the old one is lost.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, with --all or a filter.")
 @pass_session
 @click.pass_context

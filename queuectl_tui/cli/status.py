@@ -100,6 +100,9 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
     waits = found.counts.get(State.PENDING, 0) + found.counts.get(State.FAILED, 0)
     if not found.workers and waits:
         summary.append(" · start some: queuectl worker start", "yellow")
+    elif unserved := found.unserved():
+        names = ", ".join(clean_line(name, 30) for name in unserved[:3])
+        summary.append(f" · no worker serves queue {names}", "yellow")
     shown.append(summary)
     if len(found.queues) > 1:
         lanes = Text("queues: ", "dim")

@@ -15,12 +15,16 @@ from queuectl_core.times import format_duration
 from .command import Session, pass_session, verb
 from .given import optional_duration
 from .jobs import job_ids, resolve
+from .workers import no_worker_for
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 POLL = 0.05
 """Seconds between cheap looks; the jobs are only counted when something was committed."""
+
+LOOK = 1.0
+"""Seconds between looks whether any worker serves the jobs."""
 
 
 @verb(
@@ -32,7 +36,7 @@ POLL = 0.05
     ),
 )
 @job_ids(required=False)
-@click.option("--all", "every", is_flag=True, help="All jobs in the store.")
+@click.option("--all", "every", is_flag=True, help="All jobs in the store, also those due later.")
 @click.option("--timeout", metavar="TIME", help="Give up after this long: 30s, 5m.")
 @pass_session
 @click.pass_context
@@ -86,7 +90,7 @@ async def _wait(
 ) -> WaitState:
     jobs = await resolve(queue, ids, to_change=False)
     began = time.monotonic()
-    warned = False
+    warned, look = False, 0.0
     while True:
         await queue.changed()
         asked = time.monotonic()
@@ -98,9 +102,12 @@ async def _wait(
         session.err.bar("waiting", state.done, state.total, _extra(state, passed))
         if state.finished or (seconds is not None and passed >= seconds):
             return state
-        if not warned and not any(w.state != "lost" for w in await queue.workers()):
-            session.err.note("no workers are running; start some with: queuectl worker start")
-            warned = True
+        if not warned and passed >= look:
+            look = passed + LOOK
+            queues = {job.queue for job in jobs} if ids else None
+            if said := no_worker_for(await queue.status(), queues):
+                session.err.note(said)
+                warned = True
         pause = max(POLL, 4 * cost)  # a busy store with many jobs: mostly idle all the same
         while True:
             if seconds is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import click
 
-from queuectl_core.model import Worker
+from queuectl_core.model import Status, Worker
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes, format_duration, format_time
 
@@ -63,6 +64,7 @@ def _pretty(worker: Worker) -> list[tuple[str, str]]:
         ("" if cpu is None else f"{cpu:.0f}%", ""),
         ("" if worker.memory is None else format_bytes(worker.memory), ""),
         (f"{format_duration(now - worker.heartbeat_at)} ago", "dim"),
+        (clean_line(",".join(worker.queues), 40) or "all", "" if worker.queues else "dim"),
     ]
 
 
@@ -97,9 +99,23 @@ WORKERS: View[Worker] = View(
         Column("CPU", right=True, room=70),
         Column("MEM", right=True, room=70),
         Column("HEARTBEAT", right=True, room=90),
+        Column("QUEUES", room=80),
     ),
     _pretty,
 )
+
+
+def no_worker_for(status: Status, queues: Container[str] | None = None) -> str:
+    """Why jobs that wait in ``queues`` (None: in any) do not start, and what to do. Empty: a worker
+    serves each of them."""
+    if not status.workers:
+        return "no workers are running; start some with: queuectl worker start"
+    names = [name for name in status.unserved() if queues is None or name in queues]
+    if not names:
+        return ""
+    shown = ", ".join(clean_line(name, 30) for name in names[:3]) + (" …" if names[3:] else "")
+    start = f"queuectl worker start --queue {clean_line(names[0], 60)}"
+    return f"no worker serves queue {shown}; start one with: {start}"
 
 
 def complete_worker(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -229,7 +229,8 @@ class EnqueueScreen(Dialog[None]):
             given = self.source()
         except QueueError as error:
             touched = any(box.value for box in self.query(Input))
-            said.update(self.text((str(error), "bad" if touched else "muted")))
+            first = ("type a command; ^e: $EDITOR   esc: leave it", "muted")
+            said.update(self.text((str(error), "bad") if touched else first))
             line.update("")
             return
         note = "enter: enqueue   esc: leave it"

@@ -236,6 +236,30 @@ def test_worker_tables_at_a_terminal(terminal: Terminal) -> None:
     assert "no workers" in terminal("worker", "list")
 
 
+def test_jobs_of_a_queue_that_no_worker_serves_are_told(cli: Cli, terminal: Terminal) -> None:
+    """``status``, ``doctor``, ``wait`` and ``logs -f`` were silent about a mistyped queue."""
+    cli("worker", "start", "--detach", "--queue", "mail")
+    cli("enqueue", "true", "--id", "a", "--queue", "mial")
+    said = "no worker serves queue mial"
+    assert said in cli("wait", "a", "--timeout", "100ms", code=124).err
+    assert said in cli("wait", "--all", "--timeout", "100ms", code=124).err
+    follower = cli.start("logs", "a", "-f")
+    assert follower.stderr is not None
+    assert "waiting for the job to start" in follower.stderr.readline()
+    assert said in follower.stderr.readline()
+    follower.kill()
+    follower.wait()
+    assert "none serves queue mial" in cli("doctor").out
+    assert said in " ".join(terminal("status").split())
+    shown = terminal("worker", "list")
+    assert "QUEUES" in shown
+    assert " mail" in shown
+    cli("worker", "start", "--detach")
+    assert cli("wait", "a").err == ""
+    assert "serves" not in cli("doctor").out + terminal("status")
+    cli("worker", "stop")
+
+
 def test_doctor_on_a_healthy_store(here: Here, store_path: Path) -> None:
     here("enqueue", "x")
     found = {row["check"]: row for row in here("doctor", "--json").json}

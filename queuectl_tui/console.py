@@ -31,6 +31,7 @@ from .beside import beside
 from .doing import Doing
 from .format import ago, clock_time
 from .inputs import InputQueue
+from .least import LeastSize
 from .messages import StoreRead
 from .monitor import Monitor, Overview
 from .reading import Leaving, NotText
@@ -62,7 +63,7 @@ HEIGHTS = [(0, "-short"), (20, "-low"), (34, "-tall"), (50, "-high")]
 """Where the screens are rearranged: columns and lines."""
 
 
-class Console(PacedDisplay, Doing):
+class Console(LeastSize, PacedDisplay, Doing):
     """The app: the connection to the store, and one way to do each action."""
 
     TITLE = "queuectl"
@@ -320,7 +321,8 @@ class Console(PacedDisplay, Doing):
     async def on_event(self, event: events.Event) -> None:
         is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
         if is_input and not self.inputs.is_delivered(event):
-            self.inputs.put(event)
+            if not self.is_left_out(event):
+                self.inputs.put(event)
         elif not is_input or self.screen_stack:  # none: we are leaving
             await super().on_event(event)
 

@@ -60,6 +60,11 @@ class Dialog(ModalScreen[T]):
 GAP = 2
 """The part of the answers between yes and no."""
 
+LOW = 20
+"""Lines of a screen that has no blank line above the answers (``-short``)."""
+
+MORE = "  j k: more"
+
 
 class Confirm(Dialog[bool]):
     """Asks before an action; only ``y`` (or choosing yes) does it."""
@@ -83,8 +88,8 @@ class Confirm(Dialog[bool]):
     def compose(self) -> ComposeResult:
         details = "\n".join(self.action.details)
         with Container(id="box"):
-            yield Static(self.text((self.action.question or "", "strong")), id="question")
             with VerticalScroll(id="more", can_focus=False):
+                yield Static(self.text((self.action.question or "", "strong")), id="question")
                 if details:
                     yield Static(self.text((details, "text")), id="details")
                 yield Static(self.text((f"$ {self.action.command[:600]}", "muted")), id="command")
@@ -98,9 +103,9 @@ class Confirm(Dialog[bool]):
 
     def _fit(self) -> None:
         """The answers are always visible: what is too long above them is scrolled."""
-        question = self.query_one("#question").outer_size.height
-        room = self.size.height - 4 - max(1, question)  # the frame, the answers, a blank line
-        self.query_one("#more").styles.max_height = max(1, room)
+        height = self.size.height
+        rest = 3 if height < LOW else 4  # the frame, the answers, a blank line
+        self.query_one("#more").styles.max_height = max(1, height - rest)
         self.call_after_refresh(self._show)
 
     @property
@@ -110,8 +115,12 @@ class Confirm(Dialog[bool]):
 
     def _show(self) -> None:
         more = self.query_one("#more")
-        scrolls = ("  j k: more", "muted") if more.max_scroll_y else ("", "muted")
-        self.query_one("#choice", Static).update(self.text(*self._answers, scrolls))
+        choice = self.query_one("#choice", Static)
+        answers = self._answers  # always in one row, or a click would hit the wrong one
+        width = sum(len(text) for text, _ in answers) + len(MORE)
+        if more.max_scroll_y and width <= more.size.width:
+            answers.append((MORE, "muted"))
+        choice.update(self.text(*answers))
 
     def action_scroll(self, lines: int) -> None:
         self.query_one("#more").scroll_relative(y=lines, animate=False)

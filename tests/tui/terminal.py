@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -71,6 +72,11 @@ class Terminal:
         while wanted not in self.text() or (without and without in self.text()):
             assert time.monotonic() < deadline, f"{wanted!r} never came:\n{self.text()}"
             self.read(0.1)
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.process.send_signal(signal.SIGWINCH)
+        self.screen.resize(lines, columns)
 
     def press(self, keys: str) -> None:
         os.write(self.fd, keys.encode())

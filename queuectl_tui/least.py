@@ -1,0 +1,78 @@
+"""The least size of the screen: below it there is one line that says so, and nothing else.
+
+Two reasons. Textual fails on a screen that is smaller: page down in the palette raises KeyError
+when its list has no row (four lines or fewer), and a palette that is four columns wide raises
+ValueError. And what does not fit cannot be read, so no key may act on it.
+
+So Textual never learns of a smaller screen. It lays everything out for the least size, and what it
+draws is not sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual import events
+from textual._compositor import LayoutUpdate
+from textual.app import App
+from textual.geometry import Size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from textual.screen import Screen
+
+LEAST = Size(30, 8)
+"""Columns and lines in which a question and its answers, a form and the palette can be used."""
+
+TOO_SMALL = "too small: ctrl+q quits"
+
+ALWAYS = {"ctrl+l", "ctrl+q", "ctrl+z"}
+"""Keys that do their work on a screen that is too small. Others are left out."""
+
+
+class LeastSize(App[int]):
+    """An app whose screens are never smaller than :data:`LEAST`."""
+
+    _terminal_size: Size | None = None
+    """The true size; None: as Textual says, which has not been told yet."""
+
+    @property
+    def size(self) -> Size:
+        return at_least(super().size)
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the terminal is smaller than the least size."""
+        size = self._terminal_size or super().size
+        return at_least(size) != size
+
+    def is_left_out(self, event: events.Event) -> bool:
+        """Whether this input must do nothing, because nobody can see what it would do."""
+        return self.too_small and not (isinstance(event, events.Key) and event.key in ALWAYS)
+
+    async def on_event(self, event: events.Event) -> None:
+        if not isinstance(event, events.Resize):
+            await super().on_event(event)
+            return
+        was_too_small, self._terminal_size = self.too_small, event.size
+        size = at_least(event.size)
+        await super().on_event(events.Resize(size, size, size, event.pixel_size))
+        if self.too_small:
+            self._say_too_small()
+        elif was_too_small and self.screen_stack:
+            self.screen.refresh(layout=True)  # for Textual the size may be the same as before
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        if not self.too_small:
+            super()._display(screen, renderable)
+        elif isinstance(renderable, LayoutUpdate):  # a new screen, or all is to be drawn again
+            self._say_too_small()
+
+    def _say_too_small(self) -> None:
+        if self._driver is not None and not self.is_headless and self._terminal_size is not None:
+            self._driver.write(f"\x1b[0m\x1b[2J\x1b[H{TOO_SMALL[: self._terminal_size.width]}")
+
+
+def at_least(size: Size) -> Size:
+    """``size``, or as much more as the least size has."""
+    return Size(max(size.width, LEAST.width), max(size.height, LEAST.height))

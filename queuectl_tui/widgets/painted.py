@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textual import events
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
@@ -23,6 +24,15 @@ class Painted(Widget):
     _drawn_for: Size | None = None
     """The size that the lines are of; None: there are none."""
     _ink: Ink | None = None
+
+    def on_hide(self, event: events.Hide) -> None:
+        """Keep the focus: the screen says which pane has it.
+
+        Textual takes it from a widget that a layout hid, and gives it to a neighbour or to nobody.
+        But that message comes late. Meanwhile a key may have chosen this pane, which is shown by
+        then, and the keys after it would be lost.
+        """
+        event.prevent_default()
 
     @property
     def ink(self) -> Ink:

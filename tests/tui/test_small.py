@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from queuectl_core.queue import Queue
 from queuectl_tui.screens.page import PageScreen
@@ -68,6 +69,32 @@ async def test_long_rows_of_a_page_are_wrapped(home: Path) -> None:
         assert "1-9 of" in text, "it says that there is more"
         await pilot.press("G")
         assert "the-end" in await settled(console, pilot)
+
+
+async def test_a_pane_keeps_the_focus_when_a_layout_hid_it_before(home: Path) -> None:
+    """The message that it was hidden may come after the key that shows it: that took the focus, and
+    the arrow keys after it did nothing."""
+    async with opened(home, SMALL) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("3")
+        await until(console, pilot, "3 dlq")
+        dlq = console.main.dlq
+        first = dlq.current
+        dlq.post_message(events.Hide())
+        await pilot.press("down")
+        await settled(console, pilot)
+        assert console.focused is dlq
+        assert dlq.current is not first
+
+
+async def test_a_pane_keeps_the_focus_at_any_size(home: Path) -> None:
+    async with opened(home, (120, 40)) as (console, pilot):
+        await settled(console, pilot)
+        for pane in (console.main.jobs, console.main.crew):
+            console.main.action_pane(str(pane.id))
+            for size in [(29, 60), (200, 8), (40, 12), (30, 8), (30, 30), (120, 20), (120, 40)]:
+                await pilot.resize_terminal(*size)
+                assert console.focused is pane, size
 
 
 def test_a_row_is_wrapped_at_words_and_nothing_is_lost() -> None:

@@ -183,14 +183,8 @@ class Console(LeastSize, PacedDisplay, Doing):
             with os.fdopen(fd, "w", encoding="utf-8") as file:
                 file.write(text)
             argv = [*shlex.split(words), path]
-            error: OSError | None = None
-            with self.suspend():  # an exception in here would leave the terminal to the shell
-                try:
-                    done = await asyncio.to_thread(subprocess.run, argv, check=False)
-                except OSError as caught:
-                    error = caught
-            if error is not None:
-                raise error
+            async with self.lend():
+                done = await asyncio.to_thread(subprocess.run, argv, check=False)
             if done.returncode:
                 self.say(f"✗ '{words}' failed with exit code {done.returncode}", "bad")
                 return None

@@ -12,6 +12,8 @@ kernel takes; when that was too much, it gets time to catch up.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import select
 import sys
@@ -19,7 +21,7 @@ import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from textual._compositor import ChopsUpdate, CompositorUpdate
@@ -45,6 +47,9 @@ ASK_AFTER = 512
 
 PATIENCE = 5.0
 """Seconds after which an answer is no longer waited for."""
+
+LAST_ANSWER = 2.0
+"""Seconds to wait for an answer before another program gets the terminal."""
 
 FIRST_ANSWER = 0.5
 """Seconds in which a terminal that answers does so for the first time."""
@@ -266,6 +271,7 @@ class TerminalDriver(ReadingDriver):
         """None: it is not known yet."""
         self._lent = False
         """Another program has the terminal: the shell, or $EDITOR."""
+        self._all_answered = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -315,7 +321,22 @@ class TerminalDriver(ReadingDriver):
         self._answers = True
         if self._asked:
             self._shown, _ = self._asked.popleft()
+        if not self._asked:
+            self._all_answered.set()
         self.answered()
+
+    async def end_questions(self) -> None:
+        """Draw and ask no more, and wait for the answers that are under way: another program that
+        gets the terminal next would take them for keys."""
+        self._lent = True
+        self._all_answered.clear()
+        if self._asked and self._answers is not False:
+            patience = LAST_ANSWER if self._answers else FIRST_ANSWER
+            try:
+                async with asyncio.timeout(patience):
+                    await self._all_answered.wait()
+            except TimeoutError:
+                pass
 
     def start_application_mode(self) -> None:
         super().start_application_mode()  # type: ignore[no-untyped-call]
@@ -338,6 +359,20 @@ class TerminalDriver(ReadingDriver):
 
 class PacedDisplay(App[int]):
     """An app that draws no faster than its terminal shows it."""
+
+    @contextlib.asynccontextmanager
+    async def lend(self) -> AsyncIterator[None]:
+        """Another program has the terminal inside. SuspendNotSupported."""
+        if isinstance(self._driver, TerminalDriver):
+            await self._driver.end_questions()
+        error: Exception | None = None
+        with self.suspend():
+            try:
+                yield
+            except Exception as caught:  # in here it would leave the terminal to the shell
+                error = caught
+        if error is not None:
+            raise error
 
     _owed: set[Region] | None = None
     """Regions that changed and were not sent."""

@@ -118,8 +118,10 @@ class OutputScreen(JobScreen):
             return
         words = self.owner.link.env.get("PAGER", "") or "less"
         try:
-            with as_file(held.output) as path, self.app.suspend():
-                await asyncio.to_thread(subprocess.run, [*shlex.split(words), path], check=False)
+            with as_file(held.output) as path:
+                async with self.owner.lend():
+                    argv = [*shlex.split(words), path]
+                    await asyncio.to_thread(subprocess.run, argv, check=False)
         except (OSError, ValueError, SuspendNotSupported) as error:
             self.owner.say(f"✗ cannot run the pager '{words}': {error}", "bad")
         self.refresh(layout=True)

@@ -48,7 +48,8 @@ def kill_shim():
         child.kill()
 
 def strike():
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    # The loop's handler: from there on the supervisor leaves in order. Before, the verb ends.
+    if getattr(signal.getsignal(signal.SIGTERM), "__name__", "") == "_sighandler_noop":
         (place / "handled").touch()
     if "lock" in what:
         lock()
@@ -133,7 +134,7 @@ class Run:
         if handled or not reached:
             assert code == 0, told
         else:
-            assert code in (-15, 130), told  # before it was a supervisor, or after
+            assert code in (-15, 130, 143), told  # before it was a supervisor, or after
         assert "Traceback" not in told
         assert "internal error" not in told
         with closing(sqlite3.connect(self.place / "queue.db")) as connection:

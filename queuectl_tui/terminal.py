@@ -423,5 +423,8 @@ class PacedDisplay(App[int]):
         whole = screen._compositor.size.region  # empty before a screen was drawn: it will be, whole
         parts = {region.intersection(whole) for region in owed}
         if dirty := {region for region in parts if region}:
+            # Widgets that were painted meanwhile wait for the screen's own timer. The refresh
+            # forgets them, so they are drawn with it.
+            screen._compositor.update_widgets(screen._dirty_widgets)
             screen._compositor._dirty_regions.update(dirty)
             screen._compositor_refresh()

@@ -7,7 +7,6 @@ it is pressed, the store says afterwards that it is done, and the keys are count
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 import time
@@ -38,11 +37,6 @@ BARS = {
 }
 """Keys that each task may take, from the main screen and back to it. What is typed into a field is
 not counted."""
-
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("OPERATOR"),
-    reason="an arrow key sometimes has no effect here, cause unknown: run it with OPERATOR=1",
-)
 
 UP, DOWN = "\x1b[A", "\x1b[B"
 NAMES = {UP: "↑", DOWN: "↓", "\r": "⏎", "\t": "tab", "\x1b": "esc", "\x7f": "backspace"}

@@ -25,7 +25,7 @@ from typing import Any
 from harness import PYTHON, QUEUECTL, Scratch, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.host import monotonic
+from queuectl_core.clocks import monotonic
 from queuectl_core.model import (
     Attempt,
     Ending,

@@ -19,7 +19,7 @@ from typing import Any
 from harness import QUEUECTL, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.host import monotonic
+from queuectl_core.clocks import monotonic
 from queuectl_core.model import Opening, SupervisorRow
 from queuectl_core.store.base import Store
 from queuectl_core.store.open import open_store

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .clocks import BOOTTIME_OFFSET, LINUX
-from .clocks import boot_clock as boot_clock  # noqa: PLC0414 - for those who ask the host
-from .clocks import monotonic as monotonic  # noqa: PLC0414
 from .errors import HostShort, shortage
 from .model import SupervisorRow
 
@@ -45,7 +43,7 @@ def current_directory() -> str:
 
 @cache
 def host_key() -> str:
-    """This boot and this pid namespace. HostShort where neither can be told, nor a process."""
+    """This boot and this pid namespace. HostShort where /proc is missing on Linux."""
     if LINUX and not os.path.exists("/proc/self/stat"):
         raise HostShort(
             "/proc is not mounted: processes cannot be told apart", "mount -t proc proc /proc"

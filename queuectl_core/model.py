@@ -484,9 +484,10 @@ class SupervisorRow(NamedTuple):
     """Whether the lease had run out when the row was read, by the clock of a store that has one
     and is shared by hosts; None: it has none, all hosts are one."""
 
-    def is_unchanged(self, seen: SupervisorRow) -> bool:
-        """Whether the store has the row as it was ``seen``. ``lapsed`` is no part of it."""
-        return self._replace(lapsed=None) == seen._replace(lapsed=None)
+    def is_unchanged(self, now: SupervisorRow | None) -> bool:
+        """Whether the store still has the row as it was read. ``now``: what it has; None: nothing.
+        ``lapsed`` is not stored, so it does not count."""
+        return now is not None and self._replace(lapsed=None) == now._replace(lapsed=None)
 
 
 class WorkerOrder(NamedTuple):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import config as conf
 from . import lifecycle
+from .clocks import monotonic
 from .errors import Conflict, InvalidInput, NotFound, StoreError
-from .host import current_directory, host_key, hostname, is_gone, may_be_process, monotonic
+from .host import current_directory, host_key, hostname, is_gone, may_be_process
 from .jobspec import Defaults, check_queue, parse_job
 from .logs import Output, log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
@@ -275,7 +276,6 @@ class Queue:
 
     async def workers(self) -> list[Worker]:
         """Every worker; those whose supervisor is gone are ``lost``."""
-
         now, mono = self.clock(), monotonic()
         return [
             worker._replace(state="lost") if is_gone(row, now, mono, self.store.here()) else worker

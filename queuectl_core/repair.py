@@ -7,9 +7,10 @@ import stat
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from .clocks import monotonic
 from .doctor import Finding, store_path
 from .errors import InvalidInput, QueueError
-from .host import is_gone, monotonic
+from .host import is_gone
 from .leftovers import orphaned_files
 from .private import make_private
 from .queue import Queue

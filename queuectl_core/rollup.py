@@ -91,7 +91,20 @@ def middle(index: int) -> float:
     return FINEST * _GROWTH**index * 2 / (_GROWTH + 1) if index else 0.0
 
 
-class Sketch:
+class _ByValue:
+    """Equal when all of it is equal."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Sketch(_ByValue):
     """The distribution of some durations in seconds.
 
     ``buckets``: those that are not empty, ascending; ``counts``: how many durations are in each.
@@ -115,13 +128,6 @@ class Sketch:
         self.high = high
         self.buckets = array("H") if buckets is None else buckets
         self.counts = array("Q") if counts is None else counts
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sketch) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]
 
     def add(self, durations: Sequence[float]) -> None:
         """Some more; a negative one (a clock was set back) is none at all."""
@@ -179,7 +185,7 @@ def merged_sketches(sketches: Iterable[Sketch]) -> Sketch:
     return whole
 
 
-class Rollup:
+class Rollup(_ByValue):
     """What some attempts came to. Cancelled and interrupted ones count in nothing.
 
     ``failed``: attempts that failed, those that made a job dead included; ``dead``: attempts that
@@ -201,13 +207,6 @@ class Rollup:
         self.dead = dead
         self.run = Sketch() if run is None else run
         self.wait = Sketch() if wait is None else wait
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rollup) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]
 
     @property
     def ended(self) -> int:

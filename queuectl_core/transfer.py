@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .clocks import monotonic
 from .errors import Conflict, InvalidInput, StoreError
-from .host import is_gone, monotonic
+from .host import is_gone
 from .logs import log_path
 from .model import Filter, Job, State
 from .postcommit import after_commit, commits

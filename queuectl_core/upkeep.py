@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
+from .clocks import monotonic
 from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
-from .host import current_directory, known_host_key, may_be_process, monotonic, process_start
+from .host import current_directory, known_host_key, may_be_process, process_start
 from .logs import remove_all_logs
 from .model import State
 from .once import off_loop

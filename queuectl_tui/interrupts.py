@@ -25,7 +25,7 @@ WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 class Interrupted(KeyboardInterrupt):
     """A verb was stopped by a signal. Not KeyboardInterrupt itself: if that passes through an
-    ``exec``, Python ends the process by the signal, whoever caught the exception."""
+    ``exec``, Python ends the process by the signal, even when the exception is caught."""
 
 
 class Interrupts:

@@ -19,8 +19,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..clocks import monotonic
 from ..errors import Conflict, HostShort, NotFound, QueueError, WorkersNotStarted
-from ..host import is_gone, monotonic
+from ..host import is_gone
 from ..postcommit import commits
 from ..private import own_directory
 from ..store.base import Store

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..host import is_gone, monotonic
+from ..clocks import monotonic
+from ..host import is_gone
 from ..model import State
 from ..store.base import Store
 from ..upkeep import forget

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..clocks import monotonic
 from ..events import Event, Kind
-from ..host import monotonic
 from ..model import Job, Outcome
 from .attempt import no_kill, token_of
 

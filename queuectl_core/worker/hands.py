@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..clocks import monotonic
 from ..config import Settings
 from ..events import Event, Kind
-from ..host import monotonic
 from ..lifecycle import Policy
 from ..logs import log_name
 from ..model import OWN_SHIM, Ending, Job, Outcome

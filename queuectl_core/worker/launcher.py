@@ -78,7 +78,6 @@ class Shim(asyncio.Protocol):
         self._on_death = on_death
         self._process: subprocess.Popen[bytes] | None = None
         self._limits: ResourceLimits | None = None
-        self._lowered = False
         self._liveness = Liveness(lambda text: on_event(["T", None, text]))
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
@@ -174,10 +173,8 @@ class Shim(asyncio.Protocol):
     def _keeps_limits(self, pid: int) -> bool:
         """Whether it has the limits that it was started with, now at least."""
         try:
-            lowered = self._limits is not None and self._limits.restore(pid)
-            if lowered and not self._lowered:  # one that does it again and again is told of once
+            if self._limits is not None and self._limits.restore(pid):
                 self._on_event(["T", None, LOWERED + "they are restored"])
-            self._lowered = lowered
         except PermissionError:
             self._on_event(["T", None, LOWERED + "killing it"])
             return False

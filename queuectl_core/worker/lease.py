@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 
-from ..host import monotonic, process_start
+from ..clocks import monotonic
+from ..host import process_start
 from ..model import SupervisorRow
 
 BEATS = 3

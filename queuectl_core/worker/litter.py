@@ -11,7 +11,7 @@ import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..host import monotonic
+from ..clocks import monotonic
 from ..leftovers import age, orphans_in, output_folders
 from ..store.base import Store
 

@@ -68,9 +68,6 @@ class Liveness:
 
     def _give_up(self, why: str) -> int:
         self._tell(f"the shim {why}; killing it")
-        self._stops, self._silent, self._waited = (
-            0.0,
-            0,
-            0,
-        )  # one that cannot die now is told of now and then
+        self._stops = 0.0  # from the beginning: one that cannot die now is told of now and then
+        self.heard()
         return signal.SIGKILL

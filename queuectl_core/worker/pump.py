@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..clocks import monotonic
 from ..errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..events import Event, Kind
-from ..host import monotonic
 from ..model import Ending, Job, Opening, Outcome, State, Turn
 from .attempt import Running, Why, is_suspect, token_of
 from .hands import Slot

@@ -23,16 +23,21 @@ class ResourceLimits:
 
     def __init__(self) -> None:
         self._given = {kind: resource.getrlimit(kind) for kind in KINDS}
+        self._lowered = False
+        """At the last look."""
 
     def restore(self, pid: int) -> bool:
-        """Undo what lowered the limits of process ``pid``; whether there was anything to undo.
+        """Undo what lowered the limits of process ``pid``. True when they were lowered since the
+        last look, which found them right: who does it again and again is told of once.
         PermissionError when only root may raise them again."""
         if sys.platform != "linux":
             return False  # nobody can set those of another process there
+        before = self._lowered
         lowered = [kind for kind in KINDS if self._is_lowered(kind, pid)]
         for kind in lowered:
             resource.prlimit(pid, kind, self._given[kind])
-        return bool(lowered)
+        self._lowered = bool(lowered)
+        return self._lowered and not before
 
     def _is_lowered(self, kind: int, pid: int) -> bool:
         try:

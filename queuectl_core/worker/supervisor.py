@@ -13,10 +13,11 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ..clocks import monotonic
 from ..config import settings
 from ..errors import StoreError, StoreGone
 from ..events import Event, Kind, Summary
-from ..host import hostname, monotonic
+from ..host import hostname
 from ..store.base import Bell, Store
 from .attempt import Why
 from .beside import Beside

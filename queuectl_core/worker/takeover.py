@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..clocks import monotonic
 from ..errors import Conflict, NotFound
 from ..events import Event, Kind
-from ..host import context_switches, is_gone, monotonic, process_start, process_state
+from ..host import context_switches, is_gone, process_start, process_state
 from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
 from .journal import Exit, Journal, Started, continue_shims

@@ -17,9 +17,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ..clocks import monotonic
 from ..errors import StoreError, StoreGone
 from ..events import Event, Kind
-from ..host import monotonic
 from ..store.base import Store
 from .expiry import Expiry
 from .forgotten import Forgotten
@@ -55,7 +55,6 @@ class Upkeep:
     def __init__(self, supervisor: Supervisor, limits: ResourceLimits | None = None) -> None:
         self._sup = supervisor
         self._limits = limits
-        self._lowered = False
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
@@ -206,15 +205,12 @@ class Upkeep:
         if self._limits is None:
             return
         try:
-            lowered = self._limits.restore(os.getpid())
+            if self._limits.restore(os.getpid()):
+                self._sup.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
         except OSError:
             self._limits = None
             self._sup.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
             self._sup.stop(now=False)
-            return
-        if lowered and not self._lowered:  # one that does it again and again is told of once
-            self._sup.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
-        self._lowered = lowered
 
     async def _sample(self) -> None:
         sup = self._sup

@@ -119,7 +119,6 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
 
 
 async def _screen(session: Session, queue: Queue) -> None:
-
     from rich.text import Text
 
     session.out.write("\x1b[2J")
@@ -133,7 +132,6 @@ async def _screen(session: Session, queue: Queue) -> None:
 
 
 async def _stream(session: Session, queue: Queue) -> None:
-
     if not session.quiet:
         names = [state.value.upper() for state in State]
         session.out.line("\t".join(["TIME", *names, "WORKERS"]))

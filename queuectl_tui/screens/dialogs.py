@@ -41,6 +41,8 @@ class Dialog(ModalScreen[T]):
     Dialog Input { height: 1; border: none; padding: 0; background: $panel; }
     Dialog Input:focus { border: none; background: $background; }
     Dialog Static { height: auto; }
+    Dialog .row { height: 1; }
+    Dialog .row Input { width: 1fr; }
     Dialog #choice { margin-top: 1; }
     Dialog.-short #choice { margin-top: 0; }
     Dialog #more { height: auto; scrollbar-size-vertical: 1; }
@@ -50,6 +52,13 @@ class Dialog(ModalScreen[T]):
     def owner(self) -> Console:
         """The app."""
         return cast("Console", self.app)
+
+    def row(self, name: str, box: Input) -> ComposeResult:
+        """A field and its name, side by side."""
+        with Horizontal(classes="row"):
+            yield Label(self.text((name, "muted")))
+            box.cursor_blink = False
+            yield box
 
     def text(self, *parts: tuple[str, str]) -> Text:
         """Clean text in the theme's styles; never markup."""
@@ -196,9 +205,7 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
     """Asks how many workers to start, and for which queues."""
 
     DEFAULT_CSS = """
-    AskWorkers .row { height: 1; }
     AskWorkers .row Label { width: 9; }
-    AskWorkers .row Input { width: 1fr; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -214,11 +221,7 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
             )
             fields = (("count", "1", ""), ("queue", "", "all of them; several: mail,reports"))
             for name, value, hint in fields:
-                with Horizontal(classes="row"):
-                    yield Label(self.text((name, "muted")))
-                    box = Input(value, placeholder=hint, id=name)
-                    box.cursor_blink = False
-                    yield box
+                yield from self.row(name, Input(value, placeholder=hint, id=name))
             yield Static(id="says")
 
     def on_mount(self) -> None:

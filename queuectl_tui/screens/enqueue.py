@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, VerticalScroll
-from textual.widgets import Input, Label, Static
+from textual.containers import Container, VerticalScroll
+from textual.widgets import Input, Static
 
 from queuectl_core.errors import InvalidInput, QueueError
 from queuectl_core.jobspec import Defaults, check_field, parse_job
@@ -137,9 +137,7 @@ class EnqueueScreen(Dialog[None]):
     EnqueueScreen #rows { height: auto; }
     EnqueueScreen.-short #rows { height: 5; }
     EnqueueScreen #says, EnqueueScreen #line { max-height: 3; }
-    EnqueueScreen .row { height: 1; }
     EnqueueScreen .row Label { width: 17; }
-    EnqueueScreen .row Input { width: 1fr; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -165,14 +163,11 @@ class EnqueueScreen(Dialog[None]):
             yield Static(self.text(("enqueue a job", "title"), ("  ^e edit  ^g empty", "muted")))
             with VerticalScroll(id="rows", can_focus=False):
                 for entry in ENTRIES:
-                    with Horizontal(classes="row"):
-                        yield Label(self.text((entry.field, "muted")))
-                        hint = clean_line(entry.hint(self._defaults), 200)
-                        kind = CommandInput if entry.field == "command" else Input
-                        value = self._draft.get(entry.field, "")
-                        box = kind(value, placeholder=hint, id=f"in-{entry.field}")
-                        box.cursor_blink = False
-                        yield box
+                    hint = clean_line(entry.hint(self._defaults), 200)
+                    kind = CommandInput if entry.field == "command" else Input
+                    value = self._draft.get(entry.field, "")
+                    box = kind(value, placeholder=hint, id=f"in-{entry.field}")
+                    yield from self.row(entry.field, box)
             yield Static(id="says")
             yield Static(id="line")
 

@@ -80,7 +80,7 @@ class JobsPane(LineTable[Job]):
         self._renew_pages(replace(self._pages, column=column))
 
     def sort_by(self, column: Column[Job]) -> None:
-        """Sort by this column; the other way round if that is what it is sorted by."""
+        """Sort by this column. If the rows are sorted by it already, reverse the order."""
         if column.sort == self._pages.column:
             self.invert()
         elif column.sort:

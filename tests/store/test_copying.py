@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from queuectl_core import transfer
+from queuectl_core.clocks import monotonic
 from queuectl_core.errors import Conflict, InvalidInput
-from queuectl_core.host import monotonic, process_start
+from queuectl_core.host import process_start
 from queuectl_core.logs import log_path
 from queuectl_core.model import Attempt, Filter, Job, Outcome, State
 from queuectl_core.rollup import DAY, HOUR, Rollup, reach

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.clocks import monotonic
 from queuectl_core.errors import (
     InvalidInput,
     StoreDamaged,
@@ -26,7 +27,7 @@ from queuectl_core.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
-from queuectl_core.host import monotonic, process_start
+from queuectl_core.host import process_start
 from queuectl_core.model import Filter, Opening
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module

@@ -150,30 +150,29 @@ async def test_a_set_that_changed_before_the_answer_is_told(
         assert await state_of(console, "fetch-prices-3") is State.PENDING
 
 
+async def remove_cancelled_while_one_is_cancelled(console: Console, pilot: Pilot[int]) -> None:
+    """Ask to delete the one cancelled job; another job is cancelled before the answer."""
+    await settled(console, pilot)
+    console.main.show_state(State.CANCELLED)
+    console.main.remove_all()
+    await until(console, pilot, "Delete 1 cancelled job")
+    async with Queue.open(console.link.url, env={}) as queue:
+        await queue.cancel([await queue.find("thumb-1")])
+    await pilot.press("y")
+
+
 async def test_more_jobs_than_were_asked_about_are_told_as_more(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("queuectl_tui.doing.REMEMBERED", 0)  # then the filter decides
     async with opened(home, SIZE) as (console, pilot):
-        await settled(console, pilot)
-        console.main.show_state(State.CANCELLED)
-        console.main.remove_all()
-        await until(console, pilot, "Delete 1 cancelled job")
-        async with Queue.open(console.link.url, env={}) as queue:
-            await queue.cancel([await queue.find("thumb-1")])
-        await pilot.press("y")
+        await remove_cancelled_while_one_is_cancelled(console, pilot)
         await said(console, pilot, "deleted 2 jobs (1 when you were asked)")
 
 
 async def test_a_job_that_began_to_match_after_the_question_is_left_alone(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
-        await settled(console, pilot)
-        console.main.show_state(State.CANCELLED)
-        console.main.remove_all()
-        await until(console, pilot, "Delete 1 cancelled job")
-        async with Queue.open(console.link.url, env={}) as queue:
-            await queue.cancel([await queue.find("thumb-1")])
-        await pilot.press("y")
+        await remove_cancelled_while_one_is_cancelled(console, pilot)
         await said(console, pilot, "deleted 1 job")
         assert await state_of(console, "thumb-1") is State.CANCELLED
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from queuectl_core import host
+from queuectl_core.clocks import monotonic
 from queuectl_core.host import (
     START_TOLERANCE,
     host_key,
     hostname,
     is_gone,
     is_process,
-    monotonic,
     process_start,
 )
 from queuectl_core.model import SupervisorRow
@@ -117,7 +117,7 @@ def test_a_host_may_be_given_a_name() -> None:
 
 
 def test_the_monotonic_clock_is_the_boots_and_not_the_processs() -> None:
-    code = "from queuectl_core.host import monotonic; print(monotonic())"
+    code = "from queuectl_core.clocks import monotonic; print(monotonic())"
     before = monotonic()
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert before <= float(child.stdout) <= monotonic()

@@ -84,6 +84,19 @@ async def until_output(queue: Queue, *jobs: Job) -> list[bytes]:
     return await eventually_async(written)
 
 
+async def run_elsewhere(
+    queue: Queue, supervisors: Supervisors, command: str
+) -> tuple[Job, subprocess.Popen[bytes], int, psutil.Process]:
+    """Have another process run a job that writes its pid first: the job, its supervisor, that pid,
+    and its shim."""
+    (job,) = await queue.enqueue([command])
+    supervisor = await supervisors.start(1)
+    (text,) = await until_output(queue, job)
+    shim = psutil.Process(int(text)).parent()
+    assert shim
+    return job, supervisor, int(text), shim
+
+
 def alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

@@ -28,7 +28,7 @@ from queuectl_core.worker.supervisor import Supervisor
 from ..support import eventually_async
 from .test_launcher import Heard, process_of, program
 from .test_launcher import heard as heard  # noqa: PLC0414 - a fixture
-from .test_recovery import Supervisors, alive, finish, until_output
+from .test_recovery import Supervisors, alive, finish, run_elsewhere, until_output
 from .test_recovery import supervisors as supervisors  # noqa: PLC0414 - a fixture
 
 STOPPED = "the shim was stopped, by a job perhaps; it was told to continue"
@@ -154,11 +154,7 @@ async def test_an_adopted_shim_whose_disk_is_full_is_left_alone(
 
     monkeypatch.setattr(takeover, "_look_at", counted)
     command = f"echo $$; until test -e {tmp_path}/go; do sleep 0.02; done"
-    (job,) = await queue.enqueue([command])
-    victim = await supervisors.start(1)
-    (text,) = await until_output(queue, job)
-    shim = psutil.Process(int(text)).parent()
-    assert shim
+    job, victim, _, shim = await run_elsewhere(queue, supervisors, command)
     supervisors.kill(victim)
     soft, hard = resource.prlimit(shim.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(shim.pid, resource.RLIMIT_FSIZE, (0, hard))
@@ -180,11 +176,7 @@ async def test_an_adopted_shim_that_does_not_run_is_given_up(
     monkeypatch.setattr(liveness, "SILENT_AT_MOST", 15)
     again = tmp_path / "again"
     command = f"test -e {again} && exit; touch {again}; echo $$; sleep 300"
-    (job,) = await queue.enqueue([command])
-    victim = await supervisors.start(1)
-    (text,) = await until_output(queue, job)
-    shim = psutil.Process(int(text)).parent()
-    assert shim
+    job, victim, pid, shim = await run_elsewhere(queue, supervisors, command)
     hold = f"""
 import ctypes, os, signal
 libc = ctypes.CDLL(None, use_errno=True)
@@ -206,7 +198,7 @@ signal.pause()
                 return any(one.pid == os.getpid() and one.job for one in await queue.workers())
 
             await eventually_async(adopted)
-            os.kill(int(text), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             async with asyncio.timeout(20):
                 await work
         finally:

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from queuectl_core.clocks import monotonic
 from queuectl_core.events import Event, Kind
-from queuectl_core.host import monotonic
 from queuectl_core.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import process as processes

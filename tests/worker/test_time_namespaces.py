@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.host import boot_clock, monotonic, process_start
+from queuectl_core.clocks import boot_clock, monotonic
+from queuectl_core.host import process_start
 from queuectl_core.worker.shim import lease_clock
 
 from ..support import Cli, eventually
@@ -33,7 +34,8 @@ pytestmark = pytest.mark.skipif(not _can_unshare(), reason="cannot make a time n
 def test_moments_are_the_same_in_every_time_namespace() -> None:
     code = (
         "import json, os, time\n"
-        "from queuectl_core.host import boot_clock, monotonic, process_start\n"
+        "from queuectl_core.clocks import boot_clock, monotonic\n"
+        "from queuectl_core.host import process_start\n"
         "from queuectl_core.worker.shim import lease_clock\n"
         "print(json.dumps([monotonic(), boot_clock(), lease_clock(), process_start(os.getppid()),"
         " time.monotonic()]))"

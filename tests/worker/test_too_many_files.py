@@ -17,8 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from queuectl_core.clocks import monotonic
 from queuectl_core.events import Event, Kind
-from queuectl_core.host import is_gone, is_process, may_be_process, monotonic, process_start
+from queuectl_core.host import is_gone, is_process, may_be_process, process_start
 from queuectl_core.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import hands

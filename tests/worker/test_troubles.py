@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from queuectl_core.errors import StoreDamaged, StoreUnreachable
@@ -29,7 +28,7 @@ from queuectl_core.worker.recovery import triage
 from queuectl_core.worker.supervisor import Supervisor
 from tests.support import eventually, eventually_async, supervisor
 
-from .test_recovery import Supervisors, alive, finish, until_output
+from .test_recovery import Supervisors, alive, finish, run_elsewhere, until_output
 from .test_recovery import supervisors as supervisors  # noqa: PLC0414 - a fixture
 from .test_shim import Driver
 from .test_shim import shim as shim  # noqa: PLC0414 - a fixture
@@ -63,14 +62,10 @@ async def test_what_a_deleted_journal_said_is_unknown_not_never_started(
     queue: Queue, supervisors: Supervisors, tmp_path: Path
 ) -> None:
     command = f"echo $$; echo x >> {tmp_path}/ran; until test -e {tmp_path}/go; do sleep 0.05; done"
-    (job,) = await queue.enqueue([command])
-    victim = await supervisors.start(1)
-    (text,) = await until_output(queue, job)
-    shim = psutil.Process(int(text)).parent()
-    assert shim
+    job, victim, pid, shim = await run_elsewhere(queue, supervisors, command)
     supervisors.kill(victim)
     shim.kill()
-    os.killpg(int(text), signal.SIGKILL)
+    os.killpg(pid, signal.SIGKILL)
     shutil.rmtree(queue.directory)
     (tmp_path / "go").touch()
     await finish(queue)
@@ -87,14 +82,10 @@ async def test_what_was_lost_stays_unknown_however_many_successors_die(
     """Each of them revokes the journal, which makes a deleted one anew, and dies before it has
     settled what it took over."""
     command = f"echo $$; echo x >> {tmp_path}/ran; until test -e {tmp_path}/go; do sleep 0.05; done"
-    (job,) = await queue.enqueue([command])
-    victim = await supervisors.start(1)
-    (text,) = await until_output(queue, job)
-    shim = psutil.Process(int(text)).parent()
-    assert shim
+    job, victim, pid, shim = await run_elsewhere(queue, supervisors, command)
     supervisors.kill(victim)
     shim.kill()
-    os.killpg(int(text), signal.SIGKILL)
+    os.killpg(pid, signal.SIGKILL)
     if deleted:
         shutil.rmtree(queue.directory)
     named = (await queue.find(job.id)).shim

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...clocks import monotonic
 from ...errors import Conflict, InvalidInput
-from ...host import monotonic
 from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
 from ...rollup import Ended
 from ..base import ALLOWED, Action, changed_meanwhile

@@ -27,8 +27,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 
+from ...clocks import monotonic
 from ...errors import QueueError, StoreError, StoreUnreachable
-from ...host import monotonic
 from ...postcommit import commits
 from .address import Address
 from .clock import ServerClock

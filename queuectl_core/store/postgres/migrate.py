@@ -11,8 +11,8 @@ from pathlib import Path
 
 import asyncpg
 
+from ...clocks import monotonic
 from ...errors import StoreError, StoreForeign, StoreTooNew, StoreUnreachable
-from ...host import monotonic
 from .errors import CommitUnknown
 from .link import Link
 from .session import Session

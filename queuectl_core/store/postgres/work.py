@@ -9,8 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from ...clocks import monotonic
 from ...errors import Conflict, NotFound
-from ...host import monotonic
 from ...model import (
     Begun,
     Ending,
@@ -320,7 +320,7 @@ async def take_over(
 ) -> list[Job] | None:
     held = await session.rows("supervisors_held", ids=[dead.id, heir])
     current = {row["id"]: to_supervisor(row) for row in held}
-    if heir not in current or dead.id not in current or not current[dead.id].is_unchanged(dead):
+    if heir not in current or not dead.is_unchanged(current.get(dead.id)):
         return None
     rows = await session.rows("take_over", id=dead.id, heir=heir, now=now)
     await session.run("deregister", id=dead.id)
@@ -329,7 +329,7 @@ async def take_over(
 
 async def dismiss(session: Session, dead: SupervisorRow) -> bool:
     held = [to_supervisor(row) for row in await session.rows("supervisors_held", ids=[dead.id])]
-    if not held or not held[0].is_unchanged(dead) or await session.value("holds", id=dead.id):
+    if not dead.is_unchanged(next(iter(held), None)) or await session.value("holds", id=dead.id):
         return False
     await session.run("deregister", id=dead.id)
     return True

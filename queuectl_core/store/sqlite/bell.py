@@ -69,7 +69,7 @@ def ring(directory: Path, what: bytes = ANYTHING) -> None:
 
 
 def ring_one(bell: Path, what: bytes) -> bool:
-    """Ring one bell; whether somebody listens and was told."""
+    """Ring one bell. True if a supervisor listens and was told."""
     try:
         fd = os.open(bell, _TO_RING)
     except OSError:

@@ -27,7 +27,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from ...host import monotonic
+from ...clocks import monotonic
 from .bell import is_heard
 
 WAL_LIMIT = 4 << 20

@@ -12,7 +12,8 @@ import json
 import sqlite3
 from collections.abc import Callable
 
-from ...host import boot_clock, host_key
+from ...clocks import boot_clock
+from ...host import host_key
 from .rows import SQL, read_json
 
 TOLERANCE = 1.0

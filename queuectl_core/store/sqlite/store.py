@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from ...clocks import monotonic
 from ...errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
 from ...file_systems import NETWORK, file_system_of
-from ...host import is_gone, known_host_key, monotonic
+from ...host import is_gone, known_host_key
 from ...model import (
     Attempt,
     Begun,
@@ -330,44 +332,27 @@ class SqliteStore(Store):
                     raise
                 openings = ()  # what ended is written down: the file may have been moved only
         try:
-            return await self._connection.write(
-                self._exchange,
-                owner,
-                endings,
-                openings,
-                now,
+            turn = partial(
+                work.exchange,
+                owner=owner,
+                endings=endings,
+                openings=openings,
+                now=now,
                 begun=begun,
                 released=released,
                 suspects=suspects,
             )
+            return await self._connection.write(self._exchange, turn)
         except BaseException:
             self._wall_clock.forget()
             raise
 
     def _exchange(
-        self,
-        conn: sqlite3.Connection,
-        owner: str,
-        endings: Sequence[Ending],
-        openings: Sequence[Opening],
-        now: float,
-        *,
-        begun: Sequence[Begun],
-        released: Sequence[Job],
-        suspects: bool,
+        self, conn: sqlite3.Connection, turn: Callable[[sqlite3.Connection], Turn]
     ) -> Turn:
         if self._wall_clock.moved:  # before anything is due, or put off, by the clock as it is now
             self._wall_clock.follow(conn)
-        return work.exchange(
-            conn,
-            owner,
-            endings,
-            openings,
-            now,
-            begun=begun,
-            released=released,
-            suspects=suspects,
-        )
+        return turn(conn)
 
     async def orders(self, supervisor: str) -> Orders:
         return await self._connection.read(work.orders, supervisor)

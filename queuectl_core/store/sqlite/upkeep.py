@@ -61,9 +61,8 @@ def recount(conn: sqlite3.Connection) -> None:
 
 def dismiss(conn: sqlite3.Connection, dead: SupervisorRow) -> bool:
     current = {row.id: row for row in supervisors(conn)}
-    if dead.id not in current or not current[dead.id].is_unchanged(dead):
-        return False
-    if conn.execute(SQL["holds"], {"id": dead.id}).fetchone():
+    holds = conn.execute(SQL["holds"], {"id": dead.id}).fetchone()
+    if holds or not dead.is_unchanged(current.get(dead.id)):
         return False
     conn.execute(SQL["deregister"], {"id": dead.id})
     return True

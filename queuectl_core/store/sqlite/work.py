@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...clocks import monotonic
 from ...errors import Conflict, NotFound
-from ...host import monotonic
 from ...lifecycle import claimed_ahead
 from ...model import (
     Begun,
@@ -335,7 +335,7 @@ def take_over(
     conn: sqlite3.Connection, dead: SupervisorRow, heir: str, now: float
 ) -> list[Job] | None:
     current = {row.id: row for row in supervisors(conn)}
-    if heir not in current or dead.id not in current or not current[dead.id].is_unchanged(dead):
+    if heir not in current or not dead.is_unchanged(current.get(dead.id)):
         return None
     rows = conn.execute(SQL["take_over"], {"id": dead.id, "heir": heir, "now": now}).fetchall()
     conn.execute(SQL["deregister"], {"id": dead.id})

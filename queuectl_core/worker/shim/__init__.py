@@ -65,10 +65,11 @@ lock ("revokes" it). Before each round of starts the shim takes the same lock an
 appended; once it is revoked it starts nothing more. So a job is never started by a supervisor that
 was stopped for a while, lost its jobs, and woke up. On a full disk a line can't be appended, but
 NULs can (a hole takes no space): they say the same. Any other line is passed over.
-A journal that was deleted is written anew, with all that whoever comes must know: before the next
+A journal that was deleted is written anew, with all that a successor must know: before the next
 start or exit, on SIGCHLD, and within a second if our supervisor is gone. One that grew is replaced
-by a new file: whoever got the lock of a journal looks whether it is still the one of that name, and
-otherwise opens it again. It keeps how jobs ended until their supervisor has settled them.
+by a new file. So a process that has got the lock of a journal checks that the name still leads to
+that file, and otherwise opens it again. The new file keeps how jobs ended until their supervisor
+has settled them.
 
 What may take long: a job's directory or its program may be on a network mount whose server is gone.
 Then the kernel lets everybody wait who uses them. The shim never does so itself (``mounts.py``):

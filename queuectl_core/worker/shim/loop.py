@@ -111,9 +111,7 @@ class Shim:
         self.failures: dict[int, bytes] = {}  # pid -> why its program was not run
         self.error: Exception | None = None  # in this turn
         self.orphaned = False
-        self.woken = (
-            False  # by a signal: by a child that ended, or by somebody who misses our files
-        )
+        self.woken = False  # by a signal: of a child that ended, or of who misses our files
         self.left = False  # there is nothing more to do but to read what daemons of jobs write
         self.let_go = False
         self.unsent = bytearray()  # events the supervisor has not read yet

@@ -56,8 +56,17 @@ class Terminal:
             # pyte takes the keyboard protocol's "CSI < u" and "CSI > 1 u" for a restored cursor.
             for code in (b"\x1b[<u", b"\x1b[>25u"):
                 data = data.replace(code, b"")
-            self._stream.feed(data)
+            self._feed(data)
             self._answer(data)
+
+    def _feed(self, data: bytes) -> None:
+        """CAN ends a sequence that was cut, as in every terminal. pyte would take all up to the end
+        of the next one for a part of it."""
+        first, *others = data.split(b"\x18")
+        self._stream.feed(first)
+        for part in others:
+            self._stream = pyte.ByteStream(self.screen)
+            self._stream.feed(part)
 
     def _answer(self, data: bytes) -> None:
         """Tell where the cursor is when asked, as every terminal does."""

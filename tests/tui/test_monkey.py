@@ -70,8 +70,15 @@ LOG = "CREATE TABLE monkey_log (at REAL, what TEXT, job TEXT);" + "".join(
         ),
         trigger("delete", f"old.queue <> '{BUSY}'", "old.id", on="DELETE ON jobs"),
         trigger("enqueue", f"new.queue <> '{BUSY}'", "new.id", on="INSERT ON jobs"),
+        # A supervisor that takes jobs over makes a worker for each, which is to stop after it. Of
+        # the jobs here only those of the others are taken over.
         trigger(
-            "stop", "old.stop IS NULL AND new.stop = 'drain'", "new.id", on="UPDATE ON workers"
+            "stop",
+            "old.stop IS NULL AND new.stop = 'drain' AND NOT EXISTS (SELECT 1 FROM jobs "
+            f"WHERE owner = new.supervisor AND queue = '{BUSY}' "
+            "AND worker NOT LIKE new.supervisor || '-%')",
+            "new.id",
+            on="UPDATE ON workers",
         ),
         trigger("start", "new.detached = 1", "new.id", on="INSERT ON supervisors"),
         trigger("config", "true", "new.key", on="INSERT ON config"),
@@ -202,6 +209,8 @@ class Monkey:
         self.allow(text, key)
         self.send(key)
         self.terminal.read(0.05)
+        if self.size in TOO_SMALL:
+            self.sync()  # a key may be read only after a resize that follows it, and then it acts
 
     def allow(self, text: str, key: str) -> None:
         """What may come of ``key`` when this is on the screen."""
@@ -311,8 +320,13 @@ class Monkey:
             left[what] -= 1
             if left[what] < 0:
                 last = [why for when, _, why in self.allowed if when <= at + 0.01][-3:]
-                raise AssertionError(f"{what} of {job}, which nobody asked for\n"
-                                     + "\n".join(last) + "\n" + self.told())  # fmt: skip
+                times = [(round(when, 2), what, job) for when, what, job in changes]
+                times += [(round(when, 2), "may", dict(may)) for when, may, _ in self.allowed]
+                told = "\n".join(map(str, sorted(times, key=lambda one: one[0])))
+                raise AssertionError(
+                    f"{what} of {job}, which nobody asked for\n"
+                    + "\n".join([*last, told, self.told()])
+                )
         return Counter(what for _, what, _ in changes)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -14,10 +16,11 @@ from typing import Any, NoReturn
 import pytest
 
 from queuectl_core.errors import Conflict, InvalidInput, NotFound, WorkersNotStarted
+from queuectl_core.host import STOPPED, process_state
 from queuectl_core.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import children, detach
-from tests.support import eventually_async
+from tests.support import eventually, eventually_async
 
 
 async def stop_all(queue: Queue) -> None:
@@ -171,7 +174,11 @@ async def test_a_refused_thread_is_no_failure(
 
 async def test_ctrl_c_takes_back_the_workers_that_were_asked_for(queue: Queue) -> None:
     (first,) = await queue.start_workers(1)
-    os.kill(first.pid, signal.SIGSTOP)
+    with closing(sqlite3.connect(queue.url, isolation_level=None)) as raw:
+        raw.execute("BEGIN IMMEDIATE")  # it must not be stopped while it holds the writer lock
+        os.kill(first.pid, signal.SIGSTOP)
+        assert eventually(lambda: process_state(first.pid) == STOPPED)
+        raw.execute("ROLLBACK")
     try:
         start = asyncio.create_task(queue.start_workers(2))
 

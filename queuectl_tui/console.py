@@ -165,7 +165,7 @@ class Console(LeastSize, PacedDisplay, Doing):
         self.say("✗ not left: no shell is here that could continue the console; q quits", "warn")
 
     def action_draw_again(self) -> None:
-        self.screen.refresh(layout=True)
+        self.draw_again()
 
     def action_leave(self) -> None:
         os.kill(os.getpid(), signal.SIGTSTP)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from textual import events
-from textual._compositor import LayoutUpdate
 from textual.app import App
 from textual.geometry import Size
 
@@ -57,16 +56,19 @@ class LeastSize(App[int]):
         was_too_small, self._terminal_size = self.too_small, event.size
         size = at_least(event.size)
         await super().on_event(events.Resize(size, size, size, event.pixel_size))
+        if self.too_small or was_too_small:  # for Textual the size may be the same as before
+            self.draw_again()
+
+    def draw_again(self) -> None:
+        """Send all of the screen again: something else may have written on it."""
         if self.too_small:
             self._say_too_small()
-        elif was_too_small and self.screen_stack:
-            self.screen.refresh(layout=True)  # for Textual the size may be the same as before
+        elif self.screen_stack:
+            self.screen.refresh(layout=True)
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         if not self.too_small:
             super()._display(screen, renderable)
-        elif isinstance(renderable, LayoutUpdate):  # a new screen, or all is to be drawn again
-            self._say_too_small()
 
     def _say_too_small(self) -> None:
         if self._driver is not None and not self.is_headless and self._terminal_size is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.geometry import Size
 from textual.message import Message
 
 if TYPE_CHECKING:
@@ -119,6 +120,17 @@ class NotText(Message):
 
 class ReadingDriver(LinuxDriver):
     """Textual's driver, reading through :class:`Bytes`."""
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        # Textual's handler runs at any moment, also in the middle of itself: the size that was
+        # read first would be told last, and stay.
+        self._loop.add_signal_handler(signal.SIGWINCH, self._tell_size)
+
+    def _tell_size(self) -> None:
+        if not self._in_band_window_resize:
+            size = Size(*self._get_terminal_size())
+            self.process_message(events.Resize(size, size))
 
     def run_input_thread(self) -> None:
         """Read keys until the driver stops. Any byte may come; none ends the console."""

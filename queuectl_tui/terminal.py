@@ -339,7 +339,7 @@ class TerminalDriver(ReadingDriver):
                 pass
 
     def start_application_mode(self) -> None:
-        super().start_application_mode()  # type: ignore[no-untyped-call]
+        super().start_application_mode()
         self._asked.clear()
         self._shown = self._sent
         self.ask(now=True)
@@ -397,6 +397,8 @@ class PacedDisplay(App[int]):
             super()._display(screen, renderable)
             terminal.ask()
             return
+        # What was sent may not have been a frame (a copied text), so nobody has asked.
+        terminal.ask()
         terminal.call_when_taken()
         if self._owed is None:
             self._owed = set()

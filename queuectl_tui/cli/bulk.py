@@ -134,7 +134,10 @@ class _Bulk:
                 if isinstance(value, InvalidInput):
                     raise value
                 if not isinstance(value, dict):
-                    raise InvalidInput(f"a job is a JSON object, not {clean_line(repr(value), 40)}")
+                    import json
+
+                    shown = clean_line(json.dumps(value, ensure_ascii=False), 40)
+                    raise InvalidInput(f"a job is a JSON object, not {shown}")
                 job = value if apply is None else apply(value, defaults.now)
                 spec, extra = parse_job(job, defaults)
             except InvalidInput as error:

@@ -192,3 +192,29 @@ def test_no_terminal_is_one_line_and_exit_2(cli: Cli) -> None:
     result = cli("tui", code=2)
     assert "needs a terminal" in result.err
     assert result.err.count("\n") == 1
+
+
+def test_a_window_that_is_dragged_ends_with_its_last_size(terminal: Terminal) -> None:
+    """Each step is a signal. A handler that interrupted itself told the size before the last."""
+    terminal.until("● live")
+    for _ in range(12):
+        for step in range(60):
+            terminal.resize(20 + step % 7, 5)
+            if step % 10 == 0:
+                terminal.read(0)
+        terminal.resize(120, 40)
+        terminal.until("states", without="too small")
+    terminal.press("q")
+    assert terminal.ended() == 0
+
+
+def test_many_ids_that_were_copied_do_not_end_the_drawing(terminal: Terminal, cli: Cli) -> None:
+    """Nobody had asked the terminal whether it had shown them, so that was waited for forever."""
+    cli("enqueue", "-", stdin='{"command": "true"}\n' * 200)
+    terminal.until("s true ")
+    terminal.press("4g GV")
+    terminal.until("201 marked")
+    terminal.press("y")
+    terminal.until("and 200 more")
+    terminal.press("q")
+    assert terminal.ended() == 0

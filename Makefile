@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: fuzz monkey chaos help demo run test lint format bench soak screenshots clean
+.PHONY: fuzz monkey chaos help demo run test lint format bench soak screenshots reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench    how quick it is, beside its peers (half an hour): make bench ARGS=drain"
 	@echo "make soak     everything at once, for long: make soak MINUTES=60"
 	@echo "make screenshots  the console's pictures, from a seeded store"
+	@echo "make reference    the pages of the documentation that the code decides"
 	@echo "make format   put the code in form"
 	@echo "make clean    remove what the others made"
 
@@ -88,6 +89,9 @@ soak: $(VENV)/.ready-to-develop
 
 screenshots: $(VENV)/.ready-to-develop
 	@$(BIN)/python screenshots/make.py $(ARGS)
+
+reference: $(VENV)/.ready-to-run
+	@$(BIN)/python docs/generate.py $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,9 +1,10 @@
-"""Puts what ``benchmarks/results.json`` says into README.md and ``benchmarks/drain.svg``.
+"""Puts what ``benchmarks/results.json`` says into ``docs/performance.md``, README.md and
+``benchmarks/drain.svg``.
 
     python benchmarks/report.py [--results FILE] [--check]
 
-The part of README.md between the two ``benchmark`` comments is written anew. No figure gets there
-in another way.
+The tables go to ``docs/performance.md``, the picture and three figures to README.md: in each, the part
+between the two ``benchmark`` comments is written anew. No figure gets there in another way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,44 @@ from picture import drain_picture
 from run import RESULTS
 
 README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "benchmarks" / "drain.svg"
 BEGIN, END = "<!-- benchmark: written by benchmarks/report.py -->", "<!-- /benchmark -->"
 
 Found = dict[str, Any]
 
 
-def section(results: Found) -> str:
-    parts = [*drain(results["drain"]), ""] if "drain" in results else []
+def tables(results: Found) -> Iterator[str]:
+    """All that was measured: for ``docs/performance.md``."""
+    if "drain" in results:
+        yield from picture("../")
+        yield from drain(results["drain"])
+        yield ""
     if results:
-        parts += [*others(results), "", *verdict(results)]
-    return "\n".join([BEGIN, *parts, END])
+        yield from others(results)
+        yield ""
+        yield from verdict(results)
+
+
+def summary(results: Found) -> Iterator[str]:
+    """The picture and three figures: for README.md."""
+    if found := results.get("drain"):
+        yield from picture("")
+        rate = found["queuectl"]["running"]["value"]
+        yield f"- {found['workers']} workers run {rate:,.0f} jobs that do nothing per second."
+    if figure := dig(results, "core/pick_up_ms/median"):
+        yield f"- A job starts {figure['value']:.1f} ms after `enqueue` returned (median)."
+    if figure := dig(results, "flat/drain/own lane"):
+        ratio = figure.get("value", figure.get("ratio"))
+        yield (
+            f"- With a million jobs in the store, workers are {ratio:.2f} times as fast as with none."
+        )
+
+
+def picture(up: str) -> Iterator[str]:
+    """``up``: the way from the page's directory to the root."""
+    yield f"![Jobs a second, queuectl and its peers]({up}{PICTURE.relative_to(ROOT)})"
+    yield ""
 
 
 # -- beside its peers -------------------------------------------------------------------------
@@ -39,8 +67,6 @@ def section(results: Found) -> str:
 
 def drain(found: Found) -> Iterator[str]:
     where, on = found["machine"], found.get("measured", {}).get("on", "")
-    yield f"![Jobs a second, queuectl and its peers]({PICTURE.relative_to(ROOT)})"
-    yield ""
     yield (
         f"{found['jobs']:,} times `true` on {found['workers']} workers, in turns, medians of"
         f" {found['rounds']} rounds (least to greatest). {where['cores']} cores,"
@@ -159,12 +185,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if it would")
     given = parser.parse_args()
     results = json.loads(given.results.read_text()) if given.results.exists() else {}
-    before, rest = given.readme.read_text("utf-8").split(BEGIN, 1)
-    wanted = {given.readme: before + section(results) + rest.split(END, 1)[1]}
+    wanted = {
+        given.readme: with_section(given.readme, summary(results)),
+        given.page: with_section(given.page, tables(results)),
+    }
     if "drain" in results:
         wanted[given.picture] = drain_picture(results["drain"])
     differ = [path for path, text in wanted.items() if not same(path, text)]
@@ -174,6 +203,12 @@ def main() -> int:
         else:
             path.write_text(wanted[path], "utf-8")
     return int(given.check and bool(differ))
+
+
+def with_section(path: Path, lines: Iterable[str]) -> str:
+    """The page with these lines between its two comments."""
+    before, rest = path.read_text("utf-8").split(BEGIN, 1)
+    return before + "\n".join([BEGIN, *lines, END]) + rest.split(END, 1)[1]
 
 
 def same(path: Path, text: str) -> bool:

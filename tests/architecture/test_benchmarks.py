@@ -1,4 +1,4 @@
-"""What README says about speed comes from what was measured, and from nowhere else."""
+"""What README and docs say about speed comes from what was measured, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -49,34 +49,41 @@ def measured() -> dict[str, Any]:
                 "system": "Linux 6.1",
             },
         },
+        "core": {"pick_up_ms": {"median": figure(4.93)}},
         "fleet": {"up before": {"ratio": figure(0.9321, bar=0.9, ok=True)}},
     }
 
 
-def test_readme_says_what_was_measured() -> None:
+def test_the_pages_say_what_was_measured() -> None:
     done = report("--check")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_report_is_written_and_a_figure_by_hand_is_noticed(tmp_path: Path) -> None:
-    results, readme, picture = (tmp_path / name for name in ("r.json", "README.md", "drain.svg"))
+    names = ("r.json", "README.md", "performance.md", "drain.svg")
+    results, readme, page, picture = (tmp_path / name for name in names)
     results.write_text(json.dumps(measured()))
     shutil.copy(ROOT / "README.md", readme)
-    where = ("--results", results, "--readme", readme, "--picture", picture)
+    shutil.copy(ROOT / "docs/performance.md", page)
+    where = ("--results", results, "--readme", readme, "--page", page, "--picture", picture)
     assert report(*where, "--check").returncode == 1
     assert report(*where).returncode == 0
-    text = readme.read_text("utf-8")
+    summary, text = readme.read_text("utf-8"), page.read_text("utf-8")
+    for said in ("4 workers run 1,313 jobs", "starts 4.9 ms after", "](benchmarks/drain.svg)"):
+        assert said in summary
     for said in (
         "1,313",
         "0.88, bar 0.9: **missed**",
         "0.93",
         "1 of 2 bars are met",
         "nq: left out",
+        "](../benchmarks/drain.svg)",
     ):
         assert said in text
     assert "xargs &lt;-P4&gt;" in picture.read_text("utf-8")
     assert report(*where, "--check").returncode == 0
-    readme.write_text(text.replace("1,313", "1,999"), "utf-8")
-    assert report(*where, "--check").returncode == 1
-    assert report(*where).returncode == 0
-    assert readme.read_text("utf-8") == text
+    for changed, right in ((readme, summary), (page, text)):
+        changed.write_text(right.replace("1,313", "1,999"), "utf-8")
+        assert report(*where, "--check").returncode == 1
+        assert report(*where).returncode == 0
+        assert changed.read_text("utf-8") == right

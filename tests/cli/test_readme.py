@@ -1,4 +1,4 @@
-"""Each example of the README runs as it stands, where it can run here."""
+"""Each example of the README and the docs runs as it stands, where it can run here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ import pytest
 from ..support import Cli
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+QUICKSTART = ROOT / "docs/quickstart.md"
+OPERATIONS = ROOT / "docs/operations.md"
 
 
-def blocks() -> list[str]:
+def blocks(page: Path) -> list[str]:
     """The fenced blocks."""
-    return re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```\w*\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def examples(page: Path) -> list[str]:
+    """What is typed at a prompt, one line each."""
+    lines = "".join(blocks(page)).splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
 @pytest.fixture
@@ -50,13 +58,7 @@ def run(line: str, env: dict[str, str], cwd: Path) -> str:
 
 
 def test_the_first_five_minutes(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
-    lines = [
-        line[2:]
-        for block in blocks()
-        if "postgresql://" not in block
-        for line in block.splitlines()
-        if line.startswith("$ ")
-    ]
+    lines = examples(README)
     assert len(lines) >= 9
     for line in lines:
         if line.startswith("queuectl dlq retry"):
@@ -68,8 +70,19 @@ def test_the_first_five_minutes(cli: Cli, there: dict[str, str], tmp_path: Path)
     cli("worker", "stop")
 
 
+def test_the_quickstart(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
+    lines = examples(QUICKSTART)
+    assert len(lines) >= 15
+    for line in lines:
+        run(line, there, tmp_path)
+    assert cli.json("worker", "list") == []
+    counts = cli.json("status")["jobs"]
+    assert counts | {"pending": 1, "completed": 7} == counts
+    assert (tmp_path / "my hosts.txt").exists()
+
+
 def test_the_cron_line(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
-    (line,) = re.findall(r"^\*/5 \* \* \* \* (.*)$", README, re.MULTILINE)
+    (line,) = re.findall(r"^\*/5 \* \* \* \* (.*)$", OPERATIONS.read_text(), re.MULTILINE)
     cli("enqueue", "true", "--id", "j")
     cli("enqueue", "exit 1", "--backoff-base", "3600")
     cron = {name: there[name] for name in ("HOME", "QUEUECTL_STORE", "PYTHONPATH", "TEST_TOKEN")}
@@ -78,7 +91,7 @@ def test_the_cron_line(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_the_unit(there: dict[str, str], tmp_path: Path, isolated: Path) -> None:
-    (unit,) = [block for block in blocks() if "[Unit]" in block]
+    (unit,) = [block for block in blocks(OPERATIONS) if "[Unit]" in block]
     (start,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     run(start.replace("%h", str(isolated)) + " --help", there, tmp_path)
     program = shutil.which("systemd-analyze")
@@ -89,7 +102,8 @@ def test_the_unit(there: dict[str, str], tmp_path: Path, isolated: Path) -> None
 
 
 def test_nothing_says_to_install_from_the_public_index() -> None:
-    for name in ("README.md", "CHANGELOG.md", "SECURITY.md"):
-        text = (ROOT / name).read_text()
+    pages = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
+    for page in [*pages, *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text()
         assert not re.search(r"(pip|pipx) install '?queuectl", text)
         assert "queuectl[" not in text

@@ -1,0 +1,148 @@
+"""``docs/reference/json.md`` says what ``--json`` prints: the fields and their types."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..support import Cli
+
+PAGE = Path(__file__).parents[2] / "docs/reference/json.md"
+
+Fields = dict[str, str]
+"""Name of a field -> its types, as the page has them: ``string or null``."""
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+def documents() -> dict[str, Fields]:
+    """The tables of the page, by their headings."""
+    found = {}
+    for part in PAGE.read_text("utf-8").split("\n## ")[1:]:
+        heading = part.partition("\n")[0]
+        rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", part, re.MULTILINE)
+        found[heading.lower()] = {name: kinds.strip() for name, kinds in rows}
+    return found
+
+
+DOCUMENTS = documents()
+
+
+def fits(value: Any, kinds: str) -> bool:
+    for kind in kinds.split(" or "):
+        allowed = KINDS[kind.split()[0]]
+        if isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed):
+            return True
+    return False
+
+
+def check(document: Any, name: str, *, more: Fields | None = None) -> None:
+    """The document has the fields of this table, in this order, and no others."""
+    fields = DOCUMENTS[name] | (more or {})
+    assert list(document) == list(fields), name
+    for field, value in document.items():
+        assert fits(value, fields[field]), f"{name}: {field} is {value!r}, not {fields[field]}"
+
+
+def check_all(found: Any, name: str) -> None:
+    assert isinstance(found, list)
+    assert found
+    for document in found:
+        check(document, name)
+
+
+def check_one_of(document: Any, name: str) -> None:
+    """The document has one of the fields of this table."""
+    ((field, value),) = document.items()
+    assert fits(value, DOCUMENTS[name][field])
+
+
+def test_jobs_and_what_became_of_them(cli: Cli, tmp_path: Path) -> None:
+    check(cli.json("enqueue", "echo out", "--id", "good"), "job")
+    cli("enqueue", "--id", "argv", "--env", "A=b", "--", "true")
+    cli("enqueue", "exit 3", "--id", "bad", "--max-retries", "1")
+    cli("enqueue", "kill -9 $$", "--id", "killed", "--max-retries", "1")
+    check_all(cli.json("enqueue", "sleep 1", "exec true"), "job")
+    check(cli.json("logs", "good"), "output")
+    check(cli.json("wait", "good", "--timeout", "0", code=124), "wait")
+    check(cli.json("worker", "start", "--until-empty"), "summary")
+    check(cli.json("wait", "--all", code=1), "wait")
+    check_all(cli.json("list"), "job")
+    check_all(cli.json("dlq", "list"), "job")
+    check_all(cli.json("dlq", "list", "--group"), "group")
+    for name in ("good", "bad", "killed"):
+        shown = cli.json("show", name)
+        check(shown, "job", more={"history": "array of attempts"})
+        check_all(shown["history"], "attempt")
+    check(cli.json("logs", "good"), "output")
+    stats = cli.json("stats")
+    check(stats, "stats")
+    check(stats["run_time"], "distribution")
+    check(stats["wait_time"], "distribution")
+    check_all(cli.json("retry", "bad"), "job")
+    check_all(cli.json("cancel", "bad"), "job")
+    check_one_of(cli.json("cancel", "--state", "pending"), "count")
+    check_one_of(cli.json("retry", "--state", "cancelled"), "count")
+    check_one_of(cli.json("dlq", "retry", "killed"), "count")
+    check_one_of(cli.json("dlq", "purge", "--all", "-y"), "count")
+    check_one_of(cli.json("prune", "--older-than", "0", "--dry-run"), "pruned")
+    check_one_of(cli.json("prune", "--older-than", "0"), "pruned")
+    check_all(cli.json("remove", "bad"), "job")
+    check_one_of(cli.json("remove", "--all", "-y"), "count")
+
+
+def test_workers(cli: Cli) -> None:
+    cli("enqueue", "sleep 60", "--id", "long")
+    check_all(cli.json("worker", "start", "--detach"), "worker")
+    check_all(cli.json("worker", "list"), "worker")
+    status = cli.json("status")
+    check(status, "status")
+    check_all(status["workers"], "worker")
+    check_all(cli.json("worker", "stop", "--now"), "worker")
+
+
+def test_the_store(cli: Cli, tmp_path: Path) -> None:
+    cli("enqueue", "true")
+    check_all(cli.json("config", "list"), "setting")
+    check(cli.json("config", "set", "shell", "/bin/sh"), "setting")
+    check(cli.json("config", "unset", "shell"), "setting")
+    check(cli.json("config", "get", "timeout"), "setting")
+    check_all(cli.json("doctor", code=None), "finding")
+    check(cli.json("backup", tmp_path / "b.db"), "backup")
+    check(cli.json("restore", tmp_path / "b.db", "-y"), "restored")
+    copied = cli.json("store", "copy", "--to", tmp_path / "other.db")
+    check(copied, "copied")
+    for row in copied["counts"]:
+        assert list(row) == ["what", "source", "target"]
+    check(cli.json("completion", "zsh"), "script")
+
+
+def test_the_demo(cli: Cli) -> None:
+    found = cli.json("demo")
+    check(found, "demo")
+    check_all(found["jobs"], "job")
+
+
+def test_an_empty_answer_is_a_document(cli: Cli) -> None:
+    cli("config", "set", "timeout", "0")
+    assert cli.json("list") == []
+    assert json.loads(cli("enqueue", "-", "--json", stdin="").out) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_table_is_used(name: str) -> None:
+    """A table that no command prints would stay when its document is gone."""
+    assert DOCUMENTS[name], f"{name} has no fields"
+    assert f'"{name}"' in Path(__file__).read_text("utf-8")

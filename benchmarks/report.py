@@ -3,8 +3,8 @@
 
     python benchmarks/report.py [--results FILE] [--check]
 
-The tables go to ``docs/performance.md``, the picture and three figures to README.md: in each, the part
-between the two ``benchmark`` comments is written anew. No figure gets there in another way.
+The tables go to ``docs/performance.md``, the picture and three figures to README.md: in each, the
+part between the two ``benchmark`` comments is written anew. No figure gets there in another way.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def summary(results: Found) -> Iterator[str]:
     if figure := dig(results, "flat/drain/own lane"):
         ratio = figure.get("value", figure.get("ratio"))
         yield (
-            f"- With a million jobs in the store, workers are {ratio:.2f} times as fast as with none."
+            "- With a million jobs in the store, workers are"
+            f" {ratio:.2f} times as fast as with none."
         )
 
 

@@ -6,7 +6,7 @@
 - the table in ``reference/configuration.md``: from ``queuectl_core.config``
 - the table in ``decisions/README.md``: from the records beside it
 
-With ``--check`` nothing is written. The exit code is 1 if a page differs from what would be written.
+With ``--check`` nothing is written, and the exit code is 1 if a page is out of date.
 """
 
 from __future__ import annotations
@@ -122,9 +122,8 @@ def commands_page() -> str:
     for page in rest:
         parts += [f"## {short(page)}", code([page.usage]), marked(page.text)]
         if page.commands:
-            parts.append(
-                table(("command", ""), [(f"`{name}`", marked(line)) for name, line in page.commands])
-            )
+            rows = [(f"`{name}`", marked(line)) for name, line in page.commands]
+            parts.append(table(("command", ""), rows))
         if page.options:
             parts.append(options_table(page.options))
         if page.examples:
@@ -196,8 +195,8 @@ def decisions_table() -> str:
         text = path.read_text("utf-8")
         title = re.match(r"# (\d{4})[.:] (.*)\n", text)
         head = re.search(r"^Date: (\d{4}-\d\d-\d\d)\. Status: (.*?)$(?=\n\n)", text, re.M | re.S)
-        assert title and head, f"{path.name} has no title, or no line of date and status"  # noqa: S101
-        assert path.name.startswith(title[1]), path.name  # noqa: S101
+        if title is None or head is None or not path.name.startswith(title[1]):
+            raise SystemExit(f"{path.name}: the title or the line with date and status is wrong")
         name = title[2].replace("|", "\\|")
         status = " ".join(head[2].split())
         words, status = name[0].upper() + name[1:], status[0].upper() + status[1:]
@@ -271,7 +270,9 @@ def man_page() -> str:
     parts += [
         ".SH CONFIGURATION",
         roff("See: queuectl config list. The environment goes before the store."),
-        *terms([(f"`{name}`", f"{key.help} ({show_value(key.default)})") for name, key in KEYS.items()]),
+        *terms(
+            [(f"`{key.name}`", f"{key.help} ({show_value(key.default)})") for key in KEYS.values()]
+        ),
         ".SH ENVIRONMENT",
         *terms(rows_of(ENVIRONMENT, "Variables that queuectl reads")),
         ".SS Variables that a job gets",

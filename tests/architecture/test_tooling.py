@@ -65,7 +65,20 @@ def test_the_gate_can_be_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "run", "test", "fuzz", "lint", "format", "clean", "chaos", "bench", "soak", "reference"]
+    "target",
+    [
+        "demo",
+        "run",
+        "test",
+        "fuzz",
+        "lint",
+        "format",
+        "clean",
+        "chaos",
+        "bench",
+        "soak",
+        "reference",
+    ],
 )
 def test_make_has_the_target(target: str) -> None:
     done = subprocess.run(

@@ -190,13 +190,15 @@ def configuration_table() -> str:
 
 
 def decisions_table() -> str:
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for path in sorted(DECISIONS.glob("[0-9]*.md")):
         text = path.read_text("utf-8")
         title = re.match(r"# (\d{4})[.:] (.*)\n", text)
         head = re.search(r"^Date: (\d{4}-\d\d-\d\d)\. Status: (.*?)$(?=\n\n)", text, re.M | re.S)
         if title is None or head is None or not path.name.startswith(title[1]):
             raise SystemExit(f"{path.name}: the title or the line with date and status is wrong")
+        if rows and rows[-1][0].startswith(f"[{title[1]}]"):
+            raise SystemExit(f"{path.name}: another record has this number")
         name = title[2].replace("|", "\\|")
         status = " ".join(head[2].split())
         words, status = name[0].upper() + name[1:], status[0].upper() + status[1:]

@@ -117,3 +117,20 @@ def test_exit_codes_are_documented() -> None:
     used = {kind.exit_code for kind in kinds if issubclass(kind, errors.QueueError)}
     by_signals = {128 + 2, 128 + 15}
     assert documented == {0} | used | by_signals
+
+
+def test_messages_that_are_explained_exist() -> None:
+    """What the troubleshooting table quotes is said by the code, but for numbers."""
+    page = (DOCS / "operations.md").read_text("utf-8").split("## Troubleshooting")[1]
+    first_cells = re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE)
+    quoted = [text for cell in first_cells for text in re.findall(r"`([^`]*)`", cell)]
+    messages = [text for text in quoted if " " in text]
+    assert len(messages) >= 8
+    paths = [
+        path for name in ("queuectl_core", "queuectl_tui") for path in (ROOT / name).rglob("*.py")
+    ]
+    code = "\n".join(path.read_text("utf-8") for path in paths)
+    code = re.sub(r"\"\n\s*f?\"", "", code)  # one text on several lines
+    for message in messages:
+        pattern = re.sub(r"\d+", r"(\\d+|\\{[^}]*\\})", re.escape(message))
+        assert re.search(pattern, code), message

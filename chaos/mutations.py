@@ -19,7 +19,6 @@ from queuectl_core.model import Filter
 from queuectl_core.store.base import ALLOWED, Action
 from queuectl_core.store.sqlite.rows import SQL
 from queuectl_core.worker import process, recovery
-from queuectl_core.worker.journal import Started
 from queuectl_core.worker.process import Process, Processes
 
 
@@ -49,13 +48,13 @@ def no_start_check() -> None:
     def is_process(pid: int, start: float) -> bool:
         return host.process_start(pid) is not None
 
-    def is_started(started: Started) -> bool:
-        return host.process_start(started.pid) is not None
+    def was_started_between(pid: int, after: float, before: float) -> bool:
+        return host.process_start(pid) is not None
 
     for module in (host, process):
         vars(module)["is_process"] = is_process
     for module in (process, recovery):
-        vars(module)["is_started"] = is_started
+        vars(module)["was_started_between"] = was_started_between
 
 
 def second_descriptor() -> None:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from ..clocks import LINUX
 from ..errors import shortage
 from ..host import is_process, parse_stat, process_start
-from .journal import Started
 from .shim import signal_group
 from .threads import start_threads
 
@@ -66,14 +65,14 @@ class Process(NamedTuple):
             pass
 
 
-def is_started(started: Started) -> bool:
-    """Whether the job a journal speaks of still runs as that pid. OSError when that cannot be
-    told."""
-    start = _visible_start(started.pid)
+def was_started_between(pid: int, after: float, before: float) -> bool:
+    """Whether ``pid`` still runs as the process that was started between these moments (host
+    clock). OSError when that cannot be told."""
+    start = _visible_start(pid)
     if start is None:
         return False
     slack = 0.02 if sys.platform == "linux" else 2.0  # a tick is 10 ms
-    return started.after - slack <= start <= started.before + slack
+    return after - slack <= start <= before + slack
 
 
 def _visible_start(pid: int) -> float | None:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..clocks import monotonic
 from ..errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..events import Event, Kind
 from ..model import Ending, Job, Opening, Outcome, State, Turn
 from .attempt import Running, Why, is_suspect, token_of
+from .context import Context
 from .hands import Slot
+from .heartbeat import Heartbeat
+from .notify import notify_systemd
 from .reserve import Reserve
 from .shortage import Shortage
-
-if TYPE_CHECKING:
-    from .supervisor import Supervisor
 
 RETRY_AFTER = 0.5
 """Seconds until a store that failed is asked again; doubles up to ``RETRY_AT_MOST``."""
@@ -30,19 +29,24 @@ RETRY_AT_MOST = 5.0
 
 
 class Pump:
-    """Moves work between the store and the supervisor's hands until no worker is left.
+    """Moves work between the store and the supervisor's hands, a turn at a time.
 
     ``until_empty``: stop the workers when there is nothing left to do. ``until_idle``: also when
     what is left waits for its backoff, or runs elsewhere.
     """
 
     def __init__(
-        self, supervisor: Supervisor, *, until_empty: bool, until_idle: bool = False
+        self,
+        context: Context,
+        heartbeat: Heartbeat,
+        *,
+        until_empty: bool = False,
+        until_idle: bool = False,
     ) -> None:
-        self._sup = supervisor
+        self._context = context
+        self._heartbeat = heartbeat
         self._until_empty = until_empty or until_idle
         self._until_idle = until_idle
-        self._woken = asyncio.Event()
         self._look = True  # there may be something to claim
         self._timer: asyncio.TimerHandle | None = None
         self.due_at: float | None = None
@@ -52,8 +56,8 @@ class Pump:
         self.reports = 0
         """How often trouble with the store was told of."""
         self._delay = RETRY_AFTER
-        self.reserve = Reserve(self.wake, self._withdraw)
-        self.shortage = Shortage(supervisor.tell, self.look)
+        self.reserve = Reserve(context.wake, self._withdraw)
+        self.shortage = Shortage(context.tell, self.look)
         self._suspects_found = False
         """The last claim that might find suspects did: there may be more."""
         self.in_turn = False
@@ -63,23 +67,19 @@ class Pump:
         self.failed = 0
         """Attempts that failed."""
 
-    def wake(self) -> None:
-        """There is something to do."""
-        self._woken.set()
-
     def look(self) -> None:
         """There may be something to claim."""
         self._look = True
-        self._woken.set()
+        self._context.wake()
 
     def free(self, running: Running, ending: Ending) -> None:
         """An attempt has ended: its worker may take another job, now or with the commit that
         says so."""
-        slot = self._sup.slots.get(running.worker)
+        slot = self._context.slots.get(running.worker)
         if slot is not None and slot.running is running:
             slot.running = None
             if not running.in_shared_shim and slot.stop is None:
-                self._sup.hands.use(slot)
+                self._context.hands.use(slot)
         self.shortage.tried(token_of(running.job))
         attempt = ending.attempt
         if attempt.finished_at is not None:
@@ -89,23 +89,23 @@ class Pump:
     # -- what the shim holds ----------------------------------------------------------
 
     def _withdraw(self, workers: list[str]) -> None:
-        self._sup.hands.shim.withdraw(workers)
+        self._context.hands.shim.withdraw(workers)
 
     def begin(self, token: str, worker: str, at: float) -> Running | None:
         """The shim started a held job on ``worker``."""
-        sup = self._sup
+        context = self._context
         job = self.reserve.begin(token, worker, at)
         if job is None:
             return None
-        running = sup.hands.take(job, worker, sup.hands.killer(job), at)
-        slot = sup.slots.get(worker)
+        running = context.hands.take(job, worker, context.hands.killer(job), at)
+        slot = context.slots.get(worker)
         if slot is not None:
             slot.running = running
         if slot is None or slot.stop == "now":  # it was told to stop before we heard
             running.terminate(Why.NOW)
-        elif job.seq in sup.cancels:
+        elif job.seq in context.cancels:
             running.terminate(Why.CANCEL)
-        sup.tell(Event(Kind.STARTED, job=job, worker=worker))
+        context.tell(Event(Kind.STARTED, job=job, worker=worker))
         return running
 
     def started(self) -> None:
@@ -119,14 +119,14 @@ class Pump:
             return  # it has another owner by now
         if running is not None:
             self.reserve.told((job.seq, job.runs))
-            slot = self._sup.slots.get(running.worker)
+            slot = self._context.slots.get(running.worker)
             if slot is not None and slot.running is running:
                 slot.running = None
                 if not running.in_shared_shim and slot.stop is None:
-                    self._sup.hands.use(slot)
+                    self._context.hands.use(slot)
         self.reserve.released.append(job)
         self.shortage.met(lacking)
-        self.wake()
+        self._context.wake()
 
     def withdrawn(self, tokens: Sequence[str]) -> None:
         """The shim gave held jobs back."""
@@ -139,14 +139,13 @@ class Pump:
     def knows(self, job: Job) -> bool:
         """Whether this attempt is in hand, is held by the shim, or waits to be given back."""
         token = token_of(job)
-        back = (token_of(one) for one in self.reserve.released)
-        if token in self._sup.hands.running or self._sup.takeover.knows(token):
+        if token in self._context.hands.running or token in self.reserve.held:
             return True
-        return token in self.reserve.held or token in back
+        return any(token == token_of(one) for one in self.reserve.released)
 
     def idle(self) -> list[Slot]:
         """Workers that may be given a job."""
-        slots = self._sup.slots.values()
+        slots = self._context.slots.values()
         return [slot for slot in slots if slot.running is None and slot.stop is None]
 
     # -- life -------------------------------------------------------------------------
@@ -165,50 +164,71 @@ class Pump:
     @property
     def finished(self) -> bool:
         """Nothing is in hand, and nothing is left to be written down."""
-        return self._sup.hands.empty and self.reserve.empty
+        return self._context.hands.empty and self.reserve.empty
 
-    async def run(self) -> None:
-        """Work until no worker is left and everything is written down."""
-        sup = self._sup
-        while True:
-            sup.beside.check()
-            self._retire()
-            if self.finished and not sup.slots and not sup.must_stay:
-                return
-            try:
-                await sup.check()
-            except StoreError as error:
-                await self._trouble(error)
-                continue
-            openings = self._openings()
-            waiting = sup.hands.endings or self.reserve.released or self.reserve.overdue
-            if waiting or (self._look and openings):
-                await self._turn(openings)
-            else:
-                await self._woken.wait()
-                self._woken.clear()
+    async def step(self) -> None:
+        """Take a turn if there is something to say to the store, or to claim; else wait until
+        there is something to do."""
+        context = self._context
+        openings = self._openings()
+        waiting = context.hands.endings or self.reserve.released or self.reserve.overdue
+        if waiting or (self._look and openings):
+            await self._turn(openings)
+        else:
+            await context.woken.wait()
+            context.woken.clear()
+
+    # -- stopping ---------------------------------------------------------------------
+
+    def stop(self, *, now: bool) -> None:
+        """Stop all workers: after the jobs in hand, or (``now``) ending them. At any moment."""
+        context = self._context
+        context.stopping = "now" if now or context.stopping == "now" else "drain"
+        context.told.set()
+        for slot in context.slots.values():
+            slot.ask_to_stop(context.stopping)
+        notify_systemd(context.env, "STOPPING=1")
+        context.wake()
+        if not self._heartbeat.registered:
+            return
+        self.reserve.give_back(context.slots)
+        busy = len(context.hands.running)
+        if busy:
+            doing = "ending" if now else "waiting for"
+            context.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
+        context.beside.run(context.store.stop_workers(list(context.slots), now))
+
+    def store_gone(self, error: StoreGone) -> None:
+        """The store's file is not there any more: take no more jobs, finish those that run, and
+        end. What ended is still written to the file, which may have been moved only."""
+        context = self._context
+        if context.gone is None:
+            context.gone = error
+            message = f"{error.message}; no more jobs are taken, those that run are finished"
+            context.tell(Event(Kind.TROUBLE, message))
+            self.stop(now=False)
 
     # -- one turn ---------------------------------------------------------------------
 
     async def _turn(self, openings: list[Opening]) -> None:
         """Settle what ended and claim what may be claimed."""
-        sup = self._sup
-        self._woken.clear()
+        context = self._context
+        context.woken.clear()
         try:
-            if not await sup.leased():
+            if not await self._heartbeat.holds():
                 return
         except StoreError as error:
-            await self._trouble(error)
+            await self.trouble(error)
             return
         self._look = False
-        endings, sup.hands.endings = sup.hands.endings, []
+        endings, context.hands.endings = context.hands.endings, []
         # Where there is no room for more suspects, other jobs go on: suspects may run for hours.
-        suspects = sup.hands.room_for_suspects > 0
+        suspects = context.hands.room_for_suspects > 0
         try:
             turn = await self._exchange(endings, openings, suspects=suspects)
         except StoreError as error:
-            sup.hands.endings = endings + sup.hands.endings
-            await self._trouble(error)
+            context.hands.endings = endings + context.hands.endings
+            await self.trouble(error)
             return
         self._untroubled()
         for ending in endings:
@@ -216,7 +236,7 @@ class Pump:
         # Suspects first: their workers are withdrawn from the shim before it gets jobs to hold.
         for job in sorted(turn.claimed, key=is_suspect, reverse=True):
             self._start(job)
-        sup.lost = sup.lost or bool(turn.refused)
+        self._heartbeat.lost = self._heartbeat.lost or bool(turn.refused)
         if openings and suspects:
             self._suspects_found = any(map(is_suspect, turn.claimed))
         if len(turn.claimed) == len(openings):
@@ -224,10 +244,10 @@ class Pump:
             return
         self._wake_when_due(turn.next_due)
         if not suspects:
-            self._look = self._look or sup.hands.room_for_suspects > 0  # one of them has ended
+            self._look = self._look or context.hands.room_for_suspects > 0  # one of them has ended
             return
         if self._until_empty and not turn.claimed and await self._empty():
-            for slot in sup.slots.values():
+            for slot in context.slots.values():
                 slot.ask_to_stop("drain")
 
     def _openings(self) -> list[Opening]:
@@ -240,23 +260,23 @@ class Pump:
         allowed = self.shortage.openings
         if allowed is not None:
             return openings[:allowed]
-        room = self._sup.hands.room_for_suspects
+        room = self._context.hands.room_for_suspects
         if self._suspects_found and 0 < room < len(openings):
             return openings[:room]  # those that were put back would be claimed again
-        return openings + self.reserve.openings(self._sup.slots.values())
+        return openings + self.reserve.openings(self._context.slots.values())
 
     def _start(self, job: Job) -> None:
         """Run a claimed job: at once on the worker it was claimed for, or by and by."""
-        sup = self._sup
-        slot = sup.slots.get(job.worker or "")
+        context = self._context
+        slot = context.slots.get(job.worker or "")
         if slot is not None and slot.running is None and slot.stop is None:
             if is_suspect(job):
-                if not sup.hands.room_for_suspects:
+                if not context.hands.room_for_suspects:
                     self.reserve.released.append(job)
                     return
                 self.reserve.give_back([slot.id])  # the shim must start nothing else on this worker
             self.shortage.tries(token_of(job))
-            sup.hands.launch(job, slot)
+            context.hands.launch(job, slot)
             return
         if is_suspect(job):
             # The shim may hold no suspect. With nothing held, the next worker that comes free is
@@ -264,29 +284,29 @@ class Pump:
             self.reserve.released.append(job)
             self.reserve.give_back()
             return
-        fit = (slot for slot in sup.slots.values() if slot.stop is None and slot.serves(job))
+        fit = (slot for slot in context.slots.values() if slot.stop is None and slot.serves(job))
         slot = next(fit, None)
         if slot is None:  # all were told to stop while the claim was under way
             self.reserve.released.append(job)
         else:
             self.reserve.put(job, slot.lane)
-            sup.hands.hold(job, slot.lane)
+            context.hands.hold(job, slot.lane)
 
     async def _exchange(
         self, endings: list[Ending], openings: list[Opening], *, suspects: bool
     ) -> Turn:
         """One commit with everything there is to say. ``suspects``: whether to claim any."""
-        sup, reserve = self._sup, self.reserve
+        context, reserve = self._context, self.reserve
         for ending in endings:
             reserve.told((ending.seq, ending.run))
-        now = sup.clock()
+        now = context.clock()
         begun, released = reserve.untold(now), list(reserve.released)
         reserve.overdue = False
         asked = monotonic()
         self.in_turn = True
         try:
-            turn = await sup.store.exchange(
-                sup.id,
+            turn = await context.store.exchange(
+                context.id,
                 endings,
                 openings,
                 now,
@@ -305,8 +325,8 @@ class Pump:
     def _settled(self, ending: Ending, *, refused: bool) -> None:
         """The store has (or has refused) an ending."""
         token = f"{ending.seq}.{ending.run}"
-        running = self._sup.hands.running.pop(token, None)
-        self._sup.hands.forget(token, running.job if running is not None else None)
+        running = self._context.hands.running.pop(token, None)
+        self._context.hands.forget(token, running.job if running is not None else None)
         if running is None or refused:
             return
         if ending.attempt.outcome is Outcome.COMPLETED:
@@ -314,7 +334,7 @@ class Pump:
         after = ending.transition
         if after.state in (State.FAILED, State.DEAD):  # not one that was put back
             self.failed += 1
-        self._sup.tell(
+        self._context.tell(
             Event(
                 Kind.ENDED,
                 job=running.job,
@@ -326,27 +346,27 @@ class Pump:
 
     # -- when there is little to do ---------------------------------------------------
 
-    def _retire(self) -> None:
+    def retire(self) -> None:
         """Drop workers that are to stop and have nothing in hand, nor anything to be told."""
-        sup = self._sup
+        context = self._context
         if self.reserve.withdrawing:
             return  # the shim may have started a held job on one of them
-        stopping = [slot.id for slot in sup.slots.values() if slot.stop]
+        stopping = [slot.id for slot in context.slots.values() if slot.stop]
         if not stopping:
             return
         # Several attempts of one worker may be in hand: the shim goes on while we clear up.
-        busy = {running.worker for running in sup.hands.running.values()}
+        busy = {running.worker for running in context.hands.running.values()}
         gone = [worker for worker in stopping if worker not in busy]
         for worker in gone:
-            del sup.slots[worker]
-        if gone and sup.slots:  # the last ones go with the supervisor's row
-            sup.beside.run(sup.store.workers_gone(gone))
+            del context.slots[worker]
+        if gone and context.slots:  # the last ones go with the supervisor's row
+            context.beside.run(context.store.workers_gone(gone))
 
     def _wake_when_due(self, due: float | None) -> None:
         self._disarm()
         self.due_at = due
         if due is not None:
-            delay = min(max(0.0, due - self._sup.clock()), 3600.0)
+            delay = min(max(0.0, due - self._context.clock()), 3600.0)
             self._timer = asyncio.get_running_loop().call_later(delay, self.look)
 
     def _disarm(self) -> None:
@@ -357,7 +377,7 @@ class Pump:
     def look_if_due(self) -> None:
         """A job is due by the wall clock, whatever the timer says, which cannot know that somebody
         set the clock; to be called now and then."""
-        if self.due_at is not None and self._sup.clock() >= self.due_at:
+        if self.due_at is not None and self._context.clock() >= self.due_at:
             self.look()
 
     async def _empty(self) -> bool:
@@ -366,11 +386,11 @@ class Pump:
             return False
         if self._until_idle:
             return True
-        slots = self._sup.slots.values()
+        slots = self._context.slots.values()
         lanes = {queue for slot in slots for queue in slot.queues}
         every = any(not slot.queues for slot in slots)
         try:
-            counts = await self._sup.store.counts()
+            counts = await self._context.store.counts()
         except StoreError:
             return False
         return not any(
@@ -378,37 +398,38 @@ class Pump:
             for (state, queue), number in counts.items()
         )
 
-    async def _trouble(self, error: StoreError) -> None:
+    async def trouble(self, error: StoreError) -> None:
         """The store failed: say so once, keep everything, try again by and by. What waiting
         does not mend is for the caller: the jobs go on, and the next supervisor has them."""
         if isinstance(error, StoreDamaged | StoreTooNew):
             raise error
-        if isinstance(error, StoreGone) and self._sup.gone is None:
-            self._sup.store_gone(error)
+        if isinstance(error, StoreGone) and self._context.gone is None:
+            self.store_gone(error)
             return
         if str(error) != self._troubled:
             self._troubled = str(error)
             self.reports += 1
             self._delay = RETRY_AFTER
             self._troubled_at = self._troubled_at or monotonic()
-            self._sup.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+            self._context.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
         self._look = True
         if self._gives_up():
             raise error
-        await self._sup.pause(self._delay)
+        await self._context.pause(self._delay)
         self._delay = min(self._delay * 2, RETRY_AT_MOST)
 
     def _gives_up(self) -> bool:
         """We are to stop, all jobs have ended, and the store cannot be told how: at once if we
         are to stop at once, else when it has failed for as long as a lease. The journal says how
         they ended, for the next supervisor."""
-        sup = self._sup
-        if sup.stopping is None or not all(one.settled for one in sup.hands.running.values()):
+        context = self._context
+        hands = context.hands
+        if context.stopping is None or not all(one.settled for one in hands.running.values()):
             return False
-        return sup.stopping == "now" or (monotonic() - self._troubled_at > sup.hands.settings.lease)
+        return context.stopping == "now" or monotonic() - self._troubled_at > hands.settings.lease
 
     def _untroubled(self) -> None:
         if self._troubled:
             self._troubled = ""
             self._troubled_at = 0.0
-            self._sup.tell(Event(Kind.TROUBLE, "the store works again"))
+            self._context.tell(Event(Kind.TROUBLE, "the store works again"))

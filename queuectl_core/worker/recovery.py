@@ -42,8 +42,8 @@ from .process import (
     Process,
     Processes,
     is_in_group,
-    is_started,
     shim_processes,
+    was_started_between,
 )
 
 WAKING_PATIENCE = 2.0
@@ -184,7 +184,8 @@ def _look_for(unclear: list[tuple[Job, Journal]], marked: Marked, plan: Recovery
         group = None
         # A group outlives its leader, and its number is not given away before it is empty.
         if started is not None and (
-            is_started(started) or any(is_in_group(one, started.pid) for one in strays)
+            was_started_between(started.pid, started.after, started.before)
+            or any(is_in_group(one, started.pid) for one in strays)
         ):
             group = started.pid
         if group is not None or strays:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..clocks import monotonic
 from ..errors import Conflict, NotFound
@@ -19,14 +18,15 @@ from ..events import Event, Kind
 from ..host import context_switches, is_gone, process_start, process_state
 from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
+from .context import Context
+from .hands import Slot
+from .heartbeat import Heartbeat
 from .journal import Exit, Journal, Started, continue_shims
 from .liveness import Liveness
+from .orders import Orders
+from .pump import Pump
 from .recovery import Leftover, RecoveryPlan, elsewhere, triage
 from .shim import lease_clock, signal_group
-
-if TYPE_CHECKING:
-    from .hands import Slot
-    from .supervisor import Supervisor
 
 LOST = "its supervisor and its shim died; its outcome is unknown"
 
@@ -34,8 +34,11 @@ LOST = "its supervisor and its shim died; its outcome is unknown"
 class Takeover:
     """What one supervisor takes over, and the running jobs that it adopted."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._sup = supervisor
+    def __init__(self, context: Context, heartbeat: Heartbeat, pump: Pump, orders: Orders) -> None:
+        self._context = context
+        self._heartbeat = heartbeat
+        self._pump = pump
+        self._orders = orders
         self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
         """Taken over by us (by that id), and triage has not been done."""
         self._adopted: dict[str, Journal] = {}
@@ -73,36 +76,36 @@ class Takeover:
 
         OSError: what became of the jobs cannot be found out now; to be called again.
         """
-        sup = self._sup
-        rows = await sup.store.supervisors()
-        now, mono, here = sup.clock(), monotonic(), sup.store.here()
-        gone = [row for row in rows if row.id != sup.id and is_gone(row, now, mono, here)]
-        fence = sup.hands.fence
+        context = self._context
+        rows = await context.store.supervisors()
+        now, mono, here = context.clock(), monotonic(), context.store.here()
+        gone = [row for row in rows if row.id != context.id and is_gone(row, now, mono, here)]
+        fence = context.hands.fence
         if fence is not None and not fence.settled:
             # We could not reach the store ourselves: others may be about to renew theirs.
             gone = [row for row in gone if row.host_key == here]
         for row in gone:
-            jobs = await sup.store.take_over(row, sup.id, sup.clock())
+            jobs = await context.store.take_over(row, context.id, context.clock())
             if jobs is not None:
-                self._inherited.append((sup.id, row, jobs))
+                self._inherited.append((context.id, row, jobs))
         while self._inherited:
             successor, row, jobs = self._inherited[0]
-            if successor == sup.id:  # else we lost our lease meanwhile: they have another owner
+            if successor == context.id:  # else we lost our lease meanwhile: they have another owner
                 try:
                     plan = await self._examine(row, jobs, here)
                 except OSError:
                     self.stuck = True
                     raise
                 self.stuck = False
-                if successor == sup.id:
+                if successor == context.id:
                     self._inherited.pop(0)
-                    await self._carry_out(plan, elsewhere(row, sup.hands.host, here), row.host)
+                    await self._carry_out(plan, elsewhere(row, context.hands.host, here), row.host)
                     continue
             self._inherited.pop(0)
         return bool(gone)
 
     async def _examine(self, row: SupervisorRow, jobs: list[Job], here: str) -> RecoveryPlan:
-        hands = self._sup.hands
+        hands = self._context.hands
         if elsewhere(row, hands.host, here) is not None:
             return RecoveryPlan(crashed=jobs)
         await asyncio.to_thread(continue_shims, hands.run_directory, row.id)
@@ -111,42 +114,42 @@ class Takeover:
         )
 
     async def _carry_out(self, plan: RecoveryPlan, reason: str | None, host: str) -> None:
-        sup = self._sup
+        context = self._context
         for job, exit_ in plan.exited:
             self._exited(job, exit_)
         for job in plan.crashed:
             self._crashed(job, reason or LOST, host if reason else "")
         for job in plan.unstarted:
             why = "it was never started"
-            running = sup.hands.take(job, job.worker or "", no_kill)
-            sup.hands.settle(running, Outcome.INTERRUPTED, why, None)
-            sup.tell(Event(Kind.RECOVERED, why, job=job))
+            running = context.hands.take(job, job.worker or "", no_kill)
+            context.hands.settle(running, Outcome.INTERRUPTED, why, None)
+            context.tell(Event(Kind.RECOVERED, why, job=job))
         for left in plan.leftovers:
             self._left.add(token_of(left.job))
-            task = sup.beside.run(self._end(left))
+            task = context.beside.run(self._end(left))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
         if plan.adopted:
             await self._adopt(plan.adopted)
 
     def _exited(self, job: Job, exit_: Exit) -> None:
-        hands = self._sup.hands
+        hands = self._context.hands
         hands.ended(hands.take(job, job.worker or "", no_kill), exit_)
-        self._sup.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
+        self._context.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
 
     def _crashed(self, job: Job, reason: str, host: str = "") -> None:
-        running = self._sup.hands.take(job, job.worker or "", no_kill)
+        running = self._context.hands.take(job, job.worker or "", no_kill)
         running.host = host
-        self._sup.hands.lose(running, reason)
-        self._sup.tell(Event(Kind.RECOVERED, reason, job=job))
+        self._context.hands.lose(running, reason)
+        self._context.tell(Event(Kind.RECOVERED, reason, job=job))
 
     async def _end(self, left: Leftover) -> None:
         """End what is left of a job; only then may it run again."""
-        sup = self._sup
-        successor = sup.id
+        context = self._context
+        successor = context.id
         try:
-            await left.end(sup.hands.processes)
-            if successor != sup.id:
+            await left.end(context.hands.processes)
+            if successor != context.id:
                 return
             if left.exit is not None:
                 self._exited(left.job, left.exit)
@@ -154,16 +157,16 @@ class Takeover:
                 self._crashed(left.job, LOST)
         finally:
             self._left.discard(token_of(left.job))
-            sup.pump.wake()
+            context.wake()
 
     # -- adopted jobs -----------------------------------------------------------------
 
     async def _adopt(self, adopted: list[tuple[Job, Started, Journal]]) -> None:
         """Running jobs go to idle workers first; for the rest there are extra workers that
         leave when their job has ended."""
-        sup = self._sup
-        reserve = sup.pump.reserve
-        idle = [slot for slot in sup.pump.idle() if not reserve.holds(slot.lane)]
+        context = self._context
+        reserve = self._pump.reserve
+        idle = [slot for slot in self._pump.idle() if not reserve.holds(slot.lane)]
         taken: list[str] = []
         extra: list[Slot] = []
         workers: dict[int, str] = {}
@@ -172,17 +175,17 @@ class Takeover:
                 slot = idle.pop(0)
                 taken.append(slot.id)
             else:
-                slot = sup.new_slot((), stop="drain")
-                sup.slots[slot.id] = slot
+                slot = context.new_slot((), stop="drain")
+                context.slots[slot.id] = slot
                 extra.append(slot)
-            running = sup.hands.take(job, slot.id, partial(signal_group, started.pid))
+            running = context.hands.take(job, slot.id, partial(signal_group, started.pid))
             running.on_shim = False
             slot.running = running
             workers[job.seq] = slot.id
             running.since = started.at
             running.begun(started.pid, lease_clock() - started.at)
             self._adopted[token_of(job)] = journal
-            sup.tell(Event(Kind.ADOPTED, job=job))
+            context.tell(Event(Kind.ADOPTED, job=job))
         await self._look_after()
         if taken:
             reserve.give_back(taken)  # the shim knows nothing of what they do now
@@ -190,50 +193,51 @@ class Takeover:
             try:
                 await self._announce(extra)
             except NotFound:  # we lost our lease meanwhile: these jobs have another owner
-                sup.lost = True
-                sup.pump.wake()
+                self._heartbeat.lost = True
+                context.wake()
                 return
-            await sup.store.stop_workers([slot.id for slot in extra], False)
+            await context.store.stop_workers([slot.id for slot in extra], False)
             for slot in extra:
                 if slot.running is not None:
                     workers[slot.running.job.seq] = slot.id
-        await sup.store.assign(sup.id, workers)
-        await sup.obey()  # a cancel asked for meanwhile
+        await context.store.assign(context.id, workers)
+        await self._orders.obey()  # a cancel asked for meanwhile
 
     async def _announce(self, extra: list[Slot]) -> None:
         """Tell the store of extra workers. NotFound: we lost our lease meanwhile."""
-        sup = self._sup
+        context = self._context
         while True:
             added = [(slot.id, slot.queues) for slot in extra]
             try:
-                await sup.store.add_workers(sup.id, added, sup.clock(), up=True)
+                await context.store.add_workers(context.id, added, context.clock(), up=True)
                 return
             except Conflict:  # somebody asked us for more workers, and named them so
-                asked = {order.id: order for order in (await sup.store.orders(sup.id)).workers}
+                orders = await context.store.orders(context.id)
+                asked = {order.id: order for order in orders.workers}
             for worker in asked:  # so that none of ours is called like one of them
-                sup.number(worker)
+                context.number(worker)
             for slot in extra:
                 order = asked.get(slot.id)
                 if order is None:
                     continue
-                if sup.slots.pop(slot.id, None) is not None:
-                    named = sup.new_slot((), stop="drain").id
-                    sup.slots[named] = slot
+                if context.slots.pop(slot.id, None) is not None:
+                    named = context.new_slot((), stop="drain").id
+                    context.slots[named] = slot
                     slot.id = named
                     if slot.running is not None:
                         slot.running.worker = named
-                sup.slots[order.id] = sup.new_slot(order.queues, order.id)
-                sup.hands.use(sup.slots[order.id])
+                context.slots[order.id] = context.new_slot(order.queues, order.id)
+                context.hands.use(context.slots[order.id])
 
     async def _look_after(self) -> None:
-        hands = self._sup.hands
+        hands = self._context.hands
         hands.look_after(journal.name for journal in self._adopted.values())
         if hands.fence is not None:
             await asyncio.to_thread(hands.fence.write)
 
     async def watch(self) -> None:
         """Look once whether adopted jobs have ended. OSError when that cannot be seen now."""
-        hands = self._sup.hands
+        hands = self._context.hands
         journals = {journal.name: journal for journal in self._adopted.values()}
         dead = await asyncio.to_thread(_refresh, list(journals.values()))
         before = len(self._adopted)
@@ -265,7 +269,7 @@ class Takeover:
             return
         leaders: dict[str, list[int]] = {}
         for token, journal in self._adopted.items():
-            running = self._sup.hands.running.get(token)
+            running = self._context.hands.running.get(token)
             pids = leaders.setdefault(journal.name, [])
             if running is not None and running.pid is not None and not running.settled:
                 pids.append(running.pid)
@@ -284,7 +288,7 @@ class Takeover:
                 await asyncio.to_thread(journals[name].signal_shim, number)
 
     def _tell(self, text: str) -> None:
-        self._sup.tell(Event(Kind.TROUBLE, text))
+        self._context.tell(Event(Kind.TROUBLE, text))
 
 
 def _look_at(

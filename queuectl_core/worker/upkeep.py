@@ -15,23 +15,24 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ..clocks import monotonic
 from ..errors import StoreError, StoreGone
 from ..events import Event, Kind
 from ..store.base import Store
+from .context import Context
 from .expiry import Expiry
 from .forgotten import Forgotten
+from .heartbeat import Heartbeat
 from .journal import abandoned, sweep
 from .litter import Litter
+from .orders import Orders
+from .pump import Pump
 from .resource_limits import ResourceLimits
 from .sampling import Sampler
 from .shim import lease_clock
+from .takeover import Takeover
 from .wakeups import WakeUps
-
-if TYPE_CHECKING:
-    from .supervisor import Supervisor
 
 TICK = 1.0
 STEP_PATIENCE = 1.0
@@ -52,22 +53,35 @@ class Upkeep:
 
     ``limits``: the resource limits that this process is to keep."""
 
-    def __init__(self, supervisor: Supervisor, limits: ResourceLimits | None = None) -> None:
-        self._sup = supervisor
+    def __init__(
+        self,
+        context: Context,
+        heartbeat: Heartbeat,
+        pump: Pump,
+        orders: Orders,
+        takeover: Takeover,
+        *,
+        limits: ResourceLimits | None = None,
+    ) -> None:
+        self._context = context
+        self._heartbeat = heartbeat
+        self._pump = pump
+        self._orders = orders
+        self._takeover = takeover
         self._limits = limits
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
         self._sampler = Sampler()
         self._sampled = 0.0
-        self._expiry = Expiry(supervisor.store, lambda: supervisor.id)
-        self._forgotten = Forgotten(supervisor)
-        self._litter = Litter(supervisor.store)
-        self._wake_ups = WakeUps(supervisor)
+        self._expiry = Expiry(context.store, lambda: context.id)
+        self._forgotten = Forgotten(context, pump, takeover)
+        self._litter = Litter(context.store)
+        self._wake_ups = WakeUps(context, pump)
 
     async def __aenter__(self) -> Upkeep:
         loops = (self._beat(), self._tick(), self._watch_adopted(), self._watch_shims())
-        self._tasks = [self._sup.beside.run(loop) for loop in loops]
+        self._tasks = [self._context.beside.run(loop) for loop in loops]
         return self
 
     async def __aexit__(
@@ -82,8 +96,8 @@ class Upkeep:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
-        sup = self._sup
-        wait = sup.beat
+        heartbeat = self._heartbeat
+        wait = heartbeat.every
         while True:
             # On a clock that goes on while the machine is suspended: a lease does, too.
             due = lease_clock() + wait
@@ -92,22 +106,22 @@ class Upkeep:
             if wait > 0:
                 continue
             try:
-                if sup.registered:
-                    await sup.renew()
-                wait = sup.beat
+                if heartbeat.registered:
+                    await heartbeat.renew()
+                wait = heartbeat.every
             except StoreError:
-                wait = sup.beat / HASTE
+                wait = heartbeat.every / HASTE
 
     # -- the tick ---------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        sup = self._sup
+        store = self._context.store
         while True:
             await asyncio.sleep(TICK)
-            sup.pump.look_if_due()
-            if not sup.registered:
+            self._pump.look_if_due()
+            if not self._heartbeat.registered:
                 continue
-            await self._take("look at the store", sup.store.check)
+            await self._take("look at the store", store.check)
             await self._take("read commands", self._commands)
             await self._wake_ups.look()
             await self._take("take jobs over", self._recover)
@@ -115,7 +129,7 @@ class Upkeep:
             await self._take("measure jobs", self._sample)
             await self._take("forget old jobs", self._expire)
             await self._take("look for orphaned files", self._litter.turn)
-            await self._take("tidy the store", sup.store.tidy)
+            await self._take("tidy the store", store.tidy)
 
     async def _take(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
         """Take a step, unless it is being taken still; do not wait longer than is good."""
@@ -124,7 +138,7 @@ class Upkeep:
     def _start(self, what: str, step: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
         task = self._steps.get(what)
         if task is None or task.done():
-            task = self._steps[what] = self._sup.beside.run(self._isolated(what, step))
+            task = self._steps[what] = self._context.beside.run(self._isolated(what, step))
         return task
 
     async def _isolated(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
@@ -132,7 +146,7 @@ class Upkeep:
         try:
             await step()
         except StoreGone as error:
-            self._sup.store_gone(error)
+            self._pump.store_gone(error)
             return
         except StoreError:
             return
@@ -140,27 +154,27 @@ class Upkeep:
             trouble = f"cannot {what}: {error.strerror or error}; trying again"
             if trouble != self._troubles.get(what):
                 self._troubles[what] = trouble
-                self._sup.tell(Event(Kind.TROUBLE, trouble))
+                self._context.tell(Event(Kind.TROUBLE, trouble))
             return
         self._troubles.pop(what, None)
 
     async def _commands(self) -> None:
         """A change whose bell was lost, or that only a wait can show: an end elsewhere."""
-        if await self._sup.store.changed():
-            await self._sup.obey()
-            self._sup.pump.look()
+        if await self._context.store.changed():
+            await self._orders.obey()
+            self._pump.look()
 
     def recover(self) -> asyncio.Task[None]:
         """Begin to take over from every supervisor that is gone."""
         return self._start("take jobs over", self._recover)
 
     async def _recover(self) -> None:
-        if await self._sup.takeover.look():
+        if await self._takeover.look():
             await self._sweep()
-        self._sup.pump.wake()
+        self._context.wake()
 
     async def _expire(self) -> None:
-        await self._expiry.turn(self._sup.hands.settings.keep_completed, self._sup.clock())
+        await self._expiry.turn(self._context.hands.settings.keep_completed, self._context.clock())
 
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""
@@ -168,15 +182,15 @@ class Upkeep:
             await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
 
     async def _sweep(self) -> None:
-        found = await asyncio.to_thread(abandoned, self._sup.hands.run_directory)
+        found = await asyncio.to_thread(abandoned, self._context.hands.run_directory)
         if found:
-            used = await used_names(self._sup.store)
+            used = await used_names(self._context.store)
             await asyncio.to_thread(sweep, found, used)
 
     # -- running jobs -----------------------------------------------------------------
 
     async def _watch_adopted(self) -> None:
-        takeover = self._sup.takeover
+        takeover = self._takeover
         swept = True
         while True:
             await asyncio.sleep(ADOPTED_POLL if takeover.adopts else TICK)
@@ -191,13 +205,13 @@ class Upkeep:
         """See to it that we and the shims can run. No trouble with the store or a disk delays the
         look at our own shims. The shims of adopted jobs are looked at in a thread, which may wait
         for one that a slow disk holds."""
-        sup = self._sup
+        context = self._context
         while True:
             await asyncio.sleep(LOOK_AT_SHIMS_EVERY)
             self._keep_limits()
-            urgent = sup.stopping == "now"
-            sup.hands.look_at_shims(urgent=urgent)
-            self._start("look at shims", partial(sup.takeover.look_at_shims, urgent=urgent))
+            urgent = context.stopping == "now"
+            context.hands.look_at_shims(urgent=urgent)
+            self._start("look at shims", partial(self._takeover.look_at_shims, urgent=urgent))
 
     def _keep_limits(self) -> None:
         """Undo what a job did to the limits of this process. If only root may do that, no more jobs
@@ -206,14 +220,14 @@ class Upkeep:
             return
         try:
             if self._limits.restore(os.getpid()):
-                self._sup.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
+                self._context.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
         except OSError:
             self._limits = None
-            self._sup.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
-            self._sup.stop(now=False)
+            self._context.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
+            self._pump.stop(now=False)
 
     async def _sample(self) -> None:
-        sup = self._sup
+        context = self._context
         now = monotonic()
         if now - self._sampled < SAMPLE_EVERY:
             return
@@ -221,14 +235,14 @@ class Upkeep:
         moment = lease_clock()
         jobs = {
             running.worker: running.pid
-            for running in sup.hands.running.values()
+            for running in context.hands.running.values()
             if running.pid and moment - (running.since or moment) >= SAMPLE_EVERY
         }
         if jobs:
             samples = await asyncio.to_thread(self._sampler.take, jobs)
             # A job that ended meanwhile: its figures are not those of the worker's next one.
-            pids = {running.worker: running.pid for running in sup.hands.running.values()}
-            await sup.store.sample([one for one in samples if pids.get(one[0]) == one[1]])
+            pids = {running.worker: running.pid for running in context.hands.running.values()}
+            await context.store.sample([one for one in samples if pids.get(one[0]) == one[1]])
 
 
 async def used_names(store: Store) -> set[str]:

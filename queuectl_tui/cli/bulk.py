@@ -21,7 +21,7 @@ from queuectl_core.postcommit import after_commit
 from queuectl_core.strictjson import parse_json
 from queuectl_core.text import clean_line
 
-from .enqueue import tell_ignored
+from .fields import Overrides, tell_ignored
 from .jobs import JOBS
 from .matching import plural
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
     from .command import Session
-    from .fields import Overrides
 
 T = TypeVar("T")
 

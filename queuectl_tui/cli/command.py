@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PROGRAM = "queuectl"
+COMPLETE = "_QUEUECTL_COMPLETE"
+"""Set by the completion script when it asks for suggestions."""
+
 Table = dict[str, tuple[str, str]]
 """Subcommand -> (module:attribute in this package, help in one line)."""
 
@@ -35,7 +39,6 @@ class Session:
         self.json = False
         self.quiet = False
         self.verbose = False
-        self.debug = False
         self.clock: Callable[[], float] = time.time
         """The queue's, once one was opened: what its times are to be compared with."""
         self.set_color(not os.environ.get("NO_COLOR"))
@@ -145,6 +148,11 @@ def _quiet(ctx: click.Context, _: click.Parameter, given: bool) -> None:
         ctx.obj.quiet = ctx.obj.err.quiet = True
 
 
+def _debug(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        ctx.obj.err.debug = True
+
+
 def _version(ctx: click.Context, _: click.Parameter, given: bool) -> None:
     if given and not ctx.resilient_parsing:
         from queuectl_core import __version__
@@ -192,7 +200,7 @@ GLOBALS: list[click.Parameter] = [
     _flag("--no-color", callback=_no_color, about="No colours; NO_COLOR does the same."),
     _flag("-q", "--quiet", callback=_quiet, about="No notes, no progress, no table header."),
     _flag("-v", "--verbose", callback=_set("verbose", True), about="Say more."),
-    _flag("--debug", callback=_set("debug", True), about="Show the traceback of an error."),
+    _flag("--debug", callback=_debug, about="Show the traceback of an error."),
     _flag("--version", callback=_version, about="Print the version.", eager=True),
     _flag("-h", "--help", callback=_help, about="Show this help.", eager=True),
 ]

@@ -13,7 +13,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from .command import Session, pass_session, verb
+from .command import COMPLETE, PROGRAM, Session, pass_session, verb
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -92,8 +92,7 @@ CLASSES: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _
 def completion(ctx: click.Context, session: Session, /, shell: str) -> None:
     """Print a script to source, for bash, zsh or fish. It completes verbs, options, job and
     worker ids, states and settings."""
-    from .main import COMPLETE, PROGRAM, root
-
+    root = ctx.find_root().command
     script = CLASSES[shell](root, {"obj": session}, PROGRAM, COMPLETE).source().strip()
     if session.json:
         session.out.json({"shell": shell, "script": script})
@@ -103,8 +102,6 @@ def completion(ctx: click.Context, session: Session, /, shell: str) -> None:
 
 def complete(root: click.Command, session: Session, instruction: str) -> int:
     """Answer the script: ``instruction`` is what it put in the environment."""
-    from .main import COMPLETE, PROGRAM
-
     shell, _, verb_ = instruction.rpartition("_")
     found = CLASSES.get(shell)
     if found is None:

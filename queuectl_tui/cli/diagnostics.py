@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..interrupts import signals
-from .output import StdoutClosed, StdoutFailed
+from .output import Stdout, StdoutClosed, StdoutFailed
 
 if TYPE_CHECKING:
     from queuectl_core.line_writer import LineWriter
-
-    from .command import Session
 
 USAGE = 2
 EXIT_PATIENCE = 1.0
@@ -40,6 +38,8 @@ class Stderr:
     def __init__(self) -> None:
         self.color = True
         self.quiet = False
+        self.debug = False
+        """Show the traceback of an error."""
         self._bar = ""
         self._drawn = 0.0
         self._writer: LineWriter | None = None
@@ -164,7 +164,7 @@ class Result:
 
 
 @contextmanager
-def guard(session: Session) -> Iterator[Result]:
+def guard(out: Stdout, err: Stderr) -> Iterator[Result]:
     """Run a command line inside; whatever it raises becomes a line and an exit code."""
     _own_standard_files()
     result = Result()
@@ -174,32 +174,31 @@ def guard(session: Session) -> Iterator[Result]:
     except click.exceptions.Exit as error:
         signals.end(None)
         result.code = error.exit_code
-        _flush(session, result)
+        _flush(out, err, result)
     except StdoutClosed:
         pass
     except BaseException as error:
         signals.end(None)
-        session.err.clear()
-        result.code = _report(session, error)
-        _flush(session, result)
+        err.clear()
+        result.code = _report(err, error)
+        _flush(out, err, result)
     signals.end(result.code)
-    session.err.clear()
+    err.clear()
 
 
-def _flush(session: Session, result: Result) -> None:
+def _flush(out: Stdout, err: Stderr, result: Result) -> None:
     try:
-        session.out.flush()
+        out.flush()
     except StdoutClosed:
         pass
     except StdoutFailed as error:
-        result.code = result.code or _report(session, error)
+        result.code = result.code or _report(err, error)
 
 
-def _report(session: Session, error: BaseException) -> int:
+def _report(err: Stderr, error: BaseException) -> int:
     from queuectl_core.errors import BatchRejected, HostShort, QueueError
 
-    err = session.err
-    if session.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
+    if err.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
         _show_traceback(err, error)
     if isinstance(error, BatchRejected):
         for number, problem in error.problems[:SHOWN_PROBLEMS]:
@@ -214,9 +213,9 @@ def _report(session: Session, error: BaseException) -> int:
         err.error(one_line(_explain_usage(error)))
         return error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
-        return _report_stop(session)
+        return _report_stop(err)
     if isinstance(error, StdoutFailed):
-        return _report_output(session, error)
+        return _report_output(err, error)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, RecursionError | MemoryError):
@@ -230,25 +229,25 @@ def _report(session: Session, error: BaseException) -> int:
     return 1
 
 
-def _report_stop(session: Session) -> int:
+def _report_stop(err: Stderr) -> int:
     """A signal stopped the verb: say what it had done."""
     from queuectl_core.postcommit import commits
 
     said = [signals.word, commits.so_far]
     if commits.under_way:
         said.append("what was asked for may be done")
-    session.err.line(f"queuectl: {'; '.join(filter(None, said))}")
+    err.line(f"queuectl: {'; '.join(filter(None, said))}")
     return signals.code
 
 
-def _report_output(session: Session, error: StdoutFailed) -> int:
+def _report_output(err: Stderr, error: StdoutFailed) -> int:
     """After a commit this is no failure: who repeats the verb would do everything twice."""
     from queuectl_core.postcommit import commits
 
     if commits:
-        session.err.warn(f"it is done, but the output cannot be written: {error}")
+        err.warn(f"it is done, but the output cannot be written: {error}")
         return 0
-    session.err.error(f"cannot write the output: {error}")
+    err.error(f"cannot write the output: {error}")
     return 1
 
 

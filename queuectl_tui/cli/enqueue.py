@@ -205,6 +205,8 @@ async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides
     from queuectl_core.errors import InvalidInput
     from queuectl_core.jobspec import parse_job
 
+    from .fields import tell_ignored
+
     overrides.check_count(len(sources))
     defaults = await queue.defaults()
     specs: list[JobSpec] = []
@@ -269,12 +271,6 @@ def _windows_ends(job: Job) -> str | None:
         f"{shown} has Windows line ends (CR LF), so it cannot be started; "
         f"take them away: sed -i 's/\\r$//' {shown}"
     )
-
-
-def tell_ignored(session: Session, ignored: set[str]) -> None:
-    """Name output fields that were given and left aside."""
-    if ignored:
-        session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")
 
 
 def _is_local(sources: Sequence[Any], overrides: Any) -> bool:

@@ -1,15 +1,18 @@
-"""The options of ``enqueue`` as job fields."""
+"""The fields of the jobs that ``enqueue`` is given, and the options that fill them in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl_core.errors import InvalidInput
 from queuectl_core.jobspec import field_name
 from queuectl_core.text import clean_line
 
 from .given import duration
+
+if TYPE_CHECKING:
+    from .command import Session
 
 
 class Overrides(NamedTuple):
@@ -86,3 +89,9 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise InvalidInput(f"--env: '{clean_line(text, 40)}' is not K=V", "write --env NAME=VALUE")
     return name, value
+
+
+def tell_ignored(session: Session, ignored: set[str]) -> None:
+    """Name output fields that were given and left aside."""
+    if ignored:
+        session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")

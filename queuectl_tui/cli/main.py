@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .command import Noun, Session, Table
+from .command import COMPLETE, PROGRAM, Noun, Session, Table
 from .diagnostics import guard
 
 VERBS: Table = {
@@ -36,10 +36,6 @@ VERBS: Table = {
     "completion": ("completion:completion", "Print a shell completion script."),
 }
 
-PROGRAM = "queuectl"
-COMPLETE = "_QUEUECTL_COMPLETE"
-"""Set by the completion script when it asks for suggestions."""
-
 root = Noun(
     PROGRAM,
     VERBS,
@@ -56,7 +52,7 @@ root = Noun(
 def run(args: Sequence[str]) -> int:
     """Run a command line and return its exit code; every failure has been reported."""
     session = Session()
-    with guard(session) as result:
+    with guard(session.out, session.err) as result:
         instruction = os.environ.get(COMPLETE)
         if instruction:
             from .completion import complete

@@ -37,11 +37,10 @@ from queuectl_core.store.sqlite.connection import (
     APPLICATION_ID,
     Connection,
     Opener,
-    connect,
 )
 from queuectl_core.store.sqlite.errors import explain
 from queuectl_core.store.sqlite.reading import open_reader
-from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.store.sqlite.store import SqliteStore, connect
 
 from ..support import NOW, spec, supervisor
 from .tools import hired
@@ -104,7 +103,7 @@ async def test_opening_again_changes_nothing(store_path: Path) -> None:
 
 def test_eight_processes_open_a_new_file_at_once(store_path: Path) -> None:
     body = (
-        "from queuectl_core.store.sqlite.store import SqliteStore\n"
+        "from queuectl_core.store.sqlite.store import SqliteStore, connect\n"
         "from pathlib import Path\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "store = await SqliteStore.open(Path(sys.argv[1]))\n"
@@ -354,7 +353,7 @@ def test_files_that_belong_to_somebody_else(public: Path) -> None:
     (public / "free").chmod(0o777)
     (public / "free/queue.db").chmod(0o666)
     body = (
-        "from queuectl_core.store.sqlite.store import SqliteStore\n"
+        "from queuectl_core.store.sqlite.store import SqliteStore, connect\n"
         "from queuectl_core.store.sqlite import threaded\n"
         "from queuectl_core.errors import StoreError\n"
         "from pathlib import Path\n"

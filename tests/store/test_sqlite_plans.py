@@ -14,9 +14,8 @@ import pytest
 
 from queuectl_core.model import Filter, State
 from queuectl_core.store.sqlite import jobs
-from queuectl_core.store.sqlite.connection import connect
 from queuectl_core.store.sqlite.rows import SQL
-from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.store.sqlite.store import SqliteStore, connect
 
 from ..support import NOW, spec
 

@@ -13,8 +13,7 @@ from queuectl_core.errors import Conflict, StoreLocked
 from queuectl_core.model import Filter
 from queuectl_core.once import at_once
 from queuectl_core.store.sqlite import connection as connection_module
-from queuectl_core.store.sqlite.connection import connect
-from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.store.sqlite.store import SqliteStore, connect
 
 from ..support import NOW, spec
 

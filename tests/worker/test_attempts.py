@@ -362,7 +362,7 @@ async def test_a_job_that_was_done_before_it_could_be_told_to_end_is_done(queue:
             asyncio.get_running_loop().call_soon(once_it_has_ended)
 
     def once_it_has_ended() -> None:
-        journal = Journal(queue.directory / "run", supervisor.id)
+        journal = Journal(queue.directory / "run", supervisor.context.id)
         eventually(lambda: journal.refresh() and journal.exits)
         supervisor.stop(now=True)
 

@@ -190,7 +190,7 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
             supervisor.stop(now=now)
 
             async def alone() -> bool:
-                return list(supervisor.hands.running.values()) == [running]
+                return list(supervisor.context.hands.running.values()) == [running]
 
             await eventually_async(alone)
         await clear(running, ended)
@@ -203,7 +203,7 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     assert State.PROCESSING not in (await queue.status()).counts
     assert await queue.workers() == []
     begun = [event for event in events if event.kind is Kind.STARTED]
-    assert {event.worker for event in begun} == {f"{supervisor.id}-1"}
+    assert {event.worker for event in begun} == {f"{supervisor.context.id}-1"}
     started = {token_of(event.job) for event in begun if event.job}
     ended = {token_of(event.job) for event in events if event.kind is Kind.ENDED and event.job}
     assert started == ended

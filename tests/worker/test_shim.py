@@ -16,7 +16,7 @@ import pytest
 from queuectl_core.queue import Queue
 from queuectl_core.worker.journal import Journal, abandoned, sweep
 from queuectl_core.worker.launcher import command_line
-from queuectl_core.worker.process import Processes, is_started
+from queuectl_core.worker.process import Processes, was_started_between
 from queuectl_core.worker.recovery import triage
 from queuectl_core.worker.shim.ledger import COMPACT_AT
 from tests.support import eventually
@@ -137,10 +137,10 @@ def test_the_journal_names_the_very_process(shim: Driver) -> None:
     shim.hear()
     eventually(lambda: "1.1" in shim.journal.started)
     started = shim.journal.started["1.1"]
-    assert is_started(started)
+    assert was_started_between(started.pid, started.after, started.before)
     shim.send(["kill", "1.1", signal.SIGKILL])
     assert shim.hear()[:4] == ["X", "1.1", None, signal.SIGKILL]
-    assert not is_started(started)
+    assert not was_started_between(started.pid, started.after, started.before)
 
 
 def test_jobs_outlive_the_supervisor_and_their_exits_are_kept(shim: Driver) -> None:

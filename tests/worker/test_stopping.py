@@ -201,8 +201,8 @@ async def test_one_that_starts_over_while_the_store_is_away_leaves_when_told(
     with monkeypatch.context() as patched:
         patched.setattr(queue.store, "register", away)
         patched.setattr(queue.store, "orders", unknown)
-        watched.supervisor.lost = True
-        watched.supervisor.pump.wake()
+        watched.supervisor.heartbeat.lost = True
+        watched.supervisor.context.wake()
         await watched.told(Kind.TROUBLE, "trying again")
         watched.supervisor.stop(now=False)
         await asyncio.wait_for(watched.task, 10)
@@ -222,7 +222,7 @@ async def test_a_lease_in_doubt_is_asked_for_with_pauses(
 
     with monkeypatch.context() as patched:
         patched.setattr(queue.store, "orders", counted)
-        watched.supervisor.lost = True
+        watched.supervisor.heartbeat.lost = True
         watched.supervisor.pump.look()
         await watched.told(Kind.TROUBLE, "trying again")
         await eventually_async(lambda: asyncio.sleep(0, calls >= 3))
@@ -263,7 +263,7 @@ async def test_a_shim_that_cannot_be_started_again_is_tried_again(
     def refuse(*args: object, **options: object) -> None:
         raise BlockingIOError(11, os.strerror(11))
 
-    process = watched.supervisor.hands.shim._process
+    process = watched.supervisor.context.hands.shim._process
     assert process is not None
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", refuse)

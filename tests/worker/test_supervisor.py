@@ -46,11 +46,11 @@ async def test_a_store_that_is_gone_and_a_lost_lease(queue: Queue, tmp_path: Pat
     async with supervising(queue) as (supervisor, life):
 
         async def runs() -> bool:
-            return any(one.pid for one in supervisor.hands.running.values())
+            return any(one.pid for one in supervisor.context.hands.running.values())
 
         await eventually_async(runs)
-        supervisor.store_gone(StoreGone("the store was moved away"))
-        supervisor.lost = True
+        supervisor.pump.store_gone(StoreGone("the store was moved away"))
+        supervisor.heartbeat.lost = True
         (tmp_path / "go").touch()
         with pytest.raises(StoreGone):  # an endless loop is ended by the time limit of all tests
             await asyncio.wait_for(life, 10)
@@ -60,9 +60,9 @@ async def test_a_store_that_is_gone_and_a_lost_lease(queue: Queue, tmp_path: Pat
 async def test_signals_are_heard_by_a_supervisor_that_waits_for_its_store(queue: Queue) -> None:
     supervisor = Supervisor(queue.store, queue.env)
     supervisor.stop(now=False)  # just before the pause
-    await asyncio.wait_for(supervisor.pause(60.0), 5)
+    await asyncio.wait_for(supervisor.context.pause(60.0), 5)
     with pytest.raises(TimeoutError):  # it was heard: the next pause is one
-        await asyncio.wait_for(supervisor.pause(60.0), 0.05)
+        await asyncio.wait_for(supervisor.context.pause(60.0), 0.05)
 
 
 async def test_after_starting_over_nothing_waits_for_a_start_that_was_being_tried(
@@ -73,8 +73,8 @@ async def test_after_starting_over_nothing_waits_for_a_start_that_was_being_trie
         shortage.reason = "no space left"
         shortage.tries("99.1")  # its job has another owner after this
         assert shortage.openings == 0
-        supervisor.hands.revoked = True
-        supervisor.pump.wake()
+        supervisor.context.hands.revoked = True
+        supervisor.context.wake()
         (job,) = await queue.enqueue(["true"])
 
         async def completed() -> bool:

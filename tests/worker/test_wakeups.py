@@ -28,13 +28,12 @@ class Pump:
         self.looks += 1
 
 
-class Supervisor:
-    """What is asked of the supervisor."""
+class Context:
+    """What is asked of the supervisor's shared state."""
 
     deaf: str | None = None
 
     def __init__(self) -> None:
-        self.pump = Pump()
         self.said: list[str] = []
 
     def tell(self, event: Event) -> None:
@@ -43,37 +42,37 @@ class Supervisor:
 
 
 async def test_one_message_when_it_breaks_and_one_when_it_works() -> None:
-    supervisor = Supervisor()
-    wake_ups = WakeUps(supervisor)  # type: ignore[arg-type]
+    context, pump = Context(), Pump()
+    wake_ups = WakeUps(context, pump)  # type: ignore[arg-type]
     for _ in range(2):
         await wake_ups.look()
-    assert supervisor.said == []
-    supervisor.deaf = "broken"
+    assert context.said == []
+    context.deaf = "broken"
     for _ in range(5):
         await wake_ups.look()
-    assert len(supervisor.said) == 1
-    assert "broken" in supervisor.said[0]
-    assert supervisor.pump.looks == 1
-    supervisor.deaf = None
+    assert len(context.said) == 1
+    assert "broken" in context.said[0]
+    assert pump.looks == 1
+    context.deaf = None
     for _ in range(5):
         await wake_ups.look()
-    assert supervisor.said[1:] == ["the store's wake-ups work again"]
+    assert context.said[1:] == ["the store's wake-ups work again"]
 
 
 async def test_a_store_that_is_away_altogether_is_told_of_by_the_pump_alone() -> None:
-    supervisor = Supervisor()
-    wake_ups = WakeUps(supervisor)  # type: ignore[arg-type]
+    context, pump = Context(), Pump()
+    wake_ups = WakeUps(context, pump)  # type: ignore[arg-type]
     await wake_ups.look()
-    supervisor.deaf = "broken"
+    context.deaf = "broken"
     await wake_ups.look()
-    supervisor.pump.troubled, supervisor.pump.reports = True, 1
+    pump.troubled, pump.reports = True, 1
     await wake_ups.look()
-    supervisor.pump.troubled = False  # the pump is quicker to come back
+    pump.troubled = False  # the pump is quicker to come back
     for _ in range(3):
         await wake_ups.look()
-    supervisor.deaf = None
+    context.deaf = None
     await wake_ups.look()
-    assert supervisor.said == []
+    assert context.said == []
 
 
 async def test_a_real_listener_that_is_cut_off_is_told_of(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -261,21 +260,6 @@ def _is_busy(error: sqlite3.Error) -> bool:
 def open_writer(path: Path) -> Opened:
     """A connection that may write; not migrated."""
     return Opened(open_driver(path, writable=True))
-
-
-async def connect(path: Path, opener: Opener = open_writer) -> Connection:
-    """Open ``path`` with our settings."""
-    # Loaded by whoever runs an event loop; a verb that asks once runs none, and asyncio with a
-    # thread for SQLite is a third of the time such a process takes.
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        from .threaded import ThreadedConnection
-
-        connection: Connection = ThreadedConnection(path, opener)
-    else:
-        connection = Connection(path, opener)
-    await connection.open()
-    return connection
 
 
 def open_driver(path: Path, writable: bool) -> sqlite3.Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -54,7 +55,7 @@ from .bell import (
 )
 from .checkpoint import Checkpoints
 from .clock import WallClock
-from .connection import Connection, connect, open_writer
+from .connection import Connection, Opener, open_writer
 from .database_file import prepare_file, real_path
 from .errors import explain_os
 from .reading import open_absent, open_reader
@@ -527,3 +528,18 @@ async def absent_store(path: Path) -> SqliteStore:
     path = real_path(path)
     connection = await connect(path, open_absent)
     return SqliteStore(path, connection, read_only=True, found=None)
+
+
+async def connect(path: Path, opener: Opener = open_writer) -> Connection:
+    """Open ``path`` with our settings."""
+    # Loaded by whoever runs an event loop; a verb that asks once runs none, and asyncio with a
+    # thread for SQLite is a third of the time such a process takes.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        from .threaded import ThreadedConnection
+
+        connection: Connection = ThreadedConnection(path, opener)
+    else:
+        connection = Connection(path, opener)
+    await connection.open()
+    return connection

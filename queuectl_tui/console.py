@@ -1,22 +1,18 @@
-"""The console's app: its screens, its connection to the store, one way to do each action."""
+"""The console's app: it keeps up with the store, and tells its screens."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events, on
-from textual.app import App, SuspendNotSupported, SystemCommand
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
@@ -28,16 +24,14 @@ from queuectl_core.text import clean_line
 
 from . import hangup
 from .beside import beside
-from .doing import Doing
 from .format import ago, clock_time
 from .inputs import InputQueue
-from .least import LeastSize
 from .messages import StoreRead
 from .monitor import Monitor, Overview
+from .navigation import Navigation
 from .reading import Leaving, NotText
 from .screens.base import ConsoleBase
 from .screens.main import MainScreen
-from .terminal import PacedDisplay
 from .theme import ANSI, DARK, LIGHT
 from .widgets.drawing import Cell
 
@@ -63,8 +57,8 @@ HEIGHTS = [(0, "-short"), (20, "-low"), (34, "-tall"), (50, "-high")]
 """Where the screens are rearranged: columns and lines."""
 
 
-class Console(LeastSize, PacedDisplay, Doing):
-    """The app: the connection to the store, and one way to do each action."""
+class Console(Navigation):
+    """The app: keeps up with the store, and has the keys that work on every screen."""
 
     TITLE = "queuectl"
     CSS_PATH = "console.tcss"
@@ -112,8 +106,7 @@ class Console(LeastSize, PacedDisplay, Doing):
         self.overview = overview
         self.drafts = {}
         self.in_progress = {}
-        self.trouble: str | None = None
-        """Why the store cannot be read; None: it can."""
+        self.trouble = None
         self.paused = False
         self.messages = deque(maxlen=MESSAGES)
         self._store = "-"
@@ -133,14 +126,6 @@ class Console(LeastSize, PacedDisplay, Doing):
         screen = MainScreen(id="main")
         screen.add_class(*arrangement(self.size), update=False)
         return screen
-
-    @property
-    def main(self) -> MainScreen:
-        """The main screen, whatever is on top of it."""
-        found = self.screen_stack[0]
-        if not isinstance(found, MainScreen):
-            raise TypeError("the main screen is always at the bottom")
-        return found
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
@@ -173,28 +158,6 @@ class Console(LeastSize, PacedDisplay, Doing):
     @on(NotText)
     def _not_text(self) -> None:
         self.say("✗ a key was left out: it is not UTF-8. Set the terminal to UTF-8", "bad")
-
-    async def edit_text(self, text: str) -> str | None:
-        """``text`` as changed with $VISUAL or $EDITOR; None when that did not go."""
-        env = self.link.env
-        words = env.get("VISUAL") or env.get("EDITOR") or "vi"
-        fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".sh")
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-            argv = [*shlex.split(words), path]
-            async with self.lend():
-                done = await asyncio.to_thread(subprocess.run, argv, check=False)
-            if done.returncode:
-                self.say(f"✗ '{words}' failed with exit code {done.returncode}", "bad")
-                return None
-            return Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError, SuspendNotSupported) as error:
-            self.say(f"✗ cannot edit with '{words}': {error}", "bad")
-            return None
-        finally:
-            os.unlink(path)
-            self.action_draw_again()
 
     def _restyle(self) -> None:
         for screen in self.screen_stack:
@@ -351,20 +314,6 @@ class Console(LeastSize, PacedDisplay, Doing):
 
     async def action_quit(self) -> None:
         self.exit(0)
-
-    def action_help(self) -> None:
-        from .screens.help import HelpScreen
-
-        self.push_screen(HelpScreen(self.screen))
-
-    def action_messages(self) -> None:
-        from .screens.page import PageScreen
-
-        rows = [
-            [(f"{clock_time(at, time.time())}  ", "muted"), (text, style)]
-            for at, text, style in reversed(self.messages)
-        ]
-        self.push_screen(PageScreen("messages", rows or [[("none yet", "muted")]]))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         from .verbs import commands

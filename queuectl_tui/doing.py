@@ -1,14 +1,18 @@
-"""How the console does things: asks, acts, says what came of it, opens screens."""
+"""How the console acts and says what came of it; what its screens know of the app."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
+import subprocess
+import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
-from textual.app import App
+from textual.app import SuspendNotSupported
 
 from queuectl_core.errors import QueueError
 from queuectl_core.lifecycle import RETRYABLE
@@ -18,19 +22,19 @@ from queuectl_core.queue import Queue
 from queuectl_core.text import clean_line
 from queuectl_core.views import JobView
 
-from . import actions
 from .actions import Action, Found
 from .beside import beside
-from .format import cli, command_text, on_one_line
+from .format import cli
 from .inputs import OPENING
+from .least import LeastSize
 from .link import Link
+from .monitor import Monitor, Overview
+from .terminal import PacedDisplay
 from .widgets.bars import Notice
+from .widgets.drawing import Cell
 
 Ended = Callable[[Exception | None], None]
 """Told how an action has ended: the error, or None."""
-
-EDITABLE = 4_000
-"""Characters of a command that fit an edit line."""
 
 UNASKED = (State.COMPLETED, State.CANCELLED)
 """States whose jobs a retry of all that match takes only when the filter asks for the state."""
@@ -63,10 +67,17 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
     return Found(exactly, counts, others)
 
 
-class Doing(App[int]):
-    """The half of the app that acts; its other half keeps up with the store."""
+class Doing(LeastSize, PacedDisplay):
+    """The part of the app that acts, and all that a screen knows of the app.
+
+    What opens screens, and what keeps up with the store, is declared here and defined above."""
 
     link: Link
+    monitor: Monitor
+    overview: Overview
+    """The store as it was last read."""
+    trouble: str | None
+    """Why the store cannot be read; None: it can."""
     every: float
     """Seconds between readings of the store."""
     last_message = ""
@@ -77,8 +88,52 @@ class Doing(App[int]):
     in_progress: dict[str, list[Ended]]
     """What is being done now, by its command line: whom to tell when it has ended."""
 
+    # -- keeping up with the store ----------------------------------------------------------
+
     def read_soon(self) -> None:
         """Read the store again, now."""
+        raise NotImplementedError
+
+    def clock(self) -> float:
+        """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
+        raise NotImplementedError
+
+    def lost(self, error: QueueError) -> None:
+        """The store could not be read."""
+        raise NotImplementedError
+
+    def heading(self) -> tuple[list[Cell], list[Cell]]:
+        """The title bar: which store, where, and how it is looked at."""
+        raise NotImplementedError
+
+    def action_pause(self) -> None:
+        """Stop reading the store, or go on."""
+        raise NotImplementedError
+
+    # -- opening screens ------------------------------------------------------------------
+
+    def perform(self, action: Action) -> None:
+        """Do it, asking first if it says so."""
+        raise NotImplementedError
+
+    def ask_workers(self) -> None:
+        """Ask how many workers to start."""
+        raise NotImplementedError
+
+    def open_job(self, job: Job) -> None:
+        """All about one job."""
+        raise NotImplementedError
+
+    def open_output(self, job: Job, number: int | None = None) -> None:
+        """What an attempt of a job wrote; None: the latest."""
+        raise NotImplementedError
+
+    def open_form(self) -> None:
+        """The form for a new job."""
+        raise NotImplementedError
+
+    def edit_job(self, job: Job) -> None:
+        """Ask for another command for a job, then run it again with it, or a copy."""
         raise NotImplementedError
 
     # -- saying ---------------------------------------------------------------------------
@@ -101,21 +156,6 @@ class Doing(App[int]):
                     bar.say(())
 
     # -- doing ----------------------------------------------------------------------------
-
-    def perform(self, action: Action) -> None:
-        """Do it, asking first if it says so."""
-        if action.question is None:
-            self._do(action)
-            return
-        from .screens.dialogs import Confirm
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._do(action)
-            else:
-                self.say("nothing was changed", "muted")
-
-        self.push_screen(Confirm(action), answered)
 
     def perform_counted(
         self,
@@ -224,90 +264,24 @@ class Doing(App[int]):
 
         self._spawn(find, "", OPENING)
 
-    def ask_workers(self) -> None:
-        """Ask how many workers to start."""
-        from .screens.dialogs import AskWorkers
-
-        def answered(answer: tuple[int, Sequence[str]] | None) -> None:
-            if answer is not None:
-                self._do(actions.start_workers(*answer))
-
-        self.push_screen(AskWorkers(), answered)
-
-    # -- other screens --------------------------------------------------------------------
-
-    def open_job(self, job: Job) -> None:
-        """All about one job."""
-        from .screens.detail import DetailScreen
-
-        self.push_screen(DetailScreen(job))
-
-    def open_output(self, job: Job, number: int | None = None) -> None:
-        """What an attempt of a job wrote; None: the latest."""
-        from .screens.output import OutputScreen
-
-        self.push_screen(OutputScreen(job, number))
-
-    def open_form(self) -> None:
-        """The form for a new job."""
-        from .screens.enqueue import EnqueueScreen
-
-        async def open_it() -> None:
-            draft = self.drafts.setdefault("enqueue", {})
-            self.push_screen(EnqueueScreen(await self.link.reader.defaults(), draft, self.do))
-
-        self._spawn(open_it, "", OPENING)
-
-    def edit_job(self, job: Job) -> None:
-        """Ask for another command for a job, then run it again with it, or a copy."""
-        from .screens.enqueue import EditScreen
-
-        text = command_text(job.command)
-        shown = on_one_line(text)
-        if shown is None or len(text) > EDITABLE:
-            self.say("this command holds what cannot be edited on one line: see show", "warn")
-            return
-        # An id may be given to another job, and the command may be changed elsewhere: a draft is
-        # only for the job and the command that it was begun with.
-        draft = self.drafts.setdefault(f"edit {job.seq}", {})
-        if draft.get("original") != shown:
-            draft.clear()
-            draft["original"] = shown
-
-        def answered(answer: tuple[str, bool] | None) -> None:
-            if answer is not None:
-                typed, copied = answer
-                sent = dict(draft)
-
-                def ended(error: Exception | None) -> None:
-                    if error is None and draft == sent:
-                        draft.clear()
-
-                as_argv = isinstance(job.command, tuple)
-                command = tuple(shlex.split(typed)) if as_argv else typed
-                action = actions.copy(job, command) if copied else actions.edit(job, command)
-                self.do(action, ended)
-
-        async def open_it() -> None:
-            defaults = await self.link.reader.defaults()
-            argv = isinstance(job.command, tuple)
-            self.push_screen(EditScreen(job.id, shown, defaults, draft, argv=argv), answered)
-
-        self._spawn(open_it, "", OPENING)
-
-    def ask_config(self) -> None:
-        """Ask for a setting and its value."""
-        self._ask_config("Which setting, and its value?", actions.config_set)
-
-    def ask_config_unset(self) -> None:
-        """Ask for a setting to go back to its default."""
-        self._ask_config("Which setting goes back to its default?", actions.config_unset)
-
-    def _ask_config(self, question: str, make: Callable[[str], Action]) -> None:
-        from .screens.dialogs import Ask
-
-        def answered(text: str | None) -> None:
-            if text is not None:
-                self._do(make(text))
-
-        self.push_screen(Ask(question, "", make), answered)
+    async def edit_text(self, text: str) -> str | None:
+        """``text`` as changed with $VISUAL or $EDITOR; None when that did not go."""
+        env = self.link.env
+        words = env.get("VISUAL") or env.get("EDITOR") or "vi"
+        fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".sh")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            argv = [*shlex.split(words), path]
+            async with self.lend():
+                done = await asyncio.to_thread(subprocess.run, argv, check=False)
+            if done.returncode:
+                self.say(f"✗ '{words}' failed with exit code {done.returncode}", "bad")
+                return None
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            self.say(f"✗ cannot edit with '{words}': {error}", "bad")
+            return None
+        finally:
+            os.unlink(path)
+            self.draw_again()

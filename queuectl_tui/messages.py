@@ -14,20 +14,3 @@ class StoreRead(Message):
         self.overview = overview
         self.changed = changed
         super().__init__()
-
-
-class StoreTrouble(Message):
-    """The store cannot be read, and why; None: it can again."""
-
-    def __init__(self, reason: str | None) -> None:
-        self.reason = reason
-        super().__init__()
-
-
-class Said(Message):
-    """Something for the message line."""
-
-    def __init__(self, text: str, style: str = "text") -> None:
-        self.text = text
-        self.style = style
-        super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from textual.app import SystemCommand
 from textual.screen import Screen
@@ -17,13 +17,11 @@ from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
 from .beside import beside
+from .navigation import Navigation
 from .screens.base import JobScreen
 from .screens.page import PageScreen
 from .theme import CHOICES
 from .widgets.text import Row
-
-if TYPE_CHECKING:
-    from .console import Console
 
 STATS_WINDOW = 3600.0
 IN_A_SHELL = (
@@ -37,7 +35,7 @@ IN_A_SHELL = (
 """Verbs that the console only names: what each does, and its command line."""
 
 
-def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:
+def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:
     """What the palette offers on ``screen``; a read-only console has nothing that changes
     anything.
 
@@ -105,7 +103,9 @@ def commands(console: Console, screen: Screen[Any] | None = None) -> Iterator[Sy
     yield do("quit", "leave the console", console.exit)
 
 
-def tell(console: Console, title: str, read: Callable[[Console], Awaitable[list[Row]]]) -> None:
+def tell(
+    console: Navigation, title: str, read: Callable[[Navigation], Awaitable[list[Row]]]
+) -> None:
     """Open a page and fill it with what ``read`` finds out."""
     page = PageScreen(title)
     console.push_screen(page)
@@ -120,7 +120,7 @@ def tell(console: Console, title: str, read: Callable[[Console], Awaitable[list[
     beside(console, fill, "page", exclusive=True)
 
 
-async def _stats(console: Console) -> list[Row]:
+async def _stats(console: Navigation) -> list[Row]:
     return stats_rows(await console.link.reader.stats(STATS_WINDOW))
 
 
@@ -154,7 +154,7 @@ def _spread(name: str, spread: Spread | None) -> Row:
     ]
 
 
-async def _config(console: Console) -> list[Row]:
+async def _config(console: Navigation) -> list[Row]:
     rows: list[Row] = []
     for setting in await console.link.reader.config_list():
         style = "muted" if setting.source == "default" else "accent"
@@ -165,7 +165,7 @@ async def _config(console: Console) -> list[Row]:
     return [*rows, [], [("$ queuectl config list", "muted")]]
 
 
-async def _doctor(console: Console) -> list[Row]:
+async def _doctor(console: Navigation) -> list[Row]:
     styles = {"ok": "good", "warn": "warn", "bad": "bad"}
     rows: list[Row] = []
     for finding in await examine(console.link.url, console.link.env):

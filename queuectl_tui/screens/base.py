@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -11,12 +11,10 @@ from queuectl_core.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.model import Job
 
 from .. import actions
+from ..doing import Doing
 from ..messages import StoreRead
 from ..widgets.painted import Painted
 from ..widgets.sparing import SparingCompositor
-
-if TYPE_CHECKING:
-    from ..console import Console
 
 T = TypeVar("T")
 
@@ -40,9 +38,9 @@ class ConsoleBase(Screen[T]):
         self._compositor = SparingCompositor()
 
     @property
-    def owner(self) -> Console:
+    def owner(self) -> Doing:
         """The app."""
-        return cast("Console", self.app)
+        return cast(Doing, self.app)
 
     def on_store_read(self, message: StoreRead) -> None:
         """The store was read again."""

@@ -22,9 +22,8 @@ from ..rows import ATTEMPTS
 from ..theme import STATE_STYLE
 from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.drawing import Cell
-from ..widgets.listed import list_table_rows
 from ..widgets.output import OutputPane
-from ..widgets.table import LineTable
+from ..widgets.table import LineTable, list_table_rows
 from ..widgets.text import Row, TextPane
 from ..widgets.window import ListPages
 from .base import JobScreen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from rich.text import Text
 from textual import events, on
@@ -19,10 +19,8 @@ from queuectl_core.queue import check_count
 from queuectl_core.text import clean_line
 
 from ..actions import Action
+from ..doing import Doing
 from ..theme import ink_of
-
-if TYPE_CHECKING:
-    from ..console import Console
 
 T = TypeVar("T")
 
@@ -49,9 +47,9 @@ class Dialog(ModalScreen[T]):
     """
 
     @property
-    def owner(self) -> Console:
+    def owner(self) -> Doing:
         """The app."""
-        return cast("Console", self.app)
+        return cast(Doing, self.app)
 
     def row(self, name: str, box: Input) -> ComposeResult:
         """A field and its name, side by side."""

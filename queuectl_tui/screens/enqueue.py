@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -26,11 +26,9 @@ from queuectl_core.times import (
 )
 
 from .. import actions
+from ..doing import Doing
 from ..format import NEWLINE, cli, on_lines, on_one_line
 from .dialogs import Dialog
-
-if TYPE_CHECKING:
-    from ..console import Console
 
 
 def as_number(text: str) -> Any:
@@ -81,9 +79,9 @@ class CommandInput(Input):
             self.replace(shown, *sorted(self.selection))
 
     @property
-    def owner(self) -> Console:
+    def owner(self) -> Doing:
         """The app."""
-        return cast("Console", self.app)
+        return cast(Doing, self.app)
 
     async def action_editor(self) -> None:
         """Edit the command with $VISUAL or $EDITOR."""

@@ -22,9 +22,8 @@ from ..monitor import Overview
 from ..rows import GROUPS, WORKERS, StateRow, worker_columns
 from ..widgets.bars import Bar, KeyBar, Notice
 from ..widgets.jobs import JobsPane
-from ..widgets.listed import list_table_rows
 from ..widgets.states import StatesPane
-from ..widgets.table import LineTable
+from ..widgets.table import LineTable, list_table_rows
 from ..widgets.window import ListPages
 from .base import WORDS, JobScreen
 

@@ -13,8 +13,7 @@ from ..format import sparkline
 from ..monitor import Overview
 from ..rows import STATES, StateRow
 from .drawing import draw
-from .listed import list_table_rows
-from .table import LineTable
+from .table import LineTable, list_table_rows
 from .window import ListPages
 
 BAR_SECONDS = 5

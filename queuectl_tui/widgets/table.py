@@ -416,3 +416,14 @@ class LineTable(Painted, Generic[R], can_focus=True):
         size = min(rows_high, max(1, round((end - start) * rows_high)))
         top = min(rows_high - size, max(0, round(start * rows_high)))
         return range(top, top + size)
+
+
+def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
+    """Give a table of a short list, held whole, its rows anew; its cursor and marks stay on
+    theirs."""
+    pages = table.window.pages
+    if isinstance(pages, ListPages):
+        pages.rows = list(rows)
+        table.window.replace(pages.rows, follow=table.following)
+        table.keep_marks(pages.rows)
+        table.paint()

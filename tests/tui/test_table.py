@@ -12,8 +12,7 @@ from textual.pilot import Pilot
 
 from queuectl_tui.theme import DARK
 from queuectl_tui.widgets.drawing import Column, fit, lay_out
-from queuectl_tui.widgets.listed import list_table_rows
-from queuectl_tui.widgets.table import LineTable
+from queuectl_tui.widgets.table import LineTable, list_table_rows
 from queuectl_tui.widgets.window import ListPages
 
 

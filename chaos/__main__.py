@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import guard
-from .campaign import ACTORS, STORES, Campaign, Options
+from .campaign import ACTORS, STORES, Campaign
 from .faults import FAULTS
 from .mutations import BREAKS, MUTATIONS
+from .run import Options
 from .trials import TRIALS, run_trial
 from .writers import many_writers
 
@@ -149,7 +150,7 @@ def run_campaign(name: str, options: Options) -> Result:
     """One campaign. What is broken says how to run it again."""
     title = f"campaign '{name}' on {options.store}, seed {options.seed}"
     print(f"\n{title}: {options.jobs} jobs, {options.kills} kills", flush=True)
-    campaign = Campaign(options, lambda text: print(f"  {text}", flush=True))
+    campaign = Campaign(options, say=lambda text: print(f"  {text}", flush=True))
     campaign.run()
     if campaign.broken:
         print(f"  again: make chaos ARGS='--store {options.store} --seed {options.seed}'")

@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,12 +27,13 @@ from .actors.program import Program
 from .actors.server import Crashes, Network
 from .actors.tools import Tools
 from .actors.verbs import Verbs
-from .book import Book, Planned, answer_of
+from .book import answer_of
 from .database import PostgresDatabase
 from .faults import FAULTS, LEASE
 from .oracle import UNEXPECTED, Oracle
-from .plant import Plant, Supervisor
+from .plant import Plant
 from .proxy import Proxy
+from .run import Run
 
 Say = Callable[[str], None]
 
@@ -47,85 +45,21 @@ ATTACK = 0.6
 """The part of its time that a campaign attacks; then what is left to do is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to do. ``kills``: supervisors to kill -9; the other faults come beside them."""
-
-    seed: int = 1
-    store: str = "sqlite"
-    jobs: int = 2000
-    kills: int = 100
-    faults: tuple[str, ...] = tuple(FAULTS)
-    actors: tuple[str, ...] = tuple(ACTORS)
-    supervisors: int = 4
-    workers: int = 2
-    longest: float = 0.6
-    """Seconds a job takes at most."""
-    mutate: str = ""
-    keep: bool = False
-    """Leave everything where it is when something is broken."""
-    patience: float = 60.0
-    """Seconds without any progress until the campaign counts as stuck."""
-    acts: int = 6
-    """How often each actor acts at least, unless the time is over."""
-    seconds: float = 0.0
-    """It ends then, and what was done so far is judged; 0: when all is done."""
-
-
 @dataclass
-class Campaign:
-    """One run of it. ``broken`` and ``figures`` are the result."""
+class Campaign(Run):
+    """One run of it, from the start to the verdict."""
 
-    options: Options
     say: Say = lambda text: None
-    broken: list[str] = field(default_factory=list)
-    figures: Counter[str] = field(default_factory=Counter)
-    book: Book = field(default_factory=Book)
-    lossy: bool = False
-    leaders: bool = False
     early: bool = False
     """Its time was over before everything was done."""
     refused_starts: set[int] = field(default_factory=set)
     """Pids of supervisors that could not reach the server at their start, and said so."""
     _actors: list[Actor] = field(default_factory=list)
-    _strangers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    _later: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
-
-    # -- what faults use ----------------------------------------------------------------
-
-    def plan(self, rng: Random) -> Planned:
-        """Another job."""
-        return self.book.plan(rng)
-
-    def job(self, job: Planned, rng: Random) -> dict[str, object]:
-        """As ``enqueue`` takes it."""
-        return job.source(round(rng.uniform(0.0, self.options.longest), 2))
-
-    def kill(self, victim: Supervisor) -> None:
-        """kill -9 of a supervisor; another is started in its place, at once or soon."""
-        self.plant.kill(victim)
-        self.figures["supervisors killed"] += 1
-        self.later(self._rng.choice((0.0, 0.0, 0.3)), self.plant.start)
-
-    def later(self, seconds: float, do: Callable[[], object]) -> None:
-        """Do something in a while, while the campaign goes on."""
-        self._later.append((time.monotonic() + seconds, do))
-
-    def stranger(self) -> int:
-        """The pid of a process that has nothing to do with any of this."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", "import time; time.sleep(3600)"],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-        )
-        self._strangers.append(process)
-        return process.pid
 
     # -- the run ------------------------------------------------------------------------
 
     def run(self) -> None:
         """Do it all."""
-        self._rng = Random(self.options.seed)
         self._began = time.monotonic()
         base = Path(tempfile.mkdtemp(prefix="chaos-"))
         home = base / "home"
@@ -151,7 +85,7 @@ class Campaign:
         self.figures["seconds"] = round(time.monotonic() - self._began)
 
     def _clear(self, base: Path) -> None:
-        for process in self._strangers:
+        for process in self.strangers:
             process.kill()
             process.wait()
         if self.broken and self.options.keep:
@@ -177,7 +111,7 @@ class Campaign:
             }
             # Who cannot reach the server until its lease is over ends its jobs, and shims too.
             self.lossy = self.leaders = True
-        for name in self.options.actors:
+        for name in ACTORS if self.options.actors is None else self.options.actors:
             if kind in ACTORS[name].stores:
                 make = more.get(name)
                 self._actors.append(make() if make else ACTORS[name](plant, self.book, seed))
@@ -198,8 +132,8 @@ class Campaign:
         for key, value in (("lease", LEASE), ("max-crashes", 50)):
             self._must(self.plant.cli("config", "set", key, f"{value:g}"))
         self.plant.database.watch_deletions()
-        jobs = [self.plan(self._rng) for _ in range(self.options.jobs)]
-        lines = "\n".join(json.dumps(self.job(job, self._rng)) for job in jobs)
+        jobs = [self.plan(self.rng) for _ in range(self.options.jobs)]
+        lines = "\n".join(json.dumps(self.job(job, self.rng)) for job in jobs)
         result = self.plant.cli("enqueue", "-", stdin=lines.encode())
         self._must(result)
         self.book.answered(jobs, answer_of(result[0], result[2]))
@@ -228,11 +162,12 @@ class Campaign:
 
     def _schedule(self) -> list[str]:
         """Faults in order: kills until there are enough, others strewn among them."""
-        others = [name for name in self.options.faults if name != "kill"]
-        names = ["kill"] * max(1, self.options.kills // 2) if "kill" in self.options.faults else []
+        faults = tuple(FAULTS) if self.options.faults is None else self.options.faults
+        others = [name for name in faults if name != "kill"]
+        names = ["kill"] * max(1, self.options.kills // 2) if "kill" in faults else []
         for name in others:
             names += [name] * max(1, self.options.kills // 12)
-        self._rng.shuffle(names)
+        self.rng.shuffle(names)
         return names
 
     def _attack(self) -> None:
@@ -247,7 +182,7 @@ class Campaign:
             ended = self._ended()
             if not self._until_ended(min(ended + 2, self._wanted)):
                 return
-            self.say(f"{ended:6} ended  {FAULTS['kill'](self, self._rng)}")
+            self.say(f"{ended:6} ended  {FAULTS['kill'](self, self.rng)}")
 
     def _acted(self) -> bool:
         """Whether every actor has done enough."""
@@ -313,16 +248,13 @@ class Campaign:
         for actor in self._actors:
             self.broken += actor.broken
             actor.broken = []
-        due = [do for moment, do in self._later if moment <= now]
-        self._later = [(moment, do) for moment, do in self._later if moment > now]
-        for do in due:
-            do()
+        self.do_what_is_due(now)
 
     def _caught(self) -> bool:
         """Whether a bug put in on purpose shows already: then all the rest can be left out."""
         return (
             self.plant.count_log(b"O") > 0
-            or any(process.poll() is not None for process in self._strangers)
+            or any(process.poll() is not None for process in self.strangers)
             or any(word in line for _, line in self.plant.said() for word in UNEXPECTED)
         )
 
@@ -330,7 +262,7 @@ class Campaign:
 
     def _conclude(self) -> None:
         self._leave()
-        dead = [process.pid for process in self._strangers if process.poll() is not None]
+        dead = [process.pid for process in self.strangers if process.poll() is not None]
         if dead:
             self.broken.append(f"{len(dead)} processes of strangers were ended")
         # Where something broke, not everything was waited for.

@@ -10,15 +10,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 from queuectl_core.worker.journal import Journal
 
 from .book import answer_of
 from .plant import Supervisor, until
-
-if TYPE_CHECKING:
-    from .campaign import Campaign
+from .run import Run
 
 LEASE = 2.0
 """Of a campaign: what is stopped for longer loses its jobs."""
@@ -26,7 +23,7 @@ CLOCK_STEPS = (-2.0, 5.0, 3600.0, 86400.0)
 """Back only a little for good: a job that waits for its retry waits for a moment on that clock."""
 
 
-def kill(run: Campaign, rng: Random) -> str:
+def kill(run: Run, rng: Random) -> str:
     """kill -9 of one supervisor, or several at once."""
     victims = _some(run, rng, [1, 1, 1, 2, 3, len(run.plant.supervisors)])
     for victim in victims:
@@ -40,7 +37,7 @@ def kill(run: Campaign, rng: Random) -> str:
     return f"kill -9 of {len(victims)} supervisors"
 
 
-def stop(run: Campaign, rng: Random) -> str:
+def stop(run: Run, rng: Random) -> str:
     """SIGSTOP beyond the lease; the campaign sends SIGCONT when the time is over."""
     victims = [one for one in _some(run, rng, [1, 1, 2]) if not one.stopped_until]
     for victim in victims:
@@ -50,7 +47,7 @@ def stop(run: Campaign, rng: Random) -> str:
     return f"SIGSTOP to {len(victims)} supervisors"
 
 
-def cli(run: Campaign, rng: Random) -> str:
+def cli(run: Run, rng: Random) -> str:
     """kill -9 of verbs under way; what an enqueue acknowledged counts as accepted."""
     batch = [run.plan(rng) for _ in range(5)]
     lines = "\n".join(json.dumps(run.job(job, rng)) for job in batch)
@@ -71,7 +68,7 @@ def cli(run: Campaign, rng: Random) -> str:
     return f"kill -9 of {killed} verbs"
 
 
-def shim(run: Campaign, rng: Random) -> str:
+def shim(run: Run, rng: Random) -> str:
     """kill -9 of a shim, and often of its supervisor at the same time."""
     run.lossy = True
     shims = sorted(run.plant.shims().items())
@@ -90,7 +87,7 @@ def shim(run: Campaign, rng: Random) -> str:
     return f"kill -9 of a shim{' and its supervisor' if parents else ''}"
 
 
-def halt(run: Campaign, rng: Random) -> str:
+def halt(run: Run, rng: Random) -> str:
     """SIGSTOP to a shim, as a job may send it; sometimes its supervisors die then."""
     shims = sorted(run.plant.shims().items())
     if not shims:
@@ -100,7 +97,7 @@ def halt(run: Campaign, rng: Random) -> str:
     return "SIGSTOP to a shim" + (f", {kill(run, rng)}" if rng.random() < 0.3 else "")
 
 
-def job(run: Campaign, rng: Random) -> str:
+def job(run: Run, rng: Random) -> str:
     """kill -9 of a job's own shell."""
     run.leaders = True
     pids = run.plant.jobs_running()
@@ -110,7 +107,7 @@ def job(run: Campaign, rng: Random) -> str:
     return "kill -9 of a job's shell"
 
 
-def away(run: Campaign, rng: Random) -> str:
+def away(run: Run, rng: Random) -> str:
     """All supervisors leave as they are told to, and come back: meanwhile whoever else uses the
     store is alone with it."""
     seconds = rng.uniform(0.5, 4.0)
@@ -123,7 +120,7 @@ def away(run: Campaign, rng: Random) -> str:
     return f"all supervisors leave, for {seconds:.1f} s"
 
 
-def reboot(run: Campaign, rng: Random) -> str:
+def reboot(run: Run, rng: Random) -> str:
     """Everything dies at once, and the boot has another id."""
     run.lossy = True
     with run.plant.gate:
@@ -133,7 +130,7 @@ def reboot(run: Campaign, rng: Random) -> str:
     return "power cut and reboot"
 
 
-def reuse(run: Campaign, rng: Random) -> str:
+def reuse(run: Run, rng: Random) -> str:
     """Everything dies, and each pid that was written down belongs to a stranger now."""
     run.lossy = True
     with run.plant.gate:
@@ -144,7 +141,7 @@ def reuse(run: Campaign, rng: Random) -> str:
     return "power cut, and every pid belongs to a stranger now"
 
 
-def _give_pids_away(run: Campaign) -> None:
+def _give_pids_away(run: Run) -> None:
     for path in run.plant.run.glob("*.journal"):
         journal = Journal(run.plant.run, path.stem)
         journal.refresh()
@@ -161,7 +158,7 @@ def _give_pids_away(run: Campaign) -> None:
     run.plant.sql("UPDATE supervisors SET pid = ?", run.stranger())
 
 
-def clock(run: Campaign, rng: Random) -> str:
+def clock(run: Run, rng: Random) -> str:
     """The wall clock jumps: forward for good, or a day back and, a second later, right again."""
     wrong = float(run.plant.clock.read_text("ascii"))
     run.figures["clock jumps"] += 1
@@ -174,7 +171,7 @@ def clock(run: Campaign, rng: Random) -> str:
     return f"the clock jumps by {step:+g} s"
 
 
-def output(run: Campaign, rng: Random) -> str:
+def output(run: Run, rng: Random) -> str:
     """The output files are deleted under running jobs; at times all that is beside the store."""
     beside = run.plant.run.parent
     # On PostgreSQL this directory says which host this is.
@@ -185,7 +182,7 @@ def output(run: Campaign, rng: Random) -> str:
     return f"deleted {'the directory beside the store' if everything else 'all output'}"
 
 
-FAULTS: dict[str, Callable[[Campaign, Random], str]] = {
+FAULTS: dict[str, Callable[[Run, Random], str]] = {
     "kill": kill,
     "stop": stop,
     "cli": cli,
@@ -200,7 +197,7 @@ FAULTS: dict[str, Callable[[Campaign, Random], str]] = {
 }
 
 
-def _some(run: Campaign, rng: Random, sizes: list[int]) -> list[Supervisor]:
+def _some(run: Run, rng: Random, sizes: list[int]) -> list[Supervisor]:
     running = run.plant.supervisors
     return rng.sample(running, min(rng.choice(sizes), len(running)))
 
@@ -216,7 +213,7 @@ def _signal_pid(pid: int, number: int) -> None:
         pass
 
 
-def _power_cut(run: Campaign) -> None:
+def _power_cut(run: Run) -> None:
     for victim in list(run.plant.supervisors):
         run.kill(victim)
     # Shims before jobs: whatever a shim saw and wrote would be an outcome that is known.

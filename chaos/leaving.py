@@ -8,12 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 from .plant import Plant, Supervisor, until
-
-if TYPE_CHECKING:
-    from .trials import Trial
+from .trial import Trial
 
 COMMANDS = (
     *("true",) * 8,

@@ -1,8 +1,4 @@
-"""Single attacks with a promise of their own, each on a plant of its own.
-
-A trial fills ``broken`` with what it found wrong and ``figures`` with what it measured; one that
-can't be done here says so in ``skipped``.
-"""
+"""Single attacks with a promise of their own, each on a plant of its own."""
 
 from __future__ import annotations
 
@@ -16,38 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from .disk import Disk, Unavailable
 from .leaving import leaving
 from .plant import JOB, Plant, until
-
-
-@dataclass
-class Trial:
-    """What came of one."""
-
-    name: str
-    rounds: int
-    """How often to do what is done again and again."""
-    broken: list[str] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
-    skipped: str = ""
-    mutate: str = ""
-
-    def check(self, holds: object, otherwise: str) -> None:
-        """Note what is broken."""
-        if not holds:
-            self.broken.append(f"{self.name}: {otherwise}")
-
-    def refused(self, what: str, result: tuple[int, str, str], *words: str) -> None:
-        """A verb must have ended with exit 5 and one clear line."""
-        code, _, err = result
-        lines = err.strip().splitlines()
-        clear = code == 5 and len(lines) == 1 and any(word in err for word in words)
-        self.check(clear, f"{what}: exit {code}, {err.strip()[:300]!r}")
+from .trial import Trial
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from chaos.campaign import Campaign, Options
+from chaos.campaign import Campaign
 from chaos.mutations import BREAKS, MUTATIONS
 from chaos.plant import ROOT, TOKEN
+from chaos.run import Options
 from chaos.trials import run_trial
 
 from ..support import eventually

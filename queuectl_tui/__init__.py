@@ -1,1 +1,1 @@
-"""Front ends of queuectl: the headless verbs and the operator console."""
+"""The front ends of queuectl: the headless verbs and the operator console."""

@@ -1,0 +1,1 @@
+"""The tests of queuectl: a folder for each part, and what several of them share."""

@@ -1,4 +1,4 @@
-"""Whoever uses the store during a campaign besides its supervisors: one file for each.
+"""Actors use the store during a campaign, beside its supervisors; each has a file of its own.
 
 An actor has a thread of its own, in which it acts again and again until it is stopped. What it
 asks for, and what queuectl acknowledged, goes to the campaign's book.

@@ -1,1 +1,1 @@
-"""Where everything is kept: one protocol, one package for each database."""
+"""The store keeps all data, behind one protocol with a package for each database."""

@@ -1,1 +1,1 @@
-"""Running jobs: a supervisor hosts N workers, a shim beneath it is the jobs' parent."""
+"""A supervisor runs jobs with N workers, and a shim below it is the parent of the jobs."""

@@ -1,1 +1,1 @@
-"""The console's screens."""
+"""The screens of the console, and its dialogs."""

@@ -1,1 +1,1 @@
-"""What the console's screens are made of."""
+"""The widgets that the screens of the console are made of."""

@@ -1,0 +1,1 @@
+"""The promises of queuectl, tested on whole commands with real processes."""

@@ -1,0 +1,1 @@
+"""Rules for the code itself: who imports whom, names, tools and documents."""

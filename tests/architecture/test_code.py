@@ -51,6 +51,22 @@ def test_every_core_module_says_what_it_is_for(path: Path) -> None:
     assert docstring.splitlines()[0].endswith((".", "?", ":", ",")) or "\n" in docstring
 
 
+PACKAGE_FILES = sorted(
+    path.relative_to(ROOT)
+    for folder in (*PACKAGES, "chaos", "tests")
+    for path in (ROOT / folder).rglob("__init__.py")
+)
+
+
+@pytest.mark.parametrize("path", PACKAGE_FILES, ids=str)
+def test_every_package_says_its_purpose_in_one_sentence(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / path).read_text("utf-8")))
+    assert docstring, path
+    first = docstring.split("\n\n")[0]
+    assert first.endswith((".", ":")), first
+    assert not re.search(r"[.!?]\s", first), f"more than one sentence: {first}"
+
+
 def formatted_strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Text put together at run time: f-strings, ``%``, ``+`` and ``format``."""
     for node in ast.walk(tree):

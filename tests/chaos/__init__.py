@@ -1,0 +1,1 @@
+"""Short campaigns of ``chaos``, and proof that it finds bugs."""

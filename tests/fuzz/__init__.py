@@ -1,0 +1,1 @@
+"""Random command lines: whatever is typed, the answer is clear."""

@@ -1,0 +1,1 @@
+"""Nobody else may read or change what is ours."""

@@ -1,0 +1,1 @@
+"""Both stores, held against the same promises, and what is special to each."""

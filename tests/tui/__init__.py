@@ -1,1 +1,1 @@
-"""The console, driven by keys."""
+"""The console, driven by keys and read from its screen."""

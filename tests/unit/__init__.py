@@ -1,0 +1,1 @@
+"""Pure functions and single modules, without a store or a process."""

@@ -1,0 +1,1 @@
+"""Supervisors, shims and jobs as real processes, also when they fail."""

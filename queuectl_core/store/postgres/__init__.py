@@ -1,1 +1,4 @@
-"""The PostgreSQL store, for queues that have outgrown one machine. Needs the extra ``postgres``."""
+"""The PostgreSQL store is for queues that have outgrown one machine.
+
+It needs the extra ``postgres``.
+"""

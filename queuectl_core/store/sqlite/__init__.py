@@ -1,1 +1,1 @@
-"""The embedded store: one SQLite file, nothing to install."""
+"""The SQLite store keeps everything in one file, and needs nothing installed."""

@@ -1,0 +1,1 @@
+"""Stores that older versions made, and the script that made them."""

@@ -161,6 +161,12 @@ def accepted(name: str) -> str:
     return said.partition(" is not ")[2]
 
 
+def unit(name: str) -> str:
+    """In what a key is stored and printed."""
+    values = accepted(name)
+    return "seconds" if "duration" in values else "bytes" if "size" in values else ""
+
+
 def refusal(name: str, text: str) -> str:
     """What the key says of a value that it does not take."""
     try:
@@ -179,11 +185,12 @@ def configuration_table() -> str:
                 f"`{name}`",
                 f"`{show_value(key.default)}`",
                 marked(accepted(name)),
+                unit(name),
                 marked(about),
                 f"`{env_name(name)}`",
             )
         )
-    return table(("key", "default", "values", "meaning", "environment"), rows)
+    return table(("key", "default", "values", "unit", "meaning", "environment"), rows)
 
 
 # -- decision records ---------------------------------------------------------------------------

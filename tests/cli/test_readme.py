@@ -101,6 +101,17 @@ def test_the_unit(there: dict[str, str], tmp_path: Path, isolated: Path) -> None
         subprocess.run([program, "--user", "verify", file], check=False, capture_output=True)
 
 
+def test_backup_and_restore(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
+    part = OPERATIONS.read_text().split("\n## Backup and restore\n")[1].split("\n## ")[0]
+    backup, restore = re.findall(r"^queuectl .*$", part, re.MULTILINE)
+    cli("enqueue", "true", "--id", "before")
+    run(backup.replace("/backup", str(tmp_path)), there, tmp_path)
+    cli("enqueue", "true", "--id", "after")
+    (made,) = tmp_path.glob("queue-*.db")
+    run(re.sub(r"/backup/\S+", f"{made} -y", restore), there, tmp_path)
+    assert [job["id"] for job in cli.json("list")] == ["before"]
+
+
 def test_nothing_says_to_install_from_the_public_index() -> None:
     pages = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
     for page in [*pages, *(ROOT / "docs").rglob("*.md")]:

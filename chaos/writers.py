@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from queuectl_core.errors import QueueError
+from queuectl_core.exchange import Ending, Opening
 from queuectl_core.host import hostname
 from queuectl_core.lifecycle import Policy, settle
-from queuectl_core.model import Attempt, Ending, Job, Opening, Outcome
+from queuectl_core.model import Attempt, Job, Outcome
 from queuectl_core.queue import Queue
 from queuectl_core.worker.lease import make_row, new_supervisor_id
 

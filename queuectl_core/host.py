@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import NamedTuple
 
 from .clocks import BOOTTIME_OFFSET, LINUX
 from .errors import HostShort, shortage
-from .model import SupervisorRow
+from .exchange import SupervisorRow
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
 """Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms
@@ -30,7 +29,7 @@ read there may be up to one tick from what others read. It is no whole number of
 def hostname(env: Mapping[str, str] | None = None) -> str:
     """This host's name: ``QUEUECTL_HOST`` in ``env`` (None: our own environment) where the
     system's says little, as in a container. It is for people: nothing is decided by it."""
-    return (os.environ if env is None else env).get("QUEUECTL_HOST") or socket.gethostname()
+    return (os.environ if env is None else env).get("QUEUECTL_HOST") or os.uname().nodename
 
 
 def current_directory() -> str:

@@ -25,7 +25,7 @@ from .model import MASK, Command, JobSpec, tidy
 from .text import clean_line
 from .times import format_bytes, parse_duration, parse_size, parse_time
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+ID = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}"
 ID_RULE = "use 1 to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit"
 MAX_ARGUMENT = 131_071
 """Bytes: the longest single argument or environment entry Linux's execve takes
@@ -197,7 +197,7 @@ def _command(value: Any, _: Defaults) -> Command:
 def _id(value: Any, _: Defaults) -> str:
     if not isinstance(value, str):
         raise InvalidInput(f"id must be text, not {_kind(value)}")
-    if not ID.fullmatch(value):
+    if not re.fullmatch(ID, value):
         shown = clean_line(value, 40)
         raise InvalidInput(
             f"id '{shown}' is not allowed",
@@ -212,7 +212,7 @@ def _queue(value: Any, _: Defaults) -> str:
 
 def check_queue(value: Any) -> str:
     """``value`` if it can name a lane (the rule for ids); InvalidInput otherwise."""
-    if not isinstance(value, str) or not ID.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(ID, value):
         shown = clean_line(str(value), 40)
         raise InvalidInput(f"queue '{shown}' is not allowed", ID_RULE)
     return value

@@ -6,9 +6,12 @@ which states an action takes. The stores' CHECK constraints say the invariants a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .model import Outcome, State, Transition
+from .model import Outcome, State
+
+if TYPE_CHECKING:
+    from .exchange import Transition
 
 WAITING = (State.PENDING, State.FAILED)
 """What a worker may claim, once due."""
@@ -60,6 +63,8 @@ def settle(
 
     ``jitter`` is a random number from 0 to 1. ``max_retries`` 0 and 1 both mean one attempt.
     """
+    from .exchange import Transition
+
     if outcome is Outcome.COMPLETED:
         return Transition(State.COMPLETED, attempts + 1, crashes, None, None)
     if outcome is Outcome.CANCELLED:

@@ -19,18 +19,17 @@ from .clocks import monotonic
 from .errors import Conflict, InvalidInput, NotFound, StoreError
 from .host import current_directory, host_key, hostname, is_gone, may_be_process
 from .jobspec import Defaults, check_queue, parse_job
-from .logs import Output, log_path, remove_all_logs, unreadable
-from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Stats, Status, Worker
+from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, Worker
 from .once import off_loop
 from .postcommit import after_commit, commits
-from .rollup import reach
-from .stats import rolled_up, summarise
 from .store.base import ALLOWED, Action, Batch, Store
 from .store.open import needs_loop, open_store
 from .text import clean_line
 
 if TYPE_CHECKING:
     from .events import Event, Summary
+    from .figures import Stats
+    from .logs import Output
     from .transfer import Copied
     from .transfer import Progress as CopyProgress
 
@@ -230,6 +229,8 @@ class Queue:
 
         Raises NotFound when there is no such attempt.
         """
+        from .logs import Output, log_path, unreadable
+
         attempts = await self.attempts(job)
         wanted = number if number is not None else (attempts[-1].number if attempts else 0)
         for attempt in attempts:
@@ -293,6 +294,9 @@ class Queue:
         what was added up as they ended: not exact then, and since a little earlier (see
         :func:`queuectl_core.rollup.reach`). It takes no longer, however many there were.
         """
+        from .rollup import reach
+        from .stats import rolled_up, summarise
+
         now = self.clock()
         since = now - seconds
         start = reach(since, now)
@@ -432,6 +436,8 @@ class Queue:
 
     async def _changed(self, action: Action, changed: Sequence[tuple[int, int]]) -> None:
         """Remove the output of jobs that were removed."""
+        from .logs import remove_all_logs
+
         if action is Action.REMOVE:
             with after_commit("removing output files"):
                 await off_loop(remove_all_logs, self.store.directory, changed)

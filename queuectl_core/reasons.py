@@ -16,17 +16,14 @@ LIMIT = 160
 MARK = "#"
 """Stands for a number or an id."""
 
-_EXIT = re.compile(r"exit(?:ed)?(?: with)?(?: code| status)? ?-?\d+[:;,]? *", re.IGNORECASE)
-_VARIABLE = re.compile(
-    r"""
+_EXIT = r"(?i)exit(?:ed)?(?: with)?(?: code| status)? ?-?\d+[:;,]? *"
+_VARIABLE = r"""(?ix)
       [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}        # UUID
     | \d{4}-\d\d-\d\d[T\ ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?  # time
     | \b0x[0-9a-f]+\b
     | \b(?=[a-z]*\d)[0-9a-z]{8,}\b                     # hashes, generated ids
     | \d+(?:[.,:]\d+)*                                   # numbers, versions, addresses
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
+    """
 
 
 def last_line(text: str) -> str:
@@ -39,13 +36,13 @@ def last_line(text: str) -> str:
 
 def without_variables(line: str) -> str:
     """``line`` with every number and id replaced by :data:`MARK`, on one clean line."""
-    return clean_line(_VARIABLE.sub(MARK, line[: LIMIT * 4]), LIMIT)
+    return clean_line(re.sub(_VARIABLE, MARK, line[: LIMIT * 4]), LIMIT)
 
 
 def dead_reason(exit_code: int | None, last_error: str | None) -> str:
     """The cause a dead job is grouped by: its exit code, and the last line of its error."""
     error = last_line(last_error or "")
-    match = _EXIT.match(error)
+    match = re.match(_EXIT, error)
     said = without_variables(error[match.end() :] if match else error)
     if not match or exit_code is None:
         return said or "no reason given"

@@ -21,7 +21,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from .model import Ending, Outcome, Spread, State
+from .exchange import Ending
+from .figures import Spread
+from .model import Outcome, State
 
 ERROR = 0.01
 """How far a percentile may be from the true one, as a fraction of it."""

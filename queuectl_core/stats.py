@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from .model import Outcome, Spread, Stats
+from .figures import Spread, Stats
+from .model import Outcome
 from .rollup import UNCOUNTED, Ended, Rollup
 
 

@@ -18,8 +18,10 @@ _UNSAFE = (
     "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\uffff\ud800-\udfff\U000e0000-\U000e0fff"
 )
-_LINE = re.compile(f"[{_UNSAFE}]")
-_BLOCK = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+# Patterns are compiled when they are first used: most verbs show plain text only, and a pattern
+# costs as much as the import of a module.
+_LINE = f"[{_UNSAFE}]"
+_BLOCK = f"(?![\n\t])[{_UNSAFE}]"
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -40,7 +42,9 @@ def clean_line(text: str, limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
-    cleaned = _LINE.sub(_escape, text)
+    if text.isascii() and text.isprintable():
+        return text
+    cleaned = re.sub(_LINE, _escape, text)
     if limit is not None and len(cleaned) > limit:
         cleaned = cleaned[: limit - 1] + "…"
     return cleaned
@@ -52,7 +56,7 @@ def clean_block(text: str) -> str:
     A carriage return starts a new line: progress bars stay readable.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _BLOCK.sub(_escape, text)
+    return re.sub(_BLOCK, _escape, text)
 
 
 def clean_bytes(raw: bytes) -> str:

@@ -21,7 +21,7 @@ _PART = (
     r"(\d+(?:\.\d+)?)(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)"
     r"(?![a-z])"
 )
-_NUMBER = re.compile(r"\d+(?:\.\d+)?\Z")
+_NUMBER = r"\d+(?:\.\d+)?"
 
 
 def parse_duration(text: str) -> float:
@@ -31,7 +31,7 @@ def parse_duration(text: str) -> float:
     """
     word = text.strip().lower()
     if len(word) <= 32:
-        if _NUMBER.match(word):
+        if re.fullmatch(_NUMBER, word):
             return float(word)
         parts = re.findall(_PART, word)
         if parts and "".join(number + unit for number, unit in parts) == word:
@@ -65,7 +65,7 @@ def parse_time(value: str | float, now: float) -> float:
 def _parse_time_text(text: str, now: float) -> float:
     if text.startswith("+"):
         return now + parse_duration(text[1:])
-    if len(text) <= 32 and _NUMBER.match(text):
+    if len(text) <= 32 and re.fullmatch(_NUMBER, text):
         _refuse_bare_date(text)
         return float(text)
     try:
@@ -137,7 +137,9 @@ def is_local(value: object) -> bool:
     try:
         return datetime.fromisoformat(text).tzinfo is None
     except ValueError:
-        return bool(re.fullmatch(_OF_DAY, text.lower(), re.ASCII)) and not _NUMBER.match(text)
+        return bool(re.fullmatch(_OF_DAY, text.lower(), re.ASCII)) and not re.fullmatch(
+            _NUMBER, text
+        )
 
 
 def format_time(moment: float | None) -> str | None:
@@ -177,7 +179,7 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 86400}d"
 
 
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_SIZE = r"(?ia)(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt]?)(?:i?b)?"
 _SCALE = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -186,7 +188,7 @@ def parse_size(text: str) -> int:
 
     Raises InvalidInput for anything else.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     if match is None:
         raise InvalidInput(f"not a size: '{clean_line(text, 40)}'", "write 512KiB, 10MiB or 1GiB")
     return int(float(match[1]) * _SCALE[match[2].lower()])

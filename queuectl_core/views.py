@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from .figures import DeadGroup, Tick
 from .jobspec import parse_job
-from .model import Command, DeadGroup, Filter, Job, State, Tick
+from .model import Command, Filter, Job, State
 from .queue import Queue
 
 STRETCH = 20_000

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from queuectl_core.model import DeadGroup, Filter, Job, State, Tick, Worker
+from queuectl_core.figures import DeadGroup, Tick
+from queuectl_core.model import Filter, Job, State, Worker
 from queuectl_core.views import JobView, Throughput, check_store, dead_groups
 
 from .link import Link

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from queuectl_core.model import Attempt, DeadGroup, Filter, Job, State, Worker
+from queuectl_core.figures import DeadGroup
+from queuectl_core.model import Attempt, Filter, Job, State, Worker
 from queuectl_core.queue import outcome_word
 from queuectl_core.times import format_bytes, format_duration
 from queuectl_core.views import JobView

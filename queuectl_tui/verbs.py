@@ -11,7 +11,8 @@ from textual.screen import Screen
 
 from queuectl_core.doctor import examine
 from queuectl_core.errors import QueueError
-from queuectl_core.model import Spread, State, Stats
+from queuectl_core.figures import Spread, Stats
+from queuectl_core.model import State
 from queuectl_core.rollup import ERROR
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration

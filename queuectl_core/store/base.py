@@ -16,26 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import lifecycle
 from ..errors import JobChanged
-from ..model import (
-    Attempt,
-    Begun,
-    Command,
-    DeadGroup,
-    Ending,
-    Filter,
-    Job,
-    JobSpec,
-    Opening,
-    Orders,
-    State,
-    SupervisorRow,
-    Tick,
-    Turn,
-    Worker,
-)
-from ..rollup import Ended, Rollup
+from ..model import Attempt, Command, Filter, Job, JobSpec, State, Worker
 
 if TYPE_CHECKING:
+    from ..exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn
+    from ..figures import DeadGroup, Tick
+    from ..rollup import Ended, Rollup
     from .copying import Copying
 
 TAIL_BYTES = 64 * 1024

@@ -12,9 +12,7 @@ from ..errors import InvalidInput, StoreUnreachable
 from ..text import clean_line
 from .base import Store
 
-MISSPELT = re.compile(
-    r"(?:[\w+.-]*:/?|[\w+.-]*//)?[^/]*:[^@]*@|.*[?&](?:ssl)?password=", re.DOTALL | re.ASCII
-)
+MISSPELT = r"(?sa)(?:[\w+.-]*:/?|[\w+.-]*//)?[^/]*:[^@]*@|.*[?&](?:ssl)?password="
 """A URL with a password whose scheme is misspelt, as in ``postgres//me:secret@host`` or
 ``postgresq:/me:secret@host``. Taken for a path it would be shown, with the password."""
 
@@ -113,7 +111,7 @@ def sqlite_path(url: str) -> str:
     """The file an SQLite URL or a path names. InvalidInput for other URLs."""
     if not url or "\0" in url:
         raise InvalidInput("the store is an empty path", "give a file or a PostgreSQL URL")
-    if "://" not in url and MISSPELT.match(url):
+    if "://" not in url and re.match(MISSPELT, url):
         raise InvalidInput(
             "the store looks like a URL, but its scheme is not known",
             "give postgresql://…, sqlite:///PATH, or for a file of that name ./NAME",

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ..exchange import Ending
 from ..lifecycle import Policy, settle
-from ..model import OWN_SHIM, Attempt, Ending, Job, Outcome
+from ..model import OWN_SHIM, Attempt, Job, Outcome
 from ..times import format_duration
 from .journal import Exit
 from .launcher import How

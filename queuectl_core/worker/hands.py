@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from ..clocks import monotonic
 from ..config import Settings
 from ..events import Event, Kind
+from ..exchange import Ending
 from ..lifecycle import Policy
 from ..logs import log_name
-from ..model import OWN_SHIM, Ending, Job, Outcome
+from ..model import OWN_SHIM, Job, Outcome
 from .attempt import (
     Running,
     Why,

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from ..clocks import monotonic
 from ..errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..events import Event, Kind
-from ..model import Ending, Job, Opening, Outcome, State, Turn
+from ..exchange import Ending, Opening, Turn
+from ..model import Job, Outcome, State
 from .attempt import Running, Why, is_suspect, token_of
 from .context import Context
 from .hands import Slot

@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..model import Job, SupervisorRow, supervisor_of
+from ..exchange import SupervisorRow
+from ..model import Job, supervisor_of
 from .attempt import journal_name, token_of
 from .journal import Exit, Journal, Started
 from .process import (

@@ -14,7 +14,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..model import Begun, Job, Opening
+from ..exchange import Begun, Opening
+from ..model import Job
 from .attempt import token_of
 from .hands import Slot
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes
 
-from .command import Session, complete_file, pass_session, verb
+from .declare import FILE, argument, option, verb
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     "backup",
     examples=("queuectl backup /backup/queue-$(date +%F).db", "queuectl backup q.db --force"),
 )
-@click.argument("file", metavar="FILE", shell_complete=complete_file)
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
-@pass_session
+@argument("file", metavar="FILE", complete=FILE)
+@option("--force", is_flag=True, about="Replace FILE if it is there.")
 def backup(session: Session, file: str, force: bool) -> None:
     """Copy the store into FILE while everything goes on: all jobs, their history and the stored
     end of their output, as they are at one moment. FILE is there when it is whole, and for your

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from queuectl_core.model import Job
     from queuectl_core.queue import Queue
 
-    from .command import Session
+    from .session import Session
 
 T = TypeVar("T")
 

@@ -11,9 +11,10 @@ from queuectl_core.postcommit import after_commit, commits
 from queuectl_core.text import clean_line
 
 from .changed import show_changed, show_count
-from .command import Session, pass_session, verb
+from .declare import verb
 from .jobs import change_named, until_changed
 from .matching import Which, which_live
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -32,7 +33,6 @@ PATIENCE = 5.0
     ),
 )
 @which_live
-@pass_session
 def cancel(session: Session, /, *, which: Which) -> None:
     """Cancel jobs: those that wait will not run, a running one is ended (SIGTERM, after
     kill-grace SIGKILL).

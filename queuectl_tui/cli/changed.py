@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from queuectl_core.model import Job
 from queuectl_core.text import clean_line
 
-from .command import Session
+from .session import Session
 
 
 def show_changed(session: Session, jobs: Sequence[Job], word: str) -> None:

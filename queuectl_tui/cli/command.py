@@ -1,156 +1,79 @@
-"""What every verb is made of: the session, the global options, help, lazy subcommands."""
+"""click's commands, built from the declarations: help, completion, mistakes, other spellings."""
 
 from __future__ import annotations
 
-import gc
-import os
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
-from ..interrupts import Interrupted, signals
-from .diagnostics import Stderr
+from . import declare
+from .declare import GLOBALS, Argument, Option, Table
 from .helppage import page
-from .output import Stdout
-
-if TYPE_CHECKING:
-    from queuectl_core.queue import Queue
-
-T = TypeVar("T")
-
-PROGRAM = "queuectl"
-COMPLETE = "_QUEUECTL_COMPLETE"
-"""Set by the completion script when it asks for suggestions."""
-
-Table = dict[str, tuple[str, str]]
-"""Subcommand -> (module:attribute in this package, help in one line)."""
+from .session import Session
 
 
-class Session:
-    """One run of the command line: the global options, standard output and error."""
+def built(found: declare.Verb | declare.Noun, *, is_root: bool = False) -> click.Command:
+    """click's command for a declaration."""
+    if isinstance(found, declare.Noun):
+        return Noun(found, is_root=is_root)
+    if found.has_argv:
+        from .enqueue_command import EnqueueVerb
 
-    def __init__(self) -> None:
-        self.out = Stdout()
-        self.err = Stderr()
-        self.store: str | None = None
-        self.json = False
-        self.quiet = False
-        self.verbose = False
-        self.clock: Callable[[], float] = time.time
-        """The queue's, once one was opened: what its times are to be compared with."""
-        self.set_color(not os.environ.get("NO_COLOR"))
-
-    def set_color(self, wanted: bool) -> None:
-        """Whether terminals get colours."""
-        self.out.color = self.err.color = wanted
-
-    def run(
-        self,
-        act: Callable[[Queue], Awaitable[T]],
-        *,
-        read_only: bool = False,
-        create: bool = False,
-        url: str | None = None,
-        loop: bool = False,
-    ) -> T:
-        """Open the queue, do ``act`` with it, close it.
-
-        ``create``: make a store that is not there. Else it is an error if its path was given; the
-        default store is taken for an empty one.
-        ``loop``: ``act`` needs an event loop. Else asyncio, a third of a short verb's time, is left
-        out where the store can do without.
-        """
-        from queuectl_core.postcommit import commits, report_to
-        from queuectl_core.queue import Queue
-        from queuectl_core.text import clean_line
-
-        url = url or self.store
-        commits.reset()
-
-        async def session() -> T:
-            report_to(self.err.warn)
-            async with Queue.open(
-                url, read_only=read_only, create=create, absent_ok=not create
-            ) as queue:
-                commits.verb_begins()
-                self.clock = queue.clock
-                if self.verbose:
-                    where = clean_line(str(queue.directory))
-                    self.err.note(f"output and logs of this store: {where}")
-                gc.freeze()  # see __main__: what is here stays, from now on there may be garbage
-                gc.enable()
-                return await act(queue)
-
-        if not loop and Queue.answers_at_once(url):
-            from queuectl_core.once import at_once
-
-            return at_once(session())
-        return run_loop(session)
+        return EnqueueVerb(found)
+    return Verb(found)
 
 
-def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The answer of ``work``, run under an event loop and stopped by signals."""
-    import asyncio
+def _completer(complete: declare.Complete) -> Any:
+    """click's function for how a value is completed."""
+    if complete is None:
+        return None
 
-    async def main() -> T:
-        signals.under_loop(asyncio.current_task())
-        return await work()
+    def suggest(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
 
-    try:
-        with asyncio.Runner() as runner:
-            # All that takes long is done before there is a coroutine: one that a signal keeps
-            # from being awaited would make Python complain.
-            runner.get_loop()
-            return runner.run(main())
-    except asyncio.CancelledError:
-        raise Interrupted from None
-    except RuntimeError as error:
-        if "Event loop stopped before Future completed" not in str(error):
-            raise
-        raise Interrupted from None  # what asyncio makes of a second one
+        if isinstance(complete, str):
+            return [CompletionItem(incomplete, type=complete)]
+        return [CompletionItem(word) for word in complete(ctx.find_object(Session), incomplete)]
+
+    return suggest
 
 
-pass_session = click.make_pass_decorator(Session)
+def _param(param: Option | Argument, **rest: Any) -> click.Parameter:
+    if isinstance(param, Argument):
+        return click.Argument(
+            (param.dest,),
+            metavar=param.metavar,
+            nargs=-1 if param.many else 1,
+            required=param.required,
+            type=click.Choice(param.choices) if param.choices else None,
+            shell_complete=_completer(param.complete),
+        )
+    kind: Any = param.type
+    if param.least is not None or param.most is not None:
+        ranged = click.IntRange if kind is int else click.FloatRange
+        kind = ranged(param.least, param.most)  # type: ignore[arg-type]
+    if param.is_flag:
+        rest["is_flag"] = True
+    elif param.default is not None:
+        rest["default"] = param.default
+    return click.Option(
+        (param.dest, *param.names),
+        metavar=param.metavar,
+        multiple=param.multiple,
+        type=None if param.is_flag else kind,
+        required=param.required,
+        shell_complete=_completer(param.complete),
+        help=param.about,
+        **rest,
+    )
 
 
-def queue_time() -> float:
-    """Epoch seconds by the clock of the queue this run of the command line has opened."""
-    session = click.get_current_context().find_object(Session)
-    return time.time() if session is None else session.clock()
-
-
-def _set(name: str, value: Any) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """A callback that keeps an option's value in the session (given here or further left)."""
-
-    def keep(ctx: click.Context, _: click.Parameter, given: Any) -> None:
-        if given:
-            setattr(ctx.obj, name, given if value is None else value)
-
-    return keep
-
-
-def _store(ctx: click.Context, _: click.Parameter, given: str | None) -> None:
-    # One after the verb wins over one before it, which may come from an alias of the shell.
-    if given is not None:  # an empty one is refused, not taken for the default
-        ctx.obj.store = given
-
-
-def _no_color(ctx: click.Context, _: click.Parameter, given: bool) -> None:
-    if given:
-        ctx.obj.set_color(False)
-
-
-def _quiet(ctx: click.Context, _: click.Parameter, given: bool) -> None:
-    if given:
-        ctx.obj.quiet = ctx.obj.err.quiet = True
-
-
-def _debug(ctx: click.Context, _: click.Parameter, given: bool) -> None:
-    if given:
-        ctx.obj.err.debug = True
+def _keep(ctx: click.Context, param: click.Parameter, given: Any) -> None:
+    """Keep a global option's value in the session (given here or further left)."""
+    if given is not None and given is not False:
+        ctx.obj.take(param.name, given)
 
 
 def _version(ctx: click.Context, _: click.Parameter, given: bool) -> None:
@@ -167,44 +90,17 @@ def _help(ctx: click.Context, _: click.Parameter, given: bool) -> None:
         ctx.exit()
 
 
-def _flag(*names: str, callback: Any, about: str, eager: bool = False) -> click.Option:
-    return click.Option(
-        names, is_flag=True, expose_value=False, callback=callback, is_eager=eager, help=about
-    )
+_EAGER = {"version": _version, "help": _help}
 
-
-def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
-    """Names of files, which the shell completes itself."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="file")]
-
-
-def complete_directory(_: click.Context, __: click.Parameter, incomplete: str) -> list[Any]:
-    """Names of directories, which the shell completes itself."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="dir")]
-
-
-GLOBALS: list[click.Parameter] = [
-    click.Option(
-        ("--store",),
-        metavar="PATH",
-        shell_complete=complete_file,
+_GLOBALS = [
+    _param(
+        one,
         expose_value=False,
-        callback=_store,
-        help="The store to use; else $QUEUECTL_STORE, else queue.db in your data directory.",
-    ),
-    _flag("--json", callback=_set("json", True), about="Print one JSON document."),
-    _flag("--no-color", callback=_no_color, about="No colours; NO_COLOR does the same."),
-    _flag("-q", "--quiet", callback=_quiet, about="No notes, no progress, no table header."),
-    _flag("-v", "--verbose", callback=_set("verbose", True), about="Say more."),
-    _flag("--debug", callback=_debug, about="Show the traceback of an error."),
-    _flag("--version", callback=_version, about="Print the version.", eager=True),
-    _flag("-h", "--help", callback=_help, about="Show this help.", eager=True),
+        callback=_EAGER.get(one.dest, _keep),
+        is_eager=one.dest in _EAGER,
+    )
+    for one in GLOBALS
 ]
-"""Taken by every command, so before and after the verb alike."""
 
 
 def refuse_twice(ctx: click.Context, given: Sequence[click.Parameter]) -> None:
@@ -224,7 +120,7 @@ class _Helpful(click.Command):
     table: Table = {}  # noqa: RUF012 - never changed
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*self.params, *GLOBALS]
+        return [*self.params, *_GLOBALS]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(args)  # the parser takes them away
@@ -254,7 +150,7 @@ class _Helpful(click.Command):
     def get_help(self, ctx: click.Context) -> str:
         commands = [(name, line) for name, (_, line) in self.table.items()]
         sections = [("Commands", commands)]
-        for title, params in (("Options", self.params), ("Global options", GLOBALS)):
+        for title, params in (("Options", self.params), ("Global options", _GLOBALS)):
             found = (param.get_help_record(ctx) for param in params)
             # An argument that has nothing to say for itself is in the usage line already.
             sections.append((title, [row for row in found if row is not None and row[1]]))
@@ -262,29 +158,37 @@ class _Helpful(click.Command):
 
 
 class Verb(_Helpful):
-    """One verb. Made by :func:`verb`."""
+    """One verb."""
 
-    def __init__(self, name: str | None, *, examples: Sequence[str] = (), **rest: Any) -> None:
-        super().__init__(name, add_help_option=False, **rest)
-        self.examples = examples
+    def __init__(self, found: declare.Verb) -> None:
+        super().__init__(
+            found.name,
+            callback=self._run,
+            params=[_param(one) for one in found.params],
+            help=found.about,
+            add_help_option=False,
+        )
+        self.examples = found.examples
+        self.found = found
+
+    def _run(self, **values: Any) -> Any:
+        ctx = click.get_current_context()
+        session = ctx.find_object(Session)
+        assert session is not None  # noqa: S101 - the root has it
+        session.path = ctx.command_path
+        return self.found.run(session, **values)
 
 
 class Noun(_Helpful, click.Group):
     """A command that only has subcommands, each imported when it is used."""
 
-    def __init__(
-        self,
-        name: str,
-        table: Table,
-        *,
-        about: str,
-        examples: Sequence[str] = (),
-        is_root: bool = False,
-    ) -> None:
-        super().__init__(name, add_help_option=False, help=about, subcommand_metavar="COMMAND ...")
+    def __init__(self, found: declare.Noun, *, is_root: bool = False) -> None:
+        super().__init__(
+            found.name, add_help_option=False, help=found.about, subcommand_metavar="COMMAND ..."
+        )
         self.no_args_is_help = False
-        self.table = table
-        self.examples = examples
+        self.table = found.table
+        self.examples = found.examples
         self.is_root = is_root
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -294,9 +198,7 @@ class Noun(_Helpful, click.Group):
         if name not in self.table:
             return None
         module, attribute = self.table[name][0].split(":")
-        found = getattr(import_module(f"{__package__}.{module}"), attribute)
-        assert isinstance(found, click.Command)  # noqa: S101 - the table is ours
-        return found
+        return built(getattr(import_module(f"{__package__}.{module}"), attribute))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -345,8 +247,19 @@ class Noun(_Helpful, click.Group):
         return found or click.Command.shell_complete(self, ctx, incomplete)
 
 
-def verb(
-    name: str, *, cls: type[Verb] = Verb, examples: Sequence[str] = ()
-) -> Callable[[Callable[..., Any]], Verb]:
-    """Make a function the verb ``name``; its docstring is the help."""
-    return click.command(name, cls=cls, examples=examples)
+def run(session: Session, root: declare.Noun, args: Sequence[str]) -> int:
+    """Run a command line as click reads it. UsageError, with where to read on."""
+    try:
+        command = built(root, is_root=True)
+        with command.make_context(root.name, list(args), obj=session) as context:
+            return command.invoke(context) or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        from .mistakes import explain
+
+        ctx = getattr(error, "ctx", None)
+        session.path = "" if ctx is None else ctx.command_path
+        raise declare.UsageError(explain(error)) from None

@@ -13,7 +13,8 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from .command import COMPLETE, PROGRAM, Session, pass_session, verb
+from .declare import Noun, argument, verb
+from .session import COMPLETE, PROGRAM, Session
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -86,13 +87,11 @@ CLASSES: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _
         "queuectl completion fish > ~/.config/fish/completions/queuectl.fish",
     ),
 )
-@click.argument("shell", metavar="SHELL", type=click.Choice(SHELLS))
-@pass_session
-@click.pass_context
-def completion(ctx: click.Context, session: Session, /, shell: str) -> None:
+@argument("shell", metavar="SHELL", choices=SHELLS)
+def completion(session: Session, /, shell: str) -> None:
     """Print a script to source, for bash, zsh or fish. It completes verbs, options, job and
     worker ids, states and settings."""
-    root = ctx.find_root().command
+    root = click.get_current_context().find_root().command
     script = CLASSES[shell](root, {"obj": session}, PROGRAM, COMPLETE).source().strip()
     if session.json:
         session.out.json({"shell": shell, "script": script})
@@ -100,12 +99,14 @@ def completion(ctx: click.Context, session: Session, /, shell: str) -> None:
         session.out.line(script)
 
 
-def complete(root: click.Command, session: Session, instruction: str) -> int:
+def answer(session: Session, root: Noun, instruction: str) -> int:
     """Answer the script: ``instruction`` is what it put in the environment."""
+    from .command import built
+
     shell, _, verb_ = instruction.rpartition("_")
     found = CLASSES.get(shell)
     if found is None:
         return 1
-    maker = found(root, {"obj": session}, PROGRAM, COMPLETE)
+    maker = found(built(root, is_root=True), {"obj": session}, PROGRAM, COMPLETE)
     session.out.line(maker.complete() if verb_ == "complete" else maker.source())
     return 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 
-import click
-
 from queuectl_core.config import KEYS, Setting, canonical, env_name, show_value
 from queuectl_core.errors import InvalidInput
 from queuectl_core.text import clean_line
 
-from .command import Noun, Session, pass_session, verb
+from .declare import Noun, UsageError, argument, verb
 from .output import Column, View
+from .session import Session
 
 HOUR = 3600
 
@@ -53,15 +52,14 @@ SETTINGS: View[Setting] = View(
 )
 
 
-def _complete_key(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+def _complete_key(_: Session, incomplete: str) -> list[str]:
     return [key for key in KEYS if key.startswith(incomplete)]
 
 
-key_argument = click.argument("key", metavar="KEY", shell_complete=_complete_key)
+key_argument = argument("key", metavar="KEY", complete=_complete_key)
 
 
 @verb("list", examples=("queuectl config list", "queuectl config list --json"))
-@pass_session
 def list_settings(session: Session) -> None:
     """List every setting with its value and where that comes from: default, env or store."""
     found = session.run(lambda queue: queue.config_list(), read_only=True)
@@ -71,13 +69,11 @@ def list_settings(session: Session) -> None:
 
 
 @verb("get", examples=("queuectl config get max-retries", "queuectl config get timeout"))
-@click.argument("key", metavar="[KEY]", required=False, shell_complete=_complete_key)
-@pass_session
-@click.pass_context
-def get(ctx: click.Context, session: Session, /, key: str | None) -> None:
+@argument("key", metavar="[KEY]", required=False, complete=_complete_key)
+def get(session: Session, /, key: str | None) -> None:
     """Print the value of one setting; of all of them, as "config list" does, without KEY."""
     if key is None:
-        ctx.invoke(list_settings)
+        list_settings.run(session)
         return
     _print(session, session.run(lambda queue: queue.config_get(key), read_only=True))
 
@@ -92,15 +88,13 @@ def get(ctx: click.Context, session: Session, /, key: str | None) -> None:
     ),
 )
 @key_argument
-@click.argument("value", metavar="VALUE", required=False)
-@pass_session
-@click.pass_context
-def set_value(ctx: click.Context, session: Session, /, key: str, value: str | None) -> None:
+@argument("value", metavar="VALUE", required=False)
+def set_value(session: Session, /, key: str, value: str | None) -> None:
     """Keep a value in the store, for every process that uses it; prints what is in force."""
     if value is None:
         key, equals, value = key.partition("=")
         if not equals:
-            raise click.UsageError("the VALUE is missing", ctx)
+            raise UsageError("the VALUE is missing")
     if "poll" in key.lower():
         from queuectl_core.spellings import POLLING, is_polling
 
@@ -135,7 +129,6 @@ def _refuse_few_seconds(key: str, value: str) -> None:
 
 @verb("unset", examples=("queuectl config unset max-retries",))
 @key_argument
-@pass_session
 def unset(session: Session, key: str) -> None:
     """Forget the stored value; prints what is in force."""
     _print(session, session.run(lambda queue: queue.config_unset(key), create=True))

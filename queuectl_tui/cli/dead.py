@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from queuectl_core.model import DeadGroup, Job
+from queuectl_core.figures import DeadGroup
+from queuectl_core.model import Job
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_time
 
-from .command import queue_time
 from .jobs import command_text, document, number, times_tried
 from .output import Column, View
+from .session import queue_time
 
 
 def _cells(job: Job) -> list[str]:

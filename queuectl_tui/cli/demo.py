@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from queuectl_core.model import Filter, State
 from queuectl_core.postcommit import commits
 
-from .command import Session, pass_session, verb
+from .declare import verb
 from .jobs import JOBS
+from .session import Session
 from .worker_start import Reporter
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ NEXT = (
 
 
 @verb("demo", examples=("queuectl demo",))
-@pass_session
 def demo(session: Session) -> None:
     """See it work: a scratch store, five jobs (one fails until it is in the DLQ), three workers,
     and what to try next. Takes some seconds; your own queue is not touched."""

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from ..interrupts import signals
+from .declare import UsageError
 from .output import Stdout, StdoutClosed, StdoutFailed
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ class Stderr:
         self.quiet = False
         self.debug = False
         """Show the traceback of an error."""
+        self.path = ""
+        """The command as it is typed, for where to read on; empty: not known."""
         self._bar = ""
         self._drawn = 0.0
         self._writer: LineWriter | None = None
@@ -171,10 +172,6 @@ def guard(out: Stdout, err: Stderr) -> Iterator[Result]:
     try:
         signals.work()
         yield result
-    except click.exceptions.Exit as error:
-        signals.end(None)
-        result.code = error.exit_code
-        _flush(out, err, result)
     except StdoutClosed:
         pass
     except BaseException as error:
@@ -198,7 +195,7 @@ def _flush(out: Stdout, err: Stderr, result: Result) -> None:
 def _report(err: Stderr, error: BaseException) -> int:
     from queuectl_core.errors import BatchRejected, HostShort, QueueError
 
-    if err.debug and not isinstance(error, (click.ClickException, KeyboardInterrupt)):
+    if err.debug and not isinstance(error, (UsageError, KeyboardInterrupt)):
         _show_traceback(err, error)
     if isinstance(error, BatchRejected):
         for number, problem in error.problems[:SHOWN_PROBLEMS]:
@@ -209,10 +206,10 @@ def _report(err: Stderr, error: BaseException) -> int:
     if isinstance(error, QueueError):
         err.error(one_line(str(error)))
         return error.exit_code
-    if isinstance(error, click.ClickException):
-        err.error(one_line(_explain_usage(error)))
-        return error.exit_code
-    if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
+    if isinstance(error, UsageError):
+        err.error(one_line(_explain_usage(err, error)))
+        return USAGE
+    if isinstance(error, (KeyboardInterrupt, EOFError)):
         return _report_stop(err)
     if isinstance(error, StdoutFailed):
         return _report_output(err, error)
@@ -268,36 +265,11 @@ def one_line(text: str) -> str:
     return clean_line(" ".join(text.split("\n")))
 
 
-def _explain_usage(error: click.ClickException) -> str:
-    message = error.format_message().rstrip(".")
-    if isinstance(error, click.NoSuchOption):
-        from .spellings import nearest_option, option_hint
-
-        message = f"no such option: {error.option_name}"
-        if hint := option_hint(error.ctx, error.option_name) or nearest_option(error):
-            message += f"; {hint}"
-    elif isinstance(error, click.MissingParameter) and error.param is not None:
-        option = isinstance(error.param, click.Option)
-        what = max(error.param.opts, key=len) if option else error.param.human_readable_name
-        message = f"{what} is missing"
-    elif isinstance(error, click.BadParameter) and error.param is not None:
-        name = max(error.param.opts, key=len) if error.param.opts else error.param.name
-        message = f"{name}: {error.message.rstrip('.').replace('integer range', 'integer')}"
-    elif message:
-        message = message[0].lower() + message[1:]
-        if "unexpected extra argument" in message:
-            from .spellings import extra_hint
-
-            message += extra_hint(error)
-    return message + usage_hint(error)
-
-
-def usage_hint(error: click.ClickException) -> str:
-    """Where to read on, for a usage error."""
-    context = getattr(error, "ctx", None)
-    if "; see: " in error.message or "type: queuectl " in error.message:
-        return ""
-    return f"; see: {context.command_path} --help" if context is not None else ""
+def _explain_usage(err: Stderr, error: UsageError) -> str:
+    message = str(error)
+    if "; see: " in message or "type: queuectl " in message or not err.path:
+        return message
+    return f"{message}; see: {err.path} --help"
 
 
 def _own_standard_files() -> None:

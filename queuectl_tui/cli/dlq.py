@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .command import Noun
+from .declare import Noun
 
 dlq = Noun(
     "dlq",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from .command import Session, pass_session, verb
 from .dead import DEAD_GROUPS, DEAD_JOBS
+from .declare import UsageError, option, verb
 from .matching import Which, dead_filters
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -18,13 +17,9 @@ AT_TERMINAL = 50
 
 @verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))
 @dead_filters
-@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many.")
-@click.option("--group", is_flag=True, help="By cause: one row for each, the largest first.")
-@pass_session
-@click.pass_context
-def list_dead(
-    ctx: click.Context, session: Session, /, *, which: Which, limit: int | None, group: bool
-) -> None:
+@option("--limit", metavar="N", type=int, least=0, about="At most so many.")
+@option("--group", is_flag=True, about="By cause: one row for each, the largest first.")
+def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bool) -> None:
     """List the jobs in the DLQ, newest first: at a terminal 50, else all of them.
 
     With --group: what they died of. A reason is the exit code and the last line of the error,
@@ -33,7 +28,7 @@ def list_dead(
     """
     if group:
         if which.filtered:
-            raise click.UsageError("--group takes no filter", ctx)
+            raise UsageError("--group takes no filter")
         _list_groups(session, limit)
         return
     for_person = session.out.terminal and not session.json

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .changed import show_count
-from .command import Session, pass_session, verb
+from .declare import verb
 from .matching import DEAD, Which, which_dead
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     examples=("queuectl dlq retry job1", "queuectl dlq retry --all --search 'connection refused'"),
 )
 @which_dead
-@pass_session
 def retry(session: Session, /, *, which: Which) -> None:
     """Run dead jobs again, now, with attempts counted from 0; their history is kept.
 

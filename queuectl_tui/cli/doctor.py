@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 
-import click
-
 from queuectl_core.doctor import Finding, examine
 from queuectl_core.text import clean_line
 
-from .command import Session, pass_session, run_loop, verb
+from .declare import option, verb
 from .output import Column, View
+from .session import Session, run_loop
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red", "fixed": "bold green"}
 
@@ -41,8 +40,7 @@ FINDINGS: View[Finding] = View(
         "queuectl --store /srv/queue.db doctor --json",
     ),
 )
-@click.option("--repair", "mend", is_flag=True, help="Put right what can be, then check.")
-@pass_session
+@option("--repair", dest="mend", is_flag=True, about="Put right what can be, then check.")
 def doctor(session: Session, mend: bool) -> int:
     """Check that everything is in order: the store, its integrity and counters, the SQLite
     version, file modes, network file system, disk space, lost workers, processes and files left

@@ -6,64 +6,21 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from .command import (
-    Session,
-    Verb,
-    complete_directory,
-    complete_file,
-    pass_session,
-    verb,
-)
+from .declare import DIRECTORY, FILE, UsageError, argument, option, verb
 from .jobs import JOBS
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.model import Job, JobSpec
     from queuectl_core.queue import Queue
 
-ARGV = "queuectl.argv"
 LOOKED_AT = 20
 """Jobs whose directory and script are looked at: a person gives no more on a command line."""
 
 
-class EnqueueVerb(Verb):
-    """Keeps what follows ``--`` apart: it is one command, not several jobs."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            cut = args.index("--")
-            ctx.meta[ARGV] = args[cut + 1 :]
-            args = args[:cut]
-        words = list(args)  # the parser takes them away
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            if words and words[0].startswith("- "):
-                from .meant import refuse_odd
-
-                refuse_odd(words[0])
-            from .spellings import option_hint
-
-            if option_hint(ctx, error.option_name):
-                raise
-            # The first word is the command, so the option is most likely the command's own.
-            if words and not words[0].startswith(("-", "{", "[", "@")) and " " not in words[0]:
-                from .meant import line_for
-                from .spellings import nearest_option
-
-                close = nearest_option(error)
-                raise click.UsageError(
-                    f"no such option: {error.option_name}; {close + ' ' if close else ''}"
-                    f"if it belongs to the command, {line_for(words)}",
-                    ctx,
-                ) from None
-            raise
-
-
 @verb(
     "enqueue",
-    cls=EnqueueVerb,
+    has_argv=True,
     examples=(
         "queuectl enqueue 'sleep 2 && echo done'",
         "queuectl enqueue -- rsync -a /data host:/backup",
@@ -73,43 +30,41 @@ class EnqueueVerb(Verb):
         "generate-jobs | queuectl enqueue -",
     ),
 )
-@click.argument("jobs", metavar="[JOB]...", nargs=-1)
-@click.option(
+@argument("jobs", metavar="[JOB]...", many=True)
+@option(
     "--file",
-    "file",
+    dest="file",
     metavar="F",
-    shell_complete=complete_file,
-    help="Read JSON Lines or a JSON array from this file.",
+    complete=FILE,
+    about="Read JSON Lines or a JSON array from this file.",
 )
-@click.option("--command", metavar="CMD", help="The command, also one that starts with { or [.")
-@click.option("--id", "id", metavar="ID", help="The job's id; else a short one is made.")
-@click.option("--max-retries", metavar="N", help="Dead after so many failed attempts; 0 is as 1.")
-@click.option("--backoff-base", metavar="B", help="Wait B, B*B, B*B*B ... seconds after failures.")
-@click.option("-p", "--priority", metavar="N", help="Higher runs first; 0 if not given.")
-@click.option("--run-at", metavar="TIME", help="Not before: 2026-01-31T09:00:00Z, +10m, epoch.")
-@click.option("--delay", metavar="TIME", help="Not before this much from now: 30s, 5m, 2h.")
-@click.option("--timeout", metavar="TIME", help="End it after this long: 30s, 5m; 0 for never.")
-@click.option(
+@option("--command", metavar="CMD", about="The command, also one that starts with { or [.")
+@option("--id", dest="id", metavar="ID", about="The job's id; else a short one is made.")
+@option("--max-retries", metavar="N", about="Dead after so many failed attempts; 0 is as 1.")
+@option("--backoff-base", metavar="B", about="Wait B, B*B, B*B*B ... seconds after failures.")
+@option("-p", "--priority", metavar="N", about="Higher runs first; 0 if not given.")
+@option("--run-at", metavar="TIME", about="Not before: 2026-01-31T09:00:00Z, +10m, epoch.")
+@option("--delay", metavar="TIME", about="Not before this much from now: 30s, 5m, 2h.")
+@option("--timeout", metavar="TIME", about="End it after this long: 30s, 5m; 0 for never.")
+@option(
     "--cwd",
     metavar="DIR",
-    shell_complete=complete_directory,
-    help="Where it runs; else the current directory.",
+    complete=DIRECTORY,
+    about="Where it runs; else the current directory.",
 )
-@click.option("--env", metavar="K=V", multiple=True, help="Set a variable; may be repeated.")
-@click.option("--queue", "lane", metavar="NAME", help="The queue it goes to; else 'default'.")
-@click.option("--nice", metavar="N", help="Run with lower CPU priority: 0 to 19, lowest.")
-@click.option("--memory-limit", metavar="SIZE", help="Memory for each of its processes: 512MiB.")
-@click.option("--cpu-seconds", metavar="TIME", help="CPU time for each of its processes: 90, 5m.")
-@click.option("--output-limit", metavar="SIZE", help="Output to keep; else as configured.")
-@pass_session
-@click.pass_context
+@option("--env", metavar="K=V", multiple=True, about="Set a variable; may be repeated.")
+@option("--queue", dest="lane", metavar="NAME", about="The queue it goes to; else 'default'.")
+@option("--nice", metavar="N", about="Run with lower CPU priority: 0 to 19, lowest.")
+@option("--memory-limit", metavar="SIZE", about="Memory for each of its processes: 512MiB.")
+@option("--cpu-seconds", metavar="TIME", about="CPU time for each of its processes: 90, 5m.")
+@option("--output-limit", metavar="SIZE", about="Output to keep; else as configured.")
 def enqueue(
-    ctx: click.Context,
     session: Session,
     /,
     jobs: tuple[str, ...],
     file: str | None,
     command: str | None,
+    argv: list[str] | None,
     **options: Any,
 ) -> None:
     """Add jobs to the queue: all that are given, or none.
@@ -130,31 +85,30 @@ def enqueue(
     from .fields import Overrides
 
     overrides = Overrides.of(options)
-    argv: list[str] | None = ctx.meta.get(ARGV)
     if file is None and len(jobs) == 1 and jobs[0].startswith("@") and len(jobs[0]) > 1:
         file, jobs = jobs[0][1:], ()
     if file is not None or "-" in jobs:
         if argv is not None or command is not None or len(jobs) > (file is None):
-            raise click.UsageError("read jobs from one place: - or --file F or arguments", ctx)
+            raise UsageError("read jobs from one place: - or --file F or arguments")
         from .bulk import enqueue_stream
 
         enqueue_stream(session, file if file is not None else "-", overrides)
         return
     if argv is not None:
         if jobs or command is not None:
-            raise click.UsageError("give the whole command after --, and nothing before it", ctx)
+            raise UsageError("give the whole command after --, and nothing before it")
         if not argv:
-            raise click.UsageError("no command after --; type: queuectl enqueue -- CMD ARG...", ctx)
+            raise UsageError("no command after --; type: queuectl enqueue -- CMD ARG...")
         sources: list[Any] = [{"command": argv}]
     elif command is not None:
         if jobs:
-            raise click.UsageError("give the command once: as JOB or with --command", ctx)
+            raise UsageError("give the command once: as JOB or with --command")
         sources = [{"command": command}]
     elif jobs:
         _check_words(jobs)
         sources = [source for job in jobs for source in _sources(job, len(jobs) > 1)]
     else:
-        raise click.UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...", ctx)
+        raise UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...")
     added = session.run(lambda queue: _add(queue, session, sources, overrides), create=True)
     _show(session, added, _is_local(sources, overrides))
     session.out.flush()  # what follows looks at directories, which may take its time

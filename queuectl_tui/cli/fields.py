@@ -12,7 +12,7 @@ from queuectl_core.text import clean_line
 from .given import duration
 
 if TYPE_CHECKING:
-    from .command import Session
+    from .session import Session
 
 
 class Overrides(NamedTuple):

@@ -6,15 +6,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from queuectl_core.model import Command, Job, State
 from queuectl_core.once import sleep
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
-from .command import queue_time
+from .declare import argument
 from .output import Column, View
+from .session import Session, queue_time
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -145,8 +144,9 @@ async def resolve(queue: Queue, refs: Sequence[str], *, to_change: bool = True) 
         try:
             job = await queue.find(ref, to_change=to_change)
         except NotFound as error:
-            if to_change and ref == "all":
-                error.hint = f"type: {click.get_current_context().command_path} --all"
+            session = Session.current
+            if to_change and ref == "all" and session is not None:
+                error.hint = f"type: {session.path} --all"
             raise
         found[job.seq] = job
     return list(found.values())
@@ -184,14 +184,12 @@ async def until_changed(queue: Queue, pause: float, deadline: float | None = Non
         await sleep(pause)
 
 
-def complete_dead(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+def complete_dead(session: Session, incomplete: str) -> list[str]:
     """The same for jobs in the DLQ."""
-    return complete_id(ctx, param, incomplete, (State.DEAD,))
+    return complete_id(session, incomplete, (State.DEAD,))
 
 
-def complete_id(
-    ctx: click.Context, _: click.Parameter, incomplete: str, states: tuple[State, ...] = ()
-) -> list[str]:
+def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = ()) -> list[str]:
     """Ids that start with what has been typed, for shell completion."""
 
     async def newest(queue: Queue) -> list[Job]:
@@ -200,21 +198,19 @@ def complete_id(
         return await queue.jobs(Filter(states, search=incomplete or None), 200)
 
     try:
-        jobs = ctx.find_root().obj.run(newest, read_only=True)
+        jobs = session.run(newest, read_only=True)
     except Exception:
         return []
     return [job.id for job in jobs if job.id.startswith(incomplete)]
 
 
-def complete_state(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+def complete_state(_: Session, incomplete: str) -> list[str]:
     """The states that start with what has been typed, after the last comma of several."""
     before, comma, word = incomplete.rpartition(",")
     return [f"{before}{comma}{state}" for state in State if state.value.startswith(word)]
 
 
-def job_ids(*, required: bool = True) -> Callable[[F], F]:
+def job_ids(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The argument ``ID...``."""
     name = "ID..." if required else "[ID]..."
-    return click.argument(
-        "ids", metavar=name, nargs=-1, required=required, shell_complete=complete_id
-    )
+    return argument("ids", metavar=name, many=True, required=required, complete=complete_id)

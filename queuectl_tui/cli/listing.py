@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from .command import Session, pass_session, verb
+from .declare import option, verb
 from .jobs import JOBS, complete_state, exported
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -25,22 +24,25 @@ AT_TERMINAL = 50
         "queuectl list -q --state dead | cut -f1",
     ),
 )
-@click.option(
+@option(
     "--state",
-    "states",
+    dest="states",
     metavar="STATE",
     multiple=True,
-    shell_complete=complete_state,
-    help="Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
+    complete=complete_state,
+    about="Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
     "May be given several times, or several with commas.",
 )
-@click.option(
-    "--queue", "queues", metavar="NAME", multiple=True, help="Only jobs of this queue; repeatable."
+@option(
+    "--queue",
+    dest="queues",
+    metavar="NAME",
+    multiple=True,
+    about="Only jobs of this queue; repeatable.",
 )
-@click.option("--search", metavar="TEXT", help="Only jobs with this in id, command or error.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most so many.")
-@click.option("--show-env", is_flag=True, help="With --json: the values of env, not ***.")
-@pass_session
+@option("--search", metavar="TEXT", about="Only jobs with this in id, command or error.")
+@option("--limit", metavar="N", type=int, least=0, about="At most so many.")
+@option("--show-env", is_flag=True, about="With --json: the values of env, not ***.")
 def list_jobs(
     session: Session,
     *,

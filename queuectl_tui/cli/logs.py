@@ -6,8 +6,6 @@ import codecs
 import json
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.lifecycle import FINAL
 from queuectl_core.logs import Output, OutputTimes
 from queuectl_core.model import Job, State
@@ -15,8 +13,9 @@ from queuectl_core.once import sleep
 from queuectl_core.text import clean_block, clean_line
 from queuectl_core.times import format_time
 
-from .command import Session, pass_session, verb
+from .declare import UsageError, argument, option, verb
 from .jobs import complete_id, until_changed
+from .session import Session
 from .workers import no_worker_for
 
 if TYPE_CHECKING:
@@ -39,16 +38,13 @@ LOOKS = 20
         "queuectl logs job1 --raw > output.bin",
     ),
 )
-@click.argument("ref", metavar="ID", shell_complete=complete_id)
-@click.option("-f", "--follow", is_flag=True, help="Go on showing it, until the job has ended.")
-@click.option("--attempt", metavar="N", type=click.IntRange(min=1), help="Attempt N, not the last.")
-@click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines.")
-@click.option("-t", "--timestamps", is_flag=True, help="Begin each line with the time it came.")
-@click.option("--raw", is_flag=True, help="The bytes as they are, control characters and all.")
-@pass_session
-@click.pass_context
+@argument("ref", metavar="ID", complete=complete_id)
+@option("-f", "--follow", is_flag=True, about="Go on showing it, until the job has ended.")
+@option("--attempt", metavar="N", type=int, least=1, about="Attempt N, not the last.")
+@option("--tail", metavar="N", type=int, least=0, about="Only the last N lines.")
+@option("-t", "--timestamps", is_flag=True, about="Begin each line with the time it came.")
+@option("--raw", is_flag=True, about="The bytes as they are, control characters and all.")
 def logs(
-    ctx: click.Context,
     session: Session,
     /,
     *,
@@ -69,9 +65,9 @@ def logs(
     within a hundredth of a second may show the same time; "-" stands for a time that is not known.
     """
     if raw and timestamps:
-        raise click.UsageError("--raw gives the bytes as they are, without --timestamps", ctx)
+        raise UsageError("--raw gives the bytes as they are, without --timestamps")
     if raw and session.json:
-        raise click.UsageError("--raw is bytes and --json is text; give one of them", ctx)
+        raise UsageError("--raw is bytes and --json is text; give one of them")
 
     async def act(queue: Queue) -> None:
         job = await queue.find(ref)

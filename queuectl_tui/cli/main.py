@@ -1,7 +1,6 @@
 """The root of the command line: the table of verbs and the way in.
 
-The table is static, so that ``--help`` imports nothing but click: a verb's module is
-imported when the verb is run.
+The table is static: a verb's module is imported when the verb is run.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .command import COMPLETE, PROGRAM, Noun, Session, Table
+from .declare import Noun, Table
 from .diagnostics import guard
+from .quick import read
+from .session import COMPLETE, PROGRAM, Session
 
 VERBS: Table = {
     "enqueue": ("enqueue:enqueue", "Add jobs to the queue."),
@@ -36,30 +37,36 @@ VERBS: Table = {
     "completion": ("completion:completion", "Print a shell completion script."),
 }
 
-root = Noun(
+ROOT = Noun(
     PROGRAM,
     VERBS,
-    about="A durable background job queue for shell commands.",
-    examples=(
+    "A durable background job queue for shell commands.",
+    (
         "queuectl enqueue 'echo hello'",
         "queuectl worker start --count 4",
         "queuectl status",
     ),
-    is_root=True,
 )
 
 
 def run(args: Sequence[str]) -> int:
     """Run a command line and return its exit code; every failure has been reported."""
-    session = Session()
+    session = Session.current = Session()
     with guard(session.out, session.err) as result:
         instruction = os.environ.get(COMPLETE)
-        if instruction:
-            from .completion import complete
+        found = None if instruction else read(args, VERBS)
+        if found is not None:
+            session.path = f"{PROGRAM} {found.path}"
+            for name, value in found.shared:
+                session.take(name, value)
+            result.code = found.verb.run(session, **found.values) or 0
+        elif instruction:
+            from .completion import answer
 
-            result.code = complete(root, session, instruction)
+            result.code = answer(session, ROOT, instruction)
         else:
-            with root.make_context(PROGRAM, list(args), obj=session) as context:
-                result.code = root.invoke(context) or 0
+            from .command import run as run_click
+
+            result.code = run_click(session, ROOT, args)
         session.out.flush()
     return result.code

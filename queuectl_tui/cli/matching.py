@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from queuectl_core.errors import Conflict
 from queuectl_core.model import Filter, Job, State
 from queuectl_core.text import clean_line, closest
 
-from .command import Session
+from .declare import UsageError, argument, option
 from .jobs import complete_dead, complete_id, complete_state, resolve
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -27,41 +26,42 @@ SHOWN_REASONS = 3
 ALL_GROUPS = 1_000_000
 
 _COMMON = (
-    click.option(
+    option(
         "--queue",
-        "queues",
+        dest="queues",
         metavar="NAME",
         multiple=True,
-        help="Only jobs of this queue; repeatable.",
+        about="Only jobs of this queue; repeatable.",
     ),
-    click.option("--search", metavar="TEXT", help="Only with this in id, command, error."),
-    click.option(
+    option("--search", metavar="TEXT", about="Only with this in id, command, error."),
+    option(
         "--exit-code",
-        "exit_codes",
+        dest="exit_codes",
         metavar="N",
         type=int,
         multiple=True,
-        help="Only with this exit code; repeatable.",
+        about="Only with this exit code; repeatable.",
     ),
 )
 _FILTERS = (
     *_COMMON,
-    click.option(
+    option(
         "--reason",
-        "reasons",
+        dest="reasons",
         metavar="TEXT",
         multiple=True,
-        help="Only with this in the reason that dlq list --group shows (# for digits); repeatable.",
+        about="Only with this in the reason that dlq list --group shows (# for digits); "
+        "repeatable.",
     ),
 )
 _MORE = (
-    click.option(
+    option(
         "--state",
-        "states",
+        dest="states",
         metavar="STATE",
         multiple=True,
-        shell_complete=complete_state,
-        help="Only jobs in this state; repeatable.",
+        complete=complete_state,
+        about="Only jobs in this state; repeatable.",
     ),
 )
 
@@ -163,15 +163,15 @@ def dead_filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _which(function: Callable[..., Any], filters: Any, states: Any) -> Callable[..., Any]:
-    every = click.option("--all", "every", is_flag=True, help="All jobs (that match).")
+    every = option("--all", dest="every", is_flag=True, about="All jobs (that match).")
     complete = complete_dead if states == DEAD else complete_id
-    ids = click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete)
+    ids = argument("ids", metavar="[ID]...", many=True, complete=complete)
     return ids(every(_options(_collected(function, states), filters)))
 
 
 def _options(function: Callable[..., Any], options: Any) -> Callable[..., Any]:
-    for option in reversed(options):
-        function = option(function)
+    for declare in reversed(options):
+        function = declare(function)
     return function
 
 
@@ -195,22 +195,21 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
         if "ids" in given:
             ids, some = given.pop("ids"), given.pop("every") or filtered
             if bool(ids) == some:
-                raise click.UsageError(
+                raise UsageError(
                     "name jobs, or give filters or --all, not both"
                     if ids
                     else "name jobs, or give --all or a filter",
-                    click.get_current_context(),
                 )
         return function(*args, which=Which(ids, where, reasons, filtered), **given)
 
     return call
 
 
-def sure(ctx: click.Context, session: Session, doing: str, jobs: str) -> bool:
+def sure(session: Session, doing: str, jobs: str) -> bool:
     """Ask before ``jobs`` are gone for good; usage error when there is nobody to ask."""
     answer = session.err.ask(f"Remove {jobs} for good, with history and output?")
     if answer is None:
-        raise click.UsageError(f"{doing} {jobs} needs -y, as nobody can be asked", ctx)
+        raise UsageError(f"{doing} {jobs} needs -y, as nobody can be asked")
     return answer
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
-from .command import Session, pass_session, verb
+from .declare import option, verb
 from .given import age
 from .jobs import complete_state
+from .session import Session
 
 
 @verb(
@@ -16,17 +15,16 @@ from .jobs import complete_state
         "queuectl prune --older-than 90d --state dead --state cancelled --dry-run",
     ),
 )
-@click.option("--older-than", metavar="TIME", required=True, help="Ended before this: 12h, 30d.")
-@click.option(
+@option("--older-than", metavar="TIME", required=True, about="Ended before this: 12h, 30d.")
+@option(
     "--state",
-    "states",
+    dest="states",
     metavar="STATE",
     multiple=True,
-    shell_complete=complete_state,
-    help="completed (if not given), dead or cancelled; may be repeated, or several with commas.",
+    complete=complete_state,
+    about="completed (if not given), dead or cancelled; may be repeated, or several with commas.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how many.")
-@pass_session
+@option("--dry-run", is_flag=True, about="Only say how many.")
 def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: bool) -> None:
     """Forget jobs that ended long ago, with their history and output.
 

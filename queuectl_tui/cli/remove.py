@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.lifecycle import REMOVABLE
 from queuectl_core.model import Job
 
 from .changed import show_changed, show_count
-from .command import Session, pass_session, verb
+from .declare import option, verb
 from .jobs import change_named
 from .matching import Which, plural, sure, which_jobs
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     examples=("queuectl remove job1 job2", "queuectl remove --state cancelled -y"),
 )
 @which_jobs
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, with --all or a filter.")
-@pass_session
-@click.pass_context
-def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) -> int:
+@option("-y", "--yes", is_flag=True, about="Do not ask, with --all or a filter.")
+def remove(session: Session, /, *, which: Which, yes: bool) -> int:
     """Forget jobs, with their history and output. There is no way back.
 
     Of jobs that are named, all or none: if one is unknown or running (cancel it first),
@@ -44,7 +41,7 @@ def remove(ctx: click.Context, session: Session, /, *, which: Which, yes: bool) 
             count = await queue.count(where) if where.states else 0
             if not count:
                 return 0  # a job that matches from now on was in no question
-            if not sure(ctx, session, "removing", plural(count)):
+            if not sure(session, "removing", plural(count)):
                 return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("removing", done, total)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
-import click
-
 from queuectl_core.text import clean_line
 
-from .command import Session, complete_file, pass_session, verb
+from .declare import FILE, UsageError, argument, option, verb
 from .matching import plural
+from .session import Session
 
 
 @verb(
@@ -19,12 +18,10 @@ from .matching import plural
         "queuectl --store /srv/queue.db restore backup.db --yes",
     ),
 )
-@click.argument("file", metavar="FILE", shell_complete=complete_file)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--discard", is_flag=True, help="Do not keep what the store holds now.")
-@pass_session
-@click.pass_context
-def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, discard: bool) -> int:
+@argument("file", metavar="FILE", complete=FILE)
+@option("-y", "--yes", is_flag=True, about="Do not ask.")
+@option("--discard", is_flag=True, about="Do not keep what the store holds now.")
+def restore(session: Session, /, *, file: str, yes: bool, discard: bool) -> int:
     """Put back the backup FILE: what it holds takes the place of all that the store holds, its
     jobs, history, settings and statistics. For SQLite stores. A store that is not there is made.
 
@@ -49,7 +46,7 @@ def restore(ctx: click.Context, session: Session, /, *, file: str, yes: bool, di
         question = f"Replace {what} in {clean_line(store)} by {plural(jobs)} of {clean_line(file)}?"
         answer = session.err.ask(f"{question} (The old ones {kept}.)")
         if answer is None:
-            raise click.UsageError("restoring needs -y, as nobody can be asked", ctx)
+            raise UsageError("restoring needs -y, as nobody can be asked")
         return answer
 
     report_to(session.err.warn)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.lifecycle import RETRYABLE
 from queuectl_core.model import Filter, Job, State
 from queuectl_core.postcommit import after_commit
 
 from .changed import show_changed, show_count
-from .command import Session, pass_session, verb
+from .declare import UsageError, option, verb
 from .jobs import change_named, resolve
 from .matching import Which, which_jobs
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -28,17 +27,13 @@ if TYPE_CHECKING:
     ),
 )
 @which_jobs
-@click.option(
+@option(
     "--command",
     metavar="CMD",
-    help="Run this instead (one job, a string); the old one is lost.",
+    about="Run this instead (one job, a string); the old one is lost.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Do not ask, with --all or a filter.")
-@pass_session
-@click.pass_context
-def retry(
-    ctx: click.Context, session: Session, /, *, which: Which, command: str | None, yes: bool
-) -> int:
+@option("-y", "--yes", is_flag=True, about="Do not ask, with --all or a filter.")
+def retry(session: Session, /, *, which: Which, command: str | None, yes: bool) -> int:
     """Run failed, dead, cancelled or completed jobs again, now, with attempts counted from 0;
     the history of earlier attempts is kept.
 
@@ -48,7 +43,7 @@ def retry(
     no.
     """
     if command is not None and len(which.ids) != 1:
-        raise click.UsageError("--command goes with exactly one job", ctx)
+        raise UsageError("--command goes with exactly one job")
     if which.ids:
         again = session.run(lambda queue: _named(queue, which, command))
         show_changed(session, again, "runs again")

@@ -6,25 +6,23 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from queuectl_core.model import Attempt, Job
 from queuectl_core.queue import outcome_word
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes, format_duration, format_time
 
-from .command import Session, pass_session, queue_time, verb
+from .declare import argument, option, verb
 from .jobs import STYLES, ago, command_text, complete_id, number
 from .output import Column, View
+from .session import Session, queue_time
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 
 @verb("show", examples=("queuectl show job1", "queuectl show job1 --json"))
-@click.argument("ref", metavar="ID", shell_complete=complete_id)
-@click.option("--show-env", is_flag=True, help="Print the values of env, not ***.")
-@pass_session
+@argument("ref", metavar="ID", complete=complete_id)
+@option("--show-env", is_flag=True, about="Print the values of env, not ***.")
 def show(session: Session, ref: str, show_env: bool) -> None:
     """Show everything about one job: its fields and every attempt. Values of env may be secrets:
     they are printed as *** unless asked for.

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.errors import InvalidInput
 from queuectl_core.rollup import ERROR
 from queuectl_core.times import format_duration, format_time
 
-from .command import Session, pass_session, verb
+from .declare import option, verb
 from .given import age
 from .output import Column, Table
+from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.model import Spread, Stats
+    from queuectl_core.figures import Spread, Stats
 
 _PARTS = ("avg", "min", "max", "p50", "p95", "p99")
 
 
 @verb("stats", examples=("queuectl stats", "queuectl stats --since 24h --json"))
-@click.option("--since", metavar="TIME", default="1h", help="How far back: 30m, 24h; 1h if unset.")
-@pass_session
+@option("--since", metavar="TIME", default="1h", about="How far back: 30m, 24h; 1h if unset.")
 def stats(session: Session, since: str) -> None:
     """Show what ended lately: how many attempts completed, failed and made a job dead, the
     success rate, jobs a minute, and how long attempts ran and jobs waited to be started

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from queuectl_core.model import State, Status
 from queuectl_core.once import sleep
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
-from .command import Session, pass_session, queue_time, verb
+from .declare import UsageError, option, verb
 from .jobs import STYLES
 from .output import Stdout, Table
+from .session import Session, queue_time
 from .workers import WORKERS, running_for
 
 if TYPE_CHECKING:
@@ -25,10 +24,8 @@ EVERY = 1.0
 
 
 @verb("status", examples=("queuectl status", "queuectl status --watch", "queuectl status --json"))
-@click.option("-w", "--watch", is_flag=True, help="Keep showing it until ctrl-c.")
-@pass_session
-@click.pass_context
-def status(ctx: click.Context, session: Session, /, watch: bool) -> None:
+@option("-w", "--watch", is_flag=True, about="Keep showing it until ctrl-c.")
+def status(session: Session, /, watch: bool) -> None:
     """Show how the queue stands: the number of jobs in each state, the DLQ, live workers with
     what each is running, and how long the oldest job has been waiting.
 
@@ -36,7 +33,7 @@ def status(ctx: click.Context, session: Session, /, watch: bool) -> None:
     state, job, seconds. With --watch in a pipe: a line of counts whenever they change.
     """
     if watch and session.json:
-        raise click.UsageError("--json is one document; leave --watch or --json out", ctx)
+        raise UsageError("--json is one document; leave --watch or --json out")
 
     async def act(queue: Queue) -> None:
         if not watch:

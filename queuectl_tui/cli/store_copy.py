@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from queuectl_core.text import clean_line
 
-from .command import Session, complete_file, pass_session, verb
+from .declare import FILE, option, verb
 from .output import Column, View
+from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -35,15 +34,14 @@ ROWS: View[Any] = View(
         "queuectl --store postgresql://user@host/db store copy --to /var/lib/me/queue.db",
     ),
 )
-@click.option(
+@option(
     "--to",
-    "to",
+    dest="to",
     metavar="URL",
     required=True,
-    shell_complete=complete_file,
-    help="The store to make: path or URL.",
+    complete=FILE,
+    about="The store to make: path or URL.",
 )
-@pass_session
 def copy(session: Session, to: str) -> int:
     """Copy all jobs, their history and stored output, settings and statistics into another store,
     which must be new. Ids and the order of arrival stay. The source stays as it was; go on with

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.errors import TimedOut
 from queuectl_core.once import sleep
 from queuectl_core.queue import WaitState
 from queuectl_core.times import format_duration
 
-from .command import Session, pass_session, verb
+from .declare import UsageError, option, verb
 from .given import optional_duration
 from .jobs import job_ids, resolve
+from .session import Session
 from .workers import no_worker_for
 
 if TYPE_CHECKING:
@@ -36,12 +35,9 @@ LOOK = 1.0
     ),
 )
 @job_ids(required=False)
-@click.option("--all", "every", is_flag=True, help="All jobs in the store, also those due later.")
-@click.option("--timeout", metavar="TIME", help="Give up after this long: 30s, 5m.")
-@pass_session
-@click.pass_context
+@option("--all", dest="every", is_flag=True, about="All jobs in the store, also those due later.")
+@option("--timeout", metavar="TIME", about="Give up after this long: 30s, 5m.")
 def wait(
-    ctx: click.Context,
     session: Session,
     /,
     *,
@@ -55,9 +51,9 @@ def wait(
     Exit code 0: all completed; 1: some are dead, cancelled or removed; 124: the time ran out.
     """
     if ids and every:
-        raise click.UsageError("name jobs or give --all, not both", ctx)
+        raise UsageError("name jobs or give --all, not both")
     if not ids and not every:
-        raise click.UsageError("name jobs, or give --all", ctx)
+        raise UsageError("name jobs, or give --all")
     seconds = optional_duration("--timeout", timeout)
     state = session.run(lambda queue: _wait(session, queue, ids, seconds), read_only=True)
     session.err.clear()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .command import Session, pass_session, verb
+from .declare import verb
+from .session import Session
 from .workers import WORKERS
 
 
 @verb("list", examples=("queuectl worker list", "queuectl worker list --json"))
-@pass_session
 def list_workers(session: Session) -> None:
     """List workers: host, process id, state (idle, busy, stopping, starting, or lost when its
     process is gone), job and for how long, jobs done and failed, CPU and memory of the job,

@@ -6,16 +6,15 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.events import Event, Kind
 from queuectl_core.model import Attempt, Job, State
 from queuectl_core.postcommit import after_commit
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration, format_time
 
-from .command import Session, pass_session, verb
+from .declare import UsageError, option, verb
 from .jobs import command_text
+from .session import Session
 from .workers import WORKERS
 
 if TYPE_CHECKING:
@@ -49,17 +48,18 @@ ENDS = {
         "queuectl worker start --until-idle --quiet      # from cron",
     ),
 )
-@click.option("-c", "--count", metavar="N", type=int, default=1, help="How many; 1 if not given.")
-@click.option("-d", "--detach", is_flag=True, help="Run in the background; return once up.")
-@click.option(
-    "--queue", "lanes", metavar="NAME", multiple=True, help="Only jobs of this queue; repeatable."
+@option("-c", "--count", metavar="N", type=int, default=1, about="How many; 1 if not given.")
+@option("-d", "--detach", is_flag=True, about="Run in the background; return once up.")
+@option(
+    "--queue",
+    dest="lanes",
+    metavar="NAME",
+    multiple=True,
+    about="Only jobs of this queue; repeatable.",
 )
-@click.option("--until-empty", is_flag=True, help="End when nothing is due, running or retrying.")
-@click.option("--until-idle", is_flag=True, help="End when nothing is due or runs here; for cron.")
-@pass_session
-@click.pass_context
+@option("--until-empty", is_flag=True, about="End when nothing is due, running or retrying.")
+@option("--until-idle", is_flag=True, about="End when nothing is due or runs here; for cron.")
 def start(
-    ctx: click.Context,
     session: Session,
     /,
     *,
@@ -79,10 +79,10 @@ def start(
     run, do not hold them either.
     """
     if until_empty and until_idle:
-        raise click.UsageError("--until-empty and --until-idle differ: give one of them", ctx)
+        raise UsageError("--until-empty and --until-idle differ: give one of them")
     if detach and (until_empty or until_idle):
         option = "--until-empty" if until_empty else "--until-idle"
-        raise click.UsageError(f"{option} is for workers in the foreground", ctx)
+        raise UsageError(f"{option} is for workers in the foreground")
     if detach:
         session.run(
             lambda queue: _start_detached(session, queue, count, lanes), create=True, loop=True

@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from queuectl_core.errors import StoreError, TimedOut
 from queuectl_core.model import Worker
 from queuectl_core.once import sleep
@@ -16,8 +14,9 @@ from queuectl_core.postcommit import commits
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_duration
 
-from .command import Session, pass_session, queue_time, verb
+from .declare import argument, option, verb
 from .given import optional_duration
+from .session import Session, queue_time
 from .workers import WORKERS, complete_host, complete_worker, running_for
 
 if TYPE_CHECKING:
@@ -37,11 +36,10 @@ REMIND = 10.0
         "queuectl worker stop --host web-2",
     ),
 )
-@click.argument("refs", metavar="[WORKER]...", nargs=-1, shell_complete=complete_worker)
-@click.option("--now", is_flag=True, help="End running jobs; they go back to pending.")
-@click.option("--host", metavar="NAME", shell_complete=complete_host, help="Workers of this host.")
-@click.option("--timeout", metavar="TIME", help="Give up waiting after this long: 30s, 5m.")
-@pass_session
+@argument("refs", metavar="[WORKER]...", many=True, complete=complete_worker)
+@option("--now", is_flag=True, about="End running jobs; they go back to pending.")
+@option("--host", metavar="NAME", complete=complete_host, about="Workers of this host.")
+@option("--timeout", metavar="TIME", about="Give up waiting after this long: 30s, 5m.")
 def stop(
     session: Session,
     /,

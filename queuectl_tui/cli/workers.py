@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-import click
-
 from queuectl_core.model import Status, Worker
 from queuectl_core.text import clean_line
 from queuectl_core.times import format_bytes, format_duration, format_time
 
-from .command import queue_time
 from .jobs import number
 from .output import Column, View
+from .session import Session, queue_time
 
 STYLES = {"busy": "bold yellow", "idle": "green", "stopping": "magenta", "lost": "bold red"}
 
@@ -116,20 +114,20 @@ def no_worker_for(status: Status, queues: Container[str] | None = None) -> str:
     return f"no worker serves queue {shown}; start one with: {start}"
 
 
-def complete_worker(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+def complete_worker(session: Session, incomplete: str) -> list[str]:
     """Worker ids that start with what has been typed, for shell completion."""
-    return [worker.id for worker in _workers(ctx) if worker.id.startswith(incomplete)]
+    return [worker.id for worker in _workers(session) if worker.id.startswith(incomplete)]
 
 
-def complete_host(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+def complete_host(session: Session, incomplete: str) -> list[str]:
     """Names of hosts that have workers, for shell completion."""
-    hosts = {worker.host for worker in _workers(ctx)}
+    hosts = {worker.host for worker in _workers(session)}
     return sorted(host for host in hosts if host.startswith(incomplete))
 
 
-def _workers(ctx: click.Context) -> list[Worker]:
+def _workers(session: Session) -> list[Worker]:
     try:
-        found: list[Worker] = ctx.find_root().obj.run(lambda queue: queue.workers(), read_only=True)
+        found: list[Worker] = session.run(lambda queue: queue.workers(), read_only=True)
     except Exception:
         return []
     return found

@@ -9,8 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
+from queuectl_core.figures import DeadGroup
 from queuectl_core.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
-from queuectl_core.model import DeadGroup, Filter, Job, State, Worker
+from queuectl_core.model import Filter, Job, State, Worker
 from queuectl_core.text import contains
 from queuectl_core.views import group_filter
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.style import Style
 from textual.strip import Strip
 
-from queuectl_core.model import State, Tick
+from queuectl_core.figures import Tick
+from queuectl_core.model import State
 
 from ..format import sparkline
 from ..monitor import Overview

@@ -11,14 +11,21 @@ from pathlib import Path
 import click
 import pytest
 
-from queuectl_tui.cli.command import Noun, Session
-from queuectl_tui.cli.main import root
+from queuectl_tui.cli.command import Noun, built
+from queuectl_tui.cli.main import ROOT
+from queuectl_tui.cli.session import Session
 
 from ..support import Cli
 from .conftest import Here
 from .test_globals import one_line
 
 Words = tuple[str, ...]
+
+
+def root() -> Noun:
+    found = built(ROOT, is_root=True)
+    assert isinstance(found, Noun)
+    return found
 
 
 def commands(noun: Noun, path: Words = ()) -> Iterator[tuple[Words, click.Command]]:
@@ -34,7 +41,7 @@ def commands(noun: Noun, path: Words = ()) -> Iterator[tuple[Words, click.Comman
 
 
 def options() -> Iterator[tuple[Words, click.Option]]:
-    for path, command in commands(root):
+    for path, command in commands(root()):
         for param in command.get_params(click.Context(command)):
             if isinstance(param, click.Option) and not param.is_flag:
                 yield path, param

@@ -8,16 +8,16 @@ import click
 import pytest
 
 from queuectl_core.config import KEYS
-from queuectl_tui.cli.command import Noun, Session
-from queuectl_tui.cli.main import root
+from queuectl_tui.cli.command import Noun
+from queuectl_tui.cli.session import Session
 
-from .test_given_twice import Words, commands
+from .test_given_twice import Words, commands, root
 
 
 def lines() -> list[Words]:
     """The words after ``queuectl`` in each example, once for each time it is called."""
     found: list[list[str]] = []
-    for _, command in commands(root):
+    for _, command in commands(root()):
         for example in getattr(command, "examples", ()):
             line = shlex.shlex(example, posix=True, punctuation_chars=True)
             line.whitespace_split = True
@@ -49,7 +49,7 @@ def parsed(command: click.Command, words: list[str], parent: click.Context | Non
 
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
 def test_an_example_is_taken(words: Words) -> None:
-    names = parsed(root, list(words), None)
+    names = parsed(root(), list(words), None)
     every = any(word.startswith("--") for word in words)
     if names[-1] == "purge" or (names[-1] == "remove" and every):
         assert "-y" in words, "in a script it would be refused"

@@ -244,7 +244,7 @@ sys.exit(main())
 """
 
 
-MODULES = ("queuectl_tui.cli.main", "click", "queuectl_tui.cli.enqueue", "queuectl_core.queue")
+MODULES = ("queuectl_tui.cli.main", "queuectl_tui.cli.enqueue", "queuectl_core.queue")
 
 
 @pytest.mark.parametrize("module", [*MODULES, *(f"{module} seen" for module in MODULES)])
@@ -282,7 +282,16 @@ def test_ignored_stays_ignored(tmp_path: Path) -> None:
     """As in a background job of a script: its SIGINT is meant for others."""
     cli = Cli(tmp_path / "queue.db", tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", STARTING, "click seen", "enqueue", "--id", "a", "true"],
+        [
+            sys.executable,
+            "-c",
+            STARTING,
+            "queuectl_tui.cli.enqueue seen",
+            "enqueue",
+            "--id",
+            "a",
+            "true",
+        ],
         capture_output=True,
         text=True,
         env=cli.environment(),

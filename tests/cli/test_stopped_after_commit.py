@@ -21,13 +21,13 @@ import queuectl_core.queue
 import queuectl_core.upkeep
 from queuectl_core.postcommit import Commits
 from queuectl_tui.cli.command import Noun
-from queuectl_tui.cli.main import root
 
 from ..pgserver import server_url
 from ..store.stores import PLACES, Place, PostgresPlace
 from ..support import Cli
 from .conftest import Here
 from .test_after_commit import states
+from .test_given_twice import root
 
 READS = {
     *("list", "show", "logs", "status", "stats", "wait", "worker list", "dlq list"),
@@ -124,7 +124,7 @@ def change(place: Place, sql: str) -> None:
 
 
 def test_every_verb_is_here() -> None:
-    assert set(verbs(root)) == {*READS, *OWN_HANDLERS, *CHANGES}
+    assert set(verbs(root())) == {*READS, *OWN_HANDLERS, *CHANGES}
 
 
 def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.model import Filter, Opening, State
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Filter, State
 from queuectl_core.store.base import Store
 
 from ..support import NOW, ending, spec

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl_core.errors import Conflict, StoreUnreachable
-from queuectl_core.model import Filter, Outcome, State, Tick
+from queuectl_core.figures import Tick
+from queuectl_core.model import Filter, Outcome, State
 from queuectl_core.reasons import LIMIT, dead_reason
 from queuectl_core.store.base import Action, Store
 from queuectl_core.text import clean_line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from queuectl_core.errors import BatchRejected, Conflict, InvalidInput
@@ -54,7 +56,7 @@ async def test_jobs_arrive_in_the_order_given(store: Store) -> None:
 async def test_ids_are_made_when_none_is_given(store: Store) -> None:
     jobs = await store.enqueue([spec() for _ in range(50)], NOW)
     assert len({job.id for job in jobs}) == 50
-    assert all(ID.fullmatch(job.id) for job in jobs)
+    assert all(re.fullmatch(ID, job.id) for job in jobs)
 
 
 async def test_nothing_is_enqueued_when_an_id_is_taken(store: Store) -> None:
@@ -106,7 +108,7 @@ async def test_a_batch_arrives_whole_and_in_order(store: Store) -> None:
     assert [job.seq for job in jobs] == list(range(first, first + 4))
     assert [job.id for job in jobs[:3]] == ["job-1", "job-2", "job-3"]
     assert [job.command for job in jobs] == ["echo 1", "echo 2", "echo 3", ("echo", "4")]
-    assert ID.fullmatch(jobs[3].id)
+    assert re.fullmatch(ID, jobs[3].id)
     assert jobs[3].run_at == NOW + 60
     assert await store.counts() == await real_counts(store)
 

@@ -27,7 +27,8 @@ from hypothesis.stateful import (
 
 from queuectl_core import lifecycle
 from queuectl_core.errors import BatchRejected, Conflict
-from queuectl_core.model import Attempt, Filter, Job, JobSpec, Opening, Outcome, State
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Attempt, Filter, Job, JobSpec, Outcome, State
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec, supervisor

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from queuectl_core.errors import Conflict
-from queuectl_core.model import Filter, Opening, State
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Filter, State
 from queuectl_core.store.open import open_store
 from queuectl_core.store.postgres import link
 from queuectl_core.store.postgres.store import PostgresStore

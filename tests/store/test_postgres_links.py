@@ -12,7 +12,8 @@ import asyncpg
 import pytest
 
 from queuectl_core.errors import StoreUnreachable
-from queuectl_core.model import Filter, Opening, Outcome, State
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Filter, Outcome, State
 from queuectl_core.store.open import open_store
 from queuectl_core.store.postgres import bell as bell_module
 from queuectl_core.store.postgres import link

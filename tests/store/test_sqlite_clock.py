@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.doctor import write_ahead_log
-from queuectl_core.model import Opening, Outcome, State
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Outcome, State
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite.store import SqliteStore
 

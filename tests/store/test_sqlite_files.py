@@ -27,8 +27,9 @@ from queuectl_core.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
+from queuectl_core.exchange import Opening
 from queuectl_core.host import process_start
-from queuectl_core.model import Filter, Opening
+from queuectl_core.model import Filter
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate

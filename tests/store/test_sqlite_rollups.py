@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from queuectl_core.model import Attempt, Ending, Outcome, State, Transition
+from queuectl_core.exchange import Ending, Transition
+from queuectl_core.model import Attempt, Outcome, State
 from queuectl_core.rollup import DAY, HOUR, MINUTE, SPANS
 from queuectl_core.store.sqlite import migrate, rollups
 

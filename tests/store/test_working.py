@@ -7,8 +7,9 @@ import time
 import pytest
 
 from queuectl_core.errors import Conflict, NotFound
+from queuectl_core.exchange import Begun, Opening, WorkerOrder
 from queuectl_core.host import is_gone
-from queuectl_core.model import Begun, Filter, Job, Opening, Outcome, State, WorkerOrder
+from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, spec, supervisor

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from queuectl_core.model import Attempt, Job, Opening
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Attempt, Job
 from queuectl_core.queue import Queue
 from queuectl_tui.console import Console
 

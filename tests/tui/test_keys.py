@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from queuectl_core.model import Filter, State, Stats
+from queuectl_core.figures import Stats
+from queuectl_core.model import Filter, State
 from queuectl_core.queue import Queue
 from queuectl_core.worker.shim.output_file import dropped_mark
 from queuectl_tui.console import Console

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.model import Opening, Outcome
+from queuectl_core.exchange import Opening
+from queuectl_core.model import Outcome
 from queuectl_core.queue import Queue
 from queuectl_core.times import parse_time
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -276,8 +277,8 @@ def check_every_promise(job: JobSpec) -> None:
         assert "\0" not in text
         text.encode()
     assert texts[0].strip()
-    assert job.id is None or ID.fullmatch(job.id)
-    assert ID.fullmatch(job.queue)
+    assert job.id is None or re.fullmatch(ID, job.id)
+    assert re.fullmatch(ID, job.queue)
     assert 0 <= job.max_retries <= 10_000
     assert type(job.max_retries) is type(job.priority) is int
     assert 0 <= job.backoff_base < float("inf")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from queuectl_core import lifecycle
 from queuectl_core.config import MAX_BACKOFF_BASE, MAX_RETRIES
+from queuectl_core.exchange import Transition
 from queuectl_core.lifecycle import Policy, backoff, settle
-from queuectl_core.model import Outcome, State, Transition
+from queuectl_core.model import Outcome, State
 
 from ..support import NOW
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.model import Outcome, Spread
+from queuectl_core.figures import Spread
+from queuectl_core.model import Outcome
 from queuectl_core.stats import percentile, spread, summarise
 
 durations = st.lists(st.floats(0, 1e7), min_size=1, max_size=300)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from queuectl_core.errors import StoreLocked
 from queuectl_core.events import Event, Kind
+from queuectl_core.exchange import Turn
 from queuectl_core.lifecycle import claimed_ahead
-from queuectl_core.model import Job, State, Turn
+from queuectl_core.model import Job, State
 from queuectl_core.queue import Queue
 from queuectl_core.worker.attempt import Running, token_of
 from queuectl_core.worker.hands import Slot

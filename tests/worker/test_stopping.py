@@ -21,7 +21,8 @@ import pytest
 
 from queuectl_core.errors import StoreUnreachable
 from queuectl_core.events import Event, Kind
-from queuectl_core.model import Orders, State
+from queuectl_core.exchange import Orders
+from queuectl_core.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.worker.supervisor import Supervisor
 from tests.support import Cli, eventually, eventually_async, kill_marked, marked

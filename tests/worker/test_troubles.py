@@ -16,8 +16,9 @@ import pytest
 
 from queuectl_core.errors import StoreDamaged, StoreUnreachable
 from queuectl_core.events import Event, Kind
+from queuectl_core.exchange import Turn
 from queuectl_core.host import hostname
-from queuectl_core.model import Job, Outcome, State, Turn
+from queuectl_core.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.worker import journal as journals
 from queuectl_core.worker.journal import Journal

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from ...errors import Conflict
-from ...model import Command, DeadGroup, Filter, Job, State, Tick
+from ...figures import DeadGroup, Tick
+from ...model import Command, Filter, Job, State
 from ..rows import conditions, to_job
 from .session import Session
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...model import Ending
+from ...exchange import Ending
 from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
 from .session import Session
 

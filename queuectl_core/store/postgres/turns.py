@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...model import Begun, Ending, Job, Opening, Turn
+from ...exchange import Begun, Ending, Opening, Turn
+from ...model import Job
 from .errors import CommitInDoubt, CommitUnknown
 from .link import Link
 from .work import Key, exchange, waiting

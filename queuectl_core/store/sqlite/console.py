@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import sqlite3
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ...errors import Conflict
-from ...model import Command, DeadGroup, Filter, Job, Tick
+from ...model import Command, Filter, Job
 from .rows import SQL, conditions, to_job, to_state
+
+if TYPE_CHECKING:
+    from ...figures import DeadGroup, Tick
 
 
 def bounds(conn: sqlite3.Connection) -> tuple[int, int] | None:
@@ -32,6 +35,8 @@ def stretch(
         for state in dict.fromkeys(where.states)
     ]
     sign = 1 if up else -1
+    import heapq
+
     return list(islice(heapq.merge(*pages, key=lambda job: sign * job.seq), limit))
 
 
@@ -46,6 +51,8 @@ def span(conn: sqlite3.Connection, where: Filter, floor: int, ceiling: int) -> i
 
 
 def dead_groups(conn: sqlite3.Connection, limit: int) -> list[DeadGroup]:
+    from ...figures import DeadGroup
+
     return [
         DeadGroup(row["reason"] or "", row["exit_code"], row["n"], row["last_at"], row["newest"])
         for row in conn.execute(SQL["dead_groups"], {"limit": limit})
@@ -53,6 +60,8 @@ def dead_groups(conn: sqlite3.Connection, limit: int) -> list[DeadGroup]:
 
 
 def ticks(conn: sqlite3.Connection, since: float) -> list[Tick]:
+    from ...figures import Tick
+
     return [Tick(*row) for row in conn.execute(SQL["ticks"], {"since": since})]
 
 

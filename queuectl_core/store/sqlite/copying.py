@@ -10,7 +10,8 @@ from ...rollup import SPANS, Ended, Rollup, floor, pack
 from ..copying import Copying, Kept, Parcel, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row
 from .connection import Connection
-from .rows import SQL, to_attempt, to_outcome, to_rollup
+from .rollups import to_rollup
+from .rows import SQL, to_attempt, to_outcome
 
 
 class SqliteCopying(Copying):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import Conflict
 from ...model import Attempt, Filter, Job, JobSpec, State
-from ...rollup import Ended
 from ..base import ALLOWED, Action, changed_meanwhile
 from ..rows import new_ids
 from .rows import SQL, conditions, spec_params, to_attempt, to_job, to_outcome, to_state
+
+if TYPE_CHECKING:
+    from ...rollup import Ended
 
 LAST = 1 << 62
 """A seq above every seq."""
@@ -75,6 +76,8 @@ def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None
         [to_job(row) for row in conn.execute(SQL["page_state"], params | {"state": state})]
         for state in dict.fromkeys(where.states)
     ]
+    import heapq
+
     return list(heapq.merge(*pages, key=lambda job: -job.seq))[:limit]
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...model import Ending
-from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning
-from .rows import SQL, to_outcome, to_rollup
+from ...exchange import Ending
+from ...rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
+from .rows import SQL, reading, to_outcome
+
+to_rollup = reading(unpack)
 
 
 def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> None:

@@ -8,7 +8,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from ... import rollup
 from ...model import Filter, Outcome, State
 from .. import rows
 from ..queries import load
@@ -24,7 +23,6 @@ __all__ = [
     "to_attempt",
     "to_job",
     "to_outcome",
-    "to_rollup",
     "to_state",
     "to_supervisor",
     "to_worker",
@@ -34,7 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _reading(convert: Callable[P, T]) -> Callable[P, T]:
+def reading(convert: Callable[P, T]) -> Callable[P, T]:
     """``convert``, which says BadValue of what cannot be converted."""
 
     @wraps(convert)
@@ -64,13 +62,12 @@ def _outcome(word: str) -> Outcome:
     return Outcome(word)
 
 
-to_job = _reading(rows.to_job)
-to_attempt = _reading(rows.to_attempt)
-to_worker = _reading(rows.to_worker)
-to_supervisor = _reading(rows.to_supervisor)
-to_rollup = _reading(rollup.unpack)
-to_state = _reading(_state)
-to_outcome = _reading(_outcome)
-read_json = _reading(json.loads)
+to_job = reading(rows.to_job)
+to_attempt = reading(rows.to_attempt)
+to_worker = reading(rows.to_worker)
+to_supervisor = reading(rows.to_supervisor)
+to_state = reading(_state)
+to_outcome = reading(_outcome)
+read_json = reading(json.loads)
 
 SQL = load(Path(__file__).parent / "sql")

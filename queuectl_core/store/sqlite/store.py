@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -17,31 +16,13 @@ from ...clocks import monotonic
 from ...errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
 from ...file_systems import NETWORK, file_system_of
 from ...host import is_gone, known_host_key
-from ...model import (
-    Attempt,
-    Begun,
-    Command,
-    DeadGroup,
-    Ending,
-    Filter,
-    Job,
-    JobSpec,
-    Opening,
-    Orders,
-    State,
-    SupervisorRow,
-    Tick,
-    Turn,
-    Worker,
-)
+from ...model import Attempt, Command, Filter, Job, JobSpec, State, Worker
 from ...once import off_loop, sleep
 from ...postcommit import after_commit, commits
 from ...private import own_directory, own_store
-from ...rollup import Ended, Rollup
 from ...text import clean_line
 from ..base import Action, Batch, Bell, Store
-from . import console, jobs, migrate, rollups, upkeep, work
-from .batch import SqliteBatch, stage
+from . import jobs, migrate
 from .bell import (
     ANYTHING,
     JOBS,
@@ -61,6 +42,9 @@ from .errors import explain_os
 from .reading import open_absent, open_reader
 
 if TYPE_CHECKING:
+    from ...exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn
+    from ...figures import DeadGroup, Tick
+    from ...rollup import Ended, Rollup
     from ..copying import Copying
 
 
@@ -155,6 +139,8 @@ class SqliteStore(Store):
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
+        from .batch import SqliteBatch, stage
+
         if self._read_only:
             raise StoreReadOnly(f"store {self.url} is opened read-only", "leave read-only mode")
         self._check_file()
@@ -201,6 +187,8 @@ class SqliteStore(Store):
         return await self._connection.read(jobs.ended_since, since, limit)
 
     async def rollup(self, since: float) -> Rollup:
+        from . import rollups
+
         return await self._connection.read(rollups.rollup, since)
 
     # -- for a console ------------------------------------------------------------------
@@ -250,23 +238,35 @@ class SqliteStore(Store):
             raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
 
     async def bounds(self) -> tuple[int, int] | None:
+        from . import console
+
         return await self._connection.read(console.bounds)
 
     async def stretch(
         self, where: Filter, floor: int, ceiling: int, limit: int, up: bool
     ) -> list[Job]:
+        from . import console
+
         return await self._connection.read(console.stretch, where, floor, ceiling, limit, up=up)
 
     async def span(self, where: Filter, floor: int, ceiling: int) -> int:
+        from . import console
+
         return await self._connection.read(console.span, where, floor, ceiling)
 
     async def dead_groups(self, limit: int) -> list[DeadGroup]:
+        from . import console
+
         return await self._connection.read(console.dead_groups, limit)
 
     async def ticks(self, since: float) -> list[Tick]:
+        from . import console
+
         return await self._connection.read(console.ticks, since)
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
+        from . import console
+
         changed = await self._change(console.amend, job, command, now)
         self._ring()
         return changed
@@ -305,12 +305,18 @@ class SqliteStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
+        from . import work
+
         await self._change(work.register, row, workers, now, url=self.url, run=self.run)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
+        from . import work
+
         return await self._connection.write(work.heartbeat, row)
 
     async def deregister(self, supervisor: str) -> None:
+        from . import work
+
         await self._connection.write(work.deregister, supervisor)
         self._ring()
 
@@ -325,6 +331,8 @@ class SqliteStore(Store):
         released: Sequence[Job] = (),
         suspects: bool = True,
     ) -> Turn:
+        from . import work
+
         if openings:
             try:
                 self._check_file()
@@ -356,21 +364,31 @@ class SqliteStore(Store):
         return turn(conn)
 
     async def orders(self, supervisor: str) -> Orders:
+        from . import work
+
         return await self._connection.read(work.orders, supervisor)
 
     async def add_workers(
         self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
     ) -> None:
+        from . import work
+
         await self._change(work.add_workers, supervisor, workers, now, up)
         self._ring()
 
     async def workers_up(self, workers: Iterable[str]) -> None:
+        from . import work
+
         await self._connection.write(work.each_worker, "worker_up", workers)
 
     async def workers_gone(self, workers: Iterable[str]) -> None:
+        from . import work
+
         await self._connection.write(work.each_worker, "worker_gone", workers)
 
     async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
+        from . import work
+
         asked = list(workers)
         try:
             await self._connection.write(work.stop_workers, asked, now_)
@@ -408,24 +426,38 @@ class SqliteStore(Store):
     async def sample(
         self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
     ) -> None:
+        from . import work
+
         await self._connection.write(work.sample, samples)
 
     async def supervisors(self) -> list[SupervisorRow]:
+        from . import work
+
         return await self._connection.read(work.known_supervisors, self.run)
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
+        from . import work
+
         return await self._connection.read(work.workers, self.run)
 
     async def held(self, owner: str) -> list[Job]:
+        from . import work
+
         return await self._connection.read(work.held, owner)
 
     async def shims(self) -> set[str]:
+        from . import work
+
         return await self._connection.read(work.shims)
 
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
+        from . import work
+
         return await self._change(work.take_over, dead, heir, now)
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
+        from . import work
+
         await self._connection.write(work.assign, owner, workers)
 
     # -- signals ----------------------------------------------------------------------
@@ -480,31 +512,49 @@ class SqliteStore(Store):
     # -- upkeep -------------------------------------------------------------------------
 
     async def expired(self, since: float, before: float, limit: int) -> list[int]:
+        from . import upkeep
+
         return await self._connection.read(upkeep.expired, since, before, limit)
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
+        from . import upkeep
+
         return await self._connection.read(upkeep.ended, state, before, after, limit)
 
     async def prune(
         self, seqs: Sequence[int], state: State, before: float
     ) -> list[tuple[int, int]]:
+        from . import upkeep
+
         return await self._change(upkeep.prune, seqs, state, before)
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
+        from . import upkeep
+
         return await self._connection.read(upkeep.runs, seqs)
 
     async def miscounted(self) -> int:
+        from . import upkeep
+
         return await self._connection.read(upkeep.miscounted)
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
+        from . import upkeep
+
         return await self._change(upkeep.dismiss, dead)
 
     async def recount(self) -> None:
+        from . import upkeep
+
         await self._change(upkeep.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        from . import upkeep
+
         self._check_there()
         self._check_file()
+        import threading
+
         stopped = threading.Event()
         connection = await connect(self.path, open_reader)
         try:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import StoreError, StoreFull
-from ...model import State, SupervisorRow
+from ...model import State
 from .jobs import counts
 from .rows import SQL, to_state
 from .work import supervisors
+
+if TYPE_CHECKING:
+    import threading
+
+    from ...exchange import SupervisorRow
 
 BACKUP_PAGES = 512
 """Pages copied at a time: 2 MiB, a few milliseconds."""

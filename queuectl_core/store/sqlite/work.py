@@ -14,20 +14,9 @@ from typing import Any, TypeVar
 
 from ...clocks import monotonic
 from ...errors import Conflict, NotFound
+from ...exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn, WorkerOrder
 from ...lifecycle import claimed_ahead
-from ...model import (
-    Begun,
-    Ending,
-    Job,
-    Opening,
-    Orders,
-    Outcome,
-    State,
-    SupervisorRow,
-    Turn,
-    Worker,
-    WorkerOrder,
-)
+from ...model import Job, Outcome, State, Worker
 from ...reasons import dead_reason
 from . import rollups
 from .errors import BadValue

@@ -14,7 +14,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from queuectl_core.model import Ending, Filter, Job, Outcome, State
+from queuectl_core.exchange import Ending
+from queuectl_core.model import Filter, Job, Outcome, State
 from queuectl_core.store.base import Action
 from queuectl_core.store.sqlite.store import SqliteStore
 

@@ -1,0 +1,30 @@
+"""What click says of a mistake, in our words. Imported only when there is one."""
+
+from __future__ import annotations
+
+import click
+
+
+def explain(error: click.ClickException) -> str:
+    """What is wrong with the command line, in our words."""
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        from .spellings import nearest_option, option_hint
+
+        message = f"no such option: {error.option_name}"
+        if hint := option_hint(error.ctx, error.option_name) or nearest_option(error):
+            message += f"; {hint}"
+    elif isinstance(error, click.MissingParameter) and error.param is not None:
+        option = isinstance(error.param, click.Option)
+        what = max(error.param.opts, key=len) if option else error.param.human_readable_name
+        message = f"{what} is missing"
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        name = max(error.param.opts, key=len) if error.param.opts else error.param.name
+        message = f"{name}: {error.message.rstrip('.').replace('integer range', 'integer')}"
+    elif message:
+        message = message[0].lower() + message[1:]
+        if "unexpected extra argument" in message:
+            from .spellings import extra_hint
+
+            message += extra_hint(error)
+    return message

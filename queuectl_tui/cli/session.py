@@ -1,0 +1,136 @@
+"""One run of the command line: the global options, standard output and error, the queue."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..interrupts import Interrupted, signals
+from .diagnostics import Stderr
+from .output import Stdout
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+T = TypeVar("T")
+
+PROGRAM = "queuectl"
+COMPLETE = "_QUEUECTL_COMPLETE"
+"""Set by the completion script when it asks for suggestions."""
+
+
+class Session:
+    """One run of the command line: the global options, standard output and error."""
+
+    current: Session | None = None
+    """The one that runs in this process."""
+
+    def __init__(self) -> None:
+        self.out = Stdout()
+        self.err = Stderr()
+        self.store: str | None = None
+        self.json = False
+        self.quiet = False
+        self.verbose = False
+        self.clock: Callable[[], float] = time.time
+        """The queue's, once one was opened: what its times are to be compared with."""
+        self._set_color(not os.environ.get("NO_COLOR"))
+
+    @property
+    def path(self) -> str:
+        """The command as it is typed, without options: ``queuectl dlq list``."""
+        return self.err.path
+
+    @path.setter
+    def path(self, path: str) -> None:
+        self.err.path = path
+
+    def _set_color(self, wanted: bool) -> None:
+        self.out.color = self.err.color = wanted
+
+    def take(self, name: str, value: Any) -> None:
+        """Keep the value of a global option. One after the verb wins over one before it, which may
+        come from an alias of the shell."""
+        if name == "store":
+            self.store = value  # an empty one is refused later, not taken for the default
+        elif name == "no_color":
+            self._set_color(False)
+        elif name == "debug":
+            self.err.debug = True
+        else:
+            setattr(self, name, value)
+            if name == "quiet":
+                self.err.quiet = True
+
+    def run(
+        self,
+        act: Callable[[Queue], Awaitable[T]],
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        url: str | None = None,
+        loop: bool = False,
+    ) -> T:
+        """Open the queue, do ``act`` with it, close it.
+
+        ``create``: make a store that is not there. Else it is an error if its path was given; the
+        default store is taken for an empty one.
+        ``loop``: ``act`` needs an event loop. Else asyncio, a third of a short verb's time, is left
+        out where the store can do without.
+        """
+        from queuectl_core.postcommit import commits, report_to
+        from queuectl_core.queue import Queue
+        from queuectl_core.text import clean_line
+
+        url = url or self.store
+        commits.reset()
+
+        async def session() -> T:
+            report_to(self.err.warn)
+            async with Queue.open(
+                url, read_only=read_only, create=create, absent_ok=not create
+            ) as queue:
+                commits.verb_begins()
+                self.clock = queue.clock
+                if self.verbose:
+                    where = clean_line(str(queue.directory))
+                    self.err.note(f"output and logs of this store: {where}")
+                gc.freeze()  # see __main__: what is here stays, from now on there may be garbage
+                gc.enable()
+                return await act(queue)
+
+        if not loop and Queue.answers_at_once(url):
+            from queuectl_core.once import at_once
+
+            return at_once(session())
+        return run_loop(session)
+
+
+def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The answer of ``work``, run under an event loop and stopped by signals."""
+    import asyncio
+
+    async def main() -> T:
+        signals.under_loop(asyncio.current_task())
+        return await work()
+
+    try:
+        with asyncio.Runner() as runner:
+            # All that takes long is done before there is a coroutine: one that a signal keeps
+            # from being awaited would make Python complain.
+            runner.get_loop()
+            return runner.run(main())
+    except asyncio.CancelledError:
+        raise Interrupted from None
+    except RuntimeError as error:
+        if "Event loop stopped before Future completed" not in str(error):
+            raise
+        raise Interrupted from None  # what asyncio makes of a second one
+
+
+def queue_time() -> float:
+    """Epoch seconds by the clock of the queue this run of the command line has opened."""
+    return time.time() if Session.current is None else Session.current.clock()

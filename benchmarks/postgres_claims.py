@@ -26,8 +26,8 @@ from harness import PYTHON, QUEUECTL, Scratch, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
 from queuectl_core.clocks import monotonic
-from queuectl_core.exchange import Ending, Opening, SupervisorRow, Transition
-from queuectl_core.model import Attempt, Job, Outcome, State
+from queuectl_core.exchange import Ending, Opening, Transition
+from queuectl_core.model import Attempt, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.base import Store
 from queuectl_core.store.open import open_store
 

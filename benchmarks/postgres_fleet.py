@@ -20,7 +20,8 @@ from harness import QUEUECTL, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
 from queuectl_core.clocks import monotonic
-from queuectl_core.exchange import Opening, SupervisorRow
+from queuectl_core.exchange import Opening
+from queuectl_core.model import SupervisorRow
 from queuectl_core.store.base import Store
 from queuectl_core.store.open import open_store
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .clocks import BOOTTIME_OFFSET, LINUX
 from .errors import HostShort, shortage
-from .exchange import SupervisorRow
+from .model import SupervisorRow
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
 """Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms

@@ -260,6 +260,32 @@ class Worker(NamedTuple):
         }
 
 
+class SupervisorRow(NamedTuple):
+    """A supervisor as the store knows it: enough to tell whether it is alive."""
+
+    id: str
+    host: str
+    host_key: str
+    """``Store.here()`` of its process: equal means that pids can be compared, and journals read."""
+    pid: int
+    pid_start: float
+    detached: bool
+    heartbeat_at: float
+    """By the store's clock."""
+    lease_until: float
+    """By the store's clock."""
+    lease_mono: float
+    """The same moment on the host's monotonic clock: what its own host compares."""
+    lapsed: bool | None = None
+    """Whether the lease had run out when the row was read, by the clock of a store that has one
+    and is shared by hosts; None: it has none, all hosts are one."""
+
+    def is_unchanged(self, now: SupervisorRow | None) -> bool:
+        """Whether the store still has the row as it was read. ``now``: what it has; None: nothing.
+        ``lapsed`` is not stored, so it does not count."""
+        return now is not None and self._replace(lapsed=None) == now._replace(lapsed=None)
+
+
 class Status(NamedTuple):
     """The answer to "is all well?"."""
 

@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 import psutil
 
 from queuectl_core.config import settings
-from queuectl_core.exchange import Ending, SupervisorRow
+from queuectl_core.exchange import Ending
 from queuectl_core.host import host_key, hostname
 from queuectl_core.jobspec import Defaults
 from queuectl_core.lifecycle import Policy, settle
-from queuectl_core.model import Attempt, Job, JobSpec, Outcome
+from queuectl_core.model import Attempt, Job, JobSpec, Outcome, SupervisorRow
 
 T = TypeVar("T")
 

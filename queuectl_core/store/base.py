@@ -19,8 +19,9 @@ from ..errors import JobChanged
 from ..model import Attempt, Command, Filter, Job, JobSpec, State, Worker
 
 if TYPE_CHECKING:
-    from ..exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn
+    from ..exchange import Begun, Ending, Opening, Orders, Turn
     from ..figures import DeadGroup, Tick
+    from ..model import SupervisorRow
     from ..rollup import Ended, Rollup
     from .copying import Copying
 

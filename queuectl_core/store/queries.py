@@ -7,27 +7,60 @@ queries share is written once. Comments are kept out of what is sent.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-_PART = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
-_INCLUDE = re.compile(r"^ *-- include: (\w+)$", re.MULTILINE)
+
+class Queries(MutableMapping[str, str]):
+    """The queries of a folder by name, each made ready when it is first used."""
+
+    def __init__(self, named: dict[str, str], fragments: dict[str, str]) -> None:
+        self._named = named
+        self._fragments = fragments
+        self._ready: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        found = self._ready.get(name)
+        if found is None:
+            lines = self._lines(self._named[name])
+            found = self._ready[name] = "\n".join(lines).strip().removesuffix(";")
+        return found
+
+    def __setitem__(self, name: str, text: str) -> None:
+        self._named[name] = self._ready[name] = text
+
+    def __delitem__(self, name: str) -> None:
+        del self._named[name]
+        self._ready.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def _lines(self, body: str) -> Iterator[str]:
+        for line in body.splitlines():
+            text = line.lstrip()
+            if text.startswith("-- include: "):
+                yield from self._lines(self._fragments[text[12:].rstrip()])
+            elif not text.startswith("--"):
+                yield line
 
 
-def load(folder: Path) -> dict[str, str]:
-    """All queries of the ``.sql`` files in ``folder``. ValueError when a name is given twice,
-    KeyError when a fragment is included that there is not."""
+def load(folder: Path) -> Queries:
+    """All queries of the ``.sql`` files in ``folder``. ValueError when a name is given twice. A
+    query that includes a fragment that is not there raises KeyError when it is used."""
     parts: dict[str, dict[str, str]] = {"name": {}, "fragment": {}}
     for path in sorted(folder.glob("*.sql")):
-        words = _PART.split(path.read_text("utf-8"))
-        for kind, name, body in zip(words[1::3], words[2::3], words[3::3], strict=True):
-            if name in parts[kind]:
-                raise ValueError(f"{path.name}: {kind} {name} is defined twice")
-            parts[kind][name] = body
-
-    def text(body: str) -> str:
-        body = _INCLUDE.sub(lambda found: text(parts["fragment"][found[1]]), body)
-        lines = (line for line in body.splitlines() if not line.lstrip().startswith("--"))
-        return "\n".join(lines).strip().removesuffix(";")
-
-    return {name: text(body) for name, body in parts["name"].items()}
+        name, found = "", parts["name"]
+        for line in path.read_text("utf-8").splitlines(keepends=True):
+            kind, colon, word = line[3:].rstrip().partition(": ")
+            if line.startswith("-- ") and colon and kind in parts:
+                name, found = word, parts[kind]
+                if name in found:
+                    raise ValueError(f"{path.name}: {kind} {name} is defined twice")
+                found[name] = ""
+            elif name:
+                found[name] += line
+    return Queries(parts["name"], parts["fragment"])

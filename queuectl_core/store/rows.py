@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InvalidInput
-from ..model import Attempt, Filter, Job, JobSpec, Outcome, State, Worker
+from ..model import Attempt, Filter, Job, JobSpec, Outcome, State, SupervisorRow, Worker
 from ..reasons import dead_reason
 from ..text import any_case, cases, has_foreign_case
 
 if TYPE_CHECKING:
-    from ..exchange import Ending, SupervisorRow
+    from ..exchange import Ending
     from .copying import Kept
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
@@ -277,8 +277,6 @@ def attempt_params(ending: Ending) -> dict[str, Any]:
 
 def to_supervisor(row: Row, id_column: str = "id", *, lapsed: bool | None = None) -> SupervisorRow:
     """A row of ``supervisors``, or of a join with it."""
-    from ..exchange import SupervisorRow
-
     return SupervisorRow(
         id=row[id_column],
         host=row["host"],

@@ -6,8 +6,8 @@ import os
 import secrets
 
 from ..clocks import monotonic
-from ..exchange import SupervisorRow
 from ..host import process_start
+from ..model import SupervisorRow
 
 BEATS = 3
 """Heartbeats in the time of one lease: two may be lost."""

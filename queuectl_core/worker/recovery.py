@@ -33,8 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..exchange import SupervisorRow
-from ..model import Job, supervisor_of
+from ..model import Job, SupervisorRow, supervisor_of
 from .attempt import journal_name, token_of
 from .journal import Exit, Journal, Started
 from .process import (

@@ -15,9 +15,8 @@ from functools import partial
 from ..clocks import monotonic
 from ..errors import Conflict, NotFound
 from ..events import Event, Kind
-from ..exchange import SupervisorRow
 from ..host import context_switches, is_gone, process_start, process_state
-from ..model import Job, Outcome
+from ..model import Job, Outcome, SupervisorRow
 from .attempt import Running, no_kill, token_of
 from .context import Context
 from .hands import Slot

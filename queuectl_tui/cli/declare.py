@@ -8,7 +8,8 @@ click's commands from it, for everything else: help, completion, mistakes, other
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 Table = dict[str, tuple[str, str]]
 """Subcommand -> (module:attribute in this package, help in one line)."""
@@ -22,7 +23,7 @@ Complete = str | Callable[[Any, str], list[str]] | None
 and of what has been typed. None: not at all."""
 
 
-class Option(NamedTuple):
+class Option(SimpleNamespace):
     """An option of a verb."""
 
     names: tuple[str, ...]
@@ -41,7 +42,7 @@ class Option(NamedTuple):
     complete: Complete = None
 
 
-class Argument(NamedTuple):
+class Argument(SimpleNamespace):
     """An argument of a verb."""
 
     dest: str
@@ -70,13 +71,16 @@ class Verb:
         self.params: list[Option | Argument] = getattr(run, "params", [])[::-1]
 
 
-class Noun(NamedTuple):
+class Noun:
     """A command that only has subcommands, each imported when it is used."""
 
-    name: str
-    table: Table
-    about: str
-    examples: Sequence[str] = ()
+    def __init__(
+        self, name: str, table: Table, *, about: str, examples: Sequence[str] = ()
+    ) -> None:
+        self.name = name
+        self.table = table
+        self.about = about
+        self.examples = examples
 
 
 class UsageError(Exception):
@@ -98,14 +102,14 @@ def option(*names: str, dest: str = "", about: str, **rest: Any) -> Callable[[Fu
     dest = dest or max(names, key=len).lstrip("-").replace("-", "_")
     if rest.get("is_flag"):
         rest["default"] = False
-    return _declared(Option(names, dest, about, **rest))
+    return _declared(Option(names=names, dest=dest, about=about, **rest))
 
 
 def argument(dest: str, **rest: Any) -> Callable[[Function], Function]:
     """Declare an argument of the verb below; ``rest``: see :class:`Argument`. One that takes all
     that are left may have none, unless it is ``required``."""
     rest.setdefault("required", not rest.get("many"))
-    return _declared(Argument(dest, **rest))
+    return _declared(Argument(dest=dest, **rest))
 
 
 def _declared(param: Option | Argument) -> Callable[[Function], Function]:
@@ -118,14 +122,14 @@ def _declared(param: Option | Argument) -> Callable[[Function], Function]:
 
 
 def _flag(*names: str, dest: str, about: str) -> Option:
-    return Option(names, dest, about, is_flag=True, default=False)
+    return Option(names=names, dest=dest, about=about, is_flag=True, default=False)
 
 
 GLOBALS = (
     Option(
-        ("--store",),
-        "store",
-        "The store to use; else $QUEUECTL_STORE, else queue.db in your data directory.",
+        names=("--store",),
+        dest="store",
+        about="The store to use; else $QUEUECTL_STORE, else queue.db in your data directory.",
         metavar="PATH",
         complete=FILE,
     ),

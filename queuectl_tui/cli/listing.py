@@ -65,7 +65,7 @@ def list_jobs(
     from queuectl_core.queue import check_states
 
     words = [word for given in states for word in given.split(",")]
-    view = JOBS._replace(document=exported) if show_env else JOBS
+    view = JOBS.with_document(exported) if show_env else JOBS
     names: tuple[str, ...] = ()
     if queues:
         from .matching import queue_names, tell_unknown_queues

@@ -40,8 +40,8 @@ VERBS: Table = {
 ROOT = Noun(
     PROGRAM,
     VERBS,
-    "A durable background job queue for shell commands.",
-    (
+    about="A durable background job queue for shell commands.",
+    examples=(
         "queuectl enqueue 'echo hello'",
         "queuectl worker start --count 4",
         "queuectl status",

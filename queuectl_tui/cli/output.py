@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,27 +34,42 @@ class StdoutFailed(Exception):
     """Standard output cannot be written; ``str()`` says why."""
 
 
-class Column(NamedTuple):
+class Column:
     """A column of a terminal's table. ``flex``: gets the room that is left, cut at the end, or
     (``wrap``) on more lines. ``room``: left out at a terminal with fewer columns than this."""
 
-    title: str
-    right: bool = False
-    flex: int = 0
-    wrap: bool = False
-    room: int = 0
+    def __init__(
+        self, title: str, *, right: bool = False, flex: int = 0, wrap: bool = False, room: int = 0
+    ) -> None:
+        self.title = title
+        self.right = right
+        self.flex = flex
+        self.wrap = wrap
+        self.room = room
 
 
-class View(NamedTuple, Generic[T]):
+class View(Generic[T]):
     """How a kind of thing is listed, in each of the three forms."""
 
-    document: Callable[[T], dict[str, Any]]
-    fields: Sequence[str]
-    cells: Callable[[T], Sequence[str]]
-    """Plain text, cleaned; one for each of ``fields``."""
-    columns: Sequence[Column]
-    pretty: Callable[[T], Sequence[tuple[str, str]]]
-    """(cleaned text, style) for each of ``columns``."""
+    def __init__(
+        self,
+        document: Callable[[T], dict[str, Any]],
+        fields: Sequence[str],
+        cells: Callable[[T], Sequence[str]],
+        columns: Sequence[Column],
+        pretty: Callable[[T], Sequence[tuple[str, str]]],
+    ) -> None:
+        """``cells``: plain text, cleaned; one for each of ``fields``. ``pretty``: (cleaned text,
+        style) for each of ``columns``."""
+        self.document = document
+        self.fields = fields
+        self.cells = cells
+        self.columns = columns
+        self.pretty = pretty
+
+    def with_document(self, document: Callable[[T], dict[str, Any]]) -> View[T]:
+        """The same with another JSON form."""
+        return View(document, self.fields, self.cells, self.columns, self.pretty)
 
 
 class Stdout:

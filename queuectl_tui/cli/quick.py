@@ -9,23 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from .declare import GLOBALS, Argument, Noun, Option, Table, Verb
 
 _BY_CLICK = ("help", "version")
 
 
-class Read(NamedTuple):
+class Read:
     """A command line that was understood."""
 
-    verb: Verb
-    path: str
-    """Of the verb: ``dlq list``."""
-    shared: list[tuple[str, Any]]
-    """Global options, in the order in which they were given."""
-    values: dict[str, Any]
-    """A value for each parameter of the verb."""
+    def __init__(
+        self, verb: Verb, path: str, shared: list[tuple[str, Any]], values: dict[str, Any]
+    ) -> None:
+        """``path``: of the verb, as ``dlq list``. ``shared``: global options, in the order in which
+        they were given. ``values``: one for each parameter of the verb."""
+        self.verb = verb
+        self.path = path
+        self.shared = shared
+        self.values = values
 
 
 def read(args: Sequence[str], table: Table) -> Read | None:
@@ -52,7 +54,7 @@ def read(args: Sequence[str], table: Table) -> Read | None:
 def _leading(words: list[str], shared: list[tuple[str, Any]]) -> list[str]:
     """``words`` after the global options at their beginning; none where click must be asked."""
     at = 0
-    given: set[Option] = set()
+    given: set[str] = set()
     while at < len(words) and words[at][:1] == "-":
         found = _option(words, at, _GLOBALS, given)
         if found is None:
@@ -76,7 +78,7 @@ def _parameters(
     known = _GLOBALS | _by_name(options)
     for option in options:
         values[option.dest] = () if option.multiple else option.default
-    given: set[Option] = set()
+    given: set[str] = set()
     rest: list[str] = []
     at = 0
     while at < len(words):
@@ -92,11 +94,11 @@ def _parameters(
         if found is None:
             return None
         option, value, at = found
-        if option in GLOBALS:
+        if option.names[0] in _GLOBALS:
             shared.append((option.dest, value))
         else:
             values[option.dest] = (*values[option.dest], value) if option.multiple else value
-    if any(option.required and option not in given for option in options):
+    if any(option.required and option.dest not in given for option in options):
         return None
     return values if _arguments(verb, rest, values) else None
 
@@ -116,7 +118,7 @@ def _arguments(verb: Verb, words: list[str], values: dict[str, Any]) -> bool:
 
 
 def _option(
-    words: list[str], at: int, known: dict[str, Option], given: set[Option]
+    words: list[str], at: int, known: dict[str, Option], given: set[str]
 ) -> tuple[Option, Any, int] | None:
     """The option at ``words[at]``, its value, and where the next word is."""
     name, equals, text = words[at].partition("=")
@@ -125,11 +127,11 @@ def _option(
         return None
     at += 1
     if option.is_flag:
-        given.add(option)
+        given.add(option.dest)
         return None if equals else (option, True, at)
-    if (option in given and not option.multiple) or (equals and len(name) == 2):
+    if (option.dest in given and not option.multiple) or (equals and len(name) == 2):
         return None
-    given.add(option)
+    given.add(option.dest)
     if not equals:
         if at == len(words):
             return None

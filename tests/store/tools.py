@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from queuectl_core.exchange import Ending, Opening, SupervisorRow, Turn
-from queuectl_core.model import Filter, Job, Outcome, State
+from queuectl_core.exchange import Ending, Opening, Turn
+from queuectl_core.model import Filter, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.base import Action, Store
 
 from ..support import NOW, ending, supervisor

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from textual.pilot import Pilot, WaitForScreenTimeout
 
-from queuectl_core.exchange import Ending, Opening, SupervisorRow
+from queuectl_core.exchange import Ending, Opening
 from queuectl_core.lifecycle import Policy, settle
 from queuectl_core.logs import log_path
-from queuectl_core.model import Attempt, Job, Outcome
+from queuectl_core.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.queue import Queue
 from queuectl_tui.console import Console
 from queuectl_tui.link import Link

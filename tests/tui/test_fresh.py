@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.clocks import monotonic
-from queuectl_core.exchange import Ending, Opening, SupervisorRow
+from queuectl_core.exchange import Ending, Opening
 from queuectl_core.host import host_key, process_start
 from queuectl_core.lifecycle import settle
-from queuectl_core.model import Attempt, Job, Outcome
+from queuectl_core.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.queue import Queue
 from queuectl_tui import console as console_module
 from queuectl_tui.monitor import Monitor

@@ -15,7 +15,6 @@ import pytest
 
 from queuectl_core import host
 from queuectl_core.clocks import monotonic
-from queuectl_core.exchange import SupervisorRow
 from queuectl_core.host import (
     START_TOLERANCE,
     host_key,
@@ -24,6 +23,7 @@ from queuectl_core.host import (
     is_process,
     process_start,
 )
+from queuectl_core.model import SupervisorRow
 
 from ..support import NOW, eventually, supervisor
 

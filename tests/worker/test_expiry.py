@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from queuectl_core.exchange import SupervisorRow
 from queuectl_core.host import host_key, hostname, process_start
-from queuectl_core.model import Filter, Job, Outcome, State
+from queuectl_core.model import Filter, Job, Outcome, State, SupervisorRow
 from queuectl_core.queue import Queue
 from queuectl_core.store.base import Store
 from queuectl_core.worker.expiry import BATCH, Expiry

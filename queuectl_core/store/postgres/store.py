@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInput, StoreError, StoreReadOnly
-from ...exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn
+from ...exchange import Begun, Ending, Opening, Orders, Turn
 from ...figures import DeadGroup, Tick
 from ...host import known_host_key
-from ...model import Attempt, Command, Filter, Job, JobSpec, State, Worker
+from ...model import Attempt, Command, Filter, Job, JobSpec, State, SupervisorRow, Worker
 from ...postcommit import after_commit
 from ...private import own_directory
 from ...rollup import Ended, Rollup

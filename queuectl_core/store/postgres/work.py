@@ -11,8 +11,8 @@ import asyncpg
 
 from ...clocks import monotonic
 from ...errors import Conflict, NotFound
-from ...exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn, WorkerOrder
-from ...model import Job, State, Worker
+from ...exchange import Begun, Ending, Opening, Orders, Turn, WorkerOrder
+from ...model import Job, State, SupervisorRow, Worker
 from ...reasons import dead_reason
 from ...rollup import by_minute
 from ..rows import to_job, to_supervisor, to_worker

@@ -13,9 +13,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ...exchange import SupervisorRow
 from ...host import known_host_key
-from ...model import OWN_SHIM
+from ...model import OWN_SHIM, SupervisorRow
 from .bell import SUFFIX, has_listener
 
 

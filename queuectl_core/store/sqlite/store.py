@@ -42,8 +42,9 @@ from .errors import explain_os
 from .reading import open_absent, open_reader
 
 if TYPE_CHECKING:
-    from ...exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn
+    from ...exchange import Begun, Ending, Opening, Orders, Turn
     from ...figures import DeadGroup, Tick
+    from ...model import SupervisorRow
     from ...rollup import Ended, Rollup
     from ..copying import Copying
 
@@ -431,14 +432,14 @@ class SqliteStore(Store):
         await self._connection.write(work.sample, samples)
 
     async def supervisors(self) -> list[SupervisorRow]:
-        from . import work
+        from . import supervisors
 
-        return await self._connection.read(work.known_supervisors, self.run)
+        return await self._connection.read(supervisors.known_supervisors, self.run)
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        from . import work
+        from . import supervisors
 
-        return await self._connection.read(work.workers, self.run)
+        return await self._connection.read(supervisors.workers, self.run)
 
     async def held(self, owner: str) -> list[Job]:
         from . import work

@@ -12,12 +12,12 @@ from ...errors import StoreError, StoreFull
 from ...model import State
 from .jobs import counts
 from .rows import SQL, to_state
-from .work import supervisors
+from .supervisors import supervisors
 
 if TYPE_CHECKING:
     import threading
 
-    from ...exchange import SupervisorRow
+    from ...model import SupervisorRow
 
 BACKUP_PAGES = 512
 """Pages copied at a time: 2 MiB, a few milliseconds."""

@@ -14,15 +14,16 @@ from typing import Any, TypeVar
 
 from ...clocks import monotonic
 from ...errors import Conflict, NotFound
-from ...exchange import Begun, Ending, Opening, Orders, SupervisorRow, Turn, WorkerOrder
+from ...exchange import Begun, Ending, Opening, Orders, Turn, WorkerOrder
 from ...lifecycle import claimed_ahead
-from ...model import Job, Outcome, State, Worker
+from ...model import Job, Outcome, State, SupervisorRow
 from ...reasons import dead_reason
 from . import rollups
 from .errors import BadValue
 from .jobs import check_whole
-from .namespaces import has_lapsed, is_foreign, may_be_alive
-from .rows import SQL, attempt_params, read_json, to_job, to_supervisor, to_worker
+from .namespaces import is_foreign, may_be_alive
+from .rows import SQL, attempt_params, read_json, to_job
+from .supervisors import shims_of, supervisors
 
 T = TypeVar("T")
 
@@ -278,38 +279,6 @@ def orders(conn: sqlite3.Connection, supervisor: str) -> Orders:
     )
     cancels = frozenset(row[0] for row in conn.execute(SQL["cancels"], params))
     return Orders(True, workers, cancels)
-
-
-def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:
-    return [to_supervisor(row) for row in conn.execute(SQL["supervisors"])]
-
-
-def known_supervisors(conn: sqlite3.Connection, run: Path) -> list[SupervisorRow]:
-    return list(with_lapses(conn, supervisors(conn), run).values())
-
-
-def workers(conn: sqlite3.Connection, run: Path) -> list[tuple[Worker, SupervisorRow]]:
-    found = [
-        (to_worker(row), to_supervisor(row, "supervisor")) for row in conn.execute(SQL["workers"])
-    ]
-    owners = with_lapses(conn, (row for _, row in found), run)
-    return [(worker, owners[row.id]) for worker, row in found]
-
-
-def with_lapses(
-    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: Path
-) -> dict[str, SupervisorRow]:
-    """Supervisors by id, with ``lapsed`` said of those in another pid namespace."""
-    found = {row.id: row for row in rows}
-    for row in [row for row in found.values() if is_foreign(row)]:
-        lapsed = has_lapsed(row, shims_of(conn, row), run, monotonic())
-        found[row.id] = row._replace(lapsed=lapsed)
-    return found
-
-
-def shims_of(conn: sqlite3.Connection, row: SupervisorRow) -> list[str]:
-    """The shims of its jobs."""
-    return list({shim for (shim,) in conn.execute(SQL["shims_of"], {"id": row.id}) if shim})
 
 
 def held(conn: sqlite3.Connection, owner: str) -> list[Job]:

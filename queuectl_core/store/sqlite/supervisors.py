@@ -1,0 +1,44 @@
+"""Supervisors and workers as SQLite knows them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...clocks import monotonic
+from ...model import SupervisorRow, Worker
+from .namespaces import has_lapsed, is_foreign
+from .rows import SQL, to_supervisor, to_worker
+
+
+def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:
+    return [to_supervisor(row) for row in conn.execute(SQL["supervisors"])]
+
+
+def known_supervisors(conn: sqlite3.Connection, run: Path) -> list[SupervisorRow]:
+    return list(with_lapses(conn, supervisors(conn), run).values())
+
+
+def workers(conn: sqlite3.Connection, run: Path) -> list[tuple[Worker, SupervisorRow]]:
+    found = [
+        (to_worker(row), to_supervisor(row, "supervisor")) for row in conn.execute(SQL["workers"])
+    ]
+    owners = with_lapses(conn, (row for _, row in found), run)
+    return [(worker, owners[row.id]) for worker, row in found]
+
+
+def with_lapses(
+    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: Path
+) -> dict[str, SupervisorRow]:
+    """Supervisors by id, with ``lapsed`` said of those in another pid namespace."""
+    found = {row.id: row for row in rows}
+    for row in [row for row in found.values() if is_foreign(row)]:
+        lapsed = has_lapsed(row, shims_of(conn, row), run, monotonic())
+        found[row.id] = row._replace(lapsed=lapsed)
+    return found
+
+
+def shims_of(conn: sqlite3.Connection, row: SupervisorRow) -> list[str]:
+    """The shims of its jobs."""
+    return list({shim for (shim,) in conn.execute(SQL["shims_of"], {"id": row.id}) if shim})

@@ -24,8 +24,10 @@ import click
 from queuectl_core import __version__
 from queuectl_core.config import KEYS, LOG_LEVELS, env_name, show_value
 from queuectl_core.errors import InvalidInput
-from queuectl_tui.cli.main import root
+from queuectl_tui.cli.command import built
+from queuectl_tui.cli.main import ROOT
 
+root = built(ROOT, is_root=True)
 DOCS = Path(__file__).parent
 COMMANDS = DOCS / "reference" / "commands.md"
 CONFIGURATION = DOCS / "reference" / "configuration.md"

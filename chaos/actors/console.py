@@ -190,6 +190,9 @@ class Console(Actor):
             begun = "enqueuing: waits" in text or "… $ queuectl enqueue" in text
             undecided = begun or "enter: enqueue" in text
             if "enqueue a job" in text and not undecided and "output_limit" in text:
+                self._terminal.read(0.3)
+                if self._terminal.text != text:
+                    continue  # that was a part of a frame
                 self._close_what_is_open()
                 self.figures["console: forms refused"] += 1
                 said = " ".join(text.replace("│", " ").split())

@@ -236,8 +236,7 @@ class Campaign(Run):
             if not one.alive:
                 said = one.said.read_text("utf-8", "replace").splitlines()[-1:]
                 code = one.process.returncode
-                if code == 5 and not self.plant.is_up(one) and self.options.store == "postgres":
-                    # The server was away when it started: it may say so and leave.
+                if self._found_no_server(one):
                     self.plant.kill(one)
                     self.later(0.3, self.plant.start)
                     self.figures["supervisors that found no server"] += 1
@@ -249,6 +248,11 @@ class Campaign(Run):
             self.broken += actor.broken
             actor.broken = []
         self.do_what_is_due(now)
+
+    def _found_no_server(self, one: Supervisor) -> bool:
+        """Whether the server was away when it started: it may say so and leave."""
+        ended = one.process.returncode == 5 and not self.plant.is_up(one)
+        return ended and self.options.store == "postgres"
 
     def _caught(self) -> bool:
         """Whether a bug put in on purpose shows already: then all the rest can be left out."""
@@ -285,9 +289,13 @@ class Campaign(Run):
             # One that was told to leave before it could listen just ends.
             terminated = one.process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
             early = terminated and not self.plant.is_up(one)
-            may_leave = one.process.pid in self.refused_starts or early
-            if one.process.returncode not in (0, -signal.SIGKILL) and not may_leave:
-                self.broken.append(f"a supervisor ended with exit {one.process.returncode}")
+            code = one.process.returncode
+            may_leave = (
+                one.process.pid in self.refused_starts or early or self._found_no_server(one)
+            )
+            if code not in (0, -signal.SIGKILL) and not may_leave:
+                said = one.said.read_text("utf-8", "replace").splitlines()[-3:]
+                self.broken.append(f"a supervisor ended with exit {code}: {said}")
         names = {process: _shown(process) for process in self.plant.processes()}
         _, left = psutil.wait_procs(list(names), timeout=20)
         if left:

@@ -43,7 +43,7 @@ class Queries(MutableMapping[str, str]):
         for line in body.splitlines():
             text = line.lstrip()
             if text.startswith("-- include: "):
-                yield from self._lines(self._fragments[text[12:].rstrip()])
+                yield from self._lines(self._fragments[text[12:].strip()].strip("\n"))
             elif not text.startswith("--"):
                 yield line
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -286,6 +287,30 @@ async def test_a_truncated_store(store_path: Path) -> None:
 
     with pytest.raises(StoreDamaged, match="damaged"):
         await use()
+
+
+@pytest.mark.parametrize("column", ["created_at", "run_at", "env", "state", "backoff_base"])
+async def test_a_row_with_nothing_where_there_never_is_nothing(
+    store_path: Path, column: str
+) -> None:
+    """A page of zeros is read as rows of NULL. That was an internal error."""
+    await make(store_path, "job")
+    with closing(sqlite3.connect(store_path)) as raw, raw:
+        schema = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'jobs'").fetchone()[0]
+        loose = re.sub(r"(?<!IS) NOT NULL", "", schema).replace(" STRICT", "")
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'jobs'", (loose,))
+    with closing(sqlite3.connect(store_path)) as raw, raw:
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        raw.execute(f"UPDATE jobs SET {column} = NULL")
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'jobs'", (schema,))
+    store = await SqliteStore.open(store_path, read_only=True)
+    try:
+        with pytest.raises(StoreDamaged):
+            await store.jobs(Filter(), 10)
+    finally:
+        await store.close()
 
 
 def lose_a_row(path: Path) -> None:

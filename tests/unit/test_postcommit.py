@@ -53,7 +53,7 @@ def test_a_fragment_is_included_where_it_is_named(tmp_path: Path) -> None:
     assert load(tmp_path)["one"] == "SELECT 1 WHERE c\nAND a\nAND b\nLIMIT 1"
     (tmp_path / "c.sql").write_text("-- name: two\n-- include: nothing\n")
     with pytest.raises(KeyError, match="nothing"):
-        load(tmp_path)
+        load(tmp_path)["two"]
     (tmp_path / "c.sql").write_text("-- fragment: inner\nAND d\n")
     with pytest.raises(ValueError, match="fragment inner is defined twice"):
         load(tmp_path)

@@ -39,7 +39,7 @@ def reading(convert: Callable[P, T]) -> Callable[P, T]:
     def converted(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return convert(*args, **kwargs)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # TypeError: NULL where there never is one
             raise BadValue(str(error)) from error
 
     return converted

@@ -31,7 +31,7 @@ from .book import answer_of
 from .database import PostgresDatabase
 from .faults import FAULTS, LEASE
 from .oracle import UNEXPECTED, Oracle
-from .plant import Plant
+from .plant import Plant, Supervisor
 from .proxy import Proxy
 from .run import Run
 

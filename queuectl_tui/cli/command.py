@@ -19,9 +19,7 @@ def built(found: declare.Verb | declare.Noun, *, is_root: bool = False) -> click
     if isinstance(found, declare.Noun):
         return Noun(found, is_root=is_root)
     if found.has_argv:
-        from .enqueue_command import EnqueueVerb
-
-        return EnqueueVerb(found)
+        return ArgvVerb(found)
     return Verb(found)
 
 
@@ -177,6 +175,43 @@ class Verb(_Helpful):
         assert session is not None  # noqa: S101 - the root has it
         session.path = ctx.command_path
         return self.found.run(session, **values)
+
+
+class ArgvVerb(Verb):
+    """A verb whose words are commands. What follows ``--`` is one command, with its options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        argv = None
+        if "--" in args:
+            cut = args.index("--")
+            argv = args[cut + 1 :]
+            args = args[:cut]
+        words = list(args)  # the parser takes them away
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if words and words[0].startswith("- "):
+                from .meant import refuse_odd
+
+                refuse_odd(words[0])
+            from .spellings import option_hint
+
+            if option_hint(ctx, error.option_name):
+                raise
+            # The first word is the command, so the option is most likely the command's own.
+            if words and not words[0].startswith(("-", "{", "[", "@")) and " " not in words[0]:
+                from .meant import line_for
+                from .spellings import nearest_option
+
+                close = nearest_option(error)
+                raise click.UsageError(
+                    f"no such option: {error.option_name}; {close + ' ' if close else ''}"
+                    f"if it belongs to the command, {line_for(words)}",
+                    ctx,
+                ) from None
+            raise
+        ctx.params["argv"] = argv
+        return rest
 
 
 class Noun(_Helpful, click.Group):

@@ -46,8 +46,8 @@ VALUES = (
 
 
 def state(session: Session) -> dict[str, Any]:
-    kept = ("store", "json", "quiet", "verbose", "debug", "path")
-    colors = (session.out.color, session.err.color, session.err.quiet)
+    kept = ("store", "json", "quiet", "verbose", "path")
+    colors = (session.out.color, session.err.color, session.err.quiet, session.err.debug)
     return {name: getattr(session, name) for name in kept} | {"colors": colors}
 
 

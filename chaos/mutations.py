@@ -28,7 +28,7 @@ def no_fencing() -> None:
     head, where, _ = fenced.partition("WHERE seq = :seq AND")
     if not where:
         raise RuntimeError("the fence is not where this mutation looks for it")
-    SQL["finish"] = head + "WHERE seq = :seq"
+    SQL.replace("finish", head + "WHERE seq = :seq")
 
 
 def no_group_kill() -> None:

@@ -19,6 +19,7 @@ from .clocks import monotonic
 from .errors import Conflict, InvalidInput, NotFound, StoreError
 from .host import current_directory, host_key, hostname, is_gone, may_be_process
 from .jobspec import Defaults, check_queue, parse_job
+from .logs import log_path, remove_all_logs, unreadable
 from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, Worker
 from .once import off_loop
 from .postcommit import after_commit, commits
@@ -229,7 +230,7 @@ class Queue:
 
         Raises NotFound when there is no such attempt.
         """
-        from .logs import Output, log_path, unreadable
+        from .logs import Output
 
         attempts = await self.attempts(job)
         wanted = number if number is not None else (attempts[-1].number if attempts else 0)
@@ -436,8 +437,6 @@ class Queue:
 
     async def _changed(self, action: Action, changed: Sequence[tuple[int, int]]) -> None:
         """Remove the output of jobs that were removed."""
-        from .logs import remove_all_logs
-
         if action is Action.REMOVE:
             with after_commit("removing output files"):
                 await off_loop(remove_all_logs, self.store.directory, changed)

@@ -7,11 +7,11 @@ queries share is written once. Comments are kept out of what is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
-class Queries(MutableMapping[str, str]):
+class Queries(Mapping[str, str]):
     """The queries of a folder by name, each made ready when it is first used."""
 
     def __init__(self, named: dict[str, str], fragments: dict[str, str]) -> None:
@@ -26,12 +26,9 @@ class Queries(MutableMapping[str, str]):
             found = self._ready[name] = "\n".join(lines).strip().removesuffix(";")
         return found
 
-    def __setitem__(self, name: str, text: str) -> None:
-        self._named[name] = self._ready[name] = text
-
-    def __delitem__(self, name: str) -> None:
-        del self._named[name]
-        self._ready.pop(name, None)
+    def replace(self, name: str, text: str) -> None:
+        """Put another text in the place of a query; for tests."""
+        self._ready[name] = text
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._named)

@@ -48,7 +48,7 @@ def _param(param: Option | Argument, **rest: Any) -> click.Parameter:
             type=click.Choice(param.choices) if param.choices else None,
             shell_complete=_completer(param.complete),
         )
-    kind: Any = param.type
+    kind: Any = param.kind
     if param.least is not None or param.most is not None:
         ranged = click.IntRange if kind is int else click.FloatRange
         kind = ranged(param.least, param.most)  # type: ignore[arg-type]
@@ -297,4 +297,4 @@ def run(session: Session, root: declare.Noun, args: Sequence[str]) -> int:
 
         ctx = getattr(error, "ctx", None)
         session.path = "" if ctx is None else ctx.command_path
-        raise declare.UsageError(explain(error)) from None
+        raise declare.UsageError(*explain(error)) from None

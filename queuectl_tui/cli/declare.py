@@ -1,14 +1,13 @@
 """What each verb takes, declared once as plain data.
 
-Two readers use it. ``quick`` reads a command line that is plainly right, without any other module:
-scripts call verbs in loops, and importing click takes longer than the verb. ``command`` builds
+Two readers use it. ``quick`` reads a command line that is plainly right, without click: scripts
+call verbs in loops, and importing click takes longer than the verb. ``command`` builds
 click's commands from it, for everything else: help, completion, mistakes, other spellings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 Table = dict[str, tuple[str, str]]
@@ -23,35 +22,62 @@ Complete = str | Callable[[Any, str], list[str]] | None
 and of what has been typed. None: not at all."""
 
 
-class Option(SimpleNamespace):
+class Option:
     """An option of a verb."""
 
-    names: tuple[str, ...]
-    """As they are typed; the longest gives its value the name, unless ``dest`` does."""
-    dest: str
-    about: str
-    metavar: str | None = None
-    is_flag: bool = False
-    multiple: bool = False
-    """It may be repeated; its value is a tuple."""
-    type: type = str
-    least: float | None = None
-    most: float | None = None
-    default: Any = None
-    required: bool = False
-    complete: Complete = None
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        *,
+        about: str,
+        dest: str = "",
+        metavar: str | None = None,
+        is_flag: bool = False,
+        multiple: bool = False,
+        kind: type = str,
+        least: float | None = None,
+        most: float | None = None,
+        default: Any = None,
+        required: bool = False,
+        complete: Complete = None,
+    ) -> None:
+        """``names``: as they are typed; the longest names the value, unless ``dest`` does.
+        ``multiple``: it may be repeated; its value is a tuple. ``least``, ``most``: of a number."""
+        self.names = names
+        self.dest = dest or max(names, key=len).lstrip("-").replace("-", "_")
+        self.about = about
+        self.metavar = metavar
+        self.is_flag = is_flag
+        self.multiple = multiple
+        self.kind = kind
+        self.least = least
+        self.most = most
+        self.default = False if is_flag else default
+        self.required = required
+        self.complete = complete
 
 
-class Argument(SimpleNamespace):
+class Argument:
     """An argument of a verb."""
 
-    dest: str
-    metavar: str
-    many: bool = False
-    """It takes all that are left; its value is a tuple."""
-    required: bool = True
-    complete: Complete = None
-    choices: tuple[str, ...] = ()
+    def __init__(
+        self,
+        dest: str,
+        *,
+        metavar: str,
+        many: bool = False,
+        required: bool | None = None,
+        complete: Complete = None,
+        choices: tuple[str, ...] = (),
+    ) -> None:
+        """``many``: it takes all that are left; its value is a tuple. It may have none then, unless
+        it is ``required``."""
+        self.dest = dest
+        self.metavar = metavar
+        self.many = many
+        self.required = not many if required is None else required
+        self.complete = complete
+        self.choices = choices
 
 
 class Verb:
@@ -86,6 +112,11 @@ class Noun:
 class UsageError(Exception):
     """The command line is wrong; ``str()`` says how."""
 
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        """What to do about it; follows the message."""
+
 
 Function = Callable[..., Any]
 
@@ -97,19 +128,14 @@ def verb(
     return lambda function: Verb(name, function, examples, has_argv=has_argv)
 
 
-def option(*names: str, dest: str = "", about: str, **rest: Any) -> Callable[[Function], Function]:
+def option(*names: str, **rest: Any) -> Callable[[Function], Function]:
     """Declare an option of the verb below; ``rest``: see :class:`Option`."""
-    dest = dest or max(names, key=len).lstrip("-").replace("-", "_")
-    if rest.get("is_flag"):
-        rest["default"] = False
-    return _declared(Option(names=names, dest=dest, about=about, **rest))
+    return _declared(Option(names, **rest))
 
 
 def argument(dest: str, **rest: Any) -> Callable[[Function], Function]:
-    """Declare an argument of the verb below; ``rest``: see :class:`Argument`. One that takes all
-    that are left may have none, unless it is ``required``."""
-    rest.setdefault("required", not rest.get("many"))
-    return _declared(Argument(dest=dest, **rest))
+    """Declare an argument of the verb below; ``rest``: see :class:`Argument`."""
+    return _declared(Argument(dest, **rest))
 
 
 def _declared(param: Option | Argument) -> Callable[[Function], Function]:
@@ -121,24 +147,40 @@ def _declared(param: Option | Argument) -> Callable[[Function], Function]:
     return keep
 
 
-def _flag(*names: str, dest: str, about: str) -> Option:
-    return Option(names=names, dest=dest, about=about, is_flag=True, default=False)
-
-
 GLOBALS = (
     Option(
-        names=("--store",),
-        dest="store",
+        ("--store",),
         about="The store to use; else $QUEUECTL_STORE, else queue.db in your data directory.",
         metavar="PATH",
         complete=FILE,
     ),
-    _flag("--json", dest="json", about="Print one JSON document."),
-    _flag("--no-color", dest="no_color", about="No colours; NO_COLOR does the same."),
-    _flag("-q", "--quiet", dest="quiet", about="No notes, no progress, no table header."),
-    _flag("-v", "--verbose", dest="verbose", about="Say more."),
-    _flag("--debug", dest="debug", about="Show the traceback of an error."),
-    _flag("--version", dest="version", about="Print the version."),
-    _flag("-h", "--help", dest="help", about="Show this help."),
+    Option(("--json",), is_flag=True, about="Print one JSON document."),
+    Option(("--no-color",), is_flag=True, about="No colours; NO_COLOR does the same."),
+    Option(
+        (
+            "-q",
+            "--quiet",
+        ),
+        is_flag=True,
+        about="No notes, no progress, no table header.",
+    ),
+    Option(
+        (
+            "-v",
+            "--verbose",
+        ),
+        is_flag=True,
+        about="Say more.",
+    ),
+    Option(("--debug",), is_flag=True, about="Show the traceback of an error."),
+    Option(("--version",), is_flag=True, about="Print the version."),
+    Option(
+        (
+            "-h",
+            "--help",
+        ),
+        is_flag=True,
+        about="Show this help.",
+    ),
 )
 """Taken by every command, so before and after the verb alike."""

@@ -266,8 +266,8 @@ def one_line(text: str) -> str:
 
 
 def _explain_usage(err: Stderr, error: UsageError) -> str:
-    message = str(error)
-    if "; see: " in message or "type: queuectl " in message or not err.path:
+    message = f"{error}{error.hint}"
+    if "; see: " in str(error) or "type: queuectl " in str(error) or not err.path:
         return message
     return f"{message}; see: {err.path} --help"
 

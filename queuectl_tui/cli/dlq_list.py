@@ -17,7 +17,7 @@ AT_TERMINAL = 50
 
 @verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))
 @dead_filters
-@option("--limit", metavar="N", type=int, least=0, about="At most so many.")
+@option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
 @option("--group", is_flag=True, about="By cause: one row for each, the largest first.")
 def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bool) -> None:
     """List the jobs in the DLQ, newest first: at a terminal 50, else all of them.

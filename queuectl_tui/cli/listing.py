@@ -41,7 +41,7 @@ AT_TERMINAL = 50
     about="Only jobs of this queue; repeatable.",
 )
 @option("--search", metavar="TEXT", about="Only jobs with this in id, command or error.")
-@option("--limit", metavar="N", type=int, least=0, about="At most so many.")
+@option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
 @option("--show-env", is_flag=True, about="With --json: the values of env, not ***.")
 def list_jobs(
     session: Session,

@@ -40,8 +40,8 @@ LOOKS = 20
 )
 @argument("ref", metavar="ID", complete=complete_id)
 @option("-f", "--follow", is_flag=True, about="Go on showing it, until the job has ended.")
-@option("--attempt", metavar="N", type=int, least=1, about="Attempt N, not the last.")
-@option("--tail", metavar="N", type=int, least=0, about="Only the last N lines.")
+@option("--attempt", metavar="N", kind=int, least=1, about="Attempt N, not the last.")
+@option("--tail", metavar="N", kind=int, least=0, about="Only the last N lines.")
 @option("-t", "--timestamps", is_flag=True, about="Begin each line with the time it came.")
 @option("--raw", is_flag=True, about="The bytes as they are, control characters and all.")
 def logs(

@@ -38,7 +38,7 @@ _COMMON = (
         "--exit-code",
         dest="exit_codes",
         metavar="N",
-        type=int,
+        kind=int,
         multiple=True,
         about="Only with this exit code; repeatable.",
     ),

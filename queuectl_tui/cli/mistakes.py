@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 
-def explain(error: click.ClickException) -> str:
-    """What is wrong with the command line, in our words."""
+def explain(error: click.ClickException) -> tuple[str, str]:
+    """What is wrong with the command line, in our words, and what to do about it."""
+    hint = ""
     message = error.format_message().rstrip(".")
     if isinstance(error, click.NoSuchOption):
         from .spellings import nearest_option, option_hint
 
         message = f"no such option: {error.option_name}"
-        if hint := option_hint(error.ctx, error.option_name) or nearest_option(error):
-            message += f"; {hint}"
+        if found := option_hint(error.ctx, error.option_name) or nearest_option(error):
+            hint = f"; {found}"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
         option = isinstance(error.param, click.Option)
         what = max(error.param.opts, key=len) if option else error.param.human_readable_name
@@ -26,5 +27,5 @@ def explain(error: click.ClickException) -> str:
         if "unexpected extra argument" in message:
             from .spellings import extra_hint
 
-            message += extra_hint(error)
-    return message
+            hint = extra_hint(error)
+    return message, hint

@@ -2,7 +2,7 @@
 
 It never guesses: a word that it does not know, a value that will not do, an option given twice, a
 request for help, another spelling: for all of these it answers None, and :mod:`.command` reads the
-same declarations again, with all that click knows. ``tests/cli/test_quick.py`` compares the two.
+same declarations again, with all that click knows. ``tests/fuzz/test_quick.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -127,7 +127,6 @@ def _option(
         return None
     at += 1
     if option.is_flag:
-        given.add(option.dest)
         return None if equals else (option, True, at)
     if (option.dest in given and not option.multiple) or (equals and len(name) == 2):
         return None
@@ -137,10 +136,10 @@ def _option(
             return None
         text = words[at]
         at += 1
-    if option.type is str:
+    if option.kind is str:
         return option, text, at
     digits = text.removeprefix("-")
-    if option.type is not int or not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+    if option.kind is not int or not (digits.isascii() and digits.isdigit() and len(digits) < 16):
         return None
     number = int(text)
     if (option.least is not None and number < option.least) or (

@@ -16,7 +16,7 @@ from .session import Session
 @option(
     "--refresh",
     metavar="S",
-    type=float,
+    kind=float,
     least=0.1,
     most=3600,
     default=1.0,

@@ -48,7 +48,7 @@ ENDS = {
         "queuectl worker start --until-idle --quiet      # from cron",
     ),
 )
-@option("-c", "--count", metavar="N", type=int, default=1, about="How many; 1 if not given.")
+@option("-c", "--count", metavar="N", kind=int, default=1, about="How many; 1 if not given.")
 @option("-d", "--detach", is_flag=True, about="Run in the background; return once up.")
 @option(
     "--queue",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+STORE = ROOT / "queuectl_core" / "store" / "sqlite" / "store.py"
 LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 
 
@@ -55,15 +57,17 @@ HEAVY = {
     *("asyncio", "aiosqlite", "concurrent.futures", "ssl", "subprocess", "logging", "threading"),
     # Each costs more than everything else a short verb does.
     *("psutil", "rich", "textual", "platformdirs", "importlib.metadata", "difflib", "decimal"),
+    # A plain command line is read without it.
+    "click",
     *("tempfile", "random", "multiprocessing", "unittest", "typing_extensions"),
     "queuectl_core.worker",
 }
 
 
-def loaded_by_verb(store: Path, *words: str) -> set[str]:
-    """The modules a fresh process has after a whole command line, beyond those click brings."""
+def loaded_by_verb(store: Path, *words: str, beyond: str = "sqlite3") -> set[str]:
+    """The modules a fresh process has after a whole command line, ``beyond`` those of these."""
     code = (
-        "import click, sqlite3, sys; before = set(sys.modules)\n"
+        f"import {beyond}, sys; before = set(sys.modules)\n"
         "from queuectl_tui.__main__ import main\n"
         "code = main()\n"
         "print(*sorted(set(sys.modules) - before), file=sys.stderr)\n"
@@ -114,7 +118,7 @@ def test_a_short_verb_loads_no_more_than_it_needs(words: tuple[str, ...], tmp_pa
 
 @pytest.mark.parametrize("word", ["--help", "--version"])
 def test_what_needs_no_store_loads_none(word: str, tmp_path: Path) -> None:
-    found = loaded_by_verb(tmp_path / "queue.db", word)
+    found = loaded_by_verb(tmp_path / "queue.db", word, beyond="click")
     assert not found & HEAVY
     assert not {name for name in found if name.startswith("queuectl_core.")}
 
@@ -134,3 +138,22 @@ def test_values_import_no_driver() -> None:
     """A front end may use every value without a database being loaded."""
     found = loaded_by("import queuectl_core.model, queuectl_core.errors, queuectl_core.config")
     assert not found & {"sqlite3", "aiosqlite", "asyncio", "psutil"}
+
+
+def test_a_program_with_an_event_loop_loads_the_store_at_once(tmp_path: Path) -> None:
+    """It goes on for long, and an upgrade may replace the files of modules that it needs later."""
+    late = {
+        f"queuectl_core.store.sqlite.{name}"
+        for name in re.findall(
+            r"^        from \.(?: import)? ?(\w+)", STORE.read_text(), re.MULTILINE
+        )
+    }
+    late.remove("queuectl_core.store.sqlite.copying")  # of one verb, which ends
+    assert len(late) > 4
+    found = loaded_by(
+        "import asyncio\nfrom queuectl_core.queue import Queue\n"
+        "async def use():\n"
+        f"    async with Queue.open({str(tmp_path / 'queue.db')!r}): pass\n"
+        "asyncio.run(use())"
+    )
+    assert late <= found

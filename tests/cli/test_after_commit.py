@@ -303,3 +303,63 @@ def test_worker_stop_says_that_the_workers_were_asked(
         eventually(lambda: rows(place, "SELECT id FROM workers") == [])
     finally:
         cli.close()
+
+
+WATCHED = """
+import os, sys
+
+late = []
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if getattr(sys.modules.get("queuectl_core.postcommit"), "commits", False):
+            late.append(name)
+
+sys.meta_path.insert(0, Finder())
+from queuectl_tui.__main__ import main
+code = main()
+sys.stdout.flush()
+print(*late, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("enqueue", "true"),
+        ("enqueue", "true", "--json"),
+        ("enqueue", "--file", "jobs"),
+        ("cancel", "c"),
+        ("cancel", "--all", "--json"),
+        ("retry", "b"),
+        ("retry", "b", "--command", "false"),
+        ("retry", "--search", "b"),
+        ("remove", "a"),
+        ("remove", "--all", "-y"),
+        ("dlq", "retry", "--all"),
+        ("dlq", "purge", "--all", "-y"),
+        ("config", "set", "max-retries", "5"),
+        ("config", "unset", "max-retries"),
+        ("prune", "--older-than", "0s", "--state", "dead"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_loaded_after_the_commit(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The host may lack a descriptor for it, and a change that was made would be called failed."""
+    (tmp_path / "jobs").write_text('{"command": "true"}\n')
+    cli("enqueue", "--id", "a", "true")
+    cli("enqueue", "--id", "b", "--max-retries", "1", "--priority", "1", "false")
+    cli("worker", "start", "--until-empty", "-q")
+    cli("enqueue", "--id", "c", "true")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, "--store", cli.store, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=cli.environment(),
+    )
+    assert not done.stderr.splitlines()[-1]

@@ -244,14 +244,14 @@ sys.exit(main())
 """
 
 
-MODULES = ("queuectl_tui.cli.main", "queuectl_tui.cli.enqueue", "queuectl_core.queue")
+MODULES = ("queuectl_tui.cli.main", "queuectl_tui.cli.enqueue", "queuectl_core.queue", "click")
 
 
 @pytest.mark.parametrize("module", [*MODULES, *(f"{module} seen" for module in MODULES)])
 def test_while_modules_are_loaded(tmp_path: Path, module: str) -> None:
     cli = Cli(tmp_path / "queue.db", tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", STARTING, module, "enqueue", "true"],
+        [sys.executable, "-c", STARTING, module, "enqueue", "-p1", "true"],
         capture_output=True,
         text=True,
         env=cli.environment(),

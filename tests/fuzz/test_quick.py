@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from queuectl_tui.cli import command
@@ -120,7 +120,7 @@ def line(draw: st.DrawFn) -> list[str]:
 @example(["list", "--limit", "3", "--limit=4"])
 @example(["enqueue", "--command", "--", "x"])
 def test_click_reads_the_same(args: list[str]) -> None:
-    compare(args)
+    event("without click" if compare(args) else "by click")
 
 
 @pytest.mark.parametrize("words", LINES, ids=" ".join)

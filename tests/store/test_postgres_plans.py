@@ -181,3 +181,4 @@ async def test_what_runs_all_the_time_reads_little(filled: asyncpg.Connection) -
 
 def test_the_list_is_current() -> None:
     assert INDEXES.keys() <= SQL.keys()
+    assert all(SQL.values())

@@ -164,6 +164,7 @@ def _sorts_jobs(query: str) -> bool:
 
 def test_the_list_of_exceptions_is_current() -> None:
     assert set(MAY_SCAN_JOBS) <= set(SQL)
+    assert all(SQL.values())
 
 
 async def test_a_filter_by_text_still_goes_by_state(store_path: Path) -> None:

@@ -39,8 +39,12 @@ def reading(convert: Callable[P, T]) -> Callable[P, T]:
     def converted(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return convert(*args, **kwargs)
-        except (TypeError, ValueError) as error:  # TypeError: NULL where there never is one
+        except ValueError as error:
             raise BadValue(str(error)) from error
+        except TypeError as error:
+            if "NoneType" not in str(error):
+                raise
+            raise BadValue("NULL where there never is one") from error
 
     return converted
 

@@ -17,7 +17,7 @@ from ...errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnre
 from ...file_systems import NETWORK, file_system_of
 from ...host import is_gone, known_host_key
 from ...model import Attempt, Command, Filter, Job, JobSpec, State, Worker
-from ...once import off_loop, sleep
+from ...once import loop_runs, off_loop, sleep
 from ...postcommit import after_commit, commits
 from ...private import own_directory, own_store
 from ...text import clean_line
@@ -56,6 +56,12 @@ GIVE_WAY = 0.08
 """The part of its time for which a long change lets others write after each page."""
 LONGEST_WAY = 0.02
 """Seconds: a writer that waits looks more often than that."""
+
+
+def _load_the_rest() -> None:
+    """Load what a verb may do without. A program with an event loop goes on for long, and an
+    upgrade may replace our files meanwhile."""
+    from . import batch, console, rollups, supervisors, upkeep, work  # noqa: F401
 
 
 class SqliteStore(Store):
@@ -103,6 +109,8 @@ class SqliteStore(Store):
         ``read_only``: create and migrate nothing, and refuse every change. ``marked``: also one
         that is half a copy, which is a Conflict else. Raises the StoreError family.
         """
+        if loop_runs():
+            _load_the_rest()
         path = real_path(path)
         create = create and not read_only
         found = prepare_file(path, create_parent and create, create=create, read_only=read_only)

@@ -93,7 +93,10 @@ async def test_whatever_it_does_the_server_is_reached_again(proxy: Proxy) -> Non
         proxy.act(rng)
         await asyncio.gather(come(), come())
     proxy.mend()
-    await come()
-    through = await asyncpg.connect(proxy.url)
+    through = None
+    for _ in range(3):  # what was begun before takes one more connection
+        with contextlib.suppress(*BROKEN):
+            through = through or await asyncpg.connect(proxy.url)
+    assert through is not None
     assert await through.fetchval("SELECT 1") == 1
     await through.close()

@@ -172,7 +172,9 @@ def test_the_operators_tasks(operator: Operator, cli: Cli) -> None:
 
     for _ in range(2):  # the first of the three
         press(DOWN, "2 workers 5", "2 workers 5")
-    screen.until("x stop worker", without="media-")  # it is idle, so nothing is asked
+    screen.until("x stop worker")
+    while re.search(r"busy\s+media-", screen.text()):
+        screen.read(0.1)  # it is idle soon, and nothing is asked then
     press("x", "x stop worker", "✓ stopping")
     stopped = eventually(lambda: _only(cli.json("worker", "list"), 4))
     assert [w["queues"] for w in stopped].count(["media"]) == 2

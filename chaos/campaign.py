@@ -290,9 +290,9 @@ class Campaign(Run):
             terminated = one.process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
             early = terminated and not self.plant.is_up(one)
             code = one.process.returncode
-            may_leave = (
-                one.process.pid in self.refused_starts or early or self._found_no_server(one)
-            )
+            # It leaves with 5 when the store cannot be reached for a lease after its last job.
+            cut_off = code == 5 and self.options.store == "postgres"
+            may_leave = one.process.pid in self.refused_starts or early or cut_off
             if code not in (0, -signal.SIGKILL) and not may_leave:
                 said = one.said.read_text("utf-8", "replace").splitlines()[-3:]
                 self.broken.append(f"a supervisor ended with exit {code}: {said}")

@@ -197,7 +197,7 @@ class Console(Actor):
                 self.figures["console: forms refused"] += 1
                 said = " ".join(text.replace("│", " ").split())
                 if self.plant.database.kind == "sqlite":
-                    self.broken.append(f"a console could not enqueue: {said[-600:]}")
+                    self.broken.append(f"a console could not enqueue: {said[:1500]}")
                 return answer_of(1, said)
             if time.monotonic() > deadline or self._terminal.process.poll() is not None:
                 return Answer.IN_DOUBT

@@ -75,7 +75,7 @@ def drain(found: Found) -> Iterator[str]:
         f" SQLite {where['sqlite']}; {on}."
     )
     yield ""
-    yield "| | jobs/s, running | jobs/s, with putting in | queuectl is so many times as fast |"
+    yield "| | jobs/s, running | jobs/s, enqueuing included | queuectl compared with it |"
     yield "| --- | ---: | ---: | --- |"
     for name, part in {"**queuectl**": found["queuectl"], **found["peers"]}.items():
         running = plain(part["running"]) if "running" in part else "as one"
@@ -104,7 +104,7 @@ def times(part: Found) -> str:
         return ""
     drain, whole = part["ours to theirs"], part["whole to whole"]
     bar = f", bar {drain['bar']:g}{missed(drain)}" if "bar" in drain else ""
-    both = f"; with putting in {whole['value']:.2f}" if drain["value"] != whole["value"] else ""
+    both = f"; enqueuing included {whole['value']:.2f}" if drain["value"] != whole["value"] else ""
     return f"{drain['value']:.2f}{bar}{both}"
 
 

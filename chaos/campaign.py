@@ -52,7 +52,6 @@ class Campaign(Run):
     say: Say = lambda text: None
     early: bool = False
     """Its time was over before everything was done."""
-    refused_starts: set[int] = field(default_factory=set)
     """Pids of supervisors that could not reach the server at their start, and said so."""
     _actors: list[Actor] = field(default_factory=list)
 
@@ -240,7 +239,6 @@ class Campaign(Run):
                     self.plant.kill(one)
                     self.later(0.3, self.plant.start)
                     self.figures["supervisors that found no server"] += 1
-                    self.refused_starts.add(one.process.pid)
                     continue
                 self.broken.append(f"a supervisor left by itself, exit {code}: {said}")
                 self.kill(one)
@@ -290,9 +288,9 @@ class Campaign(Run):
             terminated = one.process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
             early = terminated and not self.plant.is_up(one)
             code = one.process.returncode
-            # It leaves with 5 when the store cannot be reached for a lease after its last job.
+            # It leaves with 5 when it finds no server, or has none for a lease after its last job.
             cut_off = code == 5 and self.options.store == "postgres"
-            may_leave = one.process.pid in self.refused_starts or early or cut_off
+            may_leave = early or cut_off
             if code not in (0, -signal.SIGKILL) and not may_leave:
                 said = one.said.read_text("utf-8", "replace").splitlines()[-3:]
                 self.broken.append(f"a supervisor ended with exit {code}: {said}")

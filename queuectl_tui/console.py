@@ -149,9 +149,6 @@ class Console(Navigation):
     def _not_left(self) -> None:
         self.say("✗ not left: no shell is here that could continue the console; q quits", "warn")
 
-    def action_draw_again(self) -> None:
-        self.draw_again()
-
     def action_leave(self) -> None:
         os.kill(os.getpid(), signal.SIGTSTP)
 

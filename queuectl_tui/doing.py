@@ -284,4 +284,4 @@ class Doing(LeastSize, PacedDisplay):
             return None
         finally:
             os.unlink(path)
-            self.draw_again()
+            self.action_draw_again()

@@ -57,9 +57,9 @@ class LeastSize(App[int]):
         size = at_least(event.size)
         await super().on_event(events.Resize(size, size, size, event.pixel_size))
         if self.too_small or was_too_small:  # for Textual the size may be the same as before
-            self.draw_again()
+            self.action_draw_again()
 
-    def draw_again(self) -> None:
+    def action_draw_again(self) -> None:
         """Send all of the screen again: something else may have written on it."""
         if self.too_small:
             self._say_too_small()

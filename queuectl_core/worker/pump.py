@@ -76,16 +76,20 @@ class Pump:
     def free(self, running: Running, ending: Ending) -> None:
         """An attempt has ended: its worker may take another job, now or with the commit that
         says so."""
-        slot = self._context.slots.get(running.worker)
-        if slot is not None and slot.running is running:
-            slot.running = None
-            if not running.in_shared_shim and slot.stop is None:
-                self._context.hands.use(slot)
+        self._leave_worker(running)
         self.shortage.tried(token_of(running.job))
         attempt = ending.attempt
         if attempt.finished_at is not None:
             self.reserve.ran(attempt.finished_at - attempt.started_at)
         self.look()
+
+    def _leave_worker(self, running: Running) -> None:
+        """Its worker has nothing to do any more."""
+        slot = self._context.slots.get(running.worker)
+        if slot is not None and slot.running is running:
+            slot.running = None
+            if not running.in_shared_shim and slot.stop is None:
+                self._context.hands.use(slot)
 
     # -- what the shim holds ----------------------------------------------------------
 
@@ -120,11 +124,7 @@ class Pump:
             return  # it has another owner by now
         if running is not None:
             self.reserve.told((job.seq, job.runs))
-            slot = self._context.slots.get(running.worker)
-            if slot is not None and slot.running is running:
-                slot.running = None
-                if not running.in_shared_shim and slot.stop is None:
-                    self._context.hands.use(slot)
+            self._leave_worker(running)
         self.reserve.released.append(job)
         self.shortage.met(lacking)
         self._context.wake()

@@ -6,6 +6,7 @@ rest is still checked, so that all bad lines are named at once.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -133,8 +134,6 @@ class _Bulk:
                 if isinstance(value, InvalidInput):
                     raise value
                 if not isinstance(value, dict):
-                    import json
-
                     shown = clean_line(json.dumps(value, ensure_ascii=False), 40)
                     raise InvalidInput(f"a job is a JSON object, not {shown}")
                 job = value if apply is None else apply(value, defaults.now)
@@ -281,8 +280,6 @@ def number_is_first(line: bytes, good: int, bad: int) -> bool:
 
 def unfinished(text: bytes) -> bool:
     """Whether this is the beginning of JSON: nothing is wrong with it but that it ends."""
-    import json
-
     try:
         shown = text.decode().strip()
         json.loads(shown)

@@ -33,13 +33,12 @@ LOOKED_AT = 20
 @argument("jobs", metavar="[JOB]...", many=True)
 @option(
     "--file",
-    dest="file",
     metavar="F",
     complete=FILE,
     about="Read JSON Lines or a JSON array from this file.",
 )
 @option("--command", metavar="CMD", about="The command, also one that starts with { or [.")
-@option("--id", dest="id", metavar="ID", about="The job's id; else a short one is made.")
+@option("--id", metavar="ID", about="The job's id; else a short one is made.")
 @option("--max-retries", metavar="N", about="Dead after so many failed attempts; 0 is as 1.")
 @option("--backoff-base", metavar="B", about="Wait B, B*B, B*B*B ... seconds after failures.")
 @option("-p", "--priority", metavar="N", about="Higher runs first; 0 if not given.")

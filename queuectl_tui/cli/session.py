@@ -33,11 +33,15 @@ class Session:
         self.err = Stderr()
         self.store: str | None = None
         self.json = False
-        self.quiet = False
         self.verbose = False
         self.clock: Callable[[], float] = time.time
         """The queue's, once one was opened: what its times are to be compared with."""
         self._set_color(not os.environ.get("NO_COLOR"))
+
+    @property
+    def quiet(self) -> bool:
+        """No notes, no progress, no table header."""
+        return self.err.quiet
 
     @property
     def path(self) -> str:
@@ -58,12 +62,10 @@ class Session:
             self.store = value  # an empty one is refused later, not taken for the default
         elif name == "no_color":
             self._set_color(False)
-        elif name == "debug":
-            self.err.debug = True
+        elif name in ("quiet", "debug"):
+            setattr(self.err, name, value)
         else:
             setattr(self, name, value)
-            if name == "quiet":
-                self.err.quiet = True
 
     def run(
         self,

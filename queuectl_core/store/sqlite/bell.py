@@ -69,7 +69,7 @@ def ring(directory: Path, what: bytes = ANYTHING) -> None:
 
 
 def ring_one(bell: Path, what: bytes) -> bool:
-    """Ring one bell. True if a supervisor listens and was told."""
+    """Ring one bell. Returns whether a supervisor heard it."""
     try:
         fd = os.open(bell, _TO_RING)
     except OSError:

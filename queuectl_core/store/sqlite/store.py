@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -591,10 +590,9 @@ async def absent_store(path: Path) -> SqliteStore:
 
 async def connect(path: Path, opener: Opener = open_writer) -> Connection:
     """Open ``path`` with our settings."""
-    # Loaded by whoever runs an event loop; a verb that asks once runs none, and asyncio with a
-    # thread for SQLite is a third of the time such a process takes.
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
+    # A thread for SQLite is for programs with an event loop. A short verb has none: asyncio and the
+    # thread would take a third of its time.
+    if loop_runs():
         from .threaded import ThreadedConnection
 
         connection: Connection = ThreadedConnection(path, opener)

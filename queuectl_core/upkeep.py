@@ -18,7 +18,7 @@ from .errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
 from .host import current_directory, known_host_key, may_be_process, process_start
 from .logs import remove_all_logs
 from .model import State
-from .once import off_loop
+from .once import loop_runs, off_loop
 from .postcommit import after_commit, commits, committing
 from .store.base import Store
 from .text import clean_line
@@ -216,7 +216,7 @@ async def _told(
     Under an event loop the copying thread only notes how far it is: a terminal that nobody reads
     must not keep it waiting, since as long as it copies the WAL cannot start anew.
     """
-    if asyncio._get_running_loop() is None:
+    if not loop_runs():
         await start(progress)
         return
     far = (0, 0)

@@ -188,7 +188,8 @@ class Console(Actor):
             text = self._terminal.text
             # With … before its command line, an action has begun and not ended.
             begun = "enqueuing: waits" in text or "… $ queuectl enqueue" in text
-            undecided = begun or "enter: enqueue" in text
+            # An empty form: what was typed is still to come, as the console is slow.
+            undecided = begun or "enter: enqueue" in text or "type a command" in text
             if "enqueue a job" in text and not undecided and "output_limit" in text:
                 self._terminal.read(0.3)
                 if self._terminal.text != text:

@@ -58,7 +58,7 @@ def test_jobs_go_on_time_out_and_the_supervisor_leaves(stuck: Stuck, cli: Cli) -
     late = cli.json("show", "late")
     assert late["last_error"] == "timed out after 1.0s"
     assert late["crashes"] == 0
-    assert {worker["state"] for worker in cli.json("worker", "list")} == {"idle"}
+    eventually(lambda: {row["state"] for row in cli.json("worker", "list")} == {"idle"})
     began = time.monotonic()
     stuck.process.send_signal(signal.SIGTERM)
     assert stuck.process.wait(30) == 0

@@ -146,7 +146,7 @@ def test_a_signal_that_is_ignored_stays_ignored(
         worker.send_signal(number)
         cli("enqueue", "sleep 0.2", "--id", "second")
         cli("wait", "second")
-        assert [row["state"] for row in cli.json("worker", "list")] == ["idle"]
+        eventually(lambda: [row["state"] for row in cli.json("worker", "list")] == ["idle"])
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
     finally:

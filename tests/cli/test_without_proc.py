@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support import Cli
+from ..support import Cli, eventually
 
 BARE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 EMPTY = "mount -t tmpfs none /proc && "
@@ -69,6 +69,8 @@ def test_workers_that_live_are_not_taken_for_dead(bare: Cli) -> None:
     bare("enqueue", "true")
     try:
         bare("worker", "start", "-d")
+        bare("wait", "--all")
+        eventually(lambda: bare.json("worker", "list")[0]["state"] == "idle")
         _, out, _ = run(bare, "worker list --json")
         assert [worker["state"] for worker in json.loads(out)] == ["idle"]
         _, out, _ = run(bare, "doctor --repair")

@@ -15,7 +15,7 @@ ARGS ?=
 help:
 	@echo "make demo     five jobs, workers, a retry and the DLQ, in a scratch store"
 	@echo "make run      queuectl itself: make run ARGS='status'"
-	@echo "make test     the test suite: make test ARGS='tests/unit -k backoff'"
+	@echo "make test     the test suite: make test ARGS='tests/domain -k backoff'"
 	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
 	@echo "make monkey   random keys in the console: make monkey KEYS=100000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
@@ -63,7 +63,7 @@ fuzz: $(VENV)/.ready-to-develop
 KEYS ?= 100000
 
 monkey: $(VENV)/.ready-to-develop
-	@MONKEY_KEYS=$(KEYS) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet -s tests/tui/test_monkey.py $(ARGS)
+	@MONKEY_KEYS=$(KEYS) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet -s tests/console/test_monkey.py $(ARGS)
 
 chaos: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m chaos $(ARGS)

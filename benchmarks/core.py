@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from harness import Scratch, machine, middle, options, ratio, report
 
-from queuectl_core.model import State
+from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
 
 IDLE = 10.0

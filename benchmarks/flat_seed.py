@@ -16,12 +16,12 @@ from pathlib import Path
 
 from console_seed import REASONS
 
-from queuectl_core.model import Outcome
+from queuectl_core.domain.model import Outcome
+from queuectl_core.domain.rollup import MINUTE, Ended, Rollup, floor, pack
 from queuectl_core.queue import Queue
-from queuectl_core.rollup import MINUTE, Ended, Rollup, floor, pack
 from queuectl_core.store.sqlite.jobs import new_ids
-from queuectl_core.store.sqlite.rollups import thin
-from queuectl_core.store.sqlite.rows import SQL
+from queuectl_core.store.sqlite.queries import SQL
+from queuectl_core.store.sqlite.statistics import thin
 
 LANES = ("default", "bench")
 """Every other job is in each: the lane that is drained is no emptier than any."""

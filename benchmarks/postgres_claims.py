@@ -25,11 +25,11 @@ from typing import Any
 from harness import PYTHON, QUEUECTL, Scratch, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.clocks import monotonic
-from queuectl_core.exchange import Ending, Opening, Transition
-from queuectl_core.model import Attempt, Job, Outcome, State, SupervisorRow
-from queuectl_core.store.base import Store
+from queuectl_core.domain.claims import Ending, Opening, Transition
+from queuectl_core.domain.model import Attempt, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.open import open_store
+from queuectl_core.store.protocol import Store
+from queuectl_core.system.clocks import monotonic
 
 BATCH = 30
 JOBS = 20_000

@@ -19,11 +19,11 @@ from typing import Any
 from harness import QUEUECTL, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.clocks import monotonic
-from queuectl_core.exchange import Opening
-from queuectl_core.model import SupervisorRow
-from queuectl_core.store.base import Store
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.model import SupervisorRow
 from queuectl_core.store.open import open_store
+from queuectl_core.store.protocol import Store
+from queuectl_core.system.clocks import monotonic
 
 HOSTS = 100
 TIMES = 500

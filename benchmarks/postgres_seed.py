@@ -14,11 +14,11 @@ from flat_seed import JOB, Size, rows
 from harness import QUEUECTL, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.model import Outcome
-from queuectl_core.rollup import MINUTE, Ended, Rollup, floor, pack
-from queuectl_core.store.postgres.rollups import thin
+from queuectl_core.domain.model import Outcome
+from queuectl_core.domain.rollup import MINUTE, Ended, Rollup, floor, pack
+from queuectl_core.store.postgres.maintenance import fold
 from queuectl_core.store.postgres.session import Session
-from queuectl_core.store.postgres.upkeep import fold
+from queuectl_core.store.postgres.statistics import thin
 
 SAME = """
 SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute

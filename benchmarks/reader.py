@@ -126,7 +126,7 @@ BESIDE: dict[str, Callable[[Scratch], Any]] = {
 
 async def produce() -> None:
     """Enqueue a job every 20 ms until standard input ends; print how long each took."""
-    from queuectl_core.errors import QueueError
+    from queuectl_core.domain.errors import QueueError
     from queuectl_core.queue import Queue
 
     took: list[float] = []

@@ -10,6 +10,6 @@ if __name__ == "__main__":
     from chaos.agent import put_in_seams
 
     put_in_seams()
-    from queuectl_core.worker.__main__ import main
+    from queuectl_core.supervisor.__main__ import main
 
     sys.exit(main())

@@ -25,8 +25,8 @@ from .book import PLAY, Planned, name_in
 
 put_in_seams()
 
-from queuectl_core.errors import QueueError  # noqa: E402
-from queuectl_core.model import Filter, Job, State  # noqa: E402
+from queuectl_core.domain.errors import QueueError  # noqa: E402
+from queuectl_core.domain.model import Filter, Job, State  # noqa: E402
 from queuectl_core.queue import Queue  # noqa: E402
 
 THREADS = 2

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from queuectl_core.worker.journal import Journal
+from queuectl_core.runner.journal_reader import Journal
 
 from .book import answer_of
 from .plant import Supervisor, until

@@ -13,13 +13,13 @@ from pathlib import Path
 from random import random
 from typing import Any
 
-from queuectl_core import host
-from queuectl_core.errors import StoreFull
-from queuectl_core.model import Filter
-from queuectl_core.store.base import ALLOWED, Action
-from queuectl_core.store.sqlite.rows import SQL
-from queuectl_core.worker import process, recovery
-from queuectl_core.worker.process import Process, Processes
+from queuectl_core.domain.errors import StoreFull
+from queuectl_core.domain.model import Filter
+from queuectl_core.store.protocol import ALLOWED, Action
+from queuectl_core.store.sqlite.queries import SQL
+from queuectl_core.supervisor import processes, triage
+from queuectl_core.supervisor.processes import Process, Processes
+from queuectl_core.system import host
 
 
 def no_fencing() -> None:
@@ -39,7 +39,7 @@ def no_group_kill() -> None:
     ) -> None:
         return
 
-    vars(process)["Processes"].end = spare
+    vars(processes)["Processes"].end = spare
 
 
 def no_start_check() -> None:
@@ -51,9 +51,9 @@ def no_start_check() -> None:
     def was_started_between(pid: int, after: float, before: float) -> bool:
         return host.process_start(pid) is not None
 
-    for module in (host, process):
+    for module in (host, processes):
         vars(module)["is_process"] = is_process
-    for module in (process, recovery):
+    for module in (processes, triage):
         vars(module)["was_started_between"] = was_started_between
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from queuectl_core.worker.journal import Journal
+from queuectl_core.runner.journal_reader import Journal
 
 from .database import Database, Rows, SqliteDatabase
 

@@ -15,6 +15,4 @@ if __name__ == "__main__":
 
     sys.path.remove(str(ROOT))
     move_clock(Path(os.environ["CHAOS_CLOCK"]))
-    runpy.run_path(
-        str(ROOT / "queuectl_core" / "worker" / "shim" / "__main__.py"), run_name="__main__"
-    )
+    runpy.run_path(str(ROOT / "queuectl_core" / "runner" / "__main__.py"), run_name="__main__")

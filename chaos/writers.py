@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from queuectl_core.errors import QueueError
-from queuectl_core.exchange import Ending, Opening
-from queuectl_core.host import hostname
-from queuectl_core.lifecycle import Policy, settle
-from queuectl_core.model import Attempt, Job, Outcome
+from queuectl_core.domain.claims import Ending, Opening
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.lifecycle import Policy, settle
+from queuectl_core.domain.model import Attempt, Job, Outcome
 from queuectl_core.queue import Queue
-from queuectl_core.worker.lease import make_row, new_supervisor_id
+from queuectl_core.supervisor.lease import make_row, new_supervisor_id
+from queuectl_core.system.host import hostname
 
 from .plant import ROOT
 

@@ -3,7 +3,7 @@
     python docs/generate.py [--check]
 
 - ``reference/commands.md`` and ``man/queuectl.1``: from the commands themselves
-- the table in ``reference/configuration.md``: from ``queuectl_core.config``
+- the table in ``reference/configuration.md``: from ``queuectl_core.domain.config``
 - the table in ``decisions/README.md``: from the records beside it
 
 With ``--check`` nothing is written, and the exit code is 1 if a page is out of date.
@@ -22,8 +22,8 @@ from typing import Any
 import click
 
 from queuectl_core import __version__
-from queuectl_core.config import KEYS, LOG_LEVELS, env_name, show_value
-from queuectl_core.errors import InvalidInput
+from queuectl_core.domain.config import KEYS, LOG_LEVELS, env_name, show_value
+from queuectl_core.domain.errors import InvalidInput
 from queuectl_tui.cli.command import built
 from queuectl_tui.cli.main import ROOT
 

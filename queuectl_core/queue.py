@@ -13,26 +13,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import config as conf
-from . import lifecycle
-from .clocks import monotonic
-from .errors import Conflict, InvalidInput, NotFound, StoreError
-from .host import current_directory, host_key, hostname, is_gone, may_be_process
-from .jobspec import Defaults, check_queue, parse_job
-from .logs import log_path, remove_all_logs, unreadable
-from .model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, Worker
-from .once import off_loop
-from .postcommit import after_commit, commits
-from .store.base import ALLOWED, Action, Batch, Store
+from .domain import config as conf
+from .domain import lifecycle
+from .domain.errors import Conflict, InvalidInput, NotFound, StoreError
+from .domain.jobspec import Defaults, check_queue, parse_job
+from .domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, Worker
+from .domain.text import clean_line
+from .operations.attempt_output import log_path, remove_all_logs, unreadable
 from .store.open import needs_loop, open_store
-from .text import clean_line
+from .store.protocol import ALLOWED, Action, Batch, Store
+from .system.clocks import monotonic
+from .system.host import current_directory, host_key, hostname, is_gone, may_be_process
+from .system.postcommit import after_commit, commits
+from .system.run_sync import off_loop
 
 if TYPE_CHECKING:
-    from .events import Event, Summary
-    from .figures import Stats
-    from .logs import Output
-    from .transfer import Copied
-    from .transfer import Progress as CopyProgress
+    from .domain.events import Event, Summary
+    from .domain.figures import Stats
+    from .operations.attempt_output import Output
+    from .operations.copy import Copied
+    from .operations.copy import Progress as CopyProgress
 
 PAGE = 1000
 """Jobs read at a time when a verb takes many."""
@@ -106,7 +106,8 @@ class Queue:
 
     @staticmethod
     def answers_at_once(url: str | None = None, env: Mapping[str, str] | None = None) -> bool:
-        """Whether questions to this store can be asked with :func:`queuectl_core.once.at_once`."""
+        """Whether questions to this store can be asked with
+        :func:`queuectl_core.system.run_sync.at_once`."""
         return not needs_loop(url, os.environ if env is None else env)
 
     # -- enqueue ----------------------------------------------------------------------
@@ -230,7 +231,7 @@ class Queue:
 
         Raises NotFound when there is no such attempt.
         """
-        from .logs import Output
+        from .operations.attempt_output import Output
 
         attempts = await self.attempts(job)
         wanted = number if number is not None else (attempts[-1].number if attempts else 0)
@@ -293,10 +294,10 @@ class Queue:
 
         From the attempts themselves while they are few (:data:`EXACT`) and all there; else from
         what was added up as they ended: not exact then, and since a little earlier (see
-        :func:`queuectl_core.rollup.reach`). It takes no longer, however many there were.
+        :func:`queuectl_core.domain.rollup.reach`). It takes no longer, however many there were.
         """
-        from .rollup import reach
-        from .stats import rolled_up, summarise
+        from .domain.rollup import reach
+        from .domain.statistics import rolled_up, summarise
 
         now = self.clock()
         since = now - seconds
@@ -453,17 +454,17 @@ class Queue:
     ) -> int:
         """Forget jobs that ended (completed, dead, cancelled) more than ``seconds`` ago, with
         history and output; returns how many. ``dry_run``: only count them."""
-        from . import upkeep
+        from .operations import maintenance
 
-        upkeep.check_prunable(states)
+        maintenance.check_prunable(states)
         chosen, before = tuple(dict.fromkeys(states)), self.clock() - seconds
         total = 0
         if dry_run or progress:
-            total = await upkeep.count_ended(self.store, chosen, before)
+            total = await maintenance.count_ended(self.store, chosen, before)
         if dry_run:
             return total
         tell = progress or (lambda done, total: None)
-        return await upkeep.prune(self.store, chosen, before, lambda done: tell(done, total))
+        return await maintenance.prune(self.store, chosen, before, lambda done: tell(done, total))
 
     async def backup(
         self, name: str, *, force: bool = False, progress: Progress | None = None
@@ -472,24 +473,24 @@ class Queue:
 
         Conflict when the file exists, unless ``force``.
         """
-        from . import upkeep
+        from .operations import maintenance
 
         tell = progress or (lambda done, total: None)
-        return await upkeep.backup(self.store, name, force=force, progress=tell)
+        return await maintenance.backup(self.store, name, force=force, progress=tell)
 
     async def copy_to(self, url: str, progress: CopyProgress | None = None) -> Copied:
         """Copy everything into the store ``url`` names, which must be new, or hold a part of
-        this very copy (it goes on then). See :func:`queuectl_core.transfer.copy`.
+        this very copy (it goes on then). See :func:`queuectl_core.operations.copy.copy`.
 
         Nothing is changed here. Look whether the answer is ``same``.
         """
-        from . import transfer
+        from .operations import copy
 
-        await transfer.check_still(self.store)  # before anything is made
+        await copy.check_still(self.store)  # before anything is made
         target = await open_store(url, self.env, marked=True)
         try:
             commits.goes_on()  # nothing is copied yet
-            return await transfer.copy(self.store, target, progress or (lambda *_: None))
+            return await copy.copy(self.store, target, progress or (lambda *_: None))
         finally:
             with after_commit("closing the copy"):
                 await target.close()
@@ -604,7 +605,7 @@ class Queue:
 
         ``program``: the process does nothing else, and reaps orphans where it is PID 1.
         """
-        from .worker.supervisor import Supervisor
+        from .supervisor.supervisor import Supervisor
 
         check_count(count)
         host_key()  # HostShort where processes cannot be told apart
@@ -626,7 +627,7 @@ class Queue:
         They join this host's detached supervisor if there is one. WorkersNotStarted says
         why they did not come up.
         """
-        from .worker.detach import start_detached
+        from .supervisor.daemonize import start_detached
 
         check_count(count)
         host_key()  # HostShort where processes cannot be told apart
@@ -661,7 +662,7 @@ def check_states(words: Sequence[str]) -> tuple[State, ...]:
         state = word.strip().lower()
         state = "cancelled" if state == "canceled" else state
         if state not in known:
-            from .spellings import state_hint
+            from .domain.spellings import state_hint
 
             raise InvalidInput(f"unknown state '{clean_line(word, 40)}'", state_hint(state))
         found.append(State(state))

@@ -8,7 +8,7 @@ What a signal does depends on where the process is:
 - from the moment that a commit begins: the first one is ignored, because what is left takes a
   moment and the caller must learn that the change was made. The second one stops the verb. A verb
   with several commits, or that waits after its commit, says where it can be stopped again:
-  :meth:`queuectl_core.postcommit.Commits.goes_on`.
+  :meth:`queuectl_core.system.postcommit.Commits.goes_on`.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Interrupts:
         if not self._works:
             self.leave()
         # Not imported here: where it is not loaded, nothing can have been committed.
-        commits = getattr(sys.modules.get("queuectl_core.postcommit"), "commits", None)
+        commits = getattr(sys.modules.get("queuectl_core.system.postcommit"), "commits", None)
         if commits is not None and not commits.stop():
             return
         task = self._task

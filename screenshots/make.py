@@ -18,7 +18,7 @@ import resvg_py
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.tui.scenes import opened, play, seed  # noqa: E402
+from tests.console.scenes import opened, play, seed  # noqa: E402
 
 PICTURES = {
     "console": ("console", (120, 40), "queuectl-dark"),

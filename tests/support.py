@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 
 import psutil
 
-from queuectl_core.config import settings
-from queuectl_core.exchange import Ending
-from queuectl_core.host import host_key, hostname
-from queuectl_core.jobspec import Defaults
-from queuectl_core.lifecycle import Policy, settle
-from queuectl_core.model import Attempt, Job, JobSpec, Outcome, SupervisorRow
+from queuectl_core.domain.claims import Ending
+from queuectl_core.domain.config import settings
+from queuectl_core.domain.jobspec import Defaults
+from queuectl_core.domain.lifecycle import Policy, settle
+from queuectl_core.domain.model import Attempt, Job, JobSpec, Outcome, SupervisorRow
+from queuectl_core.system.host import host_key, hostname
 
 T = TypeVar("T")
 

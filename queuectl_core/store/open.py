@@ -8,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InvalidInput, StoreUnreachable
-from ..text import clean_line
-from .base import Store
+from ..domain.errors import InvalidInput, StoreUnreachable
+from ..domain.text import clean_line
+from .protocol import Store
 
 MISSPELT = r"(?sa)(?:[\w+.-]*:/?|[\w+.-]*//)?[^/]*:[^@]*@|.*[?&](?:ssl)?password="
 """A URL with a password whose scheme is misspelt, as in ``postgres//me:secret@host`` or
@@ -31,7 +31,7 @@ def data_directory(env: Mapping[str, str]) -> Path:
 def needs_loop(url: str | None, env: Mapping[str, str]) -> bool:
     """Whether the store ``url`` names can only be used under an event loop.
 
-    SQLite can do without: see :mod:`queuectl_core.once`.
+    SQLite can do without: see :mod:`queuectl_core.system.run_sync`.
     """
     named = chosen(url, env)
     return named is not None and on_server(named)
@@ -99,7 +99,7 @@ async def _open_postgres(
             "the driver for PostgreSQL is not installed",
             "in the clone, in the environment queuectl is in: pip install '.[postgres]'",
         ) from None
-    from .postgres.address import parse
+    from .postgres.dsn import parse
 
     data = data_directory(env)
     return await PostgresStore.open(

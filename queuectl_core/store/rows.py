@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import InvalidInput
-from ..model import Attempt, Filter, Job, JobSpec, Outcome, State, SupervisorRow, Worker
-from ..reasons import dead_reason
-from ..text import any_case, cases, has_foreign_case
+from ..domain.errors import InvalidInput
+from ..domain.fingerprint import dead_reason
+from ..domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, SupervisorRow, Worker
+from ..domain.text import any_case, cases, has_foreign_case
 
 if TYPE_CHECKING:
-    from ..exchange import Ending
-    from .copying import Kept
+    from ..domain.claims import Ending
+    from .copy import Kept
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))

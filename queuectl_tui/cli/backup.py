@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queuectl_core.postcommit import after_commit
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_bytes
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_bytes
+from queuectl_core.system.postcommit import after_commit
 
 from .declare import FILE, argument, option, verb
 from .session import Session

@@ -15,19 +15,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from queuectl_core.errors import BatchRejected, InvalidInput
-from queuectl_core.jobspec import Defaults, parse_job
-from queuectl_core.model import Filter, JobSpec
-from queuectl_core.postcommit import after_commit
-from queuectl_core.strictjson import parse_json
-from queuectl_core.text import clean_line
+from queuectl_core.domain.errors import BatchRejected, InvalidInput
+from queuectl_core.domain.jobspec import Defaults, parse_job
+from queuectl_core.domain.json_strict import parse_json
+from queuectl_core.domain.model import Filter, JobSpec
+from queuectl_core.domain.text import clean_line
+from queuectl_core.system.postcommit import after_commit
 
-from .fields import Overrides, tell_ignored
 from .jobs import JOBS
-from .matching import plural
+from .overrides import Overrides, tell_ignored
+from .selection import plural
 
 if TYPE_CHECKING:
-    from queuectl_core.model import Job
+    from queuectl_core.domain.model import Job
     from queuectl_core.queue import Queue
 
     from .session import Session
@@ -217,7 +217,7 @@ class _Bulk:
         """More of what is wrong with a line that does not start as JSON does."""
         if line.lstrip()[:1] in (b"{", b"["):
             return problem
-        from queuectl_core.json_mistakes import explain_line
+        from queuectl_core.domain.json_mistakes import explain_line
 
         try:
             said = explain_line(line.decode(), line.endswith(b"\r\n"))

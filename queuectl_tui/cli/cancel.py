@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from queuectl_core.model import Job, State
-from queuectl_core.postcommit import after_commit, commits
-from queuectl_core.text import clean_line
+from queuectl_core.domain.model import Job, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.system.postcommit import after_commit, commits
 
-from .changed import show_changed, show_count
 from .declare import verb
 from .jobs import change_named, until_changed
-from .matching import Which, which_live
+from .results import show_changed, show_count
+from .selection import Which, which_live
 from .session import Session
 
 if TYPE_CHECKING:

@@ -191,7 +191,7 @@ class ArgvVerb(Verb):
             rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             if words and words[0].startswith("- "):
-                from .meant import refuse_odd
+                from .intent import refuse_odd
 
                 refuse_odd(words[0])
             from .spellings import option_hint
@@ -200,7 +200,7 @@ class ArgvVerb(Verb):
                 raise
             # The first word is the command, so the option is most likely the command's own.
             if words and not words[0].startswith(("-", "{", "[", "@")) and " " not in words[0]:
-                from .meant import line_for
+                from .intent import line_for
                 from .spellings import nearest_option
 
                 close = nearest_option(error)

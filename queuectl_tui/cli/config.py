@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from queuectl_core.config import KEYS, Setting, canonical, env_name, show_value
-from queuectl_core.errors import InvalidInput
-from queuectl_core.text import clean_line
+from queuectl_core.domain.config import KEYS, Setting, canonical, env_name, show_value
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.text import clean_line
 
 from .declare import Noun, UsageError, argument, verb
 from .output import Column, View
@@ -96,7 +96,7 @@ def set_value(session: Session, /, key: str, value: str | None) -> None:
         if not equals:
             raise UsageError("the VALUE is missing")
     if "poll" in key.lower():
-        from queuectl_core.spellings import POLLING, is_polling
+        from queuectl_core.domain.spellings import POLLING, is_polling
 
         if is_polling(key):
             session.err.note(f"{clean_line(key, 40)}: {POLLING}")
@@ -122,7 +122,7 @@ def _refuse_few_seconds(key: str, value: str) -> None:
     job away. A large number is what ``config get`` prints, and is taken."""
     number = value.strip()
     if number.isdecimal() and 0 < int(number[:12]) < HOUR and canonical(key) == "keep-completed":
-        from .given import units
+        from .durations import units
 
         raise InvalidInput(f"keep-completed: {number} of what?", units(number))
 

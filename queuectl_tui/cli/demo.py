@@ -10,8 +10,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from queuectl_core.model import Filter, State
-from queuectl_core.postcommit import commits
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.system.postcommit import commits
 
 from .declare import verb
 from .jobs import JOBS
@@ -19,8 +19,8 @@ from .session import Session
 from .worker_start import Reporter
 
 if TYPE_CHECKING:
-    from queuectl_core.events import Event, Summary
-    from queuectl_core.model import Job
+    from queuectl_core.domain.events import Event, Summary
+    from queuectl_core.domain.model import Job
     from queuectl_core.queue import Queue
 
 WORKERS = 3

@@ -18,7 +18,7 @@ from .declare import UsageError
 from .output import Stdout, StdoutClosed, StdoutFailed
 
 if TYPE_CHECKING:
-    from queuectl_core.line_writer import LineWriter
+    from queuectl_core.system.line_writer import LineWriter
 
 USAGE = 2
 EXIT_PATIENCE = 1.0
@@ -137,7 +137,7 @@ class Stderr:
         if sys.stderr is None or fd < 0:
             yield
             return
-        from queuectl_core.line_writer import LineWriter
+        from queuectl_core.system.line_writer import LineWriter
 
         self._writer = LineWriter(fd, encoding=sys.stderr.encoding)
         try:
@@ -193,7 +193,7 @@ def _flush(out: Stdout, err: Stderr, result: Result) -> None:
 
 
 def _report(err: Stderr, error: BaseException) -> int:
-    from queuectl_core.errors import BatchRejected, HostShort, QueueError
+    from queuectl_core.domain.errors import BatchRejected, HostShort, QueueError
 
     if err.debug and not isinstance(error, (UsageError, KeyboardInterrupt)):
         _show_traceback(err, error)
@@ -228,7 +228,7 @@ def _report(err: Stderr, error: BaseException) -> int:
 
 def _report_stop(err: Stderr) -> int:
     """A signal stopped the verb: say what it had done."""
-    from queuectl_core.postcommit import commits
+    from queuectl_core.system.postcommit import commits
 
     said = [signals.word, commits.so_far]
     if commits.under_way:
@@ -239,7 +239,7 @@ def _report_stop(err: Stderr) -> int:
 
 def _report_output(err: Stderr, error: StdoutFailed) -> int:
     """After a commit this is no failure: who repeats the verb would do everything twice."""
-    from queuectl_core.postcommit import commits
+    from queuectl_core.system.postcommit import commits
 
     if commits:
         err.warn(f"it is done, but the output cannot be written: {error}")
@@ -251,14 +251,14 @@ def _report_output(err: Stderr, error: StdoutFailed) -> int:
 def _show_traceback(err: Stderr, error: BaseException) -> None:
     import traceback
 
-    from queuectl_core.text import clean_block
+    from queuectl_core.domain.text import clean_block
 
     err.line(clean_block("".join(traceback.format_exception(error))).rstrip())
 
 
 def one_line(text: str) -> str:
     """``text`` on one line, safe to show; the middle of a very long one is left out."""
-    from queuectl_core.text import clean_line
+    from queuectl_core.domain.text import clean_line
 
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"

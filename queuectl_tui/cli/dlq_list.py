@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .dead import DEAD_GROUPS, DEAD_JOBS
 from .declare import UsageError, option, verb
-from .matching import Which, dead_filters
+from .dlq_columns import DEAD_GROUPS, DEAD_JOBS
+from .selection import Which, dead_filters
 from .session import Session
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bo
 
 
 def _list_groups(session: Session, limit: int | None) -> None:
-    from queuectl_core.views import dead_groups
+    from queuectl_core.operations.queries import dead_groups
 
     every = 1_000_000 if limit is None else limit
     groups = session.run(lambda queue: dead_groups(queue, every), read_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .changed import show_count
 from .declare import verb
-from .matching import DEAD, Which, which_dead
+from .results import show_count
+from .selection import DEAD, Which, which_dead
 from .session import Session
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 
-from queuectl_core.doctor import Finding, examine
-from queuectl_core.text import clean_line
+from queuectl_core.domain.text import clean_line
+from queuectl_core.operations.doctor import Finding, examine
 
 from .declare import option, verb
 from .output import Column, View
@@ -54,8 +54,8 @@ def doctor(session: Session, mend: bool) -> int:
     """
     findings = []
     if mend:
-        from queuectl_core.postcommit import commits
-        from queuectl_core.repair import repair
+        from queuectl_core.operations.repair import repair
+        from queuectl_core.system.postcommit import commits
 
         commits.reset()
         findings = run_loop(lambda: repair(session.store, os.environ))

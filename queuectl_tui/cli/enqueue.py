@@ -11,7 +11,7 @@ from .jobs import JOBS
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.model import Job, JobSpec
+    from queuectl_core.domain.model import Job, JobSpec
     from queuectl_core.queue import Queue
 
 LOOKED_AT = 20
@@ -81,7 +81,7 @@ def enqueue(
     shows the jobs instead, and the ids with -q. With --json: an object for one job, else an
     array.
     """
-    from .fields import Overrides
+    from .overrides import Overrides
 
     overrides = Overrides.of(options)
     if file is None and len(jobs) == 1 and jobs[0].startswith("@") and len(jobs[0]) > 1:
@@ -119,7 +119,7 @@ def enqueue(
 def _check_words(jobs: tuple[str, ...]) -> None:
     """InvalidInput for arguments that are one command without its quotes, or no command at all."""
     if len(jobs) > 1:
-        from .meant import refuse_words
+        from .intent import refuse_words
 
         refuse_words(jobs)
     for job in jobs:
@@ -128,7 +128,7 @@ def _check_words(jobs: tuple[str, ...]) -> None:
         if word.startswith(("“", "”", "„", "‘", "’", "-")) or ":" in word or "." in word:
             if word[:1] in ("{", "["):
                 continue
-            from .meant import odd, refuse_odd
+            from .intent import odd, refuse_odd
 
             if odd(job):
                 refuse_odd(job)
@@ -136,8 +136,8 @@ def _check_words(jobs: tuple[str, ...]) -> None:
 
 def _sources(job: str, several: bool) -> list[Any]:
     """What one JOB argument describes."""
-    from queuectl_core.errors import InvalidInput
-    from queuectl_core.strictjson import parse_json
+    from queuectl_core.domain.errors import InvalidInput
+    from queuectl_core.domain.json_strict import parse_json
 
     if not job.lstrip().startswith(("{", "[")):
         return [job]
@@ -155,10 +155,10 @@ def _sources(job: str, several: bool) -> list[Any]:
 
 
 async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides: Any) -> list[Job]:
-    from queuectl_core.errors import InvalidInput
-    from queuectl_core.jobspec import parse_job
+    from queuectl_core.domain.errors import InvalidInput
+    from queuectl_core.domain.jobspec import parse_job
 
-    from .fields import tell_ignored
+    from .overrides import tell_ignored
 
     overrides.check_count(len(sources))
     defaults = await queue.defaults()
@@ -180,17 +180,17 @@ async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides
 
 def _warn(session: Session, added: Sequence[Job]) -> None:
     """Say what was accepted, but is probably not what was wanted."""
-    from queuectl_core.host import current_directory
+    from queuectl_core.system.host import current_directory
 
     past = next((job for job in added if job.run_at < job.created_at - 60), None)
     if past is not None:
-        from queuectl_core.times import format_time
+        from queuectl_core.domain.times import format_time
 
         session.err.note(f"{format_time(past.run_at)} is in the past: due at once")
     here = current_directory()
     for cwd in {job.cwd for job in added[:LOOKED_AT]}:
         if cwd != here and not os.path.isdir(cwd):
-            from queuectl_core.text import clean_line
+            from queuectl_core.domain.text import clean_line
 
             where = clean_line(cwd, 100)
             session.err.warn(f"there is no directory {where} on this host; accepted all the same")
@@ -217,7 +217,7 @@ def _windows_ends(job: Job) -> str | None:
         return None
     if not (line.startswith(b"#!") and line.endswith(b"\r\n")):
         return None
-    from queuectl_core.text import clean_line
+    from queuectl_core.domain.text import clean_line
 
     shown = clean_line(program, 100)
     return (
@@ -233,13 +233,13 @@ def _is_local(sources: Sequence[Any], overrides: Any) -> bool:
         given = sources[0].get("run_at")
     if not isinstance(given, str):
         return False
-    from queuectl_core.times import is_local
+    from queuectl_core.domain.times import is_local
 
     return is_local(given)
 
 
 def _show(session: Session, added: list[Job], local_time: bool) -> None:
-    from queuectl_core.times import format_time
+    from queuectl_core.domain.times import format_time
 
     if session.json:
         documents = [job.to_json() for job in added]

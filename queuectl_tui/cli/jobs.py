@@ -6,10 +6,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from queuectl_core.model import Command, Job, State
-from queuectl_core.once import sleep
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_duration, format_time
+from queuectl_core.domain.model import Command, Job, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration, format_time
+from queuectl_core.system.run_sync import sleep
 
 from .declare import argument
 from .output import Column, View
@@ -137,7 +137,7 @@ async def resolve(queue: Queue, refs: Sequence[str], *, to_change: bool = True) 
     """The jobs with these ids, each once; raises for the first that is not there, before anything
     is done to the others. A prefix will do for an id that queuectl generated, and for any id where
     nothing is changed."""
-    from queuectl_core.errors import NotFound
+    from queuectl_core.domain.errors import NotFound
 
     found = {}
     for ref in refs:
@@ -160,7 +160,7 @@ async def change_named(
     Nobody looked at them in between: when one changes under our hands, they are found again. So the
     answer is about the job as it is, and cancelling a job that is just being claimed ends it.
     """
-    from queuectl_core.errors import JobChanged
+    from queuectl_core.domain.errors import JobChanged
 
     for _ in range(TRIES):
         jobs = await resolve(queue, refs)
@@ -193,7 +193,7 @@ def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = (
     """Ids that start with what has been typed, for shell completion."""
 
     async def newest(queue: Queue) -> list[Job]:
-        from queuectl_core.model import Filter
+        from queuectl_core.domain.model import Filter
 
         return await queue.jobs(Filter(states, search=incomplete or None), 200)
 

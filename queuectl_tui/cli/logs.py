@@ -6,12 +6,12 @@ import codecs
 import json
 from typing import TYPE_CHECKING
 
-from queuectl_core.lifecycle import FINAL
-from queuectl_core.logs import Output, OutputTimes
-from queuectl_core.model import Job, State
-from queuectl_core.once import sleep
-from queuectl_core.text import clean_block, clean_line
-from queuectl_core.times import format_time
+from queuectl_core.domain.lifecycle import FINAL
+from queuectl_core.domain.model import Job, State
+from queuectl_core.domain.text import clean_block, clean_line
+from queuectl_core.domain.times import format_time
+from queuectl_core.operations.attempt_output import Output, OutputTimes
+from queuectl_core.system.run_sync import sleep
 
 from .declare import UsageError, argument, option, verb
 from .jobs import complete_id, until_changed
@@ -148,7 +148,7 @@ class Shown:
         return output
 
     async def _job(self) -> Job:
-        from queuectl_core.errors import NotFound
+        from queuectl_core.domain.errors import NotFound
 
         job = await self.queue.get(self.job.seq)
         if job is None:

@@ -15,7 +15,7 @@ from .session import COMPLETE, PROGRAM, Session
 
 VERBS: Table = {
     "enqueue": ("enqueue:enqueue", "Add jobs to the queue."),
-    "list": ("listing:list_jobs", "List jobs."),
+    "list": ("list_jobs:list_jobs", "List jobs."),
     "show": ("show:show", "Show everything about one job."),
     "logs": ("logs:logs", "Show what a job wrote, live if asked."),
     "status": ("status:status", "Show how the queue stands: jobs, workers, the DLQ."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .declare import option, verb
-from .given import age
+from .durations import age
 from .jobs import complete_state
 from .session import Session
 
@@ -31,7 +31,7 @@ def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: b
     Takes completed jobs unless told otherwise. Done in small steps, so that workers go on
     meanwhile. To have it done for good, by the workers: queuectl config set keep-completed 30d
     """
-    from queuectl_core.model import State
+    from queuectl_core.domain.model import State
     from queuectl_core.queue import check_states
 
     seconds = age("--older-than", older_than)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from queuectl_core.lifecycle import REMOVABLE
-from queuectl_core.model import Job
+from queuectl_core.domain.lifecycle import REMOVABLE
+from queuectl_core.domain.model import Job
 
-from .changed import show_changed, show_count
 from .declare import option, verb
 from .jobs import change_named
-from .matching import Which, plural, sure, which_jobs
+from .results import show_changed, show_count
+from .selection import Which, plural, sure, which_jobs
 from .session import Session
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from queuectl_core.text import clean_line
+from queuectl_core.domain.text import clean_line
 
 from .declare import FILE, UsageError, argument, option, verb
-from .matching import plural
+from .selection import plural
 from .session import Session
 
 
@@ -34,8 +34,8 @@ def restore(session: Session, /, *, file: str, yes: bool, discard: bool) -> int:
     copy a backup over a store with cp: the -wal file of the old store would be mixed into the
     backup.
     """
-    from queuectl_core.postcommit import commits, report_to
-    from queuectl_core.restore import restore
+    from queuectl_core.operations.restore import restore
+    from queuectl_core.system.postcommit import commits, report_to
 
     def confirm(store: str, held: int | None, jobs: int) -> bool:
         session.err.clear()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from queuectl_core.lifecycle import RETRYABLE
-from queuectl_core.model import Filter, Job, State
-from queuectl_core.postcommit import after_commit
+from queuectl_core.domain.lifecycle import RETRYABLE
+from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.system.postcommit import after_commit
 
-from .changed import show_changed, show_count
 from .declare import UsageError, option, verb
 from .jobs import change_named, resolve
-from .matching import Which, which_jobs
+from .results import show_changed, show_count
+from .selection import Which, which_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def _sure(session: Session, queue: Queue, where: Filter) -> bool:
 
 async def _named(queue: Queue, which: Which, command: str | None) -> list[Job]:
     if command is not None:
-        from queuectl_core.views import amend
+        from queuectl_core.operations.queries import amend
 
         jobs = await resolve(queue, which.ids)
         return [await amend(queue, jobs[0], command)]

@@ -83,9 +83,9 @@ class Session:
         ``loop``: ``act`` needs an event loop. Else asyncio, a third of a short verb's time, is left
         out where the store can do without.
         """
-        from queuectl_core.postcommit import commits, report_to
+        from queuectl_core.domain.text import clean_line
         from queuectl_core.queue import Queue
-        from queuectl_core.text import clean_line
+        from queuectl_core.system.postcommit import commits, report_to
 
         url = url or self.store
         commits.reset()
@@ -105,7 +105,7 @@ class Session:
                 return await act(queue)
 
         if not loop and Queue.answers_at_once(url):
-            from queuectl_core.once import at_once
+            from queuectl_core.system.run_sync import at_once
 
             return at_once(session())
         return run_loop(session)

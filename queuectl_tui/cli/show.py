@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from queuectl_core.model import Attempt, Job
+from queuectl_core.domain.model import Attempt, Job
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_bytes, format_duration, format_time
 from queuectl_core.queue import outcome_word
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_bytes, format_duration, format_time
 
 from .declare import argument, option, verb
 from .jobs import STYLES, ago, command_text, complete_id, number

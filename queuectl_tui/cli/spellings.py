@@ -11,7 +11,7 @@ import shlex
 
 import click
 
-from queuectl_core.text import clean_line, closest
+from queuectl_core.domain.text import clean_line, closest
 
 TAKES_AWAY = frozenset(("remove", "prune", "purge", "cancel"))
 """Verbs never suggested for their spelling alone: ``resume`` is not ``remove``."""
@@ -309,8 +309,8 @@ def _setting(word: str, rest: list[str]) -> str | None:
 
 def _key(name: str) -> str | None:
     """The setting of this name, if there is one."""
-    from queuectl_core.config import canonical
-    from queuectl_core.errors import NotFound
+    from queuectl_core.domain.config import canonical
+    from queuectl_core.domain.errors import NotFound
 
     try:
         return canonical(name)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from queuectl_core.errors import InvalidInput
-from queuectl_core.rollup import ERROR
-from queuectl_core.times import format_duration, format_time
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.rollup import ERROR
+from queuectl_core.domain.times import format_duration, format_time
 
 from .declare import option, verb
-from .given import age
+from .durations import age
 from .output import Column, Table
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.figures import Spread, Stats
+    from queuectl_core.domain.figures import Spread, Stats
 
 _PARTS = ("avg", "min", "max", "p50", "p95", "p99")
 

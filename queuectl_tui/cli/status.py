@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from queuectl_core.model import State, Status
-from queuectl_core.once import sleep
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_duration, format_time
+from queuectl_core.domain.model import State, Status
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration, format_time
+from queuectl_core.system.run_sync import sleep
 
 from .declare import UsageError, option, verb
 from .jobs import STYLES

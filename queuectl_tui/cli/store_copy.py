@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from queuectl_core.text import clean_line
+from queuectl_core.domain.text import clean_line
 
 from .declare import FILE, option, verb
 from .output import Column, View
 from .session import Session
 
 if TYPE_CHECKING:
+    from queuectl_core.operations.copy import Copied
     from queuectl_core.queue import Queue
-    from queuectl_core.transfer import Copied
 
 ROWS: View[Any] = View(
     lambda row: {},

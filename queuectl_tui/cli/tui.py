@@ -34,7 +34,7 @@ def tui(session: Session, /, *, read_only: bool, refresh: float, no_mouse: bool)
         raise UsageError("the console has no --json; see: queuectl status --json")
     if not session.err.terminal or sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("the console needs a terminal; see: queuectl status --watch")
-    from queuectl_tui.app import run_console
+    from queuectl_tui.console.run import run_console
 
     signals.give_back()  # it has handlers of its own, and can be left at any time
     gc.freeze()  # see __main__

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from queuectl_core.errors import TimedOut
-from queuectl_core.once import sleep
+from queuectl_core.domain.errors import TimedOut
+from queuectl_core.domain.times import format_duration
 from queuectl_core.queue import WaitState
-from queuectl_core.times import format_duration
+from queuectl_core.system.run_sync import sleep
 
 from .declare import UsageError, option, verb
-from .given import optional_duration
+from .durations import optional_duration
 from .jobs import job_ids, resolve
 from .session import Session
 from .workers import no_worker_for

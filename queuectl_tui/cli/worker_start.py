@@ -6,11 +6,11 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from queuectl_core.events import Event, Kind
-from queuectl_core.model import Attempt, Job, State
-from queuectl_core.postcommit import after_commit
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_duration, format_time
+from queuectl_core.domain.events import Event, Kind
+from queuectl_core.domain.model import Attempt, Job, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration, format_time
+from queuectl_core.system.postcommit import after_commit
 
 from .declare import UsageError, option, verb
 from .jobs import command_text
@@ -18,7 +18,7 @@ from .session import Session
 from .workers import WORKERS
 
 if TYPE_CHECKING:
-    from queuectl_core.events import Summary
+    from queuectl_core.domain.events import Summary
     from queuectl_core.queue import Queue
 
 MARKS = {

@@ -7,15 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from queuectl_core.errors import StoreError, TimedOut
-from queuectl_core.model import Worker
-from queuectl_core.once import sleep
-from queuectl_core.postcommit import commits
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_duration
+from queuectl_core.domain.errors import StoreError, TimedOut
+from queuectl_core.domain.model import Worker
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration
+from queuectl_core.system.postcommit import commits
+from queuectl_core.system.run_sync import sleep
 
 from .declare import argument, option, verb
-from .given import optional_duration
+from .durations import optional_duration
 from .session import Session, queue_time
 from .workers import WORKERS, complete_host, complete_worker, running_for
 

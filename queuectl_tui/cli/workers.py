@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from queuectl_core.model import Status, Worker
-from queuectl_core.text import clean_line
-from queuectl_core.times import format_bytes, format_duration, format_time
+from queuectl_core.domain.model import Status, Worker
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_bytes, format_duration, format_time
 
 from .jobs import number
 from .output import Column, View

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.worker.shim import lease_clock
+from queuectl_core.runner import lease_clock
 from tests.store.proxy import Proxy
 from tests.support import Cli, eventually, eventually_async, kill_marked
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_tui.console import Console
-from queuectl_tui.link import Link
-from queuectl_tui.monitor import Monitor
+from queuectl_tui.console.app import Console
+from queuectl_tui.console.connections import Link
+from queuectl_tui.console.monitor import Monitor
+from tests.console.scenes import until
 from tests.pgserver import Server, own_server
 from tests.support import Cli, eventually
-from tests.tui.scenes import until
 
 STOPS = (signal.SIGINT, signal.SIGQUIT, signal.SIGINT)
 """PostgreSQL's fast and immediate modes."""

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 import queuectl_core
-from queuectl_core import model
+from queuectl_core.domain import model
 from queuectl_core.queue import Queue
-from queuectl_core.store.base import Store
-from queuectl_core.store.copying import Copying
-from queuectl_core.store.postgres.copying import PostgresCopying
+from queuectl_core.store.copy import Copying
+from queuectl_core.store.named_sql import load
+from queuectl_core.store.postgres.copy import PostgresCopying
 from queuectl_core.store.postgres.queries import SQL as POSTGRES
 from queuectl_core.store.postgres.store import PostgresStore
-from queuectl_core.store.queries import load
-from queuectl_core.store.sqlite.copying import SqliteCopying
-from queuectl_core.store.sqlite.rows import SQL as SQLITE
+from queuectl_core.store.protocol import Store
+from queuectl_core.store.sqlite.copy import SqliteCopying
+from queuectl_core.store.sqlite.queries import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).parents[2]

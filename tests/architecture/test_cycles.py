@@ -74,7 +74,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     imports = imports_of(ROOT)
     assert len(imports) > 300
     # The check sees relative imports, those of a whole module and those of a script.
-    assert "queuectl_core.worker.pump" in imports["queuectl_core.worker.supervisor"]
+    assert "queuectl_core.supervisor.dispatcher" in imports["queuectl_core.supervisor.supervisor"]
     assert "queuectl_core.store.sqlite.jobs" in imports["queuectl_core.store.sqlite.store"]
     assert "benchmarks.harness" in imports["benchmarks.drain"]
     found = cycle(imports)

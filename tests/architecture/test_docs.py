@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core import errors
-from queuectl_core.config import KEYS, env_name
+from queuectl_core.domain import errors
+from queuectl_core.domain.config import KEYS, env_name
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

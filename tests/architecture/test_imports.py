@@ -41,10 +41,10 @@ def test_the_import_contracts_hold() -> None:
     [
         "queuectl_core",
         "queuectl_core.queue",
-        "queuectl_core.jobspec",
+        "queuectl_core.domain.jobspec",
         "queuectl_core.store.open",
         "queuectl_core.store.sqlite.store",
-        "queuectl_core.worker.supervisor",
+        "queuectl_core.supervisor.supervisor",
     ],
 )
 def test_the_core_is_free_of_front_ends(module: str) -> None:
@@ -60,7 +60,7 @@ HEAVY = {
     # A plain command line is read without it.
     "click",
     *("tempfile", "random", "multiprocessing", "unittest", "typing_extensions"),
-    "queuectl_core.worker",
+    "queuectl_core.supervisor",
 }
 
 
@@ -136,7 +136,7 @@ def test_the_package_alone_imports_none_of_its_parts() -> None:
 
 def test_values_import_no_driver() -> None:
     """A front end may use every value without a database being loaded."""
-    found = loaded_by("import queuectl_core.model, queuectl_core.errors, queuectl_core.config")
+    found = loaded_by("from queuectl_core.domain import config, errors, model")
     assert not found & {"sqlite3", "aiosqlite", "asyncio", "psutil"}
 
 
@@ -148,7 +148,7 @@ def test_a_program_with_an_event_loop_loads_the_store_at_once(tmp_path: Path) ->
             r"^        from \.(?: import)? ?(\w+)", STORE.read_text(), re.MULTILINE
         )
     }
-    late.remove("queuectl_core.store.sqlite.copying")  # of one verb, which ends
+    late.remove("queuectl_core.store.sqlite.copy")  # of one verb, which ends
     assert len(late) > 4
     found = loaded_by(
         "import asyncio\nfrom queuectl_core.queue import Queue\n"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.once import at_once
 from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.system.run_sync import at_once
 from queuectl_tui.cli.main import run
 
 from ..support import Cli, Result

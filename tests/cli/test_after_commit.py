@@ -20,16 +20,16 @@ from typing import Any
 
 import asyncpg
 import pytest
-
 import queuectl_core.logs
+import queuectl_core.upkeep
+
 import queuectl_core.queue
 import queuectl_core.store.sqlite.connection
 import queuectl_core.store.sqlite.store
-import queuectl_core.upkeep
 from chaos.disk import Disk, Unavailable
-from queuectl_core.errors import StoreFull, StoreUnreachable
+from queuectl_core.domain.errors import StoreFull, StoreUnreachable
 from queuectl_core.store.postgres.batch import PostgresBatch
-from queuectl_core.store.postgres.link import Link
+from queuectl_core.store.postgres.connections import Link
 from queuectl_core.store.postgres.store import PostgresStore
 from queuectl_core.store.sqlite.connection import Connection
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -312,7 +312,7 @@ late = []
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if getattr(sys.modules.get("queuectl_core.postcommit"), "commits", False):
+        if getattr(sys.modules.get("queuectl_core.system.postcommit"), "commits", False):
             late.append(name)
 
 sys.meta_path.insert(0, Finder())

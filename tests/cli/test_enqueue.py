@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.times import format_time
+from queuectl_core.domain.times import format_time
 
 from ..support import Cli
 from .conftest import Here, Terminal

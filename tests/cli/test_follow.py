@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.logs import Output
-from queuectl_core.worker.output import Capture
+from queuectl_core.operations.attempt_output import Output
+from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_tui.cli import logs
 
 LIMIT = 1 << 16

@@ -244,11 +244,11 @@ HEAVY = ("textual", "rich", "psutil", "platformdirs", "markdown_it")
     [
         (("--help",), (*HEAVY, "asyncio", "sqlite3", "queuectl_core.queue")),
         (("--version",), (*HEAVY, "asyncio", "sqlite3", "queuectl_core.queue")),
-        (("worker", "start", "--help"), (*HEAVY, "sqlite3", "queuectl_core.worker")),
-        (("enqueue", "true"), (*HEAVY, "queuectl_core.worker")),
-        (("list", "--json"), (*HEAVY, "queuectl_core.worker")),
-        (("status", "--json"), (*HEAVY, "queuectl_core.worker")),
-        (("show", "job"), (*HEAVY, "queuectl_core.worker")),
+        (("worker", "start", "--help"), (*HEAVY, "sqlite3", "queuectl_core.supervisor")),
+        (("enqueue", "true"), (*HEAVY, "queuectl_core.supervisor")),
+        (("list", "--json"), (*HEAVY, "queuectl_core.supervisor")),
+        (("status", "--json"), (*HEAVY, "queuectl_core.supervisor")),
+        (("show", "job"), (*HEAVY, "queuectl_core.supervisor")),
     ],
     ids=lambda value: " ".join(value) if len(value) < 4 else "",
 )

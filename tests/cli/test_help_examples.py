@@ -7,7 +7,7 @@ import shlex
 import click
 import pytest
 
-from queuectl_core.config import KEYS
+from queuectl_core.domain.config import KEYS
 from queuectl_tui.cli.command import Noun
 from queuectl_tui.cli.session import Session
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import psutil
 import pytest
-
 import queuectl_core.restore
-from queuectl_core.errors import StoreForeign
-from queuectl_core.private import make_private
+
+from queuectl_core.domain.errors import StoreForeign
+from queuectl_core.runner.journal_reader import Journal
 from queuectl_core.store.sqlite import migrate
-from queuectl_core.store.sqlite.bell import FifoBell
 from queuectl_core.store.sqlite.errors import damaged
+from queuectl_core.store.sqlite.notifier import FifoBell
 from queuectl_core.store.sqlite.restore import Held
 from queuectl_core.store.sqlite.store import SqliteStore
-from queuectl_core.worker.journal import Journal
+from queuectl_core.system.permissions import make_private
 
 from ..support import Cli, eventually, held_open, marked
 from .conftest import Here, Terminal
@@ -321,7 +321,7 @@ def test_whose_database_it_is_does_not_depend_on_the_words_of_a_message(tmp_path
 
 STRUCK = """
 import os, signal, sys
-import queuectl_core.restore as restore
+import queuectl_core.operations.restore as restore
 from queuectl_core.store.sqlite.restore import Held
 where = sys.argv.pop(1)
 def striking(old, first):

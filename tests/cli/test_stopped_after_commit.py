@@ -16,10 +16,10 @@ from pathlib import Path
 import asyncpg
 import click
 import pytest
+import queuectl_core.upkeep
 
 import queuectl_core.queue
-import queuectl_core.upkeep
-from queuectl_core.postcommit import Commits
+from queuectl_core.system.postcommit import Commits
 from queuectl_tui.cli.command import Noun
 
 from ..pgserver import server_url

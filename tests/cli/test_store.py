@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core import transfer
+from queuectl_core.operations import copy
 
 from ..store.stores import PLACES, Place
 from ..support import Cli, eventually, spec
@@ -144,14 +144,14 @@ def test_a_copy_that_differs_is_said_and_not_used(
 ) -> None:
     here("enqueue", "true", "--id", "a")
     target = tmp_path / "copy.db"
-    begin = transfer._Copy.begin
+    begin = copy._Copy.begin
 
-    async def crowded(self: transfer._Copy) -> bool:
+    async def crowded(self: copy._Copy) -> bool:
         resumed = await begin(self)
         await self.target.enqueue([spec()], self.target.clock())  # by who had it open before
         return resumed
 
-    monkeypatch.setattr(transfer._Copy, "begin", crowded)
+    monkeypatch.setattr(copy._Copy, "begin", crowded)
     answer = here("store", "copy", "--to", target, code=1)
     assert "pending in default\t1\t2\n" in answer.out
     assert "warning: they differ" in one_line(answer.err)

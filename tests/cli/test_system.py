@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.worker import detach, launcher
+from queuectl_core.runner import client
+from queuectl_core.supervisor import daemonize
 
 from ..support import Cli, eventually
 from .conftest import Here
@@ -67,13 +68,13 @@ def no_process(*_: Any, **__: Any) -> None:
 def test_no_process_for_workers(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with monkeypatch.context() as patch:
-        patch.setattr(detach.subprocess, "Popen", no_process)
+        patch.setattr(daemonize.subprocess, "Popen", no_process)
         shown = here("worker", "start", "--detach", code=5)
         assert "cannot start a process: Resource temporarily unavailable" in one_line(shown.err)
         assert "ulimit -u" in shown.err
     assert len(os.listdir("/proc/self/fd")) == before, "nothing is left open"
     with monkeypatch.context() as patch:
-        patch.setattr(launcher.subprocess, "Popen", no_process)
+        patch.setattr(client.subprocess, "Popen", no_process)
         shown = here("worker", "start", code=5)
         assert "internal error" not in shown.err
         assert "ulimit -u" in shown.err

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core import restore, upkeep
+from queuectl_core.operations import maintenance, restore
 
 from ..support import Cli
 from .conftest import Here, Terminal
@@ -211,10 +211,10 @@ def test_unfinished_backups_of_dead_processes_are_removed(cli: Cli, tmp_path: Pa
     cli("enqueue", "true")
     folder = tmp_path / "backups"
     folder.mkdir()
-    mine = folder / upkeep.draft_name()
+    mine = folder / maintenance.draft_name()
     gone = [folder / name.replace(f"-{os.getpid()}-", "-999999999-") for name in (mine.name,)]
     gone += [folder / (gone[0].name + "-journal")]
-    elsewhere = folder / mine.name.replace(upkeep._host_digest(), "0123456789ab")
+    elsewhere = folder / mine.name.replace(maintenance._host_digest(), "0123456789ab")
     for path in (mine, *gone, elsewhere):
         path.touch()
     cli("backup", folder / "one.db")
@@ -230,7 +230,7 @@ def test_a_killed_backup_leaves_what_the_next_one_removes(cli: Cli, tmp_path: Pa
     folder = tmp_path / "backups"
     folder.mkdir()
     code = (
-        "import os, sys, queuectl_core.upkeep as u, queuectl_tui.cli.main as m\n"
+        "import os, sys, queuectl_core.operations.maintenance as u, queuectl_tui.cli.main as m\n"
         "u.publish = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "m.run(sys.argv[1:])\n"
     )
@@ -256,13 +256,13 @@ def test_a_backup_does_not_replace_what_came_meanwhile(
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     here("backup", tmp_path / "first.db")
-    publish = upkeep.publish
+    publish = maintenance.publish
 
     def late(draft: Path, name: Path, *, force: bool) -> None:
         target.write_text("precious")
         publish(draft, name, force=force)
 
-    monkeypatch.setattr(upkeep, "publish", late)
+    monkeypatch.setattr(maintenance, "publish", late)
     assert "exists" in one_line(here("backup", target, code=4).err)
     assert target.read_text() == "precious"
     assert not list(tmp_path.glob(".queuectl-*"))
@@ -273,14 +273,14 @@ def test_a_backup_whose_name_is_not_on_the_disk(
 ) -> None:
     """The file is there, so it is no failure; that it may be gone after a power failure is said."""
     here("enqueue", "--id", "a", "true")
-    sync = upkeep.sync
+    sync = maintenance.sync
 
     def failing(path: Path) -> None:
         if path == tmp_path:
             raise OSError(5, "Input/output error")
         sync(path)
 
-    monkeypatch.setattr(upkeep, "sync", failing)
+    monkeypatch.setattr(maintenance, "sync", failing)
     target = tmp_path / "copy.db"
     done = here("backup", target, "-q")
     assert done.out == f"{target}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.model import State
+from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
 from queuectl_tui.cli.jobs import times_tried
 

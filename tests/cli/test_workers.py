@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from chaos.disk import Disk, Unavailable
-from queuectl_core import doctor, file_systems
-from queuectl_core.host import process_start
+from queuectl_core.operations import doctor
 from queuectl_core.queue import Queue
+from queuectl_core.system import file_systems
+from queuectl_core.system.host import process_start
 
 from ..support import Cli, eventually, supervisor
 from .conftest import Here, Terminal

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from queuectl_core.domain.text import clean_block
 from queuectl_core.store.sqlite import migrate
-from queuectl_core.text import clean_block
 from queuectl_tui.cli.main import run
 
 TEMPLATE = Path(__file__).parents[1] / "store" / "data" / "v1.db"

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from queuectl_core.config import KEYS, env_name
-from queuectl_core.jobspec import ALIASES, INPUT_FIELDS, OUTPUT_FIELDS
-from queuectl_core.model import State
+from queuectl_core.domain.config import KEYS, env_name
+from queuectl_core.domain.jobspec import ALIASES, INPUT_FIELDS, OUTPUT_FIELDS
+from queuectl_core.domain.model import State
 
 from .runner import Outcome, call, check
 

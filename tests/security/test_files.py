@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.errors import StoreUnreachable
-from queuectl_core.private import make_private, own_directory, own_store
+from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.queue import Queue
-from queuectl_core.worker.journal import Journal
+from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.system.permissions import make_private, own_directory, own_store
 
 from ..support import Cli, eventually
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.store.base import Store
+from queuectl_core.store.protocol import Store
 
 from .stores import PLACES, Place
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
-from queuectl_core.store.base import Store
 from queuectl_core.store.open import open_store
+from queuectl_core.store.protocol import Store
 
 from ..pgserver import server_url
 

@@ -16,12 +16,12 @@ import asyncpg
 import pytest
 
 import queuectl_core.queue as facade
-from queuectl_core.errors import Conflict, JobChanged, StoreLocked
-from queuectl_core.logs import log_path
-from queuectl_core.model import Filter, Job, Outcome, State
+from queuectl_core.domain.errors import Conflict, JobChanged, StoreLocked
+from queuectl_core.domain.model import Filter, Job, Outcome, State
+from queuectl_core.operations.attempt_output import log_path
+from queuectl_core.operations.queries import amend
 from queuectl_core.queue import Queue
-from queuectl_core.store.base import Action, Store
-from queuectl_core.views import amend
+from queuectl_core.store.protocol import Action, Store
 
 from ..pgserver import server_url
 from ..support import NOW, ending, eventually_async, spec

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from queuectl_core import lifecycle
-from queuectl_core.errors import Conflict
-from queuectl_core.model import Filter, Job, Outcome, State
-from queuectl_core.store.base import Action, Store
+from queuectl_core.domain import lifecycle
+from queuectl_core.domain.errors import Conflict
+from queuectl_core.domain.model import Filter, Job, Outcome, State
+from queuectl_core.store.protocol import Action, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, real_counts, run

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.exchange import Opening
-from queuectl_core.model import Filter, State
-from queuectl_core.store.base import Store
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.store.protocol import Store
 
 from ..support import NOW, ending, spec
 from .stores import Place

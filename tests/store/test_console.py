@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.errors import Conflict, StoreUnreachable
-from queuectl_core.figures import Tick
-from queuectl_core.model import Filter, Outcome, State
-from queuectl_core.reasons import LIMIT, dead_reason
-from queuectl_core.store.base import Action, Store
-from queuectl_core.text import clean_line
+from queuectl_core.domain.errors import Conflict, StoreUnreachable
+from queuectl_core.domain.figures import Tick
+from queuectl_core.domain.fingerprint import LIMIT, dead_reason
+from queuectl_core.domain.model import Filter, Outcome, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.store.protocol import Action, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, run

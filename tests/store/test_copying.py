@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from queuectl_core import transfer
-from queuectl_core.clocks import monotonic
-from queuectl_core.errors import Conflict, InvalidInput
-from queuectl_core.host import process_start
-from queuectl_core.logs import log_path
-from queuectl_core.model import Attempt, Filter, Job, Outcome, State
-from queuectl_core.rollup import DAY, HOUR, Rollup, reach
-from queuectl_core.store.base import Action, Store
-from queuectl_core.store.copying import Parcel, Tail
+from queuectl_core.domain.errors import Conflict, InvalidInput
+from queuectl_core.domain.model import Attempt, Filter, Job, Outcome, State
+from queuectl_core.domain.rollup import DAY, HOUR, Rollup, reach
+from queuectl_core.operations import copy
+from queuectl_core.operations.attempt_output import log_path
+from queuectl_core.operations.copy import Copied
+from queuectl_core.store.copy import Parcel, Tail
 from queuectl_core.store.open import open_store
-from queuectl_core.transfer import Copied
+from queuectl_core.store.protocol import Action, Store
+from queuectl_core.system.clocks import monotonic
+from queuectl_core.system.host import process_start
 
 from ..support import NOW, eventually_async, spec, supervisor
 from .stores import PLACES, Place
@@ -213,7 +213,7 @@ async def test_there_and_back_everything_is_the_same(
     await one_of_each(store)
     wanted = await everything(store)
     there = await marked(target)
-    copied = await transfer.copy(store, there, ignore)
+    copied = await copy.copy(store, there, ignore)
     assert copied.same
     assert not copied.resumed
     assert await everything(there) == wanted
@@ -223,7 +223,7 @@ async def test_there_and_back_everything_is_the_same(
     back.url = str(tmp_path / "back.db")
     again = await marked(back)
     try:
-        assert (await transfer.copy(there, again, ignore)).same
+        assert (await copy.copy(there, again, ignore)).same
         assert await everything(again) == wanted
         highest = await store.copying().highest()
         for one in (there, again, store):
@@ -251,7 +251,7 @@ async def test_statistics_from_before_there_were_rollups_come_along(tmp_path: Pa
         for now in (NOW + 60, NOW + 100 * DAY):
             ((_, _, rollup),) = await store.copying().pieces(now)
             assert rollup.completed == 1
-        assert (await transfer.copy(store, there, ignore)).same
+        assert (await copy.copy(store, there, ignore)).same
         assert (await there.rollup(0)).completed == 1
     finally:
         await source.clear()
@@ -261,7 +261,7 @@ async def test_statistics_from_before_there_were_rollups_come_along(tmp_path: Pa
 async def test_what_changes_meanwhile_comes_along(
     store: Store, target: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "JOBS", 2)
+    monkeypatch.setattr(copy, "JOBS", 2)
     jobs = await store.enqueue([spec(id=f"job{n}") for n in range(9)], NOW)
     there = await marked(target)
     changed = False
@@ -273,17 +273,17 @@ async def test_what_changes_meanwhile_comes_along(
         last = (await store.enqueue([spec(id="gone")], NOW + 1))[0]
         await change(store, Action.REMOVE, [last.seq], NOW + 1, strict=True)
 
-    compare = transfer._Copy.compare
+    compare = copy._Copy.compare
 
-    async def meddled(self: transfer._Copy) -> int:
+    async def meddled(self: copy._Copy) -> int:
         nonlocal changed
         if not changed:
             changed = True
             await meddle()
         return await compare(self)
 
-    monkeypatch.setattr(transfer._Copy, "compare", meddled)
-    assert (await transfer.copy(store, there, ignore)).same
+    monkeypatch.setattr(copy._Copy, "compare", meddled)
+    assert (await copy.copy(store, there, ignore)).same
     assert changed
     assert await everything(there) == await everything(store)
 
@@ -293,17 +293,17 @@ async def test_a_source_that_never_keeps_still_is_given_up(
 ) -> None:
     await store.enqueue([spec()], NOW)
     there = await marked(target)
-    compare = transfer._Copy.compare
+    compare = copy._Copy.compare
 
-    async def meddled(self: transfer._Copy) -> int:
+    async def meddled(self: copy._Copy) -> int:
         await store.enqueue([spec()], NOW)
         return await compare(self)
 
-    monkeypatch.setattr(transfer._Copy, "compare", meddled)
+    monkeypatch.setattr(copy._Copy, "compare", meddled)
     with pytest.raises(Conflict, match="keep changing"):
-        await transfer.copy(store, there, ignore)
+        await copy.copy(store, there, ignore)
     monkeypatch.undo()
-    copied = await transfer.copy(store, there, ignore)
+    copied = await copy.copy(store, there, ignore)
     assert copied.same
     assert copied.resumed
 
@@ -312,9 +312,9 @@ async def test_much_history_goes_in_several_parcels(
     store: Store, target: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after each of its commits in turn, it always goes on to a whole copy."""
-    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
-    monkeypatch.setattr(transfer, "TAILS", 2)
-    monkeypatch.setattr(transfer, "JOBS", 3)
+    monkeypatch.setattr(copy, "ATTEMPTS", 2)
+    monkeypatch.setattr(copy, "TAILS", 2)
+    monkeypatch.setattr(copy, "JOBS", 3)
     await one_of_each(store)
     there = await marked(target)
     into = there.copying()
@@ -336,7 +336,7 @@ async def test_much_history_goes_in_several_parcels(
 
         monkeypatch.setattr(kind, "receive", limited)
         try:
-            copied = await transfer.copy(store, there, ignore)
+            copied = await copy.copy(store, there, ignore)
         except Stopped:
             stops += 1
             continue
@@ -358,10 +358,10 @@ async def test_live_workers_on_either_side_are_named(store: Store, target: Place
         row = supervisor("busy", heartbeat_at=now, lease_until=now + 1000, **alive)
         await side.register(row, [("busy-1", ())], now)
         with pytest.raises(Conflict, match=r"workers are up on store .*: busy on .*\(pid \d+\)"):
-            await transfer.copy(store, there, ignore)
+            await copy.copy(store, there, ignore)
         await side.deregister("busy")
     assert await there.copying().mark() is None
-    assert (await transfer.copy(store, there, ignore)).same
+    assert (await copy.copy(store, there, ignore)).same
 
 
 async def test_jobs_left_processing_must_be_recovered_first(store: Store, target: Place) -> None:
@@ -370,7 +370,7 @@ async def test_jobs_left_processing_must_be_recovered_first(store: Store, target
     await hired(store)
     await claim(store)  # by a supervisor whose process, by its start, is not this one
     with pytest.raises(Conflict, match=r"1 job of store .* is processing still; queuectl worker"):
-        await transfer.copy(store, there, ignore)
+        await copy.copy(store, there, ignore)
     assert await there.copying().mark() is None
 
 
@@ -381,15 +381,15 @@ async def test_a_target_that_holds_something_else_is_left_alone(
     await store.enqueue([spec(id="mine")], NOW)
     await there.enqueue([spec(id="theirs")], NOW)
     with pytest.raises(Conflict, match=r"is not empty \(1 job\)"):
-        await transfer.copy(store, there, ignore)
+        await copy.copy(store, there, ignore)
     assert [job.id for job in await there.jobs(Filter(), 10)] == ["theirs"]
     (job,) = await there.jobs(Filter(), 10)
     await change(there, Action.REMOVE, [job.seq], NOW, strict=True)
     await there.copying().begin('{"from": "elsewhere", "shown": "x.db", "upto": 0}', 0)
     with pytest.raises(Conflict, match=r"is half a copy of x\.db, not of"):
-        await transfer.copy(store, there, ignore)
+        await copy.copy(store, there, ignore)
     with pytest.raises(InvalidInput, match="is the store itself"):
-        await transfer.copy(store, store, ignore)
+        await copy.copy(store, store, ignore)
 
 
 async def test_what_was_enqueued_into_the_target_is_never_lost(
@@ -397,15 +397,15 @@ async def test_what_was_enqueued_into_the_target_is_never_lost(
 ) -> None:
     there = await marked(target)
     await store.enqueue([spec(id=f"job{n}") for n in range(3)], NOW)
-    begin = transfer._Copy.begin
+    begin = copy._Copy.begin
 
-    async def crowded(self: transfer._Copy) -> bool:
+    async def crowded(self: copy._Copy) -> bool:
         resumed = await begin(self)
         await there.enqueue([spec(id="theirs")], NOW)  # by who had it open before
         return resumed
 
-    monkeypatch.setattr(transfer._Copy, "begin", crowded)
-    copied: Copied = await transfer.copy(store, there, ignore)
+    monkeypatch.setattr(copy._Copy, "begin", crowded)
+    copied: Copied = await copy.copy(store, there, ignore)
     assert not copied.same
     found = [job.id for job in await there.jobs(Filter(), 10)]
     assert found == ["theirs", "job2", "job1", "job0"]
@@ -421,7 +421,7 @@ async def test_whole_outputs_on_this_host_come_along(store: Store, target: Place
     path.parent.mkdir(parents=True)
     path.write_bytes(b"all of it\n")
     there = await marked(target)
-    copied = await transfer.copy(store, there, ignore)
+    copied = await copy.copy(store, there, ignore)
     assert copied.outputs == 1
     place = log_path(there.directory, seq, 1)
     assert place.read_bytes() == b"all of it\n"
@@ -440,10 +440,10 @@ def test_an_output_is_copied_where_it_cannot_be_linked(
     monkeypatch.setattr(os, "link", refuse)
     source, place = tmp_path / "a.log", tmp_path / "d" / "logs" / "0" / "1.1.log"
     source.write_bytes(b"whole")
-    assert transfer.link_output(source, place, tmp_path / "d")
+    assert copy.link_output(source, place, tmp_path / "d")
     assert place.read_bytes() == b"whole"
     assert place.stat().st_mode & 0o777 == 0o600
-    assert not transfer.link_output(tmp_path / "none", place, tmp_path / "d")
+    assert not copy.link_output(tmp_path / "none", place, tmp_path / "d")
 
 
 async def test_killed_half_way_the_same_command_goes_on(store: Store, target: Place) -> None:

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from queuectl_core.errors import BatchRejected, Conflict, InvalidInput
-from queuectl_core.jobspec import ID
-from queuectl_core.model import Filter, State
-from queuectl_core.store.base import Store
+from queuectl_core.domain.errors import BatchRejected, Conflict, InvalidInput
+from queuectl_core.domain.jobspec import ID
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.store.protocol import Store
 
 from ..support import NOW, spec
 from .tools import real_counts

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.logs import log_path
-from queuectl_core.store.base import Action, Store
-from queuectl_core.worker import litter
-from queuectl_core.worker.litter import SPARED, Litter
+from queuectl_core.operations.attempt_output import log_path
+from queuectl_core.store.protocol import Action, Store
+from queuectl_core.supervisor.maintenance import orphans
+from queuectl_core.supervisor.maintenance.orphans import SPARED, Litter
 
 from ..support import NOW, spec
 from .tools import change, claim, hired
@@ -30,7 +30,7 @@ def output(store: Store, seq: int, *, old: bool) -> Path:
 async def test_what_a_host_keeps_of_jobs_that_are_gone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litter, "EVERY", 0.0)
+    monkeypatch.setattr(orphans, "EVERY", 0.0)
     await hired(store)
     held, gone, new = await store.enqueue([spec(), spec(), spec()], NOW)
     await claim(store)

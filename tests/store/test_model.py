@@ -25,11 +25,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from queuectl_core import lifecycle
-from queuectl_core.errors import BatchRejected, Conflict
-from queuectl_core.exchange import Opening
-from queuectl_core.model import Attempt, Filter, Job, JobSpec, Outcome, State
-from queuectl_core.store.base import Action, Store
+from queuectl_core.domain import lifecycle
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.errors import BatchRejected, Conflict
+from queuectl_core.domain.model import Attempt, Filter, Job, JobSpec, Outcome, State
+from queuectl_core.store.protocol import Action, Store
 
 from ..support import NOW, ending, spec, supervisor
 from .stores import PLACES, Place

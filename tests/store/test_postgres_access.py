@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from queuectl_core.errors import (
+from queuectl_core.domain.errors import (
     InvalidInput,
     QueueError,
     StoreDamaged,

@@ -10,11 +10,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from queuectl_core.errors import Conflict
-from queuectl_core.exchange import Opening
-from queuectl_core.model import Filter, State
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.errors import Conflict
+from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.open import open_store
-from queuectl_core.store.postgres import link
+from queuectl_core.store.postgres import connections
 from queuectl_core.store.postgres.store import PostgresStore
 
 from ..pgserver import Server, own_server
@@ -33,7 +33,7 @@ async def place(tmp_path: Path) -> AsyncIterator[PostgresPlace]:
 
 @pytest.fixture
 async def proxy(place: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
-    monkeypatch.setattr(link, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connections, "FIRST_PAUSE", 0.01)
     async with Proxy(place.url) as made:
         made.stays_down = False
         yield made
@@ -176,7 +176,7 @@ async def test_a_number_that_a_crashed_server_assigns_again_deceives_nobody(
 ) -> None:
     """The transaction's number belongs to another one by now, and that one was committed."""
     running, url = server
-    monkeypatch.setattr(link, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connections, "FIRST_PAUSE", 0.01)
     async with Proxy(url) as proxy:
         store = await open_store(proxy.url, {"HOME": str(tmp_path)})
         assert isinstance(store, PostgresStore)
@@ -185,7 +185,7 @@ async def test_a_number_that_a_crashed_server_assigns_again_deceives_nobody(
             found: list[bool] = []
             ask = store._link.committed
 
-            async def crash_first(doubt: link.CommitInDoubt) -> bool:
+            async def crash_first(doubt: connections.CommitInDoubt) -> bool:
                 """The server crashes, comes back, and others commit before we ask."""
                 if not found:
                     running.stop(signal.SIGKILL)
@@ -214,9 +214,9 @@ async def test_what_is_not_there_never_will_be(
     missing cannot be committed any more, even if its commit arrives late."""
     session = await store._link.connect()
     await session.execute("BEGIN")
-    mark = link.Session(session).mark
+    mark = connections.Session(session).mark
     await session.execute("INSERT INTO commit_marks (mark) VALUES ($1)", mark)
-    doubt = link.CommitInDoubt(mark, session.backend.pid, session.backend.started)
+    doubt = connections.CommitInDoubt(mark, session.backend.pid, session.backend.started)
     assert await asyncio.wait_for(other._link.committed(doubt), 5) is False
     assert await other._link.committed(doubt) is False, "also when it is asked again"
     with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):

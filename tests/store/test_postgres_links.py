@@ -11,12 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from queuectl_core.errors import StoreUnreachable
-from queuectl_core.exchange import Opening
-from queuectl_core.model import Filter, Outcome, State
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.errors import StoreUnreachable
+from queuectl_core.domain.model import Filter, Outcome, State
 from queuectl_core.store.open import open_store
-from queuectl_core.store.postgres import bell as bell_module
-from queuectl_core.store.postgres import link
+from queuectl_core.store.postgres import connections
+from queuectl_core.store.postgres import notifier as bell_module
 from queuectl_core.store.postgres.store import PostgresStore
 
 from ..pgserver import server_url
@@ -36,8 +36,8 @@ async def place(tmp_path: Path) -> AsyncIterator[PostgresPlace]:
 
 @pytest.fixture
 async def proxy(place: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
-    monkeypatch.setattr(link, "DOUBT_PATIENCE", 0.2)
-    monkeypatch.setattr(link, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connections, "DOUBT_PATIENCE", 0.2)
+    monkeypatch.setattr(connections, "FIRST_PAUSE", 0.01)
     async with Proxy(place.url) as made:
         yield made
 

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from queuectl_core.errors import StoreUnreachable
+from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.store.open import open_store
-from queuectl_core.store.postgres import link
+from queuectl_core.store.postgres import connections
 
 from ..pgserver import server_url
 from ..support import NOW, eventually, spec
@@ -209,16 +209,16 @@ async def test_a_pooler_that_gives_our_session_to_another_is_refused(
 
         def terminate(self) -> None: ...
 
-    check = link._check_pooler
+    check = connections._check_pooler
 
     async def checked(address: object, connection: object, pid: int) -> None:
         async def held(address: object) -> Held:
             return Held(pid)
 
-        monkeypatch.setattr(link, "_held_session", held)
+        monkeypatch.setattr(connections, "_held_session", held)
         await check(address, connection, pid)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(link, "_check_pooler", checked)
+    monkeypatch.setattr(connections, "_check_pooler", checked)
     async with _fake_pooler(set()) as url:
         with pytest.raises(StoreUnreachable, match="shares sessions"):
             await open_store(url, {"HOME": str(tmp_path)})

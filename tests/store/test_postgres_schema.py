@@ -10,17 +10,17 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from queuectl_core.errors import (
+from queuectl_core.domain.errors import (
     InvalidInput,
     StoreDamaged,
     StoreReadOnly,
     StoreTooNew,
     StoreUnreachable,
 )
-from queuectl_core.model import State
+from queuectl_core.domain.model import State
 from queuectl_core.store.open import open_store
 from queuectl_core.store.postgres import migrate
-from queuectl_core.store.postgres.address import parse
+from queuectl_core.store.postgres.dsn import parse
 
 from ..pgserver import server_url
 from ..support import NOW, Cli, marked, spec

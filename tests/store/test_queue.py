@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.errors import Conflict, InvalidInput, NotFound
-from queuectl_core.logs import log_path
-from queuectl_core.model import Attempt, Filter, Job, Outcome, State
+from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound
+from queuectl_core.domain.model import Attempt, Filter, Job, Outcome, State
+from queuectl_core.domain.times import format_time
+from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.queue import (
     BULK,
     PAGE,
@@ -18,8 +19,7 @@ from queuectl_core.queue import (
     check_states,
     outcome_word,
 )
-from queuectl_core.store.base import Store
-from queuectl_core.times import format_time
+from queuectl_core.store.protocol import Store
 
 from ..support import NOW, ending, spec, supervisor
 from .tools import claim, finish, hired, row_of, run

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from queuectl_core.errors import InvalidInput
-from queuectl_core.model import Filter, Job, Outcome, State
-from queuectl_core.store.base import Action, Store
-from queuectl_core.text import contains
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.model import Filter, Job, Outcome, State
+from queuectl_core.domain.text import contains
+from queuectl_core.store.protocol import Action, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, real_counts, run

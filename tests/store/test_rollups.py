@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from queuectl_core import queue as queue_module
-from queuectl_core.model import Outcome
+from queuectl_core.domain.model import Outcome
+from queuectl_core.domain.rollup import DAY, HOUR, MINUTE, Rollup, floor, pack, reach
 from queuectl_core.queue import Queue
-from queuectl_core.rollup import DAY, HOUR, MINUTE, Rollup, floor, pack, reach
-from queuectl_core.store.base import Action, Store
+from queuectl_core.store.protocol import Action, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from queuectl_core.model import Filter, Outcome
-from queuectl_core.store.base import Action, Bell, Store
+from queuectl_core.domain.model import Filter, Outcome
+from queuectl_core.store.protocol import Action, Bell, Store
 
 from ..support import NOW, ending, eventually_async, spec
 from .tools import change, claim, finish, hired

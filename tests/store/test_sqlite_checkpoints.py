@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.errors import StoreError
-from queuectl_core.model import Filter
-from queuectl_core.once import at_once
+from queuectl_core.domain.errors import StoreError
+from queuectl_core.domain.model import Filter
 from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.system.run_sync import at_once
 
 from ..support import NOW, Cli, held_open, spec
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.doctor import write_ahead_log
-from queuectl_core.exchange import Opening
-from queuectl_core.model import Outcome, State
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.model import Outcome, State
+from queuectl_core.operations.doctor import write_ahead_log
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite.store import SqliteStore
 

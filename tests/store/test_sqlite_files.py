@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.clocks import monotonic
-from queuectl_core.errors import (
+from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.errors import (
     InvalidInput,
     StoreDamaged,
     StoreError,
@@ -28,21 +28,17 @@ from queuectl_core.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
-from queuectl_core.exchange import Opening
-from queuectl_core.host import process_start
-from queuectl_core.model import Filter
+from queuectl_core.domain.model import Filter
 from queuectl_core.store.open import data_directory, open_store, sqlite_path
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
-from queuectl_core.store.sqlite.connection import (
-    APPLICATION_ID,
-    Connection,
-    Opener,
-)
+from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, Opener
 from queuectl_core.store.sqlite.errors import explain
-from queuectl_core.store.sqlite.reading import open_reader
+from queuectl_core.store.sqlite.read_only import open_reader
 from queuectl_core.store.sqlite.store import SqliteStore, connect
+from queuectl_core.system.clocks import monotonic
+from queuectl_core.system.host import process_start
 
 from ..support import NOW, spec, supervisor
 from .tools import hired
@@ -383,7 +379,7 @@ def test_files_that_belong_to_somebody_else(public: Path) -> None:
         "from queuectl_core.store.sqlite import threaded\n"
         "from queuectl_core.store.sqlite import batch, console, rollups, supervisors\n"
         "from queuectl_core.store.sqlite import upkeep, work\n"
-        "from queuectl_core.errors import StoreError\n"
+        "from queuectl_core.domain.errors import StoreError\n"
         "from pathlib import Path\n"
         # Only now, with everything imported: our own files may be closed to nobody as well.
         f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"

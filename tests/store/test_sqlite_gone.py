@@ -82,9 +82,9 @@ def test_whoever_closes_a_replaced_store_leaves_the_new_ones_log_alone(
     store_path: Path, cli: Cli
 ) -> None:
     """SQLite removes a WAL by its name when the last user of its database leaves."""
-    from queuectl_core.once import at_once
     from queuectl_core.queue import Queue
     from queuectl_core.store.sqlite.store import SqliteStore
+    from queuectl_core.system.run_sync import at_once
 
     async def act() -> None:
         old = await SqliteStore.open(store_path)

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.doctor import examine
-from queuectl_core.errors import StoreError, StoreUnreachable
-from queuectl_core.model import Filter
-from queuectl_core.once import at_once
+from queuectl_core.domain.errors import StoreError, StoreUnreachable
+from queuectl_core.domain.model import Filter
+from queuectl_core.operations.doctor import examine
+from queuectl_core.operations.repair import repair
 from queuectl_core.queue import Queue
-from queuectl_core.repair import repair
 from queuectl_core.store.sqlite import connection, database_file
 from queuectl_core.store.sqlite.store import SqliteStore
+from queuectl_core.system.run_sync import at_once
 
 from ..support import NOW, Cli, spec
 

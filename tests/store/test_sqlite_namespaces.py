@@ -182,10 +182,10 @@ def test_when_the_whole_namespace_is_gone_its_jobs_run_again_after_the_lease(
 def test_workers_on_a_network_file_system_are_refused(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from queuectl_core import file_systems
-    from queuectl_core.errors import StoreUnreachable
-    from queuectl_core.once import at_once
+    from queuectl_core.domain.errors import StoreUnreachable
     from queuectl_core.store.sqlite.store import SqliteStore
+    from queuectl_core.system import file_systems
+    from queuectl_core.system.run_sync import at_once
 
     async def listen() -> None:
         assert isinstance(cli.store, Path)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.model import Filter, State
+from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.sqlite import jobs
-from queuectl_core.store.sqlite.rows import SQL
+from queuectl_core.store.sqlite.queries import SQL
 from queuectl_core.store.sqlite.store import SqliteStore, connect
 
 from ..support import NOW, spec

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.errors import StoreGone, StoreUnreachable
-from queuectl_core.model import Filter
-from queuectl_core.once import at_once
+from queuectl_core.domain.errors import StoreGone, StoreUnreachable
+from queuectl_core.domain.model import Filter
 from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.store import SqliteStore, absent_store
+from queuectl_core.system.run_sync import at_once
 
 from ..support import NOW, Cli, spec
 
@@ -103,9 +103,9 @@ def test_a_default_store_that_is_not_there_is_empty_and_is_not_made(
 OTHER_USER = """
 import json, os, sys
 from pathlib import Path
-from queuectl_core.errors import StoreError
-from queuectl_core.model import Filter
-from queuectl_core.once import at_once
+from queuectl_core.domain.errors import StoreError
+from queuectl_core.domain.model import Filter
+from queuectl_core.system.run_sync import at_once
 from queuectl_core.store.sqlite.store import SqliteStore, absent_store
 from queuectl_core.store.sqlite import copying, reading, threaded
 from queuectl_core.queue import Queue
@@ -262,7 +262,7 @@ async def test_a_fault_of_ours_is_not_reported_as_damage(store_path: Path) -> No
 def test_without_a_home_nothing_is_made_in_the_current_directory(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from queuectl_core.errors import InvalidInput
+    from queuectl_core.domain.errors import InvalidInput
     from queuectl_core.store.open import data_directory
 
     monkeypatch.delenv("HOME", raising=False)

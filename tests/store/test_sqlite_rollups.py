@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from queuectl_core.exchange import Ending, Transition
-from queuectl_core.model import Attempt, Outcome, State
-from queuectl_core.rollup import DAY, HOUR, MINUTE, SPANS
-from queuectl_core.store.sqlite import migrate, rollups
+from queuectl_core.domain.claims import Ending, Transition
+from queuectl_core.domain.model import Attempt, Outcome, State
+from queuectl_core.domain.rollup import DAY, HOUR, MINUTE, SPANS
+from queuectl_core.store.sqlite import migrate, statistics
 
 from ..support import NOW
 
@@ -42,7 +42,7 @@ def test_it_keeps_a_bounded_number_of_rows(tmp_path: Path) -> None:
     steps = [5 * HOUR + MINUTE] * (430 * 5) + [HOUR + MINUTE] * 240 + [MINUTE] * (26 * 60)
     for step in steps:
         moment += step
-        rollups.record(database, [ended(moment)], moment)
+        statistics.record(database, [ended(moment)], moment)
     rows = dict(database.execute("SELECT span, count(*) FROM rollups GROUP BY span").fetchall())
     (oldest,) = database.execute("SELECT min(at) FROM rollups").fetchone()
     database.close()

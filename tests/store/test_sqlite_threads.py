@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.errors import Conflict, StoreLocked
-from queuectl_core.model import Filter
-from queuectl_core.once import at_once
+from queuectl_core.domain.errors import Conflict, StoreLocked
+from queuectl_core.domain.model import Filter
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite.store import SqliteStore, connect
+from queuectl_core.system.run_sync import at_once
 
 from ..support import NOW, spec
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.model import Filter, State
-from queuectl_core.store.base import Action
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.store.protocol import Action
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.connection import APPLICATION_ID
 from queuectl_core.store.sqlite.store import SqliteStore

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core import upkeep
-from queuectl_core.errors import InvalidInput
-from queuectl_core.model import Filter, Job, Outcome, State
-from queuectl_core.store.base import Action, Store
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.model import Filter, Job, Outcome, State
+from queuectl_core.operations import maintenance
 from queuectl_core.store.open import open_store
+from queuectl_core.store.protocol import Action, Store
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, ending, spec, supervisor
@@ -107,7 +107,7 @@ async def test_a_store_that_is_not_copied_says_what_does(store: Store, tmp_path:
     assert not store.can_backup
     target = tmp_path / "copy.db"
     with pytest.raises(InvalidInput, match="pg_dump"):
-        await upkeep.backup(store, str(target), force=False, progress=lambda done, total: None)
+        await maintenance.backup(store, str(target), force=False, progress=lambda done, total: None)
     assert not list(tmp_path.glob("*copy*"))
 
 
@@ -222,7 +222,9 @@ async def test_a_cancelled_backup_has_ended_before_its_files_are_removed(
             seen.append(target.exists())
 
     monkeypatch.setattr(store, "backup", slow)
-    backup = upkeep.backup(store, str(tmp_path / "copy.db"), force=False, progress=lambda *_: None)
+    backup = maintenance.backup(
+        store, str(tmp_path / "copy.db"), force=False, progress=lambda *_: None
+    )
     task = asyncio.ensure_future(backup)
     await begun.wait()
     task.cancel()

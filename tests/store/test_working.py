@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from queuectl_core.errors import Conflict, NotFound
-from queuectl_core.exchange import Begun, Opening, WorkerOrder
-from queuectl_core.host import is_gone
-from queuectl_core.model import Filter, Job, Outcome, State
-from queuectl_core.store.base import Action, Store
+from queuectl_core.domain.claims import Begun, Opening, WorkerOrder
+from queuectl_core.domain.errors import Conflict, NotFound
+from queuectl_core.domain.model import Filter, Job, Outcome, State
+from queuectl_core.store.protocol import Action, Store
+from queuectl_core.system.host import is_gone
 
 from ..support import NOW, ending, spec, supervisor
 from .tools import change, claim, finish, hired, real_counts, row_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from queuectl_core.exchange import Ending, Opening, Turn
-from queuectl_core.model import Filter, Job, Outcome, State, SupervisorRow
-from queuectl_core.store.base import Action, Store
+from queuectl_core.domain.claims import Ending, Opening, Turn
+from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
+from queuectl_core.store.protocol import Action, Store
 
 from ..support import NOW, ending, supervisor
 

@@ -17,20 +17,20 @@ from typing import IO, Any
 
 import asyncpg
 
-from ...errors import BatchRejected, Conflict, InvalidInput, StoreError, StoreFull
-from ...model import JobSpec
-from ...text import clean_line
-from ..base import Batch
+from ...domain.errors import BatchRejected, Conflict, InvalidInput, StoreError, StoreFull
+from ...domain.model import JobSpec
+from ...domain.text import clean_line
+from ..protocol import Batch
 from ..rows import new_ids, spec_params
+from .connections import Link
 from .jobs import COLUMNS, KEYS, check_text
-from .link import Link
 from .session import JOBS, Session
 
 _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class PostgresBatch(Batch):
-    """A :class:`~queuectl_core.store.base.Batch`; ``link`` must be a patient one."""
+    """A :class:`~queuectl_core.store.protocol.Batch`; ``link`` must be a patient one."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

@@ -8,7 +8,7 @@ changes nothing. Leases do not depend on this reading: the server compares those
 
 from __future__ import annotations
 
-from ...clocks import monotonic
+from ...system.clocks import monotonic
 
 DRIFT = 1e-3
 """Seconds by which two clocks may part in a second; those of real machines are far better."""

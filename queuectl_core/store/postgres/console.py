@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from ...errors import Conflict
-from ...figures import DeadGroup, Tick
-from ...model import Command, Filter, Job, State
+from ...domain.errors import Conflict
+from ...domain.figures import DeadGroup, Tick
+from ...domain.model import Command, Filter, Job, State
 from ..rows import conditions, to_job
 from .session import Session
 

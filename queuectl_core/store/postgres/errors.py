@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ...errors import (
+from ...domain.errors import (
     InvalidInput,
     QueueError,
     StoreDamaged,
@@ -23,7 +23,7 @@ from ...errors import (
     StoreReadOnly,
     StoreUnreachable,
 )
-from ...text import clean_line
+from ...domain.text import clean_line
 
 CHECK_URL = "check the URL and its options"
 TRY_AGAIN = "try again; if it stays, look at the server"

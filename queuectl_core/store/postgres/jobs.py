@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...clocks import monotonic
-from ...errors import Conflict, InvalidInput
-from ...model import Attempt, Filter, Job, JobSpec, Outcome, State
-from ...rollup import Ended
-from ..base import ALLOWED, Action, changed_meanwhile
+from ...domain.errors import Conflict, InvalidInput
+from ...domain.model import Attempt, Filter, Job, JobSpec, Outcome, State
+from ...domain.rollup import Ended
+from ...system.clocks import monotonic
+from ..protocol import ALLOWED, Action, changed_meanwhile
 from ..rows import conditions, new_ids, spec_params, to_attempt, to_job
 from .clock import ServerClock
 from .session import JOBS, Session

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import asyncpg
 
-from ...clocks import monotonic
-from ...errors import StoreError, StoreForeign, StoreTooNew, StoreUnreachable
+from ...domain.errors import StoreError, StoreForeign, StoreTooNew, StoreUnreachable
+from ...system.clocks import monotonic
+from .connections import Link
 from .errors import CommitUnknown
-from .link import Link
 from .session import Session
 
 FOLDER = Path(__file__).parent / "migrations"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..queries import load
+from ..named_sql import load
 
 SQL = load(Path(__file__).parent / "sql")
 

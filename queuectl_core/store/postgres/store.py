@@ -11,30 +11,30 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InvalidInput, StoreError, StoreReadOnly
-from ...exchange import Begun, Ending, Opening, Orders, Turn
-from ...figures import DeadGroup, Tick
-from ...host import known_host_key
-from ...model import Attempt, Command, Filter, Job, JobSpec, State, SupervisorRow, Worker
-from ...postcommit import after_commit
-from ...private import own_directory
-from ...rollup import Ended, Rollup
-from ..base import Action, Batch, Bell, Store
-from . import console, jobs, rollups, upkeep, work
-from .address import Address
+from ...domain.claims import Begun, Ending, Opening, Orders, Turn
+from ...domain.errors import InvalidInput, StoreError, StoreReadOnly
+from ...domain.figures import DeadGroup, Tick
+from ...domain.model import Attempt, Command, Filter, Job, JobSpec, State, SupervisorRow, Worker
+from ...domain.rollup import Ended, Rollup
+from ...system.host import known_host_key
+from ...system.permissions import own_directory
+from ...system.postcommit import after_commit
+from ..protocol import Action, Batch, Bell, Store
+from . import claims, console, jobs, maintenance, statistics
 from .batch import PostgresBatch
-from .bell import Listener
+from .commit_log import Turns
+from .connections import Link
+from .dsn import Address
 from .errors import CommitUnknown
-from .link import Link
 from .migrate import Found, open_database
-from .turns import Turns
+from .notifier import Listener
 
 if TYPE_CHECKING:
-    from ..copying import Copying
+    from ..copy import Copying
 
 
 class PostgresStore(Store):
-    """A :class:`~queuectl_core.store.base.Store` on a server. Make it with :meth:`open`."""
+    """A :class:`~queuectl_core.store.protocol.Store` on a server. Make it with :meth:`open`."""
 
     shared_by_hosts = True
     can_backup = False
@@ -76,7 +76,7 @@ class PostgresStore(Store):
         try:
             found = await open_database(link, create=create)
             if found.mark is not None and not marked:
-                from ..copying import half_copied
+                from ..copy import half_copied
 
                 raise half_copied(address.shown, found.mark)
         except BaseException:
@@ -153,7 +153,7 @@ class PostgresStore(Store):
         return await self._link.read(jobs.ended_since, since, limit)
 
     async def rollup(self, since: float) -> Rollup:
-        return await self._link.read(rollups.rollup, since)
+        return await self._link.read(statistics.rollup, since)
 
     # -- for a console ------------------------------------------------------------------
 
@@ -210,13 +210,13 @@ class PostgresStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        await self._link.write(work.register, row, list(workers), now, self.url)
+        await self._link.write(claims.register, row, list(workers), now, self.url)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
-        return await self._link.repeat(work.heartbeat, row, self._link.clock)
+        return await self._link.repeat(claims.heartbeat, row, self._link.clock)
 
     async def deregister(self, supervisor: str) -> None:
-        await self._link.announce(work.deregister, supervisor)
+        await self._link.announce(claims.deregister, supervisor)
 
     async def exchange(
         self,
@@ -234,44 +234,44 @@ class PostgresStore(Store):
         )
 
     async def orders(self, supervisor: str) -> Orders:
-        return await self._link.read(work.orders, supervisor)
+        return await self._link.read(claims.orders, supervisor)
 
     async def add_workers(
         self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
     ) -> None:
-        await self._link.announce(work.add_workers, supervisor, list(workers), now, up)
+        await self._link.announce(claims.add_workers, supervisor, list(workers), now, up)
 
     async def workers_up(self, workers: Iterable[str]) -> None:
-        await self._link.repeat(work.each_worker, "workers_up", list(workers))
+        await self._link.repeat(claims.each_worker, "workers_up", list(workers))
 
     async def workers_gone(self, workers: Iterable[str]) -> None:
-        await self._link.repeat(work.each_worker, "workers_gone", list(workers))
+        await self._link.repeat(claims.each_worker, "workers_gone", list(workers))
 
     async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
-        await self._link.announce(work.stop_workers, list(workers), now_)
+        await self._link.announce(claims.stop_workers, list(workers), now_)
 
     async def sample(
         self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
     ) -> None:
         taken = list(samples)
         if taken:
-            await self._link.repeat(work.sample, taken)
+            await self._link.repeat(claims.sample, taken)
 
     async def supervisors(self) -> list[SupervisorRow]:
-        return await self._link.read(work.supervisors)
+        return await self._link.read(claims.supervisors)
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        return await self._link.read(work.workers)
+        return await self._link.read(claims.workers)
 
     async def held(self, owner: str) -> list[Job]:
-        return await self._link.read(work.held, owner)
+        return await self._link.read(claims.held, owner)
 
     async def shims(self) -> set[str]:
-        return await self._link.read(work.shims)
+        return await self._link.read(claims.shims)
 
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
         try:
-            return await self._link.write(work.take_over, dead, heir, now)
+            return await self._link.write(claims.take_over, dead, heir, now)
         except CommitUnknown as error:
             # If it was done the jobs are the heir's and nobody else would ever ask: find out,
             # however long it takes.
@@ -283,7 +283,7 @@ class PostgresStore(Store):
                     await asyncio.sleep(random.uniform(0.5, 1.0))
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
-        await self._link.repeat(work.assign, owner, workers)
+        await self._link.repeat(claims.assign, owner, workers)
 
     # -- signals ----------------------------------------------------------------------
 
@@ -298,39 +298,39 @@ class PostgresStore(Store):
         return changed
 
     async def faults(self) -> list[str]:
-        return await self._patient.read(upkeep.faults)
+        return await self._patient.read(maintenance.faults)
 
     def files(self) -> list[Path]:
         return [self.directory] if self.directory.exists() else []
 
     async def tidy(self) -> None:
-        if await self._link.read(upkeep.is_long):
-            await self._link.write(upkeep.fold)
+        if await self._link.read(maintenance.is_long):
+            await self._link.write(maintenance.fold)
 
     # -- upkeep -------------------------------------------------------------------------
 
     async def expired(self, since: float, before: float, limit: int) -> list[int]:
-        return await self._link.read(upkeep.expired, since, before, limit)
+        return await self._link.read(maintenance.expired, since, before, limit)
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
-        return await self._link.read(upkeep.ended, state, before, after, limit)
+        return await self._link.read(maintenance.ended, state, before, after, limit)
 
     async def prune(
         self, seqs: Sequence[int], state: State, before: float
     ) -> list[tuple[int, int]]:
-        return await self._link.write(upkeep.prune, seqs, state, before)
+        return await self._link.write(maintenance.prune, seqs, state, before)
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
-        return await self._link.read(upkeep.runs, seqs)
+        return await self._link.read(maintenance.runs, seqs)
 
     async def miscounted(self) -> int:
-        return await self._patient.read(upkeep.miscounted)
+        return await self._patient.read(maintenance.miscounted)
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
-        return await self._link.write(work.dismiss, dead)
+        return await self._link.write(claims.dismiss, dead)
 
     async def recount(self) -> None:
-        await self._patient.write(upkeep.recount)
+        await self._patient.write(maintenance.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         raise InvalidInput(
@@ -339,6 +339,6 @@ class PostgresStore(Store):
         )
 
     def copying(self) -> Copying:
-        from .copying import PostgresCopying
+        from .copy import PostgresCopying
 
         return PostgresCopying(self._patient)

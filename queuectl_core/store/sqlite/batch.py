@@ -11,9 +11,9 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from ...errors import BatchRejected, Conflict
-from ...model import JobSpec
-from ..base import Batch
+from ...domain.errors import BatchRejected, Conflict
+from ...domain.model import JobSpec
+from ..protocol import Batch
 from ..rows import new_ids
 from .connection import Connection
 
@@ -44,7 +44,7 @@ ORDER BY i.line LIMIT 100"""
 
 
 class SqliteBatch(Batch):
-    """A :class:`~queuectl_core.store.base.Batch` on a connection of its own."""
+    """A :class:`~queuectl_core.store.protocol.Batch` on a connection of its own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

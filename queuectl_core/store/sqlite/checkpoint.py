@@ -27,8 +27,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from ...clocks import monotonic
-from .bell import is_heard
+from ...system.clocks import monotonic
+from .notifier import is_heard
 
 WAL_LIMIT = 4 << 20
 """Bytes of WAL above which a supervisor makes a checkpoint, and to which the file is cut."""

@@ -12,9 +12,9 @@ import json
 import sqlite3
 from collections.abc import Callable
 
-from ...clocks import boot_clock
-from ...host import host_key
-from .rows import SQL, read_json
+from ...system.clocks import boot_clock
+from ...system.host import host_key
+from .queries import SQL, read_json
 
 TOLERANCE = 1.0
 """Seconds the clocks may drift apart before the wall clock counts as set."""

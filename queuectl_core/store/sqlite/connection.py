@@ -29,9 +29,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from ...errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
-from ...postcommit import after_commit, commits
-from ...text import clean_line
+from ...domain.errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
+from ...domain.text import clean_line
+from ...system.postcommit import after_commit, commits
 from .checkpoint import WAL_LIMIT
 from .database_file import check_logs, hold_logs, is_held
 from .errors import BadValue, damaged, explain

@@ -7,12 +7,12 @@ import sqlite3
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ...errors import Conflict
-from ...model import Command, Filter, Job
-from .rows import SQL, conditions, to_job, to_state
+from ...domain.errors import Conflict
+from ...domain.model import Command, Filter, Job
+from .queries import SQL, conditions, to_job, to_state
 
 if TYPE_CHECKING:
-    from ...figures import DeadGroup, Tick
+    from ...domain.figures import DeadGroup, Tick
 
 
 def bounds(conn: sqlite3.Connection) -> tuple[int, int] | None:
@@ -51,7 +51,7 @@ def span(conn: sqlite3.Connection, where: Filter, floor: int, ceiling: int) -> i
 
 
 def dead_groups(conn: sqlite3.Connection, limit: int) -> list[DeadGroup]:
-    from ...figures import DeadGroup
+    from ...domain.figures import DeadGroup
 
     return [
         DeadGroup(row["reason"] or "", row["exit_code"], row["n"], row["last_at"], row["newest"])
@@ -60,7 +60,7 @@ def dead_groups(conn: sqlite3.Connection, limit: int) -> list[DeadGroup]:
 
 
 def ticks(conn: sqlite3.Connection, since: float) -> list[Tick]:
-    from ...figures import Tick
+    from ...domain.figures import Tick
 
     return [Tick(*row) for row in conn.execute(SQL["ticks"], {"since": since})]
 

@@ -14,8 +14,8 @@ import os
 import stat
 from pathlib import Path
 
-from ...errors import StoreError, StoreUnreachable
-from ...private import make_private
+from ...domain.errors import StoreError, StoreUnreachable
+from ...system.permissions import make_private
 from .errors import explain_os
 
 LOGS = ("-journal", "-wal", "-shm")

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ...errors import StoreDamaged, StoreError, StoreFull, StoreReadOnly, StoreUnreachable
+from ...domain.errors import StoreDamaged, StoreError, StoreFull, StoreReadOnly, StoreUnreachable
 
 SHARED_MEMORY = 32 << 10
 """Bytes of the file beside a WAL that its readers and writers share, at the least."""

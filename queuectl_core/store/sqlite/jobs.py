@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ...errors import Conflict
-from ...model import Attempt, Filter, Job, JobSpec, State
-from ..base import ALLOWED, Action, changed_meanwhile
+from ...domain.errors import Conflict
+from ...domain.model import Attempt, Filter, Job, JobSpec, State
+from ..protocol import ALLOWED, Action, changed_meanwhile
 from ..rows import new_ids
-from .rows import SQL, conditions, spec_params, to_attempt, to_job, to_outcome, to_state
+from .queries import SQL, conditions, spec_params, to_attempt, to_job, to_outcome, to_state
 
 if TYPE_CHECKING:
-    from ...rollup import Ended
+    from ...domain.rollup import Ended
 
 LAST = 1 << 62
 """A seq above every seq."""
@@ -198,6 +198,6 @@ def check_whole(conn: sqlite3.Connection, url: str) -> None:
     """Conflict while another store is being copied into this one."""
     row = conn.execute(SQL["copy_mark"]).fetchone()
     if row is not None:
-        from ..copying import half_copied
+        from ..copy import half_copied
 
         raise half_copied(url, row[0])

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ...errors import StoreForeign, StoreTooNew
-from ...text import clean_line
+from ...domain.errors import StoreForeign, StoreTooNew
+from ...domain.text import clean_line
 from .connection import APPLICATION_ID
 
 FOLDER = Path(__file__).parent / "migrations"

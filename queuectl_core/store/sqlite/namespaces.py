@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ...host import known_host_key
-from ...model import OWN_SHIM, SupervisorRow
-from .bell import SUFFIX, has_listener
+from ...domain.model import OWN_SHIM, SupervisorRow
+from ...system.host import known_host_key
+from .notifier import SUFFIX, has_listener
 
 
 def is_foreign(row: SupervisorRow) -> bool:

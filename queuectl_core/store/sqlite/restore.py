@@ -14,16 +14,16 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event
 
-from ...errors import Conflict, StoreDamaged, StoreError, StoreFull, StoreLocked
-from ...model import Job
-from . import jobs, migrate, upkeep
+from ...domain.errors import Conflict, StoreDamaged, StoreError, StoreFull, StoreLocked
+from ...domain.model import Job
+from . import jobs, maintenance, migrate
 from .connection import APPLICATION_ID, open_alone, with_patience
-from .copying import go_on_above, highest
+from .copy import go_on_above, highest
 from .database_file import LOGS, NO_LINKS
 from .errors import BadValue, damaged, explain
+from .queries import SQL, to_job
+from .read_only import open_file, open_reader
 from .readers import users_of
-from .reading import open_file, open_reader
-from .rows import SQL, to_job
 
 ALONE_PATIENCE = 2.0
 """Seconds to wait for others to close the store: a short verb is given time to end."""
@@ -51,7 +51,7 @@ def copy_backup(path: Path, draft: Path, progress: Callable[[int, int], None]) -
     """Copy a backup into the empty file ``draft``, with the latest schema; nobody runs jobs there,
     whatever the backup says."""
     with closing(open_reader(path).driver) as conn:
-        upkeep.backup(conn, draft, progress, Event())
+        maintenance.backup(conn, draft, progress, Event())
 
 
 def _is_ours(conn: sqlite3.Connection) -> bool:
@@ -116,7 +116,7 @@ class Held:
         """Copy its content into the empty file ``target``: as a backup, or where that cannot be,
         since it is damaged, page by page as it is."""
         try:
-            upkeep.backup(self._conn, target, lambda done, total: None, Event())
+            maintenance.backup(self._conn, target, lambda done, total: None, Event())
             return
         except StoreFull:
             raise
@@ -124,7 +124,7 @@ class Held:
             pass
         with closing(sqlite3.connect(target, isolation_level=None)) as copy:
             try:
-                self._conn.backup(copy, pages=upkeep.BACKUP_PAGES)
+                self._conn.backup(copy, pages=maintenance.BACKUP_PAGES)
             except sqlite3.Error as error:
                 raise explain(target, error) from error
 
@@ -134,7 +134,7 @@ class Held:
             try:
                 self._go_on(new)
                 self._fit(new)
-                new.backup(self._conn, pages=upkeep.BACKUP_PAGES)
+                new.backup(self._conn, pages=maintenance.BACKUP_PAGES)
             except sqlite3.Error as error:
                 raise explain(self.path, error) from error
 

@@ -11,41 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from ...clocks import monotonic
-from ...errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
-from ...file_systems import NETWORK, file_system_of
-from ...host import is_gone, known_host_key
-from ...model import Attempt, Command, Filter, Job, JobSpec, State, Worker
-from ...once import loop_runs, off_loop, sleep
-from ...postcommit import after_commit, commits
-from ...private import own_directory, own_store
-from ...text import clean_line
-from ..base import Action, Batch, Bell, Store
+from ...domain.errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
+from ...domain.model import Attempt, Command, Filter, Job, JobSpec, State, Worker
+from ...domain.text import clean_line
+from ...system.clocks import monotonic
+from ...system.file_systems import NETWORK, file_system_of
+from ...system.host import is_gone, known_host_key
+from ...system.permissions import own_directory, own_store
+from ...system.postcommit import after_commit, commits
+from ...system.run_sync import loop_runs, off_loop, sleep
+from ..protocol import Action, Batch, Bell, Store
 from . import jobs, migrate
-from .bell import (
-    ANYTHING,
-    JOBS,
-    STOP,
-    STOP_NOW,
-    SUFFIX,
-    FifoBell,
-    has_listener,
-    ring,
-    ring_one,
-)
 from .checkpoint import Checkpoints
 from .clock import WallClock
 from .connection import Connection, Opener, open_writer
 from .database_file import prepare_file, real_path
 from .errors import explain_os
-from .reading import open_absent, open_reader
+from .notifier import ANYTHING, JOBS, STOP, STOP_NOW, SUFFIX, FifoBell, has_listener, ring, ring_one
+from .read_only import open_absent, open_reader
 
 if TYPE_CHECKING:
-    from ...exchange import Begun, Ending, Opening, Orders, Turn
-    from ...figures import DeadGroup, Tick
-    from ...model import SupervisorRow
-    from ...rollup import Ended, Rollup
-    from ..copying import Copying
+    from ...domain.claims import Begun, Ending, Opening, Orders, Turn
+    from ...domain.figures import DeadGroup, Tick
+    from ...domain.model import SupervisorRow
+    from ...domain.rollup import Ended, Rollup
+    from ..copy import Copying
 
 
 P = ParamSpec("P")
@@ -60,11 +50,11 @@ LONGEST_WAY = 0.02
 def _load_the_rest() -> None:
     """Load what a verb may do without. A program with an event loop goes on for long, and an
     upgrade may replace our files meanwhile."""
-    from . import batch, console, rollups, supervisors, upkeep, work  # noqa: F401
+    from . import batch, claims, console, maintenance, statistics, supervisors  # noqa: F401
 
 
 class SqliteStore(Store):
-    """A :class:`~queuectl_core.store.base.Store` in one file. Make it with :meth:`open`."""
+    """A :class:`~queuectl_core.store.protocol.Store` in one file. Make it with :meth:`open`."""
 
     shared_by_hosts = False
     can_backup = True
@@ -195,9 +185,9 @@ class SqliteStore(Store):
         return await self._connection.read(jobs.ended_since, since, limit)
 
     async def rollup(self, since: float) -> Rollup:
-        from . import rollups
+        from . import statistics
 
-        return await self._connection.read(rollups.rollup, since)
+        return await self._connection.read(statistics.rollup, since)
 
     # -- for a console ------------------------------------------------------------------
 
@@ -313,19 +303,19 @@ class SqliteStore(Store):
     async def register(
         self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        from . import work
+        from . import claims
 
-        await self._change(work.register, row, workers, now, url=self.url, run=self.run)
+        await self._change(claims.register, row, workers, now, url=self.url, run=self.run)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
-        from . import work
+        from . import claims
 
-        return await self._connection.write(work.heartbeat, row)
+        return await self._connection.write(claims.heartbeat, row)
 
     async def deregister(self, supervisor: str) -> None:
-        from . import work
+        from . import claims
 
-        await self._connection.write(work.deregister, supervisor)
+        await self._connection.write(claims.deregister, supervisor)
         self._ring()
 
     async def exchange(
@@ -339,7 +329,7 @@ class SqliteStore(Store):
         released: Sequence[Job] = (),
         suspects: bool = True,
     ) -> Turn:
-        from . import work
+        from . import claims
 
         if openings:
             try:
@@ -350,7 +340,7 @@ class SqliteStore(Store):
                 openings = ()  # what ended is written down: the file may have been moved only
         try:
             turn = partial(
-                work.exchange,
+                claims.exchange,
                 owner=owner,
                 endings=endings,
                 openings=openings,
@@ -372,34 +362,34 @@ class SqliteStore(Store):
         return turn(conn)
 
     async def orders(self, supervisor: str) -> Orders:
-        from . import work
+        from . import claims
 
-        return await self._connection.read(work.orders, supervisor)
+        return await self._connection.read(claims.orders, supervisor)
 
     async def add_workers(
         self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
     ) -> None:
-        from . import work
+        from . import claims
 
-        await self._change(work.add_workers, supervisor, workers, now, up)
+        await self._change(claims.add_workers, supervisor, workers, now, up)
         self._ring()
 
     async def workers_up(self, workers: Iterable[str]) -> None:
-        from . import work
+        from . import claims
 
-        await self._connection.write(work.each_worker, "worker_up", workers)
+        await self._connection.write(claims.each_worker, "worker_up", workers)
 
     async def workers_gone(self, workers: Iterable[str]) -> None:
-        from . import work
+        from . import claims
 
-        await self._connection.write(work.each_worker, "worker_gone", workers)
+        await self._connection.write(claims.each_worker, "worker_gone", workers)
 
     async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
-        from . import work
+        from . import claims
 
         asked = list(workers)
         try:
-            await self._connection.write(work.stop_workers, asked, now_)
+            await self._connection.write(claims.stop_workers, asked, now_)
         except StoreFull as error:
             await self._stop_without_writing(set(asked), now_, error)
             return
@@ -434,9 +424,9 @@ class SqliteStore(Store):
     async def sample(
         self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
     ) -> None:
-        from . import work
+        from . import claims
 
-        await self._connection.write(work.sample, samples)
+        await self._connection.write(claims.sample, samples)
 
     async def supervisors(self) -> list[SupervisorRow]:
         from . import supervisors
@@ -449,24 +439,24 @@ class SqliteStore(Store):
         return await self._connection.read(supervisors.workers, self.run)
 
     async def held(self, owner: str) -> list[Job]:
-        from . import work
+        from . import claims
 
-        return await self._connection.read(work.held, owner)
+        return await self._connection.read(claims.held, owner)
 
     async def shims(self) -> set[str]:
-        from . import work
+        from . import claims
 
-        return await self._connection.read(work.shims)
+        return await self._connection.read(claims.shims)
 
     async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
-        from . import work
+        from . import claims
 
-        return await self._change(work.take_over, dead, heir, now)
+        return await self._change(claims.take_over, dead, heir, now)
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
-        from . import work
+        from . import claims
 
-        await self._connection.write(work.assign, owner, workers)
+        await self._connection.write(claims.assign, owner, workers)
 
     # -- signals ----------------------------------------------------------------------
 
@@ -520,44 +510,44 @@ class SqliteStore(Store):
     # -- upkeep -------------------------------------------------------------------------
 
     async def expired(self, since: float, before: float, limit: int) -> list[int]:
-        from . import upkeep
+        from . import maintenance
 
-        return await self._connection.read(upkeep.expired, since, before, limit)
+        return await self._connection.read(maintenance.expired, since, before, limit)
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
-        from . import upkeep
+        from . import maintenance
 
-        return await self._connection.read(upkeep.ended, state, before, after, limit)
+        return await self._connection.read(maintenance.ended, state, before, after, limit)
 
     async def prune(
         self, seqs: Sequence[int], state: State, before: float
     ) -> list[tuple[int, int]]:
-        from . import upkeep
+        from . import maintenance
 
-        return await self._change(upkeep.prune, seqs, state, before)
+        return await self._change(maintenance.prune, seqs, state, before)
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
-        from . import upkeep
+        from . import maintenance
 
-        return await self._connection.read(upkeep.runs, seqs)
+        return await self._connection.read(maintenance.runs, seqs)
 
     async def miscounted(self) -> int:
-        from . import upkeep
+        from . import maintenance
 
-        return await self._connection.read(upkeep.miscounted)
+        return await self._connection.read(maintenance.miscounted)
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
-        from . import upkeep
+        from . import maintenance
 
-        return await self._change(upkeep.dismiss, dead)
+        return await self._change(maintenance.dismiss, dead)
 
     async def recount(self) -> None:
-        from . import upkeep
+        from . import maintenance
 
-        await self._change(upkeep.recount)
+        await self._change(maintenance.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
-        from . import upkeep
+        from . import maintenance
 
         self._check_there()
         self._check_file()
@@ -566,13 +556,13 @@ class SqliteStore(Store):
         stopped = threading.Event()
         connection = await connect(self.path, open_reader)
         try:
-            await connection.call(upkeep.backup, target, progress, stopped)
+            await connection.call(maintenance.backup, target, progress, stopped)
         finally:
             stopped.set()  # cancelled: the thread is still copying, and closing waits for it
             await connection.close(keep=self._is_gone())
 
     def copying(self) -> Copying:
-        from .copying import SqliteCopying
+        from .copy import SqliteCopying
 
         return SqliteCopying(self._connection, self.url)
 

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...clocks import monotonic
-from ...model import SupervisorRow, Worker
+from ...domain.model import SupervisorRow, Worker
+from ...system.clocks import monotonic
 from .namespaces import has_lapsed, is_foreign
-from .rows import SQL, to_supervisor, to_worker
+from .queries import SQL, to_supervisor, to_worker
 
 
 def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:

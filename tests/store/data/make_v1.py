@@ -14,9 +14,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from queuectl_core.exchange import Ending
-from queuectl_core.model import Filter, Job, Outcome, State
-from queuectl_core.store.base import Action
+from queuectl_core.domain.claims import Ending
+from queuectl_core.domain.model import Filter, Job, Outcome, State
+from queuectl_core.store.protocol import Action
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ...support import NOW, ending, spec, supervisor

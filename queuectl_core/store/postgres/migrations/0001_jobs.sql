@@ -96,7 +96,7 @@ CREATE TABLE tails (
 );
 
 -- What ended, added up by the minute, and as time goes by over longer spans: see
--- queuectl_core/rollup.py for what is in one.
+-- queuectl_core/domain/rollup.py for what is in one.
 CREATE TABLE rollups (
     -- Seconds it covers, and when that time began in epoch seconds: a multiple of them.
     span   bigint NOT NULL CHECK (span IN (60, 600, 3600, 86400)),

@@ -1,5 +1,5 @@
 -- What ended, added up by the minute, and as time goes by over longer spans: statistics over many
--- attempts read these and not the attempts. See queuectl_core/rollup.py for what is in one.
+-- attempts read these and not the attempts. See queuectl_core/domain/rollup.py for what is in one.
 
 CREATE TABLE rollups (
     -- Seconds it covers.

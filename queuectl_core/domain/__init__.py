@@ -1,0 +1,1 @@
+"""Values and rules: what a job is and what may become of it, without I/O."""

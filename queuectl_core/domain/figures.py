@@ -1,0 +1,104 @@
+"""Figures about many jobs: rates, times, groups of dead jobs. Read by few verbs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .times import format_time
+
+
+class Spread(NamedTuple):
+    """A distribution of durations in seconds; percentiles are nearest-rank."""
+
+    count: int  # type: ignore[assignment] # instead of the method of tuple
+    avg: float
+    min: float
+    max: float
+    p50: float
+    p95: float
+    p99: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        return {
+            name: round(getattr(self, name), 6)
+            for name in ("avg", "min", "max", "p50", "p95", "p99")
+        } | {"count": self.count}
+
+
+class Stats(NamedTuple):
+    """What happened since a moment: attempts that ended, and how long they took."""
+
+    since: float
+    until: float
+    completed: int
+    failed: int
+    """Attempts that failed, those that made a job dead included."""
+    dead: int
+    """Attempts that made a job dead."""
+    run_time: Spread | None
+    wait_time: Spread | None
+    exact: bool = True
+    """False: the percentiles may be off by :data:`.rollup.ERROR` of themselves."""
+
+    @property
+    def ended(self) -> int:
+        """Attempts that completed or failed."""
+        return self.completed + self.failed
+
+    @property
+    def success_rate(self) -> float | None:
+        """Completed over completed and failed, 0 to 1; None when nothing ended."""
+        return self.completed / self.ended if self.ended else None
+
+    @property
+    def jobs_per_minute(self) -> float:
+        """Completed and dead jobs a minute over the window."""
+        minutes = max(self.until - self.since, 1.0) / 60
+        return (self.completed + self.dead) / minutes
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        rate = self.success_rate
+        return {
+            "since": format_time(self.since),
+            "completed": self.completed,
+            "failed": self.failed,
+            "dead": self.dead,
+            "success_rate": None if rate is None else round(rate, 4),
+            "run_time": self.run_time.to_json() if self.run_time else None,
+            "wait_time": self.wait_time.to_json() if self.wait_time else None,
+            "jobs_per_minute": round(self.jobs_per_minute, 3),
+            "exact": self.exact,
+        }
+
+
+class DeadGroup(NamedTuple):
+    """Dead jobs that died of the same cause."""
+
+    reason: str
+    """The cause, with what differs from job to job taken out; names the group."""
+    exit_code: int | None
+    count: int  # type: ignore[assignment] # instead of the method of tuple
+    last_at: float | None
+    """When the latest of them died."""
+    newest: int
+    """seq of the newest of them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        return {
+            "reason": self.reason,
+            "exit_code": self.exit_code,
+            "count": self.count,
+            "last_at": format_time(self.last_at),
+        }
+
+
+class Tick(NamedTuple):
+    """How many attempts ended within one second."""
+
+    second: int
+    """Epoch seconds, rounded down."""
+    completed: int
+    failed: int

@@ -1,0 +1,318 @@
+"""Many attempts in one small value: counts, and distributions that can be added up.
+
+A :class:`Sketch` keeps of each duration only between which two edges it lies. The edges grow by
+a constant factor, so a percentile read from it is wrong by at most :data:`ERROR` of itself (or
+by :data:`FINEST`, whichever is more), however many durations there were and however they are
+spread. Adding sketches up loses nothing: the sum is the sketch of all the durations together.
+
+Stores keep a :class:`Rollup` for each minute in which attempts ended, and as time goes by for
+longer spans (:data:`SPANS`). Everything here is pure; SQL is the stores' business.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from .claims import Ending
+from .figures import Spread
+from .model import Outcome, State
+
+ERROR = 0.01
+"""How far a percentile may be from the true one, as a fraction of it."""
+FINEST = 1e-6
+"""Seconds: what is told apart from nothing."""
+LONGEST = 1e9
+"""Seconds: durations above it (some 30 years) are not told apart."""
+
+Ended = tuple[Outcome, bool, float, float]
+"""An attempt that ended: how, whether that made its job dead, seconds it ran and waited."""
+
+UNCOUNTED = (Outcome.CANCELLED, Outcome.INTERRUPTED)
+"""Attempts that ended so were not the job's doing: they count in no statistics."""
+
+_GROWTH = (1 + ERROR) / (1 - ERROR)
+_LN = math.log(_GROWTH)
+
+MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3600, 24 * 3600
+
+
+class Span(NamedTuple):
+    """How long rollups of one length are kept before they become part of the next longer."""
+
+    seconds: int
+    window: float
+    """Seconds back to which a question is answered to this span's precision."""
+    kept: float
+    """Seconds after its end that a rollup of this span may be made part of a coarser one. More
+    than ``window`` by what two hosts' clocks may differ."""
+
+
+SPANS = (
+    Span(MINUTE, 2 * HOUR, 3 * HOUR),
+    Span(TEN_MINUTES, DAY, 25 * HOUR),
+    Span(HOUR, 7 * DAY, 8 * DAY),
+    Span(DAY, 400 * DAY, 401 * DAY),
+)
+"""From fine to coarse. A question reads some 500 rollups at the most (900 for a year), and there
+are not many more, whatever happens."""
+
+
+def floor(moment: float, seconds: int) -> int:
+    """When the span of that many seconds began in which ``moment`` lies."""
+    return math.floor(moment / seconds) * seconds
+
+
+def reach(since: float, now: float) -> int:
+    """``since``, rounded down to where rollups as they are kept at ``now`` begin."""
+    for span in SPANS:
+        if now - since <= span.window:
+            return floor(since, span.seconds)
+    return floor(now - SPANS[-1].window, DAY)
+
+
+def bucket(seconds: float) -> int:
+    """Between which edges a duration lies: 0 up to FINEST, then 1, 2, 3 …"""
+    if seconds <= FINEST:
+        return 0
+    return math.ceil(math.log((seconds if seconds < LONGEST else LONGEST) / FINEST) / _LN)
+
+
+BUCKETS = bucket(LONGEST) + 1
+
+
+def middle(index: int) -> float:
+    """The duration that is at most ERROR of itself away from all between the same edges."""
+    return FINEST * _GROWTH**index * 2 / (_GROWTH + 1) if index else 0.0
+
+
+class _ByValue:
+    """Equal when all of it is equal."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Sketch(_ByValue):
+    """The distribution of some durations in seconds.
+
+    ``buckets``: those that are not empty, ascending; ``counts``: how many durations are in each.
+    """
+
+    __slots__ = ("buckets", "count", "counts", "high", "low", "total")
+
+    def __init__(
+        self,
+        count: int = 0,
+        total: float = 0.0,
+        low: float = math.inf,
+        high: float = 0.0,
+        *,
+        buckets: array[int] | None = None,
+        counts: array[int] | None = None,
+    ) -> None:
+        self.count = count
+        self.total = total
+        self.low = low
+        self.high = high
+        self.buckets = array("H") if buckets is None else buckets
+        self.counts = array("Q") if counts is None else counts
+
+    def add(self, durations: Sequence[float]) -> None:
+        """Some more; a negative one (a clock was set back) is none at all."""
+        if not durations:
+            return
+        known = [seconds if seconds > 0.0 else 0.0 for seconds in durations]
+        self.count += len(known)
+        self.total += sum(known)
+        self.low = min(self.low, *known)
+        self.high = max(self.high, *known)
+        buckets, counts = self.buckets, self.counts
+        for seconds in known:
+            index = bucket(seconds)
+            place = bisect_left(buckets, index)
+            if place < len(buckets) and buckets[place] == index:
+                counts[place] += 1
+            else:
+                buckets.insert(place, index)
+                counts.insert(place, 1)
+
+    def percentile(self, fraction: float) -> float:
+        """The nearest-rank percentile, within ERROR; there must be something in it."""
+        rank = max(1, math.ceil(fraction * self.count))
+        place = bisect_left(list(accumulate(self.counts)), rank)
+        near = middle(self.buckets[place]) if place < len(self.buckets) else self.high
+        return min(max(near, self.low), self.high)
+
+    def spread(self) -> Spread | None:
+        """What is shown of it; None when there is nothing in it."""
+        if not self.count:
+            return None
+        return Spread(
+            count=self.count,
+            avg=self.total / self.count,
+            min=self.low,
+            max=self.high,
+            p50=self.percentile(0.50),
+            p95=self.percentile(0.95),
+            p99=self.percentile(0.99),
+        )
+
+
+def merged_sketches(sketches: Iterable[Sketch]) -> Sketch:
+    """The sketch of all that is in any of them."""
+    whole, numbers = Sketch(), [0] * BUCKETS
+    for one in sketches:
+        whole.count += one.count
+        whole.total += one.total
+        whole.low = min(whole.low, one.low)
+        whole.high = max(whole.high, one.high)
+        for index, number in zip(one.buckets, one.counts, strict=True):
+            numbers[index] += number
+    whole.buckets = array("H", [index for index, number in enumerate(numbers) if number])
+    whole.counts = array("Q", filter(None, numbers))
+    return whole
+
+
+class Rollup(_ByValue):
+    """What some attempts came to. Cancelled and interrupted ones count in nothing.
+
+    ``failed``: attempts that failed, those that made a job dead included; ``dead``: attempts that
+    made a job dead.
+    """
+
+    __slots__ = ("completed", "dead", "failed", "run", "wait")
+
+    def __init__(
+        self,
+        completed: int = 0,
+        failed: int = 0,
+        dead: int = 0,
+        run: Sketch | None = None,
+        wait: Sketch | None = None,
+    ) -> None:
+        self.completed = completed
+        self.failed = failed
+        self.dead = dead
+        self.run = Sketch() if run is None else run
+        self.wait = Sketch() if wait is None else wait
+
+    @property
+    def ended(self) -> int:
+        """How many attempts are in it."""
+        return self.completed + self.failed
+
+    def add(self, ended: Iterable[Ended]) -> None:
+        """Some more attempts."""
+        counted = [one for one in ended if one[0] not in UNCOUNTED]
+        completed = sum(one[0] is Outcome.COMPLETED for one in counted)
+        self.completed += completed
+        self.failed += len(counted) - completed
+        self.dead += sum(one[1] for one in counted)
+        self.run.add([one[2] for one in counted])
+        self.wait.add([one[3] for one in counted])
+
+
+def merged(rollups: Iterable[Rollup]) -> Rollup:
+    """What all the attempts in any of them came to."""
+    every = list(rollups)
+    return Rollup(
+        sum(one.completed for one in every),
+        sum(one.failed for one in every),
+        sum(one.dead for one in every),
+        merged_sketches(one.run for one in every),
+        merged_sketches(one.wait for one in every),
+    )
+
+
+# -- for stores that keep them ------------------------------------------------------------
+
+
+def by_minute(endings: Iterable[Ending], after: float = -math.inf) -> dict[int, list[Ended]]:
+    """Those that ended after that moment, by when their minute began."""
+    minutes: dict[int, list[Ended]] = defaultdict(list)
+    for ending in endings:
+        attempt, dead = ending.attempt, ending.transition.state is State.DEAD
+        finished = attempt.finished_at
+        if attempt.outcome is not None and finished is not None and finished > after:
+            one = (attempt.outcome, dead, finished - attempt.started_at, attempt.waited)
+            minutes[floor(finished, MINUTE)].append(one)
+    return minutes
+
+
+def thinning(now: float) -> Iterator[tuple[int, int | None, int]]:
+    """What is old enough at ``now``: (length of a span, of the next longer, before when).
+
+    Rollups of the first length that began before then are to become part of one of the second;
+    None: of nothing, they are to be forgotten. Only whole longer spans are that old.
+    """
+    for span, longer in zip(SPANS, (*SPANS[1:], None), strict=True):
+        whole = longer.seconds if longer else span.seconds
+        yield span.seconds, longer.seconds if longer else None, floor(now - span.kept, whole)
+
+
+# -- as bytes ---------------------------------------------------------------------------
+
+_COUNTS = struct.Struct("<BQQQ")
+_SKETCH = struct.Struct("<QdddH")
+_FORM = 1
+"""The first byte; another form would be another number."""
+
+
+def pack(rollup: Rollup) -> bytes:
+    """As kept in a store: little-endian, the same on every machine."""
+    parts = [_COUNTS.pack(_FORM, rollup.completed, rollup.failed, rollup.dead)]
+    for one in (rollup.run, rollup.wait):
+        parts.append(_SKETCH.pack(one.count, one.total, one.low, one.high, len(one.buckets)))
+        parts += [_little(one.buckets).tobytes(), _little(one.counts).tobytes()]
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> Rollup:
+    """What ``pack`` made. ValueError when it can't be that."""
+    try:
+        form, completed, failed, dead = _COUNTS.unpack_from(data)
+        run, at = _sketch(data, _COUNTS.size)
+        wait, at = _sketch(data, at)
+    except struct.error as error:
+        raise ValueError(f"a rollup is cut short: {error}") from None
+    if form != _FORM or at != len(data):
+        raise ValueError("what should be a rollup is none")
+    return Rollup(completed, failed, dead, run, wait)
+
+
+def _sketch(data: bytes, at: int) -> tuple[Sketch, int]:
+    count, total, low, high, size = _SKETCH.unpack_from(data, at)
+    between = at + _SKETCH.size + 2 * size
+    end = between + 8 * size
+    if end > len(data):
+        raise ValueError("a rollup is cut short")
+    buckets, counts = array("H"), array("Q")
+    buckets.frombytes(data[between - 2 * size : between])
+    counts.frombytes(data[between:end])
+    made = Sketch(count, total, low, high, buckets=_little(buckets), counts=_little(counts))
+    if any(index >= BUCKETS for index in made.buckets[-1:]):
+        raise ValueError("what should be a rollup is none")
+    return made, end
+
+
+def _little(numbers: array[int]) -> array[int]:
+    """From this machine's order of bytes to little-endian, or back."""
+    if sys.byteorder == "little":
+        return numbers
+    swapped = numbers[:]
+    swapped.byteswap()
+    return swapped

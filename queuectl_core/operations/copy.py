@@ -1,0 +1,344 @@
+"""Moving a queue: everything in one store is copied into another, whatever either of them is.
+
+The source is only read. What it holds is copied in the order of its keys, a range of them and a
+commit at a time, and the target is marked with how far it is: so the same command goes on after an
+interruption. Then both are read side by side, and ranges that differ, since somebody enqueued,
+cancelled or removed a job meanwhile, are copied again, until nothing differs. At last what there
+is on both sides is counted, and only if it is the same is the mark taken away: until then the
+target opens for nobody else (see :mod:`queuectl_core.store.copy`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..domain.errors import Conflict, InvalidInput, StoreError
+from ..domain.model import Filter, Job, State
+from ..store.copy import Kept, Parcel, read_mark
+from ..store.protocol import Store
+from ..system.clocks import monotonic
+from ..system.host import is_gone
+from ..system.permissions import make_private, own_directory
+from ..system.postcommit import after_commit, commits
+from .attempt_output import log_path
+
+JOBS = 2000
+"""Jobs in one range: some 100 ms of one transaction."""
+ATTEMPTS = 5000
+TAILS = 250
+"""In one parcel; of tails at most 16 MiB."""
+PASSES = 5
+"""Times both stores are compared before it is said that the source does not keep still."""
+ASIDE = 1 << 40
+"""What is enqueued into the target by somebody who had it open gets seqs so far above the
+source's that they are never taken for them."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, done, total) as it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What there is of one thing in both stores."""
+
+    what: str
+    """``STATE in QUEUE``, ``attempts`` or ``stored outputs``."""
+    source: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy came to."""
+
+    source: str
+    target: str
+    rows: tuple[Row, ...]
+    outputs: int
+    """Files of whole outputs that were linked or copied, on this host."""
+    resumed: bool
+    """It had been begun before."""
+
+    @property
+    def same(self) -> bool:
+        """Whether all there is is in both."""
+        return all(row.source == row.target for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """The public form."""
+        return {
+            "from": self.source,
+            "to": self.target,
+            "same": self.same,
+            "resumed": self.resumed,
+            "outputs": self.outputs,
+            "counts": [
+                {"what": row.what, "source": row.source, "target": row.target} for row in self.rows
+            ],
+        }
+
+
+async def copy(source: Store, target: Store, progress: Progress) -> Copied:
+    """Copy ``source`` into ``target``, which must be empty, or hold a part of this very copy.
+
+    Raises Conflict when it holds something else, while workers are alive on either side, while
+    jobs of the source are processing, and when the source does not keep still.
+    """
+    if source.directory == target.directory:
+        raise InvalidInput(f"{source.url} is the store itself", "give another with --to")
+    return await _Copy(source, target, progress).run()
+
+
+class _Copy:
+    def __init__(self, source: Store, target: Store, progress: Progress) -> None:
+        self.source, self.target = source, target
+        self.into, self.out = target.copying(), source.copying()
+        self.progress = progress
+        self.mark = ""
+        self.upto = 0
+        self.outputs = 0
+        self.done = 0
+        self.turn = secrets.token_hex(8)
+
+    async def run(self) -> Copied:
+        await self.quiet()
+        resumed = await self.begin()
+        total = sum((await self.source.counts()).values())
+        self.done = sum((await self.target.counts()).values())
+        async for jobs, span in _pages(self.source, self.upto + 1):
+            await self.send(jobs, span)
+            self.done += len(jobs)
+            self.progress("copying", self.done, max(self.done, total))
+        for _ in range(PASSES):
+            if not await self.compare():
+                break
+        else:
+            raise Conflict(
+                f"jobs of store {self.source.url} keep changing",
+                "stop what enqueues there, and run this again",
+            )
+        await self.quiet()
+        rows = await self.counted()
+        found = Copied(self.source.url, self.target.url, rows, self.outputs, resumed)
+        if found.same:
+            pieces = await self.out.pieces(self.source.clock())
+            config = await self.source.config()
+            await self.into.finish(self.mark, config, pieces, await self.out.highest())
+        with after_commit("tidying up"):
+            await self.target.tidy()
+        return found
+
+    async def quiet(self) -> None:
+        """Conflict unless nobody works on either store, and nothing is left processing."""
+        await _check_no_workers(self.target)
+        await check_still(self.source)
+
+    async def begin(self) -> bool:
+        """Mark the target, or go on with what is marked there; whether it was."""
+        name = str(self.source.directory)
+        old = await self.into.mark()
+        if old is None:
+            mark = self.marked(0)
+            above = await self.out.highest() + ASIDE
+            if not await self.into.begin(mark, above):
+                held = sum((await self.target.counts()).values())
+                raise Conflict(
+                    f"store {self.target.url} is not empty ({held} job{'s' * (held != 1)})",
+                    "copy into a new one",
+                )
+            self.mark = mark
+            self.half()
+            await self.quiet()  # somebody may have come between
+            return False
+        begun = read_mark(old)
+        if begun.get("from") != name or not isinstance(begun.get("upto"), int):
+            shown = begun.get("shown", "another store")
+            raise Conflict(
+                f"store {self.target.url} is half a copy of {shown}, not of {self.source.url}",
+                "copy into a new one",
+            )
+        self.mark, self.upto = old, begun["upto"]
+        await self.receive(Parcel(), self.upto)
+        return True
+
+    def marked(self, upto: int) -> str:
+        """The mark of this copy, which has copied jobs with seqs up to ``upto``."""
+        return json.dumps(
+            {
+                "from": str(self.source.directory),
+                "shown": self.source.url,
+                "turn": self.turn,
+                "upto": upto,
+            }
+        )
+
+    async def receive(self, parcel: Parcel, upto: int) -> None:
+        new = self.marked(upto)
+        await self.into.receive(parcel, self.mark, new, self.target.clock())
+        self.mark, self.upto = new, upto
+        self.half()
+
+    def half(self) -> None:
+        """From here on it may be stopped, and done to the end another time."""
+        commits.goes_on(f"{self.target.url} is half a copy; the same command goes on with it")
+
+    async def send(self, jobs: Sequence[Job], span: tuple[int, int]) -> None:
+        """Put the jobs with seqs in ``span``, with their history, in place of those that are
+        there. Only the last commit says that it is done: until then it would be done again."""
+        first, last = span
+        done, upto = max(self.upto, last), min(self.upto, first - 1)
+        _none_running(self.source, sum(job.state is State.PROCESSING for job in jobs))
+        parcel = Parcel(jobs=[plain(job) for job in jobs], emptied=span)
+        after, mine = (first, -1), {job.seq for job in jobs}
+        while attempts := await self.out.attempts(after, last, ATTEMPTS):
+            after = attempts[-1].key
+            known = [_plain_attempt(kept) for kept in attempts if kept.seq in mine]
+            await asyncio.to_thread(self.link_outputs, known)
+            if parcel.attempts:
+                await self.receive(parcel, upto)
+                parcel = Parcel()
+            parcel = replace(parcel, attempts=known)
+            if len(attempts) < ATTEMPTS:
+                break
+        after = (first, -1)
+        while tails := await self.out.tails(after, last, TAILS):
+            after = tails[-1].key
+            if parcel.tails:
+                await self.receive(parcel, upto)
+                parcel = Parcel()
+            parcel = replace(parcel, tails=[one for one in tails if one.seq in mine])
+            if len(tails) < TAILS:
+                break
+        await self.receive(parcel, done)
+        with after_commit("tidying up"):
+            await self.target.tidy()
+
+    async def compare(self) -> int:
+        """Copy ranges again in which the jobs differ; how many did."""
+        highest, seen, differed = await self.out.highest(), 0, 0
+        total = sum((await self.source.counts()).values())
+        end = 0
+        async for jobs, (first, last) in _pages(self.source, 1):
+            wanted = [plain(job) for job in jobs]
+            there = await self.target.stretch(Filter(), first, last, len(jobs) + 1, up=True)
+            if there != wanted:
+                differed += 1
+                await self.send(jobs, (first, last))
+            seen, end = seen + len(jobs), last
+            self.progress("comparing", seen, max(seen, total))
+        # Those above the last there is that were removed since they were copied.
+        top = max(highest, self.upto)
+        if await self.target.stretch(Filter(), end + 1, top, 1, up=True):
+            differed += 1
+            await self.send([], (end + 1, top))
+        return differed
+
+    async def counted(self) -> tuple[Row, ...]:
+        """How much there is of everything in both."""
+        both = [await _tally(store) for store in (self.source, self.target)]
+        keys = sorted(both[0].keys() | both[1].keys())
+        return tuple(Row(what, both[0][(at, what)], both[1][(at, what)]) for at, what in keys)
+
+    def link_outputs(self, attempts: Iterable[Kept]) -> None:
+        """Give the target the whole outputs that this host has of the source."""
+        for kept in attempts:
+            seq, number = kept.key
+            if kept.attempt.output_bytes:
+                path = log_path(self.source.directory, seq, number)
+                self.outputs += link_output(
+                    path, log_path(self.target.directory, seq, number), self.target.directory
+                )
+
+
+async def check_still(source: Store) -> None:
+    """Conflict unless nobody works on ``source``, and nothing is left processing there."""
+    await _check_no_workers(source)
+    _none_running(source, await source.count(Filter(states=(State.PROCESSING,))))
+
+
+async def _check_no_workers(store: Store) -> None:
+    now, mono = store.clock(), monotonic()
+    alive = [row for row in await store.supervisors() if not is_gone(row, now, mono)]
+    if alive:
+        who = ", ".join(f"{row.id} on {row.host} (pid {row.pid})" for row in alive)
+        raise Conflict(f"workers are up on store {store.url}: {who}", "run: queuectl worker stop")
+
+
+def link_output(path: Path, place: Path, directory: Path) -> bool:
+    """Have ``place`` (in a store's ``directory``) be the output file ``path`` too, or a copy where
+    that can't be; False when there is none. StoreError when it cannot be made."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        own_directory(directory)
+        make_private(place.parent)
+        try:
+            os.link(path, draft)
+        except FileNotFoundError:
+            return False  # removed in this very moment
+        except OSError:  # another file system, or one without hard links
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as copy_, path.open("rb") as whole:
+                shutil.copyfileobj(whole, copy_)
+        draft.replace(place)
+        draft.unlink(missing_ok=True)  # a rename onto the same file does nothing
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"cannot copy output to {place}: {error.strerror}", "see to it") from error
+    return True
+
+
+def plain(job: Job) -> Job:
+    """The job as every store can hold it."""
+    error = job.last_error
+    if error is None or "\0" not in error:
+        return job
+    return job._replace(last_error=error.replace("\0", "\ufffd"))
+
+
+def _plain_attempt(kept: Kept) -> Kept:
+    reason = kept.attempt.reason
+    if reason is None or "\0" not in reason:
+        return kept
+    return replace(kept, attempt=kept.attempt._replace(reason=reason.replace("\0", "\ufffd")))
+
+
+def _none_running(source: Store, running: int) -> None:
+    if running:
+        verb = "is" if running == 1 else "are"
+        raise Conflict(
+            f"{running} job{'s' * (running != 1)} of store {source.url} {verb} processing still",
+            "queuectl worker start takes them over; then worker stop, and run this again",
+        )
+
+
+async def _pages(store: Store, floor: int) -> AsyncIterator[tuple[list[Job], tuple[int, int]]]:
+    """All jobs from ``floor`` on in order, with the range of seqs each page covers."""
+    while jobs := await store.stretch(Filter(), floor, _END, JOBS, up=True):
+        last = jobs[-1].seq
+        yield jobs, (floor, last)
+        floor = last + 1
+
+
+_END = 1 << 62
+"""A seq above every seq."""
+
+
+async def _tally(store: Store) -> Counter[tuple[int, str]]:
+    tally: Counter[tuple[int, str]] = Counter()
+    order = {state: place for place, state in enumerate(State)}
+    for (state, queue), number in (await store.counts()).items():
+        tally[order[state], f"{state} in {queue}"] = number
+    attempts, tails = await store.copying().totals()
+    tally[len(State), "attempts"], tally[len(State), "stored outputs"] = attempts, tails
+    return tally

@@ -1,0 +1,300 @@
+"""Keeping a queue small, sound and copied: ``prune``, ``backup`` and what ``doctor`` repairs."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from ..domain.errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
+from ..domain.model import State
+from ..domain.text import clean_line
+from ..store.protocol import Store
+from ..system.clocks import monotonic
+from ..system.host import current_directory, known_host_key, may_be_process, process_start
+from ..system.postcommit import after_commit, commits, committing
+from ..system.run_sync import loop_runs, off_loop
+from .attempt_output import remove_all_logs
+
+PRUNABLE = (State.COMPLETED, State.DEAD, State.CANCELLED)
+ENDS = ("", "-journal", "-wal", "-shm")
+"""What SQLite puts beside a file, and the file itself."""
+DRAFT = re.compile(
+    r"\.queuectl-backup-(?P<host>[0-9a-f]{12})-(?P<pid>\d{1,9})-(?P<start>\d{1,12}\.\d{3})"
+    r"-[0-9a-f]{8}\.tmp(?P<end>|-journal|-wal|-shm)",
+    re.ASCII,
+)
+"""The directory of an unfinished backup: the host, process and start of who writes it. With an end:
+a file that an older version left."""
+BATCH = 500
+"""Jobs forgotten in one transaction: some 20 ms during which nobody else writes."""
+
+TOLD_EVERY = 0.1
+"""Seconds between two reports of how far a backup is."""
+
+Progress = Callable[[int, int], None]
+
+
+# -- forgetting -----------------------------------------------------------------------
+
+
+def check_prunable(states: Sequence[State]) -> None:
+    """InvalidInput unless jobs in these states have ended."""
+    for state in states:
+        if state not in PRUNABLE:
+            known = ", ".join(PRUNABLE)
+            raise InvalidInput(f"{state} jobs have not ended; cannot prune them", f"only {known}")
+
+
+async def count_ended(store: Store, states: Iterable[State], before: float) -> int:
+    """How many jobs in these states ended before then."""
+    count = 0
+    for state in states:
+        after = 0
+        while seqs := await store.ended(state, before, after, 20 * BATCH):
+            count += len(seqs)
+            after = seqs[-1]
+    return count
+
+
+async def prune(
+    store: Store, states: Iterable[State], before: float, progress: Callable[[int], None]
+) -> int:
+    """Forget jobs in these states that ended before then, with history and output."""
+    done = 0
+    try:
+        for state in states:
+            after, more = 0, True
+            while more:
+                seqs = await store.ended(state, before, after, BATCH)
+                if seqs and done:
+                    commits.goes_on(f"{done:,} jobs were forgotten before")
+                began = monotonic()
+                done += await forget(store, seqs, state, before) if seqs else 0
+                progress(done)
+                await store.give_way(monotonic() - began)
+                more = len(seqs) == BATCH
+                after = seqs[-1] if seqs else after
+    except StoreError as error:
+        if done:
+            error.message += f"; {done:,} jobs were forgotten before"
+        raise
+    with after_commit("tidying up"):
+        await store.tidy()
+    return done
+
+
+async def forget(store: Store, seqs: Sequence[int], state: State, before: float) -> int:
+    """Forget those of ``seqs`` that still are in ``state`` and ended before then.
+
+    Output files go last: one whose job is gone is litter, which ``doctor`` finds; a job whose
+    output is gone would be a loss.
+    """
+    removed = await store.prune(seqs, state, before)
+    with after_commit("removing output files"):
+        await off_loop(remove_all_logs, store.directory, removed)
+    return len(removed)
+
+
+# -- copying --------------------------------------------------------------------------
+
+
+async def backup(store: Store, name: str, *, force: bool, progress: Progress) -> Path:
+    """Copy the store into the file ``name``, which appears only when it is whole.
+
+    Conflict when it exists, unless ``force``. InvalidInput when it cannot be made there.
+    """
+    target = named_file(name)
+    if not store.can_backup:
+        await store.backup(target, progress)  # which says what does
+    try:
+        _check_target(store, target, force=force)
+    except (OSError, ValueError) as error:
+        raise cannot_write(target, error) from None
+    with draft_beside(target) as draft:
+        await _told(lambda tell: store.backup(draft, tell), progress)
+        try:
+            _check_target(store, target, force=force)
+            sync(draft)  # the content is on the disk before it has the name
+            with committing():
+                publish(draft, target, force=force)
+        except OSError as error:
+            raise cannot_write(target, error) from None
+        shown = clean_line(str(target))
+        # Without it the file may be gone after a power failure.
+        with after_commit(f"{shown} is there, but putting its name on the disk"):
+            sync(target.parent)
+    return target
+
+
+def named_file(name: str) -> Path:
+    """The full path of the backup ``name``. InvalidInput when there cannot be one."""
+    if not name or "\0" in name:
+        raise InvalidInput("the backup has an empty name", "give a file")
+    path = Path(os.path.expanduser(name))
+    if not path.is_absolute() and not current_directory():
+        raise InvalidInput("the current directory is gone", "give the backup's full path")
+    return Path(os.path.abspath(path))
+
+
+@contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """An empty file on the file system of ``target``, which is gone at the end, with what SQLite
+    puts beside it.
+
+    It is in a directory that is ours alone. In the directory of ``target`` others may be allowed to
+    create files: a log that they put beside the draft would be taken for the draft's own.
+    """
+    folder = target.with_name(draft_name())
+    draft = folder / "copy"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        remove_drafts(target.parent)
+        folder.mkdir(mode=0o700)
+    except (OSError, ValueError) as error:
+        raise cannot_write(target, error) from None
+    try:
+        try:
+            os.close(os.open(draft, flags, 0o600))
+        except OSError as error:
+            raise cannot_write(target, error) from None
+        yield draft
+    finally:
+        with after_commit("removing a temporary copy"):
+            shutil.rmtree(folder)
+
+
+def draft_name() -> str:
+    """Of a draft's directory. Says which process writes it, so others can tell when it is dead."""
+    start = process_start(os.getpid()) or 0.0
+    return f".queuectl-backup-{_host_digest()}-{os.getpid()}-{start:.3f}-{secrets.token_hex(4)}.tmp"
+
+
+def _host_digest() -> str:
+    return sha256(known_host_key().encode()).hexdigest()[:12]
+
+
+def remove_drafts(directory: Path) -> int:
+    """Remove unfinished backups that processes of this host left when they were killed; how many
+    there were. Those of other hosts are left alone: nobody here can tell whether they go on."""
+    removed = 0
+    if not known_host_key():
+        return 0  # whether a process is alive cannot be told
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return 0
+    for name in names:
+        found = DRAFT.fullmatch(name)
+        if found is None or found["host"] != _host_digest():
+            continue
+        if may_be_process(int(found["pid"]), float(found["start"])):
+            continue
+        path = directory / name
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:  # of an older version
+                path.unlink()
+            removed += not found["end"]
+    return removed
+
+
+async def _told(
+    start: Callable[[Callable[[int, int], None]], Coroutine[None, None, None]],
+    progress: Callable[[int, int], None],
+) -> None:
+    """``await start(tell)``, reporting to ``progress`` what is told meanwhile.
+
+    Under an event loop the copying thread only notes how far it is: a terminal that nobody reads
+    must not keep it waiting, since as long as it copies the WAL cannot start anew.
+    """
+    if not loop_runs():
+        await start(progress)
+        return
+    far = (0, 0)
+
+    def note(done: int, total: int) -> None:
+        nonlocal far
+        far = (done, total)
+
+    task = asyncio.ensure_future(start(note))
+    try:
+        while not task.done():
+            shown = far
+            await asyncio.wait({task}, timeout=TOLD_EVERY)
+            if far != shown:
+                progress(*far)
+        await task
+    finally:
+        # Cancelled, the thread still copies for a moment: its files must not be removed before.
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _check_target(store: Store, target: Path, *, force: bool) -> None:
+    shown = clean_line(str(target))
+    for own in store.files():
+        if own.is_file() and target.exists() and target.samefile(own):
+            raise InvalidInput(f"{shown} is part of the store itself", "give another name")
+    if target.is_dir() and not target.is_symlink():
+        raise InvalidInput(f"{shown} is a directory", f"give a file: {shown}/queue.db")
+    if target.exists() and not (target.is_file() or target.is_symlink()):
+        raise InvalidInput(f"{shown} is not a file", "give a file")  # root could replace /dev/null
+    # SQLite would take a log that lies beside the new file for the new file's own.
+    for end in ENDS[1:]:
+        if os.path.lexists(f"{target}{end}"):
+            raise Conflict(f"{shown} is in use as a database ({shown}{end})", "give another name")
+    if os.path.lexists(target) and not force:
+        raise _taken(target)
+
+
+def publish(draft: Path, target: Path, *, force: bool) -> None:
+    """Give the draft its name, in one step; a symlink of that name is never followed."""
+    if force:
+        draft.replace(target)
+        return
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        # A file system without hard links. The name is taken by a file of ours, which the draft
+        # then replaces: what somebody else put there meanwhile is never replaced.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(target, flags, 0o600))
+        except FileExistsError:
+            raise _taken(target) from None
+        draft.replace(target)
+
+
+def _taken(target: Path) -> Conflict:
+    return Conflict(f"{clean_line(str(target))} exists", "give another name, or --force")
+
+
+def cannot_write(target: Path, error: OSError | ValueError) -> QueueError:
+    """What is said when ``target`` cannot be made."""
+    shown = clean_line(str(target))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"no space left for {shown}", "free some space")
+    why = getattr(error, "strerror", None) or str(error)
+    return InvalidInput(f"cannot write {shown}: {why}", "give another file")
+
+
+def sync(path: Path) -> None:
+    """Have what is in a file or directory on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

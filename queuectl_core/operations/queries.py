@@ -1,0 +1,172 @@
+"""What a console needs of a queue: pages both ways, counts, throughput, the dead by cause.
+
+Everything here reads in short steps, so that one connection serves a screen however many
+jobs there are: a page is read by key, and a search that finds little goes over the keys a
+stretch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from ..domain.figures import DeadGroup, Tick
+from ..domain.jobspec import parse_job
+from ..domain.model import Command, Filter, Job, State
+from ..queue import Queue
+
+STRETCH = 20_000
+"""Keys one step of a search looks at: some 20 ms."""
+
+SORT_LIMIT = 2_000
+"""Jobs that are sorted by anything but arrival: the newest that match."""
+
+LATE = 5.0
+"""Seconds an attempt may take from its end to being written down (group commit, a busy disk)."""
+
+
+@dataclass(slots=True)
+class JobView:
+    """The jobs that match a filter, in order of arrival, read from either end."""
+
+    queue: Queue
+    where: Filter = field(default_factory=Filter)
+    oldest_first: bool = False
+
+    async def first(self, limit: int) -> list[Job]:
+        """The first page."""
+        return await self._read(None, limit, up=self.oldest_first)
+
+    async def last(self, limit: int) -> list[Job]:
+        """The last page, in display order."""
+        return (await self._read(None, limit, up=not self.oldest_first))[::-1]
+
+    async def after(self, seq: int, limit: int, *, inclusive: bool = False) -> list[Job]:
+        """Up to ``limit`` jobs that follow ``seq``."""
+        start = seq if inclusive else seq + (1 if self.oldest_first else -1)
+        return await self._read(start, limit, up=self.oldest_first)
+
+    async def before(self, seq: int, limit: int) -> list[Job]:
+        """Up to ``limit`` jobs that come just before ``seq``, in display order."""
+        start = seq + (-1 if self.oldest_first else 1)
+        return (await self._read(start, limit, up=not self.oldest_first))[::-1]
+
+    async def _read(self, start: int | None, limit: int, *, up: bool) -> list[Job]:
+        bounds = await self.queue.store.bounds()
+        if bounds is None:
+            return []
+        low, high = bounds
+        if start is not None:
+            low, high = (max(low, start), high) if up else (low, min(high, start))
+        found: list[Job] = []
+        for floor, ceiling in stretches(low, high, up, STRETCH if self.slow else high - low + 1):
+            left = limit - len(found)
+            found += await self.queue.store.stretch(self.where, floor, ceiling, left, up)
+            if len(found) >= limit:
+                break
+        return found
+
+    async def extent(self) -> tuple[int, int]:
+        """The lowest and the highest seq of all jobs, for telling how far down a page is."""
+        return await self.queue.store.bounds() or (0, 0)
+
+    @property
+    def slow(self) -> bool:
+        """Whether finding a page may mean looking at many jobs that do not match."""
+        where = self.where
+        by_text = where.search is not None or bool(where.exit_codes)
+        return by_text or bool(where.queues)
+
+    async def counting(self) -> AsyncIterator[tuple[int, bool]]:
+        """How many match: (so far, whether that is all). At once unless the filter is slow."""
+        if not self.slow and not self.where.reasons:
+            yield await self.queue.count(self.where), True
+            return
+        bounds = await self.queue.store.bounds()
+        total = 0
+        for floor, ceiling in stretches(*bounds, False, STRETCH) if bounds else []:
+            total += await self.queue.store.span(self.where, floor, ceiling)
+            if floor > (bounds or (0, 0))[0]:
+                yield total, False
+        yield total, True
+
+    async def sorted_by(self, column: str, *, descending: bool) -> list[Job]:
+        """The newest :data:`SORT_LIMIT` matching jobs, sorted by a field of the job."""
+        newest = JobView(self.queue, self.where)
+        jobs = await newest.first(SORT_LIMIT)
+        return sorted(jobs, key=lambda job: sort_key(job, column), reverse=descending)
+
+
+def sort_key(job: Job, column: str) -> tuple[bool, str | float, int]:
+    """Orders jobs by a field, those without a value lowest, ties by arrival."""
+    value = getattr(job, column)
+    if isinstance(value, State):
+        value = list(State).index(value)
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    if value is None:
+        return (False, 0.0, job.seq)
+    return (True, value.lower() if isinstance(value, str) else float(value), job.seq)
+
+
+def stretches(low: int, high: int, up: bool, size: int) -> list[tuple[int, int]]:
+    """``low`` to ``high`` cut into (floor, ceiling) of ``size`` keys, in the order of reading."""
+    if up:
+        return [(at, min(high, at + size - 1)) for at in range(low, high + 1, max(size, 1))]
+    return [(max(low, at - size + 1), at) for at in range(high, low - 1, -max(size, 1))]
+
+
+@dataclass(slots=True)
+class Throughput:
+    """Attempts that ended in each of the last ``seconds``; every call reads only what is new."""
+
+    queue: Queue
+    seconds: int
+    _ticks: dict[int, Tick] = field(default_factory=dict)
+    _read_to: float = 0.0
+
+    async def read(self) -> list[Tick]:
+        """One tick for each second up to the one before now, oldest first."""
+        now = self.queue.clock()
+        first = int(now) - self.seconds
+        since = max(float(first), self._read_to - LATE)
+        fresh = await self.queue.store.ticks(float(int(since)))
+        kept = {s: tick for s, tick in self._ticks.items() if first <= s < int(since)}
+        self._ticks = kept | {tick.second: tick for tick in fresh}
+        self._read_to = now
+        return [self._ticks.get(s) or Tick(s, 0, 0) for s in range(first, int(now))]
+
+
+async def dead_groups(queue: Queue, limit: int = 500) -> list[DeadGroup]:
+    """The dead by cause, the largest group first."""
+    return await queue.store.dead_groups(limit)
+
+
+async def amend(queue: Queue, job: Job, command: Command) -> Job:
+    """Run ``job`` again with another command: a new attempt of the same job, with its history.
+
+    InvalidInput when the command will not do; Conflict when the job is waiting, running or
+    gone.
+    """
+    spec, _ = parse_job({"command": command}, await queue.defaults())
+    return await queue.store.amend(job, spec.command, queue.clock())
+
+
+async def copy_job(queue: Queue, job: Job, command: Command) -> Job:
+    """Enqueue a new job like ``job``, with another command, due now."""
+    source = job.to_json(show_env=True) | {"command": command}
+    source = {name: value for name, value in source.items() if name not in ("id", "run_at")}
+    return (await queue.enqueue([source]))[0]
+
+
+async def check_store(queue: Queue) -> None:
+    """StoreUnreachable when the database is no longer where it was opened: deleted, replaced.
+
+    An open file outlives its name, so nothing else would ever say so.
+    """
+    await queue.store.check()
+
+
+def group_filter(group: DeadGroup) -> Filter:
+    """The jobs of a group."""
+    return Filter(states=(State.DEAD,), reasons=(group.reason,))

@@ -1,0 +1,355 @@
+"""``queuectl restore``: a backup takes the place of what is in an SQLite store.
+
+Copying a backup over a store with ``cp`` is not safe: a write-ahead log (``-wal``) that lies beside
+the store is then mixed into the backup. Here SQLite replaces the content in one transaction, while
+nobody else has the store open. A kill in the middle leaves the old content, whole.
+
+Nothing runs after a restore. A job that the backup says is running is pending, as in a backup that
+``queuectl backup`` made: its supervisor, its shim and their journals belong to another past. And
+nothing may run when it begins: it would run beside itself later. That holds for what the old
+content says is running, and for workers and jobs of a store that was removed from this path: those
+are found by what lies in the store's run directory, by the command line of shims, and by the
+environment of jobs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..domain.errors import (
+    Conflict,
+    InvalidInput,
+    StoreDamaged,
+    StoreError,
+    StoreForeign,
+    StoreTooNew,
+    StoreUnreachable,
+)
+from ..domain.model import Job, supervisor_of
+from ..store.open import chosen, on_server
+from ..store.sqlite.database_file import prepare_file
+from ..store.sqlite.errors import explain_os
+from ..store.sqlite.notifier import is_heard
+from ..store.sqlite.readers import users_of
+from ..store.sqlite.restore import Held, check_backup, copy_backup, in_use, move_aside
+from ..system.host import host_key
+from ..system.permissions import make_private
+from ..system.postcommit import after_commit, committing
+from .doctor import store_path
+from .maintenance import ENDS, cannot_write, draft_beside, named_file, publish, sync
+
+Progress = Callable[[int, int], None]
+Confirm = Callable[[str, int | None, int], bool]
+"""Called with the store, how many jobs it holds (None: that cannot be read) and how many the backup
+holds; whether to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore came to."""
+
+    store: str
+    file: str
+    jobs: int
+    kept: str | None
+    """Where the old content is, as a backup; None: there was none, or it was not wanted."""
+
+
+def restore(
+    url: str | None,
+    env: Mapping[str, str],
+    name: str,
+    *,
+    keep: bool,
+    confirm: Confirm,
+    progress: Progress,
+) -> Restored | None:
+    """Put what the backup ``name`` holds into the store ``url`` names, which need not be there.
+
+    ``keep``: first copy what the store holds into a file beside it. None: the answer of
+    ``confirm`` was no, and nothing was changed. It blocks: not for an event loop.
+
+    Raises InvalidInput when ``name`` is no sound backup, Conflict while somebody uses the store,
+    and the StoreError family.
+    """
+    host_key()  # HostShort where it cannot be told what still runs
+    address = chosen(url, env)
+    if address is not None and on_server(address):
+        raise InvalidInput(
+            "restore is for SQLite files, and this store is on a PostgreSQL server",
+            "restore a dump with pg_restore or psql",
+        )
+    backup, path = Path(os.path.realpath(named_file(name))), store_path(url, env)
+    try:
+        return _restore(backup, path, keep, confirm, progress, create_parent=address is None)
+    except Conflict as error:
+        job = _around_us(path)
+        if job is None:
+            raise
+        raise Conflict(
+            f"restore cannot run inside a job of this store: job '{job}' started it",
+            "run it from a shell that no job of this store started",
+        ) from error
+
+
+def _around_us(path: Path) -> str | None:
+    """The job of the store ``path`` that started this process; None: no job did."""
+    import psutil
+
+    from ..supervisor.processes import in_our_namespace, mark_of
+
+    try:
+        us = psutil.Process()
+        around = [us, *us.parents()]
+    except (psutil.Error, OSError):
+        return None
+    for process in around:
+        mark = mark_of(process)
+        if mark is not None and mark.store == str(path) and in_our_namespace(process.pid):
+            return mark.job
+    return None
+
+
+def _restore(
+    backup: Path,
+    path: Path,
+    keep: bool,
+    confirm: Confirm,
+    progress: Progress,
+    *,
+    create_parent: bool,
+) -> Restored | None:
+    jobs = _checked(backup, path)
+    there = _prepare(path, create_parent=create_parent)
+    if not there:
+        _check_still(path, None)
+    elif not _confirmed(path, jobs, confirm):
+        return None
+    with draft_beside(path) as draft:
+        copy_backup(backup, draft, progress)
+        kept = None
+        if not there:
+            _create(path, draft)
+        else:
+            try:
+                kept = _replace_content(path, draft, keep=keep)
+            except StoreDamaged as error:  # so that SQLite can replace nothing in it
+                _check_unused(path, error)
+                kept = _kept_path(path) if keep else None
+                _replace_file(path, draft, kept)
+    return Restored(str(path), str(backup), jobs, None if kept is None else str(kept))
+
+
+def _checked(backup: Path, path: Path) -> int:
+    """How many jobs the backup holds. InvalidInput unless it is one."""
+    if path.exists() and backup.exists() and backup.samefile(path):
+        raise InvalidInput(f"{backup} is the store itself", "give a backup of it")
+    try:
+        prepare_file(backup, False, create=False, read_only=True)
+        return check_backup(backup)
+    except StoreTooNew:
+        raise
+    except (StoreDamaged, StoreUnreachable) as error:
+        said = error.message.removeprefix("store ")
+        raise InvalidInput(f"cannot restore: {said}", "give a file that backup made") from error
+
+
+def _prepare(path: Path, *, create_parent: bool) -> bool:
+    """Whether there is a store; its directory is there in any case."""
+    try:
+        if create_parent:
+            make_private(path.parent)
+        if not os.path.lexists(path):
+            if not path.parent.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            return False
+    except OSError as error:
+        raise explain_os(path, error) from error
+    prepare_file(path, False, create=False)
+    return True
+
+
+def _confirmed(path: Path, jobs: int, confirm: Confirm) -> bool:
+    """Look who uses the store, and ask."""
+    count: int | None = None
+    try:
+        held = Held(path)
+        try:
+            _check_still(path, held.running())
+            if held.is_empty():
+                return True
+            count = held.count()
+        finally:
+            held.close()
+    except StoreDamaged as error:
+        _check_unused(path, error)
+    return confirm(str(path), count, jobs)
+
+
+def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
+    """Replace what the store holds, in one transaction; returns where the old content is. Raises
+    StoreDamaged when it is no database."""
+    held = Held(path)
+    try:
+        _check_still(path, held.running())
+        kept = None
+        if keep and not held.is_empty():
+            with draft_beside(path) as copy:
+                held.keep(copy)
+                kept = _publish(copy, path)
+        try:
+            with committing():
+                held.replace(draft)
+        except StoreError:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            raise
+        with after_commit("tidying up"):
+            held.finish()
+        return kept
+    finally:
+        with after_commit("closing the store"):
+            held.close()
+
+
+def _replace_file(path: Path, draft: Path, kept: Path | None) -> None:
+    """Put the draft in the place of a file that is no database."""
+    try:
+        sync(draft)
+        move_aside(path, kept)
+        with committing():
+            draft.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    with after_commit("putting its name on the disk"):
+        sync(path.parent)
+
+
+def _create(path: Path, draft: Path) -> None:
+    """Give the draft the name of a store that is not there. Logs of an earlier one go."""
+    try:
+        sync(draft)
+        if not os.path.lexists(path):
+            move_aside(path, None)
+        with committing():
+            publish(draft, path, force=False)
+    except Conflict:
+        raise Conflict(f"store {path} was created meanwhile", "run it again") from None
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    with after_commit("putting its name on the disk"):
+        sync(path.parent)
+
+
+def _check_still(path: Path, running: Sequence[Job] | None) -> None:
+    """Conflict if something of this store may still run, though nobody has the file open.
+    ``running``: the jobs that the store says are running; None: there is no store, or it cannot
+    be read."""
+    run = path.with_name(path.name + ".d") / "run"
+    shims = _living_shims(run)
+    if running:
+        _check_running(path, running, shims)
+    # A store that was at this path before had workers that the content does not name.
+    if shims:
+        raise Conflict(
+            f"jobs of store {path} may still run: their shim {min(shims)} is alive",
+            "wait until they have ended, or end them",
+        )
+    if is_heard(run):
+        raise Conflict(
+            f"workers of store {path} are still up, though the file they opened is gone",
+            "wait until they have ended, or end them",
+        )
+    if running is None:
+        _check_left(path, {supervisor_of(one.stem) for one in run.glob("*.journal")})
+
+
+def _living_shims(run: Path) -> set[str]:
+    from ..runner.journal_reader import Journal
+    from ..supervisor.processes import ProcessTable, shim_processes
+
+    seen = {one.stem for one in run.glob("*.alive")}
+    living = {name for name in seen if Journal(run, name).may_be_alive()}
+    # The run directory may have been deleted. A shim that still has jobs is their parent.
+    hidden = {name: one for name, one in shim_processes(run).items() if name not in seen}
+    if hidden:
+        table = ProcessTable()
+        living |= {name for name, one in hidden.items() if table.descendants(one.pid)}
+    return living
+
+
+def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
+    """Conflict if one of these jobs still runs."""
+    from ..supervisor.attempt import journal_name
+    from ..supervisor.processes import marked_by_attempt
+
+    marked = marked_by_attempt()
+    for job in running:
+        supervisor = job.shim or job.owner or ""
+        found = marked.get((job.id, str(job.runs), supervisor), [])
+        # A process may have no environment that can be read (sudo, env -i): then its shim tells. A
+        # suspect has a shim of its own.
+        if found or not shims.isdisjoint((supervisor, journal_name(job, supervisor))):
+            pid = f" (pid {found[0].pid})" if found else ""
+            raise Conflict(
+                f"job '{job.id}' of store {path} still runs{pid}, though its supervisor is gone",
+                "queuectl worker start takes it over; then worker stop",
+            )
+
+
+def _check_left(path: Path, supervisors: set[str]) -> None:
+    """Conflict if anything runs that these supervisors started, whose shims are dead; or that says
+    that it is of this store, whose run directory may have been deleted."""
+    from ..supervisor.processes import in_our_namespace, marked_processes
+
+    for process, mark in marked_processes():
+        ours = mark.store == str(path) and in_our_namespace(process.pid)
+        if ours or mark.supervisor in supervisors:
+            raise Conflict(
+                f"job '{mark.job}' of store {path} may still run (pid {process.pid})",
+                "wait until it has ended, or end it",
+            )
+
+
+def _check_unused(path: Path, error: StoreDamaged) -> None:
+    """The same for a file that is no database, so that no lock of SQLite tells who uses it."""
+    if isinstance(error, StoreForeign):
+        raise error
+    if users_of(path):
+        raise in_use(path)
+    _check_still(path, None)
+
+
+def _kept_path(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    plain = path.with_name(f"{path.name}.before-restore-{stamp}")
+    if any(os.path.lexists(f"{plain}{end}") for end in ENDS):
+        return plain.with_name(f"{plain.name}-{secrets.token_hex(2)}")
+    return plain
+
+
+def _publish(draft: Path, path: Path) -> Path:
+    """Give a copy of the old content of ``path`` a name that no other restore has taken."""
+    while True:
+        kept = _kept_path(path)
+        try:
+            sync(draft)
+            publish(draft, kept, force=False)
+        except Conflict:
+            continue  # taken at this very moment
+        except OSError as error:
+            raise cannot_write(kept, error) from None
+        try:
+            sync(kept.parent)
+        except OSError as error:  # nothing is replaced that may not be there afterwards
+            with suppress(OSError):
+                kept.unlink()
+            raise cannot_write(kept, error) from None
+        return kept

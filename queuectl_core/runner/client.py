@@ -1,0 +1,274 @@
+"""The supervisor's end of the shim: start it, send it requests, hear its events.
+
+The shim is started with Popen and not as an asyncio subprocess, because asyncio kills a child
+when its transport is closed, and a shim must never be killed because its supervisor leaves.
+
+No signal may end the shim, also while it starts: it begins with all signals blocked, and unblocks
+them when it ignores them. The C library keeps two signals (32 and 33) to itself, and Python cannot
+ignore them. posix_spawn leaves them ignored in what it starts. Popen uses it when it is asked for
+nothing else: the shim itself closes files it does not need, and makes its own session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..supervisor.children import reap_later
+from ..supervisor.maintenance.liveness import Liveness
+from ..supervisor.resource_limits import ResourceLimits
+from ..system.host import process_state
+
+LEAVING_PATIENCE = 5.0
+"""Seconds a shim that runs no job may take to leave."""
+WOKEN_PATIENCE = 2.0
+"""Seconds to wait for one that was stopped, after it was told to continue."""
+KILLED_PATIENCE = 2.0
+"""Seconds to wait for one that was killed: it may hang in the kernel."""
+DYING_PATIENCE = 0.5
+"""Seconds that a shim may take to die once it has closed its output."""
+LINGERING_AFTER = 0.05
+"""Seconds a shim may take to exit once it has closed its output; one that takes longer stays."""
+EXIT_POLL = 0.002
+"""Seconds between looks whether a shim has exited."""
+LOWERED = "resource limits of the shim were lowered, by a job perhaps; "
+FORGET_AT_ONCE = 256
+"""Settled attempts of which the shim is told without anything else to tell it."""
+SHIM = Path(__file__).with_name("__main__.py")
+
+
+How = tuple[
+    list[str],
+    list[str] | None,
+    str,
+    Mapping[str, str],
+    tuple[str, int],
+    tuple[int, int, int] | None,
+]
+"""How to start a job: argv, plain, cwd, env, output, limits (see the top of ``shim``)."""
+
+
+def utf8_name(path: str) -> str:
+    """A file's name as the shim is told of it: the same bytes, read as UTF-8."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def command_line(run: Path, name: str, fence: Sequence[str] = ()) -> list[str]:
+    """How to start a shim; see :meth:`Shim.start`."""
+    return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *fence]
+
+
+class Shim(asyncio.Protocol):
+    """A running shim. ``on_event`` gets each event (a list); ``on_death`` is called once if it
+    ends while it is still needed."""
+
+    def __init__(
+        self, on_event: Callable[[list[Any]], None], on_death: Callable[[], object]
+    ) -> None:
+        self._on_event = on_event
+        self._on_death = on_death
+        self._process: subprocess.Popen[bytes] | None = None
+        self._limits: ResourceLimits | None = None
+        self._liveness = Liveness(lambda text: on_event(["T", None, text]))
+        self._writer: asyncio.WriteTransport | None = None
+        self._received = b""
+        self._requests: list[bytes] = []
+        self._settled: list[str] = []
+        self._closing = False
+        self._ended = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+
+    async def start(
+        self, run: Path, name: str, env: Mapping[str, str], fence: Sequence[str] = ()
+    ) -> None:
+        """Start it with its journal in ``run``; jobs get ``env``. ``fence``: when they end."""
+        if self._closing:
+            return  # let go of before it began
+        loop = asyncio.get_running_loop()
+        words = command_line(run, name, fence)
+        self._limits = ResourceLimits()
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a vfork, done in a millisecond
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                close_fds=False,
+                env=dict(env),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        await loop.connect_read_pipe(lambda: self, self._process.stdout)
+        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
+        self._started()
+
+    def _started(self) -> None:
+        self._flush()
+        if self._closing and self._writer is not None:  # let go of meanwhile, or it died
+            self._writer.close()
+
+    def use(self, worker: str, lane: str) -> None:
+        """A worker of ``lane`` has nothing to do; held jobs of the lane may go to it."""
+        self._send(["use", worker, lane])
+
+    def launch(self, token: str, worker: str, lane: str, how: How) -> None:
+        """Start a job on an idle worker; an ``S``, ``F`` or ``R`` event answers."""
+        self._send(["start", token, worker, lane, *how])
+
+    def hold(self, token: str, lane: str, how: How) -> None:
+        """Start a job on the next worker of ``lane`` that comes free; answered as a launch is, or
+        by ``W`` if it is withdrawn first."""
+        self._send(["hold", token, lane, *how])
+
+    def withdraw(self, workers: list[str]) -> None:
+        """Hold nothing any more, and use ``workers`` no more; a ``W`` event answers."""
+        self._send(["withdraw", workers])
+
+    def kill(self, token: str, number: int) -> None:
+        """Signal a job's process group, if its leader has not been reaped."""
+        self._send(["kill", token, number])
+
+    def settled(self, token: str) -> None:
+        """The store knows how an attempt ended. The shim is told with what it is sent next, so
+        that it is not woken for that alone; or when it could forget many."""
+        self._settled.append(token)
+        if len(self._settled) >= FORGET_AT_ONCE and not self._requests:
+            self._send_settled()
+
+    def _send_settled(self) -> None:
+        tokens, self._settled = self._settled, []
+        self._send(["settled", tokens])
+
+    def look(self, *, urgent: bool) -> None:
+        """See to it that it runs, or that it is replaced. To be called once a second. ``urgent``:
+        somebody waits for the workers to be gone."""
+        process = self._process
+        if process is None or self._closing or self._ending is not None:
+            return
+        if process.poll() is not None:
+            return  # its output is about to be closed
+        try:
+            state = process_state(process.pid)
+        except OSError:
+            return  # we may have too many open files: that says nothing about the shim
+        number = self._liveness.look(state, urgent=urgent)
+        if number == signal.SIGKILL or not self._keeps_limits(process.pid):
+            self._ending = asyncio.get_running_loop().create_task(self._give_up(process))
+            return
+        if number:
+            process.send_signal(number)
+        if self._liveness.ping_is_due:
+            self._send(["ping"])
+
+    def _keeps_limits(self, pid: int) -> bool:
+        """Whether it has the limits that it was started with, now at least."""
+        try:
+            if self._limits is not None and self._limits.restore(pid):
+                self._on_event(["T", None, LOWERED + "they are restored"])
+        except PermissionError:
+            self._on_event(["T", None, LOWERED + "killing it"])
+            return False
+        except OSError:
+            pass  # it is gone
+        return True
+
+    def _send(self, request: list[Any]) -> None:
+        # One write for all that is asked in one turn of the loop: each wakes the shim.
+        if not self._requests:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._requests.append(json.dumps(request).encode() + b"\n")
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            return  # they are sent as soon as it has been started
+        if self._settled and self._requests:
+            self._requests.append(json.dumps(["settled", self._settled]).encode() + b"\n")
+            self._settled = []
+        requests, self._requests = self._requests, []
+        if not self._closing and self._ending is None:
+            self._writer.write(b"".join(requests))
+
+    def abandon(self) -> None:
+        """Let go: the shim stays with what it runs and leaves after its last job."""
+        self._closing = True
+        if self._writer is not None:
+            self._writer.close()
+
+    async def close(self) -> bool:
+        """Let go of a shim that runs no job, and wait until it has left us; False: it has not.
+
+        It is not killed: it may still read what processes write that jobs left running, and
+        without a reader they would die. One whose disk is full has not written its journal, and
+        leaves when it can."""
+        self.abandon()
+        if self._process is None:
+            return True
+        for patience in (LEAVING_PATIENCE, WOKEN_PATIENCE):
+            self._process.send_signal(signal.SIGCONT)  # a job may have stopped it
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), patience)
+                return True
+        reap_later(self._process)
+        return False
+
+    async def _see_end(self, process: subprocess.Popen[bytes]) -> None:
+        """Its output is closed. Wait until it has exited, which takes microseconds if it was
+        killed. One that we let go of may stay: it reads what processes write that jobs left
+        running. Any other is killed: we could not read it, and it may run jobs still."""
+        if self._closing:
+            if not await _exited(process, LINGERING_AFTER):
+                reap_later(process)
+        elif not await _exited(process, DYING_PATIENCE):
+            await self._give_up(process)
+        self._end()
+
+    async def _give_up(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill it: it is of no use, and must do nothing more."""
+        process.kill()
+        if not await _exited(process, KILLED_PATIENCE):
+            reap_later(process)  # it hangs in the kernel, and will do nothing more
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        if not self._closing:
+            self._closing = True
+            if self._writer is not None and not self._writer.is_closing():  # or it ends twice
+                self._writer.abort()
+            self._on_death()
+
+    # -- asyncio.Protocol -------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._received = (self._received + data).split(b"\n")
+        self._liveness.heard()
+        if lines and not self._closing:
+            for event in json.loads(b"[" + b",".join(lines) + b"]"):
+                self._on_event(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._end()
+        elif self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._see_end(self._process))
+
+
+async def _exited(process: subprocess.Popen[bytes], patience: float) -> bool:
+    """Wait until it has exited, but no longer than ``patience`` seconds; whether it has. Nothing
+    that blocks: other jobs' events and the heartbeat go on."""
+    deadline = time.monotonic() + patience
+    while process.poll() is None:
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(EXIT_POLL)
+    return True

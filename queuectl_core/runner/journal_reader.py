@@ -1,0 +1,321 @@
+"""Reading the journal of a shim whose supervisor is gone, and taking its right to start jobs.
+
+The journal's format and the rule of revoking are at the top of the package ``shim``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..domain.model import OWN_SHIM, supervisor_of
+from ..store.sqlite.notifier import has_listener
+from ..system.permissions import make_private
+from . import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
+
+LOCK_PATIENCE = 1.0
+"""Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
+
+
+class Started(NamedTuple):
+    """An ``S`` line: ``pid`` was started between ``after`` and ``before`` (host clock)."""
+
+    pid: int
+    after: float
+    before: float
+    at: float
+    """On ``lease_clock``."""
+
+
+class Exit(NamedTuple):
+    """An ``X`` or ``F`` line: how a job ended, or why it could not be started."""
+
+    code: int | None
+    signal: int | None
+    cpu_seconds: float | None
+    peak_memory: int | None
+    at: float
+    """On ``lease_clock``."""
+    leftover: bool
+    """Processes of its group were left when its leader ended."""
+    reason: str | None = None
+    """Why it could not be started, or was ended by the fence."""
+    signalled: bool = False
+    """Its shim had been asked to signal it, and had done so, before it ended."""
+    unsignalled: bool = False
+    """Its shim was asked to signal it, and was not permitted to: it ran as another user."""
+    began: float | None = None
+    """When it was started, on ``lease_clock``, as far as its journal says."""
+    lacking: bool = False
+    """It was not started: the host lacked something."""
+    written: int | None = None
+    """Bytes of output, those dropped included; None: not known."""
+
+    @property
+    def fenced(self) -> bool:
+        """It was ended, or not started, because its supervisor's lease had run out."""
+        return self.reason == FENCED
+
+    @classmethod
+    def of(cls, event: list[Any]) -> Exit:
+        """The exit in an ``X``, ``F`` or ``N`` event."""
+        if event[0] == "N":
+            _, _, reason, at, *_ = event
+            return cls(None, None, None, None, at, False, reason, lacking=True)
+        if event[0] == "F":
+            _, _, code, reason, at, *_ = event
+            return cls(code, None, None, None, at, False, reason, written=0)
+        _, _, code, number, cpu, rss, at, leftover, *notes = event
+        reason = FENCED if FENCED in notes else None
+        told = SIGNALLED in notes, UNSIGNALLED in notes
+        written = next((note for note in notes if type(note) is int), None)
+        return cls(code, number, cpu, rss, at, leftover, reason, *told, written=written)
+
+
+@dataclass(slots=True)
+class Journal:
+    """The journal of shim ``name`` in the run directory ``run``."""
+
+    run: Path
+    name: str
+    shim_pid: int | None = None
+    begun: set[str] = field(default_factory=set)
+    """About to be started, or started: whoever died before it could say more."""
+    started: dict[str, Started] = field(default_factory=dict)
+    exits: dict[str, Exit] = field(default_factory=dict)
+    earlier: set[str] = field(default_factory=set)
+    """About to be started, or started, by a shim that another has replaced."""
+    original: bool = False
+    """It is the very file that its supervisor made."""
+    never_made: bool = False
+    """Its supervisor died before it made the journal of this shim."""
+    _whole: bool = False
+    """It is the one that its supervisor made, or a shim wrote it anew."""
+    _lost: bool = False
+    """It says itself that what an earlier one said is lost."""
+    _file: tuple[int, int] = (0, 0)
+    _offset: int = 0
+    """What was read of it, as whole lines."""
+    _clocked: bool = False
+    """Its moments are on ``lease_clock``."""
+
+    @property
+    def path(self) -> Path:
+        """The journal file."""
+        return self.run / f"{self.name}.journal"
+
+    @property
+    def lost(self) -> bool:
+        """It was deleted: a job that it does not name may have run. What others made in its place
+        (to revoke it, say) does not hide that, however many they were."""
+        return self._lost or not (self._whole or self.never_made)
+
+    def refresh(self) -> bool:
+        """Read what was added to it, or all of a new file; True when there was anything. A
+        half-written last line is left. OSError when it cannot be read: then it says nothing."""
+        try:
+            with open(self.path, "rb") as file:
+                found = os.fstat(file.fileno())
+                if (found.st_dev, found.st_ino) != self._file or found.st_size < self._offset:
+                    self._file, self._offset = (found.st_dev, found.st_ino), 0
+                    self.original = False
+                file.seek(self._offset)
+                content = file.read()
+        except FileNotFoundError:
+            return False
+        whole = content.rfind(b"\n") + 1
+        self._offset += whole
+        for line in content[:whole].splitlines():
+            self._take(line)
+        return bool(whole)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line.lstrip(b"\0"))
+            kind = event[0]
+            if kind == "M":
+                self._whole = self.original = True
+            elif kind == "L":
+                self._lost = True
+            elif kind == "H":
+                if self.shim_pid not in (None, event[1]):
+                    self.earlier |= self.begun | self.started.keys()
+                self._whole = True
+                self.shim_pid = event[1]
+                self._clocked = len(event) > 2
+            elif kind == "B":
+                for token in event[1:]:
+                    self.begun.add(token)
+                    self.earlier.discard(token)
+                    self.started.pop(token, None)
+                    self.exits.pop(token, None)
+            elif kind == "S":
+                _, token, pid, after, before, at, *_ = event
+                self.started[token] = Started(pid, after, before, self._moment(at))
+            elif kind == "N":
+                self._not_started(event)
+            elif kind in ("X", "F"):
+                exit_ = Exit.of(event)
+                started = self.started.get(event[1])
+                began = started.at if started is not None else None
+                self.exits[event[1]] = exit_._replace(at=self._moment(exit_.at), began=began)
+        except (ValueError, IndexError, TypeError, KeyError, RecursionError):
+            pass  # torn by a crash of the host, or not written by a shim: it says nothing
+
+    def _not_started(self, event: list[Any]) -> None:
+        """The host lacked something. One that was forked before counts as ended, for whoever
+        adopted it; any other is as if the shim had never heard of it."""
+        self.begun.discard(event[1])
+        if self.started.pop(event[1], None) is not None:
+            self.exits[event[1]] = Exit.of(event)
+
+    def _moment(self, at: float) -> float:
+        """``at`` on ``lease_clock``. Before format 2 it was the wall clock's."""
+        return float(at) if self._clocked else lease_clock() - (time.time() - at)
+
+    def shim_alive(self) -> bool:
+        """Whether the shim lives: it holds a lock the kernel drops when it dies. Where the file
+        was deleted or locked away, a shim that the journal named is known by its process. OSError
+        when that cannot be told: the host may be short of files or memory."""
+        try:
+            fd = os.open(self.run / f"{self.name}.alive", os.O_RDWR | os.O_CLOEXEC)
+        except (FileNotFoundError, PermissionError):
+            from ..supervisor.processes import is_shim
+
+            return self.shim_pid is not None and is_shim(self.shim_pid, self.run, self.name)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look, too
+            return False
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+
+    def may_be_alive(self) -> bool:
+        """Whether the shim lives; True when that cannot be told."""
+        try:
+            return self.shim_alive()
+        except OSError:
+            return True
+
+    async def revoke(self) -> None:
+        """From when this returns, the shim starts nothing more. Reads the journal.
+
+        A shim that has the lock may have been stopped in the middle of a start. It is told to
+        continue. One that keeps the lock is killed: what it had running is then left to the caller
+        to find and end.
+        """
+        fd = make(self.path)
+        try:
+            deadline = time.monotonic() + LOCK_PATIENCE
+            while not ((locked := self._try_lock(fd)) and self._is_current(fd)):
+                if not self._is_current(fd):  # its shim has written it anew, or it was deleted
+                    fresh = make(self.path)
+                    os.close(fd)
+                    fd = fresh
+                    continue
+                if not locked:
+                    self.refresh()
+                    late = time.monotonic() > deadline
+                    self.signal_shim(signal.SIGKILL if late else signal.SIGCONT)
+                await asyncio.sleep(0.01)
+            try:
+                whole = os.write(fd, REVOKED) == len(REVOKED)
+            except OSError:
+                whole = False
+            if not whole:  # the disk is full: a hole takes no space, and says the same
+                os.ftruncate(fd, os.fstat(fd).st_size + len(REVOKED))
+        finally:
+            os.close(fd)  # drops the lock
+        self.refresh()
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether the open file is the journal still."""
+        try:
+            return os.path.samestat(os.fstat(fd), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    @staticmethod
+    def _try_lock(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def signal_shim(self, number: int) -> None:
+        """Send a signal to the shim that the journal names; its pid is its own as long as it holds
+        the lock."""
+        if self.shim_pid is not None and self.shim_alive():
+            try:
+                os.kill(self.shim_pid, number)
+            except ProcessLookupError:
+                pass
+
+    def remove(self) -> None:
+        """Forget it: every job it speaks of has been dealt with."""
+        self.path.unlink(missing_ok=True)
+        for suffix in ("alive", "lease", "journal.new"):
+            (self.run / f"{self.name}.{suffix}").unlink(missing_ok=True)
+
+
+def make(path: Path) -> int:
+    """Open a journal, which is made if it is not there."""
+    make_private(path.parent)
+    return os.open(path, os.O_APPEND | OWN_FILE, 0o600)
+
+
+def make_first(path: Path) -> None:
+    """Make the journal of a new supervisor, with the line that says so."""
+    fd = make(path)
+    try:
+        os.write(fd, MADE)
+    finally:
+        os.close(fd)
+
+
+def continue_shims(run: Path, supervisor: str) -> None:
+    """Tell the shims of a dead supervisor to continue. One that was stopped would never leave,
+    whether it has jobs or not."""
+    for path in [run / f"{supervisor}.journal", *run.glob(f"{supervisor}{OWN_SHIM}*.journal")]:
+        journal = Journal(run, path.stem)
+        if journal.shim_alive():
+            journal.refresh()
+            journal.signal_shim(signal.SIGCONT)
+
+
+def abandoned(run: Path) -> list[Path]:
+    """Journals, leases and bells whose supervisor and shim are dead. To be called before the store
+    is asked who needs them: only of the dead does the store know all there will ever be."""
+    return [
+        path
+        for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
+        if not has_listener(run / f"{supervisor_of(path.stem)}.bell")
+        and not (path.suffix != ".bell" and Journal(run, path.stem).may_be_alive())
+    ]
+
+
+def sweep(found: Iterable[Path], in_use: set[str]) -> int:
+    """Remove those of the abandoned files that nobody needs any more; returns how many.
+
+    ``in_use``: ids of registered supervisors, and shims that processing jobs name.
+    """
+    removed = 0
+    for path in found:
+        if supervisor_of(path.stem) in in_use:
+            continue
+        if path.suffix == ".journal":
+            Journal(path.parent, path.stem).remove()
+        else:
+            path.unlink(missing_ok=True)
+        removed += 1
+    return removed

@@ -1,0 +1,329 @@
+"""The working half of the store: leases, claims and results."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from ...domain.claims import Begun, Ending, Opening, Orders, Turn, WorkerOrder
+from ...domain.errors import Conflict, NotFound
+from ...domain.fingerprint import dead_reason
+from ...domain.model import Job, State, SupervisorRow, Worker
+from ...domain.rollup import by_minute
+from ...system.clocks import monotonic
+from ..rows import to_job, to_supervisor, to_worker
+from . import statistics
+from .clock import ServerClock
+from .session import Session
+
+SOON = 0.01
+"""Seconds until it is worth looking again at jobs that others were holding."""
+
+CLAIM_EXTRA = 3
+"""Columns of a claim before those of the job."""
+
+Key = tuple[int, int]
+"""(seq, run): one attempt."""
+
+_ENDING_COLUMNS = (
+    *("seq", "run", "state", "ready", "attempts", "crashes", "run_at", "exit_code", "last_error"),
+    *("dead_reason", "number", "started_at", "finished_at", "outcome", "made_dead"),
+    *("attempt_exit", "signal", "reason", "worker", "host", "peak_memory", "cpu_seconds"),
+    *("output_bytes", "waited", "tail"),
+)
+
+
+async def exchange(
+    session: Session,
+    owner: str,
+    endings: Sequence[Ending],
+    openings: Sequence[Opening],
+    now: float,
+    *,
+    begun: Sequence[Begun],
+    released: Sequence[Job],
+    suspects: bool,
+) -> Turn:
+    refused: frozenset[Key] = frozenset()
+    claimed: list[Job] = []
+    next_due: float | None = None
+    if endings or begun or released:
+        refused, next_due = await _settle(
+            session, owner, now, endings, begun=begun, released=released
+        )
+    elif not openings:
+        next_due = await session.value("next_due")
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for opening in openings:
+        groups[opening.queues].append(opening.worker)
+    # Workers of named lanes first: one that serves all takes what they leave.
+    for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
+        taken, next_due = await _claim(session, owner, queues, workers, now, suspects=suspects)
+        claimed += taken
+    return Turn(refused, tuple(claimed), next_due)
+
+
+async def waiting(session: Session, openings: Sequence[Opening], now: float) -> Turn | None:
+    """The turn of somebody who only claims and would find nothing; None: it should claim."""
+    lanes = {queue for opening in openings for queue in opening.queues}
+    every = any(not opening.queues for opening in openings)
+    row = await session.row("waiting", queues=None if every else sorted(lanes))
+    due: float | None = row["next_due"]
+    if row["ready"] or (due is not None and due <= now):
+        return None
+    return Turn(frozenset(), (), due)
+
+
+async def _settle(
+    session: Session,
+    owner: str,
+    now: float,
+    endings: Sequence[Ending],
+    *,
+    begun: Sequence[Begun],
+    released: Sequence[Job],
+) -> tuple[frozenset[Key], float | None]:
+    first: dict[Key, Ending] = {}
+    for ending in endings:
+        first.setdefault((ending.seq, ending.run), ending)
+    told = [_ending_row(ending) for ending in first.values()]
+    started = [one for one in begun if (one.seq, one.run) not in first]
+    freed = [one for one in released if (one.seq, one.runs) not in first]
+    row = await session.row(
+        "settle",
+        owner=owner,
+        now=now,
+        begun_seq=[one.seq for one in started],
+        begun_run=[one.run for one in started],
+        begun_worker=[one.worker for one in started],
+        begun_at=[one.started_at for one in started],
+        freed_seq=[one.seq for one in freed],
+        freed_run=[one.runs for one in freed],
+        minutes=list(by_minute(list(first.values()))),
+        mark=session.mark,
+        **{name: [values[name] for values in told] for name in _ENDING_COLUMNS},
+    )
+    session.marked = True
+    accepted = set(zip(row["seqs"], row["runs"], strict=True))
+    there = dict(zip(row["minutes"], row["sums"], strict=True))
+    written = [first[key] for key in first if key in accepted]
+    await statistics.record(session, owner, written, now, there)
+    twice = [(ending.seq, ending.run) for ending in endings if first[_key(ending)] is not ending]
+    return frozenset(first.keys() - accepted) | frozenset(twice), row["next_due"]
+
+
+def _key(ending: Ending) -> Key:
+    return ending.seq, ending.run
+
+
+def _ending_row(ending: Ending) -> dict[str, Any]:
+    attempt, after = ending.attempt, ending.transition
+    exit_code = attempt.shell_code
+    dead = after.state is State.DEAD
+    return {
+        "seq": ending.seq,
+        "run": ending.run,
+        "state": after.state,
+        # Pending goes back to the front of its lane, failed waits for its backoff.
+        "ready": {State.PENDING: 1, State.FAILED: 0}.get(after.state),
+        "attempts": after.attempts,
+        "crashes": after.crashes,
+        "run_at": after.run_at,
+        "exit_code": exit_code,
+        "last_error": _text(after.last_error),
+        "dead_reason": dead_reason(exit_code, after.last_error) if dead else None,
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "finished_at": attempt.finished_at,
+        "outcome": attempt.outcome,
+        "made_dead": dead,
+        "attempt_exit": attempt.exit_code,
+        "signal": attempt.signal,
+        "reason": _text(attempt.reason),
+        "worker": attempt.worker,
+        "host": attempt.host,
+        "peak_memory": attempt.peak_memory,
+        "cpu_seconds": attempt.cpu_seconds,
+        "output_bytes": attempt.output_bytes,
+        "waited": attempt.waited,
+        "tail": ending.tail,
+    }
+
+
+def _text(text: str | None) -> str | None:
+    """A job's last words, which must not be refused: what no text can hold is replaced."""
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+async def _claim(
+    session: Session,
+    owner: str,
+    queues: Sequence[str],
+    workers: list[str],
+    now: float,
+    *,
+    suspects: bool,
+) -> tuple[list[Job], float | None]:
+    lanes = list(dict.fromkeys(queues)) or None
+    idle = [worker for worker in workers if worker]
+    ahead = [""] * (len(workers) - len(idle))
+    found = await session.rows(
+        "claim",
+        owner=owner,
+        queues=lanes,
+        workers=idle + ahead,
+        idle=len(idle),
+        now=now,
+        suspects=suspects,
+        mark=None if session.marked else session.mark,
+    )
+    jobs = [to_job(tuple(row)[CLAIM_EXTRA:]) for row in found if row["seq"] is not None]
+    session.marked = session.marked or bool(jobs)
+    return jobs, now + SOON if found[0]["crowded"] else found[0]["next_due"]
+
+
+async def register(
+    session: Session,
+    row: SupervisorRow,
+    workers: Sequence[tuple[str, tuple[str, ...]]],
+    now: float,
+    url: str,
+) -> None:
+    ours = await session.run(
+        "register",
+        id=row.id,
+        host=row.host,
+        host_key=row.host_key,
+        pid=row.pid,
+        pid_start=row.pid_start,
+        detached=row.detached,
+        now=now,
+        lease=row.lease_until - row.heartbeat_at,
+        lease_mono=row.lease_mono,
+    )
+    ids, queues = _columns(workers)
+    if ours and ids:
+        known = await session.run(
+            "registered_workers", supervisor=row.id, ids=ids, queues=queues, now=now
+        )
+        ours = known == len(ids)
+    if not ours:
+        raise Conflict("a supervisor or worker of that name is there already", "try again")
+    # Asked last: either this sees the mark, or who set it sees this.
+    mark = await session.value("copy_mark")
+    if mark is not None:
+        from ..copy import half_copied
+
+        raise half_copied(url, mark)
+
+
+async def heartbeat(session: Session, row: SupervisorRow, clock: ServerClock) -> bool:
+    asked = monotonic()
+    lease = row.lease_until - row.heartbeat_at
+    beat = await session.value("heartbeat", id=row.id, lease=lease, lease_mono=row.lease_mono)
+    if beat is not None:
+        clock.read(beat, asked, monotonic())
+    return beat is not None
+
+
+async def deregister(session: Session, supervisor: str) -> None:
+    await session.run("deregister", id=supervisor)
+
+
+async def add_workers(
+    session: Session,
+    supervisor: str,
+    workers: Sequence[tuple[str, tuple[str, ...]]],
+    now: float,
+    up: bool,
+) -> None:
+    if await session.value("supervisor_kept", id=supervisor) is None:
+        raise NotFound(f"supervisor {supervisor} is gone", "start the workers again")
+    ids, queues = _columns(workers)
+    try:
+        await session.run(
+            "add_workers", supervisor=supervisor, ids=ids, queues=queues, up=up, now=now
+        )
+    except asyncpg.UniqueViolationError:
+        raise Conflict("a worker of that name is there already", "try again") from None
+
+
+def _columns(workers: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[list[str], list[str]]:
+    """Ids, and the queues of each as they are stored."""
+    return [worker for worker, _ in workers], [json.dumps(queues) for _, queues in workers]
+
+
+async def each_worker(session: Session, query: str, workers: Collection[str]) -> None:
+    await session.run(query, ids=list(workers))
+
+
+async def stop_workers(session: Session, workers: Collection[str], now_: bool) -> None:
+    await session.run("stop_workers", ids=list(workers), mode="now" if now_ else "drain")
+
+
+async def sample(
+    session: Session, samples: Sequence[tuple[str, int | None, float | None, int | None]]
+) -> None:
+    ids, pids, percents, memories = (list(column) for column in zip(*samples, strict=True))
+    await session.run("sample", ids=ids, pids=pids, percents=percents, memories=memories)
+
+
+async def orders(session: Session, supervisor: str) -> Orders:
+    rows = await session.rows("orders", id=supervisor)
+    if not rows:
+        return Orders(known=False)
+    workers = tuple(
+        WorkerOrder(row["id"], tuple(json.loads(row["queues"])), row["stop"], row["up"])
+        for row in rows
+        if row["id"] is not None
+    )
+    return Orders(True, workers, frozenset(rows[0]["cancels"]))
+
+
+async def supervisors(session: Session) -> list[SupervisorRow]:
+    return [to_supervisor(row, lapsed=row["lapsed"]) for row in await session.rows("supervisors")]
+
+
+async def workers(session: Session) -> list[tuple[Worker, SupervisorRow]]:
+    return [
+        (to_worker(row), to_supervisor(row, "supervisor", lapsed=row["lapsed"]))
+        for row in await session.rows("workers")
+    ]
+
+
+async def held(session: Session, owner: str) -> list[Job]:
+    return [to_job(row) for row in await session.rows("held", id=owner)]
+
+
+async def shims(session: Session) -> set[str]:
+    return {row["shim"] for row in await session.rows("shims") if row["shim"]}
+
+
+async def take_over(
+    session: Session, dead: SupervisorRow, heir: str, now: float
+) -> list[Job] | None:
+    held = await session.rows("supervisors_held", ids=[dead.id, heir])
+    current = {row["id"]: to_supervisor(row) for row in held}
+    if heir not in current or not dead.is_unchanged(current.get(dead.id)):
+        return None
+    rows = await session.rows("take_over", id=dead.id, heir=heir, now=now)
+    await session.run("deregister", id=dead.id)
+    return [to_job(row) for row in rows]
+
+
+async def dismiss(session: Session, dead: SupervisorRow) -> bool:
+    held = [to_supervisor(row) for row in await session.rows("supervisors_held", ids=[dead.id])]
+    if not dead.is_unchanged(next(iter(held), None)) or await session.value("holds", id=dead.id):
+        return False
+    await session.run("deregister", id=dead.id)
+    return True
+
+
+async def assign(session: Session, owner: str, workers: Mapping[int, str]) -> None:
+    await session.run("assign", owner=owner, seqs=list(workers), workers=list(workers.values()))

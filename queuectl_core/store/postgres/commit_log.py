@@ -1,0 +1,88 @@
+"""Turns whose commit was never answered, and what a supervisor must make of them later.
+
+A supervisor hands in endings and claims jobs in one commit. When the connection breaks in that
+commit and the server cannot be asked what came of it, the supervisor keeps its endings and tries
+again later. By then the commit may turn out to have been done: those endings are in, which is not
+a lease lost; and the jobs it claimed are held by a supervisor that was never told. They were not
+started, so they are put back, in the same commit as the next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...domain.claims import Begun, Ending, Opening, Turn
+from ...domain.model import Job
+from .claims import Key, exchange, waiting
+from .connections import Link
+from .errors import CommitInDoubt, CommitUnknown
+
+
+@dataclass(slots=True)
+class _Unanswered:
+    owner: str
+    doubt: CommitInDoubt
+    told: frozenset[Key]
+    turn: Turn
+    committed: bool | None = None
+
+
+@dataclass(slots=True)
+class Turns:
+    """The exchanges of one process, in order."""
+
+    link: Link
+    _unanswered: list[_Unanswered] = field(default_factory=list)
+
+    async def exchange(
+        self,
+        owner: str,
+        endings: Sequence[Ending],
+        openings: Sequence[Opening],
+        now: float,
+        *,
+        begun: Sequence[Begun],
+        released: Sequence[Job],
+        suspects: bool,
+    ) -> Turn:
+        """One turn; see the protocol. CommitUnknown: try again with the same endings."""
+        known, refused, untold = await self._come_of_it(owner)
+        fresh = [one for one in endings if (one.seq, one.run) not in known]
+        told = frozenset((one.seq, one.run) for one in fresh)
+        back = [*released, *untold]
+        only_claims = openings and not (fresh or begun or back)
+        turn = await self.link.read(waiting, openings, now) if only_claims else None
+        try:
+            if turn is None:
+                turn = await self.link.write(
+                    exchange,
+                    owner,
+                    fresh,
+                    openings,
+                    now,
+                    begun=begun,
+                    released=back,
+                    suspects=suspects,
+                )
+        except CommitUnknown as error:
+            self._unanswered.append(_Unanswered(owner, error.doubt, told, error.result))
+            raise
+        self._unanswered = [one for one in self._unanswered if one.owner != owner]
+        return turn._replace(refused=turn.refused | refused) if refused else turn
+
+    async def _come_of_it(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:
+        """Endings that are in or were refused, those refused, and jobs claimed unknown to us."""
+        known: set[Key] = set()
+        refused: set[Key] = set()
+        untold: tuple[Job, ...] = ()
+        for one in self._unanswered:
+            if one.owner != owner:
+                continue
+            if one.committed is None:
+                one.committed = await self.link.committed(one.doubt)
+            if one.committed:
+                known |= one.told
+                refused |= one.turn.refused
+                untold = one.turn.claimed  # what one before it had claimed it has put back
+        return known, refused, untold

@@ -1,0 +1,64 @@
+"""What keeps a store small and sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...domain.model import State
+from .session import Session
+
+LEDGER_ROWS = 1000
+"""Rows of the ledger after which it is folded: a millisecond to read."""
+MARK_KEPT = 3600.0
+"""Seconds for which a transaction's mark can be looked for: many times as long as a supervisor that
+cannot reach the server keeps its lease."""
+FOLDING = 0x666F6C64
+"""The advisory lock of whoever folds."""
+
+
+async def expired(session: Session, since: float, before: float, limit: int) -> list[int]:
+    found = await session.rows("expired", since=since, before=before, limit=limit)
+    return [row["job"] for row in found]
+
+
+async def ended(session: Session, state: State, before: float, after: int, limit: int) -> list[int]:
+    found = await session.rows("ended", state=state, before=before, after=after, limit=limit)
+    return [row["seq"] for row in found]
+
+
+async def prune(
+    session: Session, seqs: Sequence[int], state: State, before: float
+) -> list[tuple[int, int]]:
+    found = await session.rows("prune", seqs=list(seqs), state=state, before=before)
+    return [(row["seq"], row["runs"]) for row in found]
+
+
+async def runs(session: Session, seqs: Sequence[int]) -> dict[int, int]:
+    return {row["seq"]: row["runs"] for row in await session.rows("runs_of", seqs=list(seqs))}
+
+
+async def miscounted(session: Session) -> int:
+    return int(await session.value("miscounted"))
+
+
+async def recount(session: Session) -> None:
+    await session.run("recount")
+
+
+async def is_long(session: Session) -> bool:
+    """Whether the ledger is worth folding."""
+    return bool(await session.value("ledger_long", most=LEDGER_ROWS))
+
+
+async def fold(session: Session) -> None:
+    """Fold the ledger into the counts, and forget old marks, unless somebody is at it."""
+    if await session.value("fold_turn", key=FOLDING):
+        await session.run("fold")
+        await session.run("marks_expired", age=MARK_KEPT)
+
+
+async def faults(session: Session) -> list[str]:
+    strays = await session.value("stray_jobs")
+    if not strays:
+        return []
+    return [f"{strays} processing jobs belong to no supervisor that is known"]

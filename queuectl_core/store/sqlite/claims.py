@@ -1,0 +1,307 @@
+"""The working half of the store: leases, claims and results, as transactions.
+
+Every function here runs inside ``BEGIN IMMEDIATE`` (see ``connection.write``).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...domain.claims import Begun, Ending, Opening, Orders, Turn, WorkerOrder
+from ...domain.errors import Conflict, NotFound
+from ...domain.fingerprint import dead_reason
+from ...domain.lifecycle import claimed_ahead
+from ...domain.model import Job, Outcome, State, SupervisorRow
+from ...system.clocks import monotonic
+from . import statistics
+from .errors import BadValue
+from .jobs import check_whole
+from .namespaces import is_foreign, may_be_alive
+from .queries import SQL, attempt_params, read_json, to_job
+from .supervisors import shims_of, supervisors
+
+T = TypeVar("T")
+
+
+def exchange(
+    conn: sqlite3.Connection,
+    owner: str,
+    endings: Sequence[Ending],
+    openings: Sequence[Opening],
+    now: float,
+    *,
+    begun: Sequence[Begun] = (),
+    released: Sequence[Job] = (),
+    suspects: bool = True,
+) -> Turn:
+    refused = _finish(conn, owner, endings, now) if endings else frozenset()
+    for start in begun:
+        params = {"seq": start.seq, "run": start.run, "owner": owner}
+        params |= {"worker": start.worker, "started_at": start.started_at}
+        conn.execute(SQL["begun"], params)
+    for job in released:
+        params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
+        conn.execute(SQL["release"], params)
+    claimed: list[Job] = []
+    if openings and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
+        conn.execute(SQL["promote"], {"now": now})
+        groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for opening in openings:
+            groups[opening.queues].append(opening.worker)
+        # Workers of named lanes first: one that serves all takes what they leave.
+        for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
+            claimed += _claim(conn, owner, queues, workers, now, suspects=suspects)
+    next_due = conn.execute(SQL["next_due"]).fetchone()[0]
+    return Turn(refused, tuple(claimed), next_due)
+
+
+def _finish(
+    conn: sqlite3.Connection, owner: str, endings: Sequence[Ending], now: float
+) -> frozenset[tuple[int, int]]:
+    taken = _settle(conn, owner, endings)
+    conn.executemany(SQL["insert_attempt"], map(attempt_params, taken))
+    tails = [
+        {"job": one.seq, "number": one.attempt.number, "tail": one.tail}
+        for one in taken
+        if one.tail
+    ]
+    conn.executemany(SQL["insert_tail"], tails)
+    statistics.record(conn, taken, now)
+    done: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for one in taken:
+        if not one.attempt.worker:
+            continue
+        done[one.attempt.worker] += one.attempt.outcome is Outcome.COMPLETED
+        if one.attempt.outcome in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.CRASHED):
+            failed[one.attempt.worker] += 1
+    for worker in done:
+        conn.execute(
+            SQL["worker_counted"], {"id": worker, "done": done[worker], "failed": failed[worker]}
+        )
+    if len(taken) == len(endings):
+        return frozenset()
+    left = list(endings)  # an ending may be given twice: it is taken once, and refused once
+    for one in taken:
+        left.remove(one)
+    return frozenset((one.seq, one.run) for one in left)
+
+
+def _settle(conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]) -> Sequence[Ending]:
+    """Move the jobs of ``endings`` on; returns those that ``owner`` (still) holds."""
+    params = [_ending_params(owner, one) for one in endings]
+    conn.execute("SAVEPOINT settling")
+    if conn.executemany(SQL["finish"], params).rowcount == len(params):  # as good as always
+        conn.execute("RELEASE settling")
+        return endings
+    conn.execute("ROLLBACK TO settling")
+    taken = [
+        one
+        for one, values in zip(endings, params, strict=True)
+        if conn.execute(SQL["finish"], values).rowcount
+    ]
+    conn.execute("RELEASE settling")
+    return taken
+
+
+def _ending_params(owner: str, ending: Ending) -> dict[str, Any]:
+    attempt, after = ending.attempt, ending.transition
+    exit_code = attempt.shell_code
+    dead = after.state is State.DEAD
+    return {
+        "seq": ending.seq,
+        "run": ending.run,
+        "owner": owner,
+        "state": after.state,
+        "ready": _ready(after.state),
+        "attempts": after.attempts,
+        "crashes": after.crashes,
+        "run_at": after.run_at,
+        "now": attempt.finished_at,
+        "exit_code": exit_code,
+        "last_error": after.last_error,
+        "worker": attempt.worker,
+        "started_at": attempt.started_at,
+        "reason": dead_reason(exit_code, after.last_error) if dead else None,
+    }
+
+
+def _ready(state: State) -> int | None:
+    """Pending goes back to the front of its lane, failed waits for its backoff."""
+    return {State.PENDING: 1, State.FAILED: 0}.get(state)
+
+
+def _claim(
+    conn: sqlite3.Connection,
+    owner: str,
+    queues: Sequence[str],
+    workers: list[str],
+    now: float,
+    *,
+    suspects: bool,
+) -> list[Job]:
+    lanes = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
+    found: list[tuple[Any, ...]] = []
+    for lane in dict.fromkeys(lanes):  # a lane named twice must not offer its jobs twice
+        params = {"queue": lane, "limit": len(workers), "suspects": suspects}
+        found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
+    found.sort(key=lambda row: (-row[1], row[2], row[0]))
+    named = [worker for worker in workers if worker]
+    ahead = claimed_ahead(len(found), len(named), len(workers) - len(named))
+    params = {"owner": owner, "now": now}
+    jobs = []
+    for (seq, *_), worker in zip(found, named, strict=False):
+        row = conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone()
+        jobs.append(to_job(_there(row, seq)))
+    seqs = [seq for seq, *_ in found[len(named) : len(named) + ahead]]
+    if seqs:
+        rows = conn.execute(SQL["claim_ahead"], params | {"seqs": json.dumps(seqs)}).fetchall()
+        claimed = {job.seq: job for job in map(to_job, rows)}
+        jobs += [_there(claimed.get(seq), seq) for seq in seqs]
+    return jobs
+
+
+def _there(found: T | None, seq: int) -> T:
+    """What an index led to, which only damage can have removed."""
+    if found is None:
+        raise BadValue(f"an index has job {seq}, and the table has not")
+    return found
+
+
+def register(
+    conn: sqlite3.Connection,
+    row: SupervisorRow,
+    workers: Iterable[tuple[str, tuple[str, ...]]],
+    now: float,
+    *,
+    url: str,
+    run: Path,
+) -> None:
+    check_whole(conn, url)
+    for other in supervisors(conn):
+        if is_foreign(other) and may_be_alive(other, shims_of(conn, other), run, monotonic()):
+            raise Conflict(
+                f"workers of store {url} are, or may be, alive in another pid namespace"
+                f" (supervisor {other.id} on {other.host})",
+                "stop them there first; workers of an SQLite store must be in one container",
+            )
+    conn.execute(
+        SQL["register"],
+        {
+            "id": row.id,
+            "host": row.host,
+            "host_key": row.host_key,
+            "pid": row.pid,
+            "pid_start": row.pid_start,
+            "detached": row.detached,
+            "now": now,
+            "lease_until": row.lease_until,
+            "lease_mono": row.lease_mono,
+        },
+    )
+    add_workers(conn, row.id, workers, now, up=True)
+
+
+def heartbeat(conn: sqlite3.Connection, row: SupervisorRow) -> bool:
+    params = {
+        "id": row.id,
+        "now": row.heartbeat_at,
+        "lease_until": row.lease_until,
+        "lease_mono": row.lease_mono,
+    }
+    return conn.execute(SQL["heartbeat"], params).rowcount == 1
+
+
+def deregister(conn: sqlite3.Connection, supervisor: str) -> None:
+    conn.execute(SQL["deregister"], {"id": supervisor})
+
+
+def add_workers(
+    conn: sqlite3.Connection,
+    supervisor: str,
+    workers: Iterable[tuple[str, tuple[str, ...]]],
+    now: float,
+    up: bool,
+) -> None:
+    if not conn.execute(SQL["supervisor_live"], {"id": supervisor}).fetchone():
+        raise NotFound(f"supervisor {supervisor} is gone", "start the workers again")
+    for worker, queues in workers:
+        try:
+            conn.execute(
+                SQL["add_worker"],
+                {
+                    "id": worker,
+                    "supervisor": supervisor,
+                    "queues": json.dumps(queues),
+                    "stop": None,
+                    "up": up,
+                    "now": now,
+                },
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict("a worker of that name is there already", "try again") from None
+
+
+def each_worker(conn: sqlite3.Connection, query: str, workers: Iterable[str]) -> None:
+    conn.executemany(SQL[query], [{"id": worker} for worker in workers])
+
+
+def stop_workers(conn: sqlite3.Connection, workers: Iterable[str], now_: bool) -> None:
+    mode = "now" if now_ else "drain"
+    conn.executemany(SQL["stop_worker"], [{"id": worker, "mode": mode} for worker in workers])
+
+
+def sample(
+    conn: sqlite3.Connection,
+    samples: Iterable[tuple[str, int | None, float | None, int | None]],
+) -> None:
+    conn.executemany(
+        SQL["sample"],
+        [
+            {"id": worker, "job_pid": pid, "cpu_percent": cpu, "memory": memory}
+            for worker, pid, cpu, memory in samples
+        ],
+    )
+
+
+def orders(conn: sqlite3.Connection, supervisor: str) -> Orders:
+    params = {"id": supervisor}
+    if not conn.execute(SQL["supervisor_live"], params).fetchone():
+        return Orders(known=False)
+    workers = tuple(
+        WorkerOrder(row["id"], tuple(read_json(row["queues"])), row["stop"], bool(row["up"]))
+        for row in conn.execute(SQL["orders"], params)
+    )
+    cancels = frozenset(row[0] for row in conn.execute(SQL["cancels"], params))
+    return Orders(True, workers, cancels)
+
+
+def held(conn: sqlite3.Connection, owner: str) -> list[Job]:
+    return [to_job(row) for row in conn.execute(SQL["held"], {"id": owner})]
+
+
+def shims(conn: sqlite3.Connection) -> set[str]:
+    return {shim for (shim,) in conn.execute(SQL["shims"]) if shim}
+
+
+def take_over(
+    conn: sqlite3.Connection, dead: SupervisorRow, heir: str, now: float
+) -> list[Job] | None:
+    current = {row.id: row for row in supervisors(conn)}
+    if heir not in current or not dead.is_unchanged(current.get(dead.id)):
+        return None
+    rows = conn.execute(SQL["take_over"], {"id": dead.id, "heir": heir, "now": now}).fetchall()
+    conn.execute(SQL["deregister"], {"id": dead.id})
+    return [to_job(row) for row in rows]
+
+
+def assign(conn: sqlite3.Connection, owner: str, workers: Mapping[int, str]) -> None:
+    conn.executemany(
+        SQL["assign"],
+        [{"seq": seq, "owner": owner, "worker": worker} for seq, worker in workers.items()],
+    )

@@ -1,0 +1,116 @@
+"""What keeps a store small, sound and copied, as transactions."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...domain.errors import StoreError, StoreFull
+from ...domain.model import State
+from .jobs import counts
+from .queries import SQL, to_state
+from .supervisors import supervisors
+
+if TYPE_CHECKING:
+    import threading
+
+    from ...domain.model import SupervisorRow
+
+BACKUP_PAGES = 512
+"""Pages copied at a time: 2 MiB, a few milliseconds."""
+
+
+def expired(conn: sqlite3.Connection, since: float, before: float, limit: int) -> list[int]:
+    params = {"since": since, "before": before, "limit": limit}
+    return [row[0] for row in conn.execute(SQL["expired"], params)]
+
+
+def ended(
+    conn: sqlite3.Connection, state: State, before: float, after: int, limit: int
+) -> list[int]:
+    params = {"state": state, "before": before, "after": after, "limit": limit}
+    return [row[0] for row in conn.execute(SQL["ended"], params)]
+
+
+def prune(
+    conn: sqlite3.Connection, seqs: Sequence[int], state: State, before: float
+) -> list[tuple[int, int]]:
+    removed = []
+    for seq in seqs:
+        params = {"seq": seq, "state": state, "before": before}
+        removed += [(row[0], row[1]) for row in conn.execute(SQL["prune"], params).fetchall()]
+    return removed
+
+
+def runs(conn: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, int]:
+    found = conn.execute(SQL["runs_of"], {"seqs": json.dumps(list(seqs))})
+    return {row["seq"]: row["runs"] for row in found}
+
+
+def miscounted(conn: sqlite3.Connection) -> int:
+    real = {
+        (to_state(row["state"]), row["queue"]): row["n"] for row in conn.execute(SQL["count_anew"])
+    }
+    kept = counts(conn)
+    return sum(kept.get(key, 0) != real.get(key, 0) for key in kept.keys() | real.keys())
+
+
+def recount(conn: sqlite3.Connection) -> None:
+    real = conn.execute(SQL["count_anew"]).fetchall()
+    conn.execute(SQL["counts_cleared"])
+    conn.executemany(SQL["count_set"], [dict(row) for row in real])
+
+
+def dismiss(conn: sqlite3.Connection, dead: SupervisorRow) -> bool:
+    current = {row.id: row for row in supervisors(conn)}
+    holds = conn.execute(SQL["holds"], {"id": dead.id}).fetchone()
+    if holds or not dead.is_unchanged(current.get(dead.id)):
+        return False
+    conn.execute(SQL["deregister"], {"id": dead.id})
+    return True
+
+
+def backup(
+    conn: sqlite3.Connection,
+    target: Path,
+    progress: Callable[[int, int], None],
+    stopped: threading.Event,
+) -> None:
+    """Copy the whole database into the empty file ``target``, as it is at one moment.
+
+    The read transaction around it keeps that moment: writers go on, and what they commit
+    neither gets into the copy nor makes it start over. Jobs that run are pending in the copy.
+    """
+
+    def step(_: int, remaining: int, total: int) -> None:
+        if stopped.is_set():
+            raise InterruptedError
+        progress(total - remaining, total)
+
+    copy = sqlite3.connect(target, isolation_level=None)
+    try:
+        # The caller puts the file on the disk and throws it away if anything fails.
+        copy.execute("PRAGMA synchronous = OFF")
+        conn.execute("BEGIN")
+        try:
+            conn.execute(SQL["counts"]).fetchall()
+            conn.backup(copy, pages=BACKUP_PAGES, progress=step)
+        finally:
+            conn.execute("ROLLBACK")
+        # The copy has no workers: who ran a job there must not be looked for, and ended, by
+        # somebody who starts workers on the copy while the original goes on.
+        for name in ("copy_released", "copy_workers", "copy_supervisors"):
+            copy.execute(SQL[name])
+        # The copy is in WAL mode now. Closing it would move these changes into the file, but would
+        # not say when that fails.
+        if copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise StoreError(f"backup failed: {target} is in use", "try again")
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise StoreFull("no space left for the copy", "free some space") from error
+        raise StoreError(f"backup failed: {error}", "run: queuectl doctor") from error
+    finally:
+        copy.close()

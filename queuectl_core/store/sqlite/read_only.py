@@ -1,0 +1,130 @@
+"""Opening a store to read it: nothing is created, migrated or changed.
+
+Where the file and its directory may be written to, SQLite opens it as for writing, but
+``query_only``. Where they may not, it depends on whether the store is in use. If it is, the WAL
+and its index are there, and ``mode=ro`` reads them. If there is no WAL, the file is opened as
+``immutable``. SQLite takes no lock then, so what was read counts only if the file is the same
+afterwards. A store with an older schema is copied into a temporary database of our own, which is
+migrated.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from ...domain.errors import StoreUnreachable
+from . import migrate
+from .connection import Opened, configure, open_driver, uri, with_patience
+from .database_file import check_logs, is_writable
+
+
+def open_reader(path: Path) -> Opened:
+    """A connection that changes nothing. Raises the StoreError family."""
+    opened = open_file(path)
+    try:
+        # In one transaction: a file that is just being made is not somebody else's.
+        old = with_patience(path, lambda: _is_old(opened.driver, path))
+        if not old:
+            return opened
+        return _migrated(path, opened.driver)
+    except BaseException:
+        opened.driver.close()
+        raise
+
+
+def open_absent(path: Path) -> Opened:
+    """An empty store, for one that is not there."""
+    return Opened(with_patience(path, lambda: _temporary(path, None)))
+
+
+def open_file(path: Path) -> Opened:
+    """The same for any database: its schema and its owner are not checked."""
+    if is_writable(path):
+        return Opened(open_driver(path, writable=False))
+    check_logs(path)
+    wal = _size(path, "-wal")
+    if wal is not None and _size(path, "-shm") is not None:
+        return Opened(with_patience(path, lambda: _connect(path, "mode=ro", in_use=True)))
+    if wal:
+        raise StoreUnreachable(
+            f"store {path} was not closed, and you may not write to it",
+            "let its owner run any verb on it, which closes it",
+        )
+    before = _state(path)
+    driver = with_patience(path, lambda: _connect(path, "immutable=1", in_use=False))
+    return Opened(driver, lambda: _state(path) != before, torn=True)
+
+
+def _connect(path: Path, how: str, *, in_use: bool) -> sqlite3.Connection:
+    conn = sqlite3.connect(
+        uri(path, how),
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        cached_statements=256,
+        check_same_thread=False,
+    )
+    try:
+        configure(conn, writable=False)
+        conn.execute("PRAGMA application_id").fetchone()
+        check_logs(path, opened=in_use)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _is_old(conn: sqlite3.Connection, path: Path) -> bool:
+    conn.execute("BEGIN")
+    try:
+        return migrate.check(conn, path)
+    finally:
+        conn.execute("ROLLBACK")
+
+
+def _migrated(path: Path, source: sqlite3.Connection) -> Opened:
+    before = _state(path)
+    driver = with_patience(path, lambda: _temporary(path, source))
+    source.close()
+    return Opened(driver, lambda: _state(path) != before)
+
+
+def _temporary(path: Path, source: sqlite3.Connection | None) -> sqlite3.Connection:
+    """A database of this connection alone. SQLite keeps a large one in a temporary file."""
+    conn = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    try:
+        configure(conn, writable=False, query_only=False)
+        if source is not None:
+            source.backup(conn)
+        conn.execute("BEGIN IMMEDIATE")
+        migrate.migrate(conn, path)
+        conn.execute("COMMIT")
+        conn.execute("PRAGMA query_only = ON")
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _size(path: Path, end: str) -> int | None:
+    try:
+        return os.lstat(f"{path}{end}").st_size
+    except OSError:
+        return None
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    """Differs when anything was written."""
+
+    def of(name: str) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(name)
+        except OSError:
+            return None
+        if not found.st_size:
+            return None  # whether an empty WAL is there makes no difference
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    return of(str(path)), of(f"{path}-wal")

@@ -1,0 +1,262 @@
+"""One attempt from launch to ending: its timeout, its termination, and what is written down.
+
+An attempt ends when its leader has exited and, unless it completed, its whole process group
+is gone: nothing of a failed attempt is left to run beside the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..domain.claims import Ending
+from ..domain.lifecycle import Policy, settle
+from ..domain.model import OWN_SHIM, Attempt, Job, Outcome
+from ..domain.times import format_duration
+from ..runner.client import How
+from ..runner.direct_exec import plain_words
+from ..runner.journal_reader import Exit
+from .maintenance.output_limit import Capture, last_line
+from .processes import Process, Processes
+
+
+class Why(Enum):
+    """Why an attempt is being ended before its time."""
+
+    TIMEOUT = Outcome.TIMEOUT
+    CANCEL = Outcome.CANCELLED
+    NOW = Outcome.INTERRUPTED
+
+
+def token_of(job: Job) -> str:
+    """The name of an attempt in the journal."""
+    return f"{job.seq}.{job.runs}"
+
+
+def is_suspect(job: Job) -> bool:
+    """Whether it may have killed a shim, and every job in it. It runs in a shim of its own."""
+    return job.crashes > 0
+
+
+def journal_name(job: Job, supervisor: str = "") -> str:
+    """The name of the shim that runs this attempt, and of its journal. ``supervisor``: the one that
+    claimed a job which does not say so itself."""
+    name = job.shim or supervisor
+    return f"{name}{OWN_SHIM}{token_of(job)}" if is_suspect(job) else name
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt in hand. ``worker``: the slot that looks after it."""
+
+    job: Job
+    worker: str
+    capture: Capture
+    kill_grace: float
+    kill: Callable[[int], None]
+    """Signals the process group while the leader has not been reaped."""
+    started_at: float | None
+    """By the store's clock."""
+    processes: Processes = field(default_factory=Processes)
+    on_shim: bool = True
+    """Started by this supervisor; False: adopted."""
+    host: str = ""
+    """Where it ran, if that was another host."""
+    pid: int | None = None
+    why: Why | None = None
+    strays: list[Process] = field(default_factory=list)
+    """Descendants seen when it was told to end: some may have left the group."""
+    since: float | None = None
+    """When it was started, on ``lease_clock``, which nobody can set; None: not known."""
+    settled: bool = False
+    """How it ended is known; it is on its way to the store."""
+    _timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    _signalling: asyncio.Task[None] | None = None
+
+    @property
+    def in_shared_shim(self) -> bool:
+        """It runs in the shim that this supervisor has for all its jobs."""
+        return self.on_shim and not is_suspect(self.job)
+
+    def begun(self, pid: int, elapsed: float = 0.0) -> None:
+        """Its process ``pid`` runs, since ``elapsed`` seconds."""
+        self.pid = pid
+        if self.why is not None:
+            self._signal()  # it was told to end before it began
+        elif self.job.timeout_seconds:
+            left = max(0.0, self.job.timeout_seconds - elapsed)
+            self._later(left, lambda: self.terminate(Why.TIMEOUT))
+
+    def terminate(self, why: Why) -> None:
+        """SIGTERM to the group, SIGKILL after the grace. The first reason given stands."""
+        if self.why is None:
+            self.why = why
+            self._signal()
+
+    def _signal(self) -> None:
+        if self.pid is not None:
+            self._signalling = asyncio.create_task(self._send_signals(self.pid))
+
+    async def _send_signals(self, pid: int) -> None:
+        """SIGTERM, once it is known who descends from it: they may be nobody's child later."""
+        self.strays = await self.processes.descendants(pid)
+        self.kill(signal.SIGTERM)
+        self._later(self.kill_grace, lambda: self.kill(signal.SIGKILL))
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, call))
+
+    def disarm(self) -> None:
+        """No timer of this attempt goes off any more."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        if self._signalling is not None:
+            self._signalling.cancel()
+
+    def completed(self, ended: Exit) -> bool:
+        """Whether it ended well, and by itself: what it left running is meant to stay.
+
+        One that had ended before the signal to end came is as good as one never told to; for a
+        job that is not on our own shim, nobody can say."""
+        untold = self.why is None or (self.on_shim and not ended.signalled)
+        return ended.code == 0 and ended.reason is None and untold
+
+    async def clear_group(self, ended: Exit) -> None:
+        """Wait until all that must be gone is gone, once the leader has ended."""
+        self.disarm()
+        if self.completed(ended) or self.pid is None:
+            return
+        group = self.pid if ended.leftover else None
+        strays = list(self.strays)
+        if self.why is not None:  # one that cut its ties before it was told: no descendant any more
+            found = await self.processes.marked()
+            strays += found.get((self.job.id, str(self.job.runs), self.job.shim or ""), ())
+        if group is not None or strays:
+            await self.processes.end(group, strays, self.kill_grace)
+
+
+def no_kill(_: int) -> None:
+    """For an attempt that has ended, or never began: there is nothing to signal."""
+
+
+def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
+    """How an attempt ended, and why in words."""
+    if ended.fenced or ended.lacking:
+        return Outcome.INTERRUPTED, ended.reason
+    if running.completed(ended):
+        return Outcome.COMPLETED, None
+    outcome, reason = _failed(running, ended, tail)
+    if ended.unsignalled:
+        reason += " (it ran as another user, and could not be signalled)"
+    return outcome, reason
+
+
+def _failed(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
+    if running.why is not None:
+        reasons = {
+            Why.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
+            Why.CANCEL: "cancelled while running",
+            Why.NOW: "stopped with its worker",
+        }
+        return running.why.value, reasons[running.why]
+    if ended.reason is not None:
+        return Outcome.FAILED, ended.reason
+    if used_up(running.job.cpu_seconds, ended):
+        return Outcome.FAILED, f"cpu limit of {running.job.cpu_seconds} s reached"
+    said = last_line(tail)
+    return Outcome.FAILED, f"{exit_words(ended)}: {said}" if said else exit_words(ended)
+
+
+def used_up(limit: int, ended: Exit) -> bool:
+    """Whether a CPU limit ended it: SIGXCPU, also as a shell passes it on, or SIGKILL beyond it."""
+    if not limit:
+        return False
+    if ended.signal == signal.SIGKILL:
+        return (ended.cpu_seconds or 0) >= limit
+    return signal.SIGXCPU in (ended.signal, (ended.code or 0) - 128)
+
+
+def exit_words(ended: Exit) -> str:
+    """``exit 1``, ``command not found (exit 127)``, ``killed by SIGKILL``."""
+    if ended.signal is not None:
+        try:
+            return f"killed by {signal.Signals(ended.signal).name}"
+        except ValueError:
+            return f"killed by signal {ended.signal}"
+    known = {126: "cannot execute (exit 126)", 127: "command not found (exit 127)"}
+    return known.get(ended.code or 0, f"exit {ended.code}")
+
+
+def make_ending(
+    running: Running,
+    outcome: Outcome,
+    reason: str | None,
+    ended: Exit | None,
+    *,
+    host: str,
+    policy: Policy,
+    jitter: float,
+    now: float,
+    moment: float,
+    output: tuple[int, bytes] = (0, b""),
+) -> Ending:
+    """What is written down for an attempt. ``ended`` None: its exit is not known.
+
+    ``now`` by the store's clock is ``moment`` on ``lease_clock``. How long it took is reckoned on
+    the latter: the other one may have been set meanwhile."""
+    job = running.job
+    finished = now if ended is None else now - max(0.0, moment - ended.at)
+    if running.since is not None:
+        started = min(finished, now - (moment - running.since))
+    else:
+        started = running.started_at if running.started_at is not None else finished
+        finished = max(started, finished)
+    size, tail = output
+    transition = settle(
+        outcome,
+        reason,
+        attempts=job.attempts,
+        crashes=job.crashes,
+        max_retries=job.max_retries,
+        backoff_base=job.backoff_base,
+        policy=policy,
+        now=finished,
+        jitter=jitter,
+    )
+    record = Attempt(
+        number=job.runs,
+        started_at=started,
+        finished_at=finished,
+        outcome=outcome,
+        exit_code=ended.code if ended else None,
+        signal=ended.signal if ended else None,
+        reason=reason,
+        worker=running.worker,
+        host=host,
+        peak_memory=ended.peak_memory if ended else None,
+        cpu_seconds=ended.cpu_seconds if ended else None,
+        output_bytes=size,
+        waited=max(0.0, started - job.waits_from),
+    )
+    return Ending(job.seq, job.runs, record, transition, tail)
+
+
+def how_to_start(job: Job, shell: str, output: tuple[str, int]) -> How:
+    """What a shim is told of ``job``: by the shell unless it is an argv list; as it is if that
+    comes to the same."""
+    if isinstance(job.command, tuple):
+        argv, plain = list(job.command), None
+    else:
+        argv, plain = [shell, "-c", job.command], plain_words(job.command, shell, job.env)
+    environment = {
+        **job.env,
+        "QUEUECTL_JOB_ID": job.id,
+        "QUEUECTL_ATTEMPT": str(job.runs),
+        "QUEUECTL_QUEUE": job.queue,
+    }
+    limits = (job.nice, job.memory_limit, job.cpu_seconds)
+    return argv, plain, job.cwd, environment, output, limits if any(limits) else None

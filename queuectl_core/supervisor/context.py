@@ -1,0 +1,84 @@
+"""What the parts of one supervisor share: its identity, its workers, and the jobs in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+from ..domain.errors import StoreGone
+from ..domain.events import Event
+from ..store.protocol import Bell, Store
+from .attempts import Hands, Slot
+from .background import Beside
+
+
+class Context:
+    """The shared state of one supervisor. It knows none of the parts that use it."""
+
+    id: str
+    """The name of this supervisor; another one after the lease was lost."""
+    hands: Hands
+
+    def __init__(
+        self,
+        store: Store,
+        env: Mapping[str, str],
+        clock: Callable[[], float],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self.store = store
+        self.env = env
+        self.clock = clock
+        self.tell = tell
+        self.slots: dict[str, Slot] = {}
+        self.stopping: str | None = None
+        """``drain`` or ``now`` once all workers were told to stop."""
+        self.gone: StoreGone | None = None
+        """Why nothing more is claimed, when the store's file was removed or replaced."""
+        self.cancels: frozenset[int] = frozenset()
+        """seq of jobs of ours that somebody wants cancelled, as far as we know."""
+        self.bell: Bell | None = None
+        self.woken = asyncio.Event()
+        """There is something to do for the pump."""
+        self.told = asyncio.Event()
+        """We were told to stop."""
+        self.beside = Beside(self.wake)
+        self._numbered = 0
+
+    def wake(self) -> None:
+        """Wake the pump: there is something to do."""
+        self.woken.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the next signal. One that came since the last pause
+        counts: the caller may not have seen it yet."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.told.wait(), seconds)
+        self.told.clear()
+
+    @property
+    def deaf(self) -> str | None:
+        """Why the store cannot wake us just now; None: it can."""
+        return None if self.bell is None else self.bell.trouble
+
+    # -- workers ----------------------------------------------------------------------
+
+    def become(self, identity: str, lanes: Sequence[tuple[str, ...]]) -> None:
+        """Be called ``identity`` from now on, with a worker for each lane."""
+        self.id = identity
+        self._numbered = 0
+        self.slots = {slot.id: slot for slot in map(self.new_slot, lanes)}
+
+    def new_slot(self, queues: tuple[str, ...], worker: str = "", stop: str | None = None) -> Slot:
+        """A worker, called ``worker`` or the next number of this supervisor."""
+        if not worker:
+            self._numbered += 1
+            worker = f"{self.id}-{self._numbered}"
+        else:
+            self.number(worker)
+        return Slot(worker, queues, stop=stop or self.stopping)
+
+    def number(self, worker: str) -> None:
+        """There is a worker of this name: call no other so."""
+        self._numbered = max(self._numbered, int(worker.rpartition("-")[2]))

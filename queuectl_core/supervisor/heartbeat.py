@@ -1,0 +1,58 @@
+"""The heartbeats of a supervisor, and what they say of its lease."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..domain.model import SupervisorRow
+from ..runner import lease_clock
+from .context import Context
+from .deadline import Fence
+from .lease import BEATS, renewed
+
+
+class Heartbeat:
+    """Renews the lease of one supervisor, and knows whether it was lost."""
+
+    row: SupervisorRow
+    """As it was last sent to the store."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.registered = False
+        """The store knows us: there is a lease to renew."""
+        self.lost = False
+        """Set when there is reason to think that the lease was lost."""
+        self._telling: asyncio.Task[None] | None = None
+
+    @property
+    def every(self) -> float:
+        """Seconds between heartbeats."""
+        return self._context.hands.settings.lease / BEATS
+
+    async def renew(self) -> None:
+        """Send a heartbeat, and learn whether the lease was lost."""
+        context = self._context
+        asked, lease = lease_clock(), context.hands.settings.lease
+        row = self.row = renewed(self.row, lease, context.clock())
+        known = await context.store.heartbeat(row)
+        if row.id != context.id:
+            return  # we have begun as somebody new meanwhile
+        if not known:
+            self.lost = True
+            context.wake()
+        elif context.hands.fence is not None:
+            context.hands.fence.extend(asked, lease)
+            if self._telling is None or self._telling.done():
+                self._telling = context.beside.run(self._tell_shims(context.hands.fence))
+
+    async def _tell_shims(self, fence: Fence) -> None:
+        """Until when their jobs may run. No slow disk may delay the next heartbeat."""
+        await asyncio.to_thread(fence.write)
+
+    async def holds(self) -> bool:
+        """Make sure that what is claimed now may be started; False: the lease was lost."""
+        fence = self._context.hands.fence
+        if fence is not None and fence.passed:
+            await self.renew()
+        return not self.lost

@@ -1,0 +1,1 @@
+"""What a supervisor does beside its work, one module for each service."""

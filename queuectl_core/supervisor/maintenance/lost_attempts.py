@@ -1,0 +1,58 @@
+"""Jobs the store says are ours and we know nothing of: put back.
+
+That should not be. It is so when a server failed over to a replica that had not heard of our last
+commits: a job whose end we wrote down is ``processing`` again, and nobody else may touch it while
+we live. A job that is unknown at two looks, with nothing under way, has been forgotten. On SQLite
+this is for faults of our own only.
+"""
+
+from __future__ import annotations
+
+from ...domain.events import Event, Kind
+from ...domain.model import Job, Outcome
+from ...system.clocks import monotonic
+from ..attempt import no_kill, token_of
+from ..context import Context
+from ..dispatcher import Pump
+from ..recovery import Takeover
+
+EVERY = 10.0
+"""Seconds between looks: each reads the jobs that the store says are ours."""
+REASON = "the store has lost how it ended"
+
+
+class Forgotten:
+    """The looks of one supervisor."""
+
+    def __init__(self, context: Context, pump: Pump, takeover: Takeover) -> None:
+        self._context = context
+        self._pump = pump
+        self._takeover = takeover
+        self._looked = monotonic()
+        self._suspects: set[str] = set()
+
+    async def look(self) -> None:
+        """Look if it is time to; to be called often. StoreError when the store cannot be read."""
+        context = self._context
+        if monotonic() - self._looked < EVERY:
+            return
+        self._looked = monotonic()
+        ours = await self._ours()
+        if self._pump.in_turn:
+            return  # jobs may have been claimed that we have not been told of yet
+        unknown = {token_of(job): job for job in ours if not self._known(job)}
+        for token in self._suspects & unknown.keys():
+            job = unknown.pop(token)
+            running = context.hands.take(job, job.worker or "", no_kill)
+            context.hands.settle(running, Outcome.INTERRUPTED, REASON, None)
+            context.tell(Event(Kind.RECOVERED, REASON, job=job))
+        self._suspects = set(unknown)
+
+    def _known(self, job: Job) -> bool:
+        """Whether this attempt is in hand, held by the shim, to be given back, or taken over."""
+        return self._pump.knows(job) or self._takeover.knows(token_of(job))
+
+    async def _ours(self) -> list[Job]:
+        owner = self._context.id
+        found = await self._context.store.held(owner)
+        return found if owner == self._context.id else []  # we may have begun as somebody new

@@ -1,0 +1,251 @@
+"""What a supervisor does beside its work: heartbeats, looking after others, measuring.
+
+``beat`` renews the lease, independently of everything else. ``tick`` takes a number of steps once
+a second: commands whose bell was lost, supervisors that died, what running jobs use, and so on.
+Each step is on its own: one that fails is told of once, one that is slow (a disk, a file system
+walk) is left to finish beside the others. Adopted jobs have a loop of their own: their exits come
+through a journal, not a pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import TracebackType
+
+from ...domain.errors import StoreError, StoreGone
+from ...domain.events import Event, Kind
+from ...runner import lease_clock
+from ...runner.journal_reader import abandoned, sweep
+from ...store.protocol import Store
+from ...system.clocks import monotonic
+from ..commands import Orders
+from ..context import Context
+from ..dispatcher import Pump
+from ..heartbeat import Heartbeat
+from ..recovery import Takeover
+from ..resource_limits import ResourceLimits
+from .lost_attempts import Forgotten
+from .orphans import Litter
+from .retention import Expiry
+from .sampling import Sampler
+from .wakeups import WakeUps
+
+TICK = 1.0
+STEP_PATIENCE = 1.0
+"""Seconds the tick waits for one of its steps before it goes on to the next."""
+HASTE = 10
+"""A heartbeat that failed is tried again after the time between two by this."""
+LOOK_AT_SHIMS_EVERY = 1.0
+ADOPTED_POLL = 0.05
+SAMPLE_EVERY = 2.0
+"""Seconds between samples, and how long a job must have run to be worth one."""
+LOWERED = "resource limits of this supervisor were lowered, by a job perhaps; "
+SWEEP_PATIENCE = 5.0
+"""Seconds a supervisor that leaves looks for files that nobody needs any more."""
+
+
+class Upkeep:
+    """The loops beside the pump; entered while they run, from when the store knows of us.
+
+    ``limits``: the resource limits that this process is to keep."""
+
+    def __init__(
+        self,
+        context: Context,
+        heartbeat: Heartbeat,
+        pump: Pump,
+        orders: Orders,
+        takeover: Takeover,
+        *,
+        limits: ResourceLimits | None = None,
+    ) -> None:
+        self._context = context
+        self._heartbeat = heartbeat
+        self._pump = pump
+        self._orders = orders
+        self._takeover = takeover
+        self._limits = limits
+        self._tasks: list[asyncio.Task[None]] = []
+        self._steps: dict[str, asyncio.Task[None]] = {}
+        self._troubles: dict[str, str] = {}
+        self._sampler = Sampler()
+        self._sampled = 0.0
+        self._expiry = Expiry(context.store, lambda: context.id)
+        self._forgotten = Forgotten(context, pump, takeover)
+        self._litter = Litter(context.store)
+        self._wake_ups = WakeUps(context, pump)
+
+    async def __aenter__(self) -> Upkeep:
+        loops = (self._beat(), self._tick(), self._watch_adopted(), self._watch_shims())
+        self._tasks = [self._context.beside.run(loop) for loop in loops]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        tasks = [*self._tasks, *self._steps.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        heartbeat = self._heartbeat
+        wait = heartbeat.every
+        while True:
+            # On a clock that goes on while the machine is suspended: a lease does, too.
+            due = lease_clock() + wait
+            await asyncio.sleep(min(wait, TICK))
+            wait = due - lease_clock()
+            if wait > 0:
+                continue
+            try:
+                if heartbeat.registered:
+                    await heartbeat.renew()
+                wait = heartbeat.every
+            except StoreError:
+                wait = heartbeat.every / HASTE
+
+    # -- the tick ---------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        store = self._context.store
+        while True:
+            await asyncio.sleep(TICK)
+            self._pump.look_if_due()
+            if not self._heartbeat.registered:
+                continue
+            await self._take("look at the store", store.check)
+            await self._take("read commands", self._commands)
+            await self._wake_ups.look()
+            await self._take("take jobs over", self._recover)
+            await self._take("look for lost attempts", self._forgotten.look)
+            await self._take("measure jobs", self._sample)
+            await self._take("forget old jobs", self._expire)
+            await self._take("look for orphaned files", self._litter.turn)
+            await self._take("tidy the store", store.tidy)
+
+    async def _take(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
+        """Take a step, unless it is being taken still; do not wait longer than is good."""
+        await asyncio.wait({self._start(what, step)}, timeout=STEP_PATIENCE)
+
+    def _start(self, what: str, step: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+        task = self._steps.get(what)
+        if task is None or task.done():
+            task = self._steps[what] = self._context.beside.run(self._isolated(what, step))
+        return task
+
+    async def _isolated(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
+        """A step. Trouble with the store is the pump's to meet and report."""
+        try:
+            await step()
+        except StoreGone as error:
+            self._pump.store_gone(error)
+            return
+        except StoreError:
+            return
+        except OSError as error:  # a full disk, most likely: the next tick tries again
+            trouble = f"cannot {what}: {error.strerror or error}; trying again"
+            if trouble != self._troubles.get(what):
+                self._troubles[what] = trouble
+                self._context.tell(Event(Kind.TROUBLE, trouble))
+            return
+        self._troubles.pop(what, None)
+
+    async def _commands(self) -> None:
+        """A change whose bell was lost, or that only a wait can show: an end elsewhere."""
+        if await self._context.store.changed():
+            await self._orders.obey()
+            self._pump.look()
+
+    def recover(self) -> asyncio.Task[None]:
+        """Begin to take over from every supervisor that is gone."""
+        return self._start("take jobs over", self._recover)
+
+    async def _recover(self) -> None:
+        if await self._takeover.look():
+            await self._sweep()
+        self._context.wake()
+
+    async def _expire(self) -> None:
+        await self._expiry.turn(self._context.hands.settings.keep_completed, self._context.clock())
+
+    async def sweep(self) -> None:
+        """Remove the files of supervisors and shims that nobody needs any more."""
+        with contextlib.suppress(StoreError, OSError, TimeoutError):
+            await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
+
+    async def _sweep(self) -> None:
+        found = await asyncio.to_thread(abandoned, self._context.hands.run_directory)
+        if found:
+            used = await used_names(self._context.store)
+            await asyncio.to_thread(sweep, found, used)
+
+    # -- running jobs -----------------------------------------------------------------
+
+    async def _watch_adopted(self) -> None:
+        takeover = self._takeover
+        swept = True
+        while True:
+            await asyncio.sleep(ADOPTED_POLL if takeover.adopts else TICK)
+            if takeover.adopts:
+                swept = False
+                await self._isolated("watch adopted jobs", takeover.watch)
+            elif not swept:
+                swept = True
+                await self._isolated("remove old files", self._sweep)
+
+    async def _watch_shims(self) -> None:
+        """See to it that we and the shims can run. No trouble with the store or a disk delays the
+        look at our own shims. The shims of adopted jobs are looked at in a thread, which may wait
+        for one that a slow disk holds."""
+        context = self._context
+        while True:
+            await asyncio.sleep(LOOK_AT_SHIMS_EVERY)
+            self._keep_limits()
+            urgent = context.stopping == "now"
+            context.hands.look_at_shims(urgent=urgent)
+            self._start("look at shims", partial(self._takeover.look_at_shims, urgent=urgent))
+
+    def _keep_limits(self) -> None:
+        """Undo what a job did to the limits of this process. If only root may do that, no more jobs
+        are taken: we could not look after them."""
+        if self._limits is None:
+            return
+        try:
+            if self._limits.restore(os.getpid()):
+                self._context.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
+        except OSError:
+            self._limits = None
+            self._context.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
+            self._pump.stop(now=False)
+
+    async def _sample(self) -> None:
+        context = self._context
+        now = monotonic()
+        if now - self._sampled < SAMPLE_EVERY:
+            return
+        self._sampled = now
+        moment = lease_clock()
+        jobs = {
+            running.worker: running.pid
+            for running in context.hands.running.values()
+            if running.pid and moment - (running.since or moment) >= SAMPLE_EVERY
+        }
+        if jobs:
+            samples = await asyncio.to_thread(self._sampler.take, jobs)
+            # A job that ended meanwhile: its figures are not those of the worker's next one.
+            pids = {running.worker: running.pid for running in context.hands.running.values()}
+            await context.store.sample([one for one in samples if pids.get(one[0]) == one[1]])
+
+
+async def used_names(store: Store) -> set[str]:
+    """Whose files in the run directory are needed: supervisors', and shims' that have jobs."""
+    used = {row.id for row in await store.supervisors()}
+    return used | await store.shims()

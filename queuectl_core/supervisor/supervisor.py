@@ -1,0 +1,272 @@
+"""The supervisor: hosts N workers in one process, from start to end.
+
+It takes an identity (a lease in the store, a bell, a shim), and makes the parts that do the rest.
+Each part knows only parts that stand before it in this list:
+
+- ``context``: what all of them share.
+- ``heartbeat``: renews the lease, and knows whether it was lost.
+- ``pump``: moves the work between the store and the hands, which hold the attempts.
+- ``orders``: what is asked of the supervisor.
+- ``takeover``: jobs of supervisors that are gone.
+- ``upkeep``: everything that is done once in a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from ..domain.config import settings
+from ..domain.errors import StoreError
+from ..domain.events import Event, Kind, Summary
+from ..store.protocol import Store
+from ..system.clocks import monotonic
+from ..system.host import hostname
+from .attempts import Hands
+from .commands import Orders
+from .context import Context
+from .dispatcher import RETRY_AFTER, Pump
+from .heartbeat import Heartbeat
+from .lease import make_row, new_supervisor_id, renewed
+from .maintenance.reaper import Reaper
+from .maintenance.services import Upkeep
+from .recovery import Takeover
+from .resource_limits import ResourceLimits
+from .signals import Signals, notify_systemd, without_notify
+from .threads import default_threads
+
+LEAVE_PATIENCE = 5.0
+"""Seconds a store may take to hear that we leave; it finds out by itself later."""
+TAKEOVER_PATIENCE = 10.0
+"""Seconds that jobs of dead supervisors may keep the first claim waiting."""
+
+
+class Supervisor:
+    """Runs jobs from ``store`` until it is stopped.
+
+    ``on_event`` hears what happens. ``until_empty``: end when there is nothing left to do.
+    ``until_idle``: end when nothing is due or runs here.
+    ``program``: this process is ours alone. It keeps the resource limits that it began with, and
+    reaps orphans where it is PID 1.
+    ``clock`` and ``rand`` (0 to 1) can be replaced by tests.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        env: Mapping[str, str],
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        until_empty: bool = False,
+        until_idle: bool = False,
+        detached: bool = False,
+        program: bool = False,
+        clock: Callable[[], float] | None = None,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self.context = Context(store, env, clock or store.clock, on_event or (lambda event: None))
+        self.heartbeat = Heartbeat(self.context)
+        self.pump = Pump(
+            self.context, self.heartbeat, until_empty=until_empty, until_idle=until_idle
+        )
+        self.orders = Orders(self.context, self.heartbeat, self.pump)
+        self.takeover = Takeover(self.context, self.heartbeat, self.pump, self.orders)
+        self._rand = rand
+        self._detached = detached
+        self._program = program
+
+    # -- life -------------------------------------------------------------------------
+
+    async def run(self, count: int, queues: tuple[str, ...]) -> Summary:
+        """Start ``count`` workers for ``queues`` (none: all) and run until they are stopped."""
+        began = time.monotonic()
+        context = self.context
+        with (
+            Signals(self.stop),  # from the first moment
+            Reaper(needed=self._program),
+            default_threads(program=self._program),
+        ):
+            context.hands = Hands(
+                hostname(context.env),
+                context.store.directory,
+                settings(await context.store.config(), context.env),
+                self._job_environment(),
+                context.clock,
+                context.tell,
+                context.wake,
+                self.pump.free,
+                self.pump,
+                context.beside.run,
+                self._rand,
+            )
+            context.hands.processes.start()
+            limits = ResourceLimits() if self._program else None
+            upkeep = Upkeep(
+                context, self.heartbeat, self.pump, self.orders, self.takeover, limits=limits
+            )
+            try:
+                await self._begin([queues] * count)
+                async with upkeep:
+                    await self._until_told(upkeep.recover(), TAKEOVER_PATIENCE)
+                    # Adopted jobs have their workers: now there is an answer to who is up.
+                    context.tell(Event(Kind.UP, ", ".join(context.slots)))
+                    notify_systemd(context.env, "READY=1")
+                    await self._work()
+            finally:
+                await self._leave()
+                if context.gone is None:
+                    await upkeep.sweep()
+        if context.gone is not None:
+            raise context.gone
+        return Summary(self.pump.done, self.pump.failed, time.monotonic() - began)
+
+    def stop(self, *, now: bool) -> None:
+        """Stop all workers: after the jobs in hand, or (``now``) ending them. At any moment."""
+        self.pump.stop(now=now)
+
+    async def _work(self) -> None:
+        """Work until no worker is left and everything is written down."""
+        context, pump = self.context, self.pump
+        while True:
+            context.beside.check()
+            pump.retire()
+            if pump.finished and not context.slots and not self._must_stay:
+                return
+            try:
+                await self._check()
+            except StoreError as error:
+                await pump.trouble(error)
+            else:
+                await pump.step()
+
+    def _job_environment(self) -> dict[str, str]:
+        """What jobs get of our environment: a job that calls queuectl means this very store,
+        wherever it is called and whatever ``--store`` said here. The password is not for jobs."""
+        return {**without_notify(self.context.env), "QUEUECTL_STORE": self.context.store.url}
+
+    async def _until_told(self, work: asyncio.Task[None], patience: float) -> None:
+        """Wait for ``work`` for so many seconds, or until we are told to stop; it goes on."""
+        if self.context.stopping is None:
+            told = asyncio.create_task(self.context.told.wait())
+            await asyncio.wait({work, told}, timeout=patience, return_when="FIRST_COMPLETED")
+            told.cancel()
+
+    async def _begin(self, lanes: Sequence[tuple[str, ...]], *, patient: bool = False) -> None:
+        """Take a new identity: a bell, a shim, a row in the store, a worker for each lane.
+
+        ``patient``: wait for a store that cannot be reached, unless we are told to stop."""
+        context = self.context
+        context.become(new_supervisor_id(), lanes)
+        self.heartbeat.lost = False
+        while True:
+            try:
+                await self._announce()
+                return
+            except (StoreError, OSError) as error:
+                if not patient:
+                    raise
+                context.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+            await context.pause(RETRY_AFTER)
+            if context.stopping is not None:
+                context.slots.clear()  # nobody has heard of them
+                return
+
+    async def _announce(self) -> None:
+        """Make what is missing of an identity, and tell the store. May be repeated."""
+        context, hands = self.context, self.context.hands
+        if context.bell is None:
+            context.bell = context.store.bell(context.id)
+            asyncio.get_running_loop().add_reader(context.bell.fileno(), self.orders.rung)
+        if not hands.is_open:
+            await hands.open(context.id, fenced=context.store.shared_by_hosts)
+        now = context.clock()
+        host = (hands.host, context.store.here())  # after open: there is a directory now
+        row = make_row(context.id, host, self._detached, hands.settings.lease, now)
+        self.heartbeat.row = row
+        workers = [(slot.id, slot.queues) for slot in context.slots.values()]
+        await context.store.register(row, workers, now)
+        self.heartbeat.registered = True
+
+    async def _leave(self) -> None:
+        """Everything in hand has ended; or, after an error, is left to the next supervisor."""
+        context = self.context
+        self.pump.close()
+        self._close_bell()
+        if not self.pump.finished or self.takeover.pending:
+            context.hands.drop()
+            return
+        await context.hands.close()
+        with contextlib.suppress(StoreError, TimeoutError):
+            await asyncio.wait_for(context.store.deregister(context.id), LEAVE_PATIENCE)
+
+    def _close_bell(self) -> None:
+        bell, self.context.bell = self.context.bell, None
+        if bell is not None:
+            asyncio.get_running_loop().remove_reader(bell.fileno())
+            with contextlib.suppress(OSError):
+                bell.close()
+
+    async def _check(self) -> None:
+        """Before each turn of the pump: is the lease still ours? StoreError when nobody can say."""
+        context, heartbeat = self.context, self.heartbeat
+        if heartbeat.lost and context.gone is not None:
+            # Our jobs have another owner, and there is no store to ask: nothing is left to do.
+            context.hands.drop()
+            self.pump.reserve.clear()
+            context.slots.clear()
+        elif (heartbeat.lost or context.hands.revoked) and context.gone is None:
+            # A refusal or a heartbeat made us think that somebody else has our jobs.
+            heartbeat.lost = not (await context.store.orders(context.id)).known
+            if heartbeat.lost:
+                await self._start_over("the lease ran out (was this process stopped?)")
+            elif context.hands.revoked:
+                # Nobody has our jobs, but the journal says so (a host that crashed leaves NULs in
+                # it). Our shim starts nothing more: somebody new takes over from us. On this host
+                # that is possible at once; for other hosts the lease goes on.
+                row = renewed(heartbeat.row, context.hands.settings.lease, context.clock())
+                await context.store.heartbeat(row._replace(lease_mono=monotonic()))
+                await self._start_over("the journal says that this supervisor is no more")
+
+    @property
+    def _must_stay(self) -> bool:
+        """Jobs of others that we took over are still being looked into."""
+        context = self.context
+        if context.gone is not None:
+            return False
+        return self.takeover.pending and not self.takeover.stuck and context.stopping != "now"
+
+    async def _start_over(self, why: str) -> None:
+        """The lease was lost: leave every job to its new owner and begin as somebody new."""
+        context = self.context
+        context.tell(Event(Kind.TROUBLE, f"{why}; starting over"))
+        self.heartbeat.registered = False
+        ending = context.beside.run(self._end_what_left())
+        await self._until_told(ending, LEAVE_PATIENCE)
+        ending.cancel()
+        context.hands.drop()
+        self.pump.reserve.clear()
+        self.pump.shortage.forget()
+        self._close_bell()
+        lanes = [slot.queues for slot in context.slots.values() if slot.stop is None]
+        context.slots = {}
+        if lanes:
+            await self._begin(lanes, patient=True)
+        self.pump.look()
+
+    async def _end_what_left(self) -> None:
+        """End the jobs that another host has by now: here nobody will look after them. What
+        cannot be found out is left to the fence."""
+        context = self.context
+        if context.hands.fence is None:
+            return
+        here = context.store.here()
+        ours = {row.id for row in await context.store.supervisors() if row.host_key == here}
+        for running in list(context.hands.running.values()):
+            job = await context.store.by_seq(running.job.seq)
+            if job is None or job.runs != running.job.runs or job.owner not in ours:
+                running.kill(signal.SIGKILL)
+        await asyncio.sleep(0)  # the shim is told at the end of the loop's turn

@@ -1,0 +1,34 @@
+"""What ``cancel``, ``retry`` and ``remove`` answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from queuectl_core.domain.model import Job
+from queuectl_core.domain.text import clean_line
+
+from .session import Session
+
+
+def show_changed(session: Session, jobs: Sequence[Job], word: str) -> None:
+    """The jobs something was done to: ids in a pipe, sentences at a terminal, objects as JSON."""
+    session.err.clear()
+    if session.json:
+        session.out.json([job.to_json() for job in jobs])
+    elif session.out.terminal:
+        for job in jobs:
+            session.out.line(f"Job {clean_line(job.id)} {word}.")
+    else:
+        for job in jobs:
+            session.out.line(clean_line(job.id))
+
+
+def show_count(session: Session, count: int | None, word: str) -> None:
+    """How many jobs something was done to; None: the answer to the question was no."""
+    session.err.clear()
+    if count is None:
+        session.err.note(f"nothing {word}")
+    if session.json:
+        session.out.json({word: count or 0})
+    elif count is not None:
+        session.out.line(f"{count} job{'s' if count != 1 else ''} {word}")

@@ -1,0 +1,218 @@
+"""Which jobs a verb means: ids, or all, or all that match the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from queuectl_core.domain.errors import Conflict
+from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.domain.text import clean_line, closest
+
+from .declare import UsageError, argument, option
+from .jobs import complete_dead, complete_id, complete_state, resolve
+from .session import Session
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
+DEAD = (State.DEAD,)
+
+SHOWN = 10
+"""Names of queues shown for one that does not exist."""
+SHOWN_REASONS = 3
+ALL_GROUPS = 1_000_000
+
+_COMMON = (
+    option(
+        "--queue",
+        dest="queues",
+        metavar="NAME",
+        multiple=True,
+        about="Only jobs of this queue; repeatable.",
+    ),
+    option("--search", metavar="TEXT", about="Only with this in id, command, error."),
+    option(
+        "--exit-code",
+        dest="exit_codes",
+        metavar="N",
+        kind=int,
+        multiple=True,
+        about="Only with this exit code; repeatable.",
+    ),
+)
+_FILTERS = (
+    *_COMMON,
+    option(
+        "--reason",
+        dest="reasons",
+        metavar="TEXT",
+        multiple=True,
+        about="Only with this in the reason that dlq list --group shows (# for digits); "
+        "repeatable.",
+    ),
+)
+_MORE = (
+    option(
+        "--state",
+        dest="states",
+        metavar="STATE",
+        multiple=True,
+        complete=complete_state,
+        about="Only jobs in this state; repeatable.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The jobs asked for on the command line: ids, or else all that match the filters."""
+
+    ids: tuple[str, ...]
+    where: Filter
+    """The filters, except ``reasons``."""
+    reasons: tuple[str, ...]
+    """Parts of reasons, as they were given."""
+    filtered: bool
+    """Whether any filter was given."""
+
+    async def find(self, session: Session, queue: Queue) -> Filter:
+        """The filter of all that is meant. Says so if a filter can match nothing."""
+        await tell_unknown_queues(session, queue, self.where.queues)
+        if not self.reasons:
+            return self.where
+        return self.where._replace(reasons=await _reasons(session, queue, self.reasons))
+
+    async def named(self, queue: Queue, allowed: Sequence[State]) -> list[Job]:
+        """The jobs named. Conflict when one is in a state that is not ``allowed``."""
+        jobs = await resolve(queue, self.ids)
+        for job in jobs:
+            if job.state not in allowed:
+                where = "not in the DLQ" if tuple(allowed) == DEAD else "which does not allow that"
+                raise Conflict(
+                    f"job '{clean_line(job.id)}' is {job.state}, {where}",
+                    f"it must be {' or '.join(allowed)}",
+                )
+        return jobs
+
+
+def queue_names(given: Sequence[str]) -> tuple[str, ...]:
+    """The names that ``--queue`` options hold. InvalidInput for one that no queue can have."""
+    from queuectl_core.domain.jobspec import check_queue
+
+    return tuple(check_queue(name.strip()) for text in given for name in text.split(","))
+
+
+async def tell_unknown_queues(session: Session, queue: Queue, names: Sequence[str]) -> bool:
+    """Say which of these queues no job is in; returns whether there is one."""
+    if not names:
+        return False
+    known = sorted(await queue.queue_names())
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    for name in unknown:
+        hint = ""
+        if close := closest(name, known):
+            hint = f"; did you mean {clean_line(close)}?"
+        elif 0 < len(known) <= SHOWN:
+            hint = f"; queues with jobs: {clean_line(', '.join(known))}"
+        session.err.note(f"no job is in queue '{clean_line(name, 60)}'{hint}")
+    return bool(unknown)
+
+
+async def _reasons(session: Session, queue: Queue, texts: Sequence[str]) -> tuple[str, ...]:
+    """The reasons of dead jobs that hold one of ``texts``; a whole reason stands for itself only.
+
+    A text that is in no reason stays as it is: nothing matches it, and that is said.
+    """
+    from queuectl_core.operations.queries import dead_groups
+
+    groups = [group.reason for group in await dead_groups(queue, ALL_GROUPS)]
+    chosen: dict[str, None] = {}
+    for text in texts:
+        found = [reason for reason in groups if text.lower() in reason.lower()]
+        if text in groups:
+            found = [text]
+        elif not found:
+            shown = "; ".join(f"'{clean_line(reason, 60)}'" for reason in groups[:SHOWN_REASONS])
+            hint = f"; they died of: {shown}" if shown else ""
+            session.err.note(f"no dead job has the reason '{clean_line(text, 60)}'{hint}")
+        chosen.update(dict.fromkeys(found or [text]))
+    return tuple(chosen)
+
+
+def which_dead(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``[ID]... --all`` and filters, among dead jobs; given to the verb as ``which``."""
+    return _which(function, _FILTERS, DEAD)
+
+
+def which_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``[ID]... --all`` and filters, among all jobs; given to the verb as ``which``."""
+    return _which(function, (*_MORE, *_FILTERS), ())
+
+
+def which_live(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same among jobs that have not ended: without ``--reason``, which is of dead ones."""
+    return _which(function, (*_MORE, *_COMMON), ())
+
+
+def dead_filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Only the filters, among dead jobs; given to the verb as ``which``."""
+    return _options(_collected(function, DEAD), _FILTERS)
+
+
+def _which(function: Callable[..., Any], filters: Any, states: Any) -> Callable[..., Any]:
+    every = option("--all", dest="every", is_flag=True, about="All jobs (that match).")
+    complete = complete_dead if states == DEAD else complete_id
+    ids = argument("ids", metavar="[ID]...", many=True, complete=complete)
+    return ids(every(_options(_collected(function, states), filters)))
+
+
+def _options(function: Callable[..., Any], options: Any) -> Callable[..., Any]:
+    for declare in reversed(options):
+        function = declare(function)
+    return function
+
+
+def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Callable[..., Any]:
+    """``function`` with the selecting parameters made into one."""
+
+    @wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        from queuectl_core.queue import check_states
+
+        words = [word for text in given.pop("states", ()) for word in text.split(",")]
+        where = Filter(
+            check_states(words) if words else states,
+            queue_names(given.pop("queues")),
+            given.pop("search"),
+            given.pop("exit_codes"),
+        )
+        reasons = given.pop("reasons", ())
+        filtered = where != Filter(states) or bool(words or reasons)
+        ids: tuple[str, ...] = ()
+        if "ids" in given:
+            ids, some = given.pop("ids"), given.pop("every") or filtered
+            if bool(ids) == some:
+                raise UsageError(
+                    "name jobs, or give filters or --all, not both"
+                    if ids
+                    else "name jobs, or give --all or a filter",
+                )
+        return function(*args, which=Which(ids, where, reasons, filtered), **given)
+
+    return call
+
+
+def sure(session: Session, doing: str, jobs: str) -> bool:
+    """Ask before ``jobs`` are gone for good; usage error when there is nobody to ask."""
+    answer = session.err.ask(f"Remove {jobs} for good, with history and output?")
+    if answer is None:
+        raise UsageError(f"{doing} {jobs} needs -y, as nobody can be asked")
+    return answer
+
+
+def plural(count: int, kind: str = "job") -> str:
+    """``1 job``, ``2,000 jobs``."""
+    return f"{count:,} {kind}{'s' if count != 1 else ''}"

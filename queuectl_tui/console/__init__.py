@@ -1,0 +1,1 @@
+"""The operator console: a full-screen program on Textual."""

@@ -1,0 +1,287 @@
+"""How the console acts and says what came of it; what its screens know of the app."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from textual.app import SuspendNotSupported
+
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.lifecycle import RETRYABLE
+from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.operations.queries import JobView
+from queuectl_core.queue import Queue
+from queuectl_core.system.postcommit import report_to
+
+from ..presentation.format import cli
+from .actions import Action, Found
+from .background import beside
+from .connections import Link
+from .inputs import OPENING
+from .minimum_size import LeastSize
+from .monitor import Monitor, Overview
+from .terminal import PacedDisplay
+from .widgets.status_bars import Notice
+from .widgets.strips import Cell
+
+Ended = Callable[[Exception | None], None]
+"""Told how an action has ended: the error, or None."""
+
+UNASKED = (State.COMPLETED, State.CANCELLED)
+"""States whose jobs a retry of all that match takes only when the filter asks for the state."""
+
+REMEMBERED = 20_000
+"""Jobs whose keys are kept from a question to its answer. More are found by the filter alone."""
+
+
+async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> Found:
+    """The jobs that match ``where`` in an ``allowed`` state, by state, and which ones they are."""
+    unasked: tuple[State, ...] = ()
+    if allowed == RETRYABLE and not where.states and not where.reasons:
+        unasked = UNASKED
+        allowed = tuple(state for state in allowed if state not in UNASKED)
+    narrowed = where.narrowed(allowed)
+    counts: dict[State, int] = {}
+    seqs: list[int] | None = []
+    for state in narrowed.states:
+        here = narrowed._replace(states=(state,))
+        if seqs is not None:
+            keys = await queue.matching(here, REMEMBERED + 1 - len(seqs))
+            seqs = [*seqs, *keys] if len(seqs) + len(keys) <= REMEMBERED else None
+            counts[state] = len(keys)
+        if seqs is None:
+            counts[state] = await queue.count(here)
+    others = {}
+    if not JobView(queue, where).slow:  # to count by text takes long, and it is only a remark
+        others = {state: await queue.count(where._replace(states=(state,))) for state in unasked}
+    exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
+    return Found(exactly, counts, others)
+
+
+class Doing(LeastSize, PacedDisplay):
+    """The part of the app that acts, and all that a screen knows of the app.
+
+    What opens screens, and what keeps up with the store, is declared here and defined above."""
+
+    link: Link
+    monitor: Monitor
+    overview: Overview
+    """The store as it was last read."""
+    trouble: str | None
+    """Why the store cannot be read; None: it can."""
+    every: float
+    """Seconds between readings of the store."""
+    last_message = ""
+    messages: deque[tuple[float, str, str]]
+    """What was said: when, what, in which style. The latest is the last one."""
+    drafts: dict[str, dict[str, str]]
+    """What was typed into forms that were left, by the name of the form."""
+    in_progress: dict[str, list[Ended]]
+    """What is being done now, by its command line: whom to tell when it has ended."""
+
+    # -- keeping up with the store ----------------------------------------------------------
+
+    def read_soon(self) -> None:
+        """Read the store again, now."""
+        raise NotImplementedError
+
+    def clock(self) -> float:
+        """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
+        raise NotImplementedError
+
+    def lost(self, error: QueueError) -> None:
+        """The store could not be read."""
+        raise NotImplementedError
+
+    def heading(self) -> tuple[list[Cell], list[Cell]]:
+        """The title bar: which store, where, and how it is looked at."""
+        raise NotImplementedError
+
+    def action_pause(self) -> None:
+        """Stop reading the store, or go on."""
+        raise NotImplementedError
+
+    # -- opening screens ------------------------------------------------------------------
+
+    def perform(self, action: Action) -> None:
+        """Do it, asking first if it says so."""
+        raise NotImplementedError
+
+    def ask_workers(self) -> None:
+        """Ask how many workers to start."""
+        raise NotImplementedError
+
+    def open_job(self, job: Job) -> None:
+        """All about one job."""
+        raise NotImplementedError
+
+    def open_output(self, job: Job, number: int | None = None) -> None:
+        """What an attempt of a job wrote; None: the latest."""
+        raise NotImplementedError
+
+    def open_form(self) -> None:
+        """The form for a new job."""
+        raise NotImplementedError
+
+    def edit_job(self, job: Job) -> None:
+        """Ask for another command for a job, then run it again with it, or a copy."""
+        raise NotImplementedError
+
+    # -- saying ---------------------------------------------------------------------------
+
+    def say(self, text: str, style: str = "text") -> None:
+        """Put a line on the message bar of the screen on top that has one."""
+        self.last_message = text
+        self.messages.append((time.time(), clean_line(text, 1000), style))
+        for screen in reversed(self.screen_stack):
+            bars = screen.query("#message")
+            if bars:
+                bars.only_one(Notice).say([(f" {clean_line(text, 1000)}", style)])
+                return
+
+    def take_back(self, text: str) -> None:
+        """Remove a message that is no longer true from the screens that still show it."""
+        for screen in self.screen_stack:
+            for bar in screen.query("#message").results(Notice):
+                if bar.text.strip() == text:
+                    bar.say(())
+
+    # -- doing ----------------------------------------------------------------------------
+
+    def perform_counted(
+        self,
+        wheres: Sequence[Filter],
+        allowed: tuple[State, ...],
+        make: Callable[[Sequence[Found]], Action],
+    ) -> None:
+        """Count what matches ``wheres`` in each ``allowed`` state, then ask and do."""
+
+        async def count() -> None:
+            queue = self.link.reader
+            found = [await count_matching(queue, where, allowed) for where in wheres]
+            found = [one for one in found if one.total]
+            if found:
+                self.perform(make(found))
+            else:
+                self.say("no job that matches is in a state for that", "warn")
+
+        self._spawn(count, "", OPENING)
+
+    def _do(self, action: Action) -> None:
+        self.do(action, lambda error: None)
+
+    def do(self, action: Action, ended: Ended) -> None:
+        """Do it, once, whatever becomes of the screen that asked for it; then call ``ended``.
+
+        Who asks for it again while it is being done is told how that ends.
+        """
+        if action.command in self.in_progress:
+            self.in_progress[action.command].append(ended)
+            self.say(f"this is being done already: it waits for the store  $ {action.command}")
+            return
+        self.in_progress[action.command] = [ended]
+
+        async def work() -> None:
+            try:
+                await self.carry_out(action)
+            except Exception as error:
+                self._tell_ended(action, error)
+                raise
+            self._tell_ended(action, None)
+
+        self._spawn(work, f"$ {action.command}")
+
+    def _tell_ended(self, action: Action, error: Exception | None) -> None:
+        for ended in self.in_progress.pop(action.command):
+            ended(error)
+
+    async def carry_out(self, action: Action) -> None:
+        """Do it and say what came of it. Raises QueueError when it could not be done."""
+        self.say(f"… $ {action.command}", "muted")
+        queue = await self.link.writer()
+        notes: list[str] = []
+        report_to(notes.append)
+        came = await action.run(queue)
+        said = "; ".join([came, *notes])
+        self.say(f"✓ {said}  $ {action.command}", "warn" if notes else "good")
+        self.read_soon()
+
+    def watch_for(self, jobs: Sequence[Job]) -> None:
+        """Say when these jobs have come to an end."""
+        seqs = [job.seq for job in jobs]
+        names = " ".join(job.id for job in jobs[:3]) + (" …" if len(jobs) > 3 else "")
+
+        async def wait() -> None:
+            self.say(f"waiting for {names}  $ {cli('wait', *(job.id for job in jobs))}", "muted")
+            state = await self.link.reader.wait_state(seqs)
+            while not state.finished:
+                await asyncio.sleep(self.every)
+                state = await self.link.reader.wait_state(seqs)
+            style = "bad" if state.bad else "good"
+            self.say(f"{names}: done, {state.bad} of {state.total} dead or cancelled", style)
+
+        self._spawn(wait, "", "waiting")
+
+    def _spawn(
+        self, work: Callable[[], Awaitable[None]], what: str, group: str = "actions"
+    ) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except QueueError as error:
+                self.say(f"✗ {error}  {what}", "bad")
+                self.read_soon()
+            except Exception as error:  # a fault of ours
+                self.say(f"✗ failed ({type(error).__name__}: {error})  {what}", "bad")
+                raise
+
+        beside(self, guarded, group)
+
+    def with_job(self, job_id: str, then: Callable[[Job], None]) -> None:
+        """Look a job up by its id, then go on with it."""
+
+        async def find() -> None:
+            then(await self.link.reader.find(job_id))
+
+        self._spawn(find, "", OPENING)
+
+    def with_jobs(self, job_ids: Sequence[str], make: Callable[[list[Job]], Action]) -> None:
+        """Look jobs up by their ids, then ask about them and act."""
+
+        async def find() -> None:
+            jobs = [await self.link.reader.find(job_id) for job_id in job_ids]
+            if jobs:
+                self.perform(make(jobs))
+
+        self._spawn(find, "", OPENING)
+
+    async def edit_text(self, text: str) -> str | None:
+        """``text`` as changed with $VISUAL or $EDITOR; None when that did not go."""
+        env = self.link.env
+        words = env.get("VISUAL") or env.get("EDITOR") or "vi"
+        fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".sh")
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            argv = [*shlex.split(words), path]
+            async with self.lend():
+                done = await asyncio.to_thread(subprocess.run, argv, check=False)
+            if done.returncode:
+                self.say(f"✗ '{words}' failed with exit code {done.returncode}", "bad")
+                return None
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            self.say(f"✗ cannot edit with '{words}': {error}", "bad")
+            return None
+        finally:
+            os.unlink(path)
+            self.action_draw_again()

@@ -1,0 +1,345 @@
+"""Everything the console can change: what to ask first, the command line that does the same,
+and the doing of it.
+
+An action is made from the rows as they are when the key is pressed, and holds them: whatever moves
+on the screen meanwhile, it does what was meant. A job that changed its state since, or ran, is left
+as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from queuectl_core.domain.config import canonical, parse_value
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.model import Command, Filter, Job, State, Worker
+from queuectl_core.operations.queries import amend, copy_job
+from queuectl_core.queue import Queue
+
+from ..presentation.format import cli, command_line, command_text, plural, short
+
+NAMED = 5
+"""Jobs a question names before it only counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do. ``question`` None: it is done without asking."""
+
+    command: str
+    """The equivalent command line."""
+    run: Callable[[Queue], Awaitable[str]]
+    """Does it; returns what came of it."""
+    question: str | None = None
+    details: Sequence[str] = ()
+
+
+def _ids(jobs: Sequence[Job]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def _named(jobs: Sequence[Job]) -> list[str]:
+    lines = [f"{job.id}  {command_line(job.command)}" for job in jobs[:NAMED]]
+    if len(jobs) > NAMED:
+        lines.append(f"… and {len(jobs) - NAMED:,} more")
+    return lines
+
+
+def _came(done: int, asked: int, word: str) -> str:
+    """What was done, and that the jobs have changed since the question if it is another number.
+    It is more where too many were found for their keys to be kept."""
+    if done == asked:
+        return f"{word} {plural(done, 'job')}"
+    if done > asked:
+        return f"{word} {done:,} jobs ({asked:,} when you were asked)"
+    return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked"
+
+
+def _counted(jobs: Sequence[Job]) -> str:
+    """``2 dead, 1 completed``."""
+    counts = {state: sum(job.state is state for job in jobs) for state in State}
+    return by_state(counts)
+
+
+def by_state(counts: Mapping[State, int]) -> str:
+    """Counts in words: ``572 dead, 3 failed``."""
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The jobs that match a filter, as they are counted before a question."""
+
+    where: Filter
+    """The filter, with the states that the action allows. With ``seqs`` if they were read: then
+    the action is for those of these jobs that match at the moment of the change, and for no other
+    one."""
+    counts: Mapping[State, int]
+    others: Mapping[State, int] = field(default_factory=dict)
+    """Jobs that match but are left out: completed and cancelled ones that nobody asked for."""
+
+    @property
+    def total(self) -> int:
+        """How many jobs the action is for."""
+        return sum(self.counts.values())
+
+
+def retry(jobs: Sequence[Job]) -> Action:
+    """Run these jobs again. One that completed, or more than one: asks."""
+    dead = all(job.state is State.DEAD for job in jobs)
+    command = cli(*(("dlq", "retry") if dead else ("retry",)), *_ids(jobs))
+
+    async def one(queue: Queue) -> str:
+        await queue.retry(jobs)
+        return f"{jobs[0].id} is due again"
+
+    async def many(queue: Queue) -> str:
+        return _came(await queue.retry(jobs, strict=False), len(jobs), "retried")
+
+    if len(jobs) == 1:
+        job = jobs[0]
+        if job.state is not State.COMPLETED:
+            return Action(command, one)
+        return Action(command, one, f"Run {job.id} again? It completed.", _named(jobs))
+    question = f"Retry {plural(len(jobs), 'marked job')}: {_counted(jobs)}?"
+    return Action(command, many, question, _named(jobs))
+
+
+def _what(jobs: Sequence[Job]) -> str:
+    if len(jobs) == 1:
+        return jobs[0].id
+    return f"{plural(len(jobs), 'marked job')}: {_counted(jobs)}"
+
+
+def cancel(jobs: Sequence[Job]) -> Action:
+    """Cancel these jobs."""
+    what = _what(jobs)
+    running = sum(job.state is State.PROCESSING for job in jobs)
+    details = _named(jobs)
+    if running:
+        details.append(f"{plural(running, 'job')} running: ended with SIGTERM, then SIGKILL")
+
+    async def run(queue: Queue) -> str:
+        if len(jobs) > 1:
+            return _came(await queue.cancel(jobs, strict=False), len(jobs), "cancelled")
+        [job] = jobs
+        await queue.cancel(jobs)
+        word = "is being ended" if job.state is State.PROCESSING else "is cancelled"
+        return f"{job.id} {word}"
+
+    return Action(cli("cancel", *_ids(jobs)), run, f"Cancel {what}?", details)
+
+
+def remove(jobs: Sequence[Job]) -> Action:
+    """Delete these jobs with their history."""
+    what = _what(jobs)
+    dead = all(job.state is State.DEAD for job in jobs)
+    verb = ("dlq", "purge", "-y") if dead else ("remove",)
+
+    async def run(queue: Queue) -> str:
+        if len(jobs) > 1:
+            return _came(await queue.remove(jobs, strict=False), len(jobs), "deleted")
+        await queue.remove(jobs)
+        return f"{jobs[0].id} is deleted"
+
+    question = f"Delete {what}, with history and output?"
+    return Action(cli(*verb, *_ids(jobs)), run, question, _named(jobs))
+
+
+def filter_words(where: Filter) -> list[str]:
+    """A filter as options of the command line."""
+    words = []
+    for state in where.states:
+        words += ["--state", state.value]
+    for queue in where.queues:
+        words += ["--queue", queue]
+    if where.search is not None:
+        words += ["--search", where.search]
+    for code in where.exit_codes:
+        words += ["--exit-code", str(code)]
+    for reason in where.reasons:
+        words += ["--reason", reason]
+    return words
+
+
+def _dlq_words(where: Filter) -> list[str]:
+    return filter_words(where._replace(states=()))
+
+
+def _is_dlq(where: Filter) -> bool:
+    return where.states == (State.DEAD,)
+
+
+def retry_matching(found: Sequence[Found]) -> Action:
+    """Run every matching job again that may be."""
+    verbs = (("dlq", "retry"), ("retry",))
+    return _matching(found, "Retry", "retried", verbs, Queue.retry_all)
+
+
+def cancel_matching(found: Sequence[Found]) -> Action:
+    """Cancel every matching job that waits or runs."""
+    verbs = (("cancel",), ("cancel",))
+    return _matching(found, "Cancel", "cancelled", verbs, Queue.cancel_all)
+
+
+def remove_matching(found: Sequence[Found]) -> Action:
+    """Delete every matching job that is not running."""
+    verbs = (("dlq", "purge", "-y"), ("remove", "-y"))
+    return _matching(found, "Delete", "deleted", verbs, Queue.remove_all)
+
+
+def _matching(
+    found: Sequence[Found],
+    ask: str,
+    word: str,
+    verbs: tuple[Sequence[str], Sequence[str]],
+    do: Callable[[Queue, Filter], Awaitable[int]],
+) -> Action:
+    """An action for all that match. ``verbs``: for the DLQ, and for other jobs."""
+    commands = []
+    for one in found:
+        dead = _is_dlq(one.where)
+        words = _dlq_words(one.where) if dead else filter_words(one.where)
+        commands.append(cli(*verbs[0 if dead else 1], "--all", *words))
+    counts = {state: sum(one.counts.get(state, 0) for one in found) for state in State}
+    total = sum(counts.values())
+
+    async def run(queue: Queue) -> str:
+        done = 0
+        for one in found:
+            done += await do(queue, one.where)
+        return _came(done, total, word)
+
+    states = [state for state, count in counts.items() if count]
+    of = f"{states[0]} {'job' if total == 1 else 'jobs'}" if len(states) == 1 else "jobs"
+    question = f"{ask} {total:,} {of}" + (f": {by_state(counts)}" if len(states) > 1 else "")
+    if ask == "Delete":
+        question += ", with history and output"
+    details = [line for one in found for line in _said(one)]
+    if counts.get(State.PROCESSING) and ask == "Cancel":
+        running = plural(counts[State.PROCESSING], "job")
+        details.append(f"{running} running: ended with SIGTERM, then SIGKILL")
+    return Action(" && ".join(commands), run, f"{question}?", details)
+
+
+def _said(found: Found) -> list[str]:
+    where, said = found.where, []
+    if where.search is not None:
+        said.append(f"text: {short(where.search, 120)}")
+    if where.reasons:
+        causes = ", ".join(short(reason, 160) for reason in where.reasons)
+        said.append(f"{found.total:,} × {causes}")
+    if others := by_state(found.others):
+        said.append(f"left as they are: {others} (choose a state with [ ] to include it)")
+    return said
+
+
+def start_workers(count: int, queues: Sequence[str] = ()) -> Action:
+    """Start workers in the background, on this host; for these queues, or for all."""
+
+    async def run(queue: Queue) -> str:
+        workers = await queue.start_workers(count, queues)
+        return f"{plural(count, 'worker')} up: " + ", ".join(w.id for w in workers[:NAMED])
+
+    words = [word for name in queues for word in ("--queue", name)]
+    return Action(cli("worker", "start", "--detach", "--count", str(count), *words), run)
+
+
+def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action:
+    """Ask workers to stop after the job in hand; asks first if one is busy, or for all."""
+    busy = [worker for worker in workers if worker.job is not None]
+    names = [worker.id for worker in workers]
+    command = cli("worker", "stop", *([] if everyone else names))
+
+    async def run(queue: Queue) -> str:
+        await queue.stop_workers(workers, now=False)
+        waiting = f", {plural(len(busy), 'job')} to finish first" if busy else ""
+        return f"stopping {', '.join(names[:NAMED])}{'…' if len(names) > NAMED else ''}{waiting}"
+
+    if not busy and len(workers) == 1 and not everyone:
+        return Action(command, run)
+    what = names[0] if len(names) == 1 else plural(len(names), "worker")
+    if everyone:
+        what = f"all {what}" if len(names) > 1 else f"the only worker, {what}"
+    details = [f"{w.id} is running {w.job}, and finishes it first" for w in busy[:NAMED]]
+    return Action(command, run, f"Stop {what}?", details)
+
+
+def enqueue(source: Mapping[str, Any], command: str) -> Action:
+    """Enqueue one job."""
+
+    async def run(queue: Queue) -> str:
+        job = (await queue.enqueue([source]))[0]
+        return f"enqueued {job.id}"
+
+    return Action(command, run)
+
+
+def edit(job: Job, command: Command) -> Action:
+    """Run a job again with another command."""
+
+    async def run(queue: Queue) -> str:
+        changed = await amend(queue, job, command)
+        return f"{changed.id} is due again: {command_line(changed.command)}"
+
+    return Action(cli("retry", job.id, "--command", command_text(command)), run)
+
+
+def copy(job: Job, command: Command) -> Action:
+    """Enqueue a copy of a job with another command."""
+
+    async def run(queue: Queue) -> str:
+        made = await copy_job(queue, job, command)
+        hidden = "; *** stands for values of its environment" if job.env else ""
+        return f"enqueued {made.id}, a copy of {job.id}{hidden}"
+
+    words = [
+        *("--queue", job.queue, "--priority", str(job.priority)),
+        *("--max-retries", str(job.max_retries), "--backoff-base", f"{job.backoff_base:g}"),
+        *("--timeout", f"{job.timeout_seconds:g}", "--cwd", job.cwd),
+    ]
+    limits = (
+        *(("--nice", job.nice), ("--memory-limit", job.memory_limit)),
+        *(("--cpu-seconds", job.cpu_seconds), ("--output-limit", job.output_limit)),
+    )
+    words += [word for option, value in limits if value for word in (option, f"{value:.15g}")]
+    words += [word for name in sorted(job.env) for word in ("--env", f"{name}=***")]
+    return Action(cli("enqueue", *words, *command_words(command)), run)
+
+
+def command_words(command: Command) -> list[str]:
+    """A command as the last words of ``queuectl enqueue``."""
+    if not isinstance(command, str):
+        return ["--", *command]
+    if command.startswith(("{", "[", "-")):  # it would be taken for JSON or for an option
+        return [json.dumps({"command": command})]
+    return [command]
+
+
+def config_set(text: str) -> Action:
+    """Change a setting, from ``KEY VALUE``. InvalidInput or NotFound when it will not do."""
+    key, _, value = text.strip().partition(" ")
+    name = canonical(key)
+    if not value.strip():
+        raise InvalidInput(f"{name}: give a value too", "write KEY VALUE")
+    parse_value(name, value.strip())
+
+    async def run(queue: Queue) -> str:
+        setting = await queue.config_set(name, value.strip())
+        return f"{name} is {setting.value} ({setting.source})"
+
+    return Action(cli("config", "set", name, value.strip()), run)
+
+
+def config_unset(text: str) -> Action:
+    """Forget a stored setting. NotFound when there is none of that name."""
+    name = canonical(text)
+
+    async def run(queue: Queue) -> str:
+        setting = await queue.config_unset(name)
+        return f"{name} is {setting.value} ({setting.source})"
+
+    return Action(cli("config", "unset", name), run)

@@ -1,0 +1,103 @@
+"""The console's two connections to the store, and what happens when they break.
+
+One reads and is never kept waiting by the other, which makes changes and may have to wait
+for a lock. A store that is lost is opened again, never made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from queuectl_core.domain.errors import QueueError, StoreReadOnly, StoreUnreachable
+from queuectl_core.queue import Queue
+
+CLOSING = 2.0
+"""Seconds a connection stuck in a lock may take to close."""
+
+
+class Link:
+    """Connections to the store at ``url``; ``read_only`` refuses to make the writing one."""
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        read_only: bool,
+        env: Mapping[str, str] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.url = url
+        self.read_only = read_only
+        self.env = os.environ if env is None else env
+        self._clock = clock
+        self._now = clock or time.time
+        self._reader: Queue | None = None
+        self._writer: Queue | None = None
+        self._reading = AsyncExitStack()
+        self._writing = AsyncExitStack()
+        self._opening = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the store can be asked."""
+        return self._reader is not None
+
+    @property
+    def reader(self) -> Queue:
+        """The reading connection. StoreUnreachable while the store is lost."""
+        if self._reader is None:
+            raise StoreUnreachable("the store is not connected", "it is tried again by itself")
+        return self._reader
+
+    def clock(self) -> float:
+        """Epoch seconds by the queue's clock (while it was never reached: by this host's)."""
+        return self._now()
+
+    async def connect(self, *, create: bool = False) -> None:
+        """Open the reading connection. Raises the StoreError family.
+
+        ``create``: a store that is not there is made; by a read-only console, the default store is
+        taken for an empty one.
+        """
+        try:
+            await self._connect(absent_ok=create and self.read_only)
+        except StoreUnreachable:
+            if not create or self.read_only:
+                raise
+            async with Queue.open(self.url, env=self.env, clock=self._clock):
+                pass
+            await self._connect()
+
+    async def _connect(self, *, absent_ok: bool = False) -> None:
+        self._reader = await self._reading.enter_async_context(
+            Queue.open(
+                self.url, env=self.env, clock=self._clock, read_only=True, absent_ok=absent_ok
+            )
+        )
+        self._now = self._reader.clock
+
+    async def writer(self) -> Queue:
+        """The writing connection, opened when first asked for."""
+        if self.read_only:
+            raise StoreReadOnly("this console is read-only", "start it without --read-only")
+        async with self._opening:
+            if self._writer is None:
+                self._writer = await self._writing.enter_async_context(
+                    Queue.open(self.url, env=self.env, clock=self._clock, create=False)
+                )
+            return self._writer
+
+    async def drop(self) -> None:
+        """Close both connections; :meth:`connect` opens them again."""
+        self._reader = self._writer = None
+        for stack in (self._reading, self._writing):
+            try:
+                async with asyncio.timeout(CLOSING):
+                    await stack.aclose()
+            except (QueueError, TimeoutError):
+                pass  # it was broken or stuck, which is why it is dropped
+        self._reading, self._writing = AsyncExitStack(), AsyncExitStack()

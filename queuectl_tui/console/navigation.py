@@ -1,0 +1,146 @@
+"""How the console opens its screens, and asks before it acts."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+
+from queuectl_core.domain.model import Job
+
+from ..presentation.format import clock_time, command_text, on_one_line
+from . import actions
+from .action_runner import Doing
+from .actions import Action
+from .inputs import OPENING
+from .screens.main import MainScreen
+
+EDITABLE = 4_000
+"""Characters of a command that fit an edit line."""
+
+
+class Navigation(Doing):
+    """The part of the app that opens screens and dialogs. All but the first are imported then."""
+
+    @property
+    def main(self) -> MainScreen:
+        """The main screen, whatever is on top of it."""
+        found = self.screen_stack[0]
+        if not isinstance(found, MainScreen):
+            raise TypeError("the main screen is always at the bottom")
+        return found
+
+    def perform(self, action: Action) -> None:
+        """Do it, asking first if it says so."""
+        if action.question is None:
+            self._do(action)
+            return
+        from .screens.dialogs import Confirm
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._do(action)
+            else:
+                self.say("nothing was changed", "muted")
+
+        self.push_screen(Confirm(action), answered)
+
+    def ask_workers(self) -> None:
+        """Ask how many workers to start."""
+        from .screens.dialogs import AskWorkers
+
+        def answered(answer: tuple[int, Sequence[str]] | None) -> None:
+            if answer is not None:
+                self._do(actions.start_workers(*answer))
+
+        self.push_screen(AskWorkers(), answered)
+
+    def open_job(self, job: Job) -> None:
+        """All about one job."""
+        from .screens.detail import DetailScreen
+
+        self.push_screen(DetailScreen(job))
+
+    def open_output(self, job: Job, number: int | None = None) -> None:
+        """What an attempt of a job wrote; None: the latest."""
+        from .screens.output import OutputScreen
+
+        self.push_screen(OutputScreen(job, number))
+
+    def open_form(self) -> None:
+        """The form for a new job."""
+        from .screens.enqueue import EnqueueScreen
+
+        async def open_it() -> None:
+            draft = self.drafts.setdefault("enqueue", {})
+            self.push_screen(EnqueueScreen(await self.link.reader.defaults(), draft, self.do))
+
+        self._spawn(open_it, "", OPENING)
+
+    def edit_job(self, job: Job) -> None:
+        """Ask for another command for a job, then run it again with it, or a copy."""
+        from .screens.enqueue import EditScreen
+
+        text = command_text(job.command)
+        shown = on_one_line(text)
+        if shown is None or len(text) > EDITABLE:
+            self.say("this command holds what cannot be edited on one line: see show", "warn")
+            return
+        # An id may be given to another job, and the command may be changed elsewhere: a draft is
+        # only for the job and the command that it was begun with.
+        draft = self.drafts.setdefault(f"edit {job.seq}", {})
+        if draft.get("original") != shown:
+            draft.clear()
+            draft["original"] = shown
+
+        def answered(answer: tuple[str, bool] | None) -> None:
+            if answer is not None:
+                typed, copied = answer
+                sent = dict(draft)
+
+                def ended(error: Exception | None) -> None:
+                    if error is None and draft == sent:
+                        draft.clear()
+
+                as_argv = isinstance(job.command, tuple)
+                command = tuple(shlex.split(typed)) if as_argv else typed
+                action = actions.copy(job, command) if copied else actions.edit(job, command)
+                self.do(action, ended)
+
+        async def open_it() -> None:
+            defaults = await self.link.reader.defaults()
+            argv = isinstance(job.command, tuple)
+            self.push_screen(EditScreen(job.id, shown, defaults, draft, argv=argv), answered)
+
+        self._spawn(open_it, "", OPENING)
+
+    def ask_config(self) -> None:
+        """Ask for a setting and its value."""
+        self._ask_config("Which setting, and its value?", actions.config_set)
+
+    def ask_config_unset(self) -> None:
+        """Ask for a setting to go back to its default."""
+        self._ask_config("Which setting goes back to its default?", actions.config_unset)
+
+    def _ask_config(self, question: str, make: Callable[[str], Action]) -> None:
+        from .screens.dialogs import Ask
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self._do(make(text))
+
+        self.push_screen(Ask(question, "", make), answered)
+
+    def action_help(self) -> None:
+        from .screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_messages(self) -> None:
+        from .screens.text_screen import PageScreen
+
+        rows = [
+            [(f"{clock_time(at, time.time())}  ", "muted"), (text, style)]
+            for at, text, style in reversed(self.messages)
+        ]
+        self.push_screen(PageScreen("messages", rows or [[("none yet", "muted")]]))

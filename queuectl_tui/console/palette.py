@@ -1,0 +1,182 @@
+"""The command palette: every verb of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any, cast
+
+from textual.app import SystemCommand
+from textual.screen import Screen
+
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.figures import Spread, Stats
+from queuectl_core.domain.model import State
+from queuectl_core.domain.rollup import ERROR
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration
+from queuectl_core.operations.doctor import examine
+
+from .background import beside
+from .navigation import Navigation
+from .screens.base import JobScreen
+from .screens.text_screen import PageScreen
+from .theme import CHOICES
+from .widgets.text import Row
+
+STATS_WINDOW = 3600.0
+IN_A_SHELL = (
+    ("prune", "forget what ended long ago: shows its line", "prune --help"),
+    ("backup", "copy the store: shows its line", "backup FILE"),
+    ("restore", "put a backup back: shows its line", "restore FILE"),
+    ("store copy", "move to another: shows its line", "store copy --to URL"),
+    ("demo", "on a store of its own: shows its line", "demo"),
+    ("completion", "for bash, zsh or fish: shows its line", "completion --help"),
+)
+"""Verbs that the console only names: what each does, and its command line."""
+
+
+def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:
+    """What the palette offers on ``screen``; a read-only console has nothing that changes
+    anything.
+
+    A verb acts on what that screen shows. On another screen than the main one, verbs for all that
+    match the filter are left out, since the filter is not to be seen; and verbs that look at the
+    store go back to the main screen.
+    """
+    main = console.main
+    screen = screen or main
+    here = screen if isinstance(screen, JobScreen) else main
+
+    def do(title: str, said: str, act: Callable[[], object]) -> SystemCommand:
+        return SystemCommand(title, said, cast(Callable[[], None], act))
+
+    def on_main(act: Callable[[], object]) -> Callable[[], object]:
+        def back_then_act() -> None:
+            while console.screen is not main:
+                console.pop_screen()
+            act()
+
+        return back_then_act
+
+    def shell(verb: str) -> Callable[[], object]:
+        return lambda: console.say(f"this is not run here; type in a shell: $ queuectl {verb}")
+
+    if not console.link.read_only:
+        yield do("enqueue", "a new job: a form with every field", console.open_form)
+        yield do("retry", "the marked or current job", here.action_retry)
+        yield do("cancel", "the marked or current job", here.action_cancel)
+        yield do("remove", "delete the marked or current job", here.action_remove)
+        yield do("edit", "the command of the current job, to run it again", here.edit_job)
+        if screen is main:
+            yield do("retry all", "every job that matches the filter", main.action_retry_all)
+            yield do("cancel all", "every job that matches the filter", main.cancel_all)
+            yield do("remove all", "delete every job that matches the filter", main.remove_all)
+            yield do("worker stop", "the current one, or all of them", main.action_stop)
+        yield do("worker start", "in the background, on this host", console.ask_workers)
+        yield do("dlq retry", "all dead jobs", main.retry_dead)
+        yield do("dlq purge", "delete all dead jobs", main.purge_dead)
+        yield do("config set", "change a setting: KEY VALUE", console.ask_config)
+        yield do("config unset", "back to the default: KEY", console.ask_config_unset)
+    yield do("list", "filter the jobs by text", on_main(main.action_filter))
+    for state in State:
+        yield do(
+            f"list --state {state}", "only these jobs", on_main(partial(main.show_state, state))
+        )
+    if screen is main:
+        yield do("show", "everything about the current job", main.action_open)
+    yield do("logs", "the current job's output, live", here.action_output)
+    yield do("status", "clear the filter: the whole picture", on_main(main.action_clear))
+    yield do("stats", "of the last hour", lambda: tell(console, "stats", _stats))
+    yield do("wait", "say when the marked or current jobs are done", here.wait_for)
+    yield do("worker list", "the workers", on_main(lambda: main.action_pane("workers")))
+    yield do("dlq list", "the dead by cause", on_main(lambda: main.action_pane("dlq")))
+    yield do("config list", "every setting", lambda: tell(console, "config", _config))
+    yield do("config get", "every setting", lambda: tell(console, "config", _config))
+    yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))
+    for verb, said, line in IN_A_SHELL:
+        yield do(verb, said, shell(line))
+    yield do("help", "every key", console.action_help)
+    yield do("messages", "what was said, the latest first", console.action_messages)
+    yield do("pause", "or go on", console.action_pause)
+    for theme in CHOICES:
+        yield do(f"theme {theme}", "colours", partial(setattr, console, "theme", theme))
+    yield do("quit", "leave the console", console.exit)
+
+
+def tell(
+    console: Navigation, title: str, read: Callable[[Navigation], Awaitable[list[Row]]]
+) -> None:
+    """Open a page and fill it with what ``read`` finds out."""
+    page = PageScreen(title)
+    console.push_screen(page)
+
+    async def fill() -> None:
+        try:
+            rows = await read(console)
+        except QueueError as error:
+            rows = [[(str(error), "bad")]]
+        page.show(rows)
+
+    beside(console, fill, "page", exclusive=True)
+
+
+async def _stats(console: Navigation) -> list[Row]:
+    return stats_rows(await console.link.reader.stats(STATS_WINDOW))
+
+
+def stats_rows(stats: Stats) -> list[Row]:
+    """Statistics as lines."""
+    rate = stats.success_rate
+    rows: list[Row] = [
+        [("completed     ", "muted"), (f"{stats.completed:,}", "good")],
+        [("failed        ", "muted"), (f"{stats.failed:,}", "warn")],
+        [("dead          ", "muted"), (f"{stats.dead:,}", "bad")],
+        [("success rate  ", "muted"), ("-" if rate is None else f"{rate:.1%}", "text")],
+        [("jobs a minute ", "muted"), (f"{stats.jobs_per_minute:.1f}", "text")],
+        [],
+        [(f"{'':13} {'avg':>8}{'min':>8}{'max':>8}{'p50':>8}{'p95':>8}{'p99':>8}", "muted")],
+        _spread("run time", stats.run_time),
+        _spread("waiting time", stats.wait_time),
+        [],
+        *([] if stats.exact else [[(f"percentiles within {ERROR:.0%}", "muted")], []]),
+        [("$ queuectl stats --since 1h", "muted")],
+    ]
+    return rows
+
+
+def _spread(name: str, spread: Spread | None) -> Row:
+    if spread is None:
+        return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
+    times = (spread.avg, spread.min, spread.max, spread.p50, spread.p95, spread.p99)
+    return [
+        (f"{name:<14}", "muted"),
+        ("".join(f"{format_duration(seconds):>8}" for seconds in times), "text"),
+    ]
+
+
+async def _config(console: Navigation) -> list[Row]:
+    rows: list[Row] = []
+    for setting in await console.link.reader.config_list():
+        style = "muted" if setting.source == "default" else "accent"
+        value = clean_line(str(setting.value), 80)
+        rows.append(
+            [(f"{setting.key:<16}", "text"), (f"{value:<16}", style), (setting.source, "muted")]
+        )
+    return [*rows, [], [("$ queuectl config list", "muted")]]
+
+
+async def _doctor(console: Navigation) -> list[Row]:
+    styles = {"ok": "good", "warn": "warn", "bad": "bad"}
+    rows: list[Row] = []
+    for finding in await examine(console.link.url, console.link.env):
+        rows.append(
+            [
+                (f"{finding.level:<5}", styles.get(finding.level, "text")),
+                (f"{finding.check:<14}", "text"),
+                (clean_line(finding.message, 300), "text"),
+            ]
+        )
+        if finding.hint:
+            rows.append([(f"{'':19}{clean_line(finding.hint, 300)}", "muted")])
+    return [*rows, [], [("$ queuectl doctor", "muted")]]

@@ -1,0 +1,67 @@
+"""The operator console, ``queuectl tui``: from a terminal to a running app and back.
+
+An operator looks at the console in its first second, so the store is reached while Textual is
+still being imported, and Python's garbage collector stays out of the way until both are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+from types import ModuleType
+
+from queuectl_core.domain.errors import InvalidInput
+
+from .connections import Link
+from .monitor import Monitor
+
+
+def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse: bool) -> int:
+    """Run the console until it is left; returns the exit code.
+
+    Raises InvalidInput when there is no terminal, and the StoreError family when the store
+    cannot be reached to begin with.
+    """
+    terminals = (sys.__stdin__, sys.__stderr__)  # Textual reads the one and draws on the other
+    if not all(stream is not None and stream.isatty() for stream in terminals):
+        raise InvalidInput(
+            "the console needs a terminal for input and for output",
+            "for scripts there is: queuectl status --json",
+        )
+    gc.disable()
+    if os.environ.get("NO_COLOR") == "":
+        del os.environ["NO_COLOR"]  # empty is not set (no-color.org); Textual takes it for set
+    if os.environ.get("TERM") == "dumb":
+        os.environ.pop("COLORTERM", None)  # what a dumb terminal was inside of does not count
+    return asyncio.run(_run(store_url, read_only=read_only, refresh=refresh, mouse=mouse))
+
+
+async def _run(store_url: str | None, *, read_only: bool, refresh: float, mouse: bool) -> int:
+    link = Link(store_url, read_only=read_only)
+    monitor = Monitor(link)
+    try:
+        importing = asyncio.get_running_loop().run_in_executor(None, _import)
+        try:
+            overview = await monitor.first()
+        finally:
+            console = await importing
+        app = console.Console(monitor, overview, refresh=refresh)
+        app.call_later(_collect)
+        result = await app.run_async(mouse=mouse)
+        return int(app.return_code or 0) if result is None else int(result)
+    finally:
+        await link.drop()
+
+
+def _import() -> ModuleType:
+    from . import app as console
+
+    return console
+
+
+def _collect() -> None:
+    """What was imported stays for ever: never look at it again."""
+    gc.freeze()
+    gc.enable()

@@ -1,0 +1,137 @@
+"""What the screens share: acting on jobs, and keys that are there only when they do something."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar, cast
+
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.model import Job
+
+from .. import actions
+from ..action_runner import Doing
+from ..messages import StoreRead
+from ..widgets.compositor import SparingCompositor
+from ..widgets.line_widget import Painted
+
+T = TypeVar("T")
+
+CHANGING = frozenset(
+    ("enqueue", "retry", "retry_all", "cancel", "remove", "start", "stop", "edit_job")
+)
+"""Actions a read-only console does not have."""
+
+ALLOWED = {"retry": RETRYABLE, "cancel": CANCELLABLE, "remove": REMOVABLE}
+"""The states of the jobs that an action takes."""
+
+WORDS = {"retry": "retry", "cancel": "cancel", "remove": "delete"}
+"""What the key bar calls an action."""
+
+
+class ConsoleBase(Screen[T]):
+    """A screen of this console."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._compositor = SparingCompositor()
+
+    @property
+    def owner(self) -> Doing:
+        """The app."""
+        return cast(Doing, self.app)
+
+    def on_store_read(self, message: StoreRead) -> None:
+        """The store was read again."""
+
+    def describe(self, action: str) -> str | None:
+        """What the key of this action would do now; None: what its binding says; empty: there is
+        no need to say it."""
+        return None
+
+    def restyle(self) -> None:
+        """The theme has changed."""
+        for widget in self.query(Painted):
+            widget.restyle()
+
+
+class JobScreen(ConsoleBase[None]):
+    """A screen with one or more jobs to act on; subclasses say which (:meth:`targets`)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "retry", "retry"),
+        Binding("c", "cancel", "cancel"),
+        Binding("D", "remove", "delete"),
+        Binding("l", "output", "output"),
+        Binding("y", "copy_id", "copy the id", show=False),
+    ]
+
+    def targets(self) -> list[Job]:
+        """The jobs an action is for, as they are on the screen now."""
+        raise NotImplementedError
+
+    def current_job(self) -> Job | None:
+        """The one job to look at: the one under the cursor, also when others are marked."""
+        jobs = self.targets()
+        return jobs[0] if jobs else None
+
+    def edit_job(self) -> None:
+        """Ask for another command for the current job, to run it again."""
+        job = self.current_job()
+        if job is not None and job.state in RETRYABLE:
+            self.owner.edit_job(job)
+        else:
+            self.owner.say("no job that can be run again is selected", "warn")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in CHANGING and self.owner.link.read_only:
+            return False
+        allowed = ALLOWED.get(action)
+        if allowed is not None:
+            return True if any(job.state in allowed for job in self.targets()) else None
+        if action == "copy_id":
+            return True if self.targets() else None
+        if action == "output":
+            return True if self.current_job() else None
+        return True
+
+    def describe(self, action: str) -> str | None:
+        allowed = ALLOWED.get(action)
+        count = sum(job.state in allowed for job in self.targets()) if allowed else 0
+        return f"{WORDS[action]} {count} marked" if count > 1 else None
+
+    def wait_for(self) -> None:
+        """Say when the marked or current jobs are done."""
+        if jobs := self.targets():
+            self.owner.watch_for(jobs)
+
+    def action_retry(self) -> None:
+        self._act(actions.retry, RETRYABLE)
+
+    def action_cancel(self) -> None:
+        self._act(actions.cancel, CANCELLABLE)
+
+    def action_remove(self) -> None:
+        self._act(actions.remove, REMOVABLE)
+
+    def _act(self, make: Any, allowed: tuple[Any, ...]) -> None:
+        jobs = [job for job in self.targets() if job.state in allowed]
+        if jobs:
+            self.owner.perform(make(jobs))
+        else:
+            self.owner.say("no job here is in a state for that", "warn")
+
+    def action_output(self) -> None:
+        if job := self.current_job():
+            self.owner.open_output(job)
+
+    def action_copy_id(self) -> None:
+        self.copy_ids([job.id for job in self.targets()])
+
+    def copy_ids(self, ids: list[str]) -> None:
+        """Put ids on the clipboard (of the terminal: it works over SSH)."""
+        if ids:
+            self.app.copy_to_clipboard(" ".join(ids))
+            more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+            self.owner.say(f"copied {ids[0]}{more}", "good")

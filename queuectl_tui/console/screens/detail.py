@@ -1,0 +1,232 @@
+"""Everything about one job: its fields, every attempt, and what the chosen one wrote."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.lifecycle import RETRYABLE
+from queuectl_core.domain.model import Attempt, Job, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration
+
+from ...presentation.format import ago, cli, clock_time, command_text, short
+from ..background import beside
+from ..columns import ATTEMPTS
+from ..messages import StoreRead
+from ..theme import STATE_STYLE
+from ..widgets.output import OutputPane
+from ..widgets.row_window import ListPages
+from ..widgets.status_bars import Bar, KeyBar, Notice
+from ..widgets.strips import Cell
+from ..widgets.table import LineTable, list_table_rows
+from ..widgets.text import Row, TextPane
+from .base import JobScreen
+
+
+class DetailScreen(JobScreen):
+    """One job. The attempt under the cursor is the one whose output is shown."""
+
+    DEFAULT_CSS = """
+    DetailScreen #output { height: 1fr; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "edit_job", "edit command"),
+        Binding("enter", "output", "output", key_display="⏎", show=False),
+        Binding("tab", "app.focus_next", "next pane", show=False),
+        Binding("shift+tab", "app.focus_previous", "previous pane", show=False),
+        Binding("s", "follow", "follow", show=False),
+        Binding("w", "wrap", "wrap", show=False),
+        Binding("escape", "back", "back", key_display="esc"),
+    ]
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+        self._deleted = False
+        self._newest = 0
+        """The number of the last attempt there was when they were read."""
+
+    def compose(self) -> ComposeResult:
+        self.attempts: LineTable[Attempt] = LineTable(
+            ATTEMPTS, ListPages("number"), id="attempts", clock=self.owner.clock, markable=False
+        )
+        self.attempts.empty = "not started yet"
+        yield Bar(id="head", filled=True)
+        self.fields = TextPane(id="fields", indent=LABEL)
+        yield self.fields
+        yield self.attempts
+        yield OutputPane()
+        yield Notice(id="message", passing=True)
+        yield KeyBar(id="keys")
+
+    async def on_mount(self) -> None:
+        self.attempts.focus()
+        await self._read()
+        self.owner.say(f"$ {cli('show', self.job.id)}", "muted")
+
+    def on_store_read(self, message: StoreRead) -> None:
+        if message.changed:
+            beside(self, self._read, "job", exclusive=True)
+        else:
+            self._show()
+            self.attempts.paint()
+
+    async def _read(self) -> None:
+        try:
+            queue = self.owner.link.reader
+            found = await queue.get(self.job.seq)
+            if found is None:
+                self._deleted = True
+                self._show()
+                self.owner.say(f"{self.job.id} was deleted", "warn")
+                return
+            self.job = found
+            attempts = await queue.attempts(found)
+        except QueueError as error:
+            self.owner.say(f"✗ {error}", "bad")
+            return
+        self.attempts.parts = [("attempts", "strong"), (f" {len(attempts)}", "text")]
+        newest, current = self._newest, self.attempts.current
+        self._newest = attempts[-1].number if attempts else 0
+        list_table_rows(self.attempts, attempts)
+        # Who is at the end of the newest attempt wants to see the next one; who reads an older
+        # one, or has moved up in its output, stays there.
+        at_newest = current is None or current.number == newest
+        if at_newest and newest < self._newest and self.query_one(OutputPane).follow:
+            self.attempts.action_last()
+        self._show()
+        await self._show_output()
+        self.refresh_bindings()
+
+    @on(LineTable.Moved)
+    async def _other_attempt(self) -> None:
+        await self._show_output()
+
+    async def _show_output(self) -> None:
+        current = self.attempts.current
+        number = None if current is None else current.number
+        try:
+            output = await self.owner.link.reader.output(self.job, number)
+        except QueueError:
+            return  # the attempt went while it was looked for; the next reading shows that
+        now = self.attempts.current
+        if number == (None if now is None else now.number):
+            self.query_one(OutputPane).show(output)
+        # Else the cursor has moved on meanwhile, and what is under it now is asked for as well.
+
+    def restyle(self) -> None:
+        super().restyle()
+        self._show()
+
+    def _show(self) -> None:
+        job = self.job
+        self.query_one("#head", Bar).say(
+            [(f" {job.id} ", "title"), state_cell(job, deleted=self._deleted)],
+            [(f" {short(job.queue, 60)} ", "muted")],
+        )
+        self.fields.show(fields(job, self.owner.clock(), self.size.width))
+        room = max(3, self.size.height * 2 // 5)
+        self.fields.styles.height = min(room, len(self.fields.lines(self.size.width)))
+        most = min(6, max(1, self.size.height // 3 - 3))
+        self.attempts.styles.height = 2 + min(most, max(1, len(self.attempts.window.rows)))
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def targets(self) -> list[Job]:
+        return [self.job]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        possible = super().check_action(action, parameters)
+        if possible and action == "edit_job":
+            return True if self.job.state in RETRYABLE else None
+        return possible
+
+    def action_edit_job(self) -> None:
+        self.edit_job()
+
+    def action_output(self) -> None:
+        current = self.attempts.current
+        self.owner.open_output(self.job, current.number if current else None)
+
+    def action_follow(self) -> None:
+        self.query_one(OutputPane).toggle_follow()
+
+    def action_wrap(self) -> None:
+        self.query_one(OutputPane).toggle_wrap()
+
+    def action_back(self) -> None:
+        self.dismiss()
+
+
+LABEL = 10
+"""Cells of a field's name."""
+
+
+def fields(job: Job, now: float, width: int) -> list[Row]:
+    """Every field: short ones side by side where there is room, none of them cut."""
+    short_ones = [
+        ("tries", f"{job.tries} of {max(1, job.max_retries)}"),
+        ("crashes", str(job.crashes)),
+        ("exit", "-" if job.exit_code is None else str(job.exit_code)),
+        ("priority", str(job.priority)),
+        ("queue", short(job.queue)),
+        ("timeout", format_duration(job.timeout_seconds) if job.timeout_seconds else "none"),
+        ("backoff", f"{job.backoff_base:g}^n s"),
+        ("worker", short(job.worker) or "-"),
+        ("created", _moment(job.created_at, now)),
+        ("due", _moment(job.run_at, now)),
+        ("started", _moment(job.started_at, now)),
+        ("finished", _moment(job.finished_at, now)),
+    ]
+    columns = 4 if width >= 150 else 2 if width >= 76 else 1
+    rows = [_row("command", clean_line(command_text(job.command)), "strong")]
+    if columns == 1:  # on a small pane what is wrong comes first
+        rows += _error(job)
+    cell = max(1, (width - 2) // columns)
+    line: list[Cell] = []
+    for name, value in short_ones:
+        text = value.ljust(cell - LABEL)
+        if line and (len(line) == 2 * columns or cell_len(text) > cell - LABEL):
+            rows.append(line)
+            line = []
+        line += [(f"{name:>{LABEL - 2}}  ", "muted"), (text, "text")]
+        if cell_len(text) > cell - LABEL:
+            rows.append(line)
+            line = []
+    rows += [line] if line else []
+    rows.append(_row("cwd", clean_line(job.cwd), "text"))
+    if job.env:
+        shown = "  ".join(f"{name}={value}" for name, value in sorted(job.masked_env.items()))
+        rows.append(_row("env", clean_line(shown), "text"))
+    return rows if columns == 1 else rows + _error(job)
+
+
+def state_cell(job: Job, *, deleted: bool) -> Cell:
+    """The state of a job for the title bar."""
+    return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_STYLE[job.state])
+
+
+def _error(job: Job) -> list[Row]:
+    if not job.last_error:
+        return []
+    return [_row("error", clean_line(job.last_error), "bad" if job.state is State.DEAD else "warn")]
+
+
+def _row(name: str, value: str, style: str) -> Row:
+    return [(f"{name:>{LABEL - 2}}  ", "muted"), (value, style)]
+
+
+def _moment(moment: float | None, now: float) -> str:
+    if moment is None:
+        return "-"
+    since = ago(now - moment)
+    at = clock_time(moment, now)
+    return f"{at}  {since if since.startswith(('in', 'now')) else since + ' ago'}"

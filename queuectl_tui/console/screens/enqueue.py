@@ -1,0 +1,361 @@
+"""The form for a new job: every field, checked with the very words of the command line."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.widgets import Input, Static
+
+from queuectl_core.domain.errors import InvalidInput, QueueError
+from queuectl_core.domain.jobspec import Defaults, check_field, parse_job
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import (
+    format_bytes,
+    format_duration,
+    format_time,
+    parse_duration,
+    parse_time,
+)
+
+from ...presentation.format import NEWLINE, cli, on_lines, on_one_line
+from .. import actions
+from ..action_runner import Doing
+from .dialogs import Dialog
+
+
+def as_number(text: str) -> Any:
+    """A number where it is one; else the text, for the check to name what is wrong."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if math.isfinite(number) and number == int(number) else number
+
+
+def as_env(text: str) -> dict[str, str]:
+    """``A=1 B='two words'`` as a mapping."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InvalidInput(f"env: {error}", "write A=1 B='two words'") from None
+    pairs = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name:
+            raise InvalidInput(f"env: '{clean_line(word, 40)}' is not NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def timeout_hint(defaults: Defaults) -> str:
+    """How long a job may run when nothing is said."""
+    seconds = defaults.settings.timeout
+    return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
+
+
+class CommandInput(Input):
+    """A field for a command. Several lines can be pasted; $EDITOR edits them as lines."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+e", "editor", "$EDITOR", key_display="^e", show=False),
+    ]
+
+    def _on_paste(self, event: events.Paste) -> None:
+        lines = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        shown = on_one_line(lines)
+        event.prevent_default()
+        event.stop()
+        if shown is None:
+            self.owner.say("✗ not pasted: it holds control characters; see ctrl+e", "bad")
+        elif shown:
+            self.replace(shown, *sorted(self.selection))
+
+    @property
+    def owner(self) -> Doing:
+        """The app."""
+        return cast(Doing, self.app)
+
+    async def action_editor(self) -> None:
+        """Edit the command with $VISUAL or $EDITOR."""
+        text = await self.owner.edit_text(on_lines(self.value))
+        if text is None:
+            return
+        shown = on_one_line(text.rstrip("\n"))
+        if shown is None:
+            self.owner.say(f"✗ not taken: it holds control characters, or {NEWLINE}", "bad")
+        else:
+            self.value = shown
+            self.cursor_position = len(shown)
+
+
+Send = Callable[[actions.Action, Callable[[Exception | None], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A field of the form. ``option`` is the command line's."""
+
+    field: str
+    option: str
+    hint: Callable[[Defaults], str]
+    read: Callable[[str], Any] = str
+
+
+ENTRIES = (
+    Entry("command", "", lambda d: f"run by {d.settings.shell} -c"),
+    Entry("id", "--id", lambda d: "generated"),
+    Entry("queue", "--queue", lambda d: "default"),
+    Entry("priority", "--priority", lambda d: "0, higher first", as_number),
+    Entry("run_at", "--run-at", lambda d: "now; +10s, +5m, 2026-01-31T09:00"),
+    Entry("max_retries", "--max-retries", lambda d: str(d.settings.max_retries), as_number),
+    Entry("backoff_base", "--backoff-base", lambda d: f"{d.settings.backoff_base:g}", as_number),
+    Entry("timeout_seconds", "--timeout", timeout_hint, parse_duration),
+    Entry("cwd", "--cwd", lambda d: d.cwd),
+    Entry("env", "--env", lambda d: "A=1 B='two words'", as_env),
+    Entry("nice", "--nice", lambda d: "0; to 19, the most polite", as_number),
+    Entry("memory_limit", "--memory-limit", lambda d: "none; 512MiB"),
+    Entry("cpu_seconds", "--cpu-seconds", lambda d: "no limit; 30, 5m", parse_duration),
+    Entry("output_limit", "--output-limit", lambda d: f"{format_bytes(d.settings.output_limit)}iB"),
+)
+
+
+class EnqueueScreen(Dialog[None]):
+    """Enter enqueues once every field will do; the form stays open when it does not."""
+
+    DEFAULT_CSS = """
+    EnqueueScreen > #box { max-width: 92; }
+    EnqueueScreen #rows { height: auto; }
+    EnqueueScreen.-short #rows { height: 5; }
+    EnqueueScreen #says, EnqueueScreen #line { max-height: 3; }
+    EnqueueScreen .row Label { width: 17; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "close", key_display="esc"),
+        Binding("down", "app.focus_next", "next", show=False),
+        Binding("up", "app.focus_previous", "previous", show=False),
+        Binding("ctrl+g", "empty", "empty the form", key_display="^g", show=False),
+    ]
+
+    def __init__(self, defaults: Defaults, draft: dict[str, str], send: Send) -> None:
+        """``draft``: what was typed when the form was left, kept up to date here. ``send`` does
+        an action and tells how it ended."""
+        super().__init__()
+        self._defaults = defaults
+        self._draft = draft
+        self._send = send
+        self._sent: dict[str, str] | None = None
+        """What is being enqueued now."""
+        self._done = False
+
+    def compose(self) -> ComposeResult:
+        with Container(id="box"):
+            yield Static(self.text(("enqueue a job", "title"), ("  ^e edit  ^g empty", "muted")))
+            with VerticalScroll(id="rows", can_focus=False):
+                for entry in ENTRIES:
+                    hint = clean_line(entry.hint(self._defaults), 200)
+                    kind = CommandInput if entry.field == "command" else Input
+                    value = self._draft.get(entry.field, "")
+                    box = kind(value, placeholder=hint, id=f"in-{entry.field}")
+                    yield from self.row(entry.field, box)
+            yield Static(id="says")
+            yield Static(id="line")
+
+    def on_mount(self) -> None:
+        self.query_one("#in-command", Input).focus()
+        self._check()
+
+    # -- what is typed --------------------------------------------------------------------
+
+    def source(self) -> dict[str, Any]:
+        """The fields that were given. Raises InvalidInput for the first that will not do."""
+        given: dict[str, Any] = {}
+        for entry in ENTRIES:
+            text = self._text(entry.field)
+            if text.strip():
+                value = entry.read(text)
+                check_field(entry.field, value, self._defaults)
+                given[entry.field] = value
+        parse_job(given, self._defaults)
+        return given
+
+    def line(self) -> str:
+        """The equivalent command line."""
+        words = ["enqueue"]
+        command = ""
+        for entry in ENTRIES:
+            text = self._text(entry.field).strip()
+            if entry.field == "command":
+                command = text
+            elif entry.field == "env" and text:
+                for name, value in as_env(text).items():
+                    words += ["--env", f"{name}={value}"]
+            elif text:
+                words += [entry.option, text]
+        return cli(*words, *actions.command_words(command))
+
+    def _text(self, field: str) -> str:
+        text = self.query_one(f"#in-{field}", Input).value
+        return on_lines(text) if field == "command" else text
+
+    def _values(self) -> dict[str, str]:
+        values = {e.field: self.query_one(f"#in-{e.field}", Input).value for e in ENTRIES}
+        return {field: value for field, value in values.items() if value}
+
+    @on(Input.Changed)
+    def _check(self) -> None:
+        self._draft.clear()
+        self._draft.update(self._values())
+        said, line = self.query_one("#says", Static), self.query_one("#line", Static)
+        if self._sent is not None:
+            self._wait()
+            return
+        try:
+            given = self.source()
+        except QueueError as error:
+            touched = any(box.value for box in self.query(Input))
+            first = ("type a command; ^e: $EDITOR   esc: leave it", "muted")
+            said.update(self.text((str(error), "bad") if touched else first))
+            line.update("")
+            return
+        note = "enter: enqueue   esc: leave it"
+        if lines := self._text("command").count("\n"):
+            note = f"{lines + 1} lines, {NEWLINE} ends one   {note}"
+        if "run_at" in given:
+            moment = parse_time(given["run_at"], self._defaults.now)
+            note = f"runs at {format_time(moment)}   {note}"
+        said.update(self.text((note, "good")))
+        line.update(self.text((f"$ {self.line()[:400]}", "muted")))
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.action_submit()
+
+    def action_submit(self) -> None:
+        if self._sent is not None:
+            return  # one job for one enter, however long the store takes
+        try:
+            action = actions.enqueue(self.source(), self.line())
+        except QueueError as error:
+            self._say(str(error), "bad")
+            return
+        self._sent = self._values()
+        self._wait()
+        self._send(action, self._ended)
+
+    def _wait(self) -> None:
+        self._say("enqueuing: waits for the store; esc leaves, it is enqueued all the same", "warn")
+
+    def _ended(self, error: Exception | None) -> None:
+        """It is enqueued, or it is not. The form may have been left, or changed, meanwhile."""
+        sent, self._sent = self._sent, None
+        here = self in self.app.screen_stack
+        # The draft is also that of other forms: one that was left may have cleared it just now.
+        typed = self._values() if here else self._draft
+        if error is None and typed == sent:
+            self._draft.clear()
+            self._done = True
+        if not here:
+            return
+        if error is not None:
+            self._say(str(error) or type(error).__name__, "bad")
+        elif self._done and self.is_current:
+            self.dismiss()
+        elif not self._done:
+            self._say("enqueued as it was at enter; this is what you changed since", "good")
+
+    def on_screen_resume(self) -> None:
+        if self._done:  # it ended while something else was on top
+            self.dismiss()
+
+    def _say(self, text: str, style: str) -> None:
+        self.query_one("#says", Static).update(self.text((text, style)))
+
+    def action_empty(self) -> None:
+        for box in self.query(Input):
+            box.value = ""
+
+    def action_close(self) -> None:
+        if self._sent is not None:
+            self.owner.say("… still enqueuing: waits for the store", "warn")
+        self.dismiss()
+
+
+class EditScreen(Dialog[tuple[str, bool] | None]):
+    """Another command for a job: run it again with it, or enqueue a copy."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "close", key_display="esc"),
+        Binding("ctrl+n", "copy", "enqueue a copy"),
+    ]
+
+    def __init__(
+        self,
+        name: str,
+        command: str,
+        defaults: Defaults,
+        draft: dict[str, str],
+        *,
+        argv: bool,
+    ) -> None:
+        super().__init__()
+        self._draft = draft
+        self._argv = argv
+        self._name = name
+        self._command = command
+        self._defaults = defaults
+
+    def compose(self) -> ComposeResult:
+        with Container(id="box"):
+            text = self._draft.get("command", self._command)
+            note = "" if text == self._command else "  a draft, not sent yet"
+            yield Static(self.text((f"{self._name}: another command", "strong"), (note, "warn")))
+            box = CommandInput(text, id="command", select_on_focus=False)
+            box.cursor_blink = False
+            yield box
+            yield Static(id="says")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def _trouble(self) -> str:
+        text = on_lines(self.query_one(Input).value)
+        try:
+            check_field("command", text, self._defaults)
+            if self._argv:
+                check_field("command", shlex.split(text), self._defaults)
+        except QueueError as error:
+            return str(error)
+        except ValueError as error:
+            return f"command: {error}"
+        return ""
+
+    @on(Input.Changed)
+    def _check(self) -> None:
+        self._draft["command"] = self.query_one(Input).value
+        trouble = self._trouble()
+        note = "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: leave it"
+        said = (trouble, "bad") if trouble else (note, "muted")
+        self.query_one("#says", Static).update(self.text(said))
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self._answer(copy=False)
+
+    def action_copy(self) -> None:
+        self._answer(copy=True)
+
+    def _answer(self, *, copy: bool) -> None:
+        if not self._trouble():
+            self.dismiss((on_lines(self.query_one(Input).value), copy))
+
+    def action_close(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,410 @@
+"""The console's main screen: is all well, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+
+from queuectl_core.domain.figures import DeadGroup
+from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.model import Filter, Job, State, Worker
+from queuectl_core.domain.text import contains
+from queuectl_core.operations.queries import group_filter
+
+from ...presentation.format import lasting, short
+from .. import actions
+from ..columns import GROUPS, WORKERS, StateRow, worker_columns
+from ..messages import StoreRead
+from ..monitor import Overview
+from ..summary_bar import chips
+from ..widgets.jobs import JobsPane
+from ..widgets.row_window import ListPages
+from ..widgets.states import StatesPane
+from ..widgets.status_bars import Bar, KeyBar, Notice
+from ..widgets.table import LineTable, list_table_rows
+from .base import WORDS, JobScreen
+
+if TYPE_CHECKING:
+    from .search import SearchLine
+
+ALL_DEAD = Filter((State.DEAD,))
+
+NO_WORKERS = "no workers: s starts some"
+NO_DEAD = "empty: no job is dead"
+
+SMALL = (78, 20)
+"""A screen with fewer columns and lines than this shows one pane at a time."""
+
+
+class MainScreen(JobScreen):
+    """States, workers, the DLQ and jobs on one screen, whatever its size."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "next_pane(1)", "next pane", key_display="1-4"),
+        Binding("enter", "open", "open", key_display="⏎"),
+        Binding("escape", "clear", "clear filter", key_display="esc"),
+        Binding("slash", "filter", "filter", key_display="/"),
+        Binding("e", "enqueue", "enqueue"),
+        Binding("r", "retry", "retry"),
+        Binding("R", "retry_all", "retry all"),
+        Binding("c", "cancel", "cancel"),
+        Binding("D", "remove", "delete"),
+        Binding("l", "output", "output"),
+        Binding("s", "start", "start workers"),
+        Binding("x", "stop", "stop worker"),
+        Binding("left_square_bracket", "state(-1)", "previous state", key_display="[", show=False),
+        Binding("right_square_bracket", "state(1)", "next state", key_display="]", show=False),
+        Binding("n", "found(1)", "next match", show=False),
+        Binding("N", "found(-1)", "previous match", show=False),
+        Binding("less_than_sign", "sort(-1)", "sort column left", key_display="<", show=False),
+        Binding("greater_than_sign", "sort(1)", "sort column right", key_display=">", show=False),
+        Binding("I", "invert", "sort direction", show=False),
+        Binding("1", "pane('states')", "states", show=False),
+        Binding("2", "pane('workers')", "workers", show=False),
+        Binding("3", "pane('dlq')", "DLQ", show=False),
+        Binding("4", "pane('jobs')", "jobs", show=False),
+        Binding("shift+tab", "next_pane(-1)", "previous pane", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        self.states = StatesPane()
+        self.crew: LineTable[Worker] = LineTable(
+            WORKERS, ListPages("id"), id="workers", clock=self.owner.clock
+        )
+        self.dlq: LineTable[DeadGroup] = LineTable(
+            GROUPS, ListPages("reason"), id="dlq", clock=self.owner.clock
+        )
+        owner = self.owner
+        self.jobs = JobsPane(owner.link, owner.clock, newest=owner.monitor.newest)
+        self._searching: LineTable[Any] = self.jobs
+        self._last_pane: LineTable[Any] = self.jobs
+        self._narrowed = {"workers": "", "dlq": ""}
+        yield Bar(id="title", filled=True)
+        yield Notice(id="banner", filled=True)
+        yield Bar(id="chips")
+        with Container(id="body"):
+            yield from self.panes
+        yield Notice(id="message", passing=True)
+        yield KeyBar(id="keys")
+
+    def on_mount(self) -> None:
+        self.jobs.focus()
+        self.jobs.know(self.owner.overview.total)
+        self._show(self.owner.overview)
+
+    @property
+    def panes(self) -> tuple[LineTable[Any], ...]:
+        """All four, as they are numbered."""
+        return (self.states, self.crew, self.dlq, self.jobs)
+
+    @property
+    def pane(self) -> LineTable[Any]:
+        """The pane keys are for: known the moment the focus moves, so that a key pressed right
+        after another one never acts on the pane that was left."""
+        if isinstance(self.focused, LineTable):
+            self._last_pane = self.focused
+        return self._last_pane
+
+    # -- what it shows ------------------------------------------------------------------
+
+    def on_store_read(self, message: StoreRead) -> None:
+        self._show(message.overview)
+        if message.changed:
+            self.jobs.renew(message.overview.matching(self.jobs.where))
+        else:
+            self.jobs.paint()
+        self.refresh_bindings()
+
+    def _show(self, overview: Overview) -> None:
+        self.states.parts = [("1 states", "strong"), (f" {overview.total:,}", "text")]
+        self.states.update(overview)
+        busy = sum(worker.job is not None for worker in overview.live_workers)
+        lost = len(overview.workers) - len(overview.live_workers)
+        text = self._narrowed["workers"]
+        shown = [w for w in overview.workers if contains(f"{w.id} {w.job or ''} {w.host}", text)]
+        self.crew.parts = [
+            ("2 workers", "strong"),
+            (f" {len(overview.workers)}", "text"),
+            (f"  {busy} busy" if overview.workers else "", "busy" if busy else "muted"),
+            (f"  {lost} lost" if lost else "", "bad"),
+            (f"  +{overview.prefetched} prefetched" if overview.prefetched else "", "muted"),
+            (f"  /{short(text, 40)}" if text else "", "accent"),
+        ]
+        none = "no workers" if self.owner.link.read_only else NO_WORKERS
+        self.crew.columns = worker_columns(overview.workers)
+        self.crew.empty = f"none matches {short(text, 40)}" if text else none
+        list_table_rows(self.crew, shown)
+        dead = overview.counts.get(State.DEAD, 0)
+        causes, text = len(overview.groups), self._narrowed["dlq"]
+        self.dlq.parts = [
+            ("3 dlq", "strong"),
+            (f" {dead:,}", "bad" if dead else "text"),
+            (f"  {causes} cause{'s' if causes != 1 else ''}" if dead else "", "muted"),
+            (f"  /{short(text, 40)}" if text else "", "accent"),
+        ]
+        self.dlq.empty = f"none matches {short(text, 40)}" if text else NO_DEAD
+        groups = [group for group in overview.groups if contains(group.reason, text)]
+        list_table_rows(self.dlq, groups)
+        self._show_bars(overview)
+
+    def _show_bars(self, overview: Overview) -> None:
+        owner = self.owner
+        self.query_one("#title", Bar).say(*owner.heading())
+        self.query_one("#chips", Bar).say(chips(overview))
+        waiting = overview.oldest_due_at
+        late = owner.clock() - waiting if waiting is not None else 0.0
+        unserved = False
+        if owner.trouble:
+            self.query_one("#banner", Bar).say([(f" ▲ {owner.trouble}", "bad")])
+        elif unserved := late > 60 and not overview.live_workers:
+            said = f" ▲ jobs have waited {lasting(late)} and no worker runs: s starts some"
+            self.query_one("#banner", Bar).say([(said, "warn")])
+        self.query_one("#banner").set_class(bool(owner.trouble) or unserved, "on")
+
+    def on_resize(self, event: events.Resize) -> None:
+        small = event.size.width < SMALL[0] and event.size.height < 30
+        self.set_class(small or event.size.height < SMALL[1], "-small")
+
+    @on(LineTable.Moved)
+    def _row_moved(self) -> None:
+        self.refresh_bindings()
+
+    @on(LineTable.Failed)
+    def _failed(self, message: LineTable.Failed) -> None:
+        self.owner.lost(message.error)
+
+    @on(LineTable.Refused)
+    def _refused(self, message: LineTable.Refused) -> None:
+        self.owner.say(message.reason, "warn")
+
+    def on_descendant_focus(self) -> None:
+        for pane in self.panes:
+            pane.set_class(pane is self.pane, "current")
+
+    # -- moving about -------------------------------------------------------------------
+
+    def action_pane(self, name: str) -> None:
+        pane = next(pane for pane in self.panes if pane.id == name)
+        for other in self.panes:
+            other.set_class(other is pane, "current")
+        self.set_focus(pane)
+
+    def action_next_pane(self, way: int) -> None:
+        panes = self.panes
+        self.action_pane(str(panes[(panes.index(self.pane) + way) % len(panes)].id))
+
+    def action_state(self, way: int) -> None:
+        self.jobs.next_state(way)
+        self.action_pane("jobs")
+
+    def action_sort(self, way: int) -> None:
+        self.jobs.sort(way)
+        self.owner.say(f"jobs {self.jobs.order()}")
+
+    def action_invert(self) -> None:
+        self.jobs.invert()
+        self.owner.say(f"jobs {self.jobs.order()}")
+
+    def action_filter(self) -> None:
+        from .search import SearchLine
+
+        if not self.query(SearchLine):
+            self._searching = self.jobs if self.pane is self.states else self.pane
+            name = str(self._searching.id)
+            now = self._narrowed.get(name, self.jobs.where.search or "")
+            self.mount(SearchLine(now, name), before="#message")
+
+    def on_search_line_typed(self, message: SearchLine.Typed) -> None:
+        """What to look for has changed."""
+        if self._searching is self.jobs:
+            self.jobs.filter(self.jobs.where._replace(search=message.text or None))
+        else:
+            self._narrowed[str(self._searching.id)] = message.text
+        self._show(self.owner.overview)
+
+    def on_search_line_closed(self) -> None:
+        """The line is gone: back to the rows."""
+        self.set_focus(self._searching)
+
+    def action_found(self, way: int) -> None:
+        self.pane.action_move(way)
+
+    @property
+    def _filtered(self) -> bool:
+        return self.jobs.filtered or any(self._narrowed.values())
+
+    def action_clear(self) -> None:
+        if self._filtered:
+            self._narrowed = dict.fromkeys(self._narrowed, "")
+            self.jobs.filter(Filter())
+            self._show(self.owner.overview)
+        elif self.pane.marks:
+            self.pane.action_clear_marks()
+
+    @on(LineTable.Marked)
+    def _marked(self) -> None:
+        self.refresh_bindings()
+
+    # -- acting -------------------------------------------------------------------------
+
+    def targets(self) -> list[Job]:
+        return self.jobs.chosen() if self.pane is self.jobs else []
+
+    def current_job(self) -> Job | None:
+        return self.jobs.current if self.pane is self.jobs else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        possible = super().check_action(action, parameters)
+        if possible is False or not self.is_mounted:
+            return possible
+        pane = self.pane
+        if action in ("retry", "remove") and pane is self.dlq:
+            return True if self.dlq.current else None
+        if action == "copy_id" and pane is self.crew:
+            return True if self.crew.current else None
+        if action in ("output", "open") and pane is self.crew:
+            return True if self.crew.current and self.crew.current.job else None
+        if action == "cancel" and pane is self.crew:
+            return True if self._jobs_run() else None
+        if action == "retry_all":
+            if pane is self.dlq:
+                return True if self.owner.overview.groups else None
+            hidden = self.has_class("-small") and pane is not self.jobs
+            return None if hidden else True  # by a filter that is not on the screen: never
+        if action == "stop":
+            rows = self.crew.chosen() if pane is self.crew else self.owner.overview.workers
+            return True if rows else None
+        if action == "open":
+            return True if pane.current is not None else None
+        return possible
+
+    def describe(self, action: str) -> str | None:
+        pane, overview = self.pane, self.owner.overview
+        if action == "next_pane(1)":  # where all panes are to be seen, their titles say it
+            return "panes" if self.has_class("-small") else ""
+        if action == "clear":
+            return None if self._filtered else "clear marks" if pane.marks else ""
+        if action == "stop":
+            if pane is not self.crew:
+                return f"stop all {len(overview.workers)}"
+            chosen = self.crew.chosen()
+            return f"stop {len(chosen)} marked" if len(chosen) > 1 else "stop worker"
+        if action == "retry_all":
+            return self._describe_retry_all()
+        if action == "cancel" and pane is self.crew:
+            ids = self._jobs_run()
+            return "cancel its job" if len(ids) == 1 else f"cancel {len(ids)} jobs"
+        if action in ("retry", "remove") and pane is self.dlq:
+            count = sum(group.count for group in self.dlq.chosen())
+            return f"{WORDS[action]} {count:,} dead"
+        return super().describe(action)
+
+    def _describe_retry_all(self) -> str | None:
+        where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
+        if where.search is not None or where.queues:
+            return "retry matching"
+        if where.reasons:
+            return f"retry {self.jobs.count:,} dead" if self.jobs.counted else "retry matching"
+        states = where.narrowed(RETRYABLE).states if where.states else (State.FAILED, State.DEAD)
+        counts = {s: n for s in states if (n := self.owner.overview.counts.get(s, 0))}
+        return f"retry {actions.by_state(counts)}" if counts else None
+
+    @on(LineTable.Chosen)
+    def _chosen(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        pane, row = self.pane, self.pane.current
+        if isinstance(row, StateRow):
+            self.jobs.filter(Filter((row.state,) if row.state else ()))
+            self.action_pane("jobs")
+        elif isinstance(row, DeadGroup):
+            self.jobs.filter(group_filter(row))
+            self.action_pane("jobs")
+        elif isinstance(row, Worker):
+            if row.job:
+                self.owner.with_job(row.job, self.owner.open_job)
+        elif pane is self.jobs and isinstance(row, Job):
+            self.owner.open_job(row)
+
+    def action_retry(self) -> None:
+        if self.pane is self.dlq:
+            self._act_on_groups(RETRYABLE, actions.retry_matching)
+        else:
+            super().action_retry()
+
+    def action_remove(self) -> None:
+        if self.pane is self.dlq:
+            self._act_on_groups(REMOVABLE, actions.remove_matching)
+        else:
+            super().action_remove()
+
+    def _act_on_groups(self, allowed: tuple[State, ...], make: Any) -> None:
+        if groups := self.dlq.chosen():
+            wheres = [group_filter(group) for group in groups]
+            self.owner.perform_counted(wheres, allowed, make)
+
+    def action_retry_all(self) -> None:
+        where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
+        self.owner.perform_counted([where], RETRYABLE, actions.retry_matching)
+
+    def retry_dead(self) -> None:
+        """Retry the whole DLQ; asks, with the count."""
+        self.owner.perform_counted([ALL_DEAD], RETRYABLE, actions.retry_matching)
+
+    def purge_dead(self) -> None:
+        """Delete the whole DLQ; asks, with the count."""
+        self.owner.perform_counted([ALL_DEAD], REMOVABLE, actions.remove_matching)
+
+    def show_state(self, state: State) -> None:
+        """Only the jobs in this state."""
+        self.jobs.filter(Filter((state,)))
+        self.action_pane("jobs")
+
+    def action_cancel(self) -> None:
+        if self.pane is self.crew:
+            self.owner.with_jobs(self._jobs_run(), actions.cancel)
+        else:
+            super().action_cancel()
+
+    def _jobs_run(self) -> list[str]:
+        """The ids of the jobs that the marked or current workers run."""
+        return [worker.job for worker in self.crew.chosen() if worker.job]
+
+    def cancel_all(self) -> None:
+        """Cancel all that match the filter; asks, with the count."""
+        self.owner.perform_counted([self.jobs.where], CANCELLABLE, actions.cancel_matching)
+
+    def remove_all(self) -> None:
+        """Delete all that match the filter; asks, with the count."""
+        self.owner.perform_counted([self.jobs.where], REMOVABLE, actions.remove_matching)
+
+    def action_output(self) -> None:
+        worker = self.crew.current
+        if self.pane is self.crew and worker is not None and worker.job:
+            self.owner.with_job(worker.job, self.owner.open_output)
+        else:
+            super().action_output()
+
+    def action_copy_id(self) -> None:
+        if self.pane is self.crew:
+            self.copy_ids([worker.id for worker in self.crew.chosen()])
+        else:
+            super().action_copy_id()
+
+    def action_enqueue(self) -> None:
+        self.owner.open_form()
+
+    def action_start(self) -> None:
+        self.owner.ask_workers()
+
+    def action_stop(self) -> None:
+        if self.pane is self.crew:
+            if chosen := self.crew.chosen():
+                self.owner.perform(actions.stop_workers(chosen))
+        elif everyone := list(self.owner.overview.workers):
+            self.owner.perform(actions.stop_workers(everyone, everyone=True))

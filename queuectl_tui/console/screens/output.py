@@ -1,0 +1,142 @@
+"""Live output over the whole screen, and in the pager."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
+
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.model import Job
+from queuectl_core.operations.attempt_output import Output
+
+from ...presentation.format import cli, command_line
+from ..background import beside
+from ..messages import StoreRead
+from ..widgets.output import OutputPane
+from ..widgets.status_bars import Bar, KeyBar, Notice
+from .base import JobScreen
+from .detail import state_cell
+
+
+class OutputScreen(JobScreen):
+    """What the latest attempt of a job writes (or the one asked for)."""
+
+    DEFAULT_CSS = """
+    OutputScreen #output { height: 1fr; }
+    OutputScreen.full Bar, OutputScreen.full KeyBar { display: none; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "follow", "follow"),
+        Binding("w", "wrap", "wrap"),
+        Binding("f", "full", "full screen"),
+        Binding("v", "pager", "$PAGER"),
+        Binding("escape,l", "back", "back", key_display="esc"),
+    ]
+
+    def __init__(self, job: Job, number: int | None = None) -> None:
+        super().__init__()
+        self.job = job
+        self._number = number
+        self._deleted = False
+
+    def compose(self) -> ComposeResult:
+        yield Bar(id="head", filled=True)
+        yield OutputPane()
+        yield Notice(id="message", passing=True)
+        yield KeyBar(id="keys")
+
+    async def on_mount(self) -> None:
+        self.query_one(OutputPane).focus()
+        await self._read()
+        attempt = [] if self._number is None else ["--attempt", str(self._number)]
+        self.owner.say(f"$ {cli('logs', '--follow', *attempt, self.job.id)}", "muted")
+
+    def on_store_read(self, message: StoreRead) -> None:
+        if message.changed:
+            beside(self, self._read, "output", exclusive=True)
+
+    async def _read(self) -> None:
+        try:
+            queue = self.owner.link.reader
+            found = await queue.get(self.job.seq)
+            self._deleted = found is None
+            self.job = found or self.job
+            if found is not None:
+                self.query_one(OutputPane).show(await queue.output(found, self._number))
+        except QueueError as error:
+            self.owner.say(f"✗ {error}", "bad")
+        self.query_one("#head", Bar).say(
+            [
+                (f" {self.job.id} ", "title"),
+                state_cell(self.job, deleted=self._deleted),
+                (f" {command_line(self.job.command)}", "text"),
+            ]
+        )
+        self.refresh_bindings()
+
+    def targets(self) -> list[Job]:
+        return [self.job]
+
+    def describe(self, action: str) -> str | None:
+        if action == "follow" and self.query_one(OutputPane).follow:
+            return "stay here"
+        return super().describe(action)
+
+    @on(OutputPane.Turned)
+    def _turned(self) -> None:
+        self.refresh_bindings()
+
+    def action_follow(self) -> None:
+        self.query_one(OutputPane).toggle_follow()
+
+    def action_wrap(self) -> None:
+        self.query_one(OutputPane).toggle_wrap()
+
+    def action_full(self) -> None:
+        self.toggle_class("full")
+
+    def action_back(self) -> None:
+        if self.has_class("full"):
+            self.remove_class("full")
+        else:
+            self.dismiss()
+
+    async def action_pager(self) -> None:
+        held = self.query_one(OutputPane).slice
+        if held is None:
+            return
+        words = self.owner.link.env.get("PAGER", "") or "less"
+        try:
+            with as_file(held.output) as path:
+                async with self.owner.lend():
+                    argv = [*shlex.split(words), path]
+                    await asyncio.to_thread(subprocess.run, argv, check=False)
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            self.owner.say(f"✗ cannot run the pager '{words}': {error}", "bad")
+        self.refresh(layout=True)
+
+
+@contextlib.contextmanager
+def as_file(output: Output) -> Iterator[str]:
+    """The path of a file with this output: its own, or a temporary one with the stored end."""
+    if output.path is not None and output.path.exists():
+        yield str(output.path)
+        return
+    fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".log")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(output.tail)
+        yield path
+    finally:
+        os.unlink(path)

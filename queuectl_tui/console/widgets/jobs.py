@@ -1,0 +1,184 @@
+"""The jobs pane: which jobs, in what order, and how many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.operations.queries import SORT_LIMIT
+
+from ...presentation.format import short
+from ..background import beside
+from ..columns import ARRIVAL, JOBS, JobPages
+from ..connections import Link
+from ..monitor import AHEAD
+from .strips import Cell, Column
+from .table import THRIFT, LineTable
+from .throttle import Later
+
+STATES: tuple[State | None, ...] = (None, *State)
+"""What ``[`` and ``]`` go through."""
+
+RECOUNT = 10.0
+"""Seconds between counts of a search, at least."""
+
+
+class JobsPane(LineTable[Job]):
+    """Jobs by state, text or cause of death, in order of arrival or sorted by a column."""
+
+    def __init__(
+        self,
+        link: Link,
+        clock: Callable[[], float] = time.time,
+        *,
+        newest: Sequence[Job] = (),
+    ) -> None:
+        """``newest``: what a monitor has read ahead."""
+        self._pages = JobPages(link)
+        super().__init__(JOBS, self._pages, id="jobs", clock=clock)
+        self.window.begin(newest, whole=len(newest) < AHEAD)
+        self.count = 0
+        self.counted = False
+        """Whether ``count`` is all, or only as far as the counting got."""
+        self._extent = (0, 0)
+        self._recount_at = 0.0
+        self._recount = Later(self, self._count)
+        self.extent = self._screen_extent
+        self.title()
+
+    # -- which --------------------------------------------------------------------------
+
+    @property
+    def where(self) -> Filter:
+        """The filter in force."""
+        return self._pages.where
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything is left out."""
+        return self.where != Filter()
+
+    def filter(self, where: Filter) -> None:
+        """Show what matches ``where``, from the beginning."""
+        if where != self.where:
+            self._renew_pages(replace(self._pages, where=where))
+
+    def next_state(self, way: int) -> None:
+        """Show the next state's jobs."""
+        now = self.where.states[0] if self.where.states else None
+        state = STATES[(STATES.index(now) + way) % len(STATES)]
+        self.filter(Filter((state,) if state else (), search=self.where.search))
+
+    def sort(self, way: int) -> None:
+        """Sort by the next column that can be sorted by; arrival is one of them."""
+        columns = [ARRIVAL, *(column.sort for column in JOBS if column.sort)]
+        at = columns.index(self._pages.column)
+        column = columns[(at + way) % len(columns)]
+        self._renew_pages(replace(self._pages, column=column))
+
+    def sort_by(self, column: Column[Job]) -> None:
+        """Sort by this column. If the rows are sorted by it already, reverse the order."""
+        if column.sort == self._pages.column:
+            self.invert()
+        elif column.sort:
+            self._renew_pages(replace(self._pages, column=column.sort))
+
+    def invert(self) -> None:
+        """Turn the order round."""
+        self._renew_pages(replace(self._pages, descending=not self._pages.descending))
+
+    def _renew_pages(self, pages: JobPages) -> None:
+        recount = pages.where != self._pages.where
+        self._pages = pages
+        name = next((c.name for c in JOBS if c.sort == pages.column), "")
+        self.sorted = (name, pages.descending) if name else None
+        if recount:
+            self.counted = False
+            self.count = 0
+        self.title()
+        self.show(pages)
+        self._count()
+
+    # -- how many -----------------------------------------------------------------------
+
+    def renew(self, total: int | None = None) -> None:
+        """Read the jobs again. ``total``: how many match, if the caller knows."""
+        super().renew()
+        if total is not None:
+            self.know(total)
+        else:
+            self._recount.ask(self._recount_at)
+
+    def know(self, total: int) -> None:
+        """So many match: the caller has counted."""
+        self.count, self.counted = total, True
+        self.title()
+
+    def _count(self) -> None:
+        beside(self, self._counting, "count-jobs", exclusive=True)
+
+    async def _counting(self) -> None:
+        started = time.monotonic()
+        try:
+            view = self._pages.view
+            self._extent = await view.extent()
+            async for count, whole in view.counting():
+                if whole or not self.counted:
+                    self.count, self.counted = count, whole
+                    self.title()
+            self.screen.refresh_bindings()  # the key bar says how many
+            if view.slow:
+                cost = time.monotonic() - started
+                self._recount_at = time.monotonic() + max(RECOUNT, cost * THRIFT)
+            else:
+                self._recount_at = 0.0
+        except QueueError as error:
+            self.post_message(self.Failed(error))
+
+    def title(self) -> None:
+        """Say which jobs these are, in what order, and how many."""
+        where = self.where
+        number = f"{self.count:,}" if self.counted else f"{self.count:,}…"
+        parts: list[Cell] = [("4 jobs", "strong"), (f" {number}", "text")]
+        if where.states:
+            parts.append((f"  {where.states[0]}", "accent"))
+        for reason in where.reasons:
+            parts.append((f"  {short(reason, 60)}", "accent"))
+        if where.search is not None:
+            parts.append((f"  /{short(where.search, 40)}", "accent"))
+        parts.append((f"  {self.order()}", "muted"))
+        empty = "no job matches: esc clears the filter" if self.filtered else "no jobs: e adds"
+        if (parts, empty) != (self.parts, self.empty):
+            self.parts, self.empty = parts, empty
+            self.paint()
+            if self.is_attached:
+                self.screen.refresh_bindings()  # a key says how many jobs it would change
+
+    def order(self) -> str:
+        """The order in words, honest about how far it goes."""
+        if self._pages.column == ARRIVAL:
+            return "newest first" if self._pages.descending else "oldest first"
+        name = next(c.name for c in JOBS if c.sort == self._pages.column)
+        if self.count > SORT_LIMIT:
+            return f"by {name}, of the newest {SORT_LIMIT:,}"
+        return f"by {name}"
+
+    def _screen_extent(self) -> tuple[float, float]:
+        window = self.window
+        shown = window.visible()
+        if self._pages.column != ARRIVAL:
+            count = max(1, min(SORT_LIMIT, self.count))
+            rows = self._pages.place(shown[0]) if shown else 0
+            return rows / count, (rows + len(shown)) / count
+        low, high = self._extent
+        high = max([high, *(job.seq for job in shown)])
+        span = max(1, high - low)
+        if not shown:
+            return 0.0, 1.0
+        first, last = (
+            abs((high if self._pages.descending else low) - j.seq) for j in (shown[0], shown[-1])
+        )
+        return first / span, last / span

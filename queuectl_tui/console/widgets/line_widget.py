@@ -1,0 +1,95 @@
+"""A widget that draws its own lines and sends the terminal only what changed in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ..theme import Ink, ink_of
+from .strips import Cell, differences
+
+
+class Painted(Widget):
+    """Subclasses say what their lines are (:meth:`_draw`); :meth:`paint` does the rest."""
+
+    parts: Sequence[Cell] = ()
+    """The title, for those that have one; see :func:`~.drawing.title_line`."""
+    _drawing: Sequence[Strip] = ()
+    """The lines as they were drawn, without the style that is under all of them."""
+    _lines: Sequence[Strip] = ()
+    _drawn_for: Size | None = None
+    """The size that the lines are of; None: there are none."""
+    _ink: Ink | None = None
+
+    def on_hide(self, event: events.Hide) -> None:
+        """Keep the focus: the screen says which pane has it.
+
+        Textual takes it from a widget that a layout hid, and gives it to a neighbour or to nobody.
+        But that message comes late. Meanwhile a key may have chosen this pane, which is shown by
+        then, and the keys after it would be lost.
+        """
+        event.prevent_default()
+
+    @property
+    def ink(self) -> Ink:
+        """The styles of the theme in force."""
+        if self._ink is None:
+            self._ink = ink_of(self.app.current_theme)
+        return self._ink
+
+    def _draw(self) -> list[Strip]:
+        """The lines, from the top; missing ones are blank."""
+        raise NotImplementedError
+
+    def paint(self) -> None:
+        """Draw again; only the cells that differ from what is shown are sent."""
+        size = self.size
+        if not size:
+            return
+        old, same_size = self._lines, self._drawn_for == size
+        lines = self._drawn()
+        if not same_size:
+            self.refresh()
+            return
+        regions: list[Region] = []
+        for y, (before, after) in enumerate(zip(old, lines, strict=True)):
+            if after is not before:
+                regions += differences(before, after, y)
+        if regions:
+            self.refresh(*regions)
+
+    def _drawn(self) -> Sequence[Strip]:
+        width, height = size = self.size
+        base = self.ink.base
+        drawing = self._draw()[:height]
+        drawing += [Strip.blank(width)] * (height - len(drawing))
+        if self._drawn_for == size:
+            # Most lines are as they were, and to style one costs as much as to draw it.
+            shown = zip(self._drawing, self._lines, drawing, strict=True)
+            lines = [old if new == was else new.apply_style(base) for was, old, new in shown]
+        else:
+            lines = [line.apply_style(base) for line in drawing]
+        self._drawing, self._lines, self._drawn_for = drawing, lines, size
+        return lines
+
+    def restyle(self) -> None:
+        """The theme has changed."""
+        self._ink = self._drawn_for = None
+        self.paint()
+
+    def render_line(self, y: int) -> Strip:
+        # Textual wants the lines before it tells that there is a size: drawn now, or the first
+        # frame were an empty one.
+        lines = self._lines if self._drawn_for == self.size else self._drawn()
+        return lines[y] if y < len(lines) else Strip.blank(self.size.width, self.ink.base)
+
+    def on_resize(self) -> None:
+        self.paint()
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.paint()

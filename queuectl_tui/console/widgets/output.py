@@ -1,0 +1,205 @@
+"""What an attempt writes, followed as it writes it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len, split_text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.strip import Strip
+
+from queuectl_core.domain.times import format_bytes
+from queuectl_core.operations.attempt_output import Output
+
+from .line_widget import Painted
+from .output_viewport import Slice
+from .strips import Cell, draw, fit, title_line
+
+LOOK = 0.25
+"""Seconds between looks for more output."""
+
+
+class OutputPane(Painted, can_focus=True):
+    """A window on an output of any size. ``follow``: stays at its end."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "move(1)", "down", key_display="j", show=False),
+        Binding("k,up", "move(-1)", "up", key_display="k", show=False),
+        Binding("g,home", "first", "first", key_display="g", show=False),
+        Binding("G,end", "last", "last", key_display="G", show=False),
+        Binding("ctrl+d", "half(1)", "half a page down", show=False),
+        Binding("ctrl+u", "half(-1)", "half a page up", show=False),
+        Binding("pagedown,ctrl+f,space", "half(2)", "page down", key_display="pgdn", show=False),
+        Binding("pageup", "half(-2)", "page up", show=False),
+        Binding("h,left", "side(-20)", "left", key_display="h", show=False),
+        Binding("right", "side(20)", "right", show=False),
+    ]
+
+    class Turned(Message):
+        """Following was switched, by a key or by moving away from the end."""
+
+    def __init__(self, *, id: str = "output") -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.follow = True
+        self.left = 0
+        self.slice: Slice | None = None
+
+    def show(self, output: Output) -> None:
+        """Show this output; more of one that is shown already keeps its place."""
+        old = self.slice
+        if old is not None and old.output.path == output.path and output.path is not None:
+            ended = old.output.running and not output.running
+            offset = output.after(old.place) if ended else old.place
+            old.output = output
+            if ended and offset != old.place and not self.follow:
+                old.go_to(offset)  # what was dropped has moved what follows it
+            elif ended and self.follow:
+                old.go_last()
+            else:
+                self.look()
+            self.paint()
+            return
+        self.slice = Slice(output)
+        if old is not None:
+            self.slice.wrap = old.wrap
+        self._measure()
+        self.go_to_place()
+
+    def go_to_place(self) -> None:
+        """The end if it is followed, else the beginning."""
+        if self.slice is not None:
+            if self.follow:
+                self.slice.go_last()
+            else:
+                self.slice.go_first()
+        self.paint()
+
+    def on_mount(self) -> None:
+        self.set_interval(LOOK, self.look)
+
+    def look(self) -> None:
+        """See whether more was written."""
+        if self.slice is not None and self.slice.grown():
+            if self.follow:
+                self.slice.go_last()
+            self.paint()
+
+    # -- keys -----------------------------------------------------------------------------
+
+    def action_move(self, rows: int) -> None:
+        if self.slice is not None:
+            self.slice.move(rows)
+            self._turn(self.slice.at_end if rows > 0 and self.follow else False)
+
+    def action_half(self, halves: int) -> None:
+        self.action_move(halves * max(1, (self.size.height - 1) // 2))
+
+    def action_first(self) -> None:
+        if self.slice is not None:
+            self.slice.go_first()
+            self._turn(False)
+
+    def action_last(self) -> None:
+        if self.slice is not None:
+            self.slice.go_last()
+            self._turn(self.slice.output.running)
+
+    def action_side(self, cells: int) -> None:
+        self.left = max(0, self.left + cells)
+        self.paint()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.action_move(3)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.action_move(-3)
+
+    def toggle_follow(self) -> None:
+        """Follow the end, or stay here."""
+        self.follow = not self.follow
+        if self.follow and self.slice is not None:
+            self.slice.go_last()
+        self._turn(self.follow)
+
+    def toggle_wrap(self) -> None:
+        """Wrap long lines, or cut them at the edge."""
+        if self.slice is not None:
+            self.slice.rewrap(wrap=not self.slice.wrap)
+            self.left = 0
+            if self.follow:
+                self.slice.go_last()
+            self.paint()
+
+    def _turn(self, follow: bool) -> None:
+        changed, self.follow = follow != self.follow, follow
+        self.paint()
+        if changed:
+            self.post_message(self.Turned())
+
+    # -- drawing --------------------------------------------------------------------------
+
+    def on_resize(self) -> None:
+        self._measure()
+        if self.slice is not None:
+            if self.follow:
+                self.slice.go_last()
+            else:
+                self.slice.rewrap(wrap=self.slice.wrap)
+        super().on_resize()
+
+    def _measure(self) -> None:
+        if self.slice is not None:
+            self.slice.height = max(1, self.size.height - 1)
+            self.slice.width = max(2, self.size.width - 2)
+
+    def _title(self, held: Slice) -> list[Cell]:
+        output = held.output
+        parts: list[Cell] = [("output", "strong")]
+        if output.number:
+            parts.append((f" of attempt {output.number}", "text"))
+        parts.append((f"  {format_bytes(held.size - held.dropped)}", "muted"))
+        if output.running and output.number:
+            parts.append(("  running", "busy"))
+            if self.follow:
+                parts.append(("  following", "good"))
+        if held.wrap:
+            parts.append(("  wrapped", "muted"))
+        if not held.at_end:
+            parts.append((f"  {held.fraction():.0%}", "muted"))
+        if output.number and output.missing:
+            parts.append((f"  {output.missing}", "warn"))
+        return parts
+
+    def _draw(self) -> list[Strip]:
+        width, ink = self.size.width, self.ink
+        held = self.slice
+        parts = [("output", "strong")] if held is None else self._title(held)
+        lines = [title_line(parts, width, ink, focused=self.has_focus)]
+        if held is None:
+            return lines
+        room = max(2, width - 2)
+        for row in held.visible():
+            text, more = cropped(row.text, self.left, room)
+            before = "‹" if self.left and row.text else "↳" if row.continued else " "
+            style = ink.warn if row.mark else ink.text
+            cells = [(before, ink.muted), (fit(text, room), style)]
+            lines.append(draw([*cells, ("›" if more else " ", ink.muted)], width))
+        if not held.lines:
+            lines.append(draw([(" " + nothing(held.output), ink.muted)], width))
+        return lines
+
+
+def nothing(output: Output) -> str:
+    """Why there is no output to show."""
+    if output.number == 0:
+        return "it has not run yet" if output.running else "it never ran"
+    return output.missing or ("nothing written yet" if output.running else "it wrote nothing")
+
+
+def cropped(text: str, left: int, width: int) -> tuple[str, bool]:
+    """The part of ``text`` from cell ``left`` on, ``width`` cells wide, and whether it goes on."""
+    if text.isascii():
+        return text[left : left + width], len(text) > left + width
+    text = split_text(text, left)[1] if left < cell_len(text) else ""
+    return split_text(text, width)[0] if text else "", cell_len(text) > width

@@ -1,0 +1,429 @@
+"""A table drawn line by line: any number of rows, and only what changed is sent.
+
+Textual's DataTable holds every row and repaints itself whole. This one asks a :class:`Window` for
+the rows on the screen, draws each line itself, compares it with the line that is there, and sends
+just the cells that differ. Reading goes on beside; keys move the cursor over rows already held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.strip import Strip
+
+from queuectl_core.domain.errors import QueueError
+
+from ...presentation.format import lasting
+from ..background import beside
+from ..theme import Ink
+from .line_widget import Painted
+from .row_window import ListPages, Pages, Window
+from .strips import Cell, Column, draw, fit, lay_out, title_line
+from .throttle import Later
+
+R = TypeVar("R")
+
+HEAD = 2
+"""Lines above the rows: the title and the names of the columns."""
+
+RANGE_LIMIT = 10_000
+"""Rows that are marked as a range, at most."""
+
+OLD = 5.0
+"""Seconds after which rows that are not up to date say so."""
+
+THRIFT = 20
+"""Reading again takes at most one part in this many of the time."""
+
+
+class LineTable(Painted, Generic[R], can_focus=True):
+    """A table of rows of any kind. Give it columns and pages; see :meth:`show`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "move(1)", "down", key_display="j", show=False),
+        Binding("k,up", "move(-1)", "up", key_display="k", show=False),
+        Binding("g,home", "first", "first", key_display="g", show=False),
+        Binding("G,end", "last", "last", key_display="G", show=False),
+        Binding("ctrl+d", "half(1)", "half a page down", show=False),
+        Binding("ctrl+u", "half(-1)", "half a page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "page down", key_display="pgdn", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("space", "mark", "mark", show=False),
+        Binding("V", "mark_range", "mark a range", show=False),
+        Binding("ctrl+backslash", "clear_marks", "clear marks", key_display="^\\", show=False),
+    ]
+
+    head = HEAD
+    foot = 0
+    """Lines above and below the rows."""
+
+    class Moved(Message):
+        """The cursor is on another row, or on none."""
+
+        def __init__(self, table: LineTable[Any]) -> None:
+            self.table = table
+            super().__init__()
+
+        @property
+        def control(self) -> LineTable[Any]:
+            return self.table
+
+    class Chosen(Moved):
+        """Enter, or a double click, on the row under the cursor."""
+
+    class Marked(Moved):
+        """The marks changed."""
+
+    class Refused(Message):
+        """A key did nothing, and why."""
+
+        def __init__(self, reason: str) -> None:
+            self.reason = reason
+            super().__init__()
+
+    class Failed(Message):
+        """Reading rows failed."""
+
+        def __init__(self, error: QueueError) -> None:
+            self.error = error
+            super().__init__()
+
+    def __init__(
+        self,
+        columns: Sequence[Column[R]],
+        pages: Pages[R],
+        *,
+        id: str,  # noqa: A002 - Textual's own name for it
+        clock: Callable[[], float] = time.time,
+        markable: bool = True,
+    ) -> None:
+        super().__init__(id=id)
+        self.parts = [(id, "strong")]
+        self.columns = columns
+        self.window: Window[R] = Window(pages)
+        self.empty = ""
+        """What to say when there is no row."""
+        self.sorted: tuple[str, bool] | None = None
+        """The name of the column the rows are sorted by, and whether downwards."""
+        self.marks: dict[Hashable, R] = {}
+        self.extent: Callable[[], tuple[float, float]] | None = None
+        """Start and end of the screen in all rows, 0 to 1, when the window cannot know."""
+        self.markable = markable
+        self._clock = clock
+        self._anchor: R | None = None
+        self._touched = False
+        self._wanted: list[str] = []
+        self._reading = False
+        self._read_again_at = 0.0
+        self._renewal = Later(self, lambda: self._ask("reload"))
+        self._told: Hashable = None
+        self._outdated_since: float | None = None
+        """Since when the store has had news that are not shown here."""
+
+    # -- for the owner ------------------------------------------------------------------
+
+    def show(self, pages: Pages[R]) -> None:
+        """Show other rows, from their beginning."""
+        self.window = Window(pages)
+        self.window.resize(self._rows_high())
+        self.marks.clear()
+        self._anchor = None
+        self._touched = False
+        self._read_again_at = 0.0
+        self._ask("first")
+
+    def renew(self) -> None:
+        """Read the rows again, soon: the store has changed."""
+        if self._outdated_since is None:
+            self._outdated_since = time.monotonic()
+        self._renewal.ask(self._read_again_at)
+
+    @property
+    def current(self) -> R | None:
+        """The row under the cursor."""
+        return self.window.current
+
+    def chosen(self) -> list[R]:
+        """The marked rows, or else the one under the cursor."""
+        if self.marks:
+            return list(self.marks.values())
+        return [] if self.current is None else [self.current]
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _ask(self, what: str) -> None:
+        if what in ("first", "last"):
+            self._wanted.clear()
+        if what not in self._wanted:
+            self._wanted.append(what)
+        if not self._reading and self.is_attached:
+            self._reading = True
+            beside(self, self._read, f"rows-{self.id}")
+
+    async def _read(self) -> None:
+        try:
+            while self._wanted:
+                what = self._wanted.pop(0)
+                window = self.window
+                started, outdated = time.monotonic(), self._outdated_since
+                if what == "first":
+                    await window.go_first()
+                elif what == "last":
+                    await window.go_last()
+                elif what == "extend":
+                    await window.extend()
+                else:
+                    await window.reload(follow=self.following)
+                    cost = time.monotonic() - started
+                    self._read_again_at = time.monotonic() + cost * THRIFT
+                if what != "extend" and self._outdated_since == outdated:
+                    self._outdated_since = None
+                if what != "extend":
+                    await self._check_marks()
+                self.paint()
+        except QueueError as error:
+            self._wanted.clear()
+            self.post_message(self.Failed(error))
+        finally:
+            self._reading = False
+
+    @property
+    def following(self) -> bool:
+        """Whether it stays at its first rows: nobody has moved in it, and nobody is in it."""
+        return not self._touched and not self.has_focus
+
+    def keep_marks(self, rows: Sequence[R]) -> None:
+        """Keep the marks of these rows, which are those that are still there, and no others."""
+        key = self.window.pages.key
+        there = {key(row): row for row in rows}
+        if self._anchor is not None and key(self._anchor) not in there:
+            self._anchor = None
+        if self.marks.keys() - there.keys():
+            self.post_message(self.Marked(self))
+        self.marks = {name: there[name] for name in self.marks if name in there}
+
+    async def _check_marks(self) -> None:
+        """Take the marks from rows that have gone: they would be acted on without being seen."""
+        rows = list(self.marks.values())
+        if self._anchor is not None:
+            rows.append(self._anchor)
+        if rows:
+            self.keep_marks(await self.window.pages.still(rows))
+
+    def _moved(self) -> None:
+        self._touched = True
+        self.paint()
+        if self.window.short_below or self.window.short_above:
+            self._ask("extend")
+
+    # -- keys and mouse -----------------------------------------------------------------
+
+    def action_move(self, lines: int) -> None:
+        self.window.move(lines)
+        self._moved()
+
+    def action_half(self, way: int) -> None:
+        self.action_move(way * max(1, self.window.height // 2))
+
+    def action_page(self, way: int) -> None:
+        self.action_move(way * max(1, self.window.height - 1))
+
+    def action_first(self) -> None:
+        self._touched = True
+        self._ask("first")
+
+    def action_last(self) -> None:
+        self._touched = True
+        self._ask("last")
+
+    def action_choose(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Chosen(self))
+
+    def action_mark(self) -> None:
+        row = self.current
+        if row is None or not self.markable:
+            return
+        key = self.window.pages.key(row)
+        if self.marks.pop(key, None) is None:
+            self.marks[key] = row
+        self._anchor = row
+        self.window.move(1)
+        self._moved()
+        self.post_message(self.Marked(self))
+
+    def action_mark_range(self) -> None:
+        """Mark from the row that was marked last to the cursor."""
+        if self.current is None or not self.markable:
+            return
+        if self._anchor is None:
+            self.action_mark()
+            return
+        beside(self, partial(self._mark_range, self._anchor, self.current), f"mark-{self.id}")
+
+    async def _mark_range(self, start: R, end: R) -> None:
+        key = self.window.pages.key
+        try:
+            for first, last in ((start, end), (end, start)):
+                found = await self.window.between(first, last, RANGE_LIMIT)
+                if found is not None:
+                    self.marks.update({key(row): row for row in found})
+                    break
+            else:
+                self.post_message(
+                    self.Refused(f"a range has at most {RANGE_LIMIT:,} rows: use R, or a filter")
+                )
+                return
+        except QueueError as error:
+            self.post_message(self.Failed(error))
+        self._anchor = end
+        self.paint()
+        self.post_message(self.Marked(self))
+
+    def sort_by(self, column: Column[R]) -> None:
+        """The name of a column that can be sorted by was clicked."""
+
+    def action_clear_marks(self) -> None:
+        self.marks.clear()
+        self._anchor = None
+        self.paint()
+        self.post_message(self.Marked(self))
+
+    def _column_at(self, x: int) -> Column[R] | None:
+        left = 1
+        for column, width in lay_out(self.columns, self.size.width - 2):
+            if left <= x < left + width:
+                return column
+            left += width + 1
+        return None
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - self.head
+        if row == -1 and self.head == HEAD:
+            column = self._column_at(event.x)
+            if column is not None and column.sort:
+                self.sort_by(column)
+        if 0 <= row < len(self.window.visible()):
+            self.window.put(self.window.top + row)
+            self._moved()
+            if event.chain == 2:
+                self.action_choose()
+
+    def on_mouse_scroll_down(self) -> None:
+        self.window.scroll(3)
+        self._moved()
+
+    def on_mouse_scroll_up(self) -> None:
+        self.window.scroll(-3)
+        self._moved()
+
+    # -- drawing ------------------------------------------------------------------------
+
+    def _rows_high(self) -> int:
+        return max(1, self.size.height - self.head - self.foot)
+
+    def on_mount(self) -> None:
+        if not isinstance(self.window.pages, ListPages) and not self.window.rows:
+            self._ask("first")
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        if self.window.short_below or self.window.short_above:
+            self._ask("extend")
+
+    def paint(self) -> None:
+        super().paint()
+        cursor = (self.window.cursor, id(self.window.pages))
+        if cursor != self._told:
+            self._told = cursor
+            self.post_message(self.Moved(self))
+
+    def _draw(self) -> list[Strip]:
+        self.window.resize(self._rows_high())
+        ink = self.ink
+        marked: list[Cell] = [(f"  {len(self.marks):,} marked", "accent")] if self.marks else []
+        parts = [*self.parts[:2], *marked, *self.parts[2:], *self._age()]
+        width = self.size.width  # Textual looks for it anew each time
+        lines = [title_line(parts, width, ink, focused=self.has_focus)]
+        layout = lay_out(self.columns, width - 2)  # less the marks and the scrollbar
+        if self.head == HEAD:
+            lines.append(self._header(layout, ink, width))
+        now = self._clock()
+        thumb = self._thumb()
+        for y, row in enumerate(self.window.visible()):
+            lines.append(self._row(row, layout, now, width, thumb=y in thumb))
+        if not self.window.rows and self.empty:
+            lines.append(draw([(" " + self.empty, ink.muted)], width))
+        return lines
+
+    def _age(self) -> list[Cell]:
+        """How old the rows are, where reading them again has to wait."""
+        since = self._outdated_since
+        old = 0.0 if since is None else time.monotonic() - since
+        return [(f"  {lasting(old)} old", "warn")] if old > OLD else []
+
+    def _header(self, layout: Sequence[tuple[Column[R], int]], ink: Ink, line_width: int) -> Strip:
+        cells: list[tuple[str, Style]] = [(" ", ink.muted)]
+        for column, width in layout:
+            name = column.name
+            style = ink.muted
+            if self.sorted and self.sorted[0] == name:
+                arrow = "↓" if self.sorted[1] else "↑"
+                name = name[: width - 1] + arrow
+                style = ink.accent
+            cells.append((fit(name, width, right=column.right) + " ", style))
+        return draw(cells, line_width)
+
+    def _row(
+        self,
+        row: R,
+        layout: Sequence[tuple[Column[R], int]],
+        now: float,
+        line_width: int,
+        *,
+        thumb: bool,
+    ) -> Strip:
+        ink = self.ink
+        key = self.window.pages.key(row)
+        marked = key in self.marks
+        cells: list[tuple[str, Style]] = [("▌" if marked else " ", ink.accent)]
+        for at, (column, width) in enumerate(layout):
+            text, style = column.cell(row, now)
+            shown = (" " if at else "") + fit(text, width, right=column.right)
+            cells.append((shown, ink.accent if marked else ink.of(style)))
+        over = None
+        if key == self.window.cursor:
+            over = ink.cursor if self.has_focus else ink.cursor_blurred
+        line = draw(cells, line_width - 1, over)
+        return Strip([*line, *draw([("▐" if thumb else " ", ink.muted)], 1)], line_width)
+
+    def _thumb(self) -> range:
+        """The lines of the scrollbar's thumb."""
+        window, rows_high = self.window, self._rows_high()
+        if window.at_start and window.at_end and len(window.rows) <= rows_high:
+            return range(0)
+        if self.extent is not None:
+            start, end = self.extent()
+        else:
+            start, end = window.top / len(window.rows), (window.top + rows_high) / len(window.rows)
+        size = min(rows_high, max(1, round((end - start) * rows_high)))
+        top = min(rows_high - size, max(0, round(start * rows_high)))
+        return range(top, top + size)
+
+
+def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
+    """Give a table of a short list, held whole, its rows anew; its cursor and marks stay on
+    theirs."""
+    pages = table.window.pages
+    if isinstance(pages, ListPages):
+        pages.rows = list(rows)
+        table.window.replace(pages.rows, follow=table.following)
+        table.keep_marks(pages.rows)
+        table.paint()

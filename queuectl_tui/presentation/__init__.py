@@ -1,0 +1,1 @@
+"""How values read in every front end: plain text and roles, without a UI library."""

@@ -1,0 +1,88 @@
+"""A store that goes, is held, or turns read-only is a message, never an exit."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.domain.errors import StoreReadOnly
+from queuectl_core.queue import Queue
+from queuectl_core.store.sqlite import connection
+
+from .scenes import opened, settled, typed, until
+
+SIZE = (120, 40)
+
+
+async def test_a_deleted_store_is_a_banner_and_its_return_is_noticed(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        aside = home / "aside"
+        aside.mkdir()
+        for path in home.glob("queue.db*"):
+            shutil.move(path, aside / path.name)
+        await until(console, pilot, "▲ lost")
+        text = await until(console, pilot, "is not there")
+        assert "~/queue.db" in text.splitlines()[0]
+        assert "trying again" in " ".join(text.split())
+        assert not (home / "queue.db").exists()
+        await pilot.press("j", "4", "enter")
+        assert console.is_running
+        await pilot.press("escape")
+        for path in aside.iterdir():
+            shutil.move(path, home / path.name)
+        await until(console, pilot, "● live")
+        async with Queue.open(str(home / "queue.db"), env={}) as queue:
+            await queue.enqueue([{"id": "back-again", "command": "true"}])
+        await until(console, pilot, "back-again")
+
+
+async def test_an_action_on_a_lost_store_says_so(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        for path in home.glob("queue.db*"):
+            if path.is_file():
+                path.unlink()
+        await pilot.press("4", "slash", *typed("resize-1"), "enter")
+        await until(console, pilot, "▲ lost")
+        await pilot.press("c", "r", "e", "D")
+        await pilot.pause()
+        assert console.is_running
+
+
+async def test_a_store_that_is_locked_still_shows_and_fails_the_action_in_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LOCK_PATIENCE", 0.3)
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        holder = sqlite3.connect(home / "queue.db", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        await pilot.press("slash", *typed("resize-1"), "enter")
+        await until(console, pilot, "4 jobs 1 ")
+        await settled(console, pilot)
+        await pilot.press("r")
+        await until(console, pilot, "another process")
+        holder.execute("ROLLBACK")
+        holder.close()
+        await pilot.press("r")
+        await until(console, pilot, "resize-1 is due again")
+
+
+async def test_a_store_made_read_only_fails_the_action_in_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(self: Queue, jobs: object) -> int:
+        raise StoreReadOnly("store queue.db is read-only", "check who owns it and its mode")
+
+    monkeypatch.setattr(Queue, "retry", refused)
+    async with opened(home, SIZE) as (console, pilot):
+        await pilot.press("slash", *typed("resize-1"), "enter")
+        await until(console, pilot, "4 jobs 1 ")
+        await settled(console, pilot)
+        await pilot.press("r")
+        await until(console, pilot, "check who owns it")
+        assert console.is_running

@@ -1,0 +1,455 @@
+"""Random keys, pastes, resizes and clicks in a real terminal, while the store changes and workers
+are killed.
+
+The console must not crash, and what is on the screen at the end is what the store says. And it
+changes nothing without a key for it, and an answer where it asks. The store itself keeps a log of
+changes, with triggers. The monkey keeps another one: before a key that may change anything, it
+looks at the screen, and writes down what that key may do there. Each change must be one that was
+written down before.
+
+``make monkey`` is the long form. The seed is printed; ``MONKEY_SEED`` repeats it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.queue import Queue
+
+from ..support import PATIENCE, Cli, eventually
+from .terminal import Terminal
+from .test_tasks import incident
+
+KEYS = int(os.environ.get("MONKEY_KEYS", "400"))
+LEAVING = 5.0
+"""Seconds that a console may take to leave: it closes its connections first, and more keys come
+meanwhile."""
+SEED = int(os.environ.get("MONKEY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+BUSY = "busy"
+"""The queue that others change meanwhile. Its jobs are not in the log."""
+
+NOW = "(julianday('now') - 2440587.5) * 86400"
+
+
+def trigger(what: str, when: str, name: str, *, on: str) -> str:
+    """A trigger that writes ``what`` of the thing called ``name`` to the log."""
+    return f"""
+        CREATE TRIGGER monkey_{what}_{on.split(maxsplit=1)[0]} AFTER {on} WHEN {when}
+        BEGIN INSERT INTO monkey_log VALUES ({NOW}, '{what}', {name}); END;
+    """
+
+
+LOG = "CREATE TABLE monkey_log (at REAL, what TEXT, job TEXT);" + "".join(
+    [
+        trigger(
+            "retry",
+            f"new.queue <> '{BUSY}' AND new.state = 'pending' "
+            "AND old.state IN ('completed', 'failed', 'dead', 'cancelled')",
+            "new.id",
+            on="UPDATE ON jobs",
+        ),
+        trigger(
+            "cancel",
+            f"new.queue <> '{BUSY}' AND (new.cancel > old.cancel "
+            "OR old.state IN ('pending', 'failed') AND new.state = 'cancelled')",
+            "new.id",
+            on="UPDATE ON jobs",
+        ),
+        trigger("delete", f"old.queue <> '{BUSY}'", "old.id", on="DELETE ON jobs"),
+        trigger("enqueue", f"new.queue <> '{BUSY}'", "new.id", on="INSERT ON jobs"),
+        # A supervisor that takes jobs over makes a worker for each, which is to stop after it. Of
+        # the jobs here only those of the others are taken over.
+        trigger(
+            "stop",
+            "old.stop IS NULL AND new.stop = 'drain' AND NOT EXISTS (SELECT 1 FROM jobs "
+            f"WHERE owner = new.supervisor AND queue = '{BUSY}' "
+            "AND worker NOT LIKE new.supervisor || '-%')",
+            "new.id",
+            on="UPDATE ON workers",
+        ),
+        trigger("start", "new.detached = 1", "new.id", on="INSERT ON supervisors"),
+        trigger("config", "true", "new.key", on="INSERT ON config"),
+        trigger("config", "true", "old.key", on="DELETE ON config"),
+    ]
+)
+
+SAFE = [
+    *"jjjkkkGgnN1234[]<>I/:?ewlsmpfbRDcDRcV+-h0369 ",
+    *("\t", "\x1b[Z", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[5~", "\x1b[6~"),
+    *("\x1b[H", "\x1b[F", "\x04", "\x15", "\x06", "\x12", "\x0c", "\x1c", "\x7f", "\x07"),
+]
+"""Keys that change nothing by themselves, wherever they are pressed."""
+
+OPENING = ["D", "c", "R", "s", "e", "2c", "3D", "4D", "4c", "4  D", "1R", ":retry", ":config"]
+"""Keys that open a question or a form, more often than not."""
+
+DECISIVE = ["y", "y", "y", "\r", "\r", "\r", "r", "x", "\x0e", "click", "click"]
+
+PASTES = [
+    "y\r\ry\n", "D", "rm -rf\nx\ny", "ünïcödé ☃ 漢字", "a" * 300, "\x00\x01\x7f", "retry all",
+    "true", "queue 3", "x;y", "",
+]  # fmt: skip
+
+SIZES = [(120, 40), (80, 24), (40, 12), (60, 18), (200, 50), (40, 40), (81, 13), (30, 8)]
+TOO_SMALL = [(1, 1), (3, 2), (20, 5), (120, 4)]
+"""Sizes at which the console draws one line, and no key may change anything. Textual itself fails
+on some of them: page down in its palette raised "KeyError: 0" at 1x1."""
+
+DRAWN = "\x1b]777;drawn\x07"
+CONSOLE = f"""
+import sys
+from queuectl_tui.__main__ import main
+from queuectl_tui.console.inputs import InputQueue
+from queuectl_tui.console.minimum_size import ALWAYS
+
+send = InputQueue._send
+
+def send_or_tell(self, event):
+    if getattr(event, "key", "") == "f12":
+        self._app.action_draw_again()
+        self._app._driver.write({DRAWN!r})
+    else:
+        send(self, event)
+
+InputQueue._send = send_or_tell
+ALWAYS.add("f12")
+sys.argv[:] = ["queuectl", "tui"]
+sys.exit(main())
+"""
+"""The console, which tells when all keys before F12 have done their work, and draws all again."""
+
+ASKED = re.compile(r"(Retry|Cancel|Delete|Run|Stop)\s+(all )?([\d,]+ )?")
+VERBS = {"Retry": "retry", "Run": "retry", "Cancel": "cancel", "Delete": "delete", "Stop": "stop"}
+
+
+class Monkey:
+    """Presses keys, and knows which changes may come of it."""
+
+    def __init__(self, cli: Cli, store: Path, seed: int) -> None:
+        self.cli = cli
+        self.store = store
+        self.random = random.Random(seed)
+        self.pressed = 0
+        self.allowed: list[tuple[float, Counter[str], str]] = []
+        """When, which changes may come of it, and why."""
+        self.log: list[str] = []
+        self.may_leave_until = 0.0
+        """Until when the console may end: a key may have been "quit", in the key bar or in the
+        palette."""
+        self.terminal = self._start()
+
+    def _start(self) -> Terminal:
+        env = self.cli.environment() | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        env |= {"PAGER": "true", "EDITOR": "true", "VISUAL": "true"}
+        env |= {"PYTHONPATH": os.getcwd()}  # it runs where its jobs may write
+        argv = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.cli.cwd)]
+        argv += [sys.executable, "-c", CONSOLE]
+        terminal = Terminal(argv, env, SIZES[0], shell=True)
+        terminal.until("● live")
+        return terminal
+
+    # -- what it does ---------------------------------------------------------------------
+
+    def send(self, keys: str) -> None:
+        self.log.append(repr(keys))
+        self.pressed += 1
+        self.terminal.press(keys)
+
+    def turn(self) -> None:
+        """Some keys that change nothing, then something else."""
+        for _ in range(self.random.randrange(1, 30)):
+            self.send(self.random.choice(SAFE))
+            if self.random.random() < 0.1:
+                self.terminal.read(0)
+        chance = self.random.random()
+        if chance < 0.6:
+            self.decide(self.random.choice(DECISIVE))
+        elif chance < 0.7:
+            self.resize()
+        elif chance < 0.8:
+            self.send(f"\x1b[200~{self.random.choice(PASTES)}\x1b[201~")
+        elif chance < 0.95:
+            self.send("\x1b")  # alone, or it is the beginning of something else
+            self.terminal.read(0.15)
+        elif chance < 0.98:
+            self.suspend()
+        else:
+            self.leave()
+
+    def decide(self, key: str) -> None:
+        """Look, write down what ``key`` may do here, then press it."""
+        if self.random.random() < 0.7:
+            for opens in self.random.choice(OPENING):
+                self.send(opens)
+        text = self.sync()
+        if " y  yes" in text and self.random.random() < 0.6:
+            key = "y"
+        x, y = (self.random.randrange(size) for size in self.size)
+        if key == "click":
+            lines = text.splitlines()
+            # More often than not, on something that does something.
+            x, y = self.random.choice([(x, y), (x, len(lines) - 1), *_answers(lines)])
+            key = f"\x1b[<0;{x + 1};{y + 1}M\x1b[<0;{x + 1};{y + 1}m"
+        workers = re.search(r"count\s+(\d+)", text)
+        if "how many workers" in text and workers and int(workers[1]) > 2:
+            key = "\x1b"
+        if "quit" in text and key != "y":
+            self.may_leave_until = time.monotonic() + LEAVING
+        self.allow(text, key)
+        self.send(key)
+        self.terminal.read(0.05)
+        if self.size in TOO_SMALL:
+            self.sync()  # a key may be read only after a resize that follows it, and then it acts
+
+    def allow(self, text: str, key: str) -> None:
+        """What may come of ``key`` when this is on the screen."""
+        may: Counter[str] = Counter()
+        flat = re.sub(r"[│╭╮╰╯─\s]+", " ", text)
+        if " y yes n no" in flat:
+            # A small screen may cut the number: then it is any number.
+            found = ASKED.search(flat)
+            if found:
+                count = int(found[3].replace(",", "")) if found[3] else 1
+                may[VERBS[found[1]]] += count
+                if found[2]:
+                    may["stop"] = 99
+            else:
+                may.update(dict.fromkeys(VERBS.values(), 9999))
+        elif self.size in TOO_SMALL:
+            pass  # nobody sees what a key would do
+        elif min(self.size) < 12:  # too low to show all that matters
+            may.update(dict.fromkeys((*VERBS.values(), "enqueue", "start", "config"), 1))
+            may.update(retry=9999, cancel=9999, delete=9999, stop=99)
+        else:
+            if key in ("r", "\r", "x") or "<" in key:  # without a question: one job, one worker
+                may.update(retry=1, stop=1)
+            if key in ("\r", "\x0e") or "<" in key:
+                may.update(retry=1)
+                if "enqueue" in flat or "another command" in flat:
+                    may.update(enqueue=1)
+                if "how many workers" in flat:
+                    may.update(start=1)
+                if "Which setting" in flat:
+                    may.update(config=1)
+        self.allowed.append((time.time(), may, f"{key!r} at\n{text}"))
+
+    def resize(self) -> None:
+        columns, lines = self.random.choice([*SIZES, *TOO_SMALL])
+        self.terminal.resize(columns, lines)
+        self.log.append(f"{columns}x{lines}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.terminal.screen.columns, self.terminal.screen.lines
+
+    def suspend(self) -> None:
+        self.log.append("suspended")
+        process = self.terminal.process
+        process.send_signal(signal.SIGTSTP)
+        status = Path(f"/proc/{process.pid}/stat")
+        while status.read_text().rpartition(") ")[2][0] != "T":
+            self.terminal.read(0.02)
+        process.send_signal(signal.SIGCONT)
+
+    def leave(self) -> None:
+        """Leave the console, and come back."""
+        self.sync()
+        self.send("\x11")
+        assert self.terminal.ended() == 0, self.told()
+        self.terminal.close()
+        self.terminal = self._start()
+
+    # -- what it sees ---------------------------------------------------------------------
+
+    def sync(self) -> str:
+        """The screen once all keys have done their work."""
+        terminal = self.terminal
+        terminal.raw = terminal.raw[-10_000:]
+        before = terminal.raw.count(DRAWN.encode())
+        terminal.press("\x1b[24~")
+        deadline = time.monotonic() + PATIENCE
+        while terminal.raw.count(DRAWN.encode()) == before:
+            terminal.read(0.05)
+            self.check_alive()
+            if self.terminal is not terminal:
+                return self.sync()
+            assert time.monotonic() < deadline, f"it does not answer\n{self.told()}"
+        seen, until = 0, time.monotonic() + 0.5
+        while seen < len(terminal.raw) and time.monotonic() < until:  # the frame of it
+            seen = len(terminal.raw)
+            terminal.read(0.07)
+        return terminal.text()
+
+    def check_alive(self) -> None:
+        code = self.terminal.process.poll()
+        if code == 0 and time.monotonic() < self.may_leave_until:
+            self.may_leave_until = 0.0
+            self.terminal.close()
+            self.terminal = self._start()
+            return
+        assert code is None, f"it ended with {code}\n{self.told()}\n{self.terminal.raw[-3000:]!r}"
+
+    def told(self) -> str:
+        """What to know to find out what happened."""
+        return f"MONKEY_SEED={SEED}, key {self.pressed}\n{self.terminal.text()}\n" + " ".join(
+            self.log[-80:]
+        )
+
+    def check_changes(self) -> Counter[str]:
+        """Every change in the store's log was allowed before."""
+        with closing(sqlite3.connect(self.store)) as raw:
+            changes = raw.execute("SELECT at, what, job FROM monkey_log ORDER BY rowid").fetchall()
+        left: Counter[str] = Counter()
+        allowed = iter(self.allowed)
+        next_ = next(allowed, None)
+        for at, what, job in changes:
+            while next_ is not None and next_[0] <= at + 0.01:
+                left.update(next_[1])
+                next_ = next(allowed, None)
+            left[what] -= 1
+            if left[what] < 0:
+                last = [why for when, _, why in self.allowed if when <= at + 0.01][-3:]
+                times = [(round(when, 2), what, job) for when, what, job in changes]
+                times += [(round(when, 2), "may", dict(may)) for when, may, _ in self.allowed]
+                told = "\n".join(map(str, sorted(times, key=lambda one: one[0])))
+                raise AssertionError(
+                    f"{what} of {job}, which nobody asked for\n"
+                    + "\n".join([*last, told, self.told()])
+                )
+        return Counter(what for _, what, _ in changes)
+
+
+def _answers(lines: list[str]) -> list[tuple[int, int]]:
+    """Where yes and no are."""
+    return [
+        (line.index(word) + 1, y)
+        for y, line in enumerate(lines)
+        for word in ("yes  ", "no ")
+        if " y  yes" in line and word in line
+    ]
+
+
+class Others(threading.Thread):
+    """Others who use the store meanwhile: they change their own jobs, and kill workers."""
+
+    def __init__(self, cli: Cli, store: Path, seed: int) -> None:
+        super().__init__(name="others", daemon=True)
+        self.cli = cli
+        self.store = store
+        self.random = random.Random(seed)
+        self.done = threading.Event()
+        self.kills = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:
+            self.error = error
+
+    async def _run(self) -> None:
+        workers = self._start()
+        changes: list[Callable[[Queue], object]] = [
+            lambda queue: queue.enqueue(
+                [{"command": c, "queue": BUSY, "max_retries": 1} for c in ("true", "false")] * 5
+            ),
+            lambda queue: queue.enqueue([{"command": "sleep 20", "queue": BUSY}]),
+            lambda queue: queue.retry_all(Filter((State.DEAD,), (BUSY,))),
+            lambda queue: queue.cancel_all(Filter((State.PENDING,), (BUSY,))),
+            lambda queue: queue.remove_all(Filter((State.COMPLETED,), (BUSY,))),
+        ]
+        async with Queue.open(str(self.store)) as queue:
+            last = time.monotonic()
+            while not self.done.is_set():
+                try:
+                    await self.random.choice(changes)(queue)  # type: ignore[misc]
+                except QueueError as error:
+                    if "busy" not in str(error):
+                        raise
+                if time.monotonic() - last > 3:
+                    workers.kill()
+                    self.kills += 1
+                    workers = self._start()
+                    last = time.monotonic()
+                await asyncio.sleep(self.random.random() / 2)
+        workers.kill()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return self.cli.start("worker", "start", "--count", "2", "--queue", BUSY, "--quiet")
+
+
+def test_a_monkey(cli: Cli, store_path: Path) -> None:
+    sys.stdout.write(f"MONKEY_SEED={SEED}\n")
+    asyncio.run(incident(store_path))
+    cli("config", "set", "kill-grace", "0.1")
+    with closing(sqlite3.connect(store_path)) as raw:
+        raw.executescript(LOG)
+    others = Others(cli, store_path, SEED)
+    others.start()
+    monkey = Monkey(cli, store_path, SEED)
+    try:
+        while monkey.pressed < KEYS:
+            monkey.turn()
+            monkey.check_alive()
+            assert others.error is None, others.error
+            if monkey.pressed % 1000 < 15:
+                monkey.check_changes()
+        others.done.set()
+        others.join()
+        monkey.sync()
+        changes = monkey.check_changes()
+        check_counts(monkey, cli)
+        sys.stdout.write(f"{monkey.pressed} keys, {others.kills} kills, {dict(changes)}\n")
+    finally:
+        others.done.set()
+        monkey.terminal.close()
+
+
+def check_counts(monkey: Monkey, cli: Cli) -> None:
+    """A console that has been through all that shows what the store says."""
+    terminal = monkey.terminal
+    cli("worker", "stop", "--now", "--timeout", "20", code=None)
+    terminal.resize(*SIZES[0])
+    for _ in range(12):  # out of everything that is open
+        # A dialog and the palette leave some of the screen visible, but not all of it.
+        text = monkey.sync()
+        if len(COUNT.findall(text)) == len(State) and "4 jobs" in text and "╭" not in text:
+            break
+        terminal.press("\x1b")
+        terminal.read(0.15)
+    if "paused" in terminal.text().splitlines()[0]:
+        terminal.press("p")
+
+    def same() -> bool:
+        store = json.loads(cli("status", "--json").out)["jobs"]
+        terminal.press("\x12")
+        monkey.sync()
+        shown = {
+            name: int(count.replace(",", "")) for name, count in COUNT.findall(terminal.text())
+        }
+        expected = {state.value: store[state.value] for state in State}
+        assert shown == expected, f"{shown} on the screen, {expected}\n{monkey.told()}"
+        return True
+
+    assert eventually(same)
+
+
+COUNT = re.compile(
+    rf"^ ({'|'.join(state.value for state in State)})\s+([\d,]+)\s", flags=re.MULTILINE
+)

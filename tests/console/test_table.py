@@ -1,0 +1,114 @@
+"""The table on its own: it sends what changed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+from textual.pilot import Pilot
+
+from queuectl_tui.console.theme import DARK
+from queuectl_tui.console.widgets.row_window import ListPages
+from queuectl_tui.console.widgets.strips import Column, fit, lay_out
+from queuectl_tui.console.widgets.table import LineTable, list_table_rows
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    count: int = 0
+
+
+COLUMNS = (
+    Column("id", 6, lambda r, _: (r.id, "text"), flex=1),
+    Column("count", 5, lambda r, _: (str(r.count), "muted"), right=True, rank=1),
+)
+
+
+class Recorder(LineTable[Row]):
+    """Writes down what is repainted."""
+
+    def __init__(self) -> None:
+        super().__init__(COLUMNS, ListPages("id"), id="table")
+        self.repainted: list[Region | None] = []
+
+    def refresh(self, *regions: Region, **options: bool) -> Recorder:
+        self.repainted += regions or [None]
+        return super().refresh(*regions, **options)
+
+
+@asynccontextmanager
+async def shown(rows: list[Row]) -> AsyncIterator[tuple[Recorder, Pilot[None]]]:
+    table = Recorder()
+
+    class Tables(App[None]):
+        def on_mount(self) -> None:
+            self.register_theme(DARK)
+            self.theme = DARK.name
+
+        def compose(self) -> ComposeResult:
+            yield table
+
+    async with Tables().run_test(size=(40, 12)) as pilot:
+        list_table_rows(table, rows)
+        await pilot.pause()
+        table.repainted.clear()
+        yield table, pilot
+
+
+async def test_the_same_rows_again_repaint_nothing() -> None:
+    rows = [Row(f"r{n}") for n in range(30)]
+    async with shown(rows) as (table, _):
+        list_table_rows(table, [replace(row) for row in rows])
+        assert table.repainted == []
+
+
+async def test_a_changed_cell_repaints_that_cell() -> None:
+    rows = [Row(f"r{n}") for n in range(30)]
+    async with shown(rows) as (table, _):
+        rows[3] = Row("r3", 7)
+        list_table_rows(table, rows)
+        assert [(r.y, r.height) for r in table.repainted if r] == [(5, 1)]
+        assert all(r is not None and r.width <= 6 for r in table.repainted)
+
+
+async def test_moving_the_cursor_repaints_two_lines() -> None:
+    async with shown([Row(f"r{n}") for n in range(30)]) as (table, pilot):
+        table.focus()
+        await pilot.pause()
+        table.repainted.clear()
+        await pilot.press("j")
+        assert {r.y for r in table.repainted if r} == {2, 3}
+
+
+async def test_marks_are_by_id_and_last_while_rows_move() -> None:
+    async with shown([Row("a"), Row("b"), Row("c")]) as (table, pilot):
+        table.focus()
+        await pilot.press("space")
+        list_table_rows(table, [Row("z"), Row("c"), Row("b"), Row("a", 9)])
+        assert table.chosen() == [Row("a", 9)]
+        await pilot.press("ctrl+backslash")
+        assert not table.marks
+
+
+async def test_a_click_puts_the_cursor_there() -> None:
+    async with shown([Row(f"r{n}") for n in range(30)]) as (table, pilot):
+        await pilot.click(table, offset=(3, 6))
+        assert table.current == Row("r4")
+
+
+def test_text_is_fitted_to_cells_not_characters() -> None:
+    assert fit("abc", 5) == "abc  "
+    assert fit("abc", 5, right=True) == "  abc"
+    assert fit("abcdef", 4) == "abc…"
+    assert fit("漢字漢字", 5) == "漢字…"
+    assert fit("abc", 0) == ""
+
+
+def test_columns_go_by_rank_when_it_is_narrow() -> None:
+    assert [width for _, width in lay_out(COLUMNS, 40)] == [34, 5]
+    assert [column.name for column, _ in lay_out(COLUMNS, 8)] == ["id"]
+    assert sum(width for _, width in lay_out(COLUMNS, 20)) + 1 == 20

@@ -1,0 +1,1 @@
+"""The shim: its protocol, its journal, its output, and faults around it."""

@@ -1,0 +1,327 @@
+"""What others write to a shim's journal, and who may start jobs after it was written anew."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from queuectl_core.domain.events import Event, Kind
+from queuectl_core.domain.model import State
+from queuectl_core.queue import Queue
+from queuectl_core.runner import REVOKED
+from queuectl_core.runner.journal import Ledger
+from queuectl_core.runner.journal_reader import Journal
+from tests.support import eventually
+
+from .test_shim import Driver, shim
+from .test_shim_attacks import events_of
+
+__all__ = ["shim"]  # the fixture
+
+
+FOREIGN = {
+    "line": b"hello\n",
+    "half a line": b"hello",
+    "empty lines": b"\n\n\n",
+    "half a word": b'["R"',
+    "long": b"\xff" * 3_000_000,
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
+def test_a_line_that_is_not_ours_is_passed_over(shim: Driver, foreign: bytes) -> None:
+    """It meant "revoked", and the job stayed in `processing` for ever."""
+    shim.start("1.1", "true")
+    assert [shim.hear()[0], shim.hear()[0]] == ["S", "X"]
+    with (shim.run / "s.journal").open("ab") as file:
+        file.write(foreign)
+    for token in ("2.1", "3.1"):
+        shim.start(token, "exit 5")
+        assert events_of(shim, token)[-1][:3] == ["X", token, 5]
+    journal = shim.journal
+    assert journal.exits.keys() == {"1.1", "2.1", "3.1"}
+
+
+REVOKING = {
+    "word": REVOKED,
+    "hole": b"\0",
+    "hole within": b"hello\0\n",
+    "far": b"x" * ((1 << 20) - 3) + REVOKED,
+}
+
+
+@pytest.mark.parametrize("word", REVOKING.values(), ids=REVOKING)
+def test_what_revokes_it_is_found_wherever_it_stands(shim: Driver, word: bytes) -> None:
+    shim.start("1.1", "sleep 0.2")
+    assert shim.hear()[0] == "S"
+    with (shim.run / "s.journal").open("ab") as file:
+        file.write(word)
+    assert shim.hear()[0] == "X"  # written behind it, without the lock
+    shim.start("2.1", "true")
+    assert shim.hear() == ["R", "2.1"]
+
+
+def test_a_journal_that_was_cut_is_written_again(shim: Driver) -> None:
+    shim.start("1.1", "exec sleep 300")
+    assert shim.hear()[0] == "S"
+    shim.start("2.1", "exit 4")
+    assert events_of(shim, "2.1")[-1][0] == "X"
+    eventually(lambda: "2.1" in shim.journal.exits)
+    os.truncate(shim.run / "s.journal", 0)
+    shim.start("3.1", "exit 5")
+    assert events_of(shim, "3.1")[-1][0] == "X"
+    eventually(lambda: "3.1" in shim.journal.exits)
+    journal = shim.journal
+    assert journal.exits["2.1"].code == 4
+    assert "1.1" in journal.started
+    assert journal.shim_pid == shim.process.pid
+
+
+def test_who_waits_for_the_lock_of_a_journal_that_was_replaced_revokes_the_new_one(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(str(tmp_path), "s")
+    ledger.record(["H", os.getpid(), 2])
+    assert ledger.lock()
+    before = (tmp_path / "s.journal").stat().st_ino
+    thread = threading.Thread(target=lambda: asyncio.run(Journal(tmp_path, "s").revoke()))
+    thread.start()
+    eventually(lambda: waits(tmp_path / "s.journal"))
+    ledger.compact_at = 0
+    ledger.unlock()
+    thread.join()
+    assert (tmp_path / "s.journal").stat().st_ino != before
+    assert not ledger.lock()
+    ledger.unlock()
+
+
+async def test_nothing_is_started_while_a_successor_has_a_journal_that_was_made_anew(
+    tmp_path: Path,
+) -> None:
+    """Ours was deleted, and its lock is free: that says nothing."""
+    ledger = Ledger(str(tmp_path), "s")
+    path = tmp_path / "s.journal"
+    path.unlink()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)  # a successor, just before it writes
+    assert locked(fd)
+    with pytest.raises(BlockingIOError):
+        ledger.lock()
+    ledger.unlock()
+    os.write(fd, REVOKED)
+    os.close(fd)
+    assert not ledger.lock()
+    ledger.unlock()
+
+
+def test_a_journal_that_cannot_be_locked_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A successor may be about to write into it that we are revoked."""
+    ledger = Ledger(str(tmp_path), "s")
+    path = tmp_path / "s.journal"
+    before = path.stat().st_ino
+
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.flock", refuse)
+        ledger.compact_at = -1
+        with pytest.raises(OSError, match="no locks"):
+            ledger.lock()
+        ledger.unlock()
+    assert path.stat().st_ino == before
+
+
+def test_a_run_directory_that_is_made_again_is_for_its_user_only(tmp_path: Path) -> None:
+    import shutil
+
+    ledger = Ledger(str(tmp_path), "s")
+    ledger.path = f"{tmp_path}/queue.db.d/run/s"
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    tmp_path.mkdir()
+    assert ledger.renew()
+    for folder in (tmp_path / "queue.db.d", tmp_path / "queue.db.d/run"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of another process")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_shim_stays_for_its_journal_only_while_it_matters(shim: Driver, known: bool) -> None:
+    """A disk is full. What the supervisor has settled, nobody will look for in the journal."""
+    import resource
+
+    shim.start("1.1", f"until test -e {shim.run}/go; do sleep 0.02; done; exit 5")
+    assert shim.hear()[0] == "S"
+    eventually(lambda: shim.journal.started)
+    full = (shim.run / "s.journal").stat().st_size
+    unlimited = resource.prlimit(shim.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(shim.process.pid, resource.RLIMIT_FSIZE, (full, unlimited[1]))
+    (shim.run / "go").touch()
+    assert shim.hear()[:3] == ["X", "1.1", 5]
+    if known:
+        shim.send(["settled", ["1.1"]])
+    shim.leave()
+    if not known:
+        with pytest.raises(subprocess.TimeoutExpired):
+            shim.process.wait(0.2)
+        resource.prlimit(shim.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert shim.process.wait(30) == 0
+    assert ("1.1" in shim.journal.exits) is not known
+
+
+def waits(path: Path) -> bool:
+    """Whether somebody else of us has the file open."""
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found += os.readlink(f"/proc/self/fd/{fd}") == str(path)
+        except OSError:
+            continue
+    return found > 1
+
+
+def test_a_locked_journal_delays_starts_and_nothing_else(shim: Driver) -> None:
+    """Whoever has the lock may be stopped."""
+    import fcntl
+
+    shim.start("1.1", "sleep 0.1; exit 3")
+    assert shim.hear()[0] == "S"
+    fd = os.open(shim.run / "s.journal", os.O_RDWR)
+    eventually(lambda: locked(fd))
+    shim.start("2.1", "exit 4")
+    assert shim.hear()[:3] == ["X", "1.1", 3]
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    assert events_of(shim, "2.1")[-1][2] == 4
+    os.close(fd)
+
+
+def locked(fd: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def test_a_supervisor_whose_journal_is_revoked_by_nobody_goes_on(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """A host that crashed leaves NULs in files. Nobody took its jobs over: it does so itself."""
+    (job,) = await queue.enqueue([f"until test -e {tmp_path}/go; do sleep 0.02; done; exit 0"])
+    later = None
+    events: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if event.kind is Kind.ADOPTED:
+            (tmp_path / "go").touch()
+
+    workers = asyncio.create_task(queue.run_workers(2, (), on_event=on_event, until_empty=True))
+    run = queue.directory / "run"
+    while not any(b'["S"' in path.read_bytes() for path in run.glob("*.journal")):
+        await asyncio.sleep(0.02)
+    (path,) = run.glob("*.journal")
+    with path.open("ab") as file:
+        file.write(b"\0\0\0")
+    (later,) = await queue.enqueue(["true"])
+    await workers
+    for one in (job, later):
+        found = await queue.find(one.id)
+        assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)
+    assert any("says that this supervisor is no more" in event.message for event in events)
+
+
+def test_reading_goes_on_where_it_ended(tmp_path: Path) -> None:
+    path = tmp_path / "s.journal"
+    path.write_bytes(b'["H", 1, 2]\n["B", "1.1"]\n["S", "1.1", 7, 1, 2, 3.0, "w"]\n["X", "1.1"')
+    journal = Journal(tmp_path, "s")
+    assert journal.refresh()
+    assert not journal.refresh()
+    assert not journal.exits
+    with path.open("ab") as file:
+        file.write(b", 0, null, 0.1, 5, 9.0, false]\n")
+    assert journal.refresh()
+    assert (journal.exits["1.1"].at, journal.exits["1.1"].began) == (9.0, 3.0)
+    new = tmp_path / "new"  # of the same size
+    new.write_bytes(path.read_bytes().replace(b'"1.1"', b'"2.1"'))
+    new.rename(path)
+    assert journal.refresh()
+    assert journal.exits.keys() == {"1.1", "2.1"}
+
+
+def test_what_was_not_started_for_lack_of_something_never_ran(tmp_path: Path) -> None:
+    path = tmp_path / "s.journal"
+    path.write_bytes(
+        b'["H", 1, 2]\n["B", "1.1", "2.1"]\n["S", "1.1", 7, 1, 2, 3.0, "w"]\n'
+        b'["N", "1.1", "no memory", 4.0, "w"]\n["N", "2.1", "no memory", 4.0, "w"]\n'
+    )
+    journal = Journal(tmp_path, "s")
+    journal.refresh()
+    assert not journal.begun
+    assert not journal.started
+    assert journal.exits.keys() == {"1.1"}  # whoever adopted it must hear of it
+    assert journal.exits["1.1"].lacking
+    with path.open("ab") as file:
+        file.write(b'["B", "1.1"]\n')
+    journal.refresh()
+    assert not journal.exits
+    assert journal.begun == {"1.1"}
+
+
+# -- jobs that run as another user ------------------------------------------------------
+
+CAP_KILL = 5
+
+
+def without_cap_kill() -> None:
+    ctypes.CDLL(None).prctl(24, CAP_KILL, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root can")
+def test_that_a_job_cannot_be_signalled_is_told_once_and_kept(tmp_path: Path) -> None:
+    """It changed its user: a timeout could not end it, and nothing said so."""
+    driver = Driver(tmp_path, preexec_fn=without_cap_kill)
+    try:
+        code = (
+            f"import os, time; place = os.open('{tmp_path}', os.O_RDONLY); os.setuid(54321)\n"
+            "while 'go' not in os.listdir(place): time.sleep(0.02)\nos._exit(6)"
+        )
+        os.chmod(tmp_path, 0o755)
+        driver.send(
+            [
+                "start",
+                "1.1",
+                "w1",
+                "",
+                [sys.executable, "-c", code],
+                None,
+                "/",
+                {},
+                driver.output("1.1"),
+                None,
+            ]
+        )
+        pid = driver.hear()[2]
+        eventually(lambda: os.stat(f"/proc/{pid}").st_uid == 54321)
+        for _ in range(3):
+            driver.send(["kill", "1.1", signal.SIGTERM])
+        assert driver.hear() == ["T", "1.1", "cannot signal it: it runs as another user"]
+        (tmp_path / "go").touch()
+        assert driver.hear()[:3] == ["X", "1.1", 6]
+        exit_ = driver.journal.exits["1.1"]
+        assert exit_.unsignalled
+        assert not exit_.signalled
+    finally:
+        driver.close()

@@ -1,0 +1,49 @@
+"""Between the fork and the program: what the shim's child is told meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from queuectl_core.runner import spawn
+from queuectl_core.runner.spawn import Program, Spawner
+
+
+@pytest.fixture
+def ignoring() -> Iterator[None]:
+    """As the shim does."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_that_comes_before_the_child_resets_them_is_not_lost(
+    ignoring: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, told = os.pipe()
+    wait, release = os.pipe()
+    reset = signal.signal
+
+    def late(number: Any, handler: Any) -> Any:
+        if number == spawn.RESET[0]:  # the first thing that the child does
+            os.write(told, b".")
+            os.read(wait, 1)
+        return reset(number, handler)
+
+    program = Program(["/bin/sleep", "30"], None, "/", {}, 1, [0, 0, 1000])
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "signal", late)
+        pid, pipe = Spawner().start(program)
+    assert pipe is not None
+    os.read(here, 1)
+    os.kill(pid, signal.SIGTERM)
+    os.write(release, b".")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+    for descriptor in (here, told, wait, release, pipe):
+        os.close(descriptor)

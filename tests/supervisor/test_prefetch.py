@@ -1,0 +1,211 @@
+"""Jobs claimed ahead: held while jobs are short, never kept from whoever could run them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queuectl_core.domain.claims import Turn
+from queuectl_core.domain.errors import StoreLocked
+from queuectl_core.domain.events import Event, Kind
+from queuectl_core.domain.lifecycle import claimed_ahead
+from queuectl_core.domain.model import Job, State
+from queuectl_core.queue import Queue
+from queuectl_core.runner.journal_reader import Exit
+from queuectl_core.supervisor.attempt import Running, token_of
+from queuectl_core.supervisor.attempts import Slot
+from queuectl_core.supervisor.prefetch import DEEPEST, PATIENCE, Reserve
+from queuectl_core.supervisor.supervisor import Supervisor
+from tests.support import eventually_async
+
+from .test_triage import Supervisors, supervisors
+
+__all__ = ["supervisors"]  # the fixture
+
+
+async def jobs_of(queue: Queue, count: int, lane: str = "default") -> list[Job]:
+    return await queue.enqueue([{"command": "true", "queue": lane}] * count)
+
+
+def reserve_of(wake: Callable[[], None] = lambda: None) -> tuple[Reserve, list[list[str]]]:
+    """A reserve, and what it asks its shim to withdraw."""
+    withdrawn: list[list[str]] = []
+    return Reserve(wake, withdrawn.append), withdrawn
+
+
+async def test_nothing_is_held_until_jobs_have_been_short() -> None:
+    reserve, _ = reserve_of()
+    slots = [Slot("w1", ()), Slot("w2", ())]
+    assert reserve.openings(slots) == []
+    for _ in range(100):
+        reserve.ran(0.0005)
+    openings = reserve.openings(slots)
+    assert len(openings) == 2 * DEEPEST
+    assert {opening.worker for opening in openings} == {""}
+    for _ in range(20):
+        reserve.ran(10)
+    assert reserve.openings(slots) == []
+
+
+async def test_the_longer_a_turn_takes_the_more_is_held() -> None:
+    reserve, _ = reserve_of()
+    slots = [Slot("w1", ())]
+    for _ in range(100):
+        reserve.ran(0.03)
+    depths = []
+    for turn in (0.001, 0.02, 10.0):  # seconds
+        for _ in range(100):
+            reserve.took(turn)
+        depths.append(len(reserve.openings(slots)))
+    assert depths == [1, 6, 16]
+
+
+async def test_a_lane_that_is_held_for_is_not_claimed_for_by_name(queue: Queue) -> None:
+    reserve, _ = reserve_of()
+    (mail,) = await jobs_of(queue, 1, "mail")
+    reserve.put(mail, "mail")
+    assert reserve.holds("mail")
+    assert not reserve.holds("video")
+    assert reserve.begin(token_of(mail), "w2", 5.0) == mail
+    assert not reserve.holds("mail")
+    assert reserve.begin(token_of(mail), "w2", 5.0) is None
+    assert reserve.untold(5.0 + PATIENCE / 4) == []  # it may have ended before that is worth a word
+    (begun,) = reserve.untold(5.0 + PATIENCE)
+    assert (begun.seq, begun.run, begun.worker, begun.started_at) == (mail.seq, 0, "w2", 5.0)
+    reserve.disarm()
+
+
+async def test_what_waits_too_long_is_withdrawn_and_given_back(queue: Queue) -> None:
+    woken = asyncio.Event()
+    reserve, withdrawn = reserve_of(woken.set)
+    jobs = await jobs_of(queue, 3)
+    for job in jobs:
+        reserve.put(job, "")
+    await eventually_async(lambda: asyncio.sleep(0, bool(withdrawn)))
+    assert withdrawn == [[]]
+    assert not reserve.released  # the shim may have started one meanwhile
+    for _ in range(100):
+        reserve.ran(0.002)
+    assert reserve.openings([Slot("w", ())]) == []
+    reserve.begin(token_of(jobs[0]), "w", 1.0)
+    reserve.withdrawn([token_of(job) for job in jobs[1:]])
+    assert woken.is_set()
+    assert reserve.released == jobs[1:]
+    assert not reserve.held
+    reserve.disarm()
+
+
+@given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 50))
+def test_idle_workers_come_first_and_others_are_left_something(
+    found: int, idle: int, wanted: int
+) -> None:
+    ahead = claimed_ahead(found, idle, wanted)
+    assert 0 <= ahead <= wanted
+    assert ahead <= max(0, found - idle)
+    left = max(0, found - idle)
+    if left < wanted:
+        assert left - ahead >= ahead
+
+
+async def test_jobs_behind_a_long_one_run_elsewhere(
+    queue: Queue, supervisors: Supervisors, tmp_path: Path
+) -> None:
+    """Many short jobs, then one that runs until the test says so, then short ones again."""
+    await jobs_of(queue, 60)
+    (blocker,) = await queue.enqueue([{"command": "until test -e go; do sleep 0.05; done"}])
+    behind = await jobs_of(queue, 10)
+    await supervisors.start(1)
+
+    async def blocked() -> bool:
+        found = await queue.find(blocker.id)
+        return found.state is State.PROCESSING and found.worker is not None
+
+    await eventually_async(blocked)
+    await supervisors.start(1)
+
+    async def all_done() -> bool:
+        found = [await queue.find(job.id) for job in behind]
+        return all((job.state, job.attempts) == (State.COMPLETED, 1) for job in found)
+
+    await eventually_async(all_done)
+    assert (await queue.find(blocker.id)).state is State.PROCESSING
+    assert len([w for w in await queue.workers() if w.job == blocker.id]) == 1
+    (tmp_path / "go").touch()
+
+    async def completed() -> bool:
+        return (await queue.find(blocker.id)).state is State.COMPLETED
+
+    await eventually_async(completed)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The stop comes between the commit that claims them and their arrival in the reserve; and
+    the store may fail when it is to take them back."""
+    await jobs_of(queue, 300)
+    supervisor = Supervisor(queue.store, queue.env)
+    exchange = queue.store.exchange
+    failures = int(fails)
+
+    async def then_stop(*args: Any, **options: Any) -> Turn:
+        nonlocal failures
+        if options["released"] and failures:
+            failures -= 1
+            raise StoreLocked("store is locked", "try again")
+        turn = await exchange(*args, **options)
+        if any(job.worker is None for job in turn.claimed):
+            supervisor.stop(now=False)
+        return turn
+
+    monkeypatch.setattr(queue.store, "exchange", then_stop)
+    await supervisor.run(1, ())
+    assert not failures
+    counts = (await queue.status()).counts
+    assert counts[State.PENDING] > 0
+    assert counts.keys() == {State.PENDING, State.COMPLETED}
+    assert list((queue.directory / "logs").rglob("*.log")) == []
+
+
+@pytest.mark.parametrize("now", [False, True])
+async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, now: bool
+) -> None:
+    """The shim starts the next held job while we clear up after the last; here the first of them
+    is the last to be cleared up."""
+    await queue.enqueue([{"command": "sleep 100 & exit 1", "max_retries": 1}] * 300)
+    events: list[Event] = []
+    supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
+    clear, first = Running.clear_group, asyncio.Event()
+
+    async def in_the_end(running: Running, ended: Exit) -> None:
+        if not first.is_set() and supervisor.pump.reserve.held:
+            first.set()
+            supervisor.stop(now=now)
+
+            async def alone() -> bool:
+                return list(supervisor.context.hands.running.values()) == [running]
+
+            await eventually_async(alone)
+        await clear(running, ended)
+
+    for _ in range(100):
+        supervisor.pump.reserve.ran(0.001)  # jobs are short, so that many are held at once
+    monkeypatch.setattr(Running, "clear_group", in_the_end)
+    await supervisor.run(1, ())
+    assert first.is_set()
+    assert State.PROCESSING not in (await queue.status()).counts
+    assert await queue.workers() == []
+    begun = [event for event in events if event.kind is Kind.STARTED]
+    assert {event.worker for event in begun} == {f"{supervisor.context.id}-1"}
+    started = {token_of(event.job) for event in begun if event.job}
+    ended = {token_of(event.job) for event in events if event.kind is Kind.ENDED and event.job}
+    assert started == ended
+    assert len(started) > 1

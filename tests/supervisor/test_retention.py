@@ -1,0 +1,126 @@
+"""``keep-completed``: completed jobs are forgotten once they are old enough."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
+from queuectl_core.queue import Queue
+from queuectl_core.store.protocol import Store
+from queuectl_core.supervisor.maintenance.retention import BATCH, Expiry
+from queuectl_core.system.host import host_key, hostname, process_start
+from tests.store.tools import claim, finish
+from tests.support import NOW, ending, eventually_async, spec, supervisor
+
+from .conftest import Run
+
+
+def living(name: str) -> SupervisorRow:
+    """A supervisor that is_gone takes for alive: this process, with a lease that lasts."""
+    import os
+
+    pid = os.getpid()
+    start = process_start(pid) or 0.0
+    return supervisor(
+        name, host=hostname(), host_key=host_key(), pid=pid, pid_start=start, lease_mono=1e12
+    )
+
+
+async def completed(store: Store, count: int, at: float) -> list[Job]:
+    jobs = await store.enqueue([spec(run_at=at) for _ in range(count)], at)
+    held = await claim(store, "a", count, now=at)
+    await finish(store, "a", *(ending(job, now=at) for job in held))
+    return jobs
+
+
+async def names(store: Store) -> set[str]:
+    return {job.id for job in await store.jobs(Filter(), 10_000)}
+
+
+async def test_jobs_are_kept_for_as_long_as_configured(queue: Queue) -> None:
+    store = queue.store
+    await store.register(living("a"), [("a-1", ())], NOW)
+    old = await completed(store, 2, NOW)
+    new = await completed(store, 2, NOW + 60)
+    (waiting,) = await store.enqueue([spec()], NOW)
+    everything = {job.id for job in (*old, *new, waiting)}
+    part = Expiry(store, lambda: "a")
+    await part.turn(0, NOW + 1e6)
+    assert await names(store) == everything, "0 is for ever"
+    await part.turn(100, NOW + 90)
+    assert await names(store) == everything
+    await part.turn(100, NOW + 110)
+    assert await names(store) == everything - {job.id for job in old}
+    await part.turn(30, NOW + 110)
+    assert await names(store) == {waiting.id}
+
+
+async def test_much_is_forgotten_in_small_steps(queue: Queue) -> None:
+    store = queue.store
+    await store.register(living("a"), [("a-1", ())], NOW)
+    await completed(store, 3 * BATCH + 1, NOW)
+    part = Expiry(store, lambda: "a")
+
+    async def none_left() -> bool:
+        await part.turn(1, NOW + 100)
+        return not await names(store)
+
+    await eventually_async(none_left)
+
+
+async def test_the_first_of_those_alive_does_it(queue: Queue) -> None:
+    store = queue.store
+    for name in ("a", "b"):
+        await store.register(living(name), [(f"{name}-1", ())], NOW)
+    await completed(store, 1, NOW)
+    await Expiry(store, lambda: "b").turn(1, NOW + 100)
+    assert len(await names(store)) == 1
+    await store.deregister("a")
+    await store.register(supervisor("0-dead", pid_start=1.0), [], NOW)
+    await Expiry(store, lambda: "b").turn(1, NOW + 100)
+    assert not await names(store)
+
+
+async def test_an_attempt_settled_late_is_not_overlooked_for_ever(
+    queue: Queue, monkeypatch: object
+) -> None:
+    store = queue.store
+    await store.register(living("a"), [("a-1", ())], NOW)
+    part = Expiry(store, lambda: "a")
+    await part.turn(10, NOW + 100)
+    await completed(store, 1, NOW)
+    await part.turn(10, NOW + 100)
+    assert len(await names(store)) == 1, "it is behind what was looked at"
+    part._started = float("-inf")  # as after FROM_THE_START
+    await part.turn(10, NOW + 100)
+    assert not await names(store)
+
+
+async def test_what_did_not_complete_is_never_forgotten(queue: Queue) -> None:
+    store = queue.store
+    await store.register(living("a"), [("a-1", ())], NOW)
+    (dead,) = await store.enqueue([spec(max_retries=1)], NOW)
+    (held,) = await claim(store, "a")
+    await finish(store, "a", ending(held, Outcome.FAILED, reason="x"))
+    await Expiry(store, lambda: "a").turn(1, NOW + 1e6)
+    (job,) = await store.jobs(Filter(), 10)
+    assert (job.id, job.state) == (dead.id, State.DEAD)
+
+
+async def test_a_running_supervisor_does_it_with_the_output(
+    queue: Queue, run: Run, store_path: Path
+) -> None:
+    await queue.enqueue(["echo x"])
+    await run()
+    logs = Path(f"{store_path}.d") / "logs"
+    assert list(logs.rglob("*.log"))
+    await queue.config_set("keep-completed", "0.1")
+    working = asyncio.create_task(queue.run_workers(1))
+
+    async def gone() -> bool:
+        return not await queue.jobs() and not list(logs.rglob("*.log"))
+
+    await eventually_async(gone)
+    await queue.stop_workers(await queue.workers(), now=False)
+    await working

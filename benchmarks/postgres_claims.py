@@ -1,9 +1,9 @@
 """How many jobs a second a store hands out and takes back, when running them costs nothing.
 
-Each supervisor is a process of its own that does what a supervisor's pump does, ``Store.exchange``:
-one commit writes down that the jobs of the last turn completed and claims as many more. That is
-``BATCH`` of them, about as many as a supervisor of four workers hands in and claims at a time while
-its jobs are short; and beside it one, as when they are long. No process is started for a job, so
+Each supervisor is a process of its own that does what a supervisor's dispatcher does,
+``Store.settle_and_claim``: one commit writes down that the jobs of the last turn completed and
+claims as many more. That is ``BATCH`` of them, about as many as a supervisor of four workers hands
+in and claims at a time while its jobs are short; and beside it one, as when they are long. No process is started for a job, so
 what is left is the store's part: what a fleet of any size can't exceed, on this server.
 
     python benchmarks/postgres_claims.py NAME BATCH
@@ -25,7 +25,7 @@ from typing import Any
 from harness import PYTHON, QUEUECTL, Scratch, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.domain.claims import Ending, Opening, Transition
+from queuectl_core.domain.claims import AttemptResult, ClaimSlot, Transition
 from queuectl_core.domain.model import Attempt, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Store
@@ -64,7 +64,7 @@ async def supervise(name: str, batch: int) -> dict[str, Any]:
 
 
 async def drained(store: Store, name: str, workers: list[str], batch: int) -> dict[str, Any]:
-    openings = [Opening(workers[n] if n < len(workers) else "", ()) for n in range(batch)]
+    openings = [ClaimSlot(workers[n] if n < len(workers) else "", ()) for n in range(batch)]
     times, done, cpu, began = [], 0, time.process_time(), time.time()
     ended, jobs = began, await turn(store, name, [], openings)
     while jobs:
@@ -83,12 +83,12 @@ async def drained(store: Store, name: str, workers: list[str], batch: int) -> di
 
 
 async def turn(
-    store: Store, name: str, endings: list[Ending], openings: list[Opening]
+    store: Store, name: str, endings: list[AttemptResult], openings: list[ClaimSlot]
 ) -> tuple[Job, ...]:
     """One exchange; asks again while others are in the way of what there is."""
     while True:
         now = store.clock()
-        found = await store.exchange(name, endings, openings, now)
+        found = await store.settle_and_claim(name, endings, openings, now)
         if found.refused:
             raise SystemExit(f"{len(found.refused)} endings were refused")
         if found.claimed or found.next_due is None or not openings:
@@ -97,7 +97,7 @@ async def turn(
         await asyncio.sleep(max(0.0, found.next_due - now))
 
 
-def ending(job: Job, worker: str, host: str) -> Ending:
+def ending(job: Job, worker: str, host: str) -> AttemptResult:
     """It has just completed."""
     began = job.started_at or 0.0
     attempt = Attempt(
@@ -115,7 +115,7 @@ def ending(job: Job, worker: str, host: str) -> Ending:
         output_bytes=0,
         waited=0.0,
     )
-    return Ending(job.seq, job.runs, attempt, COMPLETED)
+    return AttemptResult(job.seq, job.runs, attempt, COMPLETED)
 
 
 # -- some of them ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 from harness import QUEUECTL, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.model import SupervisorRow
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Store
@@ -73,7 +73,7 @@ async def _times(scratch: PostgresScratch, name: str) -> float:
     store = await open_store(None, scratch.env)
     try:
         row = _row(0, store)
-        openings = [Opening(f"{row.id}-{n}", ()) for n in range(4)]
+        openings = [ClaimSlot(f"{row.id}-{n}", ()) for n in range(4)]
 
         async def tick() -> None:
             await store.changed()
@@ -84,10 +84,10 @@ async def _times(scratch: PostgresScratch, name: str) -> float:
             await store.heartbeat(row)
 
         async def wake() -> None:
-            await store.exchange(row.id, [], openings, store.clock())
+            await store.settle_and_claim(row.id, [], openings, store.clock())
 
         async def obey() -> None:
-            await store.orders(row.id)
+            await store.commands(row.id)
             await store.config()
             await wake()
 

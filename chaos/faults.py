@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 
 from .book import answer_of
 from .plant import Supervisor, until
@@ -143,7 +143,7 @@ def reuse(run: Run, rng: Random) -> str:
 
 def _give_pids_away(run: Run) -> None:
     for path in run.plant.run.glob("*.journal"):
-        journal = Journal(run.plant.run, path.stem)
+        journal = JournalReader(run.plant.run, path.stem)
         journal.refresh()
         lines = []
         for line in path.read_text("utf-8", "replace").splitlines():

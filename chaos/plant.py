@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 
 from .database import Database, Rows, SqliteDatabase
 
@@ -187,7 +187,7 @@ class Plant:
         """Journal name -> pid of the shims that live."""
         found = {}
         for path in self.run.glob("*.journal"):
-            journal = Journal(self.run, path.stem)
+            journal = JournalReader(self.run, path.stem)
             journal.refresh()
             if journal.shim_pid is not None and journal.shim_alive():
                 found[path.stem] = journal.shim_pid
@@ -201,7 +201,7 @@ class Plant:
         """Pids of the leaders of running jobs, as the shims know them."""
         pids = []
         for name in self.shims():
-            journal = Journal(self.run, name)
+            journal = JournalReader(self.run, name)
             journal.refresh()
             pids += [s.pid for token, s in journal.started.items() if token not in journal.exits]
         return pids

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from queuectl_core.domain.claims import Ending, Opening
+from queuectl_core.domain.claims import AttemptResult, ClaimSlot
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import Policy, settle
 from queuectl_core.domain.model import Attempt, Job, Outcome
@@ -46,18 +46,18 @@ async def _work(queue: Queue, number: int) -> Callable[[int], Awaitable[object]]
     await queue.store.register(make_row(name, host, False, 3600.0, time.time()), [], time.time())
     held: list[Job] = []
 
-    async def exchange(_: int) -> None:
-        openings = [Opening(f"{name}-{slot}") for slot in range(4)]
+    async def settle_and_claim(_: int) -> None:
+        openings = [ClaimSlot(f"{name}-{slot}") for slot in range(4)]
         endings = [_completed(job) for job in held]
-        turn = await queue.store.exchange(name, endings, openings, time.time())
+        turn = await queue.store.settle_and_claim(name, endings, openings, time.time())
         if turn.refused:
             raise RuntimeError(f"refused: {turn.refused}")
         held[:] = turn.claimed
 
-    return exchange
+    return settle_and_claim
 
 
-def _completed(job: Job) -> Ending:
+def _completed(job: Job) -> AttemptResult:
     now = time.time()
     transition = settle(
         Outcome.COMPLETED,
@@ -84,7 +84,7 @@ def _completed(job: Job) -> Ending:
         output_bytes=0,
         waited=0.0,
     )
-    return Ending(job.seq, job.runs, attempt, transition, b"")
+    return AttemptResult(job.seq, job.runs, attempt, transition, b"")
 
 
 PARTS = {"enqueue": _enqueue, "work": _work, "config": _config}

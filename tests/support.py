@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from queuectl_core.domain.claims import Ending
+from queuectl_core.domain.claims import AttemptResult
 from queuectl_core.domain.config import settings
 from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.lifecycle import Policy, settle
@@ -128,7 +128,7 @@ def ending(
     tail: bytes = b"",
     policy: Policy = POLICY,
     **fields: Any,
-) -> Ending:
+) -> AttemptResult:
     """What a supervisor would write down for a claimed ``job`` that ended with ``outcome``."""
     assert job.started_at is not None
     codes = {Outcome.COMPLETED: 0, Outcome.FAILED: 1}
@@ -157,7 +157,7 @@ def ending(
         policy=policy,
         now=now,
     )
-    return Ending(job.seq, job.runs, Attempt(**(values | fields)), transition, tail)
+    return AttemptResult(job.seq, job.runs, Attempt(**(values | fields)), transition, tail)
 
 
 # -- processes ------------------------------------------------------------------------

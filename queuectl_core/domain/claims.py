@@ -7,8 +7,8 @@ from typing import NamedTuple
 from .model import Attempt, Job, State
 
 
-class Ending(NamedTuple):
-    """One attempt that ended, with what becomes of its job: what ``exchange`` writes."""
+class AttemptResult(NamedTuple):
+    """One attempt that ended, with what becomes of its job: what ``settle_and_claim`` writes."""
 
     seq: int
     run: int
@@ -29,7 +29,7 @@ class Transition(NamedTuple):
     last_error: str | None
 
 
-class Begun(NamedTuple):
+class PrefetchStarted(NamedTuple):
     """A job that was claimed for no worker yet, and which of them runs it since when."""
 
     seq: int
@@ -38,7 +38,7 @@ class Begun(NamedTuple):
     started_at: float
 
 
-class Opening(NamedTuple):
+class ClaimSlot(NamedTuple):
     """A worker with nothing to do, and the lanes it serves (none: all)."""
 
     worker: str
@@ -46,8 +46,8 @@ class Opening(NamedTuple):
     queues: tuple[str, ...] = ()
 
 
-class Turn(NamedTuple):
-    """What one ``exchange`` brought back."""
+class ClaimResult(NamedTuple):
+    """What one ``settle_and_claim`` brought back."""
 
     refused: frozenset[tuple[int, int]]
     """(seq, run) of endings whose lease was lost: they changed nothing."""
@@ -57,7 +57,7 @@ class Turn(NamedTuple):
     """When the next scheduled job becomes due; None: none is scheduled."""
 
 
-class WorkerOrder(NamedTuple):
+class WorkerCommand(NamedTuple):
     """What the store wants of one of a supervisor's workers."""
 
     id: str
@@ -67,11 +67,11 @@ class WorkerOrder(NamedTuple):
     up: bool
 
 
-class Orders(NamedTuple):
+class Commands(NamedTuple):
     """What a supervisor is asked to do: read at each wake-up."""
 
     known: bool
     """False: it was declared dead and its jobs have another owner."""
-    workers: tuple[WorkerOrder, ...] = ()
+    workers: tuple[WorkerCommand, ...] = ()
     cancels: frozenset[int] = frozenset()
     """seq of running jobs somebody wants cancelled."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from .times import format_time
 
 
-class Spread(NamedTuple):
+class Distribution(NamedTuple):
     """A distribution of durations in seconds; percentiles are nearest-rank."""
 
     count: int  # type: ignore[assignment] # instead of the method of tuple
@@ -36,8 +36,8 @@ class Stats(NamedTuple):
     """Attempts that failed, those that made a job dead included."""
     dead: int
     """Attempts that made a job dead."""
-    run_time: Spread | None
-    wait_time: Spread | None
+    run_time: Distribution | None
+    wait_time: Distribution | None
     exact: bool = True
     """False: the percentiles may be off by :data:`.rollup.ERROR` of themselves."""
 
@@ -95,7 +95,7 @@ class DeadGroup(NamedTuple):
         }
 
 
-class Tick(NamedTuple):
+class ThroughputSample(NamedTuple):
     """How many attempts ended within one second."""
 
     second: int

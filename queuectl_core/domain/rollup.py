@@ -1,6 +1,6 @@
 """Many attempts in one small value: counts, and distributions that can be added up.
 
-A :class:`Sketch` keeps of each duration only between which two edges it lies. The edges grow by
+A :class:`DDSketch` keeps of each duration only between which two edges it lies. The edges grow by
 a constant factor, so a percentile read from it is wrong by at most :data:`ERROR` of itself (or
 by :data:`FINEST`, whichever is more), however many durations there were and however they are
 spread. Adding sketches up loses nothing: the sum is the sketch of all the durations together.
@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from .claims import Ending
-from .figures import Spread
+from .claims import AttemptResult
+from .figures import Distribution
 from .model import Outcome, State
 
 ERROR = 0.01
@@ -106,7 +106,7 @@ class _ByValue:
     __hash__ = None  # type: ignore[assignment]
 
 
-class Sketch(_ByValue):
+class DDSketch(_ByValue):
     """The distribution of some durations in seconds.
 
     ``buckets``: those that are not empty, ascending; ``counts``: how many durations are in each.
@@ -157,11 +157,11 @@ class Sketch(_ByValue):
         near = middle(self.buckets[place]) if place < len(self.buckets) else self.high
         return min(max(near, self.low), self.high)
 
-    def spread(self) -> Spread | None:
+    def spread(self) -> Distribution | None:
         """What is shown of it; None when there is nothing in it."""
         if not self.count:
             return None
-        return Spread(
+        return Distribution(
             count=self.count,
             avg=self.total / self.count,
             min=self.low,
@@ -172,9 +172,9 @@ class Sketch(_ByValue):
         )
 
 
-def merged_sketches(sketches: Iterable[Sketch]) -> Sketch:
+def merged_sketches(sketches: Iterable[DDSketch]) -> DDSketch:
     """The sketch of all that is in any of them."""
-    whole, numbers = Sketch(), [0] * BUCKETS
+    whole, numbers = DDSketch(), [0] * BUCKETS
     for one in sketches:
         whole.count += one.count
         whole.total += one.total
@@ -201,14 +201,14 @@ class Rollup(_ByValue):
         completed: int = 0,
         failed: int = 0,
         dead: int = 0,
-        run: Sketch | None = None,
-        wait: Sketch | None = None,
+        run: DDSketch | None = None,
+        wait: DDSketch | None = None,
     ) -> None:
         self.completed = completed
         self.failed = failed
         self.dead = dead
-        self.run = Sketch() if run is None else run
-        self.wait = Sketch() if wait is None else wait
+        self.run = DDSketch() if run is None else run
+        self.wait = DDSketch() if wait is None else wait
 
     @property
     def ended(self) -> int:
@@ -241,7 +241,7 @@ def merged(rollups: Iterable[Rollup]) -> Rollup:
 # -- for stores that keep them ------------------------------------------------------------
 
 
-def by_minute(endings: Iterable[Ending], after: float = -math.inf) -> dict[int, list[Ended]]:
+def by_minute(endings: Iterable[AttemptResult], after: float = -math.inf) -> dict[int, list[Ended]]:
     """Those that ended after that moment, by when their minute began."""
     minutes: dict[int, list[Ended]] = defaultdict(list)
     for ending in endings:
@@ -294,7 +294,7 @@ def unpack(data: bytes) -> Rollup:
     return Rollup(completed, failed, dead, run, wait)
 
 
-def _sketch(data: bytes, at: int) -> tuple[Sketch, int]:
+def _sketch(data: bytes, at: int) -> tuple[DDSketch, int]:
     count, total, low, high, size = _SKETCH.unpack_from(data, at)
     between = at + _SKETCH.size + 2 * size
     end = between + 8 * size
@@ -303,7 +303,7 @@ def _sketch(data: bytes, at: int) -> tuple[Sketch, int]:
     buckets, counts = array("H"), array("Q")
     buckets.frombytes(data[between - 2 * size : between])
     counts.frombytes(data[between:end])
-    made = Sketch(count, total, low, high, buckets=_little(buckets), counts=_little(counts))
+    made = DDSketch(count, total, low, high, buckets=_little(buckets), counts=_little(counts))
     if any(index >= BUCKETS for index in made.buckets[-1:]):
         raise ValueError("what should be a rollup is none")
     return made, end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from .figures import Spread, Stats
+from .figures import Distribution, Stats
 from .model import Outcome
 from .rollup import UNCOUNTED, Ended, Rollup
 
@@ -16,12 +16,12 @@ def percentile(ordered: Sequence[float], fraction: float) -> float:
     return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
 
 
-def spread(values: Iterable[float]) -> Spread | None:
+def spread(values: Iterable[float]) -> Distribution | None:
     """The distribution of ``values``; None when there are none."""
     ordered = sorted(values)
     if not ordered:
         return None
-    return Spread(
+    return Distribution(
         count=len(ordered),
         avg=math.fsum(ordered) / len(ordered),
         min=ordered[0],

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..domain.errors import Conflict, InvalidInput, StoreError
 from ..domain.model import Filter, Job, State
-from ..store.copy import Kept, Parcel, read_mark
+from ..store.copy import AttemptRow, CopyBatch, read_mark
 from ..store.protocol import Store
 from ..system.clocks import monotonic
 from ..system.host import is_gone
@@ -167,7 +167,7 @@ class _Copy:
                 "copy into a new one",
             )
         self.mark, self.upto = old, begun["upto"]
-        await self.receive(Parcel(), self.upto)
+        await self.receive(CopyBatch(), self.upto)
         return True
 
     def marked(self, upto: int) -> str:
@@ -181,7 +181,7 @@ class _Copy:
             }
         )
 
-    async def receive(self, parcel: Parcel, upto: int) -> None:
+    async def receive(self, parcel: CopyBatch, upto: int) -> None:
         new = self.marked(upto)
         await self.into.receive(parcel, self.mark, new, self.target.clock())
         self.mark, self.upto = new, upto
@@ -197,7 +197,7 @@ class _Copy:
         first, last = span
         done, upto = max(self.upto, last), min(self.upto, first - 1)
         _none_running(self.source, sum(job.state is State.PROCESSING for job in jobs))
-        parcel = Parcel(jobs=[plain(job) for job in jobs], emptied=span)
+        parcel = CopyBatch(jobs=[plain(job) for job in jobs], emptied=span)
         after, mine = (first, -1), {job.seq for job in jobs}
         while attempts := await self.out.attempts(after, last, ATTEMPTS):
             after = attempts[-1].key
@@ -205,7 +205,7 @@ class _Copy:
             await asyncio.to_thread(self.link_outputs, known)
             if parcel.attempts:
                 await self.receive(parcel, upto)
-                parcel = Parcel()
+                parcel = CopyBatch()
             parcel = replace(parcel, attempts=known)
             if len(attempts) < ATTEMPTS:
                 break
@@ -214,7 +214,7 @@ class _Copy:
             after = tails[-1].key
             if parcel.tails:
                 await self.receive(parcel, upto)
-                parcel = Parcel()
+                parcel = CopyBatch()
             parcel = replace(parcel, tails=[one for one in tails if one.seq in mine])
             if len(tails) < TAILS:
                 break
@@ -248,7 +248,7 @@ class _Copy:
         keys = sorted(both[0].keys() | both[1].keys())
         return tuple(Row(what, both[0][(at, what)], both[1][(at, what)]) for at, what in keys)
 
-    def link_outputs(self, attempts: Iterable[Kept]) -> None:
+    def link_outputs(self, attempts: Iterable[AttemptRow]) -> None:
         """Give the target the whole outputs that this host has of the source."""
         for kept in attempts:
             seq, number = kept.key
@@ -306,7 +306,7 @@ def plain(job: Job) -> Job:
     return job._replace(last_error=error.replace("\0", "\ufffd"))
 
 
-def _plain_attempt(kept: Kept) -> Kept:
+def _plain_attempt(kept: AttemptRow) -> AttemptRow:
     reason = kept.attempt.reason
     if reason is None or "\0" not in reason:
         return kept

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from ..domain.figures import DeadGroup, Tick
+from ..domain.figures import DeadGroup, ThroughputSample
 from ..domain.jobspec import parse_job
 from ..domain.model import Command, Filter, Job, State
 from ..queue import Queue
@@ -122,10 +122,10 @@ class Throughput:
 
     queue: Queue
     seconds: int
-    _ticks: dict[int, Tick] = field(default_factory=dict)
+    _ticks: dict[int, ThroughputSample] = field(default_factory=dict)
     _read_to: float = 0.0
 
-    async def read(self) -> list[Tick]:
+    async def read(self) -> list[ThroughputSample]:
         """One tick for each second up to the one before now, oldest first."""
         now = self.queue.clock()
         first = int(now) - self.seconds
@@ -134,7 +134,7 @@ class Throughput:
         kept = {s: tick for s, tick in self._ticks.items() if first <= s < int(since)}
         self._ticks = kept | {tick.second: tick for tick in fresh}
         self._read_to = now
-        return [self._ticks.get(s) or Tick(s, 0, 0) for s in range(first, int(now))]
+        return [self._ticks.get(s) or ThroughputSample(s, 0, 0) for s in range(first, int(now))]
 
 
 async def dead_groups(queue: Queue, limit: int = 500) -> list[DeadGroup]:

@@ -272,11 +272,11 @@ def _check_still(path: Path, running: Sequence[Job] | None) -> None:
 
 
 def _living_shims(run: Path) -> set[str]:
-    from ..runner.journal_reader import Journal
+    from ..runner.journal_reader import JournalReader
     from ..supervisor.processes import ProcessTable, shim_processes
 
     seen = {one.stem for one in run.glob("*.alive")}
-    living = {name for name in seen if Journal(run, name).may_be_alive()}
+    living = {name for name in seen if JournalReader(run, name).may_be_alive()}
     # The run directory may have been deleted. A shim that still has jobs is their parent.
     hidden = {name: one for name, one in shim_processes(run).items() if name not in seen}
     if hidden:

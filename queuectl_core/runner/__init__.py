@@ -17,7 +17,7 @@ Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits`
     ["use", worker, lane]                       this worker is idle, until it is forgotten
     ["start", token, worker, lane, HOW]         start a job on a worker that is idle
     ["hold", token, lane, HOW]                  start a job on the lane's next idle worker
-    ["withdraw", [worker, …]]                   give back all that is held; forget these workers
+    ["recall", [worker, …]]                   give back all that is held; forget these workers
     ["kill", token, signal]                     to the job's process group
     ["settled", [token, …]]                     the store knows how these ended: forget them
     ["ping"]                                    say a word: is it able to run?

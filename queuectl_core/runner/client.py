@@ -46,7 +46,7 @@ FORGET_AT_ONCE = 256
 SHIM = Path(__file__).with_name("__main__.py")
 
 
-How = tuple[
+LaunchSpec = tuple[
     list[str],
     list[str] | None,
     str,
@@ -62,9 +62,9 @@ def utf8_name(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
-def command_line(run: Path, name: str, fence: Sequence[str] = ()) -> list[str]:
+def command_line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str]:
     """How to start a shim; see :meth:`Shim.start`."""
-    return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *fence]
+    return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *deadline]
 
 
 class Shim(asyncio.Protocol):
@@ -88,13 +88,13 @@ class Shim(asyncio.Protocol):
         self._ending: asyncio.Task[None] | None = None
 
     async def start(
-        self, run: Path, name: str, env: Mapping[str, str], fence: Sequence[str] = ()
+        self, run: Path, name: str, env: Mapping[str, str], deadline: Sequence[str] = ()
     ) -> None:
-        """Start it with its journal in ``run``; jobs get ``env``. ``fence``: when they end."""
+        """Start it with its journal in ``run``; jobs get ``env``. ``deadline``: when they end."""
         if self._closing:
             return  # let go of before it began
         loop = asyncio.get_running_loop()
-        words = command_line(run, name, fence)
+        words = command_line(run, name, deadline)
         self._limits = ResourceLimits()
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -117,22 +117,22 @@ class Shim(asyncio.Protocol):
         if self._closing and self._writer is not None:  # let go of meanwhile, or it died
             self._writer.close()
 
-    def use(self, worker: str, lane: str) -> None:
-        """A worker of ``lane`` has nothing to do; held jobs of the lane may go to it."""
-        self._send(["use", worker, lane])
+    def use(self, worker: str, queues: str) -> None:
+        """A worker of ``queues`` has nothing to do; held jobs of the lane may go to it."""
+        self._send(["use", worker, queues])
 
-    def launch(self, token: str, worker: str, lane: str, how: How) -> None:
+    def launch(self, token: str, worker: str, queues: str, how: LaunchSpec) -> None:
         """Start a job on an idle worker; an ``S``, ``F`` or ``R`` event answers."""
-        self._send(["start", token, worker, lane, *how])
+        self._send(["start", token, worker, queues, *how])
 
-    def hold(self, token: str, lane: str, how: How) -> None:
-        """Start a job on the next worker of ``lane`` that comes free; answered as a launch is, or
+    def hold(self, token: str, queues: str, how: LaunchSpec) -> None:
+        """Start a job on the next worker of ``queues`` that comes free; answered as a launch is, or
         by ``W`` if it is withdrawn first."""
-        self._send(["hold", token, lane, *how])
+        self._send(["hold", token, queues, *how])
 
-    def withdraw(self, workers: list[str]) -> None:
+    def recall(self, workers: list[str]) -> None:
         """Hold nothing any more, and use ``workers`` no more; a ``W`` event answers."""
-        self._send(["withdraw", workers])
+        self._send(["recall", workers])
 
     def kill(self, token: str, number: int) -> None:
         """Signal a job's process group, if its leader has not been reaped."""

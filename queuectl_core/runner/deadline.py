@@ -18,7 +18,7 @@ HURRY = 0.05
 """Seconds between looks once jobs are being ended."""
 
 
-class Fence:
+class Deadline:
     """What the shim knows of its lease. ``term`` and ``kill``: the moments it starts with."""
 
     def __init__(self, path: str, term: float, kill: float) -> None:

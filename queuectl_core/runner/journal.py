@@ -14,7 +14,7 @@ BLOCK = 1 << 20
 """Bytes of the journal that are looked at in one piece."""
 
 
-class Ledger:
+class JournalWriter:
     """The journal of the shim ``name`` in the run directory ``run``, and who may start jobs."""
 
     def __init__(self, run: str, name: str) -> None:

@@ -81,7 +81,7 @@ class Exit(NamedTuple):
 
 
 @dataclass(slots=True)
-class Journal:
+class JournalReader:
     """The journal of shim ``name`` in the run directory ``run``."""
 
     run: Path
@@ -287,7 +287,7 @@ def continue_shims(run: Path, supervisor: str) -> None:
     """Tell the shims of a dead supervisor to continue. One that was stopped would never leave,
     whether it has jobs or not."""
     for path in [run / f"{supervisor}.journal", *run.glob(f"{supervisor}{OWN_SHIM}*.journal")]:
-        journal = Journal(run, path.stem)
+        journal = JournalReader(run, path.stem)
         if journal.shim_alive():
             journal.refresh()
             journal.signal_shim(signal.SIGCONT)
@@ -300,7 +300,7 @@ def abandoned(run: Path) -> list[Path]:
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
         if not has_listener(run / f"{supervisor_of(path.stem)}.bell")
-        and not (path.suffix != ".bell" and Journal(run, path.stem).may_be_alive())
+        and not (path.suffix != ".bell" and JournalReader(run, path.stem).may_be_alive())
     ]
 
 
@@ -314,7 +314,7 @@ def sweep(found: Iterable[Path], in_use: set[str]) -> int:
         if supervisor_of(path.stem) in in_use:
             continue
         if path.suffix == ".journal":
-            Journal(path.parent, path.stem).remove()
+            JournalReader(path.parent, path.stem).remove()
         else:
             path.unlink(missing_ok=True)
         removed += 1

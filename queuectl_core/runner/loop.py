@@ -29,8 +29,8 @@ from . import (
     lease_clock,
     signal_group,
 )
-from .deadline import Fence
-from .journal import Ledger
+from .deadline import Deadline
+from .journal import JournalWriter
 from .output import Folders, Output
 from .protocol import LineBuffer, MalformedRequest, parse
 from .spawn import LACKING, RESET, CannotStart, Program, Shortage, Spawner, prepare_output
@@ -59,7 +59,7 @@ class Child(NamedTuple):
 
     token: str
     worker: str
-    lane: str
+    queues: str
     how: list[Any]
     output: Output | None = None
 
@@ -81,8 +81,8 @@ class Shim:
     """The loop and what it knows; see the top of the package."""
 
     def __init__(self, run: str, name: str, term: str = "", kill: str = "") -> None:
-        self.ledger = Ledger(run, name)
-        self.fence = Fence(f"{run}/{name}.lease", float(term), float(kill)) if term else None
+        self.journal = JournalWriter(run, name)
+        self.deadline = Deadline(f"{run}/{name}.lease", float(term), float(kill)) if term else None
         self.fenced: set[str] = set()  # jobs that were told to end because the lease ran out
         self.signalled: set[str] = set()  # jobs that were sent a signal
         self.unsignalled: set[str] = set()  # jobs that could not be sent one
@@ -129,7 +129,7 @@ class Shim:
         poller = select.poll()
         poller.register(0, select.POLLIN)
         poller.register(wake, select.POLLIN)
-        self.ledger.record(["H", os.getpid(), FORMAT])
+        self.journal.record(["H", os.getpid(), FORMAT])
         self.poller = poller
         self.wake = wake
         while True:
@@ -149,7 +149,7 @@ class Shim:
         return (
             self.orphaned
             and not (self.children or self.starts or self.starting or self.received)
-            and not (self.ledger.unwritten and self.ledger.ended)
+            and not (self.journal.unwritten and self.journal.ended)
             and self.request is None
             and self.error is None
         )
@@ -161,19 +161,19 @@ class Shim:
             self.contained(self.report, failed)
         for fd, _ in self.poller.poll(0 if failed is not None else self.patience()):
             self.contained(self.look_at, fd)
-        self.contained(self.obey_all)
+        self.contained(self.apply_all)
         self.contained(self.watch_outputs)
-        self.contained(self.heed_fence)
+        self.contained(self.enforce_deadline)
         self.contained(self.reap)
-        if self.in_round or self.ledger.locked:
+        if self.in_round or self.journal.locked:
             self.contained(self.end_round)
         if self.starting or self.starts or self.may_start_held():
             self.contained(self.start_all)
         else:
             self.locked_out = False  # nothing waits for the journal any more
-            if self.ledger.unwritten or self.woken or self.orphaned:
-                self.contained(self.ledger.renew)
-                self.contained(self.ledger.flush)
+            if self.journal.unwritten or self.woken or self.orphaned:
+                self.contained(self.journal.renew)
+                self.contained(self.journal.flush)
                 self.woken = False
         self.contained(self.send)
 
@@ -226,10 +226,10 @@ class Shim:
             return LOCK_PAUSE * 1000
         if self.unsent and self.gathering():
             return max(0.0, self.sent_at + GATHER - time.monotonic()) * 1000
-        if self.fence and self.children:
-            return self.fence.patience()
+        if self.deadline and self.children:
+            return self.deadline.patience()
         # Somebody may delete the files of an orphan, which its jobs' next owner needs.
-        return 1000 if self.ledger.unwritten or self.orphaned else None
+        return 1000 if self.journal.unwritten or self.orphaned else None
 
     def gathering(self) -> bool:
         """There are held jobs enough to go on with: the supervisor need not hear of us yet."""
@@ -249,13 +249,13 @@ class Shim:
         if self.received:
             return
         if not self.orphaned:
-            self.ledger.record(["E"])
+            self.journal.record(["E"])
             self.orphaned = True
         self.held.clear()
         self.unsent.clear()
         self.poller.unregister(0)
 
-    def obey_all(self) -> None:
+    def apply_all(self) -> None:
         """Do what the requests ask for that have arrived whole."""
         if self.received:
             self.lines.feed(self.received)
@@ -266,15 +266,15 @@ class Shim:
                 self.request = self.lines.take()
             if self.request is None:
                 break
-            self.obey_line(self.request)
+            self.apply_line(self.request)
             self.request, obeyed = None, True
         if obeyed:
             self.refill_at = sum(map(len, self.held.values())) // 2
 
-    def obey_line(self, line: bytearray) -> None:
+    def apply_line(self, line: bytearray) -> None:
         """Do what one request asks for, or refuse it."""
         try:
-            self.obey(parse(line))
+            self.apply(parse(line))
         except (MemoryError, OSError):
             raise  # it is obeyed in the next turn
         except Exception as error:
@@ -284,30 +284,30 @@ class Shim:
             if error.token is not None:  # or its supervisor would wait for it for ever
                 self.record(["F", error.token, None, str(error), lease_clock(), ""])
 
-    def obey(self, request: list[Any]) -> None:
+    def apply(self, request: list[Any]) -> None:
         """Do what one request asks for."""
         kind, *rest = request
         if kind == "start":
-            token, worker, lane, *how = rest
-            if worker in self.idle.get(lane, ()):
-                self.idle[lane].remove(worker)
-            self.starts.append(Child(token, worker, lane, how))
+            token, worker, queues, *how = rest
+            if worker in self.idle.get(queues, ()):
+                self.idle[queues].remove(worker)
+            self.starts.append(Child(token, worker, queues, how))
         elif kind == "hold":
-            token, lane, *how = rest
-            self.held.setdefault(lane, deque()).append([token, *how])
+            token, queues, *how = rest
+            self.held.setdefault(queues, deque()).append([token, *how])
         elif kind == "use":
-            worker, lane = rest
-            self.idle.setdefault(lane, []).append(worker)
-        elif kind == "withdraw":
-            self.withdraw(rest[0])
+            worker, queues = rest
+            self.idle.setdefault(queues, []).append(worker)
+        elif kind == "recall":
+            self.recall(rest[0])
         elif kind == "settled":
-            self.ledger.settled(rest[0])
+            self.journal.settled(rest[0])
         elif kind == "ping":
             self.emit(["P", None])
         else:
             self.kill(*rest)
 
-    def withdraw(self, workers: list[str]) -> None:
+    def recall(self, workers: list[str]) -> None:
         """Give back what is held, and use these workers no more."""
         busy = {child.worker for child in self.children.values()}
         busy |= {child.worker for child in self.starts}
@@ -339,9 +339,9 @@ class Shim:
         except ProcessLookupError:
             self.signalled.add(child.token)  # it is about to be reaped
 
-    def heed_fence(self) -> None:
+    def enforce_deadline(self) -> None:
         """End what runs once the lease has run out."""
-        number = self.fence.passed() if self.fence and self.children else 0
+        number = self.deadline.passed() if self.deadline and self.children else 0
         if not number:
             return
         for pid, child in self.children.items():
@@ -353,7 +353,7 @@ class Shim:
 
     def may_start_held(self) -> bool:
         """Whether there is an idle worker for a job that we hold."""
-        return any(self.held[lane] and self.idle.get(lane) for lane in self.held)
+        return any(self.held[queues] and self.idle.get(queues) for queues in self.held)
 
     def start_all(self) -> None:
         """One round: what was asked for, and of what is held as much as there are workers for."""
@@ -361,7 +361,7 @@ class Shim:
         self.locked_out = False
         self.in_round = True
         try:
-            allowed = self.ledger.lock()
+            allowed = self.journal.lock()
         except BlockingIOError:
             self.locked_out, self.in_round = True, False
             return
@@ -376,7 +376,7 @@ class Shim:
         """Let others use the journal, and leave the last job's directory: or its file system could
         not be unmounted."""
         try:
-            self.ledger.unlock()
+            self.journal.unlock()
         finally:
             os.chdir("/")
         self.in_round = False
@@ -393,7 +393,7 @@ class Shim:
                 tokens.append(self.starting.child.token)
             if not tokens:
                 return
-            if allowed and not lacking and not self.ledger.begin(tokens):
+            if allowed and not lacking and not self.journal.begin(tokens):
                 lacking = "cannot write the journal"
             while self.starting is not None or self.starts:
                 lacking = self.start_next(allowed, lacking)
@@ -403,11 +403,11 @@ class Shim:
 
     def take_held(self, allowed: bool) -> None:
         """Give held jobs to idle workers; all held jobs are taken if they are to be refused."""
-        for lane, jobs in self.held.items():
-            idle = self.idle.get(lane, [])
+        for queues, jobs in self.held.items():
+            idle = self.idle.get(queues, [])
             while jobs and (idle or not allowed):
                 token, *how = jobs[0]
-                self.starts.append(Child(token, idle[-1] if idle else "", lane, how))
+                self.starts.append(Child(token, idle[-1] if idle else "", queues, how))
                 del jobs[0]
                 if idle:
                     del idle[-1]
@@ -433,7 +433,7 @@ class Shim:
         """Start a job, or say why it cannot be started. Returns what the host lacks."""
         child = starting.child
         argv, plain, cwd, env, out, limits = child.how
-        if self.fence and self.fence.passed():
+        if self.deadline and self.deadline.passed():
             self.refuse(starting, None, FENCED)
             return ""
         try:
@@ -545,7 +545,7 @@ class Shim:
         if child.worker in self.forgotten:
             self.forgotten.remove(child.worker)
         else:
-            self.idle.setdefault(child.lane, []).append(child.worker)
+            self.idle.setdefault(child.queues, []).append(child.worker)
         self.leaving = None
 
     # -- output -----------------------------------------------------------------------
@@ -620,7 +620,7 @@ class Shim:
 
     def let_others_go_on(self) -> None:
         """Nobody must wait for us any more, or take us for a shim that looks after jobs."""
-        self.ledger.close()
+        self.journal.close()
         for number in (0, 1):  # our supervisor waits for the end of our output
             os.dup2(self.spawner.null, number)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # there is nobody to wait for
@@ -654,7 +654,7 @@ class Shim:
                     raise  # it is told in the next turn
                 except Exception as error:  # a fault of ours: it must not hide how others end
                     self.error = error
-                    self.lose(pid, f"error in the shim: {error}")
+                    self.give_up(pid, f"error in the shim: {error}")
             self.exit = None
             if not pid:
                 return
@@ -669,10 +669,10 @@ class Shim:
             except ProcessLookupError:
                 if child.output is not None:
                     self.finish_output(child.output)
-                self.lose(pid, "how it ended was lost: not enough memory")
+                self.give_up(pid, "how it ended was lost: not enough memory")
         self.exit_lost = False
 
-    def lose(self, pid: int, reason: str) -> None:
+    def give_up(self, pid: int, reason: str) -> None:
         """A job has ended, and nobody will know how."""
         child = self.children[pid]
         event = ["F", child.token, None, reason, lease_clock(), child.worker]
@@ -731,7 +731,7 @@ class Shim:
 
     def record(self, event: list[Any]) -> None:
         """An event for the journal and the supervisor."""
-        self.unsent += self.ledger.record(event)
+        self.unsent += self.journal.record(event)
 
     def emit(self, event: list[Any]) -> None:
         """An event for the supervisor only."""

@@ -129,7 +129,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
     "use": (_is_text, _is_text),
     "start": (_is_text, _is_text, _is_text, *_HOW),
     "hold": (_is_text, _is_text, *_HOW),
-    "withdraw": (_is_list_of_text,),
+    "recall": (_is_list_of_text,),
     "settled": (_is_list_of_text,),
     "kill": (_is_text, _is_signal),
     "ping": (),

@@ -21,7 +21,7 @@ Piece = tuple[int, int, Rollup]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class AttemptRow:
     """An attempt with what belongs to it in a store."""
 
     seq: int
@@ -49,11 +49,11 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class CopyBatch:
     """Part of a store on its way into another."""
 
     jobs: Sequence[Job] = ()
-    attempts: Sequence[Kept] = ()
+    attempts: Sequence[AttemptRow] = ()
     tails: Sequence[Tail] = ()
     emptied: tuple[int, int] | None = None
     """Forget what is there with seqs from the first to the second before anything is added."""
@@ -67,7 +67,7 @@ class Copying(Protocol):
     async def highest(self) -> int:
         """The highest seq ever given to a job; 0: none was."""
 
-    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[Kept]:
+    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
         """Up to ``limit`` attempts that ended, with keys (seq, number) above ``after``, of jobs
         with seqs up to ``last``."""
 
@@ -93,7 +93,7 @@ class Copying(Protocol):
         ``above``.
         """
 
-    async def receive(self, parcel: Parcel, old: str, new: str, now: float) -> None:
+    async def receive(self, parcel: CopyBatch, old: str, new: str, now: float) -> None:
         """Take a parcel in, and change the mark from ``old`` to ``new``.
 
         Raises Conflict when the mark is not ``old``, or when an id is taken.

@@ -19,8 +19,8 @@ from ..domain.errors import JobChanged
 from ..domain.model import Attempt, Command, Filter, Job, JobSpec, State, Worker
 
 if TYPE_CHECKING:
-    from ..domain.claims import Begun, Ending, Opening, Orders, Turn
-    from ..domain.figures import DeadGroup, Tick
+    from ..domain.claims import AttemptResult, ClaimResult, ClaimSlot, Commands, PrefetchStarted
+    from ..domain.figures import DeadGroup, ThroughputSample
     from ..domain.model import SupervisorRow
     from ..domain.rollup import Ended, Rollup
     from .copy import Copying
@@ -70,7 +70,7 @@ class Batch(Protocol):
         """
 
 
-class Bell(Protocol):
+class Notifier(Protocol):
     """Tells waiting supervisors that something changed, without polling."""
 
     stop: bool | None = None
@@ -159,13 +159,13 @@ class Store(Protocol):
         """Up to ``limit`` of the attempts that ended since then and whose jobs are still there."""
 
     async def rollup(self, since: float) -> Rollup:
-        """What all attempts that ended since then come to, added up by ``exchange`` in the
+        """What all attempts that ended since then come to, added up by ``settle_and_claim`` in the
         commit that wrote them down; does not grow with their number.
 
         ``since`` must be what :func:`queuectl_core.domain.rollup.reach` rounds it to. Attempts of
-        jobs that were removed or pruned since are still in it, those that ``exchange`` refused
-        never were. A store that holds attempts from before it kept rollups adds those up as it is
-        asked; that does grow with them.
+        jobs that were removed or pruned since are still in it, those that ``settle_and_claim``
+        refused never were. A store that holds attempts from before it kept rollups adds those up as
+        it is asked; that does grow with them.
         """
 
     # -- for a console ------------------------------------------------------------------
@@ -189,7 +189,7 @@ class Store(Protocol):
     async def dead_groups(self, limit: int) -> list[DeadGroup]:
         """The dead by cause, the largest group first."""
 
-    async def ticks(self, since: float) -> list[Tick]:
+    async def ticks(self, since: float) -> list[ThroughputSample]:
         """How many attempts ended in each second since then; seconds without any left out."""
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
@@ -252,17 +252,17 @@ class Store(Protocol):
     async def deregister(self, supervisor: str) -> None:
         """Take a supervisor and its workers off the list. It must hold no job."""
 
-    async def exchange(
+    async def settle_and_claim(
         self,
         owner: str,
-        endings: Sequence[Ending],
-        openings: Sequence[Opening],
+        endings: Sequence[AttemptResult],
+        openings: Sequence[ClaimSlot],
         now: float,
         *,
-        begun: Sequence[Begun] = (),
+        begun: Sequence[PrefetchStarted] = (),
         released: Sequence[Job] = (),
         suspects: bool = True,
-    ) -> Turn:
+    ) -> ClaimResult:
         """Write down attempts that ended and claim jobs for idle workers, in one commit.
 
         ``begun``: jobs claimed in advance that were started since. ``released``: those that
@@ -274,7 +274,7 @@ class Store(Protocol):
         for an owner that is not known. Claims go by priority, then run_at, then arrival.
         """
 
-    async def orders(self, supervisor: str) -> Orders:
+    async def commands(self, supervisor: str) -> Commands:
         """What is asked of this supervisor."""
 
     async def add_workers(
@@ -323,7 +323,7 @@ class Store(Protocol):
 
     # -- signals ----------------------------------------------------------------------
 
-    def bell(self, supervisor: str) -> Bell:
+    def notifier(self, supervisor: str) -> Notifier:
         """A bell that rings when somebody changes what this supervisor should know."""
 
     async def changed(self) -> bool:

@@ -13,8 +13,8 @@ from ..domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Superv
 from ..domain.text import any_case, cases, has_foreign_case
 
 if TYPE_CHECKING:
-    from ..domain.claims import Ending
-    from .copy import Kept
+    from ..domain.claims import AttemptResult
+    from .copy import AttemptRow
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
@@ -212,7 +212,7 @@ def job_row(job: Job, now: float) -> tuple[Any, ...]:
     )
 
 
-def attempt_row(kept: Kept) -> tuple[Any, ...]:
+def attempt_row(kept: AttemptRow) -> tuple[Any, ...]:
     """An attempt as a row of ``attempts``: the columns in the order of the table."""
     attempt = kept.attempt
     return (
@@ -253,7 +253,7 @@ def to_attempt(row: Row) -> Attempt:
     )
 
 
-def attempt_params(ending: Ending) -> dict[str, Any]:
+def attempt_params(ending: AttemptResult) -> dict[str, Any]:
     """An ending as the parameters of ``insert_attempt``."""
     attempt = ending.attempt
     return {

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ..domain.claims import Ending
+from ..domain.claims import AttemptResult
 from ..domain.lifecycle import Policy, settle
 from ..domain.model import OWN_SHIM, Attempt, Job, Outcome
 from ..domain.times import format_duration
-from ..runner.client import How
+from ..runner.client import LaunchSpec
 from ..runner.direct_exec import plain_words
 from ..runner.journal_reader import Exit
 from .maintenance.output_limit import Capture, last_line
 from .processes import Process, Processes
 
 
-class Why(Enum):
+class StopReason(Enum):
     """Why an attempt is being ended before its time."""
 
     TIMEOUT = Outcome.TIMEOUT
@@ -49,7 +49,7 @@ def journal_name(job: Job, supervisor: str = "") -> str:
 
 
 @dataclass(slots=True)
-class Running:
+class RunningAttempt:
     """An attempt in hand. ``worker``: the slot that looks after it."""
 
     job: Job
@@ -66,7 +66,7 @@ class Running:
     host: str = ""
     """Where it ran, if that was another host."""
     pid: int | None = None
-    why: Why | None = None
+    why: StopReason | None = None
     strays: list[Process] = field(default_factory=list)
     """Descendants seen when it was told to end: some may have left the group."""
     since: float | None = None
@@ -88,9 +88,9 @@ class Running:
             self._signal()  # it was told to end before it began
         elif self.job.timeout_seconds:
             left = max(0.0, self.job.timeout_seconds - elapsed)
-            self._later(left, lambda: self.terminate(Why.TIMEOUT))
+            self._later(left, lambda: self.terminate(StopReason.TIMEOUT))
 
-    def terminate(self, why: Why) -> None:
+    def terminate(self, why: StopReason) -> None:
         """SIGTERM to the group, SIGKILL after the grace. The first reason given stands."""
         if self.why is None:
             self.why = why
@@ -143,7 +143,7 @@ def no_kill(_: int) -> None:
     """For an attempt that has ended, or never began: there is nothing to signal."""
 
 
-def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
+def outcome_of(running: RunningAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
     """How an attempt ended, and why in words."""
     if ended.fenced or ended.lacking:
         return Outcome.INTERRUPTED, ended.reason
@@ -155,12 +155,12 @@ def outcome_of(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str
     return outcome, reason
 
 
-def _failed(running: Running, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
+def _failed(running: RunningAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
     if running.why is not None:
         reasons = {
-            Why.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
-            Why.CANCEL: "cancelled while running",
-            Why.NOW: "stopped with its worker",
+            StopReason.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
+            StopReason.CANCEL: "cancelled while running",
+            StopReason.NOW: "stopped with its worker",
         }
         return running.why.value, reasons[running.why]
     if ended.reason is not None:
@@ -192,7 +192,7 @@ def exit_words(ended: Exit) -> str:
 
 
 def make_ending(
-    running: Running,
+    running: RunningAttempt,
     outcome: Outcome,
     reason: str | None,
     ended: Exit | None,
@@ -203,7 +203,7 @@ def make_ending(
     now: float,
     moment: float,
     output: tuple[int, bytes] = (0, b""),
-) -> Ending:
+) -> AttemptResult:
     """What is written down for an attempt. ``ended`` None: its exit is not known.
 
     ``now`` by the store's clock is ``moment`` on ``lease_clock``. How long it took is reckoned on
@@ -242,10 +242,10 @@ def make_ending(
         output_bytes=size,
         waited=max(0.0, started - job.waits_from),
     )
-    return Ending(job.seq, job.runs, record, transition, tail)
+    return AttemptResult(job.seq, job.runs, record, transition, tail)
 
 
-def how_to_start(job: Job, shell: str, output: tuple[str, int]) -> How:
+def how_to_start(job: Job, shell: str, output: tuple[str, int]) -> LaunchSpec:
     """What a shim is told of ``job``: by the shell unless it is an argv list; as it is if that
     comes to the same."""
     if isinstance(job.command, tuple):

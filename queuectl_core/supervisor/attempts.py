@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..domain.claims import Ending
+from ..domain.claims import AttemptResult
 from ..domain.config import Settings
 from ..domain.events import Event, Kind
 from ..domain.lifecycle import Policy
 from ..domain.model import OWN_SHIM, Job, Outcome
 from ..operations.attempt_output import log_name
 from ..runner import lease_clock
-from ..runner.client import How, Shim, utf8_name
+from ..runner.client import LaunchSpec, Shim, utf8_name
 from ..runner.journal_reader import Exit, make_first
 from ..system.clocks import monotonic
 from .attempt import (
-    Running,
-    Why,
+    RunningAttempt,
+    StopReason,
     how_to_start,
     is_suspect,
     journal_name,
@@ -31,7 +31,7 @@ from .attempt import (
     outcome_of,
     token_of,
 )
-from .deadline import Fence
+from .deadline import DeadlineWriter
 from .maintenance.output_limit import Capture
 from .processes import Processes
 from .triage import Leftover, RecoveryPlan, triage
@@ -48,7 +48,7 @@ class Slot:
 
     id: str
     queues: tuple[str, ...]
-    running: Running | None = None
+    running: RunningAttempt | None = None
     stop: str | None = None
 
     @property
@@ -64,22 +64,22 @@ class Slot:
         """Stop after the job in hand (``drain``), or end it (``now``); ``now`` stands."""
         self.stop = "now" if "now" in (mode, self.stop) else mode
         if mode == "now" and self.running is not None:
-            self.running.terminate(Why.NOW)
+            self.running.terminate(StopReason.NOW)
 
 
 class Held(Protocol):
     """What is known of the jobs that were given to the shim to hold."""
 
-    def begin(self, token: str, worker: str, at: float) -> Running | None:
+    def begin(self, token: str, worker: str, at: float) -> RunningAttempt | None:
         """The shim started one (``at``: the store's clock); None when it is not known."""
 
     def started(self) -> None:
         """The shim started a job: it can."""
 
-    def not_started(self, token: str, running: Running | None, lacking: str) -> None:
+    def not_started(self, token: str, running: RunningAttempt | None, lacking: str) -> None:
         """The shim could not start one, because the host lacks something."""
 
-    def withdrawn(self, tokens: Sequence[str]) -> None:
+    def recalled(self, tokens: Sequence[str]) -> None:
         """The shim gave these back."""
 
     def orphans(self) -> list[Job]:
@@ -90,7 +90,7 @@ class Held(Protocol):
 
 
 @dataclass(slots=True)
-class Hands:
+class AttemptTable:
     """Everything between a claim and an ending.
 
     ``host`` is this host's name, ``directory`` the store's on it, ``settings`` those in force
@@ -106,18 +106,18 @@ class Hands:
     clock: Callable[[], float]
     tell: Callable[[Event], None]
     wake: Callable[[], None]
-    free: Callable[[Running, Ending], None]
+    free: Callable[[RunningAttempt, AttemptResult], None]
     held: Held
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     rand: Callable[[], float] = random.random
     processes: Processes = field(default_factory=Processes)
-    running: dict[str, Running] = field(default_factory=dict)
-    endings: list[Ending] = field(default_factory=list)
+    running: dict[str, RunningAttempt] = field(default_factory=dict)
+    endings: list[AttemptResult] = field(default_factory=list)
     """Settled, and not yet in the store."""
     revoked: bool = False
     """The shim may start nothing more: somebody took this supervisor's jobs over."""
     _directory: str = field(init=False)
-    fence: Fence | None = None
+    deadline: DeadlineWriter | None = None
     """Until when jobs may run; None: nobody elsewhere could start them again."""
     _name: str = ""
     _shim: Shim | None = None
@@ -153,7 +153,7 @@ class Hands:
         our lease does."""
         self._name = name
         self.revoked = False
-        self.fence = Fence(self.run_directory, self.settings.lease) if fenced else None
+        self.deadline = DeadlineWriter(self.run_directory, self.settings.lease) if fenced else None
         self.look_after(())
         self._shim = shim = Shim(self._heard, self._shim_died)
         try:
@@ -183,7 +183,7 @@ class Hands:
             shim.use(slot.id, slot.lane)
 
     async def _launch_shim(self, shim: Shim, name: str) -> None:
-        words = [] if self.fence is None else self.fence.words
+        words = [] if self.deadline is None else self.deadline.words
         await shim.start(self.run_directory, name, self.env, words)
 
     def _make_journal(self, name: str) -> None:
@@ -193,13 +193,13 @@ class Hands:
 
     def look_after(self, adopted: Iterable[str]) -> None:
         """These shims' jobs, beside those of our own, may run while our lease lasts. The shims are
-        told with the next ``fence.write``; a new one knows when it starts."""
+        told with the next ``deadline.write``; a new one knows when it starts."""
         self._adopted = frozenset(adopted)
         self._keep_shims()
 
     def _keep_shims(self) -> None:
-        if self.fence is not None:
-            self.fence.keep({self._name, *self._own, *self._adopted})
+        if self.deadline is not None:
+            self.deadline.keep({self._name, *self._own, *self._adopted})
 
     def look_at_shims(self, *, urgent: bool) -> None:
         """See to it that our shims run, or are replaced. To be called once a second."""
@@ -304,7 +304,7 @@ class Hands:
         """Have the shim start a claimed job on the next idle worker of ``lane``."""
         self.shim.hold(token_of(job), lane, self._how(job))
 
-    def _how(self, job: Job) -> How:
+    def _how(self, job: Job) -> LaunchSpec:
         output = utf8_name(log_name(self._directory, job.seq, job.runs))
         limit = job.output_limit or self.settings.output_limit
         return how_to_start(job, self.settings.shell, (output, limit))
@@ -315,13 +315,13 @@ class Hands:
 
     def take(
         self, job: Job, worker: str, kill: Callable[[int], None], started_at: float | None = None
-    ) -> Running:
+    ) -> RunningAttempt:
         """Have ``job`` in hand from now on; ``kill`` signals its process group."""
         path = log_name(self._directory, job.seq, job.runs)
         capture = Capture(path, job.output_limit or self.settings.output_limit)
         started_at = job.started_at if started_at is None else started_at
         grace = self.settings.kill_grace
-        running = Running(job, worker, capture, grace, kill, started_at, self.processes)
+        running = RunningAttempt(job, worker, capture, grace, kill, started_at, self.processes)
         self.running[token_of(job)] = running
         return running
 
@@ -344,7 +344,7 @@ class Hands:
             self.wake()
             return
         if kind == "W":
-            self.held.withdrawn(token)
+            self.held.recalled(token)
             return
         if kind == "P":
             return  # the answer to a ping: that it came is all it says
@@ -388,12 +388,12 @@ class Hands:
 
     # -- ending -----------------------------------------------------------------------
 
-    def ended(self, running: Running, exit_: Exit) -> None:
+    def ended(self, running: RunningAttempt, exit_: Exit) -> None:
         """The leader of an attempt has ended: clear up after it, then settle."""
         running.disarm()
         running.settled = True
         if exit_.fenced:
-            running.why = Why.NOW
+            running.why = StopReason.NOW
         if exit_.began is not None:  # found in a journal
             running.since = exit_.began
         clean = running.completed(exit_)
@@ -405,28 +405,28 @@ class Hands:
         else:
             self.spawn(self._clear_and_conclude(running, exit_))
 
-    async def _clear_and_conclude(self, running: Running, exit_: Exit) -> None:
+    async def _clear_and_conclude(self, running: RunningAttempt, exit_: Exit) -> None:
         await running.clear_group(exit_)
         self._conclude(
             running, exit_, await asyncio.to_thread(running.capture.finish, exit_.written)
         )
 
-    def _conclude(self, running: Running, exit_: Exit, output: tuple[int, bytes]) -> None:
+    def _conclude(self, running: RunningAttempt, exit_: Exit, output: tuple[int, bytes]) -> None:
         if self.running.get(token_of(running.job)) is not running:
             return  # it has another owner by now
         outcome, reason = outcome_of(running, exit_, output[1])
         self.settle(running, outcome, reason, exit_, output)
 
-    def lose(self, running: Running, reason: str) -> None:
+    def give_up(self, running: RunningAttempt, reason: str) -> None:
         """The outcome of an attempt will never be known: a crash."""
         running.disarm()
         if running.capture.is_large(running.capture.size()):
             running.settled = True
-            self.spawn(self._lose_large(running, reason))
+            self.spawn(self._give_up_large(running, reason))
         else:
             self.settle(running, Outcome.CRASHED, reason, None, running.capture.finish())
 
-    async def _lose_large(self, running: Running, reason: str) -> None:
+    async def _give_up_large(self, running: RunningAttempt, reason: str) -> None:
         output = await asyncio.to_thread(running.capture.finish)
         if self.running.get(token_of(running.job)) is not running:
             return  # it has another owner by now
@@ -434,7 +434,7 @@ class Hands:
 
     def settle(
         self,
-        running: Running,
+        running: RunningAttempt,
         outcome: Outcome,
         reason: str | None,
         exit_: Exit | None,
@@ -468,7 +468,9 @@ class Hands:
         self.spawn(self._start_shim(shim, patient=True))
         self.spawn(self.settle_orphans(started, held))
 
-    async def settle_orphans(self, started: list[Running], held: Sequence[Running] = ()) -> None:
+    async def settle_orphans(
+        self, started: list[RunningAttempt], held: Sequence[RunningAttempt] = ()
+    ) -> None:
         """The shim of these attempts is dead: find out how they ended, and end what still runs.
         ``held``: those that it may not have started."""
         by_seq = {running.job.seq: running for running in [*started, *held]}
@@ -482,7 +484,7 @@ class Hands:
             elif job in plan.unstarted and running.pid is None:
                 self.settle(running, Outcome.INTERRUPTED, "it was never started", None)
             else:
-                self.lose(running, "its shim was killed; its outcome is unknown")
+                self.give_up(running, "its shim was killed; its outcome is unknown")
 
         async def end(left: Leftover) -> None:
             await left.end(self.processes)

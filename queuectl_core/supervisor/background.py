@@ -10,7 +10,7 @@ from typing import Any
 from ..domain.errors import StoreError
 
 
-class Beside:
+class Background:
     """Keeps tasks until they end. Trouble with the store is the pump's to meet and report; any
     other error is a bug, kept for the pump to raise, and ``wake`` is called."""
 

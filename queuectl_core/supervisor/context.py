@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..domain.errors import StoreGone
 from ..domain.events import Event
-from ..store.protocol import Bell, Store
-from .attempts import Hands, Slot
-from .background import Beside
+from ..store.protocol import Notifier, Store
+from .attempts import AttemptTable, Slot
+from .background import Background
 
 
 class Context:
@@ -18,7 +18,7 @@ class Context:
 
     id: str
     """The name of this supervisor; another one after the lease was lost."""
-    hands: Hands
+    hands: AttemptTable
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class Context:
         """Why nothing more is claimed, when the store's file was removed or replaced."""
         self.cancels: frozenset[int] = frozenset()
         """seq of jobs of ours that somebody wants cancelled, as far as we know."""
-        self.bell: Bell | None = None
+        self.notifier: Notifier | None = None
         self.woken = asyncio.Event()
         """There is something to do for the pump."""
         self.told = asyncio.Event()
         """We were told to stop."""
-        self.beside = Beside(self.wake)
+        self.beside = Background(self.wake)
         self._numbered = 0
 
     def wake(self) -> None:
@@ -60,7 +60,7 @@ class Context:
     @property
     def deaf(self) -> str | None:
         """Why the store cannot wake us just now; None: it can."""
-        return None if self.bell is None else self.bell.trouble
+        return None if self.notifier is None else self.notifier.trouble
 
     # -- workers ----------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ KILL_AFTER = 5 / 6
 and for clocks that do not run at quite the same rate."""
 
 
-class Fence:
+class DeadlineWriter:
     """Until when the jobs of some shims may run. ``lease``: seconds, beginning now."""
 
     def __init__(self, run: Path, lease: float) -> None:

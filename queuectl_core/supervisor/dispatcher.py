@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ..domain.claims import Ending, Opening, Turn
+from ..domain.claims import AttemptResult, ClaimResult, ClaimSlot
 from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
 from ..system.clocks import monotonic
-from .attempt import Running, Why, is_suspect, token_of
+from .attempt import RunningAttempt, StopReason, is_suspect, token_of
 from .attempts import Slot
 from .context import Context
 from .heartbeat import Heartbeat
-from .prefetch import Reserve
+from .prefetch import Prefetch
 from .shortage import Shortage
 from .signals import notify_systemd
 
@@ -29,7 +29,7 @@ RETRY_AFTER = 0.5
 RETRY_AT_MOST = 5.0
 
 
-class Pump:
+class Dispatcher:
     """Moves work between the store and the supervisor's hands, a turn at a time.
 
     ``until_empty``: stop the workers when there is nothing left to do. ``until_idle``: also when
@@ -57,7 +57,7 @@ class Pump:
         self.reports = 0
         """How often trouble with the store was told of."""
         self._delay = RETRY_AFTER
-        self.reserve = Reserve(context.wake, self._withdraw)
+        self.prefetch = Prefetch(context.wake, self._recall)
         self.shortage = Shortage(context.tell, self.look)
         self._suspects_found = False
         """The last claim that might find suspects did: there may be more."""
@@ -73,17 +73,17 @@ class Pump:
         self._look = True
         self._context.wake()
 
-    def free(self, running: Running, ending: Ending) -> None:
+    def free(self, running: RunningAttempt, ending: AttemptResult) -> None:
         """An attempt has ended: its worker may take another job, now or with the commit that
         says so."""
         self._leave_worker(running)
         self.shortage.tried(token_of(running.job))
         attempt = ending.attempt
         if attempt.finished_at is not None:
-            self.reserve.ran(attempt.finished_at - attempt.started_at)
+            self.prefetch.ran(attempt.finished_at - attempt.started_at)
         self.look()
 
-    def _leave_worker(self, running: Running) -> None:
+    def _leave_worker(self, running: RunningAttempt) -> None:
         """Its worker has nothing to do any more."""
         slot = self._context.slots.get(running.worker)
         if slot is not None and slot.running is running:
@@ -93,13 +93,13 @@ class Pump:
 
     # -- what the shim holds ----------------------------------------------------------
 
-    def _withdraw(self, workers: list[str]) -> None:
-        self._context.hands.shim.withdraw(workers)
+    def _recall(self, workers: list[str]) -> None:
+        self._context.hands.shim.recall(workers)
 
-    def begin(self, token: str, worker: str, at: float) -> Running | None:
+    def begin(self, token: str, worker: str, at: float) -> RunningAttempt | None:
         """The shim started a held job on ``worker``."""
         context = self._context
-        job = self.reserve.begin(token, worker, at)
+        job = self.prefetch.begin(token, worker, at)
         if job is None:
             return None
         running = context.hands.take(job, worker, context.hands.killer(job), at)
@@ -107,9 +107,9 @@ class Pump:
         if slot is not None:
             slot.running = running
         if slot is None or slot.stop == "now":  # it was told to stop before we heard
-            running.terminate(Why.NOW)
+            running.terminate(StopReason.NOW)
         elif job.seq in context.cancels:
-            running.terminate(Why.CANCEL)
+            running.terminate(StopReason.CANCEL)
         context.tell(Event(Kind.STARTED, job=job, worker=worker))
         return running
 
@@ -117,32 +117,32 @@ class Pump:
         """The shim started a job: there is no shortage any more."""
         self.shortage.started()
 
-    def not_started(self, token: str, running: Running | None, lacking: str) -> None:
+    def not_started(self, token: str, running: RunningAttempt | None, lacking: str) -> None:
         """The host lacks something: the job goes back, and nothing is claimed for a while."""
-        job = self.reserve.not_started(token) if running is None else running.job
+        job = self.prefetch.not_started(token) if running is None else running.job
         if job is None:
             return  # it has another owner by now
         if running is not None:
-            self.reserve.told((job.seq, job.runs))
+            self.prefetch.told((job.seq, job.runs))
             self._leave_worker(running)
-        self.reserve.released.append(job)
+        self.prefetch.released.append(job)
         self.shortage.met(lacking)
         self._context.wake()
 
-    def withdrawn(self, tokens: Sequence[str]) -> None:
+    def recalled(self, tokens: Sequence[str]) -> None:
         """The shim gave held jobs back."""
-        self.reserve.withdrawn(tokens)
+        self.prefetch.recalled(tokens)
 
     def orphans(self) -> list[Job]:
         """The shim is gone: the jobs it held."""
-        return self.reserve.orphans()
+        return self.prefetch.orphans()
 
     def knows(self, job: Job) -> bool:
         """Whether this attempt is in hand, is held by the shim, or waits to be given back."""
         token = token_of(job)
-        if token in self._context.hands.running or token in self.reserve.held:
+        if token in self._context.hands.running or token in self.prefetch.held:
             return True
-        return any(token == token_of(one) for one in self.reserve.released)
+        return any(token == token_of(one) for one in self.prefetch.released)
 
     def idle(self) -> list[Slot]:
         """Workers that may be given a job."""
@@ -154,7 +154,7 @@ class Pump:
     def close(self) -> None:
         """No timer goes off any more."""
         self.shortage.disarm()
-        self.reserve.disarm()
+        self.prefetch.disarm()
         self._disarm()
 
     @property
@@ -165,14 +165,14 @@ class Pump:
     @property
     def finished(self) -> bool:
         """Nothing is in hand, and nothing is left to be written down."""
-        return self._context.hands.empty and self.reserve.empty
+        return self._context.hands.empty and self.prefetch.empty
 
     async def step(self) -> None:
         """Take a turn if there is something to say to the store, or to claim; else wait until
         there is something to do."""
         context = self._context
         openings = self._openings()
-        waiting = context.hands.endings or self.reserve.released or self.reserve.overdue
+        waiting = context.hands.endings or self.prefetch.released or self.prefetch.overdue
         if waiting or (self._look and openings):
             await self._turn(openings)
         else:
@@ -192,7 +192,7 @@ class Pump:
         context.wake()
         if not self._heartbeat.registered:
             return
-        self.reserve.give_back(context.slots)
+        self.prefetch.give_back(context.slots)
         busy = len(context.hands.running)
         if busy:
             doing = "ending" if now else "waiting for"
@@ -211,7 +211,7 @@ class Pump:
 
     # -- one turn ---------------------------------------------------------------------
 
-    async def _turn(self, openings: list[Opening]) -> None:
+    async def _turn(self, openings: list[ClaimSlot]) -> None:
         """Settle what ended and claim what may be claimed."""
         context = self._context
         context.woken.clear()
@@ -251,20 +251,20 @@ class Pump:
             for slot in context.slots.values():
                 slot.ask_to_stop("drain")
 
-    def _openings(self) -> list[Opening]:
+    def _openings(self) -> list[ClaimSlot]:
         """What there is to claim for: idle workers, and while jobs are short the reserve.
 
         No job is claimed for a worker on which the shim may start a held one by itself.
         """
-        idle = [slot for slot in self.idle() if not self.reserve.holds(slot.lane)]
-        openings = [Opening(slot.id, slot.queues) for slot in idle]
+        idle = [slot for slot in self.idle() if not self.prefetch.holds(slot.lane)]
+        openings = [ClaimSlot(slot.id, slot.queues) for slot in idle]
         allowed = self.shortage.openings
         if allowed is not None:
             return openings[:allowed]
         room = self._context.hands.room_for_suspects
         if self._suspects_found and 0 < room < len(openings):
             return openings[:room]  # those that were put back would be claimed again
-        return openings + self.reserve.openings(self._context.slots.values())
+        return openings + self.prefetch.openings(self._context.slots.values())
 
     def _start(self, job: Job) -> None:
         """Run a claimed job: at once on the worker it was claimed for, or by and by."""
@@ -273,40 +273,42 @@ class Pump:
         if slot is not None and slot.running is None and slot.stop is None:
             if is_suspect(job):
                 if not context.hands.room_for_suspects:
-                    self.reserve.released.append(job)
+                    self.prefetch.released.append(job)
                     return
-                self.reserve.give_back([slot.id])  # the shim must start nothing else on this worker
+                self.prefetch.give_back(
+                    [slot.id]
+                )  # the shim must start nothing else on this worker
             self.shortage.tries(token_of(job))
             context.hands.launch(job, slot)
             return
         if is_suspect(job):
             # The shim may hold no suspect. With nothing held, the next worker that comes free is
             # idle, and the suspect is claimed for it.
-            self.reserve.released.append(job)
-            self.reserve.give_back()
+            self.prefetch.released.append(job)
+            self.prefetch.give_back()
             return
         fit = (slot for slot in context.slots.values() if slot.stop is None and slot.serves(job))
         slot = next(fit, None)
         if slot is None:  # all were told to stop while the claim was under way
-            self.reserve.released.append(job)
+            self.prefetch.released.append(job)
         else:
-            self.reserve.put(job, slot.lane)
+            self.prefetch.put(job, slot.lane)
             context.hands.hold(job, slot.lane)
 
     async def _exchange(
-        self, endings: list[Ending], openings: list[Opening], *, suspects: bool
-    ) -> Turn:
+        self, endings: list[AttemptResult], openings: list[ClaimSlot], *, suspects: bool
+    ) -> ClaimResult:
         """One commit with everything there is to say. ``suspects``: whether to claim any."""
-        context, reserve = self._context, self.reserve
+        context, prefetch = self._context, self.prefetch
         for ending in endings:
-            reserve.told((ending.seq, ending.run))
+            prefetch.told((ending.seq, ending.run))
         now = context.clock()
-        begun, released = reserve.untold(now), list(reserve.released)
-        reserve.overdue = False
+        begun, released = prefetch.untold(now), list(prefetch.released)
+        prefetch.overdue = False
         asked = monotonic()
         self.in_turn = True
         try:
-            turn = await context.store.exchange(
+            turn = await context.store.settle_and_claim(
                 context.id,
                 endings,
                 openings,
@@ -317,13 +319,13 @@ class Pump:
             )
         finally:
             self.in_turn = False
-        reserve.took(monotonic() - asked)
+        prefetch.took(monotonic() - asked)
         for start in begun:
-            reserve.told((start.seq, start.run))
-        del reserve.released[: len(released)]
+            prefetch.told((start.seq, start.run))
+        del prefetch.released[: len(released)]
         return turn
 
-    def _settled(self, ending: Ending, *, refused: bool) -> None:
+    def _settled(self, ending: AttemptResult, *, refused: bool) -> None:
         """The store has (or has refused) an ending."""
         token = f"{ending.seq}.{ending.run}"
         running = self._context.hands.running.pop(token, None)
@@ -350,7 +352,7 @@ class Pump:
     def retire(self) -> None:
         """Drop workers that are to stop and have nothing in hand, nor anything to be told."""
         context = self._context
-        if self.reserve.withdrawing:
+        if self.prefetch.recalling:
             return  # the shim may have started a held job on one of them
         stopping = [slot.id for slot in context.slots.values() if slot.stop]
         if not stopping:

@@ -7,7 +7,7 @@ import asyncio
 from ..domain.model import SupervisorRow
 from ..runner import lease_clock
 from .context import Context
-from .deadline import Fence
+from .deadline import DeadlineWriter
 from .lease import BEATS, renewed
 
 
@@ -41,18 +41,18 @@ class Heartbeat:
         if not known:
             self.lost = True
             context.wake()
-        elif context.hands.fence is not None:
-            context.hands.fence.extend(asked, lease)
+        elif context.hands.deadline is not None:
+            context.hands.deadline.extend(asked, lease)
             if self._telling is None or self._telling.done():
-                self._telling = context.beside.run(self._tell_shims(context.hands.fence))
+                self._telling = context.beside.run(self._tell_shims(context.hands.deadline))
 
-    async def _tell_shims(self, fence: Fence) -> None:
+    async def _tell_shims(self, deadline: DeadlineWriter) -> None:
         """Until when their jobs may run. No slow disk may delay the next heartbeat."""
-        await asyncio.to_thread(fence.write)
+        await asyncio.to_thread(deadline.write)
 
     async def holds(self) -> bool:
         """Make sure that what is claimed now may be started; False: the lease was lost."""
-        fence = self._context.hands.fence
-        if fence is not None and fence.passed:
+        deadline = self._context.hands.deadline
+        if deadline is not None and deadline.passed:
             await self.renew()
         return not self.lost

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..domain.claims import Begun, Opening
+from ..domain.claims import ClaimSlot, PrefetchStarted
 from ..domain.model import Job
 from .attempt import token_of
 from .attempts import Slot
@@ -36,22 +36,22 @@ WEIGHT = 0.1
 
 
 @dataclass(slots=True)
-class Reserve:
-    """The reserved jobs of a supervisor; ``wake`` wakes its pump, ``withdraw`` asks the shim for
+class Prefetch:
+    """The reserved jobs of a supervisor; ``wake`` wakes its pump, ``recall`` asks the shim for
     them (and to use these workers no more)."""
 
     wake: Callable[[], None]
-    withdraw: Callable[[list[str]], None]
+    recall: Callable[[list[str]], None]
     held: dict[str, tuple[str, Job]] = field(default_factory=dict)
     """By token: the lane it is held for, and the job. The shim holds these at the most: it may
     have started some that we have not heard of."""
     released: list[Job] = field(default_factory=list)
     """Given back by the shim, and not yet in the store."""
-    begun: dict[tuple[int, int], Begun] = field(default_factory=dict)
+    begun: dict[tuple[int, int], PrefetchStarted] = field(default_factory=dict)
     """Started out of the reserve: the store does not know by whom yet."""
     overdue: bool = False
     """The store should hear who runs what began a while ago, though nothing has ended."""
-    withdrawing: int = 0
+    recalling: int = 0
     """Withdrawals that have not been answered."""
     _average: float = 1.0
     _runs: int = 0
@@ -68,14 +68,14 @@ class Reserve:
         """A turn with the store took this long."""
         self._turn += WEIGHT * (seconds - self._turn)
 
-    def openings(self, slots: Iterable[Slot]) -> list[Opening]:
+    def openings(self, slots: Iterable[Slot]) -> list[ClaimSlot]:
         """What to claim beside jobs for idle workers."""
         ahead = min(max(AHEAD, TURNS * self._turn), LONGEST)
         depth = min(int(ahead / max(self._average, 0.001)), DEEPEST)
-        if self.released or self.withdrawing or not depth:
+        if self.released or self.recalling or not depth:
             return []
         lanes = [slot.queues for slot in slots if slot.stop is None] * depth
-        return [Opening("", queues) for queues in lanes[len(self.held) :]]
+        return [ClaimSlot("", queues) for queues in lanes[len(self.held) :]]
 
     def holds(self, lane: str) -> bool:
         """Whether the shim may start a job on a worker of ``lane`` without being told to."""
@@ -90,7 +90,7 @@ class Reserve:
         """The shim started a held job; None when it is not known."""
         _, job = self.held.pop(token, ("", None))
         if job is not None:
-            self.begun[job.seq, job.runs] = Begun(job.seq, job.runs, worker, at)
+            self.begun[job.seq, job.runs] = PrefetchStarted(job.seq, job.runs, worker, at)
             self._arm()
         return job
 
@@ -103,12 +103,12 @@ class Reserve:
         """Hold nothing any more, and have no held job start on these workers."""
         self._average = 1.0
         self.disarm()
-        self.withdrawing += 1
-        self.withdraw(list(workers))
+        self.recalling += 1
+        self.recall(list(workers))
 
-    def withdrawn(self, tokens: Sequence[str]) -> None:
+    def recalled(self, tokens: Sequence[str]) -> None:
         """The shim answered: these were not started."""
-        self.withdrawing = max(0, self.withdrawing - 1)
+        self.recalling = max(0, self.recalling - 1)
         found = (self.held.pop(token, None) for token in tokens)
         self.released += [job for _, job in filter(None, found)]
         self.wake()
@@ -117,11 +117,11 @@ class Reserve:
         """The shim is gone: what it held. Nothing is held any more."""
         jobs = [job for _, job in self.held.values()]
         self.held.clear()
-        self.withdrawing = 0
+        self.recalling = 0
         self.disarm()
         return jobs
 
-    def untold(self, now: float) -> list[Begun]:
+    def untold(self, now: float) -> list[PrefetchStarted]:
         """What the store should hear: short jobs have ended before it is worth a word."""
         return [begun for begun in self.begun.values() if now - begun.started_at > PATIENCE / 2]
 

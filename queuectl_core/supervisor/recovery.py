@@ -16,14 +16,14 @@ from ..domain.errors import Conflict, NotFound
 from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, SupervisorRow
 from ..runner import lease_clock, signal_group
-from ..runner.journal_reader import Exit, Journal, Started, continue_shims
+from ..runner.journal_reader import Exit, JournalReader, Started, continue_shims
 from ..system.clocks import monotonic
 from ..system.host import context_switches, is_gone, process_start, process_state
-from .attempt import Running, no_kill, token_of
+from .attempt import RunningAttempt, no_kill, token_of
 from .attempts import Slot
-from .commands import Orders
+from .commands import CommandReader
 from .context import Context
-from .dispatcher import Pump
+from .dispatcher import Dispatcher
 from .heartbeat import Heartbeat
 from .maintenance.liveness import Liveness
 from .triage import Leftover, RecoveryPlan, elsewhere, triage
@@ -31,17 +31,23 @@ from .triage import Leftover, RecoveryPlan, elsewhere, triage
 LOST = "its supervisor and its shim died; its outcome is unknown"
 
 
-class Takeover:
+class Recovery:
     """What one supervisor takes over, and the running jobs that it adopted."""
 
-    def __init__(self, context: Context, heartbeat: Heartbeat, pump: Pump, orders: Orders) -> None:
+    def __init__(
+        self,
+        context: Context,
+        heartbeat: Heartbeat,
+        dispatcher: Dispatcher,
+        commands: CommandReader,
+    ) -> None:
         self._context = context
         self._heartbeat = heartbeat
-        self._pump = pump
-        self._orders = orders
+        self._dispatcher = dispatcher
+        self._commands = commands
         self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
         """Taken over by us (by that id), and triage has not been done."""
-        self._adopted: dict[str, Journal] = {}
+        self._adopted: dict[str, JournalReader] = {}
         """By token: the journal that will tell how it ends."""
         self._liveness: dict[str, Liveness] = {}
         """Of the shims of adopted jobs, by name."""
@@ -80,8 +86,8 @@ class Takeover:
         rows = await context.store.supervisors()
         now, mono, here = context.clock(), monotonic(), context.store.here()
         gone = [row for row in rows if row.id != context.id and is_gone(row, now, mono, here)]
-        fence = context.hands.fence
-        if fence is not None and not fence.settled:
+        deadline = context.hands.deadline
+        if deadline is not None and not deadline.settled:
             # We could not reach the store ourselves: others may be about to renew theirs.
             gone = [row for row in gone if row.host_key == here]
         for row in gone:
@@ -140,7 +146,7 @@ class Takeover:
     def _crashed(self, job: Job, reason: str, host: str = "") -> None:
         running = self._context.hands.take(job, job.worker or "", no_kill)
         running.host = host
-        self._context.hands.lose(running, reason)
+        self._context.hands.give_up(running, reason)
         self._context.tell(Event(Kind.RECOVERED, reason, job=job))
 
     async def _end(self, left: Leftover) -> None:
@@ -161,12 +167,12 @@ class Takeover:
 
     # -- adopted jobs -----------------------------------------------------------------
 
-    async def _adopt(self, adopted: list[tuple[Job, Started, Journal]]) -> None:
+    async def _adopt(self, adopted: list[tuple[Job, Started, JournalReader]]) -> None:
         """Running jobs go to idle workers first; for the rest there are extra workers that
         leave when their job has ended."""
         context = self._context
-        reserve = self._pump.reserve
-        idle = [slot for slot in self._pump.idle() if not reserve.holds(slot.lane)]
+        prefetch = self._dispatcher.prefetch
+        idle = [slot for slot in self._dispatcher.idle() if not prefetch.holds(slot.lane)]
         taken: list[str] = []
         extra: list[Slot] = []
         workers: dict[int, str] = {}
@@ -188,7 +194,7 @@ class Takeover:
             context.tell(Event(Kind.ADOPTED, job=job))
         await self._look_after()
         if taken:
-            reserve.give_back(taken)  # the shim knows nothing of what they do now
+            prefetch.give_back(taken)  # the shim knows nothing of what they do now
         if extra:
             try:
                 await self._announce(extra)
@@ -201,7 +207,7 @@ class Takeover:
                 if slot.running is not None:
                     workers[slot.running.job.seq] = slot.id
         await context.store.assign(context.id, workers)
-        await self._orders.obey()  # a cancel asked for meanwhile
+        await self._commands.apply()  # a cancel asked for meanwhile
 
     async def _announce(self, extra: list[Slot]) -> None:
         """Tell the store of extra workers. NotFound: we lost our lease meanwhile."""
@@ -212,8 +218,8 @@ class Takeover:
                 await context.store.add_workers(context.id, added, context.clock(), up=True)
                 return
             except Conflict:  # somebody asked us for more workers, and named them so
-                orders = await context.store.orders(context.id)
-                asked = {order.id: order for order in orders.workers}
+                commands = await context.store.commands(context.id)
+                asked = {order.id: order for order in commands.workers}
             for worker in asked:  # so that none of ours is called like one of them
                 context.number(worker)
             for slot in extra:
@@ -232,8 +238,8 @@ class Takeover:
     async def _look_after(self) -> None:
         hands = self._context.hands
         hands.look_after(journal.name for journal in self._adopted.values())
-        if hands.fence is not None:
-            await asyncio.to_thread(hands.fence.write)
+        if hands.deadline is not None:
+            await asyncio.to_thread(hands.deadline.write)
 
     async def watch(self) -> None:
         """Look once whether adopted jobs have ended. OSError when that cannot be seen now."""
@@ -241,7 +247,7 @@ class Takeover:
         journals = {journal.name: journal for journal in self._adopted.values()}
         dead = await asyncio.to_thread(_refresh, list(journals.values()))
         before = len(self._adopted)
-        orphans: list[Running] = []
+        orphans: list[RunningAttempt] = []
         for token, journal in list(self._adopted.items()):
             running = hands.running.get(token)
             exit_ = journal.exits.get(token)
@@ -292,7 +298,7 @@ class Takeover:
 
 
 def _look_at(
-    journals: list[Journal], leaders: Mapping[str, list[int]]
+    journals: list[JournalReader], leaders: Mapping[str, list[int]]
 ) -> dict[str, tuple[str, bool, int | None]]:
     """The state of each shim, whether it owes us the end of a job, and how often it has gone to
     sleep (None: not known). Runs in a thread."""
@@ -313,7 +319,7 @@ def _has_ended(pid: int) -> bool:
         return False  # there is one, of another user: the job runs sudo, say
 
 
-def _refresh(journals: list[Journal]) -> set[str]:
+def _refresh(journals: list[JournalReader]) -> set[str]:
     """Read what journals say now; the names of those whose shim is dead. Runs in a thread."""
     dead = set()
     for journal in journals:

@@ -5,9 +5,9 @@ Each part knows only parts that stand before it in this list:
 
 - ``context``: what all of them share.
 - ``heartbeat``: renews the lease, and knows whether it was lost.
-- ``pump``: moves the work between the store and the hands, which hold the attempts.
-- ``orders``: what is asked of the supervisor.
-- ``takeover``: jobs of supervisors that are gone.
+- ``dispatcher``: moves the work between the store and the hands, which hold the attempts.
+- ``commands``: what is asked of the supervisor.
+- ``recovery``: jobs of supervisors that are gone.
 - ``upkeep``: everything that is done once in a while.
 """
 
@@ -26,15 +26,15 @@ from ..domain.events import Event, Kind, Summary
 from ..store.protocol import Store
 from ..system.clocks import monotonic
 from ..system.host import hostname
-from .attempts import Hands
-from .commands import Orders
+from .attempts import AttemptTable
+from .commands import CommandReader
 from .context import Context
-from .dispatcher import RETRY_AFTER, Pump
+from .dispatcher import RETRY_AFTER, Dispatcher
 from .heartbeat import Heartbeat
 from .lease import make_row, new_supervisor_id, renewed
 from .maintenance.reaper import Reaper
-from .maintenance.services import Upkeep
-from .recovery import Takeover
+from .maintenance.services import Services
+from .recovery import Recovery
 from .resource_limits import ResourceLimits
 from .signals import Signals, notify_systemd, without_notify
 from .threads import default_threads
@@ -70,11 +70,11 @@ class Supervisor:
     ) -> None:
         self.context = Context(store, env, clock or store.clock, on_event or (lambda event: None))
         self.heartbeat = Heartbeat(self.context)
-        self.pump = Pump(
+        self.dispatcher = Dispatcher(
             self.context, self.heartbeat, until_empty=until_empty, until_idle=until_idle
         )
-        self.orders = Orders(self.context, self.heartbeat, self.pump)
-        self.takeover = Takeover(self.context, self.heartbeat, self.pump, self.orders)
+        self.commands = CommandReader(self.context, self.heartbeat, self.dispatcher)
+        self.recovery = Recovery(self.context, self.heartbeat, self.dispatcher, self.commands)
         self._rand = rand
         self._detached = detached
         self._program = program
@@ -90,7 +90,7 @@ class Supervisor:
             Reaper(needed=self._program),
             default_threads(program=self._program),
         ):
-            context.hands = Hands(
+            context.hands = AttemptTable(
                 hostname(context.env),
                 context.store.directory,
                 settings(await context.store.config(), context.env),
@@ -98,15 +98,20 @@ class Supervisor:
                 context.clock,
                 context.tell,
                 context.wake,
-                self.pump.free,
-                self.pump,
+                self.dispatcher.free,
+                self.dispatcher,
                 context.beside.run,
                 self._rand,
             )
             context.hands.processes.start()
             limits = ResourceLimits() if self._program else None
-            upkeep = Upkeep(
-                context, self.heartbeat, self.pump, self.orders, self.takeover, limits=limits
+            upkeep = Services(
+                context,
+                self.heartbeat,
+                self.dispatcher,
+                self.commands,
+                self.recovery,
+                limits=limits,
             )
             try:
                 await self._begin([queues] * count)
@@ -122,26 +127,26 @@ class Supervisor:
                     await upkeep.sweep()
         if context.gone is not None:
             raise context.gone
-        return Summary(self.pump.done, self.pump.failed, time.monotonic() - began)
+        return Summary(self.dispatcher.done, self.dispatcher.failed, time.monotonic() - began)
 
     def stop(self, *, now: bool) -> None:
         """Stop all workers: after the jobs in hand, or (``now``) ending them. At any moment."""
-        self.pump.stop(now=now)
+        self.dispatcher.stop(now=now)
 
     async def _work(self) -> None:
         """Work until no worker is left and everything is written down."""
-        context, pump = self.context, self.pump
+        context, dispatcher = self.context, self.dispatcher
         while True:
             context.beside.check()
-            pump.retire()
-            if pump.finished and not context.slots and not self._must_stay:
+            dispatcher.retire()
+            if dispatcher.finished and not context.slots and not self._must_stay:
                 return
             try:
                 await self._check()
             except StoreError as error:
-                await pump.trouble(error)
+                await dispatcher.trouble(error)
             else:
-                await pump.step()
+                await dispatcher.step()
 
     def _job_environment(self) -> dict[str, str]:
         """What jobs get of our environment: a job that calls queuectl means this very store,
@@ -178,9 +183,9 @@ class Supervisor:
     async def _announce(self) -> None:
         """Make what is missing of an identity, and tell the store. May be repeated."""
         context, hands = self.context, self.context.hands
-        if context.bell is None:
-            context.bell = context.store.bell(context.id)
-            asyncio.get_running_loop().add_reader(context.bell.fileno(), self.orders.rung)
+        if context.notifier is None:
+            context.notifier = context.store.notifier(context.id)
+            asyncio.get_running_loop().add_reader(context.notifier.fileno(), self.commands.notified)
         if not hands.is_open:
             await hands.open(context.id, fenced=context.store.shared_by_hosts)
         now = context.clock()
@@ -194,9 +199,9 @@ class Supervisor:
     async def _leave(self) -> None:
         """Everything in hand has ended; or, after an error, is left to the next supervisor."""
         context = self.context
-        self.pump.close()
+        self.dispatcher.close()
         self._close_bell()
-        if not self.pump.finished or self.takeover.pending:
+        if not self.dispatcher.finished or self.recovery.pending:
             context.hands.drop()
             return
         await context.hands.close()
@@ -204,11 +209,11 @@ class Supervisor:
             await asyncio.wait_for(context.store.deregister(context.id), LEAVE_PATIENCE)
 
     def _close_bell(self) -> None:
-        bell, self.context.bell = self.context.bell, None
-        if bell is not None:
-            asyncio.get_running_loop().remove_reader(bell.fileno())
+        notifier, self.context.notifier = self.context.notifier, None
+        if notifier is not None:
+            asyncio.get_running_loop().remove_reader(notifier.fileno())
             with contextlib.suppress(OSError):
-                bell.close()
+                notifier.close()
 
     async def _check(self) -> None:
         """Before each turn of the pump: is the lease still ours? StoreError when nobody can say."""
@@ -216,11 +221,11 @@ class Supervisor:
         if heartbeat.lost and context.gone is not None:
             # Our jobs have another owner, and there is no store to ask: nothing is left to do.
             context.hands.drop()
-            self.pump.reserve.clear()
+            self.dispatcher.prefetch.clear()
             context.slots.clear()
         elif (heartbeat.lost or context.hands.revoked) and context.gone is None:
             # A refusal or a heartbeat made us think that somebody else has our jobs.
-            heartbeat.lost = not (await context.store.orders(context.id)).known
+            heartbeat.lost = not (await context.store.commands(context.id)).known
             if heartbeat.lost:
                 await self._start_over("the lease ran out (was this process stopped?)")
             elif context.hands.revoked:
@@ -237,7 +242,7 @@ class Supervisor:
         context = self.context
         if context.gone is not None:
             return False
-        return self.takeover.pending and not self.takeover.stuck and context.stopping != "now"
+        return self.recovery.pending and not self.recovery.stuck and context.stopping != "now"
 
     async def _start_over(self, why: str) -> None:
         """The lease was lost: leave every job to its new owner and begin as somebody new."""
@@ -248,20 +253,20 @@ class Supervisor:
         await self._until_told(ending, LEAVE_PATIENCE)
         ending.cancel()
         context.hands.drop()
-        self.pump.reserve.clear()
-        self.pump.shortage.forget()
+        self.dispatcher.prefetch.clear()
+        self.dispatcher.shortage.forget()
         self._close_bell()
         lanes = [slot.queues for slot in context.slots.values() if slot.stop is None]
         context.slots = {}
         if lanes:
             await self._begin(lanes, patient=True)
-        self.pump.look()
+        self.dispatcher.look()
 
     async def _end_what_left(self) -> None:
         """End the jobs that another host has by now: here nobody will look after them. What
         cannot be found out is left to the fence."""
         context = self.context
-        if context.hands.fence is None:
+        if context.hands.deadline is None:
             return
         here = context.store.here()
         ours = {row.id for row in await context.store.supervisors() if row.host_key == here}

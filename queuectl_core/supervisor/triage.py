@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..domain.model import Job, SupervisorRow, supervisor_of
-from ..runner.journal_reader import Exit, Journal, Started
+from ..runner.journal_reader import Exit, JournalReader, Started
 from .attempt import journal_name, token_of
 from .processes import (
     POLL,
@@ -71,7 +71,7 @@ class RecoveryPlan:
     """What was found for each job."""
 
     exited: list[tuple[Job, Exit]] = field(default_factory=list)
-    adopted: list[tuple[Job, Started, Journal]] = field(default_factory=list)
+    adopted: list[tuple[Job, Started, JournalReader]] = field(default_factory=list)
     """With the process that runs it, and the journal that will tell its end."""
     crashed: list[Job] = field(default_factory=list)
     unstarted: list[Job] = field(default_factory=list)
@@ -107,14 +107,14 @@ async def triage(
     by_shim: dict[str, list[Job]] = {}
     for job in jobs:
         by_shim.setdefault(journal_name(job, shim), []).append(job)
-    journals = [Journal(run, name) for name in by_shim]
+    journals = [JournalReader(run, name) for name in by_shim]
     lives = await asyncio.gather(*(asyncio.to_thread(_read, one, revoke) for one in journals))
     deleted = [one for one in journals if one.lost and one.shim_pid is None]
     if deleted and not dead:
         await asyncio.to_thread(_wake_shims, run, deleted)
         lives = await asyncio.gather(*(asyncio.to_thread(one.shim_alive) for one in journals))
     plan = RecoveryPlan()
-    unclear: list[tuple[Job, Journal]] = []
+    unclear: list[tuple[Job, JournalReader]] = []
     for journal, alive in zip(journals, lives, strict=True):
         for job in by_shim[journal.name]:
             if not _is_clear(job, journal, alive and not dead, plan):
@@ -125,7 +125,7 @@ async def triage(
     return plan
 
 
-def _read(journal: Journal, revoke: bool) -> bool:
+def _read(journal: JournalReader, revoke: bool) -> bool:
     """Read the journal; whether its shim lives. Runs in a thread: the disk may be slow."""
     if revoke:
         asyncio.run(journal.revoke())
@@ -134,14 +134,14 @@ def _read(journal: Journal, revoke: bool) -> bool:
     journal.refresh()
     supervisor = supervisor_of(journal.name)
     if journal.lost and not alive and supervisor != journal.name:
-        shared = Journal(journal.run, supervisor)
+        shared = JournalReader(journal.run, supervisor)
         shared.refresh()
         # Both are in one directory: the other one is as it was made, so nobody deleted them.
         journal.never_made = shared.original
     return alive
 
 
-def _wake_shims(run: Path, journals: list[Journal]) -> None:
+def _wake_shims(run: Path, journals: list[JournalReader]) -> None:
     """These journals were deleted. A shim that lives writes its own anew when it is woken: wait for
     that, and read them. Runs in a thread."""
     found = shim_processes(run)
@@ -157,7 +157,7 @@ def _wake_shims(run: Path, journals: list[Journal]) -> None:
         waiting = [one for one in waiting if one.shim_pid is None]
 
 
-def _is_clear(job: Job, journal: Journal, alive: bool, plan: RecoveryPlan) -> bool:
+def _is_clear(job: Job, journal: JournalReader, alive: bool, plan: RecoveryPlan) -> bool:
     """Put ``job`` into the plan if the journal says enough."""
     token = token_of(job)
     ended = journal.exits.get(token)
@@ -175,7 +175,7 @@ def _is_clear(job: Job, journal: Journal, alive: bool, plan: RecoveryPlan) -> bo
     return True
 
 
-def _look_for(unclear: list[tuple[Job, Journal]], marked: Marked, plan: RecoveryPlan) -> None:
+def _look_for(unclear: list[tuple[Job, JournalReader]], marked: Marked, plan: RecoveryPlan) -> None:
     """Put jobs into the plan whose processes may still run."""
     for job, journal in unclear:
         token = token_of(job)

@@ -14,7 +14,7 @@ from .output import Column, Table
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.domain.figures import Spread, Stats
+    from queuectl_core.domain.figures import Distribution, Stats
 
 _PARTS = ("avg", "min", "max", "p50", "p95", "p99")
 
@@ -87,7 +87,7 @@ def _window(found: Stats, seconds: float) -> str:
     return f"since {format_time(found.since)}, percentiles within {ERROR:.0%}"
 
 
-def _durations(spread: Spread | None) -> list[tuple[str, str]]:
+def _durations(spread: Distribution | None) -> list[tuple[str, str]]:
     if spread is None:
         return [("", "")] * len(_PARTS)
     return [(format_duration(getattr(spread, part)), "") for part in _PARTS]

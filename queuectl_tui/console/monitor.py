@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from queuectl_core.domain.figures import DeadGroup, Tick
+from queuectl_core.domain.figures import DeadGroup, ThroughputSample
 from queuectl_core.domain.model import Filter, Job, State, Worker
 from queuectl_core.operations.queries import JobView, Throughput, check_store, dead_groups
 
@@ -29,7 +29,7 @@ class Overview:
     counts: Mapping[State, int] = field(default_factory=dict)
     workers: Sequence[Worker] = ()
     groups: Sequence[DeadGroup] = ()
-    ticks: Sequence[Tick] = ()
+    ticks: Sequence[ThroughputSample] = ()
     oldest_due_at: float | None = None
 
     @property

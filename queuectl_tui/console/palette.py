@@ -10,7 +10,7 @@ from textual.app import SystemCommand
 from textual.screen import Screen
 
 from queuectl_core.domain.errors import QueueError
-from queuectl_core.domain.figures import Spread, Stats
+from queuectl_core.domain.figures import Distribution, Stats
 from queuectl_core.domain.model import State
 from queuectl_core.domain.rollup import ERROR
 from queuectl_core.domain.text import clean_line
@@ -145,7 +145,7 @@ def stats_rows(stats: Stats) -> list[Row]:
     return rows
 
 
-def _spread(name: str, spread: Spread | None) -> Row:
+def _spread(name: str, spread: Distribution | None) -> Row:
     if spread is None:
         return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
     times = (spread.avg, spread.min, spread.max, spread.p50, spread.p95, spread.p99)

@@ -19,10 +19,10 @@ import pytest
 import queuectl_core.restore
 
 from queuectl_core.domain.errors import StoreForeign
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.errors import damaged
-from queuectl_core.store.sqlite.notifier import FifoBell
+from queuectl_core.store.sqlite.notifier import FifoNotifier
 from queuectl_core.store.sqlite.restore import Held
 from queuectl_core.store.sqlite.store import SqliteStore
 from queuectl_core.system.permissions import make_private
@@ -197,7 +197,7 @@ def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
         worker.wait()
     if killed == "supervisor and shim":
         [journal] = (cli.directory / "run").glob("*.journal")
-        pid = Journal(cli.directory / "run", journal.stem)
+        pid = JournalReader(cli.directory / "run", journal.stem)
         pid.refresh()
         pid.signal_shim(signal.SIGKILL)
         eventually(lambda: not pid.shim_alive())
@@ -225,12 +225,12 @@ def test_a_restore_is_refused_while_workers_of_a_removed_store_are_up(
     store_path.unlink()
     run = store_path.with_name(store_path.name + ".d") / "run"
     make_private(run)
-    bell = FifoBell(run / "some.bell")
+    notifier = FifoNotifier(run / "some.bell")
     said = one_line(here("restore", tmp_path / "copy.db", "-y", code=4).err)
     assert "workers of store" in said
     assert "are still up" in said
     assert not store_path.exists()
-    bell.close()
+    notifier.close()
     here("restore", tmp_path / "copy.db", "-y")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot, WaitForScreenTimeout
 
-from queuectl_core.domain.claims import Ending, Opening
+from queuectl_core.domain.claims import AttemptResult, ClaimSlot
 from queuectl_core.domain.lifecycle import Policy, settle
 from queuectl_core.domain.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.operations.attempt_output import log_path
@@ -118,8 +118,8 @@ async def seed(home: Path) -> None:
 
 
 async def _claim(queue: Queue, at: float, count: int) -> list[Job]:
-    openings = [Opening(f"w3kd-{n}") for n in range(1, count + 1)]
-    return list((await queue.store.exchange(SUPERVISOR.id, [], openings, at)).claimed)
+    openings = [ClaimSlot(f"w3kd-{n}") for n in range(1, count + 1)]
+    return list((await queue.store.settle_and_claim(SUPERVISOR.id, [], openings, at)).claimed)
 
 
 async def _run(
@@ -136,7 +136,9 @@ async def _run(
         reason=error, worker="w3kd-3", host="alpha", peak_memory=30 << 20, cpu_seconds=1.25,
         output_bytes=0, waited=1.0,
     )  # fmt: skip
-    await queue.store.exchange(SUPERVISOR.id, [Ending(job.seq, 1, attempt, after)], [], at + 2)
+    await queue.store.settle_and_claim(
+        SUPERVISOR.id, [AttemptResult(job.seq, 1, attempt, after)], [], at + 2
+    )
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.model import Outcome
 from queuectl_core.domain.times import parse_time
 from queuectl_core.queue import Queue
@@ -65,8 +65,8 @@ async def incident(path: Path) -> None:
         )  # fmt: skip
         now = time.time()
         await queue.store.register(node, [("old-1", ("net", "sum"))], now)
-        openings = [Opening("", ("net", "sum"))] * 503
-        claimed = (await queue.store.exchange(node.id, [], openings, now)).claimed
+        openings = [ClaimSlot("", ("net", "sum"))] * 503
+        claimed = (await queue.store.settle_and_claim(node.id, [], openings, now)).claimed
         endings = [
             ending(
                 job,
@@ -79,7 +79,7 @@ async def incident(path: Path) -> None:
             for job in claimed
         ]
         assert len(endings) == 503
-        await queue.store.exchange(node.id, endings, [], now)
+        await queue.store.settle_and_claim(node.id, endings, [], now)
         await queue.store.deregister(node.id)
 
 

@@ -19,9 +19,9 @@ from queuectl_core.domain.rollup import (
     LONGEST,
     MINUTE,
     SPANS,
+    DDSketch,
     Ended,
     Rollup,
-    Sketch,
     bucket,
     floor,
     merged,
@@ -46,8 +46,8 @@ durations = st.lists(seconds, min_size=1, max_size=200)
 attempts = st.lists(st.tuples(st.sampled_from(Outcome), st.booleans(), seconds, seconds))
 
 
-def sketch(values: list[float]) -> Sketch:
-    made = Sketch()
+def sketch(values: list[float]) -> DDSketch:
+    made = DDSketch()
     made.add(values)
     return made
 
@@ -91,7 +91,7 @@ def test_what_is_exact(values: list[float]) -> None:
 
 
 def test_nothing_has_no_spread() -> None:
-    assert Sketch().spread() is None
+    assert DDSketch().spread() is None
     assert merged([]) == Rollup()
 
 

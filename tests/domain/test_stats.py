@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.domain.figures import Spread
+from queuectl_core.domain.figures import Distribution
 from queuectl_core.domain.model import Outcome
 from queuectl_core.domain.statistics import percentile, spread, summarise
 
@@ -67,7 +67,9 @@ def test_a_summary() -> None:
     assert (found.completed, found.failed, found.dead) == (2, 3, 1)
     assert found.success_rate == 0.4
     assert found.jobs_per_minute == 1.5
-    assert found.run_time == Spread(count=5, avg=2.0, min=1.0, max=3.0, p50=2.0, p95=3.0, p99=3.0)
+    assert found.run_time == Distribution(
+        count=5, avg=2.0, min=1.0, max=3.0, p50=2.0, p95=3.0, p99=3.0
+    )
     assert found.wait_time is not None
     assert found.wait_time.min == 0.0
     assert found.to_json()["success_rate"] == 0.4

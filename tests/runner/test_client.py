@@ -17,7 +17,7 @@ import pytest
 
 from queuectl_core.runner import client
 from queuectl_core.runner.client import Shim
-from queuectl_core.runner.journal_reader import Journal, make_first
+from queuectl_core.runner.journal_reader import JournalReader, make_first
 
 from ..support import eventually, eventually_async
 
@@ -53,7 +53,7 @@ def program(
 ) -> Callable[[Path, str, Sequence[str]], list[str]]:
     """Start ``text`` in place of the shim."""
 
-    def line(run: Path, name: str, fence: Sequence[str] = ()) -> list[str]:
+    def line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str]:
         return [sys.executable, "-I", "-S", "-c", text]
 
     monkeypatch.setattr(client, "command_line", line)
@@ -85,7 +85,7 @@ async def test_a_stopped_shim_is_not_killed_when_we_leave(
     make_first(tmp_path / "s.journal")
     shim = Shim(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
-    await asyncio.to_thread(eventually, Journal(tmp_path, "s").shim_alive)
+    await asyncio.to_thread(eventually, JournalReader(tmp_path, "s").shim_alive)
     process_of(shim).send_signal(signal.SIGSTOP)
     assert await shim.close()
     await eventually_async(lambda: asyncio.sleep(0, process_of(shim).poll() is not None))

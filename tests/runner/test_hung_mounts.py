@@ -15,10 +15,10 @@ import pytest
 
 from queuectl_core.domain.model import Outcome, State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.runner.mounts import Mounts, foreign_mounts
 from queuectl_core.runner.spawn import interpreter
-from queuectl_core.supervisor.deadline import Fence
+from queuectl_core.supervisor.deadline import Deadline
 from tests.support import eventually
 
 from ..supervisor.conftest import Run
@@ -112,7 +112,7 @@ def test_only_the_job_that_uses_it_waits(
 async def test_a_successor_does_not_kill_a_shim_whose_job_hangs(shim: Driver, hung: Path) -> None:
     shim.start("hangs", "true", cwd=str(hung))
     assert shim.hear()[0] == "S"
-    journal = Journal(shim.run, "s")
+    journal = JournalReader(shim.run, "s")
     await asyncio.wait_for(journal.revoke(), 10)
     assert shim.process.poll() is None
     assert list(journal.started) == ["hangs"]
@@ -132,7 +132,7 @@ async def test_what_hangs_holds_neither_lock_of_a_shim_that_died(shim: Driver, h
     eventually(lambda: not any(name > "2" for name in fds(pid) - {pipe_of(pid)}))
     shim.process.kill()
     shim.process.wait()
-    journal = Journal(shim.run, "s")
+    journal = JournalReader(shim.run, "s")
     assert not journal.shim_alive()
     await asyncio.wait_for(journal.revoke(), 10)
     os.kill(pid, signal.SIGKILL)
@@ -150,16 +150,16 @@ def pipe_of(pid: int) -> str:
 
 @linux
 def test_the_lease_ends_a_job_that_hangs_and_the_others(hung: Path, tmp_path: Path) -> None:
-    fence = Fence(tmp_path, 1000.0)
-    fence.keep(["s"])
-    fence.write()
-    driver = Driver(tmp_path, fence=fence.words)
+    deadline = Deadline(tmp_path, 1000.0)
+    deadline.keep(["s"])
+    deadline.write()
+    driver = Driver(tmp_path, deadline=deadline.words)
     try:
         driver.start("hangs", "true", cwd=str(hung))
         driver.start("1.1", "exec sleep 300")
         assert {driver.hear()[1], driver.hear()[1]} == {"hangs", "1.1"}
-        fence.extend(time.clock_gettime(time.CLOCK_BOOTTIME) - 100, 1.0)
-        fence.write()
+        deadline.extend(time.clock_gettime(time.CLOCK_BOOTTIME) - 100, 1.0)
+        deadline.write()
         ends = [driver.hear(), driver.hear()]
         assert {event[1] for event in ends} == {"hangs", "1.1"}
         assert {event[0] for event in ends} == {"X"}

@@ -16,7 +16,7 @@ import pytest
 from queuectl_core.queue import Queue
 from queuectl_core.runner.client import command_line
 from queuectl_core.runner.journal import COMPACT_AT
-from queuectl_core.runner.journal_reader import Journal, abandoned, sweep
+from queuectl_core.runner.journal_reader import JournalReader, abandoned, sweep
 from queuectl_core.supervisor.processes import Processes, was_started_between
 from queuectl_core.supervisor.triage import triage
 from tests.support import eventually
@@ -30,13 +30,13 @@ class Driver:
     def __init__(
         self,
         run: Path,
-        fence: Sequence[str] = (),
+        deadline: Sequence[str] = (),
         words: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self.run = run
         self.process = subprocess.Popen(
-            words or command_line(run, "s", fence),
+            words or command_line(run, "s", deadline),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             close_fds=False,  # as the launcher does it
@@ -84,8 +84,8 @@ class Driver:
         self.process.wait()
 
     @property
-    def journal(self) -> Journal:
-        found = Journal(self.run, "s")
+    def journal(self) -> JournalReader:
+        found = JournalReader(self.run, "s")
         found.refresh()
         return found
 
@@ -166,7 +166,7 @@ async def test_a_revoked_shim_starts_nothing(shim: Driver, tmp_path: Path) -> No
     shim.start("1.1", "true")
     shim.hear()
     shim.hear()
-    await Journal(shim.run, "s").revoke()
+    await JournalReader(shim.run, "s").revoke()
     shim.start("2.1", f"touch {tmp_path}/started")
     assert shim.hear() == ["R", "2.1"]
     assert not (tmp_path / "started").exists()
@@ -175,7 +175,7 @@ async def test_a_revoked_shim_starts_nothing(shim: Driver, tmp_path: Path) -> No
 
 async def test_a_shim_revoked_before_it_began_starts_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    await Journal(run, "s").revoke()
+    await JournalReader(run, "s").revoke()
     driver = Driver(run)
     try:
         driver.start("1.1", "true")
@@ -194,7 +194,7 @@ async def test_revoking_waits_for_no_stopped_shim(shim: Driver) -> None:
 
     fcntl.flock(holder, fcntl.LOCK_EX)
     shim.process.send_signal(signal.SIGSTOP)
-    journal = Journal(shim.run, "s")
+    journal = JournalReader(shim.run, "s")
 
     def release_when_killed(*_: object) -> None:
         shim.process.wait()
@@ -294,12 +294,12 @@ def test_a_worker_told_to_stop_with_its_last_job_starts_no_other(
 
     shim.send(
         ["start", "1.1", "w1", "", *how("1.1", "true")],
-        ["withdraw", ["w1"]],
+        ["recall", ["w1"]],
         ["hold", "2.1", "", *how("2.1", "true")],
     )
     heard = [shim.hear() for _ in range(3)]
     assert sorted(event[0] for event in heard) == ["S", "W", "X"]
-    shim.send(["withdraw", []])
+    shim.send(["recall", []])
     assert shim.hear() == ["W", ["2.1"]]  # it waited for another worker
 
 
@@ -310,12 +310,12 @@ def test_what_is_withdrawn_is_not_started_and_forgotten_workers_are_not_used(
     assert shim.hear()[0] == "S"
     shim.hold("2.1", "true")
     shim.hold("3.1", "true", lane="other")
-    shim.send(["withdraw", ["w1"]])
+    shim.send(["recall", ["w1"]])
     assert shim.hear() == ["W", ["2.1", "3.1"]]
     shim.hold("4.1", "true")
     (tmp_path / "go").touch()
     assert shim.hear()[:2] == ["X", "1.1"]
-    shim.send(["withdraw", []])
+    shim.send(["recall", []])
     assert shim.hear() == ["W", ["4.1"]]  # w1 was idle, and not used
     assert list(shim.journal.started) == ["1.1"]
 
@@ -325,7 +325,7 @@ async def test_what_a_revoked_shim_holds_is_refused(shim: Driver, tmp_path: Path
     assert shim.hear()[0] == "S"
     shim.hold("2.1", "true")
     shim.send(["kill", "none", 0])
-    await Journal(shim.run, "s").revoke()
+    await JournalReader(shim.run, "s").revoke()
     (tmp_path / "go").touch()
     assert [shim.hear()[:2], shim.hear()] == [["X", "1.1"], ["R", "2.1"]]
 
@@ -444,7 +444,7 @@ def test_a_torn_journal_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     (tmp_path / "s.journal").write_bytes(
         b'["H", 12]\n["X", "1.1", 0, null, 0.1, 5, 9.0, false]\n\x00\x00\n{}\n["X"]\n["S", "2.1", 7'
     )
-    journal = Journal(tmp_path, "s")
+    journal = JournalReader(tmp_path, "s")
     assert journal.refresh()
     assert journal.shim_pid == 12
     assert list(journal.exits) == ["1.1"]

@@ -195,7 +195,7 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-kinds = st.sampled_from(["start", "hold", "use", "withdraw", "kill", "settled", "x"])
+kinds = st.sampled_from(["start", "hold", "use", "recall", "kill", "settled", "x"])
 how = [
     st.lists(st.text(max_size=5), max_size=3) | values,
     st.none() | values,
@@ -226,7 +226,7 @@ def test_a_request_is_taken_or_refused(line: bytes) -> None:
         request = parse(line)
     except MalformedRequest:
         return
-    assert request[0] in {"start", "hold", "use", "withdraw", "kill", "settled"}
+    assert request[0] in {"start", "hold", "use", "recall", "kill", "settled"}
 
 
 @given(st.lists(st.binary(max_size=30), max_size=10))

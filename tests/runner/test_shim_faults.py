@@ -89,7 +89,7 @@ class Rounds:
                 self.waiting -= set(token)
             if kind in "SFNXR":
                 self.take(kind, token)
-        self.driver.send(["withdraw", ["w0", "w1", "w2", "w9"]])
+        self.driver.send(["recall", ["w0", "w1", "w2", "w9"]])
         while self.hear()[0] != "W":
             pass
 

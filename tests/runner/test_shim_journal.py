@@ -18,8 +18,8 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import REVOKED
-from queuectl_core.runner.journal import Ledger
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal import JournalWriter
+from queuectl_core.runner.journal_reader import JournalReader
 from tests.support import eventually
 
 from .test_shim import Driver, shim
@@ -89,44 +89,44 @@ def test_a_journal_that_was_cut_is_written_again(shim: Driver) -> None:
 def test_who_waits_for_the_lock_of_a_journal_that_was_replaced_revokes_the_new_one(
     tmp_path: Path,
 ) -> None:
-    ledger = Ledger(str(tmp_path), "s")
-    ledger.record(["H", os.getpid(), 2])
-    assert ledger.lock()
+    journal = JournalWriter(str(tmp_path), "s")
+    journal.record(["H", os.getpid(), 2])
+    assert journal.lock()
     before = (tmp_path / "s.journal").stat().st_ino
-    thread = threading.Thread(target=lambda: asyncio.run(Journal(tmp_path, "s").revoke()))
+    thread = threading.Thread(target=lambda: asyncio.run(JournalReader(tmp_path, "s").revoke()))
     thread.start()
     eventually(lambda: waits(tmp_path / "s.journal"))
-    ledger.compact_at = 0
-    ledger.unlock()
+    journal.compact_at = 0
+    journal.unlock()
     thread.join()
     assert (tmp_path / "s.journal").stat().st_ino != before
-    assert not ledger.lock()
-    ledger.unlock()
+    assert not journal.lock()
+    journal.unlock()
 
 
 async def test_nothing_is_started_while_a_successor_has_a_journal_that_was_made_anew(
     tmp_path: Path,
 ) -> None:
     """Ours was deleted, and its lock is free: that says nothing."""
-    ledger = Ledger(str(tmp_path), "s")
+    journal = JournalWriter(str(tmp_path), "s")
     path = tmp_path / "s.journal"
     path.unlink()
     fd = os.open(path, os.O_RDWR | os.O_CREAT)  # a successor, just before it writes
     assert locked(fd)
     with pytest.raises(BlockingIOError):
-        ledger.lock()
-    ledger.unlock()
+        journal.lock()
+    journal.unlock()
     os.write(fd, REVOKED)
     os.close(fd)
-    assert not ledger.lock()
-    ledger.unlock()
+    assert not journal.lock()
+    journal.unlock()
 
 
 def test_a_journal_that_cannot_be_locked_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A successor may be about to write into it that we are revoked."""
-    ledger = Ledger(str(tmp_path), "s")
+    journal = JournalWriter(str(tmp_path), "s")
     path = tmp_path / "s.journal"
     before = path.stat().st_ino
 
@@ -135,21 +135,21 @@ def test_a_journal_that_cannot_be_locked_is_not_replaced(
 
     with monkeypatch.context() as patched:
         patched.setattr("fcntl.flock", refuse)
-        ledger.compact_at = -1
+        journal.compact_at = -1
         with pytest.raises(OSError, match="no locks"):
-            ledger.lock()
-        ledger.unlock()
+            journal.lock()
+        journal.unlock()
     assert path.stat().st_ino == before
 
 
 def test_a_run_directory_that_is_made_again_is_for_its_user_only(tmp_path: Path) -> None:
     import shutil
 
-    ledger = Ledger(str(tmp_path), "s")
-    ledger.path = f"{tmp_path}/queue.db.d/run/s"
+    journal = JournalWriter(str(tmp_path), "s")
+    journal.path = f"{tmp_path}/queue.db.d/run/s"
     shutil.rmtree(tmp_path, ignore_errors=True)
     tmp_path.mkdir()
-    assert ledger.renew()
+    assert journal.renew()
     for folder in (tmp_path / "queue.db.d", tmp_path / "queue.db.d/run"):
         assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -246,7 +246,7 @@ async def test_a_supervisor_whose_journal_is_revoked_by_nobody_goes_on(
 def test_reading_goes_on_where_it_ended(tmp_path: Path) -> None:
     path = tmp_path / "s.journal"
     path.write_bytes(b'["H", 1, 2]\n["B", "1.1"]\n["S", "1.1", 7, 1, 2, 3.0, "w"]\n["X", "1.1"')
-    journal = Journal(tmp_path, "s")
+    journal = JournalReader(tmp_path, "s")
     assert journal.refresh()
     assert not journal.refresh()
     assert not journal.exits
@@ -267,7 +267,7 @@ def test_what_was_not_started_for_lack_of_something_never_ran(tmp_path: Path) ->
         b'["H", 1, 2]\n["B", "1.1", "2.1"]\n["S", "1.1", 7, 1, 2, 3.0, "w"]\n'
         b'["N", "1.1", "no memory", 4.0, "w"]\n["N", "2.1", "no memory", 4.0, "w"]\n'
     )
-    journal = Journal(tmp_path, "s")
+    journal = JournalReader(tmp_path, "s")
     journal.refresh()
     assert not journal.begun
     assert not journal.started

@@ -11,7 +11,7 @@ import pytest
 
 from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.system.permissions import make_private, own_directory, own_store
 
 from ..support import Cli, eventually
@@ -105,7 +105,7 @@ def test_the_log_of_detached_workers_is_not_written_through_a_link(
 async def test_a_journal_is_not_written_through_a_link(tmp_path: Path, victim: Path) -> None:
     (tmp_path / "s.journal").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic link"):
-        await Journal(tmp_path, "s").revoke()
+        await JournalReader(tmp_path, "s").revoke()
     assert victim.read_text() == "precious"
 
 

@@ -128,7 +128,7 @@ async def test_a_job_that_was_claimed_in_between_is_not_cancelled(
     between(store, lambda: claim(other))
     assert await queue.cancel_all(Filter((State.PENDING,))) == 2
     assert await states(place) == {"a": "processing", "b": "cancelled", "c": "cancelled"}
-    assert not (await store.orders("sup")).cancels
+    assert not (await store.commands("sup")).cancels
 
 
 @pytest.mark.parametrize("where", [DEAD._replace(search="old"), DEAD._replace(exit_codes=(7, 8))])

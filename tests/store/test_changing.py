@@ -159,15 +159,15 @@ async def test_cancelling_a_running_job_is_an_order_until_it_ends(store: Store) 
     await hired(store)
     job = await processing(store)
     await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
-    assert (await store.orders("sup")).cancels == {job.seq}
+    assert (await store.commands("sup")).cancels == {job.seq}
     await finish(store, "sup", ending(job, Outcome.CANCELLED, reason="cancelled"))
     after = await again(store, job)
     assert (after.state, after.cancel_requested) == (State.CANCELLED, False)
-    assert (await store.orders("sup")).cancels == frozenset()
+    assert (await store.commands("sup")).cancels == frozenset()
     await change(store, Action.RETRY, [job.seq], NOW, strict=True)
     [held] = await claim(store)
     assert not held.cancel_requested
-    assert (await store.orders("sup")).cancels == frozenset()
+    assert (await store.commands("sup")).cancels == frozenset()
 
 
 async def test_configuration(store: Store, other: Store) -> None:

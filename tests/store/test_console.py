@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl_core.domain.errors import Conflict, StoreUnreachable
-from queuectl_core.domain.figures import Tick
+from queuectl_core.domain.figures import ThroughputSample
 from queuectl_core.domain.fingerprint import LIMIT, dead_reason
 from queuectl_core.domain.model import Filter, Outcome, State
 from queuectl_core.domain.text import clean_line
@@ -105,8 +105,11 @@ async def test_ticks(store: Store) -> None:
     [held] = await claim(store)
     await finish(store, "sup", ending(held, now=NOW + 3.9))
     second = int(NOW)
-    assert await store.ticks(NOW) == [Tick(second, 2, 1), Tick(second + 3, 1, 0)]
-    assert await store.ticks(NOW + 1) == [Tick(second + 3, 1, 0)]
+    assert await store.ticks(NOW) == [
+        ThroughputSample(second, 2, 1),
+        ThroughputSample(second + 3, 1, 0),
+    ]
+    assert await store.ticks(NOW + 1) == [ThroughputSample(second + 3, 1, 0)]
     assert await store.ticks(NOW + 100) == []
 
 

@@ -19,7 +19,7 @@ from queuectl_core.domain.rollup import DAY, HOUR, Rollup, reach
 from queuectl_core.operations import copy
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.copy import Copied
-from queuectl_core.store.copy import Parcel, Tail
+from queuectl_core.store.copy import CopyBatch, Tail
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Action, Store
 from queuectl_core.system.clocks import monotonic
@@ -166,16 +166,16 @@ async def test_a_parcel_is_taken_with_the_latest_mark_only(store: Store) -> None
     copying = store.copying()
     (job,) = [_job(1)]
     await copying.begin("a", 0)
-    await copying.receive(Parcel([job]), "a", "b", NOW)
+    await copying.receive(CopyBatch([job]), "a", "b", NOW)
     with pytest.raises(Conflict, match="somebody else is copying"):
-        await copying.receive(Parcel([_job(2)]), "a", "c", NOW)
+        await copying.receive(CopyBatch([_job(2)]), "a", "c", NOW)
     with pytest.raises(Conflict, match="somebody else is copying"):
         await copying.finish("a", {}, [], 1)
     assert await copying.mark() == "b"
     assert await store.jobs(Filter(), 10) == [job]
     with pytest.raises(Conflict, match="is taken"):
-        await copying.receive(Parcel([_job(3, id="j1")]), "b", "c", NOW)
-    await copying.receive(Parcel([_job(2)], emptied=(1, 2)), "b", "c", NOW)
+        await copying.receive(CopyBatch([_job(3, id="j1")]), "b", "c", NOW)
+    await copying.receive(CopyBatch([_job(2)], emptied=(1, 2)), "b", "c", NOW)
     assert await store.jobs(Filter(), 10) == [_job(2)]
     assert await store.counts() == await real_counts(store)
     assert await store.miscounted() == 0
@@ -196,7 +196,7 @@ async def test_a_copied_job_is_claimed_when_it_is_due(store: Store) -> None:
     copying = store.copying()
     await copying.begin("a", 0)
     jobs = [_job(1), _job(2, run_at=NOW + 50), _job(3, state=State.FAILED, run_at=NOW + 10)]
-    await copying.receive(Parcel(jobs), "a", "a", NOW)
+    await copying.receive(CopyBatch(jobs), "a", "a", NOW)
     await copying.finish("a", {}, [], 3)
     await hired(store)
     assert [job.id for job in await claim(store, count=3)] == ["j1"]

@@ -11,7 +11,7 @@ import pytest
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.store.protocol import Action, Store
 from queuectl_core.supervisor.maintenance import orphans
-from queuectl_core.supervisor.maintenance.orphans import SPARED, Litter
+from queuectl_core.supervisor.maintenance.orphans import SPARED, Orphans
 
 from ..support import NOW, spec
 from .tools import change, claim, hired
@@ -41,7 +41,7 @@ async def test_what_a_host_keeps_of_jobs_that_are_gone(
     far = output(store, gone.seq + 5_000_000, old=True)
     other = kept.with_name("notes.txt")
     other.touch()
-    part = Litter(store)
+    part = Orphans(store)
     for _ in range(3):  # two folders, and one of them again
         await part.turn()
     assert all(path.exists() for path in (kept, late, other))

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from queuectl_core.domain import lifecycle
-from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.errors import BatchRejected, Conflict
 from queuectl_core.domain.model import Attempt, Filter, Job, JobSpec, Outcome, State
 from queuectl_core.store.protocol import Action, Store
@@ -194,8 +194,8 @@ class Steps(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS), count=st.integers(1, 3), queues=lanes)
     def claim(self, owner: str, count: int, queues: tuple[str, ...]) -> None:
-        openings = [Opening(f"{owner}-{n}", queues) for n in range(count)]
-        turn = self.do(self.store.exchange(owner, [], openings, self.model.now))
+        openings = [ClaimSlot(f"{owner}-{n}", queues) for n in range(count)]
+        turn = self.do(self.store.settle_and_claim(owner, [], openings, self.model.now))
         due = self.model.claimable(queues)[:count] if owner in self.model.known else []
         expected = [
             job._replace(
@@ -231,7 +231,7 @@ class Steps(RuleBasedStateMachine):
         mine = job.state is State.PROCESSING and job.owner == owner
         told = job._replace(runs=job.runs - 1) if stale and job.runs > 1 else job
         end = ending(told, outcome, now=self.model.now, reason=f"{outcome}!", tail=tail)
-        turn = self.do(self.store.exchange(owner, [end], [], self.model.now))
+        turn = self.do(self.store.settle_and_claim(owner, [end], [], self.model.now))
         if not mine or told is not job:
             assert turn.refused == {(end.seq, end.run)}
             return
@@ -338,10 +338,10 @@ class Steps(RuleBasedStateMachine):
     @invariant()
     def the_orders_agree(self) -> None:
         for owner in OWNERS:
-            orders = self.do(self.store.orders(owner))
-            assert orders.known == (owner in self.model.known)
-            if orders.known:
-                assert orders.cancels == {
+            commands = self.do(self.store.commands(owner))
+            assert commands.known == (owner in self.model.known)
+            if commands.known:
+                assert commands.cancels == {
                     job.seq
                     for job in self.model.jobs.values()
                     if job.owner == owner and job.cancel_requested

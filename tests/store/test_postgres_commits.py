@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.errors import Conflict
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.open import open_store
@@ -98,10 +98,10 @@ async def deregister(store: PostgresStore) -> None:
     assert [row.id for row in await store.supervisors()] == ["dead"]
 
 
-async def exchange(store: PostgresStore) -> None:
-    turn = await store.exchange("sup", [], [Opening("sup-1")], NOW)
+async def settle_and_claim(store: PostgresStore) -> None:
+    turn = await store.settle_and_claim("sup", [], [ClaimSlot("sup-1")], NOW)
     [held] = turn.claimed
-    assert not (await store.exchange("sup", [ending(held)], [], NOW)).refused
+    assert not (await store.settle_and_claim("sup", [ending(held)], [], NOW)).refused
     assert len(await store.attempts(held.seq)) == 1
 
 
@@ -112,7 +112,7 @@ async def add_workers(store: PostgresStore) -> None:
 
 async def stop_workers(store: PostgresStore) -> None:
     await store.stop_workers(["sup-1"], True)
-    assert (await store.orders("sup")).workers[0].stop == "now"
+    assert (await store.commands("sup")).workers[0].stop == "now"
 
 
 async def take_over(store: PostgresStore) -> None:
@@ -133,7 +133,16 @@ async def copy(store: PostgresStore) -> None:
 
 
 VERBS: tuple[Verb, ...] = (
-    *(enqueue, batch, set_config, register, deregister, exchange, add_workers, stop_workers),
+    *(
+        enqueue,
+        batch,
+        set_config,
+        register,
+        deregister,
+        settle_and_claim,
+        add_workers,
+        stop_workers,
+    ),
     *(take_over, recount, copy),
 )
 

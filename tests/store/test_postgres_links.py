@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.domain.model import Filter, Outcome, State
 from queuectl_core.store.open import open_store
@@ -153,16 +153,16 @@ async def test_a_turn_whose_answer_was_lost_is_settled_once(
 ) -> None:
     await hired(other, "sup", "w1")
     await other.enqueue([spec(id=name) for name in "abc"], NOW)
-    [held] = (await store.exchange("sup", [], [Opening("w1")], NOW)).claimed
+    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("w1")], NOW)).claimed
     done = ending(held, tail=b"out")
     proxy.cut = cut
     with pytest.raises(StoreUnreachable):
-        await store.exchange("sup", [done], [Opening("w1")], NOW + 1)
+        await store.settle_and_claim("sup", [done], [ClaimSlot("w1")], NOW + 1)
     claimed = [job for job in await other.jobs(Filter((State.PROCESSING,)), 10) if job.id == "b"]
     assert len(claimed) == (cut is Cut.AFTER_COMMIT), "held by one who was not told"
 
     await back(store, proxy)
-    turn = await store.exchange("sup", [done], [], NOW + 2)
+    turn = await store.settle_and_claim("sup", [done], [], NOW + 2)
     assert not turn.refused, "its own ending is no lease lost"
     assert [one.outcome for one in await other.attempts(held.seq)] == [Outcome.COMPLETED]
     assert await other.tail(held.seq, 1) == b"out"
@@ -175,10 +175,12 @@ async def test_a_turn_whose_answer_was_lost_is_settled_once(
         "c": (State.PENDING, 0, None),
     }
     assert await other.counts() == await real_counts(other)
-    assert (await store.exchange("sup", [done], [], NOW + 3)).refused, "it has ended already"
-    [again] = (await store.exchange("sup", [], [Opening("w1")], NOW + 4)).claimed
+    assert (await store.settle_and_claim("sup", [done], [], NOW + 3)).refused, (
+        "it has ended already"
+    )
+    [again] = (await store.settle_and_claim("sup", [], [ClaimSlot("w1")], NOW + 4)).claimed
     assert (again.id, again.runs) == ("b", 1)
-    await store.exchange("sup", [], [], NOW + 5)
+    await store.settle_and_claim("sup", [], [], NOW + 5)
     assert (await other.by_seq(again.seq)) == again, "put back once, not for ever"
 
 
@@ -192,9 +194,11 @@ async def test_two_turns_lost_in_a_row(
     for told in ([first], [first, second]):
         proxy.cut = Cut.AFTER_COMMIT
         with pytest.raises(StoreUnreachable):
-            await store.exchange("sup", told, [Opening("w1")], NOW + 1)
+            await store.settle_and_claim("sup", told, [ClaimSlot("w1")], NOW + 1)
         await back(store, proxy)
-    turn = await store.exchange("sup", [first, second], [Opening("w1"), Opening("w2")], NOW + 2)
+    turn = await store.settle_and_claim(
+        "sup", [first, second], [ClaimSlot("w1"), ClaimSlot("w2")], NOW + 2
+    )
     assert not turn.refused
     assert {job.id for job in turn.claimed} == {"c", "d"}
     states = {job.id: (job.state, job.runs) for job in await other.jobs(Filter(), 10)}
@@ -212,12 +216,12 @@ async def test_an_ending_taken_by_an_heir_is_still_refused(
     [held] = await claim(store)
     proxy.cut = Cut.BEFORE_COMMIT
     with pytest.raises(StoreUnreachable):
-        await store.exchange("sup", [ending(held)], [], NOW)
+        await store.settle_and_claim("sup", [ending(held)], [], NOW)
     taken = await other.take_over(await row_of(other, "sup"), "heir", NOW)
     assert taken is not None
     await back(store, proxy)
-    assert (await store.exchange("sup", [ending(held)], [], NOW)).refused == {(held.seq, 1)}
-    assert not (await other.exchange("heir", [ending(taken[0])], [], NOW)).refused
+    assert (await store.settle_and_claim("sup", [ending(held)], [], NOW)).refused == {(held.seq, 1)}
+    assert not (await other.settle_and_claim("heir", [ending(taken[0])], [], NOW)).refused
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
@@ -241,17 +245,17 @@ async def test_jobs_taken_over_are_not_lost_with_the_answer(
 async def test_a_bell_rings_again_when_the_listener_is_back(
     store: PostgresStore, proxy: Proxy, other: PostgresStore
 ) -> None:
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     try:
-        await rung(bell)
-        bell.clear()
+        await rung(notifier)
+        notifier.clear()
         proxy.break_all()
-        await rung(bell)  # something may have been missed
-        bell.clear()
+        await rung(notifier)  # something may have been missed
+        notifier.clear()
         await other.set_config({"lease": "20"})
-        await rung(bell)
+        await rung(notifier)
     finally:
-        bell.close()
+        notifier.close()
 
 
 async def test_a_listener_that_fails_pauses_longer_and_longer(
@@ -275,54 +279,54 @@ async def test_a_listener_that_fails_pauses_longer_and_longer(
     monkeypatch.setattr(bell_module.asyncio, "sleep", noted)
     hear = bell_module.Listener._hear
     monkeypatch.setattr(bell_module.Listener, "_hear", refused)
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     try:
         await asyncio.wait_for(enough.wait(), 30)
         assert pauses[0] <= 0.1
         assert 2.5 <= pauses[10] <= 5.0
         assert max(pauses) <= 5.0
         assert len(set(pauses[10:20])) > 1, "hosts do not come back all at the same moment"
-        assert bell.trouble is not None
+        assert notifier.trouble is not None
         monkeypatch.setattr(bell_module.Listener, "_hear", hear)
 
         async def mended() -> bool:
-            return bell.trouble is None
+            return notifier.trouble is None
 
-        await rung(bell)
+        await rung(notifier)
         await eventually_async(mended)
     finally:
-        bell.close()
+        notifier.close()
 
 
 async def test_being_told_a_lot_is_one_ring(store: PostgresStore, other: PostgresStore) -> None:
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     try:
-        await rung(bell)
-        bell.clear()
+        await rung(notifier)
+        notifier.clear()
         for number in range(30):
             await other.set_config({"lease": str(20 + number % 5)})
         await store.changed()
-        await rung(bell)
-        assert os.read(bell.fileno(), 100) == b"\0"
+        await rung(notifier)
+        assert os.read(notifier.fileno(), 100) == b"\0"
     finally:
-        bell.close()
+        notifier.close()
 
 
 async def test_an_exchange_rings_nobody(store: PostgresStore, other: PostgresStore) -> None:
     await hired(other)
     await other.enqueue([spec(), spec()], NOW)
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     try:
-        await rung(bell)
-        bell.clear()
+        await rung(notifier)
+        notifier.clear()
         [held] = await claim(other)
-        await other.exchange("sup", [ending(held)], [Opening("sup-1")], NOW)
+        await other.settle_and_claim("sup", [ending(held)], [ClaimSlot("sup-1")], NOW)
         await store.changed()  # whatever was sent before has arrived by now
         async with store._link.session() as session:
             await session.value("clock")
-        assert not rings(bell)
+        assert not rings(notifier)
     finally:
-        bell.close()
+        notifier.close()
 
 
 async def test_a_claim_that_finds_nothing_locks_nothing(
@@ -334,8 +338,8 @@ async def test_a_claim_that_finds_nothing_locks_nothing(
         async with connection.transaction():
             await connection.fetch("SELECT * FROM supervisors FOR UPDATE")
             await connection.fetch("SELECT * FROM workers FOR UPDATE")
-            turn = await other.exchange(
-                "sup", [], [Opening("sup-1"), Opening("sup-2", ("a",))], NOW
+            turn = await other.settle_and_claim(
+                "sup", [], [ClaimSlot("sup-1"), ClaimSlot("sup-2", ("a",))], NOW
             )
     finally:
         await connection.close()
@@ -345,10 +349,14 @@ async def test_a_claim_that_finds_nothing_locks_nothing(
 async def test_a_claim_for_some_lanes_waits_for_theirs(other: PostgresStore) -> None:
     await hired(other)
     await other.enqueue([spec(queue="a"), spec(queue="b", run_at=NOW + 60)], NOW)
-    assert (await other.exchange("sup", [], [Opening("sup-1", ("c",))], NOW)).claimed == ()
-    turn = await other.exchange("sup", [], [Opening("sup-1", ("b",))], NOW)
+    assert (
+        await other.settle_and_claim("sup", [], [ClaimSlot("sup-1", ("c",))], NOW)
+    ).claimed == ()
+    turn = await other.settle_and_claim("sup", [], [ClaimSlot("sup-1", ("b",))], NOW)
     assert (turn.claimed, turn.next_due) == ((), NOW + 60)
-    turn = await other.exchange("sup", [], [Opening("sup-1", ("b",))], NOW + 60)
+    turn = await other.settle_and_claim("sup", [], [ClaimSlot("sup-1", ("b",))], NOW + 60)
     assert [job.queue for job in turn.claimed] == ["b"]
-    turn = await other.exchange("sup", [], [Opening("", ("c",)), Opening("sup-2", ("a",))], NOW)
+    turn = await other.settle_and_claim(
+        "sup", [], [ClaimSlot("", ("c",)), ClaimSlot("sup-2", ("a",))], NOW
+    )
     assert [job.queue for job in turn.claimed] == ["a"]

@@ -105,7 +105,7 @@ INDEXES = {
     "next_due": {"jobs_due"},
     "waiting": {"jobs_claim", "jobs_due"},
     "oldest_due": {"jobs_due"},
-    "orders": {"jobs_held"},
+    "commands": {"jobs_held"},
     "holds": {"jobs_held"},
     "held": {"jobs_held"},
     "shims": {"jobs_held"},

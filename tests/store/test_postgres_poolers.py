@@ -86,13 +86,13 @@ async def _are_apart(url: str, places: tuple[PostgresPlace, ...], home: Path) ->
     """Each schema has its own jobs, and notifications arrive."""
     stores = [await open_store(f"{url}?schema={one.schema}", {"HOME": str(home)}) for one in places]
     try:
-        bell = stores[0].bell("sup")
-        await rung(bell)
-        bell.clear()
+        notifier = stores[0].notifier("sup")
+        await rung(notifier)
+        notifier.clear()
         for number, store in enumerate(stores):
             await store.enqueue([spec(id=f"job-{number}")], NOW)
-        await rung(bell)
-        bell.close()
+        await rung(notifier)
+        notifier.close()
         for number, store in enumerate(stores):
             [job] = await store.by_id("job-")
             assert job.id == f"job-{number}"

@@ -153,7 +153,7 @@ async def test_a_store_has_one_directory_however_it_is_reached(
     try:
         assert one.directory == two.directory != three.directory
         assert one.directory.is_relative_to(tmp_path)
-        one.bell("sup").close()
+        one.notifier("sup").close()
         for folder in (one.directory, one.directory / "run", one.directory.parent):
             assert folder.stat().st_mode & 0o777 == 0o700
     finally:

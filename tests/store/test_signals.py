@@ -9,22 +9,22 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from queuectl_core.domain.model import Filter, Outcome
-from queuectl_core.store.protocol import Action, Bell, Store
+from queuectl_core.store.protocol import Action, Notifier, Store
 
 from ..support import NOW, ending, eventually_async, spec
 from .tools import change, claim, finish, hired
 
 
-def rings(bell: Bell) -> bool:
+def rings(notifier: Notifier) -> bool:
     """Whether it has been rung, waiting as long as a ring may take (not at all, on one host)."""
-    return bool(select.select([bell], [], [], 0)[0])
+    return bool(select.select([notifier], [], [], 0)[0])
 
 
-async def rung(*bells: Bell) -> None:
+async def rung(*bells: Notifier) -> None:
     """Waits until all of them ring."""
 
     async def all_ring() -> bool:
-        return all(rings(bell) for bell in bells)
+        return all(rings(notifier) for notifier in bells)
 
     await eventually_async(all_ring)
 
@@ -69,52 +69,52 @@ async def test_a_bell_rings_for_what_a_supervisor_should_know(
 ) -> None:
     await hired(store)
     await store.enqueue([spec()], NOW)
-    bell, second = store.bell("sup"), store.bell("another")
+    notifier, second = store.notifier("sup"), store.notifier("another")
     try:
-        assert not rings(bell)
+        assert not rings(notifier)
         await write(other)
-        await rung(bell, second)
-        bell.clear()  # it may have rung to begin with
-        assert not rings(bell)
+        await rung(notifier, second)
+        notifier.clear()  # it may have rung to begin with
+        assert not rings(notifier)
         await write(store)  # its own store's writes too
-        await rung(bell)
-        assert bell.clear() is (write not in (enqueue, batch))
+        await rung(notifier)
+        assert notifier.clear() is (write not in (enqueue, batch))
     finally:
-        bell.close()
+        notifier.close()
         second.close()
 
 
 async def test_a_bell_tells_orders_among_many_jobs(store: Store, other: Store) -> None:
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     try:
         await enqueue(other)
         await configure(other)
         await enqueue(other)
-        await rung(bell)
+        await rung(notifier)
         assert await store.changed()  # what was sent before has arrived by now
-        assert bell.clear()
+        assert notifier.clear()
     finally:
-        bell.close()
+        notifier.close()
 
 
 async def test_a_bell_nobody_answers_stops_nobody(store: Store, other: Store) -> None:
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     try:
         for _ in range(50):
             await other.set_config({"lease": "20"})
-        await rung(bell)
-        bell.clear()
-        assert not rings(bell)
+        await rung(notifier)
+        notifier.clear()
+        assert not rings(notifier)
     finally:
-        bell.close()
+        notifier.close()
     await other.set_config({"lease": "25"})
 
 
 async def test_the_bell_of_a_dead_supervisor_stops_nobody(store: Store) -> None:
-    bell = store.bell("sup")
-    os.close(bell.fileno())  # it died: what it made is still there
+    notifier = store.notifier("sup")
+    os.close(notifier.fileno())  # it died: what it made is still there
     await store.set_config({"lease": "20"})
-    again = store.bell("sup")
+    again = store.notifier("sup")
     try:
         await store.set_config({"lease": "25"})
         await rung(again)

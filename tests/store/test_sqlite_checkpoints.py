@@ -278,11 +278,11 @@ async def test_a_verb_leaves_a_large_wal_to_the_supervisor(
         checkpoint_module, "_move_most", lambda path, _: bool(moved.append(path)) or True
     )
     store = await SqliteStore.open(store_path)
-    bell = store.bell("s1")
+    notifier = store.notifier("s1")
     await fill(store, 1000)
     assert store._checkpoints.is_large
     assert not moved
-    bell.close()
+    notifier.close()
     await fill(store, 1)
     assert moved
     await store.close()

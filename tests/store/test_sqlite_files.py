@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.claims import Opening
+from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.errors import (
     InvalidInput,
     StoreDamaged,
@@ -332,7 +332,7 @@ async def test_a_row_that_is_gone_though_an_index_has_it(store_path: Path, worke
     store = await SqliteStore.open(store_path)
     try:
         with pytest.raises(StoreDamaged, match="an index has job 1, and the table has not"):
-            await store.exchange("sup", [], [Opening(worker, ())] * 4, NOW)
+            await store.settle_and_claim("sup", [], [ClaimSlot(worker, ())] * 4, NOW)
     finally:
         await store.close()
 
@@ -430,13 +430,13 @@ async def test_files_are_for_their_owner_alone(tmp_path: Path, lax_umask: None) 
     path = tmp_path / "data" / "queuectl" / "queue.db"
     path.parent.parent.mkdir(mode=0o755)
     store = await SqliteStore.open(path, create_parent=True)
-    bell = store.bell("sup")
+    notifier = store.notifier("sup")
     await store.enqueue([spec()], NOW)
     modes = {
         str(found.relative_to(path.parent)): mode(found)
         for found in [path.parent, *path.parent.rglob("*")]
     }
-    bell.close()
+    notifier.close()
     await store.close()
     assert modes == {
         ".": 0o700,
@@ -608,7 +608,7 @@ async def test_a_stop_without_space_says_who_was_not_told(
     for name in ("first", "second", "third"):
         await store.register(supervisor(name, **alive), [(f"{name}-1", ())], NOW)
     await store.register(supervisor("gone", lease_mono=0.0), [("gone-1", ())], NOW)
-    bells = {name: store.bell(name) for name in ("first", "third")}
+    bells = {name: store.notifier(name) for name in ("first", "third")}
 
     async def full(*_: object) -> None:
         raise StoreFull("no space left", "free some")
@@ -616,14 +616,14 @@ async def test_a_stop_without_space_says_who_was_not_told(
     monkeypatch.setattr(store._connection, "write", full)
     with pytest.raises(StoreFull, match="could not tell second to stop, but first, third will"):
         await store.stop_workers(["first-1", "second-1", "third-1", "gone-1"], False)
-    for bell in bells.values():
-        bell.clear()
-        assert bell.stop is False, "to stop, after the job in hand"
+    for notifier in bells.values():
+        notifier.clear()
+        assert notifier.stop is False, "to stop, after the job in hand"
     with pytest.raises(StoreFull, match="could not tell second to stop; free some"):
         await store.stop_workers(["second-1"], True)
     await store.stop_workers(["first-1", "gone-1"], True)
-    for bell in bells.values():
-        bell.close()
+    for notifier in bells.values():
+        notifier.close()
     await store.close()
 
 

@@ -192,7 +192,7 @@ def test_workers_on_a_network_file_system_are_refused(
         store = await SqliteStore.open(cli.store)
         try:
             with pytest.raises(StoreUnreachable, match="network file system \\(nfs4\\)"):
-                store.bell("sup")
+                store.notifier("sup")
         finally:
             await store.close()
 

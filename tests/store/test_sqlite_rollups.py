@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from queuectl_core.domain.claims import Ending, Transition
+from queuectl_core.domain.claims import AttemptResult, Transition
 from queuectl_core.domain.model import Attempt, Outcome, State
 from queuectl_core.domain.rollup import DAY, HOUR, MINUTE, SPANS
 from queuectl_core.store.sqlite import migrate, statistics
@@ -15,7 +15,7 @@ from ..support import NOW
 COMPLETED = Transition(State.COMPLETED, 1, 0, None, None)
 
 
-def ended(at: float) -> Ending:
+def ended(at: float) -> AttemptResult:
     attempt = Attempt(
         number=1,
         started_at=at - 1,
@@ -31,7 +31,7 @@ def ended(at: float) -> Ending:
         output_bytes=0,
         waited=2.0,
     )
-    return Ending(1, 1, attempt, COMPLETED)
+    return AttemptResult(1, 1, attempt, COMPLETED)
 
 
 def test_it_keeps_a_bounded_number_of_rows(tmp_path: Path) -> None:

@@ -110,6 +110,6 @@ async def test_what_ended_before_there_were_rollups_is_counted_once(upgraded: Sq
         ending(late, now=NOW + 1.5, started_at=NOW + 1, waited=0.0),
         ending(now, now=NOW + 2e6 + 1),
     ]
-    await store.exchange("new", ends, [], NOW + 2e6 + 1)
+    await store.settle_and_claim("new", ends, [], NOW + 2e6 + 1)
     assert (await store.rollup(0.0)).completed == before.completed + 2
     assert (await store.rollup(NOW + 1e6)).completed == 1

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from queuectl_core.domain.claims import Begun, Opening, WorkerOrder
+from queuectl_core.domain.claims import ClaimSlot, PrefetchStarted, WorkerCommand
 from queuectl_core.domain.errors import Conflict, NotFound
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.store.protocol import Action, Store
@@ -32,7 +32,7 @@ async def now_of(store: Store, job: Job) -> Job:
 async def test_a_claim_gives_the_job_to_the_worker(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec(id="a", run_at=NOW - 5)], NOW)
-    [held] = (await store.exchange("sup", [], [Opening("w1")], NOW + 1)).claimed
+    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("w1")], NOW + 1)).claimed
     assert held == job._replace(
         state=State.PROCESSING,
         owner="sup",
@@ -85,8 +85,8 @@ async def test_a_worker_for_all_queues_takes_what_others_cannot(store: Store) ->
     await store.enqueue(
         [spec(id="letter", queue="mail", priority=9), spec(id="film", queue="video")], NOW
     )
-    openings = [Opening("any"), Opening("mail", ("mail",))]
-    turn = await store.exchange("sup", [], openings, NOW)
+    openings = [ClaimSlot("any"), ClaimSlot("mail", ("mail",))]
+    turn = await store.settle_and_claim("sup", [], openings, NOW)
     assert {job.id: job.worker for job in turn.claimed} == {"letter": "mail", "film": "any"}
 
 
@@ -100,22 +100,24 @@ async def test_a_claim_that_leaves_out_jobs_that_have_crashed(
     for job, state in zip(await claim(store, count=2), (State.PENDING, State.FAILED), strict=True):
         end = ending(job, Outcome.CRASHED)
         after = end.transition._replace(state=state, crashes=1, run_at=NOW)
-        await store.exchange("sup", [end._replace(transition=after)], [], NOW)
+        await store.settle_and_claim("sup", [end._replace(transition=after)], [], NOW)
     await store.enqueue([spec(id="healthy"), spec(id="other")], NOW)
-    openings = [Opening("w1", lanes), Opening("w2", lanes), Opening("w3", lanes)]
-    turn = await store.exchange("sup", [], openings, NOW + 1, suspects=False)
+    openings = [ClaimSlot("w1", lanes), ClaimSlot("w2", lanes), ClaimSlot("w3", lanes)]
+    turn = await store.settle_and_claim("sup", [], openings, NOW + 1, suspects=False)
     assert ids(turn.claimed) == ["healthy", "other"]
     assert turn.next_due is None or turn.next_due > NOW + 60  # not at once, again and again
-    assert (await store.exchange("sup", [], openings, NOW + 1, suspects=False)).claimed == ()
-    turn = await store.exchange("sup", [], openings, NOW + 1)
+    assert (
+        await store.settle_and_claim("sup", [], openings, NOW + 1, suspects=False)
+    ).claimed == ()
+    turn = await store.settle_and_claim("sup", [], openings, NOW + 1)
     assert sorted(ids(turn.claimed)) == ["again", "crashed"]
 
 
 async def test_workers_of_different_queues_in_one_turn(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)
-    openings = [Opening("w1", ("mail",)), Opening("w2"), Opening("w3", ("mail",))]
-    turn = await store.exchange("sup", [], openings, NOW)
+    openings = [ClaimSlot("w1", ("mail",)), ClaimSlot("w2"), ClaimSlot("w3", ("mail",))]
+    turn = await store.settle_and_claim("sup", [], openings, NOW)
     given = {job.worker: job.id for job in turn.claimed}
     assert given == {"w1": "mail", "w2": "video"}
 
@@ -133,7 +135,7 @@ async def test_no_more_than_the_openings(store: Store) -> None:
     await store.enqueue([spec() for _ in range(10)], NOW)
     assert len(await claim(store, count=3)) == 3
     assert await store.counts() == {(State.PENDING, "default"): 7, (State.PROCESSING, "default"): 3}
-    assert (await store.exchange("sup", [], [], NOW)).claimed == ()
+    assert (await store.settle_and_claim("sup", [], [], NOW)).claimed == ()
 
 
 async def test_nothing_is_claimed_for_somebody_unknown(store: Store) -> None:
@@ -151,7 +153,7 @@ async def test_a_supervisor_that_holds_a_job_stays_on_the_list(store: Store) -> 
     (job,) = await claim(store)
     await store.deregister("sup")
     assert [row.id for row in await store.supervisors()] == ["sup"]
-    await store.exchange("sup", [ending(job)], [], NOW)
+    await store.settle_and_claim("sup", [ending(job)], [], NOW)
     await store.deregister("sup")
     assert await store.supervisors() == []
 
@@ -159,12 +161,12 @@ async def test_a_supervisor_that_holds_a_job_stays_on_the_list(store: Store) -> 
 async def test_a_job_waits_for_its_time(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id="later", run_at=NOW + 60), spec(id="much", run_at=NOW + 90)], NOW)
-    turn = await store.exchange("sup", [], [Opening("w")], NOW + 59.9)
+    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w")], NOW + 59.9)
     assert (turn.claimed, turn.next_due) == ((), NOW + 60)
-    turn = await store.exchange("sup", [], [Opening("w")], NOW + 60)
+    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w")], NOW + 60)
     assert ids(turn.claimed) == ["later"]
     assert turn.next_due == NOW + 90
-    turn = await store.exchange("sup", [], [Opening("w")], NOW + 90)
+    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w")], NOW + 90)
     assert turn.next_due is None
 
 
@@ -196,7 +198,7 @@ async def test_finishing_and_claiming_are_one_turn(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=name) for name in "abc"], NOW)
     [held] = await claim(store)
-    turn = await store.exchange("sup", [ending(held)], [Opening("sup-1")], NOW + 1)
+    turn = await store.settle_and_claim("sup", [ending(held)], [ClaimSlot("sup-1")], NOW + 1)
     assert ids(turn.claimed) == ["b"]
     assert (await now_of(store, held)).state is State.COMPLETED
     assert await store.counts() == await real_counts(store)
@@ -309,7 +311,7 @@ async def test_a_dead_supervisors_jobs_get_a_new_owner_once(store: Store, other:
     assert not (await finish(store, "heir", ending(taken[0]))).refused
     assert await claim(store, "dead") == []
     assert not await store.heartbeat(row)
-    assert not (await store.orders("dead")).known
+    assert not (await store.commands("dead")).known
 
 
 async def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
@@ -457,10 +459,10 @@ async def test_workers_count_what_they_did(store: Store) -> None:
 async def test_asking_for_more_workers(store: Store) -> None:
     await hired(store, "sup", "w1")
     await store.add_workers("sup", [("w2", ("mail",)), ("w10", ())], NOW, up=False)
-    assert set((await store.orders("sup")).workers) == {
-        WorkerOrder("w1", (), None, up=True),
-        WorkerOrder("w2", ("mail",), None, up=False),
-        WorkerOrder("w10", (), None, up=False),
+    assert set((await store.commands("sup")).workers) == {
+        WorkerCommand("w1", (), None, up=True),
+        WorkerCommand("w2", ("mail",), None, up=False),
+        WorkerCommand("w10", (), None, up=False),
     }
     assert [(w.id, w.state) for w, _ in await store.workers()] == [
         ("w1", "idle"),
@@ -468,9 +470,9 @@ async def test_asking_for_more_workers(store: Store) -> None:
         ("w10", "starting"),
     ]
     await store.workers_up(["w2", "w10"])
-    assert all(order.up for order in (await store.orders("sup")).workers)
+    assert all(order.up for order in (await store.commands("sup")).workers)
     await store.workers_gone(["w1", "w2"])
-    assert [order.id for order in (await store.orders("sup")).workers] == ["w10"]
+    assert [order.id for order in (await store.commands("sup")).workers] == ["w10"]
     with pytest.raises(NotFound, match="gone"):
         await store.add_workers("gone", [("w3", ())], NOW, up=False)
 
@@ -479,13 +481,13 @@ async def test_orders_to_stop(store: Store) -> None:
     await hired(store, "sup", "w1", "w2", "w3")
     await store.stop_workers(["w1", "nobody"], False)
     await store.stop_workers(["w2"], True)
-    orders = {order.id: order.stop for order in (await store.orders("sup")).workers}
-    assert orders == {"w1": "drain", "w2": "now", "w3": None}
+    commands = {order.id: order.stop for order in (await store.commands("sup")).workers}
+    assert commands == {"w1": "drain", "w2": "now", "w3": None}
     assert [w.state for w, _ in await store.workers()] == ["stopping", "stopping", "idle"]
     await store.stop_workers(["w1", "w2"], True)
     await store.stop_workers(["w1", "w2"], False)  # `now` is not taken back
-    orders = {order.id: order.stop for order in (await store.orders("sup")).workers}
-    assert orders == {"w1": "now", "w2": "now", "w3": None}
+    commands = {order.id: order.stop for order in (await store.commands("sup")).workers}
+    assert commands == {"w1": "now", "w2": "now", "w3": None}
 
 
 async def test_orders_are_for_one_supervisor(store: Store) -> None:
@@ -496,12 +498,12 @@ async def test_orders_are_for_one_supervisor(store: Store) -> None:
     [second] = await claim(store, "two")
     await change(store, Action.CANCEL, [first.seq], NOW, strict=True)
     await store.stop_workers(["two-1"], False)
-    one, two = await store.orders("one"), await store.orders("two")
+    one, two = await store.commands("one"), await store.commands("two")
     assert (one.known, one.workers[0].stop) == (True, None)
     assert one.cancels == {first.seq}
     assert (two.known, two.cancels, two.workers[0].stop) == (True, frozenset(), "drain")
     assert second.id == "b"
-    assert not (await store.orders("three")).known
+    assert not (await store.commands("three")).known
 
 
 # -- claimed in advance -----------------------------------------------------------------
@@ -510,24 +512,27 @@ async def test_orders_are_for_one_supervisor(store: Store) -> None:
 async def test_a_job_can_be_claimed_for_whoever_comes_free(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
+    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
     assert (held.state, held.owner, held.worker) == (State.PROCESSING, "sup", None)
-    begun = Begun(held.seq, held.runs, "w1", NOW + 2)
-    await store.exchange("sup", [], [], NOW + 3, begun=[begun])
+    begun = PrefetchStarted(held.seq, held.runs, "w1", NOW + 2)
+    await store.settle_and_claim("sup", [], [], NOW + 3, begun=[begun])
     found = await now_of(store, job)
     assert (found.worker, found.started_at) == ("w1", NOW + 2)
-    stale = [Begun(held.seq, held.runs + 1, "w2", NOW + 9), begun._replace(started_at=NOW + 9)]
-    await store.exchange("sup", [], [], NOW + 4, begun=stale[:1])
-    await store.exchange("other", [], [], NOW + 4, begun=stale[1:])
+    stale = [
+        PrefetchStarted(held.seq, held.runs + 1, "w2", NOW + 9),
+        begun._replace(started_at=NOW + 9),
+    ]
+    await store.settle_and_claim("sup", [], [], NOW + 4, begun=stale[:1])
+    await store.settle_and_claim("other", [], [], NOW + 4, begun=stale[1:])
     assert await now_of(store, job) == found
 
 
 async def test_an_ending_says_who_ran_a_job_claimed_in_advance(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
+    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
     ran = held._replace(worker="w1", started_at=NOW + 1)
-    await store.exchange("sup", [ending(ran, now=NOW + 2)], [], NOW + 2)
+    await store.settle_and_claim("sup", [ending(ran, now=NOW + 2)], [], NOW + 2)
     found = await now_of(store, job)
     assert (found.state, found.worker, found.started_at) == (State.COMPLETED, "w1", NOW + 1)
 
@@ -535,10 +540,10 @@ async def test_an_ending_says_who_ran_a_job_claimed_in_advance(store: Store) -> 
 async def test_a_job_that_was_not_started_goes_back_as_it_was(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.exchange("sup", [], [Opening("")], NOW + 1)).claimed
-    await store.exchange("other", [], [], NOW + 2, released=[held])
+    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW + 1)).claimed
+    await store.settle_and_claim("other", [], [], NOW + 2, released=[held])
     assert (await now_of(store, job)).state is State.PROCESSING, "only its owner gives it back"
-    await store.exchange("sup", [], [], NOW + 2, released=[held])
+    await store.settle_and_claim("sup", [], [], NOW + 2, released=[held])
     assert await now_of(store, job) == job._replace(updated_at=NOW + 2)
     assert await store.attempts(job.seq) == []
     assert await real_counts(store) == await store.counts()
@@ -548,9 +553,9 @@ async def test_a_job_that_was_not_started_goes_back_as_it_was(store: Store) -> N
 async def test_a_job_that_was_not_started_and_is_not_wanted_is_cancelled(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.exchange("sup", [], [Opening("")], NOW)).claimed
+    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
     await change(store, Action.CANCEL, [job.seq], NOW + 1, strict=True)
-    await store.exchange("sup", [], [], NOW + 2, released=[held])
+    await store.settle_and_claim("sup", [], [], NOW + 2, released=[held])
     found = await now_of(store, job)
     assert (found.state, found.owner, found.finished_at) == (State.CANCELLED, None, NOW + 2)
 
@@ -562,7 +567,7 @@ async def test_a_job_that_is_not_wanted_is_not_put_back(store: Store, outcome: O
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
     await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
-    await store.exchange("sup", [ending(held, outcome)], [], NOW + 2)
+    await store.settle_and_claim("sup", [ending(held, outcome)], [], NOW + 2)
     found = await now_of(store, held)
     assert found.state is State.CANCELLED
     assert await claim(store) == []
@@ -574,7 +579,7 @@ async def test_a_job_that_is_not_wanted_but_completed_is_completed(store: Store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
     await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
-    await store.exchange("sup", [ending(held)], [], NOW + 2)
+    await store.settle_and_claim("sup", [ending(held)], [], NOW + 2)
     assert (await now_of(store, held)).state is State.COMPLETED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from queuectl_core.domain.claims import Ending, Opening, Turn
+from queuectl_core.domain.claims import AttemptResult, ClaimResult, ClaimSlot
 from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.protocol import Action, Store
 
@@ -40,8 +40,8 @@ async def claim(
     queues: tuple[str, ...] = (),
 ) -> list[Job]:
     """Claim up to ``count`` jobs."""
-    openings = [Opening(f"{owner}-{n}", queues) for n in range(1, count + 1)]
-    return list((await store.exchange(owner, [], openings, now)).claimed)
+    openings = [ClaimSlot(f"{owner}-{n}", queues) for n in range(1, count + 1)]
+    return list((await store.settle_and_claim(owner, [], openings, now)).claimed)
 
 
 async def change(
@@ -80,9 +80,11 @@ def never_there(seq: int) -> Job:
     )
 
 
-async def finish(store: Store, owner: str, *endings: Ending, now: float = NOW) -> Turn:
+async def finish(
+    store: Store, owner: str, *endings: AttemptResult, now: float = NOW
+) -> ClaimResult:
     """Write endings down, claiming nothing."""
-    return await store.exchange(owner, endings, [], now)
+    return await store.settle_and_claim(owner, endings, [], now)
 
 
 async def run(

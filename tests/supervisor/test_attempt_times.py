@@ -12,8 +12,8 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import UNSIGNALLED, lease_clock
-from queuectl_core.runner.journal_reader import Exit, Journal
-from queuectl_core.supervisor.attempt import Running, Why, no_kill, outcome_of
+from queuectl_core.runner.journal_reader import Exit, JournalReader
+from queuectl_core.supervisor.attempt import RunningAttempt, StopReason, no_kill, outcome_of
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.supervisor import Supervisor
 
@@ -21,7 +21,7 @@ from queuectl_core.supervisor.supervisor import Supervisor
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 0.0])
 @pytest.mark.parametrize("reserve", [False, True])
 async def test_a_clock_that_jumps_during_an_attempt_changes_neither(
-    queue: Queue, jump: float, reserve: bool
+    queue: Queue, jump: float, prefetch: bool
 ) -> None:
     """It took 0 s or an hour, and "again in 1h" stood for 2 s."""
     offset = 0.0
@@ -29,7 +29,7 @@ async def test_a_clock_that_jumps_during_an_attempt_changes_neither(
     def clock() -> float:
         return time.time() + offset
 
-    count = 6 if reserve else 1
+    count = 6 if prefetch else 1
     command = "sleep 0.4; exit 1"
     jobs = await queue.enqueue([{"command": command, "max_retries": 3}] * count)
     ended: list[Event] = []
@@ -68,7 +68,7 @@ def test_a_journal_of_before_is_read_with_its_wall_clock(tmp_path: Path) -> None
         ["X", "1.1", 0, None, 0.1, 5, wall - 20, False],
     ]
     (tmp_path / "s.journal").write_bytes(b"".join(json.dumps(x).encode() + b"\n" for x in lines))
-    journal = Journal(tmp_path, "s")
+    journal = JournalReader(tmp_path, "s")
     assert journal.refresh()
     exit_ = journal.exits["1.1"]
     assert exit_.began is not None
@@ -76,10 +76,12 @@ def test_a_journal_of_before_is_read_with_its_wall_clock(tmp_path: Path) -> None
     assert lease_clock() - exit_.at == pytest.approx(20, abs=1)
 
 
-@pytest.mark.parametrize("why", [None, Why.TIMEOUT])
-async def test_a_job_that_could_not_be_signalled_says_so(queue: Queue, why: Why | None) -> None:
+@pytest.mark.parametrize("why", [None, StopReason.TIMEOUT])
+async def test_a_job_that_could_not_be_signalled_says_so(
+    queue: Queue, why: StopReason | None
+) -> None:
     (job,) = await queue.enqueue([{"command": "true", "timeout": 5}])
-    running = Running(job, "w", Capture("none", 1), 1.0, no_kill, 0.0, why=why)
+    running = RunningAttempt(job, "w", Capture("none", 1), 1.0, no_kill, 0.0, why=why)
     event = ["X", "1.1", 6, None, 0.1, 5, 9.0, False, UNSIGNALLED]
     outcome, reason = outcome_of(running, Exit.of(event), b"")
     assert outcome is (Outcome.TIMEOUT if why else Outcome.FAILED)

@@ -16,7 +16,7 @@ import pytest
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor.supervisor import Supervisor
 from tests.support import eventually, eventually_async
 
@@ -362,7 +362,7 @@ async def test_a_job_that_was_done_before_it_could_be_told_to_end_is_done(queue:
             asyncio.get_running_loop().call_soon(once_it_has_ended)
 
     def once_it_has_ended() -> None:
-        journal = Journal(queue.directory / "run", supervisor.context.id)
+        journal = JournalReader(queue.directory / "run", supervisor.context.id)
         eventually(lambda: journal.refresh() and journal.exits)
         supervisor.stop(now=True)
 
@@ -443,8 +443,8 @@ async def test_a_lost_bell_is_made_good(queue: Queue) -> None:
     async def listening() -> list[Path]:
         return list(queue.directory.glob("run/*.bell"))
 
-    for bell in await eventually_async(listening):
-        bell.unlink()
+    for notifier in await eventually_async(listening):
+        notifier.unlink()
     async with Queue.open(queue.store.url, env=queue.env) as elsewhere:
         (job,) = await elsewhere.enqueue(["true"])
 

@@ -13,8 +13,8 @@ import pytest
 
 from queuectl_core.runner import FENCED, lease_clock
 from queuectl_core.runner.client import command_line
-from queuectl_core.runner.journal_reader import Exit, Journal
-from queuectl_core.supervisor.deadline import Fence
+from queuectl_core.runner.journal_reader import Exit, JournalReader
+from queuectl_core.supervisor.deadline import Deadline
 
 from ..support import eventually
 
@@ -39,8 +39,8 @@ class Served:
         assert self.process.stdin is not None
         os.write(self.process.stdin.fileno(), request.encode() + b"\n")
 
-    def journal(self) -> Journal:
-        found = Journal(self.run, "s")
+    def journal(self) -> JournalReader:
+        found = JournalReader(self.run, "s")
         found.refresh()
         return found
 
@@ -51,7 +51,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """With a lease that is long enough for every test, until it is written anew."""
-    words = Fence(tmp_path, 1000.0).words
+    words = Deadline(tmp_path, 1000.0).words
     process = subprocess.Popen(
         command_line(tmp_path, "s", words),
         stdin=subprocess.PIPE,
@@ -64,9 +64,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
     process.wait()
 
 
-def fence(served: Served, since: float) -> Fence:
+def deadline(served: Served, since: float) -> Deadline:
     """A lease of 1000 seconds that was got so many seconds ago, written down."""
-    made = Fence(served.run, 1000.0)
+    made = Deadline(served.run, 1000.0)
     made.extend(lease_clock() - since, 1000.0)
     made.keep(["s"])
     made.write()
@@ -76,7 +76,7 @@ def fence(served: Served, since: float) -> Fence:
 def test_a_job_that_obeys_ends_at_the_first_moment(served: Served) -> None:
     served.start("1.1", "exec sleep 1000")
     eventually(lambda: "1.1" in served.journal().started)
-    fence(served, since=700.0)  # SIGTERM is due, SIGKILL is not
+    deadline(served, since=700.0)  # SIGTERM is due, SIGKILL is not
     found = served.exit("1.1")
     assert (found.signal, found.fenced) == (15, True)
 
@@ -84,7 +84,7 @@ def test_a_job_that_obeys_ends_at_the_first_moment(served: Served) -> None:
 def test_one_that_does_not_at_the_second(served: Served) -> None:
     served.start("1.1", "trap '' TERM; echo; while :; do sleep 0.05; done")
     eventually(lambda: (served.run / "1.1.log").exists() and (served.run / "1.1.log").read_text())
-    fence(served, since=900.0)
+    deadline(served, since=900.0)
     found = served.exit("1.1")
     assert (found.signal, found.fenced) == (9, True)
 
@@ -92,12 +92,12 @@ def test_one_that_does_not_at_the_second(served: Served) -> None:
 def test_nothing_starts_until_there_is_a_lease_again(served: Served) -> None:
     served.start("1.1", "exec sleep 1000")
     eventually(lambda: "1.1" in served.journal().started)
-    fence(served, since=900.0)
+    deadline(served, since=900.0)
     served.exit("1.1")
     served.start("2.1", "exit 0")
     found = served.exit("2.1")
     assert (found.code, found.reason) == (None, FENCED)
-    fence(served, since=0.0)
+    deadline(served, since=0.0)
     served.start("3.1", "exit 0")
     found = served.exit("3.1")
     assert (found.code, found.fenced) == (0, False)
@@ -108,13 +108,13 @@ def test_an_orphaned_shim_keeps_to_it_too(served: Served) -> None:
     eventually(lambda: "1.1" in served.journal().started)
     assert served.process.stdin is not None
     served.process.stdin.close()
-    fence(served, since=900.0)
+    deadline(served, since=900.0)
     assert served.exit("1.1").fenced
     served.process.wait(timeout=30)
 
 
 def test_who_lost_the_lease_lets_others_renew_first(tmp_path: Path) -> None:
-    made = Fence(tmp_path, 1000.0)
+    made = Deadline(tmp_path, 1000.0)
     assert made.settled
     assert not made.passed
     made.extend(lease_clock() - 900.0, 1000.0)

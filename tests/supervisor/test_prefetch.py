@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.domain.claims import Turn
+from queuectl_core.domain.claims import ClaimResult
 from queuectl_core.domain.errors import StoreLocked
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.lifecycle import claimed_ahead
 from queuectl_core.domain.model import Job, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import Exit
-from queuectl_core.supervisor.attempt import Running, token_of
+from queuectl_core.supervisor.attempt import RunningAttempt, token_of
 from queuectl_core.supervisor.attempts import Slot
-from queuectl_core.supervisor.prefetch import DEEPEST, PATIENCE, Reserve
+from queuectl_core.supervisor.prefetch import DEEPEST, PATIENCE, Prefetch
 from queuectl_core.supervisor.supervisor import Supervisor
 from tests.support import eventually_async
 
@@ -33,72 +33,74 @@ async def jobs_of(queue: Queue, count: int, lane: str = "default") -> list[Job]:
     return await queue.enqueue([{"command": "true", "queue": lane}] * count)
 
 
-def reserve_of(wake: Callable[[], None] = lambda: None) -> tuple[Reserve, list[list[str]]]:
+def reserve_of(wake: Callable[[], None] = lambda: None) -> tuple[Prefetch, list[list[str]]]:
     """A reserve, and what it asks its shim to withdraw."""
-    withdrawn: list[list[str]] = []
-    return Reserve(wake, withdrawn.append), withdrawn
+    recalled: list[list[str]] = []
+    return Prefetch(wake, recalled.append), recalled
 
 
 async def test_nothing_is_held_until_jobs_have_been_short() -> None:
-    reserve, _ = reserve_of()
+    prefetch, _ = reserve_of()
     slots = [Slot("w1", ()), Slot("w2", ())]
-    assert reserve.openings(slots) == []
+    assert prefetch.openings(slots) == []
     for _ in range(100):
-        reserve.ran(0.0005)
-    openings = reserve.openings(slots)
+        prefetch.ran(0.0005)
+    openings = prefetch.openings(slots)
     assert len(openings) == 2 * DEEPEST
     assert {opening.worker for opening in openings} == {""}
     for _ in range(20):
-        reserve.ran(10)
-    assert reserve.openings(slots) == []
+        prefetch.ran(10)
+    assert prefetch.openings(slots) == []
 
 
 async def test_the_longer_a_turn_takes_the_more_is_held() -> None:
-    reserve, _ = reserve_of()
+    prefetch, _ = reserve_of()
     slots = [Slot("w1", ())]
     for _ in range(100):
-        reserve.ran(0.03)
+        prefetch.ran(0.03)
     depths = []
     for turn in (0.001, 0.02, 10.0):  # seconds
         for _ in range(100):
-            reserve.took(turn)
-        depths.append(len(reserve.openings(slots)))
+            prefetch.took(turn)
+        depths.append(len(prefetch.openings(slots)))
     assert depths == [1, 6, 16]
 
 
 async def test_a_lane_that_is_held_for_is_not_claimed_for_by_name(queue: Queue) -> None:
-    reserve, _ = reserve_of()
+    prefetch, _ = reserve_of()
     (mail,) = await jobs_of(queue, 1, "mail")
-    reserve.put(mail, "mail")
-    assert reserve.holds("mail")
-    assert not reserve.holds("video")
-    assert reserve.begin(token_of(mail), "w2", 5.0) == mail
-    assert not reserve.holds("mail")
-    assert reserve.begin(token_of(mail), "w2", 5.0) is None
-    assert reserve.untold(5.0 + PATIENCE / 4) == []  # it may have ended before that is worth a word
-    (begun,) = reserve.untold(5.0 + PATIENCE)
+    prefetch.put(mail, "mail")
+    assert prefetch.holds("mail")
+    assert not prefetch.holds("video")
+    assert prefetch.begin(token_of(mail), "w2", 5.0) == mail
+    assert not prefetch.holds("mail")
+    assert prefetch.begin(token_of(mail), "w2", 5.0) is None
+    assert (
+        prefetch.untold(5.0 + PATIENCE / 4) == []
+    )  # it may have ended before that is worth a word
+    (begun,) = prefetch.untold(5.0 + PATIENCE)
     assert (begun.seq, begun.run, begun.worker, begun.started_at) == (mail.seq, 0, "w2", 5.0)
-    reserve.disarm()
+    prefetch.disarm()
 
 
 async def test_what_waits_too_long_is_withdrawn_and_given_back(queue: Queue) -> None:
     woken = asyncio.Event()
-    reserve, withdrawn = reserve_of(woken.set)
+    prefetch, recalled = reserve_of(woken.set)
     jobs = await jobs_of(queue, 3)
     for job in jobs:
-        reserve.put(job, "")
-    await eventually_async(lambda: asyncio.sleep(0, bool(withdrawn)))
-    assert withdrawn == [[]]
-    assert not reserve.released  # the shim may have started one meanwhile
+        prefetch.put(job, "")
+    await eventually_async(lambda: asyncio.sleep(0, bool(recalled)))
+    assert recalled == [[]]
+    assert not prefetch.released  # the shim may have started one meanwhile
     for _ in range(100):
-        reserve.ran(0.002)
-    assert reserve.openings([Slot("w", ())]) == []
-    reserve.begin(token_of(jobs[0]), "w", 1.0)
-    reserve.withdrawn([token_of(job) for job in jobs[1:]])
+        prefetch.ran(0.002)
+    assert prefetch.openings([Slot("w", ())]) == []
+    prefetch.begin(token_of(jobs[0]), "w", 1.0)
+    prefetch.recalled([token_of(job) for job in jobs[1:]])
     assert woken.is_set()
-    assert reserve.released == jobs[1:]
-    assert not reserve.held
-    reserve.disarm()
+    assert prefetch.released == jobs[1:]
+    assert not prefetch.held
+    prefetch.disarm()
 
 
 @given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 50))
@@ -152,20 +154,20 @@ async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
     the store may fail when it is to take them back."""
     await jobs_of(queue, 300)
     supervisor = Supervisor(queue.store, queue.env)
-    exchange = queue.store.exchange
+    settle_and_claim = queue.store.settle_and_claim
     failures = int(fails)
 
-    async def then_stop(*args: Any, **options: Any) -> Turn:
+    async def then_stop(*args: Any, **options: Any) -> ClaimResult:
         nonlocal failures
         if options["released"] and failures:
             failures -= 1
             raise StoreLocked("store is locked", "try again")
-        turn = await exchange(*args, **options)
+        turn = await settle_and_claim(*args, **options)
         if any(job.worker is None for job in turn.claimed):
             supervisor.stop(now=False)
         return turn
 
-    monkeypatch.setattr(queue.store, "exchange", then_stop)
+    monkeypatch.setattr(queue.store, "settle_and_claim", then_stop)
     await supervisor.run(1, ())
     assert not failures
     counts = (await queue.status()).counts
@@ -183,10 +185,10 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     await queue.enqueue([{"command": "sleep 100 & exit 1", "max_retries": 1}] * 300)
     events: list[Event] = []
     supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
-    clear, first = Running.clear_group, asyncio.Event()
+    clear, first = RunningAttempt.clear_group, asyncio.Event()
 
-    async def in_the_end(running: Running, ended: Exit) -> None:
-        if not first.is_set() and supervisor.pump.reserve.held:
+    async def in_the_end(running: RunningAttempt, ended: Exit) -> None:
+        if not first.is_set() and supervisor.dispatcher.prefetch.held:
             first.set()
             supervisor.stop(now=now)
 
@@ -197,8 +199,8 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
         await clear(running, ended)
 
     for _ in range(100):
-        supervisor.pump.reserve.ran(0.001)  # jobs are short, so that many are held at once
-    monkeypatch.setattr(Running, "clear_group", in_the_end)
+        supervisor.dispatcher.prefetch.ran(0.001)  # jobs are short, so that many are held at once
+    monkeypatch.setattr(RunningAttempt, "clear_group", in_the_end)
     await supervisor.run(1, ())
     assert first.is_set()
     assert State.PROCESSING not in (await queue.status()).counts

@@ -22,7 +22,7 @@ import pytest
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor import processes
 from queuectl_core.supervisor.supervisor import Supervisor
 from queuectl_core.system.clocks import monotonic
@@ -76,13 +76,13 @@ async def test_a_slow_disk_delays_no_heartbeat(
     (text,) = await until_output(queue, job)
     await kill_with_shim(queue, supervisors, int(text))
     forget_the_dead(queue)
-    refresh = Journal.refresh
+    refresh = JournalReader.refresh
 
-    def slowly(self: Journal) -> bool:
+    def slowly(self: JournalReader) -> bool:
         time.sleep(2)  # a disk
         return refresh(self)
 
-    monkeypatch.setattr(Journal, "refresh", slowly)
+    monkeypatch.setattr(JournalReader, "refresh", slowly)
     with watched_leases(queue.store.url) as left:
         await queue.run_workers(1, until_empty=True)
     assert min(left) > 0
@@ -106,19 +106,19 @@ async def test_one_look_and_one_reading_serve_all_jobs(
     await kill_with_shim(queue, supervisors, pids[0])
     forget_the_dead(queue)
     calls: dict[str, int] = {"looks": 0, "readings": 0}
-    look, refresh = processes.marked_by_attempt, Journal.refresh
+    look, refresh = processes.marked_by_attempt, JournalReader.refresh
 
     def counted_look() -> processes.Marked:
         calls["looks"] += 1
         return look()
 
-    def counted_refresh(self: Journal) -> bool:
+    def counted_refresh(self: JournalReader) -> bool:
         read = refresh(self)
         calls["readings"] += read
         return read
 
     monkeypatch.setattr(processes, "marked_by_attempt", counted_look)
-    monkeypatch.setattr(Journal, "refresh", counted_refresh)
+    monkeypatch.setattr(JournalReader, "refresh", counted_refresh)
     recovered: list[float] = []
 
     def on_event(event: Event) -> None:
@@ -266,10 +266,10 @@ async def test_what_cannot_be_cleaned_up_does_not_end_a_supervisor(
     victim = await supervisors.start(1)
     await until_output(queue, job)
 
-    def refuse(self: Journal) -> None:
+    def refuse(self: JournalReader) -> None:
         raise PermissionError(13, os.strerror(13))
 
-    monkeypatch.setattr(Journal, "remove", refuse)
+    monkeypatch.setattr(JournalReader, "remove", refuse)
     supervisors.kill(victim)
     await queue.cancel([await queue.find(job.id)])
     heard: list[Event] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import Store
-from queuectl_core.supervisor.maintenance.retention import BATCH, Expiry
+from queuectl_core.supervisor.maintenance.retention import BATCH, Retention
 from queuectl_core.system.host import host_key, hostname, process_start
 from tests.store.tools import claim, finish
 from tests.support import NOW, ending, eventually_async, spec, supervisor
@@ -45,7 +45,7 @@ async def test_jobs_are_kept_for_as_long_as_configured(queue: Queue) -> None:
     new = await completed(store, 2, NOW + 60)
     (waiting,) = await store.enqueue([spec()], NOW)
     everything = {job.id for job in (*old, *new, waiting)}
-    part = Expiry(store, lambda: "a")
+    part = Retention(store, lambda: "a")
     await part.turn(0, NOW + 1e6)
     assert await names(store) == everything, "0 is for ever"
     await part.turn(100, NOW + 90)
@@ -60,7 +60,7 @@ async def test_much_is_forgotten_in_small_steps(queue: Queue) -> None:
     store = queue.store
     await store.register(living("a"), [("a-1", ())], NOW)
     await completed(store, 3 * BATCH + 1, NOW)
-    part = Expiry(store, lambda: "a")
+    part = Retention(store, lambda: "a")
 
     async def none_left() -> bool:
         await part.turn(1, NOW + 100)
@@ -74,11 +74,11 @@ async def test_the_first_of_those_alive_does_it(queue: Queue) -> None:
     for name in ("a", "b"):
         await store.register(living(name), [(f"{name}-1", ())], NOW)
     await completed(store, 1, NOW)
-    await Expiry(store, lambda: "b").turn(1, NOW + 100)
+    await Retention(store, lambda: "b").turn(1, NOW + 100)
     assert len(await names(store)) == 1
     await store.deregister("a")
     await store.register(supervisor("0-dead", pid_start=1.0), [], NOW)
-    await Expiry(store, lambda: "b").turn(1, NOW + 100)
+    await Retention(store, lambda: "b").turn(1, NOW + 100)
     assert not await names(store)
 
 
@@ -87,7 +87,7 @@ async def test_an_attempt_settled_late_is_not_overlooked_for_ever(
 ) -> None:
     store = queue.store
     await store.register(living("a"), [("a-1", ())], NOW)
-    part = Expiry(store, lambda: "a")
+    part = Retention(store, lambda: "a")
     await part.turn(10, NOW + 100)
     await completed(store, 1, NOW)
     await part.turn(10, NOW + 100)
@@ -103,7 +103,7 @@ async def test_what_did_not_complete_is_never_forgotten(queue: Queue) -> None:
     (dead,) = await store.enqueue([spec(max_retries=1)], NOW)
     (held,) = await claim(store, "a")
     await finish(store, "a", ending(held, Outcome.FAILED, reason="x"))
-    await Expiry(store, lambda: "a").turn(1, NOW + 1e6)
+    await Retention(store, lambda: "a").turn(1, NOW + 1e6)
     (job,) = await store.jobs(Filter(), 10)
     assert (job.id, job.state) == (dead.id, State.DEAD)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.claims import Orders
+from queuectl_core.domain.claims import Commands
 from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
@@ -197,12 +197,12 @@ async def test_one_that_starts_over_while_the_store_is_away_leaves_when_told(
     watched = Watched(queue)
     await watched.told(Kind.UP)
 
-    async def unknown(identity: str) -> Orders:
-        return Orders(known=False)
+    async def unknown(identity: str) -> Commands:
+        return Commands(known=False)
 
     with monkeypatch.context() as patched:
         patched.setattr(queue.store, "register", away)
-        patched.setattr(queue.store, "orders", unknown)
+        patched.setattr(queue.store, "commands", unknown)
         watched.supervisor.heartbeat.lost = True
         watched.supervisor.context.wake()
         await watched.told(Kind.TROUBLE, "trying again")
@@ -217,15 +217,15 @@ async def test_a_lease_in_doubt_is_asked_for_with_pauses(
     watched = Watched(queue)
     await watched.told(Kind.UP)
 
-    async def counted(identity: str) -> Orders:
+    async def counted(identity: str) -> Commands:
         nonlocal calls
         calls += 1
         raise StoreUnreachable("store cannot be reached", "start it")
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue.store, "orders", counted)
+        patched.setattr(queue.store, "commands", counted)
         watched.supervisor.heartbeat.lost = True
-        watched.supervisor.pump.look()
+        watched.supervisor.dispatcher.look()
         await watched.told(Kind.TROUBLE, "trying again")
         await eventually_async(lambda: asyncio.sleep(0, calls >= 3))
         assert calls < 20
@@ -243,7 +243,7 @@ async def test_what_cannot_be_written_down_is_left_to_the_next_supervisor(
     watched = Watched(queue)
     await watched.told(Kind.STARTED)
     with monkeypatch.context() as patched:
-        patched.setattr(queue.store, "exchange", away)
+        patched.setattr(queue.store, "settle_and_claim", away)
         (tmp_path / "go").touch()
         await eventually_async(lambda: asyncio.sleep(0, (tmp_path / "ran").exists()))
         watched.supervisor.stop(now=False)

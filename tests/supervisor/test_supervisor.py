@@ -49,7 +49,7 @@ async def test_a_store_that_is_gone_and_a_lost_lease(queue: Queue, tmp_path: Pat
             return any(one.pid for one in supervisor.context.hands.running.values())
 
         await eventually_async(runs)
-        supervisor.pump.store_gone(StoreGone("the store was moved away"))
+        supervisor.dispatcher.store_gone(StoreGone("the store was moved away"))
         supervisor.heartbeat.lost = True
         (tmp_path / "go").touch()
         with pytest.raises(StoreGone):  # an endless loop is ended by the time limit of all tests
@@ -69,7 +69,7 @@ async def test_after_starting_over_nothing_waits_for_a_start_that_was_being_trie
     queue: Queue,
 ) -> None:
     async with supervising(queue) as (supervisor, _):
-        shortage = supervisor.pump.shortage
+        shortage = supervisor.dispatcher.shortage
         shortage.reason = "no space left"
         shortage.tries("99.1")  # its job has another owner after this
         assert shortage.openings == 0
@@ -120,7 +120,7 @@ async def test_an_error_at_an_event_of_the_shim_ends_the_supervisor(
         def fail() -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(supervisor.pump, "started", fail)
+        monkeypatch.setattr(supervisor.dispatcher, "started", fail)
         (job,) = await queue.enqueue(["sleep 60"])
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(life, 10)

@@ -20,7 +20,7 @@ import pytest
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Journal, abandoned, make_first
+from queuectl_core.runner.journal_reader import JournalReader, abandoned, make_first
 from queuectl_core.supervisor import attempts
 from queuectl_core.supervisor.processes import Process, marked_processes
 from queuectl_core.system.clocks import monotonic
@@ -85,7 +85,7 @@ def test_an_environment_that_cannot_be_read_just_now(
 
 def test_a_living_shim_is_not_dead(tmp_path: Path) -> None:
     make_first(tmp_path / "s.journal")
-    journal = Journal(tmp_path, "s")
+    journal = JournalReader(tmp_path, "s")
     with open(tmp_path / "s.alive", "w") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
         assert journal.shim_alive()

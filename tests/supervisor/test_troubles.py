@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.claims import Turn
+from queuectl_core.domain.claims import ClaimResult
 from queuectl_core.domain.errors import StoreDamaged, StoreUnreachable
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import journal_reader as journals
 from queuectl_core.runner.client import Shim
-from queuectl_core.runner.journal_reader import Journal
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.processes import Processes
 from queuectl_core.supervisor.supervisor import Supervisor
@@ -52,7 +52,7 @@ async def test_a_shim_heeds_who_revoked_it_in_a_journal_that_was_deleted(shim: D
     shim.start("1.1", "true")
     assert [shim.hear()[0], shim.hear()[0]] == ["S", "X"]
     shutil.rmtree(shim.run)
-    heir = Journal(shim.run, "s")
+    heir = JournalReader(shim.run, "s")
     await heir.revoke()
     assert heir.lost
     shim.start("2.1", "true")
@@ -92,7 +92,7 @@ async def test_what_was_lost_stays_unknown_however_many_successors_die(
     named = (await queue.find(job.id)).shim
     assert named
     for _ in range(2):
-        await Journal(queue.directory / "run", named).revoke()
+        await JournalReader(queue.directory / "run", named).revoke()
     (tmp_path / "go").touch()
     await finish(queue)
     found = await queue.find(job.id)
@@ -141,14 +141,14 @@ async def test_files_of_a_supervisor_that_is_not_registered_yet_are_not_swept(
     queue: Queue, tmp_path: Path
 ) -> None:
     """It has its bell and its journal, and its shim has not begun."""
-    bell = queue.store.bell("new")
+    notifier = queue.store.notifier("new")
     try:
         run = queue.directory / "run"
         journals.make_first(run / "new.journal")
         journals.make_first(run / "dead.journal")
         assert [path.name for path in journals.abandoned(run)] == ["dead.journal"]
     finally:
-        bell.close()
+        notifier.close()
 
 
 # -- a full disk ------------------------------------------------------------------------
@@ -188,16 +188,16 @@ async def test_an_heir_that_cannot_look_tries_again(
     (job,) = await queue.enqueue([command])
     victim = await supervisors.start(1)
     await until_output(queue, job)
-    revoke = Journal.revoke
+    revoke = JournalReader.revoke
     failures = iter([True, True])
 
-    async def sometimes(self: Journal) -> None:
+    async def sometimes(self: JournalReader) -> None:
         if next(failures, False):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         (tmp_path / "go").touch()
         await revoke(self)
 
-    monkeypatch.setattr(Journal, "revoke", sometimes)
+    monkeypatch.setattr(JournalReader, "revoke", sometimes)
     heard: list[Event] = []
 
     async def is_up() -> bool:
@@ -383,7 +383,7 @@ async def test_a_clock_that_was_wrong_for_a_moment_delays_nothing(queue: Queue) 
     task = asyncio.create_task(until_empty(supervisor))
 
     async def waits() -> bool:
-        return supervisor.pump.due_at is not None
+        return supervisor.dispatcher.due_at is not None
 
     await eventually_async(waits)
     offset = 0.0
@@ -402,10 +402,10 @@ async def test_a_clock_that_was_wrong_for_a_moment_delays_nothing(queue: Queue) 
 async def test_workers_leave_a_damaged_store(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting does not mend it; whatever runs goes on, for the next supervisor to find."""
 
-    async def damaged(*args: object, **options: object) -> Turn:
+    async def damaged(*args: object, **options: object) -> ClaimResult:
         raise StoreDamaged("store is damaged", "restore a backup")
 
-    monkeypatch.setattr(queue.store, "exchange", damaged)
+    monkeypatch.setattr(queue.store, "settle_and_claim", damaged)
     with pytest.raises(StoreDamaged):
         await finish(queue)
 

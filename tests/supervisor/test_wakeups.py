@@ -17,7 +17,7 @@ from ..store.stores import PostgresPlace
 from ..support import eventually_async
 
 
-class Pump:
+class Dispatcher:
     """What is asked of the pump."""
 
     troubled = False
@@ -42,8 +42,8 @@ class Context:
 
 
 async def test_one_message_when_it_breaks_and_one_when_it_works() -> None:
-    context, pump = Context(), Pump()
-    wake_ups = WakeUps(context, pump)  # type: ignore[arg-type]
+    context, dispatcher = Context(), Dispatcher()
+    wake_ups = WakeUps(context, dispatcher)  # type: ignore[arg-type]
     for _ in range(2):
         await wake_ups.look()
     assert context.said == []
@@ -52,7 +52,7 @@ async def test_one_message_when_it_breaks_and_one_when_it_works() -> None:
         await wake_ups.look()
     assert len(context.said) == 1
     assert "broken" in context.said[0]
-    assert pump.looks == 1
+    assert dispatcher.looks == 1
     context.deaf = None
     for _ in range(5):
         await wake_ups.look()
@@ -60,14 +60,14 @@ async def test_one_message_when_it_breaks_and_one_when_it_works() -> None:
 
 
 async def test_a_store_that_is_away_altogether_is_told_of_by_the_pump_alone() -> None:
-    context, pump = Context(), Pump()
-    wake_ups = WakeUps(context, pump)  # type: ignore[arg-type]
+    context, dispatcher = Context(), Dispatcher()
+    wake_ups = WakeUps(context, dispatcher)  # type: ignore[arg-type]
     await wake_ups.look()
     context.deaf = "broken"
     await wake_ups.look()
-    pump.troubled, pump.reports = True, 1
+    dispatcher.troubled, dispatcher.reports = True, 1
     await wake_ups.look()
-    pump.troubled = False  # the pump is quicker to come back
+    dispatcher.troubled = False  # the pump is quicker to come back
     for _ in range(3):
         await wake_ups.look()
     context.deaf = None

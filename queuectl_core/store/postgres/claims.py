@@ -9,7 +9,14 @@ from typing import Any
 
 import asyncpg
 
-from ...domain.claims import Begun, Ending, Opening, Orders, Turn, WorkerOrder
+from ...domain.claims import (
+    AttemptResult,
+    ClaimResult,
+    ClaimSlot,
+    Commands,
+    PrefetchStarted,
+    WorkerCommand,
+)
 from ...domain.errors import Conflict, NotFound
 from ...domain.fingerprint import dead_reason
 from ...domain.model import Job, State, SupervisorRow, Worker
@@ -37,17 +44,17 @@ _ENDING_COLUMNS = (
 )
 
 
-async def exchange(
+async def settle_and_claim(
     session: Session,
     owner: str,
-    endings: Sequence[Ending],
-    openings: Sequence[Opening],
+    endings: Sequence[AttemptResult],
+    openings: Sequence[ClaimSlot],
     now: float,
     *,
-    begun: Sequence[Begun],
+    begun: Sequence[PrefetchStarted],
     released: Sequence[Job],
     suspects: bool,
-) -> Turn:
+) -> ClaimResult:
     refused: frozenset[Key] = frozenset()
     claimed: list[Job] = []
     next_due: float | None = None
@@ -64,10 +71,12 @@ async def exchange(
     for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
         taken, next_due = await _claim(session, owner, queues, workers, now, suspects=suspects)
         claimed += taken
-    return Turn(refused, tuple(claimed), next_due)
+    return ClaimResult(refused, tuple(claimed), next_due)
 
 
-async def waiting(session: Session, openings: Sequence[Opening], now: float) -> Turn | None:
+async def waiting(
+    session: Session, openings: Sequence[ClaimSlot], now: float
+) -> ClaimResult | None:
     """The turn of somebody who only claims and would find nothing; None: it should claim."""
     lanes = {queue for opening in openings for queue in opening.queues}
     every = any(not opening.queues for opening in openings)
@@ -75,19 +84,19 @@ async def waiting(session: Session, openings: Sequence[Opening], now: float) -> 
     due: float | None = row["next_due"]
     if row["ready"] or (due is not None and due <= now):
         return None
-    return Turn(frozenset(), (), due)
+    return ClaimResult(frozenset(), (), due)
 
 
 async def _settle(
     session: Session,
     owner: str,
     now: float,
-    endings: Sequence[Ending],
+    endings: Sequence[AttemptResult],
     *,
-    begun: Sequence[Begun],
+    begun: Sequence[PrefetchStarted],
     released: Sequence[Job],
 ) -> tuple[frozenset[Key], float | None]:
-    first: dict[Key, Ending] = {}
+    first: dict[Key, AttemptResult] = {}
     for ending in endings:
         first.setdefault((ending.seq, ending.run), ending)
     told = [_ending_row(ending) for ending in first.values()]
@@ -116,11 +125,11 @@ async def _settle(
     return frozenset(first.keys() - accepted) | frozenset(twice), row["next_due"]
 
 
-def _key(ending: Ending) -> Key:
+def _key(ending: AttemptResult) -> Key:
     return ending.seq, ending.run
 
 
-def _ending_row(ending: Ending) -> dict[str, Any]:
+def _ending_row(ending: AttemptResult) -> dict[str, Any]:
     attempt, after = ending.attempt, ending.transition
     exit_code = attempt.shell_code
     dead = after.state is State.DEAD
@@ -274,16 +283,16 @@ async def sample(
     await session.run("sample", ids=ids, pids=pids, percents=percents, memories=memories)
 
 
-async def orders(session: Session, supervisor: str) -> Orders:
-    rows = await session.rows("orders", id=supervisor)
+async def commands(session: Session, supervisor: str) -> Commands:
+    rows = await session.rows("commands", id=supervisor)
     if not rows:
-        return Orders(known=False)
+        return Commands(known=False)
     workers = tuple(
-        WorkerOrder(row["id"], tuple(json.loads(row["queues"])), row["stop"], row["up"])
+        WorkerCommand(row["id"], tuple(json.loads(row["queues"])), row["stop"], row["up"])
         for row in rows
         if row["id"] is not None
     )
-    return Orders(True, workers, frozenset(rows[0]["cancels"]))
+    return Commands(True, workers, frozenset(rows[0]["cancels"]))
 
 
 async def supervisors(session: Session) -> list[SupervisorRow]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...domain.claims import Begun, Ending, Opening, Turn
+from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, PrefetchStarted
 from ...domain.model import Job
-from .claims import Key, exchange, waiting
+from .claims import Key, settle_and_claim, waiting
 from .connections import Link
 from .errors import CommitInDoubt, CommitUnknown
 
@@ -24,28 +24,28 @@ class _Unanswered:
     owner: str
     doubt: CommitInDoubt
     told: frozenset[Key]
-    turn: Turn
+    turn: ClaimResult
     committed: bool | None = None
 
 
 @dataclass(slots=True)
-class Turns:
+class CommitLog:
     """The exchanges of one process, in order."""
 
     link: Link
     _unanswered: list[_Unanswered] = field(default_factory=list)
 
-    async def exchange(
+    async def settle_and_claim(
         self,
         owner: str,
-        endings: Sequence[Ending],
-        openings: Sequence[Opening],
+        endings: Sequence[AttemptResult],
+        openings: Sequence[ClaimSlot],
         now: float,
         *,
-        begun: Sequence[Begun],
+        begun: Sequence[PrefetchStarted],
         released: Sequence[Job],
         suspects: bool,
-    ) -> Turn:
+    ) -> ClaimResult:
         """One turn; see the protocol. CommitUnknown: try again with the same endings."""
         known, refused, untold = await self._come_of_it(owner)
         fresh = [one for one in endings if (one.seq, one.run) not in known]
@@ -56,7 +56,7 @@ class Turns:
         try:
             if turn is None:
                 turn = await self.link.write(
-                    exchange,
+                    settle_and_claim,
                     owner,
                     fresh,
                     openings,

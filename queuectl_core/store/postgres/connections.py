@@ -31,7 +31,7 @@ from ...domain.errors import QueueError, StoreError, StoreUnreachable
 from ...system.clocks import monotonic
 from ...system.postcommit import commits
 from .clock import ServerClock
-from .dsn import Address
+from .dsn import Dsn
 from .errors import CHECK_URL, CommitInDoubt, CommitUnknown, Lost, explain, is_broken, is_conflict
 from .queries import query
 from .session import Session
@@ -64,7 +64,7 @@ class Link:
     ``patient``: statements may take as long as they need.
     """
 
-    def __init__(self, address: Address, *, read_only: bool = False, patient: bool = False) -> None:
+    def __init__(self, address: Dsn, *, read_only: bool = False, patient: bool = False) -> None:
         self.address = address
         self.shown = address.shown
         self.clock = ServerClock()
@@ -137,18 +137,18 @@ class Link:
         result: T = await self._write(True, fn, args, kwargs)
         return result
 
-    async def _write(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _write(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
         try:
-            return await self._transaction(ring, fn, args, kwargs)
+            return await self._transaction(notify, fn, args, kwargs)
         except CommitUnknown:
             raise
         except Lost:  # nothing was done
-            return await self._transaction(ring, fn, args, kwargs)
+            return await self._transaction(notify, fn, args, kwargs)
 
-    async def _transaction(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _transaction(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
         for pause in _pauses():
             try:
-                result, doubt = await self._attempt(ring, fn, args, kwargs)
+                result, doubt = await self._attempt(notify, fn, args, kwargs)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 if pause is None:
                     raise explain(self.shown, error) from error
@@ -160,12 +160,12 @@ class Link:
             raise Lost(f"store {self.shown}: the connection broke", "try again")
         raise AssertionError
 
-    async def _attempt(self, ring: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _attempt(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
         """The result, and the commit if it was not answered."""
         async with self.session() as session:
             await session.raw.execute("BEGIN")
             result = await fn(session, *args, **kwargs)
-            if ring:
+            if notify:
                 marked = await session.value(
                     "closing_ring", channel=self.channel, news=session.news, mark=session.mark
                 )
@@ -305,7 +305,7 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]  # the driver 
 
 
 async def connect(
-    address: Address, *, read_only: bool = False, patient: bool = False
+    address: Dsn, *, read_only: bool = False, patient: bool = False
 ) -> ServerConnection:
     """Connect with our settings. Raises the StoreError family, or InvalidInput for the URL."""
     connection = await _opened(address, patient=patient)
@@ -319,7 +319,7 @@ async def connect(
     return connection
 
 
-async def _opened(address: Address, *, patient: bool = False) -> ServerConnection:
+async def _opened(address: Dsn, *, patient: bool = False) -> ServerConnection:
     try:
         connection: ServerConnection = await asyncpg.connect(
             address.dsn,
@@ -335,14 +335,14 @@ async def _opened(address: Address, *, patient: bool = False) -> ServerConnectio
     return connection
 
 
-def _explained(address: Address, error: Exception) -> QueueError:
+def _explained(address: Dsn, error: Exception) -> QueueError:
     found = explain(address.shown, error)
     # Only a connection that there was can be lost.
     return StoreUnreachable(found.message, found.hint) if isinstance(found, Lost) else found
 
 
 async def _configure(
-    address: Address, connection: ServerConnection, *, read_only: bool, patient: bool
+    address: Dsn, connection: ServerConnection, *, read_only: bool, patient: bool
 ) -> None:
     """Set the session's parameters, and make sure that they are set. By SQL: a pooler refuses
     parameters that come with the connection, or leaves them out."""
@@ -387,7 +387,7 @@ async def _configure(
             )
 
 
-async def _check_pooler(address: Address, connection: ServerConnection, pid: int) -> None:
+async def _check_pooler(address: Dsn, connection: ServerConnection, pid: int) -> None:
     """Make sure that a pooler keeps the server's session ``pid`` for this connection alone.
 
     A second connection holds a session in a transaction, or waits for one. A pooler that shares
@@ -415,7 +415,7 @@ async def _check_pooler(address: Address, connection: ServerConnection, pid: int
         raise _shared_sessions(address)
 
 
-async def _held_session(address: Address) -> ServerConnection:
+async def _held_session(address: Dsn) -> ServerConnection:
     """One more connection, in a transaction."""
     connection = await _opened(address)
     try:
@@ -430,7 +430,7 @@ async def _held_session(address: Address) -> ServerConnection:
     return connection
 
 
-def _shared_sessions(address: Address) -> StoreUnreachable:
+def _shared_sessions(address: Dsn) -> StoreUnreachable:
     return StoreUnreachable(
         f"store {address.shown}: the pooler between shares sessions among its clients",
         "set pool_mode = session for this database, or connect to the server directly",

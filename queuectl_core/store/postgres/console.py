@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ...domain.errors import Conflict
-from ...domain.figures import DeadGroup, Tick
+from ...domain.figures import DeadGroup, ThroughputSample
 from ...domain.model import Command, Filter, Job, State
 from ..rows import conditions, to_job
 from .session import Session
@@ -46,9 +46,9 @@ async def dead_groups(session: Session, limit: int) -> list[DeadGroup]:
     ]
 
 
-async def ticks(session: Session, since: float) -> list[Tick]:
+async def ticks(session: Session, since: float) -> list[ThroughputSample]:
     return [
-        Tick(row["second"], row["completed"], row["failed"])
+        ThroughputSample(row["second"], row["completed"], row["failed"])
         for row in await session.rows("ticks", since=since)
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from ...domain.rollup import Rollup, merged, pack, unpack
-from ..copy import Copying, Kept, Parcel, Piece, Tail, lost_mark, taken
+from ..copy import AttemptRow, CopyBatch, Copying, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row, to_attempt
 from .connections import Link
 from .session import Session
@@ -24,7 +24,7 @@ class PostgresCopying(Copying):
     async def highest(self) -> int:
         return await self._link.read(_highest)
 
-    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[Kept]:
+    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
         return await self._link.read(_attempts, after, last, limit)
 
     async def tails(self, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
@@ -42,7 +42,7 @@ class PostgresCopying(Copying):
     async def begin(self, mark: str, above: int) -> bool:
         return await self._link.write(_begin, mark, above)
 
-    async def receive(self, parcel: Parcel, old: str, new: str, now: float) -> None:
+    async def receive(self, parcel: CopyBatch, old: str, new: str, now: float) -> None:
         await self._link.write(_receive, self._link.shown, parcel, old=old, new=new, now=now)
 
     async def finish(
@@ -63,11 +63,13 @@ async def _highest(session: Session) -> int:
     return int(await session.value("copy_highest"))
 
 
-async def _attempts(session: Session, after: tuple[int, int], last: int, limit: int) -> list[Kept]:
+async def _attempts(
+    session: Session, after: tuple[int, int], last: int, limit: int
+) -> list[AttemptRow]:
     found = await session.rows(
         "copy_attempts", seq=after[0], number=after[1], last=last, limit=limit
     )
-    return [Kept(row["job"], row["made_dead"], to_attempt(row)) for row in found]
+    return [AttemptRow(row["job"], row["made_dead"], to_attempt(row)) for row in found]
 
 
 async def _tails(session: Session, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
@@ -97,7 +99,7 @@ async def _begin(session: Session, new: str, above: int) -> bool:
 
 
 async def _receive(
-    session: Session, url: str, parcel: Parcel, *, old: str, new: str, now: float
+    session: Session, url: str, parcel: CopyBatch, *, old: str, new: str, now: float
 ) -> None:
     if not await session.run("copy_mark_changed", old=old, new=new):
         raise lost_mark(url)

@@ -41,7 +41,7 @@ _ESCAPE = "write what is special in a name or password as %XX, or set PGPASSWORD
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Dsn:
     """Where a store is. ``dsn`` holds what was given, the password too: it is never shown."""
 
     shown: str
@@ -63,7 +63,7 @@ class Address:
         return ""
 
 
-def parse(url: str) -> Address:
+def parse(url: str) -> Dsn:
     """Take a URL apart. InvalidInput (which repeats nothing secret) when it cannot be read."""
     try:
         url.encode()
@@ -102,7 +102,7 @@ def parse(url: str) -> Address:
     told = {name: text for name, text in chosen.items() if name in SHOWN}
     if schema != SCHEMA:
         told["schema"] = schema
-    return Address(
+    return Dsn(
         shown + (f"?{urlencode(told, safe='/')}" if told else ""),
         schema,
         patience,

@@ -15,7 +15,7 @@ import random
 from contextlib import suppress
 from typing import Any
 
-from ..protocol import Bell
+from ..protocol import Notifier
 from .connections import FIRST_PAUSE, LONGEST_PAUSE, Link
 from .errors import explain
 from .session import ANYTHING, JOBS, Session
@@ -27,7 +27,7 @@ STEADY = 2.0
 """Seconds that a connection must hold before what was wrong is over."""
 
 
-class PipeBell(Bell):
+class PipeNotifier(Notifier):
     """The listening side; ``close`` ends it."""
 
     def __init__(self, listener: Listener) -> None:
@@ -41,7 +41,7 @@ class PipeBell(Bell):
         """Readable when rung."""
         return self._fd
 
-    def ring(self, what: str = ANYTHING) -> None:
+    def notify(self, what: str = ANYTHING) -> None:
         """Make it readable, because of ``what``."""
         self._more = self._more or what != JOBS
         if not self._rung:
@@ -81,41 +81,41 @@ class Listener:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._bells: set[PipeBell] = set()
+        self._bells: set[PipeNotifier] = set()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self.trouble: str | None = None
         """Why nothing is heard just now."""
 
-    def bell(self) -> PipeBell:
+    def notifier(self) -> PipeNotifier:
         """A new bell. It rings once as soon as it can be rung at all."""
-        made = PipeBell(self)
+        made = PipeNotifier(self)
         self._bells.add(made)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._listen())
         else:
-            made.ring()
+            made.notify()
         return made
 
-    def forget(self, bell: PipeBell) -> None:
+    def forget(self, notifier: PipeNotifier) -> None:
         """This one is not to be rung any more."""
-        self._bells.discard(bell)
+        self._bells.discard(notifier)
 
     async def close(self) -> None:
         """Stop listening; bells that are still there stay silent."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for bell in self._bells:
-            bell.mute()
+        for notifier in self._bells:
+            notifier.mute()
         self._bells.clear()
 
     def _told(self, *notification: Any) -> None:
         self._ring(notification[-1])  # its payload
 
     def _ring(self, what: str = ANYTHING) -> None:
-        for bell in self._bells:
-            bell.ring(what)
+        for notifier in self._bells:
+            notifier.notify(what)
 
     async def _listen(self) -> None:
         while True:

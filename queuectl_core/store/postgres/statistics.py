@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...domain.claims import Ending
+from ...domain.claims import AttemptResult
 from ...domain.rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
 from .session import Session
 
@@ -19,7 +19,7 @@ THINNING = 0x7468696E
 async def record(
     session: Session,
     owner: str,
-    endings: Sequence[Ending],
+    endings: Sequence[AttemptResult],
     now: float,
     there: Mapping[int, bytes],
 ) -> None:

@@ -11,20 +11,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...domain.claims import Begun, Ending, Opening, Orders, Turn
+from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, Commands, PrefetchStarted
 from ...domain.errors import InvalidInput, StoreError, StoreReadOnly
-from ...domain.figures import DeadGroup, Tick
+from ...domain.figures import DeadGroup, ThroughputSample
 from ...domain.model import Attempt, Command, Filter, Job, JobSpec, State, SupervisorRow, Worker
 from ...domain.rollup import Ended, Rollup
 from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
-from ..protocol import Action, Batch, Bell, Store
+from ..protocol import Action, Batch, Notifier, Store
 from . import claims, console, jobs, maintenance, statistics
 from .batch import PostgresBatch
-from .commit_log import Turns
+from .commit_log import CommitLog
 from .connections import Link
-from .dsn import Address
+from .dsn import Dsn
 from .errors import CommitUnknown
 from .migrate import Found, open_database
 from .notifier import Listener
@@ -53,13 +53,13 @@ class PostgresStore(Store):
         self._patient = Link(address, read_only=read_only, patient=True)
         self._patient.channel = link.channel
         self._listener = Listener(link)
-        self._turns = Turns(link)
+        self._turns = CommitLog(link)
         self._seen: tuple[Any, ...] | None = None
 
     @classmethod
     async def open(
         cls,
-        address: Address,
+        address: Dsn,
         data: Path,
         *,
         create: bool = True,
@@ -175,7 +175,7 @@ class PostgresStore(Store):
     async def dead_groups(self, limit: int) -> list[DeadGroup]:
         return await self._link.read(console.dead_groups, limit)
 
-    async def ticks(self, since: float) -> list[Tick]:
+    async def ticks(self, since: float) -> list[ThroughputSample]:
         return await self._link.read(console.ticks, since)
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
@@ -218,23 +218,23 @@ class PostgresStore(Store):
     async def deregister(self, supervisor: str) -> None:
         await self._link.announce(claims.deregister, supervisor)
 
-    async def exchange(
+    async def settle_and_claim(
         self,
         owner: str,
-        endings: Sequence[Ending],
-        openings: Sequence[Opening],
+        endings: Sequence[AttemptResult],
+        openings: Sequence[ClaimSlot],
         now: float,
         *,
-        begun: Sequence[Begun] = (),
+        begun: Sequence[PrefetchStarted] = (),
         released: Sequence[Job] = (),
         suspects: bool = True,
-    ) -> Turn:
-        return await self._turns.exchange(
+    ) -> ClaimResult:
+        return await self._turns.settle_and_claim(
             owner, endings, openings, now, begun=begun, released=released, suspects=suspects
         )
 
-    async def orders(self, supervisor: str) -> Orders:
-        return await self._link.read(claims.orders, supervisor)
+    async def commands(self, supervisor: str) -> Commands:
+        return await self._link.read(claims.commands, supervisor)
 
     async def add_workers(
         self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
@@ -287,10 +287,10 @@ class PostgresStore(Store):
 
     # -- signals ----------------------------------------------------------------------
 
-    def bell(self, supervisor: str) -> Bell:
+    def notifier(self, supervisor: str) -> Notifier:
         own_directory(self.directory)
         own_directory(self.directory / "run")
-        return self._listener.bell()
+        return self._listener.notifier()
 
     async def changed(self) -> bool:
         found = await self._link.read(jobs.changes, self._link.clock)

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...domain.claims import Begun, Ending, Opening, Orders, Turn, WorkerOrder
+from ...domain.claims import (
+    AttemptResult,
+    ClaimResult,
+    ClaimSlot,
+    Commands,
+    PrefetchStarted,
+    WorkerCommand,
+)
 from ...domain.errors import Conflict, NotFound
 from ...domain.fingerprint import dead_reason
 from ...domain.lifecycle import claimed_ahead
@@ -28,17 +35,17 @@ from .supervisors import shims_of, supervisors
 T = TypeVar("T")
 
 
-def exchange(
+def settle_and_claim(
     conn: sqlite3.Connection,
     owner: str,
-    endings: Sequence[Ending],
-    openings: Sequence[Opening],
+    endings: Sequence[AttemptResult],
+    openings: Sequence[ClaimSlot],
     now: float,
     *,
-    begun: Sequence[Begun] = (),
+    begun: Sequence[PrefetchStarted] = (),
     released: Sequence[Job] = (),
     suspects: bool = True,
-) -> Turn:
+) -> ClaimResult:
     refused = _finish(conn, owner, endings, now) if endings else frozenset()
     for start in begun:
         params = {"seq": start.seq, "run": start.run, "owner": owner}
@@ -57,11 +64,11 @@ def exchange(
         for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
             claimed += _claim(conn, owner, queues, workers, now, suspects=suspects)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
-    return Turn(refused, tuple(claimed), next_due)
+    return ClaimResult(refused, tuple(claimed), next_due)
 
 
 def _finish(
-    conn: sqlite3.Connection, owner: str, endings: Sequence[Ending], now: float
+    conn: sqlite3.Connection, owner: str, endings: Sequence[AttemptResult], now: float
 ) -> frozenset[tuple[int, int]]:
     taken = _settle(conn, owner, endings)
     conn.executemany(SQL["insert_attempt"], map(attempt_params, taken))
@@ -92,7 +99,9 @@ def _finish(
     return frozenset((one.seq, one.run) for one in left)
 
 
-def _settle(conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]) -> Sequence[Ending]:
+def _settle(
+    conn: sqlite3.Connection, owner: str, endings: Sequence[AttemptResult]
+) -> Sequence[AttemptResult]:
     """Move the jobs of ``endings`` on; returns those that ``owner`` (still) holds."""
     params = [_ending_params(owner, one) for one in endings]
     conn.execute("SAVEPOINT settling")
@@ -109,7 +118,7 @@ def _settle(conn: sqlite3.Connection, owner: str, endings: Sequence[Ending]) -> 
     return taken
 
 
-def _ending_params(owner: str, ending: Ending) -> dict[str, Any]:
+def _ending_params(owner: str, ending: AttemptResult) -> dict[str, Any]:
     attempt, after = ending.attempt, ending.transition
     exit_code = attempt.shell_code
     dead = after.state is State.DEAD
@@ -269,16 +278,16 @@ def sample(
     )
 
 
-def orders(conn: sqlite3.Connection, supervisor: str) -> Orders:
+def commands(conn: sqlite3.Connection, supervisor: str) -> Commands:
     params = {"id": supervisor}
     if not conn.execute(SQL["supervisor_live"], params).fetchone():
-        return Orders(known=False)
+        return Commands(known=False)
     workers = tuple(
-        WorkerOrder(row["id"], tuple(read_json(row["queues"])), row["stop"], bool(row["up"]))
-        for row in conn.execute(SQL["orders"], params)
+        WorkerCommand(row["id"], tuple(read_json(row["queues"])), row["stop"], bool(row["up"]))
+        for row in conn.execute(SQL["commands"], params)
     )
     cancels = frozenset(row[0] for row in conn.execute(SQL["cancels"], params))
-    return Orders(True, workers, cancels)
+    return Commands(True, workers, cancels)
 
 
 def held(conn: sqlite3.Connection, owner: str) -> list[Job]:

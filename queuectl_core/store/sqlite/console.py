@@ -12,7 +12,7 @@ from ...domain.model import Command, Filter, Job
 from .queries import SQL, conditions, to_job, to_state
 
 if TYPE_CHECKING:
-    from ...domain.figures import DeadGroup, Tick
+    from ...domain.figures import DeadGroup, ThroughputSample
 
 
 def bounds(conn: sqlite3.Connection) -> tuple[int, int] | None:
@@ -59,10 +59,10 @@ def dead_groups(conn: sqlite3.Connection, limit: int) -> list[DeadGroup]:
     ]
 
 
-def ticks(conn: sqlite3.Connection, since: float) -> list[Tick]:
-    from ...domain.figures import Tick
+def ticks(conn: sqlite3.Connection, since: float) -> list[ThroughputSample]:
+    from ...domain.figures import ThroughputSample
 
-    return [Tick(*row) for row in conn.execute(SQL["ticks"], {"since": since})]
+    return [ThroughputSample(*row) for row in conn.execute(SQL["ticks"], {"since": since})]
 
 
 def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> Job:

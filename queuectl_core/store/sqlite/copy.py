@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
-from ..copy import Copying, Kept, Parcel, Piece, Tail, lost_mark, taken
+from ..copy import AttemptRow, CopyBatch, Copying, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row
 from .connection import Connection
 from .queries import SQL, to_attempt, to_outcome
@@ -24,7 +24,7 @@ class SqliteCopying(Copying):
     async def highest(self) -> int:
         return await self._connection.read(highest)
 
-    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[Kept]:
+    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
         return await self._connection.read(_attempts, after, last, limit)
 
     async def tails(self, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
@@ -42,7 +42,7 @@ class SqliteCopying(Copying):
     async def begin(self, mark: str, above: int) -> bool:
         return await self._connection.write(_begin, mark, above)
 
-    async def receive(self, parcel: Parcel, old: str, new: str, now: float) -> None:
+    async def receive(self, parcel: CopyBatch, old: str, new: str, now: float) -> None:
         await self._connection.write(_receive, self._url, parcel, old=old, new=new, now=now)
 
     async def finish(
@@ -67,10 +67,10 @@ def highest(conn: sqlite3.Connection) -> int:
 
 def _attempts(
     conn: sqlite3.Connection, after: tuple[int, int], last: int, limit: int
-) -> list[Kept]:
+) -> list[AttemptRow]:
     params = {"seq": after[0], "number": after[1], "last": last, "limit": limit}
     return [
-        Kept(row["job"], bool(row["made_dead"]), to_attempt(row))
+        AttemptRow(row["job"], bool(row["made_dead"]), to_attempt(row))
         for row in conn.execute(SQL["copy_attempts"], params)
     ]
 
@@ -123,7 +123,7 @@ def go_on_above(conn: sqlite3.Connection, given: int) -> None:
 
 
 def _receive(
-    conn: sqlite3.Connection, url: str, parcel: Parcel, *, old: str, new: str, now: float
+    conn: sqlite3.Connection, url: str, parcel: CopyBatch, *, old: str, new: str, now: float
 ) -> None:
     if not conn.execute(SQL["copy_mark_changed"], {"old": old, "new": new}).rowcount:
         raise lost_mark(url)

@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..protocol import Bell
+from ..protocol import Notifier
 
 SUFFIX = ".bell"
 
@@ -24,7 +24,7 @@ STOP, STOP_NOW = b"s", b"n"
 _FULL = 4096
 
 
-class FifoBell(Bell):
+class FifoNotifier(Notifier):
     """The listening side; ``close`` removes the FIFO."""
 
     def __init__(self, path: Path) -> None:
@@ -62,16 +62,16 @@ class FifoBell(Bell):
         self._path.unlink(missing_ok=True)
 
 
-def ring(directory: Path, what: bytes = ANYTHING) -> None:
+def notify(directory: Path, what: bytes = ANYTHING) -> None:
     """Ring every bell in ``directory`` for ``what``; one whose owner died is passed over."""
-    for bell in _bells(directory):
-        ring_one(bell, what)
+    for notifier in _bells(directory):
+        notify_one(notifier, what)
 
 
-def ring_one(bell: Path, what: bytes) -> bool:
+def notify_one(notifier: Path, what: bytes) -> bool:
     """Ring one bell. Returns whether a supervisor heard it."""
     try:
-        fd = os.open(bell, _TO_RING)
+        fd = os.open(notifier, _TO_RING)
     except OSError:
         return False  # nobody listens
     try:
@@ -85,16 +85,16 @@ def ring_one(bell: Path, what: bytes) -> bool:
 
 def is_heard(directory: Path) -> bool:
     """Whether a supervisor listens to a bell in ``directory``."""
-    return any(has_listener(bell) for bell in _bells(directory))
+    return any(has_listener(notifier) for notifier in _bells(directory))
 
 
-def has_listener(bell: Path) -> bool | None:
+def has_listener(notifier: Path) -> bool | None:
     """Whether a supervisor listens to this bell, also one that has not got as far as to register.
     None: the bell is not there, so it does not tell. What cannot be told may be."""
     try:
-        if not stat.S_ISFIFO(bell.lstat().st_mode):
+        if not stat.S_ISFIFO(notifier.lstat().st_mode):
             return False
-        os.close(os.open(bell, _TO_RING))
+        os.close(os.open(notifier, _TO_RING))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...domain.claims import Ending
+from ...domain.claims import AttemptResult
 from ...domain.rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
 from .queries import SQL, reading, to_outcome
 
 to_rollup = reading(unpack)
 
 
-def record(conn: sqlite3.Connection, endings: Sequence[Ending], now: float) -> None:
+def record(conn: sqlite3.Connection, endings: Sequence[AttemptResult], now: float) -> None:
     """Count attempts that were just written down, in the transaction that did it."""
     for at, ended in by_minute(endings).items():
         key = {"span": MINUTE, "at": at}

@@ -20,19 +20,29 @@ from ...system.host import is_gone, known_host_key
 from ...system.permissions import own_directory, own_store
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
-from ..protocol import Action, Batch, Bell, Store
+from ..protocol import Action, Batch, Notifier, Store
 from . import jobs, migrate
 from .checkpoint import Checkpoints
 from .clock import WallClock
 from .connection import Connection, Opener, open_writer
 from .database_file import prepare_file, real_path
 from .errors import explain_os
-from .notifier import ANYTHING, JOBS, STOP, STOP_NOW, SUFFIX, FifoBell, has_listener, ring, ring_one
+from .notifier import (
+    ANYTHING,
+    JOBS,
+    STOP,
+    STOP_NOW,
+    SUFFIX,
+    FifoNotifier,
+    has_listener,
+    notify,
+    notify_one,
+)
 from .read_only import open_absent, open_reader
 
 if TYPE_CHECKING:
-    from ...domain.claims import Begun, Ending, Opening, Orders, Turn
-    from ...domain.figures import DeadGroup, Tick
+    from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, Commands, PrefetchStarted
+    from ...domain.figures import DeadGroup, ThroughputSample
     from ...domain.model import SupervisorRow
     from ...domain.rollup import Ended, Rollup
     from ..copy import Copying
@@ -257,7 +267,7 @@ class SqliteStore(Store):
 
         return await self._connection.read(console.dead_groups, limit)
 
-    async def ticks(self, since: float) -> list[Tick]:
+    async def ticks(self, since: float) -> list[ThroughputSample]:
         from . import console
 
         return await self._connection.read(console.ticks, since)
@@ -318,17 +328,17 @@ class SqliteStore(Store):
         await self._connection.write(claims.deregister, supervisor)
         self._ring()
 
-    async def exchange(
+    async def settle_and_claim(
         self,
         owner: str,
-        endings: Sequence[Ending],
-        openings: Sequence[Opening],
+        endings: Sequence[AttemptResult],
+        openings: Sequence[ClaimSlot],
         now: float,
         *,
-        begun: Sequence[Begun] = (),
+        begun: Sequence[PrefetchStarted] = (),
         released: Sequence[Job] = (),
         suspects: bool = True,
-    ) -> Turn:
+    ) -> ClaimResult:
         from . import claims
 
         if openings:
@@ -340,7 +350,7 @@ class SqliteStore(Store):
                 openings = ()  # what ended is written down: the file may have been moved only
         try:
             turn = partial(
-                claims.exchange,
+                claims.settle_and_claim,
                 owner=owner,
                 endings=endings,
                 openings=openings,
@@ -355,16 +365,16 @@ class SqliteStore(Store):
             raise
 
     def _exchange(
-        self, conn: sqlite3.Connection, turn: Callable[[sqlite3.Connection], Turn]
-    ) -> Turn:
+        self, conn: sqlite3.Connection, turn: Callable[[sqlite3.Connection], ClaimResult]
+    ) -> ClaimResult:
         if self._wall_clock.moved:  # before anything is due, or put off, by the clock as it is now
             self._wall_clock.follow(conn)
         return turn(conn)
 
-    async def orders(self, supervisor: str) -> Orders:
+    async def commands(self, supervisor: str) -> Commands:
         from . import claims
 
-        return await self._connection.read(claims.orders, supervisor)
+        return await self._connection.read(claims.commands, supervisor)
 
     async def add_workers(
         self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
@@ -406,13 +416,13 @@ class SqliteStore(Store):
                 raise error
         told, untold = [], []
         for supervisor, row in chosen.items():
-            bell = self.run / (supervisor + SUFFIX)
+            notifier = self.run / (supervisor + SUFFIX)
             commits.begin()
-            if ring_one(bell, STOP_NOW if now_ else STOP):
+            if notify_one(notifier, STOP_NOW if now_ else STOP):
                 told.append(supervisor)
                 continue
             commits.failed()
-            if has_listener(bell) or not is_gone(row, time.time(), monotonic(), self.here()):
+            if has_listener(notifier) or not is_gone(row, time.time(), monotonic(), self.here()):
                 untold.append(supervisor)
         if untold:
             said = f"could not tell {', '.join(untold)} to stop"
@@ -460,7 +470,7 @@ class SqliteStore(Store):
 
     # -- signals ----------------------------------------------------------------------
 
-    def bell(self, supervisor: str) -> Bell:
+    def notifier(self, supervisor: str) -> Notifier:
         self._check_file()
         own_store(self.path)  # whoever listens is about to run what is in it
         kind = file_system_of(self.path.parent)
@@ -473,13 +483,13 @@ class SqliteStore(Store):
         try:
             for folder in (self.directory, run):
                 own_directory(folder)
-            return FifoBell(run / (supervisor + SUFFIX))
+            return FifoNotifier(run / (supervisor + SUFFIX))
         except OSError as error:
             raise explain_os(run, error) from error
 
     def _ring(self, what: bytes = ANYTHING) -> None:
         with after_commit("waking the workers"):
-            ring(self.run, what)
+            notify(self.run, what)
 
     async def changed(self) -> bool:
         version = await self._connection.call(_data_version)

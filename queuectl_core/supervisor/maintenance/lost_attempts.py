@@ -13,21 +13,21 @@ from ...domain.model import Job, Outcome
 from ...system.clocks import monotonic
 from ..attempt import no_kill, token_of
 from ..context import Context
-from ..dispatcher import Pump
-from ..recovery import Takeover
+from ..dispatcher import Dispatcher
+from ..recovery import Recovery
 
 EVERY = 10.0
 """Seconds between looks: each reads the jobs that the store says are ours."""
 REASON = "the store has lost how it ended"
 
 
-class Forgotten:
+class LostAttempts:
     """The looks of one supervisor."""
 
-    def __init__(self, context: Context, pump: Pump, takeover: Takeover) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher, recovery: Recovery) -> None:
         self._context = context
-        self._pump = pump
-        self._takeover = takeover
+        self._dispatcher = dispatcher
+        self._recovery = recovery
         self._looked = monotonic()
         self._suspects: set[str] = set()
 
@@ -38,7 +38,7 @@ class Forgotten:
             return
         self._looked = monotonic()
         ours = await self._ours()
-        if self._pump.in_turn:
+        if self._dispatcher.in_turn:
             return  # jobs may have been claimed that we have not been told of yet
         unknown = {token_of(job): job for job in ours if not self._known(job)}
         for token in self._suspects & unknown.keys():
@@ -50,7 +50,7 @@ class Forgotten:
 
     def _known(self, job: Job) -> bool:
         """Whether this attempt is in hand, held by the shim, to be given back, or taken over."""
-        return self._pump.knows(job) or self._takeover.knows(token_of(job))
+        return self._dispatcher.knows(job) or self._recovery.knows(token_of(job))
 
     async def _ours(self) -> list[Job]:
         owner = self._context.id

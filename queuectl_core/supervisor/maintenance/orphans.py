@@ -23,7 +23,7 @@ heard of its job, or was restored from a backup, must not cost what was written 
 
 
 @dataclass(slots=True)
-class Litter:
+class Orphans:
     """One supervisor's looks."""
 
     store: Store

@@ -26,7 +26,7 @@ FROM_THE_START = 600.0
 
 
 @dataclass(slots=True)
-class Expiry:
+class Retention:
     """One supervisor's part in it. ``supervisor`` gives its id, which changes when it had lost its
     lease."""
 

@@ -22,15 +22,15 @@ from ...runner import lease_clock
 from ...runner.journal_reader import abandoned, sweep
 from ...store.protocol import Store
 from ...system.clocks import monotonic
-from ..commands import Orders
+from ..commands import CommandReader
 from ..context import Context
-from ..dispatcher import Pump
+from ..dispatcher import Dispatcher
 from ..heartbeat import Heartbeat
-from ..recovery import Takeover
+from ..recovery import Recovery
 from ..resource_limits import ResourceLimits
-from .lost_attempts import Forgotten
-from .orphans import Litter
-from .retention import Expiry
+from .lost_attempts import LostAttempts
+from .orphans import Orphans
+from .retention import Retention
 from .sampling import Sampler
 from .wakeups import WakeUps
 
@@ -48,7 +48,7 @@ SWEEP_PATIENCE = 5.0
 """Seconds a supervisor that leaves looks for files that nobody needs any more."""
 
 
-class Upkeep:
+class Services:
     """The loops beside the pump; entered while they run, from when the store knows of us.
 
     ``limits``: the resource limits that this process is to keep."""
@@ -57,29 +57,29 @@ class Upkeep:
         self,
         context: Context,
         heartbeat: Heartbeat,
-        pump: Pump,
-        orders: Orders,
-        takeover: Takeover,
+        dispatcher: Dispatcher,
+        commands: CommandReader,
+        recovery: Recovery,
         *,
         limits: ResourceLimits | None = None,
     ) -> None:
         self._context = context
         self._heartbeat = heartbeat
-        self._pump = pump
-        self._orders = orders
-        self._takeover = takeover
+        self._dispatcher = dispatcher
+        self._command_reader = commands
+        self._recovery = recovery
         self._limits = limits
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
         self._sampler = Sampler()
         self._sampled = 0.0
-        self._expiry = Expiry(context.store, lambda: context.id)
-        self._forgotten = Forgotten(context, pump, takeover)
-        self._litter = Litter(context.store)
-        self._wake_ups = WakeUps(context, pump)
+        self._expiry = Retention(context.store, lambda: context.id)
+        self._forgotten = LostAttempts(context, dispatcher, recovery)
+        self._litter = Orphans(context.store)
+        self._wake_ups = WakeUps(context, dispatcher)
 
-    async def __aenter__(self) -> Upkeep:
+    async def __aenter__(self) -> Services:
         loops = (self._beat(), self._tick(), self._watch_adopted(), self._watch_shims())
         self._tasks = [self._context.beside.run(loop) for loop in loops]
         return self
@@ -118,11 +118,11 @@ class Upkeep:
         store = self._context.store
         while True:
             await asyncio.sleep(TICK)
-            self._pump.look_if_due()
+            self._dispatcher.look_if_due()
             if not self._heartbeat.registered:
                 continue
             await self._take("look at the store", store.check)
-            await self._take("read commands", self._commands)
+            await self._take("read commands", self._read_commands)
             await self._wake_ups.look()
             await self._take("take jobs over", self._recover)
             await self._take("look for lost attempts", self._forgotten.look)
@@ -146,7 +146,7 @@ class Upkeep:
         try:
             await step()
         except StoreGone as error:
-            self._pump.store_gone(error)
+            self._dispatcher.store_gone(error)
             return
         except StoreError:
             return
@@ -158,18 +158,18 @@ class Upkeep:
             return
         self._troubles.pop(what, None)
 
-    async def _commands(self) -> None:
+    async def _read_commands(self) -> None:
         """A change whose bell was lost, or that only a wait can show: an end elsewhere."""
         if await self._context.store.changed():
-            await self._orders.obey()
-            self._pump.look()
+            await self._command_reader.apply()
+            self._dispatcher.look()
 
     def recover(self) -> asyncio.Task[None]:
         """Begin to take over from every supervisor that is gone."""
         return self._start("take jobs over", self._recover)
 
     async def _recover(self) -> None:
-        if await self._takeover.look():
+        if await self._recovery.look():
             await self._sweep()
         self._context.wake()
 
@@ -190,13 +190,13 @@ class Upkeep:
     # -- running jobs -----------------------------------------------------------------
 
     async def _watch_adopted(self) -> None:
-        takeover = self._takeover
+        recovery = self._recovery
         swept = True
         while True:
-            await asyncio.sleep(ADOPTED_POLL if takeover.adopts else TICK)
-            if takeover.adopts:
+            await asyncio.sleep(ADOPTED_POLL if recovery.adopts else TICK)
+            if recovery.adopts:
                 swept = False
-                await self._isolated("watch adopted jobs", takeover.watch)
+                await self._isolated("watch adopted jobs", recovery.watch)
             elif not swept:
                 swept = True
                 await self._isolated("remove old files", self._sweep)
@@ -211,7 +211,7 @@ class Upkeep:
             self._keep_limits()
             urgent = context.stopping == "now"
             context.hands.look_at_shims(urgent=urgent)
-            self._start("look at shims", partial(self._takeover.look_at_shims, urgent=urgent))
+            self._start("look at shims", partial(self._recovery.look_at_shims, urgent=urgent))
 
     def _keep_limits(self) -> None:
         """Undo what a job did to the limits of this process. If only root may do that, no more jobs
@@ -224,7 +224,7 @@ class Upkeep:
         except OSError:
             self._limits = None
             self._context.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
-            self._pump.stop(now=False)
+            self._dispatcher.stop(now=False)
 
     async def _sample(self) -> None:
         context = self._context

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from ...domain.events import Event, Kind
 from ..context import Context
-from ..dispatcher import Pump
+from ..dispatcher import Dispatcher
 
 
 class WakeUps:
     """What one supervisor has said about it."""
 
-    def __init__(self, context: Context, pump: Pump) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher) -> None:
         self._context = context
-        self._pump = pump
+        self._dispatcher = dispatcher
         self._reports = 0
         """Reports of the pump until the wake-ups broke."""
         self._broken = self._told = False
 
     async def look(self) -> None:
         """To be called at every tick."""
-        pump, tell = self._pump, self._context.tell
+        dispatcher, tell = self._dispatcher, self._context.tell
         trouble = self._context.deaf
         if trouble is None:
             if self._told:
                 tell(Event(Kind.TROUBLE, "the store's wake-ups work again"))
             self._broken = self._told = False
-            self._reports = pump.reports
+            self._reports = dispatcher.reports
         elif not self._broken:
             self._broken = True
-            pump.look()  # it finds out whether the store works otherwise
-        elif not self._told and not pump.troubled and pump.reports == self._reports:
+            dispatcher.look()  # it finds out whether the store works otherwise
+        elif not self._told and not dispatcher.troubled and dispatcher.reports == self._reports:
             self._told = True
             message = f"no wake-ups: {trouble}; looking every second, and trying again"
             tell(Event(Kind.TROUBLE, message))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.style import Style
 from textual.strip import Strip
 
-from queuectl_core.domain.figures import Tick
+from queuectl_core.domain.figures import ThroughputSample
 from queuectl_core.domain.model import State
 
 from ...presentation.format import sparkline
@@ -30,7 +30,7 @@ class StatesPane(LineTable[StateRow]):
         rows = [StateRow(None, 0), *(StateRow(state, 0) for state in State)]
         super().__init__(STATES, ListPages("name", rows), id="states", markable=False)
         self._overview = Overview()
-        self._ticks: Sequence[Tick] = ()
+        self._ticks: Sequence[ThroughputSample] = ()
 
     @property
     def foot(self) -> int:  # type: ignore[override]  # as many as the pane is high
@@ -73,7 +73,7 @@ class StatesPane(LineTable[StateRow]):
         return draw(cells, self.size.width)
 
 
-def buckets(ticks: Sequence[Tick], seconds: int) -> list[tuple[float, float]]:
+def buckets(ticks: Sequence[ThroughputSample], seconds: int) -> list[tuple[float, float]]:
     """(completed, failed) a second over whole spans of ``seconds``, the one running left out."""
     spans: dict[int, tuple[int, int]] = {}
     for tick in ticks:

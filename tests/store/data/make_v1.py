@@ -14,7 +14,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from queuectl_core.domain.claims import Ending
+from queuectl_core.domain.claims import AttemptResult
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.store.protocol import Action
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -72,7 +72,7 @@ async def one(
     database.close()
 
 
-def done(job: Job, outcome: Outcome, fields: dict[str, object]) -> Ending:
+def done(job: Job, outcome: Outcome, fields: dict[str, object]) -> AttemptResult:
     return ending(job, outcome, now=NOW + 2, **fields)  # type: ignore[arg-type]
 
 

@@ -235,7 +235,7 @@ WHERE w.id = s.id;
 UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode::text END
 WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
 
--- name: orders
+-- name: commands
 SELECT w.id, w.queues, w.stop, w.up,
        (SELECT coalesce(array_agg(j.seq), '{}') FROM jobs j WHERE j.owner = s.id AND j.cancel)
            AS cancels

@@ -108,7 +108,7 @@ WHERE id = :id;
 -- name: stop_worker
 UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode END WHERE id = :id;
 
--- name: orders
+-- name: commands
 SELECT id, queues, stop, up FROM workers WHERE supervisor = :id;
 
 -- name: cancels

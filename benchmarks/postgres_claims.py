@@ -3,8 +3,9 @@
 Each supervisor is a process of its own that does what a supervisor's dispatcher does,
 ``Store.settle_and_claim``: one commit writes down that the jobs of the last turn completed and
 claims as many more. That is ``BATCH`` of them, about as many as a supervisor of four workers hands
-in and claims at a time while its jobs are short; and beside it one, as when they are long. No process is started for a job, so
-what is left is the store's part: what a fleet of any size can't exceed, on this server.
+in and claims at a time while its jobs are short; and beside it one, as when they are long. No
+process is started for a job, so what is left is the store's part: what a fleet of any size can't
+exceed, on this server.
 
     python benchmarks/postgres_claims.py NAME BATCH
 

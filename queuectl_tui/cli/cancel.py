@@ -13,7 +13,7 @@ from queuectl_core.system.postcommit import after_commit, commits
 from .declare import verb
 from .jobs import change_named, until_changed
 from .results import show_changed, show_count
-from .selection import Which, which_live
+from .selection import JobSelection, selects_live_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ PATIENCE = 5.0
         "queuectl cancel --state pending --search nightly",
     ),
 )
-@which_live
-def cancel(session: Session, /, *, which: Which) -> None:
+@selects_live_jobs
+def cancel(session: Session, /, *, selection: JobSelection) -> None:
     """Cancel jobs: those that wait will not run, a running one is ended (SIGTERM, after
     kill-grace SIGKILL).
 
@@ -41,13 +41,13 @@ def cancel(session: Session, /, *, which: Which) -> None:
     cancelled. Waits until those that run have ended. With --all or a filter: all that match and
     wait or run; prints how many, and does not wait.
     """
-    if which.ids:
-        done = session.run(lambda queue: _cancel(session, queue, which.ids))
+    if selection.ids:
+        done = session.run(lambda queue: _cancel(session, queue, selection.ids))
         show_changed(session, done, "cancelled")
         return
 
     async def act(queue: Queue) -> int:
-        where = await which.find(session, queue)
+        where = await selection.find(session, queue)
         return await queue.cancel_all(
             where, lambda done, total: session.err.bar("cancelling", done, total)
         )

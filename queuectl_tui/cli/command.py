@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import declare
-from .declare import GLOBALS, Argument, Option, Table
+from .declare import GLOBALS, Argument, Option, Subcommands
 from .helppage import page
 from .session import Session
 
@@ -17,10 +17,10 @@ from .session import Session
 def built(found: declare.Verb | declare.Noun, *, is_root: bool = False) -> click.Command:
     """click's command for a declaration."""
     if isinstance(found, declare.Noun):
-        return Noun(found, is_root=is_root)
+        return ClickNoun(found, is_root=is_root)
     if found.has_argv:
-        return ArgvVerb(found)
-    return Verb(found)
+        return ClickArgvVerb(found)
+    return ClickVerb(found)
 
 
 def _completer(complete: declare.Complete) -> Any:
@@ -111,11 +111,11 @@ def refuse_twice(ctx: click.Context, given: Sequence[click.Parameter]) -> None:
             raise click.UsageError(f"{max(option.opts, key=len)} is given twice", ctx)
 
 
-class _Helpful(click.Command):
+class _ClickCommand(click.Command):
     """Help with our options, then the global ones, then examples as they are written."""
 
     examples: Sequence[str] = ()
-    table: Table = {}  # noqa: RUF012 - never changed
+    table: Subcommands = {}  # noqa: RUF012 - never changed
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*self.params, *_GLOBALS]
@@ -155,7 +155,7 @@ class _Helpful(click.Command):
         return page(ctx, sections, self.examples)
 
 
-class Verb(_Helpful):
+class ClickVerb(_ClickCommand):
     """One verb."""
 
     def __init__(self, found: declare.Verb) -> None:
@@ -177,7 +177,7 @@ class Verb(_Helpful):
         return self.found.run(session, **values)
 
 
-class ArgvVerb(Verb):
+class ClickArgvVerb(ClickVerb):
     """A verb whose words are commands. What follows ``--`` is one command, with its options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -214,7 +214,7 @@ class ArgvVerb(Verb):
         return rest
 
 
-class Noun(_Helpful, click.Group):
+class ClickNoun(_ClickCommand, click.Group):
     """A command that only has subcommands, each imported when it is used."""
 
     def __init__(self, found: declare.Noun, *, is_root: bool = False) -> None:
@@ -243,7 +243,7 @@ class Noun(_Helpful, click.Group):
         if self.is_root and colon and sub:  # worker:start is worker start
             word, rest = noun, [sub, *rest]
         found = self.get_command(ctx, word)
-        if found is None or (colon and not isinstance(found, Noun)):
+        if found is None or (colon and not isinstance(found, ClickNoun)):
             if ctx.resilient_parsing:
                 return None, None, []
             return self._otherwise(ctx, word if found is None else args[0], rest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Table = dict[str, tuple[str, str]]
+Subcommands = dict[str, tuple[str, str]]
 """Subcommand -> (module:attribute in this package, help in one line)."""
 
 FILE = "file"
@@ -101,7 +101,7 @@ class Noun:
     """A command that only has subcommands, each imported when it is used."""
 
     def __init__(
-        self, name: str, table: Table, *, about: str, examples: Sequence[str] = ()
+        self, name: str, table: Subcommands, *, about: str, examples: Sequence[str] = ()
     ) -> None:
         self.name = name
         self.table = table

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .declare import UsageError, option, verb
 from .dlq_columns import DEAD_GROUPS, DEAD_JOBS
-from .selection import Which, dead_filters
+from .selection import JobSelection, filters_dead_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -16,10 +16,12 @@ AT_TERMINAL = 50
 
 
 @verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))
-@dead_filters
+@filters_dead_jobs
 @option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
 @option("--group", is_flag=True, about="By cause: one row for each, the largest first.")
-def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bool) -> None:
+def list_dead(
+    session: Session, /, *, selection: JobSelection, limit: int | None, group: bool
+) -> None:
     """List the jobs in the DLQ, newest first: at a terminal 50, else all of them.
 
     With --group: what they died of. A reason is the exit code and the last line of the error,
@@ -27,7 +29,7 @@ def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bo
     a part of the reason.
     """
     if group:
-        if which.filtered:
+        if selection.filtered:
             raise UsageError("--group takes no filter")
         _list_groups(session, limit)
         return
@@ -35,7 +37,7 @@ def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bo
     shown = AT_TERMINAL if limit is None and for_person else limit
 
     async def act(queue: Queue) -> tuple[int, int]:
-        where = await which.find(session, queue)
+        where = await selection.find(session, queue)
         with session.out.listing(DEAD_JOBS, json=session.json, header=not session.quiet) as listing:
             async for page in queue.pages(where, shown):
                 for job in page:
@@ -47,7 +49,7 @@ def list_dead(session: Session, /, *, which: Which, limit: int | None, group: bo
     if for_person:
         session.out.flush()
         if not total:
-            session.err.note("no dead jobs match" if which.filtered else "no dead jobs")
+            session.err.note("no dead jobs match" if selection.filtered else "no dead jobs")
         elif total > count:
             session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .declare import option, verb
 from .results import show_count
-from .selection import DEAD, Which, plural, sure, which_dead
+from .selection import DEAD, JobSelection, confirm, plural, selects_dead_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     "purge",
     examples=("queuectl dlq purge job1 -y", "queuectl dlq purge --all --exit-code 127 -y"),
 )
-@which_dead
+@selects_dead_jobs
 @option("-y", "--yes", is_flag=True, about="Do not ask.")
-def purge(session: Session, /, *, which: Which, yes: bool) -> int:
+def purge(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
     """Remove dead jobs for good, with their history and output.
 
     Name jobs, or take all of them or all that match. Asks first at a terminal; elsewhere -y
@@ -27,17 +27,17 @@ def purge(session: Session, /, *, which: Which, yes: bool) -> int:
     """
 
     async def act(queue: Queue) -> int | None:
-        if which.ids:
-            jobs = await which.named(queue, DEAD)
-            if not yes and not sure(session, "purging", plural(len(jobs), "dead job")):
+        if selection.ids:
+            jobs = await selection.named(queue, DEAD)
+            if not yes and not confirm(session, "purging", plural(len(jobs), "dead job")):
                 return None
             return await queue.remove(jobs)
-        where = await which.find(session, queue)
+        where = await selection.find(session, queue)
         if not yes:
             count = await queue.count(where)
             if not count:
                 return 0  # a job that dies from now on was in no question
-            if not sure(session, "purging", plural(count, "dead job")):
+            if not confirm(session, "purging", plural(count, "dead job")):
                 return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("purging", done, total)

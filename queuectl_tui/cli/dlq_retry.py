@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .declare import verb
 from .results import show_count
-from .selection import DEAD, Which, which_dead
+from .selection import DEAD, JobSelection, selects_dead_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     "retry",
     examples=("queuectl dlq retry job1", "queuectl dlq retry --all --search 'connection refused'"),
 )
-@which_dead
-def retry(session: Session, /, *, which: Which) -> None:
+@selects_dead_jobs
+def retry(session: Session, /, *, selection: JobSelection) -> None:
     """Run dead jobs again, now, with attempts counted from 0; their history is kept.
 
     Name jobs, or take all of them or all that match. Prints how many.
     """
 
     async def act(queue: Queue) -> int:
-        if which.ids:
-            return await queue.retry(await which.named(queue, DEAD))
-        where = await which.find(session, queue)
+        if selection.ids:
+            return await queue.retry(await selection.named(queue, DEAD))
+        where = await selection.find(session, queue)
         return await queue.retry_all(
             where, lambda done, total: session.err.bar("retrying", done, total)
         )

@@ -40,8 +40,8 @@ FINDINGS: View[Finding] = View(
         "queuectl --store /srv/queue.db doctor --json",
     ),
 )
-@option("--repair", dest="mend", is_flag=True, about="Put right what can be, then check.")
-def doctor(session: Session, mend: bool) -> int:
+@option("--repair", is_flag=True, about="Put right what can be, then check.")
+def doctor(session: Session, repair: bool) -> int:
     """Check that everything is in order: the store, its integrity and counters, the SQLite
     version, file modes, network file system, disk space, lost workers, processes and files left
     by jobs that ended, the clock; a line each.
@@ -53,12 +53,12 @@ def doctor(session: Session, mend: bool) -> int:
     first, as fixed.
     """
     findings = []
-    if mend:
-        from queuectl_core.operations.repair import repair
+    if repair:
+        from queuectl_core.operations.repair import repair as repair_store
         from queuectl_core.system.postcommit import commits
 
         commits.reset()
-        findings = run_loop(lambda: repair(session.store, os.environ))
+        findings = run_loop(lambda: repair_store(session.store, os.environ))
     findings += run_loop(lambda: examine(session.store, os.environ))
     with session.out.listing(FINDINGS, json=session.json, header=not session.quiet) as listing:
         for finding in findings:

@@ -52,7 +52,7 @@ LOOKED_AT = 20
     about="Where it runs; else the current directory.",
 )
 @option("--env", metavar="K=V", multiple=True, about="Set a variable; may be repeated.")
-@option("--queue", dest="lane", metavar="NAME", about="The queue it goes to; else 'default'.")
+@option("--queue", dest="queue", metavar="NAME", about="The queue it goes to; else 'default'.")
 @option("--nice", metavar="N", about="Run with lower CPU priority: 0 to 19, lowest.")
 @option("--memory-limit", metavar="SIZE", about="Memory for each of its processes: 512MiB.")
 @option("--cpu-seconds", metavar="TIME", about="CPU time for each of its processes: 90, 5m.")

@@ -71,13 +71,13 @@ def logs(
 
     async def act(queue: Queue) -> None:
         job = await queue.find(ref)
-        shown = Shown(session, queue, job, tail, raw=raw, timestamps=timestamps)
+        shown = LogPrinter(session, queue, job, tail, raw=raw, timestamps=timestamps)
         await shown.run(attempt, follow)
 
     session.run(act, read_only=True)
 
 
-class Shown:
+class LogPrinter:
     """One job's output being shown."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Shown:
         self.offset = 0
         self.file: tuple[int, int] | None = None
         self.looks = 0
-        self.clean = _Cleaner()
+        self.clean = _StreamCleaner()
 
     async def run(self, attempt: int | None, follow: bool) -> None:
         """Show the attempt (None: the latest); with ``follow`` until it, or the job, ends."""
@@ -127,7 +127,7 @@ class Shown:
     async def _attempt(self, output: Output, follow: bool) -> None:
         self.file, self.looks = None, 0
         self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
-        self.clean = _Cleaner()
+        self.clean = _StreamCleaner()
         self.at_line_start = True
         self._warn(output)
         self._copy(output)
@@ -264,7 +264,7 @@ def _lines(chunk: bytes) -> list[bytes]:
     return [line + b"\n" for line in whole] + ([rest] if rest else [])
 
 
-class _Cleaner:
+class _StreamCleaner:
     """Cleans a stream whose pieces may end inside a character or between CR and LF."""
 
     def __init__(self) -> None:

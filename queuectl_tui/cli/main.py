@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .declare import Noun, Table
+from .declare import Noun, Subcommands
 from .diagnostics import guard
 from .quick import read
 from .session import COMPLETE, PROGRAM, Session
 
-VERBS: Table = {
+VERBS: Subcommands = {
     "enqueue": ("enqueue:enqueue", "Add jobs to the queue."),
     "list": ("list_jobs:list_jobs", "List jobs."),
     "show": ("show:show", "Show everything about one job."),

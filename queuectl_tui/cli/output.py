@@ -243,7 +243,7 @@ class PrettyListing(Listing[T]):
 
     def __init__(self, out: Stdout, view: View[T], header: bool) -> None:
         super().__init__(out, view)
-        self.table = Table(out, view.columns)
+        self.table = TerminalTable(out, view.columns)
         self.table.made.show_header &= header
 
     def add(self, item: T) -> None:
@@ -255,15 +255,15 @@ class PrettyListing(Listing[T]):
             self.out.render(self.table.made)
 
 
-class Table:
+class TerminalTable:
     """A rich table in our style, of the columns there is room for: ``made``."""
 
     def __init__(self, out: Stdout, columns: Sequence[Column]) -> None:
-        from rich.table import Table as RichTable
+        from rich.table import Table
 
         width = out.console().width
         self._shown = [width >= column.room for column in columns]
-        self.made = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        self.made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         shown = list(compress(columns, self._shown))
         for column in shown:
             self.made.add_column(

@@ -29,8 +29,8 @@ class Overrides(NamedTuple):
         for name in ("id", "run_at", "cwd", "memory_limit", "output_limit"):
             if options[name] is not None:
                 fields[name] = options[name]
-        if options["lane"] is not None:
-            fields["queue"] = options["lane"]
+        if options["queue"] is not None:
+            fields["queue"] = options["queue"]
         for name in ("max_retries", "backoff_base", "priority", "nice"):
             if options[name] is not None:
                 fields[name] = _number(name, options[name])

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from .declare import GLOBALS, Argument, Noun, Option, Table, Verb
+from .declare import GLOBALS, Argument, Noun, Option, Subcommands, Verb
 
 _BY_CLICK = ("help", "version")
 
 
-class Read:
+class ParsedLine:
     """A command line that was understood."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Read:
         self.values = values
 
 
-def read(args: Sequence[str], table: Table) -> Read | None:
+def read(args: Sequence[str], table: Subcommands) -> ParsedLine | None:
     """What this command line says; None where click must be asked."""
     shared: list[tuple[str, Any]] = []
     path: list[str] = []
@@ -48,7 +48,7 @@ def read(args: Sequence[str], table: Table) -> Read | None:
             table = found.table
             continue
         values = _parameters(found, words, shared)
-        return None if values is None else Read(found, " ".join(path), shared, values)
+        return None if values is None else ParsedLine(found, " ".join(path), shared, values)
 
 
 def _leading(words: list[str], shared: list[tuple[str, Any]]) -> list[str]:

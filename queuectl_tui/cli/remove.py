@@ -10,7 +10,7 @@ from queuectl_core.domain.model import Job
 from .declare import option, verb
 from .jobs import change_named
 from .results import show_changed, show_count
-from .selection import Which, plural, sure, which_jobs
+from .selection import JobSelection, confirm, plural, selects_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     "remove",
     examples=("queuectl remove job1 job2", "queuectl remove --state cancelled -y"),
 )
-@which_jobs
+@selects_jobs
 @option("-y", "--yes", is_flag=True, about="Do not ask, with --all or a filter.")
-def remove(session: Session, /, *, which: Which, yes: bool) -> int:
+def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
     """Forget jobs, with their history and output. There is no way back.
 
     Of jobs that are named, all or none: if one is unknown or running (cancel it first),
     nothing is removed. With --all or a filter: all that match and do not run; asks first at
     a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
-    if which.ids:
-        removed = session.run(lambda queue: _named(queue, which))
+    if selection.ids:
+        removed = session.run(lambda queue: _named(queue, selection))
         show_changed(session, removed, "removed")
         return 0
 
     async def act(queue: Queue) -> int | None:
-        where = (await which.find(session, queue)).narrowed(REMOVABLE)
+        where = (await selection.find(session, queue)).narrowed(REMOVABLE)
         if not yes:
             count = await queue.count(where) if where.states else 0
             if not count:
                 return 0  # a job that matches from now on was in no question
-            if not sure(session, "removing", plural(count)):
+            if not confirm(session, "removing", plural(count)):
                 return None
         return await queue.remove_all(
             where, lambda done, total: session.err.bar("removing", done, total)
@@ -52,5 +52,5 @@ def remove(session: Session, /, *, which: Which, yes: bool) -> int:
     return 1 if count is None else 0
 
 
-async def _named(queue: Queue, which: Which) -> list[Job]:
-    return await change_named(queue, which.ids, queue.remove)
+async def _named(queue: Queue, selection: JobSelection) -> list[Job]:
+    return await change_named(queue, selection.ids, queue.remove)

@@ -11,7 +11,7 @@ from queuectl_core.system.postcommit import after_commit
 from .declare import UsageError, option, verb
 from .jobs import change_named, resolve
 from .results import show_changed, show_count
-from .selection import Which, which_jobs
+from .selection import JobSelection, selects_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
         "queuectl retry job1 --command './import.sh --force'",
     ),
 )
-@which_jobs
+@selects_jobs
 @option(
     "--command",
     metavar="CMD",
     about="Run this instead (one job, a string); the old one is lost.",
 )
 @option("-y", "--yes", is_flag=True, about="Do not ask, with --all or a filter.")
-def retry(session: Session, /, *, which: Which, command: str | None, yes: bool) -> int:
+def retry(session: Session, /, *, selection: JobSelection, command: str | None, yes: bool) -> int:
     """Run failed, dead, cancelled or completed jobs again, now, with attempts counted from 0;
     the history of earlier attempts is kept.
 
@@ -42,16 +42,16 @@ def retry(session: Session, /, *, which: Which, command: str | None, yes: bool) 
     among them it asks first at a terminal; in a pipe it does not. Exit code 1 when the answer was
     no.
     """
-    if command is not None and len(which.ids) != 1:
+    if command is not None and len(selection.ids) != 1:
         raise UsageError("--command goes with exactly one job")
-    if which.ids:
-        again = session.run(lambda queue: _named(queue, which, command))
+    if selection.ids:
+        again = session.run(lambda queue: _named(queue, selection, command))
         show_changed(session, again, "runs again")
         return 0
 
     async def act(queue: Queue) -> int | None:
-        where = (await which.find(session, queue)).narrowed(RETRYABLE)
-        if not yes and session.err.can_ask and not await _sure(session, queue, where):
+        where = (await selection.find(session, queue)).narrowed(RETRYABLE)
+        if not yes and session.err.can_ask and not await _confirm_completed(session, queue, where):
             return None
         return await queue.retry_all(
             where, lambda done, total: session.err.bar("retrying", done, total)
@@ -62,7 +62,7 @@ def retry(session: Session, /, *, which: Which, command: str | None, yes: bool) 
     return 1 if count is None else 0
 
 
-async def _sure(session: Session, queue: Queue, where: Filter) -> bool:
+async def _confirm_completed(session: Session, queue: Queue, where: Filter) -> bool:
     """Ask before jobs that are completed run again; others are here to be run again."""
     states = [state for state in State if state in where.states]
     counts = {state: await queue.count(where._replace(states=(state,))) for state in states}
@@ -73,13 +73,13 @@ async def _sure(session: Session, queue: Queue, where: Filter) -> bool:
     return bool(session.err.ask(f"Run these {jobs} again: {shown}?"))
 
 
-async def _named(queue: Queue, which: Which, command: str | None) -> list[Job]:
+async def _named(queue: Queue, selection: JobSelection, command: str | None) -> list[Job]:
     if command is not None:
         from queuectl_core.operations.queries import amend
 
-        jobs = await resolve(queue, which.ids)
+        jobs = await resolve(queue, selection.ids)
         return [await amend(queue, jobs[0], command)]
-    current = {job.seq: job for job in await change_named(queue, which.ids, queue.retry)}
+    current = {job.seq: job for job in await change_named(queue, selection.ids, queue.retry)}
     with after_commit("reading the jobs again"):
         for seq, job in list(current.items()):
             current[seq] = await queue.get(seq) or job

@@ -67,7 +67,7 @@ _MORE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class JobSelection:
     """The jobs asked for on the command line: ids, or else all that match the filters."""
 
     ids: tuple[str, ...]
@@ -142,27 +142,27 @@ async def _reasons(session: Session, queue: Queue, texts: Sequence[str]) -> tupl
     return tuple(chosen)
 
 
-def which_dead(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``[ID]... --all`` and filters, among dead jobs; given to the verb as ``which``."""
-    return _which(function, _FILTERS, DEAD)
+def selects_dead_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``[ID]... --all`` and filters, among dead jobs; given to the verb as ``selection``."""
+    return _selects(function, _FILTERS, DEAD)
 
 
-def which_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``[ID]... --all`` and filters, among all jobs; given to the verb as ``which``."""
-    return _which(function, (*_MORE, *_FILTERS), ())
+def selects_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``[ID]... --all`` and filters, among all jobs; given to the verb as ``selection``."""
+    return _selects(function, (*_MORE, *_FILTERS), ())
 
 
-def which_live(function: Callable[..., Any]) -> Callable[..., Any]:
+def selects_live_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same among jobs that have not ended: without ``--reason``, which is of dead ones."""
-    return _which(function, (*_MORE, *_COMMON), ())
+    return _selects(function, (*_MORE, *_COMMON), ())
 
 
-def dead_filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Only the filters, among dead jobs; given to the verb as ``which``."""
+def filters_dead_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Only the filters, among dead jobs; given to the verb as ``selection``."""
     return _options(_collected(function, DEAD), _FILTERS)
 
 
-def _which(function: Callable[..., Any], filters: Any, states: Any) -> Callable[..., Any]:
+def _selects(function: Callable[..., Any], filters: Any, states: Any) -> Callable[..., Any]:
     every = option("--all", dest="every", is_flag=True, about="All jobs (that match).")
     complete = complete_dead if states == DEAD else complete_id
     ids = argument("ids", metavar="[ID]...", many=True, complete=complete)
@@ -200,12 +200,12 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
                     if ids
                     else "name jobs, or give --all or a filter",
                 )
-        return function(*args, which=Which(ids, where, reasons, filtered), **given)
+        return function(*args, selection=JobSelection(ids, where, reasons, filtered), **given)
 
     return call
 
 
-def sure(session: Session, doing: str, jobs: str) -> bool:
+def confirm(session: Session, doing: str, jobs: str) -> bool:
     """Ask before ``jobs`` are gone for good; usage error when there is nobody to ask."""
     answer = session.err.ask(f"Remove {jobs} for good, with history and output?")
     if answer is None:

@@ -10,7 +10,7 @@ from queuectl_core.domain.times import format_duration, format_time
 
 from .declare import option, verb
 from .durations import age
-from .output import Column, Table
+from .output import Column, TerminalTable
 from .session import Session
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _pretty(session: Session, found: Stats, seconds: float) -> None:
         (_window(found, seconds), "dim"),
     )
     columns = [Column(""), *(Column(part.upper(), right=True) for part in _PARTS)]
-    times = Table(session.out, columns)
+    times = TerminalTable(session.out, columns)
     for name, spread in (("ran", found.run_time), ("waited", found.wait_time)):
         times.add([(name, "dim"), *_durations(spread)])
     session.out.render(line, Text(), times.made)

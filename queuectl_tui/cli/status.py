@@ -12,7 +12,7 @@ from queuectl_core.system.run_sync import sleep
 
 from .declare import UsageError, option, verb
 from .jobs import STYLES
-from .output import Stdout, Table
+from .output import Stdout, TerminalTable
 from .session import Session, queue_time
 from .workers import WORKERS, running_for
 
@@ -102,13 +102,13 @@ def pretty(out: Stdout, found: Status) -> list[Any]:
         summary.append(f" · no worker serves queue {names}", "yellow")
     shown.append(summary)
     if len(found.queues) > 1:
-        lanes = Text("queues: ", "dim")
+        queues = Text("queues: ", "dim")
         for name, counts in sorted(found.queues.items()):
             waiting = counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)
-            lanes.append(f"{clean_line(name, 30)} {waiting:,} waiting   ")
-        shown.append(lanes)
+            queues.append(f"{clean_line(name, 30)} {waiting:,} waiting   ")
+        shown.append(queues)
     if found.workers:
-        workers = Table(out, WORKERS.columns)
+        workers = TerminalTable(out, WORKERS.columns)
         for worker in found.workers:
             workers.add(WORKERS.pretty(worker))
         shown += [Text(), workers.made]

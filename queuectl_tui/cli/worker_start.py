@@ -52,7 +52,7 @@ ENDS = {
 @option("-d", "--detach", is_flag=True, about="Run in the background; return once up.")
 @option(
     "--queue",
-    dest="lanes",
+    dest="queues",
     metavar="NAME",
     multiple=True,
     about="Only jobs of this queue; repeatable.",
@@ -65,7 +65,7 @@ def start(
     *,
     count: int,
     detach: bool,
-    lanes: tuple[str, ...],
+    queues: tuple[str, ...],
     until_empty: bool,
     until_idle: bool,
 ) -> None:
@@ -85,7 +85,7 @@ def start(
         raise UsageError(f"{option} is for workers in the foreground")
     if detach:
         session.run(
-            lambda queue: _start_detached(session, queue, count, lanes), create=True, loop=True
+            lambda queue: _start_detached(session, queue, count, queues), create=True, loop=True
         )
         return
     reporter = Reporter(session)
@@ -93,7 +93,7 @@ def start(
     async def act(queue: Queue) -> Summary:
         return await queue.run_workers(
             count,
-            lanes,
+            queues,
             until_empty=until_empty,
             until_idle=until_idle,
             program=True,
@@ -113,9 +113,9 @@ def start(
 
 
 async def _start_detached(
-    session: Session, queue: Queue, count: int, lanes: tuple[str, ...]
+    session: Session, queue: Queue, count: int, queues: tuple[str, ...]
 ) -> None:
-    started = await queue.start_workers(count, lanes)
+    started = await queue.start_workers(count, queues)
     if session.json:
         session.out.json([WORKERS.document(worker) for worker in started])
     elif session.out.terminal:

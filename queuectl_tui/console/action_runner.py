@@ -11,8 +11,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from textual.app import SuspendNotSupported
+from textual.message_pump import MessagePump
 
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import RETRYABLE
@@ -23,27 +25,27 @@ from queuectl_core.queue import Queue
 from queuectl_core.system.postcommit import report_to
 
 from ..presentation.format import cli
-from .actions import Action, Found
-from .background import beside
-from .connections import Link
+from .actions import Action, MatchingJobs
+from .background import run_in_background
+from .connections import Connections
 from .inputs import OPENING
-from .minimum_size import LeastSize
+from .minimum_size import MinimumSize
 from .monitor import Monitor, Overview
 from .terminal import PacedDisplay
 from .widgets.status_bars import Notice
 from .widgets.strips import Cell
 
-Ended = Callable[[Exception | None], None]
+OnEnd = Callable[[Exception | None], None]
 """Told how an action has ended: the error, or None."""
 
 UNASKED = (State.COMPLETED, State.CANCELLED)
 """States whose jobs a retry of all that match takes only when the filter asks for the state."""
 
-REMEMBERED = 20_000
+KEY_LIMIT = 20_000
 """Jobs whose keys are kept from a question to its answer. More are found by the filter alone."""
 
 
-async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> Found:
+async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> MatchingJobs:
     """The jobs that match ``where`` in an ``allowed`` state, by state, and which ones they are."""
     unasked: tuple[State, ...] = ()
     if allowed == RETRYABLE and not where.states and not where.reasons:
@@ -55,8 +57,8 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
     for state in narrowed.states:
         here = narrowed._replace(states=(state,))
         if seqs is not None:
-            keys = await queue.matching(here, REMEMBERED + 1 - len(seqs))
-            seqs = [*seqs, *keys] if len(seqs) + len(keys) <= REMEMBERED else None
+            keys = await queue.matching(here, KEY_LIMIT + 1 - len(seqs))
+            seqs = [*seqs, *keys] if len(seqs) + len(keys) <= KEY_LIMIT else None
             counts[state] = len(keys)
         if seqs is None:
             counts[state] = await queue.count(here)
@@ -64,15 +66,15 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
     if not JobView(queue, where).slow:  # to count by text takes long, and it is only a remark
         others = {state: await queue.count(where._replace(states=(state,))) for state in unasked}
     exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
-    return Found(exactly, counts, others)
+    return MatchingJobs(exactly, counts, others)
 
 
-class Doing(LeastSize, PacedDisplay):
+class ActionRunner(MinimumSize, PacedDisplay):
     """The part of the app that acts, and all that a screen knows of the app.
 
     What opens screens, and what keeps up with the store, is declared here and defined above."""
 
-    link: Link
+    connections: Connections
     monitor: Monitor
     overview: Overview
     """The store as it was last read."""
@@ -85,7 +87,7 @@ class Doing(LeastSize, PacedDisplay):
     """What was said: when, what, in which style. The latest is the last one."""
     drafts: dict[str, dict[str, str]]
     """What was typed into forms that were left, by the name of the form."""
-    in_progress: dict[str, list[Ended]]
+    in_progress: dict[str, list[OnEnd]]
     """What is being done now, by its command line: whom to tell when it has ended."""
 
     # -- keeping up with the store ----------------------------------------------------------
@@ -161,12 +163,12 @@ class Doing(LeastSize, PacedDisplay):
         self,
         wheres: Sequence[Filter],
         allowed: tuple[State, ...],
-        make: Callable[[Sequence[Found]], Action],
+        make: Callable[[Sequence[MatchingJobs]], Action],
     ) -> None:
         """Count what matches ``wheres`` in each ``allowed`` state, then ask and do."""
 
         async def count() -> None:
-            queue = self.link.reader
+            queue = self.connections.reader
             found = [await count_matching(queue, where, allowed) for where in wheres]
             found = [one for one in found if one.total]
             if found:
@@ -179,7 +181,7 @@ class Doing(LeastSize, PacedDisplay):
     def _do(self, action: Action) -> None:
         self.do(action, lambda error: None)
 
-    def do(self, action: Action, ended: Ended) -> None:
+    def do(self, action: Action, ended: OnEnd) -> None:
         """Do it, once, whatever becomes of the screen that asked for it; then call ``ended``.
 
         Who asks for it again while it is being done is told how that ends.
@@ -207,7 +209,7 @@ class Doing(LeastSize, PacedDisplay):
     async def carry_out(self, action: Action) -> None:
         """Do it and say what came of it. Raises QueueError when it could not be done."""
         self.say(f"… $ {action.command}", "muted")
-        queue = await self.link.writer()
+        queue = await self.connections.writer()
         notes: list[str] = []
         report_to(notes.append)
         came = await action.run(queue)
@@ -222,10 +224,10 @@ class Doing(LeastSize, PacedDisplay):
 
         async def wait() -> None:
             self.say(f"waiting for {names}  $ {cli('wait', *(job.id for job in jobs))}", "muted")
-            state = await self.link.reader.wait_state(seqs)
+            state = await self.connections.reader.wait_state(seqs)
             while not state.finished:
                 await asyncio.sleep(self.every)
-                state = await self.link.reader.wait_state(seqs)
+                state = await self.connections.reader.wait_state(seqs)
             style = "bad" if state.bad else "good"
             self.say(f"{names}: done, {state.bad} of {state.total} dead or cancelled", style)
 
@@ -244,13 +246,13 @@ class Doing(LeastSize, PacedDisplay):
                 self.say(f"✗ failed ({type(error).__name__}: {error})  {what}", "bad")
                 raise
 
-        beside(self, guarded, group)
+        run_in_background(self, guarded, group)
 
     def with_job(self, job_id: str, then: Callable[[Job], None]) -> None:
         """Look a job up by its id, then go on with it."""
 
         async def find() -> None:
-            then(await self.link.reader.find(job_id))
+            then(await self.connections.reader.find(job_id))
 
         self._spawn(find, "", OPENING)
 
@@ -258,7 +260,7 @@ class Doing(LeastSize, PacedDisplay):
         """Look jobs up by their ids, then ask about them and act."""
 
         async def find() -> None:
-            jobs = [await self.link.reader.find(job_id) for job_id in job_ids]
+            jobs = [await self.connections.reader.find(job_id) for job_id in job_ids]
             if jobs:
                 self.perform(make(jobs))
 
@@ -266,7 +268,7 @@ class Doing(LeastSize, PacedDisplay):
 
     async def edit_text(self, text: str) -> str | None:
         """``text`` as changed with $VISUAL or $EDITOR; None when that did not go."""
-        env = self.link.env
+        env = self.connections.env
         words = env.get("VISUAL") or env.get("EDITOR") or "vi"
         fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".sh")
         try:
@@ -285,3 +287,12 @@ class Doing(LeastSize, PacedDisplay):
         finally:
             os.unlink(path)
             self.action_draw_again()
+
+
+class ConsolePart(MessagePump):
+    """A screen or a widget that uses the console as a whole."""
+
+    @property
+    def console(self) -> ActionRunner:
+        """The app."""
+        return cast(ActionRunner, self.app)

@@ -70,7 +70,7 @@ def by_state(counts: Mapping[State, int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchingJobs:
     """The jobs that match a filter, as they are counted before a question."""
 
     where: Filter
@@ -173,26 +173,26 @@ def _is_dlq(where: Filter) -> bool:
     return where.states == (State.DEAD,)
 
 
-def retry_matching(found: Sequence[Found]) -> Action:
+def retry_matching(found: Sequence[MatchingJobs]) -> Action:
     """Run every matching job again that may be."""
     verbs = (("dlq", "retry"), ("retry",))
     return _matching(found, "Retry", "retried", verbs, Queue.retry_all)
 
 
-def cancel_matching(found: Sequence[Found]) -> Action:
+def cancel_matching(found: Sequence[MatchingJobs]) -> Action:
     """Cancel every matching job that waits or runs."""
     verbs = (("cancel",), ("cancel",))
     return _matching(found, "Cancel", "cancelled", verbs, Queue.cancel_all)
 
 
-def remove_matching(found: Sequence[Found]) -> Action:
+def remove_matching(found: Sequence[MatchingJobs]) -> Action:
     """Delete every matching job that is not running."""
     verbs = (("dlq", "purge", "-y"), ("remove", "-y"))
     return _matching(found, "Delete", "deleted", verbs, Queue.remove_all)
 
 
 def _matching(
-    found: Sequence[Found],
+    found: Sequence[MatchingJobs],
     ask: str,
     word: str,
     verbs: tuple[Sequence[str], Sequence[str]],
@@ -225,7 +225,7 @@ def _matching(
     return Action(" && ".join(commands), run, f"{question}?", details)
 
 
-def _said(found: Found) -> list[str]:
+def _said(found: MatchingJobs) -> list[str]:
     where, said = found.where, []
     if where.search is not None:
         said.append(f"text: {short(where.search, 120)}")

@@ -24,14 +24,14 @@ from queuectl_core.system.host import hostname
 
 from ..presentation.format import ago, clock_time
 from . import hangup
-from .background import beside
+from .background import run_in_background
 from .inputs import InputQueue
 from .messages import StoreRead
 from .monitor import Monitor, Overview
 from .navigation import Navigation
-from .screens.base import ConsoleBase
+from .screens.base import ConsoleScreen
 from .screens.main import MainScreen
-from .terminal_input import Leaving, NotText
+from .terminal_input import NotUtf8, Suspension
 from .theme import ANSI, DARK, LIGHT
 from .widgets.strips import Cell
 
@@ -97,10 +97,10 @@ class Console(Navigation):
         refresh: float = 1.0,
         host: str | None = None,
     ) -> None:
-        few = few_colors(monitor.link.env)
+        few = few_colors(monitor.connections.env)
         super().__init__(ansi_color=True if few else None)
-        self.link = monitor.link
-        self.host = clean_line(host or hostname(self.link.env), 60)
+        self.connections = monitor.connections
+        self.host = clean_line(host or hostname(self.connections.env), 60)
         self.every = min(max(refresh, FASTEST), SLOWEST)
         self.monitor = monitor
         self.overview = overview
@@ -129,7 +129,7 @@ class Console(Navigation):
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
-        beside(self, self._watch, "watch")
+        run_in_background(self, self._watch, "watch")
         self.set_interval(1.0, self._age)
         loop = asyncio.get_running_loop()
         if not self.is_headless:
@@ -138,7 +138,7 @@ class Console(Navigation):
             if sys.__stdin__ is not None:
                 hangup.watch(sys.__stdin__.fileno(), lambda: self.exit(128 + signal.SIGHUP))
             if isinstance(self._driver, LinuxDriver):
-                leaving = Leaving(self._driver, self._back, self._not_left)
+                leaving = Suspension(self._driver, self._back, self._not_left)
                 loop.add_signal_handler(signal.SIGTSTP, leaving.stop)
                 loop.add_signal_handler(signal.SIGCONT, leaving.go_on)
 
@@ -152,13 +152,13 @@ class Console(Navigation):
     def action_leave(self) -> None:
         os.kill(os.getpid(), signal.SIGTSTP)
 
-    @on(NotText)
+    @on(NotUtf8)
     def _not_text(self) -> None:
         self.say("✗ a key was left out: it is not UTF-8. Set the terminal to UTF-8", "bad")
 
     def _restyle(self) -> None:
         for screen in self.screen_stack:
-            if isinstance(screen, ConsoleBase):
+            if isinstance(screen, ConsoleScreen):
                 screen.restyle()
 
     # -- keeping up with the store --------------------------------------------------------
@@ -173,8 +173,8 @@ class Console(Navigation):
             forced = self._wake.is_set()
             self._wake.clear()
             try:
-                if not self.link.connected:
-                    await self._patiently(self.link.connect())
+                if not self.connections.connected:
+                    await self._patiently(self.connections.connect())
                     dirty = True
                 dirty |= await self._patiently(self.monitor.changed())
                 if not dirty and not self.paused:
@@ -193,7 +193,7 @@ class Console(Navigation):
                     self._tell(StoreRead(self.overview, changed=changed))
             except QueueError as error:
                 self.lost(error)
-                await self.link.drop()
+                await self.connections.drop()
                 await self._pause(RETRY)
             except Exception as error:  # a fault of ours: never a screen that has quietly stopped
                 self._found(f"reading failed ({type(error).__name__}: {error}); trying again")
@@ -230,7 +230,7 @@ class Console(Navigation):
 
     def _tell(self, message: StoreRead) -> None:
         for screen in self.screen_stack:
-            if isinstance(screen, ConsoleBase):
+            if isinstance(screen, ConsoleScreen):
                 screen.post_message(StoreRead(message.overview, changed=message.changed))
 
     @property
@@ -241,7 +241,7 @@ class Console(Navigation):
 
     def clock(self) -> float:
         """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
-        return self.link.clock() if self.live else self.monitor.seen_at
+        return self.connections.clock() if self.live else self.monitor.seen_at
 
     def _age(self) -> None:
         if not self.live and not self.paused:
@@ -249,18 +249,20 @@ class Console(Navigation):
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
         """The title bar: which store, where, and how it is looked at."""
-        if self.link.connected:  # a store that is lost keeps its name
-            self._store = clean_line(home_as_tilde(self.link.reader.url, self.link.env), 200)
+        if self.connections.connected:  # a store that is lost keeps its name
+            self._store = clean_line(
+                home_as_tilde(self.connections.reader.url, self.connections.env), 200
+            )
         left = [
             (" queuectl ", "title"),
             (f" {self._store} ", "text"),
             (f" {self.host} ", "muted"),
         ]
         right: list[Cell] = []
-        if self.link.read_only:
+        if self.connections.read_only:
             right.append((" read-only ", "accent"))
         if self.paused and not self.trouble:
-            since = clock_time(self.monitor.seen_at, self.link.clock())
+            since = clock_time(self.monitor.seen_at, self.connections.clock())
             right.append((f" ‖ paused {since} ", "warn"))
         elif self.live:
             right.append((f" ● live {self.every:g}s ", "good"))

@@ -9,7 +9,7 @@ from textual.dom import DOMNode
 from textual.worker import Worker
 
 
-def beside(
+def run_in_background(
     node: DOMNode,
     work: Callable[[], Coroutine[Any, Any, None]],
     group: str,

@@ -12,7 +12,7 @@ from queuectl_core.operations.queries import JobView
 from queuectl_core.queue import outcome_word
 
 from ..presentation.format import ago, command_line, lasting, short
-from .connections import Link
+from .connections import Connections
 from .theme import STATE_STYLE
 from .widgets.strips import Cell, Column
 
@@ -251,7 +251,7 @@ ATTEMPTS: tuple[Column[Attempt], ...] = (
 class JobPages:
     """Jobs that match a filter, read over the console's link."""
 
-    link: Link
+    connections: Connections
     where: Filter = field(default_factory=Filter)
     column: str = ARRIVAL
     """What they are sorted by: :data:`ARRIVAL`, or a field."""
@@ -261,7 +261,7 @@ class JobPages:
     @property
     def view(self) -> JobView:
         """The same, asked of the connection there is now."""
-        return JobView(self.link.reader, self.where, oldest_first=not self.descending)
+        return JobView(self.connections.reader, self.where, oldest_first=not self.descending)
 
     def key(self, row: Job) -> Hashable:
         return row.seq
@@ -294,7 +294,7 @@ class JobPages:
 
     async def still(self, rows: Sequence[Job]) -> list[Job]:
         where = self.where._replace(seqs=tuple(job.seq for job in rows))
-        return await self.link.reader.jobs(where, len(rows))
+        return await self.connections.reader.jobs(where, len(rows))
 
     def place(self, row: Job) -> int:
         """Where ``row`` is; the beginning when it is gone."""

@@ -19,7 +19,7 @@ CLOSING = 2.0
 """Seconds a connection stuck in a lock may take to close."""
 
 
-class Link:
+class Connections:
     """Connections to the store at ``url``; ``read_only`` refuses to make the writing one."""
 
     def __init__(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.screen import Screen
 
-LEAST = Size(30, 8)
+MINIMUM = Size(30, 8)
 """Columns and lines in which a question and its answers, a form and the palette can be used."""
 
 TOO_SMALL = "too small: ctrl+q quits"
@@ -29,8 +29,8 @@ ALWAYS = {"ctrl+l", "ctrl+q", "ctrl+z"}
 """Keys that do their work on a screen that is too small. Others are left out."""
 
 
-class LeastSize(App[int]):
-    """An app whose screens are never smaller than :data:`LEAST`."""
+class MinimumSize(App[int]):
+    """An app whose screens are never smaller than :data:`MINIMUM`."""
 
     _terminal_size: Size | None = None
     """The true size; None: as Textual says, which has not been told yet."""
@@ -77,4 +77,4 @@ class LeastSize(App[int]):
 
 def at_least(size: Size) -> Size:
     """``size``, or as much more as the least size has."""
-    return Size(max(size.width, LEAST.width), max(size.height, LEAST.height))
+    return Size(max(size.width, MINIMUM.width), max(size.height, MINIMUM.height))

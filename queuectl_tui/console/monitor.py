@@ -10,7 +10,7 @@ from queuectl_core.domain.figures import DeadGroup, ThroughputSample
 from queuectl_core.domain.model import Filter, Job, State, Worker
 from queuectl_core.operations.queries import JobView, Throughput, check_store, dead_groups
 
-from .connections import Link
+from .connections import Connections
 
 HISTORY = 180
 """Seconds of throughput that are kept."""
@@ -68,8 +68,8 @@ class Overview:
 class Monitor:
     """Reads overviews over a link; each part as often as it may have changed."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
         self.newest: Sequence[Job] = ()
         """The newest :data:`AHEAD` jobs, as :meth:`first` found them."""
         self.seen_at = 0.0
@@ -82,17 +82,17 @@ class Monitor:
 
     async def first(self) -> Overview:
         """Connect, and read the store for the first time. Raises StoreError."""
-        await self.link.connect(create=True)
-        await self.link.reader.changed()  # what comes after this is noticed
+        await self.connections.connect(create=True)
+        await self.connections.reader.changed()  # what comes after this is noticed
         # Textual is still being imported: with the jobs here, the first frame has them.
-        self.newest = await JobView(self.link.reader).first(AHEAD)
+        self.newest = await JobView(self.connections.reader).first(AHEAD)
         overview = await self.overview()
         self.saw()
         return overview
 
     def saw(self) -> None:
         """What is shown is true now."""
-        self.seen_at, self._seen = self.link.clock(), time.monotonic()
+        self.seen_at, self._seen = self.connections.clock(), time.monotonic()
 
     @property
     def unseen_for(self) -> float:
@@ -101,13 +101,13 @@ class Monitor:
 
     async def changed(self) -> bool:
         """Whether anything was committed since the last call. Raises StoreError when lost."""
-        queue = self.link.reader
+        queue = self.connections.reader
         await check_store(queue)
         return await queue.changed()
 
     async def overview(self) -> Overview:
         """The whole store as it is now."""
-        queue = self.link.reader
+        queue = self.connections.reader
         if self._throughput is None or self._throughput.queue is not queue:
             self._throughput = Throughput(queue, HISTORY)
             self._dead = None
@@ -130,7 +130,7 @@ class Monitor:
         What changes with time alone is read again: a supervisor may have died, a job may have
         become due, and a store on a server does not tell of workers and what they use.
         """
-        queue = self.link.reader
+        queue = self.connections.reader
         ticks = overview.ticks
         if self._throughput is not None and any(t.completed or t.failed for t in ticks):
             ticks = await self._throughput.read()

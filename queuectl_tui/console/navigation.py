@@ -10,7 +10,7 @@ from queuectl_core.domain.model import Job
 
 from ..presentation.format import clock_time, command_text, on_one_line
 from . import actions
-from .action_runner import Doing
+from .action_runner import ActionRunner
 from .actions import Action
 from .inputs import OPENING
 from .screens.main import MainScreen
@@ -19,7 +19,7 @@ EDITABLE = 4_000
 """Characters of a command that fit an edit line."""
 
 
-class Navigation(Doing):
+class Navigation(ActionRunner):
     """The part of the app that opens screens and dialogs. All but the first are imported then."""
 
     @property
@@ -73,7 +73,9 @@ class Navigation(Doing):
 
         async def open_it() -> None:
             draft = self.drafts.setdefault("enqueue", {})
-            self.push_screen(EnqueueScreen(await self.link.reader.defaults(), draft, self.do))
+            self.push_screen(
+                EnqueueScreen(await self.connections.reader.defaults(), draft, self.do)
+            )
 
         self._spawn(open_it, "", OPENING)
 
@@ -108,7 +110,7 @@ class Navigation(Doing):
                 self.do(action, ended)
 
         async def open_it() -> None:
-            defaults = await self.link.reader.defaults()
+            defaults = await self.connections.reader.defaults()
             argv = isinstance(job.command, tuple)
             self.push_screen(EditScreen(job.id, shown, defaults, draft, argv=argv), answered)
 
@@ -137,10 +139,10 @@ class Navigation(Doing):
         self.push_screen(HelpScreen(self.screen))
 
     def action_messages(self) -> None:
-        from .screens.text_screen import PageScreen
+        from .screens.text_screen import TextScreen
 
         rows = [
             [(f"{clock_time(at, time.time())}  ", "muted"), (text, style)]
             for at, text, style in reversed(self.messages)
         ]
-        self.push_screen(PageScreen("messages", rows or [[("none yet", "muted")]]))
+        self.push_screen(TextScreen("messages", rows or [[("none yet", "muted")]]))

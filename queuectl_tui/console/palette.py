@@ -17,12 +17,12 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration
 from queuectl_core.operations.doctor import examine
 
-from .background import beside
+from .background import run_in_background
 from .navigation import Navigation
 from .screens.base import JobScreen
-from .screens.text_screen import PageScreen
+from .screens.text_screen import TextScreen
 from .theme import CHOICES
-from .widgets.text import Row
+from .widgets.text import TextRow
 
 STATS_WINDOW = 3600.0
 IN_A_SHELL = (
@@ -62,7 +62,7 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     def shell(verb: str) -> Callable[[], object]:
         return lambda: console.say(f"this is not run here; type in a shell: $ queuectl {verb}")
 
-    if not console.link.read_only:
+    if not console.connections.read_only:
         yield do("enqueue", "a new job: a form with every field", console.open_form)
         yield do("retry", "the marked or current job", here.action_retry)
         yield do("cancel", "the marked or current job", here.action_cancel)
@@ -105,10 +105,10 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
 
 
 def tell(
-    console: Navigation, title: str, read: Callable[[Navigation], Awaitable[list[Row]]]
+    console: Navigation, title: str, read: Callable[[Navigation], Awaitable[list[TextRow]]]
 ) -> None:
     """Open a page and fill it with what ``read`` finds out."""
-    page = PageScreen(title)
+    page = TextScreen(title)
     console.push_screen(page)
 
     async def fill() -> None:
@@ -118,17 +118,17 @@ def tell(
             rows = [[(str(error), "bad")]]
         page.show(rows)
 
-    beside(console, fill, "page", exclusive=True)
+    run_in_background(console, fill, "page", exclusive=True)
 
 
-async def _stats(console: Navigation) -> list[Row]:
-    return stats_rows(await console.link.reader.stats(STATS_WINDOW))
+async def _stats(console: Navigation) -> list[TextRow]:
+    return stats_rows(await console.connections.reader.stats(STATS_WINDOW))
 
 
-def stats_rows(stats: Stats) -> list[Row]:
+def stats_rows(stats: Stats) -> list[TextRow]:
     """Statistics as lines."""
     rate = stats.success_rate
-    rows: list[Row] = [
+    rows: list[TextRow] = [
         [("completed     ", "muted"), (f"{stats.completed:,}", "good")],
         [("failed        ", "muted"), (f"{stats.failed:,}", "warn")],
         [("dead          ", "muted"), (f"{stats.dead:,}", "bad")],
@@ -145,7 +145,7 @@ def stats_rows(stats: Stats) -> list[Row]:
     return rows
 
 
-def _spread(name: str, spread: Distribution | None) -> Row:
+def _spread(name: str, spread: Distribution | None) -> TextRow:
     if spread is None:
         return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
     times = (spread.avg, spread.min, spread.max, spread.p50, spread.p95, spread.p99)
@@ -155,9 +155,9 @@ def _spread(name: str, spread: Distribution | None) -> Row:
     ]
 
 
-async def _config(console: Navigation) -> list[Row]:
-    rows: list[Row] = []
-    for setting in await console.link.reader.config_list():
+async def _config(console: Navigation) -> list[TextRow]:
+    rows: list[TextRow] = []
+    for setting in await console.connections.reader.config_list():
         style = "muted" if setting.source == "default" else "accent"
         value = clean_line(str(setting.value), 80)
         rows.append(
@@ -166,10 +166,10 @@ async def _config(console: Navigation) -> list[Row]:
     return [*rows, [], [("$ queuectl config list", "muted")]]
 
 
-async def _doctor(console: Navigation) -> list[Row]:
+async def _doctor(console: Navigation) -> list[TextRow]:
     styles = {"ok": "good", "warn": "warn", "bad": "bad"}
-    rows: list[Row] = []
-    for finding in await examine(console.link.url, console.link.env):
+    rows: list[TextRow] = []
+    for finding in await examine(console.connections.url, console.connections.env):
         rows.append(
             [
                 (f"{finding.level:<5}", styles.get(finding.level, "text")),

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from queuectl_core.domain.errors import InvalidInput
 
-from .connections import Link
+from .connections import Connections
 from .monitor import Monitor
 
 
@@ -39,8 +39,8 @@ def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse
 
 
 async def _run(store_url: str | None, *, read_only: bool, refresh: float, mouse: bool) -> int:
-    link = Link(store_url, read_only=read_only)
-    monitor = Monitor(link)
+    connections = Connections(store_url, read_only=read_only)
+    monitor = Monitor(connections)
     try:
         importing = asyncio.get_running_loop().run_in_executor(None, _import)
         try:
@@ -52,7 +52,7 @@ async def _run(store_url: str | None, *, read_only: bool, refresh: float, mouse:
         result = await app.run_async(mouse=mouse)
         return int(app.return_code or 0) if result is None else int(result)
     finally:
-        await link.drop()
+        await connections.drop()
 
 
 def _import() -> ModuleType:

@@ -18,7 +18,7 @@ WORDS = {
 """What matters most comes first: the end may be cut."""
 
 
-def chips(overview: Overview) -> list[Cell]:
+def summary_cells(overview: Overview) -> list[Cell]:
     """Workers that are busy, and each state that has jobs."""
     live = overview.live_workers
     busy = sum(worker.job is not None for worker in live)

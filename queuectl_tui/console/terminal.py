@@ -32,7 +32,7 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.timer import Timer
 
-from .terminal_input import ReadingDriver
+from .terminal_input import InputDriver
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,7 +81,7 @@ CANCEL = b"\x18"
 """Ends an escape sequence that was cut."""
 
 
-class SlowLine:
+class TerminalWriter:
     """Writes to a terminal in a thread of its own. A file, as far as Textual knows."""
 
     def __init__(self, fd: int) -> None:
@@ -254,13 +254,13 @@ def opened_anew(fd: int) -> int:
         return fd
 
 
-class TerminalDriver(ReadingDriver):
+class TerminalDriver(InputDriver):
     """A terminal that tells how far it is."""
 
     def __init__(self, app: App[Any], **options: Any) -> None:
         super().__init__(app, **options)
         out = sys.__stderr__  # what Textual draws on; the console starts with one only
-        self._line = SlowLine(out.fileno() if out is not None else 2)
+        self._line = TerminalWriter(out.fileno() if out is not None else 2)
         self._file: Any = self._line
         self.answered: Callable[[], None] = lambda: None
         """Called in the event loop when the terminal has answered."""

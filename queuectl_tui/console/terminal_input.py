@@ -38,7 +38,7 @@ _OLD_MOUSE_BEGUN = re.compile(rb"\x1b\[M.{0,2}\Z", re.DOTALL)
 _TAIL = re.compile(rb"(\[[0-?]*[ -/]*[@-~]|O[ -~])")
 
 
-class Bytes:
+class InputDecoder:
     """What a terminal sends, as text that Textual's parser can take, however it was cut.
 
     - A sequence (an arrow key, a mouse report) that comes in pieces is given on as a whole. Its
@@ -114,12 +114,12 @@ class Bytes:
         return ESCAPE_PATIENCE / 2 if self._held == b"\x1b" else 0.1
 
 
-class NotText(Message):
+class NotUtf8(Message):
     """The terminal sent bytes that are not UTF-8."""
 
 
-class ReadingDriver(LinuxDriver):
-    """Textual's driver, reading through :class:`Bytes`."""
+class InputDriver(LinuxDriver):
+    """Textual's driver, reading through :class:`InputDecoder`."""
 
     def start_application_mode(self) -> None:
         super().start_application_mode()  # type: ignore[no-untyped-call]
@@ -137,7 +137,7 @@ class ReadingDriver(LinuxDriver):
         import selectors
 
         parser = XTermParser(self._debug)
-        source = Bytes()
+        source = InputDecoder()
         selector = selectors.DefaultSelector()
         selector.register(self.fileno, selectors.EVENT_READ)
         try:
@@ -151,7 +151,7 @@ class ReadingDriver(LinuxDriver):
                     bad = source.bad
                     pieces = source.feed(raw, now)
                     if source.bad > bad:
-                        self._app.call_later(self._app.post_message, NotText())
+                        self._app.call_later(self._app.post_message, NotUtf8())
                 else:
                     pieces = source.expire(now)
                 for piece in pieces:
@@ -170,7 +170,7 @@ class ReadingDriver(LinuxDriver):
             self.process_message(message)
 
 
-class Leaving:
+class Suspension:
     """Stops the console for the shell (SIGTSTP, ctrl+z) and comes back (``fg``).
 
     The handlers run in the event loop. Textual's run at any moment, and may wait for a lock that

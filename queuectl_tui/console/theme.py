@@ -43,7 +43,7 @@ CHOICES = (DARK.name, LIGHT.name, ANSI, "ansi-light")
 
 
 @dataclass(frozen=True, slots=True)
-class Ink:
+class RoleStyles:
     """The styles of one theme, by what they say."""
 
     base: Style
@@ -71,7 +71,7 @@ class Ink:
         return style
 
 
-def ink_of(theme: Theme) -> Ink:
+def styles_of(theme: Theme) -> RoleStyles:
     """The styles of ``theme``."""
     if theme.ansi:
         return _sixteen()
@@ -80,7 +80,7 @@ def ink_of(theme: Theme) -> Ink:
     def fg(color: str | None, *, bold: bool = False) -> Style:
         return Style(color=color, bold=bold)
 
-    return Ink(
+    return RoleStyles(
         base=Style(bgcolor=theme.background),
         text=fg(theme.foreground),
         muted=fg(hue("muted", theme.secondary)),
@@ -97,13 +97,13 @@ def ink_of(theme: Theme) -> Ink:
     )
 
 
-def _sixteen() -> Ink:
+def _sixteen() -> RoleStyles:
     """For terminals with their own palette: names of colours only, and reverse video."""
 
     def fg(name: str, *, bold: bool = False, underline: bool = False) -> Style:
         return Style(color=Color.parse(name), bold=bold, underline=underline)
 
-    return Ink(
+    return RoleStyles(
         base=Style(),
         text=fg("default"),
         muted=Style(color=Color.parse("default"), dim=True),

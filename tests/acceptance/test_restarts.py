@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from queuectl_tui.console.app import Console
-from queuectl_tui.console.connections import Link
+from queuectl_tui.console.connections import Connections
 from queuectl_tui.console.monitor import Monitor
 from tests.console.scenes import until
 from tests.pgserver import Server, own_server
@@ -101,9 +101,11 @@ async def test_the_console_says_so_and_comes_back(
     server: tuple[Server, str], tmp_path: Path
 ) -> None:
     database, url = server
-    link = Link(url, read_only=False, env={"HOME": str(tmp_path), "TERM": "xterm-256color"})
-    monitor = Monitor(link)
-    await link.connect(create=True)
+    connections = Connections(
+        url, read_only=False, env={"HOME": str(tmp_path), "TERM": "xterm-256color"}
+    )
+    monitor = Monitor(connections)
+    await connections.connect(create=True)
     try:
         console = Console(monitor, await monitor.first(), host="alpha")
         async with console.run_test(size=(120, 40)) as pilot:
@@ -116,4 +118,4 @@ async def test_the_console_says_so_and_comes_back(
                 assert database.serve()
                 await until(console, pilot, "● live")
     finally:
-        await link.drop()
+        await connections.drop()

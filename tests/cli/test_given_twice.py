@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from queuectl_tui.cli.command import Noun, built
+from queuectl_tui.cli.command import ClickNoun, built
 from queuectl_tui.cli.main import ROOT
 from queuectl_tui.cli.session import Session
 
@@ -22,19 +22,19 @@ from .test_globals import one_line
 Words = tuple[str, ...]
 
 
-def root() -> Noun:
+def root() -> ClickNoun:
     found = built(ROOT, is_root=True)
-    assert isinstance(found, Noun)
+    assert isinstance(found, ClickNoun)
     return found
 
 
-def commands(noun: Noun, path: Words = ()) -> Iterator[tuple[Words, click.Command]]:
+def commands(noun: ClickNoun, path: Words = ()) -> Iterator[tuple[Words, click.Command]]:
     """Every command with the words that lead to it, the root included."""
     context = click.Context(noun, obj=Session())
     yield path, noun
     for name in noun.list_commands(context):
         found = noun.get_command(context, name)
-        if isinstance(found, Noun):
+        if isinstance(found, ClickNoun):
             yield from commands(found, (*path, name))
         elif found is not None:
             yield (*path, name), found

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from queuectl_core.domain.config import KEYS
-from queuectl_tui.cli.command import Noun
+from queuectl_tui.cli.command import ClickNoun
 from queuectl_tui.cli.session import Session
 
 from .test_given_twice import Words, commands, root
@@ -40,7 +40,7 @@ def parsed(command: click.Command, words: list[str], parent: click.Context | Non
     """Parse as far as it goes, and run nothing; the names of the commands."""
     given = {} if parent else {"obj": Session()}
     context = command.make_context(command.name, words, parent, **given)
-    if not isinstance(command, Noun):
+    if not isinstance(command, ClickNoun):
         return (command.name or "",)
     _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
     assert found is not None

@@ -20,7 +20,7 @@ import queuectl_core.upkeep
 
 import queuectl_core.queue
 from queuectl_core.system.postcommit import Commits
-from queuectl_tui.cli.command import Noun
+from queuectl_tui.cli.command import ClickNoun
 
 from ..pgserver import server_url
 from ..store.stores import PLACES, Place, PostgresPlace
@@ -59,11 +59,11 @@ FIRST = {("store copy", "WHAT .*"): 2, ("worker start", r"\w+-2"): 2}
 that are not up yet, which are taken back."""
 
 
-def verbs(noun: Noun, path: str = "") -> Iterator[str]:
+def verbs(noun: ClickNoun, path: str = "") -> Iterator[str]:
     context = click.Context(noun)
     for name in noun.list_commands(context):
         found = noun.get_command(context, name)
-        if isinstance(found, Noun):
+        if isinstance(found, ClickNoun):
             yield from verbs(found, f"{path}{name} ")
         else:
             yield path + name

@@ -16,7 +16,7 @@ from queuectl_core.domain.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.queue import Queue
 from queuectl_tui.console.app import Console
-from queuectl_tui.console.connections import Link
+from queuectl_tui.console.connections import Connections
 from queuectl_tui.console.monitor import Monitor
 from queuectl_tui.console.widgets.status_bars import Notice
 
@@ -152,15 +152,17 @@ async def opened(
 ) -> AsyncIterator[tuple[Console, Pilot[int]]]:
     """The console on ``home/queue.db`` (or at ``url``), at a moment that stands still."""
     env = {"HOME": str(home), "TERM": "xterm-256color", **(env or {})}
-    link = Link(url or str(home / "queue.db"), read_only=read_only, env=env, clock=lambda: NOW)
-    monitor = Monitor(link)
+    connections = Connections(
+        url or str(home / "queue.db"), read_only=read_only, env=env, clock=lambda: NOW
+    )
+    monitor = Monitor(connections)
     try:
         console = Console(monitor, await monitor.first(), host="alpha")
         async with console.run_test(size=size) as pilot:
             _bound_waiting(pilot)
             yield console, pilot
     finally:
-        await link.drop()
+        await connections.drop()
 
 
 def _bound_waiting(pilot: Pilot[int]) -> None:

@@ -28,7 +28,7 @@ async def open_job(console: Console, pilot: Pilot[int], name: str) -> None:
 
 async def run_again(console: Console, name: str) -> None:
     """Another attempt of this job, which goes on running."""
-    async with Queue.open(console.link.url, env={}, clock=lambda: NOW) as queue:
+    async with Queue.open(console.connections.url, env={}, clock=lambda: NOW) as queue:
         await queue.retry([await queue.find(name)])
         openings = [ClaimSlot("w3kd-3")] * 8  # enough for all that is due
         claimed = (await queue.store.settle_and_claim(SUPERVISOR.id, [], openings, NOW)).claimed

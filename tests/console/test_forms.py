@@ -23,7 +23,7 @@ SIZE = (120, 40)
 async def test_one_job_for_one_enter_while_the_store_is_locked(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        before = await console.link.reader.count(Filter())
+        before = await console.connections.reader.count(Filter())
         await pilot.press("e")
         await until(console, pilot, "enqueue a job")
         await pilot.press(*typed("echo once"))
@@ -36,7 +36,7 @@ async def test_one_job_for_one_enter_while_the_store_is_locked(home: Path) -> No
         holder.execute("ROLLBACK")
         holder.close()
         await said(console, pilot, "enqueued")
-        assert await console.link.reader.count(Filter()) == before + 1
+        assert await console.connections.reader.count(Filter()) == before + 1
 
 
 async def test_a_form_that_is_left_keeps_what_was_typed(home: Path) -> None:
@@ -62,7 +62,7 @@ async def test_several_lines_are_pasted_whole(home: Path) -> None:
         await until(console, pilot, "2 lines")
         await pilot.press("tab", *typed("pasted"), "enter")
         await said(console, pilot, "--id pasted $'echo one\\necho two'")
-        job = await console.link.reader.find("pasted")
+        job = await console.connections.reader.find("pasted")
         assert job.command == "echo one\necho two"
 
 
@@ -123,7 +123,7 @@ async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -
     """It used to say that it waits for the store, for ever, and ignored enter."""
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        before = await console.link.reader.count(Filter())
+        before = await console.connections.reader.count(Filter())
         await pilot.press("e", *typed("echo once"))
         holder = sqlite3.connect(home / "queue.db", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
@@ -138,7 +138,7 @@ async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -
         await said(console, pilot, "enqueued")
         await settled(console, pilot)
         assert len(console.screen_stack) == 1
-        assert await console.link.reader.count(Filter()) == before + 1
+        assert await console.connections.reader.count(Filter()) == before + 1
         assert console.drafts["enqueue"] == {}
 
 
@@ -176,7 +176,7 @@ async def test_the_draft_of_an_edit_is_for_one_job_and_one_command(home: Path) -
         async with opened(home, SIZE) as (console, pilot):
 
             async def edit() -> str:
-                console.edit_job(await console.link.reader.find("same"))
+                console.edit_job(await console.connections.reader.find("same"))
                 return await until(console, pilot, "another command")
 
             await settled(console, pilot)

@@ -94,7 +94,7 @@ async def test_lost_workers_do_not_keep_quiet_that_no_worker_runs(
     async with opened(tmp_path, SIZE) as (console, pilot):
         await settled(console, pilot)
         assert "no worker runs" not in text_of(console)
-        console.link._now = console.link.reader.clock = lambda: NOW + 100
+        console.connections._now = console.connections.reader.clock = lambda: NOW + 100
         process.kill()
         process.wait()
         await until(console, pilot, "jobs have waited 1m30s and no worker runs")
@@ -167,10 +167,10 @@ async def test_a_reading_that_hangs_is_not_live(
         text = await until(console, pilot, "▲ lost")
         assert "● live" not in text
         shown = console.clock()
-        console.link._now = lambda: NOW + 500
+        console.connections._now = lambda: NOW + 500
         assert console.clock() == shown, "what is not read does not grow older as if it were"
         held.set()
-        console.link._now = lambda: NOW
+        console.connections._now = lambda: NOW
         await until(console, pilot, "● live 1s")
 
 
@@ -196,7 +196,7 @@ async def test_a_paused_screen_stands_still_and_says_since_when(home: Path) -> N
         await settled(console, pilot)
         await pilot.press("p")
         await until(console, pilot, "‖ paused")
-        console.link._now = lambda: NOW + 600
+        console.connections._now = lambda: NOW + 600
         await pilot.press("j", "2", "4")
         text = await settled(console, pilot)
         assert "1m15s" in text, "as it was when it was read"

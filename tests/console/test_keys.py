@@ -34,7 +34,7 @@ async def said(console: Console, pilot: Pilot[int], wanted: str) -> str:
 
 
 async def state_of(console: Console, job_id: str) -> State:
-    return (await console.link.reader.find(job_id)).state
+    return (await console.connections.reader.find(job_id)).state
 
 
 async def test_moving_with_j_k_g_G_ctrl_d_ctrl_u_and_arrows(home: Path) -> None:
@@ -167,8 +167,8 @@ async def test_output_past_its_limit_is_shown_without_what_was_dropped(home: Pat
     """The job runs, and the middle of its file is a hole."""
     async with opened(home, SIZE) as (console, pilot):
         await filtered(console, pilot, "report")
-        job = await console.link.reader.find("report-q3")
-        output = await console.link.reader.output(job)
+        job = await console.connections.reader.find("report-q3")
+        output = await console.connections.reader.output(job)
         assert output.path is not None
         mark = dropped_mark(4096)
         head = b"the first line\n" + b"y\n" * (1 << 15)
@@ -191,8 +191,8 @@ async def test_l_follows_output_with_s_w_f(home: Path) -> None:
         await filtered(console, pilot, "report")
         await pilot.press("l")
         await until(console, pilot, "rendering page 60 of 120")
-        job = await console.link.reader.find("report-q3")
-        output = await console.link.reader.output(job)
+        job = await console.connections.reader.find("report-q3")
+        output = await console.connections.reader.output(job)
         assert output.path is not None
         with output.path.open("a") as file:
             file.write("rendering page 61 of 120\n")
@@ -269,7 +269,7 @@ async def test_R_retries_what_matches_with_the_count(home: Path) -> None:
         await until(console, pilot, "Retry 3 dead jobs?")
         await pilot.press("y")
         assert "--search resize" in await said(console, pilot, "retried 3 jobs")
-        assert await console.link.reader.count(Filter((State.DEAD,))) == 10
+        assert await console.connections.reader.count(Filter((State.DEAD,))) == 10
 
 
 async def test_s_asks_how_many_workers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +368,7 @@ async def test_p_pauses_the_view(home: Path) -> None:
         await settled(console, pilot)
         await pilot.press("p")
         await until(console, pilot, "paused")
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.enqueue([{"id": "unseen", "command": "true"}])
         await pilot.pause(1.0)
         assert "unseen" not in text_of(console)
@@ -389,7 +389,7 @@ async def test_plus_and_minus_change_the_pace(home: Path) -> None:
 async def test_a_change_elsewhere_is_shown(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.enqueue([{"id": "from-afar", "command": "true"}])
         await until(console, pilot, "from-afar")
         await until(console, pilot, "4 jobs 46")
@@ -454,10 +454,10 @@ async def test_editing_a_dead_jobs_command(home: Path) -> None:
         await until(console, pilot, "another command")
         await pilot.press("end", *typed(" -v"), "enter")
         await said(console, pilot, "is due again")
-        job = await console.link.reader.find("sync-1")
+        job = await console.connections.reader.find("sync-1")
         assert job.command == "rsync -a /srv/1/ backup:/srv/1/ -v"
         assert job.state is State.PENDING
-        assert len(await console.link.reader.attempts(job)) == 1
+        assert len(await console.connections.reader.attempts(job)) == 1
 
 
 async def test_read_only_has_no_key_that_changes_anything(home: Path) -> None:
@@ -495,7 +495,7 @@ async def test_an_action_is_for_the_job_that_was_there_when_the_key_was_pressed(
         await filtered(console, pilot, "thumb")
         await pilot.press("c")
         await until(console, pilot, "Cancel thumb-3?")
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.enqueue([{"id": "thumb-4", "command": "true"}])
         await pilot.press("y")
         await said(console, pilot, "thumb-3 is cancelled")
@@ -506,7 +506,7 @@ async def test_a_failing_action_is_a_message(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await filtered(console, pilot, "resize-1")
         console.paused = True
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.remove([await queue.find("resize-1")])
         await pilot.press("r")
         await said(console, pilot, "job 'resize-1' is gone")
@@ -533,7 +533,7 @@ async def test_a_question_is_about_the_job_as_it_was_shown(home: Path) -> None:
         await filtered(console, pilot, "resize-1")
         console.paused = True
         await pilot.press("D")
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             [job] = [await queue.find("resize-1")]
             act = queue.cancel if job.state in (State.PENDING, State.FAILED) else queue.retry
             await act([job])
@@ -545,7 +545,7 @@ async def test_a_question_is_about_the_job_as_it_was_shown(home: Path) -> None:
 async def test_cancel_all_that_match(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await until(console, pilot, "pending")
-        waiting = await console.link.reader.count(Filter((State.PENDING,)))
+        waiting = await console.connections.reader.count(Filter((State.PENDING,)))
         assert waiting > 1
         console.main.show_state(State.PENDING)
         console.main.cancel_all()
@@ -553,4 +553,4 @@ async def test_cancel_all_that_match(home: Path) -> None:
         await pilot.press("y")
         shown = await said(console, pilot, f"cancelled {waiting} jobs")
         assert "queuectl cancel --all --state pending" in shown
-        assert await console.link.reader.count(Filter((State.PENDING,))) == 0
+        assert await console.connections.reader.count(Filter((State.PENDING,))) == 0

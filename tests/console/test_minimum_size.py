@@ -12,7 +12,7 @@ from textual import events
 from textual.geometry import Size
 
 from queuectl_tui.console.app import Console
-from queuectl_tui.console.minimum_size import LEAST, TOO_SMALL
+from queuectl_tui.console.minimum_size import MINIMUM, TOO_SMALL
 
 from ..support import PATIENCE, Cli
 from .scenes import opened, settled, typed, until
@@ -60,8 +60,8 @@ async def test_no_screen_fails_at_any_size(home: Path) -> None:
                 assert console.too_small
             await pilot.press("pagedown", "y", "enter", "q", "D")
             assert (console.screen, console.focused) == (top, focused), name
-            assert top.size == LEAST, name
-            await _resize(console, *LEAST)
+            assert top.size == MINIMUM, name
+            await _resize(console, *MINIMUM)
             await pilot.press("pagedown", "pageup")
             assert not console.too_small
             await _resize(console, 120, 40)
@@ -74,7 +74,7 @@ async def test_no_screen_fails_at_any_size(home: Path) -> None:
 
 async def test_answers_are_in_one_row_at_the_least_size(home: Path) -> None:
     """The second of two rows was "no", and a click there said yes."""
-    async with opened(home, LEAST) as (console, pilot):
+    async with opened(home, MINIMUM) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("3", "D")
         await until(console, pilot, " y  yes      n  no ")

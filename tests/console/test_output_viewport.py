@@ -14,11 +14,11 @@ from queuectl_core.operations.attempt_output import Output
 from queuectl_core.runner.output import punch
 from queuectl_tui.console.widgets import output_viewport as slice_module
 from queuectl_tui.console.widgets.output import nothing
-from queuectl_tui.console.widgets.output_viewport import KEEP, LONGEST, Slice, overwritten
+from queuectl_tui.console.widgets.output_viewport import KEEP, LONGEST, OutputViewport, overwritten
 
 
-def opened(path: Path, *, running: bool = False, height: int = 20) -> Slice:
-    held = Slice(Output(1, path, b"", running, 0))
+def opened(path: Path, *, running: bool = False, height: int = 20) -> OutputViewport:
+    held = OutputViewport(Output(1, path, b"", running, 0))
     held.height = height
     held.go_first()
     return held
@@ -128,7 +128,7 @@ def test_an_output_that_is_not_there_yet_is_not_said_to_be_elsewhere() -> None:
     assert nothing(Output(0, None, b"", False, 0)) == "it never ran"
 
 
-def down(held: Slice) -> str:
+def down(held: OutputViewport) -> str:
     """Everything one sees, scrolling down row by row."""
     held.go_first()
     seen = list(held.rows())
@@ -140,7 +140,7 @@ def down(held: Slice) -> str:
     return "".join(seen)
 
 
-def up(held: Slice) -> str:
+def up(held: OutputViewport) -> str:
     """The same from the end."""
     held.go_last()
     seen = list(held.rows())
@@ -173,7 +173,7 @@ def test_any_bytes_can_be_reached_once(data: bytes, width: int, height: int, wra
             patch.setattr(slice_module, name, size)
         path = Path(folder) / "log"
         path.write_bytes(data)
-        held = Slice(Output(1, path, b"", False, len(data)))
+        held = OutputViewport(Output(1, path, b"", False, len(data)))
         held.width, held.height, held.wrap = width, height, wrap
         wanted = clean_bytes(data).translate(str.maketrans("", "", "\n\t "))
         assert down(held).replace(" ", "") == wanted
@@ -260,7 +260,7 @@ def shown_of(folder: Path, data: bytes, total: int) -> list[str]:
     """The rows of an output that has ended."""
     path = folder / "ended"
     path.write_bytes(data)
-    held = Slice(Output(1, path, b"", False, total))
+    held = OutputViewport(Output(1, path, b"", False, total))
     held.height = 5
     held.go_first()
     return list(held.rows())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_tui.console.widgets.row_window import ListPages, Window
+from queuectl_tui.console.widgets.row_window import ListPages, RowWindow
 
 
 @dataclass
@@ -40,9 +40,9 @@ class Numbers:
         return [row for row in rows if row in self.numbers]
 
 
-async def opened(count: int, height: int = 10) -> tuple[Window[int], Numbers]:
+async def opened(count: int, height: int = 10) -> tuple[RowWindow[int], Numbers]:
     pages = Numbers(set(range(1, count + 1)))
-    window = Window(pages)
+    window = RowWindow(pages)
     window.resize(height)
     await window.go_first()
     return window, pages
@@ -152,7 +152,7 @@ async def test_a_list_is_taken_whole() -> None:
     class Row:
         name: str
 
-    window = Window(ListPages[Row]("name"))
+    window = RowWindow(ListPages[Row]("name"))
     window.resize(5)
     window.replace([Row("a"), Row("b"), Row("c")])
     window.put(1)
@@ -177,7 +177,7 @@ async def test_whatever_happens_the_rows_are_in_order_and_the_cursor_is_seen(
     numbers: set[int], steps: list[int | str | set[int]]
 ) -> None:
     pages = Numbers(set(numbers))
-    window = Window(pages)
+    window = RowWindow(pages)
     window.resize(7)
     await window.go_first()
     for step in steps:

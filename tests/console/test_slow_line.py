@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_tui.console.terminal import CANCEL, SlowLine
+from queuectl_tui.console.terminal import CANCEL, TerminalWriter
 
 from ..support import Cli
 from .terminal import Terminal
@@ -153,7 +153,7 @@ def test_writing_never_waits_and_the_last_words_arrive() -> None:
     outside, inside = pty.openpty()
     tty.setraw(inside)
     try:
-        line = SlowLine(inside)
+        line = TerminalWriter(inside)
         began = time.monotonic()
         for _ in range(100):
             line.write("x" * 10_000)

@@ -8,7 +8,7 @@ import pytest
 from textual import events
 
 from queuectl_core.queue import Queue
-from queuectl_tui.console.screens.text_screen import PageScreen
+from queuectl_tui.console.screens.text_screen import TextScreen
 from queuectl_tui.console.widgets import table
 from queuectl_tui.console.widgets.status_bars import KeyBar, Notice
 from queuectl_tui.console.widgets.text import wrap_row
@@ -64,7 +64,7 @@ async def test_every_field_of_a_job_can_be_reached(home: Path, size: tuple[int, 
 async def test_long_rows_of_a_page_are_wrapped(home: Path) -> None:
     async with opened(home, SMALL) as (console, pilot):
         await settled(console, pilot)
-        console.push_screen(PageScreen("doctor", [[("ok   ", "good"), (LONG, "text")]]))
+        console.push_screen(TextScreen("doctor", [[("ok   ", "good"), (LONG, "text")]]))
         text = await until(console, pilot, "doctor")
         assert "1-9 of" in text, "it says that there is more"
         await pilot.press("G")
@@ -90,7 +90,7 @@ async def test_a_pane_keeps_the_focus_when_a_layout_hid_it_before(home: Path) ->
 async def test_a_pane_keeps_the_focus_at_any_size(home: Path) -> None:
     async with opened(home, (120, 40)) as (console, pilot):
         await settled(console, pilot)
-        for pane in (console.main.jobs, console.main.crew):
+        for pane in (console.main.jobs, console.main.worker_table):
             console.main.action_pane(str(pane.id))
             for size in [(29, 60), (200, 8), (40, 12), (30, 8), (30, 30), (120, 20), (120, 40)]:
                 await pilot.resize_terminal(*size)

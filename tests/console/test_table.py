@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from queuectl_tui.console.theme import DARK
 from queuectl_tui.console.widgets.row_window import ListPages
 from queuectl_tui.console.widgets.strips import Column, fit, lay_out
-from queuectl_tui.console.widgets.table import LineTable, list_table_rows
+from queuectl_tui.console.widgets.table import LineTable
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ async def shown(rows: list[Row]) -> AsyncIterator[tuple[Recorder, Pilot[None]]]:
             yield table
 
     async with Tables().run_test(size=(40, 12)) as pilot:
-        list_table_rows(table, rows)
+        table.set_rows(rows)
         await pilot.pause()
         table.repainted.clear()
         yield table, pilot
@@ -62,7 +62,7 @@ async def shown(rows: list[Row]) -> AsyncIterator[tuple[Recorder, Pilot[None]]]:
 async def test_the_same_rows_again_repaint_nothing() -> None:
     rows = [Row(f"r{n}") for n in range(30)]
     async with shown(rows) as (table, _):
-        list_table_rows(table, [replace(row) for row in rows])
+        table.set_rows([replace(row) for row in rows])
         assert table.repainted == []
 
 
@@ -70,7 +70,7 @@ async def test_a_changed_cell_repaints_that_cell() -> None:
     rows = [Row(f"r{n}") for n in range(30)]
     async with shown(rows) as (table, _):
         rows[3] = Row("r3", 7)
-        list_table_rows(table, rows)
+        table.set_rows(rows)
         assert [(r.y, r.height) for r in table.repainted if r] == [(5, 1)]
         assert all(r is not None and r.width <= 6 for r in table.repainted)
 
@@ -88,7 +88,7 @@ async def test_marks_are_by_id_and_last_while_rows_move() -> None:
     async with shown([Row("a"), Row("b"), Row("c")]) as (table, pilot):
         table.focus()
         await pilot.press("space")
-        list_table_rows(table, [Row("z"), Row("c"), Row("b"), Row("a", 9)])
+        table.set_rows([Row("z"), Row("c"), Row("b"), Row("a", 9)])
         assert table.chosen() == [Row("a", 9)]
         await pilot.press("ctrl+backslash")
         assert not table.marks

@@ -163,7 +163,7 @@ def test_the_operators_tasks(operator: Operator, cli: Cli) -> None:
     operator.type("3", "count    3")
     press("\t", "tab: which queue", "queue")
     operator.type("media", "queue    media")
-    press("\r", "enter: do it", "✓ 3 workers up")
+    press("\r", "enter: confirm", "✓ 3 workers up")
     workers = cli.json("worker", "list")
     assert [w["queues"] for w in workers].count(["media"]) == 3
     done = ("list", "--queue", "media", "--state", "completed")

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_tui.console.terminal_input import ESCAPE, ESCAPE_PATIENCE, PATIENCE, Bytes
+from queuectl_tui.console.terminal_input import ESCAPE, ESCAPE_PATIENCE, PATIENCE, InputDecoder
 
 
 def pieces(*packets: bytes, gap: float = 0.0) -> list[str]:
     """What comes of these packets, ``gap`` seconds apart, and of a long silence after them."""
-    source, now, found = Bytes(), 100.0, []
+    source, now, found = InputDecoder(), 100.0, []
     for packet in packets:
         found += source.feed(packet, now)
         now += gap
@@ -39,7 +39,7 @@ def test_escape_and_another_key_in_one_packet_are_two_keys(raw: bytes, keys: lis
 
 
 def test_escape_alone_is_the_key_after_a_moment() -> None:
-    source = Bytes()
+    source = InputDecoder()
     assert source.feed(b"\x1b", 0.0) == []
     assert source.expire(ESCAPE_PATIENCE / 2) == []
     assert source.expire(ESCAPE_PATIENCE * 2) == [ESCAPE]

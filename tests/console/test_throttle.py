@@ -7,7 +7,7 @@ import time
 from textual.app import App
 from textual.widget import Widget
 
-from queuectl_tui.console.widgets.throttle import Later
+from queuectl_tui.console.widgets.throttle import Throttle
 
 
 async def test_too_early_is_late_but_not_never() -> None:
@@ -15,7 +15,7 @@ async def test_too_early_is_late_but_not_never() -> None:
     async with App[None]().run_test() as pilot:
         widget = Widget()
         await pilot.app.mount(widget)
-        later = Later(widget, lambda: calls.append(time.monotonic()))
+        later = Throttle(widget, lambda: calls.append(time.monotonic()))
         later.ask(0.0)
         assert len(calls) == 1, "at once when its time has come"
         moment = time.monotonic() + 0.2

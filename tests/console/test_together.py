@@ -190,7 +190,7 @@ async def test_that_keys_wait_is_said_only_while_they_wait(
     answers = asyncio.Event()
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        reader = type(console.link.reader)
+        reader = type(console.connections.reader)
         defaults = reader.defaults
 
         async def slow(queue: Queue) -> Defaults:

@@ -43,7 +43,7 @@ async def test_the_filter_of_the_workers_takes_their_marks_away(home: Path) -> N
         await pilot.press("2", "space", "space")
         await until(console, pilot, "2 marked")
         await filtered(console, pilot, "w3kd-3")
-        assert not console.main.crew.marks
+        assert not console.main.worker_table.marks
 
 
 async def test_marks_of_jobs_that_are_gone_or_changed_state_are_taken_away(home: Path) -> None:
@@ -51,14 +51,14 @@ async def test_marks_of_jobs_that_are_gone_or_changed_state_are_taken_away(home:
         await filtered(console, pilot, "resize")
         await pilot.press("space", "space", "space")
         await until(console, pilot, "3 marked")
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.remove([await queue.find("resize-1")])
         await until(console, pilot, "2 marked")
         console.main.show_state(State.DEAD)
         await settled(console, pilot)
         await pilot.press("space", "space")
         await until(console, pilot, "2 marked")
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.retry([next(iter(console.main.jobs.marks.values()))])
         await until(console, pilot, "1 marked")
 
@@ -128,7 +128,7 @@ async def test_R_leaves_completed_and_cancelled_jobs_alone(home: Path) -> None:
         await pilot.press("y")
         command = "$ queuectl retry --all --state failed --state dead"
         assert command in await said(console, pilot, "retried 14 jobs")
-        assert await console.link.reader.count(Filter((State.COMPLETED,))) == 24
+        assert await console.connections.reader.count(Filter((State.COMPLETED,))) == 24
         console.main.show_state(State.COMPLETED)
         await settled(console, pilot)
         assert "Retry 24 completed jobs?" in await ask_to_retry_all(console, pilot)
@@ -143,7 +143,7 @@ async def test_a_set_that_changed_before_the_answer_is_told(
         await settled(console, pilot)
         await pilot.press("3", "D")
         await until(console, pilot, "Delete 7 dead jobs")
-        async with Queue.open(console.link.url, env={}) as queue:
+        async with Queue.open(console.connections.url, env={}) as queue:
             await queue.retry([await queue.find("fetch-prices-3")])
         await pilot.press("y")
         await said(console, pilot, "deleted 6 of 7 jobs: the others changed")
@@ -156,7 +156,7 @@ async def remove_cancelled_while_one_is_cancelled(console: Console, pilot: Pilot
     console.main.show_state(State.CANCELLED)
     console.main.remove_all()
     await until(console, pilot, "Delete 1 cancelled job")
-    async with Queue.open(console.link.url, env={}) as queue:
+    async with Queue.open(console.connections.url, env={}) as queue:
         await queue.cancel([await queue.find("thumb-1")])
     await pilot.press("y")
 

@@ -16,7 +16,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from queuectl_tui.cli import command
-from queuectl_tui.cli.declare import GLOBALS, Noun, Option, Table, Verb
+from queuectl_tui.cli.declare import GLOBALS, Noun, Option, Subcommands, Verb
 from queuectl_tui.cli.main import ROOT, VERBS
 from queuectl_tui.cli.quick import read
 from queuectl_tui.cli.session import Session
@@ -28,7 +28,7 @@ LEFT_TO_CLICK = {"completion", "tui"}
 """Verbs with values that click must judge."""
 
 
-def verbs(table: Table, path: Words = ()) -> Iterator[tuple[Words, Verb]]:
+def verbs(table: Subcommands, path: Words = ()) -> Iterator[tuple[Words, Verb]]:
     for name, (place, _) in table.items():
         module, attribute = place.split(":")
         found = getattr(import_module(f"queuectl_tui.cli.{module}"), attribute)
@@ -55,13 +55,13 @@ def by_click(args: list[str], patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     """The verb, its values and the global options, as click reads them."""
     found: list[tuple[Any, ...]] = []
 
-    def keep(self: command.Verb, **values: Any) -> None:
+    def keep(self: command.ClickVerb, **values: Any) -> None:
         session = click.get_current_context().find_object(Session)
         assert session is not None
         session.path = click.get_current_context().command_path
         found.append((self.found, values, state(session)))
 
-    patch.setattr(command.Verb, "_run", keep)
+    patch.setattr(command.ClickVerb, "_run", keep)
     command.run(Session(), ROOT, args)
     assert found, "click asked for help, or took it for another verb"
     return found[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -11,10 +11,10 @@ from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.domain.model import Job
 
 from .. import actions
-from ..action_runner import Doing
+from ..action_runner import ConsolePart
 from ..messages import StoreRead
-from ..widgets.compositor import SparingCompositor
-from ..widgets.line_widget import Painted
+from ..widgets.compositor import CroppingCompositor
+from ..widgets.line_widget import LineWidget
 
 T = TypeVar("T")
 
@@ -30,17 +30,12 @@ WORDS = {"retry": "retry", "cancel": "cancel", "remove": "delete"}
 """What the key bar calls an action."""
 
 
-class ConsoleBase(Screen[T]):
+class ConsoleScreen(ConsolePart, Screen[T]):
     """A screen of this console."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self._compositor = SparingCompositor()
-
-    @property
-    def owner(self) -> Doing:
-        """The app."""
-        return cast(Doing, self.app)
+        self._compositor = CroppingCompositor()
 
     def on_store_read(self, message: StoreRead) -> None:
         """The store was read again."""
@@ -52,11 +47,11 @@ class ConsoleBase(Screen[T]):
 
     def restyle(self) -> None:
         """The theme has changed."""
-        for widget in self.query(Painted):
+        for widget in self.query(LineWidget):
             widget.restyle()
 
 
-class JobScreen(ConsoleBase[None]):
+class JobScreen(ConsoleScreen[None]):
     """A screen with one or more jobs to act on; subclasses say which (:meth:`targets`)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -80,12 +75,12 @@ class JobScreen(ConsoleBase[None]):
         """Ask for another command for the current job, to run it again."""
         job = self.current_job()
         if job is not None and job.state in RETRYABLE:
-            self.owner.edit_job(job)
+            self.console.edit_job(job)
         else:
-            self.owner.say("no job that can be run again is selected", "warn")
+            self.console.say("no job that can be run again is selected", "warn")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in CHANGING and self.owner.link.read_only:
+        if action in CHANGING and self.console.connections.read_only:
             return False
         allowed = ALLOWED.get(action)
         if allowed is not None:
@@ -104,7 +99,7 @@ class JobScreen(ConsoleBase[None]):
     def wait_for(self) -> None:
         """Say when the marked or current jobs are done."""
         if jobs := self.targets():
-            self.owner.watch_for(jobs)
+            self.console.watch_for(jobs)
 
     def action_retry(self) -> None:
         self._act(actions.retry, RETRYABLE)
@@ -118,13 +113,13 @@ class JobScreen(ConsoleBase[None]):
     def _act(self, make: Any, allowed: tuple[Any, ...]) -> None:
         jobs = [job for job in self.targets() if job.state in allowed]
         if jobs:
-            self.owner.perform(make(jobs))
+            self.console.perform(make(jobs))
         else:
-            self.owner.say("no job here is in a state for that", "warn")
+            self.console.say("no job here is in a state for that", "warn")
 
     def action_output(self) -> None:
         if job := self.current_job():
-            self.owner.open_output(job)
+            self.console.open_output(job)
 
     def action_copy_id(self) -> None:
         self.copy_ids([job.id for job in self.targets()])
@@ -134,4 +129,4 @@ class JobScreen(ConsoleBase[None]):
         if ids:
             self.app.copy_to_clipboard(" ".join(ids))
             more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-            self.owner.say(f"copied {ids[0]}{more}", "good")
+            self.console.say(f"copied {ids[0]}{more}", "good")

@@ -16,7 +16,7 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration
 
 from ...presentation.format import ago, cli, clock_time, command_text, short
-from ..background import beside
+from ..background import run_in_background
 from ..columns import ATTEMPTS
 from ..messages import StoreRead
 from ..theme import STATE_STYLE
@@ -24,8 +24,8 @@ from ..widgets.output import OutputPane
 from ..widgets.row_window import ListPages
 from ..widgets.status_bars import Bar, KeyBar, Notice
 from ..widgets.strips import Cell
-from ..widgets.table import LineTable, list_table_rows
-from ..widgets.text import Row, TextPane
+from ..widgets.table import LineTable
+from ..widgets.text import TextPane, TextRow
 from .base import JobScreen
 
 
@@ -55,7 +55,7 @@ class DetailScreen(JobScreen):
 
     def compose(self) -> ComposeResult:
         self.attempts: LineTable[Attempt] = LineTable(
-            ATTEMPTS, ListPages("number"), id="attempts", clock=self.owner.clock, markable=False
+            ATTEMPTS, ListPages("number"), id="attempts", clock=self.console.clock, markable=False
         )
         self.attempts.empty = "not started yet"
         yield Bar(id="head", filled=True)
@@ -69,33 +69,33 @@ class DetailScreen(JobScreen):
     async def on_mount(self) -> None:
         self.attempts.focus()
         await self._read()
-        self.owner.say(f"$ {cli('show', self.job.id)}", "muted")
+        self.console.say(f"$ {cli('show', self.job.id)}", "muted")
 
     def on_store_read(self, message: StoreRead) -> None:
         if message.changed:
-            beside(self, self._read, "job", exclusive=True)
+            run_in_background(self, self._read, "job", exclusive=True)
         else:
             self._show()
             self.attempts.paint()
 
     async def _read(self) -> None:
         try:
-            queue = self.owner.link.reader
+            queue = self.console.connections.reader
             found = await queue.get(self.job.seq)
             if found is None:
                 self._deleted = True
                 self._show()
-                self.owner.say(f"{self.job.id} was deleted", "warn")
+                self.console.say(f"{self.job.id} was deleted", "warn")
                 return
             self.job = found
             attempts = await queue.attempts(found)
         except QueueError as error:
-            self.owner.say(f"✗ {error}", "bad")
+            self.console.say(f"✗ {error}", "bad")
             return
         self.attempts.parts = [("attempts", "strong"), (f" {len(attempts)}", "text")]
         newest, current = self._newest, self.attempts.current
         self._newest = attempts[-1].number if attempts else 0
-        list_table_rows(self.attempts, attempts)
+        self.attempts.set_rows(attempts)
         # Who is at the end of the newest attempt wants to see the next one; who reads an older
         # one, or has moved up in its output, stays there.
         at_newest = current is None or current.number == newest
@@ -113,7 +113,7 @@ class DetailScreen(JobScreen):
         current = self.attempts.current
         number = None if current is None else current.number
         try:
-            output = await self.owner.link.reader.output(self.job, number)
+            output = await self.console.connections.reader.output(self.job, number)
         except QueueError:
             return  # the attempt went while it was looked for; the next reading shows that
         now = self.attempts.current
@@ -131,7 +131,7 @@ class DetailScreen(JobScreen):
             [(f" {job.id} ", "title"), state_cell(job, deleted=self._deleted)],
             [(f" {short(job.queue, 60)} ", "muted")],
         )
-        self.fields.show(fields(job, self.owner.clock(), self.size.width))
+        self.fields.show(fields(job, self.console.clock(), self.size.width))
         room = max(3, self.size.height * 2 // 5)
         self.fields.styles.height = min(room, len(self.fields.lines(self.size.width)))
         most = min(6, max(1, self.size.height // 3 - 3))
@@ -154,7 +154,7 @@ class DetailScreen(JobScreen):
 
     def action_output(self) -> None:
         current = self.attempts.current
-        self.owner.open_output(self.job, current.number if current else None)
+        self.console.open_output(self.job, current.number if current else None)
 
     def action_follow(self) -> None:
         self.query_one(OutputPane).toggle_follow()
@@ -170,7 +170,7 @@ LABEL = 10
 """Cells of a field's name."""
 
 
-def fields(job: Job, now: float, width: int) -> list[Row]:
+def fields(job: Job, now: float, width: int) -> list[TextRow]:
     """Every field: short ones side by side where there is room, none of them cut."""
     short_ones = [
         ("tries", f"{job.tries} of {max(1, job.max_retries)}"),
@@ -214,13 +214,13 @@ def state_cell(job: Job, *, deleted: bool) -> Cell:
     return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_STYLE[job.state])
 
 
-def _error(job: Job) -> list[Row]:
+def _error(job: Job) -> list[TextRow]:
     if not job.last_error:
         return []
     return [_row("error", clean_line(job.last_error), "bad" if job.state is State.DEAD else "warn")]
 
 
-def _row(name: str, value: str, style: str) -> Row:
+def _row(name: str, value: str, style: str) -> TextRow:
     return [(f"{name:>{LABEL - 2}}  ", "muted"), (value, style)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual import events, on
@@ -18,16 +18,16 @@ from queuectl_core.domain.jobspec import check_queue
 from queuectl_core.domain.text import clean_line
 from queuectl_core.queue import check_count
 
-from ..action_runner import Doing
+from ..action_runner import ConsolePart
 from ..actions import Action
-from ..theme import ink_of
+from ..theme import styles_of
 
 T = TypeVar("T")
 
-ENTER = "enter: do it   esc: leave it"
+ENTER = "enter: confirm   esc: cancel"
 
 
-class Dialog(ModalScreen[T]):
+class Dialog(ConsolePart, ModalScreen[T]):
     """A box in the middle of the screen."""
 
     DEFAULT_CSS = """
@@ -46,11 +46,6 @@ class Dialog(ModalScreen[T]):
     Dialog #more { height: auto; scrollbar-size-vertical: 1; }
     """
 
-    @property
-    def owner(self) -> Doing:
-        """The app."""
-        return cast(Doing, self.app)
-
     def row(self, name: str, box: Input) -> ComposeResult:
         """A field and its name, side by side."""
         with Horizontal(classes="row"):
@@ -60,8 +55,8 @@ class Dialog(ModalScreen[T]):
 
     def text(self, *parts: tuple[str, str]) -> Text:
         """Clean text in the theme's styles; never markup."""
-        ink = ink_of(self.app.current_theme)
-        return Text.assemble(*((text, ink.of(style)) for text, style in parts))
+        roles = styles_of(self.app.current_theme)
+        return Text.assemble(*((text, roles.of(style)) for text, style in parts))
 
 
 GAP = 2

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -27,7 +27,7 @@ from queuectl_core.domain.times import (
 
 from ...presentation.format import NEWLINE, cli, on_lines, on_one_line
 from .. import actions
-from ..action_runner import Doing
+from ..action_runner import ConsolePart
 from .dialogs import Dialog
 
 
@@ -61,7 +61,7 @@ def timeout_hint(defaults: Defaults) -> str:
     return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
 
 
-class CommandInput(Input):
+class CommandInput(ConsolePart, Input):
     """A field for a command. Several lines can be pasted; $EDITOR edits them as lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -74,23 +74,18 @@ class CommandInput(Input):
         event.prevent_default()
         event.stop()
         if shown is None:
-            self.owner.say("✗ not pasted: it holds control characters; see ctrl+e", "bad")
+            self.console.say("✗ not pasted: it holds control characters; see ctrl+e", "bad")
         elif shown:
             self.replace(shown, *sorted(self.selection))
 
-    @property
-    def owner(self) -> Doing:
-        """The app."""
-        return cast(Doing, self.app)
-
     async def action_editor(self) -> None:
         """Edit the command with $VISUAL or $EDITOR."""
-        text = await self.owner.edit_text(on_lines(self.value))
+        text = await self.console.edit_text(on_lines(self.value))
         if text is None:
             return
         shown = on_one_line(text.rstrip("\n"))
         if shown is None:
-            self.owner.say(f"✗ not taken: it holds control characters, or {NEWLINE}", "bad")
+            self.console.say(f"✗ not taken: it holds control characters, or {NEWLINE}", "bad")
         else:
             self.value = shown
             self.cursor_position = len(shown)
@@ -222,11 +217,11 @@ class EnqueueScreen(Dialog[None]):
             given = self.source()
         except QueueError as error:
             touched = any(box.value for box in self.query(Input))
-            first = ("type a command; ^e: $EDITOR   esc: leave it", "muted")
+            first = ("type a command; ^e: $EDITOR   esc: cancel", "muted")
             said.update(self.text((str(error), "bad") if touched else first))
             line.update("")
             return
-        note = "enter: enqueue   esc: leave it"
+        note = "enter: enqueue   esc: cancel"
         if lines := self._text("command").count("\n"):
             note = f"{lines + 1} lines, {NEWLINE} ends one   {note}"
         if "run_at" in given:
@@ -285,7 +280,7 @@ class EnqueueScreen(Dialog[None]):
 
     def action_close(self) -> None:
         if self._sent is not None:
-            self.owner.say("… still enqueuing: waits for the store", "warn")
+            self.console.say("… still enqueuing: waits for the store", "warn")
         self.dismiss()
 
 
@@ -342,7 +337,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
     def _check(self) -> None:
         self._draft["command"] = self.query_one(Input).value
         trouble = self._trouble()
-        note = "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: leave it"
+        note = "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: cancel"
         said = (trouble, "bad") if trouble else (note, "muted")
         self.query_one("#says", Static).update(self.text(said))
 

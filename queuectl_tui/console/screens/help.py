@@ -8,18 +8,18 @@ from typing import Any
 from textual.app import App
 from textual.screen import Screen
 
-from ..widgets.text import Row
-from .text_screen import PageScreen
+from ..widgets.text import TextRow
+from .text_screen import TextScreen
 
 
-class HelpScreen(PageScreen):
+class HelpScreen(TextScreen):
     """The keys of the screen it was called from."""
 
     def __init__(self, screen: Screen[Any]) -> None:
         super().__init__("keys", help_rows(screen))
 
 
-def help_rows(screen: Screen[Any]) -> list[Row]:
+def help_rows(screen: Screen[Any]) -> list[TextRow]:
     """Every key that does something on ``screen``: its own, the pane's, the console's."""
     sections: dict[str, dict[str, tuple[list[str], str]]] = {}
     for active in screen.active_bindings.values():
@@ -37,7 +37,7 @@ def help_rows(screen: Screen[Any]) -> list[Row]:
         )
         if key not in keys:
             keys.append(key)
-    rows: list[Row] = []
+    rows: list[TextRow] = []
     for name in ("this screen", "this pane", "everywhere"):
         rows.append([(name, "title")])
         for keys, said in sections.get(name, {}).values():

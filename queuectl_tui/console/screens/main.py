@@ -20,12 +20,12 @@ from .. import actions
 from ..columns import GROUPS, WORKERS, StateRow, worker_columns
 from ..messages import StoreRead
 from ..monitor import Overview
-from ..summary_bar import chips
+from ..summary_bar import summary_cells
 from ..widgets.jobs import JobsPane
 from ..widgets.row_window import ListPages
 from ..widgets.states import StatesPane
 from ..widgets.status_bars import Bar, KeyBar, Notice
-from ..widgets.table import LineTable, list_table_rows
+from ..widgets.table import LineTable
 from .base import WORDS, JobScreen
 
 if TYPE_CHECKING:
@@ -72,20 +72,20 @@ class MainScreen(JobScreen):
 
     def compose(self) -> ComposeResult:
         self.states = StatesPane()
-        self.crew: LineTable[Worker] = LineTable(
-            WORKERS, ListPages("id"), id="workers", clock=self.owner.clock
+        self.worker_table: LineTable[Worker] = LineTable(
+            WORKERS, ListPages("id"), id="workers", clock=self.console.clock
         )
         self.dlq: LineTable[DeadGroup] = LineTable(
-            GROUPS, ListPages("reason"), id="dlq", clock=self.owner.clock
+            GROUPS, ListPages("reason"), id="dlq", clock=self.console.clock
         )
-        owner = self.owner
-        self.jobs = JobsPane(owner.link, owner.clock, newest=owner.monitor.newest)
+        console = self.console
+        self.jobs = JobsPane(console.connections, console.clock, newest=console.monitor.newest)
         self._searching: LineTable[Any] = self.jobs
         self._last_pane: LineTable[Any] = self.jobs
         self._narrowed = {"workers": "", "dlq": ""}
         yield Bar(id="title", filled=True)
         yield Notice(id="banner", filled=True)
-        yield Bar(id="chips")
+        yield Bar(id="summary")
         with Container(id="body"):
             yield from self.panes
         yield Notice(id="message", passing=True)
@@ -93,13 +93,13 @@ class MainScreen(JobScreen):
 
     def on_mount(self) -> None:
         self.jobs.focus()
-        self.jobs.know(self.owner.overview.total)
-        self._show(self.owner.overview)
+        self.jobs.know(self.console.overview.total)
+        self._show(self.console.overview)
 
     @property
     def panes(self) -> tuple[LineTable[Any], ...]:
         """All four, as they are numbered."""
-        return (self.states, self.crew, self.dlq, self.jobs)
+        return (self.states, self.worker_table, self.dlq, self.jobs)
 
     @property
     def pane(self) -> LineTable[Any]:
@@ -126,7 +126,7 @@ class MainScreen(JobScreen):
         lost = len(overview.workers) - len(overview.live_workers)
         text = self._narrowed["workers"]
         shown = [w for w in overview.workers if contains(f"{w.id} {w.job or ''} {w.host}", text)]
-        self.crew.parts = [
+        self.worker_table.parts = [
             ("2 workers", "strong"),
             (f" {len(overview.workers)}", "text"),
             (f"  {busy} busy" if overview.workers else "", "busy" if busy else "muted"),
@@ -134,10 +134,10 @@ class MainScreen(JobScreen):
             (f"  +{overview.prefetched} prefetched" if overview.prefetched else "", "muted"),
             (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
-        none = "no workers" if self.owner.link.read_only else NO_WORKERS
-        self.crew.columns = worker_columns(overview.workers)
-        self.crew.empty = f"none matches {short(text, 40)}" if text else none
-        list_table_rows(self.crew, shown)
+        none = "no workers" if self.console.connections.read_only else NO_WORKERS
+        self.worker_table.columns = worker_columns(overview.workers)
+        self.worker_table.empty = f"none matches {short(text, 40)}" if text else none
+        self.worker_table.set_rows(shown)
         dead = overview.counts.get(State.DEAD, 0)
         causes, text = len(overview.groups), self._narrowed["dlq"]
         self.dlq.parts = [
@@ -148,22 +148,22 @@ class MainScreen(JobScreen):
         ]
         self.dlq.empty = f"none matches {short(text, 40)}" if text else NO_DEAD
         groups = [group for group in overview.groups if contains(group.reason, text)]
-        list_table_rows(self.dlq, groups)
+        self.dlq.set_rows(groups)
         self._show_bars(overview)
 
     def _show_bars(self, overview: Overview) -> None:
-        owner = self.owner
-        self.query_one("#title", Bar).say(*owner.heading())
-        self.query_one("#chips", Bar).say(chips(overview))
+        console = self.console
+        self.query_one("#title", Bar).say(*console.heading())
+        self.query_one("#summary", Bar).say(summary_cells(overview))
         waiting = overview.oldest_due_at
-        late = owner.clock() - waiting if waiting is not None else 0.0
+        late = console.clock() - waiting if waiting is not None else 0.0
         unserved = False
-        if owner.trouble:
-            self.query_one("#banner", Bar).say([(f" ▲ {owner.trouble}", "bad")])
+        if console.trouble:
+            self.query_one("#banner", Bar).say([(f" ▲ {console.trouble}", "bad")])
         elif unserved := late > 60 and not overview.live_workers:
             said = f" ▲ jobs have waited {lasting(late)} and no worker runs: s starts some"
             self.query_one("#banner", Bar).say([(said, "warn")])
-        self.query_one("#banner").set_class(bool(owner.trouble) or unserved, "on")
+        self.query_one("#banner").set_class(bool(console.trouble) or unserved, "on")
 
     def on_resize(self, event: events.Resize) -> None:
         small = event.size.width < SMALL[0] and event.size.height < 30
@@ -175,11 +175,11 @@ class MainScreen(JobScreen):
 
     @on(LineTable.Failed)
     def _failed(self, message: LineTable.Failed) -> None:
-        self.owner.lost(message.error)
+        self.console.lost(message.error)
 
     @on(LineTable.Refused)
     def _refused(self, message: LineTable.Refused) -> None:
-        self.owner.say(message.reason, "warn")
+        self.console.say(message.reason, "warn")
 
     def on_descendant_focus(self) -> None:
         for pane in self.panes:
@@ -203,11 +203,11 @@ class MainScreen(JobScreen):
 
     def action_sort(self, way: int) -> None:
         self.jobs.sort(way)
-        self.owner.say(f"jobs {self.jobs.order()}")
+        self.console.say(f"jobs {self.jobs.order()}")
 
     def action_invert(self) -> None:
         self.jobs.invert()
-        self.owner.say(f"jobs {self.jobs.order()}")
+        self.console.say(f"jobs {self.jobs.order()}")
 
     def action_filter(self) -> None:
         from .search import SearchLine
@@ -224,7 +224,7 @@ class MainScreen(JobScreen):
             self.jobs.filter(self.jobs.where._replace(search=message.text or None))
         else:
             self._narrowed[str(self._searching.id)] = message.text
-        self._show(self.owner.overview)
+        self._show(self.console.overview)
 
     def on_search_line_closed(self) -> None:
         """The line is gone: back to the rows."""
@@ -241,7 +241,7 @@ class MainScreen(JobScreen):
         if self._filtered:
             self._narrowed = dict.fromkeys(self._narrowed, "")
             self.jobs.filter(Filter())
-            self._show(self.owner.overview)
+            self._show(self.console.overview)
         elif self.pane.marks:
             self.pane.action_clear_marks()
 
@@ -264,38 +264,42 @@ class MainScreen(JobScreen):
         pane = self.pane
         if action in ("retry", "remove") and pane is self.dlq:
             return True if self.dlq.current else None
-        if action == "copy_id" and pane is self.crew:
-            return True if self.crew.current else None
-        if action in ("output", "open") and pane is self.crew:
-            return True if self.crew.current and self.crew.current.job else None
-        if action == "cancel" and pane is self.crew:
+        if action == "copy_id" and pane is self.worker_table:
+            return True if self.worker_table.current else None
+        if action in ("output", "open") and pane is self.worker_table:
+            return True if self.worker_table.current and self.worker_table.current.job else None
+        if action == "cancel" and pane is self.worker_table:
             return True if self._jobs_run() else None
         if action == "retry_all":
             if pane is self.dlq:
-                return True if self.owner.overview.groups else None
+                return True if self.console.overview.groups else None
             hidden = self.has_class("-small") and pane is not self.jobs
             return None if hidden else True  # by a filter that is not on the screen: never
         if action == "stop":
-            rows = self.crew.chosen() if pane is self.crew else self.owner.overview.workers
+            rows = (
+                self.worker_table.chosen()
+                if pane is self.worker_table
+                else self.console.overview.workers
+            )
             return True if rows else None
         if action == "open":
             return True if pane.current is not None else None
         return possible
 
     def describe(self, action: str) -> str | None:
-        pane, overview = self.pane, self.owner.overview
+        pane, overview = self.pane, self.console.overview
         if action == "next_pane(1)":  # where all panes are to be seen, their titles say it
             return "panes" if self.has_class("-small") else ""
         if action == "clear":
             return None if self._filtered else "clear marks" if pane.marks else ""
         if action == "stop":
-            if pane is not self.crew:
+            if pane is not self.worker_table:
                 return f"stop all {len(overview.workers)}"
-            chosen = self.crew.chosen()
+            chosen = self.worker_table.chosen()
             return f"stop {len(chosen)} marked" if len(chosen) > 1 else "stop worker"
         if action == "retry_all":
             return self._describe_retry_all()
-        if action == "cancel" and pane is self.crew:
+        if action == "cancel" and pane is self.worker_table:
             ids = self._jobs_run()
             return "cancel its job" if len(ids) == 1 else f"cancel {len(ids)} jobs"
         if action in ("retry", "remove") and pane is self.dlq:
@@ -310,7 +314,7 @@ class MainScreen(JobScreen):
         if where.reasons:
             return f"retry {self.jobs.count:,} dead" if self.jobs.counted else "retry matching"
         states = where.narrowed(RETRYABLE).states if where.states else (State.FAILED, State.DEAD)
-        counts = {s: n for s in states if (n := self.owner.overview.counts.get(s, 0))}
+        counts = {s: n for s in states if (n := self.console.overview.counts.get(s, 0))}
         return f"retry {actions.by_state(counts)}" if counts else None
 
     @on(LineTable.Chosen)
@@ -327,9 +331,9 @@ class MainScreen(JobScreen):
             self.action_pane("jobs")
         elif isinstance(row, Worker):
             if row.job:
-                self.owner.with_job(row.job, self.owner.open_job)
+                self.console.with_job(row.job, self.console.open_job)
         elif pane is self.jobs and isinstance(row, Job):
-            self.owner.open_job(row)
+            self.console.open_job(row)
 
     def action_retry(self) -> None:
         if self.pane is self.dlq:
@@ -346,19 +350,19 @@ class MainScreen(JobScreen):
     def _act_on_groups(self, allowed: tuple[State, ...], make: Any) -> None:
         if groups := self.dlq.chosen():
             wheres = [group_filter(group) for group in groups]
-            self.owner.perform_counted(wheres, allowed, make)
+            self.console.perform_counted(wheres, allowed, make)
 
     def action_retry_all(self) -> None:
         where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
-        self.owner.perform_counted([where], RETRYABLE, actions.retry_matching)
+        self.console.perform_counted([where], RETRYABLE, actions.retry_matching)
 
     def retry_dead(self) -> None:
         """Retry the whole DLQ; asks, with the count."""
-        self.owner.perform_counted([ALL_DEAD], RETRYABLE, actions.retry_matching)
+        self.console.perform_counted([ALL_DEAD], RETRYABLE, actions.retry_matching)
 
     def purge_dead(self) -> None:
         """Delete the whole DLQ; asks, with the count."""
-        self.owner.perform_counted([ALL_DEAD], REMOVABLE, actions.remove_matching)
+        self.console.perform_counted([ALL_DEAD], REMOVABLE, actions.remove_matching)
 
     def show_state(self, state: State) -> None:
         """Only the jobs in this state."""
@@ -366,45 +370,45 @@ class MainScreen(JobScreen):
         self.action_pane("jobs")
 
     def action_cancel(self) -> None:
-        if self.pane is self.crew:
-            self.owner.with_jobs(self._jobs_run(), actions.cancel)
+        if self.pane is self.worker_table:
+            self.console.with_jobs(self._jobs_run(), actions.cancel)
         else:
             super().action_cancel()
 
     def _jobs_run(self) -> list[str]:
         """The ids of the jobs that the marked or current workers run."""
-        return [worker.job for worker in self.crew.chosen() if worker.job]
+        return [worker.job for worker in self.worker_table.chosen() if worker.job]
 
     def cancel_all(self) -> None:
         """Cancel all that match the filter; asks, with the count."""
-        self.owner.perform_counted([self.jobs.where], CANCELLABLE, actions.cancel_matching)
+        self.console.perform_counted([self.jobs.where], CANCELLABLE, actions.cancel_matching)
 
     def remove_all(self) -> None:
         """Delete all that match the filter; asks, with the count."""
-        self.owner.perform_counted([self.jobs.where], REMOVABLE, actions.remove_matching)
+        self.console.perform_counted([self.jobs.where], REMOVABLE, actions.remove_matching)
 
     def action_output(self) -> None:
-        worker = self.crew.current
-        if self.pane is self.crew and worker is not None and worker.job:
-            self.owner.with_job(worker.job, self.owner.open_output)
+        worker = self.worker_table.current
+        if self.pane is self.worker_table and worker is not None and worker.job:
+            self.console.with_job(worker.job, self.console.open_output)
         else:
             super().action_output()
 
     def action_copy_id(self) -> None:
-        if self.pane is self.crew:
-            self.copy_ids([worker.id for worker in self.crew.chosen()])
+        if self.pane is self.worker_table:
+            self.copy_ids([worker.id for worker in self.worker_table.chosen()])
         else:
             super().action_copy_id()
 
     def action_enqueue(self) -> None:
-        self.owner.open_form()
+        self.console.open_form()
 
     def action_start(self) -> None:
-        self.owner.ask_workers()
+        self.console.ask_workers()
 
     def action_stop(self) -> None:
-        if self.pane is self.crew:
-            if chosen := self.crew.chosen():
-                self.owner.perform(actions.stop_workers(chosen))
-        elif everyone := list(self.owner.overview.workers):
-            self.owner.perform(actions.stop_workers(everyone, everyone=True))
+        if self.pane is self.worker_table:
+            if chosen := self.worker_table.chosen():
+                self.console.perform(actions.stop_workers(chosen))
+        elif everyone := list(self.console.overview.workers):
+            self.console.perform(actions.stop_workers(everyone, everyone=True))

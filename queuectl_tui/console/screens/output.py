@@ -20,7 +20,7 @@ from queuectl_core.domain.model import Job
 from queuectl_core.operations.attempt_output import Output
 
 from ...presentation.format import cli, command_line
-from ..background import beside
+from ..background import run_in_background
 from ..messages import StoreRead
 from ..widgets.output import OutputPane
 from ..widgets.status_bars import Bar, KeyBar, Notice
@@ -60,22 +60,22 @@ class OutputScreen(JobScreen):
         self.query_one(OutputPane).focus()
         await self._read()
         attempt = [] if self._number is None else ["--attempt", str(self._number)]
-        self.owner.say(f"$ {cli('logs', '--follow', *attempt, self.job.id)}", "muted")
+        self.console.say(f"$ {cli('logs', '--follow', *attempt, self.job.id)}", "muted")
 
     def on_store_read(self, message: StoreRead) -> None:
         if message.changed:
-            beside(self, self._read, "output", exclusive=True)
+            run_in_background(self, self._read, "output", exclusive=True)
 
     async def _read(self) -> None:
         try:
-            queue = self.owner.link.reader
+            queue = self.console.connections.reader
             found = await queue.get(self.job.seq)
             self._deleted = found is None
             self.job = found or self.job
             if found is not None:
                 self.query_one(OutputPane).show(await queue.output(found, self._number))
         except QueueError as error:
-            self.owner.say(f"✗ {error}", "bad")
+            self.console.say(f"✗ {error}", "bad")
         self.query_one("#head", Bar).say(
             [
                 (f" {self.job.id} ", "title"),
@@ -113,17 +113,17 @@ class OutputScreen(JobScreen):
             self.dismiss()
 
     async def action_pager(self) -> None:
-        held = self.query_one(OutputPane).slice
+        held = self.query_one(OutputPane).viewport
         if held is None:
             return
-        words = self.owner.link.env.get("PAGER", "") or "less"
+        words = self.console.connections.env.get("PAGER", "") or "less"
         try:
             with as_file(held.output) as path:
-                async with self.owner.lend():
+                async with self.console.lend():
                     argv = [*shlex.split(words), path]
                     await asyncio.to_thread(subprocess.run, argv, check=False)
         except (OSError, ValueError, SuspendNotSupported) as error:
-            self.owner.say(f"✗ cannot run the pager '{words}': {error}", "bad")
+            self.console.say(f"✗ cannot run the pager '{words}': {error}", "bad")
         self.refresh(layout=True)
 
 

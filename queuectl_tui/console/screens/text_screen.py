@@ -9,44 +9,38 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from ..widgets.status_bars import KeyBar, Notice
-from ..widgets.text import Row, TextPane
-from .base import ConsoleBase
+from ..widgets.text import TextPane, TextRow
+from .base import ConsoleScreen
 
 
-class Page(TextPane):
+class TextScreen(ConsoleScreen[None]):
     """Lines of cells under a title."""
 
-    DEFAULT_CSS = "Page { height: 1fr; }"
-
-    def __init__(self, title: str, rows: Sequence[Row]) -> None:
-        super().__init__(rows, id="page", titled=True)
-        self.parts = [(title, "strong")]
-
-
-class PageScreen(ConsoleBase[None]):
-    """A page over the whole screen."""
+    DEFAULT_CSS = "TextScreen TextPane { height: 1fr; }"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark", "back", "back", key_display="esc"),
     ]
 
-    def __init__(self, title: str, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, title: str, rows: Sequence[TextRow] = ()) -> None:
         super().__init__()
         self._title = title
         self._rows = rows
 
     def compose(self) -> ComposeResult:
-        yield Page(self._title, self._rows)
+        pane = TextPane(self._rows, id="page", titled=True)
+        pane.parts = [(self._title, "strong")]
+        yield pane
         yield Notice(id="message", passing=True)
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
-        self.query_one(Page).focus()
+        self.query_one(TextPane).focus()
 
-    def show(self, rows: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[TextRow]) -> None:
         """Show other lines."""
         self._rows = rows
-        self.query_one(Page).show(rows)
+        self.query_one(TextPane).show(rows)
 
     def action_back(self) -> None:
         self.dismiss()

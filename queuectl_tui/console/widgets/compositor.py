@@ -11,7 +11,7 @@ from rich.control import Control
 from textual._compositor import ChopsUpdate, Compositor
 
 
-class SparingUpdate(ChopsUpdate):
+class CroppedUpdate(ChopsUpdate):
     """An update cut to its spans exactly."""
 
     def render_segments(self, console: Console) -> str:
@@ -25,11 +25,11 @@ class SparingUpdate(ChopsUpdate):
         return "".join(sequences)
 
 
-class SparingCompositor(Compositor):
-    """Makes :class:`SparingUpdate` of partial updates."""
+class CroppingCompositor(Compositor):
+    """Makes :class:`CroppedUpdate` of partial updates."""
 
     def render_partial_update(self) -> ChopsUpdate | None:
         update = super().render_partial_update()
         if update is None:
             return None
-        return SparingUpdate(update.chops, update.spans, update.chop_ends)
+        return CroppedUpdate(update.chops, update.spans, update.chop_ends)

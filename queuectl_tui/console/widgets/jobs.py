@@ -11,13 +11,13 @@ from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.operations.queries import SORT_LIMIT
 
 from ...presentation.format import short
-from ..background import beside
+from ..background import run_in_background
 from ..columns import ARRIVAL, JOBS, JobPages
-from ..connections import Link
+from ..connections import Connections
 from ..monitor import AHEAD
 from .strips import Cell, Column
 from .table import THRIFT, LineTable
-from .throttle import Later
+from .throttle import Throttle
 
 STATES: tuple[State | None, ...] = (None, *State)
 """What ``[`` and ``]`` go through."""
@@ -31,13 +31,13 @@ class JobsPane(LineTable[Job]):
 
     def __init__(
         self,
-        link: Link,
+        connections: Connections,
         clock: Callable[[], float] = time.time,
         *,
         newest: Sequence[Job] = (),
     ) -> None:
         """``newest``: what a monitor has read ahead."""
-        self._pages = JobPages(link)
+        self._pages = JobPages(connections)
         super().__init__(JOBS, self._pages, id="jobs", clock=clock)
         self.window.begin(newest, whole=len(newest) < AHEAD)
         self.count = 0
@@ -45,7 +45,7 @@ class JobsPane(LineTable[Job]):
         """Whether ``count`` is all, or only as far as the counting got."""
         self._extent = (0, 0)
         self._recount_at = 0.0
-        self._recount = Later(self, self._count)
+        self._recount = Throttle(self, self._count)
         self.extent = self._screen_extent
         self.title()
 
@@ -118,7 +118,7 @@ class JobsPane(LineTable[Job]):
         self.title()
 
     def _count(self) -> None:
-        beside(self, self._counting, "count-jobs", exclusive=True)
+        run_in_background(self, self._counting, "count-jobs", exclusive=True)
 
     async def _counting(self) -> None:
         started = time.monotonic()

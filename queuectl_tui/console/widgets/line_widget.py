@@ -9,11 +9,11 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ..theme import Ink, ink_of
+from ..theme import RoleStyles, styles_of
 from .strips import Cell, differences
 
 
-class Painted(Widget):
+class LineWidget(Widget):
     """Subclasses say what their lines are (:meth:`_draw`); :meth:`paint` does the rest."""
 
     parts: Sequence[Cell] = ()
@@ -23,7 +23,7 @@ class Painted(Widget):
     _lines: Sequence[Strip] = ()
     _drawn_for: Size | None = None
     """The size that the lines are of; None: there are none."""
-    _ink: Ink | None = None
+    _roles: RoleStyles | None = None
 
     def on_hide(self, event: events.Hide) -> None:
         """Keep the focus: the screen says which pane has it.
@@ -35,11 +35,11 @@ class Painted(Widget):
         event.prevent_default()
 
     @property
-    def ink(self) -> Ink:
+    def roles(self) -> RoleStyles:
         """The styles of the theme in force."""
-        if self._ink is None:
-            self._ink = ink_of(self.app.current_theme)
-        return self._ink
+        if self._roles is None:
+            self._roles = styles_of(self.app.current_theme)
+        return self._roles
 
     def _draw(self) -> list[Strip]:
         """The lines, from the top; missing ones are blank."""
@@ -64,7 +64,7 @@ class Painted(Widget):
 
     def _drawn(self) -> Sequence[Strip]:
         width, height = size = self.size
-        base = self.ink.base
+        base = self.roles.base
         drawing = self._draw()[:height]
         drawing += [Strip.blank(width)] * (height - len(drawing))
         if self._drawn_for == size:
@@ -78,14 +78,14 @@ class Painted(Widget):
 
     def restyle(self) -> None:
         """The theme has changed."""
-        self._ink = self._drawn_for = None
+        self._roles = self._drawn_for = None
         self.paint()
 
     def render_line(self, y: int) -> Strip:
         # Textual wants the lines before it tells that there is a size: drawn now, or the first
         # frame were an empty one.
         lines = self._lines if self._drawn_for == self.size else self._drawn()
-        return lines[y] if y < len(lines) else Strip.blank(self.size.width, self.ink.base)
+        return lines[y] if y < len(lines) else Strip.blank(self.size.width, self.roles.base)
 
     def on_resize(self) -> None:
         self.paint()

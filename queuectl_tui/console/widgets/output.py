@@ -12,15 +12,15 @@ from textual.strip import Strip
 from queuectl_core.domain.times import format_bytes
 from queuectl_core.operations.attempt_output import Output
 
-from .line_widget import Painted
-from .output_viewport import Slice
+from .line_widget import LineWidget
+from .output_viewport import OutputViewport
 from .strips import Cell, draw, fit, title_line
 
 LOOK = 0.25
 """Seconds between looks for more output."""
 
 
-class OutputPane(Painted, can_focus=True):
+class OutputPane(LineWidget, can_focus=True):
     """A window on an output of any size. ``follow``: stays at its end."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,11 +43,11 @@ class OutputPane(Painted, can_focus=True):
         super().__init__(id=id)
         self.follow = True
         self.left = 0
-        self.slice: Slice | None = None
+        self.viewport: OutputViewport | None = None
 
     def show(self, output: Output) -> None:
         """Show this output; more of one that is shown already keeps its place."""
-        old = self.slice
+        old = self.viewport
         if old is not None and old.output.path == output.path and output.path is not None:
             ended = old.output.running and not output.running
             offset = output.after(old.place) if ended else old.place
@@ -60,19 +60,19 @@ class OutputPane(Painted, can_focus=True):
                 self.look()
             self.paint()
             return
-        self.slice = Slice(output)
+        self.viewport = OutputViewport(output)
         if old is not None:
-            self.slice.wrap = old.wrap
+            self.viewport.wrap = old.wrap
         self._measure()
         self.go_to_place()
 
     def go_to_place(self) -> None:
         """The end if it is followed, else the beginning."""
-        if self.slice is not None:
+        if self.viewport is not None:
             if self.follow:
-                self.slice.go_last()
+                self.viewport.go_last()
             else:
-                self.slice.go_first()
+                self.viewport.go_first()
         self.paint()
 
     def on_mount(self) -> None:
@@ -80,30 +80,30 @@ class OutputPane(Painted, can_focus=True):
 
     def look(self) -> None:
         """See whether more was written."""
-        if self.slice is not None and self.slice.grown():
+        if self.viewport is not None and self.viewport.grown():
             if self.follow:
-                self.slice.go_last()
+                self.viewport.go_last()
             self.paint()
 
     # -- keys -----------------------------------------------------------------------------
 
     def action_move(self, rows: int) -> None:
-        if self.slice is not None:
-            self.slice.move(rows)
-            self._turn(self.slice.at_end if rows > 0 and self.follow else False)
+        if self.viewport is not None:
+            self.viewport.move(rows)
+            self._turn(self.viewport.at_end if rows > 0 and self.follow else False)
 
     def action_half(self, halves: int) -> None:
         self.action_move(halves * max(1, (self.size.height - 1) // 2))
 
     def action_first(self) -> None:
-        if self.slice is not None:
-            self.slice.go_first()
+        if self.viewport is not None:
+            self.viewport.go_first()
             self._turn(False)
 
     def action_last(self) -> None:
-        if self.slice is not None:
-            self.slice.go_last()
-            self._turn(self.slice.output.running)
+        if self.viewport is not None:
+            self.viewport.go_last()
+            self._turn(self.viewport.output.running)
 
     def action_side(self, cells: int) -> None:
         self.left = max(0, self.left + cells)
@@ -118,17 +118,17 @@ class OutputPane(Painted, can_focus=True):
     def toggle_follow(self) -> None:
         """Follow the end, or stay here."""
         self.follow = not self.follow
-        if self.follow and self.slice is not None:
-            self.slice.go_last()
+        if self.follow and self.viewport is not None:
+            self.viewport.go_last()
         self._turn(self.follow)
 
     def toggle_wrap(self) -> None:
         """Wrap long lines, or cut them at the edge."""
-        if self.slice is not None:
-            self.slice.rewrap(wrap=not self.slice.wrap)
+        if self.viewport is not None:
+            self.viewport.rewrap(wrap=not self.viewport.wrap)
             self.left = 0
             if self.follow:
-                self.slice.go_last()
+                self.viewport.go_last()
             self.paint()
 
     def _turn(self, follow: bool) -> None:
@@ -141,19 +141,19 @@ class OutputPane(Painted, can_focus=True):
 
     def on_resize(self) -> None:
         self._measure()
-        if self.slice is not None:
+        if self.viewport is not None:
             if self.follow:
-                self.slice.go_last()
+                self.viewport.go_last()
             else:
-                self.slice.rewrap(wrap=self.slice.wrap)
+                self.viewport.rewrap(wrap=self.viewport.wrap)
         super().on_resize()
 
     def _measure(self) -> None:
-        if self.slice is not None:
-            self.slice.height = max(1, self.size.height - 1)
-            self.slice.width = max(2, self.size.width - 2)
+        if self.viewport is not None:
+            self.viewport.height = max(1, self.size.height - 1)
+            self.viewport.width = max(2, self.size.width - 2)
 
-    def _title(self, held: Slice) -> list[Cell]:
+    def _title(self, held: OutputViewport) -> list[Cell]:
         output = held.output
         parts: list[Cell] = [("output", "strong")]
         if output.number:
@@ -172,21 +172,21 @@ class OutputPane(Painted, can_focus=True):
         return parts
 
     def _draw(self) -> list[Strip]:
-        width, ink = self.size.width, self.ink
-        held = self.slice
+        width, roles = self.size.width, self.roles
+        held = self.viewport
         parts = [("output", "strong")] if held is None else self._title(held)
-        lines = [title_line(parts, width, ink, focused=self.has_focus)]
+        lines = [title_line(parts, width, roles, focused=self.has_focus)]
         if held is None:
             return lines
         room = max(2, width - 2)
         for row in held.visible():
             text, more = cropped(row.text, self.left, room)
             before = "‹" if self.left and row.text else "↳" if row.continued else " "
-            style = ink.warn if row.mark else ink.text
-            cells = [(before, ink.muted), (fit(text, room), style)]
-            lines.append(draw([*cells, ("›" if more else " ", ink.muted)], width))
+            style = roles.warn if row.mark else roles.text
+            cells = [(before, roles.muted), (fit(text, room), style)]
+            lines.append(draw([*cells, ("›" if more else " ", roles.muted)], width))
         if not held.lines:
-            lines.append(draw([(" " + nothing(held.output), ink.muted)], width))
+            lines.append(draw([(" " + nothing(held.output), roles.muted)], width))
         return lines
 
 

@@ -34,7 +34,7 @@ OUR_MARK = re.compile(rb"\[queuectl: (?:\d+ )?bytes (?:dropped|lost) here, [^\]\
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OutputLine:
     """One line of output, cleaned; ``offset`` is where it starts in the file."""
 
     offset: int
@@ -47,7 +47,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutputRow:
     """One row of the screen."""
 
     text: str
@@ -56,17 +56,17 @@ class Row:
     """It goes on with the row before it."""
 
 
-def cut(raw: bytes, offset: int) -> list[Line]:
+def cut(raw: bytes, offset: int) -> list[OutputLine]:
     """``raw``, which starts a line at ``offset``, as lines of bounded length."""
     lines = []
     for whole in _newlines(raw):
         body = whole.rstrip(b"\n").rstrip(b"\r")
         if b"\r" in body:
-            lines.append(Line(offset, len(whole), overwritten(body)))
+            lines.append(OutputLine(offset, len(whole), overwritten(body)))
             offset += len(whole)
             continue
         if len(whole) <= LONGEST:
-            lines.append(Line(offset, len(whole), clean_bytes(body).expandtabs(TAB)))
+            lines.append(OutputLine(offset, len(whole), clean_bytes(body).expandtabs(TAB)))
             offset += len(whole)
             continue
         start = 0
@@ -75,7 +75,7 @@ def cut(raw: bytes, offset: int) -> list[Line]:
             if end <= start or not whole[end:].strip(b"\r\n"):
                 end = len(whole)
             text = clean_bytes(body[start:end]).expandtabs(TAB)
-            lines.append(Line(offset, end - start, text, continued=start > 0))
+            lines.append(OutputLine(offset, end - start, text, continued=start > 0))
             offset, start = offset + end - start, end
     return lines
 
@@ -145,14 +145,14 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*rows, text[begin:]]
 
 
-class Slice:
+class OutputViewport:
     """The lines of ``output`` around the visible ones.
 
     ``top`` is the line of the first visible row, and ``sub`` which row of that line it is.
     """
 
     def __init__(self, output: Output) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[OutputLine] = []
         self.top = 0
         self.sub = 0
         self.height = 1
@@ -163,7 +163,7 @@ class Slice:
         """Bytes in the middle that were dropped while it was written."""
         self._hole = self._looked_at = (0, 0)
         self._mark_size = 0
-        self._wrapped: dict[int, tuple[Line, int, list[str]]] = {}
+        self._wrapped: dict[int, tuple[OutputLine, int, list[str]]] = {}
         self.output = output
 
     @property
@@ -203,19 +203,19 @@ class Slice:
         """The text of the rows on the screen."""
         return [row.text for row in self.visible()]
 
-    def visible(self) -> Sequence[Row]:
+    def visible(self) -> Sequence[OutputRow]:
         """The rows on the screen."""
-        rows: list[Row] = []
+        rows: list[OutputRow] = []
         for at in range(self.top, len(self.lines)):
             line = self.lines[at]
             for number, text in enumerate(self._rows_of(line)):
                 if at > self.top or number >= self.sub:
-                    rows.append(Row(text, line.mark, line.continued or number > 0))
+                    rows.append(OutputRow(text, line.mark, line.continued or number > 0))
                 if len(rows) == self.height:
                     return rows
         return rows
 
-    def _rows_of(self, line: Line) -> list[str]:
+    def _rows_of(self, line: OutputLine) -> list[str]:
         if not self.wrap or line.mark:
             return [line.text]
         width = max(2, self.width)
@@ -405,14 +405,14 @@ class Slice:
         self.top = max((at for at, one in enumerate(self.lines) if one.offset <= top), default=0)
         self.sub = 0
 
-    def _gap(self) -> Line:
+    def _gap(self) -> OutputLine:
         begin, end = self._hole
         text = f"── {format_bytes(self.dropped)} dropped here, to keep within output-limit ──"
-        return Line(begin, end - begin, text, mark=True)
+        return OutputLine(begin, end - begin, text, mark=True)
 
     # -- reading ----------------------------------------------------------------------------
 
-    def _read(self, start: int, end: int, *, aligned: bool = False) -> list[Line]:
+    def _read(self, start: int, end: int, *, aligned: bool = False) -> list[OutputLine]:
         """The lines from ``start`` to ``end``; a mark for what was dropped from a long output."""
         begin, stop = self._hole
         if begin >= stop or end <= begin or start >= stop:
@@ -421,7 +421,7 @@ class Slice:
         after = self._read_piece(stop, end, aligned=True) if stop < end else []
         return [*before, self._gap(), *after]
 
-    def _read_piece(self, start: int, end: int, *, aligned: bool) -> list[Line]:
+    def _read_piece(self, start: int, end: int, *, aligned: bool) -> list[OutputLine]:
         """The lines from ``start`` to ``end``; a line cut at the start is left out.
 
         What ends in the middle of a line is kept when it is the end of everything, and cut
@@ -449,7 +449,7 @@ class Slice:
                 raw = raw[: whole or len(raw)]
         return self._marked(cut(raw, start), raw, start)
 
-    def _marked(self, lines: list[Line], raw: bytes, start: int) -> list[Line]:
+    def _marked(self, lines: list[OutputLine], raw: bytes, start: int) -> list[OutputLine]:
         """``lines``, those as marks that the shim wrote where something is missing."""
         output = self.output
         incomplete = self.dropped or (not output.running and output.total != self.size)

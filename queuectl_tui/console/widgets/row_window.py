@@ -64,7 +64,7 @@ class ListPages(Generic[R]):
         return [row for row in self.rows if self.key(row) in keys]
 
 
-class Window(Generic[R]):
+class RowWindow(Generic[R]):
     """Some rows around the visible ones. ``rows[top]`` is the first line on the screen."""
 
     def __init__(self, pages: Pages[R]) -> None:

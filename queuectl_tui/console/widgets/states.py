@@ -15,7 +15,7 @@ from ..columns import STATES, StateRow
 from ..monitor import Overview
 from .row_window import ListPages
 from .strips import draw
-from .table import LineTable, list_table_rows
+from .table import LineTable
 
 BAR_SECONDS = 5
 """Seconds of throughput in one bar: the graph moves, and costs bytes, this often."""
@@ -42,7 +42,7 @@ class StatesPane(LineTable[StateRow]):
         self._ticks = overview.ticks
         counts = overview.counts
         rows = [StateRow(state, counts.get(state, 0)) for state in State]
-        list_table_rows(self, [StateRow(None, overview.total), *rows])
+        self.set_rows([StateRow(None, overview.total), *rows])
 
     def _draw(self) -> list[Strip]:
         lines = super()._draw()
@@ -62,13 +62,13 @@ class StatesPane(LineTable[StateRow]):
     def _graph(
         self, name: str, values: Sequence[float], rate: float, style: str, top: float
     ) -> Strip:
-        ink = self.ink
+        roles = self.roles
         number = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
         width = self.size.width - len(name) - 10
         cells: list[tuple[str, Style]] = [
-            (f" {name} ", ink.muted),
-            (sparkline(values, width, top), ink.of(style)),
-            (f" {number:>6}", ink.of(style) if rate else ink.muted),
+            (f" {name} ", roles.muted),
+            (sparkline(values, width, top), roles.of(style)),
+            (f" {number:>6}", roles.of(style) if rate else roles.muted),
         ]
         return draw(cells, self.size.width)
 

@@ -12,11 +12,11 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widgets import Input
 
-from .line_widget import Painted
+from .line_widget import LineWidget
 from .strips import NARROW, Cell, draw, fit
 
 
-class Bar(Painted):
+class Bar(LineWidget):
     """One line of cells, the first ones at the left, the others at the right."""
 
     DEFAULT_CSS = "Bar { height: 1; }"
@@ -40,13 +40,13 @@ class Bar(Painted):
 
     def _draw(self) -> list[Strip]:
         width = self.size.width
-        over = self.ink.bar if self._filled else Style()
-        right = [(text, self.ink.of(name) + over) for text, name in self._right]
+        over = self.roles.bar if self._filled else Style()
+        right = [(text, self.roles.of(name) + over) for text, name in self._right]
         room = max(0, width - sum(cell_len(text) for text, _ in right))
         cells: list[tuple[str, Style]] = []
         for text, name in self._left:
             shown = text if cell_len(text) <= room else fit(text, room)
-            cells.append((shown, self.ink.of(name) + over))
+            cells.append((shown, self.roles.of(name) + over))
             room -= cell_len(shown)
         cells.append((" " * room, over))
         return [draw([*cells, *right], width)]
@@ -110,8 +110,8 @@ class Notice(Bar):
             self.styles.height = len(self._rows())
 
     def _draw(self) -> list[Strip]:
-        over = self.ink.bar if self._filled else Style()
-        style = self.ink.of(self._left[0][1]) if self._left else self.ink.text
+        over = self.roles.bar if self._filled else Style()
+        style = self.roles.of(self._left[0][1]) if self._left else self.roles.text
         blank = Style() + over
         width = self.size.width
         return [draw([(row, style + over)], width, blank=blank) for row in self._rows()]
@@ -129,7 +129,7 @@ def _length(key: Key) -> int:
     return cell_len(key[0]) + cell_len(key[1]) + 3
 
 
-class KeyBar(Painted):
+class KeyBar(LineWidget):
     """The keys that do something now, from the bindings; as many as fit."""
 
     DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; }"
@@ -150,7 +150,10 @@ class KeyBar(Painted):
         for keys in self._fitting():
             cells: list[tuple[str, Style]] = []
             for key, description, _ in keys:
-                cells += [(f" {key}", self.ink.title), (f" {description} ", self.ink.muted)]
+                cells += [
+                    (f" {key}", self.roles.title),
+                    (f" {description} ", self.roles.muted),
+                ]
             lines.append(draw(cells, self.size.width))
         return lines
 

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 
-from ..theme import Ink
+from ..theme import RoleStyles
 
 R = TypeVar("R")
 
@@ -91,18 +91,18 @@ def draw(
     return Strip(segments, width)
 
 
-def title_line(parts: Sequence[Cell], width: int, ink: Ink, *, focused: bool) -> Strip:
+def title_line(parts: Sequence[Cell], width: int, roles: RoleStyles, *, focused: bool) -> Strip:
     """A pane's first line: its name, what it shows, and a rule to the end."""
     cells: list[tuple[str, Style]] = []
     for at, (text, name) in enumerate(parts):
-        style = ink.of(name)
+        style = roles.of(name)
         if at == 0:
-            style = ink.title if focused else ink.strong
+            style = roles.title if focused else roles.strong
         cells.append((text, style))
     used = sum(cell_len(text) for text, _ in cells)
     rule = width - used - 1
     if rule > 0:
-        cells.append((" " + "─" * rule, ink.title if focused else ink.muted))
+        cells.append((" " + "─" * rule, roles.title if focused else roles.muted))
     return draw(cells, width)
 
 

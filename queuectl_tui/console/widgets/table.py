@@ -1,8 +1,9 @@
 """A table drawn line by line: any number of rows, and only what changed is sent.
 
-Textual's DataTable holds every row and repaints itself whole. This one asks a :class:`Window` for
-the rows on the screen, draws each line itself, compares it with the line that is there, and sends
-just the cells that differ. Reading goes on beside; keys move the cursor over rows already held.
+Textual's DataTable holds every row and repaints itself whole. This one asks a :class:`RowWindow`
+for the rows on the screen, draws each line itself, compares it with the line that is there, and
+sends only the cells that differ. Rows are read in the background; keys move the cursor over rows
+that are in memory.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from textual.strip import Strip
 from queuectl_core.domain.errors import QueueError
 
 from ...presentation.format import lasting
-from ..background import beside
-from ..theme import Ink
-from .line_widget import Painted
-from .row_window import ListPages, Pages, Window
+from ..background import run_in_background
+from ..theme import RoleStyles
+from .line_widget import LineWidget
+from .row_window import ListPages, Pages, RowWindow
 from .strips import Cell, Column, draw, fit, lay_out, title_line
-from .throttle import Later
+from .throttle import Throttle
 
 R = TypeVar("R")
 
@@ -43,7 +44,7 @@ THRIFT = 20
 """Reading again takes at most one part in this many of the time."""
 
 
-class LineTable(Painted, Generic[R], can_focus=True):
+class LineTable(LineWidget, Generic[R], can_focus=True):
     """A table of rows of any kind. Give it columns and pages; see :meth:`show`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -107,7 +108,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         super().__init__(id=id)
         self.parts = [(id, "strong")]
         self.columns = columns
-        self.window: Window[R] = Window(pages)
+        self.window: RowWindow[R] = RowWindow(pages)
         self.empty = ""
         """What to say when there is no row."""
         self.sorted: tuple[str, bool] | None = None
@@ -122,7 +123,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self._wanted: list[str] = []
         self._reading = False
         self._read_again_at = 0.0
-        self._renewal = Later(self, lambda: self._ask("reload"))
+        self._renewal = Throttle(self, lambda: self._ask("reload"))
         self._told: Hashable = None
         self._outdated_since: float | None = None
         """Since when the store has had news that are not shown here."""
@@ -131,7 +132,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     def show(self, pages: Pages[R]) -> None:
         """Show other rows, from their beginning."""
-        self.window = Window(pages)
+        self.window = RowWindow(pages)
         self.window.resize(self._rows_high())
         self.marks.clear()
         self._anchor = None
@@ -144,6 +145,17 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if self._outdated_since is None:
             self._outdated_since = time.monotonic()
         self._renewal.ask(self._read_again_at)
+
+    def set_rows(self, rows: Sequence[R]) -> None:
+        """Show these rows, which are all there are (for a table made with :class:`ListPages`). The
+        cursor and the marks stay on their rows."""
+        pages = self.window.pages
+        if not isinstance(pages, ListPages):
+            raise TypeError("only a table of a short list can be given its rows")
+        pages.rows = list(rows)
+        self.window.replace(pages.rows, follow=self.following)
+        self.keep_marks(pages.rows)
+        self.paint()
 
     @property
     def current(self) -> R | None:
@@ -165,7 +177,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
             self._wanted.append(what)
         if not self._reading and self.is_attached:
             self._reading = True
-            beside(self, self._read, f"rows-{self.id}")
+            run_in_background(self, self._read, f"rows-{self.id}")
 
     async def _read(self) -> None:
         try:
@@ -266,7 +278,9 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if self._anchor is None:
             self.action_mark()
             return
-        beside(self, partial(self._mark_range, self._anchor, self.current), f"mark-{self.id}")
+        run_in_background(
+            self, partial(self._mark_range, self._anchor, self.current), f"mark-{self.id}"
+        )
 
     async def _mark_range(self, start: R, end: R) -> None:
         key = self.window.pages.key
@@ -347,20 +361,20 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     def _draw(self) -> list[Strip]:
         self.window.resize(self._rows_high())
-        ink = self.ink
+        roles = self.roles
         marked: list[Cell] = [(f"  {len(self.marks):,} marked", "accent")] if self.marks else []
         parts = [*self.parts[:2], *marked, *self.parts[2:], *self._age()]
         width = self.size.width  # Textual looks for it anew each time
-        lines = [title_line(parts, width, ink, focused=self.has_focus)]
+        lines = [title_line(parts, width, roles, focused=self.has_focus)]
         layout = lay_out(self.columns, width - 2)  # less the marks and the scrollbar
         if self.head == HEAD:
-            lines.append(self._header(layout, ink, width))
+            lines.append(self._header(layout, roles, width))
         now = self._clock()
         thumb = self._thumb()
         for y, row in enumerate(self.window.visible()):
             lines.append(self._row(row, layout, now, width, thumb=y in thumb))
         if not self.window.rows and self.empty:
-            lines.append(draw([(" " + self.empty, ink.muted)], width))
+            lines.append(draw([(" " + self.empty, roles.muted)], width))
         return lines
 
     def _age(self) -> list[Cell]:
@@ -369,15 +383,17 @@ class LineTable(Painted, Generic[R], can_focus=True):
         old = 0.0 if since is None else time.monotonic() - since
         return [(f"  {lasting(old)} old", "warn")] if old > OLD else []
 
-    def _header(self, layout: Sequence[tuple[Column[R], int]], ink: Ink, line_width: int) -> Strip:
-        cells: list[tuple[str, Style]] = [(" ", ink.muted)]
+    def _header(
+        self, layout: Sequence[tuple[Column[R], int]], roles: RoleStyles, line_width: int
+    ) -> Strip:
+        cells: list[tuple[str, Style]] = [(" ", roles.muted)]
         for column, width in layout:
             name = column.name
-            style = ink.muted
+            style = roles.muted
             if self.sorted and self.sorted[0] == name:
                 arrow = "↓" if self.sorted[1] else "↑"
                 name = name[: width - 1] + arrow
-                style = ink.accent
+                style = roles.accent
             cells.append((fit(name, width, right=column.right) + " ", style))
         return draw(cells, line_width)
 
@@ -390,19 +406,19 @@ class LineTable(Painted, Generic[R], can_focus=True):
         *,
         thumb: bool,
     ) -> Strip:
-        ink = self.ink
+        roles = self.roles
         key = self.window.pages.key(row)
         marked = key in self.marks
-        cells: list[tuple[str, Style]] = [("▌" if marked else " ", ink.accent)]
+        cells: list[tuple[str, Style]] = [("▌" if marked else " ", roles.accent)]
         for at, (column, width) in enumerate(layout):
             text, style = column.cell(row, now)
             shown = (" " if at else "") + fit(text, width, right=column.right)
-            cells.append((shown, ink.accent if marked else ink.of(style)))
+            cells.append((shown, roles.accent if marked else roles.of(style)))
         over = None
         if key == self.window.cursor:
-            over = ink.cursor if self.has_focus else ink.cursor_blurred
+            over = roles.cursor if self.has_focus else roles.cursor_blurred
         line = draw(cells, line_width - 1, over)
-        return Strip([*line, *draw([("▐" if thumb else " ", ink.muted)], 1)], line_width)
+        return Strip([*line, *draw([("▐" if thumb else " ", roles.muted)], 1)], line_width)
 
     def _thumb(self) -> range:
         """The lines of the scrollbar's thumb."""
@@ -416,14 +432,3 @@ class LineTable(Painted, Generic[R], can_focus=True):
         size = min(rows_high, max(1, round((end - start) * rows_high)))
         top = min(rows_high - size, max(0, round(start * rows_high)))
         return range(top, top + size)
-
-
-def list_table_rows(table: LineTable[R], rows: Sequence[R]) -> None:
-    """Give a table of a short list, held whole, its rows anew; its cursor and marks stay on
-    theirs."""
-    pages = table.window.pages
-    if isinstance(pages, ListPages):
-        pages.rows = list(rows)
-        table.window.replace(pages.rows, follow=table.following)
-        table.keep_marks(pages.rows)
-        table.paint()

@@ -11,16 +11,16 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
-from .line_widget import Painted
+from .line_widget import LineWidget
 from .output_viewport import wrapped
 from .strips import Cell, draw, title_line
 
-Row = Sequence[Cell]
+TextRow = Sequence[Cell]
 
 _WORDS = re.compile(r"\s+|\S+")
 
 
-def wrap_row(row: Row, width: int, indent: int) -> list[Row]:
+def wrap_row(row: TextRow, width: int, indent: int) -> list[TextRow]:
     """``row`` in lines of at most ``width`` cells, broken between words; lines after the first one
     begin ``indent`` cells to the right."""
     if sum(cell_len(text) for text, _ in row) <= width:
@@ -48,7 +48,7 @@ def wrap_row(row: Row, width: int, indent: int) -> list[Row]:
     return list(lines)
 
 
-class TextPane(Painted, can_focus=True):
+class TextPane(LineWidget, can_focus=True):
     """Rows of cells, wrapped and scrolled. ``titled``: its first line is :attr:`parts`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -62,26 +62,26 @@ class TextPane(Painted, can_focus=True):
 
     def __init__(
         self,
-        rows: Sequence[Row] = (),
+        rows: Sequence[TextRow] = (),
         *,
         id: str,  # noqa: A002 - Textual's own name for it
         titled: bool = False,
         indent: int = 4,
     ) -> None:
         super().__init__(id=id)
-        self.rows: Sequence[Row] = rows
+        self.rows: Sequence[TextRow] = rows
         self.titled = titled
         self.indent = indent
         self._top = 0
-        self._wrapped: tuple[Sequence[Row], int, list[Row]] = ((), 0, [])
+        self._wrapped: tuple[Sequence[TextRow], int, list[TextRow]] = ((), 0, [])
 
-    def show(self, rows: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[TextRow]) -> None:
         """Show other rows; the place stays."""
         if list(rows) != list(self.rows):
             self.rows = rows
             self.paint()
 
-    def lines(self, width: int) -> list[Row]:
+    def lines(self, width: int) -> list[TextRow]:
         """All rows, wrapped for a pane of this width."""
         width = max(8, width - 2)
         if self._wrapped[0] is not self.rows or self._wrapped[1] != width:
@@ -107,7 +107,7 @@ class TextPane(Painted, can_focus=True):
         self.action_move(-3)
 
     def _draw(self) -> list[Strip]:
-        width, high, ink = self.size.width, self._high, self.ink
+        width, high, roles = self.size.width, self._high, self.roles
         lines = self.lines(width)
         self._top = min(self._top, max(0, len(lines) - high))
         shown = lines[self._top : self._top + high]
@@ -117,14 +117,14 @@ class TextPane(Painted, can_focus=True):
             if len(lines) > high:
                 end = self._top + len(shown)
                 parts.append((f"  {self._top + 1}-{end} of {len(lines)}", "muted"))
-            strips.append(title_line(parts, width, ink, focused=self.has_focus))
+            strips.append(title_line(parts, width, roles, focused=self.has_focus))
         size = max(1, high * high // max(high, len(lines)))
         last = max(1, len(lines) - high)
         begin = self._top * (high - size) // last
-        bar = ink.title if self.has_focus else ink.muted
+        bar = roles.title if self.has_focus else roles.muted
         for y, row in enumerate(shown):
-            cells: list[tuple[str, Style]] = [(" ", ink.text)]
-            cells += [(text, ink.of(style)) for text, style in row]
+            cells: list[tuple[str, Style]] = [(" ", roles.text)]
+            cells += [(text, roles.of(style)) for text, style in row]
             line = draw(cells, width - 1)
             thumb = len(lines) > high and begin <= y < begin + size
             strips.append(Strip([*line, *draw([("▐" if thumb else " ", bar)], 1)], width))

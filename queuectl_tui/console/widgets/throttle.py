@@ -9,7 +9,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 
-class Later:
+class Throttle:
     """Calls ``call`` on behalf of ``widget`` when it is asked to, however often.
 
     Nothing that was asked for is dropped: what comes too early is done when its time comes.

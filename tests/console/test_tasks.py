@@ -161,7 +161,7 @@ def test_the_operators_tasks(operator: Operator, cli: Cli) -> None:
 
     press("s", "s start", "how many workers")
     operator.type("3", "count    3")
-    press("\t", "tab: which queue", "queue")
+    press("\t", "tab: queue", "queue")
     operator.type("media", "queue    media")
     press("\r", "enter: confirm", "✓ 3 workers up")
     workers = cli.json("worker", "list")

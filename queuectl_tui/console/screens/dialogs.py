@@ -232,7 +232,7 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
         except QueueError as error:
             said = (str(error), "bad")
         else:
-            said = (f"tab: which queue   {ENTER}", "muted")
+            said = (f"tab: queue   {ENTER}", "muted")
         self.query_one("#says", Static).update(self.text(said))
 
     @on(Input.Submitted)

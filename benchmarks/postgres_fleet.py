@@ -78,7 +78,7 @@ async def _times(scratch: PostgresScratch, name: str) -> float:
         async def tick() -> None:
             await store.changed()
             await store.supervisors()
-            await store.tidy()
+            await store.checkpoint()
 
         async def beat() -> None:
             await store.heartbeat(row)

@@ -84,7 +84,7 @@ class Program:
             case 8:
                 with contextlib.suppress(QueueError):
                     await queue.status()
-                    await queue.jobs(Filter(), 20)
+                    await queue.scan(Filter(), 20)
                     await queue.changed()
             case _:
                 await self._backup(queue)
@@ -107,7 +107,7 @@ class Program:
         do: Callable[[list[Job]], Awaitable[object]],
     ) -> None:
         try:
-            found = await queue.jobs(Filter(states, (PLAY,)), 20)
+            found = await queue.scan(Filter(states, (PLAY,)), 20)
         except QueueError:
             return
         if found:

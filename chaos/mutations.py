@@ -106,14 +106,14 @@ def waiting_checkpoint() -> None:
     """A checkpoint of the kind TRUNCATE waits for readers, and holds the writer lock meanwhile."""
     from queuectl_core.store.sqlite.store import SqliteStore
 
-    async def tidy(self: SqliteStore) -> None:
+    async def checkpoint(self: SqliteStore) -> None:
         connection = sqlite3.connect(self.path, timeout=5)
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close()
 
-    vars_of(SqliteStore, tidy=tidy)
+    vars_of(SqliteStore, checkpoint=checkpoint)
 
 
 def vars_of(owner: type, **values: object) -> None:

@@ -42,7 +42,7 @@ async def _config(queue: Queue, number: int) -> Callable[[int], Awaitable[object
 async def _work(queue: Queue, number: int) -> Callable[[int], Awaitable[object]]:
     """A supervisor without jobs' processes: claims four, and finishes them with the next."""
     name = new_supervisor_id() + str(number)
-    host = (hostname(), queue.store.here())
+    host = (hostname(), queue.store.host_identity())
     await queue.store.register(make_row(name, host, False, 3600.0, time.time()), [], time.time())
     held: list[Job] = []
 
@@ -114,7 +114,7 @@ async def write(store: str, number: int, seconds: float) -> Report:
                 errors.append(str(error))
             took.append(time.monotonic() - began)
             if len(took) % 50 == 0:
-                await queue.store.tidy()
+                await queue.store.checkpoint()
     return Report(ROLES[number % len(ROLES)], took, errors)
 
 
@@ -153,7 +153,7 @@ def many_writers(seconds: float, writers: int = 24) -> tuple[dict[str, float], l
 
 async def _count(store: str) -> int:
     async with Queue.open(store) as queue:
-        return await queue.count()
+        return await queue.count_range()
 
 
 def _sum_up(reports: list[Report], seconds: float) -> tuple[dict[str, float], list[str]]:

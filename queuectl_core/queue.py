@@ -21,7 +21,7 @@ from .domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Status,
 from .domain.text import clean_line
 from .operations.attempt_output import log_path, remove_all_logs, unreadable
 from .store.open import needs_loop, open_store
-from .store.protocol import ALLOWED, Action, Batch, Store
+from .store.protocol import ALLOWED, LAST, Action, Batch, Store
 from .system.clocks import monotonic
 from .system.host import current_directory, host_key, hostname, is_gone, may_be_process
 from .system.postcommit import after_commit, commits
@@ -169,29 +169,36 @@ class Queue:
         for start in range(first, first + count, 10 * PAGE):
             yield await self.store.ids(start, min(10 * PAGE, first + count - start))
 
-    async def jobs(
-        self, where: Filter | None = None, limit: int = PAGE, before: int | None = None
+    async def scan(
+        self,
+        where: Filter | None = None,
+        limit: int = PAGE,
+        *,
+        low: int = 0,
+        high: int = LAST,
+        up: bool = False,
     ) -> list[Job]:
-        """One page of matching jobs, newest first, with seq below ``before``."""
-        return await self.store.jobs(where or Filter(), limit, before)
+        """Up to ``limit`` matching jobs with seq from ``low`` to ``high``, newest first; with
+        ``up`` oldest first."""
+        return await self.store.scan(where or Filter(), limit, low=low, high=high, up=up)
 
     async def pages(
         self, where: Filter | None = None, limit: int | None = None
     ) -> AsyncIterator[list[Job]]:
         """All matching jobs (at most ``limit``), newest first, a page at a time."""
-        before: int | None = None
+        high = LAST
         left = limit
         while left is None or left > 0:
-            page = await self.jobs(where, PAGE if left is None else min(PAGE, left), before)
+            page = await self.scan(where, PAGE if left is None else min(PAGE, left), high=high)
             if not page:
                 return
             yield page
-            before = page[-1].seq
+            high = page[-1].seq - 1
             left = None if left is None else left - len(page)
 
-    async def count(self, where: Filter | None = None) -> int:
-        """How many jobs match."""
-        return await self.store.count(where or Filter())
+    async def count_range(self, where: Filter | None = None, low: int = 0, high: int = LAST) -> int:
+        """How many jobs with seq from ``low`` to ``high`` match."""
+        return await self.store.count_range(where or Filter(), low, high)
 
     async def matching(self, where: Filter, limit: int) -> list[int]:
         """The keys of matching jobs, lowest first, ``limit`` at most. A later change that is given
@@ -257,7 +264,7 @@ class Queue:
 
     async def _host_of(self, job: Job) -> str | None:
         """The name of the host that runs ``job``; None when it is this one, or nobody knows."""
-        here = self.store.here()
+        here = self.store.host_identity()
         for row in await self.store.supervisors():
             if row.id == job.owner and row.host_key != here:
                 return row.host
@@ -281,7 +288,9 @@ class Queue:
         """Every worker; those whose supervisor is gone are ``lost``."""
         now, mono = self.clock(), monotonic()
         return [
-            worker._replace(state="lost") if is_gone(row, now, mono, self.store.here()) else worker
+            worker._replace(state="lost")
+            if is_gone(row, now, mono, self.store.host_identity())
+            else worker
             for worker, row in await self.store.workers()
         ]
 
@@ -391,7 +400,7 @@ class Queue:
         where = where.narrowed(ALLOWED[action])
         if not where.states:
             return 0  # narrowed to nothing: no state it asks for allows this
-        total = await self.count(where) if progress else 0
+        total = await self.count_range(where) if progress else 0
         done = 0
         try:
             async for seqs in self._candidates(where):
@@ -409,7 +418,7 @@ class Queue:
                 error.message += f"; {action} was done to {done:,} jobs before"
             raise
         with after_commit("tidying up"):
-            await self.store.tidy()
+            await self.store.checkpoint()
         return done
 
     async def _candidates(self, where: Filter) -> AsyncIterator[list[int]]:
@@ -569,7 +578,7 @@ class Queue:
     async def running_workers(self, ids: Collection[str]) -> list[Worker]:
         """Those of these workers that run: not those of a supervisor that is gone, but those of
         one on this host that lives and let its lease run out, since it was stopped, say."""
-        here = self.store.here()
+        here = self.store.host_identity()
         silent = {
             row.id
             for row in await self.store.supervisors()

@@ -266,7 +266,8 @@ class SupervisorRow(NamedTuple):
     id: str
     host: str
     host_key: str
-    """``Store.here()`` of its process: equal means that pids can be compared, and journals read."""
+    """``Store.host_identity()`` of its process. If two are equal, they can compare pids and read
+    each other's journals."""
     pid: int
     pid_start: float
     detached: bool

@@ -134,7 +134,7 @@ class _Copy:
             config = await self.source.config()
             await self.into.finish(self.mark, config, pieces, await self.out.highest())
         with after_commit("tidying up"):
-            await self.target.tidy()
+            await self.target.checkpoint()
         return found
 
     async def quiet(self) -> None:
@@ -220,7 +220,7 @@ class _Copy:
                 break
         await self.receive(parcel, done)
         with after_commit("tidying up"):
-            await self.target.tidy()
+            await self.target.checkpoint()
 
     async def compare(self) -> int:
         """Copy ranges again in which the jobs differ; how many did."""
@@ -229,7 +229,7 @@ class _Copy:
         end = 0
         async for jobs, (first, last) in _pages(self.source, 1):
             wanted = [plain(job) for job in jobs]
-            there = await self.target.stretch(Filter(), first, last, len(jobs) + 1, up=True)
+            there = await self.target.scan(Filter(), len(jobs) + 1, low=first, high=last, up=True)
             if there != wanted:
                 differed += 1
                 await self.send(jobs, (first, last))
@@ -237,7 +237,7 @@ class _Copy:
             self.progress("comparing", seen, max(seen, total))
         # Those above the last there is that were removed since they were copied.
         top = max(highest, self.upto)
-        if await self.target.stretch(Filter(), end + 1, top, 1, up=True):
+        if await self.target.scan(Filter(), 1, low=end + 1, high=top, up=True):
             differed += 1
             await self.send([], (end + 1, top))
         return differed
@@ -262,7 +262,7 @@ class _Copy:
 async def check_still(source: Store) -> None:
     """Conflict unless nobody works on ``source``, and nothing is left processing there."""
     await _check_no_workers(source)
-    _none_running(source, await source.count(Filter(states=(State.PROCESSING,))))
+    _none_running(source, await source.count_range(Filter(states=(State.PROCESSING,))))
 
 
 async def _check_no_workers(store: Store) -> None:
@@ -324,14 +324,10 @@ def _none_running(source: Store, running: int) -> None:
 
 async def _pages(store: Store, floor: int) -> AsyncIterator[tuple[list[Job], tuple[int, int]]]:
     """All jobs from ``floor`` on in order, with the range of seqs each page covers."""
-    while jobs := await store.stretch(Filter(), floor, _END, JOBS, up=True):
+    while jobs := await store.scan(Filter(), JOBS, low=floor, up=True):
         last = jobs[-1].seq
         yield jobs, (floor, last)
         floor = last + 1
-
-
-_END = 1 << 62
-"""A seq above every seq."""
 
 
 async def _tally(store: Store) -> Counter[tuple[int, str]]:

@@ -153,7 +153,7 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
     else:
         yield Finding("workers", "ok", f"{live} live, none lost")
     stamps = [worker.heartbeat_at for worker in workers]
-    stamps += [job.updated_at for job in await queue.jobs(limit=100)]
+    stamps += [job.updated_at for job in await queue.scan(limit=100)]
     apart = abs(time.time() - now)
     if apart > SKEW:
         message = f"this host's clock and the server's are {format_duration(apart)} apart"

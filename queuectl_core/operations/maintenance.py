@@ -87,7 +87,7 @@ async def prune(
             error.message += f"; {done:,} jobs were forgotten before"
         raise
     with after_commit("tidying up"):
-        await store.tidy()
+        await store.checkpoint()
     return done
 
 

@@ -61,7 +61,7 @@ class JobView:
         found: list[Job] = []
         for floor, ceiling in stretches(low, high, up, STRETCH if self.slow else high - low + 1):
             left = limit - len(found)
-            found += await self.queue.store.stretch(self.where, floor, ceiling, left, up)
+            found += await self.queue.scan(self.where, left, low=floor, high=ceiling, up=up)
             if len(found) >= limit:
                 break
         return found
@@ -80,12 +80,12 @@ class JobView:
     async def counting(self) -> AsyncIterator[tuple[int, bool]]:
         """How many match: (so far, whether that is all). At once unless the filter is slow."""
         if not self.slow and not self.where.reasons:
-            yield await self.queue.count(self.where), True
+            yield await self.queue.count_range(self.where), True
             return
         bounds = await self.queue.store.bounds()
         total = 0
         for floor, ceiling in stretches(*bounds, False, STRETCH) if bounds else []:
-            total += await self.queue.store.span(self.where, floor, ceiling)
+            total += await self.queue.count_range(self.where, floor, ceiling)
             if floor > (bounds or (0, 0))[0]:
                 yield total, False
         yield total, True
@@ -130,7 +130,7 @@ class Throughput:
         now = self.queue.clock()
         first = int(now) - self.seconds
         since = max(float(first), self._read_to - LATE)
-        fresh = await self.queue.store.ticks(float(int(since)))
+        fresh = await self.queue.store.throughput(float(int(since)))
         kept = {s: tick for s, tick in self._ticks.items() if first <= s < int(since)}
         self._ticks = kept | {tick.second: tick for tick in fresh}
         self._read_to = now

@@ -87,11 +87,12 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
         yield _fixed("counters", off, "counter set right")
     now, mono = queue.clock(), monotonic()
     rows = await store.supervisors()
-    gone = [row for row in rows if is_gone(row, now, mono, store.here())]
+    host = store.host_identity()
+    gone = [row for row in rows if is_gone(row, now, mono, host)]
     if forgotten := [row for row in gone if await store.dismiss(row)]:
         yield _fixed("workers", len(forgotten), "lost supervisor without a job forgotten")
     run = store.directory / "run"
-    if any(row.host_key == store.here() for row in rows if row not in gone) and not run.exists():
+    if any(row.host_key == host for row in rows if row not in gone) and not run.exists():
         make_private(run)
         yield _fixed("litter", 1, "missing directory made")
     found = abandoned(run)

@@ -8,7 +8,7 @@ driver's exception passes this line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..domain.model import SupervisorRow
     from ..domain.rollup import Ended, Rollup
     from .copy import Copying
+
+LAST = 1 << 62
+"""A seq above every seq."""
 
 TAIL_BYTES = 64 * 1024
 """How much of each attempt's output the store keeps."""
@@ -112,7 +115,7 @@ class Store(Protocol):
         """Epoch seconds on the store's clock, by which jobs are due: what ``now`` is everywhere
         below. It is this host's, or the server's for a store that hosts share."""
 
-    def here(self) -> str:
+    def host_identity(self) -> str:
         """This host as the store tells hosts apart: processes with an equal one see the same pids,
         the same monotonic clock and the same ``directory``. Empty where there is no directory yet:
         that is nobody's."""
@@ -136,11 +139,14 @@ class Store(Protocol):
     async def ids(self, first: int, count: int) -> list[str]:
         """The ids of jobs with seqs from ``first`` on, in order; ``count`` seqs are looked at."""
 
-    async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
-        """Up to ``limit`` matching jobs, newest first, with seq below ``before``."""
+    async def scan(
+        self, where: Filter, limit: int, *, low: int = 0, high: int = LAST, up: bool = False
+    ) -> list[Job]:
+        """Up to ``limit`` matching jobs with seq from ``low`` to ``high``, newest first; with
+        ``up`` oldest first. Looks at no job outside this range."""
 
-    async def count(self, where: Filter) -> int:
-        """How many jobs match."""
+    async def count_range(self, where: Filter, low: int = 0, high: int = LAST) -> int:
+        """How many jobs with seq from ``low`` to ``high`` match."""
 
     async def attempts(self, seq: int) -> list[Attempt]:
         """The attempts of a job that ended, in order."""
@@ -177,19 +183,10 @@ class Store(Protocol):
     async def bounds(self) -> tuple[int, int] | None:
         """The lowest and the highest seq there are; None without jobs."""
 
-    async def stretch(
-        self, where: Filter, floor: int, ceiling: int, limit: int, up: bool
-    ) -> list[Job]:
-        """Up to ``limit`` matching jobs with seq from ``floor`` to ``ceiling``, lowest first if
-        ``up``, else highest first. Looks at no job outside; ``where.seqs`` is not heeded."""
-
-    async def span(self, where: Filter, floor: int, ceiling: int) -> int:
-        """How many match from ``floor`` to ``ceiling``; ``where.seqs`` is not heeded."""
-
     async def dead_groups(self, limit: int) -> list[DeadGroup]:
         """The dead by cause, the largest group first."""
 
-    async def ticks(self, since: float) -> list[ThroughputSample]:
+    async def throughput(self, since: float) -> list[ThroughputSample]:
         """How many attempts ended in each second since then; seconds without any left out."""
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
@@ -238,7 +235,7 @@ class Store(Protocol):
     # -- working ----------------------------------------------------------------------
 
     async def register(
-        self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
+        self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
         """Announce a supervisor with its workers (id, queues), all up.
 
@@ -255,11 +252,11 @@ class Store(Protocol):
     async def settle_and_claim(
         self,
         owner: str,
-        endings: Sequence[AttemptResult],
-        openings: Sequence[ClaimSlot],
+        results: Sequence[AttemptResult],
+        slots: Sequence[ClaimSlot],
         now: float,
         *,
-        begun: Sequence[PrefetchStarted] = (),
+        started: Sequence[PrefetchStarted] = (),
         released: Sequence[Job] = (),
         suspects: bool = True,
     ) -> ClaimResult:
@@ -278,24 +275,24 @@ class Store(Protocol):
         """What is asked of this supervisor."""
 
     async def add_workers(
-        self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
+        self, supervisor: str, workers: Sequence[tuple[str, tuple[str, ...]]], now: float, up: bool
     ) -> None:
         """Ask a supervisor for more workers (or, ``up``, announce them).
 
         Raises NotFound when the supervisor is gone.
         """
 
-    async def workers_up(self, workers: Iterable[str]) -> None:
+    async def workers_up(self, workers: Sequence[str]) -> None:
         """These workers are running."""
 
-    async def workers_gone(self, workers: Iterable[str]) -> None:
+    async def workers_gone(self, workers: Sequence[str]) -> None:
         """These workers ended."""
 
-    async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
+    async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
         """Ask workers to stop: after the job in hand, or at once."""
 
     async def sample(
-        self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
+        self, samples: Sequence[tuple[str, int | None, float | None, int | None]]
     ) -> None:
         """Record (worker, job pid, CPU percent, memory bytes) of running jobs."""
 
@@ -311,8 +308,8 @@ class Store(Protocol):
     async def shims(self) -> set[str]:
         """The names of all shims that processing jobs were given to."""
 
-    async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
-        """Give a dead supervisor's jobs to ``heir`` and forget it; returns the jobs.
+    async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
+        """Give a dead supervisor's jobs to ``successor`` and forget it; returns the jobs.
 
         None when ``dead`` has renewed its lease or was taken over by somebody else since the
         row was read.
@@ -335,7 +332,7 @@ class Store(Protocol):
     def files(self) -> list[Path]:
         """Files and directories of this store on this host that only its user may read."""
 
-    async def tidy(self) -> None:
+    async def checkpoint(self) -> None:
         """Upkeep the store needs now and then (for SQLite: a safe checkpoint)."""
 
     # -- upkeep -------------------------------------------------------------------------

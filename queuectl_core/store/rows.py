@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..domain.errors import InvalidInput
@@ -75,6 +75,20 @@ def conditions(where: Filter) -> dict[str, Any]:
         "glob": glob,
         "regex": regex,
     }
+
+
+def is_counted(where: Filter) -> bool:
+    """Whether the counters of states and queues say how many jobs match."""
+    return where.search is None and not where.exit_codes and not where.reasons
+
+
+def counted(counts: Mapping[tuple[State, str], int], where: Filter) -> int:
+    """How many jobs match, by these counters; see :func:`is_counted`."""
+    return sum(
+        number
+        for (state, queue), number in counts.items()
+        if state in (where.states or State) and (not where.queues or queue in where.queues)
+    )
 
 
 def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
@@ -253,16 +267,16 @@ def to_attempt(row: Row) -> Attempt:
     )
 
 
-def attempt_params(ending: AttemptResult) -> dict[str, Any]:
+def attempt_params(result: AttemptResult) -> dict[str, Any]:
     """An ending as the parameters of ``insert_attempt``."""
-    attempt = ending.attempt
+    attempt = result.attempt
     return {
-        "job": ending.seq,
+        "job": result.seq,
         "number": attempt.number,
         "started_at": attempt.started_at,
         "finished_at": attempt.finished_at,
         "outcome": attempt.outcome,
-        "made_dead": ending.transition.state is State.DEAD,
+        "made_dead": result.transition.state is State.DEAD,
         "exit_code": attempt.exit_code,
         "signal": attempt.signal,
         "reason": attempt.reason,

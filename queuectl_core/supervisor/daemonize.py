@@ -257,8 +257,8 @@ async def _find_detached(store: Store, now: float) -> str | None:
         worker.supervisor for worker, _ in await store.workers() if worker.state != "stopping"
     }
     for row in await store.supervisors():
-        here = row.detached and row.host_key == store.here()
-        if here and row.id in staying and not is_gone(row, now, mono, store.here()):
+        here = row.detached and row.host_key == store.host_identity()
+        if here and row.id in staying and not is_gone(row, now, mono, store.host_identity()):
             return row.id
     return None
 

@@ -313,7 +313,7 @@ class Dispatcher:
                 endings,
                 openings,
                 now,
-                begun=begun,
+                started=begun,
                 released=released,
                 suspects=suspects,
             )

@@ -24,7 +24,7 @@ def make_row(
     identity: str, host: tuple[str, str], detached: bool, lease: float, now: float
 ) -> SupervisorRow:
     """This process as a supervisor called ``identity``, its lease beginning at ``now``; ``host``
-    is its name and ``Store.here()``."""
+    is its name and ``Store.host_identity()``."""
     pid = os.getpid()
     return SupervisorRow(
         id=identity,

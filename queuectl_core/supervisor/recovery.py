@@ -84,7 +84,7 @@ class Recovery:
         """
         context = self._context
         rows = await context.store.supervisors()
-        now, mono, here = context.clock(), monotonic(), context.store.here()
+        now, mono, here = context.clock(), monotonic(), context.store.host_identity()
         gone = [row for row in rows if row.id != context.id and is_gone(row, now, mono, here)]
         deadline = context.hands.deadline
         if deadline is not None and not deadline.settled:

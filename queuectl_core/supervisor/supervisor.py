@@ -189,7 +189,7 @@ class Supervisor:
         if not hands.is_open:
             await hands.open(context.id, fenced=context.store.shared_by_hosts)
         now = context.clock()
-        host = (hands.host, context.store.here())  # after open: there is a directory now
+        host = (hands.host, context.store.host_identity())  # after open: there is a directory now
         row = make_row(context.id, host, self._detached, hands.settings.lease, now)
         self.heartbeat.row = row
         workers = [(slot.id, slot.queues) for slot in context.slots.values()]
@@ -268,7 +268,7 @@ class Supervisor:
         context = self.context
         if context.hands.deadline is None:
             return
-        here = context.store.here()
+        here = context.store.host_identity()
         ours = {row.id for row in await context.store.supervisors() if row.host_key == here}
         for running in list(context.hands.running.values()):
             job = await context.store.by_seq(running.job.seq)

@@ -81,7 +81,8 @@ class RecoveryPlan:
 
 def elsewhere(dead: SupervisorRow, host: str, here: str) -> str | None:
     """Why the jobs of ``dead`` have crashed if it was not on this host, or before it started
-    again; None: they are to be looked for here. ``host``: our name, ``here``: ``Store.here()``."""
+    again; None: they are to be looked for here. ``host``: our name, ``here``:
+    ``Store.host_identity()``."""
     if dead.host_key == here:
         return None
     same_boot = dead.host_key.partition(":")[0] == here.partition(":")[0]

@@ -188,9 +188,9 @@ def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None
     """Whether a supervisor has lost its claim to live: it died, or let its lease run out.
 
     ``now`` is the wall clock, ``mono`` this host's monotonic clock, ``here`` what this host is to
-    the store (``Store.here()``; None: :func:`host_key`). On its own host a dead process is noticed
-    at once and the lease is read on the monotonic clock, so that setting the wall clock takes
-    nobody's jobs away. Where we cannot tell whether the process is alive, only its lease counts.
+    the store (``Store.host_identity()``; None: :func:`host_key`). On its own host a dead process is
+    noticed at once and the lease is read on the monotonic clock, so that nobody loses a job when
+    the wall clock is set. Where we cannot tell whether the process is alive, only its lease counts.
     Between hosts the store's own clock decides.
     """
     ours = known_host_key()

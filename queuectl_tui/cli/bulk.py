@@ -262,9 +262,7 @@ class _Bulk:
     async def _pages(self, first: int, end: int) -> AsyncIterator[list[Job]]:
         for start in range(first, end, CHUNK):
             stop = min(start + CHUNK, end)
-            page = await self.queue.jobs(Filter(), stop - start, stop)
-            # One that was removed already leaves a gap.
-            yield [job for job in reversed(page) if job.seq >= start]
+            yield await self.queue.scan(Filter(), CHUNK, low=start, high=stop - 1, up=True)
 
     async def _read(self, pages: AsyncIterator[T], count: int) -> AsyncIterator[T]:
         """What is read for the answer. The jobs are enqueued: if reading fails, that is said."""

@@ -93,7 +93,7 @@ async def _demo(session: Session, queue: Queue) -> list[Job]:
     summary: Summary = await queue.run_workers(WORKERS, until_empty=True, on_event=tell)
     err.clear()
     err.note(f"{summary.done} attempts completed, {summary.failed} failed")
-    return (await queue.jobs(Filter()))[::-1]
+    return (await queue.scan(Filter()))[::-1]
 
 
 def _program() -> str:

@@ -34,7 +34,7 @@ def purge(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
             return await queue.remove(jobs)
         where = await selection.find(session, queue)
         if not yes:
-            count = await queue.count(where)
+            count = await queue.count_range(where)
             if not count:
                 return 0  # a job that dies from now on was in no question
             if not confirm(session, "purging", plural(count, "dead job")):

@@ -195,7 +195,7 @@ def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = (
     async def newest(queue: Queue) -> list[Job]:
         from queuectl_core.domain.model import Filter
 
-        return await queue.jobs(Filter(states, search=incomplete or None), 200)
+        return await queue.scan(Filter(states, search=incomplete or None), 200)
 
     try:
         jobs = session.run(newest, read_only=True)

@@ -83,7 +83,7 @@ def list_jobs(
                 for job in page:
                     listing.add(job)
         full = for_person and listing.count == shown
-        return listing.count, await queue.count(where) if full else listing.count
+        return listing.count, await queue.count_range(where) if full else listing.count
 
     count, total = session.run(act, read_only=True)
     if for_person:

@@ -38,7 +38,7 @@ def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
     async def act(queue: Queue) -> int | None:
         where = (await selection.find(session, queue)).narrowed(REMOVABLE)
         if not yes:
-            count = await queue.count(where) if where.states else 0
+            count = await queue.count_range(where) if where.states else 0
             if not count:
                 return 0  # a job that matches from now on was in no question
             if not confirm(session, "removing", plural(count)):

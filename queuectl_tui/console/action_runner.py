@@ -61,10 +61,12 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
             seqs = [*seqs, *keys] if len(seqs) + len(keys) <= KEY_LIMIT else None
             counts[state] = len(keys)
         if seqs is None:
-            counts[state] = await queue.count(here)
+            counts[state] = await queue.count_range(here)
     others = {}
     if not JobView(queue, where).slow:  # to count by text takes long, and it is only a remark
-        others = {state: await queue.count(where._replace(states=(state,))) for state in unasked}
+        others = {
+            state: await queue.count_range(where._replace(states=(state,))) for state in unasked
+        }
     exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
     return MatchingJobs(exactly, counts, others)
 

@@ -294,7 +294,7 @@ class JobPages:
 
     async def still(self, rows: Sequence[Job]) -> list[Job]:
         where = self.where._replace(seqs=tuple(job.seq for job in rows))
-        return await self.connections.reader.jobs(where, len(rows))
+        return await self.connections.reader.scan(where, len(rows))
 
     def place(self, row: Job) -> int:
         """Where ``row`` is; the beginning when it is gone."""

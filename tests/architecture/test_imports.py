@@ -142,12 +142,10 @@ def test_values_import_no_driver() -> None:
 
 def test_a_program_with_an_event_loop_loads_the_store_at_once(tmp_path: Path) -> None:
     """It goes on for long, and an upgrade may replace the files of modules that it needs later."""
-    late = {
-        f"queuectl_core.store.sqlite.{name}"
-        for name in re.findall(
-            r"^        from \.(?: import)? ?(\w+)", STORE.read_text(), re.MULTILINE
-        )
-    }
+    text = STORE.read_text()
+    names = set(re.findall(r"^ +from \.(\w+) import", text, re.MULTILINE))
+    names.update(re.findall(r'_Late\("(\w+)"\)', text))
+    late = {f"queuectl_core.store.sqlite.{name}" for name in names}
     late.remove("queuectl_core.store.sqlite.copy")  # of one verb, which ends
     assert len(late) > 4
     found = loaded_by(

@@ -219,7 +219,7 @@ def test_a_copy(queue: Here, place: Place, tmp_path: Path, monkeypatch: pytest.M
     async def no_space(self: SqliteStore) -> None:
         raise StoreFull("no space left", "free some")
 
-    monkeypatch.setattr(SqliteStore, "tidy", no_space)
+    monkeypatch.setattr(SqliteStore, "checkpoint", no_space)
     queue("store", "copy", "--to", tmp_path / "copy.db")
     with closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
         assert dict(connection.execute("SELECT id, state FROM jobs")) == START

@@ -23,7 +23,7 @@ SIZE = (120, 40)
 async def test_one_job_for_one_enter_while_the_store_is_locked(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        before = await console.connections.reader.count(Filter())
+        before = await console.connections.reader.count_range(Filter())
         await pilot.press("e")
         await until(console, pilot, "enqueue a job")
         await pilot.press(*typed("echo once"))
@@ -36,7 +36,7 @@ async def test_one_job_for_one_enter_while_the_store_is_locked(home: Path) -> No
         holder.execute("ROLLBACK")
         holder.close()
         await said(console, pilot, "enqueued")
-        assert await console.connections.reader.count(Filter()) == before + 1
+        assert await console.connections.reader.count_range(Filter()) == before + 1
 
 
 async def test_a_form_that_is_left_keeps_what_was_typed(home: Path) -> None:
@@ -123,7 +123,7 @@ async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -
     """It used to say that it waits for the store, for ever, and ignored enter."""
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        before = await console.connections.reader.count(Filter())
+        before = await console.connections.reader.count_range(Filter())
         await pilot.press("e", *typed("echo once"))
         holder = sqlite3.connect(home / "queue.db", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
@@ -138,7 +138,7 @@ async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -
         await said(console, pilot, "enqueued")
         await settled(console, pilot)
         assert len(console.screen_stack) == 1
-        assert await console.connections.reader.count(Filter()) == before + 1
+        assert await console.connections.reader.count_range(Filter()) == before + 1
         assert console.drafts["enqueue"] == {}
 
 

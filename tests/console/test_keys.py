@@ -269,7 +269,7 @@ async def test_R_retries_what_matches_with_the_count(home: Path) -> None:
         await until(console, pilot, "Retry 3 dead jobs?")
         await pilot.press("y")
         assert "--search resize" in await said(console, pilot, "retried 3 jobs")
-        assert await console.connections.reader.count(Filter((State.DEAD,))) == 10
+        assert await console.connections.reader.count_range(Filter((State.DEAD,))) == 10
 
 
 async def test_s_asks_how_many_workers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -545,7 +545,7 @@ async def test_a_question_is_about_the_job_as_it_was_shown(home: Path) -> None:
 async def test_cancel_all_that_match(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await until(console, pilot, "pending")
-        waiting = await console.connections.reader.count(Filter((State.PENDING,)))
+        waiting = await console.connections.reader.count_range(Filter((State.PENDING,)))
         assert waiting > 1
         console.main.show_state(State.PENDING)
         console.main.cancel_all()
@@ -553,4 +553,4 @@ async def test_cancel_all_that_match(home: Path) -> None:
         await pilot.press("y")
         shown = await said(console, pilot, f"cancelled {waiting} jobs")
         assert "queuectl cancel --all --state pending" in shown
-        assert await console.connections.reader.count(Filter((State.PENDING,))) == 0
+        assert await console.connections.reader.count_range(Filter((State.PENDING,))) == 0

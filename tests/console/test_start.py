@@ -59,7 +59,7 @@ async def test_the_store_is_not_read_again_for_the_first_frame(
 
 async def test_jobs_beyond_those_read_ahead_are_reached(home: Path) -> None:
     async with Queue.open(str(home / "queue.db"), env={}) as queue:
-        oldest = (await queue.store.jobs(Filter(), 1000))[-1].id
+        oldest = (await queue.store.scan(Filter(), 1000))[-1].id
         await queue.enqueue([f"echo {number}" for number in range(AHEAD)])
     async with opened(home, (120, 40)) as (console, pilot):
         await settled(console, pilot)

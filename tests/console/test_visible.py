@@ -128,7 +128,7 @@ async def test_R_leaves_completed_and_cancelled_jobs_alone(home: Path) -> None:
         await pilot.press("y")
         command = "$ queuectl retry --all --state failed --state dead"
         assert command in await said(console, pilot, "retried 14 jobs")
-        assert await console.connections.reader.count(Filter((State.COMPLETED,))) == 24
+        assert await console.connections.reader.count_range(Filter((State.COMPLETED,))) == 24
         console.main.show_state(State.COMPLETED)
         await settled(console, pilot)
         assert "Retry 24 completed jobs?" in await ask_to_retry_all(console, pilot)

@@ -140,7 +140,7 @@ async def test_the_whole_filter_is_in_the_statement(
     [held] = await claim(store)
     await finish(store, "sup", ending(held, Outcome.FAILED, reason="exit 7", exit_code=7))
     seen = await queue.find("a")
-    assert await queue.count(where) == 1
+    assert await queue.count_range(where) == 1
 
     async def meanwhile() -> None:
         await other.amend(seen, "new one", NOW)

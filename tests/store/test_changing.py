@@ -103,11 +103,11 @@ async def test_strict_is_all_or_nothing(store: Store, action: Action) -> None:
     await hired(store)
     good = await (failed(store) if action is not Action.CANCEL else pending(store))
     bad = await (processing(store) if action is not Action.CANCEL else completed(store))
-    before = await store.jobs(Filter(), 10)
+    before = await store.scan(Filter(), 10)
     for refused in ([good.seq, bad.seq], [good.seq, 12345]):
         with pytest.raises(Conflict, match=f"no {action} was done"):
             await change(store, action, refused, NOW + 1, strict=True)
-        assert await store.jobs(Filter(), 10) == before
+        assert await store.scan(Filter(), 10) == before
     assert await change(store, action, [good.seq, bad.seq, 12345], NOW + 1, strict=False) == 1
 
 

@@ -114,7 +114,7 @@ async def test_no_job_is_claimed_twice(place: Place, store: Store) -> None:
     reports = await asyncio.to_thread(race, place.url, [WORK] * 4)
     claimed = Counter(name for report in reports for name in report)
     assert claimed == {f"j{n}": 1 for n in range(400)}
-    jobs = await store.jobs(Filter(), 1000)
+    jobs = await store.scan(Filter(), 1000)
     assert {(job.state, job.attempts, job.runs) for job in jobs} == {(State.COMPLETED, 1, 1)}
     assert await store.counts() == {(State.COMPLETED, "default"): 400}
 
@@ -124,7 +124,7 @@ async def test_enqueueing_working_and_bulk_at_once(place: Place, store: Store) -
     await hired(store, "last")
     while held := await claim(store, "last", 100):
         await store.settle_and_claim("last", [ending(job) for job in held], [], NOW)
-    jobs = await store.jobs(Filter(), 10_000)
+    jobs = await store.scan(Filter(), 10_000)
     assert len(jobs) == 2 * 180 + 1000
     assert {(job.state, job.runs) for job in jobs} == {(State.COMPLETED, 1)}
     assert await store.counts() == await real_counts(store)

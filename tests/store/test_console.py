@@ -34,25 +34,29 @@ FILTERS = [
     Filter(states=(State.CANCELLED, State.PENDING, State.PENDING)),
     Filter(queues=("mail",)),
     Filter(search="_1", states=(State.PENDING,)),
+    Filter(seqs=(2, 4, 5, 7, 12, 12, 99)),
+    Filter(seqs=(4, 5, 7), states=(State.PENDING,), queues=("mail",)),
 ]
 
 
 @pytest.mark.parametrize("where", FILTERS)
 @pytest.mark.parametrize("up", [True, False])
-async def test_a_stretch_is_the_same_jobs_as_a_page(store: Store, where: Filter, up: bool) -> None:
+async def test_a_scan_reads_a_range_in_either_direction(
+    store: Store, where: Filter, up: bool
+) -> None:
     made = await store.enqueue(
         [spec(id=f"job_{n}", queue=("default", "mail")[n % 2]) for n in range(20)], NOW
     )
     await change(store, Action.CANCEL, [job.seq for job in made[::3]], NOW, strict=True)
     floor, ceiling = made[3].seq, made[15].seq
-    matching = [job for job in await store.jobs(where, 100) if floor <= job.seq <= ceiling]
+    matching = [job for job in await store.scan(where, 100) if floor <= job.seq <= ceiling]
     if up:
         matching.reverse()
     for limit in (1, 5, 100):
-        assert await store.stretch(where, floor, ceiling, limit, up) == matching[:limit]
-    assert await store.span(where, floor, ceiling) == len(matching)
-    assert await store.stretch(where, ceiling, floor, 100, up) == []
-    assert await store.span(where, ceiling, floor) == 0
+        assert await store.scan(where, limit, low=floor, high=ceiling, up=up) == matching[:limit]
+    assert await store.count_range(where, floor, ceiling) == len(matching)
+    assert await store.scan(where, 100, low=ceiling, high=floor, up=up) == []
+    assert await store.count_range(where, ceiling, floor) == 0
 
 
 async def died(store: Store, name: str, reason: str, now: float = NOW) -> None:
@@ -72,30 +76,30 @@ async def test_the_dead_by_cause(store: Store) -> None:
     assert [group.reason for group in await store.dead_groups(1)] == [first.reason]
 
     where = Filter(states=(State.DEAD,), reasons=(first.reason,))
-    jobs = await store.jobs(where, 10)
+    jobs = await store.scan(where, 10)
     assert [job.id for job in jobs] == ["net-2", "net-1", "net-0"]
     assert jobs[0].seq == first.newest
-    assert await store.count(where) == 3
+    assert await store.count_range(where) == 3
     bounds = await store.bounds()
     assert bounds is not None
-    assert await store.stretch(where, *bounds, 2, False) == jobs[:2]
-    assert await store.stretch(where, *bounds, 2, True) == jobs[:0:-1]
-    assert await store.span(where, *bounds) == 3
+    assert await store.scan(where, 2, low=bounds[0], high=bounds[1]) == jobs[:2]
+    assert await store.scan(where, 2, low=bounds[0], high=bounds[1], up=True) == jobs[:0:-1]
+    assert await store.count_range(where, *bounds) == 3
 
     both = Filter(states=(State.DEAD,), reasons=(first.reason, second.reason, "no such reason"))
     names = ["disk", "net-2", "net-1", "net-0"]
-    assert [job.id for job in await store.jobs(both, 10)] == names
-    assert await store.count(both) == await store.span(both, *bounds) == 4
-    assert [job.id for job in await store.stretch(both, *bounds, 9, False)] == names
+    assert [job.id for job in await store.scan(both, 10)] == names
+    assert await store.count_range(both) == await store.count_range(both, *bounds) == 4
+    assert [job.id for job in await store.scan(both, 9, low=bounds[0], high=bounds[1])] == names
     low, high = bounds
     assert len(await store.candidates(both, low - 1, high, 10)) == 4
 
     await change(store, Action.RETRY, [job.seq for job in jobs], NOW, strict=True)
     assert [group.reason for group in await store.dead_groups(10)] == ["disk full"]
-    assert await store.count(where) == 0
+    assert await store.count_range(where) == 0
 
 
-async def test_ticks(store: Store) -> None:
+async def test_throughput(store: Store) -> None:
     await hired(store)
     outcomes = [Outcome.COMPLETED, Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELLED]
     await store.enqueue([spec() for _ in outcomes] + [spec()], NOW)
@@ -105,12 +109,12 @@ async def test_ticks(store: Store) -> None:
     [held] = await claim(store)
     await finish(store, "sup", ending(held, now=NOW + 3.9))
     second = int(NOW)
-    assert await store.ticks(NOW) == [
+    assert await store.throughput(NOW) == [
         ThroughputSample(second, 2, 1),
         ThroughputSample(second + 3, 1, 0),
     ]
-    assert await store.ticks(NOW + 1) == [ThroughputSample(second + 3, 1, 0)]
-    assert await store.ticks(NOW + 100) == []
+    assert await store.throughput(NOW + 1) == [ThroughputSample(second + 3, 1, 0)]
+    assert await store.throughput(NOW + 100) == []
 
 
 async def test_amending(store: Store) -> None:
@@ -121,7 +125,7 @@ async def test_amending(store: Store) -> None:
     assert (after.command, after.state, after.attempts) == (("printf", "é"), State.PENDING, 0)
     assert (after.run_at, after.runs) == (NOW + 5, 1)
     assert after == await store.by_seq(job.seq)
-    assert await store.count(Filter(search="é")) == 1
+    assert await store.count_range(Filter(search="é")) == 1
     assert len(await store.attempts(job.seq)) == 1, "its history stays"
     with pytest.raises(Conflict, match="is pending"):
         await store.amend(job, "true", NOW)

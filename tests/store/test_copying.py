@@ -53,7 +53,7 @@ def ignore(what: str, done: int, total: int) -> None:
 
 async def everything(store: Store) -> dict[str, Any]:
     """All that a store says of what is in it."""
-    jobs = await store.jobs(Filter(), 1_000_000)
+    jobs = await store.scan(Filter(), 1_000_000)
     attempts: dict[int, list[Attempt]] = {job.seq: await store.attempts(job.seq) for job in jobs}
     return {
         "jobs": jobs,
@@ -119,7 +119,7 @@ async def test_what_is_kept_is_read_by_key(store: Store) -> None:
     ]
     assert await copying.tails((again, 1), again, 1) == [Tail(again, 2, b"why\n")]
     assert await copying.totals() == (len(attempts), len(attempts))
-    highest = max(job.seq for job in await store.jobs(Filter(), 100))
+    highest = max(job.seq for job in await store.scan(Filter(), 100))
     assert await copying.highest() == highest + 1, "the last one was removed: its seq is taken"
 
 
@@ -172,11 +172,11 @@ async def test_a_parcel_is_taken_with_the_latest_mark_only(store: Store) -> None
     with pytest.raises(Conflict, match="somebody else is copying"):
         await copying.finish("a", {}, [], 1)
     assert await copying.mark() == "b"
-    assert await store.jobs(Filter(), 10) == [job]
+    assert await store.scan(Filter(), 10) == [job]
     with pytest.raises(Conflict, match="is taken"):
         await copying.receive(CopyBatch([_job(3, id="j1")]), "b", "c", NOW)
     await copying.receive(CopyBatch([_job(2)], emptied=(1, 2)), "b", "c", NOW)
-    assert await store.jobs(Filter(), 10) == [_job(2)]
+    assert await store.scan(Filter(), 10) == [_job(2)]
     assert await store.counts() == await real_counts(store)
     assert await store.miscounted() == 0
 
@@ -382,8 +382,8 @@ async def test_a_target_that_holds_something_else_is_left_alone(
     await there.enqueue([spec(id="theirs")], NOW)
     with pytest.raises(Conflict, match=r"is not empty \(1 job\)"):
         await copy.copy(store, there, ignore)
-    assert [job.id for job in await there.jobs(Filter(), 10)] == ["theirs"]
-    (job,) = await there.jobs(Filter(), 10)
+    assert [job.id for job in await there.scan(Filter(), 10)] == ["theirs"]
+    (job,) = await there.scan(Filter(), 10)
     await change(there, Action.REMOVE, [job.seq], NOW, strict=True)
     await there.copying().begin('{"from": "elsewhere", "shown": "x.db", "upto": 0}', 0)
     with pytest.raises(Conflict, match=r"is half a copy of x\.db, not of"):
@@ -407,7 +407,7 @@ async def test_what_was_enqueued_into_the_target_is_never_lost(
     monkeypatch.setattr(copy._Copy, "begin", crowded)
     copied: Copied = await copy.copy(store, there, ignore)
     assert not copied.same
-    found = [job.id for job in await there.jobs(Filter(), 10)]
+    found = [job.id for job in await there.scan(Filter(), 10)]
     assert found == ["theirs", "job2", "job1", "job0"]
 
 
@@ -473,7 +473,7 @@ async def test_killed_half_way_the_same_command_goes_on(store: Store, target: Pl
     assert done.returncode == 0, done.stderr
     assert f"pending in default\t{count}\t{count}\n" in done.stdout
     assert await there.copying().mark() is None
-    assert await there.jobs(Filter(), count + 1) == await store.jobs(Filter(), count + 1)
+    assert await there.scan(Filter(), count + 1) == await store.scan(Filter(), count + 1)
 
 
 async def test_sums_of_many_supervisors_become_one(tmp_path: Path) -> None:

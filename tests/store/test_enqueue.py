@@ -63,14 +63,14 @@ async def test_nothing_is_enqueued_when_an_id_is_taken(store: Store) -> None:
     await store.enqueue([spec(id="a"), spec(id="z")], NOW)
     with pytest.raises(Conflict, match="'z'"):  # the first in the order given
         await store.enqueue([spec(id="new"), spec(id="z"), spec(id="a")], NOW)
-    assert [job.id for job in await store.jobs(Filter(), 10)] == ["z", "a"]
+    assert [job.id for job in await store.scan(Filter(), 10)] == ["z", "a"]
     assert await store.counts() == await real_counts(store) == {(State.PENDING, "default"): 2}
 
 
 async def test_nothing_is_enqueued_when_an_id_is_given_twice(store: Store) -> None:
     with pytest.raises(Conflict, match="'b' is given twice"):
         await store.enqueue([spec(id="a"), spec(id="b"), spec(id="b")], NOW)
-    assert await store.jobs(Filter(), 10) == []
+    assert await store.scan(Filter(), 10) == []
     assert await store.counts() == {}
 
 
@@ -87,10 +87,10 @@ async def test_text_no_database_can_keep_is_bad_input(store: Store) -> None:
             await batch.add([(1, spec(id="b")), (2, spec(cwd="/tmp/\udcff"))])
         await batch.add([(3, spec(id="c"))])
         assert (await batch.commit(NOW))[1] == 1
-    assert [job.id for job in await store.jobs(Filter(), 10)] == ["c"]
+    assert [job.id for job in await store.scan(Filter(), 10)] == ["c"]
     for where in (Filter(search="\udcff"), Filter(queues=("\udcff",))):
         with pytest.raises(InvalidInput, match="UTF-8"):
-            await store.jobs(where, 10)
+            await store.scan(where, 10)
 
 
 # -- bulk -----------------------------------------------------------------------------
@@ -101,9 +101,9 @@ async def test_a_batch_arrives_whole_and_in_order(store: Store) -> None:
     async with store.batch() as batch:
         await batch.add([(n, spec(f"echo {n}", id=f"job-{n}")) for n in range(1, 4)])
         await batch.add([(4, spec(("echo", "4"), run_at=NOW + 60, queue="later"))])
-        assert await store.count(Filter()) == 1, "nothing is visible before the commit"
+        assert await store.count_range(Filter()) == 1, "nothing is visible before the commit"
         first, count = await batch.commit(NOW)
-    jobs = (await store.jobs(Filter(), 10))[-2::-1]
+    jobs = (await store.scan(Filter(), 10))[-2::-1]
     assert count == 4
     assert [job.seq for job in jobs] == list(range(first, first + 4))
     assert [job.id for job in jobs[:3]] == ["job-1", "job-2", "job-3"]
@@ -129,7 +129,7 @@ async def test_a_batch_goes_by_line_whatever_the_order_of_adding(store: Store) -
         await batch.add([(30, spec(id="c"))])
         await batch.add([(20, spec(id="b")), (10, spec(id="a"))])
         await batch.commit(NOW)
-    assert [job.id for job in await store.jobs(Filter(), 10)] == ["c", "b", "a"]
+    assert [job.id for job in await store.scan(Filter(), 10)] == ["c", "b", "a"]
 
 
 async def test_an_empty_batch(store: Store) -> None:
@@ -143,7 +143,7 @@ async def test_an_empty_batch(store: Store) -> None:
 async def test_a_batch_that_is_left_without_commit_leaves_nothing(store: Store) -> None:
     async with store.batch() as batch:
         await batch.add([(1, spec())])
-    assert await store.count(Filter()) == 0
+    assert await store.count_range(Filter()) == 0
 
 
 async def test_a_taken_id_refuses_the_whole_batch_naming_its_line(store: Store) -> None:
@@ -153,7 +153,7 @@ async def test_a_taken_id_refuses_the_whole_batch_naming_its_line(store: Store) 
         await batch.add([(100, spec(id="taken")), (101, spec())])
         with pytest.raises(Conflict, match="line 100: id 'taken'"):
             await batch.commit(NOW)
-    assert [job.id for job in await store.jobs(Filter(), 10)] == ["taken"]
+    assert [job.id for job in await store.scan(Filter(), 10)] == ["taken"]
     assert await store.counts() == await real_counts(store)
 
 
@@ -166,7 +166,7 @@ async def test_every_line_that_repeats_an_id_is_named(store: Store) -> None:
     assert caught.value.total == 3
     assert [line for line, _ in caught.value.problems] == [5, 6, 9]
     assert all("first on line" in message for _, message in caught.value.problems)
-    assert await store.count(Filter()) == 0
+    assert await store.count_range(Filter()) == 0
 
 
 async def test_a_batch_with_thousands_of_repeats_counts_them_all(store: Store) -> None:
@@ -197,4 +197,4 @@ async def test_two_batches_at_once(store: Store, other: Store) -> None:
         await two.commit(NOW)
         with pytest.raises(Conflict, match="line 2: id 'both'"):
             await one.commit(NOW)
-    assert [job.id for job in await store.jobs(Filter(), 10)] == ["both", "two"]
+    assert [job.id for job in await store.scan(Filter(), 10)] == ["both", "two"]

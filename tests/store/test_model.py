@@ -312,14 +312,14 @@ class Steps(RuleBasedStateMachine):
                 self.hire(owner)
 
     @rule()
-    def tidy(self) -> None:
-        self.do(self.store.tidy())
+    def checkpoint(self) -> None:
+        self.do(self.store.checkpoint())
 
     # -- what must hold after each ----------------------------------------------------
 
     @invariant()
     def the_jobs_agree(self) -> None:
-        jobs = self.do(self.other.jobs(Filter(), 10_000))
+        jobs = self.do(self.other.scan(Filter(), 10_000))
         assert jobs == sorted(self.model.jobs.values(), key=lambda job: -job.seq)
 
     @invariant()

@@ -71,7 +71,7 @@ Verb = Callable[[PostgresStore], Awaitable[object]]
 
 async def enqueue(store: PostgresStore) -> None:
     assert [job.id for job in await store.enqueue([spec(id="new")], NOW)] == ["new"]
-    assert len(await store.jobs(Filter(), 10)) == 3
+    assert len(await store.scan(Filter(), 10)) == 3
 
 
 async def batch(store: PostgresStore) -> None:
@@ -79,7 +79,7 @@ async def batch(store: PostgresStore) -> None:
         await made.add([(1, spec(id="x")), (2, spec())])
         first, count = await made.commit(NOW)
     assert len(await store.ids(first, count)) == 2
-    assert len(await store.jobs(Filter(), 10)) == 4
+    assert len(await store.scan(Filter(), 10)) == 4
 
 
 async def set_config(store: PostgresStore) -> None:
@@ -128,7 +128,7 @@ async def recount(store: PostgresStore) -> None:
 
 async def copy(store: PostgresStore) -> None:
     await store.prune([], State.COMPLETED, NOW)
-    jobs = await store.jobs(Filter((State.PENDING,)), 10)
+    jobs = await store.scan(Filter((State.PENDING,)), 10)
     assert await store.prune([jobs[0].seq], State.COMPLETED, NOW) == []
 
 
@@ -211,7 +211,7 @@ async def test_a_number_that_a_crashed_server_assigns_again_deceives_nobody(
             [job] = await store.enqueue([spec(id="second")], NOW)
             assert found == [False]
             assert await store.by_seq(job.seq) == job
-            assert len(await store.jobs(Filter(), 10)) == 2
+            assert len(await store.scan(Filter(), 10)) == 2
         finally:
             await store.close()
 

@@ -77,10 +77,10 @@ async def test_a_connection_that_broke_while_idle_is_replaced(
 ) -> None:
     await store.enqueue([spec(id="a")], NOW)
     proxy.break_all()
-    assert len(await store.jobs(Filter(), 10)) == 1
+    assert len(await store.scan(Filter(), 10)) == 1
     proxy.break_all()
     await store.enqueue([spec(id="b")], NOW)
-    assert len(await store.jobs(Filter(), 10)) == 2
+    assert len(await store.scan(Filter(), 10)) == 2
 
 
 async def test_a_server_that_ends_our_session_is_met_again(
@@ -91,7 +91,7 @@ async def test_a_server_that_ends_our_session_is_met_again(
     async with other._link.session() as session:
         assert await session.raw.fetchval("SELECT pg_terminate_backend($1)", pid)
     await store.enqueue([spec(id="b")], NOW)
-    assert len(await other.jobs(Filter(), 10)) == 1
+    assert len(await other.scan(Filter(), 10)) == 1
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
@@ -104,7 +104,7 @@ async def test_what_a_broken_commit_did_is_found_out(
     [job] = await store.enqueue([spec(id="second")], NOW)
     assert proxy.cut is Cut.NEVER, "it did break"
     assert await other.by_seq(job.seq) == job
-    assert len(await other.jobs(Filter(), 10)) == 2
+    assert len(await other.scan(Filter(), 10)) == 2
     async with store.batch() as batch:
         await batch.add([(n, spec()) for n in range(1, 11)])
         proxy.cut = cut
@@ -158,7 +158,7 @@ async def test_a_turn_whose_answer_was_lost_is_settled_once(
     proxy.cut = cut
     with pytest.raises(StoreUnreachable):
         await store.settle_and_claim("sup", [done], [ClaimSlot("w1")], NOW + 1)
-    claimed = [job for job in await other.jobs(Filter((State.PROCESSING,)), 10) if job.id == "b"]
+    claimed = [job for job in await other.scan(Filter((State.PROCESSING,)), 10) if job.id == "b"]
     assert len(claimed) == (cut is Cut.AFTER_COMMIT), "held by one who was not told"
 
     await back(store, proxy)
@@ -168,7 +168,7 @@ async def test_a_turn_whose_answer_was_lost_is_settled_once(
     assert await other.tail(held.seq, 1) == b"out"
     [worker] = [worker for worker, _ in await other.workers()]
     assert (worker.done, worker.job) == (1, None)
-    states = {job.id: (job.state, job.runs, job.owner) for job in await other.jobs(Filter(), 10)}
+    states = {job.id: (job.state, job.runs, job.owner) for job in await other.scan(Filter(), 10)}
     assert states == {
         "a": (State.COMPLETED, 1, None),
         "b": (State.PENDING, 0, None),
@@ -201,7 +201,7 @@ async def test_two_turns_lost_in_a_row(
     )
     assert not turn.refused
     assert {job.id for job in turn.claimed} == {"c", "d"}
-    states = {job.id: (job.state, job.runs) for job in await other.jobs(Filter(), 10)}
+    states = {job.id: (job.state, job.runs) for job in await other.scan(Filter(), 10)}
     assert {states["a"], states["b"]} == {(State.COMPLETED, 1)}
     assert {states["c"], states["d"]} == {(State.PROCESSING, 1)}
     assert await other.counts() == await real_counts(other)

@@ -52,7 +52,7 @@ VALUES: dict[str, Any] = {
     "owner": "sup",
     "id": "j77",
     "prefix": "j7777",
-    "heir": "heir",
+    "successor": "successor",
     "queues": None,
     "workers": ["w1", "w2", "w3", "w4"],
     "now": NOW,
@@ -60,7 +60,6 @@ VALUES: dict[str, Any] = {
     "seqs": [5000, 5001],
     "first": 5000,
     "end": 5010,
-    "before": 50_000,
     "after": 50_000,
     "until": 50_050,
     "seen": None,
@@ -72,9 +71,10 @@ VALUES: dict[str, Any] = {
     "regex": None,
     "state": "dead",
     "states": ["dead", "failed", "processing"],
-    "floor": 50_000,
-    "ceiling": 50_050,
+    "low": 50_000,
+    "high": 50_050,
     "number": 1,
+    "up": True,
     "mark": UUID(int=1),
     "suspects": False,
 }
@@ -92,7 +92,7 @@ ENDINGS: dict[str, Any] = {
 """For ``settle``; what is left out is NULL."""
 SPECIAL: dict[str, dict[str, Any]] = {
     "settle": ENDINGS,
-    "down_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
+    "scan_reason_down": {"reason": "exit 3", "reasons": ["exit 3"]},
     "bulk_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
     **{key: {"before": NOW + 1} for key in ("ended", "expired", "prune")},
 }
@@ -113,16 +113,15 @@ INDEXES = {
     "jobs_by_prefix": {"jobs_id_key"},
     "job_by_seq": {"jobs_pkey"},
     "ids_from": {"jobs_pkey"},
-    "page_all": {"jobs_pkey"},
-    "page_states": {"jobs_state"},
-    "page_seqs": {"jobs_pkey"},
+    "scan_seqs": {"jobs_pkey"},
     "bounds": {"jobs_pkey"},
-    "down_all": {"jobs_pkey"},
-    "up_states": {"jobs_state"},
-    "down_reason": {"jobs_dead"},
-    "span_all": {"jobs_pkey"},
+    "scan_all_down": {"jobs_pkey"},
+    "scan_states_down": {"jobs_state"},
+    "scan_states_up": {"jobs_state"},
+    "scan_reason_down": {"jobs_dead"},
+    "count_all": {"jobs_pkey"},
     "ended_since": {"attempts_ended"},
-    "ticks": {"attempts_ended"},
+    "throughput": {"attempts_ended"},
     "expired": {"attempts_ended"},
     "ended": {"jobs_state"},
     "runs_of": {"jobs_pkey"},
@@ -145,7 +144,7 @@ async def filled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[asyn
     await hired(store)
     connection = await asyncpg.connect(server_url(), server_settings={"search_path": place.schema})
     await connection.execute(FILL.format(now=NOW, count=JOBS))
-    await store.tidy()
+    await store.checkpoint()
     yield connection
     await connection.close()
     await place.clear()

@@ -49,7 +49,7 @@ async def test_enqueue_fills_in_what_the_configuration_says(queue: Queue, tmp_pa
 async def test_enqueue_is_all_or_none(queue: Queue) -> None:
     with pytest.raises(InvalidInput, match="command is missing"):
         await queue.enqueue([{"command": "true"}, {"id": "x"}])
-    assert await queue.count() == 0
+    assert await queue.count_range() == 0
 
 
 async def test_a_job_is_found_by_an_unambiguous_prefix(queue: Queue) -> None:
@@ -117,7 +117,7 @@ async def test_status(queue: Queue) -> None:
     lost = supervisor("lost", host="elsewhere", host_key="x", lease_until=NOW - 1)
     await queue.store.register(lost, [("l", ())], NOW)
     await queue.enqueue([{"command": "x", "queue": "mail", "run_at": NOW - 7}, "y", "z"])
-    await run(queue.store, (await queue.jobs(Filter(queues=("mail",))))[0])
+    await run(queue.store, (await queue.scan(Filter(queues=("mail",))))[0])
     status = await queue.status()
     assert status.counts == {State.COMPLETED: 1, State.PENDING: 2}
     assert status.queues == {"mail": {State.COMPLETED: 1}, "default": {State.PENDING: 2}}
@@ -224,10 +224,10 @@ async def test_all_that_match_and_may_be(queue: Queue) -> None:
     assert told[-1] == [count // 2] * 2
     assert await queue.retry_all(Filter(states=(State.PENDING,))) == 0, "none may be"
     assert await queue.retry_all(Filter()) == count / 2
-    assert await queue.count(Filter(states=(State.PENDING,))) == count
+    assert await queue.count_range(Filter(states=(State.PENDING,))) == count
     [held] = await claim(queue.store)
     assert await queue.remove_all(Filter()) == count - 1
-    assert ids(await queue.jobs()) == [held.id]
+    assert ids(await queue.scan()) == [held.id]
 
 
 # -- configuration and workers --------------------------------------------------------
@@ -298,10 +298,10 @@ def test_an_attempt_without_an_outcome_is_running() -> None:
 
 async def test_open_and_close(store_path: Path) -> None:
     async with Queue.open(str(store_path), env={}) as queue:
-        assert await queue.count() == 0
+        assert await queue.count_range() == 0
         assert await queue.changed()
     with pytest.raises(ValueError, match=r"[Cc]losed|no active connection"):
-        await queue.count()
+        await queue.count_range()
 
 
 async def test_a_job_is_changed_by_its_whole_id(queue: Queue) -> None:

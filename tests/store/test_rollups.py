@@ -87,7 +87,7 @@ async def test_a_refused_ending_counts_in_nothing(store: Store) -> None:
 async def test_a_job_that_is_gone_counts_on(store: Store) -> None:
     await hired(store)
     await ended(store, NOW, NOW)
-    [job, _] = await store.jobs(queue_module.Filter(), 2)
+    [job, _] = await store.scan(queue_module.Filter(), 2)
     await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
     await store.prune([job.seq - 1], job.state, NOW + 1)
     assert await store.ended_since(0.0, 10) == []

@@ -145,7 +145,7 @@ async def test_changed_sees_what_workers_do(store: Store, other: Store) -> None:
 
 async def test_tidying_loses_nothing(store: Store, other: Store) -> None:
     await store.enqueue([spec("x" * 100_000) for _ in range(60)], NOW)
-    await store.tidy()
-    await store.tidy()
+    await store.checkpoint()
+    await store.checkpoint()
     assert await other.counts() == await store.counts()
-    assert len(await other.jobs(Filter(), 100)) == 60
+    assert len(await other.scan(Filter(), 100)) == 60

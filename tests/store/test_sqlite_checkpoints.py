@@ -67,12 +67,12 @@ async def test_tidying_moves_a_large_wal_and_the_next_write_starts_it_anew(
     store = await SqliteStore.open(store_path)
     await store.enqueue([spec()], NOW)
     if wal(store_path) <= SMALL:
-        await store.tidy()
+        await store.checkpoint()
         assert in_database(store_path) is None, "not worth it yet"
     await fill(store)
     large = wal(store_path)
     assert large > SMALL
-    await store.tidy()
+    await store.checkpoint()
     assert in_database(store_path) == 101
     await store.enqueue([spec()], NOW)
     assert wal(store_path) <= SMALL < large
@@ -83,10 +83,10 @@ async def test_a_clean_wal_is_looked_at_only(store_path: Path, small: None) -> N
     """A supervisor at rest does nothing once a second."""
     store = await SqliteStore.open(store_path)
     await fill(store)
-    await store.tidy()
+    await store.checkpoint()
     statements: list[str] = []
     await store._connection.call(lambda conn: conn.set_trace_callback(statements.append))
-    await store.tidy()
+    await store.checkpoint()
     assert statements == []
     await store.close()
 
@@ -98,10 +98,10 @@ async def test_a_reader_keeps_nobody_waiting(store_path: Path, small: None) -> N
         began = time.monotonic()
         for _ in range(20):
             await fill(store)
-            await store.tidy()
+            await store.checkpoint()
         assert time.monotonic() - began < 5, "a TRUNCATE checkpoint waits 5 s for a reader"
         assert wal(store_path) > 20 * SMALL, "the reader needs it"
-    await store.tidy()
+    await store.checkpoint()
     assert in_database(store_path) == 2010
     await store.enqueue([spec()], NOW)
     assert wal(store_path) <= SMALL, "bounded again"
@@ -154,9 +154,9 @@ async def test_a_checkpoint_that_fails_makes_no_committed_write_fail(
         await batch.add([(1, spec())])
         await batch.commit(NOW)
     if isinstance(error, sqlite3.Error):
-        await store.tidy()
+        await store.checkpoint()
     assert len(tried) >= 2
-    assert await store.count(Filter()) == 301
+    assert await store.count_range(Filter()) == 301
     await store.close()
 
 
@@ -178,10 +178,10 @@ async def test_only_one_process_at_a_time_tidies(store_path: Path, small: None) 
     fd = os.open(store.directory, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
     await fill(store)
-    await store.tidy()
+    await store.checkpoint()
     assert in_database(store_path) is None, "somebody else is at it"
     os.close(fd)
-    await store.tidy()
+    await store.checkpoint()
     assert in_database(store_path) == 100
     await store.close()
 
@@ -196,10 +196,10 @@ async def test_tidying_can_wait_when_somebody_writes_for_long(
         writer.execute("PRAGMA wal_autocheckpoint = 0")
         await fill(store, 30)
         writer.execute("BEGIN IMMEDIATE")
-        await store.tidy()
+        await store.checkpoint()
         assert in_database(store_path) is None
         writer.execute("ROLLBACK")
-        await store.tidy()
+        await store.checkpoint()
         assert in_database(store_path) == 30
     await store.close()
 
@@ -245,7 +245,7 @@ async def test_a_large_wal_is_moved_while_others_write(
         assert store._checkpoints.is_large
     monkeypatch.setattr(checkpoint_module, "_checkpoint", beside)
     before = generation(store_path)
-    await store.tidy()
+    await store.checkpoint()
     assert seen[0] == (False, True), "a commit, and the WAL was not started anew"
     assert seen[-1] == (True, True), "the rest is moved with the writer lock"
     assert 2 <= len(seen) <= 3
@@ -266,7 +266,7 @@ async def test_what_a_reader_needs_of_a_large_wal_keeps_no_writer_waiting(
     with held_open(READER, store_path):
         await fill(store, 1000)
         monkeypatch.setattr(checkpoint_module, "_move", None)
-        await store.tidy()
+        await store.checkpoint()
     await store.close()
 
 
@@ -334,7 +334,7 @@ def test_a_store_that_cannot_be_tidied_is_no_error(cli: Cli, store_path: Path) -
         store = await SqliteStore.open(store_path)
         await fill(store)
         store_path.rename(store_path.with_name("away.db"))
-        await store.tidy()
+        await store.checkpoint()
         with pytest.raises(StoreError, match="removed or moved away"):
             await store.enqueue([spec()], NOW)
         await store.close()

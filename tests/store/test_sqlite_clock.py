@@ -48,8 +48,8 @@ async def test_a_retry_waits_as_long_as_before(store_path: Path, by: float, noti
     for one in (store, other):
         one._wall = lambda: time.time() + by
     if noticed == "tick":
-        await store.tidy()
-        await other.tidy()
+        await store.checkpoint()
+        await other.checkpoint()
     for one in (store, other):
         turn = await one.settle_and_claim("sup", [], [ClaimSlot("w", ())], one.clock())
         assert "job" not in [job.id for job in turn.claimed], "it is not due yet"
@@ -66,7 +66,7 @@ async def test_what_fails_after_the_clock_was_set_is_not_moved(store_path: Path)
     await failed(store, "before")
     store._wall = lambda: time.time() + 3600
     then = await failed(store, "after")
-    await store.tidy()
+    await store.checkpoint()
     assert await due(store, "after") == then
     await store.close()
 
@@ -76,7 +76,7 @@ async def test_a_clock_that_is_slightly_off_moves_nothing(store_path: Path) -> N
     await hired(store)
     then = await failed(store, "job")
     store._wall = lambda: time.time() + 0.5
-    await store.tidy()
+    await store.checkpoint()
     assert await due(store, "job") == then
     await store.close()
 
@@ -89,7 +89,7 @@ async def test_after_a_restart_of_the_host_the_wall_clock_is_believed(
     then = await failed(store, "job")
     monkeypatch.setattr("queuectl_core.store.sqlite.clock.host_key", lambda: "other-boot:1")
     store._wall = lambda: time.time() + 3600
-    await store.tidy()
+    await store.checkpoint()
     assert await due(store, "job") == then
     await store.close()
 

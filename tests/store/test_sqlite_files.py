@@ -94,7 +94,7 @@ async def test_opening_again_changes_nothing(store_path: Path) -> None:
     await make(store_path, "a")
     before = store_path.read_bytes()
     store = await SqliteStore.open(store_path)
-    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
     await store.close()
     assert store_path.read_bytes() == before
 
@@ -154,7 +154,7 @@ async def test_a_file_that_is_being_made_meanwhile_is_not_somebody_elses(
     monkeypatch.setattr(store_module, "connect", watched)
     store = await SqliteStore.open(store_path)
     assert "by another" in made
-    assert await store.count(Filter()) == 0
+    assert await store.count_range(Filter()) == 0
     await store.close()
 
 
@@ -185,7 +185,7 @@ async def test_a_migration_that_fails_leaves_nothing(
         assert database.execute("PRAGMA user_version").fetchone()[0] == migrate.LATEST
     database.close()
     store = await SqliteStore.open(store_path)
-    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
     await store.close()
     await make(tmp_path / "new.db", "b")  # not half made: it can be made still
 
@@ -204,7 +204,7 @@ async def test_a_migration_that_works_keeps_the_jobs(
     monkeypatch.setattr(migrate, "FOLDER", folder)
     monkeypatch.setattr(migrate, "LATEST", following)
     store = await SqliteStore.open(store_path)
-    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
     await store.close()
     monkeypatch.undo()
     with pytest.raises(StoreTooNew, match=f"has schema {following}, this queuectl knows up to"):
@@ -277,7 +277,7 @@ async def test_a_truncated_store(store_path: Path) -> None:
     async def use() -> None:
         store = await SqliteStore.open(store_path)
         try:
-            await store.jobs(Filter(), 1000)
+            await store.scan(Filter(), 1000)
         finally:
             await store.close()
 
@@ -304,7 +304,7 @@ async def test_a_row_with_nothing_where_there_never_is_nothing(
     store = await SqliteStore.open(store_path, read_only=True)
     try:
         with pytest.raises(StoreDamaged):
-            await store.jobs(Filter(), 10)
+            await store.scan(Filter(), 10)
     finally:
         await store.close()
 
@@ -409,7 +409,7 @@ async def test_read_only_refuses_every_change(store_path: Path) -> None:
     await make(store_path, "a")
     store = await SqliteStore.open(store_path, read_only=True)
     try:
-        assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+        assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
         assert await store.changed()
         for change in (store.enqueue([spec()], NOW), store.set_config({"lease": "20"})):
             with pytest.raises(StoreReadOnly):
@@ -417,8 +417,8 @@ async def test_read_only_refuses_every_change(store_path: Path) -> None:
         with pytest.raises(StoreReadOnly):
             async with store.batch():
                 pass
-        await store.tidy()
-        assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+        await store.checkpoint()
+        assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
     finally:
         await store.close()
 
@@ -593,7 +593,7 @@ async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
     await store._connection.call(limit, 1)
     with pytest.raises(StoreFull, match="no space left"):
         await store.enqueue([spec("x" * 100_000)], NOW)
-    assert [job.id for job in await store.jobs(Filter(), 5)] == ["a"]
+    assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
     await store._connection.call(limit, 1000)
     assert len(await store.enqueue([spec("x" * 100_000)], NOW)) == 1
     await store.close()
@@ -650,7 +650,7 @@ async def test_what_we_never_wrote_is_damage(store_path: Path, damage: str) -> N
     async def read() -> None:
         store = await open_store(str(store_path), {})
         try:
-            await store.jobs(Filter(), 10)
+            await store.scan(Filter(), 10)
         finally:
             await store.close()
 

@@ -96,7 +96,7 @@ async def test_no_function_of_the_core_opens_the_file(store_path: Path, tmp_path
                 await batch.commit(NOW)
             await queue.backup(str(tmp_path / "copy.db"))
             await second.backup(str(tmp_path / "copy.db"), force=True)
-            await queue.store.tidy()
+            await queue.store.checkpoint()
             await queue.cancel_all(Filter(queues=("default",)))
             await queue.remove_all(Filter())
             await queue.prune(0)
@@ -199,7 +199,7 @@ async def test_a_connection_keeps_its_locks_whatever_else_this_process_does(
         assert locks(store_path) == before, "after doctor"
         await repair(url, os.environ)
         assert locks(store_path) == before, "after doctor --repair"
-        await queue.store.tidy()
+        await queue.store.checkpoint()
         async with queue.batch():
             pass
         assert locks(store_path) == before

@@ -58,8 +58,27 @@ WANTED = {
     # reading
     "job_by_id": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"],
     "jobs_by_prefix": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id>? AND id<?)"],
-    "page_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq<?)", *LISTS * 3],
-    "page_all": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid<?)", *LISTS * 3],
+    **{
+        f"scan_state_{direction}": [
+            "SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)",
+            *LISTS * 3,
+        ]
+        for direction in ("up", "down")
+    },
+    **{
+        f"scan_all_{direction}": [
+            "SEARCH jobs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+            *LISTS * 3,
+        ]
+        for direction in ("up", "down")
+    },
+    **{
+        f"scan_reason_{direction}": [
+            "SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)",
+            *LISTS * 3,
+        ]
+        for direction in ("up", "down")
+    },
     "attempts_of": ["SEARCH attempts USING PRIMARY KEY (job=?)"],
     "tail_of": ["SEARCH tails USING INDEX sqlite_autoindex_tails_1 (job=? AND number=?)"],
     "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
@@ -105,7 +124,6 @@ WANTED = {
 }
 
 MAY_SCAN_JOBS = {
-    "count_all": "how many match a text is known by reading them; the console goes in stretches",
     "ids_taken": "scans the ids given, and looks each up",
     "bounds": "min and max of the key: one row from each end",
     "count_anew": "for doctor: what the counters should say is known by counting",
@@ -175,7 +193,7 @@ async def test_a_filter_by_text_still_goes_by_state(store_path: Path) -> None:
     sent: list[str] = []
     await connection.call(lambda conn: conn.set_trace_callback(sent.append))
     where = Filter(states=(State.FAILED,), search="x", queues=("q1",), exit_codes=(3,))
-    await connection.read(jobs.page, where, 10, None)
+    await connection.read(jobs.scan, where, 10)
     await connection.close()
     [select] = [text for text in sent if text.startswith("SELECT")]
-    assert "WHERE state = 'failed' AND seq < " in select
+    assert "WHERE state = 'failed' AND seq BETWEEN " in select

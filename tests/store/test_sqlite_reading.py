@@ -112,10 +112,10 @@ from queuectl_core.queue import Queue
 
 async def main():
     store = await SqliteStore.open(Path(sys.argv[1]), read_only=True)
-    print(json.dumps([job.id for job in await store.jobs(Filter(), 9)]), flush=True)
+    print(json.dumps([job.id for job in await store.scan(Filter(), 9)]), flush=True)
     for line in sys.stdin:
         changed = await store.changed()
-        print(json.dumps([changed, [job.id for job in await store.jobs(Filter(), 9)]]), flush=True)
+        print(json.dumps([changed, [job.id for job in await store.scan(Filter(), 9)]]), flush=True)
     await store.close()
 
 if os.geteuid() == 0:
@@ -216,7 +216,7 @@ async def test_a_store_of_an_older_schema_is_read_and_not_migrated(
     shutil.copy(OLD_STORE, store_path)
     before = content(tmp_path)
     async with Queue.open(str(store_path), read_only=True) as queue:
-        jobs = await queue.store.jobs(Filter(), 100)
+        jobs = await queue.store.scan(Filter(), 100)
         await queue.stats(3600)
         assert jobs
         assert content(tmp_path) == before

@@ -70,7 +70,7 @@ def test_without_an_event_loop_trouble_is_told_in_the_same_words(
 
     async def names() -> list[str]:
         store = await SqliteStore.open(store_path)
-        found = [job.id for job in await store.jobs(Filter(), 5)]
+        found = [job.id for job in await store.scan(Filter(), 5)]
         await store.close()
         return found
 

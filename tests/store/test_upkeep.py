@@ -72,7 +72,7 @@ async def test_prune_forgets_only_what_still_is_old_and_ended(store: Store) -> N
     await change(store, Action.RETRY, [again.seq], NOW + 60, True)
     seqs = [old.seq, again.seq, new.seq, 10_000]
     assert await store.prune(seqs, State.COMPLETED, NOW + 10) == [(old.seq, 1)]
-    assert {job.id for job in await store.jobs(Filter(), 10)} == {"c1", "new"}
+    assert {job.id for job in await store.scan(Filter(), 10)} == {"c1", "new"}
     assert await store.attempts(old.seq) == []
     assert await store.counts() == await real_counts(store)
     assert await store.runs(seqs) == {again.seq: 1, new.seq: 1}
@@ -126,7 +126,7 @@ async def test_a_backup_is_the_store_at_one_moment(
     copy = await open_store(str(target), {})
     try:
         assert await copy.counts() == await store.counts()
-        assert await copy.jobs(Filter(), 3000) == await store.jobs(Filter(), 3000)
+        assert await copy.scan(Filter(), 3000) == await store.scan(Filter(), 3000)
         assert await copy.faults() == []
         await copy.enqueue([spec(id="more")], NOW)
         assert await other.by_id("more") == []
@@ -148,7 +148,7 @@ async def test_nobody_works_in_a_backup(store: Store, tmp_path: Path) -> None:
     try:
         assert await copy.supervisors() == []
         assert await copy.workers() == []
-        jobs = {job.id: job for job in await copy.jobs(Filter(), 10)}
+        jobs = {job.id: job for job in await copy.scan(Filter(), 10)}
         assert jobs["runs"].state is State.PENDING
         assert (jobs["runs"].owner, jobs["runs"].runs) == (None, 1)
         assert jobs["unwanted"].state is State.CANCELLED
@@ -156,7 +156,7 @@ async def test_nobody_works_in_a_backup(store: Store, tmp_path: Path) -> None:
     finally:
         await copy.close()
     assert len(await store.supervisors()) == 1, "the original goes on"
-    assert {job.state for job in await store.jobs(Filter(), 10)} == {State.PROCESSING}
+    assert {job.state for job in await store.scan(Filter(), 10)} == {State.PROCESSING}
 
 
 @copied
@@ -180,10 +180,10 @@ async def test_who_writes_during_a_backup_neither_waits_nor_gets_into_it(
     assert len(written) > 1
     copy = await open_store(str(target), {})
     try:
-        assert len(await copy.jobs(Filter(), 5000)) == 2000
+        assert len(await copy.scan(Filter(), 5000)) == 2000
     finally:
         await copy.close()
-    assert len(await store.jobs(Filter(), 5000)) == 2000 + len(written)
+    assert len(await store.scan(Filter(), 5000)) == 2000 + len(written)
 
 
 @copied

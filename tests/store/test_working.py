@@ -325,7 +325,7 @@ async def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
     assert await store.take_over(stale, "heir", NOW + 31) is None
     assert (await row_of(store, "slow")).lease_mono == 39.0
     assert [row.id for row in await store.supervisors()] == ["heir", "slow"]
-    assert (await store.jobs(Filter(), 1))[0].owner == "slow"
+    assert (await store.scan(Filter(), 1))[0].owner == "slow"
 
 
 async def test_an_heir_that_is_itself_given_up_inherits_nothing(store: Store) -> None:
@@ -333,7 +333,7 @@ async def test_an_heir_that_is_itself_given_up_inherits_nothing(store: Store) ->
     await store.enqueue([spec()], NOW)
     await claim(store, "dead")
     assert await store.take_over(await row_of(store, "dead"), "nobody", NOW) is None
-    assert (await store.jobs(Filter(), 1))[0].owner == "dead"
+    assert (await store.scan(Filter(), 1))[0].owner == "dead"
 
 
 async def test_what_one_supervisor_holds_and_the_shims_of_all_jobs(store: Store) -> None:
@@ -515,15 +515,15 @@ async def test_a_job_can_be_claimed_for_whoever_comes_free(store: Store) -> None
     [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
     assert (held.state, held.owner, held.worker) == (State.PROCESSING, "sup", None)
     begun = PrefetchStarted(held.seq, held.runs, "w1", NOW + 2)
-    await store.settle_and_claim("sup", [], [], NOW + 3, begun=[begun])
+    await store.settle_and_claim("sup", [], [], NOW + 3, started=[begun])
     found = await now_of(store, job)
     assert (found.worker, found.started_at) == ("w1", NOW + 2)
     stale = [
         PrefetchStarted(held.seq, held.runs + 1, "w2", NOW + 9),
         begun._replace(started_at=NOW + 9),
     ]
-    await store.settle_and_claim("sup", [], [], NOW + 4, begun=stale[:1])
-    await store.settle_and_claim("other", [], [], NOW + 4, begun=stale[1:])
+    await store.settle_and_claim("sup", [], [], NOW + 4, started=stale[:1])
+    await store.settle_and_claim("other", [], [], NOW + 4, started=stale[1:])
     assert await now_of(store, job) == found
 
 

@@ -14,7 +14,7 @@ from ..support import NOW, ending, supervisor
 
 async def real_counts(store: Store) -> dict[tuple[State, str], int]:
     """Jobs by state and queue, counted by reading them all."""
-    jobs = await store.jobs(Filter(), 1_000_000)
+    jobs = await store.scan(Filter(), 1_000_000)
     return dict(Counter((job.state, job.queue) for job in jobs))
 
 

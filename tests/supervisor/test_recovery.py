@@ -133,7 +133,7 @@ async def test_one_look_and_one_reading_serve_all_jobs(
     assert recovered[-1] - began < 10
     assert min(left) > 0
     assert calls == {"looks": 1, "readings": 1}
-    assert [job.crashes for job in await queue.jobs()] == [1] * count
+    assert [job.crashes for job in await queue.scan()] == [1] * count
 
 
 async def test_an_adopted_job_keeps_what_is_left_of_its_timeout(
@@ -236,7 +236,7 @@ async def test_a_step_that_fails_or_hangs_is_told_of_once_and_delays_nothing(
     async def hangs() -> None:
         await asyncio.to_thread(hung.wait)
 
-    monkeypatch.setattr(queue.store, "tidy", fails)
+    monkeypatch.setattr(queue.store, "checkpoint", fails)
     monkeypatch.setattr(queue.store, "check", hangs)
     heard: list[Event] = []
     supervisor = Supervisor(queue.store, queue.env, on_event=heard.append)
@@ -299,7 +299,7 @@ async def test_many_jobs_that_are_stopped_at_once_need_one_look(
     await task
     assert 1 <= calls < 10
     eventually(lambda: not any(alive(pid) for pid in pids))
-    found: list[Job] = await queue.jobs()
+    found: list[Job] = await queue.scan()
     assert [(job.state, job.attempts) for job in found] == [(State.PENDING, 0)] * count
 
 

@@ -35,7 +35,7 @@ async def completed(store: Store, count: int, at: float) -> list[Job]:
 
 
 async def names(store: Store) -> set[str]:
-    return {job.id for job in await store.jobs(Filter(), 10_000)}
+    return {job.id for job in await store.scan(Filter(), 10_000)}
 
 
 async def test_jobs_are_kept_for_as_long_as_configured(queue: Queue) -> None:
@@ -104,7 +104,7 @@ async def test_what_did_not_complete_is_never_forgotten(queue: Queue) -> None:
     (held,) = await claim(store, "a")
     await finish(store, "a", ending(held, Outcome.FAILED, reason="x"))
     await Retention(store, lambda: "a").turn(1, NOW + 1e6)
-    (job,) = await store.jobs(Filter(), 10)
+    (job,) = await store.scan(Filter(), 10)
     assert (job.id, job.state) == (dead.id, State.DEAD)
 
 
@@ -119,7 +119,7 @@ async def test_a_running_supervisor_does_it_with_the_output(
     working = asyncio.create_task(queue.run_workers(1))
 
     async def gone() -> bool:
-        return not await queue.jobs() and not list(logs.rglob("*.log"))
+        return not await queue.scan() and not list(logs.rglob("*.log"))
 
     await eventually_async(gone)
     await queue.stop_workers(await queue.workers(), now=False)

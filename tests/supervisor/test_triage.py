@@ -165,7 +165,7 @@ async def test_a_live_supervisor_takes_over_by_itself(
         return (await queue.status()).counts == {State.COMPLETED: 2}
 
     await eventually_async(done)
-    assert [job.crashes for job in await queue.jobs()] == [0, 0]
+    assert [job.crashes for job in await queue.scan()] == [0, 0]
 
 
 async def test_timeout_cancel_and_stop_work_on_an_adopted_job(

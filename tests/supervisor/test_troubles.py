@@ -230,7 +230,7 @@ async def test_an_heir_that_loses_its_own_lease_meanwhile_starts_over(
 
     async def too_late(identity: str, *args: Any, **options: Any) -> None:
         if next(once, False):
-            row = supervisor("x", host=hostname(), host_key=store.here(), pid=victim.pid)
+            row = supervisor("x", host=hostname(), host_key=store.host_identity(), pid=victim.pid)
             await store.register(row, [], queue.clock())
             (ours,) = [row for row in await store.supervisors() if row.id == identity]
             await store.take_over(ours, "x", queue.clock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -36,7 +36,7 @@ CLAIM_EXTRA = 3
 Key = tuple[int, int]
 """(seq, run): one attempt."""
 
-_ENDING_COLUMNS = (
+_RESULT_COLUMNS = (
     *("seq", "run", "state", "ready", "attempts", "crashes", "run_at", "exit_code", "last_error"),
     *("dead_reason", "number", "started_at", "finished_at", "outcome", "made_dead"),
     *("attempt_exit", "signal", "reason", "worker", "host", "peak_memory", "cpu_seconds"),
@@ -47,26 +47,26 @@ _ENDING_COLUMNS = (
 async def settle_and_claim(
     session: Session,
     owner: str,
-    endings: Sequence[AttemptResult],
-    openings: Sequence[ClaimSlot],
+    results: Sequence[AttemptResult],
+    slots: Sequence[ClaimSlot],
     now: float,
     *,
-    begun: Sequence[PrefetchStarted],
+    started: Sequence[PrefetchStarted],
     released: Sequence[Job],
     suspects: bool,
 ) -> ClaimResult:
     refused: frozenset[Key] = frozenset()
     claimed: list[Job] = []
     next_due: float | None = None
-    if endings or begun or released:
+    if results or started or released:
         refused, next_due = await _settle(
-            session, owner, now, endings, begun=begun, released=released
+            session, owner, now, results, started=started, released=released
         )
-    elif not openings:
+    elif not slots:
         next_due = await session.value("next_due")
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for opening in openings:
-        groups[opening.queues].append(opening.worker)
+    for slot in slots:
+        groups[slot.queues].append(slot.worker)
     # Workers of named lanes first: one that serves all takes what they leave.
     for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
         taken, next_due = await _claim(session, owner, queues, workers, now, suspects=suspects)
@@ -74,12 +74,10 @@ async def settle_and_claim(
     return ClaimResult(refused, tuple(claimed), next_due)
 
 
-async def waiting(
-    session: Session, openings: Sequence[ClaimSlot], now: float
-) -> ClaimResult | None:
+async def waiting(session: Session, slots: Sequence[ClaimSlot], now: float) -> ClaimResult | None:
     """The turn of somebody who only claims and would find nothing; None: it should claim."""
-    lanes = {queue for opening in openings for queue in opening.queues}
-    every = any(not opening.queues for opening in openings)
+    lanes = {queue for slot in slots for queue in slot.queues}
+    every = any(not slot.queues for slot in slots)
     row = await session.row("waiting", queues=None if every else sorted(lanes))
     due: float | None = row["next_due"]
     if row["ready"] or (due is not None and due <= now):
@@ -91,51 +89,51 @@ async def _settle(
     session: Session,
     owner: str,
     now: float,
-    endings: Sequence[AttemptResult],
+    results: Sequence[AttemptResult],
     *,
-    begun: Sequence[PrefetchStarted],
+    started: Sequence[PrefetchStarted],
     released: Sequence[Job],
 ) -> tuple[frozenset[Key], float | None]:
     first: dict[Key, AttemptResult] = {}
-    for ending in endings:
-        first.setdefault((ending.seq, ending.run), ending)
-    told = [_ending_row(ending) for ending in first.values()]
-    started = [one for one in begun if (one.seq, one.run) not in first]
+    for result in results:
+        first.setdefault((result.seq, result.run), result)
+    rows = [_result_row(result) for result in first.values()]
+    starts = [one for one in started if (one.seq, one.run) not in first]
     freed = [one for one in released if (one.seq, one.runs) not in first]
     row = await session.row(
         "settle",
         owner=owner,
         now=now,
-        begun_seq=[one.seq for one in started],
-        begun_run=[one.run for one in started],
-        begun_worker=[one.worker for one in started],
-        begun_at=[one.started_at for one in started],
+        begun_seq=[one.seq for one in starts],
+        begun_run=[one.run for one in starts],
+        begun_worker=[one.worker for one in starts],
+        begun_at=[one.started_at for one in starts],
         freed_seq=[one.seq for one in freed],
         freed_run=[one.runs for one in freed],
         minutes=list(by_minute(list(first.values()))),
         mark=session.mark,
-        **{name: [values[name] for values in told] for name in _ENDING_COLUMNS},
+        **{name: [values[name] for values in rows] for name in _RESULT_COLUMNS},
     )
     session.marked = True
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
     there = dict(zip(row["minutes"], row["sums"], strict=True))
     written = [first[key] for key in first if key in accepted]
     await statistics.record(session, owner, written, now, there)
-    twice = [(ending.seq, ending.run) for ending in endings if first[_key(ending)] is not ending]
+    twice = [(result.seq, result.run) for result in results if first[_key(result)] is not result]
     return frozenset(first.keys() - accepted) | frozenset(twice), row["next_due"]
 
 
-def _key(ending: AttemptResult) -> Key:
-    return ending.seq, ending.run
+def _key(result: AttemptResult) -> Key:
+    return result.seq, result.run
 
 
-def _ending_row(ending: AttemptResult) -> dict[str, Any]:
-    attempt, after = ending.attempt, ending.transition
+def _result_row(result: AttemptResult) -> dict[str, Any]:
+    attempt, after = result.attempt, result.transition
     exit_code = attempt.shell_code
     dead = after.state is State.DEAD
     return {
-        "seq": ending.seq,
-        "run": ending.run,
+        "seq": result.seq,
+        "run": result.run,
         "state": after.state,
         # Pending goes back to the front of its lane, failed waits for its backoff.
         "ready": {State.PENDING: 1, State.FAILED: 0}.get(after.state),
@@ -159,7 +157,7 @@ def _ending_row(ending: AttemptResult) -> dict[str, Any]:
         "cpu_seconds": attempt.cpu_seconds,
         "output_bytes": attempt.output_bytes,
         "waited": attempt.waited,
-        "tail": ending.tail,
+        "tail": result.tail,
     }
 
 
@@ -268,17 +266,23 @@ def _columns(workers: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[list[str],
     return [worker for worker, _ in workers], [json.dumps(queues) for _, queues in workers]
 
 
-async def each_worker(session: Session, query: str, workers: Collection[str]) -> None:
-    await session.run(query, ids=list(workers))
+async def workers_up(session: Session, workers: Sequence[str]) -> None:
+    await session.run("workers_up", ids=list(workers))
 
 
-async def stop_workers(session: Session, workers: Collection[str], now_: bool) -> None:
-    await session.run("stop_workers", ids=list(workers), mode="now" if now_ else "drain")
+async def workers_gone(session: Session, workers: Sequence[str]) -> None:
+    await session.run("workers_gone", ids=list(workers))
+
+
+async def stop_workers(session: Session, workers: Sequence[str], at_once: bool) -> None:
+    await session.run("stop_workers", ids=list(workers), mode="now" if at_once else "drain")
 
 
 async def sample(
     session: Session, samples: Sequence[tuple[str, int | None, float | None, int | None]]
 ) -> None:
+    if not samples:
+        return
     ids, pids, percents, memories = (list(column) for column in zip(*samples, strict=True))
     await session.run("sample", ids=ids, pids=pids, percents=percents, memories=memories)
 
@@ -306,22 +310,14 @@ async def workers(session: Session) -> list[tuple[Worker, SupervisorRow]]:
     ]
 
 
-async def held(session: Session, owner: str) -> list[Job]:
-    return [to_job(row) for row in await session.rows("held", id=owner)]
-
-
-async def shims(session: Session) -> set[str]:
-    return {row["shim"] for row in await session.rows("shims") if row["shim"]}
-
-
 async def take_over(
-    session: Session, dead: SupervisorRow, heir: str, now: float
+    session: Session, dead: SupervisorRow, successor: str, now: float
 ) -> list[Job] | None:
-    held = await session.rows("supervisors_held", ids=[dead.id, heir])
+    held = await session.rows("supervisors_held", ids=[dead.id, successor])
     current = {row["id"]: to_supervisor(row) for row in held}
-    if heir not in current or not dead.is_unchanged(current.get(dead.id)):
+    if successor not in current or not dead.is_unchanged(current.get(dead.id)):
         return None
-    rows = await session.rows("take_over", id=dead.id, heir=heir, now=now)
+    rows = await session.rows("take_over", id=dead.id, successor=successor, now=now)
     await session.run("deregister", id=dead.id)
     return [to_job(row) for row in rows]
 

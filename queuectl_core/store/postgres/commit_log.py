@@ -23,8 +23,8 @@ from .errors import CommitInDoubt, CommitUnknown
 class _Unanswered:
     owner: str
     doubt: CommitInDoubt
-    told: frozenset[Key]
-    turn: ClaimResult
+    keys: frozenset[Key]
+    result: ClaimResult
     committed: bool | None = None
 
 
@@ -38,38 +38,38 @@ class CommitLog:
     async def settle_and_claim(
         self,
         owner: str,
-        endings: Sequence[AttemptResult],
-        openings: Sequence[ClaimSlot],
+        results: Sequence[AttemptResult],
+        slots: Sequence[ClaimSlot],
         now: float,
         *,
-        begun: Sequence[PrefetchStarted],
+        started: Sequence[PrefetchStarted],
         released: Sequence[Job],
         suspects: bool,
     ) -> ClaimResult:
         """One turn; see the protocol. CommitUnknown: try again with the same endings."""
         known, refused, untold = await self._come_of_it(owner)
-        fresh = [one for one in endings if (one.seq, one.run) not in known]
-        told = frozenset((one.seq, one.run) for one in fresh)
+        fresh = [one for one in results if (one.seq, one.run) not in known]
+        keys = frozenset((one.seq, one.run) for one in fresh)
         back = [*released, *untold]
-        only_claims = openings and not (fresh or begun or back)
-        turn = await self.link.read(waiting, openings, now) if only_claims else None
+        only_claims = slots and not (fresh or started or back)
+        result = await self.link.read(waiting, slots, now) if only_claims else None
         try:
-            if turn is None:
-                turn = await self.link.write(
+            if result is None:
+                result = await self.link.write(
                     settle_and_claim,
                     owner,
                     fresh,
-                    openings,
+                    slots,
                     now,
-                    begun=begun,
+                    started=started,
                     released=back,
                     suspects=suspects,
                 )
         except CommitUnknown as error:
-            self._unanswered.append(_Unanswered(owner, error.doubt, told, error.result))
+            self._unanswered.append(_Unanswered(owner, error.doubt, keys, error.result))
             raise
         self._unanswered = [one for one in self._unanswered if one.owner != owner]
-        return turn._replace(refused=turn.refused | refused) if refused else turn
+        return result._replace(refused=result.refused | refused) if refused else result
 
     async def _come_of_it(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:
         """Endings that are in or were refused, those refused, and jobs claimed unknown to us."""
@@ -82,7 +82,7 @@ class CommitLog:
             if one.committed is None:
                 one.committed = await self.link.committed(one.doubt)
             if one.committed:
-                known |= one.told
-                refused |= one.turn.refused
-                untold = one.turn.claimed  # what one before it had claimed it has put back
+                known |= one.keys
+                refused |= one.result.refused
+                untold = one.result.claimed  # what one before it had claimed it has put back
         return known, refused, untold

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ...domain.errors import Conflict, InvalidInput
-from ...domain.model import Attempt, Filter, Job, JobSpec, Outcome, State
-from ...domain.rollup import Ended
+from ...domain.model import Command, Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
-from ..protocol import ALLOWED, Action, changed_meanwhile
-from ..rows import conditions, new_ids, spec_params, to_attempt, to_job
+from ..protocol import ALLOWED, LAST, Action, changed_meanwhile
+from ..rows import conditions, counted, is_counted, new_ids, spec_params, to_job
 from .clock import ServerClock
 from .session import JOBS, Session
 
-LAST = 1 << 62
-"""A seq above every seq."""
 KEYS = 0x71756575
 """The advisory lock that stands between single keys and blocks of them."""
+
+T = TypeVar("T")
 
 COLUMNS = (
     *("id", "command", "is_argv", "max_retries", "backoff_base", "priority", "run_at"),
     *("timeout_seconds", "cwd", "env", "queue", "nice", "memory_limit", "cpu_seconds"),
     "output_limit",
 )
+
+
+async def rows(
+    session: Session, query: str, convert: Callable[[Any], T], values: Mapping[str, Any]
+) -> list[T]:
+    """The rows of a query, each converted."""
+    return [convert(row) for row in await session.rows(query, **values)]
 
 
 def check_text(spec: JobSpec) -> None:
@@ -78,39 +84,39 @@ async def by_seq(session: Session, seq: int) -> Job | None:
     return None if row is None else to_job(row)
 
 
-async def ids(session: Session, first: int, number: int) -> list[str]:
-    return [row["id"] for row in await session.rows("ids_from", first=first, end=first + number)]
-
-
 def _states(where: Filter) -> list[str]:
     return list(dict.fromkeys(where.states))
 
 
-async def page(session: Session, where: Filter, limit: int, before: int | None) -> list[Job]:
-    params = conditions(where) | {"limit": limit, "before": LAST if before is None else before}
-    states = _states(where)
+async def scan(
+    session: Session,
+    where: Filter,
+    limit: int,
+    *,
+    low: int = 0,
+    high: int = LAST,
+    up: bool = False,
+) -> list[Job]:
+    params = conditions(where) | {"low": low, "high": high, "limit": limit}
+    params["states"] = _states(where) or None
+    direction = "up" if up else "down"
     if where.seqs is not None:
-        found = await session.rows(
-            "page_seqs", seqs=list(where.seqs), states=states or None, **params
-        )
-    elif states:
-        found = await session.rows("page_states", states=states, **params)
+        found = await session.rows("scan_seqs", seqs=list(where.seqs), up=up, **params)
+    elif len(where.reasons) == 1 and State.DEAD in (where.states or State):  # by its own index
+        found = await session.rows(f"scan_reason_{direction}", reason=where.reasons[0], **params)
+    elif where.states:
+        found = await session.rows(f"scan_states_{direction}", **params)
     else:
-        found = await session.rows("page_all", **params)
+        found = await session.rows(f"scan_all_{direction}", **params)
     return [to_job(row) for row in found]
 
 
-async def count(session: Session, where: Filter) -> int:
+async def count_range(session: Session, where: Filter, low: int = 0, high: int = LAST) -> int:
     if where.seqs is not None:
-        return len(await page(session, where, len(where.seqs), None))
-    if where.search is None and not where.exit_codes and not where.reasons:
-        states = where.states or tuple(State)
-        return sum(
-            n
-            for (state, queue), n in (await counts(session)).items()
-            if state in states and (not where.queues or queue in where.queues)
-        )
-    params = conditions(where)
+        return len(await scan(session, where, len(where.seqs), low=low, high=high))
+    if is_counted(where) and (low, high) == (0, LAST):
+        return counted(await counts(session), where)
+    params = conditions(where) | {"low": low, "high": high}
     if not where.states:
         return int(await session.value("count_all", **params))
     return int(await session.value("count_states", states=_states(where), **params))
@@ -118,27 +124,6 @@ async def count(session: Session, where: Filter) -> int:
 
 async def counts(session: Session) -> dict[tuple[State, str], int]:
     return {(State(row["state"]), row["queue"]): row["n"] for row in await session.rows("counts")}
-
-
-async def oldest_due(session: Session, now: float) -> float | None:
-    moment: float | None = await session.value("oldest_due", now=now)
-    return moment
-
-
-async def attempts(session: Session, seq: int) -> list[Attempt]:
-    return [to_attempt(row) for row in await session.rows("attempts_of", seq=seq)]
-
-
-async def tail(session: Session, seq: int, number: int) -> bytes | None:
-    found: bytes | None = await session.value("tail_of", seq=seq, number=number)
-    return found
-
-
-async def ended_since(session: Session, since: float, limit: int) -> list[Ended]:
-    return [
-        (Outcome(row["outcome"]), row["made_dead"], row["run"], row["waited"])
-        for row in await session.rows("ended_since", since=since, limit=limit)
-    ]
 
 
 async def candidates(
@@ -154,19 +139,19 @@ async def candidates(
 
 
 async def change(
-    session: Session, action: Action, jobs: Sequence[Job], now: float, strict: bool
+    session: Session, action: Action, seen: Sequence[Job], now: float, *, strict: bool
 ) -> list[tuple[int, int]]:
-    seen = {str(job.seq): [job.state, job.runs] for job in jobs if job.state in ALLOWED[action]}
+    wanted = {str(job.seq): [job.state, job.runs] for job in seen if job.state in ALLOWED[action]}
     params: dict[str, Any] = {
-        "seqs": [int(seq) for seq in seen],
+        "seqs": [int(seq) for seq in wanted],
         "states": [state.value for state in ALLOWED[action]],
-        "seen": json.dumps(seen),
+        "seen": json.dumps(wanted),
         "now": now,
     }
     changed = await _change(session, action, conditions(Filter()) | params)
     if strict:
         done = {seq for seq, _ in changed}
-        for job in jobs:
+        for job in seen:
             if job.seq not in done:
                 raise changed_meanwhile(action, job, await by_seq(session, job.seq))
     return changed
@@ -187,8 +172,23 @@ async def _change(
     return [(row["seq"], row["runs"]) for row in rows]
 
 
-async def config(session: Session) -> dict[str, str]:
-    return {row["key"]: row["value"] for row in await session.rows("config_all")}
+async def amend(session: Session, job: Job, command: Command, now: float) -> Job:
+    argv = not isinstance(command, str)
+    text = json.dumps(command, ensure_ascii=False) if argv else command
+    changed = await session.row(
+        "amend",
+        seq=job.seq,
+        state=job.state,
+        runs=job.runs,
+        command=text,
+        is_argv=argv,
+        now=now,
+    )
+    if changed is not None:
+        return to_job(changed)
+    row = await session.row("job_by_seq", seq=job.seq)
+    state = "gone" if row is None else State(row["state"]).value
+    raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
 
 
 async def set_config(session: Session, values: Mapping[str, str | None]) -> None:

@@ -16,25 +16,11 @@ FOLDING = 0x666F6C64
 """The advisory lock of whoever folds."""
 
 
-async def expired(session: Session, since: float, before: float, limit: int) -> list[int]:
-    found = await session.rows("expired", since=since, before=before, limit=limit)
-    return [row["job"] for row in found]
-
-
-async def ended(session: Session, state: State, before: float, after: int, limit: int) -> list[int]:
-    found = await session.rows("ended", state=state, before=before, after=after, limit=limit)
-    return [row["seq"] for row in found]
-
-
 async def prune(
     session: Session, seqs: Sequence[int], state: State, before: float
 ) -> list[tuple[int, int]]:
     found = await session.rows("prune", seqs=list(seqs), state=state, before=before)
     return [(row["seq"], row["runs"]) for row in found]
-
-
-async def runs(session: Session, seqs: Sequence[int]) -> dict[int, int]:
-    return {row["seq"]: row["runs"] for row in await session.rows("runs_of", seqs=list(seqs))}
 
 
 async def miscounted(session: Session) -> int:

@@ -19,13 +19,13 @@ THINNING = 0x7468696E
 async def record(
     session: Session,
     owner: str,
-    endings: Sequence[AttemptResult],
+    results: Sequence[AttemptResult],
     now: float,
     there: Mapping[int, bytes],
 ) -> None:
     """Count attempts that were just written down, in the transaction that did it. ``there`` is
     what the owner's rollups of their minutes were before."""
-    minutes = by_minute(endings)
+    minutes = by_minute(results)
     if not minutes:
         return
     sums = {at: unpack(there[at]) if at in there else Rollup() for at in minutes}

@@ -6,21 +6,20 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, Commands, PrefetchStarted
+from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, PrefetchStarted
 from ...domain.errors import InvalidInput, StoreError, StoreReadOnly
-from ...domain.figures import DeadGroup, ThroughputSample
-from ...domain.model import Attempt, Command, Filter, Job, JobSpec, State, SupervisorRow, Worker
-from ...domain.rollup import Ended, Rollup
+from ...domain.model import Job, JobSpec, SupervisorRow
 from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
-from ..protocol import Action, Batch, Notifier, Store
-from . import claims, console, jobs, maintenance, statistics
+from ..protocol import Batch, Notifier
+from ..reads import Reads
+from . import claims, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
 from .connections import Link
@@ -28,12 +27,55 @@ from .dsn import Dsn
 from .errors import CommitUnknown
 from .migrate import Found, open_database
 from .notifier import Listener
+from .session import Session
 
 if TYPE_CHECKING:
     from ..copy import Copying
 
 
-class PostgresStore(Store):
+P = ParamSpec("P")
+T = TypeVar("T")
+Transaction = Callable[Concatenate[Session, P], Awaitable[T]]
+Verb = Callable[Concatenate["PostgresStore", P], Coroutine[Any, Any, T]]
+
+
+def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
+    """A verb that reads."""
+
+    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._link.read(transaction, *args, **kwargs)
+
+    return verb
+
+
+def repeats(transaction: Transaction[P, T]) -> Verb[P, T]:
+    """A verb that is one statement and does no harm when it is run twice."""
+
+    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._link.repeat(transaction, *args, **kwargs)
+
+    return verb
+
+
+def writes(transaction: Transaction[P, T]) -> Verb[P, T]:
+    """A verb that writes."""
+
+    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._link.write(transaction, *args, **kwargs)
+
+    return verb
+
+
+def announces(transaction: Transaction[P, T]) -> Verb[P, T]:
+    """A verb that writes and wakes the supervisors."""
+
+    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._link.announce(transaction, *args, **kwargs)
+
+    return verb
+
+
+class PostgresStore(Reads):
     """A :class:`~queuectl_core.store.protocol.Store` on a server. Make it with :meth:`open`."""
 
     shared_by_hosts = True
@@ -84,7 +126,7 @@ class PostgresStore(Store):
             raise
         return cls(link, found, data, read_only=read_only)
 
-    def here(self) -> str:
+    def host_identity(self) -> str:
         # Who looks elsewhere for journals (another user, another XDG_DATA_HOME) cannot tell what
         # became of our jobs, though it sees our pids.
         try:
@@ -118,179 +160,22 @@ class PostgresStore(Store):
             with after_commit("closing the staging file"):
                 made.close()
         with after_commit("tidying up"):
-            await self.tidy()
+            await self.checkpoint()
 
     # -- reading ----------------------------------------------------------------------
 
-    async def by_id(self, ref: str) -> list[Job]:
-        return await self._link.read(jobs.by_id, ref)
+    async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
+        return await self._link.read(jobs.rows, query, convert, values)
 
-    async def by_seq(self, seq: int) -> Job | None:
-        return await self._link.read(jobs.by_seq, seq)
-
-    async def ids(self, first: int, count: int) -> list[str]:
-        return await self._link.read(jobs.ids, first, count)
-
-    async def jobs(self, where: Filter, limit: int, before: int | None = None) -> list[Job]:
-        return await self._link.read(jobs.page, where, limit, before)
-
-    async def count(self, where: Filter) -> int:
-        return await self._link.read(jobs.count, where)
-
-    async def attempts(self, seq: int) -> list[Attempt]:
-        return await self._link.read(jobs.attempts, seq)
-
-    async def tail(self, seq: int, number: int) -> bytes | None:
-        return await self._link.read(jobs.tail, seq, number)
-
-    async def counts(self) -> dict[tuple[State, str], int]:
-        return await self._link.read(jobs.counts)
-
-    async def oldest_due(self, now: float) -> float | None:
-        return await self._link.read(jobs.oldest_due, now)
-
-    async def ended_since(self, since: float, limit: int) -> list[Ended]:
-        return await self._link.read(jobs.ended_since, since, limit)
-
-    async def rollup(self, since: float) -> Rollup:
-        return await self._link.read(statistics.rollup, since)
-
-    # -- for a console ------------------------------------------------------------------
-
-    async def check(self) -> None:
-        """Nothing to do: a server that is gone says so whatever it is asked, a file that was
-        deleted does not."""
-
-    async def bounds(self) -> tuple[int, int] | None:
-        return await self._link.read(console.bounds)
-
-    async def stretch(
-        self, where: Filter, floor: int, ceiling: int, limit: int, up: bool
-    ) -> list[Job]:
-        return await self._link.read(console.stretch, where, floor, ceiling, limit, up=up)
-
-    async def span(self, where: Filter, floor: int, ceiling: int) -> int:
-        return await self._link.read(console.span, where, floor, ceiling)
-
-    async def dead_groups(self, limit: int) -> list[DeadGroup]:
-        return await self._link.read(console.dead_groups, limit)
-
-    async def ticks(self, since: float) -> list[ThroughputSample]:
-        return await self._link.read(console.ticks, since)
-
-    async def amend(self, job: Job, command: Command, now: float) -> Job:
-        return await self._link.announce(console.amend, job, command, now)
-
-    # -- changing ---------------------------------------------------------------------
-
-    async def candidates(self, where: Filter, after: int, until: int, limit: int) -> list[int]:
-        return await self._link.read(jobs.candidates, where, after, until, limit)
-
-    async def change(
-        self, action: Action, seen: Sequence[Job], now: float, *, strict: bool
-    ) -> list[tuple[int, int]]:
-        return await self._link.announce(jobs.change, action, seen, now, strict)
-
-    async def change_matching(
-        self, action: Action, where: Filter, seqs: Sequence[int], now: float
-    ) -> list[tuple[int, int]]:
-        return await self._link.announce(jobs.change_matching, action, where, seqs, now)
-
-    async def give_way(self, seconds: float) -> None:
-        pass
-
-    async def config(self) -> dict[str, str]:
-        return await self._link.read(jobs.config)
-
-    async def set_config(self, values: Mapping[str, str | None]) -> None:
-        await self._link.announce(jobs.set_config, values)
-
-    # -- working ----------------------------------------------------------------------
-
-    async def register(
-        self, row: SupervisorRow, workers: Iterable[tuple[str, tuple[str, ...]]], now: float
-    ) -> None:
-        await self._link.write(claims.register, row, list(workers), now, self.url)
-
-    async def heartbeat(self, row: SupervisorRow) -> bool:
-        return await self._link.repeat(claims.heartbeat, row, self._link.clock)
-
-    async def deregister(self, supervisor: str) -> None:
-        await self._link.announce(claims.deregister, supervisor)
-
-    async def settle_and_claim(
-        self,
-        owner: str,
-        endings: Sequence[AttemptResult],
-        openings: Sequence[ClaimSlot],
-        now: float,
-        *,
-        begun: Sequence[PrefetchStarted] = (),
-        released: Sequence[Job] = (),
-        suspects: bool = True,
-    ) -> ClaimResult:
-        return await self._turns.settle_and_claim(
-            owner, endings, openings, now, begun=begun, released=released, suspects=suspects
-        )
-
-    async def commands(self, supervisor: str) -> Commands:
-        return await self._link.read(claims.commands, supervisor)
-
-    async def add_workers(
-        self, supervisor: str, workers: Iterable[tuple[str, tuple[str, ...]]], now: float, up: bool
-    ) -> None:
-        await self._link.announce(claims.add_workers, supervisor, list(workers), now, up)
-
-    async def workers_up(self, workers: Iterable[str]) -> None:
-        await self._link.repeat(claims.each_worker, "workers_up", list(workers))
-
-    async def workers_gone(self, workers: Iterable[str]) -> None:
-        await self._link.repeat(claims.each_worker, "workers_gone", list(workers))
-
-    async def stop_workers(self, workers: Iterable[str], now_: bool) -> None:
-        await self._link.announce(claims.stop_workers, list(workers), now_)
-
-    async def sample(
-        self, samples: Iterable[tuple[str, int | None, float | None, int | None]]
-    ) -> None:
-        taken = list(samples)
-        if taken:
-            await self._link.repeat(claims.sample, taken)
-
-    async def supervisors(self) -> list[SupervisorRow]:
-        return await self._link.read(claims.supervisors)
-
-    async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        return await self._link.read(claims.workers)
-
-    async def held(self, owner: str) -> list[Job]:
-        return await self._link.read(claims.held, owner)
-
-    async def shims(self) -> set[str]:
-        return await self._link.read(claims.shims)
-
-    async def take_over(self, dead: SupervisorRow, heir: str, now: float) -> list[Job] | None:
-        try:
-            return await self._link.write(claims.take_over, dead, heir, now)
-        except CommitUnknown as error:
-            # If it was done the jobs are the heir's and nobody else would ever ask: find out,
-            # however long it takes.
-            taken: Any = error.result
-            while True:
-                try:
-                    return taken if await self._link.committed(error.doubt) else None
-                except StoreError:
-                    await asyncio.sleep(random.uniform(0.5, 1.0))
-
-    async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
-        await self._link.repeat(claims.assign, owner, workers)
-
-    # -- signals ----------------------------------------------------------------------
-
-    def notifier(self, supervisor: str) -> Notifier:
-        own_directory(self.directory)
-        own_directory(self.directory / "run")
-        return self._listener.notifier()
+    by_id = reads(jobs.by_id)
+    by_seq = reads(jobs.by_seq)
+    scan = reads(jobs.scan)
+    count_range = reads(jobs.count_range)
+    counts = reads(jobs.counts)
+    rollup = reads(statistics.rollup)
+    candidates = reads(jobs.candidates)
+    supervisors = reads(claims.supervisors)
+    workers = reads(claims.workers)
 
     async def changed(self) -> bool:
         found = await self._link.read(jobs.changes, self._link.clock)
@@ -300,34 +185,88 @@ class PostgresStore(Store):
     async def faults(self) -> list[str]:
         return await self._patient.read(maintenance.faults)
 
+    async def check(self) -> None:
+        """Nothing to do: a server that is gone says so whatever it is asked, a file that was
+        deleted does not."""
+
+    # -- changing ---------------------------------------------------------------------
+
+    change = announces(jobs.change)
+    change_matching = announces(jobs.change_matching)
+    amend = announces(jobs.amend)
+    set_config = announces(jobs.set_config)
+
+    async def give_way(self, seconds: float) -> None:
+        """Nothing to do: a server has many writers at a time."""
+
+    # -- working ----------------------------------------------------------------------
+
+    deregister = announces(claims.deregister)
+    commands = reads(claims.commands)
+    add_workers = announces(claims.add_workers)
+    workers_up = repeats(claims.workers_up)
+    workers_gone = repeats(claims.workers_gone)
+    stop_workers = announces(claims.stop_workers)
+    sample = repeats(claims.sample)
+    assign = repeats(claims.assign)
+
+    async def register(
+        self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
+    ) -> None:
+        await self._link.write(claims.register, row, workers, now, self.url)
+
+    async def heartbeat(self, row: SupervisorRow) -> bool:
+        return await self._link.repeat(claims.heartbeat, row, self._link.clock)
+
+    async def settle_and_claim(
+        self,
+        owner: str,
+        results: Sequence[AttemptResult],
+        slots: Sequence[ClaimSlot],
+        now: float,
+        *,
+        started: Sequence[PrefetchStarted] = (),
+        released: Sequence[Job] = (),
+        suspects: bool = True,
+    ) -> ClaimResult:
+        return await self._turns.settle_and_claim(
+            owner, results, slots, now, started=started, released=released, suspects=suspects
+        )
+
+    async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
+        try:
+            return await self._link.write(claims.take_over, dead, successor, now)
+        except CommitUnknown as error:
+            # If it was done the jobs are the successor's and nobody else would ever ask: find out,
+            # however long it takes.
+            taken: Any = error.result
+            while True:
+                try:
+                    return taken if await self._link.committed(error.doubt) else None
+                except StoreError:
+                    await asyncio.sleep(random.uniform(0.5, 1.0))
+
+    # -- signals ----------------------------------------------------------------------
+
+    def notifier(self, supervisor: str) -> Notifier:
+        own_directory(self.directory)
+        own_directory(self.directory / "run")
+        return self._listener.notifier()
+
     def files(self) -> list[Path]:
         return [self.directory] if self.directory.exists() else []
 
-    async def tidy(self) -> None:
+    async def checkpoint(self) -> None:
         if await self._link.read(maintenance.is_long):
             await self._link.write(maintenance.fold)
 
-    # -- upkeep -------------------------------------------------------------------------
+    # -- maintenance --------------------------------------------------------------------
 
-    async def expired(self, since: float, before: float, limit: int) -> list[int]:
-        return await self._link.read(maintenance.expired, since, before, limit)
-
-    async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
-        return await self._link.read(maintenance.ended, state, before, after, limit)
-
-    async def prune(
-        self, seqs: Sequence[int], state: State, before: float
-    ) -> list[tuple[int, int]]:
-        return await self._link.write(maintenance.prune, seqs, state, before)
-
-    async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
-        return await self._link.read(maintenance.runs, seqs)
+    prune = writes(maintenance.prune)
+    dismiss = writes(claims.dismiss)
 
     async def miscounted(self) -> int:
         return await self._patient.read(maintenance.miscounted)
-
-    async def dismiss(self, dead: SupervisorRow) -> bool:
-        return await self._link.write(claims.dismiss, dead)
 
     async def recount(self) -> None:
         await self._patient.write(maintenance.recount)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,16 +38,16 @@ T = TypeVar("T")
 def settle_and_claim(
     conn: sqlite3.Connection,
     owner: str,
-    endings: Sequence[AttemptResult],
-    openings: Sequence[ClaimSlot],
+    results: Sequence[AttemptResult],
+    slots: Sequence[ClaimSlot],
     now: float,
     *,
-    begun: Sequence[PrefetchStarted] = (),
+    started: Sequence[PrefetchStarted] = (),
     released: Sequence[Job] = (),
     suspects: bool = True,
 ) -> ClaimResult:
-    refused = _finish(conn, owner, endings, now) if endings else frozenset()
-    for start in begun:
+    refused = _finish(conn, owner, results, now) if results else frozenset()
+    for start in started:
         params = {"seq": start.seq, "run": start.run, "owner": owner}
         params |= {"worker": start.worker, "started_at": start.started_at}
         conn.execute(SQL["begun"], params)
@@ -55,11 +55,11 @@ def settle_and_claim(
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
         conn.execute(SQL["release"], params)
     claimed: list[Job] = []
-    if openings and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
+    if slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         conn.execute(SQL["promote"], {"now": now})
         groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for opening in openings:
-            groups[opening.queues].append(opening.worker)
+        for slot in slots:
+            groups[slot.queues].append(slot.worker)
         # Workers of named lanes first: one that serves all takes what they leave.
         for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
             claimed += _claim(conn, owner, queues, workers, now, suspects=suspects)
@@ -68,9 +68,9 @@ def settle_and_claim(
 
 
 def _finish(
-    conn: sqlite3.Connection, owner: str, endings: Sequence[AttemptResult], now: float
+    conn: sqlite3.Connection, owner: str, results: Sequence[AttemptResult], now: float
 ) -> frozenset[tuple[int, int]]:
-    taken = _settle(conn, owner, endings)
+    taken = _settle(conn, owner, results)
     conn.executemany(SQL["insert_attempt"], map(attempt_params, taken))
     tails = [
         {"job": one.seq, "number": one.attempt.number, "tail": one.tail}
@@ -91,40 +91,40 @@ def _finish(
         conn.execute(
             SQL["worker_counted"], {"id": worker, "done": done[worker], "failed": failed[worker]}
         )
-    if len(taken) == len(endings):
+    if len(taken) == len(results):
         return frozenset()
-    left = list(endings)  # an ending may be given twice: it is taken once, and refused once
+    left = list(results)  # an ending may be given twice: it is taken once, and refused once
     for one in taken:
         left.remove(one)
     return frozenset((one.seq, one.run) for one in left)
 
 
 def _settle(
-    conn: sqlite3.Connection, owner: str, endings: Sequence[AttemptResult]
+    conn: sqlite3.Connection, owner: str, results: Sequence[AttemptResult]
 ) -> Sequence[AttemptResult]:
-    """Move the jobs of ``endings`` on; returns those that ``owner`` (still) holds."""
-    params = [_ending_params(owner, one) for one in endings]
+    """Move the jobs of ``results`` on; returns those that ``owner`` (still) holds."""
+    params = [_result_params(owner, one) for one in results]
     conn.execute("SAVEPOINT settling")
     if conn.executemany(SQL["finish"], params).rowcount == len(params):  # as good as always
         conn.execute("RELEASE settling")
-        return endings
+        return results
     conn.execute("ROLLBACK TO settling")
     taken = [
         one
-        for one, values in zip(endings, params, strict=True)
+        for one, values in zip(results, params, strict=True)
         if conn.execute(SQL["finish"], values).rowcount
     ]
     conn.execute("RELEASE settling")
     return taken
 
 
-def _ending_params(owner: str, ending: AttemptResult) -> dict[str, Any]:
-    attempt, after = ending.attempt, ending.transition
+def _result_params(owner: str, result: AttemptResult) -> dict[str, Any]:
+    attempt, after = result.attempt, result.transition
     exit_code = attempt.shell_code
     dead = after.state is State.DEAD
     return {
-        "seq": ending.seq,
-        "run": ending.run,
+        "seq": result.seq,
+        "run": result.run,
         "owner": owner,
         "state": after.state,
         "ready": _ready(after.state),
@@ -185,7 +185,7 @@ def _there(found: T | None, seq: int) -> T:
 def register(
     conn: sqlite3.Connection,
     row: SupervisorRow,
-    workers: Iterable[tuple[str, tuple[str, ...]]],
+    workers: Sequence[tuple[str, tuple[str, ...]]],
     now: float,
     *,
     url: str,
@@ -233,7 +233,7 @@ def deregister(conn: sqlite3.Connection, supervisor: str) -> None:
 def add_workers(
     conn: sqlite3.Connection,
     supervisor: str,
-    workers: Iterable[tuple[str, tuple[str, ...]]],
+    workers: Sequence[tuple[str, tuple[str, ...]]],
     now: float,
     up: bool,
 ) -> None:
@@ -256,18 +256,22 @@ def add_workers(
             raise Conflict("a worker of that name is there already", "try again") from None
 
 
-def each_worker(conn: sqlite3.Connection, query: str, workers: Iterable[str]) -> None:
-    conn.executemany(SQL[query], [{"id": worker} for worker in workers])
+def workers_up(conn: sqlite3.Connection, workers: Sequence[str]) -> None:
+    conn.executemany(SQL["worker_up"], [{"id": worker} for worker in workers])
 
 
-def stop_workers(conn: sqlite3.Connection, workers: Iterable[str], now_: bool) -> None:
-    mode = "now" if now_ else "drain"
+def workers_gone(conn: sqlite3.Connection, workers: Sequence[str]) -> None:
+    conn.executemany(SQL["worker_gone"], [{"id": worker} for worker in workers])
+
+
+def stop_workers(conn: sqlite3.Connection, workers: Sequence[str], at_once: bool) -> None:
+    mode = "now" if at_once else "drain"
     conn.executemany(SQL["stop_worker"], [{"id": worker, "mode": mode} for worker in workers])
 
 
 def sample(
     conn: sqlite3.Connection,
-    samples: Iterable[tuple[str, int | None, float | None, int | None]],
+    samples: Sequence[tuple[str, int | None, float | None, int | None]],
 ) -> None:
     conn.executemany(
         SQL["sample"],
@@ -290,21 +294,15 @@ def commands(conn: sqlite3.Connection, supervisor: str) -> Commands:
     return Commands(True, workers, cancels)
 
 
-def held(conn: sqlite3.Connection, owner: str) -> list[Job]:
-    return [to_job(row) for row in conn.execute(SQL["held"], {"id": owner})]
-
-
-def shims(conn: sqlite3.Connection) -> set[str]:
-    return {shim for (shim,) in conn.execute(SQL["shims"]) if shim}
-
-
 def take_over(
-    conn: sqlite3.Connection, dead: SupervisorRow, heir: str, now: float
+    conn: sqlite3.Connection, dead: SupervisorRow, successor: str, now: float
 ) -> list[Job] | None:
     current = {row.id: row for row in supervisors(conn)}
-    if heir not in current or not dead.is_unchanged(current.get(dead.id)):
+    if successor not in current or not dead.is_unchanged(current.get(dead.id)):
         return None
-    rows = conn.execute(SQL["take_over"], {"id": dead.id, "heir": heir, "now": now}).fetchall()
+    rows = conn.execute(
+        SQL["take_over"], {"id": dead.id, "successor": successor, "now": now}
+    ).fetchall()
     conn.execute(SQL["deregister"], {"id": dead.id})
     return [to_job(row) for row in rows]
 

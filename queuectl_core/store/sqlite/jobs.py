@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 from ...domain.errors import Conflict
-from ...domain.model import Attempt, Filter, Job, JobSpec, State
-from ..protocol import ALLOWED, Action, changed_meanwhile
-from ..rows import new_ids
-from .queries import SQL, conditions, spec_params, to_attempt, to_job, to_outcome, to_state
+from ...domain.model import Command, Filter, Job, JobSpec, State
+from ..protocol import ALLOWED, LAST, Action, changed_meanwhile
+from ..rows import counted, is_counted, new_ids
+from .queries import SQL, conditions, reading, spec_params, to_job, to_state
 
-if TYPE_CHECKING:
-    from ...domain.rollup import Ended
+T = TypeVar("T")
 
-LAST = 1 << 62
-"""A seq above every seq."""
+
+def rows(
+    conn: sqlite3.Connection, query: str, convert: Callable[[Any], T], values: Mapping[str, Any]
+) -> list[T]:
+    """The rows of a query. Lists go as JSON, which ``json_each`` reads."""
+    params = {k: json.dumps(v) if isinstance(v, list) else v for k, v in values.items()}
+    return [reading(convert)(row) for row in conn.execute(SQL[query], params)]
 
 
 def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
@@ -63,45 +67,41 @@ def by_seq(conn: sqlite3.Connection, seq: int) -> Job | None:
     return None if row is None else to_job(row)
 
 
-def page(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[Job]:
-    before = LAST if before is None else before
-    params = conditions(where) | {"limit": limit, "before": before}
+def scan(
+    conn: sqlite3.Connection,
+    where: Filter,
+    limit: int,
+    *,
+    low: int = 0,
+    high: int = LAST,
+    up: bool = False,
+) -> list[Job]:
+    direction, sign = ("up", 1) if up else ("down", -1)
+    params = conditions(where) | {"low": low, "high": high, "limit": limit}
+
+    def found(kind: str, **more: Any) -> list[Job]:
+        return [to_job(row) for row in conn.execute(SQL[f"scan_{kind}_{direction}"], params | more)]
+
     if where.seqs is not None:
-        chosen = conn.execute(SQL["page_seqs"], params | {"seqs": json.dumps(where.seqs)})
-        found = (to_job(row) for row in chosen)
-        return [job for job in found if not where.states or job.state in where.states][:limit]
+        chosen = conn.execute(SQL["scan_seqs"], params | {"seqs": json.dumps(where.seqs)})
+        jobs = [job for job in map(to_job, chosen) if job.state in (where.states or State)]
+        return sorted(jobs, key=lambda job: sign * job.seq)[:limit]
+    if len(where.reasons) == 1 and State.DEAD in (where.states or State):  # by its own index
+        return found("reason", reason=where.reasons[0])
     if not where.states:
-        return [to_job(row) for row in conn.execute(SQL["page_all"], params)]
-    pages = [
-        [to_job(row) for row in conn.execute(SQL["page_state"], params | {"state": state})]
-        for state in dict.fromkeys(where.states)
-    ]
+        return found("all")
+    pages = [found("state", state=state) for state in dict.fromkeys(where.states)]
     import heapq
 
-    return list(heapq.merge(*pages, key=lambda job: -job.seq))[:limit]
+    return list(islice(heapq.merge(*pages, key=lambda job: sign * job.seq), limit))
 
 
-def ids(conn: sqlite3.Connection, first: int, number: int) -> list[str]:
-    span = {"first": first, "end": first + number}
-    return [row[0] for row in conn.execute(SQL["ids_from"], span)]
-
-
-def faults(conn: sqlite3.Connection) -> list[str]:
-    found = [str(row[0]) for row in conn.execute("PRAGMA quick_check(5)")]
-    return [] if found == ["ok"] else found
-
-
-def count(conn: sqlite3.Connection, where: Filter) -> int:
+def count_range(conn: sqlite3.Connection, where: Filter, low: int = 0, high: int = LAST) -> int:
     if where.seqs is not None:
-        return len(page(conn, where, len(where.seqs), None))
-    if where.search is None and not where.exit_codes and not where.reasons:
-        states = where.states or tuple(State)
-        return sum(
-            n
-            for (state, queue), n in counts(conn).items()
-            if state in states and (not where.queues or queue in where.queues)
-        )
-    params = conditions(where)
+        return len(scan(conn, where, len(where.seqs), low=low, high=high))
+    if is_counted(where) and (low, high) == (0, LAST):
+        return counted(counts(conn), where)
+    params = conditions(where) | {"low": low, "high": high}
     if not where.states:
         return int(conn.execute(SQL["count_all"], params).fetchone()[0])
     return sum(
@@ -110,30 +110,13 @@ def count(conn: sqlite3.Connection, where: Filter) -> int:
     )
 
 
+def faults(conn: sqlite3.Connection) -> list[str]:
+    found = [str(row[0]) for row in conn.execute("PRAGMA quick_check(5)")]
+    return [] if found == ["ok"] else found
+
+
 def counts(conn: sqlite3.Connection) -> dict[tuple[State, str], int]:
     return {(to_state(state), queue): n for state, queue, n in conn.execute(SQL["counts"])}
-
-
-def oldest_due(conn: sqlite3.Connection, now: float) -> float | None:
-    moment: float | None = conn.execute(SQL["oldest_due"], {"now": now}).fetchone()[0]
-    return moment
-
-
-def attempts(conn: sqlite3.Connection, seq: int) -> list[Attempt]:
-    return [to_attempt(row) for row in conn.execute(SQL["attempts_of"], {"seq": seq})]
-
-
-def tail(conn: sqlite3.Connection, seq: int, number: int) -> bytes | None:
-    row = conn.execute(SQL["tail_of"], {"seq": seq, "number": number}).fetchone()
-    return None if row is None else bytes(row[0])
-
-
-def ended_since(conn: sqlite3.Connection, since: float, limit: int) -> list[Ended]:
-    params = {"since": since, "limit": limit}
-    return [
-        (to_outcome(outcome), bool(dead), run, waited)
-        for outcome, dead, run, waited in conn.execute(SQL["ended_since"], params)
-    ]
 
 
 def candidates(
@@ -151,10 +134,10 @@ def candidates(
 
 
 def change(
-    conn: sqlite3.Connection, action: Action, jobs: Sequence[Job], now: float, strict: bool
+    conn: sqlite3.Connection, action: Action, seen: Sequence[Job], now: float, *, strict: bool
 ) -> list[tuple[int, int]]:
     changed = []
-    for job in jobs:
+    for job in seen:
         if job.state in ALLOWED[action]:
             params = conditions(Filter()) | {"runs": job.runs, "now": now}
             changed += _change(conn, action, [job.seq], [job.state], params)
@@ -182,8 +165,24 @@ def _change(
     return [(row[0], row[1]) for row in conn.execute(SQL[action], params | chosen).fetchall()]
 
 
-def config(conn: sqlite3.Connection) -> dict[str, str]:
-    return {row["key"]: row["value"] for row in conn.execute(SQL["config_all"])}
+def amend(conn: sqlite3.Connection, job: Job, command: Command, now: float) -> Job:
+    argv = not isinstance(command, str)
+    changed = conn.execute(
+        SQL["amend"],
+        {
+            "seq": job.seq,
+            "state": job.state,
+            "runs": job.runs,
+            "command": json.dumps(command, ensure_ascii=False) if argv else command,
+            "is_argv": argv,
+            "now": now,
+        },
+    ).rowcount
+    row = conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone()
+    if not changed or row is None:
+        state = "gone" if row is None else to_state(row["state"]).value
+        raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
+    return to_job(row)
 
 
 def set_config(conn: sqlite3.Connection, values: Mapping[str, str | None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,18 +22,6 @@ BACKUP_PAGES = 512
 """Pages copied at a time: 2 MiB, a few milliseconds."""
 
 
-def expired(conn: sqlite3.Connection, since: float, before: float, limit: int) -> list[int]:
-    params = {"since": since, "before": before, "limit": limit}
-    return [row[0] for row in conn.execute(SQL["expired"], params)]
-
-
-def ended(
-    conn: sqlite3.Connection, state: State, before: float, after: int, limit: int
-) -> list[int]:
-    params = {"state": state, "before": before, "after": after, "limit": limit}
-    return [row[0] for row in conn.execute(SQL["ended"], params)]
-
-
 def prune(
     conn: sqlite3.Connection, seqs: Sequence[int], state: State, before: float
 ) -> list[tuple[int, int]]:
@@ -43,11 +30,6 @@ def prune(
         params = {"seq": seq, "state": state, "before": before}
         removed += [(row[0], row[1]) for row in conn.execute(SQL["prune"], params).fetchall()]
     return removed
-
-
-def runs(conn: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, int]:
-    found = conn.execute(SQL["runs_of"], {"seqs": json.dumps(list(seqs))})
-    return {row["seq"]: row["runs"] for row in found}
 
 
 def miscounted(conn: sqlite3.Connection) -> int:

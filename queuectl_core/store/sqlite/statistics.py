@@ -15,16 +15,16 @@ from .queries import SQL, reading, to_outcome
 to_rollup = reading(unpack)
 
 
-def record(conn: sqlite3.Connection, endings: Sequence[AttemptResult], now: float) -> None:
+def record(conn: sqlite3.Connection, results: Sequence[AttemptResult], now: float) -> None:
     """Count attempts that were just written down, in the transaction that did it."""
-    for at, ended in by_minute(endings).items():
+    for at, ended in by_minute(results).items():
         key = {"span": MINUTE, "at": at}
         data, after = conn.execute(SQL["rollup_to_change"], key).fetchone()
         rollup = Rollup() if data is None else to_rollup(data)
         if after is None or at > after:
             rollup.add(ended)
         else:  # what ended before there were rollups is found where it was just written
-            rollup.add(by_minute(endings, after).get(at, []))
+            rollup.add(by_minute(results, after).get(at, []))
         conn.execute(SQL["rollup_put"], key | {"data": pack(rollup)})
         if data is None:
             thin(conn, now)

@@ -56,6 +56,8 @@ class Retention:
     async def _first(self, now: float) -> bool:
         mono = monotonic()
         rows = await self.store.supervisors()
+        host = self.store.host_identity()
         return self.supervisor() == min(
-            (row.id for row in rows if not is_gone(row, now, mono, self.store.here())), default=""
+            (row.id for row in rows if not is_gone(row, now, mono, host)),
+            default="",
         )

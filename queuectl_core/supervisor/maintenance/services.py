@@ -129,7 +129,7 @@ class Services:
             await self._take("measure jobs", self._sample)
             await self._take("forget old jobs", self._expire)
             await self._take("look for orphaned files", self._litter.turn)
-            await self._take("tidy the store", store.tidy)
+            await self._take("tidy the store", store.checkpoint)
 
     async def _take(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
         """Take a step, unless it is being taken still; do not wait longer than is good."""

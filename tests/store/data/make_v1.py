@@ -78,7 +78,7 @@ def done(job: Job, outcome: Outcome, fields: dict[str, object]) -> AttemptResult
 
 async def contents(store: SqliteStore) -> dict[str, object]:
     """Everything one can ask of it, in public form."""
-    jobs = await store.jobs(Filter(), 100)
+    jobs = await store.scan(Filter(), 100)
     return {
         "jobs": [job.to_json(show_env=True) for job in jobs],
         "attempts": {

@@ -45,39 +45,74 @@ SELECT * FROM jobs WHERE seq = :seq::bigint;
 -- name: ids_from
 SELECT id FROM jobs WHERE seq >= :first::bigint AND seq < :end::bigint ORDER BY seq;
 
--- name: page_all
+-- name: bounds
+SELECT (SELECT min(seq) FROM jobs) AS low, (SELECT max(seq) FROM jobs) AS high;
+
+-- A scan reads jobs by key, in either direction. The range of keys bounds how much one query reads
+-- when few jobs match. States and reasons are
+-- compared together with the key. So the server uses only the index that has both.
+-- name: scan_all_down
 SELECT * FROM jobs
-WHERE seq < :before::bigint
+WHERE seq BETWEEN :low::bigint AND :high::bigint
 -- include: filter
 ORDER BY seq DESC LIMIT :limit::bigint;
 
--- Compared as pairs, in the order of the index jobs_state: by the key alone the server would walk
--- past all jobs in search of a state that few are in.
--- name: page_states
+-- name: scan_states_down
 SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT * FROM jobs
-    WHERE state >= s.state AND (state, seq) < (s.state, :before::bigint)
+    WHERE (state, seq) >= (s.state, :low::bigint) AND (state, seq) <= (s.state, :high::bigint)
 -- include: filter
     ORDER BY state DESC, seq DESC LIMIT :limit::bigint
 ) j
 ORDER BY j.seq DESC LIMIT :limit;
 
--- name: page_seqs
+-- By the index jobs_dead: a page of a group costs the page, however many are dead.
+-- name: scan_reason_down
 SELECT * FROM jobs
-WHERE seq = ANY(:seqs::bigint[]) AND seq < :before::bigint
-  AND (:states::text[] IS NULL OR state = ANY(:states))
+WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :low::bigint)
+  AND (reason, seq) <= (:reason, :high::bigint)
 -- include: filter
-ORDER BY seq DESC LIMIT :limit::bigint;
+ORDER BY reason DESC, seq DESC LIMIT :limit::bigint;
+
+-- name: scan_all_up
+SELECT * FROM jobs
+WHERE seq BETWEEN :low::bigint AND :high::bigint
+-- include: filter
+ORDER BY seq LIMIT :limit::bigint;
+
+-- name: scan_states_up
+SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
+    SELECT * FROM jobs
+    WHERE (state, seq) >= (s.state, :low::bigint) AND (state, seq) <= (s.state, :high::bigint)
+-- include: filter
+    ORDER BY state, seq LIMIT :limit::bigint
+) j
+ORDER BY j.seq LIMIT :limit;
+
+-- By the index jobs_dead: a page of a group costs the page, however many are dead.
+-- name: scan_reason_up
+SELECT * FROM jobs
+WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :low::bigint)
+  AND (reason, seq) <= (:reason, :high::bigint)
+-- include: filter
+ORDER BY reason, seq LIMIT :limit::bigint;
 
 -- name: count_all
 SELECT count(*) FROM jobs
-WHERE true
+WHERE seq BETWEEN :low::bigint AND :high::bigint
 -- include: filter
 
 -- name: count_states
 SELECT count(*) FROM jobs
-WHERE state = ANY(:states::text[])
+WHERE state = ANY(:states::text[]) AND seq BETWEEN :low::bigint AND :high::bigint
 -- include: filter
+
+-- name: scan_seqs
+SELECT * FROM jobs
+WHERE seq = ANY(:seqs::bigint[]) AND seq BETWEEN :low::bigint AND :high::bigint
+  AND (:states::text[] IS NULL OR state = ANY(:states))
+-- include: filter
+ORDER BY CASE WHEN :up::bool THEN seq ELSE -seq END LIMIT :limit::bigint;
 
 -- name: counts
 SELECT state, queue, sum(n)::bigint AS n
@@ -107,6 +142,18 @@ SELECT tail FROM tails WHERE job = :seq::bigint AND number = :number::bigint;
 -- name: ended_since
 SELECT outcome, made_dead, finished_at - started_at AS run, waited FROM attempts
 WHERE finished_at >= :since::float8 ORDER BY finished_at LIMIT :limit::bigint;
+
+-- name: dead_groups
+SELECT reason, min(exit_code) AS exit_code, count(*) AS n, max(finished_at) AS last_at,
+       max(seq) AS newest
+FROM jobs WHERE state = 'dead'
+GROUP BY reason ORDER BY n DESC, reason LIMIT :limit::bigint;
+
+-- name: throughput
+SELECT floor(finished_at)::bigint AS second,
+       count(*) FILTER (WHERE outcome = 'completed') AS completed,
+       count(*) FILTER (WHERE outcome IN ('failed', 'timeout', 'crashed')) AS failed
+FROM attempts WHERE finished_at >= :since::float8 GROUP BY second ORDER BY second;
 
 -- The candidates of a bulk verb: by the index of the state, or of the dead by cause.
 -- name: bulk_states
@@ -157,6 +204,13 @@ DELETE FROM jobs
 WHERE
 -- include: still
 RETURNING seq, runs;
+
+-- name: amend
+UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, state = 'pending', ready = 1,
+                attempts = 0, crashes = 0, run_at = :now::float8, updated_at = :now, cancel = false
+WHERE seq = :seq::bigint AND state = :state::text AND runs = :runs::bigint
+  AND state IN ('failed', 'dead', 'cancelled', 'completed')
+RETURNING *;
 
 -- name: config_all
 SELECT key, value FROM config;

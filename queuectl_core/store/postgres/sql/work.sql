@@ -255,7 +255,7 @@ ORDER BY s.started_at, w.supervisor, length(w.id), w.id;
 -- Jobs of a supervisor that is gone get a new owner; the old one's results are refused from
 -- here on, since they name it.
 -- name: take_over
-UPDATE jobs SET owner = :heir::text, updated_at = :now::float8
+UPDATE jobs SET owner = :successor::text, updated_at = :now::float8
 WHERE seq IN (SELECT seq FROM jobs WHERE owner = :id::text ORDER BY seq FOR UPDATE)
 RETURNING *;
 

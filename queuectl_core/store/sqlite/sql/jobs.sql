@@ -33,32 +33,61 @@ SELECT * FROM jobs WHERE seq = :seq;
 -- name: ids_from
 SELECT id FROM jobs WHERE seq >= :first AND seq < :end ORDER BY seq;
 
--- name: page_all
+-- name: bounds
+SELECT (SELECT min(seq) FROM jobs), (SELECT max(seq) FROM jobs);
+
+-- A scan reads jobs by key, in either direction. The range of keys bounds how much one query reads
+-- when few jobs match.
+-- name: scan_all_down
 SELECT * FROM jobs
-WHERE seq < :before
+WHERE seq BETWEEN :low AND :high
 -- include: filter
 ORDER BY seq DESC LIMIT :limit;
 
--- name: page_state
+-- name: scan_all_up
 SELECT * FROM jobs
-WHERE state = :state AND seq < :before
+WHERE seq BETWEEN :low AND :high
+-- include: filter
+ORDER BY seq LIMIT :limit;
+
+-- name: scan_state_down
+SELECT * FROM jobs
+WHERE state = :state AND seq BETWEEN :low AND :high
 -- include: filter
 ORDER BY seq DESC LIMIT :limit;
 
--- name: page_seqs
+-- name: scan_state_up
 SELECT * FROM jobs
-WHERE seq IN (SELECT value FROM json_each(:seqs)) AND seq < :before
+WHERE state = :state AND seq BETWEEN :low AND :high
 -- include: filter
-ORDER BY seq DESC;
+ORDER BY seq LIMIT :limit;
+
+-- By the index jobs_dead: a page of a group costs the page, however many are dead.
+-- name: scan_reason_down
+SELECT * FROM jobs INDEXED BY jobs_dead
+WHERE state = 'dead' AND reason = :reason AND seq BETWEEN :low AND :high
+-- include: filter
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: scan_reason_up
+SELECT * FROM jobs INDEXED BY jobs_dead
+WHERE state = 'dead' AND reason = :reason AND seq BETWEEN :low AND :high
+-- include: filter
+ORDER BY seq LIMIT :limit;
 
 -- name: count_all
 SELECT count(*) FROM jobs
-WHERE true
+WHERE seq BETWEEN :low AND :high
 -- include: filter
 
 -- name: count_state
 SELECT count(*) FROM jobs
-WHERE state = :state
+WHERE state = :state AND seq BETWEEN :low AND :high
+-- include: filter
+
+-- name: scan_seqs
+SELECT * FROM jobs
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND seq BETWEEN :low AND :high
 -- include: filter
 
 -- name: counts
@@ -86,6 +115,17 @@ SELECT tail FROM tails WHERE job = :seq AND number = :number;
 -- name: ended_since
 SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
 WHERE finished_at >= :since LIMIT :limit;
+
+-- name: dead_groups
+SELECT reason, min(exit_code) AS exit_code, count(*) AS n, max(finished_at) AS last_at,
+       max(seq) AS newest
+FROM jobs INDEXED BY jobs_dead WHERE state = 'dead'
+GROUP BY reason ORDER BY n DESC, reason LIMIT :limit;
+
+-- name: throughput
+SELECT CAST(finished_at AS INTEGER) AS second, sum(outcome = 'completed') AS completed,
+       sum(outcome IN ('failed', 'timeout', 'crashed')) AS failed
+FROM attempts WHERE finished_at >= :since GROUP BY second ORDER BY second;
 
 -- The candidates of a bulk verb: by the index of the state, or of the dead by cause.
 -- name: bulk_state
@@ -128,6 +168,12 @@ DELETE FROM jobs
 WHERE
 -- include: still
 RETURNING seq, runs;
+
+-- name: amend
+UPDATE jobs SET command = :command, is_argv = :is_argv, state = 'pending', ready = 1,
+                attempts = 0, crashes = 0, run_at = :now, updated_at = :now, cancel = 0
+WHERE seq = :seq AND state = :state AND runs = :runs
+  AND state IN ('failed', 'dead', 'cancelled', 'completed');
 
 -- name: config_all
 SELECT key, value FROM config WHERE key NOT LIKE '.%';

@@ -125,7 +125,7 @@ ORDER BY s.started_at, w.supervisor, length(w.id), w.id;
 -- Jobs of a supervisor that is gone get a new owner; the old one's results are refused from
 -- here on, since they name it.
 -- name: take_over
-UPDATE jobs SET owner = :heir, updated_at = :now
+UPDATE jobs SET owner = :successor, updated_at = :now
 WHERE state = 'processing' AND owner = :id
 RETURNING *;
 

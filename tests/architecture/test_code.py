@@ -20,6 +20,7 @@ from queuectl_core.store.postgres.copy import PostgresCopying
 from queuectl_core.store.postgres.queries import SQL as POSTGRES
 from queuectl_core.store.postgres.store import PostgresStore
 from queuectl_core.store.protocol import Store
+from queuectl_core.store.reads import Reads
 from queuectl_core.store.sqlite.copy import SqliteCopying
 from queuectl_core.store.sqlite.queries import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -136,7 +137,9 @@ def public(thing: object) -> set[str]:
 @pytest.mark.parametrize("store", [SqliteStore, PostgresStore])
 def test_the_store_speaks_the_protocol_and_nothing_else(store: type[Store]) -> None:
     verbs = public(Store)
-    assert public(store) - {"open", "shared_by_hosts", "can_backup"} == verbs
+    own = public(store) - {"open", "shared_by_hosts", "can_backup"}
+    assert own | public(Reads) == verbs
+    assert not own & public(Reads)
     for verb in verbs:
         wanted, found = inspect.signature(getattr(Store, verb)), getattr(store, verb)
         _, *names = inspect.signature(transaction_of(found) or found).parameters

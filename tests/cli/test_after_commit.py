@@ -20,9 +20,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-import queuectl_core.logs
-import queuectl_core.upkeep
 
+import queuectl_core.operations.attempt_output
+import queuectl_core.operations.maintenance
 import queuectl_core.queue
 import queuectl_core.store.sqlite.connection
 import queuectl_core.store.sqlite.store
@@ -96,7 +96,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
             raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(queuectl_core.store.sqlite.store, "notify", no_file)
-    monkeypatch.setattr(queuectl_core.logs, "remove_logs", no_file)
+    monkeypatch.setattr(queuectl_core.operations.attempt_output, "remove_logs", no_file)
     return found
 
 

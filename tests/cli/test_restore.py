@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-import queuectl_core.restore
 
+import queuectl_core.operations.restore
 from queuectl_core.domain.errors import StoreForeign
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.store.sqlite import migrate
@@ -115,9 +115,14 @@ def test_two_restores_in_one_second_keep_what_each_replaced(
     """Also if the second one looked for a free name before the first had taken it."""
     here("enqueue", "true", "--id", "old")
     here("backup", tmp_path / "copy.db")
-    choose, names = queuectl_core.restore._kept_path, [store_path.with_name("kept.db")] * 2
+    choose, names = (
+        queuectl_core.operations.restore._kept_path,
+        [store_path.with_name("kept.db")] * 2,
+    )
     monkeypatch.setattr(
-        queuectl_core.restore, "_kept_path", lambda path: names.pop() if names else choose(path)
+        queuectl_core.operations.restore,
+        "_kept_path",
+        lambda path: names.pop() if names else choose(path),
     )
     kept = []
     for name in ("first", "second"):
@@ -287,7 +292,7 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
         found = draft.parent.stat()
         seen.append((found.st_mode & 0o777, found.st_uid))
 
-    backup, copy, keep = SqliteStore.backup, queuectl_core.restore.copy_backup, Held.keep
+    backup, copy, keep = SqliteStore.backup, queuectl_core.operations.restore.copy_backup, Held.keep
 
     async def watched(self: SqliteStore, target: Path, *rest: Any) -> None:
         look(target)
@@ -302,7 +307,7 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
         keep(self, target)
 
     monkeypatch.setattr(SqliteStore, "backup", watched)
-    monkeypatch.setattr(queuectl_core.restore, "copy_backup", copied)
+    monkeypatch.setattr(queuectl_core.operations.restore, "copy_backup", copied)
     monkeypatch.setattr(Held, "keep", kept)
     here("enqueue", "true")
     here("backup", store_path.with_name("copy.db"))
@@ -314,9 +319,9 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
 def test_whose_database_it_is_does_not_depend_on_the_words_of_a_message(tmp_path: Path) -> None:
     path = tmp_path / "some other program.db"
     path.write_text("no database")
-    queuectl_core.restore._check_unused(path, damaged(path, ValueError("other program")))
+    queuectl_core.operations.restore._check_unused(path, damaged(path, ValueError("other program")))
     with pytest.raises(StoreForeign):
-        queuectl_core.restore._check_unused(path, StoreForeign("not ours"))
+        queuectl_core.operations.restore._check_unused(path, StoreForeign("not ours"))
 
 
 STRUCK = """

@@ -377,8 +377,7 @@ def test_files_that_belong_to_somebody_else(public: Path) -> None:
     body = (
         "from queuectl_core.store.sqlite.store import SqliteStore, connect\n"
         "from queuectl_core.store.sqlite import threaded\n"
-        "from queuectl_core.store.sqlite import batch, console, rollups, supervisors\n"
-        "from queuectl_core.store.sqlite import upkeep, work\n"
+        "from queuectl_core.store.sqlite import batch, claims, maintenance, statistics, supervisors\n"
         "from queuectl_core.domain.errors import StoreError\n"
         "from pathlib import Path\n"
         # Only now, with everything imported: our own files may be closed to nobody as well.

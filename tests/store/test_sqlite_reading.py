@@ -107,7 +107,7 @@ from queuectl_core.domain.errors import StoreError
 from queuectl_core.domain.model import Filter
 from queuectl_core.system.run_sync import at_once
 from queuectl_core.store.sqlite.store import SqliteStore, absent_store
-from queuectl_core.store.sqlite import copying, reading, threaded
+from queuectl_core.store.sqlite import copy, read_only, threaded
 from queuectl_core.queue import Queue
 
 async def main():

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-import queuectl_core.operations.restore
 from queuectl_core.domain.errors import StoreForeign
+from queuectl_core.operations import restore
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.errors import damaged
@@ -116,11 +116,11 @@ def test_two_restores_in_one_second_keep_what_each_replaced(
     here("enqueue", "true", "--id", "old")
     here("backup", tmp_path / "copy.db")
     choose, names = (
-        queuectl_core.operations.restore._kept_path,
+        restore._kept_path,
         [store_path.with_name("kept.db")] * 2,
     )
     monkeypatch.setattr(
-        queuectl_core.operations.restore,
+        restore,
         "_kept_path",
         lambda path: names.pop() if names else choose(path),
     )
@@ -292,7 +292,7 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
         found = draft.parent.stat()
         seen.append((found.st_mode & 0o777, found.st_uid))
 
-    backup, copy, keep = SqliteStore.backup, queuectl_core.operations.restore.copy_backup, Held.keep
+    backup, copy, keep = SqliteStore.backup, restore.copy_backup, Held.keep
 
     async def watched(self: SqliteStore, target: Path, *rest: Any) -> None:
         look(target)
@@ -307,7 +307,7 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
         keep(self, target)
 
     monkeypatch.setattr(SqliteStore, "backup", watched)
-    monkeypatch.setattr(queuectl_core.operations.restore, "copy_backup", copied)
+    monkeypatch.setattr(restore, "copy_backup", copied)
     monkeypatch.setattr(Held, "keep", kept)
     here("enqueue", "true")
     here("backup", store_path.with_name("copy.db"))
@@ -319,9 +319,9 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
 def test_whose_database_it_is_does_not_depend_on_the_words_of_a_message(tmp_path: Path) -> None:
     path = tmp_path / "some other program.db"
     path.write_text("no database")
-    queuectl_core.operations.restore._check_unused(path, damaged(path, ValueError("other program")))
+    restore._check_unused(path, damaged(path, ValueError("other program")))
     with pytest.raises(StoreForeign):
-        queuectl_core.operations.restore._check_unused(path, StoreForeign("not ours"))
+        restore._check_unused(path, StoreForeign("not ours"))
 
 
 STRUCK = """

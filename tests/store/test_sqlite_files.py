@@ -376,8 +376,8 @@ def test_files_that_belong_to_somebody_else(public: Path) -> None:
     (public / "free/queue.db").chmod(0o666)
     body = (
         "from queuectl_core.store.sqlite.store import SqliteStore, connect\n"
-        "from queuectl_core.store.sqlite import threaded\n"
-        "from queuectl_core.store.sqlite import batch, claims, maintenance, statistics, supervisors\n"
+        "from queuectl_core.store.sqlite import batch, claims, maintenance\n"
+        "from queuectl_core.store.sqlite import statistics, supervisors, threaded\n"
         "from queuectl_core.domain.errors import StoreError\n"
         "from pathlib import Path\n"
         # Only now, with everything imported: our own files may be closed to nobody as well.

@@ -1,21 +1,23 @@
 # Each target works from a fresh clone: it makes a virtual environment of its own in .venv,
-# once, with the versions in constraints.txt. PYTHON=python3.12 chooses another Python.
+# once, with the versions in constraints.txt. PYTHON=python3.12 chooses another Python, and
+# VENV=.venv-3.12 keeps its environment apart.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Many tests wait for processes rather than work, so more of them than cores is quicker.
 TEST_JOBS ?= 4
 ARGS ?=
 
-.PHONY: fuzz monkey chaos help demo run test lint format bench soak screenshots reference clean
+.PHONY: fuzz monkey chaos help demo run test smoke pythons lint format bench soak screenshots reference clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     five jobs, workers, a retry and the DLQ, in a scratch store"
 	@echo "make run      queuectl itself: make run ARGS='status'"
 	@echo "make test     the test suite: make test ARGS='tests/domain -k backoff'"
+	@echo "make pythons  a short part of the suite on every other Python that we claim"
 	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
 	@echo "make monkey   random keys in the console: make monkey KEYS=100000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
@@ -53,6 +55,31 @@ run: $(VENV)/.ready-to-run
 
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
+
+# What may differ between versions of Python: types, imports, the rules, the store, the shim, a
+# whole supervisor, the command line and the console.
+SMOKE := tests/domain tests/architecture/test_private_names.py tests/architecture/test_versions.py \
+	tests/store/test_model.py tests/runner/test_shim.py tests/supervisor/test_supervisor.py \
+	tests/cli/test_reading.py tests/console/test_start.py
+
+smoke: $(VENV)/.ready-to-develop
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(SMOKE) $(ARGS)
+
+# Those beside the oldest one, which `make lint test` runs on. A version that is not installed is
+# left out, and this is said.
+PYTHONS ?= 3.12 3.13
+
+pythons:
+	@for version in $(PYTHONS); do \
+		for python in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python; do \
+			if $$python -c '' 2>/dev/null; then \
+				$$python --version && $(MAKE) smoke PYTHON=$$python VENV=.venv-$$version || exit 1; \
+				continue 2; \
+			fi; \
+		done; \
+		echo "Python $$version is not installed, so it was not tried"; \
+	done
 
 # For each of seven tests.
 EXAMPLES ?= 1000
@@ -94,5 +121,5 @@ reference: $(VENV)/.ready-to-run
 	@$(BIN)/python docs/generate.py $(ARGS)
 
 clean:
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -107,7 +107,10 @@ class _ByValue:
 
 
 class DDSketch(_ByValue):
-    """The distribution of some durations in seconds.
+    """The distribution of some durations in seconds, with a bounded relative error.
+
+    C. Masson, J. E. Rim, H. K. Lee: DDSketch: A Fast and Fully-Mergeable Quantile Sketch with
+    Relative-Error Guarantees. PVLDB 12(12), 2019.
 
     ``buckets``: those that are not empty, ascending; ``counts``: how many durations are in each.
     """

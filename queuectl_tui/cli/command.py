@@ -219,9 +219,13 @@ class ClickNoun(_ClickCommand, click.Group):
 
     def __init__(self, found: declare.Noun, *, is_root: bool = False) -> None:
         super().__init__(
-            found.name, add_help_option=False, help=found.about, subcommand_metavar="COMMAND ..."
+            found.name,
+            callback=self._check_subcommand,
+            invoke_without_command=True,
+            add_help_option=False,
+            help=found.about,
+            subcommand_metavar="COMMAND ...",
         )
-        self.no_args_is_help = False
         self.table = found.table
         self.examples = found.examples
         self.is_root = is_root
@@ -266,10 +270,11 @@ class ClickNoun(_ClickCommand, click.Group):
         self.parse_args(ctx, ours)  # --help or --version: it ends here
         raise click.exceptions.Exit
 
-    def invoke(self, ctx: click.Context) -> Any:
-        if not ctx._protected_args and not ctx.args:
+    def _check_subcommand(self) -> None:
+        """Called by click before it runs the subcommand, if there is one."""
+        ctx = click.get_current_context()
+        if ctx.invoked_subcommand is None:
             raise click.UsageError(f"say what to do: {', '.join(self.table)}", ctx)
-        return super().invoke(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem

@@ -70,6 +70,7 @@ def test_the_gate_can_be_run() -> None:
         "demo",
         "run",
         "test",
+        "smoke",
         "fuzz",
         "lint",
         "format",

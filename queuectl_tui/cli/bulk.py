@@ -22,9 +22,9 @@ from queuectl_core.domain.model import Filter, JobSpec
 from queuectl_core.domain.text import clean_line
 from queuectl_core.system.postcommit import after_commit
 
+from ..presentation.format import plural
 from .jobs import JOBS
 from .overrides import Overrides, tell_ignored
-from .selection import plural
 
 if TYPE_CHECKING:
     from queuectl_core.domain.model import Job
@@ -247,7 +247,7 @@ class _Bulk:
                 document = job.to_json()
             session.out.json(document)
         elif session.json or (for_person and count <= SHOWN):
-            with session.out.listing(JOBS, json=session.json, header=True) as listing:
+            with session.listing(JOBS, header=True) as listing:
                 async for job in self._added(first, count):
                     listing.add(job)
         elif not for_person:

@@ -56,7 +56,7 @@ def cancel(session: Session, /, *, selection: JobSelection) -> None:
 
 
 async def _cancel(session: Session, queue: Queue, ids: Sequence[str]) -> list[Job]:
-    current = {job.seq: job for job in await change_named(queue, ids, queue.cancel)}
+    current = {job.seq: job for job in await change_named(session, queue, ids, queue.cancel)}
     with after_commit("waiting for running jobs to end"):
         await _until_ended(session, queue, current)
     return list(current.values())

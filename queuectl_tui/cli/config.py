@@ -8,8 +8,9 @@ from queuectl_core.domain.config import KEYS, Setting, canonical, env_name, show
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.text import clean_line
 
+from ..presentation.columns import Column
 from .declare import Noun, UsageError, argument, verb
-from .output import Column, View
+from .output import TerminalColumn, View
 from .session import Session
 
 HOUR = 3600
@@ -34,20 +35,31 @@ config = Noun(
 )
 
 
-def _about(setting: Setting) -> str:
-    return KEYS[setting.key].help
-
-
 SETTINGS: View[Setting] = View(
-    Setting.to_json,
-    ("KEY", "VALUE", "SOURCE"),
-    lambda setting: (setting.key, clean_line(show_value(setting.value)), setting.source),
-    (Column("KEY"), Column("VALUE", right=True), Column("FROM"), Column("MEANS", flex=1, room=70)),
-    lambda setting: (
-        (setting.key, "bold"),
-        (clean_line(show_value(setting.value), 40), ""),
-        (setting.source, "dim" if setting.source == "default" else "yellow"),
-        (_about(setting), "dim"),
+    lambda setting, now: setting.to_json(),
+    "KEY VALUE SOURCE",
+    lambda setting, now: (setting.key, clean_line(show_value(setting.value)), setting.source),
+    (
+        TerminalColumn(Column("key", lambda setting, _: (setting.key, "name"))),
+        TerminalColumn(
+            Column(
+                "value",
+                lambda setting, _: (clean_line(show_value(setting.value), 40), "text"),
+                right=True,
+            )
+        ),
+        TerminalColumn(
+            Column(
+                "from",
+                lambda setting, _: (
+                    setting.source,
+                    "muted" if setting.source == "default" else "accent",
+                ),
+            )
+        ),
+        TerminalColumn(
+            Column("means", lambda setting, _: (KEYS[setting.key].help, "muted")), flex=1, room=70
+        ),
     ),
 )
 
@@ -63,9 +75,7 @@ key_argument = argument("key", metavar="KEY", complete=_complete_key)
 def list_settings(session: Session) -> None:
     """List every setting with its value and where that comes from: default, env or store."""
     found = session.run(lambda queue: queue.config_list(), read_only=True)
-    with session.out.listing(SETTINGS, json=session.json, header=not session.quiet) as listing:
-        for setting in found:
-            listing.add(setting)
+    session.show_all(SETTINGS, found)
 
 
 @verb("get", examples=("queuectl config get max-retries", "queuectl config get timeout"))

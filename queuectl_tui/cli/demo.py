@@ -61,9 +61,7 @@ def demo(session: Session) -> None:
     if session.json:
         session.out.json({"store": store, "jobs": [job.to_json() for job in jobs]})
         return
-    with session.out.listing(JOBS, json=False, header=not session.quiet) as listing:
-        for job in jobs:
-            listing.add(job)
+    session.show_all(JOBS, jobs)
     session.out.flush()
     program = f"{_program()} --store {quote(store)}"
     if err.quiet:

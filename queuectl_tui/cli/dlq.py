@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from .declare import Noun
+from typing import TYPE_CHECKING
+
+from queuectl_core.domain.figures import DeadGroup
+from queuectl_core.domain.model import Job
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_time
+
+from ..presentation import dead_groups
+from ..presentation import jobs as shown
+from ..presentation.columns import number
+from ..presentation.format import command_text, plural
+from .declare import Noun, UsageError, option, verb
+from .jobs import document
+from .output import TerminalColumn, View
+from .results import show_count
+from .selection import DEAD, JobSelection, confirm, filters_dead_jobs, selects_dead_jobs
+from .session import Session
+
+if TYPE_CHECKING:
+    from queuectl_core.queue import Queue
+
 
 dlq = Noun(
     "dlq",
     {
-        "list": ("dlq_list:list_dead", "List the jobs in the DLQ."),
-        "retry": ("dlq_retry:retry", "Run jobs of the DLQ again, now."),
-        "purge": ("dlq_purge:purge", "Remove jobs from the DLQ for good."),
+        "list": ("dlq:list_dead", "List the jobs in the DLQ."),
+        "retry": ("dlq:retry", "Run jobs of the DLQ again, now."),
+        "purge": ("dlq:purge", "Remove jobs from the DLQ for good."),
     },
     about="The dead letter queue: the jobs that failed for good (state dead).",
     examples=(
@@ -18,3 +38,159 @@ dlq = Noun(
         "queuectl dlq purge --all --exit-code 127 -y",
     ),
 )
+
+
+def _cells(job: Job, now: float) -> list[str]:
+    return [
+        clean_line(job.id),
+        str(job.attempts),
+        number(job.exit_code),
+        format_time(shown.died_at(job)) or "",
+        clean_line(job.queue),
+        clean_line(command_text(job.command)),
+        clean_line(job.last_error or ""),
+    ]
+
+
+DEAD_JOBS: View[Job] = View(
+    document,
+    "ID ATTEMPTS EXIT_CODE DIED_AT QUEUE COMMAND LAST_ERROR",
+    _cells,
+    (
+        TerminalColumn(shown.ID, limit=40),
+        TerminalColumn(shown.TRIES),
+        TerminalColumn(shown.EXIT_CODE),
+        TerminalColumn(shown.DIED, room=70),
+        TerminalColumn(shown.COMMAND, flex=1),
+        TerminalColumn(shown.DEATH_REASON, flex=1),
+    ),
+)
+
+
+def _group_cells(group: DeadGroup, now: float) -> list[str]:
+    return [
+        str(group.count),
+        number(group.exit_code),
+        format_time(group.last_at) or "",
+        clean_line(group.reason),
+    ]
+
+
+DEAD_GROUPS: View[DeadGroup] = View(
+    lambda group, now: group.to_json(),
+    "COUNT EXIT_CODE LAST_DIED_AT REASON",
+    _group_cells,
+    (
+        TerminalColumn(dead_groups.COUNT),
+        TerminalColumn(dead_groups.EXIT_CODE),
+        TerminalColumn(dead_groups.LAST_EXACT),
+        TerminalColumn(dead_groups.REASON, flex=1),
+    ),
+)
+
+
+AT_TERMINAL = 50
+
+
+@verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))
+@filters_dead_jobs
+@option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
+@option("--group", is_flag=True, about="By cause: one row for each, the largest first.")
+def list_dead(
+    session: Session, /, *, selection: JobSelection, limit: int | None, group: bool
+) -> None:
+    """List the jobs in the DLQ, newest first: at a terminal 50, else all of them.
+
+    With --group: what they died of. A reason is the exit code and the last line of the error,
+    with numbers and ids shown as #. To act on one of them: dlq retry --reason TEXT, where TEXT is
+    a part of the reason.
+    """
+    if group:
+        if selection.filtered:
+            raise UsageError("--group takes no filter")
+        _list_groups(session, limit)
+        return
+    for_person = session.out.terminal and not session.json
+    shown = AT_TERMINAL if limit is None and for_person else limit
+
+    async def act(queue: Queue) -> tuple[int, int]:
+        where = await selection.find(session, queue)
+        with session.listing(DEAD_JOBS) as listing:
+            async for page in queue.pages(where, shown):
+                for job in page:
+                    listing.add(job)
+        full = for_person and listing.count == shown
+        return listing.count, await queue.count_range(where) if full else listing.count
+
+    count, total = session.run(act, read_only=True)
+    if for_person:
+        session.out.flush()
+        if not total:
+            session.err.note("no dead jobs match" if selection.filtered else "no dead jobs")
+        elif total > count:
+            session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")
+
+
+def _list_groups(session: Session, limit: int | None) -> None:
+    from queuectl_core.operations.queries import dead_groups
+
+    every = 1_000_000 if limit is None else limit
+    groups = session.run(lambda queue: dead_groups(queue, every), read_only=True)
+    session.show_all(DEAD_GROUPS, groups)
+
+
+@verb(
+    "retry",
+    examples=("queuectl dlq retry job1", "queuectl dlq retry --all --search 'connection refused'"),
+)
+@selects_dead_jobs
+def retry(session: Session, /, *, selection: JobSelection) -> None:
+    """Run dead jobs again, now, with attempts counted from 0; their history is kept.
+
+    Name jobs, or take all of them or all that match. Prints how many.
+    """
+
+    async def act(queue: Queue) -> int:
+        if selection.ids:
+            return await queue.retry(await selection.named(session, queue, DEAD))
+        where = await selection.find(session, queue)
+        return await queue.retry_all(
+            where, lambda done, total: session.err.bar("retrying", done, total)
+        )
+
+    show_count(session, session.run(act), "retried")
+
+
+@verb(
+    "purge",
+    examples=("queuectl dlq purge job1 -y", "queuectl dlq purge --all --exit-code 127 -y"),
+)
+@selects_dead_jobs
+@option("-y", "--yes", is_flag=True, about="Do not ask.")
+def purge(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
+    """Remove dead jobs for good, with their history and output.
+
+    Name jobs, or take all of them or all that match. Asks first at a terminal; elsewhere -y
+    is needed. Prints how many. Exit code 1 when the answer was no.
+    """
+
+    async def act(queue: Queue) -> int | None:
+        if selection.ids:
+            jobs = await selection.named(session, queue, DEAD)
+            if not yes and not confirm(session, "purging", plural(len(jobs), "dead job")):
+                return None
+            return await queue.remove(jobs)
+        where = await selection.find(session, queue)
+        if not yes:
+            count = await queue.count_range(where)
+            if not count:
+                return 0  # a job that dies from now on was in no question
+            if not confirm(session, "purging", plural(count, "dead job")):
+                return None
+        return await queue.remove_all(
+            where, lambda done, total: session.err.bar("purging", done, total)
+        )
+
+    count = session.run(act)
+    show_count(session, count, "purged")
+    return 1 if count is None else 0

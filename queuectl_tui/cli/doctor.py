@@ -8,11 +8,10 @@ from dataclasses import asdict
 from queuectl_core.domain.text import clean_line
 from queuectl_core.operations.doctor import Finding, examine
 
+from ..presentation.columns import FINDING_ROLES, Column
 from .declare import option, verb
-from .output import Column, View
+from .output import TerminalColumn, View
 from .session import Session, run_loop
-
-STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red", "fixed": "bold green"}
 
 
 def _whole(finding: Finding) -> str:
@@ -20,14 +19,15 @@ def _whole(finding: Finding) -> str:
 
 
 FINDINGS: View[Finding] = View(
-    asdict,
-    ("CHECK", "LEVEL", "MESSAGE"),
-    lambda finding: (finding.check, finding.level, _whole(finding)),
-    (Column(""), Column(""), Column("", flex=1, wrap=True)),
-    lambda finding: (
-        (finding.level, STYLES[finding.level]),
-        (finding.check, "bold"),
-        (_whole(finding), ""),
+    lambda finding, now: asdict(finding),
+    "CHECK LEVEL MESSAGE",
+    lambda finding, now: (finding.check, finding.level, _whole(finding)),
+    (
+        TerminalColumn(
+            Column("", lambda finding, _: (finding.level, FINDING_ROLES[finding.level]))
+        ),
+        TerminalColumn(Column("", lambda finding, _: (finding.check, "name"))),
+        TerminalColumn(Column("", lambda finding, _: (_whole(finding), "text")), flex=1, wrap=True),
     ),
 )
 
@@ -60,7 +60,5 @@ def doctor(session: Session, repair: bool) -> int:
         commits.reset()
         findings = run_loop(lambda: repair_store(session.store, os.environ))
     findings += run_loop(lambda: examine(session.store, os.environ))
-    with session.out.listing(FINDINGS, json=session.json, header=not session.quiet) as listing:
-        for finding in findings:
-            listing.add(finding)
+    session.show_all(FINDINGS, findings)
     return 1 if any(finding.level == "bad" for finding in findings) else 0

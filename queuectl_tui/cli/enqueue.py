@@ -245,9 +245,7 @@ def _show(session: Session, added: list[Job], local_time: bool) -> None:
         documents = [job.to_json() for job in added]
         session.out.json(documents[0] if len(documents) == 1 else documents)
     elif session.out.terminal and not session.quiet:
-        with session.out.listing(JOBS, json=False, header=True) as listing:
-            for job in added:
-                listing.add(job)
+        session.show_all(JOBS, added)
     else:
         for job in added:
             session.out.line(job.id)

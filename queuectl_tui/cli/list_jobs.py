@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .declare import option, verb
-from .jobs import JOBS, complete_state, exported
+from .jobs import JOBS, complete_state
 from .session import Session
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def list_jobs(
     from queuectl_core.queue import check_states
 
     words = [word for given in states for word in given.split(",")]
-    view = JOBS.with_document(exported) if show_env else JOBS
+    view = JOBS
+    if show_env:
+        view = JOBS.with_document(lambda job, now: job.to_json(show_env=True))
     names: tuple[str, ...] = ()
     if queues:
         from .selection import queue_names, tell_unknown_queues
@@ -78,7 +80,7 @@ def list_jobs(
     async def act(queue: Queue) -> tuple[int, int]:
         if names:
             await tell_unknown_queues(session, queue, names)
-        with session.out.listing(view, json=session.json, header=not session.quiet) as listing:
+        with session.listing(view) as listing:
             async for page in queue.pages(where, shown):
                 for job in page:
                     listing.add(job)

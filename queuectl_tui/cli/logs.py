@@ -13,10 +13,10 @@ from queuectl_core.domain.times import format_time
 from queuectl_core.operations.attempt_output import Output, OutputTimes
 from queuectl_core.system.run_sync import sleep
 
+from ..presentation.workers import no_worker_for
 from .declare import UsageError, argument, option, verb
 from .jobs import complete_id, until_changed
 from .session import Session
-from .workers import no_worker_for
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue

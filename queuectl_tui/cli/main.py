@@ -51,7 +51,7 @@ ROOT = Noun(
 
 def run(args: Sequence[str]) -> int:
     """Run a command line and return its exit code; every failure has been reported."""
-    session = Session.current = Session()
+    session = Session()
     with guard(session.out, session.err) as result:
         instruction = os.environ.get(COMPLETE)
         found = None if instruction else read(args, VERBS)

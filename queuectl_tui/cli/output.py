@@ -9,15 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
+
+from ..presentation.columns import Cell, Column
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 T = TypeVar("T")
 
@@ -34,18 +36,48 @@ class StdoutFailed(Exception):
     """Standard output cannot be written; ``str()`` says why."""
 
 
-class Column:
-    """A column of a terminal's table. ``flex``: gets the room that is left, cut at the end, or
-    (``wrap``) on more lines. ``room``: left out at a terminal with fewer columns than this."""
+STYLES = {
+    "name": "bold",
+    "strong": "bold",
+    "muted": "dim",
+    "accent": "yellow",
+    "waiting": "cyan",
+    "idle": "green",
+    "busy": "bold yellow",
+    "good": "green",
+    "fixed": "bold green",
+    "caution": "yellow",
+    "warn": "magenta",
+    "problem": "red",
+    "error": "red",
+    "bad": "bold red",
+}
+"""rich's style for each role; other roles look like ordinary text."""
+
+
+class TerminalColumn(Column[T]):
+    """A column and its place in a terminal's table."""
 
     def __init__(
-        self, title: str, *, right: bool = False, flex: int = 0, wrap: bool = False, room: int = 0
+        self, column: Column[T], *, limit: int = 0, flex: int = 0, wrap: bool = False, room: int = 0
     ) -> None:
-        self.title = title
-        self.right = right
+        """``limit``: characters of a cell, at most. ``flex``: gets a share of the room that is
+        left; what does not fit is cut, or (``wrap``) goes on the next line. ``room``: the column is
+        left out at a terminal with fewer columns than this."""
+        super().__init__(column.name, column.cell, right=column.right)
+        self.limit = limit
         self.flex = flex
         self.wrap = wrap
         self.room = room
+
+    def text(self, row: T, now: float) -> Cell:
+        """The cell of a row, within the limit."""
+        text, role = self.cell(row, now)
+        if len(text) > self.limit > 0:
+            from queuectl_core.domain.text import clean_line
+
+            text = clean_line(text, self.limit)
+        return text, role
 
 
 class View(Generic[T]):
@@ -53,23 +85,21 @@ class View(Generic[T]):
 
     def __init__(
         self,
-        document: Callable[[T], dict[str, Any]],
-        fields: Sequence[str],
-        cells: Callable[[T], Sequence[str]],
-        columns: Sequence[Column],
-        pretty: Callable[[T], Sequence[tuple[str, str]]],
+        document: Callable[[T, float], dict[str, Any]],
+        headings: str,
+        cells: Callable[[T, float], Sequence[str]],
+        columns: Sequence[TerminalColumn[T]],
     ) -> None:
-        """``cells``: plain text, cleaned; one for each of ``fields``. ``pretty``: (cleaned text,
-        style) for each of ``columns``."""
+        """``document``: the JSON form of a row at a moment. ``cells``: for a pipe, clean plain text
+        under each of ``headings``. ``columns``: for a terminal."""
         self.document = document
-        self.fields = fields
+        self.headings = headings.split()
         self.cells = cells
         self.columns = columns
-        self.pretty = pretty
 
-    def with_document(self, document: Callable[[T], dict[str, Any]]) -> View[T]:
+    def with_document(self, document: Callable[[T, float], dict[str, Any]]) -> View[T]:
         """The same with another JSON form."""
-        return View(document, self.fields, self.cells, self.columns, self.pretty)
+        return View(document, " ".join(self.headings), self.cells, self.columns)
 
 
 class Stdout:
@@ -168,19 +198,14 @@ class Stdout:
         self.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         self.flush()
 
-    def listing(self, view: View[T], *, json: bool, header: bool) -> Listing[T]:
-        """Start a list; add to it inside ``with``."""
-        if json:
-            return JsonListing(self, view)
-        return (PrettyListing if self.terminal else PlainListing)(self, view, header)
-
 
 class Listing(Generic[T]):
     """A list being written, in flat memory unless it is for people."""
 
-    def __init__(self, out: Stdout, view: View[T]) -> None:
+    def __init__(self, out: Stdout, view: View[T], clock: Callable[[], float]) -> None:
         self.out = out
         self.view = view
+        self.clock = clock
         self.count = 0
 
     def add(self, item: T) -> None:
@@ -203,14 +228,15 @@ class Listing(Generic[T]):
 class JsonListing(Listing[T]):
     """A JSON array, one thing a line."""
 
-    def __init__(self, out: Stdout, view: View[T]) -> None:
-        super().__init__(out, view)
+    def __init__(self, out: Stdout, view: View[T], clock: Callable[[], float]) -> None:
+        super().__init__(out, view, clock)
         import json
 
         self._encode = json.JSONEncoder().encode
 
     def add(self, item: T) -> None:
-        self.out.write((",\n" if self.count else "[\n") + self._encode(self.view.document(item)))
+        document = self._encode(self.view.document(item, self.clock()))
+        self.out.write((",\n" if self.count else "[\n") + document)
         super().add(item)
 
     def end(self) -> None:
@@ -220,13 +246,15 @@ class JsonListing(Listing[T]):
 class PlainListing(Listing[T]):
     """Tab-separated lines, the header when it is known that there is an answer."""
 
-    def __init__(self, out: Stdout, view: View[T], header: bool) -> None:
-        super().__init__(out, view)
+    def __init__(
+        self, out: Stdout, view: View[T], clock: Callable[[], float], header: bool
+    ) -> None:
+        super().__init__(out, view, clock)
         self._header = header
 
     def add(self, item: T) -> None:
         self._begin()
-        self.out.line("\t".join(cell or "-" for cell in self.view.cells(item)))
+        self.out.line("\t".join(cell or "-" for cell in self.view.cells(item, self.clock())))
         super().add(item)
 
     def end(self) -> None:
@@ -235,19 +263,21 @@ class PlainListing(Listing[T]):
     def _begin(self) -> None:
         if self._header:
             self._header = False
-            self.out.line("\t".join(self.view.fields))
+            self.out.line("\t".join(self.view.headings))
 
 
 class PrettyListing(Listing[T]):
     """A table."""
 
-    def __init__(self, out: Stdout, view: View[T], header: bool) -> None:
-        super().__init__(out, view)
+    def __init__(
+        self, out: Stdout, view: View[T], clock: Callable[[], float], header: bool
+    ) -> None:
+        super().__init__(out, view, clock)
         self.table = TerminalTable(out, view.columns)
         self.table.made.show_header &= header
 
     def add(self, item: T) -> None:
-        self.table.add(self.view.pretty(item))
+        self.table.add(item, self.clock())
         super().add(item)
 
     def end(self) -> None:
@@ -255,32 +285,43 @@ class PrettyListing(Listing[T]):
             self.out.render(self.table.made)
 
 
-class TerminalTable:
+class TerminalTable(Generic[T]):
     """A rich table in our style, of the columns there is room for: ``made``."""
 
-    def __init__(self, out: Stdout, columns: Sequence[Column]) -> None:
+    def __init__(self, out: Stdout, columns: Sequence[TerminalColumn[T]]) -> None:
         from rich.table import Table
 
         width = out.console().width
-        self._shown = [width >= column.room for column in columns]
+        self._columns = [column for column in columns if width >= column.room]
         self.made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        shown = list(compress(columns, self._shown))
-        for column in shown:
+        for column in self._columns:
             self.made.add_column(
-                column.title,
+                column.name.upper(),
                 justify="right" if column.right else "left",
                 no_wrap=not column.wrap,
                 overflow="fold" if column.wrap else "ellipsis",
                 ratio=column.flex or None,
             )
-        self.made.expand = any(column.flex for column in shown)
-        self.made.show_header = any(column.title for column in shown)
+        self.made.expand = any(column.flex for column in self._columns)
+        self.made.show_header = any(column.name for column in self._columns)
 
-    def add(self, cells: Sequence[tuple[str, str]]) -> None:
-        """Append cleaned, styled cells; never read as markup."""
-        from rich.text import Text
+    def add(self, row: T, now: float) -> None:
+        """Append a row."""
+        self.made.add_row(*(styled(column.text(row, now)) for column in self._columns))
 
-        self.made.add_row(*(Text(text, style) for text, style in compress(cells, self._shown)))
+
+def styled(cell: Cell) -> Text:
+    """A cell as rich's text; never read as markup."""
+    from rich.text import Text
+
+    return Text(cell[0], STYLES.get(cell[1], ""))
+
+
+def line_of(cells: Iterable[Cell]) -> Text:
+    """Cells one after the other."""
+    from rich.text import Text
+
+    return Text.assemble(*map(styled, cells))
 
 
 def _stream() -> TextIO:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.lifecycle import REMOVABLE
-from queuectl_core.domain.model import Job
 
+from ..presentation.format import plural
 from .declare import option, verb
 from .jobs import change_named
 from .results import show_changed, show_count
-from .selection import JobSelection, confirm, plural, selects_jobs
+from .selection import JobSelection, confirm, selects_jobs
 from .session import Session
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
     a terminal, elsewhere -y is needed; prints how many. Exit code 1 when the answer was no.
     """
     if selection.ids:
-        removed = session.run(lambda queue: _named(queue, selection))
+        removed = session.run(
+            lambda queue: change_named(session, queue, selection.ids, queue.remove)
+        )
         show_changed(session, removed, "removed")
         return 0
 
@@ -50,7 +52,3 @@ def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
     count = session.run(act)
     show_count(session, count, "removed")
     return 1 if count is None else 0
-
-
-async def _named(queue: Queue, selection: JobSelection) -> list[Job]:
-    return await change_named(queue, selection.ids, queue.remove)

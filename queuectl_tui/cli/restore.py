@@ -6,8 +6,8 @@ import os
 
 from queuectl_core.domain.text import clean_line
 
+from ..presentation.format import plural
 from .declare import FILE, UsageError, argument, option, verb
-from .selection import plural
 from .session import Session
 
 

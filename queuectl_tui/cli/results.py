@@ -31,4 +31,4 @@ def show_count(session: Session, count: int | None, word: str) -> None:
     if session.json:
         session.out.json({word: count or 0})
     elif count is not None:
-        session.out.line(f"{count} job{'s' if count != 1 else ''} {word}")
+        session.out.line(f"{count} {'job' if count == 1 else 'jobs'} {word}")

@@ -8,6 +8,7 @@ from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.system.postcommit import after_commit
 
+from ..presentation.summary import by_state
 from .declare import UsageError, option, verb
 from .jobs import change_named, resolve
 from .results import show_changed, show_count
@@ -45,7 +46,7 @@ def retry(session: Session, /, *, selection: JobSelection, command: str | None, 
     if command is not None and len(selection.ids) != 1:
         raise UsageError("--command goes with exactly one job")
     if selection.ids:
-        again = session.run(lambda queue: _named(queue, selection, command))
+        again = session.run(lambda queue: _named(session, queue, selection, command))
         show_changed(session, again, "runs again")
         return 0
 
@@ -68,18 +69,21 @@ async def _confirm_completed(session: Session, queue: Queue, where: Filter) -> b
     counts = {state: await queue.count_range(where._replace(states=(state,))) for state in states}
     if not counts.get(State.COMPLETED):
         return True
-    shown = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     jobs = "job" if sum(counts.values()) == 1 else "jobs"
-    return bool(session.err.ask(f"Run these {jobs} again: {shown}?"))
+    return bool(session.err.ask(f"Run these {jobs} again: {by_state(counts)}?"))
 
 
-async def _named(queue: Queue, selection: JobSelection, command: str | None) -> list[Job]:
+async def _named(
+    session: Session, queue: Queue, selection: JobSelection, command: str | None
+) -> list[Job]:
     if command is not None:
         from queuectl_core.operations.queries import amend
 
-        jobs = await resolve(queue, selection.ids)
+        jobs = await resolve(session, queue, selection.ids)
         return [await amend(queue, jobs[0], command)]
-    current = {job.seq: job for job in await change_named(queue, selection.ids, queue.retry)}
+    current = {
+        job.seq: job for job in await change_named(session, queue, selection.ids, queue.retry)
+    }
     with after_commit("reading the jobs again"):
         for seq, job in list(current.items()):
             current[seq] = await queue.get(seq) or job

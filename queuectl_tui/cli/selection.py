@@ -85,9 +85,9 @@ class JobSelection:
             return self.where
         return self.where._replace(reasons=await _reasons(session, queue, self.reasons))
 
-    async def named(self, queue: Queue, allowed: Sequence[State]) -> list[Job]:
+    async def named(self, session: Session, queue: Queue, allowed: Sequence[State]) -> list[Job]:
         """The jobs named. Conflict when one is in a state that is not ``allowed``."""
-        jobs = await resolve(queue, self.ids)
+        jobs = await resolve(session, queue, self.ids)
         for job in jobs:
             if job.state not in allowed:
                 where = "not in the DLQ" if tuple(allowed) == DEAD else "which does not allow that"
@@ -211,8 +211,3 @@ def confirm(session: Session, doing: str, jobs: str) -> bool:
     if answer is None:
         raise UsageError(f"{doing} {jobs} needs -y, as nobody can be asked")
     return answer
-
-
-def plural(count: int, kind: str = "job") -> str:
-    """``1 job``, ``2,000 jobs``."""
-    return f"{count:,} {kind}{'s' if count != 1 else ''}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..interrupts import Interrupted, signals
 from .diagnostics import Stderr
-from .output import Stdout
+from .output import JsonListing, Listing, PlainListing, PrettyListing, Stdout, View
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -24,9 +24,6 @@ COMPLETE = "_QUEUECTL_COMPLETE"
 
 class Session:
     """One run of the command line: the global options, standard output and error."""
-
-    current: Session | None = None
-    """The one that runs in this process."""
 
     def __init__(self) -> None:
         self.out = Stdout()
@@ -66,6 +63,19 @@ class Session:
             setattr(self.err, name, value)
         else:
             setattr(self, name, value)
+
+    def listing(self, view: View[T], *, header: bool | None = None) -> Listing[T]:
+        """Start a list on standard output; add to it inside ``with``."""
+        if self.json:
+            return JsonListing(self.out, view, self.clock)
+        kind = PrettyListing if self.out.terminal else PlainListing
+        return kind(self.out, view, self.clock, not self.quiet if header is None else header)
+
+    def show_all(self, view: View[T], rows: Iterable[T]) -> None:
+        """Print a whole list."""
+        with self.listing(view) as listing:
+            for row in rows:
+                listing.add(row)
 
     def run(
         self,
@@ -131,8 +141,3 @@ def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if "Event loop stopped before Future completed" not in str(error):
             raise
         raise Interrupted from None  # what asyncio makes of a second one
-
-
-def queue_time() -> float:
-    """Epoch seconds by the clock of the queue this run of the command line has opened."""
-    return time.time() if Session.current is None else Session.current.clock()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.errors import InvalidInput
-from queuectl_core.domain.rollup import ERROR
 from queuectl_core.domain.times import format_duration, format_time
 
+from ..presentation.columns import Column
+from ..presentation.summary import PARTS, durations, precision
 from .declare import option, verb
 from .durations import age
-from .output import Column, TerminalTable
+from .output import TerminalColumn, TerminalTable, line_of
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.domain.figures import Distribution, Stats
-
-_PARTS = ("avg", "min", "max", "p50", "p95", "p99")
+    from queuectl_core.domain.figures import Stats
 
 
 @verb("stats", examples=("queuectl stats", "queuectl stats --since 24h --json"))
@@ -52,7 +52,7 @@ def stats(session: Session, since: str) -> None:
             ("exact", "yes" if found.exact else "no"),
         ]
         for name, spread in (("run_time", found.run_time), ("wait_time", found.wait_time)):
-            for part in _PARTS:
+            for part in PARTS:
                 value = "" if spread is None else f"{getattr(spread, part):.6f}"
                 rows.append((f"{name}.{part}", value))
         session.out.pairs(rows)
@@ -64,30 +64,32 @@ def _pretty(session: Session, found: Stats, seconds: float) -> None:
     if found.success_rate is None:
         session.err.note(f"nothing ended in the last {format_duration(seconds)}")
         return
-    line = Text.assemble(
-        (f"{found.completed:,} ", "green"),
-        "completed   ",
-        (f"{found.failed:,} ", "magenta" if found.failed else "dim"),
-        "failed   ",
-        (f"{found.dead:,} ", "bold red" if found.dead else "dim"),
-        "dead   ",
-        f"success {found.success_rate:.1%}   {found.jobs_per_minute:,.1f} jobs a minute   ",
-        (_window(found, seconds), "dim"),
+    if found.exact:
+        period = f"last {format_duration(seconds)}"
+    else:
+        period = f"since {format_time(found.since)}, {precision(found)}"
+    line = line_of(
+        (
+            (f"{found.completed:,} ", "good"),
+            ("completed   ", "text"),
+            (f"{found.failed:,} ", "warn" if found.failed else "muted"),
+            ("failed   ", "text"),
+            (f"{found.dead:,} ", "bad" if found.dead else "muted"),
+            ("dead   ", "text"),
+            (f"success {found.success_rate:.1%}   ", "text"),
+            (f"{found.jobs_per_minute:,.1f} jobs a minute   ", "text"),
+            (period, "muted"),
+        )
     )
-    columns = [Column(""), *(Column(part.upper(), right=True) for part in _PARTS)]
-    times = TerminalTable(session.out, columns)
-    for name, spread in (("ran", found.run_time), ("waited", found.wait_time)):
-        times.add([(name, "dim"), *_durations(spread)])
+    times: TerminalTable[Sequence[str]] = TerminalTable(session.out, _TIMES)
+    times.add(["ran", *durations(found.run_time)], 0.0)
+    times.add(["waited", *durations(found.wait_time)], 0.0)
     session.out.render(line, Text(), times.made)
 
 
-def _window(found: Stats, seconds: float) -> str:
-    if found.exact:
-        return f"last {format_duration(seconds)}"
-    return f"since {format_time(found.since)}, percentiles within {ERROR:.0%}"
+def _part(number: int, name: str) -> TerminalColumn[Sequence[str]]:
+    role = "text" if number else "muted"
+    return TerminalColumn(Column(name, lambda row, _: (row[number], role), right=number > 0))
 
 
-def _durations(spread: Distribution | None) -> list[tuple[str, str]]:
-    if spread is None:
-        return [("", "")] * len(_PARTS)
-    return [(format_duration(getattr(spread, part)), "") for part in _PARTS]
+_TIMES = [_part(number, name) for number, name in enumerate(("", *PARTS))]

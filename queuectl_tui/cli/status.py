@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from queuectl_core.domain.model import State, Status
 from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_duration, format_time
+from queuectl_core.domain.times import format_time
 from queuectl_core.system.run_sync import sleep
 
+from ..presentation.summary import status_lines
+from ..presentation.workers import running_for
 from .declare import UsageError, option, verb
-from .jobs import STYLES
-from .output import Stdout, TerminalTable
-from .session import Session, queue_time
-from .workers import WORKERS, running_for
+from .output import TerminalTable, line_of
+from .session import Session
+from .worker import WORKERS
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -47,13 +48,13 @@ def status(session: Session, /, watch: bool) -> None:
 
 
 def _show(session: Session, found: Status) -> None:
+    now = session.clock()
     if session.json:
-        session.out.json(found.to_json(queue_time()))
+        session.out.json(found.to_json(now))
     elif session.out.terminal:
-        session.out.render(*pretty(session.out, found))
+        session.out.render(*pretty(session, found))
     else:
-        session.out.pairs(_pairs(found))
-        now = queue_time()
+        session.out.pairs(_pairs(found, now))
         for worker in found.workers:
             seconds = running_for(worker, now)
             cells = (
@@ -65,8 +66,8 @@ def _show(session: Session, found: Status) -> None:
             session.out.line("\t".join(("worker", *map(clean_line, cells))))
 
 
-def _pairs(found: Status) -> list[tuple[str, str]]:
-    waiting = found.to_json(queue_time())["oldest_waiting_seconds"]
+def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
+    waiting = found.to_json(now)["oldest_waiting_seconds"]
     return [
         *((state.value, str(found.counts.get(state, 0))) for state in State),
         ("total", str(sum(found.counts.values()))),
@@ -76,41 +77,16 @@ def _pairs(found: Status) -> list[tuple[str, str]]:
     ]
 
 
-def pretty(out: Stdout, found: Status) -> list[Any]:
+def pretty(session: Session, found: Status) -> list[Any]:
     """The status for a person, as rich renderables."""
     from rich.text import Text
 
-    line = Text()
-    for state in State:
-        count = found.counts.get(state, 0)
-        line.append(f"{count:,} ", STYLES[state] if count else "dim")
-        line.append(f"{state.value}   ", "" if count else "dim")
-    busy = sum(worker.state == "busy" for worker in found.workers)
-    count = len(found.workers)
-    summary = Text(f"{count} worker{'s' * (count != 1)}, {busy} busy" if count else "no workers")
-    if found.oldest_due_at is not None:
-        summary.append(f" · oldest waiting {format_duration(queue_time() - found.oldest_due_at)}")
-    shown: list[Any] = [line]
-    dead = found.counts.get(State.DEAD, 0)
-    if dead:
-        summary.append(f" · {dead:,} in the DLQ (queuectl dlq list)", "red")
-    waits = found.counts.get(State.PENDING, 0) + found.counts.get(State.FAILED, 0)
-    if not found.workers and waits:
-        summary.append(" · start some: queuectl worker start", "yellow")
-    elif unserved := found.unserved():
-        names = ", ".join(clean_line(name, 30) for name in unserved[:3])
-        summary.append(f" · no worker serves queue {names}", "yellow")
-    shown.append(summary)
-    if len(found.queues) > 1:
-        queues = Text("queues: ", "dim")
-        for name, counts in sorted(found.queues.items()):
-            waiting = counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)
-            queues.append(f"{clean_line(name, 30)} {waiting:,} waiting   ")
-        shown.append(queues)
+    now = session.clock()
+    shown: list[Any] = [line_of(cells) for cells in status_lines(found, now)]
     if found.workers:
-        workers = TerminalTable(out, WORKERS.columns)
+        workers = TerminalTable(session.out, WORKERS.columns)
         for worker in found.workers:
-            workers.add(WORKERS.pretty(worker))
+            workers.add(worker, now)
         shown += [Text(), workers.made]
     return shown
 
@@ -121,7 +97,7 @@ async def _screen(session: Session, queue: Queue) -> None:
     session.out.write("\x1b[2J")
     while True:
         head = Text(f"{clean_line(queue.url)}   {time.strftime('%X')}   ctrl-c ends", "dim")
-        session.out.redraw(head, Text(), *pretty(session.out, await queue.status()))
+        session.out.redraw(head, Text(), *pretty(session, await queue.status()))
         for _ in range(round(EVERY / 0.1)):
             await sleep(0.1)
             if await queue.changed():
@@ -138,7 +114,7 @@ async def _stream(session: Session, queue: Queue) -> None:
         counts = [str(found.counts.get(state, 0)) for state in State]
         cells = [*counts, str(len(found.workers))]
         if cells != last:
-            session.out.line("\t".join([format_time(queue_time()) or "", *cells]))
+            session.out.line("\t".join([format_time(session.clock()) or "", *cells]))
             session.out.flush()
             last = cells
         await sleep(0.2)

@@ -10,11 +10,11 @@ from queuectl_core.domain.times import format_duration
 from queuectl_core.queue import WaitState
 from queuectl_core.system.run_sync import sleep
 
+from ..presentation.workers import no_worker_for
 from .declare import UsageError, option, verb
 from .durations import optional_duration
 from .jobs import job_ids, resolve
 from .session import Session
-from .workers import no_worker_for
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -84,7 +84,7 @@ def wait(
 async def _wait(
     session: Session, queue: Queue, ids: tuple[str, ...], seconds: float | None
 ) -> WaitState:
-    jobs = await resolve(queue, ids, to_change=False)
+    jobs = await resolve(session, queue, ids, to_change=False)
     began = time.monotonic()
     warned, look = False, 0.0
     while True:

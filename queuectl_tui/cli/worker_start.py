@@ -12,10 +12,10 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
 from queuectl_core.system.postcommit import after_commit
 
+from ..presentation.format import command_text, plural
 from .declare import UsageError, option, verb
-from .jobs import command_text
 from .session import Session
-from .workers import WORKERS
+from .worker import WORKERS
 
 if TYPE_CHECKING:
     from queuectl_core.domain.events import Summary
@@ -117,17 +117,15 @@ async def _start_detached(
 ) -> None:
     started = await queue.start_workers(count, queues)
     if session.json:
-        session.out.json([WORKERS.document(worker) for worker in started])
+        session.out.json([worker.to_json(session.clock()) for worker in started])
     elif session.out.terminal:
-        with session.out.listing(WORKERS, json=False, header=True) as listing:
-            for worker in started:
-                listing.add(worker)
+        session.show_all(WORKERS, started)
     else:
         for worker in started:
             session.out.line(worker.id)
     stop = "queuectl worker stop"
     here = {worker.host for worker in started}
-    up = f"{count} worker{'s' if count != 1 else ''}"
+    up = plural(count, "worker")
     said = f"{up} up"
     with after_commit("looking for other workers"):
         workers = await queue.workers()
@@ -188,7 +186,7 @@ def describe(event: Event, now: float) -> str:
 
 
 def _short(job: Job) -> str:
-    text = command_text(job.command)
+    text = clean_line(command_text(job.command))
     return text if len(text) <= 80 else text[:79] + "…"
 
 

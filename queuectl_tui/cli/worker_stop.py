@@ -14,10 +14,12 @@ from queuectl_core.domain.times import format_duration
 from queuectl_core.system.postcommit import commits
 from queuectl_core.system.run_sync import sleep
 
+from ..presentation.format import plural
+from ..presentation.workers import running_for
 from .declare import argument, option, verb
 from .durations import optional_duration
-from .session import Session, queue_time
-from .workers import WORKERS, complete_host, complete_worker, running_for
+from .session import Session
+from .worker import complete_host, complete_worker
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -73,19 +75,18 @@ def stop(
     still = {worker.id for worker in left + missing}
     done = [worker for worker in stopped if worker.id not in still]
     if session.json:
-        session.out.json([WORKERS.document(worker) for worker in done])
+        session.out.json([worker.to_json(session.clock()) for worker in done])
     elif session.out.terminal:
         if done:
             names = ", ".join(clean_line(worker.id) for worker in done)
-            count = f"{len(done)} worker{'s' if len(done) != 1 else ''}"
-            session.out.line(f"{count} stopped: {names}.")
+            session.out.line(f"{plural(len(done), 'worker')} stopped: {names}.")
     else:
         for worker in done:
             session.out.line(clean_line(worker.id))
     if left:
-        passed = format_duration(seconds or 0)
+        passed, jobs = format_duration(seconds or 0), _running(left, session.clock())
         raise TimedOut(
-            f"{len(left)} of {len(stopped)} workers still run after {passed}: {_doing(left)}",
+            f"{len(left)} of {len(stopped)} workers still run after {passed}: {jobs}",
             "they stop once their job has been ended"
             if now
             else "they stop when their job ends; --now ends it",
@@ -93,7 +94,7 @@ def stop(
     if missing:
         session.err.warn(
             f"{len(missing)} of {len(stopped)} workers were lost before they stopped: "
-            f"{_doing(missing)}; the next worker to start looks after their jobs"
+            f"{_running(missing, session.clock())}; the next worker to start looks after their jobs"
         )
         return 1
     if not found:
@@ -143,21 +144,23 @@ async def _until_gone(
     while True:
         left = await queue.running_workers(names)
         passed = time.monotonic() - began
+        jobs = _running(left, session.clock())
         if left:
-            commits.goes_on(f"asked to stop, but still running: {_doing(left)}")
+            commits.goes_on(f"asked to stop, but still running: {jobs}")
         if not left or (seconds is not None and passed >= seconds):
             return left
         if session.err.animated:
-            session.err.bar("stopping", len(asked) - len(left), len(asked), _doing(left))
+            session.err.bar(
+                "stopping", len(asked) - len(left), len(asked), _running(left, session.clock())
+            )
         elif time.monotonic() - told >= REMIND:
             told = time.monotonic()
-            session.err.note(f"waiting for {len(left)} of {len(asked)} workers: {_doing(left)}")
+            session.err.note(f"waiting for {len(left)} of {len(asked)} workers: {jobs}")
         await sleep(POLL)
 
 
-def _doing(workers: Sequence[Worker]) -> str:
+def _running(workers: Sequence[Worker], now: float) -> str:
     """What these workers are running, in a few words."""
-    now = queue_time()
     words = []
     for worker in workers[:3]:
         seconds = running_for(worker, now)

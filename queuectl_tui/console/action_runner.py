@@ -24,6 +24,7 @@ from queuectl_core.operations.queries import JobView
 from queuectl_core.queue import Queue
 from queuectl_core.system.postcommit import report_to
 
+from ..presentation.columns import Cell
 from ..presentation.format import cli
 from .actions import Action, MatchingJobs
 from .background import run_in_background
@@ -33,7 +34,6 @@ from .minimum_size import MinimumSize
 from .monitor import Monitor, Overview
 from .terminal import PacedDisplay
 from .widgets.status_bars import Notice
-from .widgets.strips import Cell
 
 OnEnd = Callable[[Exception | None], None]
 """Told how an action has ended: the error, or None."""

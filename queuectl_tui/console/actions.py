@@ -20,6 +20,7 @@ from queuectl_core.operations.queries import amend, copy_job
 from queuectl_core.queue import Queue
 
 from ..presentation.format import cli, command_line, command_text, plural, short
+from ..presentation.summary import by_state
 
 NAMED = 5
 """Jobs a question names before it only counts."""
@@ -52,7 +53,7 @@ def _came(done: int, asked: int, word: str) -> str:
     """What was done, and that the jobs have changed since the question if it is another number.
     It is more where too many were found for their keys to be kept."""
     if done == asked:
-        return f"{word} {plural(done, 'job')}"
+        return f"{word} {plural(done)}"
     if done > asked:
         return f"{word} {done:,} jobs ({asked:,} when you were asked)"
     return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked"
@@ -62,11 +63,6 @@ def _counted(jobs: Sequence[Job]) -> str:
     """``2 dead, 1 completed``."""
     counts = {state: sum(job.state is state for job in jobs) for state in State}
     return by_state(counts)
-
-
-def by_state(counts: Mapping[State, int]) -> str:
-    """Counts in words: ``572 dead, 3 failed``."""
-    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +116,7 @@ def cancel(jobs: Sequence[Job]) -> Action:
     running = sum(job.state is State.PROCESSING for job in jobs)
     details = _named(jobs)
     if running:
-        details.append(f"{plural(running, 'job')} running: ended with SIGTERM, then SIGKILL")
+        details.append(f"{plural(running)} running: ended with SIGTERM, then SIGKILL")
 
     async def run(queue: Queue) -> str:
         if len(jobs) > 1:
@@ -220,7 +216,7 @@ def _matching(
         question += ", with history and output"
     details = [line for one in found for line in _said(one)]
     if counts.get(State.PROCESSING) and ask == "Cancel":
-        running = plural(counts[State.PROCESSING], "job")
+        running = plural(counts[State.PROCESSING])
         details.append(f"{running} running: ended with SIGTERM, then SIGKILL")
     return Action(" && ".join(commands), run, f"{question}?", details)
 
@@ -256,7 +252,7 @@ def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action
 
     async def run(queue: Queue) -> str:
         await queue.stop_workers(workers, now=False)
-        waiting = f", {plural(len(busy), 'job')} to finish first" if busy else ""
+        waiting = f", {plural(len(busy))} to finish first" if busy else ""
         return f"stopping {', '.join(names[:NAMED])}{'…' if len(names) > NAMED else ''}{waiting}"
 
     if not busy and len(workers) == 1 and not everyone:

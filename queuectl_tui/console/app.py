@@ -22,6 +22,7 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.text import clean_line
 from queuectl_core.system.host import hostname
 
+from ..presentation.columns import Cell
 from ..presentation.format import ago, clock_time
 from . import hangup
 from .background import run_in_background
@@ -33,7 +34,6 @@ from .screens.base import ConsoleScreen
 from .screens.main import MainScreen
 from .terminal_input import NotUtf8, Suspension
 from .theme import ANSI, DARK, LIGHT
-from .widgets.strips import Cell
 
 POLL = 0.2
 """Seconds between looks whether anything changed: one PRAGMA, 4 ms of CPU a minute."""

@@ -12,11 +12,11 @@ from textual.screen import Screen
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.figures import Distribution, Stats
 from queuectl_core.domain.model import State
-from queuectl_core.domain.rollup import ERROR
 from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_duration
 from queuectl_core.operations.doctor import examine
 
+from ..presentation.columns import FINDING_ROLES
+from ..presentation.summary import PARTS, durations, precision
 from .background import run_in_background
 from .navigation import Navigation
 from .screens.base import JobScreen
@@ -135,23 +135,22 @@ def stats_rows(stats: Stats) -> list[TextRow]:
         [("success rate  ", "muted"), ("-" if rate is None else f"{rate:.1%}", "text")],
         [("jobs a minute ", "muted"), (f"{stats.jobs_per_minute:.1f}", "text")],
         [],
-        [(f"{'':13} {'avg':>8}{'min':>8}{'max':>8}{'p50':>8}{'p95':>8}{'p99':>8}", "muted")],
-        _spread("run time", stats.run_time),
-        _spread("waiting time", stats.wait_time),
+        [(" " * 14 + "".join(f"{part:>8}" for part in PARTS), "muted")],
+        _times("run time", stats.run_time),
+        _times("waiting time", stats.wait_time),
         [],
-        *([] if stats.exact else [[(f"percentiles within {ERROR:.0%}", "muted")], []]),
+        *([] if stats.exact else [[(precision(stats), "muted")], []]),
         [("$ queuectl stats --since 1h", "muted")],
     ]
     return rows
 
 
-def _spread(name: str, spread: Distribution | None) -> TextRow:
-    if spread is None:
+def _times(name: str, found: Distribution | None) -> TextRow:
+    if found is None:
         return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
-    times = (spread.avg, spread.min, spread.max, spread.p50, spread.p95, spread.p99)
     return [
         (f"{name:<14}", "muted"),
-        ("".join(f"{format_duration(seconds):>8}" for seconds in times), "text"),
+        ("".join(f"{text:>8}" for text in durations(found)), "text"),
     ]
 
 
@@ -167,12 +166,11 @@ async def _config(console: Navigation) -> list[TextRow]:
 
 
 async def _doctor(console: Navigation) -> list[TextRow]:
-    styles = {"ok": "good", "warn": "warn", "bad": "bad"}
     rows: list[TextRow] = []
     for finding in await examine(console.connections.url, console.connections.env):
         rows.append(
             [
-                (f"{finding.level:<5}", styles.get(finding.level, "text")),
+                (f"{finding.level:<5}", FINDING_ROLES[finding.level]),
                 (f"{finding.check:<14}", "text"),
                 (clean_line(finding.message, 300), "text"),
             ]

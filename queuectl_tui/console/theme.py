@@ -65,10 +65,23 @@ class RoleStyles:
     bar: Style
     """The title bar."""
 
-    def of(self, name: str) -> Style:
-        """A style by its name."""
-        style: Style = getattr(self, name)
+    def of(self, role: str) -> Style:
+        """The style of a role, or of another part of the screen by its name."""
+        style: Style = getattr(self, LOOKS_LIKE.get(role, role))
         return style
+
+
+LOOKS_LIKE = {
+    "name": "text",
+    "minor": "muted",
+    "waiting": "text",
+    "idle": "muted",
+    "fixed": "good",
+    "caution": "warn",
+    "problem": "warn",
+    "error": "bad",
+}
+"""Roles of :data:`queuectl_tui.presentation.columns.ROLES` that share the style of another."""
 
 
 def styles_of(theme: Theme) -> RoleStyles:
@@ -118,23 +131,3 @@ def _sixteen() -> RoleStyles:
         cursor_blurred=Style(bold=True),
         bar=Style(color=Color.parse("default"), reverse=True, dim=False),
     )
-
-
-STATE_STYLE = {
-    "pending": "text",
-    "processing": "busy",
-    "completed": "good",
-    "failed": "warn",
-    "dead": "bad",
-    "cancelled": "muted",
-    "idle": "muted",
-    "starting": "muted",
-    "busy": "busy",
-    "stopping": "warn",
-    "lost": "bad",
-    "running": "busy",
-    "timeout": "bad",
-    "interrupted": "muted",
-    "crashed": "bad",
-}
-"""The style of a state's name: of a job, a worker or an attempt."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
 from queuectl_core.domain.model import Command
 from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration
 
 LINE_LIMIT = 400
 """Characters of a job's text that a table ever looks at."""
@@ -56,15 +56,27 @@ def clock_time(moment: float | None, now: float) -> str:
     return f"{date}{local:%H:%M:%S %Z}"
 
 
+def exact_age(moment: float | None, now: float) -> str:
+    """How long ago, or how long until, with a tenth of a second where that matters."""
+    if moment is None:
+        return ""
+    return f"in {format_duration(moment - now)}" if moment > now else format_duration(now - moment)
+
+
 def command_text(command: Command) -> str:
     """A command as one would type it; not cleaned."""
-    return command if isinstance(command, str) else shlex.join(command)
+    if isinstance(command, str):
+        return command
+    from shlex import join
+
+    return join(command)
 
 
 def command_line(command: Command) -> str:
     """A command on one clean line of bounded length."""
-    text = command if isinstance(command, str) else shlex.join(command[:64])
-    return clean_line(text, LINE_LIMIT)
+    if not isinstance(command, str):
+        command = command[:LINE_LIMIT]  # each word takes at least one character
+    return clean_line(command_text(command), LINE_LIMIT)
 
 
 def short(text: str | None, limit: int = LINE_LIMIT) -> str:
@@ -72,7 +84,7 @@ def short(text: str | None, limit: int = LINE_LIMIT) -> str:
     return clean_line(text, limit) if text else ""
 
 
-def plural(count: int, word: str) -> str:
+def plural(count: int, word: str = "job") -> str:
     """``1 job``, ``2 jobs``, ``1,000 jobs``."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
@@ -85,7 +97,9 @@ def cli(*words: str) -> str:
 def _quoted(word: str) -> str:
     """``word`` for a shell. What is not safe to show becomes an escape that the shell undoes."""
     if clean_line(word) == word:
-        return shlex.quote(word)
+        from shlex import quote
+
+        return quote(word)
     known = {"\n": "\\n", "\t": "\\t", "\\": "\\\\", "'": "\\'"}
     escaped = (
         known.get(char) or (char if clean_line(char) == char else f"\\U{ord(char):08x}")

@@ -9,7 +9,7 @@ import pytest
 
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
-from queuectl_tui.cli.jobs import times_tried
+from queuectl_tui.presentation.jobs import times_tried
 
 from ..support import Cli
 from .test_globals import one_line

@@ -12,8 +12,9 @@ from textual.pilot import Pilot
 
 from queuectl_tui.console.theme import DARK
 from queuectl_tui.console.widgets.row_window import ListPages
-from queuectl_tui.console.widgets.strips import Column, fit, lay_out
+from queuectl_tui.console.widgets.strips import TableColumn, fit, lay_out
 from queuectl_tui.console.widgets.table import LineTable
+from queuectl_tui.presentation.columns import Column
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Row:
     count: int = 0
 
 
-COLUMNS = (
-    Column("id", 6, lambda r, _: (r.id, "text"), flex=1),
-    Column("count", 5, lambda r, _: (str(r.count), "muted"), right=True, rank=1),
+COLUMNS: tuple[TableColumn[Row], ...] = (
+    TableColumn(Column("id", lambda r, _: (r.id, "text")), 6, flex=1),
+    TableColumn(Column("count", lambda r, _: (str(r.count), "muted"), right=True), 5, rank=1),
 )
 
 

@@ -13,17 +13,16 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Attempt, Job, State
 from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_duration
 
-from ...presentation.format import ago, cli, clock_time, command_text, short
+from ...presentation.columns import STATE_ROLES, Cell
+from ...presentation.format import cli, command_text, short
+from ...presentation.jobs import short_fields
 from ..background import run_in_background
 from ..columns import ATTEMPTS
 from ..messages import StoreRead
-from ..theme import STATE_STYLE
 from ..widgets.output import OutputPane
 from ..widgets.row_window import ListPages
 from ..widgets.status_bars import Bar, KeyBar, Notice
-from ..widgets.strips import Cell
 from ..widgets.table import LineTable
 from ..widgets.text import TextPane, TextRow
 from .base import JobScreen
@@ -172,27 +171,13 @@ LABEL = 10
 
 def fields(job: Job, now: float, width: int) -> list[TextRow]:
     """Every field: short ones side by side where there is room, none of them cut."""
-    short_ones = [
-        ("tries", f"{job.tries} of {max(1, job.max_retries)}"),
-        ("crashes", str(job.crashes)),
-        ("exit", "-" if job.exit_code is None else str(job.exit_code)),
-        ("priority", str(job.priority)),
-        ("queue", short(job.queue)),
-        ("timeout", format_duration(job.timeout_seconds) if job.timeout_seconds else "none"),
-        ("backoff", f"{job.backoff_base:g}^n s"),
-        ("worker", short(job.worker) or "-"),
-        ("created", _moment(job.created_at, now)),
-        ("due", _moment(job.run_at, now)),
-        ("started", _moment(job.started_at, now)),
-        ("finished", _moment(job.finished_at, now)),
-    ]
     columns = 4 if width >= 150 else 2 if width >= 76 else 1
     rows = [_row("command", clean_line(command_text(job.command)), "strong")]
     if columns == 1:  # on a small pane what is wrong comes first
         rows += _error(job)
     cell = max(1, (width - 2) // columns)
     line: list[Cell] = []
-    for name, value in short_ones:
+    for name, value in short_fields(job, now):
         text = value.ljust(cell - LABEL)
         if line and (len(line) == 2 * columns or cell_len(text) > cell - LABEL):
             rows.append(line)
@@ -211,7 +196,7 @@ def fields(job: Job, now: float, width: int) -> list[TextRow]:
 
 def state_cell(job: Job, *, deleted: bool) -> Cell:
     """The state of a job for the title bar."""
-    return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_STYLE[job.state])
+    return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_ROLES[job.state])
 
 
 def _error(job: Job) -> list[TextRow]:
@@ -220,13 +205,5 @@ def _error(job: Job) -> list[TextRow]:
     return [_row("error", clean_line(job.last_error), "bad" if job.state is State.DEAD else "warn")]
 
 
-def _row(name: str, value: str, style: str) -> TextRow:
-    return [(f"{name:>{LABEL - 2}}  ", "muted"), (value, style)]
-
-
-def _moment(moment: float | None, now: float) -> str:
-    if moment is None:
-        return "-"
-    since = ago(now - moment)
-    at = clock_time(moment, now)
-    return f"{at}  {since if since.startswith(('in', 'now')) else since + ' ago'}"
+def _row(name: str, value: str, role: str) -> TextRow:
+    return [(f"{name:>{LABEL - 2}}  ", "muted"), (value, role)]

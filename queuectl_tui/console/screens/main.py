@@ -16,11 +16,11 @@ from queuectl_core.domain.text import contains
 from queuectl_core.operations.queries import group_filter
 
 from ...presentation.format import lasting, short
+from ...presentation.summary import by_state, summary_cells
 from .. import actions
 from ..columns import GROUPS, WORKERS, StateRow, worker_columns
 from ..messages import StoreRead
 from ..monitor import Overview
-from ..summary_bar import summary_cells
 from ..widgets.jobs import JobsPane
 from ..widgets.row_window import ListPages
 from ..widgets.states import StatesPane
@@ -154,7 +154,7 @@ class MainScreen(JobScreen):
     def _show_bars(self, overview: Overview) -> None:
         console = self.console
         self.query_one("#title", Bar).say(*console.heading())
-        self.query_one("#summary", Bar).say(summary_cells(overview))
+        self.query_one("#summary", Bar).say(summary_cells(overview.counts, overview.workers))
         waiting = overview.oldest_due_at
         late = console.clock() - waiting if waiting is not None else 0.0
         unserved = False
@@ -315,7 +315,7 @@ class MainScreen(JobScreen):
             return f"retry {self.jobs.count:,} dead" if self.jobs.counted else "retry matching"
         states = where.narrowed(RETRYABLE).states if where.states else (State.FAILED, State.DEAD)
         counts = {s: n for s in states if (n := self.console.overview.counts.get(s, 0))}
-        return f"retry {actions.by_state(counts)}" if counts else None
+        return f"retry {by_state(counts)}" if counts else None
 
     @on(LineTable.Chosen)
     def _chosen(self) -> None:

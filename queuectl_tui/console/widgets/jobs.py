@@ -10,12 +10,13 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.operations.queries import SORT_LIMIT
 
+from ...presentation.columns import Cell
 from ...presentation.format import short
 from ..background import run_in_background
 from ..columns import ARRIVAL, JOBS, JobPages
 from ..connections import Connections
 from ..monitor import AHEAD
-from .strips import Cell, Column
+from .strips import TableColumn
 from .table import THRIFT, LineTable
 from .throttle import Throttle
 
@@ -79,7 +80,7 @@ class JobsPane(LineTable[Job]):
         column = columns[(at + way) % len(columns)]
         self._renew_pages(replace(self._pages, column=column))
 
-    def sort_by(self, column: Column[Job]) -> None:
+    def sort_by(self, column: TableColumn[Job]) -> None:
         """Sort by this column. If the rows are sorted by it already, reverse the order."""
         if column.sort == self._pages.column:
             self.invert()

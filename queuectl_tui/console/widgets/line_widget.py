@@ -9,8 +9,9 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ...presentation.columns import Cell
 from ..theme import RoleStyles, styles_of
-from .strips import Cell, differences
+from .strips import differences
 
 
 class LineWidget(Widget):

@@ -12,9 +12,10 @@ from textual.strip import Strip
 from queuectl_core.domain.times import format_bytes
 from queuectl_core.operations.attempt_output import Output
 
+from ...presentation.columns import Cell
 from .line_widget import LineWidget
 from .output_viewport import OutputViewport
-from .strips import Cell, draw, fit, title_line
+from .strips import draw, fit, title_line
 
 LOOK = 0.25
 """Seconds between looks for more output."""

@@ -12,8 +12,9 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widgets import Input
 
+from ...presentation.columns import Cell
 from .line_widget import LineWidget
-from .strips import NARROW, Cell, draw, fit
+from .strips import NARROW, draw, fit
 
 
 class Bar(LineWidget):

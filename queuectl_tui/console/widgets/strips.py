@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -12,6 +11,7 @@ from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 
+from ...presentation.columns import Cell, Column
 from ..theme import RoleStyles
 
 R = TypeVar("R")
@@ -19,26 +19,17 @@ R = TypeVar("R")
 NARROW = 60
 """A screen with fewer columns has a key bar of two lines."""
 
-Cell = tuple[str, str]
-"""Clean text and the name of its style."""
 
+class TableColumn(Column[R]):
+    """A column and its place in a table of the console."""
 
-@dataclass(frozen=True, slots=True)
-class Column(Generic[R]):
-    """One column of a table."""
-
-    name: str
-    width: int
-    """Cells; the least it takes if it is flexible."""
-    cell: Callable[[R, float], Cell]
-    """The cell of a row at a moment. The text is clean: nothing is escaped after it."""
-    right: bool = False
-    flex: int = 0
-    """Its share of what is left over; 0: it is always ``width`` wide."""
-    rank: int = 0
-    """On a narrow screen the highest ranks go first."""
-    sort: str | None = None
-    """The field of a row it can be sorted by."""
+    def __init__(self, column: Column[R], width: int, *, flex: int = 0, rank: int = 0) -> None:
+        """``width``: in cells; with ``flex`` the least, and ``flex`` is its share of the room that
+        is left. ``rank``: on a narrow screen the columns with the highest ranks are left out."""
+        super().__init__(column.name, column.cell, right=column.right, sort=column.sort)
+        self.width = width
+        self.flex = flex
+        self.rank = rank
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
@@ -52,7 +43,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return padding + text if right else text + padding
 
 
-def lay_out(columns: Sequence[Column[R]], width: int) -> list[tuple[Column[R], int]]:
+def lay_out(columns: Sequence[TableColumn[R]], width: int) -> list[tuple[TableColumn[R], int]]:
     """The columns that fit in ``width`` cells (one cell between them), with their widths."""
     shown = list(columns)
     while len(shown) > 1 and sum(c.width + 1 for c in shown) - 1 > width:

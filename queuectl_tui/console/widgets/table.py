@@ -21,12 +21,13 @@ from textual.strip import Strip
 
 from queuectl_core.domain.errors import QueueError
 
+from ...presentation.columns import Cell
 from ...presentation.format import lasting
 from ..background import run_in_background
 from ..theme import RoleStyles
 from .line_widget import LineWidget
 from .row_window import ListPages, Pages, RowWindow
-from .strips import Cell, Column, draw, fit, lay_out, title_line
+from .strips import TableColumn, draw, fit, lay_out, title_line
 from .throttle import Throttle
 
 R = TypeVar("R")
@@ -98,7 +99,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
 
     def __init__(
         self,
-        columns: Sequence[Column[R]],
+        columns: Sequence[TableColumn[R]],
         pages: Pages[R],
         *,
         id: str,  # noqa: A002 - Textual's own name for it
@@ -301,7 +302,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.paint()
         self.post_message(self.Marked(self))
 
-    def sort_by(self, column: Column[R]) -> None:
+    def sort_by(self, column: TableColumn[R]) -> None:
         """The name of a column that can be sorted by was clicked."""
 
     def action_clear_marks(self) -> None:
@@ -310,7 +311,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.paint()
         self.post_message(self.Marked(self))
 
-    def _column_at(self, x: int) -> Column[R] | None:
+    def _column_at(self, x: int) -> TableColumn[R] | None:
         left = 1
         for column, width in lay_out(self.columns, self.size.width - 2):
             if left <= x < left + width:
@@ -384,7 +385,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         return [(f"  {lasting(old)} old", "warn")] if old > OLD else []
 
     def _header(
-        self, layout: Sequence[tuple[Column[R], int]], roles: RoleStyles, line_width: int
+        self, layout: Sequence[tuple[TableColumn[R], int]], roles: RoleStyles, line_width: int
     ) -> Strip:
         cells: list[tuple[str, Style]] = [(" ", roles.muted)]
         for column, width in layout:
@@ -400,7 +401,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
     def _row(
         self,
         row: R,
-        layout: Sequence[tuple[Column[R], int]],
+        layout: Sequence[tuple[TableColumn[R], int]],
         now: float,
         line_width: int,
         *,

@@ -11,9 +11,10 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
+from ...presentation.columns import Cell
 from .line_widget import LineWidget
 from .output_viewport import wrapped
-from .strips import Cell, draw, title_line
+from .strips import draw, title_line
 
 TextRow = Sequence[Cell]
 

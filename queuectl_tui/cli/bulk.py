@@ -23,7 +23,6 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.system.postcommit import after_commit
 
 from ..presentation.format import plural
-from .jobs import JOBS
 from .overrides import Overrides, tell_ignored
 
 if TYPE_CHECKING:
@@ -247,6 +246,8 @@ class _Bulk:
                 document = job.to_json()
             session.out.json(document)
         elif session.json or (for_person and count <= SHOWN):
+            from .list_jobs import JOBS
+
             with session.listing(JOBS, header=True) as listing:
                 async for job in self._added(first, count):
                     listing.add(job)

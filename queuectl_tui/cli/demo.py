@@ -14,7 +14,7 @@ from queuectl_core.domain.model import Filter, State
 from queuectl_core.system.postcommit import commits
 
 from .declare import verb
-from .jobs import JOBS
+from .list_jobs import JOBS
 from .session import Session
 from .worker_start import Reporter
 

@@ -14,7 +14,6 @@ from ..presentation import jobs as shown
 from ..presentation.columns import number
 from ..presentation.format import command_text, plural
 from .declare import Noun, UsageError, option, verb
-from .jobs import document
 from .output import TerminalColumn, View
 from .results import show_count
 from .selection import DEAD, JobSelection, confirm, filters_dead_jobs, selects_dead_jobs
@@ -53,7 +52,7 @@ def _cells(job: Job, now: float) -> list[str]:
 
 
 DEAD_JOBS: View[Job] = View(
-    document,
+    lambda job, now: job.to_json(),
     "ID ATTEMPTS EXIT_CODE DIED_AT QUEUE COMMAND LAST_ERROR",
     _cells,
     (

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .declare import DIRECTORY, FILE, UsageError, argument, option, verb
-from .jobs import JOBS
 from .session import Session
 
 if TYPE_CHECKING:
@@ -245,6 +244,8 @@ def _show(session: Session, added: list[Job], local_time: bool) -> None:
         documents = [job.to_json() for job in added]
         session.out.json(documents[0] if len(documents) == 1 else documents)
     elif session.out.terminal and not session.quiet:
+        from .list_jobs import JOBS
+
         session.show_all(JOBS, added)
     else:
         for job in added:

@@ -1,4 +1,4 @@
-"""How jobs are shown, and how the jobs a person names are found."""
+"""How the jobs that a user names or filters are found and changed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from queuectl_core.domain.model import Job, State
-from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_time
 from queuectl_core.system.run_sync import sleep
 
-from ..presentation import jobs as shown
-from ..presentation.columns import number
-from ..presentation.format import command_text
-from .declare import argument
-from .output import TerminalColumn, View
+from .declare import argument, option
 from .session import Session
 
 if TYPE_CHECKING:
@@ -25,45 +19,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 TRIES = 5
 """Times that jobs which change under our hands are looked for again."""
-
-
-def _cells(job: Job, now: float) -> list[str]:
-    return [
-        clean_line(job.id),
-        job.state.value,
-        str(job.attempts),
-        str(job.max_retries),
-        str(job.priority),
-        clean_line(job.queue),
-        format_time(job.created_at) or "",
-        format_time(job.updated_at) or "",
-        number(job.exit_code),
-        clean_line(command_text(job.command)),
-        clean_line(job.last_error or ""),
-    ]
-
-
-def document(job: Job, now: float) -> dict[str, Any]:
-    """The public JSON of a job."""
-    return job.to_json()
-
-
-JOBS: View[Job] = View(
-    document,
-    "ID STATE ATTEMPTS MAX_RETRIES PRIORITY QUEUE CREATED_AT UPDATED_AT EXIT_CODE COMMAND"
-    " LAST_ERROR",
-    _cells,
-    (
-        TerminalColumn(shown.ID, limit=40),
-        TerminalColumn(shown.STATE),
-        TerminalColumn(shown.TRIES),
-        TerminalColumn(shown.PRIORITY, room=100),
-        TerminalColumn(shown.QUEUE, limit=20, room=80),
-        TerminalColumn(shown.AGE, room=60),
-        TerminalColumn(shown.COMMAND, flex=3),
-        TerminalColumn(shown.WHY, flex=2, room=70),
-    ),
-)
 
 
 async def resolve(
@@ -151,3 +106,15 @@ def job_ids(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable
     """The argument ``ID...``."""
     name = "ID..." if required else "[ID]..."
     return argument("ids", metavar=name, many=True, required=required, complete=complete_id)
+
+
+queue_filter = option(
+    "--queue",
+    dest="queues",
+    metavar="NAME",
+    multiple=True,
+    about="Only jobs of this queue; repeatable.",
+)
+search_filter = option(
+    "--search", metavar="TEXT", about="Only jobs with this in id, command or error."
+)

@@ -1,11 +1,19 @@
-"""``queuectl list``."""
+"""``queuectl list``, and how jobs are listed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from queuectl_core.domain.model import Filter, Job
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_time
+
+from ..presentation import jobs as shown
+from ..presentation.columns import number
+from ..presentation.format import command_text
 from .declare import option, verb
-from .jobs import JOBS, complete_state
+from .jobs import complete_state, queue_filter, search_filter
+from .output import TerminalColumn, View
 from .session import Session
 
 if TYPE_CHECKING:
@@ -13,6 +21,40 @@ if TYPE_CHECKING:
 
 AT_TERMINAL = 50
 """Jobs shown to a person who did not say how many."""
+
+
+def _cells(job: Job, now: float) -> list[str]:
+    return [
+        clean_line(job.id),
+        job.state.value,
+        str(job.attempts),
+        str(job.max_retries),
+        str(job.priority),
+        clean_line(job.queue),
+        format_time(job.created_at) or "",
+        format_time(job.updated_at) or "",
+        number(job.exit_code),
+        clean_line(command_text(job.command)),
+        clean_line(job.last_error or ""),
+    ]
+
+
+JOBS: View[Job] = View(
+    lambda job, now: job.to_json(),
+    "ID STATE ATTEMPTS MAX_RETRIES PRIORITY QUEUE CREATED_AT UPDATED_AT EXIT_CODE COMMAND"
+    " LAST_ERROR",
+    _cells,
+    (
+        TerminalColumn(shown.ID, limit=40),
+        TerminalColumn(shown.STATE),
+        TerminalColumn(shown.TRIES),
+        TerminalColumn(shown.PRIORITY, room=100),
+        TerminalColumn(shown.QUEUE, limit=20, room=80),
+        TerminalColumn(shown.AGE, room=60),
+        TerminalColumn(shown.COMMAND, flex=3),
+        TerminalColumn(shown.WHY, flex=2, room=70),
+    ),
+)
 
 
 @verb(
@@ -33,14 +75,8 @@ AT_TERMINAL = 50
     about="Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
     "May be given several times, or several with commas.",
 )
-@option(
-    "--queue",
-    dest="queues",
-    metavar="NAME",
-    multiple=True,
-    about="Only jobs of this queue; repeatable.",
-)
-@option("--search", metavar="TEXT", about="Only jobs with this in id, command or error.")
+@queue_filter
+@search_filter
 @option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
 @option("--show-env", is_flag=True, about="With --json: the values of env, not ***.")
 def list_jobs(
@@ -61,7 +97,6 @@ def list_jobs(
     Values of env may be secrets and are printed as ***; with --show-env as they are, which is
     what another store can enqueue.
     """
-    from queuectl_core.domain.model import Filter
     from queuectl_core.queue import check_states
 
     words = [word for given in states for word in given.split(",")]

@@ -12,7 +12,14 @@ from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.domain.text import clean_line, closest
 
 from .declare import UsageError, argument, option
-from .jobs import complete_dead, complete_id, complete_state, resolve
+from .jobs import (
+    complete_dead,
+    complete_id,
+    complete_state,
+    queue_filter,
+    resolve,
+    search_filter,
+)
 from .session import Session
 
 if TYPE_CHECKING:
@@ -26,14 +33,8 @@ SHOWN_REASONS = 3
 ALL_GROUPS = 1_000_000
 
 _COMMON = (
-    option(
-        "--queue",
-        dest="queues",
-        metavar="NAME",
-        multiple=True,
-        about="Only jobs of this queue; repeatable.",
-    ),
-    option("--search", metavar="TEXT", about="Only with this in id, command, error."),
+    queue_filter,
+    search_filter,
     option(
         "--exit-code",
         dest="exit_codes",

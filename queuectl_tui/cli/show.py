@@ -13,7 +13,6 @@ from queuectl_core.queue import outcome_word
 
 from ..presentation import attempts as shown
 from ..presentation.columns import number
-from ..presentation.jobs import all_fields
 from .declare import argument, option, verb
 from .jobs import complete_id
 from .output import TerminalColumn, View, styled
@@ -63,6 +62,8 @@ def _plain(value: Any) -> str:
 def _pretty(session: Session, job: Job, env: Mapping[str, str]) -> None:
     from rich.table import Table
     from rich.text import Text
+
+    from ..presentation.jobs import all_fields
 
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column(style="dim")

@@ -15,7 +15,7 @@ from typing import Any
 
 from queuectl_core.domain.errors import StoreFull
 from queuectl_core.domain.model import Filter
-from queuectl_core.store.protocol import ALLOWED, Action
+from queuectl_core.store.protocol import ALLOWED, JobAction
 from queuectl_core.store.sqlite.queries import SQL
 from queuectl_core.supervisor import processes, triage
 from queuectl_core.supervisor.processes import Process, Processes
@@ -79,7 +79,7 @@ def old_page() -> None:
     original = SqliteStore.change_matching
 
     async def change(
-        self: SqliteStore, action: Action, where: Filter, seqs: Sequence[int], now: float
+        self: SqliteStore, action: JobAction, where: Filter, seqs: Sequence[int], now: float
     ) -> list[tuple[int, int]]:
         await asyncio.sleep(0.5)
         return await original(self, action, Filter(ALLOWED[action]), seqs, now)

@@ -21,7 +21,7 @@ from .domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Status,
 from .domain.text import clean_line
 from .operations.attempt_output import log_path, remove_all_logs, unreadable
 from .store.open import needs_loop, open_store
-from .store.protocol import ALLOWED, LAST, Action, Batch, Store
+from .store.protocol import ALLOWED, LAST, Batch, JobAction, Store
 from .system.clocks import monotonic
 from .system.host import current_directory, host_key, hostname, is_gone, may_be_process
 from .system.postcommit import after_commit, commits
@@ -30,7 +30,7 @@ from .system.run_sync import off_loop
 if TYPE_CHECKING:
     from .domain.events import Event, Summary
     from .domain.figures import Stats
-    from .operations.attempt_output import Output
+    from .operations.attempt_output import AttemptOutput
     from .operations.copy import Copied
     from .operations.copy import Progress as CopyProgress
 
@@ -105,7 +105,7 @@ class Queue:
                 await store.close()
 
     @staticmethod
-    def answers_at_once(url: str | None = None, env: Mapping[str, str] | None = None) -> bool:
+    def can_run_sync(url: str | None = None, env: Mapping[str, str] | None = None) -> bool:
         """Whether questions to this store can be asked with
         :func:`queuectl_core.system.run_sync.at_once`."""
         return not needs_loop(url, os.environ if env is None else env)
@@ -233,12 +233,12 @@ class Queue:
             )
         return ended
 
-    async def output(self, job: Job, number: int | None = None) -> Output:
+    async def output(self, job: Job, number: int | None = None) -> AttemptOutput:
         """What attempt ``number`` of ``job`` wrote; None: the latest, running or ended.
 
         Raises NotFound when there is no such attempt.
         """
-        from .operations.attempt_output import Output
+        from .operations.attempt_output import AttemptOutput
 
         attempts = await self.attempts(job)
         wanted = number if number is not None else (attempts[-1].number if attempts else 0)
@@ -247,7 +247,7 @@ class Queue:
                 break
         else:
             if number is None:
-                return Output(0, None, b"", job.state in lifecycle.WAITING, 0)
+                return AttemptOutput(0, None, b"", job.state in lifecycle.WAITING, 0)
             raise NotFound(f"job '{job.id}' has no attempt {number}", f"it has had {len(attempts)}")
         path = log_path(self.store.directory, job.seq, wanted)
         running = attempt.finished_at is None
@@ -258,9 +258,9 @@ class Queue:
             host = await self._host_of(job)
         total, times = attempt.output_bytes, (attempt.started_at, attempt.finished_at)
         if there or (running and host is None and not trouble):
-            return Output(wanted, path, b"", running, total, None, "", *times)
+            return AttemptOutput(wanted, path, b"", running, total, None, "", *times)
         tail = await self.store.tail(job.seq, wanted) or b""
-        return Output(wanted, None, tail, running, total, host, trouble or "", *times)
+        return AttemptOutput(wanted, None, tail, running, total, host, trouble or "", *times)
 
     async def _host_of(self, job: Job) -> str | None:
         """The name of the host that runs ``job``; None when it is this one, or nobody knows."""
@@ -353,17 +353,17 @@ class Queue:
         ``strict``: all or none; Conflict if one may not be, or is not as it was when it was read
         (JobChanged). Else those are left out. The same goes for ``cancel`` and ``remove``.
         """
-        return await self._change(Action.RETRY, jobs, strict)
+        return await self._change(JobAction.RETRY, jobs, strict)
 
     async def cancel(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
         """Cancel these jobs; running ones are asked to end (see :meth:`get` for when)."""
-        return await self._change(Action.CANCEL, jobs, strict)
+        return await self._change(JobAction.CANCEL, jobs, strict)
 
     async def remove(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
         """Forget these jobs with their history and output. Conflict if one is running."""
-        return await self._change(Action.REMOVE, jobs, strict)
+        return await self._change(JobAction.REMOVE, jobs, strict)
 
-    async def _change(self, action: Action, jobs: Sequence[Job], strict: bool) -> int:
+    async def _change(self, action: JobAction, jobs: Sequence[Job], strict: bool) -> int:
         chosen = list({job.seq: job for job in jobs}.values())
         for job in chosen if strict else ():
             if job.state not in ALLOWED[action]:
@@ -383,17 +383,17 @@ class Queue:
 
     async def retry_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Run every matching job again that may be; returns how many."""
-        return await self._change_all(Action.RETRY, where, progress)
+        return await self._change_all(JobAction.RETRY, where, progress)
 
     async def cancel_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Cancel every matching job that can be; returns how many."""
-        return await self._change_all(Action.CANCEL, where, progress)
+        return await self._change_all(JobAction.CANCEL, where, progress)
 
     async def remove_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Forget every matching job that is not running; returns how many."""
-        return await self._change_all(Action.REMOVE, where, progress)
+        return await self._change_all(JobAction.REMOVE, where, progress)
 
-    async def _change_all(self, action: Action, where: Filter, progress: Progress | None) -> int:
+    async def _change_all(self, action: JobAction, where: Filter, progress: Progress | None) -> int:
         """Do ``action`` to every job that matches at the moment of the change, a page in each
         transaction. Every job is considered once, though it may match again by then: one that is
         retried and fails at once is not retried twice."""
@@ -445,9 +445,9 @@ class Queue:
             if seqs:
                 yield seqs
 
-    async def _changed(self, action: Action, changed: Sequence[tuple[int, int]]) -> None:
+    async def _changed(self, action: JobAction, changed: Sequence[tuple[int, int]]) -> None:
         """Remove the output of jobs that were removed."""
-        if action is Action.REMOVE:
+        if action is JobAction.REMOVE:
             with after_commit("removing output files"):
                 await off_loop(remove_all_logs, self.store.directory, changed)
 
@@ -618,7 +618,7 @@ class Queue:
 
         check_count(count)
         host_key()  # HostShort where processes cannot be told apart
-        lanes = tuple(check_queue(queue) for queue in queues)
+        checked = tuple(check_queue(queue) for queue in queues)
         supervisor = Supervisor(
             self.store,
             self.env,
@@ -627,7 +627,7 @@ class Queue:
             until_idle=until_idle,
             program=program,
         )
-        return await supervisor.run(count, lanes)
+        return await supervisor.run(count, checked)
 
     async def start_workers(self, count: int, queues: Sequence[str] = ()) -> list[Worker]:
         """Start ``count`` workers in the background and return them once they are up (none, if
@@ -640,8 +640,8 @@ class Queue:
 
         check_count(count)
         host_key()  # HostShort where processes cannot be told apart
-        lanes = tuple(check_queue(queue) for queue in queues)
-        ids = await start_detached(self.store, self.env, count, lanes)
+        checked = tuple(check_queue(queue) for queue in queues)
+        ids = await start_detached(self.store, self.env, count, checked)
         with after_commit(f"reading the workers that are up now ({', '.join(ids)})"):
             return [worker for worker in await self.workers() if worker.id in ids]
         return []

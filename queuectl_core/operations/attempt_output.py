@@ -58,7 +58,7 @@ def remove_all_logs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
         raise failed
 
 
-class Output(NamedTuple):
+class AttemptOutput(NamedTuple):
     """One attempt's output: its file when this host has it, else the stored tail."""
 
     number: int
@@ -220,7 +220,7 @@ class OutputTimes:
     """When the bytes of an output came, by the store's clock, as its shim noted it: to about 10 ms
     at first, to 1/10,000 of the time since the attempt began later."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: AttemptOutput) -> None:
         self.output = output
         self._offsets: list[int] = []
         self._seconds: list[float] = []

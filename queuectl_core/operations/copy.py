@@ -47,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Compared:
     """What there is of one thing in both stores."""
 
     what: str
@@ -62,7 +62,7 @@ class Copied:
 
     source: str
     target: str
-    rows: tuple[Row, ...]
+    rows: tuple[Compared, ...]
     outputs: int
     """Files of whole outputs that were linked or copied, on this host."""
     resumed: bool
@@ -181,9 +181,9 @@ class _Copy:
             }
         )
 
-    async def receive(self, parcel: CopyBatch, upto: int) -> None:
+    async def receive(self, batch: CopyBatch, upto: int) -> None:
         new = self.marked(upto)
-        await self.into.receive(parcel, self.mark, new, self.target.clock())
+        await self.into.receive(batch, self.mark, new, self.target.clock())
         self.mark, self.upto = new, upto
         self.half()
 
@@ -197,28 +197,28 @@ class _Copy:
         first, last = span
         done, upto = max(self.upto, last), min(self.upto, first - 1)
         _none_running(self.source, sum(job.state is State.PROCESSING for job in jobs))
-        parcel = CopyBatch(jobs=[plain(job) for job in jobs], emptied=span)
+        batch = CopyBatch(jobs=[plain(job) for job in jobs], emptied=span)
         after, mine = (first, -1), {job.seq for job in jobs}
         while attempts := await self.out.attempts(after, last, ATTEMPTS):
             after = attempts[-1].key
             known = [_plain_attempt(kept) for kept in attempts if kept.seq in mine]
             await asyncio.to_thread(self.link_outputs, known)
-            if parcel.attempts:
-                await self.receive(parcel, upto)
-                parcel = CopyBatch()
-            parcel = replace(parcel, attempts=known)
+            if batch.attempts:
+                await self.receive(batch, upto)
+                batch = CopyBatch()
+            batch = replace(batch, attempts=known)
             if len(attempts) < ATTEMPTS:
                 break
         after = (first, -1)
         while tails := await self.out.tails(after, last, TAILS):
             after = tails[-1].key
-            if parcel.tails:
-                await self.receive(parcel, upto)
-                parcel = CopyBatch()
-            parcel = replace(parcel, tails=[one for one in tails if one.seq in mine])
+            if batch.tails:
+                await self.receive(batch, upto)
+                batch = CopyBatch()
+            batch = replace(batch, tails=[one for one in tails if one.seq in mine])
             if len(tails) < TAILS:
                 break
-        await self.receive(parcel, done)
+        await self.receive(batch, done)
         with after_commit("tidying up"):
             await self.target.checkpoint()
 
@@ -242,11 +242,11 @@ class _Copy:
             await self.send([], (end + 1, top))
         return differed
 
-    async def counted(self) -> tuple[Row, ...]:
+    async def counted(self) -> tuple[Compared, ...]:
         """How much there is of everything in both."""
         both = [await _tally(store) for store in (self.source, self.target)]
         keys = sorted(both[0].keys() | both[1].keys())
-        return tuple(Row(what, both[0][(at, what)], both[1][(at, what)]) for at, what in keys)
+        return tuple(Compared(what, both[0][(at, what)], both[1][(at, what)]) for at, what in keys)
 
     def link_outputs(self, attempts: Iterable[AttemptRow]) -> None:
         """Give the target the whole outputs that this host has of the source."""

@@ -22,7 +22,7 @@ from ..store.sqlite.database_file import real_path
 from ..store.sqlite.errors import explain_os
 from ..system.file_systems import DOUBTFUL, NETWORK, file_system_of
 from ..system.host import host_key
-from .orphans import leftover_processes, orphaned_files
+from .orphans import orphaned_files, orphaned_processes
 
 BAD_SPACE = 64 << 20
 LOW_SPACE = 1 << 30
@@ -133,8 +133,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
     else:
         yield Finding("counters", "ok", "the counts are those of the jobs")
     yield modes(queue.store.files())
-    yield await litter(queue)
-    yield await leftovers(queue)
+    yield await orphaned_output(queue)
+    yield await orphans(queue)
     workers = await queue.workers()
     lost = [worker for worker in workers if worker.state == "lost"]
     live = len(workers) - len(lost)
@@ -174,7 +174,7 @@ def _on_hosts(workers: list[Worker]) -> str:
     return ": " + ", ".join(found)
 
 
-async def litter(queue: Queue) -> Finding:
+async def orphaned_output(queue: Queue) -> Finding:
     """Whether output of jobs that are no more takes up room."""
     size = count = 0
     async for path in orphaned_files(queue.store):
@@ -189,13 +189,13 @@ async def litter(queue: Queue) -> Finding:
     return Finding("litter", "ok", "no output files without a job")
 
 
-async def leftovers(queue: Queue) -> Finding:
+async def orphans(queue: Queue) -> Finding:
     """Whether processes of jobs that ended still run."""
     try:
         host_key()
     except HostShort as error:
         return Finding("leftovers", "bad", error.message, error.hint)
-    found = await leftover_processes(queue.store)
+    found = await orphaned_processes(queue.store)
     if not found:
         return Finding("leftovers", "ok", "no processes of jobs that ended")
     shown = ", ".join(f"pid {one.pid} of {one.job}" for one in found[:3])

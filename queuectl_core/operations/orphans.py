@@ -18,7 +18,7 @@ DRAFT_AGE = 3600.0
 """Seconds: rewriting an output takes far less."""
 
 
-class Leftover(NamedTuple):
+class OrphanedProcess(NamedTuple):
     """A process that outlived its attempt: a daemon, or something that got away."""
 
     pid: int
@@ -26,7 +26,7 @@ class Leftover(NamedTuple):
     attempt: str
 
 
-async def leftover_processes(store: Store) -> list[Leftover]:
+async def orphaned_processes(store: Store) -> list[OrphanedProcess]:
     """Processes on this host of attempts of this store that are over."""
     from ..supervisor.processes import marked_processes
 
@@ -42,7 +42,7 @@ async def leftover_processes(store: Store) -> list[Leftover]:
             for attempt in await store.attempts(job.seq)
         )
         if ours and not running:
-            found.append(Leftover(process.pid, mark.job, mark.attempt))
+            found.append(OrphanedProcess(process.pid, mark.job, mark.attempt))
     return found
 
 

@@ -15,7 +15,7 @@ from ..domain.jobspec import parse_job
 from ..domain.model import Command, Filter, Job, State
 from ..queue import Queue
 
-STRETCH = 20_000
+RANGE = 20_000
 """Keys one step of a search looks at: some 20 ms."""
 
 SORT_LIMIT = 2_000
@@ -59,7 +59,7 @@ class JobView:
         if start is not None:
             low, high = (max(low, start), high) if up else (low, min(high, start))
         found: list[Job] = []
-        for floor, ceiling in stretches(low, high, up, STRETCH if self.slow else high - low + 1):
+        for floor, ceiling in ranges(low, high, up, RANGE if self.slow else high - low + 1):
             left = limit - len(found)
             found += await self.queue.scan(self.where, left, low=floor, high=ceiling, up=up)
             if len(found) >= limit:
@@ -84,7 +84,7 @@ class JobView:
             return
         bounds = await self.queue.store.bounds()
         total = 0
-        for floor, ceiling in stretches(*bounds, False, STRETCH) if bounds else []:
+        for floor, ceiling in ranges(*bounds, False, RANGE) if bounds else []:
             total += await self.queue.count_range(self.where, floor, ceiling)
             if floor > (bounds or (0, 0))[0]:
                 yield total, False
@@ -109,7 +109,7 @@ def sort_key(job: Job, column: str) -> tuple[bool, str | float, int]:
     return (True, value.lower() if isinstance(value, str) else float(value), job.seq)
 
 
-def stretches(low: int, high: int, up: bool, size: int) -> list[tuple[int, int]]:
+def ranges(low: int, high: int, up: bool, size: int) -> list[tuple[int, int]]:
     """``low`` to ``high`` cut into (floor, ceiling) of ``size`` keys, in the order of reading."""
     if up:
         return [(at, min(high, at + size - 1)) for at in range(low, high + 1, max(size, 1))]
@@ -122,7 +122,7 @@ class Throughput:
 
     queue: Queue
     seconds: int
-    _ticks: dict[int, ThroughputSample] = field(default_factory=dict)
+    _samples: dict[int, ThroughputSample] = field(default_factory=dict)
     _read_to: float = 0.0
 
     async def read(self) -> list[ThroughputSample]:
@@ -131,10 +131,10 @@ class Throughput:
         first = int(now) - self.seconds
         since = max(float(first), self._read_to - LATE)
         fresh = await self.queue.store.throughput(float(int(since)))
-        kept = {s: tick for s, tick in self._ticks.items() if first <= s < int(since)}
-        self._ticks = kept | {tick.second: tick for tick in fresh}
+        kept = {s: sample for s, sample in self._samples.items() if first <= s < int(since)}
+        self._samples = kept | {sample.second: sample for sample in fresh}
         self._read_to = now
-        return [self._ticks.get(s) or ThroughputSample(s, 0, 0) for s in range(first, int(now))]
+        return [self._samples.get(s) or ThroughputSample(s, 0, 0) for s in range(first, int(now))]
 
 
 async def dead_groups(queue: Queue, limit: int = 500) -> list[DeadGroup]:

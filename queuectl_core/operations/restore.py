@@ -38,7 +38,7 @@ from ..store.sqlite.database_file import prepare_file
 from ..store.sqlite.errors import explain_os
 from ..store.sqlite.notifier import is_heard
 from ..store.sqlite.readers import users_of
-from ..store.sqlite.restore import Held, check_backup, copy_backup, in_use, move_aside
+from ..store.sqlite.restore import ExclusiveStore, check_backup, copy_backup, in_use, move_aside
 from ..system.host import host_key
 from ..system.permissions import make_private
 from ..system.postcommit import after_commit, committing
@@ -180,7 +180,7 @@ def _confirmed(path: Path, jobs: int, confirm: Confirm) -> bool:
     """Look who uses the store, and ask."""
     count: int | None = None
     try:
-        held = Held(path)
+        held = ExclusiveStore(path)
         try:
             _check_still(path, held.running())
             if held.is_empty():
@@ -196,7 +196,7 @@ def _confirmed(path: Path, jobs: int, confirm: Confirm) -> bool:
 def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
     """Replace what the store holds, in one transaction; returns where the old content is. Raises
     StoreDamaged when it is no database."""
-    held = Held(path)
+    held = ExclusiveStore(path)
     try:
         _check_still(path, held.running())
         kept = None

@@ -32,7 +32,7 @@ TAIL_BYTES = 64 * 1024
 """How much of each attempt's output the store keeps."""
 
 
-class Action(StrEnum):
+class JobAction(StrEnum):
     """What can be done to many jobs at once; each changes only jobs in a state it allows."""
 
     RETRY = "retry"
@@ -41,14 +41,14 @@ class Action(StrEnum):
 
 
 ALLOWED = {
-    Action.RETRY: lifecycle.RETRYABLE,
-    Action.CANCEL: lifecycle.CANCELLABLE,
-    Action.REMOVE: lifecycle.REMOVABLE,
+    JobAction.RETRY: lifecycle.RETRYABLE,
+    JobAction.CANCEL: lifecycle.CANCELLABLE,
+    JobAction.REMOVE: lifecycle.REMOVABLE,
 }
 """The states each action may be done in."""
 
 
-def changed_meanwhile(action: Action, seen: Job, now: Job | None) -> JobChanged:
+def changed_meanwhile(action: JobAction, seen: Job, now: Job | None) -> JobChanged:
     """What a store raises when a job is not as the caller saw it; ``now``: as it is."""
     if now is None:
         change = "is gone"
@@ -204,7 +204,7 @@ class Store(Protocol):
         """
 
     async def change(
-        self, action: Action, seen: Sequence[Job], now: float, *, strict: bool
+        self, action: JobAction, seen: Sequence[Job], now: float, *, strict: bool
     ) -> list[tuple[int, int]]:
         """Do ``action`` to those of these jobs that are as the caller saw them (state and runs)
         and in a state that allows it; returns (seq, runs) of each.
@@ -213,7 +213,7 @@ class Store(Protocol):
         """
 
     async def change_matching(
-        self, action: Action, where: Filter, seqs: Sequence[int], now: float
+        self, action: JobAction, where: Filter, seqs: Sequence[int], now: float
     ) -> list[tuple[int, int]]:
         """Do ``action`` to those of ``seqs`` that match ``where`` now and are in a state that
         allows it; returns (seq, runs) of each. ``where.seqs`` is not heeded.

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def at_once(question: Coroutine[Any, Any, T]) -> T:
+def run_sync(question: Coroutine[Any, Any, T]) -> T:
     """The answer of a coroutine that waits in :func:`sleep` only. RuntimeError if elsewhere."""
     try:
         question.send(None)

@@ -10,7 +10,7 @@ from queuectl_core.domain.lifecycle import FINAL
 from queuectl_core.domain.model import Job, State
 from queuectl_core.domain.text import clean_block, clean_line
 from queuectl_core.domain.times import format_time
-from queuectl_core.operations.attempt_output import Output, OutputTimes
+from queuectl_core.operations.attempt_output import AttemptOutput, OutputTimes
 from queuectl_core.system.run_sync import sleep
 
 from ..presentation.workers import no_worker_for
@@ -124,7 +124,7 @@ class LogPrinter:
             self.session.err.note(f"attempt {output.number}:")
             self.tail = None
 
-    async def _attempt(self, output: Output, follow: bool) -> None:
+    async def _attempt(self, output: AttemptOutput, follow: bool) -> None:
         self.file, self.looks = None, 0
         self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
         self.clean = _StreamCleaner()
@@ -140,7 +140,7 @@ class LogPrinter:
             self._copy(output)
         self._write(b"", final=True)
 
-    async def _look(self, output: Output) -> Output:
+    async def _look(self, output: AttemptOutput) -> AttemptOutput:
         """The attempt as it is now; the job too."""
         if await self.queue.changed():
             self.job = await self._job()
@@ -155,7 +155,7 @@ class LogPrinter:
             raise NotFound(f"job '{clean_line(self.job.id)}' was removed meanwhile")
         return job
 
-    async def _next(self, number: int) -> Output:
+    async def _next(self, number: int) -> AttemptOutput:
         """The attempt after ``number``, once it has started; number 0 when there is none."""
         told = False
         while True:
@@ -164,7 +164,7 @@ class LogPrinter:
             if later:  # several, when they were quicker than we looked
                 return await self.queue.output(self.job, later[0])
             if self.job.state in FINAL:
-                return Output(0, None, b"", False, 0)
+                return AttemptOutput(0, None, b"", False, 0)
             if not told:
                 await self._tell_waiting(number)
                 told = True
@@ -180,12 +180,12 @@ class LogPrinter:
         if said := no_worker_for(await self.queue.status(), (self.job.queue,)):
             self.session.err.note(said)
 
-    def _warn(self, output: Output) -> None:
+    def _warn(self, output: AttemptOutput) -> None:
         if output.missing:
             self.session.out.flush()
             self.session.err.note(output.missing)
 
-    def _copy(self, output: Output) -> None:
+    def _copy(self, output: AttemptOutput) -> None:
         """Write what there is from the current offset on."""
         if output.running and self._was_replaced(output):
             return
@@ -205,7 +205,7 @@ class LogPrinter:
             self.offset += len(chunk)
         self.session.out.flush()
 
-    def _was_replaced(self, output: Output) -> bool:
+    def _was_replaced(self, output: AttemptOutput) -> bool:
         """Whether there is another file now: the job has ended, its supervisor has written a long
         output anew, and the store does not say so yet. Our offset is of use when it does. One that
         stays is the file of a job whose first one was removed."""
@@ -244,7 +244,7 @@ class LogPrinter:
         if final:
             self.session.out.flush()
 
-    async def _json(self, output: Output, follow: bool) -> None:
+    async def _json(self, output: AttemptOutput, follow: bool) -> None:
         """One document, written as the output is read: it may be longer than memory."""
         out = self.session.out
         head = {"id": self.job.id, "attempt": output.number or None}

@@ -114,10 +114,10 @@ class Session:
                 gc.enable()
                 return await act(queue)
 
-        if not loop and Queue.answers_at_once(url):
-            from queuectl_core.system.run_sync import at_once
+        if not loop and Queue.can_run_sync(url):
+            from queuectl_core.system.run_sync import run_sync
 
-            return at_once(session())
+            return run_sync(session())
         return run_loop(session)
 
 

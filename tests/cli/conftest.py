@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.store.sqlite.store import SqliteStore
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 from queuectl_tui.cli.main import run
 
 from ..support import Cli, Result
@@ -30,7 +30,7 @@ def make_store(path: Path) -> None:
     async def make() -> None:
         await (await SqliteStore.open(path)).close()
 
-    at_once(make())
+    run_sync(make())
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ import queuectl_core.store.sqlite.store
 from chaos.disk import Disk, Unavailable
 from queuectl_core.domain.errors import StoreFull, StoreUnreachable
 from queuectl_core.store.postgres.batch import PostgresBatch
-from queuectl_core.store.postgres.connections import Link
+from queuectl_core.store.postgres.connections import Connections
 from queuectl_core.store.postgres.store import PostgresStore
 from queuectl_core.store.sqlite.connection import Connection
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -68,20 +68,20 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         return result
 
     monkeypatch.setattr(connection, "_attempt", sqlite_attempt)
-    transaction, once = Link._transaction, Link._once
+    transaction, once = Connections._transaction, Connections._once
 
-    async def postgres_transaction(self: Link, *args: Any) -> Any:
+    async def postgres_transaction(self: Connections, *args: Any) -> Any:
         found.strike()
         result = await transaction(self, *args)
         found.committed = found.armed
         return result
 
-    async def postgres_once(self: Link, *args: Any) -> Any:
+    async def postgres_once(self: Connections, *args: Any) -> Any:
         found.strike()
         return await once(self, *args)
 
-    monkeypatch.setattr(Link, "_transaction", postgres_transaction)
-    monkeypatch.setattr(Link, "_once", postgres_once)
+    monkeypatch.setattr(Connections, "_transaction", postgres_transaction)
+    monkeypatch.setattr(Connections, "_once", postgres_once)
     for kind in (Connection, ThreadedConnection, SqliteStore, PostgresStore):
         monkeypatch.setattr(kind, "close", _failing_close(found, kind.close))
 

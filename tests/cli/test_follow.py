@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.operations.attempt_output import Output
+from queuectl_core.operations.attempt_output import AttemptOutput
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_tui.cli import logs
 
@@ -36,8 +36,8 @@ async def test_a_long_output_is_not_repeated_when_its_job_ends(
             Capture(path, LIMIT).finish(len(written) + 5)
         return looks == 2 + replaced_for
 
-    async def output(job: Any, number: int) -> Output:
-        return Output(1, path, b"", running=False, total=len(written) + 5)
+    async def output(job: Any, number: int) -> AttemptOutput:
+        return AttemptOutput(1, path, b"", running=False, total=len(written) + 5)
 
     async def get(seq: int) -> Any:
         return SimpleNamespace(seq=1, id="a")
@@ -47,5 +47,5 @@ async def test_a_long_output_is_not_repeated_when_its_job_ends(
     queue: Any = SimpleNamespace(changed=changed, output=output, get=get)
     job: Any = SimpleNamespace(seq=1, id="a")
     one = logs.Shown(session, queue, job, 2, raw=True, timestamps=False)
-    await one._attempt(Output(1, path, b"", running=True, total=0), follow=True)
+    await one._attempt(AttemptOutput(1, path, b"", running=True, total=0), follow=True)
     assert bytes(shown) == b"0099998\n0099999\nover\n"

@@ -23,7 +23,7 @@ from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.errors import damaged
 from queuectl_core.store.sqlite.notifier import FifoNotifier
-from queuectl_core.store.sqlite.restore import Held
+from queuectl_core.store.sqlite.restore import ExclusiveStore
 from queuectl_core.store.sqlite.store import SqliteStore
 from queuectl_core.system.permissions import make_private
 
@@ -292,7 +292,7 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
         found = draft.parent.stat()
         seen.append((found.st_mode & 0o777, found.st_uid))
 
-    backup, copy, keep = SqliteStore.backup, restore.copy_backup, Held.keep
+    backup, copy, keep = SqliteStore.backup, restore.copy_backup, ExclusiveStore.keep
 
     async def watched(self: SqliteStore, target: Path, *rest: Any) -> None:
         look(target)
@@ -302,13 +302,13 @@ def test_only_we_can_create_files_beside_the_unfinished_copy(
         look(draft)
         copy(path, draft, progress)
 
-    def kept(self: Held, target: Path) -> None:
+    def kept(self: ExclusiveStore, target: Path) -> None:
         look(target)
         keep(self, target)
 
     monkeypatch.setattr(SqliteStore, "backup", watched)
     monkeypatch.setattr(restore, "copy_backup", copied)
-    monkeypatch.setattr(Held, "keep", kept)
+    monkeypatch.setattr(ExclusiveStore, "keep", kept)
     here("enqueue", "true")
     here("backup", store_path.with_name("copy.db"))
     here("restore", store_path.with_name("copy.db"), "-y")

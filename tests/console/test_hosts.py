@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queuectl_core.operations.attempt_output import Output
+from queuectl_core.operations.attempt_output import AttemptOutput
 from queuectl_core.queue import Queue
 from queuectl_tui.console.widgets.output import OutputPane
 
@@ -32,8 +32,8 @@ async def test_what_is_missing_of_an_output_is_said(home: Path) -> None:
         await pilot.press("slash", *"report", "enter", "l")
         await until(console, pilot, "page 60")
         pane = console.screen.query_one(OutputPane)
-        pane.show(Output(1, None, b"the end\n", False, 1 << 20, "beta"))
+        pane.show(AttemptOutput(1, None, b"the end\n", False, 1 << 20, "beta"))
         text = await until(console, pilot, "the end")
         assert "last 8B as stored; the whole output is on host beta" in text
-        pane.show(Output(1, None, b"", True, 0, "beta"))
+        pane.show(AttemptOutput(1, None, b"", True, 0, "beta"))
         await until(console, pilot, "it runs on host beta")

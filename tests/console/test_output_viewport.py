@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from queuectl_core.domain.text import clean_bytes
-from queuectl_core.operations.attempt_output import Output
+from queuectl_core.operations.attempt_output import AttemptOutput
 from queuectl_core.runner.output import punch
 from queuectl_tui.console.widgets import output_viewport as slice_module
 from queuectl_tui.console.widgets.output import nothing
@@ -18,7 +18,7 @@ from queuectl_tui.console.widgets.output_viewport import KEEP, LONGEST, OutputVi
 
 
 def opened(path: Path, *, running: bool = False, height: int = 20) -> OutputViewport:
-    held = OutputViewport(Output(1, path, b"", running, 0))
+    held = OutputViewport(AttemptOutput(1, path, b"", running, 0))
     held.height = height
     held.go_first()
     return held
@@ -124,8 +124,8 @@ def test_nothing_written_is_nothing_shown(tmp_path: Path) -> None:
 
 
 def test_an_output_that_is_not_there_yet_is_not_said_to_be_elsewhere() -> None:
-    assert nothing(Output(0, None, b"", True, 0)) == "it has not run yet"
-    assert nothing(Output(0, None, b"", False, 0)) == "it never ran"
+    assert nothing(AttemptOutput(0, None, b"", True, 0)) == "it has not run yet"
+    assert nothing(AttemptOutput(0, None, b"", False, 0)) == "it never ran"
 
 
 def down(held: OutputViewport) -> str:
@@ -173,7 +173,7 @@ def test_any_bytes_can_be_reached_once(data: bytes, width: int, height: int, wra
             patch.setattr(slice_module, name, size)
         path = Path(folder) / "log"
         path.write_bytes(data)
-        held = OutputViewport(Output(1, path, b"", False, len(data)))
+        held = OutputViewport(AttemptOutput(1, path, b"", False, len(data)))
         held.width, held.height, held.wrap = width, height, wrap
         wanted = clean_bytes(data).translate(str.maketrans("", "", "\n\t "))
         assert down(held).replace(" ", "") == wanted
@@ -260,7 +260,7 @@ def shown_of(folder: Path, data: bytes, total: int) -> list[str]:
     """The rows of an output that has ended."""
     path = folder / "ended"
     path.write_bytes(data)
-    held = OutputViewport(Output(1, path, b"", False, total))
+    held = OutputViewport(AttemptOutput(1, path, b"", False, total))
     held.height = 5
     held.go_first()
     return list(held.rows())

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.operations.attempt_output import Output, log_path, remove_logs
+from queuectl_core.operations.attempt_output import AttemptOutput, log_path, remove_logs
 
 
-def stored(tail: bytes, total: int | None = None) -> Output:
-    return Output(1, None, tail, False, len(tail) if total is None else total)
+def stored(tail: bytes, total: int | None = None) -> AttemptOutput:
+    return AttemptOutput(1, None, tail, False, len(tail) if total is None else total)
 
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"bc\n", b"\n\n", b"\r"])).map(b"".join))
@@ -35,7 +35,7 @@ def test_looking_back_no_further_than_the_window() -> None:
 def test_a_file_is_read_in_place(tmp_path: Path) -> None:
     path = tmp_path / "1.1.log"
     path.write_bytes(b"one\ntwo\n\xff\x00\n")
-    output = Output(1, path, b"not looked at", True, 0)
+    output = AttemptOutput(1, path, b"not looked at", True, 0)
     assert output.complete
     assert output.size() == 11
     assert output.read(4, 4) == b"two\n"
@@ -47,7 +47,7 @@ def test_a_file_is_read_in_place(tmp_path: Path) -> None:
 
 
 def test_a_file_that_went_away_is_empty(tmp_path: Path) -> None:
-    output = Output(1, tmp_path / "gone", b"", False, 5)
+    output = AttemptOutput(1, tmp_path / "gone", b"", False, 5)
     assert (output.size(), output.read(0, 10), output.tail_offset(3)) == (0, b"", 0)
 
 
@@ -80,7 +80,7 @@ def test_a_hole_is_skipped_and_nothing_else(tmp_path: Path) -> None:
         file.write(b"h" * 65_536)
         file.seek(1 << 20)
         file.write(b"t" * 65_536)
-    output = Output(1, path, b"", True, 0)
+    output = AttemptOutput(1, path, b"", True, 0)
     assert output.after(100) == 100
     assert output.after(output.size()) == output.size()
     for offset in (65_535, 65_536, 500_000, (1 << 20) - 1, 1 << 20):
@@ -96,7 +96,7 @@ def test_the_last_lines_are_behind_the_hole(tmp_path: Path) -> None:
         file.write(b"h" * 65_536)
         file.seek(1 << 20)
         file.write(b"".join(b"%07d\n" % number for number in range(10_000)))
-    output = Output(1, path, b"", True, 0)
+    output = AttemptOutput(1, path, b"", True, 0)
     for lines in (1, 2, 9_999):
         assert output.read(output.tail_offset(lines), 1 << 20).count(b"\n") == lines
     assert output.tail_offset(20_000) == 1 << 20
@@ -110,7 +110,7 @@ def test_after_the_end_a_reader_goes_on_where_it_was(
     total = size + dropped
     with tempfile.NamedTemporaryFile() as file:
         file.truncate(size)
-        output = Output(1, Path(file.name), b"", False, total)
+        output = AttemptOutput(1, Path(file.name), b"", False, total)
         offsets = sorted(data.draw(st.lists(st.integers(0, total), min_size=2, max_size=10)))
         there = [output.after(offset) for offset in offsets]
         assert there == sorted(there), "never back"
@@ -120,5 +120,5 @@ def test_after_the_end_a_reader_goes_on_where_it_was(
 
 
 def test_an_output_that_went_away_is_read_on_where_it_was(tmp_path: Path) -> None:
-    assert Output(1, None, b"tail", False, 100).after(3) == 3
-    assert Output(1, tmp_path / "gone", b"", True, 0).after(3) == 3
+    assert AttemptOutput(1, None, b"tail", False, 100).after(3) == 3
+    assert AttemptOutput(1, tmp_path / "gone", b"", True, 0).after(3) == 3

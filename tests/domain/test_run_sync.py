@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 
 
 def test_the_answer_comes_back() -> None:
@@ -16,7 +16,7 @@ def test_the_answer_comes_back() -> None:
     async def outer() -> int:
         return await inner() + 1
 
-    assert at_once(outer()) == 21
+    assert run_sync(outer()) == 21
 
 
 def test_what_it_raises_comes_through() -> None:
@@ -24,7 +24,7 @@ def test_what_it_raises_comes_through() -> None:
         raise KeyError("why")
 
     with pytest.raises(KeyError, match="why"):
-        at_once(fails())
+        run_sync(fails())
 
 
 def test_one_that_waits_is_ended_not_left_hanging() -> None:
@@ -38,5 +38,5 @@ def test_one_that_waits_is_ended_not_left_hanging() -> None:
             steps.append("cleaned up")
 
     with pytest.raises(RuntimeError, match="answer at once"):
-        at_once(waits())
+        run_sync(waits())
     assert steps == ["cleaned up"]

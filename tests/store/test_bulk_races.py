@@ -21,7 +21,7 @@ from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.queries import amend
 from queuectl_core.queue import Queue
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..pgserver import server_url
 from ..support import NOW, ending, eventually_async, spec
@@ -95,7 +95,7 @@ async def test_a_job_that_completed_in_between_is_not_run_again(
     dead = await made_dead(store, "a", "b", "c", "d")
 
     async def meanwhile() -> None:
-        await change(other, Action.RETRY, [dead[1].seq, dead[2].seq], NOW, True)
+        await change(other, JobAction.RETRY, [dead[1].seq, dead[2].seq], NOW, True)
         held = await claim(other, count=2)
         await finish(other, "sup", *(ending(job, Outcome.COMPLETED) for job in held))
 
@@ -114,7 +114,7 @@ async def test_a_job_that_was_retried_in_between_is_not_purged(
 ) -> None:
     await hired(store)
     dead = await made_dead(store, "a", "b", "c", "d")
-    between(store, lambda: change(other, Action.RETRY, [dead[0].seq, dead[3].seq], NOW, True))
+    between(store, lambda: change(other, JobAction.RETRY, [dead[0].seq, dead[3].seq], NOW, True))
     assert await queue.remove_all(DEAD) == 2
     assert await states(place) == {"a": "pending", "d": "pending"}
     assert kept_output(store, dead) == ["a", "d"], "output of jobs that were not removed stays"
@@ -179,7 +179,7 @@ async def test_what_one_asked_about_is_what_is_changed(
     yes."""
     await hired(store)
     [seen] = await made_dead(store, "a")
-    await change(other, Action.RETRY, [seen.seq], NOW, True)
+    await change(other, JobAction.RETRY, [seen.seq], NOW, True)
     for act in (queue.remove, queue.retry):
         with pytest.raises(JobChanged, match="job 'a' is pending now"):
             await act([seen])

@@ -9,7 +9,7 @@ import pytest
 from queuectl_core.domain import lifecycle
 from queuectl_core.domain.errors import Conflict
 from queuectl_core.domain.model import Filter, Job, Outcome, State
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, real_counts, run
@@ -42,7 +42,7 @@ async def dead(store: Store) -> Job:
 
 async def cancelled(store: Store) -> Job:
     job = await pending(store)
-    await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [job.seq], NOW, strict=True)
     return await again(store, job)
 
 
@@ -55,9 +55,9 @@ MAKERS: dict[State, Maker] = {
     State.CANCELLED: cancelled,
 }
 ALLOWED = {
-    Action.RETRY: lifecycle.RETRYABLE,
-    Action.CANCEL: lifecycle.CANCELLABLE,
-    Action.REMOVE: lifecycle.REMOVABLE,
+    JobAction.RETRY: lifecycle.RETRYABLE,
+    JobAction.CANCEL: lifecycle.CANCELLABLE,
+    JobAction.REMOVE: lifecycle.REMOVABLE,
 }
 
 
@@ -68,9 +68,9 @@ async def again(store: Store, job: Job) -> Job:
 
 
 @pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("action", list(JobAction))
 async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
-    store: Store, action: Action, state: State
+    store: Store, action: JobAction, state: State
 ) -> None:
     await hired(store)
     job = await MAKERS[state](store)
@@ -80,7 +80,7 @@ async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
     after = await store.by_seq(job.seq)
     if not allowed:
         assert after == job
-    elif action is Action.REMOVE:
+    elif action is JobAction.REMOVE:
         assert after is None
     elif state is State.PROCESSING:
         assert after is not None
@@ -90,19 +90,19 @@ async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
         assert (
             after.state
             is {
-                Action.RETRY: State.PENDING,
-                Action.CANCEL: State.CANCELLED,
+                JobAction.RETRY: State.PENDING,
+                JobAction.CANCEL: State.CANCELLED,
             }[action]
         )
         assert after.updated_at == NOW + 1
     assert await store.counts() == await real_counts(store)
 
 
-@pytest.mark.parametrize("action", list(Action))
-async def test_strict_is_all_or_nothing(store: Store, action: Action) -> None:
+@pytest.mark.parametrize("action", list(JobAction))
+async def test_strict_is_all_or_nothing(store: Store, action: JobAction) -> None:
     await hired(store)
-    good = await (failed(store) if action is not Action.CANCEL else pending(store))
-    bad = await (processing(store) if action is not Action.CANCEL else completed(store))
+    good = await (failed(store) if action is not JobAction.CANCEL else pending(store))
+    bad = await (processing(store) if action is not JobAction.CANCEL else completed(store))
     before = await store.scan(Filter(), 10)
     for refused in ([good.seq, bad.seq], [good.seq, 12345]):
         with pytest.raises(Conflict, match=f"no {action} was done"):
@@ -112,8 +112,8 @@ async def test_strict_is_all_or_nothing(store: Store, action: Action) -> None:
 
 
 async def test_changing_nothing(store: Store) -> None:
-    assert await change(store, Action.RETRY, [], NOW, strict=True) == 0
-    assert await change(store, Action.REMOVE, [1, 2, 3], NOW, strict=False) == 0
+    assert await change(store, JobAction.RETRY, [], NOW, strict=True) == 0
+    assert await change(store, JobAction.REMOVE, [1, 2, 3], NOW, strict=False) == 0
 
 
 @pytest.mark.parametrize("state", lifecycle.RETRYABLE)
@@ -121,7 +121,7 @@ async def test_a_retry_starts_at_nought_and_keeps_the_history(store: Store, stat
     await hired(store)
     job = await MAKERS[state](store)
     before = await store.attempts(job.seq)
-    await change(store, Action.RETRY, [job.seq], NOW + 100, strict=True)
+    await change(store, JobAction.RETRY, [job.seq], NOW + 100, strict=True)
     after = await again(store, job)
     assert (after.state, after.attempts, after.crashes) == (State.PENDING, 0, 0)
     assert after.run_at == NOW + 100, "now, whatever it waited for"
@@ -137,7 +137,7 @@ async def test_a_retry_starts_at_nought_and_keeps_the_history(store: Store, stat
 async def test_a_removed_job_leaves_nothing(store: Store) -> None:
     await hired(store)
     job = await failed(store)
-    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [job.seq], NOW, strict=True)
     assert await store.attempts(job.seq) == []
     assert await store.tail(job.seq, 1) is None
     assert await store.ended_since(0.0, 10) == []
@@ -149,7 +149,7 @@ async def test_a_removed_job_leaves_nothing(store: Store) -> None:
 async def test_a_cancelled_job_is_not_claimed(store: Store) -> None:
     await hired(store)
     made = await store.enqueue([spec(id="a"), spec(id="b")], NOW)
-    await change(store, Action.CANCEL, [made[0].seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [made[0].seq], NOW, strict=True)
     assert [job.id for job in await claim(store, count=5)] == ["b"]
     after = await again(store, made[0])
     assert (after.finished_at, after.attempts) == (NOW, 0)
@@ -158,13 +158,13 @@ async def test_a_cancelled_job_is_not_claimed(store: Store) -> None:
 async def test_cancelling_a_running_job_is_an_order_until_it_ends(store: Store) -> None:
     await hired(store)
     job = await processing(store)
-    await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [job.seq], NOW, strict=True)
     assert (await store.commands("sup")).cancels == {job.seq}
     await finish(store, "sup", ending(job, Outcome.CANCELLED, reason="cancelled"))
     after = await again(store, job)
     assert (after.state, after.cancel_requested) == (State.CANCELLED, False)
     assert (await store.commands("sup")).cancels == frozenset()
-    await change(store, Action.RETRY, [job.seq], NOW, strict=True)
+    await change(store, JobAction.RETRY, [job.seq], NOW, strict=True)
     [held] = await claim(store)
     assert not held.cancel_requested
     assert (await store.commands("sup")).cancels == frozenset()

@@ -14,7 +14,7 @@ from queuectl_core.domain.figures import ThroughputSample
 from queuectl_core.domain.fingerprint import LIMIT, dead_reason
 from queuectl_core.domain.model import Filter, Outcome, State
 from queuectl_core.domain.text import clean_line
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, run
@@ -24,7 +24,7 @@ async def test_bounds(store: Store) -> None:
     assert await store.bounds() is None
     made = await store.enqueue([spec() for _ in range(5)], NOW)
     assert await store.bounds() == (made[0].seq, made[-1].seq)
-    await change(store, Action.REMOVE, [made[0].seq, made[-1].seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [made[0].seq, made[-1].seq], NOW, strict=True)
     assert await store.bounds() == (made[1].seq, made[-2].seq)
 
 
@@ -47,7 +47,7 @@ async def test_a_scan_reads_a_range_in_either_direction(
     made = await store.enqueue(
         [spec(id=f"job_{n}", queue=("default", "mail")[n % 2]) for n in range(20)], NOW
     )
-    await change(store, Action.CANCEL, [job.seq for job in made[::3]], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [job.seq for job in made[::3]], NOW, strict=True)
     floor, ceiling = made[3].seq, made[15].seq
     matching = [job for job in await store.scan(where, 100) if floor <= job.seq <= ceiling]
     if up:
@@ -94,7 +94,7 @@ async def test_the_dead_by_cause(store: Store) -> None:
     low, high = bounds
     assert len(await store.candidates(both, low - 1, high, 10)) == 4
 
-    await change(store, Action.RETRY, [job.seq for job in jobs], NOW, strict=True)
+    await change(store, JobAction.RETRY, [job.seq for job in jobs], NOW, strict=True)
     assert [group.reason for group in await store.dead_groups(10)] == ["disk full"]
     assert await store.count_range(where) == 0
 
@@ -129,7 +129,7 @@ async def test_amending(store: Store) -> None:
     assert len(await store.attempts(job.seq)) == 1, "its history stays"
     with pytest.raises(Conflict, match="is pending"):
         await store.amend(job, "true", NOW)
-    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [job.seq], NOW, strict=True)
     with pytest.raises(Conflict, match="is gone"):
         await store.amend(job, "true", NOW)
 

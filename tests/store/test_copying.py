@@ -21,7 +21,7 @@ from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.copy import Copied
 from queuectl_core.store.copy import CopyBatch, Tail
 from queuectl_core.store.open import open_store
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.clocks import monotonic
 from queuectl_core.system.host import process_start
 
@@ -83,7 +83,7 @@ async def one_of_each(store: Store) -> None:
     await store.enqueue(specs, NOW)
     (gone,) = await store.enqueue([spec(id="gone", priority=90)], NOW)
     (job,) = await store.enqueue([spec(id="done", priority=80, output_limit=10)], NOW)
-    await change(store, Action.REMOVE, [gone.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [gone.seq], NOW, strict=True)
     await run(store, job, tail=b"\x00\xff done\r\n")
     for name, retries in (("dead", 1), ("failed", 5)):
         (job,) = await store.enqueue([spec(id=name, priority=70, max_retries=retries)], NOW)
@@ -91,11 +91,11 @@ async def one_of_each(store: Store) -> None:
     (job,) = await store.enqueue([spec(id="again", priority=60, max_retries=9)], NOW)
     for _ in range(3):
         await run(store, job, Outcome.FAILED, reason="exit 1: why", tail=b"why\n")
-        await change(store, Action.RETRY, [job.seq], NOW, strict=True)
+        await change(store, JobAction.RETRY, [job.seq], NOW, strict=True)
     (job,) = await store.enqueue([spec(id="ended", priority=70)], NOW)
-    await change(store, Action.CANCEL, [job.seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [job.seq], NOW, strict=True)
     (last,) = await store.enqueue([spec(id="last")], NOW)
-    await change(store, Action.REMOVE, [last.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [last.seq], NOW, strict=True)
     await store.deregister("sup")
 
 
@@ -138,7 +138,7 @@ async def test_only_an_empty_store_is_begun(store: Store) -> None:
     await store.set_config({"max-retries": None})
     (job,) = await store.enqueue([spec()], NOW)
     assert not await copying.begin("m", 100)
-    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [job.seq], NOW, strict=True)
     assert await copying.mark() is None
     assert await copying.begin("m", 100)
     assert await copying.mark() == "m"
@@ -267,11 +267,11 @@ async def test_what_changes_meanwhile_comes_along(
     changed = False
 
     async def meddle() -> None:
-        await change(store, Action.CANCEL, [jobs[0].seq], NOW + 1, strict=True)
-        await change(store, Action.REMOVE, [jobs[3].seq, jobs[8].seq], NOW + 1, strict=True)
+        await change(store, JobAction.CANCEL, [jobs[0].seq], NOW + 1, strict=True)
+        await change(store, JobAction.REMOVE, [jobs[3].seq, jobs[8].seq], NOW + 1, strict=True)
         await store.enqueue([spec(id="late")], NOW + 1)
         last = (await store.enqueue([spec(id="gone")], NOW + 1))[0]
-        await change(store, Action.REMOVE, [last.seq], NOW + 1, strict=True)
+        await change(store, JobAction.REMOVE, [last.seq], NOW + 1, strict=True)
 
     compare = copy._Copy.compare
 
@@ -384,7 +384,7 @@ async def test_a_target_that_holds_something_else_is_left_alone(
         await copy.copy(store, there, ignore)
     assert [job.id for job in await there.scan(Filter(), 10)] == ["theirs"]
     (job,) = await there.scan(Filter(), 10)
-    await change(there, Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(there, JobAction.REMOVE, [job.seq], NOW, strict=True)
     await there.copying().begin('{"from": "elsewhere", "shown": "x.db", "upto": 0}', 0)
     with pytest.raises(Conflict, match=r"is half a copy of x\.db, not of"):
         await copy.copy(store, there, ignore)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.operations.attempt_output import log_path
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.supervisor.maintenance import orphans
 from queuectl_core.supervisor.maintenance.orphans import SPARED, Orphans
 
@@ -34,7 +34,7 @@ async def test_what_a_host_keeps_of_jobs_that_are_gone(
     await hired(store)
     held, gone, new = await store.enqueue([spec(), spec(), spec()], NOW)
     await claim(store)
-    await change(store, Action.REMOVE, [gone.seq, new.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [gone.seq, new.seq], NOW, strict=True)
     kept = output(store, held.seq, old=True)
     late = output(store, new.seq, old=False)
     removed = output(store, gone.seq, old=True)

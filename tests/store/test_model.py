@@ -29,7 +29,7 @@ from queuectl_core.domain import lifecycle
 from queuectl_core.domain.claims import ClaimSlot
 from queuectl_core.domain.errors import BatchRejected, Conflict
 from queuectl_core.domain.model import Attempt, Filter, Job, JobSpec, Outcome, State
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec, supervisor
 from .stores import PLACES, Place
@@ -38,9 +38,9 @@ from .tools import change, real_counts
 OWNERS = ("one", "two")
 QUEUES = ("default", "mail")
 ALLOWED = {
-    Action.RETRY: lifecycle.RETRYABLE,
-    Action.CANCEL: lifecycle.CANCELLABLE,
-    Action.REMOVE: lifecycle.REMOVABLE,
+    JobAction.RETRY: lifecycle.RETRYABLE,
+    JobAction.CANCEL: lifecycle.CANCELLABLE,
+    JobAction.REMOVE: lifecycle.REMOVABLE,
 }
 
 ids = st.none() | st.sampled_from(["a", "b", "c", "d"])
@@ -256,10 +256,10 @@ class Steps(RuleBasedStateMachine):
 
     @rule(
         chosen=st.lists(seqs, max_size=4, unique=True),
-        action=st.sampled_from(Action),
+        action=st.sampled_from(JobAction),
         strict=st.booleans(),
     )
-    def change(self, chosen: list[int], action: Action, strict: bool) -> None:
+    def change(self, chosen: list[int], action: JobAction, strict: bool) -> None:
         good = [
             seq
             for seq in chosen
@@ -273,12 +273,12 @@ class Steps(RuleBasedStateMachine):
         for seq in good:
             self.changed(seq, action)
 
-    def changed(self, seq: int, action: Action) -> None:
+    def changed(self, seq: int, action: JobAction) -> None:
         job = self.model.jobs[seq]._replace(updated_at=self.model.now)
-        if action is Action.REMOVE:
+        if action is JobAction.REMOVE:
             del self.model.jobs[seq], self.model.attempts[seq]
             return
-        if action is Action.RETRY:
+        if action is JobAction.RETRY:
             job = job._replace(state=State.PENDING, attempts=0, crashes=0, run_at=self.model.now)
         elif job.state is State.PROCESSING:
             job = job._replace(cancel_requested=True)

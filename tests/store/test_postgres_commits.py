@@ -192,7 +192,7 @@ async def test_a_number_that_a_crashed_server_assigns_again_deceives_nobody(
         try:
             await store.enqueue([spec(id="first")], NOW)
             found: list[bool] = []
-            ask = store._link.committed
+            ask = store._connections.committed
 
             async def crash_first(doubt: connections.CommitInDoubt) -> bool:
                 """The server crashes, comes back, and others commit before we ask."""
@@ -206,7 +206,7 @@ async def test_a_number_that_a_crashed_server_assigns_again_deceives_nobody(
                 found.append(await ask(doubt))
                 return found[-1]
 
-            monkeypatch.setattr(store._link, "committed", crash_first)
+            monkeypatch.setattr(store._connections, "committed", crash_first)
             proxy.cut, proxy.stays_down = Cut.BEFORE_COMMIT, False
             [job] = await store.enqueue([spec(id="second")], NOW)
             assert found == [False]
@@ -221,17 +221,17 @@ async def test_what_is_not_there_never_will_be(
 ) -> None:
     """A transaction that is still open is ended before the answer is given, and one that is found
     missing cannot be committed any more, even if its commit arrives late."""
-    session = await store._link.connect()
+    session = await store._connections.connect()
     await session.execute("BEGIN")
     mark = connections.Session(session).mark
     await session.execute("INSERT INTO commit_marks (mark) VALUES ($1)", mark)
     doubt = connections.CommitInDoubt(mark, session.backend.pid, session.backend.started)
-    assert await asyncio.wait_for(other._link.committed(doubt), 5) is False
-    assert await other._link.committed(doubt) is False, "also when it is asked again"
+    assert await asyncio.wait_for(other._connections.committed(doubt), 5) is False
+    assert await other._connections.committed(doubt) is False, "also when it is asked again"
     with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
         await session.execute("COMMIT")
     session.terminate()
-    late = await store._link.connect()
+    late = await store._connections.connect()
     with pytest.raises(asyncpg.UniqueViolationError):
         await late.execute("INSERT INTO commit_marks (mark) VALUES ($1)", mark)
     late.terminate()

@@ -86,9 +86,9 @@ async def test_a_connection_that_broke_while_idle_is_replaced(
 async def test_a_server_that_ends_our_session_is_met_again(
     store: PostgresStore, other: PostgresStore
 ) -> None:
-    async with store._link.session() as session:
+    async with store._connections.session() as session:
         pid = await session.raw.fetchval("SELECT pg_backend_pid()")
-    async with other._link.session() as session:
+    async with other._connections.session() as session:
         assert await session.raw.fetchval("SELECT pg_terminate_backend($1)", pid)
     await store.enqueue([spec(id="b")], NOW)
     assert len(await other.scan(Filter(), 10)) == 1
@@ -322,7 +322,7 @@ async def test_an_exchange_rings_nobody(store: PostgresStore, other: PostgresSto
         [held] = await claim(other)
         await other.settle_and_claim("sup", [ending(held)], [ClaimSlot("sup-1")], NOW)
         await store.changed()  # whatever was sent before has arrived by now
-        async with store._link.session() as session:
+        async with store._connections.session() as session:
             await session.value("clock")
         assert not rings(notifier)
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from queuectl_core.store.postgres.driver_url import parse
 
 from queuectl_core.domain.errors import (
     InvalidInput,
@@ -20,7 +21,6 @@ from queuectl_core.domain.errors import (
 from queuectl_core.domain.model import State
 from queuectl_core.store.open import open_store
 from queuectl_core.store.postgres import migrate
-from queuectl_core.store.postgres.dsn import parse
 
 from ..pgserver import server_url
 from ..support import NOW, Cli, marked, spec
@@ -234,10 +234,12 @@ def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
 def test_options_are_those_of_libpq() -> None:
     with pytest.raises(InvalidInput, match="did you mean sslmode"):
         parse("postgresql://host/db?sslmod=require")
-    assert "sslmode=verify-full" in parse("postgresql://h/db?sslmode=verify-full&schema=s").dsn
-    assert "schema" not in parse("postgresql://h/db?sslmode=verify-full&schema=s").dsn
+    assert (
+        "sslmode=verify-full" in parse("postgresql://h/db?sslmode=verify-full&schema=s").driver_url
+    )
+    assert "schema" not in parse("postgresql://h/db?sslmode=verify-full&schema=s").driver_url
     assert parse("postgresql://h/db?connect_timeout=3").patience == 3
-    assert parse("postgresql://me:p@w@h/db").dsn == "postgresql://me:p%40w@h/db"
+    assert parse("postgresql://me:p@w@h/db").driver_url == "postgresql://me:p%40w@h/db"
 
 
 # -- processes --------------------------------------------------------------------------

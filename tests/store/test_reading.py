@@ -7,7 +7,7 @@ import pytest
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.domain.text import contains
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired, real_counts, run
@@ -35,7 +35,7 @@ async def mixed(store: Store) -> list[Job]:
     await run(store, made[1], Outcome.FAILED, reason="exit 7: disk 100% full")
     await run(store, made[2], Outcome.FAILED, reason="exit 1")
     await claim(store, queues=("default",))
-    await change(store, Action.CANCEL, [made[4].seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [made[4].seq], NOW, strict=True)
     return made
 
 
@@ -165,9 +165,9 @@ async def test_counts_are_those_of_the_jobs(store: Store) -> None:
         (State.CANCELLED, "mail"): 1,
         (State.PENDING, "mail"): 1,
     }
-    await change(store, Action.RETRY, [job.seq for job in made], NOW, strict=False)
+    await change(store, JobAction.RETRY, [job.seq for job in made], NOW, strict=False)
     assert await store.counts() == await real_counts(store)
-    await change(store, Action.REMOVE, [job.seq for job in made], NOW, strict=False)
+    await change(store, JobAction.REMOVE, [job.seq for job in made], NOW, strict=False)
     assert await store.counts() == await real_counts(store) == {(State.PROCESSING, "default"): 1}
 
 
@@ -191,8 +191,8 @@ async def test_nobody_waits_before_the_job_is_there(store: Store) -> None:
     await store.enqueue([spec(id="sooner", run_at=NOW - 9)], NOW - 9)
     await store.enqueue([spec(id="past too", run_at=NOW - 9000)], NOW - 5)
     assert await store.oldest_due(NOW + 200) == NOW - 9
-    await change(store, Action.CANCEL, [1, 2, 3], NOW, strict=False)
-    await change(store, Action.RETRY, [job.seq], NOW + 100, strict=False)
+    await change(store, JobAction.CANCEL, [1, 2, 3], NOW, strict=False)
+    await change(store, JobAction.RETRY, [job.seq], NOW + 100, strict=False)
     retried = await store.by_seq(job.seq)
     assert retried is not None
     assert retried.waits_from == await store.oldest_due(NOW + 200) == NOW + 100
@@ -237,7 +237,7 @@ async def test_what_ended_since(store: Store) -> None:
     ]
     assert await store.ended_since(NOW + 0.5, 10) == []
     assert len(await store.ended_since(NOW - 1, 2)) == 2
-    await change(store, Action.REMOVE, [made[0].seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [made[0].seq], NOW, strict=True)
     assert len(await store.ended_since(NOW, 10)) == 2
 
 

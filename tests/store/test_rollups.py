@@ -11,7 +11,7 @@ from queuectl_core import queue as queue_module
 from queuectl_core.domain.model import Outcome
 from queuectl_core.domain.rollup import DAY, HOUR, MINUTE, Rollup, floor, pack, reach
 from queuectl_core.queue import Queue
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec
 from .tools import change, claim, finish, hired
@@ -27,7 +27,7 @@ async def ended(store: Store, *moments: float, outcome: Outcome = Outcome.COMPLE
         assert held.seq == job.seq
         await finish(store, "sup", ending(held, outcome, now=moment), now=moment)
         if outcome is not Outcome.COMPLETED:  # out of the way of the next
-            await change(store, Action.CANCEL, [job.seq], moment, strict=True)
+            await change(store, JobAction.CANCEL, [job.seq], moment, strict=True)
 
 
 def expected(count: int, *, failed: int = 0) -> bytes:
@@ -88,7 +88,7 @@ async def test_a_job_that_is_gone_counts_on(store: Store) -> None:
     await hired(store)
     await ended(store, NOW, NOW)
     [job, _] = await store.scan(queue_module.Filter(), 2)
-    await change(store, Action.REMOVE, [job.seq], NOW, strict=True)
+    await change(store, JobAction.REMOVE, [job.seq], NOW, strict=True)
     await store.prune([job.seq - 1], job.state, NOW + 1)
     assert await store.ended_since(0.0, 10) == []
     assert pack(await store.rollup(MINUTE_OF_NOW)) == expected(2)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from queuectl_core.domain.model import Filter, Outcome
-from queuectl_core.store.protocol import Action, Notifier, Store
+from queuectl_core.store.protocol import JobAction, Notifier, Store
 
 from ..support import NOW, ending, eventually_async, spec
 from .tools import change, claim, finish, hired
@@ -40,11 +40,11 @@ async def batch(store: Store) -> None:
 
 
 async def cancel(store: Store) -> None:
-    await change(store, Action.CANCEL, [1], NOW, strict=False)
+    await change(store, JobAction.CANCEL, [1], NOW, strict=False)
 
 
 async def retry(store: Store) -> None:
-    await change(store, Action.RETRY, [1], NOW, strict=False)
+    await change(store, JobAction.RETRY, [1], NOW, strict=False)
 
 
 async def stop(store: Store) -> None:

@@ -19,7 +19,7 @@ from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite.store import SqliteStore
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 
 from ..support import NOW, Cli, held_open, spec
 
@@ -121,7 +121,7 @@ async def test_writers_make_checkpoints_where_no_supervisor_does(
             async with Queue.open(str(store_path)) as queue:
                 await queue.enqueue([{"command": "x" * 30_000}])
 
-        await asyncio.to_thread(at_once, verb())
+        await asyncio.to_thread(run_sync, verb())
         largest = max(largest, wal(store_path))
     assert largest < 4 * SMALL
     await store.close()
@@ -303,7 +303,7 @@ def test_a_checkpoint_makes_no_file_and_touches_no_other(store_path: Path, tmp_p
         assert in_database(store_path) is None, "another store is here by now: let it be"
         await store.close()
 
-    at_once(act())
+    run_sync(act())
 
 
 async def test_a_backup_does_not_wait_for_whoever_watches_it(
@@ -339,4 +339,4 @@ def test_a_store_that_cannot_be_tidied_is_no_error(cli: Cli, store_path: Path) -
             await store.enqueue([spec()], NOW)
         await store.close()
 
-    at_once(act())
+    run_sync(act())

@@ -84,7 +84,7 @@ def test_whoever_closes_a_replaced_store_leaves_the_new_ones_log_alone(
     """SQLite removes a WAL by its name when the last user of its database leaves."""
     from queuectl_core.queue import Queue
     from queuectl_core.store.sqlite.store import SqliteStore
-    from queuectl_core.system.run_sync import at_once
+    from queuectl_core.system.run_sync import run_sync
 
     async def act() -> None:
         old = await SqliteStore.open(store_path)
@@ -97,5 +97,5 @@ def test_whoever_closes_a_replaced_store_leaves_the_new_ones_log_alone(
             await queue.enqueue([{"id": "b", "command": "true"}])
             assert [job["id"] for job in cli.json("list")] == ["b", "a"]
 
-    at_once(act())
+    run_sync(act())
     assert [job["id"] for job in cli.json("list")] == ["b", "a"]

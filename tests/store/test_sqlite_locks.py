@@ -24,7 +24,7 @@ from queuectl_core.operations.repair import repair
 from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import connection, database_file
 from queuectl_core.store.sqlite.store import SqliteStore
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 
 from ..support import NOW, Cli, spec
 
@@ -189,7 +189,7 @@ async def test_a_connection_keeps_its_locks_whatever_else_this_process_does(
         for what in (briefly, look):
             await what()
             assert locks(store_path) == before, what
-            thread = threading.Thread(target=lambda: at_once(briefly()))
+            thread = threading.Thread(target=lambda: run_sync(briefly()))
             thread.start()
             thread.join()
             assert locks(store_path) == before, "in a thread"
@@ -262,7 +262,7 @@ def test_threads_that_open_and_close_beside_other_processes(store_path: Path, cl
 
     def run(name: str, anew: bool) -> None:
         try:
-            at_once(enqueue(name, 25, anew=anew))
+            run_sync(enqueue(name, 25, anew=anew))
         except BaseException as error:
             failed.append(error)
 
@@ -294,7 +294,7 @@ def test_threads_that_create_one_store_together(store_path: Path) -> None:
     def run() -> None:
         try:
             start.wait()
-            at_once(make())
+            run_sync(make())
         except BaseException as error:
             failed.append(error)
 
@@ -356,7 +356,7 @@ async def test_a_name_left_by_a_process_that_died_while_it_created_the_file_does
 @pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("threaded", [True, False])
 def test_a_queue_is_refused_in_a_forked_child(store_path: Path, threaded: bool) -> None:
-    run = asyncio.run if threaded else at_once
+    run = asyncio.run if threaded else run_sync
 
     async def parent() -> None:
         async with Queue.open(str(store_path)) as queue:
@@ -502,5 +502,5 @@ def test_a_link_of_another_user_in_a_shared_directory_is_not_followed(tmp_path: 
     link.symlink_to(tmp_path / "trap.db")
     os.lchown(link, OTHER, OTHER)
     with pytest.raises(StoreUnreachable, match="symlink that another user made"):
-        at_once(SqliteStore.open(link))
+        run_sync(SqliteStore.open(link))
     assert not (tmp_path / "trap.db").exists()

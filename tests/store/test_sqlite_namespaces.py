@@ -185,7 +185,7 @@ def test_workers_on_a_network_file_system_are_refused(
     from queuectl_core.domain.errors import StoreUnreachable
     from queuectl_core.store.sqlite.store import SqliteStore
     from queuectl_core.system import file_systems
-    from queuectl_core.system.run_sync import at_once
+    from queuectl_core.system.run_sync import run_sync
 
     async def listen() -> None:
         assert isinstance(cli.store, Path)
@@ -197,4 +197,4 @@ def test_workers_on_a_network_file_system_are_refused(
             await store.close()
 
     monkeypatch.setattr(file_systems, "_mounts", lambda: [("/", "nfs4")])
-    at_once(listen())
+    run_sync(listen())

@@ -21,7 +21,7 @@ from queuectl_core.domain.model import Filter
 from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.store import SqliteStore, absent_store
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 
 from ..support import NOW, Cli, spec
 
@@ -105,7 +105,7 @@ import json, os, sys
 from pathlib import Path
 from queuectl_core.domain.errors import StoreError
 from queuectl_core.domain.model import Filter
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 from queuectl_core.store.sqlite.store import SqliteStore, absent_store
 from queuectl_core.store.sqlite import copy, read_only, threaded
 from queuectl_core.queue import Queue
@@ -121,7 +121,7 @@ async def main():
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    at_once(main())
+    run_sync(main())
 except StoreError as error:
     print(json.dumps(str(error)))
 """
@@ -147,7 +147,7 @@ def line(process: subprocess.Popen[str], *, again: bool = False) -> object:
 
 def test_another_user_reads_a_store_that_nobody_has_open(public: Path) -> None:
     path = public / "queue.db"
-    at_once(_make(path, "a"))
+    run_sync(_make(path, "a"))
     path.chmod(0o444)
     public.chmod(0o555)
     before = content(public)
@@ -155,7 +155,7 @@ def test_another_user_reads_a_store_that_nobody_has_open(public: Path) -> None:
     assert line(process) == ["a"]
     path.chmod(0o644)
     public.chmod(0o755)
-    at_once(_make(path, "b"))  # a change is seen, although nothing is locked
+    run_sync(_make(path, "b"))  # a change is seen, although nothing is locked
     path.chmod(0o444)
     public.chmod(0o555)
     after = content(public)
@@ -183,7 +183,7 @@ async def test_another_user_reads_a_store_that_is_in_use(public: Path) -> None:
 
 def test_a_store_that_was_not_closed_is_left_to_its_owner(public: Path) -> None:
     path = public / "queue.db"
-    at_once(_make(path, "a"))
+    run_sync(_make(path, "a"))
     Path(f"{path}-wal").write_bytes(b"x" * 5000)
     for name in public.iterdir():
         name.chmod(0o444)
@@ -244,7 +244,7 @@ async def test_an_empty_store_is_noticed_to_have_been_made(store_path: Path) -> 
 
 def test_a_path_with_characters_that_mean_something_in_a_uri(tmp_path: Path) -> None:
     for name in ("a?mode=memory", "50%20", "x#y", "a&b"):
-        at_once(_make(tmp_path / name, "a"))
+        run_sync(_make(tmp_path / name, "a"))
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -13,7 +13,7 @@ from queuectl_core.domain.errors import Conflict, StoreLocked
 from queuectl_core.domain.model import Filter
 from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite.store import SqliteStore, connect
-from queuectl_core.system.run_sync import at_once
+from queuectl_core.system.run_sync import run_sync
 
 from ..support import NOW, spec
 
@@ -50,7 +50,7 @@ def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:
         return used
 
     before = set(threading.enumerate())  # some of an earlier test's may be about to end
-    assert at_once(session()) == threading.get_ident()
+    assert run_sync(session()) == threading.get_ident()
     assert set(threading.enumerate()) <= before
     assert not store_path.with_name("queue.db-wal").exists(), "closed as the last one"
 
@@ -58,15 +58,15 @@ def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:
 def test_without_an_event_loop_trouble_is_told_in_the_same_words(
     store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once(make(store_path, "a"))
+    run_sync(make(store_path, "a"))
     monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
     with closing(sqlite3.connect(store_path, isolation_level=None)) as holder, holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreLocked, match="locked by another process"):
-            at_once(make(store_path, "b"))
+            run_sync(make(store_path, "b"))
     holder.close()
     with pytest.raises(Conflict, match="'a' is taken"):
-        at_once(make(store_path, "b", "a"))
+        run_sync(make(store_path, "b", "a"))
 
     async def names() -> list[str]:
         store = await SqliteStore.open(store_path)
@@ -74,4 +74,4 @@ def test_without_an_event_loop_trouble_is_told_in_the_same_words(
         await store.close()
         return found
 
-    assert at_once(names()) == ["a"]
+    assert run_sync(names()) == ["a"]

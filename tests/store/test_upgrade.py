@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.domain.model import Filter, State
-from queuectl_core.store.protocol import Action
+from queuectl_core.store.protocol import JobAction
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite.connection import APPLICATION_ID
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -93,7 +93,7 @@ async def test_work_goes_on_in_it(upgraded: SqliteStore) -> None:
         *("failed", "timeout", "interrupted", "crashed", "argv", "limited")
     }
     (dead,) = await store.by_id("dead")
-    await change(store, Action.RETRY, [dead.seq], NOW + 2e6, True)
+    await change(store, JobAction.RETRY, [dead.seq], NOW + 2e6, True)
     (more,) = await store.enqueue([spec(id="more")], NOW + 2e6)
     assert more.seq > max(job.seq for job in held)
     assert await store.counts() == await real_counts(store)

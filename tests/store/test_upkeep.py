@@ -11,7 +11,7 @@ from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.operations import maintenance
 from queuectl_core.store.open import open_store
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ..support import NOW, ending, spec, supervisor
@@ -42,7 +42,7 @@ async def test_what_completed_long_ago_is_found_by_time(store: Store) -> None:
 async def test_only_what_is_completed_still_expires(store: Store) -> None:
     await hired(store)
     again = await completed(store, NOW, "again")
-    await change(store, Action.RETRY, [again.seq], NOW + 1, True)
+    await change(store, JobAction.RETRY, [again.seq], NOW + 1, True)
     (failed,) = await store.enqueue([spec(id="failed", run_at=NOW - 1, max_retries=1)], NOW)
     await run(store, failed, Outcome.FAILED)
     assert await store.expired(0, NOW + 100, 10) == []
@@ -55,7 +55,7 @@ async def test_what_ended_is_found_by_state_in_order(store: Store) -> None:
     await hired(store)
     one, two = [await completed(store, NOW + n, f"c{n}") for n in range(2)]
     waiting, cancelled = await store.enqueue([spec(id="w"), spec(id="x")], NOW)
-    await change(store, Action.CANCEL, [cancelled.seq], NOW, True)
+    await change(store, JobAction.CANCEL, [cancelled.seq], NOW, True)
     assert await store.ended(State.COMPLETED, NOW + 5, 0, 10) == [one.seq, two.seq]
     assert await store.ended(State.COMPLETED, NOW + 5, one.seq, 10) == [two.seq]
     assert await store.ended(State.COMPLETED, NOW + 5, 0, 1) == [one.seq]
@@ -69,7 +69,7 @@ async def test_prune_forgets_only_what_still_is_old_and_ended(store: Store) -> N
     await hired(store)
     old, again = [await completed(store, NOW + n, f"c{n}") for n in range(2)]
     new = await completed(store, NOW + 50, "new")
-    await change(store, Action.RETRY, [again.seq], NOW + 60, True)
+    await change(store, JobAction.RETRY, [again.seq], NOW + 60, True)
     seqs = [old.seq, again.seq, new.seq, 10_000]
     assert await store.prune(seqs, State.COMPLETED, NOW + 10) == [(old.seq, 1)]
     assert {job.id for job in await store.scan(Filter(), 10)} == {"c1", "new"}
@@ -140,7 +140,7 @@ async def test_nobody_works_in_a_backup(store: Store, tmp_path: Path) -> None:
     await hired(store, "sup", "w1", "w2")
     await store.enqueue([spec(id="runs"), spec(id="unwanted")], NOW)
     held = await claim(store, count=2)
-    await change(store, Action.CANCEL, [held[1].seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [held[1].seq], NOW, strict=True)
     target = tmp_path / "copy.db"
     target.touch(0o600)
     await store.backup(target, lambda done, total: None)

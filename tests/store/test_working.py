@@ -9,7 +9,7 @@ import pytest
 from queuectl_core.domain.claims import ClaimSlot, PrefetchStarted, WorkerCommand
 from queuectl_core.domain.errors import Conflict, NotFound
 from queuectl_core.domain.model import Filter, Job, Outcome, State
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.host import is_gone
 
 from ..support import NOW, ending, spec, supervisor
@@ -451,7 +451,7 @@ async def test_workers_count_what_they_did(store: Store) -> None:
         [held] = await claim(store)
         await finish(store, "sup", ending(held, outcome))
         if outcome in (Outcome.INTERRUPTED, Outcome.CRASHED):
-            await change(store, Action.CANCEL, [held.seq], NOW, strict=True)
+            await change(store, JobAction.CANCEL, [held.seq], NOW, strict=True)
     [(worker, _)] = await store.workers()
     assert (worker.done, worker.failed) == (1, 3)
 
@@ -496,7 +496,7 @@ async def test_orders_are_for_one_supervisor(store: Store) -> None:
     await store.enqueue([spec(id="a"), spec(id="b")], NOW)
     [first] = await claim(store, "one")
     [second] = await claim(store, "two")
-    await change(store, Action.CANCEL, [first.seq], NOW, strict=True)
+    await change(store, JobAction.CANCEL, [first.seq], NOW, strict=True)
     await store.stop_workers(["two-1"], False)
     one, two = await store.commands("one"), await store.commands("two")
     assert (one.known, one.workers[0].stop) == (True, None)
@@ -554,7 +554,7 @@ async def test_a_job_that_was_not_started_and_is_not_wanted_is_cancelled(store: 
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
     [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
-    await change(store, Action.CANCEL, [job.seq], NOW + 1, strict=True)
+    await change(store, JobAction.CANCEL, [job.seq], NOW + 1, strict=True)
     await store.settle_and_claim("sup", [], [], NOW + 2, released=[held])
     found = await now_of(store, job)
     assert (found.state, found.owner, found.finished_at) == (State.CANCELLED, None, NOW + 2)
@@ -566,7 +566,7 @@ async def test_a_job_that_is_not_wanted_is_not_put_back(store: Store, outcome: O
     await hired(store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
-    await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
+    await change(store, JobAction.CANCEL, [held.seq], NOW + 1, strict=True)
     await store.settle_and_claim("sup", [ending(held, outcome)], [], NOW + 2)
     found = await now_of(store, held)
     assert found.state is State.CANCELLED
@@ -578,7 +578,7 @@ async def test_a_job_that_is_not_wanted_but_completed_is_completed(store: Store)
     await hired(store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
-    await change(store, Action.CANCEL, [held.seq], NOW + 1, strict=True)
+    await change(store, JobAction.CANCEL, [held.seq], NOW + 1, strict=True)
     await store.settle_and_claim("sup", [ending(held)], [], NOW + 2)
     assert (await now_of(store, held)).state is State.COMPLETED
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from queuectl_core.domain.claims import AttemptResult, ClaimResult, ClaimSlot
 from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
-from queuectl_core.store.protocol import Action, Store
+from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, supervisor
 
@@ -45,7 +45,7 @@ async def claim(
 
 
 async def change(
-    store: Store, action: Action, seqs: Sequence[int], now: float, strict: bool
+    store: Store, action: JobAction, seqs: Sequence[int], now: float, strict: bool
 ) -> int:
     """Do something to the jobs with these keys as they are now; how many were changed."""
     seen = [await store.by_seq(seq) or never_there(seq) for seq in seqs]

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from queuectl_core.operations.doctor import leftovers
-from queuectl_core.operations.orphans import leftover_processes
+from queuectl_core.operations.orphans import orphaned_processes
 from queuectl_core.queue import Queue
 from tests.support import eventually_async
 
@@ -49,7 +49,7 @@ async def test_what_a_running_job_started_is_no_leftover(queue: Queue) -> None:
         return (await queue.output(await queue.find("busy"))).size() > 0
 
     await eventually_async(begun)
-    assert await leftover_processes(queue.store) == []
+    assert await orphaned_processes(queue.store) == []
     await queue.stop_workers(await queue.workers(), now=True)
     await working
 
@@ -62,9 +62,9 @@ async def test_a_process_of_another_queue_is_not_claimed(
         await other.run_workers(1, until_empty=True)
 
         async def one() -> bool:
-            return len(await leftover_processes(other.store)) == 1
+            return len(await orphaned_processes(other.store)) == 1
 
         await eventually_async(one)
         await queue.enqueue([{"id": "same", "command": "true"}])
         await run()
-        assert await leftover_processes(queue.store) == []
+        assert await orphaned_processes(queue.store) == []

@@ -22,7 +22,7 @@ from ...domain.model import JobSpec
 from ...domain.text import clean_line
 from ..protocol import Batch
 from ..rows import new_ids, spec_params
-from .connections import Link
+from .connections import Connections
 from .jobs import COLUMNS, KEYS, check_text
 from .session import JOBS, Session
 
@@ -30,10 +30,10 @@ _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class PostgresBatch(Batch):
-    """A :class:`~queuectl_core.store.protocol.Batch`; ``link`` must be a patient one."""
+    """A :class:`~queuectl_core.store.protocol.Batch`; ``connections`` must be a patient one."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         with _staging():
             self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._count = 0
@@ -57,7 +57,7 @@ class PostgresBatch(Batch):
         """Enqueue all that is staged; see the protocol."""
         with _staging():
             self._file.flush()
-        return await self._link.announce(_commit, self._file, self._count, now)
+        return await self._connections.announce(_commit, self._file, self._count, now)
 
 
 @contextmanager

@@ -76,9 +76,9 @@ async def settle_and_claim(
 
 async def waiting(session: Session, slots: Sequence[ClaimSlot], now: float) -> ClaimResult | None:
     """The turn of somebody who only claims and would find nothing; None: it should claim."""
-    lanes = {queue for slot in slots for queue in slot.queues}
+    names = {queue for slot in slots for queue in slot.queues}
     every = any(not slot.queues for slot in slots)
-    row = await session.row("waiting", queues=None if every else sorted(lanes))
+    row = await session.row("waiting", queues=None if every else sorted(names))
     due: float | None = row["next_due"]
     if row["ready"] or (due is not None and due <= now):
         return None
@@ -104,12 +104,12 @@ async def _settle(
         "settle",
         owner=owner,
         now=now,
-        begun_seq=[one.seq for one in starts],
-        begun_run=[one.run for one in starts],
-        begun_worker=[one.worker for one in starts],
-        begun_at=[one.started_at for one in starts],
-        freed_seq=[one.seq for one in freed],
-        freed_run=[one.runs for one in freed],
+        prefetch_seq=[one.seq for one in starts],
+        prefetch_run=[one.run for one in starts],
+        prefetch_worker=[one.worker for one in starts],
+        prefetch_at=[one.started_at for one in starts],
+        released_seq=[one.seq for one in freed],
+        released_run=[one.runs for one in freed],
         minutes=list(by_minute(list(first.values()))),
         mark=session.mark,
         **{name: [values[name] for values in rows] for name in _RESULT_COLUMNS},
@@ -177,13 +177,13 @@ async def _claim(
     *,
     suspects: bool,
 ) -> tuple[list[Job], float | None]:
-    lanes = list(dict.fromkeys(queues)) or None
+    names = list(dict.fromkeys(queues)) or None
     idle = [worker for worker in workers if worker]
     ahead = [""] * (len(workers) - len(idle))
     found = await session.rows(
         "claim",
         owner=owner,
-        queues=lanes,
+        queues=names,
         workers=idle + ahead,
         idle=len(idle),
         now=now,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, PrefetchStarted
 from ...domain.model import Job
 from .claims import Key, settle_and_claim, waiting
-from .connections import Link
+from .connections import Connections
 from .errors import CommitInDoubt, CommitUnknown
 
 
@@ -32,7 +32,7 @@ class _Unanswered:
 class CommitLog:
     """The exchanges of one process, in order."""
 
-    link: Link
+    connections: Connections
     _unanswered: list[_Unanswered] = field(default_factory=list)
 
     async def settle_and_claim(
@@ -47,15 +47,15 @@ class CommitLog:
         suspects: bool,
     ) -> ClaimResult:
         """One turn; see the protocol. CommitUnknown: try again with the same endings."""
-        known, refused, untold = await self._come_of_it(owner)
+        known, refused, unacknowledged = await self._outcomes(owner)
         fresh = [one for one in results if (one.seq, one.run) not in known]
         keys = frozenset((one.seq, one.run) for one in fresh)
-        back = [*released, *untold]
+        back = [*released, *unacknowledged]
         only_claims = slots and not (fresh or started or back)
-        result = await self.link.read(waiting, slots, now) if only_claims else None
+        result = await self.connections.read(waiting, slots, now) if only_claims else None
         try:
             if result is None:
-                result = await self.link.write(
+                result = await self.connections.write(
                     settle_and_claim,
                     owner,
                     fresh,
@@ -71,18 +71,20 @@ class CommitLog:
         self._unanswered = [one for one in self._unanswered if one.owner != owner]
         return result._replace(refused=result.refused | refused) if refused else result
 
-    async def _come_of_it(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:
+    async def _outcomes(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:
         """Endings that are in or were refused, those refused, and jobs claimed unknown to us."""
         known: set[Key] = set()
         refused: set[Key] = set()
-        untold: tuple[Job, ...] = ()
+        unacknowledged: tuple[Job, ...] = ()
         for one in self._unanswered:
             if one.owner != owner:
                 continue
             if one.committed is None:
-                one.committed = await self.link.committed(one.doubt)
+                one.committed = await self.connections.committed(one.doubt)
             if one.committed:
                 known |= one.keys
                 refused |= one.result.refused
-                untold = one.result.claimed  # what one before it had claimed it has put back
-        return known, refused, untold
+                unacknowledged = (
+                    one.result.claimed
+                )  # what one before it had claimed it has put back
+        return known, refused, unacknowledged

@@ -58,15 +58,15 @@ CONFLICTS = 10
 """Times a transaction is done again because others were in its way."""
 
 
-class Link:
+class Connections:
     """The way to one server. ``channel`` is what :meth:`announce` rings on.
 
     ``patient``: statements may take as long as they need.
     """
 
-    def __init__(self, address: Dsn, *, read_only: bool = False, patient: bool = False) -> None:
-        self.address = address
-        self.shown = address.shown
+    def __init__(self, dsn: Dsn, *, read_only: bool = False, patient: bool = False) -> None:
+        self.dsn = dsn
+        self.shown = dsn.shown
         self.clock = ServerClock()
         self.channel = ""
         self._read_only = read_only
@@ -167,7 +167,7 @@ class Link:
             result = await fn(session, *args, **kwargs)
             if notify:
                 marked = await session.value(
-                    "closing_ring", channel=self.channel, news=session.news, mark=session.mark
+                    "closing_notify", channel=self.channel, news=session.news, mark=session.mark
                 )
             else:
                 marked = session.marked or await session.value("closing", mark=session.mark)
@@ -272,9 +272,7 @@ class Link:
         if monotonic() < self._not_before and self._trouble is not None:
             raise type(self._trouble)(self._trouble.message, self._trouble.hint)
         try:
-            connection = await connect(
-                self.address, read_only=self._read_only, patient=self._patient
-            )
+            connection = await connect(self.dsn, read_only=self._read_only, patient=self._patient)
         except QueueError as error:
             pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
             self._not_before = monotonic() + pause * random.uniform(0.5, 1.0)
@@ -304,50 +302,48 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]  # the driver 
     backend: Backend
 
 
-async def connect(
-    address: Dsn, *, read_only: bool = False, patient: bool = False
-) -> ServerConnection:
+async def connect(dsn: Dsn, *, read_only: bool = False, patient: bool = False) -> ServerConnection:
     """Connect with our settings. Raises the StoreError family, or InvalidInput for the URL."""
-    connection = await _opened(address, patient=patient)
+    connection = await _opened(dsn, patient=patient)
     try:
-        await _configure(address, connection, read_only=read_only, patient=patient)
+        await _configure(dsn, connection, read_only=read_only, patient=patient)
     except BaseException as error:
         connection.terminate()
         if isinstance(error, QueueError) or not isinstance(error, Exception):
             raise
-        raise _explained(address, error) from error
+        raise _explained(dsn, error) from error
     return connection
 
 
-async def _opened(address: Dsn, *, patient: bool = False) -> ServerConnection:
+async def _opened(dsn: Dsn, *, patient: bool = False) -> ServerConnection:
     try:
         connection: ServerConnection = await asyncpg.connect(
-            address.dsn,
-            timeout=address.patience,
+            dsn.driver_url,
+            timeout=dsn.patience,
             # Longer than the server's own: it is for a server that no longer answers at all.
             command_timeout=None if patient else STATEMENT_PATIENCE + 5,
             connection_class=ServerConnection,
         )
     except Exception as error:
-        if isinstance(error, FileNotFoundError | PermissionError) and (why := address.unreadable()):
-            raise StoreUnreachable(f"store {address.shown}: {why}", CHECK_URL) from error
-        raise _explained(address, error) from error
+        if isinstance(error, FileNotFoundError | PermissionError) and (why := dsn.unreadable()):
+            raise StoreUnreachable(f"store {dsn.shown}: {why}", CHECK_URL) from error
+        raise _explained(dsn, error) from error
     return connection
 
 
-def _explained(address: Dsn, error: Exception) -> QueueError:
-    found = explain(address.shown, error)
+def _explained(dsn: Dsn, error: Exception) -> QueueError:
+    found = explain(dsn.shown, error)
     # Only a connection that there was can be lost.
     return StoreUnreachable(found.message, found.hint) if isinstance(found, Lost) else found
 
 
 async def _configure(
-    address: Dsn, connection: ServerConnection, *, read_only: bool, patient: bool
+    dsn: Dsn, connection: ServerConnection, *, read_only: bool, patient: bool
 ) -> None:
     """Set the session's parameters, and make sure that they are set. By SQL: a pooler refuses
     parameters that come with the connection, or leaves them out."""
     settings = {
-        "search_path": '"' + address.schema.replace('"', '""') + '"',
+        "search_path": '"' + dsn.schema.replace('"', '""') + '"',
         "statement_timeout": "0" if patient else f"{STATEMENT_PATIENCE:.0f}s",
         "lock_timeout": "0" if patient else f"{LOCK_PATIENCE:.0f}s",
         "idle_in_transaction_session_timeout": f"{IDLE_PATIENCE / 60:.0f}min",
@@ -358,36 +354,36 @@ async def _configure(
         "jit": "off",
         "client_min_messages": "warning",
     }
-    if "application_name=" not in address.dsn:
+    if "application_name=" not in dsn.driver_url:
         settings["application_name"] = "queuectl"
     sent = query("session_settings")
     values = {"names": list(settings), "values": list(settings.values())}
 
     async def ask(key: int) -> list[Any]:
         rows: list[Any] = await connection.fetch(
-            sent.text, *(values.get(name, key) for name in sent.names), timeout=address.patience
+            sent.text, *(values.get(name, key) for name in sent.names), timeout=dsn.patience
         )
         return rows
 
     try:
         rows = await ask(connection.get_server_pid())
         if rows[0]["value"] is None:  # there is a pooler between
-            await _check_pooler(address, connection, rows[0]["pid"])
+            await _check_pooler(dsn, connection, rows[0]["pid"])
             rows = await ask(rows[0]["pid"])
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
-        raise _shared_sessions(address) from error
+        raise _shared_sessions(dsn) from error
     if rows[0]["value"] is None:
-        raise _shared_sessions(address)
+        raise _shared_sessions(dsn)
     connection.backend = Backend(rows[0]["pid"], rows[0]["started"])
     for row in rows:
         if row["value"] != row["wanted"]:
             raise StoreUnreachable(
-                f"store {address.shown}: {row['name']} cannot be set on this connection",
+                f"store {dsn.shown}: {row['name']} cannot be set on this connection",
                 "connect to the server directly",
             )
 
 
-async def _check_pooler(address: Dsn, connection: ServerConnection, pid: int) -> None:
+async def _check_pooler(dsn: Dsn, connection: ServerConnection, pid: int) -> None:
     """Make sure that a pooler keeps the server's session ``pid`` for this connection alone.
 
     A second connection holds a session in a transaction, or waits for one. A pooler that shares
@@ -395,7 +391,7 @@ async def _check_pooler(address: Dsn, connection: ServerConnection, pid: int) ->
     our connection wait behind it, or gives our connection another session afterwards.
     """
     asked = query("backend").text
-    other = asyncio.ensure_future(_held_session(address))
+    other = asyncio.ensure_future(_held_session(dsn))
     try:
         await asyncio.wait({other}, timeout=POOLER_PATIENCE)
         same = await connection.fetchval(asked, timeout=POOLER_PATIENCE) == pid
@@ -412,12 +408,12 @@ async def _check_pooler(address: Dsn, connection: ServerConnection, pid: int) ->
         if not other.cancelled() and other.exception() is None:
             other.result().terminate()
     if not same:
-        raise _shared_sessions(address)
+        raise _shared_sessions(dsn)
 
 
-async def _held_session(address: Dsn) -> ServerConnection:
+async def _held_session(dsn: Dsn) -> ServerConnection:
     """One more connection, in a transaction."""
-    connection = await _opened(address)
+    connection = await _opened(dsn)
     try:
         await connection.execute("BEGIN")
     except BaseException as error:
@@ -425,14 +421,14 @@ async def _held_session(address: Dsn) -> ServerConnection:
         if not isinstance(error, Exception):
             raise
         if "statement pooling" in str(error):  # PgBouncer's words
-            raise _shared_sessions(address) from error
-        raise _explained(address, error) from error
+            raise _shared_sessions(dsn) from error
+        raise _explained(dsn, error) from error
     return connection
 
 
-def _shared_sessions(address: Dsn) -> StoreUnreachable:
+def _shared_sessions(dsn: Dsn) -> StoreUnreachable:
     return StoreUnreachable(
-        f"store {address.shown}: the pooler between shares sessions among its clients",
+        f"store {dsn.shown}: the pooler between shares sessions among its clients",
         "set pool_mode = session for this database, or connect to the server directly",
     )
 

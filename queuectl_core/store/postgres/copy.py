@@ -11,45 +11,47 @@ import asyncpg
 from ...domain.rollup import Rollup, merged, pack, unpack
 from ..copy import AttemptRow, CopyBatch, Copying, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row, to_attempt
-from .connections import Link
+from .connections import Connections
 from .session import Session
 
 
 class PostgresCopying(Copying):
-    """A :class:`~queuectl_core.store.copy.Copying`; ``link`` must be a patient one."""
+    """A :class:`~queuectl_core.store.copy.Copying`; ``connections`` must be a patient one."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     async def highest(self) -> int:
-        return await self._link.read(_highest)
+        return await self._connections.read(_highest)
 
     async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
-        return await self._link.read(_attempts, after, last, limit)
+        return await self._connections.read(_attempts, after, last, limit)
 
     async def tails(self, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
-        return await self._link.read(_tails, after, last, limit)
+        return await self._connections.read(_tails, after, last, limit)
 
     async def pieces(self, now: float) -> list[Piece]:
-        return await self._link.read(_pieces)
+        return await self._connections.read(_pieces)
 
     async def totals(self) -> tuple[int, int]:
-        return await self._link.read(_totals)
+        return await self._connections.read(_totals)
 
     async def mark(self) -> str | None:
-        return await self._link.read(mark)
+        return await self._connections.read(mark)
 
     async def begin(self, mark: str, above: int) -> bool:
-        return await self._link.write(_begin, mark, above)
+        return await self._connections.write(_begin, mark, above)
 
-    async def receive(self, parcel: CopyBatch, old: str, new: str, now: float) -> None:
-        await self._link.write(_receive, self._link.shown, parcel, old=old, new=new, now=now)
+    async def receive(self, batch: CopyBatch, old: str, new: str, now: float) -> None:
+        await self._connections.write(
+            _receive, self._connections.shown, batch, old=old, new=new, now=now
+        )
 
     async def finish(
         self, mark: str, config: Mapping[str, str], pieces: Sequence[Piece], highest: int
     ) -> None:
-        await self._link.announce(
-            _finish, self._link.shown, mark, config=config, pieces=pieces, highest=highest
+        await self._connections.announce(
+            _finish, self._connections.shown, mark, config=config, pieces=pieces, highest=highest
         )
 
 
@@ -99,19 +101,19 @@ async def _begin(session: Session, new: str, above: int) -> bool:
 
 
 async def _receive(
-    session: Session, url: str, parcel: CopyBatch, *, old: str, new: str, now: float
+    session: Session, url: str, batch: CopyBatch, *, old: str, new: str, now: float
 ) -> None:
     if not await session.run("copy_mark_changed", old=old, new=new):
         raise lost_mark(url)
-    if parcel.emptied is not None:
-        first, last = parcel.emptied
+    if batch.emptied is not None:
+        first, last = batch.emptied
         await session.run("copy_emptied", first=first, last=last)
     try:
-        await _add(session, "jobs", (job_row(job, now) for job in parcel.jobs))
+        await _add(session, "jobs", (job_row(job, now) for job in batch.jobs))
     except asyncpg.UniqueViolationError as error:
         raise taken(url) from error
-    await _add(session, "attempts", (attempt_row(kept) for kept in parcel.attempts))
-    await _add(session, "tails", ((one.seq, one.number, one.tail) for one in parcel.tails))
+    await _add(session, "attempts", (attempt_row(kept) for kept in batch.attempts))
+    await _add(session, "tails", ((one.seq, one.number, one.tail) for one in batch.tails))
 
 
 async def _add(session: Session, table: str, rows: Iterable[Sequence[Any]]) -> None:

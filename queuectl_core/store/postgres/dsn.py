@@ -42,14 +42,14 @@ _ESCAPE = "write what is special in a name or password as %XX, or set PGPASSWORD
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """Where a store is. ``dsn`` holds what was given, the password too: it is never shown."""
+    """Where a store is. ``driver_url`` and ``given`` may hold a password. They are never shown."""
 
     shown: str
     """The URL without a password."""
     schema: str
     patience: float
     """Seconds to wait for a connection."""
-    dsn: str = field(repr=False)
+    driver_url: str = field(repr=False)
     """What the driver understands."""
     given: str = field(repr=False)
     """What another process opens the same store by."""
@@ -57,7 +57,7 @@ class Dsn:
     def unreadable(self) -> str:
         """The first option that names a file nobody can read, in words; empty if there is none.
         The driver's own errors do not say which."""
-        for name, path in parse_qsl(self.dsn.partition("?")[2]):
+        for name, path in parse_qsl(self.driver_url.partition("?")[2]):
             if name in FILES and not os.access(path, os.R_OK):
                 return f"{name}: cannot read '{clean_line(path)}'"
         return ""

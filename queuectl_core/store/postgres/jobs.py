@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ...domain.errors import Conflict, InvalidInput
 from ...domain.model import Command, Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
-from ..protocol import ALLOWED, LAST, Action, changed_meanwhile
+from ..protocol import ALLOWED, LAST, JobAction, changed_meanwhile
 from ..rows import conditions, counted, is_counted, new_ids, spec_params, to_job
 from .clock import ServerClock
 from .session import JOBS, Session
@@ -139,7 +139,7 @@ async def candidates(
 
 
 async def change(
-    session: Session, action: Action, seen: Sequence[Job], now: float, *, strict: bool
+    session: Session, action: JobAction, seen: Sequence[Job], now: float, *, strict: bool
 ) -> list[tuple[int, int]]:
     wanted = {str(job.seq): [job.state, job.runs] for job in seen if job.state in ALLOWED[action]}
     params: dict[str, Any] = {
@@ -158,7 +158,7 @@ async def change(
 
 
 async def change_matching(
-    session: Session, action: Action, where: Filter, seqs: Sequence[int], now: float
+    session: Session, action: JobAction, where: Filter, seqs: Sequence[int], now: float
 ) -> list[tuple[int, int]]:
     states = [state.value for state in where.narrowed(ALLOWED[action]).states]
     params: dict[str, Any] = {"seqs": list(seqs), "states": states, "seen": None, "now": now}
@@ -166,7 +166,7 @@ async def change_matching(
 
 
 async def _change(
-    session: Session, action: Action, params: dict[str, Any]
+    session: Session, action: JobAction, params: dict[str, Any]
 ) -> list[tuple[int, int]]:
     rows = await session.rows(action.value, **params)
     return [(row["seq"], row["runs"]) for row in rows]

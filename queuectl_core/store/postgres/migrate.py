@@ -13,7 +13,7 @@ import asyncpg
 
 from ...domain.errors import StoreError, StoreForeign, StoreTooNew, StoreUnreachable
 from ...system.clocks import monotonic
-from .connections import Link
+from .connections import Connections
 from .errors import CommitUnknown
 from .session import Session
 
@@ -27,7 +27,7 @@ TURN = 0x7175657565
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DatabaseInfo:
     """What an open store is."""
 
     store: str
@@ -37,26 +37,28 @@ class Found:
     """Set while another store is being copied into it."""
 
 
-async def open_database(link: Link, *, create: bool) -> Found:
+async def open_database(connections: Connections, *, create: bool) -> DatabaseInfo:
     """Look at the database, migrating it as needed. ``create`` False: only if it is there.
 
     Raises StoreTooNew, StoreForeign when the tables are not ours, StoreUnreachable when they
     are not there and may not be made.
     """
-    found = await link.read(_look, link)
+    found = await connections.read(_look, connections)
     if found is None or found[0] < LATEST:
         if found is None and not create:
-            raise StoreUnreachable(f"store {link.shown} is not there yet", "enqueue a job first")
-        await _migrate(link)
-        found = await link.read(_look, link)
+            raise StoreUnreachable(
+                f"store {connections.shown} is not there yet", "enqueue a job first"
+            )
+        await _migrate(connections)
+        found = await connections.read(_look, connections)
     if found is None:
         raise StoreError(
-            f"store {link.shown}: the connection does not see its schema",
+            f"store {connections.shown}: the connection does not see its schema",
             "connect to the server directly, and look at its log",
         )
     version, known = found
     if version > LATEST:
-        raise too_new(link.shown, version)
+        raise too_new(connections.shown, version)
     return known
 
 
@@ -68,20 +70,20 @@ def too_new(shown: str, version: int) -> StoreTooNew:
     )
 
 
-async def _look(session: Session, link: Link) -> tuple[int, Found] | None:
+async def _look(session: Session, connections: Connections) -> tuple[int, DatabaseInfo] | None:
     """The schema's version, and what it is in; None when there is nothing yet."""
     asked = monotonic()
     try:
         row = await session.row("opened")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
-    link.clock.read(row["clock"], asked, monotonic())
-    return row["version"], Found(row["store"], row["database"], row["mark"])
+    connections.clock.read(row["clock"], asked, monotonic())
+    return row["version"], DatabaseInfo(row["store"], row["database"], row["mark"])
 
 
-async def _migrate(link: Link) -> None:
+async def _migrate(connections: Connections) -> None:
     """Run what is missing."""
-    patient = Link(link.address, patient=True)  # and in any case one that may write
+    patient = Connections(connections.dsn, patient=True)  # and in any case one that may write
     try:
         await patient.write(_steps, patient)
     except CommitUnknown:
@@ -90,34 +92,34 @@ async def _migrate(link: Link) -> None:
         await patient.close()
 
 
-async def _steps(session: Session, link: Link) -> None:
-    schema = link.address.schema
+async def _steps(session: Session, connections: Connections) -> None:
+    schema = connections.dsn.schema
     await session.value("migration_turn", key=TURN)
     place = await session.row("place", schema=schema)
     if place["server"] < OLDEST_SERVER:
         raise StoreUnreachable(
-            f"the server of store {link.shown} is too old", "use PostgreSQL 13 or newer"
+            f"the server of store {connections.shown} is too old", "use PostgreSQL 13 or newer"
         )
     if place["encoding"] != "UTF8":
         raise StoreUnreachable(
-            f"the database of store {link.shown} is in {place['encoding']}",
+            f"the database of store {connections.shown} is in {place['encoding']}",
             "create one with: ENCODING 'UTF8' TEMPLATE template0",
         )
     if not place["made"]:
         await session.raw.execute(await session.value("schema_statement", schema=schema))
     elif place["schema"] is None:  # it is there, but not to be seen
         raise StoreUnreachable(
-            f"store {link.shown}: permission denied for schema {schema}",
+            f"store {connections.shown}: permission denied for schema {schema}",
             "grant this user its rights on the schema and its tables",
         )
     elif place["jobs"] and not place["ours"]:
         raise StoreForeign(
-            f"schema {schema} of store {link.shown} holds tables of some other program",
+            f"schema {schema} of store {connections.shown} holds tables of some other program",
             "name another in the URL: ?schema=NAME",
         )
     done = await session.value("version") if place["ours"] else 0
     if done > LATEST:
-        raise too_new(link.shown, done)
+        raise too_new(connections.shown, done)
     for number, script in steps():
         if number > done:
             await session.raw.execute(script.read_text("utf-8"))

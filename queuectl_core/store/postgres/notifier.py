@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..protocol import Notifier
-from .connections import FIRST_PAUSE, LONGEST_PAUSE, Link
+from .connections import FIRST_PAUSE, LONGEST_PAUSE, Connections
 from .errors import explain
 from .session import ANYTHING, JOBS, Session
 
@@ -79,9 +79,9 @@ class PipeNotifier(Notifier):
 class Listener:
     """Listens for one process while there are bells."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._bells: set[PipeNotifier] = set()
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._notifiers: set[PipeNotifier] = set()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self.trouble: str | None = None
@@ -90,7 +90,7 @@ class Listener:
     def notifier(self) -> PipeNotifier:
         """A new bell. It rings once as soon as it can be rung at all."""
         made = PipeNotifier(self)
-        self._bells.add(made)
+        self._notifiers.add(made)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._listen())
         else:
@@ -99,35 +99,35 @@ class Listener:
 
     def forget(self, notifier: PipeNotifier) -> None:
         """This one is not to be rung any more."""
-        self._bells.discard(notifier)
+        self._notifiers.discard(notifier)
 
     async def close(self) -> None:
         """Stop listening; bells that are still there stay silent."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for notifier in self._bells:
+        for notifier in self._notifiers:
             notifier.mute()
-        self._bells.clear()
+        self._notifiers.clear()
 
     def _told(self, *notification: Any) -> None:
         self._ring(notification[-1])  # its payload
 
     def _ring(self, what: str = ANYTHING) -> None:
-        for notifier in self._bells:
+        for notifier in self._notifiers:
             notifier.notify(what)
 
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await self._link.connect()
+                connection = await self._connections.connect()
                 try:
                     await self._hear(connection)
                 finally:
                     connection.terminate()
                 self.trouble = "the connection broke"
             except Exception as error:  # whatever it is, another connection mends it
-                self.trouble = explain(self._link.shown, error).message
+                self.trouble = explain(self._connections.shown, error).message
             pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
             self._failures = min(self._failures + 1, 10)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -136,7 +136,7 @@ class Listener:
         """Returns when the connection has broken."""
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
-        await connection.add_listener(self._link.channel, self._told)
+        await connection.add_listener(self._connections.channel, self._told)
         self._ring()
         if await self._is_set(closed, STEADY):
             return  # such a connection mends nothing: the pauses go on growing

@@ -22,10 +22,10 @@ from ..reads import Reads
 from . import claims, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
-from .connections import Link
+from .connections import Connections
 from .dsn import Dsn
 from .errors import CommitUnknown
-from .migrate import Found, open_database
+from .migrate import DatabaseInfo, open_database
 from .notifier import Listener
 from .session import Session
 
@@ -43,7 +43,7 @@ def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
     """A verb that reads."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._link.read(transaction, *args, **kwargs)
+        return await self._connections.read(transaction, *args, **kwargs)
 
     return verb
 
@@ -52,7 +52,7 @@ def repeats(transaction: Transaction[P, T]) -> Verb[P, T]:
     """A verb that is one statement and does no harm when it is run twice."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._link.repeat(transaction, *args, **kwargs)
+        return await self._connections.repeat(transaction, *args, **kwargs)
 
     return verb
 
@@ -61,7 +61,7 @@ def writes(transaction: Transaction[P, T]) -> Verb[P, T]:
     """A verb that writes."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._link.write(transaction, *args, **kwargs)
+        return await self._connections.write(transaction, *args, **kwargs)
 
     return verb
 
@@ -70,7 +70,7 @@ def announces(transaction: Transaction[P, T]) -> Verb[P, T]:
     """A verb that writes and wakes the supervisors."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._link.announce(transaction, *args, **kwargs)
+        return await self._connections.announce(transaction, *args, **kwargs)
 
     return verb
 
@@ -81,50 +81,52 @@ class PostgresStore(Reads):
     shared_by_hosts = True
     can_backup = False
 
-    def __init__(self, link: Link, found: Found, data: Path, *, read_only: bool) -> None:
-        address = link.address
-        self.url = address.shown
-        self.address = address.given
+    def __init__(
+        self, connections: Connections, found: DatabaseInfo, data: Path, *, read_only: bool
+    ) -> None:
+        dsn = connections.dsn
+        self.url = dsn.shown
+        self.address = dsn.given
         # By what the database says it is: it may be reached by many names.
-        name = "\0".join((found.store, found.database, address.schema))
+        name = "\0".join((found.store, found.database, dsn.schema))
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:20]
         self.directory = data / "postgresql" / digest
         self._read_only = read_only
-        self._link = link
-        link.channel = f"queuectl:{digest}"
-        self._patient = Link(address, read_only=read_only, patient=True)
-        self._patient.channel = link.channel
-        self._listener = Listener(link)
-        self._turns = CommitLog(link)
+        self._connections = connections
+        connections.channel = f"queuectl:{digest}"
+        self._patient = Connections(dsn, read_only=read_only, patient=True)
+        self._patient.channel = connections.channel
+        self._listener = Listener(connections)
+        self._commit_log = CommitLog(connections)
         self._seen: tuple[Any, ...] | None = None
 
     @classmethod
     async def open(
         cls,
-        address: Dsn,
+        dsn: Dsn,
         data: Path,
         *,
         create: bool = True,
         read_only: bool = False,
         marked: bool = False,
     ) -> PostgresStore:
-        """Open the store at ``address``, creating and migrating its tables as needed.
+        """Open the store at ``dsn``, creating and migrating its tables as needed.
 
         ``data``: the user's data directory on this host. ``create`` False: only if it is there.
         ``read_only``: refuse every change. ``marked``: also one that is half a copy, which is
         a Conflict else. Raises the StoreError family.
         """
-        link = Link(address, read_only=read_only)
+        connections = Connections(dsn, read_only=read_only)
         try:
-            found = await open_database(link, create=create)
+            found = await open_database(connections, create=create)
             if found.mark is not None and not marked:
                 from ..copy import half_copied
 
-                raise half_copied(address.shown, found.mark)
+                raise half_copied(dsn.shown, found.mark)
         except BaseException:
-            await link.close()
+            await connections.close()
             raise
-        return cls(link, found, data, read_only=read_only)
+        return cls(connections, found, data, read_only=read_only)
 
     def host_identity(self) -> str:
         # Who looks elsewhere for journals (another user, another XDG_DATA_HOME) cannot tell what
@@ -139,15 +141,15 @@ class PostgresStore(Reads):
     async def close(self) -> None:
         await self._listener.close()
         await self._patient.close()
-        await self._link.close()
+        await self._connections.close()
 
     def clock(self) -> float:
-        return self._link.clock()
+        return self._connections.clock()
 
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        return await self._link.announce(jobs.enqueue, specs, now) if specs else []
+        return await self._connections.announce(jobs.enqueue, specs, now) if specs else []
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -165,7 +167,7 @@ class PostgresStore(Reads):
     # -- reading ----------------------------------------------------------------------
 
     async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
-        return await self._link.read(jobs.rows, query, convert, values)
+        return await self._connections.read(jobs.rows, query, convert, values)
 
     by_id = reads(jobs.by_id)
     by_seq = reads(jobs.by_seq)
@@ -178,7 +180,7 @@ class PostgresStore(Reads):
     workers = reads(claims.workers)
 
     async def changed(self) -> bool:
-        found = await self._link.read(jobs.changes, self._link.clock)
+        found = await self._connections.read(jobs.changes, self._connections.clock)
         changed, self._seen = found != self._seen, found
         return changed
 
@@ -213,10 +215,10 @@ class PostgresStore(Reads):
     async def register(
         self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        await self._link.write(claims.register, row, workers, now, self.url)
+        await self._connections.write(claims.register, row, workers, now, self.url)
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
-        return await self._link.repeat(claims.heartbeat, row, self._link.clock)
+        return await self._connections.repeat(claims.heartbeat, row, self._connections.clock)
 
     async def settle_and_claim(
         self,
@@ -229,20 +231,20 @@ class PostgresStore(Reads):
         released: Sequence[Job] = (),
         suspects: bool = True,
     ) -> ClaimResult:
-        return await self._turns.settle_and_claim(
+        return await self._commit_log.settle_and_claim(
             owner, results, slots, now, started=started, released=released, suspects=suspects
         )
 
     async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
         try:
-            return await self._link.write(claims.take_over, dead, successor, now)
+            return await self._connections.write(claims.take_over, dead, successor, now)
         except CommitUnknown as error:
             # If it was done the jobs are the successor's and nobody else would ever ask: find out,
             # however long it takes.
             taken: Any = error.result
             while True:
                 try:
-                    return taken if await self._link.committed(error.doubt) else None
+                    return taken if await self._connections.committed(error.doubt) else None
                 except StoreError:
                     await asyncio.sleep(random.uniform(0.5, 1.0))
 
@@ -257,8 +259,8 @@ class PostgresStore(Reads):
         return [self.directory] if self.directory.exists() else []
 
     async def checkpoint(self) -> None:
-        if await self._link.read(maintenance.is_long):
-            await self._link.write(maintenance.fold)
+        if await self._connections.read(maintenance.is_long):
+            await self._connections.write(maintenance.fold)
 
     # -- maintenance --------------------------------------------------------------------
 
@@ -274,7 +276,7 @@ class PostgresStore(Reads):
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         raise InvalidInput(
             f"store {self.url} is on a server: queuectl does not copy it",
-            f"use pg_dump --schema={self._link.address.schema}",
+            f"use pg_dump --schema={self._connections.dsn.schema}",
         )
 
     def copying(self) -> Copying:

@@ -50,7 +50,7 @@ def settle_and_claim(
     for start in started:
         params = {"seq": start.seq, "run": start.run, "owner": owner}
         params |= {"worker": start.worker, "started_at": start.started_at}
-        conn.execute(SQL["begun"], params)
+        conn.execute(SQL["prefetch_started"], params)
     for job in released:
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
         conn.execute(SQL["release"], params)
@@ -154,10 +154,10 @@ def _claim(
     *,
     suspects: bool,
 ) -> list[Job]:
-    lanes = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
+    names = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
     found: list[tuple[Any, ...]] = []
-    for lane in dict.fromkeys(lanes):  # a lane named twice must not offer its jobs twice
-        params = {"queue": lane, "limit": len(workers), "suspects": suspects}
+    for name in dict.fromkeys(names):  # a lane named twice must not offer its jobs twice
+        params = {"queue": name, "limit": len(workers), "suspects": suspects}
         found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
     found.sort(key=lambda row: (-row[1], row[2], row[0]))
     named = [worker for worker in workers if worker]

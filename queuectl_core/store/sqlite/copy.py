@@ -42,8 +42,8 @@ class SqliteCopying(Copying):
     async def begin(self, mark: str, above: int) -> bool:
         return await self._connection.write(_begin, mark, above)
 
-    async def receive(self, parcel: CopyBatch, old: str, new: str, now: float) -> None:
-        await self._connection.write(_receive, self._url, parcel, old=old, new=new, now=now)
+    async def receive(self, batch: CopyBatch, old: str, new: str, now: float) -> None:
+        await self._connection.write(_receive, self._url, batch, old=old, new=new, now=now)
 
     async def finish(
         self, mark: str, config: Mapping[str, str], pieces: Sequence[Piece], highest: int
@@ -123,21 +123,21 @@ def go_on_above(conn: sqlite3.Connection, given: int) -> None:
 
 
 def _receive(
-    conn: sqlite3.Connection, url: str, parcel: CopyBatch, *, old: str, new: str, now: float
+    conn: sqlite3.Connection, url: str, batch: CopyBatch, *, old: str, new: str, now: float
 ) -> None:
     if not conn.execute(SQL["copy_mark_changed"], {"old": old, "new": new}).rowcount:
         raise lost_mark(url)
-    if parcel.emptied is not None:
-        first, last = parcel.emptied
+    if batch.emptied is not None:
+        first, last = batch.emptied
         conn.execute(SQL["copy_emptied"], {"first": first, "last": last})
     try:
-        conn.executemany(SQL["copy_job"], (job_row(job, now) for job in parcel.jobs))
+        conn.executemany(SQL["copy_job"], (job_row(job, now) for job in batch.jobs))
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
             raise
         raise taken(url) from error
-    conn.executemany(SQL["copy_attempt"], (attempt_row(kept) for kept in parcel.attempts))
-    tails = ((one.seq, one.number, one.tail) for one in parcel.tails)
+    conn.executemany(SQL["copy_attempt"], (attempt_row(kept) for kept in batch.attempts))
+    tails = ((one.seq, one.number, one.tail) for one in batch.tails)
     conn.executemany(SQL["copy_tail"], tails)
 
 

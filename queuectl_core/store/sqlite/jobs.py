@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ...domain.errors import Conflict
 from ...domain.model import Command, Filter, Job, JobSpec, State
-from ..protocol import ALLOWED, LAST, Action, changed_meanwhile
+from ..protocol import ALLOWED, LAST, JobAction, changed_meanwhile
 from ..rows import counted, is_counted, new_ids
 from .queries import SQL, conditions, reading, spec_params, to_job, to_state
 
@@ -134,7 +134,7 @@ def candidates(
 
 
 def change(
-    conn: sqlite3.Connection, action: Action, seen: Sequence[Job], now: float, *, strict: bool
+    conn: sqlite3.Connection, action: JobAction, seen: Sequence[Job], now: float, *, strict: bool
 ) -> list[tuple[int, int]]:
     changed = []
     for job in seen:
@@ -147,7 +147,7 @@ def change(
 
 
 def change_matching(
-    conn: sqlite3.Connection, action: Action, where: Filter, seqs: Sequence[int], now: float
+    conn: sqlite3.Connection, action: JobAction, where: Filter, seqs: Sequence[int], now: float
 ) -> list[tuple[int, int]]:
     states = where.narrowed(ALLOWED[action]).states
     return _change(conn, action, seqs, states, conditions(where) | {"runs": None, "now": now})
@@ -155,7 +155,7 @@ def change_matching(
 
 def _change(
     conn: sqlite3.Connection,
-    action: Action,
+    action: JobAction,
     seqs: Sequence[int],
     states: Sequence[State],
     params: dict[str, Any],

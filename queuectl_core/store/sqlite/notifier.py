@@ -64,7 +64,7 @@ class FifoNotifier(Notifier):
 
 def notify(directory: Path, what: bytes = ANYTHING) -> None:
     """Ring every bell in ``directory`` for ``what``; one whose owner died is passed over."""
-    for notifier in _bells(directory):
+    for notifier in _notifiers(directory):
         notify_one(notifier, what)
 
 
@@ -85,7 +85,7 @@ def notify_one(notifier: Path, what: bytes) -> bool:
 
 def is_heard(directory: Path) -> bool:
     """Whether a supervisor listens to a bell in ``directory``."""
-    return any(has_listener(notifier) for notifier in _bells(directory))
+    return any(has_listener(notifier) for notifier in _notifiers(directory))
 
 
 def has_listener(notifier: Path) -> bool | None:
@@ -105,7 +105,7 @@ def has_listener(notifier: Path) -> bool | None:
 _TO_RING = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def _bells(directory: Path) -> list[Path]:
+def _notifiers(directory: Path) -> list[Path]:
     try:
         names = os.listdir(directory)
     except OSError:

@@ -58,7 +58,7 @@ def _is_ours(conn: sqlite3.Connection) -> bool:
     return bool(conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
 
 
-class Held:
+class ExclusiveStore:
     """A store that nobody else has open until it is closed."""
 
     def __init__(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from textual.binding import Binding, BindingType
 
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.model import Job
-from queuectl_core.operations.attempt_output import Output
+from queuectl_core.operations.attempt_output import AttemptOutput
 
 from ...presentation.format import cli, command_line
 from ..background import run_in_background
@@ -128,7 +128,7 @@ class OutputScreen(JobScreen):
 
 
 @contextlib.contextmanager
-def as_file(output: Output) -> Iterator[str]:
+def as_file(output: AttemptOutput) -> Iterator[str]:
     """The path of a file with this output: its own, or a temporary one with the stored end."""
     if output.path is not None and output.path.exists():
         yield str(output.path)

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from queuectl_core.domain.times import format_bytes
-from queuectl_core.operations.attempt_output import Output
+from queuectl_core.operations.attempt_output import AttemptOutput
 
 from ...presentation.columns import Cell
 from .line_widget import LineWidget
@@ -46,7 +46,7 @@ class OutputPane(LineWidget, can_focus=True):
         self.left = 0
         self.viewport: OutputViewport | None = None
 
-    def show(self, output: Output) -> None:
+    def show(self, output: AttemptOutput) -> None:
         """Show this output; more of one that is shown already keeps its place."""
         old = self.viewport
         if old is not None and old.output.path == output.path and output.path is not None:
@@ -191,7 +191,7 @@ class OutputPane(LineWidget, can_focus=True):
         return lines
 
 
-def nothing(output: Output) -> str:
+def nothing(output: AttemptOutput) -> str:
     """Why there is no output to show."""
     if output.number == 0:
         return "it has not run yet" if output.running else "it never ran"

@@ -16,7 +16,7 @@ from rich.cells import cell_len, split_graphemes
 
 from queuectl_core.domain.text import clean_bytes
 from queuectl_core.domain.times import format_bytes
-from queuectl_core.operations.attempt_output import Output, mark_room
+from queuectl_core.operations.attempt_output import AttemptOutput, mark_room
 
 READ = 128 * 1024
 """Bytes read at once."""
@@ -151,7 +151,7 @@ class OutputViewport:
     ``top`` is the line of the first visible row, and ``sub`` which row of that line it is.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: AttemptOutput) -> None:
         self.lines: list[OutputLine] = []
         self.top = 0
         self.sub = 0
@@ -167,12 +167,12 @@ class OutputViewport:
         self.output = output
 
     @property
-    def output(self) -> Output:
+    def output(self) -> AttemptOutput:
         """The output it is a slice of."""
         return self._output
 
     @output.setter
-    def output(self, output: Output) -> None:
+    def output(self, output: AttemptOutput) -> None:
         self._output = output
         # A hole may outlive the attempt, where nobody was left to close it.
         self._source = output._replace(running=True) if output.path is not None else output

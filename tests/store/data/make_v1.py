@@ -16,7 +16,7 @@ from pathlib import Path
 
 from queuectl_core.domain.claims import AttemptResult
 from queuectl_core.domain.model import Filter, Job, Outcome, State
-from queuectl_core.store.protocol import Action
+from queuectl_core.store.protocol import JobAction
 from queuectl_core.store.sqlite.store import SqliteStore
 
 from ...support import NOW, ending, spec, supervisor
@@ -53,7 +53,7 @@ async def fill(store: SqliteStore) -> None:
         NOW,
     )
     (cancelled,) = await store.by_id("cancelled")
-    await change(store, Action.CANCEL, [cancelled.seq], NOW + 1, True)
+    await change(store, JobAction.CANCEL, [cancelled.seq], NOW + 1, True)
     await claim(store, "abcde", 1, now=NOW + 100)
 
 

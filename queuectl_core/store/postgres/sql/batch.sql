@@ -1,4 +1,4 @@
--- Bulk enqueue: copied into a table of the transaction's own, then moved over in one statement.
+-- Bulk enqueue: jobs are copied into a temporary table and then moved in one statement.
 
 -- name: stage
 CREATE TEMP TABLE incoming (
@@ -8,7 +8,7 @@ CREATE TEMP TABLE incoming (
     cpu_seconds bigint, output_limit bigint
 ) ON COMMIT DROP;
 
--- Nobody else takes a key while a block of them is taken: these follow one another.
+-- Nobody else takes a key while a block of keys is taken, so the keys of a block are consecutive.
 -- name: key_gate
 SELECT pg_advisory_lock(:key::bigint);
 

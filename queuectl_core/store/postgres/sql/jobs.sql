@@ -1,6 +1,7 @@
 -- Enqueueing, reading and changing jobs.
 
--- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
+-- The conditions of a filter, except its states and keys. Each query that takes a filter includes
+-- them.
 -- fragment: filter
 AND (:queues::text[] IS NULL OR queue = ANY(:queues))
 AND (:exit_codes::bigint[] IS NULL OR exit_code = ANY(:exit_codes))
@@ -9,7 +10,7 @@ AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :sear
      OR last_error ILIKE :search ESCAPE '\')
 AND (:regex::text IS NULL OR id ~ :regex OR command ~ :regex OR last_error ~ :regex)
 
--- Bulk enqueue takes keys in a row; while it does, nobody else may take one (see key_block).
+-- A bulk enqueue takes consecutive keys. Meanwhile nobody else may take a key (see key_block).
 -- name: insert_jobs
 WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key::bigint))
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
@@ -34,8 +35,8 @@ RETURNING *;
 -- name: job_by_id
 SELECT * FROM jobs WHERE id = :id::text;
 
--- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix
--- followed by a character above every one an id may hold.
+-- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix and a
+-- character that sorts after every character of an id.
 -- name: jobs_by_prefix
 SELECT * FROM jobs WHERE id >= :prefix::text AND id < :prefix || '~' ORDER BY id LIMIT 2;
 
@@ -66,7 +67,7 @@ SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
 ) j
 ORDER BY j.seq DESC LIMIT :limit;
 
--- By the index jobs_dead: a page of a group costs the page, however many are dead.
+-- By the index jobs_dead: the time does not grow with the number of dead jobs.
 -- name: scan_reason_down
 SELECT * FROM jobs
 WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :low::bigint)
@@ -89,7 +90,7 @@ SELECT j.* FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
 ) j
 ORDER BY j.seq LIMIT :limit;
 
--- By the index jobs_dead: a page of a group costs the page, however many are dead.
+-- By the index jobs_dead: the time does not grow with the number of dead jobs.
 -- name: scan_reason_up
 SELECT * FROM jobs
 WHERE state = 'dead' AND (reason, seq) >= (:reason::text, :low::bigint)
@@ -120,10 +121,11 @@ FROM (SELECT state, queue, n FROM counts
       UNION ALL SELECT state, queue, n FROM ledger WHERE state IS NOT NULL) both_parts
 GROUP BY state, queue HAVING sum(n) > 0;
 
--- A job waits from when it was enqueued, or from its run_at if that is later. Only jobs whose run_at
--- is up to the moment from which the first of the index waits can have waited longer. The limit keeps
--- this quick where very many jobs were enqueued with a run_at in the past; it is not exact then.
--- A job whose time has come is marked as ready by the next claim only: maybe never.
+-- A job waits since it was enqueued, or since its run_at if that is later. Take the first job of the
+-- index: only jobs with a run_at before the moment since which this one waits can have waited longer.
+-- The limit keeps the query fast when very many jobs were enqueued with a run_at in the past. The
+-- answer is not exact then. A job that has become due is marked as ready only by the next claim, so
+-- due jobs that are not marked are counted too.
 -- name: oldest_due
 SELECT min(since) FROM (
     SELECT min(greatest(created_at, run_at)) AS since FROM
@@ -155,7 +157,7 @@ SELECT floor(finished_at)::bigint AS second,
        count(*) FILTER (WHERE outcome IN ('failed', 'timeout', 'crashed')) AS failed
 FROM attempts WHERE finished_at >= :since::float8 GROUP BY second ORDER BY second;
 
--- The candidates of a bulk verb: by the index of the state, or of the dead by cause.
+-- The candidates of a bulk verb, by the index of states or by the index of dead jobs by reason.
 -- name: bulk_states
 SELECT j.seq FROM unnest(:states::text[]) AS s(state) CROSS JOIN LATERAL (
     SELECT seq FROM jobs
@@ -172,11 +174,11 @@ WHERE state = 'dead' AND (reason, seq) > (:reason::text, :after::bigint)
 -- include: filter
 ORDER BY reason, seq LIMIT :limit::bigint;
 
--- Whether a job is to be changed is decided here, in the statement that changes it: by its state,
--- by the filter, and (unless :seen is NULL) by whether it is still as the caller saw it. All of
--- this is said of the row itself, not in the subquery: when another transaction changed the row
--- while we waited for its lock, the server checks these conditions again on the new version.
--- Locked in the order of their keys, so that two of these never wait for each other.
+-- The statement that changes a job also decides whether it may: by the state, by the filter, and
+-- (unless :seen is NULL) by whether the job is still as the caller read it. These conditions are
+-- outside the subquery. If another transaction changed the row while we waited for its lock, the
+-- server checks them again on the new version. The subquery locks rows in the order of their keys,
+-- so that two such statements never wait for each other in a circle.
 -- fragment: still
 seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
 AND state = ANY(:states::text[])
@@ -190,7 +192,7 @@ WHERE
 -- include: still
 RETURNING seq, runs;
 
--- What waits is cancelled; what runs is asked to end.
+-- A waiting job is cancelled. A running job is asked to end.
 -- name: cancel
 UPDATE jobs SET state = CASE WHEN state = 'processing' THEN state ELSE 'cancelled' END,
                 ready = NULL, cancel = (state = 'processing'), updated_at = :now::float8,

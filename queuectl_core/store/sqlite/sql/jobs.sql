@@ -1,4 +1,5 @@
--- What a filter asks for, besides states and keys. Included wherever jobs are selected by one.
+-- The conditions of a filter, except its states and keys. Each query that takes a filter includes
+-- them.
 -- fragment: filter
 AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
 AND (:exit_codes IS NULL OR exit_code IN (SELECT value FROM json_each(:exit_codes)))
@@ -22,8 +23,8 @@ SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
 -- name: job_by_id
 SELECT * FROM jobs WHERE id = :id;
 
--- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix
--- followed by a character above every one an id may hold.
+-- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix and a
+-- character that sorts after every character of an id.
 -- name: jobs_by_prefix
 SELECT * FROM jobs WHERE id >= :prefix AND id < :prefix || '~' ORDER BY id LIMIT 2;
 
@@ -62,7 +63,7 @@ WHERE state = :state AND seq BETWEEN :low AND :high
 -- include: filter
 ORDER BY seq LIMIT :limit;
 
--- By the index jobs_dead: a page of a group costs the page, however many are dead.
+-- By the index jobs_dead: the time does not grow with the number of dead jobs.
 -- name: scan_reason_down
 SELECT * FROM jobs INDEXED BY jobs_dead
 WHERE state = 'dead' AND reason = :reason AND seq BETWEEN :low AND :high
@@ -93,10 +94,11 @@ WHERE seq IN (SELECT value FROM json_each(:seqs)) AND seq BETWEEN :low AND :high
 -- name: counts
 SELECT state, queue, n FROM counts WHERE n > 0;
 
--- A job waits from when it was enqueued, or from its run_at if that is later. Only jobs whose run_at
--- is up to the moment from which the first of the index waits can have waited longer. The limit keeps
--- this quick where very many jobs were enqueued with a run_at in the past; it is not exact then.
--- A job whose time has come is marked as ready by the next claim only: maybe never.
+-- A job waits since it was enqueued, or since its run_at if that is later. Take the first job of the
+-- index: only jobs with a run_at before the moment since which this one waits can have waited longer.
+-- The limit keeps the query fast when very many jobs were enqueued with a run_at in the past. The
+-- answer is not exact then. A job that has become due is marked as ready only by the next claim, so
+-- due jobs that are not marked are counted too.
 -- name: oldest_due
 SELECT min(since) FROM (
     SELECT min(max(created_at, run_at)) AS since FROM
@@ -111,7 +113,7 @@ SELECT * FROM attempts WHERE job = :seq ORDER BY number;
 -- name: tail_of
 SELECT tail FROM tails WHERE job = :seq AND number = :number;
 
--- The index attempts_ended holds all these columns: the table itself is not read.
+-- The index attempts_ended holds all these columns, so the table is not read.
 -- name: ended_since
 SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
 WHERE finished_at >= :since LIMIT :limit;
@@ -127,7 +129,7 @@ SELECT CAST(finished_at AS INTEGER) AS second, sum(outcome = 'completed') AS com
        sum(outcome IN ('failed', 'timeout', 'crashed')) AS failed
 FROM attempts WHERE finished_at >= :since GROUP BY second ORDER BY second;
 
--- The candidates of a bulk verb: by the index of the state, or of the dead by cause.
+-- The candidates of a bulk verb, by the index of states or by the index of dead jobs by reason.
 -- name: bulk_state
 SELECT seq FROM jobs
 WHERE state = :state AND seq > :after AND seq <= :until
@@ -140,8 +142,8 @@ WHERE state = 'dead' AND reason = :reason AND seq > :after AND seq <= :until
 -- include: filter
 ORDER BY seq LIMIT :limit;
 
--- Whether a job is to be changed is decided here, in the statement that changes it: by its state,
--- by the filter, and (unless :runs is NULL) by whether it was run since the caller looked.
+-- The statement that changes a job also decides whether it may: by the state, by the filter, and
+-- (unless :runs is NULL) by whether the job ran since the caller read it.
 -- fragment: still
 seq IN (SELECT value FROM json_each(:seqs)) AND +state IN (SELECT value FROM json_each(:states))
 AND (:runs IS NULL OR runs = :runs)
@@ -154,7 +156,7 @@ WHERE
 -- include: still
 RETURNING seq, runs;
 
--- What waits is cancelled; what runs is asked to end.
+-- A waiting job is cancelled. A running job is asked to end.
 -- name: cancel
 UPDATE jobs SET state = CASE state WHEN 'processing' THEN state ELSE 'cancelled' END,
                 ready = NULL, cancel = (state = 'processing'), updated_at = :now,

@@ -1,7 +1,7 @@
--- Forgetting what ended long ago, and counting anew.
+-- Pruning jobs, and counting again.
 
--- Attempts that completed in a stretch of time, from the index alone; then the jobs they ended.
--- CROSS JOIN keeps that order: the other way round reads every completed job there is.
+-- Attempts that completed in a range of time, from the index alone, and then their jobs. CROSS JOIN
+-- keeps this order. The other order would read every completed job.
 -- name: expired
 SELECT a.job FROM attempts a CROSS JOIN jobs j ON j.seq = a.job
 WHERE a.finished_at >= :since AND a.finished_at < :before AND a.outcome = 'completed'
@@ -31,7 +31,8 @@ DELETE FROM counts;
 -- name: count_set
 INSERT INTO counts VALUES (:state, :queue, :n);
 
--- In a copy: what ran is put back (or cancelled, if that was asked for), nobody runs anything.
+-- For a backup: running jobs become pending (or cancelled, if somebody asked for that), and there
+-- are no workers.
 -- name: copy_released
 UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
                 ready = CASE cancel WHEN 1 THEN NULL ELSE 1 END,

@@ -1,6 +1,6 @@
--- Copying a store into another: values as they are kept, by key.
+-- Copying a store into another. Values are copied as they are stored, in the order of keys.
 
--- The mark lies with the settings, under a name that no setting can have.
+-- The mark is kept with the settings, under a name that no setting can have.
 -- name: copy_mark
 SELECT value FROM config WHERE key = '.copy';
 
@@ -13,8 +13,8 @@ UPDATE config SET value = :new::text WHERE key = '.copy' AND value = :old::text;
 -- name: copy_mark_gone
 DELETE FROM config WHERE key = '.copy' AND value = :old::text;
 
--- Waits for whoever enqueues or registers just now, so that it is seen, and holds others up until
--- they see the mark.
+-- Waits for transactions that enqueue or register, so that we see what they wrote. Later ones wait
+-- until they see the mark.
 -- name: copy_alone
 LOCK TABLE jobs, config, rollups, supervisors IN SHARE ROW EXCLUSIVE MODE;
 

@@ -1,5 +1,5 @@
--- What ended, added up. One row is changed for a batch of endings, not one for each; each
--- supervisor has its own.
+-- Rollups of attempts that ended. A batch of results changes one row for each minute. Each
+-- supervisor has its own rows.
 
 -- name: rollups_mine
 SELECT at, data FROM rollups

@@ -1,6 +1,6 @@
--- Copying a store into another: values as they are kept, by key.
+-- Copying a store into another. Values are copied as they are stored, in the order of keys.
 
--- The mark lies with the settings, under a name that no setting can have.
+-- The mark is kept with the settings, under a name that no setting can have.
 -- name: copy_mark
 SELECT value FROM config WHERE key = '.copy';
 

@@ -1,6 +1,6 @@
--- Forgetting what ended long ago, folding the ledger, and counting anew.
+-- Pruning jobs, folding the ledger into the counters, and counting again.
 
--- Attempts that completed in a stretch of time, from the index; then the jobs they ended.
+-- Attempts that completed in a range of time, from the index, and then their jobs.
 -- name: expired
 SELECT a.job FROM attempts a CROSS JOIN LATERAL (
     SELECT FROM jobs j WHERE j.seq = a.job AND j.state = 'completed'
@@ -27,15 +27,15 @@ SELECT seq, runs FROM jobs WHERE seq = ANY(:seqs::bigint[]);
 -- name: holds
 SELECT true FROM jobs WHERE owner = :id::text LIMIT 1;
 
--- Worth folding? Looks at no more rows than it takes to know.
+-- Whether the ledger has more than ``most`` rows. Reads no more rows than necessary.
 -- name: ledger_long
 SELECT count(*) > :most::bigint FROM (SELECT FROM ledger LIMIT :most + 1) enough;
 
--- One at a time; who comes second has nothing to do.
+-- One at a time. If another transaction has the lock, there is nothing to do.
 -- name: fold_turn
 SELECT pg_try_advisory_xact_lock(:key::bigint);
 
--- The row added has an id that was never there: ``changes`` counts on that.
+-- The added row has a new id. ``changes`` relies on that.
 -- name: fold
 WITH taken AS (
     DELETE FROM ledger RETURNING state, queue, n
@@ -50,8 +50,8 @@ INSERT INTO ledger (n) VALUES (0);
 -- name: marks_expired
 DELETE FROM commit_marks WHERE at < extract(epoch FROM clock_timestamp())::float8 - :age::float8;
 
--- What is missing to the real counts, by one look at everything: what others change meanwhile
--- they write down themselves.
+-- Adds the difference between the counters and the real counts. It reads everything in one
+-- statement. Other transactions record their own changes.
 -- name: recount
 INSERT INTO ledger (state, queue, n)
 SELECT state, queue, sum(n)

@@ -1,9 +1,9 @@
--- What ended, added up. One row is changed for a batch of endings, not one for each.
+-- Rollups of attempts that ended. A batch of results changes one row for each minute.
 
 -- name: rollup_get
 SELECT data FROM rollups WHERE span = :span AND at = :at;
 
--- Both in one: it is asked in every commit that ends something.
+-- Two questions in one query, because every commit with results asks them.
 -- name: rollup_to_change
 SELECT (SELECT data FROM rollups WHERE span = :span AND at = :at),
        (SELECT moment FROM rollups_after);
@@ -18,7 +18,7 @@ SELECT moment FROM rollups_after;
 -- name: rollups_since
 SELECT data FROM rollups WHERE span IN (60, 600, 3600, 86400) AND at >= :since;
 
--- What ended before there were rollups.
+-- Attempts that ended before the store kept rollups.
 -- name: ended_until
 SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
 WHERE finished_at >= :since AND finished_at <= :until;

@@ -1,17 +1,18 @@
--- Claiming, finishing, leases. Rows are locked in the order of their keys, a supervisor's own row
--- before its jobs, so that transactions wait for one another but never in a circle.
+-- Claims, results and leases. A transaction locks the supervisor's row first, then jobs in the
+-- order of their keys. So transactions can wait for each other, but never in a circle.
 
--- One statement settles a turn. The fence: a result is taken only from the attempt that holds
--- the lease. A job somebody wants cancelled is not put back to run again.
+-- One statement writes all results. A result is taken only from the attempt that holds the lease.
+-- A job that somebody wants cancelled does not run again.
 --
--- ``begun``: a job claimed in advance was started by a worker. ``released``: one that was not is
--- put back as it was, or cancelled if somebody asked for that.
+-- ``prefetch_*``: prefetched jobs that a worker has started. ``released_*``: prefetched jobs that
+-- were not started. They become pending again, or cancelled if somebody asked for that.
 --
--- ``minutes``: when what ended did; the supervisor's rollups of them come back with the rest.
+-- ``minutes``: the minutes in which the attempts ended. The statement returns the supervisor's
+-- rollups of these minutes.
 -- name: settle
-WITH me AS MATERIALIZED (
+WITH supervisor AS MATERIALIZED (
     SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
-), told AS MATERIALIZED (
+), results AS MATERIALIZED (
     SELECT * FROM unnest(
         :seq::bigint[], :run::bigint[], :state::text[], :ready::int[], :attempts::bigint[],
         :crashes::bigint[], :run_at::float8[], :exit_code::bigint[], :last_error::text[],
@@ -24,15 +25,16 @@ WITH me AS MATERIALIZED (
         number, started_at, finished_at, outcome, made_dead, attempt_exit, signal, reason, worker,
         host, peak_memory, cpu_seconds, output_bytes, waited, tail
     )
-), began AS MATERIALIZED (
+), prefetched AS MATERIALIZED (
     SELECT * FROM unnest(
-        :begun_seq::bigint[], :begun_run::bigint[], :begun_worker::text[], :begun_at::float8[]
+        :prefetch_seq::bigint[], :prefetch_run::bigint[], :prefetch_worker::text[],
+        :prefetch_at::float8[]
     ) AS b(seq, run, worker, started_at)
-), freed AS MATERIALIZED (
-    SELECT * FROM unnest(:freed_seq::bigint[], :freed_run::bigint[]) AS f(seq, run)
+), given_back AS MATERIALIZED (
+    SELECT * FROM unnest(:released_seq::bigint[], :released_run::bigint[]) AS f(seq, run)
 ), held AS MATERIALIZED (
-    SELECT j.seq, j.runs AS run FROM jobs j JOIN me ON j.owner = me.id
-    WHERE j.seq = ANY(:seq || :begun_seq || :freed_seq) AND j.state = 'processing'
+    SELECT j.seq, j.runs AS run FROM jobs j JOIN supervisor s ON j.owner = s.id
+    WHERE j.seq = ANY(:seq || :prefetch_seq || :released_seq) AND j.state = 'processing'
     ORDER BY j.seq FOR UPDATE OF j
 ), finished AS (
     UPDATE jobs j SET
@@ -42,7 +44,7 @@ WITH me AS MATERIALIZED (
         updated_at = t.finished_at, finished_at = t.finished_at, exit_code = t.exit_code,
         last_error = t.last_error, reason = t.dead_reason, owner = NULL, shim = NULL,
         cancel = false, worker = coalesce(t.worker, j.worker), started_at = t.started_at
-    FROM told t JOIN held USING (seq, run)
+    FROM results t JOIN held USING (seq, run)
     WHERE j.seq = t.seq AND j.seq = ANY(:seq)
     RETURNING j.seq, t.run, j.ready, j.run_at
 ), attempted AS (
@@ -50,21 +52,21 @@ WITH me AS MATERIALIZED (
     SELECT t.seq, t.number, t.started_at, t.finished_at, t.outcome, t.made_dead, t.attempt_exit,
            t.signal, t.reason, t.worker, t.host, t.peak_memory, t.cpu_seconds, t.output_bytes,
            t.waited
-    FROM told t JOIN finished USING (seq, run)
+    FROM results t JOIN finished USING (seq, run)
 ), tailed AS (
     INSERT INTO tails
-    SELECT t.seq, t.number, t.tail FROM told t JOIN finished USING (seq, run) WHERE t.tail <> ''
+    SELECT t.seq, t.number, t.tail FROM results t JOIN finished USING (seq, run) WHERE t.tail <> ''
 ), counted AS (
-    -- What was measured was of the job that ended.
+    -- The measured values were those of the job that ended.
     UPDATE workers w SET done = w.done + s.done, failed = w.failed + s.failed,
                          job_pid = NULL, cpu_percent = NULL, memory = NULL
     FROM (SELECT t.worker, count(*) FILTER (WHERE t.outcome = 'completed') AS done,
                  count(*) FILTER (WHERE t.outcome IN ('failed', 'timeout', 'crashed')) AS failed
-          FROM told t JOIN finished USING (seq, run) GROUP BY t.worker) s
+          FROM results t JOIN finished USING (seq, run) GROUP BY t.worker) s
     WHERE w.id = s.worker
 ), started AS (
     UPDATE jobs j SET worker = b.worker, started_at = b.started_at
-    FROM began b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:begun_seq)
+    FROM prefetched b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:prefetch_seq)
 ), released AS (
     UPDATE jobs j SET
         state = CASE WHEN j.cancel THEN 'cancelled' ELSE 'pending' END,
@@ -72,7 +74,7 @@ WITH me AS MATERIALIZED (
         finished_at = CASE WHEN j.cancel THEN :now::float8 END,
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
-    FROM freed f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:freed_seq)
+    FROM given_back f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:released_seq)
 ), marked AS (
     INSERT INTO commit_marks (mark) VALUES (:mark::uuid)
 ), sums AS (
@@ -86,30 +88,30 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
        (SELECT coalesce(array_agg(data ORDER BY at), '{}') FROM sums) AS sums
 FROM finished f;
 
--- Claims for workers that serve the same lanes (``queues`` NULL: all of them). What became due
--- stands beside what was due already, and is marked so. Rows that others hold are passed over:
--- they are being claimed, or changed; ``crowded`` says that there were such, and it is worth
--- looking again soon. ``suspects``: whether jobs that have crashed may be claimed. ``ANY(ARRAY(…))`` has the server look rows up by their keys: guessing at
--- thousands of them it would read all jobs.
+-- Claims jobs for workers that serve the same queues (``queues`` NULL: all queues). Jobs that have
+-- just become due take part, and are marked as ready. Rows that other transactions have locked are
+-- skipped. ``crowded`` says that there were such rows, so it is worth looking again soon.
+-- ``suspects``: whether jobs that have crashed may be claimed. ``ANY(ARRAY(…))`` makes the server
+-- look up the rows by key. Otherwise it would expect thousands of them and read all jobs.
 -- name: claim
-WITH RECURSIVE me AS MATERIALIZED (
+WITH RECURSIVE supervisor AS MATERIALIZED (
     SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
-), lane (queue) AS (
+), waiting_queue (queue) AS (
     (SELECT queue FROM jobs WHERE ready = 1 AND :queues::text[] IS NULL ORDER BY queue LIMIT 1)
     UNION ALL
-    SELECT (SELECT j.queue FROM jobs j WHERE j.ready = 1 AND j.queue > lane.queue
+    SELECT (SELECT j.queue FROM jobs j WHERE j.ready = 1 AND j.queue > waiting_queue.queue
             ORDER BY j.queue LIMIT 1)
-    FROM lane WHERE lane.queue IS NOT NULL
-), lanes AS (
-    SELECT queue FROM lane WHERE queue IS NOT NULL UNION SELECT unnest(:queues)
+    FROM waiting_queue WHERE waiting_queue.queue IS NOT NULL
+), served AS (
+    SELECT queue FROM waiting_queue WHERE queue IS NOT NULL UNION SELECT unnest(:queues)
 ), due AS MATERIALIZED (
     SELECT seq, queue, priority, run_at, crashes FROM jobs
-    WHERE ready = 0 AND run_at <= :now::float8 AND EXISTS (SELECT FROM me)
+    WHERE ready = 0 AND run_at <= :now::float8 AND EXISTS (SELECT FROM supervisor)
     ORDER BY run_at LIMIT 10000 FOR UPDATE SKIP LOCKED
 ), found AS (
-    SELECT c.* FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
+    SELECT c.* FROM supervisor CROSS JOIN served CROSS JOIN LATERAL (
         SELECT seq, priority, run_at FROM jobs
-        WHERE ready = 1 AND jobs.queue = lanes.queue AND (:suspects::bool OR crashes = 0)
+        WHERE ready = 1 AND jobs.queue = served.queue AND (:suspects::bool OR crashes = 0)
         ORDER BY priority DESC, run_at, seq LIMIT cardinality(:workers::text[])
         FOR UPDATE SKIP LOCKED
     ) c
@@ -121,7 +123,7 @@ WITH RECURSIVE me AS MATERIALIZED (
            least(count(*) OVER (), cardinality(:workers)) AS total
     FROM found
 ), chosen AS MATERIALIZED (
-    -- As many as there are workers, and then as lifecycle.claimed_ahead says.
+    -- One for each idle worker, and as many prefetched jobs as lifecycle.claimed_ahead says.
     SELECT seq, place FROM ranked
     WHERE place <= CASE WHEN total IN (cardinality(:workers), least(total, :idle::bigint)) THEN total
                         ELSE :idle + (total - :idle) / 2 END
@@ -144,8 +146,8 @@ FROM (
     SELECT (SELECT min(run_at) FROM jobs
             WHERE ready = 0 AND seq NOT IN (SELECT seq FROM due)) AS next_due,
            CASE WHEN (SELECT count(*) FROM chosen) < :idle THEN
-               EXISTS (SELECT FROM me CROSS JOIN lanes CROSS JOIN LATERAL (
-                   SELECT FROM jobs WHERE ready = 1 AND jobs.queue = lanes.queue
+               EXISTS (SELECT FROM supervisor CROSS JOIN served CROSS JOIN LATERAL (
+                   SELECT FROM jobs WHERE ready = 1 AND jobs.queue = served.queue
                    AND seq NOT IN (SELECT seq FROM chosen) AND (:suspects OR crashes = 0)
                    ORDER BY priority DESC, run_at, seq LIMIT 1
                ) left_over)
@@ -153,9 +155,9 @@ FROM (
 ) n LEFT JOIN claimed c ON true
 ORDER BY c.place;
 
--- Whether a claim would find anything (``queues`` NULL: in any lane), and else when to look again.
--- A bell wakes every idle supervisor, and most of them find nothing: this is one round trip, while a
--- claim locks, and its commit waits for the disk.
+-- Whether a claim would find a job (``queues`` NULL: in any queue), and when the next job is due.
+-- A notification wakes every idle supervisor, and most of them find nothing. This query is one
+-- round trip. A claim takes locks, and its commit waits for the disk.
 -- name: waiting
 SELECT CASE WHEN :queues::text[] IS NULL
             THEN (SELECT queue FROM jobs WHERE ready = 1 ORDER BY queue LIMIT 1) IS NOT NULL
@@ -168,7 +170,7 @@ FROM (SELECT min(run_at) AS next FROM jobs WHERE ready = 0) due;
 -- name: next_due
 SELECT min(run_at) FROM jobs WHERE ready = 0;
 
--- Whether a lease of another host ran out is for the server's clock to say.
+-- The server's clock decides whether the lease of another host has run out.
 -- name: supervisors
 SELECT *, lease_until < extract(epoch FROM clock_timestamp())::float8 AS lapsed
 FROM supervisors ORDER BY id;
@@ -186,13 +188,13 @@ INSERT INTO supervisors (id, host, host_key, pid, pid_start, detached, started_a
 SELECT :id::text, :host::text, :host_key::text, :pid::bigint, :pid_start::float8, :detached::bool,
        :now::float8, c.now, c.now + :lease::float8, :lease_mono::float8
 FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS now) c
--- The same process again: the answer to its first registration was lost.
+-- The same process registers again if the answer to its first registration was lost.
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at,
                                lease_until = excluded.lease_until, lease_mono = excluded.lease_mono
 WHERE (supervisors.host_key, supervisors.pid, supervisors.pid_start)
     = (excluded.host_key, excluded.pid, excluded.pid_start);
 
--- Workers of a registration that is repeated are there already.
+-- When a registration is repeated, its workers are there already.
 -- name: registered_workers
 INSERT INTO workers (id, supervisor, queues, up, started_at)
 SELECT w.id, :supervisor::text, w.queues, true, :now::float8
@@ -206,8 +208,7 @@ FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS now) c
 WHERE id = :id::text
 RETURNING heartbeat_at;
 
--- A supervisor that holds a job stays on the list, however it left: its row is how the job is
--- found.
+-- A supervisor that holds a job stays in the table, because recovery finds the job by this row.
 -- name: deregister
 DELETE FROM supervisors WHERE id = :id::text AND NOT EXISTS
     (SELECT FROM jobs WHERE owner = :id);
@@ -252,14 +253,14 @@ JOIN supervisors s ON s.id = w.supervisor
 LEFT JOIN jobs j ON j.owner = s.id AND j.worker = w.id
 ORDER BY s.started_at, w.supervisor, length(w.id), w.id;
 
--- Jobs of a supervisor that is gone get a new owner; the old one's results are refused from
--- here on, since they name it.
+-- Jobs of a supervisor that is gone get a new owner. From now on results of the old owner are
+-- refused, because they name the old owner.
 -- name: take_over
 UPDATE jobs SET owner = :successor::text, updated_at = :now::float8
 WHERE seq IN (SELECT seq FROM jobs WHERE owner = :id::text ORDER BY seq FOR UPDATE)
 RETURNING *;
 
--- Whoever is processing has an owner: the index holds these jobs alone.
+-- Only a processing job has an owner, so the index holds only these jobs.
 -- name: held
 SELECT * FROM jobs WHERE owner = :id::text;
 

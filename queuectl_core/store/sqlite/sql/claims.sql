@@ -1,5 +1,5 @@
--- Claiming, finishing, leases. Everything here runs inside BEGIN IMMEDIATE, which is what
--- makes it atomic across processes: SQLite lets one writer in at a time.
+-- Claims, results and leases. Everything here runs inside BEGIN IMMEDIATE. SQLite has one writer
+-- at a time, so a transaction is atomic across processes.
 
 -- name: promote
 UPDATE jobs SET ready = 1 WHERE seq IN
@@ -8,7 +8,7 @@ UPDATE jobs SET ready = 1 WHERE seq IN
 -- name: waiting_queues
 SELECT DISTINCT queue FROM counts WHERE state IN ('pending', 'failed') AND n > 0;
 
--- ``suspects``: whether jobs that have crashed may be claimed. Else those are passed over.
+-- ``suspects``: whether jobs that have crashed may be claimed.
 -- name: candidates
 SELECT seq, priority, run_at FROM jobs
 WHERE ready = 1 AND queue = :queue AND (:suspects OR crashes = 0)
@@ -21,7 +21,8 @@ UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owne
 WHERE seq = :seq AND ready = 1
 RETURNING *;
 
--- For no worker yet. (The + keeps the planner from an index of all that wait.)
+-- Prefetches jobs: they have no worker yet. The + keeps SQLite from using the index of all waiting
+-- jobs.
 -- name: claim_ahead
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner, worker = NULL,
                 runs = runs + 1, started_at = :now, finished_at = NULL, updated_at = :now, cancel = 0
@@ -31,8 +32,8 @@ RETURNING *;
 -- name: next_due
 SELECT min(run_at) FROM jobs WHERE ready = 0;
 
--- The fence: a result is taken only from the attempt that holds the lease.
--- A job somebody wants cancelled is not put back to run again.
+-- A result is taken only from the attempt that holds the lease. A job that somebody wants cancelled
+-- does not run again.
 -- name: finish
 UPDATE jobs SET state = CASE WHEN cancel AND :ready IS NOT NULL THEN 'cancelled' ELSE :state END,
                 ready = CASE WHEN cancel THEN NULL ELSE :ready END, attempts = :attempts, crashes = :crashes,
@@ -50,12 +51,13 @@ INSERT INTO attempts VALUES (:job, :number, :started_at, :finished_at, :outcome,
 -- name: insert_tail
 INSERT INTO tails VALUES (:job, :number, :tail);
 
--- A job claimed in advance was started by a worker.
--- name: begun
+-- A worker has started a prefetched job.
+-- name: prefetch_started
 UPDATE jobs SET worker = :worker, started_at = :started_at
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
--- It was not started after all: back as it was, or cancelled if somebody asked for that.
+-- A prefetched job was not started. It becomes pending again, or cancelled if somebody asked for
+-- that.
 -- name: release
 UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
                 ready = CASE cancel WHEN 1 THEN NULL ELSE 1 END,
@@ -64,7 +66,7 @@ UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
                 updated_at = :now
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
--- What was measured was of the job that ended.
+-- The measured values were those of the job that ended.
 -- name: worker_counted
 UPDATE workers SET done = done + :done, failed = failed + :failed,
                    job_pid = NULL, cpu_percent = NULL, memory = NULL
@@ -85,8 +87,7 @@ UPDATE supervisors SET heartbeat_at = :now, lease_until = :lease_until,
                        lease_mono = :lease_mono
 WHERE id = :id;
 
--- A supervisor that holds a job stays on the list, however it left: its row is how the job is
--- found.
+-- A supervisor that holds a job stays in the table, because recovery finds the job by this row.
 -- name: deregister
 DELETE FROM supervisors WHERE id = :id AND NOT EXISTS
     (SELECT 1 FROM jobs WHERE state = 'processing' AND owner = :id);
@@ -122,8 +123,8 @@ JOIN supervisors s ON s.id = w.supervisor
 LEFT JOIN jobs j ON j.state = 'processing' AND j.owner = s.id AND j.worker = w.id
 ORDER BY s.started_at, w.supervisor, length(w.id), w.id;
 
--- Jobs of a supervisor that is gone get a new owner; the old one's results are refused from
--- here on, since they name it.
+-- Jobs of a supervisor that is gone get a new owner. From now on results of the old owner are
+-- refused, because they name the old owner.
 -- name: take_over
 UPDATE jobs SET owner = :successor, updated_at = :now
 WHERE state = 'processing' AND owner = :id
@@ -141,13 +142,13 @@ SELECT shim FROM jobs WHERE state = 'processing';
 -- name: assign
 UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';
 
--- How far the wall clock is from the clock of the boot; no setting has such a name.
+-- The difference between the wall clock and the clock since boot. No setting can have this name.
 -- name: clock
 SELECT value FROM config WHERE key = '.clock';
 
 -- name: clock_set
 INSERT INTO config VALUES ('.clock', :value) ON CONFLICT (key) DO UPDATE SET value = :value;
 
--- Somebody set the wall clock: what waits for its backoff waits as long as before.
+-- Somebody set the wall clock. Jobs that wait for their backoff wait as long as before.
 -- name: backoffs_moved
 UPDATE jobs SET run_at = run_at + :delta WHERE state = 'failed';

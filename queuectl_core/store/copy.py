@@ -93,8 +93,8 @@ class Copying(Protocol):
         ``above``.
         """
 
-    async def receive(self, parcel: CopyBatch, old: str, new: str, now: float) -> None:
-        """Take a parcel in, and change the mark from ``old`` to ``new``.
+    async def receive(self, batch: CopyBatch, old: str, new: str, now: float) -> None:
+        """Take a batch in, and change the mark from ``old`` to ``new``.
 
         Raises Conflict when the mark is not ``old``, or when an id is taken.
         """
@@ -127,12 +127,12 @@ def read_mark(mark: str) -> dict[str, Any]:
 
 
 def lost_mark(url: str) -> Conflict:
-    """The refusal of a parcel from a copier that is not the latest."""
+    """The refusal of a batch from a copier that is not the latest."""
     return Conflict(f"somebody else is copying into store {url}", "let one of them finish")
 
 
 def taken(url: str) -> Conflict:
-    """The refusal of a parcel with an id that somebody used meanwhile."""
+    """The refusal of a batch with an id that somebody used meanwhile."""
     return Conflict(
         f"an id that is being copied is taken in store {url}: somebody used it meanwhile",
         "remove that store and copy again",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from queuectl_core.store.postgres.driver_url import parse
 
 from queuectl_core.domain.errors import (
     InvalidInput,
@@ -21,6 +20,7 @@ from queuectl_core.domain.errors import (
 from queuectl_core.domain.model import State
 from queuectl_core.store.open import open_store
 from queuectl_core.store.postgres import migrate
+from queuectl_core.store.postgres.dsn import parse
 
 from ..pgserver import server_url
 from ..support import NOW, Cli, marked, spec

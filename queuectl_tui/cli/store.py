@@ -12,7 +12,7 @@ from .output import TerminalColumn, View
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.operations.copy import Copied, Row
+    from queuectl_core.operations.copy import Compared, Copied
     from queuectl_core.queue import Queue
 
 
@@ -24,7 +24,7 @@ store = Noun(
 )
 
 
-ROWS: View[Row] = View(
+ROWS: View[Compared] = View(
     lambda row, now: {},
     "WHAT SOURCE COPY",
     lambda row, now: (clean_line(row.what), str(row.source), str(row.target)),

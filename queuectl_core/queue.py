@@ -606,6 +606,7 @@ class Queue:
         until_empty: bool = False,
         until_idle: bool = False,
         program: bool = False,
+        trace: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> Summary:
         """Run ``count`` workers here until they are stopped (SIGTERM, SIGINT, ``stop_workers``)
@@ -613,6 +614,7 @@ class Queue:
         ``until_idle`` until nothing is due, or runs here.
 
         ``program``: the process does nothing else, and reaps orphans where it is PID 1.
+        ``trace``: ``on_event`` also hears each change of an attempt's state.
         """
         from .supervisor.supervisor import Supervisor
 
@@ -626,6 +628,7 @@ class Queue:
             until_empty=until_empty,
             until_idle=until_idle,
             program=program,
+            trace=trace,
         )
         return await supervisor.run(count, checked)
 

@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """``job`` was running under a supervisor that died, and goes on under this one."""
     RECOVERED = "recovered"
     """``job`` was left by a supervisor that died, and was put back."""
+    ATTEMPT = "attempt"
+    """The attempt of ``job`` came into another state; ``message`` says which. Only if asked for."""
     STOPPING = "stopping"
     """No new jobs are taken; ``message`` says what is waited for."""
     TROUBLE = "trouble"

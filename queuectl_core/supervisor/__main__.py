@@ -47,14 +47,17 @@ async def run(order: dict[str, Any]) -> None:
     env = dict(os.environ)
     store = await open_store(order["store"], env)
     try:
-        logging.getLogger().setLevel(settings(await store.config(), env).log_level.upper())
+        level = settings(await store.config(), env).log_level.upper()
+        logging.getLogger().setLevel(level)
 
         def on_event(event: Event) -> None:
             if event.kind is Kind.UP:
                 answer(ready, json.dumps(event.message.split(", ")))
             write_log(event)
 
-        supervisor = Supervisor(store, env, on_event=on_event, detached=True, program=True)
+        supervisor = Supervisor(
+            store, env, on_event=on_event, detached=True, program=True, trace=level == "DEBUG"
+        )
         summary = await supervisor.run(order["count"], tuple(order["queues"]))
         log.info("stopped; %d done, %d failed", summary.done, summary.failed)
     finally:
@@ -76,6 +79,7 @@ def write_log(event: Event) -> None:
     level = {
         Kind.STARTED: logging.DEBUG,
         Kind.ENDED: logging.DEBUG,
+        Kind.ATTEMPT: logging.DEBUG,
         Kind.TROUBLE: logging.WARNING,
     }.get(event.kind, logging.INFO)
     ended = f"{event.attempt.outcome}, now {event.state}" if event.attempt else ""

@@ -1,7 +1,7 @@
-"""One attempt from launch to ending: its timeout, its termination, and what is written down.
+"""One attempt: its state, its timeout, its termination, and its result.
 
-An attempt ends when its leader has exited and, unless it completed, its whole process group
-is gone: nothing of a failed attempt is left to run beside the next one.
+An attempt is over when its leader has exited and, unless it completed, its whole process group is
+gone. So nothing of a failed attempt runs beside the next one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from ..domain.model import OWN_SHIM, Attempt, Job, Outcome
 from ..domain.times import format_duration
 from ..runner.client import LaunchSpec
 from ..runner.direct_exec import plain_words
-from ..runner.journal_reader import Exit
+from ..runner.journal_reader import Exit, JournalReader
+from .attempt_states import ENDED, RUNS, AttemptState
 from .maintenance.output_limit import Capture, last_line
 from .processes import Process, Processes
 
 
 class StopReason(Enum):
-    """Why an attempt is being ended before its time."""
+    """Why an attempt is told to end."""
 
     TIMEOUT = Outcome.TIMEOUT
     CANCEL = Outcome.CANCELLED
@@ -49,11 +50,12 @@ def journal_name(job: Job, supervisor: str = "") -> str:
 
 
 @dataclass(slots=True)
-class RunningAttempt:
-    """An attempt in hand. ``worker``: the slot that looks after it."""
+class ActiveAttempt:
+    """An attempt that this supervisor is responsible for."""
 
     job: Job
     worker: str
+    """Which worker runs it; empty: none yet."""
     capture: Capture
     kill_grace: float
     kill: Callable[[int], None]
@@ -61,39 +63,65 @@ class RunningAttempt:
     started_at: float | None
     """By the store's clock."""
     processes: Processes = field(default_factory=Processes)
+    state: AttemptState = AttemptState.CLAIMED
+    queues: str = ""
+    """While it is prefetched: whose workers may run it."""
     on_shim: bool = True
     """Started by this supervisor; False: adopted."""
+    inherited: bool = False
+    """Taken over from a supervisor that is gone."""
+    journal: JournalReader | None = None
+    """Of an adopted attempt: the journal that will tell how it ends."""
     host: str = ""
     """Where it ran, if that was another host."""
     pid: int | None = None
-    why: StopReason | None = None
+    stop_reason: StopReason | None = None
+    """Why it was told to end; None: it was not."""
     strays: list[Process] = field(default_factory=list)
     """Descendants seen when it was told to end: some may have left the group."""
     since: float | None = None
     """When it was started, on ``lease_clock``, which nobody can set; None: not known."""
-    settled: bool = False
-    """How it ended is known; it is on its way to the store."""
+    token: str = ""
+    """Its name in the journal."""
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)
     _signalling: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.token = token_of(self.job)
 
     @property
     def in_shared_shim(self) -> bool:
         """It runs in the shim that this supervisor has for all its jobs."""
         return self.on_shim and not is_suspect(self.job)
 
+    @property
+    def ended(self) -> bool:
+        """How it ended is known, or never will be."""
+        return self.state in ENDED
+
+    @property
+    def runs(self) -> bool:
+        """It runs, or a shim was asked to start it."""
+        return self.state in RUNS and not self.unresolved
+
+    @property
+    def unresolved(self) -> bool:
+        """It was taken over, and what became of it has not been found out."""
+        return self.inherited and self.state is AttemptState.CLAIMED
+
     def begun(self, pid: int, elapsed: float = 0.0) -> None:
-        """Its process ``pid`` runs, since ``elapsed`` seconds."""
+        """Its process ``pid`` has run for ``elapsed`` seconds."""
         self.pid = pid
-        if self.why is not None:
+        if self.stop_reason is not None:
             self._signal()  # it was told to end before it began
         elif self.job.timeout_seconds:
             left = max(0.0, self.job.timeout_seconds - elapsed)
             self._later(left, lambda: self.terminate(StopReason.TIMEOUT))
 
     def terminate(self, why: StopReason) -> None:
-        """SIGTERM to the group, SIGKILL after the grace. The first reason given stands."""
-        if self.why is None:
-            self.why = why
+        """Send SIGTERM to the group, and SIGKILL after the grace. The first reason stands."""
+        if self.stop_reason is None:
+            self.stop_reason = why
             self._signal()
 
     def _signal(self) -> None:
@@ -101,7 +129,7 @@ class RunningAttempt:
             self._signalling = asyncio.create_task(self._send_signals(self.pid))
 
     async def _send_signals(self, pid: int) -> None:
-        """SIGTERM, once it is known who descends from it: they may be nobody's child later."""
+        """Look for its descendants, then send SIGTERM: they may be nobody's children later."""
         self.strays = await self.processes.descendants(pid)
         self.kill(signal.SIGTERM)
         self._later(self.kill_grace, lambda: self.kill(signal.SIGKILL))
@@ -110,7 +138,7 @@ class RunningAttempt:
         self._timers.append(asyncio.get_running_loop().call_later(seconds, call))
 
     def disarm(self) -> None:
-        """No timer of this attempt goes off any more."""
+        """Cancel the timers of this attempt."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -118,21 +146,22 @@ class RunningAttempt:
             self._signalling.cancel()
 
     def completed(self, ended: Exit) -> bool:
-        """Whether it ended well, and by itself: what it left running is meant to stay.
+        """Whether it ended well, and by itself. Then the processes that it left running may stay.
 
-        One that had ended before the signal to end came is as good as one never told to; for a
-        job that is not on our own shim, nobody can say."""
-        untold = self.why is None or (self.on_shim and not ended.signalled)
-        return ended.code == 0 and ended.reason is None and untold
+        It may have exited before our signal arrived: then we did not stop it. Of a job on another
+        shim we cannot know that."""
+        by_itself = self.stop_reason is None or (self.on_shim and not ended.signalled)
+        return ended.code == 0 and ended.reason is None and by_itself
 
     async def clear_group(self, ended: Exit) -> None:
-        """Wait until all that must be gone is gone, once the leader has ended."""
+        """The leader has ended: end what must not stay of its group and its descendants."""
         self.disarm()
         if self.completed(ended) or self.pid is None:
             return
         group = self.pid if ended.leftover else None
         strays = list(self.strays)
-        if self.why is not None:  # one that cut its ties before it was told: no descendant any more
+        if self.stop_reason is not None:
+            # A process may have cut its ties before the signal. It is no descendant any more.
             found = await self.processes.marked()
             strays += found.get((self.job.id, str(self.job.runs), self.job.shim or ""), ())
         if group is not None or strays:
@@ -143,30 +172,30 @@ def no_kill(_: int) -> None:
     """For an attempt that has ended, or never began: there is nothing to signal."""
 
 
-def outcome_of(running: RunningAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
+def outcome_of(attempt: ActiveAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
     """How an attempt ended, and why in words."""
     if ended.fenced or ended.lacking:
         return Outcome.INTERRUPTED, ended.reason
-    if running.completed(ended):
+    if attempt.completed(ended):
         return Outcome.COMPLETED, None
-    outcome, reason = _failed(running, ended, tail)
+    outcome, reason = _failed(attempt, ended, tail)
     if ended.unsignalled:
         reason += " (it ran as another user, and could not be signalled)"
     return outcome, reason
 
 
-def _failed(running: RunningAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
-    if running.why is not None:
+def _failed(attempt: ActiveAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
+    if attempt.stop_reason is not None:
         reasons = {
-            StopReason.TIMEOUT: f"timed out after {format_duration(running.job.timeout_seconds)}",
+            StopReason.TIMEOUT: f"timed out after {format_duration(attempt.job.timeout_seconds)}",
             StopReason.CANCEL: "cancelled while running",
             StopReason.NOW: "stopped with its worker",
         }
-        return running.why.value, reasons[running.why]
+        return attempt.stop_reason.value, reasons[attempt.stop_reason]
     if ended.reason is not None:
         return Outcome.FAILED, ended.reason
-    if used_up(running.job.cpu_seconds, ended):
-        return Outcome.FAILED, f"cpu limit of {running.job.cpu_seconds} s reached"
+    if used_up(attempt.job.cpu_seconds, ended):
+        return Outcome.FAILED, f"cpu limit of {attempt.job.cpu_seconds} s reached"
     said = last_line(tail)
     return Outcome.FAILED, f"{exit_words(ended)}: {said}" if said else exit_words(ended)
 
@@ -191,8 +220,8 @@ def exit_words(ended: Exit) -> str:
     return known.get(ended.code or 0, f"exit {ended.code}")
 
 
-def make_ending(
-    running: RunningAttempt,
+def make_result(
+    attempt: ActiveAttempt,
     outcome: Outcome,
     reason: str | None,
     ended: Exit | None,
@@ -208,12 +237,12 @@ def make_ending(
 
     ``now`` by the store's clock is ``moment`` on ``lease_clock``. How long it took is reckoned on
     the latter: the other one may have been set meanwhile."""
-    job = running.job
+    job = attempt.job
     finished = now if ended is None else now - max(0.0, moment - ended.at)
-    if running.since is not None:
-        started = min(finished, now - (moment - running.since))
+    if attempt.since is not None:
+        started = min(finished, now - (moment - attempt.since))
     else:
-        started = running.started_at if running.started_at is not None else finished
+        started = attempt.started_at if attempt.started_at is not None else finished
         finished = max(started, finished)
     size, tail = output
     transition = settle(
@@ -235,7 +264,7 @@ def make_ending(
         exit_code=ended.code if ended else None,
         signal=ended.signal if ended else None,
         reason=reason,
-        worker=running.worker,
+        worker=attempt.worker,
         host=host,
         peak_memory=ended.peak_memory if ended else None,
         cpu_seconds=ended.cpu_seconds if ended else None,
@@ -245,7 +274,7 @@ def make_ending(
     return AttemptResult(job.seq, job.runs, record, transition, tail)
 
 
-def how_to_start(job: Job, shell: str, output: tuple[str, int]) -> LaunchSpec:
+def launch_spec(job: Job, shell: str, output: tuple[str, int]) -> LaunchSpec:
     """What a shim is told of ``job``: by the shell unless it is an argv list; as it is if that
     comes to the same."""
     if isinstance(job.command, tuple):

@@ -1,4 +1,4 @@
-"""Tasks that run beside a supervisor's pump, none of which may die unseen."""
+"""Background tasks of a supervisor. No error in one goes unnoticed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..domain.errors import StoreError
 
 
 class Background:
-    """Keeps tasks until they end. Trouble with the store is the pump's to meet and report; any
-    other error is a bug, kept for the pump to raise, and ``wake`` is called."""
+    """Keeps tasks until they end. The dispatcher meets and reports trouble with the store. Any
+    other error is a bug: it is kept for the dispatcher to raise, and ``wake`` is called."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake

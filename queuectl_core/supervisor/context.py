@@ -1,16 +1,22 @@
-"""What the parts of one supervisor share: its identity, its workers, and the jobs in its hands."""
+"""What the parts of one supervisor share: its identity, its settings, its workers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from ..domain.config import Settings
 from ..domain.errors import StoreGone
 from ..domain.events import Event
 from ..store.protocol import Notifier, Store
-from .attempts import AttemptTable, Slot
+from ..system.host import hostname
 from .background import Background
+from .deadline import DeadlineWriter
+from .signals import without_notify
+from .workers import Slot
 
 
 class Context:
@@ -18,7 +24,8 @@ class Context:
 
     id: str
     """The name of this supervisor; another one after the lease was lost."""
-    hands: AttemptTable
+    settings: Settings
+    """Those in force; replaced when they change."""
 
     def __init__(
         self,
@@ -26,11 +33,25 @@ class Context:
         env: Mapping[str, str],
         clock: Callable[[], float],
         tell: Callable[[Event], None],
+        rand: Callable[[], float] = random.random,
     ) -> None:
         self.store = store
         self.env = env
         self.clock = clock
         self.tell = tell
+        self.rand = rand
+        self.host = hostname(env)
+        """The name of this host."""
+        self.directory: Path = store.directory
+        """The store's directory on this host."""
+        self.run_directory = self.directory / "run"
+        """Where journals and notifiers are."""
+        # A job that calls queuectl means this very store, wherever it calls it and whatever
+        # ``--store`` said here. The password is not for jobs.
+        self.job_env = {**without_notify(env), "QUEUECTL_STORE": store.url}
+        """What jobs get of our environment."""
+        self.deadline: DeadlineWriter | None = None
+        """Until when jobs may run; None: nobody elsewhere could start them again."""
         self.slots: dict[str, Slot] = {}
         self.stopping: str | None = None
         """``drain`` or ``now`` once all workers were told to stop."""
@@ -39,15 +60,22 @@ class Context:
         self.cancels: frozenset[int] = frozenset()
         """seq of jobs of ours that somebody wants cancelled, as far as we know."""
         self.notifier: Notifier | None = None
+        self.claimable = True
+        """There may be something to claim."""
         self.woken = asyncio.Event()
-        """There is something to do for the pump."""
+        """There is something to do for the dispatcher."""
         self.told = asyncio.Event()
         """We were told to stop."""
-        self.beside = Background(self.wake)
+        self.background = Background(self.wake)
         self._numbered = 0
 
     def wake(self) -> None:
-        """Wake the pump: there is something to do."""
+        """Wake the dispatcher: there is something to do."""
+        self.woken.set()
+
+    def look(self) -> None:
+        """Wake the dispatcher: there may be something to claim."""
+        self.claimable = True
         self.woken.set()
 
     async def pause(self, seconds: float) -> None:

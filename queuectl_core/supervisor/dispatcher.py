@@ -1,27 +1,25 @@
-"""The pump: the one task of a supervisor that talks to the store about work.
+"""The dispatcher: the one task of a supervisor that talks to the store about work.
 
-It hands in the attempts that ended and claims jobs for idle workers, both in one commit. While
+It writes the results of attempts down and claims jobs for idle workers, both in one commit. While
 a commit is under way more attempts end, and the next commit takes them all: that is the group
-commit. Everything else (the shim's events, the bell, timers, signals) only leaves something
-for the pump and wakes it.
+commit. Everything else (the shim's events, the notifier, timers, signals) only changes the table
+of attempts and wakes the dispatcher.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from ..domain.claims import AttemptResult, ClaimResult, ClaimSlot
 from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
 from ..system.clocks import monotonic
-from .attempt import RunningAttempt, StopReason, is_suspect, token_of
-from .attempts import Slot
+from .attempt import is_suspect
+from .attempt_states import AttemptEvent
 from .context import Context
+from .executor import Executor
 from .heartbeat import Heartbeat
-from .prefetch import Prefetch
-from .shortage import Shortage
 from .signals import notify_systemd
 
 RETRY_AFTER = 0.5
@@ -30,7 +28,7 @@ RETRY_AT_MOST = 5.0
 
 
 class Dispatcher:
-    """Moves work between the store and the supervisor's hands, a turn at a time.
+    """Moves work between the store and the executor, a turn at a time.
 
     ``until_empty``: stop the workers when there is nothing left to do. ``until_idle``: also when
     what is left waits for its backoff, or runs elsewhere.
@@ -40,121 +38,40 @@ class Dispatcher:
         self,
         context: Context,
         heartbeat: Heartbeat,
+        executor: Executor,
         *,
         until_empty: bool = False,
         until_idle: bool = False,
     ) -> None:
         self._context = context
         self._heartbeat = heartbeat
+        self._executor = executor
+        self._attempts = executor.attempts
+        self._prefetch = executor.prefetch
         self._until_empty = until_empty or until_idle
         self._until_idle = until_idle
-        self._look = True  # there may be something to claim
         self._timer: asyncio.TimerHandle | None = None
-        self.due_at: float | None = None
-        """When the next job is due that none was yet, by the wall clock."""
+        self.next_due: float | None = None
+        """When the next job is due that was not due yet, by the wall clock."""
         self._troubled = ""
         self._troubled_at = 0.0
         self.reports = 0
-        """How often trouble with the store was told of."""
+        """How often trouble with the store was reported."""
         self._delay = RETRY_AFTER
-        self.prefetch = Prefetch(context.wake, self._recall)
-        self.shortage = Shortage(context.tell, self.look)
         self._suspects_found = False
         """The last claim that might find suspects did: there may be more."""
         self.in_turn = False
-        """Jobs may be being claimed of which we know nothing yet."""
+        """Jobs may be being claimed that are not in the table yet."""
         self.done = 0
         """Attempts that completed."""
         self.failed = 0
         """Attempts that failed."""
 
-    def look(self) -> None:
-        """There may be something to claim."""
-        self._look = True
-        self._context.wake()
-
-    def free(self, running: RunningAttempt, ending: AttemptResult) -> None:
-        """An attempt has ended: its worker may take another job, now or with the commit that
-        says so."""
-        self._leave_worker(running)
-        self.shortage.tried(token_of(running.job))
-        attempt = ending.attempt
-        if attempt.finished_at is not None:
-            self.prefetch.ran(attempt.finished_at - attempt.started_at)
-        self.look()
-
-    def _leave_worker(self, running: RunningAttempt) -> None:
-        """Its worker has nothing to do any more."""
-        slot = self._context.slots.get(running.worker)
-        if slot is not None and slot.running is running:
-            slot.running = None
-            if not running.in_shared_shim and slot.stop is None:
-                self._context.hands.use(slot)
-
-    # -- what the shim holds ----------------------------------------------------------
-
-    def _recall(self, workers: list[str]) -> None:
-        self._context.hands.shim.recall(workers)
-
-    def begin(self, token: str, worker: str, at: float) -> RunningAttempt | None:
-        """The shim started a held job on ``worker``."""
-        context = self._context
-        job = self.prefetch.begin(token, worker, at)
-        if job is None:
-            return None
-        running = context.hands.take(job, worker, context.hands.killer(job), at)
-        slot = context.slots.get(worker)
-        if slot is not None:
-            slot.running = running
-        if slot is None or slot.stop == "now":  # it was told to stop before we heard
-            running.terminate(StopReason.NOW)
-        elif job.seq in context.cancels:
-            running.terminate(StopReason.CANCEL)
-        context.tell(Event(Kind.STARTED, job=job, worker=worker))
-        return running
-
-    def started(self) -> None:
-        """The shim started a job: there is no shortage any more."""
-        self.shortage.started()
-
-    def not_started(self, token: str, running: RunningAttempt | None, lacking: str) -> None:
-        """The host lacks something: the job goes back, and nothing is claimed for a while."""
-        job = self.prefetch.not_started(token) if running is None else running.job
-        if job is None:
-            return  # it has another owner by now
-        if running is not None:
-            self.prefetch.told((job.seq, job.runs))
-            self._leave_worker(running)
-        self.prefetch.released.append(job)
-        self.shortage.met(lacking)
-        self._context.wake()
-
-    def recalled(self, tokens: Sequence[str]) -> None:
-        """The shim gave held jobs back."""
-        self.prefetch.recalled(tokens)
-
-    def orphans(self) -> list[Job]:
-        """The shim is gone: the jobs it held."""
-        return self.prefetch.orphans()
-
-    def knows(self, job: Job) -> bool:
-        """Whether this attempt is in hand, is held by the shim, or waits to be given back."""
-        token = token_of(job)
-        if token in self._context.hands.running or token in self.prefetch.held:
-            return True
-        return any(token == token_of(one) for one in self.prefetch.released)
-
-    def idle(self) -> list[Slot]:
-        """Workers that may be given a job."""
-        slots = self._context.slots.values()
-        return [slot for slot in slots if slot.running is None and slot.stop is None]
-
     # -- life -------------------------------------------------------------------------
 
     def close(self) -> None:
-        """No timer goes off any more."""
-        self.shortage.disarm()
-        self.prefetch.disarm()
+        """Cancel all timers."""
+        self._executor.disarm()
         self._disarm()
 
     @property
@@ -162,19 +79,14 @@ class Dispatcher:
         """The store failed, and has not worked since."""
         return bool(self._troubled)
 
-    @property
-    def finished(self) -> bool:
-        """Nothing is in hand, and nothing is left to be written down."""
-        return self._context.hands.empty and self.prefetch.empty
-
     async def step(self) -> None:
         """Take a turn if there is something to say to the store, or to claim; else wait until
         there is something to do."""
         context = self._context
-        openings = self._openings()
-        waiting = context.hands.endings or self.prefetch.released or self.prefetch.overdue
-        if waiting or (self._look and openings):
-            await self._turn(openings)
+        slots = self._slots()
+        waiting = self._attempts.results or self._attempts.returned or self._prefetch.overdue
+        if waiting or (context.claimable and slots):
+            await self._turn(slots)
         else:
             await context.woken.wait()
             context.woken.clear()
@@ -182,7 +94,7 @@ class Dispatcher:
     # -- stopping ---------------------------------------------------------------------
 
     def stop(self, *, now: bool) -> None:
-        """Stop all workers: after the jobs in hand, or (``now``) ending them. At any moment."""
+        """Stop all workers: after the jobs that run, or (``now``) ending them. At any moment."""
         context = self._context
         context.stopping = "now" if now or context.stopping == "now" else "drain"
         context.told.set()
@@ -192,12 +104,12 @@ class Dispatcher:
         context.wake()
         if not self._heartbeat.registered:
             return
-        self.prefetch.give_back(context.slots)
-        busy = len(context.hands.running)
+        self._prefetch.give_back(context.slots)
+        busy = sum(one.runs or one.ended for one in self._attempts)
         if busy:
             doing = "ending" if now else "waiting for"
             context.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
-        context.beside.run(context.store.stop_workers(list(context.slots), now))
+        context.background.run(context.store.stop_workers(list(context.slots), now))
 
     def store_gone(self, error: StoreGone) -> None:
         """The store's file is not there any more: take no more jobs, finish those that run, and
@@ -211,9 +123,9 @@ class Dispatcher:
 
     # -- one turn ---------------------------------------------------------------------
 
-    async def _turn(self, openings: list[ClaimSlot]) -> None:
-        """Settle what ended and claim what may be claimed."""
-        context = self._context
+    async def _turn(self, slots: list[ClaimSlot]) -> None:
+        """Write the results down and claim what may be claimed."""
+        context, executor = self._context, self._executor
         context.woken.clear()
         try:
             if not await self._heartbeat.holds():
@@ -221,127 +133,122 @@ class Dispatcher:
         except StoreError as error:
             await self.trouble(error)
             return
-        self._look = False
-        endings, context.hands.endings = context.hands.endings, []
+        context.claimable = False
+        results, self._attempts.results = self._attempts.results, []
         # Where there is no room for more suspects, other jobs go on: suspects may run for hours.
-        suspects = context.hands.room_for_suspects > 0
+        suspects = executor.shims.room_for_suspects > 0
         try:
-            turn = await self._exchange(endings, openings, suspects=suspects)
+            answer = await self._settle_and_claim(results, slots, suspects=suspects)
         except StoreError as error:
-            context.hands.endings = endings + context.hands.endings
+            self._attempts.results = results + self._attempts.results
             await self.trouble(error)
             return
         self._untroubled()
-        for ending in endings:
-            self._settled(ending, refused=(ending.seq, ending.run) in turn.refused)
-        # Suspects first: their workers are withdrawn from the shim before it gets jobs to hold.
-        for job in sorted(turn.claimed, key=is_suspect, reverse=True):
+        for result in results:
+            self._settled(result, refused=(result.seq, result.run) in answer.refused)
+        # Suspects first: what the shim holds is recalled from their workers before it gets more.
+        for job in sorted(answer.claimed, key=is_suspect, reverse=True):
             self._start(job)
-        self._heartbeat.lost = self._heartbeat.lost or bool(turn.refused)
-        if openings and suspects:
-            self._suspects_found = any(map(is_suspect, turn.claimed))
-        if len(turn.claimed) == len(openings):
-            self._look = True  # there may be more than we had workers for
+        self._heartbeat.lost = self._heartbeat.lost or bool(answer.refused)
+        if slots and suspects:
+            self._suspects_found = any(map(is_suspect, answer.claimed))
+        if len(answer.claimed) == len(slots):
+            context.claimable = True  # there may be more than we had workers for
             return
-        self._wake_when_due(turn.next_due)
+        self._wake_when_due(answer.next_due)
         if not suspects:
-            self._look = self._look or context.hands.room_for_suspects > 0  # one of them has ended
+            context.claimable = context.claimable or executor.shims.room_for_suspects > 0
             return
-        if self._until_empty and not turn.claimed and await self._empty():
+        if self._until_empty and not answer.claimed and await self._empty():
             for slot in context.slots.values():
                 slot.ask_to_stop("drain")
 
-    def _openings(self) -> list[ClaimSlot]:
-        """What there is to claim for: idle workers, and while jobs are short the reserve.
+    def _slots(self) -> list[ClaimSlot]:
+        """What to claim jobs for: idle workers, and while jobs are short the prefetch.
 
-        No job is claimed for a worker on which the shim may start a held one by itself.
+        No job is claimed for a worker on which the shim may start a prefetched one by itself.
         """
-        idle = [slot for slot in self.idle() if not self.prefetch.holds(slot.lane)]
-        openings = [ClaimSlot(slot.id, slot.queues) for slot in idle]
-        allowed = self.shortage.openings
+        executor, workers = self._executor, self._context.slots.values()
+        idle = [one for one in workers if one.idle and not self._prefetch.holds(one.lane)]
+        slots = [ClaimSlot(one.id, one.queues) for one in idle]
+        allowed = executor.shortage.slots
         if allowed is not None:
-            return openings[:allowed]
-        room = self._context.hands.room_for_suspects
-        if self._suspects_found and 0 < room < len(openings):
-            return openings[:room]  # those that were put back would be claimed again
-        return openings + self.prefetch.openings(self._context.slots.values())
+            return slots[:allowed]
+        room = executor.shims.room_for_suspects
+        if self._suspects_found and 0 < room < len(slots):
+            return slots[:room]  # those that were put back would be claimed again
+        return slots + self._prefetch.slots(workers)
 
     def _start(self, job: Job) -> None:
-        """Run a claimed job: at once on the worker it was claimed for, or by and by."""
-        context = self._context
+        """Run a claimed job: at once on the worker it was claimed for, or prefetched."""
+        context, executor = self._context, self._executor
+        attempt = executor.claim(job)
+        suspect = is_suspect(job)
         slot = context.slots.get(job.worker or "")
-        if slot is not None and slot.running is None and slot.stop is None:
-            if is_suspect(job):
-                if not context.hands.room_for_suspects:
-                    self.prefetch.released.append(job)
-                    return
-                self.prefetch.give_back(
-                    [slot.id]
-                )  # the shim must start nothing else on this worker
-            self.shortage.tries(token_of(job))
-            context.hands.launch(job, slot)
-            return
-        if is_suspect(job):
+        if slot is not None and slot.idle:
+            if suspect and not executor.shims.room_for_suspects:
+                executor.give_back(attempt)
+            else:
+                executor.launch(attempt, slot)
+        elif suspect:
             # The shim may hold no suspect. With nothing held, the next worker that comes free is
             # idle, and the suspect is claimed for it.
-            self.prefetch.released.append(job)
-            self.prefetch.give_back()
-            return
-        fit = (slot for slot in context.slots.values() if slot.stop is None and slot.serves(job))
-        slot = next(fit, None)
-        if slot is None:  # all were told to stop while the claim was under way
-            self.prefetch.released.append(job)
+            executor.give_back(attempt)
+            self._prefetch.give_back()
         else:
-            self.prefetch.put(job, slot.lane)
-            context.hands.hold(job, slot.lane)
+            workers = context.slots.values()
+            slot = next((one for one in workers if one.stop is None and one.serves(job)), None)
+            if slot is None:  # all were told to stop while the claim was under way
+                executor.give_back(attempt)
+            else:
+                executor.hold(attempt, slot.lane)
 
-    async def _exchange(
-        self, endings: list[AttemptResult], openings: list[ClaimSlot], *, suspects: bool
+    async def _settle_and_claim(
+        self, results: list[AttemptResult], slots: list[ClaimSlot], *, suspects: bool
     ) -> ClaimResult:
         """One commit with everything there is to say. ``suspects``: whether to claim any."""
-        context, prefetch = self._context, self.prefetch
-        for ending in endings:
-            prefetch.told((ending.seq, ending.run))
+        context, attempts, prefetch = self._context, self._attempts, self._prefetch
+        for result in results:
+            attempts.unannounced.pop(result_token(result), None)
         now = context.clock()
-        begun, released = prefetch.untold(now), list(prefetch.released)
+        begun, returned = prefetch.unannounced(now), list(attempts.returned.values())
         prefetch.overdue = False
         asked = monotonic()
         self.in_turn = True
         try:
-            turn = await context.store.settle_and_claim(
+            answer = await context.store.settle_and_claim(
                 context.id,
-                endings,
-                openings,
+                results,
+                slots,
                 now,
                 started=begun,
-                released=released,
+                released=[attempt.job for attempt in returned],
                 suspects=suspects,
             )
         finally:
             self.in_turn = False
         prefetch.took(monotonic() - asked)
         for start in begun:
-            prefetch.told((start.seq, start.run))
-        del prefetch.released[: len(released)]
-        return turn
+            attempts.unannounced.pop(f"{start.seq}.{start.run}", None)
+        for attempt in returned:
+            attempts.move(attempt, AttemptEvent.SETTLED)
+        return answer
 
-    def _settled(self, ending: AttemptResult, *, refused: bool) -> None:
-        """The store has (or has refused) an ending."""
-        token = f"{ending.seq}.{ending.run}"
-        running = self._context.hands.running.pop(token, None)
-        self._context.hands.forget(token, running.job if running is not None else None)
-        if running is None or refused:
+    def _settled(self, result: AttemptResult, *, refused: bool) -> None:
+        """The store has (or has refused) a result."""
+        attempt = self._executor.settled(result_token(result))
+        if attempt is None or refused:
             return
-        if ending.attempt.outcome is Outcome.COMPLETED:
+        if result.attempt.outcome is Outcome.COMPLETED:
             self.done += 1
-        after = ending.transition
+        after = result.transition
         if after.state in (State.FAILED, State.DEAD):  # not one that was put back
             self.failed += 1
         self._context.tell(
             Event(
                 Kind.ENDED,
-                job=running.job,
-                attempt=ending.attempt,
+                job=attempt.job,
+                attempt=result.attempt,
                 state=after.state,
                 retry_at=after.run_at,
             )
@@ -350,27 +257,27 @@ class Dispatcher:
     # -- when there is little to do ---------------------------------------------------
 
     def retire(self) -> None:
-        """Drop workers that are to stop and have nothing in hand, nor anything to be told."""
+        """Drop workers that are to stop, and of whose attempts nothing is left to be written."""
         context = self._context
-        if self.prefetch.recalling:
-            return  # the shim may have started a held job on one of them
+        if self._prefetch.recalling:
+            return  # the shim may have started a job on one of them
         stopping = [slot.id for slot in context.slots.values() if slot.stop]
         if not stopping:
             return
-        # Several attempts of one worker may be in hand: the shim goes on while we clear up.
-        busy = {running.worker for running in context.hands.running.values()}
+        # A worker may have several attempts: the shim goes on while we clear up after one.
+        busy = {attempt.worker for attempt in self._attempts}
         gone = [worker for worker in stopping if worker not in busy]
         for worker in gone:
             del context.slots[worker]
         if gone and context.slots:  # the last ones go with the supervisor's row
-            context.beside.run(context.store.workers_gone(gone))
+            context.background.run(context.store.workers_gone(gone))
 
     def _wake_when_due(self, due: float | None) -> None:
         self._disarm()
-        self.due_at = due
+        self.next_due = due
         if due is not None:
             delay = min(max(0.0, due - self._context.clock()), 3600.0)
-            self._timer = asyncio.get_running_loop().call_later(delay, self.look)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._context.look)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -380,24 +287,25 @@ class Dispatcher:
     def look_if_due(self) -> None:
         """A job is due by the wall clock, whatever the timer says, which cannot know that somebody
         set the clock; to be called now and then."""
-        if self.due_at is not None and self._context.clock() >= self.due_at:
-            self.look()
+        if self.next_due is not None and self._context.clock() >= self.next_due:
+            self._context.look()
 
     async def _empty(self) -> bool:
-        """Nothing runs or waits for a retry anywhere in our lanes (nothing is due: we asked)."""
-        if not self.finished:
+        """Nothing runs or waits for a retry in our queues, here or elsewhere. (Nothing is due: the
+        claim found nothing.)"""
+        if not self._executor.finished:
             return False
         if self._until_idle:
             return True
         slots = self._context.slots.values()
-        lanes = {queue for slot in slots for queue in slot.queues}
+        served = {queue for slot in slots for queue in slot.queues}
         every = any(not slot.queues for slot in slots)
         try:
             counts = await self._context.store.counts()
         except StoreError:
             return False
         return not any(
-            number and state in (State.PROCESSING, State.FAILED) and (every or queue in lanes)
+            number and state in (State.PROCESSING, State.FAILED) and (every or queue in served)
             for (state, queue), number in counts.items()
         )
 
@@ -415,7 +323,7 @@ class Dispatcher:
             self._delay = RETRY_AFTER
             self._troubled_at = self._troubled_at or monotonic()
             self._context.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
-        self._look = True
+        self._context.claimable = True
         if self._gives_up():
             raise error
         await self._context.pause(self._delay)
@@ -426,13 +334,18 @@ class Dispatcher:
         are to stop at once, else when it has failed for as long as a lease. The journal says how
         they ended, for the next supervisor."""
         context = self._context
-        hands = context.hands
-        if context.stopping is None or not all(one.settled for one in hands.running.values()):
+        if context.stopping is None or any(attempt.runs for attempt in self._attempts):
             return False
-        return context.stopping == "now" or monotonic() - self._troubled_at > hands.settings.lease
+        waited = monotonic() - self._troubled_at
+        return context.stopping == "now" or waited > context.settings.lease
 
     def _untroubled(self) -> None:
         if self._troubled:
             self._troubled = ""
             self._troubled_at = 0.0
             self._context.tell(Event(Kind.TROUBLE, "the store works again"))
+
+
+def result_token(result: AttemptResult) -> str:
+    """The token of the attempt whose result this is."""
+    return f"{result.seq}.{result.run}"

@@ -28,12 +28,12 @@ class Heartbeat:
     @property
     def every(self) -> float:
         """Seconds between heartbeats."""
-        return self._context.hands.settings.lease / BEATS
+        return self._context.settings.lease / BEATS
 
     async def renew(self) -> None:
         """Send a heartbeat, and learn whether the lease was lost."""
         context = self._context
-        asked, lease = lease_clock(), context.hands.settings.lease
+        asked, lease = lease_clock(), context.settings.lease
         row = self.row = renewed(self.row, lease, context.clock())
         known = await context.store.heartbeat(row)
         if row.id != context.id:
@@ -41,10 +41,10 @@ class Heartbeat:
         if not known:
             self.lost = True
             context.wake()
-        elif context.hands.deadline is not None:
-            context.hands.deadline.extend(asked, lease)
+        elif context.deadline is not None:
+            context.deadline.extend(asked, lease)
             if self._telling is None or self._telling.done():
-                self._telling = context.beside.run(self._tell_shims(context.hands.deadline))
+                self._telling = context.background.run(self._tell_shims(context.deadline))
 
     async def _tell_shims(self, deadline: DeadlineWriter) -> None:
         """Until when their jobs may run. No slow disk may delay the next heartbeat."""
@@ -52,7 +52,7 @@ class Heartbeat:
 
     async def holds(self) -> bool:
         """Make sure that what is claimed now may be started; False: the lease was lost."""
-        deadline = self._context.hands.deadline
+        deadline = self._context.deadline
         if deadline is not None and deadline.passed:
             await self.renew()
         return not self.lost

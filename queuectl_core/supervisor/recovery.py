@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
 
 from ..domain.errors import Conflict, NotFound
 from ..domain.events import Event, Kind
-from ..domain.model import Job, Outcome, SupervisorRow
-from ..runner import lease_clock, signal_group
-from ..runner.journal_reader import Exit, JournalReader, Started, continue_shims
+from ..domain.model import Job, SupervisorRow
+from ..runner.journal_reader import JournalReader, Started, continue_shims
 from ..system.clocks import monotonic
 from ..system.host import context_switches, is_gone, process_start, process_state
-from .attempt import RunningAttempt, no_kill, token_of
-from .attempts import Slot
+from .attempt import ActiveAttempt, token_of
 from .commands import CommandReader
 from .context import Context
-from .dispatcher import Dispatcher
+from .executor import Executor
 from .heartbeat import Heartbeat
 from .maintenance.liveness import Liveness
-from .triage import Leftover, RecoveryPlan, elsewhere, triage
+from .triage import RecoveryPlan, elsewhere, triage
+from .workers import Slot
 
 LOST = "its supervisor and its shim died; its outcome is unknown"
 
@@ -35,45 +33,34 @@ class Recovery:
     """What one supervisor takes over, and the running jobs that it adopted."""
 
     def __init__(
-        self,
-        context: Context,
-        heartbeat: Heartbeat,
-        dispatcher: Dispatcher,
-        commands: CommandReader,
+        self, context: Context, heartbeat: Heartbeat, executor: Executor, commands: CommandReader
     ) -> None:
         self._context = context
         self._heartbeat = heartbeat
-        self._dispatcher = dispatcher
+        self._executor = executor
         self._commands = commands
-        self._inherited: list[tuple[str, SupervisorRow, list[Job]]] = []
+        self._inherited: list[tuple[str, SupervisorRow, list[ActiveAttempt]]] = []
         """Taken over by us (by that id), and triage has not been done."""
-        self._adopted: dict[str, JournalReader] = {}
-        """By token: the journal that will tell how it ends."""
         self._liveness: dict[str, Liveness] = {}
         """Of the shims of adopted jobs, by name."""
         self._switches: dict[str, int] = {}
         """How often each of them had gone to sleep when it was last looked at."""
         self.stuck = False
         """Triage could not be done when it was last tried."""
-        self._ending: set[asyncio.Task[None]] = set()
-        self._left: set[str] = set()
-        """Tokens of jobs of which something still runs that is being ended."""
 
     @property
     def pending(self) -> bool:
-        """Jobs are ours by the store of which we do not know yet what became of them."""
-        return bool(self._inherited or self._left)
+        """Jobs are ours by the store, and it is not known yet what became of them."""
+        return any(attempt.unresolved for attempt in self._executor.attempts)
 
     @property
-    def adopts(self) -> bool:
-        """There are adopted jobs."""
-        return bool(self._adopted)
-
-    def knows(self, token: str) -> bool:
-        """Whether this attempt waits for triage, or for its processes to be gone."""
-        return token in self._left or any(
-            token == token_of(job) for _, _, jobs in self._inherited for job in jobs
-        )
+    def adopted(self) -> list[tuple[ActiveAttempt, JournalReader]]:
+        """The adopted attempts that run, with the journals that will tell how they end."""
+        return [
+            (attempt, attempt.journal)
+            for attempt in self._executor.attempts
+            if attempt.journal is not None and attempt.runs
+        ]
 
     # -- taking over ------------------------------------------------------------------
 
@@ -86,97 +73,67 @@ class Recovery:
         rows = await context.store.supervisors()
         now, mono, here = context.clock(), monotonic(), context.store.host_identity()
         gone = [row for row in rows if row.id != context.id and is_gone(row, now, mono, here)]
-        deadline = context.hands.deadline
+        deadline = context.deadline
         if deadline is not None and not deadline.settled:
             # We could not reach the store ourselves: others may be about to renew theirs.
             gone = [row for row in gone if row.host_key == here]
         for row in gone:
-            jobs = await context.store.take_over(row, context.id, context.clock())
-            if jobs is not None:
-                self._inherited.append((context.id, row, jobs))
+            successor = context.id
+            jobs = await context.store.take_over(row, successor, context.clock())
+            if jobs is not None and successor == context.id:
+                attempts = [self._executor.inherit(job) for job in jobs]
+                self._inherited.append((successor, row, attempts))
         while self._inherited:
-            successor, row, jobs = self._inherited[0]
+            successor, row, attempts = self._inherited[0]
             if successor == context.id:  # else we lost our lease meanwhile: they have another owner
                 try:
-                    plan = await self._examine(row, jobs, here)
+                    plan = await self._examine(row, [one.job for one in attempts], here)
                 except OSError:
                     self.stuck = True
                     raise
                 self.stuck = False
                 if successor == context.id:
                     self._inherited.pop(0)
-                    await self._carry_out(plan, elsewhere(row, context.hands.host, here), row.host)
+                    await self._carry_out(attempts, plan, row, here)
                     continue
             self._inherited.pop(0)
         return bool(gone)
 
     async def _examine(self, row: SupervisorRow, jobs: list[Job], here: str) -> RecoveryPlan:
-        hands = self._context.hands
-        if elsewhere(row, hands.host, here) is not None:
+        context = self._context
+        if elsewhere(row, context.host, here) is not None:
             return RecoveryPlan(crashed=jobs)
-        await asyncio.to_thread(continue_shims, hands.run_directory, row.id)
-        return await triage(
-            jobs, hands.run_directory, hands.processes, shim=row.id, revoke=bool(jobs)
-        )
+        await asyncio.to_thread(continue_shims, context.run_directory, row.id)
+        processes = self._executor.processes
+        return await triage(jobs, context.run_directory, processes, shim=row.id, revoke=bool(jobs))
 
-    async def _carry_out(self, plan: RecoveryPlan, reason: str | None, host: str) -> None:
-        context = self._context
-        for job, exit_ in plan.exited:
-            self._exited(job, exit_)
-        for job in plan.crashed:
-            self._crashed(job, reason or LOST, host if reason else "")
-        for job in plan.unstarted:
-            why = "it was never started"
-            running = context.hands.take(job, job.worker or "", no_kill)
-            context.hands.settle(running, Outcome.INTERRUPTED, why, None)
-            context.tell(Event(Kind.RECOVERED, why, job=job))
-        for left in plan.leftovers:
-            self._left.add(token_of(left.job))
-            task = context.beside.run(self._end(left))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+    async def _carry_out(
+        self, attempts: list[ActiveAttempt], plan: RecoveryPlan, row: SupervisorRow, here: str
+    ) -> None:
+        reason = elsewhere(row, self._context.host, here)
+        host = row.host if reason is not None else ""
+        self._executor.resolve(attempts, plan, reason or LOST, host)
         if plan.adopted:
-            await self._adopt(plan.adopted)
-
-    def _exited(self, job: Job, exit_: Exit) -> None:
-        hands = self._context.hands
-        hands.ended(hands.take(job, job.worker or "", no_kill), exit_)
-        self._context.tell(Event(Kind.RECOVERED, "it had ended meanwhile", job=job))
-
-    def _crashed(self, job: Job, reason: str, host: str = "") -> None:
-        running = self._context.hands.take(job, job.worker or "", no_kill)
-        running.host = host
-        self._context.hands.give_up(running, reason)
-        self._context.tell(Event(Kind.RECOVERED, reason, job=job))
-
-    async def _end(self, left: Leftover) -> None:
-        """End what is left of a job; only then may it run again."""
-        context = self._context
-        successor = context.id
-        try:
-            await left.end(context.hands.processes)
-            if successor != context.id:
-                return
-            if left.exit is not None:
-                self._exited(left.job, left.exit)
-            else:
-                self._crashed(left.job, LOST)
-        finally:
-            self._left.discard(token_of(left.job))
-            context.wake()
+            by_token = {attempt.token: attempt for attempt in attempts}
+            await self._adopt(
+                [
+                    (by_token[token_of(job)], started, journal)
+                    for job, started, journal in plan.adopted
+                ]
+            )
 
     # -- adopted jobs -----------------------------------------------------------------
 
-    async def _adopt(self, adopted: list[tuple[Job, Started, JournalReader]]) -> None:
-        """Running jobs go to idle workers first; for the rest there are extra workers that
-        leave when their job has ended."""
-        context = self._context
-        prefetch = self._dispatcher.prefetch
-        idle = [slot for slot in self._dispatcher.idle() if not prefetch.holds(slot.lane)]
+    async def _adopt(self, adopted: list[tuple[ActiveAttempt, Started, JournalReader]]) -> None:
+        """Running jobs go to idle workers first. For the rest there are extra workers, which leave
+        when their job has ended."""
+        context, prefetch = self._context, self._executor.prefetch
+        workers = context.slots.values()
+        idle = [slot for slot in workers if slot.idle and not prefetch.holds(slot.lane)]
         taken: list[str] = []
         extra: list[Slot] = []
-        workers: dict[int, str] = {}
-        for job, started, journal in adopted:
+        assigned: dict[int, str] = {}
+        for attempt, started, journal in adopted:
             if idle:
                 slot = idle.pop(0)
                 taken.append(slot.id)
@@ -184,14 +141,8 @@ class Recovery:
                 slot = context.new_slot((), stop="drain")
                 context.slots[slot.id] = slot
                 extra.append(slot)
-            running = context.hands.take(job, slot.id, partial(signal_group, started.pid))
-            running.on_shim = False
-            slot.running = running
-            workers[job.seq] = slot.id
-            running.since = started.at
-            running.begun(started.pid, lease_clock() - started.at)
-            self._adopted[token_of(job)] = journal
-            context.tell(Event(Kind.ADOPTED, job=job))
+            assigned[attempt.job.seq] = slot.id
+            self._executor.adopt(attempt, slot, started, journal)
         await self._look_after()
         if taken:
             prefetch.give_back(taken)  # the shim knows nothing of what they do now
@@ -204,10 +155,10 @@ class Recovery:
                 return
             await context.store.stop_workers([slot.id for slot in extra], False)
             for slot in extra:
-                if slot.running is not None:
-                    workers[slot.running.job.seq] = slot.id
-        await context.store.assign(context.id, workers)
-        await self._commands.apply()  # a cancel asked for meanwhile
+                if slot.attempt is not None:
+                    assigned[slot.attempt.job.seq] = slot.id
+        await context.store.assign(context.id, assigned)
+        await self._commands.apply()  # somebody may have cancelled one meanwhile
 
     async def _announce(self, extra: list[Slot]) -> None:
         """Tell the store of extra workers. NotFound: we lost our lease meanwhile."""
@@ -230,56 +181,50 @@ class Recovery:
                     named = context.new_slot((), stop="drain").id
                     context.slots[named] = slot
                     slot.id = named
-                    if slot.running is not None:
-                        slot.running.worker = named
+                    if slot.attempt is not None:
+                        slot.attempt.worker = named
                 context.slots[order.id] = context.new_slot(order.queues, order.id)
-                context.hands.use(context.slots[order.id])
+                self._executor.shims.use(context.slots[order.id])
 
     async def _look_after(self) -> None:
-        hands = self._context.hands
-        hands.look_after(journal.name for journal in self._adopted.values())
-        if hands.deadline is not None:
-            await asyncio.to_thread(hands.deadline.write)
+        context = self._context
+        self._executor.shims.look_after(journal.name for _, journal in self.adopted)
+        if context.deadline is not None:
+            await asyncio.to_thread(context.deadline.write)
 
     async def watch(self) -> None:
         """Look once whether adopted jobs have ended. OSError when that cannot be seen now."""
-        hands = self._context.hands
-        journals = {journal.name: journal for journal in self._adopted.values()}
+        adopted = self.adopted
+        journals = {journal.name: journal for _, journal in adopted}
         dead = await asyncio.to_thread(_refresh, list(journals.values()))
-        before = len(self._adopted)
-        orphans: list[RunningAttempt] = []
-        for token, journal in list(self._adopted.items()):
-            running = hands.running.get(token)
-            exit_ = journal.exits.get(token)
-            if running is None or running.settled:
-                del self._adopted[token]
-            elif exit_ is not None:
-                del self._adopted[token]
-                hands.ended(running, exit_)
+        orphans: list[ActiveAttempt] = []
+        for attempt, journal in adopted:
+            exit_ = journal.exits.get(attempt.token)
+            if exit_ is not None:
+                self._executor.exited(attempt, exit_)
             elif journal.name in dead:
-                orphans.append(running)
+                attempt.journal = None
+                orphans.append(attempt)
         if orphans:
-            await hands.settle_orphans(orphans)
-            for running in orphans:
-                self._adopted.pop(token_of(running.job), None)
-        if len(self._adopted) != before:
+            self._context.background.run(self._executor.resolve_orphans(orphans))
+        if len(self.adopted) != len(adopted):
             await self._look_after()
 
     async def look_at_shims(self, *, urgent: bool) -> None:
         """See to it that the shims of adopted jobs run, or are killed. To be called once a second.
         One that owes us the end of a job, and does not wake up, does not run. It wakes up once a
         second by itself. That it does not write its journal proves nothing: a disk may be full."""
-        if not self._adopted:
+        adopted = self.adopted
+        if not adopted:
             self._liveness.clear()
             self._switches.clear()
             return
         leaders: dict[str, list[int]] = {}
-        for token, journal in self._adopted.items():
-            running = self._context.hands.running.get(token)
+        for attempt, journal in adopted:
             pids = leaders.setdefault(journal.name, [])
-            if running is not None and running.pid is not None and not running.settled:
-                pids.append(running.pid)
-        journals = {journal.name: journal for journal in self._adopted.values()}
+            if attempt.pid is not None:
+                pids.append(attempt.pid)
+        journals = {journal.name: journal for _, journal in adopted}
         found = await asyncio.to_thread(_look_at, list(journals.values()), leaders)
         known, self._liveness = self._liveness, {}
         before, self._switches = self._switches, {}

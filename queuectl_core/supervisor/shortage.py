@@ -78,7 +78,7 @@ class Shortage:
             self.look()
 
     @property
-    def openings(self) -> int | None:
+    def slots(self) -> int | None:
         """How many jobs may be claimed; None: any number."""
         if not self.reason:
             return None
@@ -93,7 +93,7 @@ class Shortage:
         self._probes.clear()
 
     def disarm(self) -> None:
-        """No timer goes off any more."""
+        """Cancel the timers."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

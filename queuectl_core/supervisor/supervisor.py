@@ -5,10 +5,11 @@ Each part knows only parts that stand before it in this list:
 
 - ``context``: what all of them share.
 - ``heartbeat``: renews the lease, and knows whether it was lost.
-- ``dispatcher``: moves the work between the store and the hands, which hold the attempts.
-- ``commands``: what is asked of the supervisor.
+- ``executor``: takes each attempt from its claim to its result, on the shims.
+- ``dispatcher``: writes results to the store, and claims jobs.
+- ``commands``: what somebody asks of the supervisor.
 - ``recovery``: jobs of supervisors that are gone.
-- ``upkeep``: everything that is done once in a while.
+- ``maintenance``: services in the background.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from ..domain.errors import StoreError
 from ..domain.events import Event, Kind, Summary
 from ..store.protocol import Store
 from ..system.clocks import monotonic
-from ..system.host import hostname
-from .attempts import AttemptTable
+from .attempt import ActiveAttempt
+from .attempt_states import AttemptEvent, AttemptState
 from .commands import CommandReader
 from .context import Context
 from .dispatcher import RETRY_AFTER, Dispatcher
+from .executor import Executor
 from .heartbeat import Heartbeat
 from .lease import make_row, new_supervisor_id, renewed
 from .maintenance.reaper import Reaper
 from .maintenance.services import Services
 from .recovery import Recovery
 from .resource_limits import ResourceLimits
-from .signals import Signals, notify_systemd, without_notify
+from .signals import Signals, notify_systemd
 from .threads import default_threads
 
 LEAVE_PATIENCE = 5.0
@@ -52,6 +54,7 @@ class Supervisor:
     ``until_idle``: end when nothing is due or runs here.
     ``program``: this process is ours alone. It keeps the resource limits that it began with, and
     reaps orphans where it is PID 1.
+    ``trace``: ``on_event`` also hears each change of an attempt's state.
     ``clock`` and ``rand`` (0 to 1) can be replaced by tests.
     """
 
@@ -65,19 +68,27 @@ class Supervisor:
         until_idle: bool = False,
         detached: bool = False,
         program: bool = False,
+        trace: bool = False,
         clock: Callable[[], float] | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
-        self.context = Context(store, env, clock or store.clock, on_event or (lambda event: None))
-        self.heartbeat = Heartbeat(self.context)
-        self.dispatcher = Dispatcher(
-            self.context, self.heartbeat, until_empty=until_empty, until_idle=until_idle
+        tell = on_event or (lambda event: None)
+        self.context = context = Context(store, env, clock or store.clock, tell, rand)
+        self.heartbeat = heartbeat = Heartbeat(context)
+        self.executor = executor = Executor(context)
+        self.dispatcher = dispatcher = Dispatcher(
+            context, heartbeat, executor, until_empty=until_empty, until_idle=until_idle
         )
-        self.commands = CommandReader(self.context, self.heartbeat, self.dispatcher)
-        self.recovery = Recovery(self.context, self.heartbeat, self.dispatcher, self.commands)
-        self._rand = rand
+        self.commands = CommandReader(context, heartbeat, executor, dispatcher)
+        self.recovery = Recovery(context, heartbeat, executor, self.commands)
+        if trace:
+            executor.attempts.trace = self._trace
         self._detached = detached
         self._program = program
+
+    def _trace(self, attempt: ActiveAttempt, event: AttemptEvent, before: AttemptState) -> None:
+        text = f"attempt {attempt.job.runs}: {before.value} → {attempt.state.value} ({event.value})"
+        self.context.tell(Event(Kind.ATTEMPT, text, job=attempt.job))
 
     # -- life -------------------------------------------------------------------------
 
@@ -90,33 +101,21 @@ class Supervisor:
             Reaper(needed=self._program),
             default_threads(program=self._program),
         ):
-            context.hands = AttemptTable(
-                hostname(context.env),
-                context.store.directory,
-                settings(await context.store.config(), context.env),
-                self._job_environment(),
-                context.clock,
-                context.tell,
-                context.wake,
-                self.dispatcher.free,
-                self.dispatcher,
-                context.beside.run,
-                self._rand,
-            )
-            context.hands.processes.start()
-            limits = ResourceLimits() if self._program else None
-            upkeep = Services(
+            context.settings = settings(await context.store.config(), context.env)
+            self.executor.processes.start()
+            services = Services(
                 context,
-                self.heartbeat,
-                self.dispatcher,
-                self.commands,
-                self.recovery,
-                limits=limits,
+                heartbeat=self.heartbeat,
+                executor=self.executor,
+                dispatcher=self.dispatcher,
+                commands=self.commands,
+                recovery=self.recovery,
+                limits=ResourceLimits() if self._program else None,
             )
             try:
                 await self._begin([queues] * count)
-                async with upkeep:
-                    await self._until_told(upkeep.recover(), TAKEOVER_PATIENCE)
+                async with services:
+                    await self._until_told(services.recover(), TAKEOVER_PATIENCE)
                     # Adopted jobs have their workers: now there is an answer to who is up.
                     context.tell(Event(Kind.UP, ", ".join(context.slots)))
                     notify_systemd(context.env, "READY=1")
@@ -124,7 +123,7 @@ class Supervisor:
             finally:
                 await self._leave()
                 if context.gone is None:
-                    await upkeep.sweep()
+                    await services.sweep()
         if context.gone is not None:
             raise context.gone
         return Summary(self.dispatcher.done, self.dispatcher.failed, time.monotonic() - began)
@@ -137,9 +136,9 @@ class Supervisor:
         """Work until no worker is left and everything is written down."""
         context, dispatcher = self.context, self.dispatcher
         while True:
-            context.beside.check()
+            context.background.check()
             dispatcher.retire()
-            if dispatcher.finished and not context.slots and not self._must_stay:
+            if self.executor.finished and not context.slots and not self._must_stay:
                 return
             try:
                 await self._check()
@@ -147,11 +146,6 @@ class Supervisor:
                 await dispatcher.trouble(error)
             else:
                 await dispatcher.step()
-
-    def _job_environment(self) -> dict[str, str]:
-        """What jobs get of our environment: a job that calls queuectl means this very store,
-        wherever it is called and whatever ``--store`` said here. The password is not for jobs."""
-        return {**without_notify(self.context.env), "QUEUECTL_STORE": self.context.store.url}
 
     async def _until_told(self, work: asyncio.Task[None], patience: float) -> None:
         """Wait for ``work`` for so many seconds, or until we are told to stop; it goes on."""
@@ -182,15 +176,15 @@ class Supervisor:
 
     async def _announce(self) -> None:
         """Make what is missing of an identity, and tell the store. May be repeated."""
-        context, hands = self.context, self.context.hands
+        context, shims = self.context, self.executor.shims
         if context.notifier is None:
             context.notifier = context.store.notifier(context.id)
             asyncio.get_running_loop().add_reader(context.notifier.fileno(), self.commands.notified)
-        if not hands.is_open:
-            await hands.open(context.id, fenced=context.store.shared_by_hosts)
+        if not shims.is_open:
+            await self.executor.open()
         now = context.clock()
-        host = (hands.host, context.store.host_identity())  # after open: there is a directory now
-        row = make_row(context.id, host, self._detached, hands.settings.lease, now)
+        host = (context.host, context.store.host_identity())  # after open: there is a directory now
+        row = make_row(context.id, host, self._detached, context.settings.lease, now)
         self.heartbeat.row = row
         workers = [(slot.id, slot.queues) for slot in context.slots.values()]
         await context.store.register(row, workers, now)
@@ -201,10 +195,10 @@ class Supervisor:
         context = self.context
         self.dispatcher.close()
         self._close_bell()
-        if not self.dispatcher.finished or self.recovery.pending:
-            context.hands.drop()
+        if not self.executor.finished or self.recovery.pending:
+            self.executor.drop()
             return
-        await context.hands.close()
+        await self.executor.shims.close()
         with contextlib.suppress(StoreError, TimeoutError):
             await asyncio.wait_for(context.store.deregister(context.id), LEAVE_PATIENCE)
 
@@ -220,19 +214,18 @@ class Supervisor:
         context, heartbeat = self.context, self.heartbeat
         if heartbeat.lost and context.gone is not None:
             # Our jobs have another owner, and there is no store to ask: nothing is left to do.
-            context.hands.drop()
-            self.dispatcher.prefetch.clear()
+            self.executor.drop()
             context.slots.clear()
-        elif (heartbeat.lost or context.hands.revoked) and context.gone is None:
+        elif (heartbeat.lost or self.executor.revoked) and context.gone is None:
             # A refusal or a heartbeat made us think that somebody else has our jobs.
             heartbeat.lost = not (await context.store.commands(context.id)).known
             if heartbeat.lost:
                 await self._start_over("the lease ran out (was this process stopped?)")
-            elif context.hands.revoked:
+            elif self.executor.revoked:
                 # Nobody has our jobs, but the journal says so (a host that crashed leaves NULs in
                 # it). Our shim starts nothing more: somebody new takes over from us. On this host
                 # that is possible at once; for other hosts the lease goes on.
-                row = renewed(heartbeat.row, context.hands.settings.lease, context.clock())
+                row = renewed(heartbeat.row, context.settings.lease, context.clock())
                 await context.store.heartbeat(row._replace(lease_mono=monotonic()))
                 await self._start_over("the journal says that this supervisor is no more")
 
@@ -249,29 +242,27 @@ class Supervisor:
         context = self.context
         context.tell(Event(Kind.TROUBLE, f"{why}; starting over"))
         self.heartbeat.registered = False
-        ending = context.beside.run(self._end_what_left())
+        ending = context.background.run(self._end_what_left())
         await self._until_told(ending, LEAVE_PATIENCE)
         ending.cancel()
-        context.hands.drop()
-        self.dispatcher.prefetch.clear()
-        self.dispatcher.shortage.forget()
+        self.executor.drop()
         self._close_bell()
         lanes = [slot.queues for slot in context.slots.values() if slot.stop is None]
         context.slots = {}
         if lanes:
             await self._begin(lanes, patient=True)
-        self.dispatcher.look()
+        context.look()
 
     async def _end_what_left(self) -> None:
         """End the jobs that another host has by now: here nobody will look after them. What
         cannot be found out is left to the fence."""
         context = self.context
-        if context.hands.deadline is None:
+        if context.deadline is None:
             return
         here = context.store.host_identity()
         ours = {row.id for row in await context.store.supervisors() if row.host_key == here}
-        for running in list(context.hands.running.values()):
-            job = await context.store.by_seq(running.job.seq)
-            if job is None or job.runs != running.job.runs or job.owner not in ours:
-                running.kill(signal.SIGKILL)
+        for attempt in self.executor.attempts:
+            job = await context.store.by_seq(attempt.job.seq)
+            if job is None or job.runs != attempt.job.runs or job.owner not in ours:
+                attempt.kill(signal.SIGKILL)
         await asyncio.sleep(0)  # the shim is told at the end of the loop's turn

@@ -52,7 +52,7 @@ LEFTOVER_GRACE = 0.5
 """Seconds from SIGTERM to SIGKILL for what is left of a job whose outcome is lost."""
 
 
-class Leftover(NamedTuple):
+class Remains(NamedTuple):
     """What still runs of an attempt that is over, or whose outcome will never be known."""
 
     job: Job
@@ -75,7 +75,7 @@ class RecoveryPlan:
     """With the process that runs it, and the journal that will tell its end."""
     crashed: list[Job] = field(default_factory=list)
     unstarted: list[Job] = field(default_factory=list)
-    leftovers: list[Leftover] = field(default_factory=list)
+    remains: list[Remains] = field(default_factory=list)
     """Exited or crashed, once their processes have been ended."""
 
 
@@ -190,7 +190,7 @@ def _look_for(unclear: list[tuple[Job, JournalReader]], marked: Marked, plan: Re
         ):
             group = started.pid
         if group is not None or strays:
-            plan.leftovers.append(Leftover(job, ended, group, strays))
+            plan.remains.append(Remains(job, ended, group, strays))
         elif ended is not None:
             plan.exited.append((job, ended))
         elif started is not None or token in journal.begun or journal.lost:

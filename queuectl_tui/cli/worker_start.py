@@ -97,6 +97,7 @@ def start(
             until_empty=until_empty,
             until_idle=until_idle,
             program=True,
+            trace=session.err.debug,
             on_event=reporter.tell,
         )
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import asyncpg
 import click
 import pytest
-import queuectl_core.upkeep
 
+import queuectl_core.operations.maintenance
 import queuectl_core.queue
 from queuectl_core.system.postcommit import Commits
 from queuectl_tui.cli.command import ClickNoun
@@ -179,7 +179,7 @@ def test_between_two_commits_it_says_what_was_done_so_far(
     here: Here, place: Place, strike: Strike, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     monkeypatch.setattr(queuectl_core.queue, "BULK", 2)
-    monkeypatch.setattr(queuectl_core.upkeep, "BATCH", 2)
+    monkeypatch.setattr(queuectl_core.operations.maintenance, "BATCH", 2)
     words, action = BULK[verb]
     for name in "abcdef":
         here("enqueue", "--id", name, "true")

@@ -39,7 +39,7 @@ async def test_a_stopped_supervisor_whose_journal_was_deleted(queue: Queue, tmp_
         plan = await triage([job], run, Processes(), revoke=True)
         ((adopted, started, journal),) = plan.adopted
         assert (adopted.id, started.pid) == (job.id, pid)
-        assert [plan.unstarted, plan.crashed, plan.leftovers] == [[], [], []]
+        assert [plan.unstarted, plan.crashed, plan.remains] == [[], [], []]
         driver.start("2.1", "true")  # its supervisor may only have been stopped
         assert driver.hear() == ["R", "2.1"]
         os.kill(pid, signal.SIGKILL)

@@ -18,7 +18,7 @@ from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.runner.mounts import Mounts, foreign_mounts
 from queuectl_core.runner.spawn import interpreter
-from queuectl_core.supervisor.deadline import Deadline
+from queuectl_core.supervisor.deadline import DeadlineWriter
 from tests.support import eventually
 
 from ..supervisor.conftest import Run
@@ -150,7 +150,7 @@ def pipe_of(pid: int) -> str:
 
 @linux
 def test_the_lease_ends_a_job_that_hangs_and_the_others(hung: Path, tmp_path: Path) -> None:
-    deadline = Deadline(tmp_path, 1000.0)
+    deadline = DeadlineWriter(tmp_path, 1000.0)
     deadline.keep(["s"])
     deadline.write()
     driver = Driver(tmp_path, deadline=deadline.words)

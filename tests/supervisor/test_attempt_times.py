@@ -13,13 +13,13 @@ from queuectl_core.domain.model import Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import UNSIGNALLED, lease_clock
 from queuectl_core.runner.journal_reader import Exit, JournalReader
-from queuectl_core.supervisor.attempt import RunningAttempt, StopReason, no_kill, outcome_of
+from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason, no_kill, outcome_of
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.supervisor import Supervisor
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 0.0])
-@pytest.mark.parametrize("reserve", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
 async def test_a_clock_that_jumps_during_an_attempt_changes_neither(
     queue: Queue, jump: float, prefetch: bool
 ) -> None:
@@ -81,7 +81,7 @@ async def test_a_job_that_could_not_be_signalled_says_so(
     queue: Queue, why: StopReason | None
 ) -> None:
     (job,) = await queue.enqueue([{"command": "true", "timeout": 5}])
-    running = RunningAttempt(job, "w", Capture("none", 1), 1.0, no_kill, 0.0, why=why)
+    running = ActiveAttempt(job, "w", Capture("none", 1), 1.0, no_kill, 0.0, stop_reason=why)
     event = ["X", "1.1", 6, None, 0.1, 5, 9.0, False, UNSIGNALLED]
     outcome, reason = outcome_of(running, Exit.of(event), b"")
     assert outcome is (Outcome.TIMEOUT if why else Outcome.FAILED)

@@ -14,7 +14,7 @@ import pytest
 from queuectl_core.runner import FENCED, lease_clock
 from queuectl_core.runner.client import command_line
 from queuectl_core.runner.journal_reader import Exit, JournalReader
-from queuectl_core.supervisor.deadline import Deadline
+from queuectl_core.supervisor.deadline import DeadlineWriter
 
 from ..support import eventually
 
@@ -51,7 +51,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """With a lease that is long enough for every test, until it is written anew."""
-    words = Deadline(tmp_path, 1000.0).words
+    words = DeadlineWriter(tmp_path, 1000.0).words
     process = subprocess.Popen(
         command_line(tmp_path, "s", words),
         stdin=subprocess.PIPE,
@@ -64,9 +64,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
     process.wait()
 
 
-def deadline(served: Served, since: float) -> Deadline:
+def deadline(served: Served, since: float) -> DeadlineWriter:
     """A lease of 1000 seconds that was got so many seconds ago, written down."""
-    made = Deadline(served.run, 1000.0)
+    made = DeadlineWriter(served.run, 1000.0)
     made.extend(lease_clock() - since, 1000.0)
     made.keep(["s"])
     made.write()
@@ -114,7 +114,7 @@ def test_an_orphaned_shim_keeps_to_it_too(served: Served) -> None:
 
 
 def test_who_lost_the_lease_lets_others_renew_first(tmp_path: Path) -> None:
-    made = Deadline(tmp_path, 1000.0)
+    made = DeadlineWriter(tmp_path, 1000.0)
     assert made.settled
     assert not made.passed
     made.extend(lease_clock() - 900.0, 1000.0)

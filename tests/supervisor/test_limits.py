@@ -12,7 +12,7 @@ import pytest
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import Exit
-from queuectl_core.supervisor.attempt import how_to_start, used_up
+from queuectl_core.supervisor.attempt import launch_spec, used_up
 
 from .conftest import Run
 
@@ -112,8 +112,8 @@ async def test_a_limited_job_is_timed_out_with_its_group(queue: Queue, run: Run)
 
 async def test_a_job_without_limits_is_started_the_quick_way(queue: Queue) -> None:
     plain, limited = await queue.enqueue(["true", {"command": "true", "cpu_seconds": 9}])
-    assert how_to_start(plain, "/bin/sh", "out")[-1] is None
-    assert how_to_start(limited, "/bin/sh", "out")[-1] == (0, 0, 9)
+    assert launch_spec(plain, "/bin/sh", "out")[-1] is None
+    assert launch_spec(limited, "/bin/sh", "out")[-1] == (0, 0, 9)
 
 
 @pytest.mark.parametrize(

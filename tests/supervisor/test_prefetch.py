@@ -18,10 +18,13 @@ from queuectl_core.domain.lifecycle import claimed_ahead
 from queuectl_core.domain.model import Job, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import Exit
-from queuectl_core.supervisor.attempt import RunningAttempt, token_of
-from queuectl_core.supervisor.attempts import Slot
+from queuectl_core.supervisor.attempt import ActiveAttempt, no_kill, token_of
+from queuectl_core.supervisor.attempt_states import AttemptEvent
+from queuectl_core.supervisor.attempts import AttemptTable
+from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.prefetch import DEEPEST, PATIENCE, Prefetch
 from queuectl_core.supervisor.supervisor import Supervisor
+from queuectl_core.supervisor.workers import Slot
 from tests.support import eventually_async
 
 from .test_triage import Supervisors, supervisors
@@ -33,73 +36,90 @@ async def jobs_of(queue: Queue, count: int, lane: str = "default") -> list[Job]:
     return await queue.enqueue([{"command": "true", "queue": lane}] * count)
 
 
-def reserve_of(wake: Callable[[], None] = lambda: None) -> tuple[Prefetch, list[list[str]]]:
-    """A reserve, and what it asks its shim to withdraw."""
+def prefetch_of(
+    wake: Callable[[], None] = lambda: None,
+) -> tuple[Prefetch, AttemptTable, list[list[str]]]:
+    """A prefetch with its attempts, and what it asks its shim to give back."""
     recalled: list[list[str]] = []
-    return Prefetch(wake, recalled.append), recalled
+    attempts = AttemptTable()
+    return Prefetch(attempts, wake, recalled.append), attempts, recalled
+
+
+def held(prefetch: Prefetch, attempts: AttemptTable, job: Job, queues: str = "") -> ActiveAttempt:
+    """An attempt that the shim holds."""
+    attempt = ActiveAttempt(job, "", Capture("none", 1), 1.0, no_kill, None, queues=queues)
+    attempts.add(attempt)
+    attempts.move(attempt, AttemptEvent.HELD)
+    prefetch.moved()
+    return attempt
 
 
 async def test_nothing_is_held_until_jobs_have_been_short() -> None:
-    prefetch, _ = reserve_of()
-    slots = [Slot("w1", ()), Slot("w2", ())]
-    assert prefetch.openings(slots) == []
+    prefetch, _, _ = prefetch_of()
+    workers = [Slot("w1", ()), Slot("w2", ())]
+    assert prefetch.slots(workers) == []
     for _ in range(100):
         prefetch.ran(0.0005)
-    openings = prefetch.openings(slots)
-    assert len(openings) == 2 * DEEPEST
-    assert {opening.worker for opening in openings} == {""}
+    slots = prefetch.slots(workers)
+    assert len(slots) == 2 * DEEPEST
+    assert {slot.worker for slot in slots} == {""}
     for _ in range(20):
         prefetch.ran(10)
-    assert prefetch.openings(slots) == []
+    assert prefetch.slots(workers) == []
 
 
 async def test_the_longer_a_turn_takes_the_more_is_held() -> None:
-    prefetch, _ = reserve_of()
-    slots = [Slot("w1", ())]
+    prefetch, _, _ = prefetch_of()
+    workers = [Slot("w1", ())]
     for _ in range(100):
         prefetch.ran(0.03)
     depths = []
     for turn in (0.001, 0.02, 10.0):  # seconds
         for _ in range(100):
             prefetch.took(turn)
-        depths.append(len(prefetch.openings(slots)))
+        depths.append(len(prefetch.slots(workers)))
     assert depths == [1, 6, 16]
 
 
-async def test_a_lane_that_is_held_for_is_not_claimed_for_by_name(queue: Queue) -> None:
-    prefetch, _ = reserve_of()
+async def test_queues_that_are_held_for_are_not_claimed_for_by_name(queue: Queue) -> None:
+    prefetch, attempts, _ = prefetch_of()
     (mail,) = await jobs_of(queue, 1, "mail")
-    prefetch.put(mail, "mail")
+    attempt = held(prefetch, attempts, mail, "mail")
     assert prefetch.holds("mail")
     assert not prefetch.holds("video")
-    assert prefetch.begin(token_of(mail), "w2", 5.0) == mail
+    assert attempts.move(attempt, AttemptEvent.STARTED)
     assert not prefetch.holds("mail")
-    assert prefetch.begin(token_of(mail), "w2", 5.0) is None
-    assert (
-        prefetch.untold(5.0 + PATIENCE / 4) == []
-    )  # it may have ended before that is worth a word
-    (begun,) = prefetch.untold(5.0 + PATIENCE)
+    assert not attempts.move(attempt, AttemptEvent.STARTED)
+    attempt.worker, attempt.started_at = "w2", 5.0
+    attempts.unannounced[attempt.token] = attempt
+    assert prefetch.unannounced(5.0 + PATIENCE / 4) == []  # it may end before it is worth a word
+    (begun,) = prefetch.unannounced(5.0 + PATIENCE)
     assert (begun.seq, begun.run, begun.worker, begun.started_at) == (mail.seq, 0, "w2", 5.0)
     prefetch.disarm()
 
 
-async def test_what_waits_too_long_is_withdrawn_and_given_back(queue: Queue) -> None:
+async def test_what_waits_too_long_is_recalled_and_given_back(queue: Queue) -> None:
     woken = asyncio.Event()
-    prefetch, recalled = reserve_of(woken.set)
-    jobs = await jobs_of(queue, 3)
-    for job in jobs:
-        prefetch.put(job, "")
+    prefetch, attempts, recalled = prefetch_of(woken.set)
+    first, *others = [held(prefetch, attempts, job) for job in await jobs_of(queue, 3)]
     await eventually_async(lambda: asyncio.sleep(0, bool(recalled)))
     assert recalled == [[]]
-    assert not prefetch.released  # the shim may have started one meanwhile
+    assert not attempts.returned  # the shim may have started one meanwhile
     for _ in range(100):
         prefetch.ran(0.002)
-    assert prefetch.openings([Slot("w", ())]) == []
-    prefetch.begin(token_of(jobs[0]), "w", 1.0)
-    prefetch.recalled([token_of(job) for job in jobs[1:]])
-    assert woken.is_set()
-    assert prefetch.released == jobs[1:]
-    assert not prefetch.held
+    assert prefetch.slots([Slot("w", ())]) == []
+    attempts.move(first, AttemptEvent.STARTED)
+    for attempt in others:
+        attempts.move(attempt, AttemptEvent.RECALLED)
+    assert list(attempts.returned.values()) == others
+    assert prefetch.slots([Slot("w", ())]) == []  # they go to others first
+    prefetch.recalled()
+    for attempt in others:
+        attempts.move(attempt, AttemptEvent.SETTLED)
+    assert not attempts.prefetched
+    for _ in range(100):
+        prefetch.ran(0.002)
+    assert prefetch.slots([Slot("w", ())]) != []
     prefetch.disarm()
 
 
@@ -185,22 +205,22 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     await queue.enqueue([{"command": "sleep 100 & exit 1", "max_retries": 1}] * 300)
     events: list[Event] = []
     supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
-    clear, first = RunningAttempt.clear_group, asyncio.Event()
+    clear, first = ActiveAttempt.clear_group, asyncio.Event()
 
-    async def in_the_end(running: RunningAttempt, ended: Exit) -> None:
-        if not first.is_set() and supervisor.dispatcher.prefetch.held:
+    async def in_the_end(running: ActiveAttempt, ended: Exit) -> None:
+        if not first.is_set() and supervisor.executor.attempts.prefetched:
             first.set()
             supervisor.stop(now=now)
 
             async def alone() -> bool:
-                return list(supervisor.context.hands.running.values()) == [running]
+                return list(supervisor.executor.attempts) == [running]
 
             await eventually_async(alone)
         await clear(running, ended)
 
     for _ in range(100):
-        supervisor.dispatcher.prefetch.ran(0.001)  # jobs are short, so that many are held at once
-    monkeypatch.setattr(RunningAttempt, "clear_group", in_the_end)
+        supervisor.executor.prefetch.ran(0.001)  # jobs are short, so that many are held at once
+    monkeypatch.setattr(ActiveAttempt, "clear_group", in_the_end)
     await supervisor.run(1, ())
     assert first.is_set()
     assert State.PROCESSING not in (await queue.status()).counts

@@ -299,20 +299,20 @@ async def test_pauses_grow_and_one_job_is_tried_first(monkeypatch: pytest.Monkey
     loop = Loop()
     monkeypatch.setattr(shortage.asyncio, "get_running_loop", lambda: loop)
     short = Shortage(lambda event: told.append(event.message), lambda: looks.append(1))
-    assert short.openings is None
+    assert short.slots is None
     for _ in range(9):
         short.met("no more processes")
         short.met("no more processes")  # all that were under way fail alike
-        assert short.openings == 0
+        assert short.slots == 0
         short.started()  # one that was told later: it began before
-        assert short.openings == 0
+        assert short.slots == 0
         loop.call()
-        assert short.openings == 1
+        assert short.slots == 1
         short.tries("1.1")
-        assert short.openings == 0
+        assert short.slots == 0
     assert waits == [PAUSE * 2**n for n in range(6)] + [LONGEST_PAUSE] * 3
     short.tried("1.1")  # it failed by its own fault: the next one is tried
-    assert short.openings == 1
+    assert short.slots == 1
     short.tries("2.1")
     short.started()
     assert waits.pop() == CALM
@@ -324,7 +324,7 @@ async def test_pauses_grow_and_one_job_is_tried_first(monkeypatch: pytest.Monkey
     short.started()
     assert waits.pop() == CALM
     loop.call()
-    assert short.openings is None
+    assert short.slots is None
     assert told == [
         "no more processes; jobs wait until starts succeed again",
         "jobs can be started again",

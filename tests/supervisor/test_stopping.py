@@ -225,7 +225,7 @@ async def test_a_lease_in_doubt_is_asked_for_with_pauses(
     with monkeypatch.context() as patched:
         patched.setattr(queue.store, "commands", counted)
         watched.supervisor.heartbeat.lost = True
-        watched.supervisor.dispatcher.look()
+        watched.supervisor.context.look()
         await watched.told(Kind.TROUBLE, "trying again")
         await eventually_async(lambda: asyncio.sleep(0, calls >= 3))
         assert calls < 20
@@ -265,7 +265,7 @@ async def test_a_shim_that_cannot_be_started_again_is_tried_again(
     def refuse(*args: object, **options: object) -> None:
         raise BlockingIOError(11, os.strerror(11))
 
-    process = watched.supervisor.context.hands.shim._process
+    process = watched.supervisor.executor.shims.shared._process
     assert process is not None
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", refuse)

@@ -18,6 +18,7 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor.maintenance.output_limit import Capture
+from queuectl_core.supervisor.shortage import Shortage
 from queuectl_core.supervisor.supervisor import Supervisor
 
 from ..support import eventually_async
@@ -46,7 +47,7 @@ async def test_a_store_that_is_gone_and_a_lost_lease(queue: Queue, tmp_path: Pat
     async with supervising(queue) as (supervisor, life):
 
         async def runs() -> bool:
-            return any(one.pid for one in supervisor.context.hands.running.values())
+            return any(one.pid for one in supervisor.executor.attempts)
 
         await eventually_async(runs)
         supervisor.dispatcher.store_gone(StoreGone("the store was moved away"))
@@ -69,11 +70,11 @@ async def test_after_starting_over_nothing_waits_for_a_start_that_was_being_trie
     queue: Queue,
 ) -> None:
     async with supervising(queue) as (supervisor, _):
-        shortage = supervisor.dispatcher.shortage
+        shortage = supervisor.executor.shortage
         shortage.reason = "no space left"
         shortage.tries("99.1")  # its job has another owner after this
-        assert shortage.openings == 0
-        supervisor.context.hands.revoked = True
+        assert shortage.slots == 0
+        supervisor.executor.revoked = True
         supervisor.context.wake()
         (job,) = await queue.enqueue(["true"])
 
@@ -81,7 +82,7 @@ async def test_after_starting_over_nothing_waits_for_a_start_that_was_being_trie
             return (await queue.find(job.id)).state is State.COMPLETED
 
         await eventually_async(completed)
-        assert shortage.openings is None
+        assert shortage.slots is None
 
 
 async def test_a_large_output_of_a_crashed_job_is_not_copied_on_the_loop(
@@ -115,12 +116,12 @@ async def test_an_error_at_an_event_of_the_shim_ends_the_supervisor(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is a fault of ours. The next supervisor has the job, which goes on meanwhile."""
-    async with supervising(queue) as (supervisor, life):
+    async with supervising(queue) as (_, life):
 
-        def fail() -> None:
+        def fail(_: Shortage) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(supervisor.dispatcher, "started", fail)
+        monkeypatch.setattr(Shortage, "started", fail)
         (job,) = await queue.enqueue(["sleep 60"])
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(life, 10)

@@ -16,7 +16,7 @@ import pytest
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import make_first
-from queuectl_core.supervisor import attempts as hands
+from queuectl_core.supervisor import shims
 from queuectl_core.supervisor.attempt import journal_name
 from queuectl_core.supervisor.processes import Processes, shim_processes
 from queuectl_core.supervisor.triage import triage
@@ -216,7 +216,7 @@ async def test_only_so_many_suspects_run_at_once(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The others wait in the store, and everything runs in the end."""
-    monkeypatch.setattr(hands, "OWN_SHIMS_AT_MOST", 2)
+    monkeypatch.setattr(shims, "OWN_SHIMS_AT_MOST", 2)
     # They crash together with the poison, and are traced when they run again.
     first = "test -e seen-$QUEUECTL_JOB_ID || { touch seen-$QUEUECTL_JOB_ID; sleep 60; }"
     trace = "echo start >> trace; sleep 0.3; echo end >> trace"
@@ -241,7 +241,7 @@ async def test_jobs_go_on_while_as_many_suspects_run_as_may(
     either: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And suspects that wait are claimed when one of those that run has ended."""
-    monkeypatch.setattr(hands, "OWN_SHIMS_AT_MOST", 2)
+    monkeypatch.setattr(shims, "OWN_SHIMS_AT_MOST", 2)
     again = "test -e r$QUEUECTL_JOB_ID || { touch r$QUEUECTL_JOB_ID; exec sleep 60; }; "
     until = f"touch s$QUEUECTL_JOB_ID; until test -e {tmp_path}/go; do sleep 0.02; done"
     suspects = await either.enqueue([again + until] * 4)

@@ -21,7 +21,7 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import JournalReader, abandoned, make_first
-from queuectl_core.supervisor import attempts
+from queuectl_core.supervisor import executor
 from queuectl_core.supervisor.processes import Process, marked_processes
 from queuectl_core.system.clocks import monotonic
 from queuectl_core.system.host import is_gone, is_process, may_be_process, process_start
@@ -131,8 +131,8 @@ async def test_a_shim_that_is_killed_meanwhile(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What became of its jobs is found out later."""
-    monkeypatch.setattr(attempts, "SHIM_PAUSE", 0.1)
-    triage, calls = attempts.triage, 0
+    monkeypatch.setattr(executor, "SHIM_PAUSE", 0.1)
+    triage, calls = executor.triage, 0
 
     async def refused_once(*args: Any, **options: Any) -> Any:
         nonlocal calls
@@ -141,7 +141,7 @@ async def test_a_shim_that_is_killed_meanwhile(
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return await triage(*args, **options)
 
-    monkeypatch.setattr(attempts, "triage", refused_once)
+    monkeypatch.setattr(executor, "triage", refused_once)
     (job,) = await queue.enqueue(["test -e again || { touch again; kill -9 $PPID; sleep 60; }"])
     events: list[Event] = []
     async with asyncio.timeout(15):

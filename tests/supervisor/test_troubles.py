@@ -383,7 +383,7 @@ async def test_a_clock_that_was_wrong_for_a_moment_delays_nothing(queue: Queue) 
     task = asyncio.create_task(until_empty(supervisor))
 
     async def waits() -> bool:
-        return supervisor.dispatcher.due_at is not None
+        return supervisor.dispatcher.next_due is not None
 
     await eventually_async(waits)
     offset = 0.0

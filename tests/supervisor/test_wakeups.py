@@ -18,23 +18,23 @@ from ..support import eventually_async
 
 
 class Dispatcher:
-    """What is asked of the pump."""
+    """What is asked of the dispatcher."""
 
     troubled = False
     reports = 0
-    looks = 0
-
-    def look(self) -> None:
-        self.looks += 1
 
 
 class Context:
     """What is asked of the supervisor's shared state."""
 
     deaf: str | None = None
+    looks = 0
 
     def __init__(self) -> None:
         self.said: list[str] = []
+
+    def look(self) -> None:
+        self.looks += 1
 
     def tell(self, event: Event) -> None:
         assert event.kind is Kind.TROUBLE
@@ -52,7 +52,7 @@ async def test_one_message_when_it_breaks_and_one_when_it_works() -> None:
         await wake_ups.look()
     assert len(context.said) == 1
     assert "broken" in context.said[0]
-    assert dispatcher.looks == 1
+    assert context.looks == 1
     context.deaf = None
     for _ in range(5):
         await wake_ups.look()

@@ -9,12 +9,12 @@ this is for faults of our own only.
 from __future__ import annotations
 
 from ...domain.events import Event, Kind
-from ...domain.model import Job, Outcome
+from ...domain.model import Job
 from ...system.clocks import monotonic
-from ..attempt import no_kill, token_of
+from ..attempt import token_of
 from ..context import Context
 from ..dispatcher import Dispatcher
-from ..recovery import Recovery
+from ..executor import Executor
 
 EVERY = 10.0
 """Seconds between looks: each reads the jobs that the store says are ours."""
@@ -24,10 +24,10 @@ REASON = "the store has lost how it ended"
 class LostAttempts:
     """The looks of one supervisor."""
 
-    def __init__(self, context: Context, dispatcher: Dispatcher, recovery: Recovery) -> None:
+    def __init__(self, context: Context, executor: Executor, dispatcher: Dispatcher) -> None:
         self._context = context
+        self._executor = executor
         self._dispatcher = dispatcher
-        self._recovery = recovery
         self._looked = monotonic()
         self._suspects: set[str] = set()
 
@@ -40,17 +40,12 @@ class LostAttempts:
         ours = await self._ours()
         if self._dispatcher.in_turn:
             return  # jobs may have been claimed that we have not been told of yet
-        unknown = {token_of(job): job for job in ours if not self._known(job)}
+        unknown = {token_of(job): job for job in ours if self._executor.attempts.of(job) is None}
         for token in self._suspects & unknown.keys():
             job = unknown.pop(token)
-            running = context.hands.take(job, job.worker or "", no_kill)
-            context.hands.settle(running, Outcome.INTERRUPTED, REASON, None)
+            self._executor.never_started(self._executor.claim(job, job.worker or ""), REASON)
             context.tell(Event(Kind.RECOVERED, REASON, job=job))
         self._suspects = set(unknown)
-
-    def _known(self, job: Job) -> bool:
-        """Whether this attempt is in hand, held by the shim, to be given back, or taken over."""
-        return self._dispatcher.knows(job) or self._recovery.knows(token_of(job))
 
     async def _ours(self) -> list[Job]:
         owner = self._context.id

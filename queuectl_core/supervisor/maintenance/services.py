@@ -25,6 +25,7 @@ from ...system.clocks import monotonic
 from ..commands import CommandReader
 from ..context import Context
 from ..dispatcher import Dispatcher
+from ..executor import Executor
 from ..heartbeat import Heartbeat
 from ..recovery import Recovery
 from ..resource_limits import ResourceLimits
@@ -49,22 +50,24 @@ SWEEP_PATIENCE = 5.0
 
 
 class Services:
-    """The loops beside the pump; entered while they run, from when the store knows of us.
+    """The background loops of a supervisor. Entered while they run, from when the store knows us.
 
-    ``limits``: the resource limits that this process is to keep."""
+    ``limits``: the resource limits that this process keeps."""
 
     def __init__(
         self,
         context: Context,
+        *,
         heartbeat: Heartbeat,
+        executor: Executor,
         dispatcher: Dispatcher,
         commands: CommandReader,
         recovery: Recovery,
-        *,
         limits: ResourceLimits | None = None,
     ) -> None:
         self._context = context
         self._heartbeat = heartbeat
+        self._executor = executor
         self._dispatcher = dispatcher
         self._command_reader = commands
         self._recovery = recovery
@@ -75,13 +78,13 @@ class Services:
         self._sampler = Sampler()
         self._sampled = 0.0
         self._expiry = Retention(context.store, lambda: context.id)
-        self._forgotten = LostAttempts(context, dispatcher, recovery)
+        self._forgotten = LostAttempts(context, executor, dispatcher)
         self._litter = Orphans(context.store)
         self._wake_ups = WakeUps(context, dispatcher)
 
     async def __aenter__(self) -> Services:
         loops = (self._beat(), self._tick(), self._watch_adopted(), self._watch_shims())
-        self._tasks = [self._context.beside.run(loop) for loop in loops]
+        self._tasks = [self._context.background.run(loop) for loop in loops]
         return self
 
     async def __aexit__(
@@ -138,11 +141,11 @@ class Services:
     def _start(self, what: str, step: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
         task = self._steps.get(what)
         if task is None or task.done():
-            task = self._steps[what] = self._context.beside.run(self._isolated(what, step))
+            task = self._steps[what] = self._context.background.run(self._isolated(what, step))
         return task
 
     async def _isolated(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
-        """A step. Trouble with the store is the pump's to meet and report."""
+        """A step. The dispatcher reports trouble with the store."""
         try:
             await step()
         except StoreGone as error:
@@ -162,7 +165,7 @@ class Services:
         """A change whose bell was lost, or that only a wait can show: an end elsewhere."""
         if await self._context.store.changed():
             await self._command_reader.apply()
-            self._dispatcher.look()
+            self._context.look()
 
     def recover(self) -> asyncio.Task[None]:
         """Begin to take over from every supervisor that is gone."""
@@ -174,7 +177,7 @@ class Services:
         self._context.wake()
 
     async def _expire(self) -> None:
-        await self._expiry.turn(self._context.hands.settings.keep_completed, self._context.clock())
+        await self._expiry.turn(self._context.settings.keep_completed, self._context.clock())
 
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""
@@ -182,7 +185,7 @@ class Services:
             await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
 
     async def _sweep(self) -> None:
-        found = await asyncio.to_thread(abandoned, self._context.hands.run_directory)
+        found = await asyncio.to_thread(abandoned, self._context.run_directory)
         if found:
             used = await used_names(self._context.store)
             await asyncio.to_thread(sweep, found, used)
@@ -193,8 +196,8 @@ class Services:
         recovery = self._recovery
         swept = True
         while True:
-            await asyncio.sleep(ADOPTED_POLL if recovery.adopts else TICK)
-            if recovery.adopts:
+            await asyncio.sleep(ADOPTED_POLL if recovery.adopted else TICK)
+            if recovery.adopted:
                 swept = False
                 await self._isolated("watch adopted jobs", recovery.watch)
             elif not swept:
@@ -210,7 +213,7 @@ class Services:
             await asyncio.sleep(LOOK_AT_SHIMS_EVERY)
             self._keep_limits()
             urgent = context.stopping == "now"
-            context.hands.look_at_shims(urgent=urgent)
+            self._executor.shims.look(urgent=urgent)
             self._start("look at shims", partial(self._recovery.look_at_shims, urgent=urgent))
 
     def _keep_limits(self) -> None:
@@ -234,14 +237,14 @@ class Services:
         self._sampled = now
         moment = lease_clock()
         jobs = {
-            running.worker: running.pid
-            for running in context.hands.running.values()
-            if running.pid and moment - (running.since or moment) >= SAMPLE_EVERY
+            one.worker: one.pid
+            for one in self._executor.attempts
+            if one.pid and moment - (one.since or moment) >= SAMPLE_EVERY
         }
         if jobs:
             samples = await asyncio.to_thread(self._sampler.take, jobs)
             # A job that ended meanwhile: its figures are not those of the worker's next one.
-            pids = {running.worker: running.pid for running in context.hands.running.values()}
+            pids = {one.worker: one.pid for one in self._executor.attempts}
             await context.store.sample([one for one in samples if pids.get(one[0]) == one[1]])
 
 

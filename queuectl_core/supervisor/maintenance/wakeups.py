@@ -32,7 +32,7 @@ class WakeUps:
             self._reports = dispatcher.reports
         elif not self._broken:
             self._broken = True
-            dispatcher.look()  # it finds out whether the store works otherwise
+            self._context.look()  # it finds out whether the store works otherwise
         elif not self._told and not dispatcher.troubled and dispatcher.reports == self._reports:
             self._told = True
             message = f"no wake-ups: {trouble}; looking every second, and trying again"

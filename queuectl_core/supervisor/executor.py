@@ -1,0 +1,397 @@
+"""The executor: takes each attempt from its claim to its result.
+
+It starts attempts on the shims, hears what becomes of them, ends what is left of them, and leaves
+their results in the table, for the dispatcher's next commit. What happens to an attempt is an
+event: :meth:`AttemptTable.move` says whether it counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from ..domain.events import Event, Kind
+from ..domain.lifecycle import Policy
+from ..domain.model import Job, Outcome
+from ..operations.attempt_output import log_name
+from ..runner import lease_clock, signal_group
+from ..runner.client import LaunchSpec, utf8_name
+from ..runner.events import (
+    Exited,
+    NotStarted,
+    Recalled,
+    Revoked,
+    RunnerEvent,
+    Started,
+    Trouble,
+)
+from ..runner.journal_reader import Exit, JournalReader
+from ..runner.journal_reader import Started as JournalStarted
+from .attempt import (
+    ActiveAttempt,
+    StopReason,
+    is_suspect,
+    launch_spec,
+    make_result,
+    no_kill,
+    outcome_of,
+    token_of,
+)
+from .attempt_states import AttemptEvent, AttemptState
+from .attempts import AttemptTable
+from .context import Context
+from .maintenance.output_limit import Capture
+from .prefetch import Prefetch
+from .processes import Processes
+from .shims import SHIM_PAUSE, Shims
+from .shortage import Shortage
+from .triage import RecoveryPlan, Remains, triage
+from .workers import Slot
+
+SHIM_KILLED = "its shim was killed; its outcome is unknown"
+NEVER_STARTED = "it was never started"
+
+
+class Executor:
+    """Runs the attempts of one supervisor."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._directory = str(context.directory)
+        self.attempts = AttemptTable()
+        self.shims = Shims(context, self._on_event, self._on_shim_death)
+        self.prefetch = Prefetch(self.attempts, context.wake, self.shims.recall)
+        self.shortage = Shortage(context.tell, context.look)
+        self.processes = Processes()
+        self.revoked = False
+        """The shim may start nothing more: somebody took this supervisor's jobs over."""
+
+    async def open(self) -> None:
+        """Begin as the supervisor that the context names."""
+        self.revoked = False
+        await self.shims.open(self._context.id)
+
+    def drop(self) -> None:
+        """Leave everything to somebody else. The shims stay with what they run."""
+        self.attempts.clear()
+        self.shims.abandon()
+        self.prefetch.shim_died()
+        self.shortage.forget()
+
+    def disarm(self) -> None:
+        """Cancel the timers of prefetch and shortage."""
+        self.prefetch.disarm()
+        self.shortage.disarm()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing runs, is prefetched or waits for a commit. Jobs that were taken over and are
+        not resolved do not count."""
+        return all(attempt.unresolved for attempt in self.attempts)
+
+    # -- starting ---------------------------------------------------------------------
+
+    def claim(self, job: Job, worker: str = "") -> ActiveAttempt:
+        """``job`` is ours from now on."""
+        context = self._context
+        limit = job.output_limit or context.settings.output_limit
+        capture = Capture(log_name(self._directory, job.seq, job.runs), limit)
+        grace = context.settings.kill_grace
+        return self.attempts.add(
+            ActiveAttempt(
+                job, worker, capture, grace, no_kill, job.started_at, processes=self.processes
+            )
+        )
+
+    def launch(self, attempt: ActiveAttempt, slot: Slot) -> None:
+        """Start a claimed attempt on an idle worker."""
+        if is_suspect(attempt.job):
+            self.prefetch.give_back([slot.id])  # the shim must start nothing else on this worker
+        self.shortage.tries(attempt.token)
+        attempt.worker = slot.id
+        attempt.since = lease_clock()
+        slot.attempt = attempt
+        self.shims.launch(attempt, slot, self._spec(attempt))
+        self._context.tell(Event(Kind.STARTED, job=attempt.job, worker=slot.id))
+
+    def hold(self, attempt: ActiveAttempt, queues: str) -> None:
+        """Have the shim start a claimed attempt on the next idle worker of ``queues``."""
+        attempt.queues = queues
+        self.attempts.move(attempt, AttemptEvent.HELD)
+        self.prefetch.moved()
+        self.shims.hold(attempt, self._spec(attempt))
+
+    def give_back(self, attempt: ActiveAttempt) -> None:
+        """Do not start a claimed attempt: the store has the job back as it was."""
+        self.attempts.move(attempt, AttemptEvent.GIVEN_BACK)
+
+    def _spec(self, attempt: ActiveAttempt) -> LaunchSpec:
+        output = utf8_name(str(attempt.capture.path))
+        shell = self._context.settings.shell
+        return launch_spec(attempt.job, shell, (output, attempt.capture.limit))
+
+    # -- what the shims tell ----------------------------------------------------------
+
+    def _on_event(self, event: RunnerEvent) -> None:
+        match event:
+            case Started(token, pid, at, worker):
+                attempt = self._known(token, worker, at)
+                if attempt is not None and self.attempts.move(attempt, AttemptEvent.STARTED):
+                    attempt.since = at
+                    self.shortage.started()
+                    attempt.begun(pid)
+            case Exited(token, exit_, worker):
+                attempt = self._known(token, worker, exit_.at)
+                if attempt is not None:
+                    attempt.since = exit_.at if attempt.since is None else attempt.since
+                    self.exited(attempt, exit_)
+            case NotStarted(token, lacking):
+                self._not_started(token, lacking)
+            case Recalled(tokens):
+                self.prefetch.recalled()
+                for token in tokens:
+                    attempt = self.attempts.get(token)
+                    if attempt is not None:
+                        self.attempts.move(attempt, AttemptEvent.RECALLED)
+                self._context.wake()
+            case Revoked():
+                self.revoked = True
+                self._context.wake()
+            case Trouble(token, text):
+                attempt = self.attempts.get(token or "")
+                job = attempt.job if attempt is not None else None
+                self._context.tell(Event(Kind.TROUBLE, text, job=job))
+
+    def _known(self, token: str, worker: str, at: float) -> ActiveAttempt | None:
+        """The attempt of an event; a prefetched one has begun on ``worker``. None: it has another
+        owner by now."""
+        attempt = self.attempts.get(token)
+        if attempt is None:
+            self.shims.forget(token)
+        elif attempt.state is AttemptState.PREFETCHED:
+            self._begun_ahead(attempt, worker, at)
+        return attempt
+
+    def _begun_ahead(self, attempt: ActiveAttempt, worker: str, at: float) -> None:
+        """The shim started a prefetched attempt on ``worker``."""
+        context, job = self._context, attempt.job
+        attempt.worker = worker
+        # By the store's clock as it is now: somebody may have set it.
+        attempt.started_at = context.clock() - (lease_clock() - at)
+        self.attempts.unannounced[attempt.token] = attempt
+        self.prefetch.moved()
+        slot = context.slots.get(worker)
+        if slot is not None:
+            slot.attempt = attempt
+        if slot is None or slot.stop == "now":  # it was told to stop before we heard
+            attempt.terminate(StopReason.NOW)
+        elif job.seq in context.cancels:
+            attempt.terminate(StopReason.CANCEL)
+        context.tell(Event(Kind.STARTED, job=job, worker=worker))
+
+    def _not_started(self, token: str, lacking: str) -> None:
+        """The host lacks something: the job goes back, and nothing is claimed for a while."""
+        attempt = self.attempts.get(token)
+        if attempt is None or not self.attempts.move(attempt, AttemptEvent.LACKING):
+            return
+        attempt.disarm()
+        self.shims.release_own(attempt.job)
+        self._leave_worker(attempt)
+        self.shortage.met(lacking)
+        self._context.wake()
+
+    def _leave_worker(self, attempt: ActiveAttempt) -> None:
+        """The worker of this attempt has nothing to do any more."""
+        slot = self._context.slots.get(attempt.worker)
+        if slot is not None and slot.attempt is attempt:
+            slot.attempt = None
+            if not attempt.in_shared_shim and slot.stop is None:
+                self.shims.use(slot)
+
+    # -- ending -----------------------------------------------------------------------
+
+    def exited(self, attempt: ActiveAttempt, exit_: Exit) -> bool:
+        """The leader of an attempt has ended: end what is left of it, then make its result. False:
+        that comes too late."""
+        if not self.attempts.move(attempt, AttemptEvent.EXITED):
+            return False
+        attempt.disarm()
+        if exit_.fenced:
+            attempt.stop_reason = StopReason.NOW
+        if exit_.began is not None:  # found in a journal
+            attempt.since = exit_.began
+        gone = attempt.completed(exit_) or not (exit_.leftover or attempt.stop_reason)
+        written = exit_.written
+        quick = written is not None and not attempt.capture.is_large(written)
+        if gone and not attempt.strays and quick:
+            self._conclude(attempt, exit_, attempt.capture.finish(written))
+        else:
+            self._context.background.run(self._clear_and_conclude(attempt, exit_))
+        return True
+
+    async def _clear_and_conclude(self, attempt: ActiveAttempt, exit_: Exit) -> None:
+        await attempt.clear_group(exit_)
+        output = await asyncio.to_thread(attempt.capture.finish, exit_.written)
+        self._conclude(attempt, exit_, output)
+
+    def _conclude(self, attempt: ActiveAttempt, exit_: Exit, output: tuple[int, bytes]) -> None:
+        outcome, reason = outcome_of(attempt, exit_, output[1])
+        self._finish(attempt, outcome, reason, exit_, output)
+
+    def give_up(self, attempt: ActiveAttempt, reason: str) -> bool:
+        """How an attempt ended will never be known: a crash. False: that comes too late."""
+        if not self.attempts.move(attempt, AttemptEvent.LOST):
+            return False
+        attempt.disarm()
+        if attempt.capture.is_large(attempt.capture.size()):
+            self._context.background.run(self._give_up_large(attempt, reason))
+        else:
+            self._finish(attempt, Outcome.CRASHED, reason, None, attempt.capture.finish())
+        return True
+
+    async def _give_up_large(self, attempt: ActiveAttempt, reason: str) -> None:
+        output = await asyncio.to_thread(attempt.capture.finish)
+        self._finish(attempt, Outcome.CRASHED, reason, None, output)
+
+    def never_started(self, attempt: ActiveAttempt, reason: str = NEVER_STARTED) -> bool:
+        """Nobody started it: the job is pending again. False: that comes too late."""
+        if not self.attempts.move(attempt, AttemptEvent.NEVER_STARTED):
+            return False
+        self._finish(attempt, Outcome.INTERRUPTED, reason, None)
+        return True
+
+    def _finish(
+        self,
+        attempt: ActiveAttempt,
+        outcome: Outcome,
+        reason: str | None,
+        exit_: Exit | None,
+        output: tuple[int, bytes] = (0, b""),
+    ) -> None:
+        """Leave the result of an attempt for the dispatcher. Its worker is free."""
+        if not self.attempts.move(attempt, AttemptEvent.CLEANED):
+            return  # it has another owner by now
+        context, conf = self._context, self._context.settings
+        result = make_result(
+            attempt,
+            outcome,
+            reason,
+            exit_,
+            host=attempt.host or context.host,
+            policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
+            jitter=context.rand(),
+            now=context.clock(),
+            moment=lease_clock(),
+            output=output,
+        )
+        self.attempts.results.append(result)
+        self._leave_worker(attempt)
+        self.shortage.tried(attempt.token)
+        if result.attempt.finished_at is not None:
+            self.prefetch.ran(result.attempt.finished_at - result.attempt.started_at)
+        context.look()
+
+    def settled(self, token: str) -> ActiveAttempt | None:
+        """The store has a result, or has refused it: forget the attempt, and return it."""
+        attempt = self.attempts.get(token)
+        self.shims.forget(token, attempt.job if attempt is not None else None)
+        if attempt is not None:
+            self.attempts.move(attempt, AttemptEvent.SETTLED)
+        return attempt
+
+    # -- attempts whose shim is gone, or somebody else's ------------------------------
+
+    def _on_shim_death(self, suspect: Job | None) -> None:
+        """A shim was killed, and how its jobs end is lost. ``suspect``: whose shim it was; None:
+        the shared one."""
+        tell = self._context.tell
+        if suspect is not None:
+            attempt = self.attempts.of(suspect)
+            if attempt is not None and not attempt.ended:
+                tell(Event(Kind.TROUBLE, "its shim was killed", job=suspect))
+                self._context.background.run(self.resolve_orphans([attempt]))
+            return
+        orphans = [
+            one
+            for one in self.attempts
+            if one.in_shared_shim and (one.runs or one.state is AttemptState.PREFETCHED)
+        ]
+        self.prefetch.shim_died()
+        tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
+        self.shims.replace_shared()
+        self._context.background.run(self.resolve_orphans(orphans))
+
+    async def resolve_orphans(self, orphans: Sequence[ActiveAttempt]) -> None:
+        """The shim of these attempts is dead: find out how they ended, and end what still runs."""
+        context = self._context
+        jobs = [attempt.job for attempt in orphans]
+        told = False
+        while True:
+            try:
+                run = context.run_directory
+                plan = await triage(jobs, run, self.processes, shim=context.id, dead=True)
+                break
+            except OSError as error:  # too many open files, most likely
+                if not told:
+                    text = f"cannot find out how jobs ended: {error.strerror}; trying again"
+                    context.tell(Event(Kind.TROUBLE, text))
+                told = True
+                await asyncio.sleep(SHIM_PAUSE)
+        self.resolve(orphans, plan, SHIM_KILLED)
+
+    def resolve(
+        self, attempts: Iterable[ActiveAttempt], plan: RecoveryPlan, reason: str, host: str = ""
+    ) -> None:
+        """Carry out what triage found of ``attempts``: of our own, whose shim died, or of inherited
+        ones. What still runs of them is ended in the background. ``reason``: why they have crashed,
+        if they have. ``host``: where they ran, if that was another host."""
+        by_token = {attempt.token: attempt for attempt in attempts}
+        for job, exit_ in plan.exited:
+            self._resolve(by_token[token_of(job)], exit_, reason)
+        for job in plan.crashed:
+            by_token[token_of(job)].host = host
+            self._resolve(by_token[token_of(job)], None, reason)
+        for job in plan.unstarted:
+            attempt = by_token[token_of(job)]
+            if attempt.pid is not None:  # its shim told us of a start that it could not write down
+                self._resolve(attempt, None, reason)
+            elif self.never_started(attempt):
+                self._tell_recovered(attempt, NEVER_STARTED)
+        for one in plan.remains:
+            self._context.background.run(self._end(by_token[token_of(one.job)], one, reason))
+
+    async def _end(self, attempt: ActiveAttempt, remains: Remains, reason: str) -> None:
+        """End what still runs of an attempt; only then may its job run again."""
+        await remains.end(self.processes)
+        self._resolve(attempt, remains.exit, reason)
+
+    def _resolve(self, attempt: ActiveAttempt, exit_: Exit | None, reason: str) -> None:
+        if exit_ is not None and self.exited(attempt, exit_):
+            self._tell_recovered(attempt, "it had ended meanwhile")
+        elif exit_ is None and self.give_up(attempt, reason):
+            self._tell_recovered(attempt, reason)
+
+    def _tell_recovered(self, attempt: ActiveAttempt, message: str) -> None:
+        if attempt.inherited:
+            self._context.tell(Event(Kind.RECOVERED, message, job=attempt.job))
+
+    def inherit(self, job: Job) -> ActiveAttempt:
+        """Take over the attempt of a supervisor that is gone; triage follows."""
+        attempt = self.claim(job, job.worker or "")
+        attempt.inherited = True
+        return attempt
+
+    def adopt(
+        self, attempt: ActiveAttempt, slot: Slot, started: JournalStarted, journal: JournalReader
+    ) -> None:
+        """Look after an inherited attempt that runs, on the worker ``slot``."""
+        attempt.worker = slot.id
+        attempt.kill = partial(signal_group, started.pid)
+        attempt.on_shim = False
+        attempt.journal = journal
+        slot.attempt = attempt
+        self.attempts.move(attempt, AttemptEvent.ADOPTED)
+        attempt.since = started.at
+        attempt.begun(started.pid, lease_clock() - started.at)
+        self._context.tell(Event(Kind.ADOPTED, job=attempt.job))

@@ -56,10 +56,11 @@ run: $(VENV)/.ready-to-run
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
 
-# What may differ between versions of Python: types, imports, the rules, the store, the shim, a
-# whole supervisor, the command line and the console.
-SMOKE := tests/domain tests/architecture/test_private_names.py tests/architecture/test_versions.py \
-	tests/store/test_model.py tests/runner/test_shim.py tests/supervisor/test_supervisor.py \
+# What may differ between versions of Python: types, imports, the store, the shim, a whole
+# supervisor, the command line and the console.
+SMOKE := tests/architecture/test_private_names.py tests/architecture/test_versions.py \
+	tests/domain/test_jobspec.py tests/domain/test_times.py tests/store/test_queue.py \
+	tests/runner/test_shim.py tests/supervisor/test_supervisor.py tests/acceptance/test_jobs.py \
 	tests/cli/test_reading.py tests/console/test_start.py
 
 smoke: $(VENV)/.ready-to-develop

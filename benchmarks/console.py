@@ -52,7 +52,7 @@ class Terminal:
     def press(self, *keys: int) -> None:
         os.write(self.fd, bytes(keys))
 
-    def dispatcher(self, seconds: float) -> None:
+    def read_for(self, seconds: float) -> None:
         end = time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
             if select.select([self.fd], [], [], left)[0]:
@@ -71,12 +71,12 @@ class Terminal:
 
     def answer(self, key: bytes) -> float:
         """Seconds until a key is answered with anything at all."""
-        self.dispatcher(0.3)
+        self.read_for(0.3)
         start = time.perf_counter()
         os.write(self.fd, key)
         select.select([self.fd], [], [], 5)
         answered = time.perf_counter() - start
-        self.dispatcher(0.1)
+        self.read_for(0.1)
         return answered
 
     def bytes_in(self, seconds: float, each: Callable[[], None] | None = None) -> float:
@@ -85,7 +85,7 @@ class Terminal:
         for _ in range(int(seconds)):
             if each:
                 each()
-            self.dispatcher(1.0)
+            self.read_for(1.0)
         return (len(self.output) - seen) / int(seconds)
 
     def cpu(self, seconds: float, each: Callable[[], None] | None = None) -> float:
@@ -113,7 +113,7 @@ def first_paint(argv: list[str], wanted: bytes) -> float:
     terminal = Terminal(argv)
     terminal.until(wanted)
     took = time.perf_counter() - terminal.started
-    terminal.dispatcher(0.3)
+    terminal.read_for(0.3)
     terminal.close()
     return took
 
@@ -133,7 +133,7 @@ def measure(place: Place, rounds: int) -> dict[str, Any]:
 
     terminal = Terminal(console)
     terminal.until(newest)
-    terminal.dispatcher(3)
+    terminal.read_for(3)
     turn = 0
 
     def change() -> None:
@@ -152,7 +152,7 @@ def measure(place: Place, rounds: int) -> dict[str, Any]:
 
     seen = []
     for number in range(5):
-        terminal.dispatcher(1.5)
+        terminal.read_for(1.5)
         name = f"new{number}-{time.time() % 10000:.0f}"
         place.add(name)
         seen.append(terminal.until(name.encode()))

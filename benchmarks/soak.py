@@ -146,7 +146,7 @@ class Soak:
             if time.monotonic() - told > 60:
                 told = time.monotonic()
                 progress(f"{passed / 60:.0f} minutes …")
-            console.dispatcher(max(0.0, turn - (time.monotonic() - began - passed)))
+            console.read_for(max(0.0, turn - (time.monotonic() - began - passed)))
             console.output = b""
 
     def _sample(

@@ -1,8 +1,8 @@
-"""Named queries: SQL lives in ``.sql`` files, one dialect a folder, and is called by name.
+"""Named queries: the SQL of a dialect is in the ``.sql`` files of one folder.
 
-A file is a row of queries, each under a line ``-- name: the_name``. A line ``-- include: x``
-stands for the text under ``-- fragment: x``, in whatever file of the folder that is; so what many
-queries share is written once. Comments are kept out of what is sent.
+Each query follows a line ``-- name: the_name``. A line ``-- include: x`` is replaced by the text
+that follows ``-- fragment: x`` in any file of the folder, so that text which many queries share is
+written once. Comments are not sent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class Queries(Mapping[str, str]):
-    """The queries of a folder by name, each made ready when it is first used."""
+    """The queries of a folder by name. A query is prepared when it is first used."""
 
     def __init__(self, named: dict[str, str], fragments: dict[str, str]) -> None:
         self._named = named
@@ -27,7 +27,7 @@ class Queries(Mapping[str, str]):
         return found
 
     def replace(self, name: str, text: str) -> None:
-        """Put another text in the place of a query; for tests."""
+        """Replace the text of a query; for tests."""
         self._ready[name] = text
 
     def __iter__(self) -> Iterator[str]:
@@ -46,8 +46,11 @@ class Queries(Mapping[str, str]):
 
 
 def load(folder: Path) -> Queries:
-    """All queries of the ``.sql`` files in ``folder``. ValueError when a name is given twice. A
-    query that includes a fragment that is not there raises KeyError when it is used."""
+    """All queries of the ``.sql`` files in ``folder``.
+
+    ValueError when a name is given twice. A query that includes an unknown fragment raises KeyError
+    when it is used.
+    """
     parts: dict[str, dict[str, str]] = {"name": {}, "fragment": {}}
     for path in sorted(folder.glob("*.sql")):
         name, found = "", parts["name"]

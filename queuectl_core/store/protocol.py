@@ -1,9 +1,9 @@
-"""The Store protocol: the verbs every database must speak, and nothing else.
+"""The Store protocol: the verbs that every store has.
 
-The conformance suite in ``tests/store`` is its specification in full; each store passes it
-whole. A verb is one transaction unless it says otherwise. Verbs raise the ``StoreError``
-family from :mod:`queuectl_core.domain.errors` for trouble with the database itself, so that no
-driver's exception passes this line.
+The tests in ``tests/store`` are the full specification, and each store passes all of them. A verb
+is one transaction unless its description says otherwise. If the database itself fails, a verb
+raises an error of the ``StoreError`` family (:mod:`queuectl_core.domain.errors`), never an
+exception of a driver.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TAIL_BYTES = 64 * 1024
 
 
 class JobAction(StrEnum):
-    """What can be done to many jobs at once; each changes only jobs in a state it allows."""
+    """A change of many jobs. It changes only jobs in states that allow it."""
 
     RETRY = "retry"
     CANCEL = "cancel"
@@ -45,11 +45,11 @@ ALLOWED = {
     JobAction.CANCEL: lifecycle.CANCELLABLE,
     JobAction.REMOVE: lifecycle.REMOVABLE,
 }
-"""The states each action may be done in."""
+"""The states that allow each action."""
 
 
 def changed_meanwhile(action: JobAction, seen: Job, now: Job | None) -> JobChanged:
-    """What a store raises when a job is not as the caller saw it; ``now``: as it is."""
+    """The error for a job that is not as the caller read it. ``now``: the job as it is."""
     if now is None:
         change = "is gone"
     elif now.state is not seen.state:
@@ -60,35 +60,35 @@ def changed_meanwhile(action: JobAction, seen: Job, now: Job | None) -> JobChang
 
 
 class Batch(Protocol):
-    """A bulk enqueue in the making: nothing is visible, or locked, until ``commit``."""
+    """A bulk enqueue. Nothing is visible or locked until ``commit``."""
 
     async def add(self, specs: Sequence[tuple[int, JobSpec]]) -> None:
-        """Stage jobs, each with the line it came from."""
+        """Add jobs, each with the number of its line."""
 
     async def commit(self, now: float) -> tuple[int, int]:
-        """Enqueue all that is staged in one transaction; returns (first seq, count).
+        """Enqueue all added jobs in one transaction; returns (first seq, count).
 
-        Jobs get consecutive seqs. Raises Conflict naming the line when an id is taken in the
-        store, BatchRejected when two staged jobs share one; nothing is enqueued then.
+        The seqs are consecutive. Raises Conflict, which names the line, when an id is taken in the
+        store, and BatchRejected when two added jobs have the same id. Then nothing is enqueued.
         """
 
 
 class Notifier(Protocol):
-    """Tells waiting supervisors that something changed, without polling."""
+    """Tells a supervisor that something changed, so that it need not poll."""
 
     stop: bool | None = None
-    """All our workers are to stop, after their jobs (False) or at once (True). Only from somebody
-    who cannot write that to the store, since its disk is full."""
+    """Set if all our workers must stop: after their jobs (False) or at once (True). It is sent this
+    way only if it cannot be written to the store, because the disk is full."""
 
     def fileno(self) -> int:
-        """Readable when rung."""
+        """A descriptor that is readable after a notification."""
 
     def clear(self) -> bool:
-        """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
+        """Wait for the next notification. False: there were only new jobs."""
 
     @property
     def trouble(self) -> str | None:
-        """Why it cannot ring just now; None: it can."""
+        """Why it cannot notify at the moment; None: it can."""
 
     def close(self) -> None:
         """Stop listening."""
@@ -98,46 +98,46 @@ class Store(Protocol):
     """One database of jobs. Made by :func:`queuectl_core.store.open.open_store`."""
 
     url: str
-    """How to reach it, without a password; for display."""
+    """The URL without a password, for display."""
     address: str
-    """How another process on this host reaches it; may hold a password, so it is never shown."""
+    """How another process on this host opens it. It may hold a password, so it is never shown."""
     directory: Path
-    """Where this host keeps what belongs to the store: ``logs/``, ``run/``."""
+    """The directory of the store on this host, with ``logs/`` and ``run/``."""
     shared_by_hosts: bool
-    """Workers may run on many hosts; False: every process is on this one."""
+    """Workers may run on many hosts. False: all processes are on this host."""
     can_backup: bool
-    """Whether ``backup`` does; else the store's own tools copy it."""
+    """Whether ``backup`` is supported. If not, use the database's own tools."""
 
     async def close(self) -> None:
-        """Let go of the database; the store cannot be used after."""
+        """Close the database. The store cannot be used afterwards."""
 
     def clock(self) -> float:
-        """Epoch seconds on the store's clock, by which jobs are due: what ``now`` is everywhere
-        below. It is this host's, or the server's for a store that hosts share."""
+        """Epoch seconds on the store's clock, which decides when jobs are due. ``now`` is this time
+        in all verbs below. It is the clock of this host, or of the server if hosts share the
+        store."""
 
     def host_identity(self) -> str:
-        """This host as the store tells hosts apart: processes with an equal one see the same pids,
-        the same monotonic clock and the same ``directory``. Empty where there is no directory yet:
-        that is nobody's."""
+        """Identifies this host in the store. Processes with equal identities see the same pids, the
+        same monotonic clock and the same ``directory``. Empty while there is no directory."""
 
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        """Enqueue all or none. Raises Conflict naming the first id that is taken."""
+        """Enqueue all or none. Raises Conflict, which names the first id that is taken."""
 
     def batch(self) -> AbstractAsyncContextManager[Batch]:
-        """A bulk enqueue of any length, in flat memory."""
+        """A bulk enqueue of any length. Memory use does not grow with its length."""
 
     # -- reading ----------------------------------------------------------------------
 
     async def by_id(self, ref: str) -> list[Job]:
-        """The job with this id, or else up to two whose ids start with it."""
+        """The job with this id. If there is none: up to two jobs whose ids start with it."""
 
     async def by_seq(self, seq: int) -> Job | None:
         """The job with this key."""
 
     async def ids(self, first: int, count: int) -> list[str]:
-        """The ids of jobs with seqs from ``first`` on, in order; ``count`` seqs are looked at."""
+        """The ids of the jobs with seqs from ``first`` to ``first + count - 1``, in order."""
 
     async def scan(
         self, where: Filter, limit: int, *, low: int = 0, high: int = LAST, up: bool = False
@@ -149,50 +149,50 @@ class Store(Protocol):
         """How many jobs with seq from ``low`` to ``high`` match."""
 
     async def attempts(self, seq: int) -> list[Attempt]:
-        """The attempts of a job that ended, in order."""
+        """The ended attempts of a job, in order."""
 
     async def tail(self, seq: int, number: int) -> bytes | None:
-        """The stored end of an attempt's output; None when nothing is stored."""
+        """The stored end of an attempt's output; None if nothing is stored."""
 
     async def counts(self) -> dict[tuple[State, str], int]:
-        """How many jobs are in each state, by queue; does not grow with the table."""
+        """How many jobs are in each state and queue. The time does not grow with the table."""
 
     async def oldest_due(self, now: float) -> float | None:
-        """Since when the job waits that waits longest (:attr:`Job.waits_from`), of those that are
-        due; None when none is due."""
+        """Since when the due job that waits longest has waited (:attr:`Job.waits_from`); None if no
+        job is due."""
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
-        """Up to ``limit`` of the attempts that ended since then and whose jobs are still there."""
+        """Up to ``limit`` attempts that ended since then and whose jobs still exist."""
 
     async def rollup(self, since: float) -> Rollup:
-        """What all attempts that ended since then come to, added up by ``settle_and_claim`` in the
-        commit that wrote them down; does not grow with their number.
+        """The sums over all attempts that ended since then. ``settle_and_claim`` keeps these sums
+        in the commit that writes the results, so the time does not grow with the number of
+        attempts.
 
-        ``since`` must be what :func:`queuectl_core.domain.rollup.reach` rounds it to. Attempts of
-        jobs that were removed or pruned since are still in it, those that ``settle_and_claim``
-        refused never were. A store that holds attempts from before it kept rollups adds those up as
-        it is asked; that does grow with them.
+        ``since`` must be rounded by :func:`queuectl_core.domain.rollup.reach`. Attempts of jobs
+        that were removed or pruned are included. Results that ``settle_and_claim`` refused are not.
+        If a store holds attempts from before it kept rollups, it adds them up at each call.
         """
 
     # -- for a console ------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Raises StoreUnreachable when the database is no longer where it was opened, if reading
-        would not tell."""
+        """Raises StoreUnreachable if the database is no longer where it was opened. Needed where
+        reading would still succeed."""
 
     async def bounds(self) -> tuple[int, int] | None:
-        """The lowest and the highest seq there are; None without jobs."""
+        """The lowest and the highest seq; None if there are no jobs."""
 
     async def dead_groups(self, limit: int) -> list[DeadGroup]:
-        """The dead by cause, the largest group first."""
+        """The dead jobs by reason, the largest group first."""
 
     async def throughput(self, since: float) -> list[ThroughputSample]:
-        """How many attempts ended in each second since then; seconds without any left out."""
+        """How many attempts ended in each second since then. Seconds without any are left out."""
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
-        """Give a job that is neither waiting nor running another command and make it due now.
+        """Give a job that is neither waiting nor running a new command, and make it due now.
 
-        Raises Conflict when it is in another state, or gone.
+        Raises Conflict if the job is in another state, or gone.
         """
 
     # -- changing ---------------------------------------------------------------------
@@ -200,31 +200,31 @@ class Store(Protocol):
     async def candidates(self, where: Filter, after: int, until: int, limit: int) -> list[int]:
         """Up to ``limit`` keys above ``after`` and up to ``until`` of matching jobs, lowest first.
 
-        ``where`` must name states (a reason names dead jobs); ``where.seqs`` is not heeded.
+        ``where`` must name states (a reason names dead jobs). ``where.seqs`` is ignored.
         """
 
     async def change(
         self, action: JobAction, seen: Sequence[Job], now: float, *, strict: bool
     ) -> list[tuple[int, int]]:
-        """Do ``action`` to those of these jobs that are as the caller saw them (state and runs)
-        and in a state that allows it; returns (seq, runs) of each.
+        """Do ``action`` to the jobs that are as the caller read them (state and runs) and in a
+        state that allows it. Returns (seq, runs) of each changed job.
 
-        ``strict``: all or none; raises JobChanged when one is not, or does not allow it.
+        ``strict``: all or none. Raises JobChanged if one job cannot be changed.
         """
 
     async def change_matching(
         self, action: JobAction, where: Filter, seqs: Sequence[int], now: float
     ) -> list[tuple[int, int]]:
-        """Do ``action`` to those of ``seqs`` that match ``where`` now and are in a state that
-        allows it; returns (seq, runs) of each. ``where.seqs`` is not heeded.
+        """Do ``action`` to the jobs with these ``seqs`` that match ``where`` and are in a state
+        that allows it. Returns (seq, runs) of each changed job. ``where.seqs`` is ignored.
 
-        The statement that makes the change decides: a job that was only read before is left as it
-        is when it does not match any more.
+        The statement that makes the change also checks the conditions. So a job that matched when
+        it was read, and does not match any more, is not changed.
         """
 
     async def give_way(self, seconds: float) -> None:
-        """Let writers that wait go first, after a page of a long change that took ``seconds``.
-        Nothing to do for a store that has many writers at a time."""
+        """Let waiting writers go first, after a page of a long change that took ``seconds``. A
+        store that has many writers at a time does nothing."""
 
     async def config(self) -> dict[str, str]:
         """The stored configuration, as text."""
@@ -237,17 +237,17 @@ class Store(Protocol):
     async def register(
         self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
-        """Announce a supervisor with its workers (id, queues), all up.
+        """Register a supervisor with its workers (id, queues). All workers are up.
 
-        A store that hosts share sets the lease by its own clock, here and in ``heartbeat``: of the
-        row's times only the lease's length counts, and ``lease_mono``.
+        A store that hosts share sets the lease by its own clock, here and in ``heartbeat``. It uses
+        only the length of the lease and ``lease_mono`` from the row's times.
         """
 
     async def heartbeat(self, row: SupervisorRow) -> bool:
-        """Renew the lease with the row's times; False: it was given up and is not known."""
+        """Renew the lease with the row's times. False: the supervisor is not known any more."""
 
     async def deregister(self, supervisor: str) -> None:
-        """Take a supervisor and its workers off the list. It must hold no job."""
+        """Remove a supervisor and its workers. A supervisor that holds a job stays."""
 
     async def settle_and_claim(
         self,
@@ -260,26 +260,26 @@ class Store(Protocol):
         released: Sequence[Job] = (),
         suspects: bool = True,
     ) -> ClaimResult:
-        """Write down attempts that ended and claim jobs for idle workers, in one commit.
+        """Write the results of attempts and claim jobs for free slots, in one commit.
 
-        ``begun``: jobs claimed in advance that were started since. ``released``: those that
-        were not, and are put back as if they had never been claimed. ``suspects``: whether jobs are
-        claimed that have crashed before.
+        ``started``: prefetched jobs that have been started. ``released``: prefetched jobs that were
+        not started; they become pending as if they had never been claimed. ``suspects``: whether
+        jobs that have crashed before are claimed.
 
-        Openings without a worker get as many jobs as ``lifecycle.claimed_ahead`` says.
-        An ending is taken only while ``owner`` holds that very attempt. Nothing is claimed
-        for an owner that is not known. Claims go by priority, then run_at, then arrival.
+        Slots without a worker prefetch as many jobs as ``lifecycle.claimed_ahead`` says. A result
+        is taken only while ``owner`` holds this attempt. Nothing is claimed for an unknown owner.
+        Jobs are claimed by priority, then by run_at, then in the order of arrival.
         """
 
     async def commands(self, supervisor: str) -> Commands:
-        """What is asked of this supervisor."""
+        """The commands for this supervisor."""
 
     async def add_workers(
         self, supervisor: str, workers: Sequence[tuple[str, tuple[str, ...]]], now: float, up: bool
     ) -> None:
-        """Ask a supervisor for more workers (or, ``up``, announce them).
+        """Ask a supervisor to start more workers. ``up``: they are already running.
 
-        Raises NotFound when the supervisor is gone.
+        Raises NotFound if the supervisor is gone.
         """
 
     async def workers_up(self, workers: Sequence[str]) -> None:
@@ -289,7 +289,7 @@ class Store(Protocol):
         """These workers ended."""
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
-        """Ask workers to stop: after the job in hand, or at once."""
+        """Ask workers to stop after their current job, or at once."""
 
     async def sample(
         self, samples: Sequence[tuple[str, int | None, float | None, int | None]]
@@ -297,70 +297,72 @@ class Store(Protocol):
         """Record (worker, job pid, CPU percent, memory bytes) of running jobs."""
 
     async def supervisors(self) -> list[SupervisorRow]:
-        """All that registered and did not leave, the dead included."""
+        """All registered supervisors, dead ones included."""
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        """All workers with their supervisors, the dead included."""
+        """All workers with their supervisors, dead ones included."""
 
     async def held(self, owner: str) -> list[Job]:
-        """The processing jobs of this supervisor; does not grow with those of others."""
+        """The processing jobs of this supervisor. The time does not grow with other jobs."""
 
     async def shims(self) -> set[str]:
-        """The names of all shims that processing jobs were given to."""
+        """The names of the shims of all processing jobs."""
 
     async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
-        """Give a dead supervisor's jobs to ``successor`` and forget it; returns the jobs.
+        """Give a dead supervisor's jobs to ``successor`` and remove the dead one. Returns the jobs.
 
-        None when ``dead`` has renewed its lease or was taken over by somebody else since the
-        row was read.
+        None if, since the row was read, ``dead`` has renewed its lease or was taken over by
+        somebody else.
         """
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
-        """Name the worker that looks after each adopted job (by seq)."""
+        """Set the worker of each adopted job (by seq)."""
 
     # -- signals ----------------------------------------------------------------------
 
     def notifier(self, supervisor: str) -> Notifier:
-        """A bell that rings when somebody changes what this supervisor should know."""
+        """Notifies this supervisor when somebody changes something that it must know."""
 
     async def changed(self) -> bool:
-        """Whether anybody else committed since the last call (the first says True)."""
+        """Whether anybody else committed since the last call. The first call returns True."""
 
     async def faults(self) -> list[str]:
-        """What is broken in the database itself, a line each; reads all of it."""
+        """What is broken in the database itself, one line each. Reads the whole database."""
 
     def files(self) -> list[Path]:
-        """Files and directories of this store on this host that only its user may read."""
+        """The files and directories of this store on this host. Only its user may read them."""
 
     async def checkpoint(self) -> None:
-        """Upkeep the store needs now and then (for SQLite: a safe checkpoint)."""
+        """Move recent changes to their final place: the WAL of SQLite into the database file, the
+        ledger of PostgreSQL into the counters."""
 
     # -- upkeep -------------------------------------------------------------------------
 
     async def expired(self, since: float, before: float, limit: int) -> list[int]:
-        """Completed jobs (their seqs) that ended from ``since`` on and before ``before``.
+        """The seqs of completed jobs that ended at or after ``since`` and before ``before``.
 
-        Does not grow with the table: only attempts that ended in that time are looked at. A job
-        that completed twice may be named twice.
+        Only attempts that ended in this time are read, so the time does not grow with the table. A
+        job that completed twice may appear twice.
         """
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
-        """Jobs in ``state`` that ended before ``before``, in order, with seqs above ``after``."""
+        """The seqs, above ``after`` and in order, of jobs in ``state`` that ended before
+        ``before``."""
 
     async def prune(
         self, seqs: Sequence[int], state: State, before: float
     ) -> list[tuple[int, int]]:
-        """Forget those of ``seqs`` that are in ``state`` and ended before ``before`` still;
-        returns (seq, attempts) of each, for its output to be removed."""
+        """Remove the jobs with these ``seqs`` that are in ``state`` and ended before ``before``.
+        Returns (seq, attempts) of each, so that its output can be removed."""
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
-        """How many attempts each of these jobs has had; those that are gone are left out."""
+        """How many attempts each of these jobs has had. Jobs that are gone are left out."""
 
     async def miscounted(self) -> int:
-        """How many counters are off; reads every job."""
+        """How many counters are wrong. Reads every job."""
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
-        """Forget a supervisor that is gone; False when it holds a job, or renewed its lease since
+        """Remove a supervisor that is gone. False if it holds a job, or has renewed its lease since
         the row was read."""
 
     async def recount(self) -> None:
@@ -369,10 +371,9 @@ class Store(Protocol):
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the database, as it is at one moment, into the empty file ``target``.
 
-        ``progress`` is called between two steps of the copying, on whichever thread copies.
-
-        Raises InvalidInput unless ``can_backup``, saying what to use instead.
+        ``progress`` is called between steps, on the thread that copies. Raises InvalidInput unless
+        ``can_backup``; the error says what to use instead.
         """
 
     def copying(self) -> Copying:
-        """What copies this store into another, or another into this one."""
+        """Copies this store into another, or another into this one."""

@@ -1,4 +1,4 @@
-"""Rows to values and back, for every store: the one place that knows how columns are spelled."""
+"""Rows to values and back, for all stores. Only this module knows the names of columns."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
 ID_LENGTH = 10
-"""45 random bits and a check character: a prefix of four or five is enough to name one of
-thousands of jobs."""
+"""45 random bits and a check character. A prefix of four or five characters is usually unique
+among thousands of jobs."""
 
 MAX_SEARCH, MAX_SEARCH_CASES = 10_000, 2_000
-"""Characters: LIKE takes 50,000 bytes, and ends a pattern at a NUL. The second: where each letter
-is looked for in every case, which takes up to 20 bytes."""
+"""Characters. LIKE takes 50,000 bytes, and a pattern ends at a NUL. The second limit is for texts
+in which each letter becomes a set of its upper and lower cases, of up to 20 bytes."""
 
 
 class Row(Protocol):
-    """What a driver gives for a row: values by column."""
+    """A row of a driver: values by column."""
 
     def __getitem__(self, name: str) -> Any: ...
 
@@ -43,8 +43,8 @@ def new_ids(count: int) -> list[str]:
 
 
 def is_generated(job_id: str) -> bool:
-    """Whether queuectl made this id. One in 32 of the ids that people give would pass, among those
-    of ten such characters."""
+    """Whether queuectl generated this id. Of the ids of this length and alphabet that people give,
+    one in 32 passes too."""
     raw = job_id.encode("ascii", "replace")
     return (
         len(raw) == ID_LENGTH
@@ -54,10 +54,10 @@ def is_generated(job_id: str) -> bool:
 
 
 def conditions(where: Filter) -> dict[str, Any]:
-    """A filter's conditions (its states and seqs excepted) as parameters."""
+    """A filter's conditions, except its states and seqs, as parameters."""
     search = glob = regex = None
     if where.search is not None and has_foreign_case(where.search):
-        # LIKE knows the case of ASCII letters only, on both stores: here each letter is a set.
+        # In both stores LIKE ignores the case of ASCII letters only. So each letter becomes a set.
         if "\0" in where.search or len(where.search) > MAX_SEARCH_CASES:
             raise InvalidInput("that is not a text to search for", "give a few words of it")
         sets = (f"[{cases(c)}]" if len(cases(c)) > 1 or c in "*?[" else c for c in where.search)
@@ -96,7 +96,7 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
     argv = not isinstance(spec.command, str)
     return {
         "id": spec.id,
-        # As typed, not as \u escapes: the text search reads this column.
+        # Without \u escapes, because the text search reads this column.
         "command": json.dumps(spec.command, ensure_ascii=False) if argv else spec.command,
         "is_argv": argv,
         "max_retries": spec.max_retries,
@@ -116,7 +116,7 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
 
 
 def to_job(row: Iterable[Any]) -> Job:
-    """A row of ``jobs``, whole: the columns in the order of the table."""
+    """A whole row of ``jobs``: the columns in the order of the table."""
     (
         seq,
         job_id,
@@ -151,7 +151,7 @@ def to_job(row: Iterable[Any]) -> Job:
         cancel,
         _,  # ready
     ) = row
-    # By position, and float() for what RETURNING hands out as integers: a claim makes thousands.
+    # By position, because a claim makes thousands. float(), because RETURNING may give integers.
     return Job(
         seq,
         job_id,
@@ -186,7 +186,7 @@ def to_job(row: Iterable[Any]) -> Job:
 
 
 def job_row(job: Job, now: float) -> tuple[Any, ...]:
-    """A job that nobody runs as a row of ``jobs``: the columns in the order of the table."""
+    """A job that does not run, as a row of ``jobs``: the columns in the order of the table."""
     argv = not isinstance(job.command, str)
     waits = job.state in (State.PENDING, State.FAILED)
     dead = job.state is State.DEAD
@@ -268,7 +268,7 @@ def to_attempt(row: Row) -> Attempt:
 
 
 def attempt_params(result: AttemptResult) -> dict[str, Any]:
-    """An ending as the parameters of ``insert_attempt``."""
+    """A result as the parameters of ``insert_attempt``."""
     attempt = result.attempt
     return {
         "job": result.seq,

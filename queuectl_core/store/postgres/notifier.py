@@ -1,10 +1,10 @@
-"""Waking supervisors: LISTEN on a connection of its own, and a pipe for each bell.
+"""Notifying supervisors: LISTEN on a separate connection, and a pipe for each supervisor.
 
-Who changes something a supervisor should know sends a NOTIFY in the same transaction, so it
-arrives when, and only if, that is committed. The listener writes one byte to each pipe that is
-not ringing already: being told a lot wakes nobody more often. Whenever the listener has to
-connect, the bells ring once: something may have been missed. Attempts to connect are further and
-further apart, and not at the same moments on every host.
+A transaction that changes something that supervisors must know sends a NOTIFY. It arrives only if
+the transaction is committed. The listener writes one byte to each pipe that is empty, so many
+notifications wake a supervisor only once. After each new connection the listener notifies everybody
+once, because it may have missed something. It waits longer after each failed attempt to connect,
+for a random time, so that hosts do not connect at the same moments.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from .errors import explain
 from .session import ANYTHING, JOBS, Session
 
 LOOK = 15.0
-"""Seconds of silence after which the connection is tried: a server that vanished without a word
-is noticed."""
+"""Seconds without a notification after which the connection is tested. This finds a server that
+disappeared without closing the connection."""
 STEADY = 2.0
-"""Seconds that a connection must hold before what was wrong is over."""
+"""Seconds that a connection must last before the trouble counts as over."""
 
 
 class PipeNotifier(Notifier):
-    """The listening side; ``close`` ends it."""
+    """The reading side. ``close`` ends it."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._fd, self._ringer = os.pipe()
-        for fd in (self._fd, self._ringer):
+        self._fd, self._writer = os.pipe()
+        for fd in (self._fd, self._writer):
             os.set_blocking(fd, False)
-        self._rung = self._more = False
+        self._notified = self._more = False
 
     def fileno(self) -> int:
-        """Readable when rung."""
+        """A descriptor that is readable after a notification."""
         return self._fd
 
     def notify(self, what: str = ANYTHING) -> None:
-        """Make it readable, because of ``what``."""
+        """Make it readable. ``what``: what has changed."""
         self._more = self._more or what != JOBS
-        if not self._rung:
-            self._rung = True
+        if not self._notified:
+            self._notified = True
             with suppress(OSError):  # nobody reads any more
-                os.write(self._ringer, b"\0")
+                os.write(self._writer, b"\0")
 
     def clear(self) -> bool:
-        """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
-        more, self._rung, self._more = self._more, False, False
+        """Wait for the next notification. False: there were only new jobs."""
+        more, self._notified, self._more = self._more, False, False
         with suppress(BlockingIOError):
             while os.read(self._fd, 4096):
                 pass
@@ -59,7 +59,7 @@ class PipeNotifier(Notifier):
 
     @property
     def trouble(self) -> str | None:
-        """Why it cannot ring just now; None: it can."""
+        """Why it cannot notify at the moment; None: it can."""
         return self._listener.trouble
 
     def close(self) -> None:
@@ -69,15 +69,15 @@ class PipeNotifier(Notifier):
         self.mute()
 
     def mute(self) -> None:
-        """Never ring again."""
-        if self._ringer >= 0:
-            os.close(self._ringer)
-            self._ringer = -1
-        self._rung = True
+        """Notify never again."""
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+        self._notified = True
 
 
 class Listener:
-    """Listens for one process while there are bells."""
+    """Listens for one process while it has notifiers."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -85,10 +85,10 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self.trouble: str | None = None
-        """Why nothing is heard just now."""
+        """Why nothing can arrive at the moment; None: it can."""
 
     def notifier(self) -> PipeNotifier:
-        """A new bell. It rings once as soon as it can be rung at all."""
+        """A new notifier. It notifies once as soon as the listener is connected."""
         made = PipeNotifier(self)
         self._notifiers.add(made)
         if self._task is None:
@@ -98,11 +98,11 @@ class Listener:
         return made
 
     def forget(self, notifier: PipeNotifier) -> None:
-        """This one is not to be rung any more."""
+        """Notify this one no more."""
         self._notifiers.discard(notifier)
 
     async def close(self) -> None:
-        """Stop listening; bells that are still there stay silent."""
+        """Stop listening. Remaining notifiers stay silent."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -110,10 +110,10 @@ class Listener:
             notifier.mute()
         self._notifiers.clear()
 
-    def _told(self, *notification: Any) -> None:
-        self._ring(notification[-1])  # its payload
+    def _received(self, *notification: Any) -> None:
+        self._notify_all(notification[-1])  # its payload
 
-    def _ring(self, what: str = ANYTHING) -> None:
+    def _notify_all(self, what: str = ANYTHING) -> None:
         for notifier in self._notifiers:
             notifier.notify(what)
 
@@ -126,7 +126,7 @@ class Listener:
                 finally:
                     connection.terminate()
                 self.trouble = "the connection broke"
-            except Exception as error:  # whatever it is, another connection mends it
+            except Exception as error:  # whatever it is, try another connection
                 self.trouble = explain(self._connections.shown, error).message
             pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
             self._failures = min(self._failures + 1, 10)
@@ -136,10 +136,10 @@ class Listener:
         """Returns when the connection has broken."""
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
-        await connection.add_listener(self._connections.channel, self._told)
-        self._ring()
+        await connection.add_listener(self._connections.channel, self._received)
+        self._notify_all()
         if await self._is_set(closed, STEADY):
-            return  # such a connection mends nothing: the pauses go on growing
+            return  # it broke too soon: the pauses keep growing
         self._failures, self.trouble = 0, None
         session = Session(connection)
         while not await self._is_set(closed, LOOK):
@@ -147,7 +147,7 @@ class Listener:
 
     @staticmethod
     async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-        """Wait so long; whether it happened."""
+        """Wait for up to ``seconds``. Returns whether it happened."""
         with suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), seconds)
         return event.is_set()

@@ -1,9 +1,9 @@
-"""Waking supervisors: a FIFO for each in the store's run directory.
+"""Notifying supervisors by FIFOs: each supervisor has one in the store's run directory.
 
-Whoever commits something a supervisor should know writes one byte to each FIFO it finds
-there; the reader's event loop wakes. A FIFO needs no path of limited length (a Unix socket
-does), and opening one that nobody reads fails at once. A ring that is lost (the writer died
-between commit and ring) is made good by the supervisor's own slow tick.
+A process that has committed something that supervisors must know writes one byte to each FIFO, and
+the readers' event loops wake. Unlike a Unix socket, a FIFO has no short limit for its path. Opening
+a FIFO that nobody reads fails at once. A notification is lost if the writer dies after its commit.
+So supervisors also look at the store once a second.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from ..protocol import Notifier
 SUFFIX = ".bell"
 
 ANYTHING, JOBS = b"\0", b"j"
-"""What a ring says changed: who hears of new jobs only need not read anything else."""
+"""What has changed. A supervisor that only hears of new jobs need not read its commands."""
 STOP, STOP_NOW = b"s", b"n"
-"""What is asked of a supervisor when it cannot be written to the store."""
+"""Commands that cannot be written to the store because the disk is full."""
 _FULL = 4096
 
 
 class FifoNotifier(Notifier):
-    """The listening side; ``close`` removes the FIFO."""
+    """The reading side. ``close`` removes the FIFO."""
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         os.mkfifo(path, 0o600)
         self._path = path
-        # Opened for writing too: the FIFO never reads as closed when a ringer leaves.
+        # Also open for writing, so that the FIFO never reads as closed when a writer leaves.
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
-        """Readable when rung."""
+        """A descriptor that is readable after a notification."""
         return self._fd
 
     def clear(self) -> bool:
-        """Make it silent until it is rung again. False: it rang for nothing but new jobs."""
+        """Wait for the next notification. False: there were only new jobs."""
         more = False
         try:
             while said := os.read(self._fd, _FULL):
-                # Where so much is unread, a ring may have found no room.
+                # With so much unread data, a notification may have found no room.
                 more = more or len(said) == _FULL or bool(said.strip(JOBS))
                 if STOP_NOW in said or STOP in said:
                     self.stop = self.stop or STOP_NOW in said
@@ -63,38 +63,38 @@ class FifoNotifier(Notifier):
 
 
 def notify(directory: Path, what: bytes = ANYTHING) -> None:
-    """Ring every bell in ``directory`` for ``what``; one whose owner died is passed over."""
-    for notifier in _notifiers(directory):
-        notify_one(notifier, what)
+    """Send ``what`` to every FIFO in ``directory``. FIFOs of dead supervisors are skipped."""
+    for fifo in _fifos(directory):
+        notify_one(fifo, what)
 
 
-def notify_one(notifier: Path, what: bytes) -> bool:
-    """Ring one bell. Returns whether a supervisor heard it."""
+def notify_one(fifo: Path, what: bytes) -> bool:
+    """Send ``what`` to one FIFO. Returns whether a supervisor reads it."""
     try:
-        fd = os.open(notifier, _TO_RING)
+        fd = os.open(fifo, _TO_WRITE)
     except OSError:
         return False  # nobody listens
     try:
         os.write(fd, what)
     except OSError:
-        return False  # full: it is ringing already
+        return False  # it is full, so the supervisor is being woken already
     finally:
         os.close(fd)
     return True
 
 
 def is_heard(directory: Path) -> bool:
-    """Whether a supervisor listens to a bell in ``directory``."""
-    return any(has_listener(notifier) for notifier in _notifiers(directory))
+    """Whether a supervisor reads a FIFO in ``directory``."""
+    return any(has_listener(fifo) for fifo in _fifos(directory))
 
 
-def has_listener(notifier: Path) -> bool | None:
-    """Whether a supervisor listens to this bell, also one that has not got as far as to register.
-    None: the bell is not there, so it does not tell. What cannot be told may be."""
+def has_listener(fifo: Path) -> bool | None:
+    """Whether a supervisor reads this FIFO. It may not have registered yet. None: there is no such
+    FIFO. True if it cannot be known."""
     try:
-        if not stat.S_ISFIFO(notifier.lstat().st_mode):
+        if not stat.S_ISFIFO(fifo.lstat().st_mode):
             return False
-        os.close(os.open(notifier, _TO_RING))
+        os.close(os.open(fifo, _TO_WRITE))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -102,12 +102,12 @@ def has_listener(notifier: Path) -> bool | None:
     return True
 
 
-_TO_RING = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+_TO_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def _notifiers(directory: Path) -> list[Path]:
+def _fifos(directory: Path) -> list[Path]:
     try:
         names = os.listdir(directory)
     except OSError:
-        return []  # no supervisor was ever started here
+        return []  # no supervisor has ever run here
     return [directory / name for name in names if name.endswith(SUFFIX)]

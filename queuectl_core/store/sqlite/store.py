@@ -1,4 +1,8 @@
-"""The SQLite store: each verb of the protocol is one function run in one transaction."""
+"""The SQLite store: a verb is a function that runs in one transaction.
+
+Most verbs are declared in the class: ``held = reads(lambda: claims.held)``. mypy checks each
+declaration against the protocol.
+"""
 
 from __future__ import annotations
 
@@ -53,19 +57,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 GIVE_WAY = 0.08
-"""The part of its time for which a long change lets others write after each page."""
+"""After each page a long change waits for this part of the time that the page took, so that others
+can write."""
 LONGEST_WAY = 0.02
-"""Seconds: a writer that waits looks more often than that."""
+"""Seconds. A waiting writer tries more often than this."""
 
 
 def _load_the_rest() -> None:
-    """Load what a verb may do without. A program with an event loop goes on for long, and an
-    upgrade may replace our files meanwhile."""
+    """Import the modules that short verbs do not need. A program with an event loop runs for long,
+    and an upgrade may replace our files meanwhile."""
     from . import batch, claims, maintenance, statistics, supervisors  # noqa: F401
 
 
 class _Late:
-    """A module beside this one. It is imported when it is first used: short verbs do without it."""
+    """A module of this package that is imported when it is first used. Short verbs do not need
+    it."""
 
     def __init__(self, name: str) -> None:
         self._name = f"{__package__}.{name}"
@@ -95,7 +101,7 @@ def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
 
 
 def writes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Verb[P, T]:
-    """A verb that writes. ``wakes``: it wakes the supervisors, and tells them this."""
+    """A verb that writes. ``wakes``: what it tells the supervisors afterwards; None: nothing."""
 
     async def verb(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
         result = await self._connection.write(transaction(), *args, **kwargs)
@@ -107,8 +113,8 @@ def writes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Ver
 
 
 def changes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Verb[P, T]:
-    """A verb that writes what somebody relies on. It fails if the database file was moved away
-    or replaced, because nobody would look at it again."""
+    """A verb that writes something that people rely on. It fails if the database file was moved or
+    replaced, because nobody would read it there."""
     write = writes(transaction, wakes=wakes)
 
     async def verb(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -132,7 +138,7 @@ class SqliteStore(Reads):
         read_only: bool,
         found: os.stat_result | None,
     ) -> None:
-        """``found``: the database file as it was opened; None: there is none."""
+        """``found``: the database file that was opened; None: there is none."""
         self.path = path
         self.url = self.address = str(path)
         self.directory = path.with_name(path.name + ".d")
@@ -141,7 +147,7 @@ class SqliteStore(Reads):
         self._read_only = read_only
         self._seen: tuple[int, int] | None = None
         self._wall: Callable[[], float] = time.time
-        """Replaced by tests."""
+        """Tests replace it."""
         self._wall_clock = WallClock(self.clock)
         self._file = None if found is None else (found.st_dev, found.st_ino)
         self._checkpoints = Checkpoints(path, self.directory, self._is_gone)
@@ -159,9 +165,9 @@ class SqliteStore(Reads):
     ) -> SqliteStore:
         """Open the store at ``path``, creating and migrating it as needed.
 
-        ``create_parent``: also create its directory. ``create`` False: only if it is there.
-        ``read_only``: create and migrate nothing, and refuse every change. ``marked``: also one
-        that is half a copy, which is a Conflict else. Raises the StoreError family.
+        ``create_parent``: also create its directory. ``create`` False: do not create a store.
+        ``read_only``: create and migrate nothing, and refuse every change. ``marked``: also open an
+        unfinished copy, which is a Conflict otherwise. Raises the StoreError family.
         """
         if loop_runs():
             _load_the_rest()
@@ -180,11 +186,12 @@ class SqliteStore(Reads):
         return cls(path, connection, read_only=read_only, found=found)
 
     async def close(self) -> None:
-        # The last one to close makes a checkpoint, and keeps everybody out meanwhile.
+        # The last one to close makes a checkpoint, which locks out everybody else. So move most of
+        # a large WAL before.
         if not self._read_only and self._checkpoints.is_large and self._checkpoints.left_to_us():
             with suppress(sqlite3.Error, OSError, RuntimeError):
                 await off_loop(self._checkpoints.move_ahead)
-        # SQLite removes a WAL by its name. It would be that of the store which took our place.
+        # SQLite removes a WAL by its name. If the file was replaced, it would be the new store's.
         await self._connection.close(keep=self._is_gone())
 
     def clock(self) -> float:
@@ -285,7 +292,7 @@ class SqliteStore(Reads):
             except StoreGone:
                 if not (results or started or released):
                     raise
-                slots = ()  # what ended is written down: the file may have been moved only
+                slots = ()  # claim nothing, but write the results: the file may only have moved
         try:
             transaction = partial(
                 claims.settle_and_claim,
@@ -305,7 +312,7 @@ class SqliteStore(Reads):
     def _settle_and_claim(
         self, conn: sqlite3.Connection, transaction: Callable[[sqlite3.Connection], ClaimResult]
     ) -> ClaimResult:
-        if self._wall_clock.moved:  # before anything is due, or put off, by the clock as it is now
+        if self._wall_clock.moved:  # before the new time decides what is due
             self._wall_clock.follow(conn)
         return transaction(conn)
 
@@ -319,8 +326,8 @@ class SqliteStore(Reads):
         self._notify()
 
     async def _stop_without_writing(self, asked: set[str], at_once: bool, error: StoreFull) -> None:
-        """Jobs may have filled the disk, so that only their workers' end helps: tell it by the
-        bells, which need no space. They stop a supervisor with all its workers."""
+        """Tell the workers by their FIFOs, which need no disk space: jobs may have filled the disk,
+        and then only stopping them helps. This stops a supervisor with all its workers."""
         rows = await self.workers()
         chosen = {row.id: row for worker, row in rows if worker.id in asked}
         for worker, row in rows:
@@ -350,7 +357,7 @@ class SqliteStore(Reads):
 
     def notifier(self, supervisor: str) -> Notifier:
         self._check_file()
-        own_store(self.path)  # whoever listens is about to run what is in it
+        own_store(self.path)  # we are about to run commands from it
         kind = file_system_of(self.path.parent)
         if kind in NETWORK:
             raise StoreUnreachable(
@@ -379,10 +386,10 @@ class SqliteStore(Reads):
                 with suppress(StoreError):
                     if await self._connection.write(self._wall_clock.follow):
                         self._notify()
-            # It can wait; also where the host refuses a thread.
+            # A failure does no harm, also if the host refuses a thread: it is tried again later.
             with suppress(StoreError, sqlite3.Error, OSError, RuntimeError):
                 if self._checkpoints.is_large:
-                    # Not on the connection's thread, which has heartbeats to write.
+                    # Not on the connection's thread, because it must write heartbeats.
                     await off_loop(self._checkpoints.move_ahead)
                 await self._connection.call(self._checkpoints.make)
 
@@ -402,7 +409,7 @@ class SqliteStore(Reads):
         try:
             await connection.call(maintenance.backup, target, progress, stopped)
         finally:
-            stopped.set()  # cancelled: the thread is still copying, and closing waits for it
+            stopped.set()  # if we were cancelled, the thread still copies, and closing waits
             await connection.close(keep=self._is_gone())
 
     def copying(self) -> Copying:
@@ -455,7 +462,7 @@ def _data_version(conn: sqlite3.Connection) -> int:
 
 
 async def absent_store(path: Path) -> SqliteStore:
-    """An empty store that refuses every change, for one that is not there."""
+    """An empty store that refuses every change. It stands for a store that does not exist."""
     path = real_path(path)
     connection = await connect(path, open_absent)
     return SqliteStore(path, connection, read_only=True, found=None)
@@ -463,8 +470,8 @@ async def absent_store(path: Path) -> SqliteStore:
 
 async def connect(path: Path, opener: Opener = open_writer) -> Connection:
     """Open ``path`` with our settings."""
-    # A thread for SQLite is for programs with an event loop. A short verb has none: asyncio and the
-    # thread would take a third of its time.
+    # Programs with an event loop need a thread for SQLite. A short verb has no event loop: asyncio
+    # and the thread would take a third of its time.
     if loop_runs():
         from .threaded import ThreadedConnection
 

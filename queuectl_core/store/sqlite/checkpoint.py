@@ -2,8 +2,8 @@
 
 SQLite 3.7.0 to 3.51.2 can lose commits when a checkpoint meets a commit that starts the WAL anew
 (sqlite.org/wal.html#walresetbug). A TRUNCATE checkpoint avoids that, since it takes the writer
-lock; but then it waits for readers while it holds that lock, and all writers wait with it. So
-one connection takes the writer lock (``BEGIN IMMEDIATE``) and another one makes a PASSIVE
+lock. But then it waits for readers while it holds that lock, and all writers wait with it. So one
+connection takes the writer lock (``BEGIN IMMEDIATE``) and another one makes a PASSIVE
 checkpoint, which waits for nobody. No commit can happen meanwhile.
 
 A reader that keeps its snapshot for long keeps the WAL growing. When it leaves, hundreds of
@@ -11,7 +11,7 @@ megabytes may have to be moved. That takes seconds: too long to hold the writer 
 WAL is moved in two parts (:meth:`Checkpoints.move_ahead`). The first part goes without the writer
 lock, while a reader of our own keeps a snapshot. A commit starts the WAL anew only when no reader
 uses the WAL, so the fault cannot occur, and writers go on meanwhile. What they added is little. It
-is moved with the lock, as a small WAL is.
+is moved while we hold the lock, like a small WAL.
 
 When everything was moved and no reader needs the WAL, the next commit starts the WAL anew and
 cuts the file to ``journal_size_limit``. ``doctor`` names readers that prevent it (``readers``).
@@ -33,30 +33,31 @@ from .notifier import is_heard
 WAL_LIMIT = 4 << 20
 """Bytes of WAL above which a supervisor makes a checkpoint, and to which the file is cut."""
 DUE = 2
-"""Above this many times as much, whoever has just written makes one: there may be no
+"""Above this multiple a process that has just written makes a checkpoint, because there may be no
 supervisor."""
 LARGE = 8
-"""Above this many times as much it is moved without the writer lock first; by a supervisor, if
-there is one, beside its work."""
+"""Above this multiple most of the WAL is moved first without the writer lock. A supervisor does it,
+if there is one."""
 AGAIN_AFTER = 1.0
 """Seconds until a writer tries again after a checkpoint that could not move everything."""
 ROUNDS = 5
-"""Times a large WAL is moved without the lock: in each, what was committed during the last."""
+"""How often a large WAL is moved without the lock. Each time moves what was committed during the
+time before."""
 
 
 class Checkpoints:
-    """The checkpoints of one store, as one process makes them."""
+    """The checkpoints that this process makes for one store."""
 
     def __init__(self, path: Path, beside: Path, is_gone: Callable[[], bool]) -> None:
-        """``is_gone``: whether the file was moved away, or another one is in its place."""
+        """``is_gone``: whether the database file was moved away or replaced."""
         self._path = path
         self._beside = beside
         self._is_gone = is_gone
         self._clean: tuple[int, int] | None = None
-        """The WAL's size and time of change when nothing was left to be moved."""
+        """The WAL's size and time of change when everything had been moved."""
         self._again_at = 0.0
         self._ahead = False
-        """Whether little is left to be moved of a large WAL."""
+        """Whether most of a large WAL has been moved."""
 
     @property
     def is_large(self) -> bool:
@@ -64,12 +65,12 @@ class Checkpoints:
         return wal_size(self._path) > WAL_LIMIT * LARGE
 
     def left_to_us(self) -> bool:
-        """Whether no supervisor looks after this store, which moves a large WAL in a thread."""
+        """Whether there is no supervisor. A supervisor moves a large WAL in a thread."""
         return not is_heard(self._beside / "run")
 
     def after_write(self, conn: sqlite3.Connection) -> None:
-        """Make a checkpoint if the WAL has become large. To be called after a commit: whatever
-        goes wrong here must not look as if the write had failed."""
+        """Make a checkpoint if the WAL has become large. Called after a commit, so it hides its
+        errors: the write has succeeded."""
         if wal_size(self._path) <= WAL_LIMIT * DUE or monotonic() < self._again_at:
             return
         with suppress(sqlite3.Error, OSError, MemoryError):
@@ -80,7 +81,7 @@ class Checkpoints:
                 self.make(conn)
 
     def move_ahead(self) -> None:
-        """Move most of a large WAL, while others go on writing. It may take seconds."""
+        """Move most of a large WAL while others keep writing. It may take seconds."""
         before = _state(self._path)
         if before is None or before == self._clean or not self.is_large:
             return
@@ -90,12 +91,12 @@ class Checkpoints:
                 self._ahead = _move_most(self._path, self._is_gone)
 
     def make(self, conn: sqlite3.Connection) -> bool:
-        """Move what can be moved, if the WAL is larger than :data:`WAL_LIMIT`; one that
-        :attr:`is_large` only if most of it was moved ahead. False: nothing was to be done, another
-        process does it, or readers keep a part of it.
+        """Move what can be moved, if the WAL is larger than :data:`WAL_LIMIT`. If it
+        :attr:`is_large`, :meth:`move_ahead` must have moved most of it. False: there was nothing to
+        do, another process does it, or readers still need a part of it.
 
-        ``conn`` must be in no transaction. Raises sqlite3.OperationalError when another
-        connection is writing.
+        ``conn`` must not be in a transaction. Raises sqlite3.OperationalError if another connection
+        is writing.
         """
         before = _state(self._path)
         if before is None or before[0] <= WAL_LIMIT or before == self._clean:
@@ -103,7 +104,7 @@ class Checkpoints:
         ahead, self._ahead = self._ahead, False
         if self.is_large and not ahead:
             return False
-        # One process at a time is enough; eight supervisors would try it together.
+        # One process at a time is enough. Without this, eight supervisors would try it together.
         with _alone(self._beside) as alone:
             if not alone:
                 return False
@@ -118,10 +119,10 @@ class Checkpoints:
 
 
 def _move(path: Path, is_gone: Callable[[], bool]) -> bool:
-    """A passive checkpoint on a connection of its own; whether everything was moved. The caller
-    holds the writer lock."""
+    """Make a passive checkpoint on a separate connection. Returns whether everything was moved. The
+    caller holds the writer lock."""
     with closing(_connect(path)) as other:
-        # Opened by its name, it may be another file by now, whose writer lock nobody holds.
+        # The name may lead to another file now. Nobody holds the writer lock of that file.
         if is_gone():
             return False
         frames, moved = _checkpoint(other)
@@ -129,15 +130,15 @@ def _move(path: Path, is_gone: Callable[[], bool]) -> bool:
 
 
 def _move_most(path: Path, is_gone: Callable[[], bool]) -> bool:
-    """Move the WAL without the writer lock, again and again, until little is left: whether it is.
-    False: a reader needs the most of it."""
+    """Move the WAL several times without the writer lock, until little is left. Returns whether
+    little is left. False: a reader needs most of it."""
     with closing(_connect(path)) as reader, closing(_connect(path)) as other:
         if is_gone():
             return False
         few = WAL_LIMIT // int(other.execute("PRAGMA page_size").fetchone()[0])
         before = 0
         for _ in range(ROUNDS):
-            # As long as it reads, no commit starts the WAL anew.
+            # While this connection reads, no commit starts the WAL anew.
             reader.execute("BEGIN")
             reader.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             try:
@@ -147,20 +148,20 @@ def _move_most(path: Path, is_gone: Callable[[], bool]) -> bool:
             if frames < 0 or frames - moved > few:
                 return False
             if frames - before <= few:
-                break  # there was little to move, and so it took little time for others to add
+                break  # little was moved, so it took little time, and others added little
             before = moved
         return True
 
 
 def _checkpoint(conn: sqlite3.Connection) -> tuple[int, int]:
-    """How many pages the WAL has, and how many of them have been moved now; -1 and -1 where another
+    """The number of pages in the WAL, and how many of them have been moved. (-1, -1) if another
     connection makes a checkpoint."""
     busy, frames, moved = conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return (-1, -1) if busy else (int(frames), int(moved))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Never made anew, should it have been moved away in this very moment.
+    # mode=rw never creates a file, even if the store was moved away just now.
     address = f"file:{quote(str(path))}?mode=rw"
     conn = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
     conn.execute("PRAGMA synchronous = FULL")
@@ -184,7 +185,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[bool]:
-    """Whether nobody else is in here for ``directory``. One that is not there has no users."""
+    """Whether no other process is here for ``directory``. True if there is no such directory."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -1,6 +1,6 @@
-"""The working half of the store: leases, claims and results, as transactions.
+"""Leases, claims and results, as transactions.
 
-Every function here runs inside ``BEGIN IMMEDIATE`` (see ``connection.write``).
+A function that changes something runs inside ``BEGIN IMMEDIATE`` (see ``Connection.write``).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def settle_and_claim(
         groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for slot in slots:
             groups[slot.queues].append(slot.worker)
-        # Workers of named lanes first: one that serves all takes what they leave.
+        # Workers of named queues come first. Workers of all queues take the remaining jobs.
         for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
             claimed += _claim(conn, owner, queues, workers, now, suspects=suspects)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
@@ -93,7 +93,7 @@ def _finish(
         )
     if len(taken) == len(results):
         return frozenset()
-    left = list(results)  # an ending may be given twice: it is taken once, and refused once
+    left = list(results)  # a result that is given twice is taken once and refused once
     for one in taken:
         left.remove(one)
     return frozenset((one.seq, one.run) for one in left)
@@ -102,10 +102,10 @@ def _finish(
 def _settle(
     conn: sqlite3.Connection, owner: str, results: Sequence[AttemptResult]
 ) -> Sequence[AttemptResult]:
-    """Move the jobs of ``results`` on; returns those that ``owner`` (still) holds."""
+    """Change the jobs of ``results``. Returns the results of jobs that ``owner`` still holds."""
     params = [_result_params(owner, one) for one in results]
     conn.execute("SAVEPOINT settling")
-    if conn.executemany(SQL["finish"], params).rowcount == len(params):  # as good as always
+    if conn.executemany(SQL["finish"], params).rowcount == len(params):  # nearly always
         conn.execute("RELEASE settling")
         return results
     conn.execute("ROLLBACK TO settling")
@@ -141,7 +141,7 @@ def _result_params(owner: str, result: AttemptResult) -> dict[str, Any]:
 
 
 def _ready(state: State) -> int | None:
-    """Pending goes back to the front of its lane, failed waits for its backoff."""
+    """A pending job may be claimed now; a failed job waits for its backoff."""
     return {State.PENDING: 1, State.FAILED: 0}.get(state)
 
 
@@ -156,7 +156,7 @@ def _claim(
 ) -> list[Job]:
     names = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
     found: list[tuple[Any, ...]] = []
-    for name in dict.fromkeys(names):  # a lane named twice must not offer its jobs twice
+    for name in dict.fromkeys(names):  # a queue that is named twice must not offer its jobs twice
         params = {"queue": name, "limit": len(workers), "suspects": suspects}
         found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
     found.sort(key=lambda row: (-row[1], row[2], row[0]))
@@ -176,7 +176,7 @@ def _claim(
 
 
 def _there(found: T | None, seq: int) -> T:
-    """What an index led to, which only damage can have removed."""
+    """A row that an index names. If it is missing, the store is damaged."""
     if found is None:
         raise BadValue(f"an index has job {seq}, and the table has not")
     return found

@@ -1,9 +1,10 @@
-"""A retry waits for a duration, also when somebody sets the wall clock meanwhile.
+"""A retry waits for its whole backoff, even if somebody sets the wall clock meanwhile.
 
-When a job is due is kept as wall time, since people schedule jobs by it. So the store remembers how
-far the wall clock is from the clock of the boot, which nobody can set. Who notices that this has
-changed moves the failed jobs, which wait for their backoff, by the same amount; in one transaction
-with the remembered value, so exactly once. Jobs that were scheduled stay where they are.
+The store keeps the time when a job is due as wall time, because people schedule jobs by it. So the
+store also keeps the difference between the wall clock and the clock since boot, which nobody can
+set. A process that notices a change of this difference moves the failed jobs, which wait for their
+backoff, by the same amount. It does so in one transaction with the new difference, so exactly once.
+Scheduled jobs keep their time.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from ...system.host import host_key
 from .queries import SQL, read_json
 
 TOLERANCE = 1.0
-"""Seconds the clocks may drift apart before the wall clock counts as set."""
+"""Seconds. If the difference changes by more, the wall clock was set."""
 
 
 class WallClock:
-    """The wall clock of one store, as one process sees it."""
+    """Watches the wall clock for one store, in one process."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
@@ -29,16 +30,16 @@ class WallClock:
 
     @property
     def known(self) -> bool:
-        """Whether this process has compared it with what the store remembers."""
+        """Whether this process has compared the clock with the difference in the store."""
         return self._offset is not None
 
     @property
     def moved(self) -> bool:
-        """Whether it must be compared (again)."""
+        """Whether it must be compared, or compared again."""
         return self._offset is None or abs(self._now() - self._offset) > TOLERANCE
 
     def follow(self, conn: sqlite3.Connection) -> bool:
-        """Compare it, in a write transaction; whether jobs were moved."""
+        """Compare it, in a write transaction. Returns whether jobs were moved."""
         offset, boot = self._now(), host_key().partition(":")[0]
         row = conn.execute(SQL["clock"]).fetchone()
         boot_then, before = read_json(row[0]) if row is not None else ("", 0.0)
@@ -52,7 +53,7 @@ class WallClock:
         return moved
 
     def forget(self) -> None:
-        """The transaction may not have been committed: compare it again."""
+        """Compare again next time, because the transaction may not have been committed."""
         self._offset = None
 
     def _now(self) -> float:

@@ -1,23 +1,23 @@
-"""One SQLite connection with our settings, our retries and our errors.
+"""One SQLite connection, with our settings, retries and errors.
 
-Each verb of the store is a plain function of a ``sqlite3.Connection``, run whole: under an event
-loop on aiosqlite's thread (``threaded.py``; one hop between threads for a transaction, not one for
-a statement), and where no event loop runs on the thread that asks.
+Each verb of the store is a function of a ``sqlite3.Connection``, which runs as a whole. With an
+event loop it runs on aiosqlite's thread (``threaded.py``), with one call for a transaction, not one
+for each statement. Without an event loop it runs on the calling thread.
 
 The settings, and why:
 
-- ``journal_mode=WAL``: readers never wait for the writer. Set with a retry of its own; it
-  can say "locked" when many processes open a new file together.
+- ``journal_mode=WAL``: readers never wait for the writer. Setting it is retried, because it can
+  fail with "locked" when many processes open a new file together.
 - ``synchronous=FULL``: a commit is on the disk when it returns. WAL with NORMAL loses
   acknowledged commits on power loss.
 - ``wal_autocheckpoint=0``: an automatic checkpoint runs without the writer lock and can lose
   commits in SQLite 3.7.0 to 3.51.2 (sqlite.org/wal.html#walresetbug). How we make checkpoints:
   ``checkpoint.py``.
-- ``journal_size_limit``: when the WAL is started anew, a file that was larger is cut to this.
-- ``busy_timeout=0``: SQLite's own back-off (up to 100 ms) starves waiters. We retry with
-  short random pauses (``pause``).
-- every write starts with ``BEGIN IMMEDIATE``: a transaction that turns into a write half-way
-  fails at once when another process wrote in between, whatever the timeout.
+- ``journal_size_limit``: when the WAL is started anew, a larger file is cut to this size.
+- ``busy_timeout=0``: with SQLite's own pauses (up to 100 ms) some writers wait very long. We retry
+  with short random pauses (``pause``).
+- Every write starts with ``BEGIN IMMEDIATE``. A transaction that starts as a read and becomes a
+  write fails at once if another process wrote in between, whatever the timeout is.
 """
 
 from __future__ import annotations
@@ -40,54 +40,54 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 APPLICATION_ID = 0x71756575
-"""'queu': marks the file as ours, so that nobody else's database is ever migrated."""
+"""'queu': marks the file as ours, so that we never migrate the database of another program."""
 
 LOCK_PATIENCE = 10.0
-"""Seconds to keep trying for the lock before saying that the store is locked."""
+"""Seconds to wait for the lock before StoreLocked."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.004, 0.016
-"""Seconds between two attempts at the lock, at the most: first, and where many wait. Each attempt
-costs as much as a tenth of a transaction."""
+"""The longest pause in seconds between two attempts to get the lock: at first, and after a while.
+An attempt costs a tenth of a transaction."""
 
 WAITED_LONG = 0.15
-"""Seconds after which a writer asks ten times as often as the others, and so soon has its turn:
-with pauses that are alike for all, one in 20,000 enqueues beside 23 writers took over a second."""
+"""Seconds after which a writer tries ten times as often as the others, so that it soon succeeds.
+Without this, one in 20,000 enqueues beside 23 writers took over a second."""
 
 OPENINGS = 20
-"""How often to open a store again whose logs another process keeps removing."""
+"""How often to try to open a store while another process keeps removing its logs."""
 
 
 WRITE = "BEGIN IMMEDIATE"
 
 
 class Opened(NamedTuple):
-    """A connection of the driver's own, and when it is of no more use."""
+    """A connection of the driver, and when it becomes useless."""
 
     driver: sqlite3.Connection
     is_stale: Callable[[], bool] | None = None
-    """Whether the store was changed in a way that this connection does not see."""
+    """Whether the store has changes that this connection does not see."""
     torn: bool = False
-    """What was read while it became stale may be wrong."""
+    """A read during which it became stale may be wrong."""
 
 
 Opener = Callable[[Path], Opened]
 
 
 class Connection:
-    """A connection that runs whole transactions, here on the thread that asks for them."""
+    """A connection that runs whole transactions on the calling thread."""
 
     def __init__(self, path: Path, opener: Opener) -> None:
         self.path = path
         self._opener = opener
         self._opened: Opened | None = None
         self.generation = 0
-        """How often it was opened again, since what it showed had become stale."""
+        """How often it was opened again because it had become stale."""
         self._pid = os.getpid()
         self.after_write: Callable[[sqlite3.Connection], None] | None = None
-        """Called when a write was committed, on the thread that made it; must not raise."""
+        """Called after each committed write, on its thread. It must not raise."""
 
     async def open(self) -> None:
-        """Connect; not to be used before."""
+        """Connect. Must be called first."""
         self._opened = self._opener(self.path)
 
     @property
@@ -95,8 +95,8 @@ class Connection:
         return None if self._opened is None else self._opened.driver
 
     async def close(self, *, keep: bool = False) -> None:
-        """Let go of the file. ``keep``: leave it open until the process ends, so that no file
-        beside it is removed."""
+        """Close the file. ``keep``: leave it open until the process ends, so that SQLite removes no
+        file beside it."""
         opened, self._opened = self._opened, None
         if opened is None:
             return
@@ -107,12 +107,12 @@ class Connection:
 
     @property
     def _forked(self) -> bool:
-        """Whether this is a child process, and the connection is its parent's."""
+        """Whether we are a child process, and the connection belongs to our parent."""
         return os.getpid() != self._pid
 
     def _check_process(self) -> None:
-        """SQLite must not be used across a fork: locks belong to a process, and the child would
-        believe that it holds those of its parent (sqlite.org/howtocorrupt.html, 2.6)."""
+        """SQLite must not be used across a fork. Locks belong to a process, and SQLite in the child
+        would believe that it holds its parent's locks (sqlite.org/howtocorrupt.html, 2.6)."""
         if self._forked:
             raise StoreError(
                 f"store {self.path} was opened before this process was forked",
@@ -128,7 +128,7 @@ class Connection:
     async def write(
         self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run ``fn(connection, …)`` as the only writer; committed and on disk on return."""
+        """Run ``fn(connection, …)`` as the only writer. It is committed and on disk on return."""
         return await self._run(WRITE, lambda conn: fn(conn, *args, **kwargs))
 
     async def call(
@@ -142,7 +142,7 @@ class Connection:
         return self._transact(begin, body)
 
     def _transact(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
-        """``body(connection)`` between ``begin`` (None: no transaction) and COMMIT, tried again
+        """Run ``body(connection)`` between ``begin`` (None: no transaction) and COMMIT. Tries again
         while the store is locked. Raises the StoreError family."""
         opened = self._opened
         if opened is None:
@@ -159,8 +159,8 @@ class Connection:
     def _read_unlocked(
         self, opened: Opened, begin: str | None, body: Callable[[sqlite3.Connection], T]
     ) -> T:
-        """Read without locks: open again what has become stale, and read again what did so while
-        it was read."""
+        """Read without locks. Opens the file again if it has become stale, and reads again if it
+        became stale during the read."""
         for _ in range(OPENINGS):
             if opened.is_stale is not None and opened.is_stale():
                 fresh = self._opener(self.path)
@@ -180,11 +180,13 @@ class Connection:
 
 
 def keep_open(driver: sqlite3.Connection) -> None:
-    """Let the process end with this connection open. Closing it could remove files of others: in a
-    child process those of its parent, after a store was replaced those of the new store."""
+    """Leave this connection open until the process ends. Closing it could remove files that others
+    use: in a child process those of its parent, after a replacement those of the new store."""
     import ctypes
 
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))  # else it is closed as garbage
+    ctypes.pythonapi.Py_IncRef(
+        ctypes.py_object(driver)
+    )  # without this the garbage collector closes it
 
 
 def _attempt(
@@ -210,7 +212,7 @@ def _attempt(
 
 
 def _roll_back(conn: sqlite3.Connection) -> bool:
-    """Undo what was not committed; whether there was anything."""
+    """Roll back. Returns whether there was a transaction."""
     if not conn.in_transaction:
         return False
     conn.execute("ROLLBACK")
@@ -218,8 +220,8 @@ def _roll_back(conn: sqlite3.Connection) -> bool:
 
 
 def with_patience(path: Path, step: Callable[[], T], patience: float | None = None) -> T:
-    """``step()``, tried again while the store is locked, for ``patience`` seconds (None:
-    :data:`LOCK_PATIENCE`); driver errors become ours."""
+    """Run ``step()``, and try again for ``patience`` seconds while the store is locked (None:
+    :data:`LOCK_PATIENCE`). Errors of the driver become StoreErrors."""
     patience = LOCK_PATIENCE if patience is None else patience
     began = time.monotonic()
     while True:
@@ -245,8 +247,8 @@ def with_patience(path: Path, step: Callable[[], T], patience: float | None = No
 
 
 def pause(waited: float) -> float:
-    """Seconds until the next attempt at a lock that was waited for so long."""
-    from random import uniform  # 1 ms, only when somebody else writes
+    """Seconds until the next attempt, after waiting for so long."""
+    from random import uniform  # takes 1 ms, and is needed only when somebody else writes
 
     most = min(max(SHORTEST_PAUSE, waited / 4), LONGEST_PAUSE)
     return uniform(most / 8, most) * (0.1 if waited > WAITED_LONG else 1.0)
@@ -258,18 +260,18 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def open_writer(path: Path) -> Opened:
-    """A connection that may write; not migrated."""
+    """A connection that may write. It is not migrated."""
     return Opened(open_driver(path, writable=True))
 
 
 def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
-    """A connection of the driver's own, with our settings."""
+    """A connection of the driver, with our settings."""
     return _opened(path, lambda: with_patience(path, lambda: _open(path, writable)))
 
 
 def open_alone(path: Path, patience: float) -> sqlite3.Connection:
-    """A connection that may write, with nobody else connected, here or elsewhere, until it is
-    closed. Raises StoreLocked when somebody is for longer than ``patience`` seconds."""
+    """A connection that may write and is the only one, in all processes, until it is closed. Raises
+    StoreLocked if somebody else stays connected for longer than ``patience`` seconds."""
     return _opened(
         path, lambda: with_patience(path, lambda: _open(path, True, alone=True), patience)
     )
@@ -284,8 +286,8 @@ def _opened(path: Path, attempt: Callable[[], sqlite3.Connection | None]) -> sql
 
 
 def _open(path: Path, writable: bool, *, alone: bool = False) -> sqlite3.Connection | None:
-    """None when another process removed the logs meanwhile, in a directory where others may then
-    make new ones."""
+    """None if another process removed the logs meanwhile, in a directory where other users can make
+    new ones."""
     wal = hold_logs(path)
     try:
         check_logs(path)
@@ -295,18 +297,18 @@ def _open(path: Path, writable: bool, *, alone: bool = False) -> sqlite3.Connect
             timeout=0,
             isolation_level=None,
             cached_statements=256,
-            check_same_thread=False,  # one thread after another, never two at once
+            check_same_thread=False,  # several threads use it, but never at the same time
         )
         try:
             if alone:
-                # Set before anything is read, it needs, and keeps, a lock on the file that does
-                # not go together with any connection in WAL mode: each has a lock all the time.
+                # Set before anything is read, this takes and keeps an exclusive lock on the file.
+                # Every connection in WAL mode has a lock all the time, so there can be no other.
                 conn.execute("PRAGMA locking_mode = EXCLUSIVE")
             configure(conn, writable=writable)
             if conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 return conn
             conn.execute("PRAGMA application_id").fetchone()  # opens the WAL
-            # Before anything read is trusted. Who is alone needs no shared memory.
+            # Check before we trust what we read. An exclusive connection has no shared memory.
             check_logs(path, opened=not alone)
             if is_held(path, wal):
                 return conn
@@ -327,7 +329,7 @@ def uri(path: Path, how: str) -> str:
 
 
 def configure(conn: sqlite3.Connection, *, writable: bool, query_only: bool | None = None) -> None:
-    """Our settings. ``query_only``: None: unless ``writable``."""
+    """Apply our settings. ``query_only`` None: the opposite of ``writable``."""
     conn.row_factory = sqlite3.Row
     mode = conn.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal" and writable and _may_be_ours(conn):
@@ -343,7 +345,7 @@ def configure(conn: sqlite3.Connection, *, writable: bool, query_only: bool | No
 
 
 def _may_be_ours(conn: sqlite3.Connection) -> bool:
-    """Not somebody else's database: switching that to WAL would change its file for good."""
+    """False for the database of another program: switching it to WAL would change its file."""
     if conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
         return True
     return conn.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None

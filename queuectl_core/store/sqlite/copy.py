@@ -94,11 +94,11 @@ def _pieces(conn: sqlite3.Connection, now: float) -> list[Piece]:
 def _added_up(
     conn: sqlite3.Connection, until: float, now: float
 ) -> dict[tuple[int, int], list[Ended]]:
-    """What ended up to then, by the spans that things so old are kept in."""
+    """Attempts that ended before ``until``, by the span in which rollups of that age are kept."""
     found: dict[tuple[int, int], list[Ended]] = defaultdict(list)
     for outcome, dead, ran, waited, ended in conn.execute(SQL["copy_ended"], {"until": until}):
         span = next((one.seconds for one in SPANS if now - ended < one.kept), None)
-        if span is not None:  # else too old for any
+        if span is not None:  # None: it is too old for any span
             found[span, floor(ended, span)].append((to_outcome(outcome), bool(dead), ran, waited))
     return found
 
@@ -117,7 +117,7 @@ def _begin(conn: sqlite3.Connection, new: str, above: int) -> bool:
 
 
 def go_on_above(conn: sqlite3.Connection, given: int) -> None:
-    """Have the next job get a seq above ``given``."""
+    """Give the next job a seq above ``given``."""
     conn.execute(SQL["copy_highest_gone"])
     conn.execute(SQL["copy_highest_set"], {"highest": given})
 

@@ -1,4 +1,4 @@
-"""The database file and the files beside it: checked and created without ever opening them.
+"""The database file and the files beside it. They are checked and created without opening them.
 
 Only SQLite opens these files. When a process closes any descriptor of a file, POSIX drops all
 locks that this process holds on the file, also those of SQLite's connections
@@ -19,17 +19,17 @@ from ...system.permissions import make_private
 from .errors import explain_os
 
 LOGS = ("-journal", "-wal", "-shm")
-"""SQLite trusts these files beside a database: it takes committed changes from them."""
+"""SQLite reads committed changes from these files beside a database."""
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
-"""What ``link`` says on a file system without hard links."""
+"""Errors of ``link`` on a file system without hard links."""
 
 
 def real_path(path: Path) -> Path:
-    """A store's one real name: what lies beside it must be found by every other name too.
+    """The path without symlinks, so that every name leads to the same files beside the store.
 
     Raises StoreUnreachable for a relative path when the current directory is gone, and for a
-    symlink that another user may have planted.
+    symlink that another user may have put there.
     """
     try:
         _check_link(path)
@@ -41,8 +41,8 @@ def real_path(path: Path) -> Path:
 
 
 def _check_link(path: Path) -> None:
-    """Refuse a symlink of another user in a directory like /tmp, as Linux does itself where
-    ``protected_symlinks`` is set. (We read the link; the kernel never follows it for us.)"""
+    """Refuse another user's symlink in a directory like /tmp. Linux does so itself if
+    ``protected_symlinks`` is set, but we read the link instead of following it."""
     try:
         link = path.lstat()
     except OSError:
@@ -61,11 +61,11 @@ def _check_link(path: Path) -> None:
 def prepare_file(
     path: Path, create_parent: bool, *, create: bool = True, read_only: bool = False
 ) -> os.stat_result:
-    """Make sure that ``path`` is a database file we may use, creating it with mode 0600.
+    """Make sure that ``path`` is a database file that we may use. Create it with mode 0600.
 
     ``create_parent``: also create the directory (mode 0700), for the default store.
     ``create`` False: create nothing. ``read_only``: it need not be writable.
-    Raises StoreUnreachable or StoreReadOnly in words.
+    Raises StoreUnreachable or StoreReadOnly.
     """
     try:
         if create_parent:
@@ -99,13 +99,13 @@ def _may(path: Path, how: int) -> bool:
 
 
 def hold_logs(path: Path) -> int | None:
-    """Where other users may create files beside the database, take the names of its logs with
-    empty files of our own, unless they are there already. Returns a descriptor of the WAL, to be
-    closed when the database is open; None where only we may create files.
+    """If other users can create files beside the database, create its logs as empty files of our
+    own, unless they exist. Returns a descriptor of the WAL, which must be closed when the database
+    is open. None if only we can create files.
 
-    A check after SQLite has opened a log would come too late: it applies a rollback journal to the
-    database first of all, and when root runs it, it makes root the owner of any log. Empty logs
-    are ignored. (No connection has locks on a WAL, so it may be opened and closed.)
+    A check after SQLite has opened a log would be too late. SQLite first applies a rollback journal
+    to the database, and if root runs it, root becomes the owner of every log. SQLite ignores empty
+    logs. (Connections have no locks on a WAL, so it may be opened and closed.)
     """
     try:
         folder = path.parent.stat()
@@ -120,15 +120,15 @@ def hold_logs(path: Path) -> int | None:
 
 
 def _hold(log: Path) -> None:
-    """Make an empty log, unless there is one: whose it is will be checked. Connections have locks
-    on the shared memory, so its descriptor is closed before it has its name."""
+    """Make an empty log, unless there is one. Its owner is checked later. Connections have locks on
+    the shared memory, so its descriptor is closed before the file gets its name."""
     if not os.path.lexists(log):
         _create(log)
 
 
 def is_held(path: Path, wal: int | None) -> bool:
-    """Whether the WAL is still the one that :func:`hold_logs` found. Else another process closed
-    the database before we had opened it, and anybody may have made a new WAL."""
+    """Whether the WAL is still the one that :func:`hold_logs` found. If not, another process closed
+    the database before we opened it, and anybody may have made a new WAL."""
     try:
         return wal is None or os.path.samestat(os.fstat(wal), os.lstat(f"{path}-wal"))
     except FileNotFoundError:
@@ -153,11 +153,11 @@ def _create(path: Path) -> None:
             raise
         return _create_in_place(path)
     try:
-        os.fchmod(descriptor, 0o600)  # a umask may have taken even our own rights away
-        os.close(descriptor)  # before the file has the name by which anybody connects to it
+        os.fchmod(descriptor, 0o600)  # a umask may have removed our own rights
+        os.close(descriptor)  # before the file has the name that others connect to
         os.link(draft, path)
     except FileExistsError:
-        pass  # another process, or another thread of this one, was quicker
+        pass  # another process or thread was faster
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
@@ -167,8 +167,8 @@ def _create(path: Path) -> None:
 
 
 def _create_in_place(path: Path) -> None:
-    """Where there are no hard links: make the file, and never close its descriptor, since by then
-    another thread may be connected."""
+    """Make the file on a file system without hard links. Never close its descriptor, because
+    another thread may already be connected."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         os.fchmod(os.open(path, flags, 0o600), 0o600)
@@ -184,7 +184,7 @@ def _check_names(path: Path, found: os.stat_result) -> None:
     """Refuse a file with several names (hard links). SQLite names the WAL after the database, so
     processes that use different names write to different logs of one database."""
     for name in os.listdir(path.parent):
-        # Of a process that was killed while it created the file; or that creates it just now.
+        # A process was killed while it created the file, or is creating it now.
         if name.startswith(_draft_start(path)):
             draft = path.with_name(name)
             try:
@@ -201,8 +201,8 @@ def _check_names(path: Path, found: os.stat_result) -> None:
 
 
 def check_logs(path: Path, *, opened: bool = False) -> None:
-    """Raise StoreUnreachable when a log beside the database may have been put there by somebody
-    else: whoever writes SQLite's log writes the database, and so decides what our workers run.
+    """Raise StoreUnreachable if another user may have put a log beside the database. Somebody who
+    writes SQLite's log also writes the database, and so decides what our workers run.
 
     ``opened``: a connection has the WAL open, so the WAL must be there.
     """
@@ -234,7 +234,7 @@ def _may_write(log: os.stat_result, database: os.stat_result) -> bool:
 
 
 def owner_of(path: Path) -> int:
-    """Whose file it is."""
+    """The user id of the file's owner."""
     return _stat(path).st_uid
 
 

@@ -1,4 +1,4 @@
-"""The driver's and the system's errors in our words."""
+"""Errors of SQLite and of the system as errors of queuectl."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from ...domain.errors import StoreDamaged, StoreError, StoreFull, StoreReadOnly, StoreUnreachable
 
 SHARED_MEMORY = 32 << 10
-"""Bytes of the file beside a WAL that its readers and writers share, at the least."""
+"""The smallest size of the shared memory file beside a WAL, in bytes."""
 
 
 class BadValue(Exception):
-    """What was read from the file can't be what we wrote. (Any other error in a transaction is a
-    fault of the program, and must not be reported as a damaged store.)"""
+    """A value in the file cannot be what we wrote. (Any other error in a transaction is a fault of
+    the program, and must not be reported as a damaged store.)"""
 
 
 def damaged(path: Path, error: Exception) -> StoreDamaged:
-    """What is in the file can't be what we wrote."""
+    """The error for a file with content that we did not write."""
     return StoreDamaged(
         f"store {path} is damaged or not a database: {error}",
         "run: queuectl restore BACKUP, or move it away and start a new one",
@@ -27,7 +27,7 @@ def damaged(path: Path, error: Exception) -> StoreDamaged:
 
 
 def explain(path: Path, error: sqlite3.Error) -> StoreError:
-    """The driver's error in our words."""
+    """The queuectl error for an SQLite error."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, error)
@@ -38,7 +38,7 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
             f"store {path}: a file would be larger than the limit of {limit:,} bytes",
             "raise it: ulimit -f",
         )
-    # Without space for its shared memory SQLite can't open a WAL, and speaks of I/O.
+    # If there is no space for its shared memory, SQLite reports an I/O error.
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreFull(f"no space left for store {path}", "free some space; nothing was lost")
     if code == sqlite3.SQLITE_CANTOPEN:
@@ -47,7 +47,7 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
 
 
 def _size_limit() -> int:
-    """Bytes that a file of this process may have; 0 for no limit."""
+    """The largest file, in bytes, that this process may write; 0: no limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
@@ -63,7 +63,7 @@ def _is_full(path: Path) -> bool:
 
 
 def explain_os(path: Path, error: OSError) -> StoreError:
-    """The system's error about the store's file, or one beside it, in our words."""
+    """The queuectl error for a system error with the store's file or a file beside it."""
     if error.errno == errno.EISDIR:
         return StoreUnreachable(f"store {path} is a directory", f"give a file: {path}/queue.db")
     if error.errno == errno.ENOENT and path.parent.is_dir():

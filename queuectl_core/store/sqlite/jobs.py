@@ -1,4 +1,4 @@
-"""The keeping half of the store: enqueue, reading and changing jobs, as transactions."""
+"""Enqueueing, reading and changing jobs, as transactions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def rows(
     conn: sqlite3.Connection, query: str, convert: Callable[[Any], T], values: Mapping[str, Any]
 ) -> list[T]:
-    """The rows of a query. Lists go as JSON, which ``json_each`` reads."""
+    """The rows of a query, each converted. Lists become JSON, which ``json_each`` reads."""
     params = {k: json.dumps(v) if isinstance(v, list) else v for k, v in values.items()}
     return [reading(convert)(row) for row in conn.execute(SQL[query], params)]
 
@@ -49,7 +49,7 @@ def free_id(conn: sqlite3.Connection) -> str:
 
 
 def ids_taken(conn: sqlite3.Connection, ids: Sequence[str]) -> list[str]:
-    """Those of ``ids`` that the store already has."""
+    """The ids that the store already has."""
     if not ids:
         return []
     return [row[0] for row in conn.execute(SQL["ids_taken"], {"ids": json.dumps(list(ids))})]
@@ -123,7 +123,7 @@ def candidates(
     conn: sqlite3.Connection, where: Filter, after: int, until: int, limit: int
 ) -> list[int]:
     params = conditions(where) | {"after": after, "until": until, "limit": limit}
-    if len(where.reasons) == 1:  # by an index of its own
+    if len(where.reasons) == 1:  # by its own index
         params["reason"] = where.reasons[0]
         return [row[0] for row in conn.execute(SQL["bulk_reason"], params)]
     found = [
@@ -161,7 +161,7 @@ def _change(
     params: dict[str, Any],
 ) -> list[tuple[int, int]]:
     chosen = {"seqs": json.dumps(list(seqs)), "states": json.dumps(list(states))}
-    # To the end: a statement with RETURNING is done when its last row was read.
+    # Read all rows: a statement with RETURNING ends with its last row.
     return [(row[0], row[1]) for row in conn.execute(SQL[action], params | chosen).fetchall()]
 
 

@@ -1,4 +1,4 @@
-"""What keeps a store small, sound and copied, as transactions."""
+"""Pruning, counting again and backups, as transactions."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def backup(
 ) -> None:
     """Copy the whole database into the empty file ``target``, as it is at one moment.
 
-    The read transaction around it keeps that moment: writers go on, and what they commit
-    neither gets into the copy nor makes it start over. Jobs that run are pending in the copy.
+    The read transaction around the copying keeps this moment. Writers continue; what they commit is
+    not in the copy and does not make it start again. Running jobs are pending in the copy.
     """
 
     def step(_: int, remaining: int, total: int) -> None:
@@ -74,7 +74,7 @@ def backup(
 
     copy = sqlite3.connect(target, isolation_level=None)
     try:
-        # The caller puts the file on the disk and throws it away if anything fails.
+        # The caller flushes the file to the disk, and removes it if anything fails.
         copy.execute("PRAGMA synchronous = OFF")
         conn.execute("BEGIN")
         try:
@@ -82,12 +82,12 @@ def backup(
             conn.backup(copy, pages=BACKUP_PAGES, progress=step)
         finally:
             conn.execute("ROLLBACK")
-        # The copy has no workers: who ran a job there must not be looked for, and ended, by
-        # somebody who starts workers on the copy while the original goes on.
+        # The copy has no workers. Otherwise workers of the copy would look for the processes of
+        # running jobs and end them, while the original is still in use.
         for name in ("copy_released", "copy_workers", "copy_supervisors"):
             copy.execute(SQL[name])
-        # The copy is in WAL mode now. Closing it would move these changes into the file, but would
-        # not say when that fails.
+        # The copy is in WAL mode now. Closing it would also move these changes into the file, but
+        # without an error if that fails.
         if copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             raise StoreError(f"backup failed: {target} is in use", "try again")
     except sqlite3.Error as error:

@@ -1,8 +1,8 @@
-"""Bringing a store file up to this version's schema: numbered files, forward only.
+"""Bringing a store file up to this version's schema by numbered files. There is no way back.
 
-All steps run in one ``BEGIN IMMEDIATE``: processes that open a new file together wait for
-one another, and a step that fails leaves nothing behind. ``PRAGMA user_version`` counts the
-steps done and is part of the transaction.
+All steps run in one ``BEGIN IMMEDIATE`` transaction. So processes that open a new file together
+wait for each other, and a failed step changes nothing. ``PRAGMA user_version`` is the number of
+finished steps. It is part of the transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "migrations"
 
 
 def version(conn: sqlite3.Connection) -> int:
-    """How many migrations the file has seen; 0 for a new one."""
+    """The number of the last migration that the file had; 0 for a new file."""
     return int(conn.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -31,12 +31,12 @@ def steps() -> list[tuple[int, Path]]:
 
 
 LATEST = 2
-"""The schema this code works with: the number of the last migration (a test holds it to
-that). Known without listing the folder, so that opening a current store stays quick."""
+"""The schema of this code: the number of the last migration, which a test checks. As a constant it
+needs no listing of the folder, so opening a current store is fast."""
 
 
 def check(conn: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file must be migrated. Raises StoreTooNew, or StoreForeign if not ours."""
+    """Whether the file must be migrated. Raises StoreTooNew, or StoreForeign if it is not ours."""
     found = version(conn)
     if found > LATEST:
         raise StoreTooNew(
@@ -51,8 +51,8 @@ def check(conn: sqlite3.Connection, path: Path) -> bool:
 
 
 def odd_object(conn: sqlite3.Connection) -> str | None:
-    """What in the schema is not as we made it: a trigger of somebody else would run with our
-    changes. None: everything is as in every store of its version."""
+    """An object of the schema that is not as we made it; None: there is none. Somebody else's
+    trigger would run with our changes."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
         _run_steps(made, 0, version(conn))
         wanted = _objects(made)
@@ -67,7 +67,7 @@ def odd_object(conn: sqlite3.Connection) -> str | None:
 
 
 def _objects(conn: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """Type and name of all there is -> the table it belongs to, and how it was made."""
+    """For each object, by type and name: its table, and the SQL that made it."""
     found = {}
     for kind, name, table, sql in conn.execute(
         "SELECT type, name, tbl_name, sql FROM sqlite_master"
@@ -83,9 +83,9 @@ def _not_ours(path: Path) -> StoreForeign:
 
 
 def migrate(conn: sqlite3.Connection, path: Path) -> None:
-    """Run what is missing. Call inside ``BEGIN IMMEDIATE``."""
+    """Run the missing steps. Call it inside ``BEGIN IMMEDIATE``."""
     if not check(conn, path):
-        return  # another process was quicker
+        return  # another process was faster
     _run_steps(conn, version(conn), LATEST)
     conn.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
 
@@ -99,7 +99,7 @@ def _run_steps(conn: sqlite3.Connection, done: int, last: int) -> None:
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of a script. ``executescript`` would commit what is open first."""
+    """The statements of a script. ``executescript`` would first commit the open transaction."""
     buffer = ""
     for line in script.splitlines(keepends=True):
         buffer += line

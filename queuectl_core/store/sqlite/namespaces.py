@@ -1,9 +1,9 @@
 """Supervisors in another pid namespace of this kernel: containers that share the store's directory.
 
-Between pid namespaces nobody can see, or end, the processes of the other side. So workers of one
-store must be in one pid namespace at a time. Whether a supervisor on the other side may be alive
-needs no clock and no pid: its bell has a listener, or a shim of its jobs holds a lock. Both the
-FIFO and the lock work across namespaces.
+A process cannot see or end processes of another pid namespace. So all workers of a store must be in
+one pid namespace at a time. We can tell without clocks and pids whether a supervisor in another
+namespace may be alive: its FIFO has a reader, or a shim of its jobs holds a lock. FIFOs and locks
+work across namespaces.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .notifier import SUFFIX, has_listener
 
 
 def is_foreign(row: SupervisorRow) -> bool:
-    """Whether this supervisor is, or was, in another pid namespace of this very kernel. Where that
-    cannot be told, its processes cannot be seen either."""
+    """Whether this supervisor is, or was, in another pid namespace of this kernel. True if our own
+    host is not known, because then we cannot see processes either."""
     here = known_host_key()
     if not here:
         return True
@@ -28,7 +28,7 @@ def is_foreign(row: SupervisorRow) -> bool:
 
 
 def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
-    """Whether a foreign supervisor, or one of the shims of its jobs, may be alive. ``mono``: now,
+    """Whether a foreign supervisor, or a shim of its jobs, may be alive. ``mono``: the present time
     on the clock that all processes of this boot share."""
     listens = has_listener(run / (row.id + SUFFIX))
     if listens or any(_is_locked(path) for name in {row.id, *shims} for path in _locks(run, name)):
@@ -37,13 +37,13 @@ def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: Path, mono: floa
 
 
 def has_lapsed(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
-    """Whether the jobs of a foreign supervisor may be taken over: it and its shims are dead, and
-    its lease has run out on the clock of the boot, which nobody can set."""
+    """Whether the jobs of a foreign supervisor may be taken over. It and its shims must be dead,
+    and its lease must have run out on the clock since boot, which nobody can set."""
     return mono > row.lease_mono and not may_be_alive(row, shims, run, mono)
 
 
 def _locks(run: Path, name: str) -> Iterator[Path]:
-    """The locks of a supervisor's shims: of the shared one, and of those with a single job."""
+    """The locks of a supervisor's shims: the shared shim, and shims with a single job."""
     yield run / f"{name}.alive"
     yield from run.glob(f"{name}{OWN_SHIM}*.alive")
 

@@ -1,4 +1,4 @@
-"""The named queries of this store; what rows become is the same for every store."""
+"""The named queries of SQLite, and conversions of its rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def reading(convert: Callable[P, T]) -> Callable[P, T]:
-    """``convert``, which says BadValue of what cannot be converted."""
+    """``convert``, which raises BadValue for a value that cannot be converted."""
 
     @wraps(convert)
     def converted(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,7 +50,7 @@ def reading(convert: Callable[P, T]) -> Callable[P, T]:
 
 
 def conditions(where: Filter) -> dict[str, Any]:
-    """A filter's conditions as parameters: lists as JSON, which ``json_each`` reads."""
+    """A filter's conditions as parameters. Lists become JSON, which ``json_each`` reads."""
     found = rows.conditions(where)
     return {
         name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value

@@ -1,11 +1,10 @@
 """Opening a store to read it: nothing is created, migrated or changed.
 
-Where the file and its directory may be written to, SQLite opens it as for writing, but
-``query_only``. Where they may not, it depends on whether the store is in use. If it is, the WAL
-and its index are there, and ``mode=ro`` reads them. If there is no WAL, the file is opened as
-``immutable``. SQLite takes no lock then, so what was read counts only if the file is the same
-afterwards. A store with an older schema is copied into a temporary database of our own, which is
-migrated.
+If we may write to the file and its directory, SQLite opens the file as for writing, but with
+``query_only``. If we may not, and the store is in use, the WAL and its index exist, and ``mode=ro``
+reads them. If there is no WAL, the file is opened as ``immutable``. Then SQLite takes no lock, so a
+result counts only if the file is unchanged afterwards. A store with an older schema is copied into
+a temporary database, which is migrated.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def open_reader(path: Path) -> Opened:
     """A connection that changes nothing. Raises the StoreError family."""
     opened = open_file(path)
     try:
-        # In one transaction: a file that is just being made is not somebody else's.
+        # In one transaction, so that a file that is just being made does not look foreign.
         old = with_patience(path, lambda: _is_old(opened.driver, path))
         if not old:
             return opened
@@ -35,12 +34,12 @@ def open_reader(path: Path) -> Opened:
 
 
 def open_absent(path: Path) -> Opened:
-    """An empty store, for one that is not there."""
+    """An empty store, in place of one that does not exist."""
     return Opened(with_patience(path, lambda: _temporary(path, None)))
 
 
 def open_file(path: Path) -> Opened:
-    """The same for any database: its schema and its owner are not checked."""
+    """Like :func:`open_reader`, for any database: its schema and owner are not checked."""
     if is_writable(path):
         return Opened(open_driver(path, writable=False))
     check_logs(path)
@@ -92,7 +91,7 @@ def _migrated(path: Path, source: sqlite3.Connection) -> Opened:
 
 
 def _temporary(path: Path, source: sqlite3.Connection | None) -> sqlite3.Connection:
-    """A database of this connection alone. SQLite keeps a large one in a temporary file."""
+    """A database that only this connection has. SQLite keeps a large one in a temporary file."""
     conn = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     try:
         configure(conn, writable=False, query_only=False)
@@ -116,7 +115,7 @@ def _size(path: Path, end: str) -> int | None:
 
 
 def _state(path: Path) -> tuple[object, ...]:
-    """Differs when anything was written."""
+    """A value that changes when anything is written."""
 
     def of(name: str) -> tuple[int, ...] | None:
         try:
@@ -124,7 +123,7 @@ def _state(path: Path) -> tuple[object, ...]:
         except OSError:
             return None
         if not found.st_size:
-            return None  # whether an empty WAL is there makes no difference
+            return None  # an empty WAL is the same as none
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     return of(str(path)), of(f"{path}-wal")

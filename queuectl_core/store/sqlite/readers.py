@@ -1,5 +1,5 @@
-"""Which processes have the store open, and which of them read an old state of it, and so keep its
-WAL from being started anew."""
+"""The processes that have the store open, and those that read an old state of it. While one reads
+an old state, SQLite cannot start the WAL anew."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import NamedTuple
 READ_LOCKS = range(123, 128)
 """Bytes of the shared memory that readers lock (sqlite.org/walformat.html, 2.3.1)."""
 LOOKS, PAUSE = 10, 0.05
-"""Our own readings take milliseconds: who reads at each of these looks keeps an old state."""
+"""Our own reads take milliseconds. A process that reads at each of these looks keeps an old
+state."""
 
 _LOCK = re.compile(r"POSIX +ADVISORY +(\S+) +(\d+) [0-9a-f]+:[0-9a-f]+:(\d+) (\d+) (\d+|EOF)$")
 
 
 async def long_readers(path: Path) -> list[int]:
-    """The processes that have been reading for half a second, on Linux. Those of other pid
+    """The processes that have been reading for half a second, on Linux. Processes of other pid
     namespaces cannot be seen."""
     found = _readers(path)
     for _ in range(LOOKS):
@@ -32,8 +33,8 @@ async def long_readers(path: Path) -> list[int]:
 
 
 def users_of(path: Path) -> list[int]:
-    """The other processes that are connected to the database, on Linux: each has a lock on it all
-    the time. Those of other pid namespaces cannot be seen."""
+    """The other processes that are connected to the database, on Linux. Each has a lock on it all
+    the time. Processes of other pid namespaces cannot be seen."""
     return sorted({lock.pid for lock in _locks(str(path))})
 
 

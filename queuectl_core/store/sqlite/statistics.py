@@ -1,6 +1,6 @@
-"""Rollups in SQLite: written with the endings they count, read by ``stats``, thinned with age.
+"""Rollups in SQLite: written with the results that they count, and merged as they grow old.
 
-One row for each minute, whoever writes: SQLite has one writer at a time anyway.
+There is one row for each minute. SQLite has one writer at a time, so writers can share it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ to_rollup = reading(unpack)
 
 
 def record(conn: sqlite3.Connection, results: Sequence[AttemptResult], now: float) -> None:
-    """Count attempts that were just written down, in the transaction that did it."""
+    """Add results to the rollups, in the transaction that writes the results."""
     for at, ended in by_minute(results).items():
         key = {"span": MINUTE, "at": at}
         data, after = conn.execute(SQL["rollup_to_change"], key).fetchone()
         rollup = Rollup() if data is None else to_rollup(data)
         if after is None or at > after:
             rollup.add(ended)
-        else:  # what ended before there were rollups is found where it was just written
+        else:  # attempts from before there were rollups are read from their table
             rollup.add(by_minute(results, after).get(at, []))
         conn.execute(SQL["rollup_put"], key | {"data": pack(rollup)})
         if data is None:
@@ -31,10 +31,11 @@ def record(conn: sqlite3.Connection, results: Sequence[AttemptResult], now: floa
 
 
 def thin(conn: sqlite3.Connection, now: float) -> None:
-    """Make the oldest rollups of each span part of one of the next, once they are old enough.
+    """Merge the oldest rollups of each span into one of the next longer span, when they are old
+    enough.
 
-    One of the next at a time, from at most 24 rows: called for each minute that is new, which
-    is oftener than is needed to keep up.
+    Each call makes at most one rollup of each longer span, from at most 24 rows. It is called for
+    each new minute, which is more often than necessary.
     """
     for span, longer, before in thinning(now):
         oldest = conn.execute(SQL["rollup_oldest"], {"span": span, "before": before}).fetchone()
@@ -51,7 +52,7 @@ def thin(conn: sqlite3.Connection, now: float) -> None:
 
 
 def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
-    """All that ended from ``since`` on; see the protocol."""
+    """All attempts that ended from ``since`` on; see the protocol."""
     parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
     early = Rollup()
     params = {"since": since, "until": _after(conn)}
@@ -63,6 +64,6 @@ def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
 
 
 def _after(conn: sqlite3.Connection) -> float:
-    """Only attempts that ended after this moment are in rollups."""
+    """Rollups hold only attempts that ended after this moment."""
     row = conn.execute(SQL["rollups_after"]).fetchone()
     return float("-inf") if row is None else float(row[0])

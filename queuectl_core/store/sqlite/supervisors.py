@@ -1,4 +1,4 @@
-"""Supervisors and workers as SQLite knows them."""
+"""Reading supervisors and workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def workers(conn: sqlite3.Connection, run: Path) -> list[tuple[Worker, Superviso
 def with_lapses(
     conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: Path
 ) -> dict[str, SupervisorRow]:
-    """Supervisors by id, with ``lapsed`` said of those in another pid namespace."""
+    """Supervisors by id. Those of another pid namespace get ``lapsed``."""
     found = {row.id: row for row in rows}
     for row in [row for row in found.values() if is_foreign(row)]:
         lapsed = has_lapsed(row, shims_of(conn, row), run, monotonic())

@@ -1,5 +1,5 @@
-"""A connection on a thread of its own, for whoever runs an event loop: a busy database or a slow
-disk must not hold up the loop."""
+"""A connection with its own thread, for programs with an event loop. A busy database or a slow disk
+must not block the loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ThreadedConnection(Connection):
-    """Runs each transaction in one hop to aiosqlite's thread."""
+    """Runs each transaction in one call on aiosqlite's thread."""
 
     def __init__(self, path: Path, opener: Opener) -> None:
         super().__init__(path, opener)
@@ -31,16 +31,16 @@ class ThreadedConnection(Connection):
         try:
             await self._thread
         except BaseException:
-            # aiosqlite has told its thread to end, but a thread that is still ending when the
-            # event loop closes prints a traceback.
-            if self._thread._thread.ident is not None:  # else the system refused to start it
+            # aiosqlite has told its thread to end. A thread that still runs when the event loop
+            # closes would print a traceback.
+            if self._thread._thread.ident is not None:  # None: the system refused to start it
                 self._thread._thread.join()
-            if self._driver is not None:  # cancelled meanwhile: aiosqlite never heard of it
+            if self._driver is not None:  # we were cancelled, and aiosqlite does not know it
                 self._driver.close()
             raise
 
     async def close(self, *, keep: bool = False) -> None:
-        """Let go of the file and end the thread; see :meth:`Connection.close`."""
+        """Close the file and end the thread; see :meth:`Connection.close`."""
         if keep or self._forked:
             if self._driver is not None:
                 keep_open(self._driver)
@@ -54,7 +54,7 @@ class ThreadedConnection(Connection):
 
     async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
         self._check_process()
-        # aiosqlite's own methods are each one call of _execute; ours are one more.
+        # Each method of aiosqlite is one call of _execute. This is one more such method.
         execute: Callable[..., Awaitable[T]] = self._thread._execute
         return await execute(self._there, begin, body)
 

@@ -1,9 +1,9 @@
-"""Bulk enqueue: gathered in a file, then copied into the database and moved over at once.
+"""Bulk enqueue: jobs are collected in a file, then copied into the database and moved at once.
 
-The file is unnamed, this user's alone, and in the form COPY reads. Gathering needs no server: a
-slow producer on standard input holds nothing open there, a connection that breaks meanwhile does
-no harm, and memory stays flat. Then, in one transaction: COPY into a temporary table, a block of
-keys, one INSERT.
+The file has no name, only this user can read it, and it has the format of COPY. Collecting needs no
+server. So a slow producer on standard input holds nothing open there, a broken connection does no
+harm, and memory use does not grow. Then one transaction copies the file into a temporary table,
+takes a block of keys, and moves all jobs with one INSERT.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class PostgresBatch(Batch):
         self._count = 0
 
     def close(self) -> None:
-        """Forget what was gathered."""
+        """Remove the file."""
         self._file.close()
 
     async def add(self, specs: Sequence[tuple[int, JobSpec]]) -> None:
-        """Stage jobs, each with the line it came from."""
+        """Add jobs, each with the number of its line."""
         try:
             lines = "".join(_lines(specs)).encode("utf-8")
         except UnicodeEncodeError as error:
@@ -54,7 +54,7 @@ class PostgresBatch(Batch):
         self._count += len(specs)
 
     async def commit(self, now: float) -> tuple[int, int]:
-        """Enqueue all that is staged; see the protocol."""
+        """Enqueue all added jobs; see the protocol."""
         with _staging():
             self._file.flush()
         return await self._connections.announce(_commit, self._file, self._count, now)
@@ -62,7 +62,7 @@ class PostgresBatch(Batch):
 
 @contextmanager
 def _staging() -> Iterator[None]:
-    """Says what it means when the jobs cannot be gathered in a file."""
+    """Explains an error of the file in which jobs are collected."""
     try:
         yield
     except OSError as error:
@@ -77,7 +77,7 @@ def _staging() -> Iterator[None]:
 
 
 def _lines(specs: Sequence[tuple[int, JobSpec]]) -> Iterator[str]:
-    """Each job as a line of COPY's text form."""
+    """Each job as a line in the text format of COPY."""
     for (line, spec), fresh in zip(specs, new_ids(len(specs)), strict=True):
         check_text(spec)
         row = spec_params(spec, 0.0)
@@ -112,14 +112,14 @@ async def _commit(session: Session, file: IO[bytes], count: int, now: float) -> 
             await session.run("move", first=first, now=now)
         except asyncpg.UniqueViolationError:
             await session.run("as_before_moving")
-            await _explain(session)  # returns only when generated ids collided, with new ones
+            await _explain(session)  # returns only if generated ids were taken: it made new ones
             continue
         return first, count
     raise Conflict("could not find free ids", "give ids, or try again")
 
 
 async def _keys(session: Session, count: int) -> int:
-    """The first of ``count`` keys that follow one another."""
+    """The first of ``count`` consecutive keys."""
     await session.value("key_gate", key=KEYS)
     try:
         return int(await session.value("key_block", count=count))

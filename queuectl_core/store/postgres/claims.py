@@ -1,4 +1,4 @@
-"""The working half of the store: leases, claims and results."""
+"""Leases, claims and results."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .clock import ServerClock
 from .session import Session
 
 SOON = 0.01
-"""Seconds until it is worth looking again at jobs that others were holding."""
+"""Seconds until the next look at jobs that other transactions had locked."""
 
 CLAIM_EXTRA = 3
-"""Columns of a claim before those of the job."""
+"""How many columns of a claim come before those of the job."""
 
 Key = tuple[int, int]
 """(seq, run): one attempt."""
@@ -67,7 +67,7 @@ async def settle_and_claim(
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for slot in slots:
         groups[slot.queues].append(slot.worker)
-    # Workers of named lanes first: one that serves all takes what they leave.
+    # Workers of named queues come first. Workers of all queues take the remaining jobs.
     for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
         taken, next_due = await _claim(session, owner, queues, workers, now, suspects=suspects)
         claimed += taken
@@ -75,7 +75,7 @@ async def settle_and_claim(
 
 
 async def waiting(session: Session, slots: Sequence[ClaimSlot], now: float) -> ClaimResult | None:
-    """The turn of somebody who only claims and would find nothing; None: it should claim."""
+    """The result for a supervisor that only claims and would find no job; None: it must claim."""
     names = {queue for slot in slots for queue in slot.queues}
     every = any(not slot.queues for slot in slots)
     row = await session.row("waiting", queues=None if every else sorted(names))
@@ -135,7 +135,7 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
         "seq": result.seq,
         "run": result.run,
         "state": after.state,
-        # Pending goes back to the front of its lane, failed waits for its backoff.
+        # A pending job may be claimed now; a failed job waits for its backoff.
         "ready": {State.PENDING: 1, State.FAILED: 0}.get(after.state),
         "attempts": after.attempts,
         "crashes": after.crashes,
@@ -162,7 +162,8 @@ def _result_row(result: AttemptResult) -> dict[str, Any]:
 
 
 def _text(text: str | None) -> str | None:
-    """A job's last words, which must not be refused: what no text can hold is replaced."""
+    """The text without characters that a text column cannot hold. A result is never refused for
+    its text."""
     if text is None:
         return None
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
@@ -222,7 +223,7 @@ async def register(
         ours = known == len(ids)
     if not ours:
         raise Conflict("a supervisor or worker of that name is there already", "try again")
-    # Asked last: either this sees the mark, or who set it sees this.
+    # Asked last. Either we see the mark, or the transaction that sets it sees our registration.
     mark = await session.value("copy_mark")
     if mark is not None:
         from ..copy import half_copied
@@ -262,7 +263,7 @@ async def add_workers(
 
 
 def _columns(workers: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[list[str], list[str]]:
-    """Ids, and the queues of each as they are stored."""
+    """The ids, and the queues of each worker as they are stored."""
     return [worker for worker, _ in workers], [json.dumps(queues) for _, queues in workers]
 
 

@@ -1,10 +1,10 @@
-"""Turns whose commit was never answered, and what a supervisor must make of them later.
+"""Commits of ``settle_and_claim`` without an answer, and how they are resolved later.
 
-A supervisor hands in endings and claims jobs in one commit. When the connection breaks in that
-commit and the server cannot be asked what came of it, the supervisor keeps its endings and tries
-again later. By then the commit may turn out to have been done: those endings are in, which is not
-a lease lost; and the jobs it claimed are held by a supervisor that was never told. They were not
-started, so they are put back, in the same commit as the next turn.
+A supervisor writes results and claims jobs in one commit. If the connection breaks during this
+commit, and the server cannot be asked about it, the supervisor keeps its results and tries again
+later. Then we may learn that the commit was done. In this case the results are stored, so they must
+not count as refused. The supervisor holds jobs that it does not know of. It has not started them,
+so they are released in the next commit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Unanswered:
 
 @dataclass(slots=True)
 class CommitLog:
-    """The exchanges of one process, in order."""
+    """The commits of one process, in order."""
 
     connections: Connections
     _unanswered: list[_Unanswered] = field(default_factory=list)
@@ -46,7 +46,7 @@ class CommitLog:
         released: Sequence[Job],
         suspects: bool,
     ) -> ClaimResult:
-        """One turn; see the protocol. CommitUnknown: try again with the same endings."""
+        """See the protocol. CommitUnknown: try again with the same results."""
         known, refused, unacknowledged = await self._outcomes(owner)
         fresh = [one for one in results if (one.seq, one.run) not in known]
         keys = frozenset((one.seq, one.run) for one in fresh)
@@ -72,7 +72,7 @@ class CommitLog:
         return result._replace(refused=result.refused | refused) if refused else result
 
     async def _outcomes(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:
-        """Endings that are in or were refused, those refused, and jobs claimed unknown to us."""
+        """(stored or refused keys, refused keys, claimed jobs that the supervisor does not know)"""
         known: set[Key] = set()
         refused: set[Key] = set()
         unacknowledged: tuple[Job, ...] = ()
@@ -86,5 +86,5 @@ class CommitLog:
                 refused |= one.result.refused
                 unacknowledged = (
                     one.result.claimed
-                )  # what one before it had claimed it has put back
+                )  # each commit has released the jobs of the one before
         return known, refused, unacknowledged

@@ -1,18 +1,18 @@
 """Connections to the server, and whole transactions on them.
 
-A few connections, opened when they are needed. A transaction is a function of a
-:class:`Session`; errors come out in our words. What can go wrong with a connection, and what is
-done about it:
+There are a few connections, opened when they are needed. A transaction is a function of a
+:class:`Session`. Errors of the driver become errors of queuectl. A connection can fail in these
+ways:
 
-- It broke before the commit was sent: nothing was done. Tried once more on a new connection (it
-  had broken while idle, most likely), then :class:`~.errors.Lost`.
-- It broke while the commit was under way: each writing transaction leaves a random mark in
-  ``commit_marks``, and the mark is looked for on a new connection. If it is not there it is put
-  there, so that the transaction can never be committed. Only when the server cannot be asked
-  either is it :class:`~.errors.CommitUnknown`.
-- The server undid it to break a deadlock: done again, after a moment.
-- It cannot be opened: the next attempt waits, longer each time and not the same for everybody, and
-  who asks meanwhile is told at once.
+- It breaks before the commit is sent. Nothing was done. We try once more on a new connection
+  (most likely it broke while idle), and then raise :class:`~.errors.Lost`.
+- It breaks during the commit. Each writing transaction writes a random mark into
+  ``commit_marks``, and we look for the mark on a new connection. If it is not there, we insert it,
+  so that the transaction can never be committed. If the server cannot be asked either, we raise
+  :class:`~.errors.CommitUnknown`.
+- The server undoes the transaction to break a deadlock. We do it again after a moment.
+- It cannot be opened. The next attempt waits for a random time, longer after each failure.
+  Meanwhile callers get the error at once.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST = 4
-"""Connections of one process: a supervisor's claim, its heartbeat and its looks never wait for
-one another."""
+"""Connections of one process. So a supervisor's claims, heartbeats and reads never wait for each
+other."""
 STATEMENT_PATIENCE = 20.0
 """Seconds one statement may take."""
 LOCK_PATIENCE = 10.0
-"""Seconds to wait for what another transaction holds."""
+"""Seconds to wait for a lock of another transaction."""
 IDLE_PATIENCE = 60.0
-"""Seconds after which the server undoes a transaction whose process was stopped half-way."""
+"""Seconds after which the server undoes a transaction of a process that was stopped."""
 DOUBT_PATIENCE = 10.0
 """Seconds to look for a commit whose answer was lost."""
 POOLER_PATIENCE = 1.0
 """Seconds to wait for a second connection through a pooler."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between attempts to connect; doubled each time."""
+"""Seconds between attempts to connect. The pause doubles each time."""
 CONFLICTS = 10
-"""Times a transaction is done again because others were in its way."""
+"""How often a transaction is done again after a conflict with others."""
 
 
 class Connections:
-    """The way to one server. ``channel`` is what :meth:`announce` rings on.
+    """The connections to one server. :meth:`announce` notifies on ``channel``.
 
-    ``patient``: statements may take as long as they need.
+    ``patient``: statements have no time limit.
     """
 
     def __init__(self, dsn: Dsn, *, read_only: bool = False, patient: bool = False) -> None:
@@ -79,7 +79,7 @@ class Connections:
         self._trouble: QueueError | None = None
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         while self._idle or self._lent:
             for connection in self._lent:
                 connection.terminate()
@@ -92,7 +92,7 @@ class Connections:
     async def read(
         self, fn: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run ``fn(session, …)``, each statement by itself. It may be run twice."""
+        """Run ``fn(session, …)`` without a transaction around its statements. It may run twice."""
         result: T
         try:
             result = await self._once(fn, args, kwargs)
@@ -103,7 +103,7 @@ class Connections:
     async def repeat(
         self, fn: Callable[Concatenate[Session, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a statement that changes something, and does no harm when it is run twice."""
+        """Run a statement that changes something and does no harm when it runs twice."""
         return await self.read(fn, *args, **kwargs)
 
     async def _once(self, fn: Any, args: Any, kwargs: Any) -> Any:
@@ -123,7 +123,7 @@ class Connections:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run ``fn(session, …)`` in one transaction; committed and on disk on return."""
+        """Run ``fn(session, …)`` in one transaction. It is committed and on disk on return."""
         result: T = await self._write(False, fn, args, kwargs)
         return result
 
@@ -133,7 +133,7 @@ class Connections:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """:meth:`write`, and ring for whoever listens once it is committed."""
+        """Like :meth:`write`, and notify the supervisors when it is committed."""
         result: T = await self._write(True, fn, args, kwargs)
         return result
 
@@ -161,7 +161,7 @@ class Connections:
         raise AssertionError
 
     async def _attempt(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
-        """The result, and the commit if it was not answered."""
+        """The result, and the commit in doubt if there was no answer."""
         async with self.session() as session:
             await session.raw.execute("BEGIN")
             result = await fn(session, *args, **kwargs)
@@ -188,7 +188,7 @@ class Connections:
             return result, None
 
     async def _ask_patiently(self, doubt: CommitInDoubt, result: object) -> bool:
-        """Whether this transaction was committed. CommitUnknown when nobody can say."""
+        """Whether this transaction was committed. CommitUnknown if it cannot be found out."""
         deadline = monotonic() + DOUBT_PATIENCE
         while True:
             try:
@@ -199,26 +199,26 @@ class Connections:
             await asyncio.sleep(FIRST_PAUSE * random.uniform(0.5, 1.0))
 
     async def committed(self, doubt: CommitInDoubt) -> bool:
-        """Whether this transaction was committed. False is final: it never will be. This holds as
-        long as marks are kept, which is an hour. Later it may be False for one that was committed;
-        the lease was lost long before, so results are refused then.
+        """Whether this transaction was committed. If False, it never will be. Marks are kept for an
+        hour. Later the answer may be False for a committed transaction; but then the lease was lost
+        long ago, and results are refused.
 
-        Waits for one that is still under way. StoreError when the server cannot be asked, or it
-        takes too long.
+        Waits for a transaction that is still running. StoreError if the server cannot be asked, or
+        it takes too long.
         """
         async with self.session() as session:
             await session.rows("end_idle", pid=doubt.pid, started=doubt.started)
             try:
                 return not await session.value("mark_claimed", mark=doubt.mark)
             except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-                return False  # it would have made the table, or found it
+                return False  # the transaction needed the table
 
     # -- connections ------------------------------------------------------------------
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """A connection for a while. Errors come out in our words, except a conflict between
-        transactions; what was not committed is undone."""
+        """Borrow a connection. Errors of the driver become errors of queuectl, except conflicts
+        between transactions. What was not committed is undone."""
         async with self._room:
             connection = await self._borrow()
             self._lent.add(connection)
@@ -254,11 +254,11 @@ class Connections:
         await _hang_up(connection)
 
     async def _clean(self, connection: Any, error: BaseException) -> None:
-        """Undo what was begun; a connection that cannot do that is dropped."""
+        """Roll back. A connection that cannot roll back is closed."""
         try:
             if is_broken(error) or connection.is_closed():
                 connection.terminate()
-                for other in self._idle:  # the server went away: from under them as well
+                for other in self._idle:  # the server is gone, so these are broken too
                     other.terminate()
             elif connection.is_in_transaction() or not isinstance(error, Exception):
                 await connection.execute("ROLLBACK", timeout=LOCK_PATIENCE)
@@ -267,8 +267,8 @@ class Connections:
         await self._give_back(connection)
 
     async def connect(self) -> Any:
-        """A new connection, not one of the few. StoreUnreachable, at once while it is no use to
-        try again."""
+        """A new connection, which does not count among the few. StoreUnreachable; at once while it
+        is too early to try again."""
         if monotonic() < self._not_before and self._trouble is not None:
             raise type(self._trouble)(self._trouble.message, self._trouble.hint)
         try:
@@ -284,7 +284,7 @@ class Connections:
 
 
 def _pauses() -> list[float | None]:
-    """Seconds to wait before doing a transaction again; None: no more."""
+    """Seconds to wait before doing a transaction again; None: give up."""
     return [random.uniform(0.001, 0.01) * (n + 1) for n in range(CONFLICTS)] + [None]
 
 
@@ -297,7 +297,7 @@ class Backend:
 
 
 class ServerConnection(asyncpg.Connection):  # type: ignore[misc]  # the driver has no types
-    """A connection whose settings are known to be ours, and its backend."""
+    """A connection with our settings, which were checked, and its backend."""
 
     backend: Backend
 
@@ -320,7 +320,7 @@ async def _opened(dsn: Dsn, *, patient: bool = False) -> ServerConnection:
         connection: ServerConnection = await asyncpg.connect(
             dsn.driver_url,
             timeout=dsn.patience,
-            # Longer than the server's own: it is for a server that no longer answers at all.
+            # Longer than the server's own limit: it is for a server that does not answer at all.
             command_timeout=None if patient else STATEMENT_PATIENCE + 5,
             connection_class=ServerConnection,
         )
@@ -333,21 +333,21 @@ async def _opened(dsn: Dsn, *, patient: bool = False) -> ServerConnection:
 
 def _explained(dsn: Dsn, error: Exception) -> QueueError:
     found = explain(dsn.shown, error)
-    # Only a connection that there was can be lost.
+    # There was no connection yet, so none was lost.
     return StoreUnreachable(found.message, found.hint) if isinstance(found, Lost) else found
 
 
 async def _configure(
     dsn: Dsn, connection: ServerConnection, *, read_only: bool, patient: bool
 ) -> None:
-    """Set the session's parameters, and make sure that they are set. By SQL: a pooler refuses
-    parameters that come with the connection, or leaves them out."""
+    """Set the session's parameters and check that they are set. We use SQL, because a pooler may
+    refuse or ignore parameters of the connection request."""
     settings = {
         "search_path": '"' + dsn.schema.replace('"', '""') + '"',
         "statement_timeout": "0" if patient else f"{STATEMENT_PATIENCE:.0f}s",
         "lock_timeout": "0" if patient else f"{LOCK_PATIENCE:.0f}s",
         "idle_in_transaction_session_timeout": f"{IDLE_PATIENCE / 60:.0f}min",
-        # What a database or a role may have set otherwise, and what all of this relies on.
+        # Our code relies on these. A database or a role may have other defaults.
         "default_transaction_isolation": "read committed",
         "default_transaction_read_only": "on" if read_only else "off",
         "synchronous_commit": "on",
@@ -384,11 +384,11 @@ async def _configure(
 
 
 async def _check_pooler(dsn: Dsn, connection: ServerConnection, pid: int) -> None:
-    """Make sure that a pooler keeps the server's session ``pid`` for this connection alone.
+    """Check that a pooler keeps the server's session ``pid`` for this connection only.
 
-    A second connection holds a session in a transaction, or waits for one. A pooler that shares
-    sessions between transactions gives it the session that our connection has just used, or has
-    our connection wait behind it, or gives our connection another session afterwards.
+    A second connection opens a transaction and so holds a session, or waits for one. A pooler that
+    shares sessions between transactions gives it the session that our connection has just used, or
+    makes our connection wait, or gives our connection another session afterwards.
     """
     asked = query("backend").text
     other = asyncio.ensure_future(_held_session(dsn))
@@ -412,7 +412,7 @@ async def _check_pooler(dsn: Dsn, connection: ServerConnection, pid: int) -> Non
 
 
 async def _held_session(dsn: Dsn) -> ServerConnection:
-    """One more connection, in a transaction."""
+    """Another connection, in a transaction."""
     connection = await _opened(dsn)
     try:
         await connection.execute("BEGIN")
@@ -434,7 +434,7 @@ def _shared_sessions(dsn: Dsn) -> StoreUnreachable:
 
 
 async def _hang_up(connection: Any) -> None:
-    """Close a connection, politely if that is quick."""
+    """Close a connection, properly if that is quick."""
     try:
         await connection.close(timeout=2.0)
     except Exception:

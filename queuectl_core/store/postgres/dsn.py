@@ -1,9 +1,9 @@
-"""A PostgreSQL URL, taken apart: what to connect with, and what may be shown.
+"""Parsing a PostgreSQL URL: what to connect with, and what may be shown.
 
-What libpq understands is understood here: ``postgresql://[user[:password]@][host[:port],…][/db]``
-with options behind ``?`` (sslmode and the like, host, user, passfile, service …), and what is not
-given comes from PGHOST, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICE … One option is ours:
-``schema`` names the schema the store's tables are in.
+URLs are those of libpq: ``postgresql://[user[:password]@][host[:port],…][/db]``, with options after
+``?`` (sslmode, host, user, passfile, service …). Missing parts come from PGHOST, PGUSER,
+PGPASSWORD, PGPASSFILE, PGSERVICE … We have one more option: ``schema`` is the schema of the store's
+tables.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ...domain.text import clean_line, nearest
 
 SCHEMES = ("postgresql", "postgres")
 SCHEMA = "queuectl"
-"""Tables of our own go into a schema of our own, so that they meet nobody else's."""
+"""Our tables have their own schema, so that their names do not collide with others."""
 CONNECT_PATIENCE = 10.0
-"""Seconds to wait for a server that does not answer, unless the URL says ``connect_timeout``."""
+"""Seconds to wait for a server that does not answer, unless the URL has ``connect_timeout``."""
 
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 OPTIONS = frozenset(
@@ -34,7 +34,7 @@ OPTIONS = frozenset(
 )
 SHOWN = ("host", "port", "dbname", "service")
 HOSTS = re.compile(r"[\w.:,%\[\]-]*", re.ASCII)
-"""Hosts and ports, addresses in brackets, a socket's directory with %2F."""
+"""Hosts and ports, addresses in brackets, and the directory of a socket with %2F."""
 PORT = re.compile(r"(?:[^:\[\]]*|\[[^\]]*\])(?::(\d{1,5})?)?", re.ASCII)
 
 _ESCAPE = "write what is special in a name or password as %XX, or set PGPASSWORD"
@@ -50,13 +50,13 @@ class Dsn:
     patience: float
     """Seconds to wait for a connection."""
     driver_url: str = field(repr=False)
-    """What the driver understands."""
+    """The URL for the driver."""
     given: str = field(repr=False)
-    """What another process opens the same store by."""
+    """The URL with which another process opens the same store."""
 
     def unreadable(self) -> str:
-        """The first option that names a file nobody can read, in words; empty if there is none.
-        The driver's own errors do not say which."""
+        """The first option that names a file that cannot be read, with an explanation; empty if
+        there is none. The driver's errors do not name the file."""
         for name, path in parse_qsl(self.driver_url.partition("?")[2]):
             if name in FILES and not os.access(path, os.R_OK):
                 return f"{name}: cannot read '{clean_line(path)}'"
@@ -64,7 +64,7 @@ class Dsn:
 
 
 def parse(url: str) -> Dsn:
-    """Take a URL apart. InvalidInput (which repeats nothing secret) when it cannot be read."""
+    """Parse a URL. InvalidInput, which shows nothing secret, if it cannot be parsed."""
     try:
         url.encode()
     except UnicodeEncodeError:
@@ -76,7 +76,7 @@ def parse(url: str) -> Dsn:
     netloc, slash, path = rest.partition("/")
     account, at, hosts = netloc.rpartition("@")
     user, colon, password = account.partition(":")
-    # A password with a bare slash, question mark or the like has landed in one of these.
+    # If a password has an unquoted slash or question mark, part of it is in one of these.
     if "@" in path + query or not HOSTS.fullmatch(hosts) or not _ports(hosts):
         raise _unreadable()
     try:

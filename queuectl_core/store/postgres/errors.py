@@ -1,4 +1,4 @@
-"""The driver's errors in our words. Nothing that may hold a password is repeated."""
+"""Errors of the driver as errors of queuectl. They never show what may hold a password."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRY_AGAIN = "try again; if it stays, look at the server"
 
 
 class Lost(StoreUnreachable):
-    """The connection broke; what was under way on it came to nothing."""
+    """The connection broke. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,16 @@ class CommitInDoubt:
     """A transaction whose commit was not answered."""
 
     mark: UUID
-    """What it leaves in the database if it is committed."""
+    """The mark that it leaves in the database if it is committed."""
     pid: int
     started: datetime | None
-    """The server's process that ran it, and when that was started: pids are used again."""
+    """When the server's process was started. With its pid it identifies the process."""
 
 
 class CommitUnknown(StoreUnreachable):
-    """The answer to a commit was lost, and whether it was done cannot be found out now.
+    """The answer to a commit was lost, and we cannot find out now whether it was done.
 
-    ``doubt`` is what to look for later, ``result`` what the transaction gave if it was done.
+    ``doubt`` identifies the transaction, for a later look. ``result`` is its result if it was done.
     """
 
     def __init__(self, shown: str, doubt: CommitInDoubt, result: Any) -> None:
@@ -70,17 +70,18 @@ BROKEN = (
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether the connection is of no more use."""
+    """Whether the connection is broken."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return False
     if isinstance(error, asyncpg.InterfaceError):
-        # "connection is closed", "was closed in the middle of operation"; no bad value's error
+        # "connection is closed", "was closed in the middle of operation". A ValueError is about a
+        # bad value.
         return not isinstance(error, ValueError) and "clos" in str(error)
     return isinstance(error, BROKEN)
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the server undid a transaction so that another could go on: do it again."""
+    """Whether the server undid a transaction because of another one. It must be done again."""
     return isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError)
 
 
@@ -89,11 +90,11 @@ def explain(shown: str, error: BaseException) -> QueueError:
     if isinstance(error, QueueError):
         return error
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        why, *_ = str(error).splitlines()  # what follows is a hint for users of the driver
+        why, *_ = str(error).splitlines()  # the other lines are hints for users of the driver
         return InvalidInput(f"store {shown}: {clean_line(why)}", CHECK_URL)
-    if isinstance(error, ssl.SSLError):  # some are a ValueError as well
+    if isinstance(error, ssl.SSLError):  # some of them are a ValueError too
         return _insecure(shown, error)
-    if isinstance(error, asyncpg.DataError | ValueError):  # the driver's own are both
+    if isinstance(error, asyncpg.DataError | ValueError):  # the driver's own errors are both
         return _bad_value(error)
     if isinstance(error, asyncpg.PostgresError):
         return _from_server(shown, error)
@@ -128,7 +129,7 @@ def _why(error: OSError) -> str:
 
 
 def _bad_value(error: BaseException) -> QueueError:
-    """A value that no column can hold: refused by the driver, or by the server."""
+    """A value that no column can hold. The driver or the server refused it."""
     cause: BaseException | None = error.__cause__ or error.__context__ or error
     if isinstance(cause, UnicodeEncodeError):
         return InvalidInput(f"'{clean_line(cause.object, 60)}' is not valid UTF-8 text")
@@ -152,7 +153,7 @@ UNREACHABLE = {
 
 DAMAGE = ("XX001", "XX002")
 """data_corrupted and index_corrupted. An internal error (XX000) or a violated constraint (class 23)
-is somebody's mistake: the data is as it was."""
+is a fault of a program. The data is not damaged."""
 
 
 def _from_server(shown: str, error: asyncpg.PostgresError) -> QueueError:

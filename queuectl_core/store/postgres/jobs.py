@@ -1,4 +1,4 @@
-"""The keeping half of the store: enqueue, reading and changing jobs."""
+"""Enqueueing, reading and changing jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .clock import ServerClock
 from .session import JOBS, Session
 
 KEYS = 0x71756575
-"""The advisory lock that stands between single keys and blocks of them."""
+"""The advisory lock that keeps single keys out of blocks of keys."""
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ async def rows(
 
 
 def check_text(spec: JobSpec) -> None:
-    """InvalidInput for what this store cannot keep: text with a NUL in it."""
+    """InvalidInput for text with a NUL, which this store cannot keep."""
     words = (spec.command,) if isinstance(spec.command, str) else spec.command
     if any("\0" in text for text in (spec.id or "", *words, spec.cwd, spec.queue)):
         raise InvalidInput("a text holds a NUL, which no process can be given", "leave it out")
@@ -56,7 +56,7 @@ async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> lis
         made[row["id"]] = to_job(row)
     if len(made) < len(wanted):
         _refuse(given, made)
-        # A generated id was taken: as good as never. Nothing is kept of this attempt.
+        # A generated id was taken, which nearly never happens. Nothing is enqueued.
         raise Conflict("could not find free ids", "try again")
     return [made[spec.id or ""] for spec in wanted]
 
@@ -130,7 +130,7 @@ async def candidates(
     session: Session, where: Filter, after: int, until: int, limit: int
 ) -> list[int]:
     params = conditions(where) | {"after": after, "until": until, "limit": limit}
-    if len(where.reasons) == 1:  # by an index of its own
+    if len(where.reasons) == 1:  # by its own index
         params["reason"] = where.reasons[0]
         found = await session.rows("bulk_reason", **params)
     else:

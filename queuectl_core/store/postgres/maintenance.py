@@ -1,4 +1,4 @@
-"""What keeps a store small and sound."""
+"""Pruning, counting again and folding the ledger."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ...domain.model import State
 from .session import Session
 
 LEDGER_ROWS = 1000
-"""Rows of the ledger after which it is folded: a millisecond to read."""
+"""Rows of the ledger above which it is folded. Reading this many takes a millisecond."""
 MARK_KEPT = 3600.0
-"""Seconds for which a transaction's mark can be looked for: many times as long as a supervisor that
-cannot reach the server keeps its lease."""
+"""Seconds for which the marks of transactions are kept. A supervisor that cannot reach the server
+keeps its lease for a much shorter time."""
 FOLDING = 0x666F6C64
-"""The advisory lock of whoever folds."""
+"""The advisory lock for folding."""
 
 
 async def prune(
@@ -32,12 +32,12 @@ async def recount(session: Session) -> None:
 
 
 async def is_long(session: Session) -> bool:
-    """Whether the ledger is worth folding."""
+    """Whether the ledger should be folded."""
     return bool(await session.value("ledger_long", most=LEDGER_ROWS))
 
 
 async def fold(session: Session) -> None:
-    """Fold the ledger into the counts, and forget old marks, unless somebody is at it."""
+    """Fold the ledger into the counters and remove old marks, unless somebody else does it."""
     if await session.value("fold_turn", key=FOLDING):
         await session.run("fold")
         await session.run("marks_expired", age=MARK_KEPT)

@@ -1,7 +1,7 @@
-"""Bringing a database up to this version's schema: numbered files, forward only.
+"""Bringing a database up to this version's schema by numbered files. There is no way back.
 
-All steps run in one transaction under an advisory lock: processes that open a new database
-together wait for one another, and a step that fails leaves nothing behind.
+All steps run in one transaction under an advisory lock. So processes that open a new database
+together wait for each other, and a failed step changes nothing.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from .session import Session
 
 FOLDER = Path(__file__).parent / "migrations"
 LATEST = 2
-"""The schema this code works with: the number of the last migration (a test holds it to that)."""
+"""The schema of this code: the number of the last migration, which a test checks."""
 OLDEST_SERVER = 130000
-"""PostgreSQL 13: the first with ``pg_current_xact_id_if_assigned``."""
+"""PostgreSQL 13, the first version with ``pg_current_xact_id_if_assigned``."""
 TURN = 0x7175657565
-"""The advisory lock: 'queue'. One for a database, whatever the schema: it is held for moments."""
+"""The advisory lock, 'queue'. All schemas of a database share it. It is held only for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseInfo:
-    """What an open store is."""
+    """Facts about an open store."""
 
     store: str
-    """Names the database for good."""
+    """Identifies the store. It never changes."""
     database: str
     mark: str | None
     """Set while another store is being copied into it."""
 
 
 async def open_database(connections: Connections, *, create: bool) -> DatabaseInfo:
-    """Look at the database, migrating it as needed. ``create`` False: only if it is there.
+    """Look at the database, and migrate it if needed. ``create`` False: do not create tables.
 
-    Raises StoreTooNew, StoreForeign when the tables are not ours, StoreUnreachable when they
-    are not there and may not be made.
+    Raises StoreTooNew, StoreForeign if the tables are not ours, and StoreUnreachable if they do not
+    exist and must not be created.
     """
     found = await connections.read(_look, connections)
     if found is None or found[0] < LATEST:
@@ -63,7 +63,7 @@ async def open_database(connections: Connections, *, create: bool) -> DatabaseIn
 
 
 def too_new(shown: str, version: int) -> StoreTooNew:
-    """The refusal of a database that a later queuectl has migrated."""
+    """The error for a database that a newer queuectl has migrated."""
     return StoreTooNew(
         f"store {shown} has schema {version}, this queuectl knows up to {LATEST}",
         "upgrade queuectl",
@@ -71,7 +71,7 @@ def too_new(shown: str, version: int) -> StoreTooNew:
 
 
 async def _look(session: Session, connections: Connections) -> tuple[int, DatabaseInfo] | None:
-    """The schema's version, and what it is in; None when there is nothing yet."""
+    """The version of the schema, and facts about the store; None if there is none yet."""
     asked = monotonic()
     try:
         row = await session.row("opened")
@@ -82,12 +82,12 @@ async def _look(session: Session, connections: Connections) -> tuple[int, Databa
 
 
 async def _migrate(connections: Connections) -> None:
-    """Run what is missing."""
-    patient = Connections(connections.dsn, patient=True)  # and in any case one that may write
+    """Run the missing steps."""
+    patient = Connections(connections.dsn, patient=True)  # not read-only, whatever the caller has
     try:
         await patient.write(_steps, patient)
     except CommitUnknown:
-        await patient.write(_steps, patient)  # those that were done are left out
+        await patient.write(_steps, patient)  # finished steps are skipped
     finally:
         await patient.close()
 
@@ -107,7 +107,7 @@ async def _steps(session: Session, connections: Connections) -> None:
         )
     if not place["made"]:
         await session.raw.execute(await session.value("schema_statement", schema=schema))
-    elif place["schema"] is None:  # it is there, but not to be seen
+    elif place["schema"] is None:  # it exists, but this user cannot see it
         raise StoreUnreachable(
             f"store {connections.shown}: permission denied for schema {schema}",
             "grant this user its rights on the schema and its tables",

@@ -1,7 +1,7 @@
-"""The named queries of this store, with parameters by name.
+"""The named queries of PostgreSQL, with named parameters.
 
-PostgreSQL counts its parameters (``$1``); the files name them (``:seq``), as SQLite's do. Each
-query is translated once, when it is first asked for.
+PostgreSQL numbers its parameters (``$1``). The files name them (``:seq``), as SQLite's files do.
+Each query is translated once, when it is first used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement as it is sent, and the names of its parameters in order."""
+    """A statement as it is sent, and the names of its parameters in their order."""
 
     text: str
     names: tuple[str, ...]

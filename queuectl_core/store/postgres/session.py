@@ -1,4 +1,4 @@
-"""A connection on loan: named queries, and what its transaction is announced as."""
+"""A borrowed connection with named queries."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from .queries import query
 
 ANYTHING, JOBS = "", "jobs"
-"""What is announced: who hears of new jobs only need not read anything else."""
+"""What has changed. A supervisor that only hears of new jobs need not read its commands."""
 
 
 class Session:
-    """A connection that speaks named queries."""
+    """A connection with named queries."""
 
     def __init__(self, connection: Any) -> None:
         self.raw = connection
         self.mark = uuid.UUID(bytes=os.urandom(16))
-        """What its transaction can be found by, if the answer to its commit is lost."""
+        """Finds its transaction if the answer to the commit is lost."""
         self.marked = False
-        """The transaction has left its mark in the database already."""
+        """Whether the transaction has already written its mark."""
         self.news = ANYTHING
-        """What the transaction changes, if it is announced."""
+        """What to tell supervisors about the transaction, if it notifies them."""
 
     async def rows(self, name: str, **values: Any) -> list[Any]:
         """All rows of a query."""
@@ -41,7 +41,7 @@ class Session:
         return await self.raw.fetchval(sent.text, *(values[key] for key in sent.names))
 
     async def run(self, name: str, **values: Any) -> int:
-        """How many rows a statement changed."""
+        """Run a statement. Returns how many rows it changed."""
         sent = query(name)
         status = await self.raw.execute(sent.text, *(values[key] for key in sent.names))
         last = status.rpartition(" ")[2]

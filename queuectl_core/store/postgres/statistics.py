@@ -1,7 +1,7 @@
-"""Rollups in PostgreSQL: written with the endings they count, read by ``stats``, thinned with age.
+"""Rollups in PostgreSQL: written with the results that they count, and merged as they grow old.
 
-Each supervisor adds up what it ends in rows of its own, so that none waits for another. When they
-are thinned they become part of rows of nobody's.
+Each supervisor has its own rows, so that no supervisor waits for another. Merged rows belong to no
+supervisor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ...domain.rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thi
 from .session import Session
 
 THINNING = 0x7468696E
-"""The advisory lock of whoever thins."""
+"""The advisory lock for merging."""
 
 
 async def record(
@@ -23,8 +23,8 @@ async def record(
     now: float,
     there: Mapping[int, bytes],
 ) -> None:
-    """Count attempts that were just written down, in the transaction that did it. ``there`` is
-    what the owner's rollups of their minutes were before."""
+    """Add results to the owner's rollups, in the transaction that writes the results. ``there``:
+    the owner's rollups of these minutes before."""
     minutes = by_minute(results)
     if not minutes:
         return
@@ -38,8 +38,9 @@ async def record(
 
 
 async def thin(session: Session, now: float) -> None:
-    """Make the oldest rollups of each span part of one of the next, once they are old enough;
-    unless somebody is at it. One of the next at a time, as often as a minute is new."""
+    """Merge the oldest rollups of each span into one of the next longer span, when they are old
+    enough. Does nothing if somebody else is merging. It is called for each new minute, and makes at
+    most one rollup of each longer span."""
     if not await session.value("fold_turn", key=THINNING):
         return
     for span, longer, before in thinning(now):
@@ -59,5 +60,5 @@ async def thin(session: Session, now: float) -> None:
 
 
 async def rollup(session: Session, since: float) -> Rollup:
-    """All that ended from ``since`` on; see the protocol."""
+    """All attempts that ended from ``since`` on; see the protocol."""
     return merged(unpack(row["data"]) for row in await session.rows("rollups_since", since=since))

@@ -1,4 +1,8 @@
-"""The PostgreSQL store: each verb of the protocol is one function run in one transaction."""
+"""The PostgreSQL store: a verb is a function that runs in one transaction.
+
+Most verbs are declared in the class: ``scan = reads(jobs.scan)``. mypy checks each declaration
+against the protocol.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +91,7 @@ class PostgresStore(Reads):
         dsn = connections.dsn
         self.url = dsn.shown
         self.address = dsn.given
-        # By what the database says it is: it may be reached by many names.
+        # From the identity of the store in the database, because many URLs may lead to it.
         name = "\0".join((found.store, found.database, dsn.schema))
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:20]
         self.directory = data / "postgresql" / digest
@@ -112,9 +116,9 @@ class PostgresStore(Reads):
     ) -> PostgresStore:
         """Open the store at ``dsn``, creating and migrating its tables as needed.
 
-        ``data``: the user's data directory on this host. ``create`` False: only if it is there.
-        ``read_only``: refuse every change. ``marked``: also one that is half a copy, which is
-        a Conflict else. Raises the StoreError family.
+        ``data``: the user's data directory on this host. ``create`` False: do not create tables.
+        ``read_only``: refuse every change. ``marked``: also open an unfinished copy, which is a
+        Conflict otherwise. Raises the StoreError family.
         """
         connections = Connections(dsn, read_only=read_only)
         try:
@@ -129,8 +133,8 @@ class PostgresStore(Reads):
         return cls(connections, found, data, read_only=read_only)
 
     def host_identity(self) -> str:
-        # Who looks elsewhere for journals (another user, another XDG_DATA_HOME) cannot tell what
-        # became of our jobs, though it sees our pids.
+        # A process with another directory (of another user, or another XDG_DATA_HOME) sees our
+        # pids, but not our journals. So it cannot tell how our jobs ended.
         try:
             found = os.stat(self.directory)
         except OSError:
@@ -188,8 +192,7 @@ class PostgresStore(Reads):
         return await self._patient.read(maintenance.faults)
 
     async def check(self) -> None:
-        """Nothing to do: a server that is gone says so whatever it is asked, a file that was
-        deleted does not."""
+        """Nothing to do: if the server is gone, every query fails."""
 
     # -- changing ---------------------------------------------------------------------
 
@@ -239,8 +242,8 @@ class PostgresStore(Reads):
         try:
             return await self._connections.write(claims.take_over, dead, successor, now)
         except CommitUnknown as error:
-            # If it was done the jobs are the successor's and nobody else would ever ask: find out,
-            # however long it takes.
+            # If it was done, the jobs are the successor's, and nobody else will ever look at them.
+            # So find out, however long it takes.
             taken: Any = error.result
             while True:
                 try:

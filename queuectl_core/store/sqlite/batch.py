@@ -1,8 +1,8 @@
-"""Bulk enqueue: staged in a temporary table, then moved over in one statement.
+"""Bulk enqueue: jobs are collected in a temporary table, then moved in one statement.
 
-Staging locks nothing (the temporary database is the connection's own file), so a slow
-producer on standard input never keeps other writers waiting, memory stays flat, and all or
-nothing is a matter of one INSERT.
+Collecting takes no lock, because the temporary database is a file of this connection only. So a
+slow producer on standard input never makes other writers wait, and memory use does not grow. One
+INSERT enqueues all jobs or none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ORDER BY i.line LIMIT 100"""
 
 
 class SqliteBatch(Batch):
-    """A :class:`~queuectl_core.store.protocol.Batch` on a connection of its own."""
+    """A :class:`~queuectl_core.store.protocol.Batch` on a separate connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -60,7 +60,7 @@ class SqliteBatch(Batch):
 
 
 def stage(conn: sqlite3.Connection) -> None:
-    """Make the staging table."""
+    """Make the temporary table."""
     conn.execute(_STAGE)
 
 
@@ -98,7 +98,7 @@ def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int]:
         try:
             count = conn.execute(_MOVE, {"now": now}).rowcount
         except sqlite3.IntegrityError:
-            _explain(conn)  # returns only when generated ids collided, with new ones in place
+            _explain(conn)  # returns only if generated ids were taken: it made new ones
             continue
         last = conn.execute("SELECT max(seq) FROM jobs").fetchone()[0]
         return (last - count + 1 if count else 0), count

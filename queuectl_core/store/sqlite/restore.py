@@ -1,8 +1,8 @@
-"""The SQLite half of ``restore``: what is in one database takes the place of what is in another.
+"""The SQLite part of ``restore``: the content of one database replaces that of another.
 
-SQLite itself does that, page by page in one transaction of the store that is restored. So no file
-is put in another's place: a log that lies beside the store stays the log of this very file, and
-a kill in the middle leaves the old content, whole.
+SQLite itself does it, page by page, in one transaction of the restored store. No file is replaced,
+so the logs beside the store still belong to this file. If the process is killed, the old content is
+complete.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .read_only import open_file, open_reader
 from .readers import users_of
 
 ALONE_PATIENCE = 2.0
-"""Seconds to wait for others to close the store: a short verb is given time to end."""
+"""Seconds to wait for others to close the store, so that a short verb can end."""
 
 
 def check_backup(path: Path) -> int:
-    """How many jobs a backup holds. Raises StoreDamaged unless it is a sound queuectl store, and
-    StoreTooNew."""
+    """How many jobs a backup holds. Raises StoreDamaged unless it is an undamaged queuectl store,
+    and StoreTooNew."""
     with closing(open_file(path).driver) as raw:
         if not with_patience(path, lambda: _is_ours(raw)):  # a new, empty file for one
             raise StoreDamaged(f"{path} is not a queuectl store", "give a backup of one")
@@ -59,11 +59,11 @@ def _is_ours(conn: sqlite3.Connection) -> bool:
 
 
 class ExclusiveStore:
-    """A store that nobody else has open until it is closed."""
+    """A store that nobody else has open, until it is closed."""
 
     def __init__(self, path: Path) -> None:
-        """Raises Conflict when somebody else has it open, StoreDamaged when the file is no
-        database at all, or that of another program."""
+        """Raises Conflict if somebody else has it open, and StoreDamaged if the file is no
+        database, or that of another program."""
         self.path = path
         try:
             self._conn = open_alone(path, ALONE_PATIENCE)
@@ -84,11 +84,11 @@ class ExclusiveStore:
             raise damaged(self.path, error) from error
 
     def close(self) -> None:
-        """Let others in."""
+        """Let others open it."""
         self._conn.close()
 
     def count(self) -> int | None:
-        """How many jobs it holds; None: that cannot be read."""
+        """How many jobs it holds; None if that cannot be read."""
         try:
             return sum(jobs.counts(self._conn).values())
         except (sqlite3.Error, BadValue, ValueError):
@@ -103,7 +103,7 @@ class ExclusiveStore:
             return False
 
     def running(self) -> list[Job] | None:
-        """Its jobs that are processing; None: that cannot be read."""
+        """Its processing jobs; None if they cannot be read."""
         try:
             if not migrate.version(self._conn):
                 return []
@@ -113,8 +113,8 @@ class ExclusiveStore:
             return None
 
     def keep(self, target: Path) -> None:
-        """Copy its content into the empty file ``target``: as a backup, or where that cannot be,
-        since it is damaged, page by page as it is."""
+        """Copy its content into the empty file ``target``, as a backup. If it is damaged, copy it
+        page by page as it is."""
         try:
             maintenance.backup(self._conn, target, lambda done, total: None, Event())
             return
@@ -129,7 +129,8 @@ class ExclusiveStore:
                 raise explain(target, error) from error
 
     def replace(self, source: Path) -> None:
-        """Have the content of ``source``, a whole store that nobody uses. On the disk on return."""
+        """Take the content of ``source``, a complete store that nobody uses. It is on the disk on
+        return."""
         with closing(sqlite3.connect(source, isolation_level=None)) as new:
             try:
                 self._go_on(new)
@@ -139,12 +140,12 @@ class ExclusiveStore:
                 raise explain(self.path, error) from error
 
     def finish(self) -> None:
-        """Move what was written into the database file."""
+        """Move the WAL into the database file."""
         self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _go_on(self, new: sqlite3.Connection) -> None:
-        """Jobs enqueued from now on get keys above all that were ever given here: what is left of
-        jobs that came after the backup, output for one thing, is not taken for theirs."""
+        """Give new jobs keys above all keys that this store has ever used. Otherwise they would get
+        the output files of jobs that were enqueued after the backup."""
         with suppress(sqlite3.DatabaseError):
             given = max(highest(self._conn), highest(new))
             new.execute("BEGIN")
@@ -152,7 +153,7 @@ class ExclusiveStore:
             new.execute("COMMIT")
 
     def _fit(self, new: sqlite3.Connection) -> None:
-        """Give the new content pages of the store's size, which a WAL cannot change."""
+        """Give the new content the page size of the store. A WAL cannot change it."""
         size, wanted = (
             int(conn.execute("PRAGMA page_size").fetchone()[0]) for conn in (new, self._conn)
         )
@@ -163,7 +164,7 @@ class ExclusiveStore:
 
 
 def in_use(path: Path) -> Conflict:
-    """The refusal of a store that others have open."""
+    """The error for a store that others have open."""
     pids = users_of(path)
     who = ", ".join(f"{pid} ({_program(pid)})" for pid in pids[:5])
     by = f" by process{'es' if len(pids) > 1 else ''} {who}" if pids else " by another process"
@@ -182,8 +183,9 @@ def _program(pid: int) -> str:
 
 
 def move_aside(path: Path, kept: Path | None) -> None:
-    """Give a file that is no database, and the logs beside it, other names (``kept``, None:
-    remove them). The file itself stays, to be replaced; so its name is never free."""
+    """Give a file that is no database, and the logs beside it, other names (``kept``; None: remove
+    the logs). The file also keeps its own name, so that nobody else can take it before it is
+    replaced."""
     for end in LOGS:
         log = path.with_name(path.name + end)
         if kept is None:

@@ -327,7 +327,7 @@ def test_whose_database_it_is_does_not_depend_on_the_words_of_a_message(tmp_path
 STRUCK = """
 import os, signal, sys
 import queuectl_core.operations.restore as restore
-from queuectl_core.store.sqlite.restore import Held
+from queuectl_core.store.sqlite.restore import ExclusiveStore
 where = sys.argv.pop(1)
 def striking(old, first):
     def new(*args, **options):
@@ -341,7 +341,7 @@ def striking(old, first):
 if where == "before":
     restore.copy_backup = striking(restore.copy_backup, True)
 elif os.path.exists(os.environ["QUEUECTL_STORE"]):
-    Held.replace = striking(Held.replace, False)
+    ExclusiveStore.replace = striking(ExclusiveStore.replace, False)
 else:
     restore.publish = striking(restore.publish, False)
 from queuectl_tui.__main__ import main

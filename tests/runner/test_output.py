@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.operations.attempt_output import Output as Shown
+from queuectl_core.operations.attempt_output import AttemptOutput as Shown
 from queuectl_core.operations.attempt_output import OutputTimes
 from queuectl_core.runner import output as shim_output
 from queuectl_core.runner.output import Folders, Output

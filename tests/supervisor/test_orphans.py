@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from queuectl_core.operations.doctor import leftovers
+from queuectl_core.operations.doctor import orphans
 from queuectl_core.operations.orphans import orphaned_processes
 from queuectl_core.queue import Queue
 from tests.support import eventually_async
@@ -23,20 +23,20 @@ async def pid_of(queue: Queue, name: str) -> int:
 
 
 async def test_a_daemon_of_a_completed_job_is_named_with_a_warning(queue: Queue, run: Run) -> None:
-    assert (await leftovers(queue)).level == "ok"
+    assert (await orphans(queue)).level == "ok"
     await queue.enqueue([{"id": "starter", "command": DAEMON}])
     await run()
     pid = await pid_of(queue, "starter")
 
     async def named() -> bool:
-        found = await leftovers(queue)
+        found = await orphans(queue)
         return found.level == "warn" and f"pid {pid} of starter" in found.message
 
     await eventually_async(named)  # by its environment, which it has once its exec is done
     psutil.Process(pid).kill()
 
     async def clear() -> bool:
-        return (await leftovers(queue)).level == "ok"
+        return (await orphans(queue)).level == "ok"
 
     await eventually_async(clear)
 

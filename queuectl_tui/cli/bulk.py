@@ -50,10 +50,7 @@ def enqueue_stream(session: Session, source: str, overrides: Overrides) -> None:
     with _opened(source) as stream:
         if source == "-" and stream.isatty():
             session.err.note("reading jobs, one JSON object a line; end with ctrl-d")
-        session.run(
-            lambda queue: _Bulk(session, queue, overrides, stream).enqueue(),
-            create=True,
-        )
+        session.run(lambda queue: _Bulk(session, queue, overrides, stream).enqueue(), create=True)
 
 
 @contextmanager

@@ -92,10 +92,7 @@ _EAGER = {"version": _version, "help": _help}
 
 _GLOBALS = [
     _param(
-        one,
-        expose_value=False,
-        callback=_EAGER.get(one.dest, _keep),
-        is_eager=one.dest in _EAGER,
+        one, expose_value=False, callback=_EAGER.get(one.dest, _keep), is_eager=one.dest in _EAGER
     )
     for one in GLOBALS
 ]

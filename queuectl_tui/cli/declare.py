@@ -156,31 +156,10 @@ GLOBALS = (
     ),
     Option(("--json",), is_flag=True, about="Print one JSON document."),
     Option(("--no-color",), is_flag=True, about="No colours; NO_COLOR does the same."),
-    Option(
-        (
-            "-q",
-            "--quiet",
-        ),
-        is_flag=True,
-        about="No notes, no progress, no table header.",
-    ),
-    Option(
-        (
-            "-v",
-            "--verbose",
-        ),
-        is_flag=True,
-        about="Say more.",
-    ),
+    Option(("-q", "--quiet"), is_flag=True, about="No notes, no progress, no table header."),
+    Option(("-v", "--verbose"), is_flag=True, about="Say more."),
     Option(("--debug",), is_flag=True, about="Show the traceback of an error."),
     Option(("--version",), is_flag=True, about="Print the version."),
-    Option(
-        (
-            "-h",
-            "--help",
-        ),
-        is_flag=True,
-        about="Show this help.",
-    ),
+    Option(("-h", "--help"), is_flag=True, about="Show this help."),
 )
 """Taken by every command, so before and after the verb alike."""

@@ -161,8 +161,7 @@ def retry(session: Session, /, *, selection: JobSelection) -> None:
 
 
 @verb(
-    "purge",
-    examples=("queuectl dlq purge job1 -y", "queuectl dlq purge --all --exit-code 127 -y"),
+    "purge", examples=("queuectl dlq purge job1 -y", "queuectl dlq purge --all --exit-code 127 -y")
 )
 @selects_dead_jobs
 @option("-y", "--yes", is_flag=True, about="Do not ask.")

@@ -31,10 +31,7 @@ LOOKED_AT = 20
 )
 @argument("jobs", metavar="[JOB]...", many=True)
 @option(
-    "--file",
-    metavar="F",
-    complete=FILE,
-    about="Read JSON Lines or a JSON array from this file.",
+    "--file", metavar="F", complete=FILE, about="Read JSON Lines or a JSON array from this file."
 )
 @option("--command", metavar="CMD", about="The command, also one that starts with { or [.")
 @option("--id", metavar="ID", about="The job's id; else a short one is made.")
@@ -45,10 +42,7 @@ LOOKED_AT = 20
 @option("--delay", metavar="TIME", about="Not before this much from now: 30s, 5m, 2h.")
 @option("--timeout", metavar="TIME", about="End it after this long: 30s, 5m; 0 for never.")
 @option(
-    "--cwd",
-    metavar="DIR",
-    complete=DIRECTORY,
-    about="Where it runs; else the current directory.",
+    "--cwd", metavar="DIR", complete=DIRECTORY, about="Where it runs; else the current directory."
 )
 @option("--env", metavar="K=V", multiple=True, about="Set a variable; may be repeated.")
 @option("--queue", dest="queue", metavar="NAME", about="The queue it goes to; else 'default'.")

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 
-@verb(
-    "remove",
-    examples=("queuectl remove job1 job2", "queuectl remove --state cancelled -y"),
-)
+@verb("remove", examples=("queuectl remove job1 job2", "queuectl remove --state cancelled -y"))
 @selects_jobs
 @option("-y", "--yes", is_flag=True, about="Do not ask, with --all or a filter.")
 def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:

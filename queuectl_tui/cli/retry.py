@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 )
 @selects_jobs
 @option(
-    "--command",
-    metavar="CMD",
-    about="Run this instead (one job, a string); the old one is lost.",
+    "--command", metavar="CMD", about="Run this instead (one job, a string); the old one is lost."
 )
 @option("-y", "--yes", is_flag=True, about="Do not ask, with --all or a filter.")
 def retry(session: Session, /, *, selection: JobSelection, command: str | None, yes: bool) -> int:

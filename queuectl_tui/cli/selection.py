@@ -12,14 +12,7 @@ from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.domain.text import clean_line, closest
 
 from .declare import UsageError, argument, option
-from .jobs import (
-    complete_dead,
-    complete_id,
-    complete_state,
-    queue_filter,
-    resolve,
-    search_filter,
-)
+from .jobs import complete_dead, complete_id, complete_state, queue_filter, resolve, search_filter
 from .session import Session
 
 if TYPE_CHECKING:
@@ -199,7 +192,7 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
                 raise UsageError(
                     "name jobs, or give filters or --all, not both"
                     if ids
-                    else "name jobs, or give --all or a filter",
+                    else "name jobs, or give --all or a filter"
                 )
         return function(*args, selection=JobSelection(ids, where, reasons, filtered), **given)
 

@@ -17,28 +17,17 @@ TAKES_AWAY = frozenset(("remove", "prune", "purge", "cancel"))
 """Verbs never suggested for their spelling alone: ``resume`` is not ``remove``."""
 
 VERBS: dict[str, dict[str, tuple[str, ...]]] = {
-    "": {
-        "version": ("--version",),
-        "help": ("--help",),
-        "workers": ("worker", "list"),
-    },
+    "": {"version": ("--version",), "help": ("--help",), "workers": ("worker", "list")},
     "worker": {"status": ("list",), "help": ("--help",)},
     "dlq": {"clear": ("purge",), "retry-all": ("retry", "--all"), "help": ("--help",)},
-    "config": {
-        "show": ("list",),
-        "reset": ("unset",),
-        "delete": ("unset",),
-        "help": ("--help",),
-    },
+    "config": {"show": ("list",), "reset": ("unset",), "delete": ("unset",), "help": ("--help",)},
     "store": {"help": ("--help",)},
 }
 """Command -> its subcommands by another name -> the words they stand for."""
 
-NOT_NEEDED = {
-    "init": "not needed: the store is made when it is first used",
-    "init-db": "not needed: the store is made when it is first used",
-    "initdb": "not needed: the store is made when it is first used",
-}
+NOT_NEEDED = dict.fromkeys(
+    ("init", "init-db", "initdb"), "not needed: the store is made when it is first used"
+)
 
 _LIST = "jobs are listed with: queuectl list"
 _SHOW = "type: queuectl show ID"
@@ -50,65 +39,38 @@ _TUI = "to look at everything, type: queuectl tui"
 HINTS: dict[str, dict[str, str]] = {
     "": {
         "resume": "to run jobs, type: queuectl worker start; one job again: queuectl retry ID",
-        "continue": _WORK,
+        "continue start work start-worker start-workers run-worker run-workers": _WORK,
         "pause": "to start nothing new, type: queuectl worker stop (running jobs finish)",
-        "get": _SHOW,
-        "info": _SHOW,
-        "inspect": _SHOW,
-        "describe": _SHOW,
-        "details": _SHOW,
-        "output": "type: queuectl logs ID",
-        "result": "type: queuectl logs ID",
+        "get info inspect describe details get-job show-job job-status": _SHOW,
+        "output result": "type: queuectl logs ID",
         "tail": "type: queuectl logs ID --follow",
-        "clear": _CLEAR,
-        "clean": _CLEAR,
+        "clear clean flush": _CLEAR,
         "cleanup": "type: queuectl prune --older-than TIME",
-        "flush": _CLEAR,
         "purge": "for dead jobs, type: queuectl dlq purge ID",
         "reset": "a job again: queuectl retry ID; a setting: queuectl config unset KEY",
-        "requeue": "type: queuectl retry ID",
-        "rerun": "type: queuectl retry ID",
+        "requeue rerun replay retry-job": "type: queuectl retry ID",
         "restart": "a job again: queuectl retry ID; workers: queuectl worker stop && "
         "queuectl worker start",
-        "replay": "type: queuectl retry ID",
         "metrics": "type: queuectl stats, or queuectl status --json",
         "stat": "type: queuectl stats",
-        "dashboard": _TUI,
-        "web": _TUI,
-        "ui": _TUI,
-        "console": _TUI,
-        "top": _TUI,
+        "dashboard web ui console top": _TUI,
         "watch": "type: queuectl status --watch",
-        "ls": _LIST,
-        "jobs": _LIST,
+        "ls jobs list-jobs": _LIST,
         "job": f"{_LIST}; one job: queuectl show ID",
         "queue": f"{_LIST} --queue NAME",
         "queues": "type: queuectl status",
         "done": "type: queuectl list --state completed",
         "failed": "type: queuectl list --state failed",
         "pending": "type: queuectl list --state pending",
-        "dead": "type: queuectl dlq list",
-        "dead-letter": "type: queuectl dlq list",
-        "add": _ADD,
-        "submit": _ADD,
-        "push": _ADD,
-        "put": _ADD,
-        "create": _ADD,
-        "new": _ADD,
+        "dead dead-letter list-dlq": "type: queuectl dlq list",
+        "add submit push put create new exec": _ADD,
         "run": f"{_ADD}; then: queuectl worker start",
-        "exec": _ADD,
         "schedule": "type: queuectl enqueue 'COMMAND' --run-at TIME",
-        "start": _WORK,
-        "work": _WORK,
         "daemon": f"{_WORK} --detach",
-        "stop": "type: queuectl worker stop",
-        "shutdown": "type: queuectl worker stop",
+        "stop shutdown stop-worker stop-workers": "type: queuectl worker stop",
         "ps": "type: queuectl worker list",
-        "delete": "type: queuectl remove ID",
-        "del": "type: queuectl remove ID",
-        "rm": "type: queuectl remove ID",
-        "kill": "type: queuectl cancel ID",
-        "abort": "type: queuectl cancel ID",
+        "delete del rm": "type: queuectl remove ID",
+        "kill abort cancel-job": "type: queuectl cancel ID",
         "cancle": "did you mean cancel?",
         "settings": "type: queuectl config list",
         "set": "type: queuectl config set KEY VALUE",
@@ -116,46 +78,24 @@ HINTS: dict[str, dict[str, str]] = {
         "import": "type: queuectl enqueue --file F",
         "copy": "type: queuectl store copy --to URL",
         "migrate": "not needed: a store of an older version is upgraded when it is used",
-        "health": "type: queuectl doctor",
-        "check": "type: queuectl doctor",
+        "health check": "type: queuectl doctor",
         "server": "not needed: there is no server; to run jobs, type: queuectl worker start",
         "scheduler": "not needed: workers start jobs when they are due",
-        "get-job": _SHOW,
-        "show-job": _SHOW,
-        "job-status": _SHOW,
-        "list-jobs": _LIST,
-        "start-worker": _WORK,
-        "start-workers": _WORK,
-        "run-worker": _WORK,
-        "run-workers": _WORK,
-        "stop-worker": "type: queuectl worker stop",
-        "stop-workers": "type: queuectl worker stop",
-        "retry-job": "type: queuectl retry ID",
-        "cancel-job": "type: queuectl cancel ID",
-        "list-dlq": "type: queuectl dlq list",
         "retry-dlq": "type: queuectl dlq retry ID",
-        "clear-dlq": "type: queuectl dlq purge --all",
-        "purge-dlq": "type: queuectl dlq purge --all",
+        "clear-dlq purge-dlq": "type: queuectl dlq purge --all",
     },
     "worker": {
         "restart": "type: queuectl worker stop && queuectl worker start",
-        "run": _WORK,
+        "run resume": _WORK,
         "kill": "type: queuectl worker stop --now",
-        "scale": "add workers with: queuectl worker start --count N",
-        "add": "add workers with: queuectl worker start --count N",
+        "scale add": "add workers with: queuectl worker start --count N",
         "logs": "a job's output: queuectl logs ID",
         "pause": "type: queuectl worker stop (running jobs finish)",
-        "resume": _WORK,
     },
     "dlq": {
-        "show": _SHOW,
-        "get": _SHOW,
-        "inspect": _SHOW,
-        "delete": "type: queuectl dlq purge ID",
-        "remove": "type: queuectl dlq purge ID",
-        "rm": "type: queuectl dlq purge ID",
-        "replay": "type: queuectl dlq retry ID",
-        "requeue": "type: queuectl dlq retry ID",
+        "show get inspect": _SHOW,
+        "delete remove rm": "type: queuectl dlq purge ID",
+        "replay requeue": "type: queuectl dlq retry ID",
         "count": "type: queuectl status",
         "stats": "type: queuectl dlq list --group",
     },
@@ -213,12 +153,12 @@ _START = ("--count", "-c", "--detach", "-d", "--queue", "--until-empty", "--unti
 _STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 
 OPTION_HINTS: dict[str, dict[str, str]] = {
-    "": {"--format": "type: --json", "--output": "type: --json", "-o": "type: --json"},
+    "": {
+        "--format --output -o": "type: --json",
+    },
     "enqueue": {
-        "--name": "type: --id",
-        "--job-id": "type: --id",
-        "--retry-delay": "type: --backoff-base",
-        "--backoff": "type: --backoff-base",
+        "--name --job-id": "type: --id",
+        "--retry-delay --backoff": "type: --backoff-base",
         "--at": "type: --run-at",
         "--in": "type: --delay",
         "--dir": "type: --cwd",
@@ -236,24 +176,28 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
     "worker start": {
         "--daemonize": "type: --detach",
         "--once": "type: --until-idle or --until-empty",
-        "--burst": "type: --until-empty",
-        "--drain": "type: --until-empty",
-        "--poll-interval": "not needed: workers are woken as soon as a job is due",
-        "--interval": "not needed: workers are woken as soon as a job is due",
+        "--burst --drain": "type: --until-empty",
+        "--poll-interval --interval": "not needed: workers are woken as soon as a job is due",
         "--duration": "type: timeout 6 queuectl worker start (for six seconds)",
-        "--id": "queuectl names the workers",
-        "--name": "queuectl names the workers",
+        "--id --name": "queuectl names the workers",
     },
     "logs": {
-        "--stdout": "both are kept together, in order: queuectl logs ID",
-        "--stderr": "both are kept together, in order: queuectl logs ID",
+        "--stdout --stderr": "both are kept together, in order: queuectl logs ID",
     },
-    "config": {"--key": "type: queuectl config get KEY"},
+    "config": {
+        "--key": "type: queuectl config get KEY",
+    },
 }
 
 
 def _path(ctx: click.Context) -> str:
     return ctx.command_path.partition(" ")[2]
+
+
+def _hint(hints: dict[str, dict[str, str]], path: str, word: str) -> str | None:
+    """The hint for ``word`` after the command ``path``. A key holds one word or several."""
+    found = hints.get(path, {}).items()
+    return next((hint for words, hint in found if word in words.split()), None)
 
 
 def other_verb(ctx: click.Context, word: str, rest: list[str]) -> list[str] | None:
@@ -284,7 +228,7 @@ def unknown_verb(ctx: click.Context, word: str, rest: list[str], known: list[str
     """The message for a verb that does not exist."""
     path = _path(ctx)
     shown = clean_line(f"{path} {word}".strip(), 60)
-    hint = HINTS.get(path, {}).get(word.lower())
+    hint = _hint(HINTS, path, word.lower())
     if not path and word in ("job", "jobs") and rest[:1] and rest[0] in _OF_JOBS:
         hint = f"type: queuectl {clean_line(shlex.join(rest), 60)}"
     if hint is None and path == "config":
@@ -369,7 +313,7 @@ def option_hint(ctx: click.Context | None, option: str) -> str | None:
     path = "" if ctx is None else _path(ctx)
     if path == "config set":
         return "type: queuectl config set KEY VALUE"
-    return OPTION_HINTS.get(path, {}).get(option) or OPTION_HINTS[""].get(option)
+    return _hint(OPTION_HINTS, path, option) or _hint(OPTION_HINTS, "", option)
 
 
 def nearest_option(error: click.NoSuchOption) -> str | None:

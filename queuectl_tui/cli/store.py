@@ -34,10 +34,7 @@ ROWS: View[Compared] = View(
         TerminalColumn(
             Column(
                 "copy",
-                lambda row, _: (
-                    f"{row.target:,}",
-                    "text" if row.source == row.target else "error",
-                ),
+                lambda row, _: (f"{row.target:,}", "text" if row.source == row.target else "error"),
                 right=True,
             )
         ),

@@ -37,14 +37,7 @@ LOOK = 1.0
 @job_ids(required=False)
 @option("--all", dest="every", is_flag=True, about="All jobs in the store, also those due later.")
 @option("--timeout", metavar="TIME", about="Give up after this long: 30s, 5m.")
-def wait(
-    session: Session,
-    /,
-    *,
-    ids: tuple[str, ...],
-    every: bool,
-    timeout: str | None,
-) -> int:
+def wait(session: Session, /, *, ids: tuple[str, ...], every: bool, timeout: str | None) -> int:
     """Wait until jobs have ended: completed, dead or cancelled. A job that was removed and
     enqueued again under its id is waited for as that job.
 

@@ -43,13 +43,7 @@ REMIND = 10.0
 @option("--host", metavar="NAME", complete=complete_host, about="Workers of this host.")
 @option("--timeout", metavar="TIME", about="Give up waiting after this long: 30s, 5m.")
 def stop(
-    session: Session,
-    /,
-    *,
-    refs: tuple[str, ...],
-    now: bool,
-    host: str | None,
-    timeout: str | None,
+    session: Session, /, *, refs: tuple[str, ...], now: bool, host: str | None, timeout: str | None
 ) -> int:
     """Stop all workers, on whatever host they are, or those named (a worker's id, or its
     process's for all of them). With --host only those of that host, of all or of those named.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from textual.app import SuspendNotSupported
+from textual.message import Message
 from textual.message_pump import MessagePump
 
 from queuectl_core.domain.errors import QueueError
@@ -69,6 +70,15 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
         }
     exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
     return MatchingJobs(exactly, counts, others)
+
+
+class StoreRead(Message):
+    """The store was read again; ``changed``: something in it is different."""
+
+    def __init__(self, overview: Overview, *, changed: bool) -> None:
+        self.overview = overview
+        self.changed = changed
+        super().__init__()
 
 
 class ActionRunner(MinimumSize, PacedDisplay):

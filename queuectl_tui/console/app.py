@@ -25,9 +25,9 @@ from queuectl_core.system.host import hostname
 from ..presentation.columns import Cell
 from ..presentation.format import ago, clock_time
 from . import hangup
+from .action_runner import StoreRead
 from .background import run_in_background
 from .inputs import InputQueue
-from .messages import StoreRead
 from .monitor import Monitor, Overview
 from .navigation import Navigation
 from .screens.base import ConsoleScreen
@@ -90,12 +90,7 @@ class Console(Navigation):
     ]
 
     def __init__(
-        self,
-        monitor: Monitor,
-        overview: Overview,
-        *,
-        refresh: float = 1.0,
-        host: str | None = None,
+        self, monitor: Monitor, overview: Overview, *, refresh: float = 1.0, host: str | None = None
     ) -> None:
         few = few_colors(monitor.connections.env)
         super().__init__(ansi_color=True if few else None)
@@ -220,7 +215,6 @@ class Console(Navigation):
             task.cancel()
 
     def lost(self, error: QueueError) -> None:
-        """The store could not be read."""
         self._found(f"{error.message}; trying again")
 
     def _found(self, trouble: str | None) -> None:
@@ -240,7 +234,6 @@ class Console(Navigation):
         return not self.paused and self.trouble is None and self.monitor.unseen_for < limit
 
     def clock(self) -> float:
-        """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
         return self.connections.clock() if self.live else self.monitor.seen_at
 
     def _age(self) -> None:
@@ -248,16 +241,11 @@ class Console(Navigation):
             self._tell(StoreRead(self.overview, changed=False))
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
-        """The title bar: which store, where, and how it is looked at."""
         if self.connections.connected:  # a store that is lost keeps its name
             self._store = clean_line(
                 home_as_tilde(self.connections.reader.url, self.connections.env), 200
             )
-        left = [
-            (" queuectl ", "title"),
-            (f" {self._store} ", "text"),
-            (f" {self.host} ", "muted"),
-        ]
+        left = [(" queuectl ", "title"), (f" {self._store} ", "text"), (f" {self.host} ", "muted")]
         right: list[Cell] = []
         if self.connections.read_only:
             right.append((" read-only ", "accent"))

@@ -31,7 +31,6 @@ class Navigation(ActionRunner):
         return found
 
     def perform(self, action: Action) -> None:
-        """Do it, asking first if it says so."""
         if action.question is None:
             self._do(action)
             return
@@ -46,7 +45,6 @@ class Navigation(ActionRunner):
         self.push_screen(Confirm(action), answered)
 
     def ask_workers(self) -> None:
-        """Ask how many workers to start."""
         from .screens.dialogs import AskWorkers
 
         def answered(answer: tuple[int, Sequence[str]] | None) -> None:
@@ -56,19 +54,16 @@ class Navigation(ActionRunner):
         self.push_screen(AskWorkers(), answered)
 
     def open_job(self, job: Job) -> None:
-        """All about one job."""
         from .screens.detail import DetailScreen
 
         self.push_screen(DetailScreen(job))
 
     def open_output(self, job: Job, number: int | None = None) -> None:
-        """What an attempt of a job wrote; None: the latest."""
         from .screens.output import OutputScreen
 
         self.push_screen(OutputScreen(job, number))
 
     def open_form(self) -> None:
-        """The form for a new job."""
         from .screens.enqueue import EnqueueScreen
 
         async def open_it() -> None:
@@ -80,7 +75,6 @@ class Navigation(ActionRunner):
         self._spawn(open_it, "", OPENING)
 
     def edit_job(self, job: Job) -> None:
-        """Ask for another command for a job, then run it again with it, or a copy."""
         from .screens.enqueue import EditScreen
 
         text = command_text(job.command)
@@ -134,9 +128,10 @@ class Navigation(ActionRunner):
         self.push_screen(Ask(question, "", make), answered)
 
     def action_help(self) -> None:
-        from .screens.help import HelpScreen
+        from .screens.help import help_rows
+        from .screens.text_screen import TextScreen
 
-        self.push_screen(HelpScreen(self.screen))
+        self.push_screen(TextScreen("keys", help_rows(self.screen)))
 
     def action_messages(self) -> None:
         from .screens.text_screen import TextScreen

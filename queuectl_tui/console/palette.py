@@ -148,10 +148,7 @@ def stats_rows(stats: Stats) -> list[TextRow]:
 def _times(name: str, found: Distribution | None) -> TextRow:
     if found is None:
         return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
-    return [
-        (f"{name:<14}", "muted"),
-        ("".join(f"{text:>8}" for text in durations(found)), "text"),
-    ]
+    return [(f"{name:<14}", "muted"), ("".join(f"{text:>8}" for text in durations(found)), "text")]
 
 
 async def _config(console: Navigation) -> list[TextRow]:

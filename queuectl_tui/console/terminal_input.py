@@ -178,10 +178,7 @@ class Suspension:
     """
 
     def __init__(
-        self,
-        driver: LinuxDriver,
-        back: Callable[[], object],
-        refused: Callable[[], object],
+        self, driver: LinuxDriver, back: Callable[[], object], refused: Callable[[], object]
     ) -> None:
         """``back``: called when the terminal is ours again; ``refused``: when we were not
         stopped."""

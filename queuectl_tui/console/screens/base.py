@@ -11,8 +11,7 @@ from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.domain.model import Job
 
 from .. import actions
-from ..action_runner import ConsolePart
-from ..messages import StoreRead
+from ..action_runner import ConsolePart, StoreRead
 from ..widgets.compositor import CroppingCompositor
 from ..widgets.line_widget import LineWidget
 

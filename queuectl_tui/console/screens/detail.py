@@ -17,9 +17,9 @@ from queuectl_core.domain.text import clean_line
 from ...presentation.columns import STATE_ROLES, Cell
 from ...presentation.format import cli, command_text, short
 from ...presentation.jobs import short_fields
+from ..action_runner import StoreRead
 from ..background import run_in_background
 from ..columns import ATTEMPTS
-from ..messages import StoreRead
 from ..widgets.output import OutputPane
 from ..widgets.row_window import ListPages
 from ..widgets.status_bars import Bar, KeyBar, Notice

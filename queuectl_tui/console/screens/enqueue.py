@@ -65,7 +65,7 @@ class CommandInput(ConsolePart, Input):
     """A field for a command. Several lines can be pasted; $EDITOR edits them as lines."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+e", "editor", "$EDITOR", key_display="^e", show=False),
+        Binding("ctrl+e", "editor", "$EDITOR", key_display="^e", show=False)
     ]
 
     def _on_paste(self, event: events.Paste) -> None:
@@ -293,13 +293,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
     ]
 
     def __init__(
-        self,
-        name: str,
-        command: str,
-        defaults: Defaults,
-        draft: dict[str, str],
-        *,
-        argv: bool,
+        self, name: str, command: str, defaults: Defaults, draft: dict[str, str], *, argv: bool
     ) -> None:
         super().__init__()
         self._draft = draft

@@ -9,14 +9,6 @@ from textual.app import App
 from textual.screen import Screen
 
 from ..widgets.text import TextRow
-from .text_screen import TextScreen
-
-
-class HelpScreen(TextScreen):
-    """The keys of the screen it was called from."""
-
-    def __init__(self, screen: Screen[Any]) -> None:
-        super().__init__("keys", help_rows(screen))
 
 
 def help_rows(screen: Screen[Any]) -> list[TextRow]:

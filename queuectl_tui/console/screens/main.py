@@ -18,8 +18,8 @@ from queuectl_core.operations.queries import group_filter
 from ...presentation.format import lasting, short
 from ...presentation.summary import by_state, summary_cells
 from .. import actions
+from ..action_runner import StoreRead
 from ..columns import GROUPS, WORKERS, StateRow, worker_columns
-from ..messages import StoreRead
 from ..monitor import Overview
 from ..widgets.jobs import JobsPane
 from ..widgets.row_window import ListPages

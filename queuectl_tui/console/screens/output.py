@@ -20,8 +20,8 @@ from queuectl_core.domain.model import Job
 from queuectl_core.operations.attempt_output import AttemptOutput
 
 from ...presentation.format import cli, command_line
+from ..action_runner import StoreRead
 from ..background import run_in_background
-from ..messages import StoreRead
 from ..widgets.output import OutputPane
 from ..widgets.status_bars import Bar, KeyBar, Notice
 from .base import JobScreen

@@ -19,7 +19,7 @@ class TextScreen(ConsoleScreen[None]):
     DEFAULT_CSS = "TextScreen TextPane { height: 1fr; }"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark", "back", "back", key_display="esc"),
+        Binding("escape,question_mark", "back", "back", key_display="esc")
     ]
 
     def __init__(self, title: str, rows: Sequence[TextRow] = ()) -> None:

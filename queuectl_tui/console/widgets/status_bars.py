@@ -151,10 +151,7 @@ class KeyBar(LineWidget):
         for keys in self._fitting():
             cells: list[tuple[str, Style]] = []
             for key, description, _ in keys:
-                cells += [
-                    (f" {key}", self.roles.title),
-                    (f" {description} ", self.roles.muted),
-                ]
+                cells += [(f" {key}", self.roles.title), (f" {description} ", self.roles.muted)]
             lines.append(draw(cells, self.size.width))
         return lines
 

@@ -17,14 +17,14 @@ def main() -> int:
         os.write(2, b"queuectl: interrupted\n")
         os._exit(130)
     use_utf8()
-    # A quarter of a short verb's time goes to collecting what imports made, which is never
-    # garbage: no collection until the verb has what it needs (Session.run), none at exit.
+    # Collecting garbage takes a quarter of a short verb's time, and what imports make is never
+    # garbage. So there is no collection until the store is open (Session.run), and none at exit.
     gc.disable()
     from .cli.main import run
 
     try:
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # it came just before the verb began, or just after it had ended
+    except KeyboardInterrupt:  # the signal came just before the verb began, or just after it ended
         signals.leave()
         raise
     gc.freeze()
@@ -45,11 +45,11 @@ def use_utf8() -> None:
         try:
             os.execv(sys.executable, words)  # noqa: S606
         except OSError:
-            pass  # go on as we are: better than not at all
+            pass  # without UTF-8 it works for most text
 
 
 def _write_as_locale() -> None:
-    """What is shown stays in the encoding of the terminal; what that lacks is shown as escapes."""
+    """Write in the encoding of the terminal, and characters that it does not have as escapes."""
     import locale
 
     for stream in (sys.stdout, sys.stderr):

@@ -42,8 +42,8 @@ class Interrupts:
     def install(self) -> None:
         """Take the signals over, unless they are ignored (a background job of a script).
 
-        Without this nothing here has an effect: a program that calls the command line as a
-        function keeps its own signals.
+        A program that calls the command line as a function does not call this. It keeps its own
+        signals.
         """
         for number in WORDS:
             before = signal.getsignal(number)
@@ -56,7 +56,7 @@ class Interrupts:
         atexit.register(self._set, signal.SIG_IGN)
 
     def give_back(self) -> None:
-        """From here on signals do what they did before: the console has handlers of its own."""
+        """Signals do again what they did before: the console has its own handlers."""
         for number, before in self._handled.items():
             signal.signal(number, before)
 
@@ -98,9 +98,9 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _on_lost(self, lost: Any) -> None:
-        """An exception came where Python can only report it, in ``__del__`` for one."""
+        """An exception was raised where Python can only report it, for example in ``__del__``."""
         if issubclass(lost.exc_type, Interrupted):
-            self.leave()  # nothing is in a commit, or it was asked for twice
+            self.leave()  # no commit is running, or it is the second signal
         self._show_lost(lost)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
@@ -112,11 +112,14 @@ class Interrupts:
         if commits is not None and not commits.stop():
             return
         task = self._task
-        if task is None:  # asyncio may be half loaded yet
+        if task is None:  # asyncio may not be loaded completely
             raise Interrupted
         asyncio = sys.modules["asyncio"]
-        loop = asyncio._get_running_loop()
-        if loop is None or asyncio.current_task(loop) is not None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise Interrupted from None
+        if asyncio.current_task(loop) is not None:
             raise Interrupted
         # The loop itself runs, or waits. An exception could make it lose a callback.
         self._task = None

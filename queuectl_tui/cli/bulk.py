@@ -1,7 +1,7 @@
-"""``enqueue -`` and ``enqueue --file``: jobs by the hundred thousand, all or none.
+"""``enqueue -`` and ``enqueue --file``: hundreds of thousands of jobs, all or none.
 
-JSON Lines are read and staged a chunk at a time, so memory stays flat; after a bad line the
-rest is still checked, so that all bad lines are named at once.
+JSON Lines are read and stored in chunks, so memory use does not grow. After a bad line the rest is
+still checked, so that all bad lines are reported at once.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class _Bulk:
         self.ignored: set[str] = set()
         self.hint = ""
         self._again: deque[bytes] = deque()
-        """Lines to be read again: what looked like the start of an object, but was none."""
+        """Lines to be read again: they looked like parts of one object, but are not."""
         self._gather = True
 
     async def enqueue(self) -> None:
-        """Read, check and enqueue everything, and print what was made."""
+        """Read, check and enqueue everything, and print the new jobs."""
         defaults = await self.queue.defaults()
         began = time.monotonic()
         size = _size(self.stream)
@@ -186,8 +186,8 @@ class _Bulk:
         return self._again.popleft() if self._again else self.stream.readline(limit)
 
     def _object(self, begun: bytes) -> tuple[Any, list[bytes]] | None:
-        """The object that starts with the line ``begun`` and goes on over further lines, and those
-        lines; None when there is none, and what was read for it is read again."""
+        """The object that starts with the line ``begun`` and continues on the next lines, and those
+        lines. None when there is no such object; then these lines are read again."""
         if not self._gather or not begun.lstrip().startswith(b"{") or not unfinished(begun):
             return None
         lines: list[bytes] = []
@@ -201,16 +201,16 @@ class _Bulk:
                 if not isinstance(value, InvalidInput):
                     return value, lines
                 if not unfinished(whole):
-                    if line.strip() == b"}":  # its end: what is wrong with it is said once
+                    if line.strip() == b"}":  # the object ends here: report its error once
                         return value, lines
                     break
         else:
-            self._gather = False  # there is no end of it: do not look for it line by line
+            self._gather = False  # the object does not end: do not try this again for each line
         self._again.extendleft(reversed(lines))
         return None
 
     def _explained(self, line: bytes, problem: InvalidInput) -> InvalidInput:
-        """More of what is wrong with a line that does not start as JSON does."""
+        """A better message for a line that does not start like JSON."""
         if line.lstrip()[:1] in (b"{", b"["):
             return problem
         from queuectl_core.domain.json_mistakes import explain_line
@@ -263,7 +263,7 @@ class _Bulk:
             yield await self.queue.scan(Filter(), CHUNK, low=start, high=stop - 1, up=True)
 
     async def _read(self, pages: AsyncIterator[T], count: int) -> AsyncIterator[T]:
-        """What is read for the answer. The jobs are enqueued: if reading fails, that is said."""
+        """Read for the answer. The jobs are enqueued, so an error here is only a warning."""
         with after_commit(f"{plural(count)} enqueued, but reading them"):
             async for page in pages:
                 yield page
@@ -275,7 +275,7 @@ def number_is_first(line: bytes, good: int, bad: int) -> bool:
 
 
 def unfinished(text: bytes) -> bool:
-    """Whether this is the beginning of JSON: nothing is wrong with it but that it ends."""
+    """Whether this is valid JSON up to its end, and more must follow."""
     try:
         shown = text.decode().strip()
         json.loads(shown)

@@ -63,7 +63,7 @@ async def _cancel(session: Session, queue: Queue, ids: Sequence[str]) -> list[Jo
 
 
 async def _until_ended(session: Session, queue: Queue, current: dict[int, Job]) -> None:
-    """Wait until none of these jobs runs, keeping them current; no longer than that takes."""
+    """Wait until none of these jobs runs, and keep them up to date."""
     grace = (await queue.settings()).kill_grace
     deadline = time.monotonic() + grace + PATIENCE
     while True:
@@ -77,7 +77,7 @@ async def _until_ended(session: Session, queue: Queue, current: dict[int, Job]) 
         held = {worker.job for worker in await queue.workers() if worker.state != "lost"}
         if not any(job.id in held for job in running):
             session.err.warn(
-                f"{names}: no live worker has it; it is cancelled when one next looks,"
+                f"{names}: no live worker has it; it will be cancelled when a worker starts,"
                 " unless it has ended by then"
             )
             break

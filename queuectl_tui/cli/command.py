@@ -1,4 +1,4 @@
-"""click's commands, built from the declarations: help, completion, mistakes, other spellings."""
+"""click's commands, made from the declarations: for help, completion, mistakes and synonyms."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _param(param: Option | Argument, **rest: Any) -> click.Parameter:
 
 
 def _keep(ctx: click.Context, param: click.Parameter, given: Any) -> None:
-    """Keep a global option's value in the session (given here or further left)."""
+    """Keep the value of a global option in the session."""
     if given is not None and given is not False:
         ctx.obj.take(param.name, given)
 
@@ -99,8 +99,8 @@ _GLOBALS = [
 
 
 def refuse_twice(ctx: click.Context, given: Sequence[click.Parameter]) -> None:
-    """UsageError for an option that takes one value and is given several times: click would drop
-    all but the last without a word. ``given``: the parameters as they stand on the command line."""
+    """UsageError for an option that takes one value and is given several times: click would use
+    the last one without a message. ``given``: the parameters in the order of the command line."""
     options = [param for param in given if isinstance(param, click.Option)]
     for option in options:
         one_value = not (option.multiple or option.is_flag or option.count)
@@ -109,7 +109,7 @@ def refuse_twice(ctx: click.Context, given: Sequence[click.Parameter]) -> None:
 
 
 class _ClickCommand(click.Command):
-    """Help with our options, then the global ones, then examples as they are written."""
+    """A command whose help shows its own options, the global options, and examples."""
 
     examples: Sequence[str] = ()
     table: Subcommands = {}  # noqa: RUF012 - never changed
@@ -147,7 +147,7 @@ class _ClickCommand(click.Command):
         sections = [("Commands", commands)]
         for title, params in (("Options", self.params), ("Global options", _GLOBALS)):
             found = (param.get_help_record(ctx) for param in params)
-            # An argument that has nothing to say for itself is in the usage line already.
+            # An argument without a description is in the usage line only.
             sections.append((title, [row for row in found if row is not None and row[1]]))
         return page(ctx, sections, self.examples)
 
@@ -175,7 +175,7 @@ class ClickVerb(_ClickCommand):
 
 
 class ClickArgvVerb(ClickVerb):
-    """A verb whose words are commands. What follows ``--`` is one command, with its options."""
+    """A verb that takes commands. What follows ``--`` is one command with its options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         argv = None
@@ -253,7 +253,7 @@ class ClickNoun(_ClickCommand, click.Group):
     def _otherwise(
         self, ctx: click.Context, word: str, rest: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A verb that has another name here, or a usage error with what was probably meant."""
+        """A verb that has another name here, or a usage error that says what was probably meant."""
         from .spellings import not_needed, other_verb, unknown_verb
 
         if reason := not_needed(ctx, word):
@@ -264,7 +264,7 @@ class ClickNoun(_ClickCommand, click.Group):
             raise click.UsageError(unknown_verb(ctx, word, rest, list(self.table)), ctx)
         if not ours[0].startswith("-"):
             return self.resolve_command(ctx, ours)
-        self.parse_args(ctx, ours)  # --help or --version: it ends here
+        self.parse_args(ctx, ours)  # --help or --version: raises Exit
         raise click.exceptions.Exit
 
     def _check_subcommand(self) -> None:
@@ -285,7 +285,7 @@ class ClickNoun(_ClickCommand, click.Group):
 
 
 def run(session: Session, root: declare.Noun, args: Sequence[str]) -> int:
-    """Run a command line as click reads it. UsageError, with where to read on."""
+    """Run a command line that click parses. UsageError names the page to read."""
     try:
         command = built(root, is_root=True)
         with command.make_context(root.name, list(args), obj=session) as context:

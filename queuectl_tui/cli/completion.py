@@ -1,4 +1,4 @@
-"""``queuectl completion``, and what its script asks for."""
+"""``queuectl completion``, and the answers to its script."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class _Bash(BashComplete):
-    """Gets the line as it is typed: an id may hold a colon, at which bash splits words."""
+    """Reads the line as it is typed: bash splits words at a colon, which an id may contain."""
 
     source_template = _BASH
 
@@ -60,7 +60,7 @@ class _Bash(BashComplete):
 
 
 class _Zsh(ZshComplete):
-    """Works in a shell whose start-up file does not call compinit, too."""
+    """Also works in a shell whose start-up file does not call compinit."""
 
     source_template = ZshComplete.source_template.replace(
         "    compdef ",
@@ -69,7 +69,7 @@ class _Zsh(ZshComplete):
 
 
 class _Fish(FishComplete):
-    """Only the first comma ends the kind: values and descriptions may hold more."""
+    """Splits at the first comma only: values and descriptions may contain commas."""
 
     source_template = FishComplete.source_template.replace(
         'string split "," ', 'string split -m 1 "," '
@@ -100,7 +100,7 @@ def completion(session: Session, /, shell: str) -> None:
 
 
 def answer(session: Session, root: Noun, instruction: str) -> int:
-    """Answer the script: ``instruction`` is what it put in the environment."""
+    """Answer the script. ``instruction``: what it has put in the environment."""
     from .command import built
 
     shell, _, verb_ = instruction.rpartition("_")

@@ -123,13 +123,13 @@ def set_value(session: Session, /, key: str, value: str | None) -> None:
         name = env_name(canonical(key))
         session.err.note(f"stored, but the environment variable {name} goes first")
     elif setting.key == "shell" and not os.access(str(setting.value), os.X_OK):
-        # Not refused: other hosts may have it.
+        # Not an error: other hosts may have it.
         session.err.warn("no such program on this host: every job would fail here")
 
 
 def _refuse_few_seconds(key: str, value: str) -> None:
-    """InvalidInput for ``keep-completed 30``: it would be seconds, and take nearly every completed
-    job away. A large number is what ``config get`` prints, and is taken."""
+    """InvalidInput for ``keep-completed 30``: 30 seconds would remove nearly every completed job.
+    A large number is accepted, because ``config get`` prints seconds."""
     number = value.strip()
     if number.isdecimal() and 0 < int(number[:12]) < HOUR and canonical(key) == "keep-completed":
         from .durations import units

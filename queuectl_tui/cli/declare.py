@@ -1,8 +1,8 @@
 """What each verb takes, declared once as plain data.
 
-Two readers use it. ``quick`` reads a command line that is plainly right, without click: scripts
-call verbs in loops, and importing click takes longer than the verb. ``command`` builds
-click's commands from it, for everything else: help, completion, mistakes, other spellings.
+Two modules use it. ``quick`` parses a command line that is clearly correct, without click: scripts
+call verbs in loops, and importing click takes longer than the verb. ``command`` makes click's
+commands from it, for everything else: help, completion, mistakes and synonyms.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def argument(dest: str, **rest: Any) -> Callable[[Function], Function]:
 def _declared(param: Option | Argument) -> Callable[[Function], Function]:
     def keep(function: Function) -> Function:
         params = function.__dict__.setdefault("params", [])
-        params.append(param)  # the decorator that stands last is called first
+        params.append(param)  # the last decorator is called first
         return function
 
     return keep
@@ -162,4 +162,4 @@ GLOBALS = (
     Option(("--version",), is_flag=True, about="Print the version."),
     Option(("-h", "--help"), is_flag=True, about="Show this help."),
 )
-"""Taken by every command, so before and after the verb alike."""
+"""Options of every command: they may stand before or after the verb."""

@@ -24,9 +24,9 @@ USAGE = 2
 EXIT_PATIENCE = 1.0
 """Seconds to wait at the end for a terminal that takes nothing."""
 LONGEST = 2000
-"""Characters of a message: it may repeat what was given, which may be of any length."""
+"""Characters of a message, at most: it may contain user input of any length."""
 SHOWN_PROBLEMS = 20
-"""Bad lines of a batch named one by one."""
+"""Bad lines of a batch that are reported one by one."""
 
 _SGR = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 
@@ -40,7 +40,7 @@ class Stderr:
         self.debug = False
         """Show the traceback of an error."""
         self.path = ""
-        """The command as it is typed, for where to read on; empty: not known."""
+        """The command as it is typed, to name its help page; empty: not known."""
         self._bar = ""
         self._drawn = 0.0
         self._writer: LineWriter | None = None
@@ -51,12 +51,12 @@ class Stderr:
 
     @property
     def terminal(self) -> bool:
-        """Whether a person is looking."""
+        """Whether it is a terminal."""
         return sys.stderr is not None and sys.stderr.isatty()
 
     @property
     def can_ask(self) -> bool:
-        """Whether a person is looking, and can answer."""
+        """Whether a person can be asked."""
         return self.terminal and sys.stdin is not None and sys.stdin.isatty()
 
     @property
@@ -69,7 +69,7 @@ class Stderr:
         return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if self.color and self.terminal else text
 
     def line(self, text: str) -> None:
-        """One line, whatever ``--quiet`` says."""
+        """One line, also with ``--quiet``."""
         bar, self._bar = self._bar, ""
         self._write(("\r\x1b[K" if bar else "") + text + "\n")
         if bar:
@@ -89,7 +89,7 @@ class Stderr:
         self.line(f"queuectl: {self.styled('error', 'red')}: {text}")
 
     def bar(self, label: str, done: int, total: int, extra: str = "") -> None:
-        """Show how far it is; at most ten times a second, and only to a person."""
+        """Show the progress, at most ten times a second, and only at a terminal."""
         if not self.animated:
             return
         now = time.monotonic()
@@ -102,14 +102,14 @@ class Stderr:
         self._show(f"{label} {drawn} {done:,}/{total:,} {extra}")
 
     def status(self, text: str) -> None:
-        """Show a line that is replaced by the next, and only to a person."""
+        """Show a line that the next one replaces, only at a terminal."""
         now = time.monotonic()
         if self.animated and now - self._drawn >= 0.1:
             self._drawn = now
             self._show(text)
 
     def clear(self) -> None:
-        """Take the progress line away."""
+        """Remove the progress line."""
         if self._bar:
             self._bar = ""
             self._write("\r\x1b[K")
@@ -129,11 +129,11 @@ class Stderr:
     @contextmanager
     def never_waiting(self) -> Iterator[None]:
         """Inside, nothing waits for a terminal or a pipe that nobody reads: lines that it does not
-        take are dropped and counted. Nor does anything after it, if it is stuck at the end."""
+        accept are dropped and counted. This stays so afterwards if it is stuck at the end."""
         try:
             fd = -1 if sys.stderr is None else sys.stderr.fileno()
         except (OSError, ValueError):
-            fd = -1  # not a file: nothing that could make us wait
+            fd = -1  # not a file, so writing never waits
         if sys.stderr is None or fd < 0:
             yield
             return
@@ -155,7 +155,7 @@ class Stderr:
                 sys.stderr.write(text)
                 sys.stderr.flush()
         except (OSError, ValueError):
-            pass  # nobody to tell
+            pass  # there is no other place to report it
 
 
 class Result:
@@ -166,7 +166,7 @@ class Result:
 
 @contextmanager
 def guard(out: Stdout, err: Stderr) -> Iterator[Result]:
-    """Run a command line inside; whatever it raises becomes a line and an exit code."""
+    """Run a command line inside; every exception becomes a message and an exit code."""
     _own_standard_files()
     result = Result()
     try:
@@ -227,7 +227,7 @@ def _report(err: Stderr, error: BaseException) -> int:
 
 
 def _report_stop(err: Stderr) -> int:
-    """A signal stopped the verb: say what it had done."""
+    """A signal stopped the verb: say what was done before."""
     from queuectl_core.system.postcommit import commits
 
     said = [signals.word, commits.so_far]
@@ -238,7 +238,8 @@ def _report_stop(err: Stderr) -> int:
 
 
 def _report_output(err: Stderr, error: StdoutFailed) -> int:
-    """After a commit this is no failure: who repeats the verb would do everything twice."""
+    """After a commit this is no failure: a caller that repeats the verb would do everything
+    twice."""
     from queuectl_core.system.postcommit import commits
 
     if commits:
@@ -273,7 +274,7 @@ def _explain_usage(err: Stderr, error: UsageError) -> str:
 
 
 def _own_standard_files() -> None:
-    """Make sure descriptors 0 to 2 are taken, so that no file we open becomes stdout."""
+    """Make sure descriptors 0 to 2 are open, so that no file that we open becomes stdout."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

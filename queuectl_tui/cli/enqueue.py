@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 LOOKED_AT = 20
-"""Jobs whose directory and script are looked at: a person gives no more on a command line."""
+"""Jobs whose directory and script are checked: nobody types more on a command line."""
 
 
 @verb(
@@ -103,20 +103,20 @@ def enqueue(
         raise UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...")
     added = session.run(lambda queue: _add(queue, session, sources, overrides), create=True)
     _show(session, added, _is_local(sources, overrides))
-    session.out.flush()  # what follows looks at directories, which may take its time
+    session.out.flush()  # the next checks look at directories, which may be slow
     _warn(session, added)
     if not added:
         session.err.note("no jobs given; nothing enqueued")
 
 
 def _check_words(jobs: tuple[str, ...]) -> None:
-    """InvalidInput for arguments that are one command without its quotes, or no command at all."""
+    """InvalidInput for arguments that are one command without quotes, or not a command."""
     if len(jobs) > 1:
         from .intent import refuse_words
 
         refuse_words(jobs)
     for job in jobs:
-        # A quick look, without any import: most jobs are plain commands.
+        # A quick check without an import: most jobs are plain commands.
         word = job.split(maxsplit=1)[0] if job.strip() else ""
         if word.startswith(("“", "”", "„", "‘", "’", "-")) or ":" in word or "." in word:
             if word[:1] in ("{", "["):
@@ -128,7 +128,7 @@ def _check_words(jobs: tuple[str, ...]) -> None:
 
 
 def _sources(job: str, several: bool) -> list[Any]:
-    """What one JOB argument describes."""
+    """The jobs that one JOB argument describes."""
     from queuectl_core.domain.errors import InvalidInput
     from queuectl_core.domain.json_strict import parse_json
 
@@ -172,7 +172,7 @@ async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides
 
 
 def _warn(session: Session, added: Sequence[Job]) -> None:
-    """Say what was accepted, but is probably not what was wanted."""
+    """Warn about jobs that were accepted but are probably not what the user wanted."""
     from queuectl_core.system.host import current_directory
 
     past = next((job for job in added if job.run_at < job.created_at - 60), None)
@@ -193,7 +193,7 @@ def _warn(session: Session, added: Sequence[Job]) -> None:
 
 
 def _windows_ends(job: Job) -> str | None:
-    """What to say of a command, or of the script it starts, that has Windows line ends."""
+    """A warning for a command, or a script that it starts, with Windows line ends."""
     first = job.command if isinstance(job.command, str) else job.command[0]
     if "\r\n" in first:
         return "the command has Windows line ends (CR LF): the shell takes each CR as text"

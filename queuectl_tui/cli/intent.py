@@ -1,4 +1,5 @@
-"""What somebody meant by a job that is none: for ``enqueue``, imported when one looks odd."""
+"""What the user meant by an argument of ``enqueue`` that does not look like a job. Imported only
+when there is one."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _CURLY = ("“", "”", "„", "‘", "’")
 
 
 def odd(job: str) -> bool:
-    """Whether this JOB needs a look: JSON in pieces, YAML, the name of a file, curly quotes."""
+    """Whether this JOB looks wrong: JSON in pieces, YAML, the name of a file, curly quotes."""
     word = job.strip()
     return (
         word.startswith(_CURLY)
@@ -28,7 +29,7 @@ def odd(job: str) -> bool:
 
 
 def refuse_odd(job: str) -> None:
-    """InvalidInput for a JOB that is no command, though it does not start as JSON does."""
+    """InvalidInput for a JOB that is neither a command nor JSON."""
     word = job.strip()
     shown = clean_line(word, 60)
     if word.startswith(_CURLY):
@@ -65,7 +66,7 @@ def _in_quotes(pieces: str) -> str:
 
 
 def refuse_words(jobs: Sequence[str]) -> None:
-    """InvalidInput for several JOBs of which the first is a bare word: one command, unquoted."""
+    """InvalidInput for several JOBs of which the first is one word: a command without quotes."""
     first = jobs[0].strip()
     cut = first.startswith("{") and not first.endswith("}")
     if cut or (not first.startswith("{") and _FIELD.match(first)):

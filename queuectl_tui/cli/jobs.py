@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TRIES = 5
-"""Times that jobs which change under our hands are looked for again."""
+"""How often jobs that other processes change at the same time are looked up again."""
 
 
 async def resolve(
     session: Session, queue: Queue, refs: Sequence[str], *, to_change: bool = True
 ) -> list[Job]:
-    """The jobs with these ids, each once; raises for the first that is not there, before anything
-    is done to the others. A prefix will do for an id that queuectl generated, and for any id where
-    nothing is changed."""
+    """The jobs with these ids, each once. NotFound for the first one that does not exist. A prefix
+    is enough for an id that queuectl generated, and for every id when nothing is changed."""
     from queuectl_core.domain.errors import NotFound
 
     found = {}
@@ -49,8 +48,8 @@ async def change_named(
 ) -> list[Job]:
     """Find jobs by their ids and change them, all or none; the jobs as they were found.
 
-    Nobody looked at them in between: when one changes under our hands, they are found again. So the
-    answer is about the job as it is, and cancelling a job that is just being claimed ends it.
+    When a job changes between the two steps, they are looked up again. So the answer is about the
+    job as it is now, and cancelling a job that is being claimed works.
     """
     from queuectl_core.domain.errors import JobChanged
 
@@ -77,7 +76,7 @@ async def until_changed(queue: Queue, pause: float, deadline: float | None = Non
 
 
 def complete_dead(session: Session, incomplete: str) -> list[str]:
-    """The same for jobs in the DLQ."""
+    """Ids of jobs in the DLQ, for shell completion."""
     return complete_id(session, incomplete, (State.DEAD,))
 
 

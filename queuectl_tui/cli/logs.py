@@ -25,7 +25,7 @@ CHUNK = 1 << 16
 POLL = 0.1
 """Seconds between looks at a file that is followed."""
 LOOKS = 20
-"""Looks at a file that was replaced until it counts as a new one of a job that still runs."""
+"""Looks at a replaced file, after which it is the new output file of a job that still runs."""
 
 
 @verb(
@@ -78,7 +78,7 @@ def logs(
 
 
 class LogPrinter:
-    """One job's output being shown."""
+    """Prints the output of one job."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class LogPrinter:
         while follow and output.running:
             await sleep(POLL)
             output = await self._look(output)
-            if not output.running:  # it ended: a long output has been cut in the middle
+            if not output.running:  # it has ended: the middle of a long output was removed
                 self._warn(output)
                 self.offset = output.after(self.offset)
             self._copy(output)
@@ -161,7 +161,7 @@ class LogPrinter:
         while True:
             self.job = await self._job()
             later = [a.number for a in await self.queue.attempts(self.job) if a.number > number]
-            if later:  # several, when they were quicker than we looked
+            if later:  # several, when attempts end faster than we look
                 return await self.queue.output(self.job, later[0])
             if self.job.state in FINAL:
                 return AttemptOutput(0, None, b"", False, 0)
@@ -186,13 +186,13 @@ class LogPrinter:
             self.session.err.note(output.missing)
 
     def _copy(self, output: AttemptOutput) -> None:
-        """Write what there is from the current offset on."""
+        """Write everything from the current offset on."""
         if output.running and self._was_replaced(output):
             return
         if self.timestamps:
             self.times = OutputTimes(output)
         while True:
-            if output.running:  # the middle of a long output may be a hole by now
+            if output.running:  # the middle of a long output may have been dropped
                 before, self.offset = self.offset, output.after(self.offset)
                 if self.offset > before:
                     self.session.out.flush()
@@ -206,9 +206,9 @@ class LogPrinter:
         self.session.out.flush()
 
     def _was_replaced(self, output: AttemptOutput) -> bool:
-        """Whether there is another file now: the job has ended, its supervisor has written a long
-        output anew, and the store does not say so yet. Our offset is of use when it does. One that
-        stays is the file of a job whose first one was removed."""
+        """Whether the file was replaced. Its supervisor does so with a long output when the job has
+        ended; soon the store says that it has ended, and our offset can be used. If the store does
+        not, it is the new file of a job whose first file was removed."""
         file = output.file_id()
         if file is None or self.file in (None, file):
             self.file = file or self.file
@@ -265,7 +265,7 @@ def _lines(chunk: bytes) -> list[bytes]:
 
 
 class _StreamCleaner:
-    """Cleans a stream whose pieces may end inside a character or between CR and LF."""
+    """Cleans a stream whose chunks may end inside a character or between CR and LF."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode

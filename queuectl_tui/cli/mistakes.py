@@ -1,4 +1,4 @@
-"""What click says of a mistake, in our words. Imported only when there is one."""
+"""click's error messages in our words. Imported only when there is an error."""
 
 from __future__ import annotations
 

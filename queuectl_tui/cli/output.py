@@ -1,7 +1,7 @@
 """Standard output: the data a verb answers with. Nothing else writes there.
 
-Three forms of the same data: one JSON document; in a pipe plain lines, tab-separated with a
-header, every cell whole and cleaned, ``-`` for nothing; at a terminal a table for people.
+There are three forms. JSON: one document. In a pipe: a header and tab-separated lines, with whole
+and cleaned cells, and ``-`` for an empty one. At a terminal: a table.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 
 BUFFER = 1 << 16
-"""Characters gathered before they are passed on, whatever Python's own buffering is."""
+"""Characters that are collected before they are written."""
 
 
 class StdoutClosed(Exception):
-    """Whoever read our output has gone: nothing is left to do, and nothing is wrong."""
+    """The reader of our output has closed it. That is not an error."""
 
 
 class StdoutFailed(Exception):
@@ -103,7 +103,7 @@ class View(Generic[T]):
 
 
 class Stdout:
-    """Writes standard output, and tells a reader that left from a disk that is full."""
+    """Writes standard output. A reader that has gone is not an error; a full disk is."""
 
     def __init__(self) -> None:
         self.color = True
@@ -111,12 +111,12 @@ class Stdout:
         self._size = 0
         if sys.stdout is not None:
             reconfigure = getattr(sys.stdout, "reconfigure", None)
-            if reconfigure:  # a locale without these characters shows escapes, it never fails
+            if reconfigure:  # characters that the locale does not have are shown as escapes
                 reconfigure(errors="backslashreplace")
 
     @property
     def terminal(self) -> bool:
-        """Whether a person is looking."""
+        """Whether it is a terminal."""
         return sys.stdout is not None and sys.stdout.isatty()
 
     def write(self, text: str) -> None:
@@ -138,7 +138,7 @@ class Stdout:
             _stream().buffer.flush()
 
     def flush(self) -> None:
-        """Hand over what is buffered; only then is it known to be written."""
+        """Write what is buffered. An error is raised here at the latest."""
         if self._pending:
             self._pass_on()
         with _explained():
@@ -192,7 +192,7 @@ class Stdout:
         return capture.get()
 
     def redraw(self, *renderables: RenderableType) -> None:
-        """Show renderables from the top of the screen, over what was there."""
+        """Show renderables from the top of the screen, over the old ones."""
         height = os.get_terminal_size(sys.stdout.fileno()).lines
         lines = self.rendered(*renderables).splitlines()[: height - 1]
         self.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
@@ -200,7 +200,7 @@ class Stdout:
 
 
 class Listing(Generic[T]):
-    """A list being written, in flat memory unless it is for people."""
+    """A list that is being written. Only a table for a terminal is kept in memory."""
 
     def __init__(self, out: Stdout, view: View[T], clock: Callable[[], float]) -> None:
         self.out = out
@@ -244,7 +244,7 @@ class JsonListing(Listing[T]):
 
 
 class PlainListing(Listing[T]):
-    """Tab-separated lines, the header when it is known that there is an answer."""
+    """Tab-separated lines. The header is written with the first row, or at the end."""
 
     def __init__(
         self, out: Stdout, view: View[T], clock: Callable[[], float], header: bool
@@ -332,7 +332,8 @@ def _stream() -> TextIO:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Says what a failed write means; what is still buffered goes nowhere from here on."""
+    """Turns a failed write into :class:`StdoutClosed` or :class:`StdoutFailed`. What is still
+    buffered is thrown away."""
     try:
         yield
     except OSError as error:
@@ -341,7 +342,7 @@ def _explained() -> Iterator[None]:
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
         except (OSError, ValueError, AttributeError):
-            pass  # no descriptor of our own: nothing of ours is flushed at exit either
+            pass  # it has no descriptor, so nothing is flushed at exit
         if error.errno == errno.EPIPE:
             raise StdoutClosed from None
         raise StdoutFailed(error.strerror or str(error)) from None

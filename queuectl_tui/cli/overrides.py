@@ -1,4 +1,4 @@
-"""The fields of the jobs that ``enqueue`` is given, and the options that fill them in."""
+"""Options of ``enqueue`` that set fields of its jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Overrides(NamedTuple):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Overrides:
-        """Read the options; InvalidInput names the one that will not do."""
+        """Read the options. InvalidInput names the one that is wrong."""
         fields: dict[str, Any] = {}
         for name in ("id", "run_at", "cwd", "memory_limit", "output_limit"):
             if options[name] is not None:
@@ -52,11 +52,11 @@ class Overrides(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Nothing to fill in."""
+        """Whether no field is set."""
         return not self.fields and self.delay is None and not self.env
 
     def apply(self, source: Any, now: float) -> Any:
-        """``source`` with our fields in place of its own; what is no job is left as it is."""
+        """``source`` with our fields instead of its own. What is not a job stays as it is."""
         if self.empty:
             return source
         if isinstance(source, str):
@@ -92,6 +92,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def tell_ignored(session: Session, ignored: set[str]) -> None:
-    """Name output fields that were given and left aside."""
+    """Name the output fields that were given and are ignored."""
     if ignored:
         session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")

@@ -1,8 +1,8 @@
-"""Reads a command line that is plainly right. Anything else is left to click.
+"""Parses a command line that is clearly correct. click parses all others.
 
-It never guesses: a word that it does not know, a value that will not do, an option given twice, a
-request for help, another spelling: for all of these it answers None, and :mod:`.command` reads the
-same declarations again, with all that click knows. ``tests/fuzz/test_quick.py`` compares the two.
+It never guesses. For an unknown word, a wrong value, an option that is given twice, a request for
+help and a synonym it returns None. Then :mod:`.command` uses the same declarations with click.
+``tests/fuzz/test_quick.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BY_CLICK = ("help", "version")
 
 
 class ParsedLine:
-    """A command line that was understood."""
+    """A command line after parsing."""
 
     def __init__(
         self, verb: Verb, path: str, shared: list[tuple[str, Any]], values: dict[str, Any]
@@ -31,12 +31,12 @@ class ParsedLine:
 
 
 def read(args: Sequence[str], table: Subcommands) -> ParsedLine | None:
-    """What this command line says; None where click must be asked."""
+    """The parsed command line; None: click must parse it."""
     shared: list[tuple[str, Any]] = []
     path: list[str] = []
     words = list(args)
     while True:
-        # Options of a noun are the global ones, up to the word that is no option.
+        # Before a subcommand there can only be global options.
         words = _leading(words, shared)
         if not words or words[0] not in table:
             return None
@@ -52,7 +52,7 @@ def read(args: Sequence[str], table: Subcommands) -> ParsedLine | None:
 
 
 def _leading(words: list[str], shared: list[tuple[str, Any]]) -> list[str]:
-    """``words`` after the global options at their beginning; none where click must be asked."""
+    """``words`` without the global options at the beginning; empty: click must parse them."""
     at = 0
     given: set[str] = set()
     while at < len(words) and words[at][:1] == "-":
@@ -104,7 +104,7 @@ def _parameters(
 
 
 def _arguments(verb: Verb, words: list[str], values: dict[str, Any]) -> bool:
-    """Give ``words`` to the verb's arguments; False where click must be asked."""
+    """Give ``words`` to the arguments of the verb. False: click must do it."""
     for param in verb.params:
         if not isinstance(param, Argument):
             continue

@@ -62,7 +62,7 @@ def retry(session: Session, /, *, selection: JobSelection, command: str | None, 
 
 
 async def _confirm_completed(session: Session, queue: Queue, where: Filter) -> bool:
-    """Ask before jobs that are completed run again; others are here to be run again."""
+    """Ask before completed jobs run again."""
     states = [state for state in State if state in where.states]
     counts = {state: await queue.count_range(where._replace(states=(state,))) for state in states}
     if not counts.get(State.COMPLETED):

@@ -1,4 +1,4 @@
-"""Which jobs a verb means: ids, or all, or all that match the filters."""
+"""Which jobs a verb acts on: ids, or all jobs, or all that match the filters."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _MORE = (
 
 @dataclass(frozen=True, slots=True)
 class JobSelection:
-    """The jobs asked for on the command line: ids, or else all that match the filters."""
+    """The jobs that the command line selects: by id, or else all that match the filters."""
 
     ids: tuple[str, ...]
     where: Filter
@@ -73,7 +73,7 @@ class JobSelection:
     """Whether any filter was given."""
 
     async def find(self, session: Session, queue: Queue) -> Filter:
-        """The filter of all that is meant. Says so if a filter can match nothing."""
+        """The complete filter. Prints a note if a condition can match nothing."""
         await tell_unknown_queues(session, queue, self.where.queues)
         if not self.reasons:
             return self.where
@@ -116,9 +116,8 @@ async def tell_unknown_queues(session: Session, queue: Queue, names: Sequence[st
 
 
 async def _reasons(session: Session, queue: Queue, texts: Sequence[str]) -> tuple[str, ...]:
-    """The reasons of dead jobs that hold one of ``texts``; a whole reason stands for itself only.
-
-    A text that is in no reason stays as it is: nothing matches it, and that is said.
+    """The reasons of dead jobs that contain one of ``texts``. A text that is a whole reason selects
+    that reason only. A text that is in no reason is kept, matches nothing, and is noted.
     """
     from queuectl_core.operations.queries import dead_groups
 
@@ -147,7 +146,7 @@ def selects_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def selects_live_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same among jobs that have not ended: without ``--reason``, which is of dead ones."""
+    """The same among jobs that have not ended: without ``--reason``, which only dead jobs have."""
     return _selects(function, (*_MORE, *_COMMON), ())
 
 
@@ -170,7 +169,7 @@ def _options(function: Callable[..., Any], options: Any) -> Callable[..., Any]:
 
 
 def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Callable[..., Any]:
-    """``function`` with the selecting parameters made into one."""
+    """``function`` with one parameter ``selection`` instead of those that select jobs."""
 
     @wraps(function)
     def call(*args: Any, **given: Any) -> Any:
@@ -200,7 +199,7 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
 
 
 def confirm(session: Session, doing: str, jobs: str) -> bool:
-    """Ask before ``jobs`` are gone for good; usage error when there is nobody to ask."""
+    """Ask before ``jobs`` are removed. UsageError when nobody can be asked."""
     answer = session.err.ask(f"Remove {jobs} for good, with history and output?")
     if answer is None:
         raise UsageError(f"{doing} {jobs} needs -y, as nobody can be asked")

@@ -32,7 +32,7 @@ class Session:
         self.json = False
         self.verbose = False
         self.clock: Callable[[], float] = time.time
-        """The queue's, once one was opened: what its times are to be compared with."""
+        """The clock of the queue once it is open: its times are compared with this clock."""
         self._set_color(not os.environ.get("NO_COLOR"))
 
     @property
@@ -53,10 +53,10 @@ class Session:
         self.out.color = self.err.color = wanted
 
     def take(self, name: str, value: Any) -> None:
-        """Keep the value of a global option. One after the verb wins over one before it, which may
-        come from an alias of the shell."""
+        """Keep the value of a global option. An option after the verb wins over one before it,
+        which may come from a shell alias."""
         if name == "store":
-            self.store = value  # an empty one is refused later, not taken for the default
+            self.store = value  # an empty one is an error later, not the default store
         elif name == "no_color":
             self._set_color(False)
         elif name in ("quiet", "debug"):
@@ -88,10 +88,10 @@ class Session:
     ) -> T:
         """Open the queue, do ``act`` with it, close it.
 
-        ``create``: make a store that is not there. Else it is an error if its path was given; the
-        default store is taken for an empty one.
-        ``loop``: ``act`` needs an event loop. Else asyncio, a third of a short verb's time, is left
-        out where the store can do without.
+        ``create``: make the store if it does not exist. Otherwise a path that does not exist is an
+        error, and a default store that does not exist is treated as empty.
+        ``loop``: ``act`` needs an event loop. Otherwise asyncio is not loaded if the store does not
+        need it; loading it takes a third of a short verb's time.
         """
         from queuectl_core.domain.text import clean_line
         from queuectl_core.queue import Queue
@@ -110,7 +110,7 @@ class Session:
                 if self.verbose:
                     where = clean_line(str(queue.directory))
                     self.err.note(f"output and logs of this store: {where}")
-                gc.freeze()  # see __main__: what is here stays, from now on there may be garbage
+                gc.freeze()  # see __main__: what was imported stays; garbage is made from now on
                 gc.enable()
                 return await act(queue)
 
@@ -131,8 +131,8 @@ def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     try:
         with asyncio.Runner() as runner:
-            # All that takes long is done before there is a coroutine: one that a signal keeps
-            # from being awaited would make Python complain.
+            # Create the loop, which is slow, before the coroutine: if a signal came in between,
+            # Python would complain about a coroutine that was never awaited.
             runner.get_loop()
             return runner.run(main())
     except asyncio.CancelledError:
@@ -140,4 +140,4 @@ def run_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except RuntimeError as error:
         if "Event loop stopped before Future completed" not in str(error):
             raise
-        raise Interrupted from None  # what asyncio makes of a second one
+        raise Interrupted from None  # asyncio raises this after a second signal

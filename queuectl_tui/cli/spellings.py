@@ -1,7 +1,7 @@
-"""Verbs and options as other queues call them: taken silently, or pointed to ours.
+"""Names that other queues have for our verbs and options: accepted, or answered with a hint.
 
-Imported only when a verb or an option was not found, so that it costs nothing else. A table says
-what a word means; spelling comes second, and never suggests a verb that takes something away.
+Imported only when a verb or an option was not found. The tables say what a word means. Only then
+is similar spelling tried, which never suggests a verb that removes something.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 from queuectl_core.domain.text import clean_line, closest
 
 TAKES_AWAY = frozenset(("remove", "prune", "purge", "cancel"))
-"""Verbs never suggested for their spelling alone: ``resume`` is not ``remove``."""
+"""Verbs that are never suggested for similar spelling: ``resume`` is not ``remove``."""
 
 VERBS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"version": ("--version",), "help": ("--help",), "workers": ("worker", "list")},
@@ -102,7 +102,7 @@ HINTS: dict[str, dict[str, str]] = {
 }
 
 VALUE = ("",)
-"""Not an option here: its value stands alone."""
+"""Not an option here: its value is an argument."""
 BY_ID: dict[str, tuple[str, ...]] = {"--id": VALUE, "--job-id": VALUE}
 _SURE: dict[str, tuple[str, ...]] = {"--force": ("--yes",), "--confirm": ("--yes",)}
 
@@ -146,7 +146,7 @@ OPTIONS["logs"] = BY_ID | {"--lines": ("--tail",), "-n": ("--tail",)}
 OPTIONS["retry"] = BY_ID | _SURE | {"--reset": ()}
 OPTIONS["remove"] = BY_ID | _SURE
 OPTIONS["dlq purge"] = BY_ID | _SURE
-"""Verb -> its options by another name -> ours; none: it is so anyway."""
+"""Verb -> its options by another name -> our words; empty: this is always so."""
 
 _OF_JOBS = ("show", "logs", "cancel", "retry", "remove", "wait")
 _START = ("--count", "-c", "--detach", "-d", "--queue", "--until-empty", "--until-idle")
@@ -220,7 +220,7 @@ def other_verb(ctx: click.Context, word: str, rest: list[str]) -> list[str] | No
 
 
 def not_needed(ctx: click.Context, word: str) -> str | None:
-    """Why there is no such verb, for what other queues need and this one does not."""
+    """Why a verb of other queues is not needed here."""
     return None if _path(ctx) else NOT_NEEDED.get(word.lower().replace("_", "-"))
 
 
@@ -263,7 +263,7 @@ def _key(name: str) -> str | None:
 
 
 def other_options(ctx: click.Context, words: list[str], option: str) -> list[str] | None:
-    """``words`` with the option that was not found in our spelling; None when it has none."""
+    """``words`` with our name for the option that was not found; None when there is none."""
     path = _path(ctx)
     place = next((i for i, word in enumerate(words) if _is(word, option)), None)
     if place is None:
@@ -271,7 +271,7 @@ def other_options(ctx: click.Context, words: list[str], option: str) -> list[str
     before, word, after = words[:place], words[place], words[place + 1 :]
     name, equals, value = word.partition("=")
     if path == "config set" and re.match(r"-\.?\d", word):
-        return [*before, *after, "--", word]  # a value, and not one that is taken
+        return [*before, *after, "--", word]  # a negative number is a value; it is refused later
     if path in ("config get", "config set") and (key := _key(name.removeprefix("--"))):
         value = value or (after[0] if after and path == "config set" else "")
         line = f"queuectl {path} {key} {clean_line(shlex.quote(value), 40) if value else ''}"
@@ -309,7 +309,7 @@ def _is(word: str, option: str) -> bool:
 
 
 def option_hint(ctx: click.Context | None, option: str) -> str | None:
-    """What to say to an option that does not exist."""
+    """A hint for an option that does not exist."""
     path = "" if ctx is None else _path(ctx)
     if path == "config set":
         return "type: queuectl config set KEY VALUE"
@@ -317,7 +317,7 @@ def option_hint(ctx: click.Context | None, option: str) -> str | None:
 
 
 def nearest_option(error: click.NoSuchOption) -> str | None:
-    """The option that was misspelled, if one is spelled nearly like it."""
+    """A hint with the option whose name is most similar."""
     if error.ctx is None or not error.option_name.startswith("--"):
         return None
     params = error.ctx.command.get_params(error.ctx)
@@ -327,7 +327,7 @@ def nearest_option(error: click.NoSuchOption) -> str | None:
 
 
 def extra_hint(error: click.ClickException) -> str:
-    """What to say to an argument too many."""
+    """A hint for one argument too many."""
     ctx = getattr(error, "ctx", None)
     found = re.search(r"\((\S+)\)", error.message)
     path = "" if ctx is None else _path(ctx)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
 POLL = 0.05
-"""Seconds between cheap looks; the jobs are only counted when something was committed."""
+"""Seconds between checks for a commit. The jobs are only counted after one."""
 
 LOOK = 1.0
-"""Seconds between looks whether any worker serves the jobs."""
+"""Seconds between checks that a worker serves the jobs."""
 
 
 @verb(
@@ -83,7 +83,7 @@ async def _wait(
     while True:
         await queue.changed()
         asked = time.monotonic()
-        # One that was removed and enqueued again is waited for under its id.
+        # A job that was removed and enqueued again is found by its id.
         jobs = [await queue.same(job) or job for job in jobs]
         state = await queue.wait_state([job.seq for job in jobs] if ids else None)
         cost = time.monotonic() - asked
@@ -97,7 +97,7 @@ async def _wait(
             if said := no_worker_for(await queue.status(), queues):
                 session.err.note(said)
                 warned = True
-        pause = max(POLL, 4 * cost)  # a busy store with many jobs: mostly idle all the same
+        pause = max(POLL, 4 * cost)  # do not load a busy store that has many jobs
         while True:
             if seconds is not None:
                 pause = min(pause, max(0.0, began + seconds - time.monotonic()))

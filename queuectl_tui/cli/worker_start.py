@@ -131,7 +131,7 @@ async def _start_detached(
     with after_commit("looking for other workers"):
         workers = await queue.workers()
         if any(worker.host not in here for worker in workers):
-            # Without it the workers of every host would be stopped.
+            # Without --host it would stop the workers of all hosts.
             stop += "".join(f" --host {shlex.quote(clean_line(name))}" for name in here)
         process = {worker.supervisor for worker in started}
         now = sum(one.supervisor in process and one.state != "stopping" for one in workers)
@@ -141,7 +141,7 @@ async def _start_detached(
 
 
 class Reporter:
-    """Tells a person at a terminal, or a log, what the supervisor does: a line for each event."""
+    """Prints a line for each event of the supervisor, at a terminal or in a log."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POLL = 0.05
 REMIND = 10.0
-"""Seconds between lines about what is waited for, where no line can be redrawn."""
+"""Seconds between lines about the progress where a line cannot be replaced."""
 
 
 @verb(
@@ -99,7 +99,7 @@ def stop(
 async def _stop(
     session: Session, queue: Queue, found: Sequence[Worker], now: bool, seconds: float | None
 ) -> tuple[list[Worker], list[Worker]]:
-    """The workers waited for, and those of them that had not stopped when the time was up."""
+    """The workers that we waited for, and those of them that did not stop in time."""
     asked = list(found)
     if not asked:
         return [], []
@@ -112,16 +112,16 @@ async def _stop(
         asked = [worker for worker in asked if worker is not own]
     try:
         return asked, await _until_gone(session, queue, asked, seconds)
-    except StoreError as error:  # to wait for them is half of what was asked for
+    except StoreError as error:  # waiting for them is part of the verb
         error.message = f"the workers were asked to stop, but not seen to go: {error.message}"
         raise
 
 
 def own_worker(workers: Sequence[Worker], env: Mapping[str, str]) -> Worker | None:
-    """The one of these workers that runs the job we are part of, if we are part of one.
+    """The worker that runs this process as a part of its job; None: we are not in a job.
 
-    Ids of workers are random, so a worker of this name that runs a job of this name is ours, and
-    its store is this one.
+    Ids of workers are random. So a worker with this id that runs a job with this id is ours, and
+    the store is the same.
     """
     name, job = env.get("QUEUECTL_WORKER"), env.get("QUEUECTL_JOB_ID")
     found = (worker for worker in workers if worker.id == name and worker.job == job)
@@ -131,7 +131,7 @@ def own_worker(workers: Sequence[Worker], env: Mapping[str, str]) -> Worker | No
 async def _until_gone(
     session: Session, queue: Queue, asked: Sequence[Worker], seconds: float | None
 ) -> list[Worker]:
-    """Wait until these workers are gone; those that are not when the time is up."""
+    """Wait until these workers are gone. Returns those that are not gone in time."""
     names = {worker.id for worker in asked}
     began = told = time.monotonic()
     told -= REMIND - 0.5  # the first line after half a second
@@ -154,7 +154,7 @@ async def _until_gone(
 
 
 def _running(workers: Sequence[Worker], now: float) -> str:
-    """What these workers are running, in a few words."""
+    """The jobs of these workers and how long they have run."""
     words = []
     for worker in workers[:3]:
         seconds = running_for(worker, now)

@@ -20,7 +20,6 @@ from textual._compositor import Compositor
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
-from textual.widgets import Input
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +31,6 @@ PRIVATE: dict[tuple[type, str], str] = {
     (App, "_batch_count"): "whether a frame is being put together",
     (App, "_display"): "wait for the terminal before a frame; draw nothing below 30x8",
     (Compositor, "_dirty_regions"): "what changed while no frame could be sent",
-    (Input, "_on_paste"): "a paste of several lines",
     (LinuxDriver, "_auto_restart"): "SIGTSTP and SIGCONT are handled in the event loop",
     (LinuxDriver, "_debug"): "passed on to the parser",
     (LinuxDriver, "_get_terminal_size"): "a new size, read when we are told of it",

@@ -52,8 +52,8 @@ def attempt(conn, begin, body):
 connection._attempt = attempt
 
 if "postgres" in sys.argv[2]:
-    from queuectl_core.store.postgres import link
-    execute = link.ServerConnection.execute
+    from queuectl_core.store.postgres.connections import ServerConnection
+    execute = ServerConnection.execute
 
     async def watched(self, sql, *args, **options):
         if sql == "COMMIT" and where == "before":
@@ -65,7 +65,7 @@ if "postgres" in sys.argv[2]:
             strike()
         return found
 
-    link.ServerConnection.execute = watched
+    ServerConnection.execute = watched
 sys.argv[0] = "queuectl"
 from queuectl_tui.__main__ import main
 sys.exit(main())

@@ -68,7 +68,7 @@ class CommandInput(ConsolePart, Input):
         Binding("ctrl+e", "editor", "$EDITOR", key_display="^e", show=False)
     ]
 
-    def _on_paste(self, event: events.Paste) -> None:
+    def on_paste(self, event: events.Paste) -> None:
         lines = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
         shown = on_one_line(lines)
         event.prevent_default()

@@ -126,7 +126,7 @@ def measure(place: Place, rounds: int) -> dict[str, Any]:
         bare_times.append(first_paint([sys.executable, BARE], b"job-9"))
         our_times.append(first_paint(console, newest))
     # The first run of each compiles. Either takes a quarter less now and then, when its first
-    # frame is in time for a tick of Textual's clock: so in turns, and the middle.
+    # frame is in time for a tick of Textual's clock. So both run alternately; the median counts.
     paint = ratio(our_times[1:], bare_times[1:])
     note = "{:.2f} to {:.2f}".format(*paint["spread"])
     found = [("first paint / bare app", paint["value"], "x", 1.4, note)]

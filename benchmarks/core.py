@@ -3,7 +3,7 @@
     python benchmarks/core.py [--jobs N] [--rounds N] [--json]
 
 One detached supervisor with four workers. Each job prints the time it began; that is set against
-the moment ``enqueue`` returned, beside ``date`` run as a child of the same process.
+the moment ``enqueue`` returned, compared with ``date`` run as a child of the same process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def pick_up(queue: Queue) -> float:
 
 
 def child() -> float:
-    """Milliseconds from deciding to start a process until it runs: what nobody can be without."""
+    """Milliseconds from the decision to start a process until it runs: the least possible."""
     began = time.time()
     said = subprocess.run(["date", "+%s.%N"], capture_output=True, check=True).stdout
     return 1000 * (float(said) - began)

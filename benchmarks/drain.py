@@ -1,4 +1,4 @@
-"""How fast a queue of tiny jobs is worked off, beside xargs and other queues, taken in turns.
+"""How fast a queue of tiny jobs is processed, compared with xargs and other queues.
 
     python benchmarks/drain.py [--jobs N] [--rounds N] [--only NAME]… [--json]
 

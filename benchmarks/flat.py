@@ -1,4 +1,4 @@
-"""Whether a large store is as quick as an empty one, each figure beside the other.
+"""Whether a large store is as fast as an empty one.
 
     python benchmarks/flat.py [--jobs N] [--rounds N] [--scale X] [--json]
 
@@ -6,9 +6,9 @@ The large store holds a million finished jobs, 100,000 that wait, 100,000 schedu
 at a higher priority and 50,000 dead (``--scale`` times that). Both are measured in turns, and the
 median of the rounds is given. Ends with exit code 1 if a bar is missed.
 
-- *drain, own lane*: ``worker start --until-empty --queue LANE``, from start to exit, of jobs in
-  a lane of their own.
-- *drain, shared lane*: jobs in a lane where half of all that waits, and half of what is
+- *drain, own queue*: ``worker start --until-empty --queue QUEUE``, from start to exit, of jobs in
+  a queue of their own.
+- *drain, shared queue*: jobs in a queue where half of all that waits, and half of what is
   scheduled, stands as well. They are claimed first by their priority; the time runs from the
   start of the workers to the end of the last of them, and then the workers are stopped.
 - *verbs*: whole processes, from start to exit, with their output in a pipe.
@@ -37,9 +37,9 @@ DRAIN_BAR = 0.9
 VERB_BAR = 1.5
 
 ONLY = "only"
-"""The lane that nothing else is in."""
+"""The queue that nothing else is in."""
 SHARED = "bench"
-"""A lane of the large store."""
+"""A queue of the large store."""
 BETWEEN = 5
 """A priority above what waits and below what is scheduled."""
 
@@ -88,14 +88,14 @@ class Side:
             return database.execute(statement).fetchall()
 
 
-def drain_own_lane(side: Side, jobs: int) -> float:
+def drain_own_queue(side: Side, jobs: int) -> float:
     """Jobs a second, by the life of the workers' process."""
     side.ready()
     side.enqueue(jobs, ONLY, 0)
     return jobs / timed([*WORKERS, "--until-empty", "--queue", ONLY], side.scratch.env)
 
 
-def drain_shared_lane(side: Side, jobs: int) -> float:
+def drain_shared_queue(side: Side, jobs: int) -> float:
     """Jobs a second, by the end of the last of them."""
     side.ready()
     side.enqueue(jobs, SHARED, BETWEEN)
@@ -135,7 +135,7 @@ def ratio(
 
 def measure(large: Side, empty: Side, jobs: int, rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {"drain": {}, "verbs": {}}
-    for name, bar in (("own lane", drain_own_lane), ("shared lane", drain_shared_lane)):
+    for name, bar in (("own queue", drain_own_queue), ("shared queue", drain_shared_queue)):
         found["drain"][name] = ratio(
             rounds,
             lambda bar=bar: bar(large, jobs),

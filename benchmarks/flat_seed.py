@@ -23,8 +23,8 @@ from queuectl_core.store.sqlite.jobs import new_ids
 from queuectl_core.store.sqlite.queries import SQL
 from queuectl_core.store.sqlite.statistics import thin
 
-LANES = ("default", "bench")
-"""Every other job is in each: the lane that is drained is no emptier than any."""
+QUEUES = ("default", "bench")
+"""Every other job is in each: the queue that is drained is no emptier than any."""
 
 JOB = (
     *("id", "command", "priority", "run_at", "queue", "state", "attempts", "runs", "created_at"),
@@ -114,18 +114,18 @@ def rows(size: Size, now: float) -> Iterator[tuple[object, ...]]:
         end = now - ago
         took, waited = 0.001 * (1 + number % 997), 0.01 * (number % 8009)
         times = (end - took - waited, end, end - took, end)
-        lane = LANES[number % 2]
+        queue = QUEUES[number % 2]
         if (number + 1) * size.dead // ended > number * size.dead // ended:
             code, error, reason = REASONS[number % 3]
-            command = ("false", 0, times[0], lane, "dead", 3, 3)
+            command = ("false", 0, times[0], queue, "dead", 3, 3)
             yield next(names), *command, *times, code, error.format(number), reason, None
         else:
-            command = ("true", 0, times[0], lane, "completed", 1, 1)
+            command = ("true", 0, times[0], queue, "completed", 1, 1)
             yield next(names), *command, *times, 0, None, None, None
     none = (None, None, None, None, None)
     for number in range(size.waiting):
         at = now - HOUR + 0.01 * number
-        yield next(names), "true", 0, at, LANES[number % 2], "pending", 0, 0, at, at, *none, 1
+        yield next(names), "true", 0, at, QUEUES[number % 2], "pending", 0, 0, at, at, *none, 1
     for number in range(size.scheduled):
         at = now + 24 * HOUR + 0.1 * number
-        yield next(names), "true", 9, at, LANES[number % 2], "pending", 0, 0, now, now, *none, 0
+        yield next(names), "true", 9, at, QUEUES[number % 2], "pending", 0, 0, now, now, *none, 0

@@ -1,4 +1,4 @@
-"""Eight supervisors on one store beside one, taken in turns: what sharing a store costs.
+"""Eight supervisors on one store, compared with one: what sharing a store costs.
 
     python benchmarks/fleet.py [--jobs N] [--rounds N] [--json]
 

@@ -1,8 +1,8 @@
-"""What the benchmarks share: taking turns, rounds, medians and their spread, scratch stores.
+"""What the benchmarks share: alternating rounds, medians and their spread, scratch stores.
 
-Absolute figures are one machine's on one day. What counts are ratios of things that were measured
-in turns, in one run; so everything here comes in pairs, and a ratio is the median of the ratios of
-the rounds, with the least and the greatest beside it.
+Absolute figures belong to one machine on one day. What counts is the ratio of two things that were
+measured alternately in one run. So everything here comes in pairs, and a ratio is the median of the
+ratios of the rounds, with the least and the greatest beside it.
 """
 
 from __future__ import annotations

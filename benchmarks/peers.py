@@ -43,7 +43,7 @@ class Peer:
     needs: str = ""
     """A program, or ``python:MODULE``."""
     package: str = ""
-    """Where that comes from, for whoever lacks it."""
+    """Where it can be found, if it is not installed."""
     version: Callable[[], str] = field(default=lambda: "")
     note: str = ""
 

@@ -1,11 +1,10 @@
-"""How many jobs a second a store hands out and takes back, when running them costs nothing.
+"""How many jobs a second a store can claim and settle, if running them costs nothing.
 
-Each supervisor is a process of its own that does what a supervisor's dispatcher does,
-``Store.settle_and_claim``: one commit writes down that the jobs of the last turn completed and
-claims as many more. That is ``BATCH`` of them, about as many as a supervisor of four workers hands
-in and claims at a time while its jobs are short; and beside it one, as when they are long. No
-process is started for a job, so what is left is the store's part: what a fleet of any size can't
-exceed, on this server.
+Each supervisor is a process that does what a supervisor's dispatcher does
+(``Store.settle_and_claim``): one commit settles the jobs of the last round and claims as many more.
+``BATCH`` is about as many as a supervisor of four workers settles and claims at a time while its
+jobs are short. It is compared with one job a round, as if jobs were long. No process is started for
+a job, so only the store is measured: no fleet can exceed this rate on this server.
 
     python benchmarks/postgres_claims.py NAME BATCH
 
@@ -36,7 +35,7 @@ BATCH = 30
 JOBS = 20_000
 COUNTS = (1, 2, 4, 8)
 SINGLES, SINGLE_COUNT = 4000, 4
-"""Jobs, and supervisors, of the measurement with one job a turn."""
+"""Jobs, and supervisors, of the measurement with one job a round."""
 COMPLETED = Transition(State.COMPLETED, 1, 0, None, None)
 
 
@@ -44,7 +43,7 @@ COMPLETED = Transition(State.COMPLETED, 1, 0, None, None)
 
 
 async def supervise(name: str, batch: int) -> dict[str, Any]:
-    """Claim and hand back until nothing is left; begins when a line comes on standard input."""
+    """Claim and settle until nothing is left; begins when a line comes on standard input."""
     store = await open_store(None, os.environ)
     try:
         now, mono = store.clock(), monotonic()
@@ -86,7 +85,7 @@ async def drained(store: Store, name: str, workers: list[str], batch: int) -> di
 async def turn(
     store: Store, name: str, endings: list[AttemptResult], openings: list[ClaimSlot]
 ) -> tuple[Job, ...]:
-    """One exchange; asks again while others are in the way of what there is."""
+    """One commit; repeated while other supervisors hold the rows."""
     while True:
         now = store.clock()
         found = await store.settle_and_claim(name, endings, openings, now)

@@ -1,12 +1,13 @@
-"""What supervisors cost the server that have nothing to do: for reckoning with a large fleet.
+"""What idle supervisors cost the server: to estimate the costs of a large fleet.
 
 ``HOSTS`` supervisors of four workers are in the store's tables. One process does for them what
 each does by itself, many times over, and the server's processor time is divided by that.
 
-- *tick*, once a second: has anything changed, who else is alive, is there something to tidy.
+- *tick*, once a second: has anything changed, who else is alive, is maintenance due.
 - *beat*: the heartbeat, a commit.
-- *wake*, at the bell for new jobs: a claim that finds nothing.
-- *obey*, at any other bell, and at a tick when something changed: orders, settings, and a claim.
+- *wake*, when it is notified of new jobs: a claim that finds nothing.
+- *apply*, when it is notified of anything else, and at a tick when something changed: commands,
+  settings, and a claim.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def measure(scratch: PostgresScratch, rounds: int) -> dict[str, Any]:
     scratch.new()
     timed([*QUEUECTL, "config", "set", "max-retries", "3"], scratch.env)
     asyncio.run(_hire(scratch.env))
-    names = ("tick", "beat", "wake", "obey")
+    names = ("tick", "beat", "wake", "apply")
     figures = in_turns(rounds, *(lambda n=name: _one(scratch, n) for name in names))
     return {
         "hosts": HOSTS,
@@ -86,12 +87,12 @@ async def _times(scratch: PostgresScratch, name: str) -> float:
         async def wake() -> None:
             await store.settle_and_claim(row.id, [], openings, store.clock())
 
-        async def obey() -> None:
+        async def apply() -> None:
             await store.commands(row.id)
             await store.config()
             await wake()
 
-        all_of_them = (tick, beat, wake, obey)
+        all_of_them = (tick, beat, wake, apply)
         does: dict[str, Callable[[], Awaitable[None]]] = {one.__name__: one for one in all_of_them}
         for _ in range(20):
             await does[name]()
@@ -117,11 +118,11 @@ def _at_rest(scratch: PostgresScratch) -> int:
 
 
 def table(found: dict[str, Any]) -> str:
-    tick, beat, wake, obey = (figure["value"] for figure in found["server_cpu_ms"].values())
+    tick, beat, wake, apply = (figure["value"] for figure in found["server_cpu_ms"].values())
     held = found["connections"]["a supervisor at rest"]
     return (
         f"the server's CPU with {found['hosts']} supervisors: a tick {tick:.2f} ms, a heartbeat"
         f" {beat:.2f} ms, a wake-up that finds nothing {wake:.2f} ms,"
-        f" {obey:.2f} ms with orders and settings;"
+        f" {apply:.2f} ms with orders and settings;"
         f" a supervisor at rest holds {held} connections"
     )

@@ -2,7 +2,7 @@
 
     python benchmarks/reader.py [--jobs N] [--rounds N] [--scale X] [--json]
 
-A store of some 280 MB (``--scale`` times that), whose jobs are due tomorrow. Jobs in a lane of
+A store of some 280 MB (``--scale`` times that), whose jobs are due tomorrow. Jobs in a queue of
 their own are drained, by ``worker start --until-empty`` from start to exit, while a producer
 enqueues one job at a time. This is done in turns:
 
@@ -52,7 +52,7 @@ ENQUEUE_BAR_MS = 100.0
 LARGE = 70_000
 """Jobs that take a page each: some 280 MB."""
 SNAPSHOT = 3.0
-LANE, ASIDE = "drained", "aside"
+QUEUE, ASIDE = "drained", "aside"
 WORKERS = [*QUEUECTL, "worker", "start", "--count", "4", "--quiet", "--until-empty"]
 
 READER = f"""
@@ -149,7 +149,7 @@ def drain(scratch: Scratch, beside: str, jobs: int) -> dict[str, Any]:
     database = sqlite3.connect(scratch.store, timeout=10)
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
-    line = json.dumps({"command": "true", "queue": LANE}) + "\n"
+    line = json.dumps({"command": "true", "queue": QUEUE}) + "\n"
     timed([*QUEUECTL, "enqueue", "-", "--quiet"], scratch.env, line.encode() * jobs)
     with BESIDE[beside](scratch):
         producer = subprocess.Popen(
@@ -158,7 +158,7 @@ def drain(scratch: Scratch, beside: str, jobs: int) -> dict[str, Any]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        seconds = timed([*WORKERS, "--queue", LANE], scratch.env)
+        seconds = timed([*WORKERS, "--queue", QUEUE], scratch.env)
         said = json.loads(producer.communicate()[0])
         wal = 0
         with contextlib.suppress(OSError):

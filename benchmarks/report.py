@@ -4,7 +4,7 @@
     python benchmarks/report.py [--results FILE] [--check]
 
 The tables go to ``docs/performance.md``, the picture and three figures to README.md: in each, the
-part between the two ``benchmark`` comments is written anew. No figure gets there in another way.
+part between the two ``benchmark`` comments is replaced. No figure gets there in another way.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def summary(results: Found) -> Iterator[str]:
         yield f"- {found['workers']} workers run {rate:,.0f} jobs that do nothing per second."
     if figure := dig(results, "core/pick_up_ms/median"):
         yield f"- A job starts {figure['value']:.1f} ms after `enqueue` returned (median)."
-    if figure := dig(results, "flat/drain/own lane"):
+    if figure := dig(results, "flat/drain/own queue"):
         ratio = figure.get("value", figure.get("ratio"))
         yield (
             "- With a million jobs in the store, workers are"
@@ -128,7 +128,7 @@ ROWS = (
     ("`enqueue`, beside `python -c pass`", "×", ".2f", "startup/start_up/queuectl enqueue true"),
     ("`status`, beside `python -c pass`", "×", ".2f", "startup/start_up/queuectl status"),
     ("bulk `enqueue -`", "jobs/s", ",.0f", "startup/bulk/jobs_per_second"),
-    ("drain with a million jobs in the store, beside none", "×", ".2f", "flat/drain/own lane"),
+    ("drain with a million jobs in the store, beside none", "×", ".2f", "flat/drain/own queue"),
     ("drain beside a slow reader, to the drain alone", "×", ".2f", "reader/a reader/beside alone"),
     ("drain beside a slow backup, to the drain alone", "×", ".2f", "reader/a backup/beside alone"),
     ("`enqueue` beside a slow reader, 99th percentile", "ms", ".1f", f"{SLOW}/enqueue p99, ms"),
@@ -136,7 +136,7 @@ ROWS = (
     ("console, a million jobs, slowest key", "ms", ".0f", KEY),
     ("PostgreSQL, the drain beside SQLite's", "×", ".2f", "postgres/drain/ratio"),
     ("PostgreSQL, a job starts after `enqueue`, median", "ms", ".1f", "postgres/pick-up/median_ms"),
-    ("PostgreSQL, a million jobs beside none", "×", ".2f", "postgres/flat/drain/own lane"),
+    ("PostgreSQL, a million jobs beside none", "×", ".2f", "postgres/flat/drain/own queue"),
     ("sustained load: WAL at most", "MB", ".1f", "soak/wal_mb"),
     ("`enqueue`, 99th percentile, last quarter beside first", "×", ".2f", f"{LATENCY}/enqueue/p99"),
     ("supervisors' memory, the same", "×", ".2f", "soak/memory_mb/supervisors"),

@@ -4,8 +4,8 @@
 
 Two producers enqueue, two supervisors of four workers run what they enqueue (some of it prints,
 some fails and is retried, some dies and is retried from the DLQ), an operator asks and acts with
-the command line, and a console is open in a terminal. Then everything is left to end, and what
-was accepted is held against the store. Latencies and memory of the last quarter are compared with
+the command line, and a console is open in a terminal. Then everything ends, and what was
+accepted is compared with the store. Latencies and memory of the last quarter are compared with
 those of the first. Ends with exit code 1 if a bar is missed.
 """
 

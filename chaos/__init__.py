@@ -1,5 +1,5 @@
 """Attacks on queuectl's promises: ``python -m chaos``, or ``make chaos``.
 
-A campaign runs jobs that write down when they start and end, and meanwhile kills, stops and
-damages whatever it can reach. What the jobs wrote is then held against what the store says.
+A campaign runs jobs that write down when they start and end. Meanwhile it kills, stops and damages
+what it can reach. At the end, what the jobs wrote is compared with what the store says.
 """

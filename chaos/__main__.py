@@ -1,7 +1,7 @@
 """``python -m chaos``: attack queuectl, print the figures, exit 1 when a promise was broken.
 
 Each campaign, on each store, has supervisors that are killed, and actors that use the store in
-every other way meanwhile (see ``actors/``).
+other ways at the same time (see ``actors/``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WRITERS = "writers"
 LEAST = 15.0
 """Seconds that a campaign or a trial takes at least."""
 LONGEST = 100.0
-"""Seconds of one campaign where the time is given: many seeds find more than one long campaign."""
+"""Seconds of one campaign with ``--minutes``: many seeds find more than one long campaign."""
 RESERVE = 12.0
 """Seconds to end everything and to judge, after the time of a campaign."""
 ALL = (*FAULTS, *TRIALS, WRITERS)
@@ -35,7 +35,7 @@ ALL = (*FAULTS, *TRIALS, WRITERS)
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one campaign or trial."""
+    """The result of one campaign or trial."""
 
     name: str
     seed: int
@@ -80,7 +80,7 @@ def arguments() -> argparse.Namespace:
 
 
 def left(args: argparse.Namespace) -> float:
-    """Seconds until the time is over; 0: it takes as long as it takes."""
+    """Seconds until the time is over; 0: there is no limit."""
     return max(args.end - time.monotonic(), 1.0) if args.end else 0.0
 
 
@@ -137,7 +137,7 @@ def single(args: argparse.Namespace, seed: int) -> Iterator[Result]:
 
 
 def one_round(args: argparse.Namespace, seed: int) -> Iterator[Result]:
-    """Everything that was asked for, once."""
+    """Run everything that was asked for, once."""
     if args.mutate:
         yield from mutated(args, seed)
         return
@@ -147,7 +147,7 @@ def one_round(args: argparse.Namespace, seed: int) -> Iterator[Result]:
 
 
 def run_campaign(name: str, options: Options) -> Result:
-    """One campaign. What is broken says how to run it again."""
+    """Run one campaign. The report of a broken promise says how to run it again."""
     title = f"campaign '{name}' on {options.store}, seed {options.seed}"
     print(f"\n{title}: {options.jobs} jobs, {options.kills} kills", flush=True)
     campaign = Campaign(options, say=lambda text: print(f"  {text}", flush=True))
@@ -159,7 +159,7 @@ def run_campaign(name: str, options: Options) -> Result:
 
 
 def mutated(args: argparse.Namespace, seed: int) -> Iterator[Result]:
-    """What finds the bug that was put in."""
+    """The campaign or trial that finds the bug that was added."""
     breaks = BREAKS[args.mutate]
     if isinstance(breaks, str):
         print(f"\n{breaks}, with the bug '{args.mutate}'")

@@ -1,8 +1,8 @@
-"""A queuectl process of a campaign: the real command line, with two seams.
+"""A queuectl process of a campaign: the real command line, with two additions.
 
 ``CHAOS_CLOCK`` names a file with the seconds by which this process's wall clock is wrong (there
-is no setting the machine's own clock for a test). ``CHAOS_MUTATE`` names a bug to put in, to
-prove that the campaign would find it. Neither exists in queuectl itself.
+machine's own clock cannot be set for a test). ``CHAOS_MUTATE`` names a bug to add, to prove that
+the campaign would find it. Neither exists in queuectl itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def move_clock(path: Path) -> None:
 
 
 def put_in_seams() -> None:
-    """Put in what was asked for. To be called before queuectl is imported."""
+    """Apply what the environment asks for. Call this before queuectl is imported."""
     clock, bug = os.environ.get("CHAOS_CLOCK"), os.environ.get("CHAOS_MUTATE")
     if clock:
         move_clock(Path(clock))
@@ -44,7 +44,7 @@ def put_in_seams() -> None:
 
 
 def main() -> int:
-    """Be queuectl."""
+    """Run the command line of queuectl."""
     put_in_seams()
     from queuectl_tui.__main__ import main as queuectl
 

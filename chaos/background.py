@@ -1,4 +1,4 @@
-"""A detached supervisor with the campaign's seams: run by path in the place of queuectl's own."""
+"""A detached supervisor with the campaign's additions, run by its path in place of queuectl's."""
 
 from __future__ import annotations
 

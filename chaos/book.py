@@ -1,4 +1,4 @@
-"""What was asked of queuectl, and what it acknowledged: the oracle's half of the truth.
+"""The requests to queuectl, and its answers: the oracle compares the store with them.
 
 A job has a *name*, the first word after ``job.sh`` in its command. Its id may be generated, so a
 job that was put in twice under one acknowledgement shows as two rows with one name.
@@ -19,21 +19,21 @@ PLAY = "play"
 """The queue of the actors' jobs."""
 
 MAY_HAVE = ("may have", "not known whether", "unknown whether", "cannot be told whether")
-"""Words by which a refusal says that it may have been done all the same."""
+"""Words in a refusal which say that the change may have been made nevertheless."""
 
 
 class Answer(Enum):
-    """What came of a request."""
+    """How a request ended."""
 
     ACKNOWLEDGED = "acknowledged"
     REFUSED = "refused"
-    """It said that it was not done: then it must not have been done."""
+    """It said that the change was not made, so it must not have been made."""
     IN_DOUBT = "in doubt"
-    """Killed before it answered, or it said that it may have been done."""
+    """It was killed before it answered, or it said that the change may have been made."""
 
 
 def answer_of(code: int, said: str, *, killed: bool = False) -> Answer:
-    """What an exit code and the words with it mean."""
+    """What an exit code and its message mean."""
     if code == 0:
         return Answer.ACKNOWLEDGED
     if killed or code < 0 or any(words in said for words in MAY_HAVE):
@@ -53,7 +53,7 @@ class Planned:
 
     @property
     def attempts(self) -> int:
-        """How many it takes when nothing else goes wrong."""
+        """How many attempts it takes if nothing else goes wrong."""
         return 1 if self.code == 0 else self.max_retries
 
     def source(self, seconds: float, *, with_id: bool = True) -> dict[str, object]:
@@ -72,7 +72,7 @@ class Planned:
 
 
 def name_in(command: str) -> str:
-    """The name of the job with this command; empty: it is none of a campaign."""
+    """The name of the job with this command; empty if it is not a job of a campaign."""
     words = command.split()
     place = words.index("job.sh") + 1 if "job.sh" in words else len(words)
     return words[place] if place < len(words) else ""
@@ -114,12 +114,12 @@ class Book:
             self.jobs[job.name] = job
 
     def answered(self, jobs: Iterable[Planned], answer: Answer) -> None:
-        """What came of putting these in."""
+        """How the enqueue of these jobs ended."""
         for job in jobs:
             job.answer = answer
 
     def ask(self, what: str, names: Sequence[str], answer: Answer, at: int) -> None:
-        """What came of retrying, cancelling or removing these."""
+        """How a request to retry, cancel or remove these jobs ended."""
         with self._lock:
             for name in names:
                 self.requests.setdefault(name, []).append(Request(what, answer, at))

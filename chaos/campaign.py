@@ -1,7 +1,7 @@
-"""A campaign: jobs run, faults happen, actors act, and at the end every promise is looked at.
+"""A campaign: jobs run, faults happen, actors act, and at the end every promise is checked.
 
 The seed decides which faults happen, in which order, and after how many ended jobs each, and what
-each actor does; what the operating system makes of it differs from run to run, as it does in life.
+each actor does. The operating system schedules processes differently in each run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ACTORS: dict[str, type[Actor]] = {
 }
 STORES = ("sqlite", "postgres")
 ATTACK = 0.6
-"""The part of its time that a campaign attacks; then what is left to do is done."""
+"""The part of its time in which a campaign attacks. Then the remaining jobs are run."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Campaign(Run):
                 Network.name: lambda: Network(plant, self.book, seed, proxy),
                 Crashes.name: lambda: Crashes(plant, self.book, seed, server),
             }
-            # Who cannot reach the server until its lease is over ends its jobs, and shims too.
+            # A host that has no server until its lease is over ends its jobs, and shims too.
             self.lossy = self.leaders = True
         for name in ACTORS if self.options.actors is None else self.options.actors:
             if kind in ACTORS[name].stores:
@@ -160,7 +160,7 @@ class Campaign(Run):
             raise RuntimeError(f"queuectl: exit {code}: {err}")
 
     def _schedule(self) -> list[str]:
-        """Faults in order: kills until there are enough, others strewn among them."""
+        """Cause the faults in order: kills until there are enough, with others in between."""
         faults = tuple(FAULTS) if self.options.faults is None else self.options.faults
         others = [name for name in faults if name != "kill"]
         names = ["kill"] * max(1, self.options.kills // 2) if "kill" in faults else []
@@ -224,7 +224,7 @@ class Campaign(Run):
         return True
 
     def _tend(self) -> None:
-        """Continue what was stopped for long enough, start what is due, look who left."""
+        """Continue what was stopped for long enough, start what is due, and see who has left."""
         now = time.monotonic()
         if self.options.mutate and self._caught():
             self.broken.append(f"{self.options.mutate} was noticed")
@@ -253,7 +253,7 @@ class Campaign(Run):
         return ended and self.options.store == "postgres"
 
     def _caught(self) -> bool:
-        """Whether a bug put in on purpose shows already: then all the rest can be left out."""
+        """Whether an added bug was found already, so that the rest can be left out."""
         return (
             self.plant.count_log(b"O") > 0
             or any(process.poll() is not None for process in self.strangers)
@@ -284,7 +284,7 @@ class Campaign(Run):
         for one in self.plant.stop_all():
             self.broken.append(f"supervisor {one.process.pid} did not leave on SIGTERM")
         for one in self.plant.gone:
-            # One that was told to leave before it could listen just ends.
+            # A supervisor that gets the signal before it has a handler simply ends.
             terminated = one.process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
             early = terminated and not self.plant.is_up(one)
             code = one.process.returncode

@@ -108,8 +108,8 @@ def job(run: Run, rng: Random) -> str:
 
 
 def away(run: Run, rng: Random) -> str:
-    """All supervisors leave as they are told to, and come back: meanwhile whoever else uses the
-    store is alone with it."""
+    """All supervisors are stopped, and started again later. Meanwhile the other users of the
+    store are alone with it."""
     seconds = rng.uniform(0.5, 4.0)
     left = run.plant.stop_all()
     if left:

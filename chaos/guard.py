@@ -98,7 +98,7 @@ def guarded(arguments: Sequence[str], seconds: float) -> int:
 
 
 def end_descendants() -> None:
-    """Kill whatever is below this process, until nothing is."""
+    """Kill all descendants of this process, until there are none."""
     me = psutil.Process()
     while found := me.children(recursive=True):
         for process in found:

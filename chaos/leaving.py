@@ -1,4 +1,4 @@
-"""Supervisors told to leave, in every way there is, while short jobs stream through them."""
+"""Supervisors are stopped, in every way there is, while they run many short jobs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ WAYS: dict[str, Callable[[Plant, Random], None]] = {
 
 
 def leaving(trial: Trial, made: Plant, rng: Random) -> None:
-    """Who leaves has nothing in hand, leaves nothing behind, and lost no result."""
+    """A supervisor that leaves has no job, leaves nothing behind, and has lost no result."""
     slowest = 0.0
     total = 0
     rounds = max(trial.rounds, len(WAYS))

@@ -1,4 +1,4 @@
-"""Bugs to put in on purpose. A campaign that does not notice them proves nothing.
+"""Bugs that are added on purpose. A campaign that does not find them proves nothing.
 
 Each changes the imported code of one process (see ``agent.py``).
 """
@@ -23,7 +23,7 @@ from queuectl_core.system import host
 
 
 def no_fencing() -> None:
-    """The store takes an ending from whoever sends one."""
+    """The store accepts a result also from a supervisor that has lost its lease."""
     fenced = SQL["finish"]
     head, where, _ = fenced.partition("WHERE seq = :seq AND")
     if not where:
@@ -43,7 +43,7 @@ def no_group_kill() -> None:
 
 
 def no_start_check() -> None:
-    """A process is taken for the one that was, whenever it started."""
+    """A process counts as the recorded one, whatever its start time is."""
 
     def is_process(pid: int, start: float) -> bool:
         return host.process_start(pid) is not None
@@ -136,7 +136,7 @@ _NOBODY: dict[str, Any] = {"actors": (), "jobs": 16, "patience": 20.0}
 _USERS: dict[str, Any] = {"faults": (), "kills": 0, "jobs": 30, "acts": 100, "seconds": 60}
 
 BREAKS: dict[str, dict[str, Any] | str] = {
-    # Jobs must still run when the lease of a stopped supervisor is over, or when an heir comes.
+    # Jobs must still run when the lease of a stopped supervisor is over, or when a successor comes.
     "no-fencing": {**_NOBODY, "faults": ("stop",), "kills": 60, "longest": 4.0},
     "no-group-kill": {**_NOBODY, "faults": ("shim",), "kills": 36, "longest": 4.0},
     "no-start-check": {**_NOBODY, "faults": ("reuse",), "kills": 24},
@@ -147,4 +147,4 @@ BREAKS: dict[str, dict[str, Any] | str] = {
     "late-failure": {**_USERS, "actors": ("verb", "program")},
     "waiting-checkpoint": "reader",
 }
-"""What it takes to see each bug: options of a campaign, or the name of a trial."""
+"""What finds each bug: options of a campaign, or the name of a trial."""

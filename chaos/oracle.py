@@ -1,4 +1,4 @@
-"""What jobs wrote and what was acknowledged, held against what the store says."""
+"""Compares what jobs wrote, and what was acknowledged, with what the store says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNEXPECTED = (
     "disk I/O error",
     "was never awaited",
 )
-"""What no process may ever say."""
+"""Text that no process may ever print."""
 
 FINAL = ("completed", "dead", "cancelled")
 WAITING = ("pending", "failed")
@@ -172,7 +172,7 @@ class Oracle:
         self.figures["deleted"] = len(self.deleted)
 
     def _deletion(self, name: str, state: str) -> None:
-        """A row that went was in a state in which somebody asked for that."""
+        """A deleted row was in a state in which somebody asked to delete it."""
         bulk = {"dead": "purge dead", "cancelled": "prune cancelled"}.get(state, "")
         if bulk not in self.book.bulk and not self.book.may_have(name, "remove"):
             self._say(f"{name}: deleted while {state}, and nobody asked for that")
@@ -240,7 +240,7 @@ class Oracle:
                 self._say(f"{label}: exit {record.code} is recorded, it was {end}")
         elif end is not None and not self.lossy and not self.book.asked(name, "cancel"):
             self._say(f"{label}: ended with exit {end}, recorded as {record.outcome}")
-        # Who cannot reach the server ends its jobs before its lease does: they ran.
+        # A host that cannot reach the server ends its jobs before its lease ends: they ran.
         ran = self.starts[name][number] and self.plant.database.kind == "sqlite"
         if record.outcome == "interrupted" and ran and "stop now" not in self.book.bulk:
             self._say(f"{label}: it ran, and is recorded as never started")

@@ -160,7 +160,7 @@ class Plant:
         return supervisor
 
     def is_up(self, supervisor: Supervisor) -> bool:
-        """Whether its workers are up."""
+        """Whether its workers have started."""
         return b" up: " in supervisor.said.read_bytes()
 
     def kill(self, supervisor: Supervisor) -> None:
@@ -219,7 +219,7 @@ class Plant:
         return found
 
     def kill_everything(self) -> None:
-        """What a power cut leaves: nothing that runs."""
+        """Kill everything, as a power cut does."""
         for supervisor in list(self.supervisors):
             self.kill(supervisor)
 
@@ -256,7 +256,7 @@ class Plant:
         return self.database.sql(statement, *args)
 
     def say(self, name: str, text: str) -> None:
-        """Keep what a process said, for the oracle."""
+        """Keep the output of a process, for the oracle."""
         if text:
             with (self.place / "said" / f"{name}.txt").open("a", encoding="utf-8") as file:
                 file.write(text if text.endswith("\n") else f"{text}\n")

@@ -14,9 +14,8 @@ It runs in a thread of its own, and every method may be called from any thread::
         proxy.mend()                        # everything passes again at once
 
 It reads the protocol's messages ("Message Formats" in PostgreSQL's documentation), so a cut is
-always at a message's edge and never by luck. It answers "no" to a client that asks for TLS.
-The server may crash and come back on the same port meanwhile: who connects while it is away is
-refused.
+always between two messages. It answers "no" to a client that asks for TLS. The server may crash
+and come back on the same port. Until then connections are refused.
 """
 
 from __future__ import annotations
@@ -145,7 +144,7 @@ class Proxy:
         self._do("mended", act)
 
     def act(self, rng: Random) -> str:
-        """Do one of these by chance; what it was, in a few words."""
+        """Do one of these at random; returns what it was, in a few words."""
         seconds = round(rng.choice((0.1, 0.5, 2.0)) * rng.uniform(0.5, 1.5), 2)
         match rng.randrange(6):
             case 0:

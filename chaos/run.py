@@ -75,11 +75,11 @@ class Run:
         self.later(self.rng.choice((0.0, 0.0, 0.3)), self.plant.start)
 
     def later(self, seconds: float, do: Callable[[], object]) -> None:
-        """Do something in a while, while the campaign goes on."""
+        """Schedule something for later; the campaign goes on meanwhile."""
         self._later.append((time.monotonic() + seconds, do))
 
     def do_what_is_due(self, now: float) -> None:
-        """Do what was put off until ``now`` (monotonic)."""
+        """Do what was scheduled until ``now`` (monotonic)."""
         due = [do for moment, do in self._later if moment <= now]
         self._later = [(moment, do) for moment, do in self._later if moment > now]
         for do in due:

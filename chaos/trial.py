@@ -1,4 +1,4 @@
-"""What came of one trial: a single attack with a promise of its own."""
+"""The result of one trial: a single attack with a promise of its own."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def full_disk(trial: Trial, rng: Random) -> None:
         troubled = until(lambda: b"no space left" in supervisor.said.read_bytes())
         trial.check(troubled, "the supervisor does not say that the disk is full")
         trial.refused("worker start on a full disk", made.cli("worker", "start"), "no space left")
-        if rng.random() < 0.5:  # the endings are in its journal then, or nowhere
+        if rng.random() < 0.5:  # then the results are in its journal, or nowhere
             made.kill(supervisor)
         disk.free()
         if supervisor not in made.supervisors:
@@ -112,7 +112,7 @@ def full_disk(trial: Trial, rng: Random) -> None:
 
 
 def read_only_store(trial: Trial, rng: Random) -> None:
-    """Verbs that change something say so; all goes on once the store can be written again."""
+    """Verbs that change something report it; everything works again when it can be written."""
     with plant(disk=True) as (made, disk):
         made.cli("enqueue", "-", stdin=gated(made, [f"job{number}" for number in range(6)]))
         supervisor = made.start()
@@ -154,7 +154,7 @@ VERBS = (["status"], ["list", "--json"], ["enqueue", "true"], ["show", "job1"], 
 
 
 def damaged_store(trial: Trial, rng: Random) -> None:
-    """Files overwritten or cut short: a clear word, exit 5, never a traceback."""
+    """Files overwritten or cut short: a clear message, exit 5, never a traceback."""
     with plant() as (made, _):
         made.cli("enqueue", "-", stdin=gated(made, [f"job{n}" for n in range(60)]))
         supervisor = made.start()
@@ -182,7 +182,7 @@ def damaged_store(trial: Trial, rng: Random) -> None:
 
 
 def _try_verbs(trial: Trial, made: Plant, label: str) -> bool:
-    """Whether any verb noticed the damage."""
+    """Whether any verb reported the damage."""
     noticed = False
     (made.place / "go").touch()
     for verb in VERBS:
@@ -289,7 +289,7 @@ class LockWaits(threading.Thread):
 
 
 def slow_reader(trial: Trial, rng: Random) -> None:
-    """Somebody holds a snapshot for seconds, again and again: nobody waits for that."""
+    """A reader holds a snapshot for seconds, again and again: nobody waits for it."""
     with plant(workers=4, mutate=trial.mutate) as (made, _):
         due = {"command": "true", "env": {"TEXT": "x" * 2000}, "max_retries": 1}
         later = due | {"run_at": "+1d"}  # these only have to be written

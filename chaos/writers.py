@@ -40,7 +40,7 @@ async def _config(queue: Queue, number: int) -> Callable[[int], Awaitable[object
 
 
 async def _work(queue: Queue, number: int) -> Callable[[int], Awaitable[object]]:
-    """A supervisor without jobs' processes: claims four, and finishes them with the next."""
+    """A supervisor that starts no processes: it claims four jobs, and settles them later."""
     name = new_supervisor_id() + str(number)
     host = (hostname(), queue.store.host_identity())
     await queue.store.register(make_row(name, host, False, 3600.0, time.time()), [], time.time())
@@ -91,7 +91,7 @@ PARTS = {"enqueue": _enqueue, "work": _work, "config": _config}
 
 
 class Report(NamedTuple):
-    """What one writer did: seconds for each turn, and what went wrong."""
+    """The result of one writer: seconds for each round, and what went wrong."""
 
     role: str
     took: list[float]

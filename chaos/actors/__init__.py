@@ -21,7 +21,7 @@ class Actor:
 
     name: ClassVar[str]
     stores: ClassVar[tuple[str, ...]] = ("sqlite", "postgres")
-    """Where it has something to do."""
+    """The stores that it can act on."""
     pause: ClassVar[float] = 0.3
     """Seconds between two acts, at the most."""
 
@@ -41,7 +41,7 @@ class Actor:
         raise NotImplementedError
 
     def rest(self, seconds: float) -> None:
-        """Between two acts."""
+        """Called between two acts."""
         self._stopping.wait(seconds)
 
     def finish(self) -> None:
@@ -115,5 +115,5 @@ class Actor:
         return name_in(str(command)), str(job_id)
 
     def ask(self, what: str, name: str, answer: Answer) -> None:
-        """Write down what came of a request."""
+        """Write down how a request ended."""
         self.book.ask(what, [name], answer, self.plant.log_size())

@@ -21,7 +21,7 @@ from . import Actor
 
 ROWS, COLUMNS = 40, 120
 PATIENCE = 30.0
-"""Seconds for an answer on the screen; as long as it takes is no fault of its own."""
+"""Seconds to wait for an answer on the screen. A slow answer alone is no fault."""
 
 
 class Terminal:
@@ -43,7 +43,7 @@ class Terminal:
         return "\n".join(self._screen.display)
 
     def read(self, seconds: float) -> None:
-        """Take what comes, waiting so long for the first of it."""
+        """Read what the program writes; wait so many seconds for the first of it."""
         if not select.select([self._fd], [], [], seconds)[0]:
             return
         try:
@@ -61,7 +61,7 @@ class Terminal:
         try:
             os.write(self._fd, keys.encode())
         except OSError:
-            pass  # the program is gone; whoever reads the screen notices
+            pass  # the program is gone: the next look at the screen finds that out
 
     def close(self) -> None:
         """Not to be used any more."""
@@ -169,7 +169,7 @@ class Console(Actor):
         return True
 
     def _answer(self, good: str, bad: str = "✗") -> Answer:
-        """What the screen says; a console that is gone, or says nothing, leaves it in doubt."""
+        """What the screen says. If the console is gone or says nothing, the request is in doubt."""
         assert self._terminal is not None
         if not self._until(good, bad):
             self._close_what_is_open()
@@ -181,7 +181,7 @@ class Console(Actor):
         return answer_of(1, text)
 
     def _form_answer(self) -> Answer:
-        """What came of the form: it stays open, and says why, when the job was not taken."""
+        """How the form ended. If the job was refused, it stays open and says why."""
         assert self._terminal is not None
         deadline = time.monotonic() + PATIENCE
         while "✓ enqueued" not in self._terminal.text:

@@ -39,7 +39,7 @@ class Program(Actor):
             if kills:
                 process.kill()
             try:
-                process.communicate(timeout=PATIENCE)  # its stdin ends: that is how it is told
+                process.communicate(timeout=PATIENCE)  # the end of its stdin tells it to end
             except subprocess.TimeoutExpired:
                 self.broken.append(f"{life}: does not end")
                 process.kill()

@@ -110,7 +110,7 @@ class Tools(Actor):
         self._verb("doctor", codes=(0, 1))
 
     def copy(self) -> None:
-        """It may say that the copy differs: workers run meanwhile."""
+        """The verb may report that the copy differs, because workers run at the same time."""
         target = self.plant.place / "copy.db"
         self._verb("store", "copy", "--to", str(target), codes=(0, 1, 4), slowly=True)
         self._forget(target.name)

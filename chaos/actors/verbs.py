@@ -12,7 +12,7 @@ from . import Actor
 
 
 class Came(NamedTuple):
-    """What came of a verb."""
+    """How a verb ended."""
 
     answer: Answer
     code: int
@@ -40,7 +40,7 @@ class Verbs(Actor):
         self.rng.choice(choices)()
 
     def run(self, *args: str, stdin: bytes | None = None, codes: tuple[int, ...] = (0,)) -> Came:
-        """Run a verb, at times killed. ``codes``: with which it may end."""
+        """Run a verb; sometimes kill it. ``codes``: the exit codes that are allowed."""
         kill_after = self.rng.choice((None, None, None, self.rng.uniform(0.05, 0.8)))
         process = self.plant.start_cli(*args, stdin=stdin)
         killed = False
@@ -62,7 +62,7 @@ class Verbs(Actor):
             self.broken.append(f"queuectl {' '.join(args)[:200]}: exit {code}: {words[-500:]}")
         return Came(answer_of(code, words, killed=killed), code, out.decode(), words)
 
-    # -- putting in ---------------------------------------------------------------------
+    # -- enqueue ---------------------------------------------------------------------
 
     def enqueue(self) -> None:
         job = self.new_job()

@@ -350,7 +350,7 @@ def test_a_file_that_is_removed_is_begun_again(job: Job, tmp_path: Path) -> None
 
 def test_what_was_dropped_is_not_read_as_zeros(job: Job, tmp_path: Path) -> None:
     """The middle is a hole while the job runs; the console and `logs` pass over it."""
-    from queuectl_tui.console.widgets.output_viewport import Slice
+    from queuectl_tui.console.widgets.output_viewport import OutputViewport
 
     written = lines(400_000)
     job.write(written)
@@ -360,7 +360,7 @@ def test_what_was_dropped_is_not_read_as_zeros(job: Job, tmp_path: Path) -> None
     assert b"\0" not in output.read(begin - 100, 1000)
     assert output.read(begin, 1000) == b""
     assert output.after(begin) == end
-    slice_ = Slice(output)
+    slice_ = OutputViewport(output)
     slice_.height = 20
     slice_.go_first()
     seen = list(slice_.lines)

@@ -5,19 +5,19 @@
         └────────events (stdout)──────┼──► RUN/ID.journal   (the same lines, for whoever comes)
                                       └──► RUN/ID.alive     (locked for as long as we live)
 
-Why it exists: an exit status is told to the parent, once. When a supervisor is killed its
-jobs go on; had they been its own children, how they ended would be lost, and each would have
-to be run again or forgotten. The shim keeps waiting, writes every exit to the journal, and
-leaves when its last job has ended. The next supervisor on the host reads the journal.
+Why it exists: the system tells the exit status of a process to its parent, once. When a
+supervisor is killed, its jobs go on. If they were its children, nobody would learn how they
+ended, and each would have to run again. The shim keeps waiting. It writes every exit to the
+journal, and leaves when its last job has ended. The next supervisor on the host reads the journal.
 
 Run as a script by ``python -I -S``: it imports little, so it starts in 15 ms and stays small
 (Linux counts the parent's memory at the time of the spawn in a child's peak).
 
 Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits``:
-    ["use", worker, lane]                       this worker is idle, until it is forgotten
-    ["start", token, worker, lane, HOW]         start a job on a worker that is idle
-    ["hold", token, lane, HOW]                  start a job on the lane's next idle worker
-    ["recall", [worker, …]]                   give back all that is held; forget these workers
+    ["use", worker, queues]                     this worker is idle, until it is recalled
+    ["start", token, worker, queues, HOW]       start a job on a worker that is idle
+    ["hold", token, queues, HOW]                start a job on the next idle worker of these queues
+    ["recall", [worker, …]]                     give back all held jobs; use these workers no more
     ["kill", token, signal]                     to the job's process group
     ["settled", [token, …]]                     the store knows how these ended: forget them
     ["ping"]                                    say a word: is it able to run?
@@ -44,7 +44,7 @@ Events, one JSON array a line, first to the journal, then to standard output; ``
     ["E"]                                       the supervisor is gone (journal only)
     ["R"]                                       revoked, by whoever took over (journal only)
     ["R", token]                                refused for that (standard output only)
-    ["W", [token, …]]                           withdrawn, never started (standard output only)
+    ["W", [token, …]]                           recalled, never started (standard output only)
     ["T", token or null, text]                  trouble to tell people of (standard output only)
     ["P", null]                                 the answer to a ping (standard output only)
 
@@ -100,7 +100,7 @@ LOST = b'["L"]\n'
 """The line that says that jobs may have run of which this journal does not speak."""
 
 FENCED = "the store could not be reached while its lease lasted"
-"""Why a job was ended, or not started, by the fence."""
+"""Why a job was ended, or not started, at the deadline."""
 
 SIGNALLED = "signalled"
 UNSIGNALLED = "unsignalled"

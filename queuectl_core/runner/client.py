@@ -54,7 +54,7 @@ LaunchSpec = tuple[
     tuple[str, int],
     tuple[int, int, int] | None,
 ]
-"""How to start a job: argv, plain, cwd, env, output, limits (see the top of ``shim``)."""
+"""How to start a job: argv, plain, cwd, env, output, limits (see the package)."""
 
 
 def utf8_name(path: str) -> str:
@@ -118,7 +118,7 @@ class Shim(asyncio.Protocol):
             self._writer.close()
 
     def use(self, worker: str, queues: str) -> None:
-        """A worker of ``queues`` has nothing to do; held jobs of the lane may go to it."""
+        """A worker of ``queues`` is idle; held jobs of these queues may go to it."""
         self._send(["use", worker, queues])
 
     def launch(self, token: str, worker: str, queues: str, how: LaunchSpec) -> None:
@@ -127,7 +127,7 @@ class Shim(asyncio.Protocol):
 
     def hold(self, token: str, queues: str, how: LaunchSpec) -> None:
         """Start a job on the next worker of ``queues`` that comes free; answered as a launch is, or
-        by ``W`` if it is withdrawn first."""
+        by ``W`` if it is recalled first."""
         self._send(["hold", token, queues, *how])
 
     def recall(self, workers: list[str]) -> None:

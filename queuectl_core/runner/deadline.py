@@ -1,7 +1,7 @@
-"""The fence of a shim: until when its jobs may run.
+"""The deadline of a shim: until when its jobs may run.
 
-A host that cannot reach the store cannot know whether another host has its jobs by now. So they
-end while its lease still lasts. RUN/NAME.lease says when, on the clock ``lease_clock``: two
+A host that cannot reach the store cannot know whether another host has taken its jobs over. So the
+jobs end while its lease still lasts. RUN/NAME.lease says when, on the clock ``lease_clock``: two
 moments, for SIGTERM and for SIGKILL.
 """
 

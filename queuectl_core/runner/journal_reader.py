@@ -1,6 +1,6 @@
 """Reading the journal of a shim whose supervisor is gone, and taking its right to start jobs.
 
-The journal's format and the rule of revoking are at the top of the package ``shim``.
+The journal's format and the rule of revoking are at the top of the package ``runner``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Exit(NamedTuple):
     leftover: bool
     """Processes of its group were left when its leader ended."""
     reason: str | None = None
-    """Why it could not be started, or was ended by the fence."""
+    """Why it could not be started, or was ended at the deadline."""
     signalled: bool = False
     """Its shim had been asked to signal it, and had done so, before it ended."""
     unsignalled: bool = False
@@ -294,8 +294,8 @@ def continue_shims(run: Path, supervisor: str) -> None:
 
 
 def abandoned(run: Path) -> list[Path]:
-    """Journals, leases and bells whose supervisor and shim are dead. To be called before the store
-    is asked who needs them: only of the dead does the store know all there will ever be."""
+    """Journals, leases and notifiers whose supervisor and shim are dead. Call this before the store
+    is asked who needs them: what the store knows of a dead supervisor does not change any more."""
     return [
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))

@@ -94,12 +94,12 @@ class Shim:
         self.environ = dict(os.environb)
         self.shell_only = any(name.startswith(FUNCTION) for name in os.environ)
         self.children: dict[int, Child] = {}
-        self.idle: dict[str, list[str]] = {}  # lane -> workers
-        self.held: dict[str, deque[list[Any]]] = {}  # lane -> [token, HOW]
-        self.forgotten: set[str] = set()  # workers that are busy, and not to be used again
+        self.idle: dict[str, list[str]] = {}  # queues -> workers
+        self.held: dict[str, deque[list[Any]]] = {}  # queues -> [token, HOW]
+        self.retired: set[str] = set()  # workers that are busy, and not to be used again
         self.lines = LineBuffer()
         self.received = b""  # what was read, until it is in that buffer
-        self.request: bytearray | None = None  # the request that is being obeyed
+        self.request: bytearray | None = None  # the request that is being applied
         self.starts: deque[Child] = deque()  # jobs that have a worker, not yet answered
         self.starting: Start | None = None  # the one of them that is being started
         self.in_round = False  # of starts: the journal may be locked, and we may not be in "/"
@@ -256,36 +256,36 @@ class Shim:
         self.poller.unregister(0)
 
     def apply_all(self) -> None:
-        """Do what the requests ask for that have arrived whole."""
+        """Apply the requests that have arrived as a whole."""
         if self.received:
             self.lines.feed(self.received)
             self.received = b""
-        obeyed = False
+        applied = False
         while True:
             if self.request is None:
                 self.request = self.lines.take()
             if self.request is None:
                 break
             self.apply_line(self.request)
-            self.request, obeyed = None, True
-        if obeyed:
+            self.request, applied = None, True
+        if applied:
             self.refill_at = sum(map(len, self.held.values())) // 2
 
     def apply_line(self, line: bytearray) -> None:
-        """Do what one request asks for, or refuse it."""
+        """Apply one request, or refuse it."""
         try:
             self.apply(parse(line))
         except (MemoryError, OSError):
-            raise  # it is obeyed in the next turn
+            raise  # it is applied in the next turn
         except Exception as error:
             if not isinstance(error, MalformedRequest):  # a fault of ours
                 error = MalformedRequest(line, repr(error))
             self.emit(["T", error.token, str(error)])
-            if error.token is not None:  # or its supervisor would wait for it for ever
+            if error.token is not None:  # otherwise its supervisor would wait forever
                 self.record(["F", error.token, None, str(error), lease_clock(), ""])
 
     def apply(self, request: list[Any]) -> None:
-        """Do what one request asks for."""
+        """Apply one request."""
         kind, *rest = request
         if kind == "start":
             token, worker, queues, *how = rest
@@ -318,7 +318,7 @@ class Shim:
                 if worker in idle:
                     idle.remove(worker)
             if worker in busy:
-                self.forgotten.add(worker)
+                self.retired.add(worker)
         self.emit(["W", [token for jobs in self.held.values() for token, *_ in jobs]])
         self.held = {}
 
@@ -542,8 +542,8 @@ class Shim:
             return
         for tokens in (self.fenced, self.signalled, self.unsignalled):
             tokens.discard(child.token)
-        if child.worker in self.forgotten:
-            self.forgotten.remove(child.worker)
+        if child.worker in self.retired:
+            self.retired.remove(child.worker)
         else:
             self.idle.setdefault(child.queues, []).append(child.worker)
         self.leaving = None

@@ -92,11 +92,11 @@ class Context:
 
     # -- workers ----------------------------------------------------------------------
 
-    def become(self, identity: str, lanes: Sequence[tuple[str, ...]]) -> None:
-        """Be called ``identity`` from now on, with a worker for each lane."""
+    def become(self, identity: str, served: Sequence[tuple[str, ...]]) -> None:
+        """Be called ``identity`` from now on, with a worker for each of ``served``."""
         self.id = identity
         self._numbered = 0
-        self.slots = {slot.id: slot for slot in map(self.new_slot, lanes)}
+        self.slots = {slot.id: slot for slot in map(self.new_slot, served)}
 
     def new_slot(self, queues: tuple[str, ...], worker: str = "", stop: str | None = None) -> Slot:
         """A worker, called ``worker`` or the next number of this supervisor."""

@@ -169,7 +169,7 @@ class Dispatcher:
         No job is claimed for a worker on which the shim may start a prefetched one by itself.
         """
         executor, workers = self._executor, self._context.slots.values()
-        idle = [one for one in workers if one.idle and not self._prefetch.holds(one.lane)]
+        idle = [one for one in workers if one.idle and not self._prefetch.holds(one.queue_names)]
         slots = [ClaimSlot(one.id, one.queues) for one in idle]
         allowed = executor.shortage.slots
         if allowed is not None:
@@ -201,7 +201,7 @@ class Dispatcher:
             if slot is None:  # all were told to stop while the claim was under way
                 executor.give_back(attempt)
             else:
-                executor.hold(attempt, slot.lane)
+                executor.hold(attempt, slot.queue_names)
 
     async def _settle_and_claim(
         self, results: list[AttemptResult], slots: list[ClaimSlot], *, suspects: bool

@@ -1,9 +1,8 @@
-"""Taking over from supervisors that are gone: triage of their jobs, and care for adopted ones.
+"""Recovery: taking over the jobs of supervisors that are gone, and watching adopted ones.
 
-The store gives the jobs of a dead supervisor to one successor. What then becomes of each is found
-out by :func:`~.recovery.triage`. Nothing here delays a heartbeat: files are read, processes are
-looked at and large outputs are rewritten in threads, and what is left of jobs is ended beside
-everything else.
+The store gives the jobs of a dead supervisor to one successor. :func:`~.triage.triage` finds out
+what became of each, and the executor carries that out. Nothing here delays a heartbeat: files are
+read and processes are looked at in threads, and what is left of jobs is ended in the background.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ class Recovery:
         when their job has ended."""
         context, prefetch = self._context, self._executor.prefetch
         workers = context.slots.values()
-        idle = [slot for slot in workers if slot.idle and not prefetch.holds(slot.lane)]
+        idle = [slot for slot in workers if slot.idle and not prefetch.holds(slot.queue_names)]
         taken: list[str] = []
         extra: list[Slot] = []
         assigned: dict[int, str] = {}

@@ -142,7 +142,7 @@ class Shims:
                 await asyncio.sleep(SHIM_PAUSE)
         for slot in context.slots.values():
             if slot.idle:
-                shim.use(slot.id, slot.lane)
+                shim.use(slot.id, slot.queue_names)
 
     async def _start(self, shim: Shim, name: str) -> None:
         context = self._context
@@ -179,14 +179,14 @@ class Shims:
 
     def use(self, slot: Slot) -> None:
         """A worker is new, or is idle although its last job was not on the shared shim."""
-        self.shared.use(slot.id, slot.lane)
+        self.shared.use(slot.id, slot.queue_names)
 
     def launch(self, attempt: ActiveAttempt, slot: Slot, spec: LaunchSpec) -> None:
         """Start an attempt on an idle worker; a suspect in a shim of its own."""
         shim = self._own_shim(attempt) if is_suspect(attempt.job) else self.shared
         token = attempt.token
         attempt.kill = lambda number: shim.kill(token, number)
-        shim.launch(token, slot.id, slot.lane, spec)
+        shim.launch(token, slot.id, slot.queue_names, spec)
 
     def hold(self, attempt: ActiveAttempt, spec: LaunchSpec) -> None:
         """Have the shared shim start an attempt on the next idle worker of ``attempt.queues``."""

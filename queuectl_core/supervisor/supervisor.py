@@ -1,7 +1,7 @@
 """The supervisor: hosts N workers in one process, from start to end.
 
-It takes an identity (a lease in the store, a bell, a shim), and makes the parts that do the rest.
-Each part knows only parts that stand before it in this list:
+It takes an identity (a lease in the store, a notifier, a shim), and makes the parts that do the
+rest. Each part knows only parts that stand before it in this list:
 
 - ``context``: what all of them share.
 - ``heartbeat``: renews the lease, and knows whether it was lost.
@@ -154,12 +154,12 @@ class Supervisor:
             await asyncio.wait({work, told}, timeout=patience, return_when="FIRST_COMPLETED")
             told.cancel()
 
-    async def _begin(self, lanes: Sequence[tuple[str, ...]], *, patient: bool = False) -> None:
-        """Take a new identity: a bell, a shim, a row in the store, a worker for each lane.
+    async def _begin(self, served: Sequence[tuple[str, ...]], *, patient: bool = False) -> None:
+        """Take a new identity: a notifier, a shim, a row in the store, and workers for ``served``.
 
         ``patient``: wait for a store that cannot be reached, unless we are told to stop."""
         context = self.context
-        context.become(new_supervisor_id(), lanes)
+        context.become(new_supervisor_id(), served)
         self.heartbeat.lost = False
         while True:
             try:
@@ -210,7 +210,8 @@ class Supervisor:
                 notifier.close()
 
     async def _check(self) -> None:
-        """Before each turn of the pump: is the lease still ours? StoreError when nobody can say."""
+        """Before each turn of the dispatcher: is the lease still ours? StoreError when it cannot be
+        asked."""
         context, heartbeat = self.context, self.heartbeat
         if heartbeat.lost and context.gone is not None:
             # Our jobs have another owner, and there is no store to ask: nothing is left to do.
@@ -247,15 +248,15 @@ class Supervisor:
         ending.cancel()
         self.executor.drop()
         self._close_bell()
-        lanes = [slot.queues for slot in context.slots.values() if slot.stop is None]
+        served = [slot.queues for slot in context.slots.values() if slot.stop is None]
         context.slots = {}
-        if lanes:
-            await self._begin(lanes, patient=True)
+        if served:
+            await self._begin(served, patient=True)
         context.look()
 
     async def _end_what_left(self) -> None:
         """End the jobs that another host has by now: here nobody will look after them. What
-        cannot be found out is left to the fence."""
+        cannot be found out is left to the deadline."""
         context = self.context
         if context.deadline is None:
             return

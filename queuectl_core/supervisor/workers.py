@@ -19,7 +19,7 @@ class Slot:
     stop: str | None = None
 
     @property
-    def lane(self) -> str:
+    def queue_names(self) -> str:
         """Its queues in one text: a prefetched job may start on any worker of the same queues."""
         return " ".join(self.queues)
 

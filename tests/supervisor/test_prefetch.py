@@ -32,8 +32,8 @@ from .test_triage import Supervisors, supervisors
 __all__ = ["supervisors"]  # the fixture
 
 
-async def jobs_of(queue: Queue, count: int, lane: str = "default") -> list[Job]:
-    return await queue.enqueue([{"command": "true", "queue": lane}] * count)
+async def jobs_of(queue: Queue, count: int, queue_names: str = "default") -> list[Job]:
+    return await queue.enqueue([{"command": "true", "queue": queue_names}] * count)
 
 
 def prefetch_of(

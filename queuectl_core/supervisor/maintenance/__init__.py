@@ -1,1 +1,1 @@
-"""What a supervisor does beside its work, one module for each service."""
+"""Services that a supervisor runs in the background, one module for each."""

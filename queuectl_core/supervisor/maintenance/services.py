@@ -1,10 +1,10 @@
-"""What a supervisor does beside its work: heartbeats, looking after others, measuring.
+"""Services of a supervisor in the background: heartbeats, recovery, measuring, old files.
 
 ``beat`` renews the lease, independently of everything else. ``tick`` takes a number of steps once
-a second: commands whose bell was lost, supervisors that died, what running jobs use, and so on.
-Each step is on its own: one that fails is told of once, one that is slow (a disk, a file system
-walk) is left to finish beside the others. Adopted jobs have a loop of their own: their exits come
-through a journal, not a pipe.
+a second: it reads commands whose notification was lost, takes over from supervisors that died,
+measures running jobs, and so on. The steps are independent. A failure is reported once. A slow step
+(a disk, a file system walk) goes on while others begin. Adopted jobs have a loop of their own:
+their exits come through a journal, not a pipe.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class Services:
         self._troubles: dict[str, str] = {}
         self._sampler = Sampler()
         self._sampled = 0.0
-        self._expiry = Retention(context.store, lambda: context.id)
-        self._forgotten = LostAttempts(context, executor, dispatcher)
-        self._litter = Orphans(context.store)
+        self._retention = Retention(context.store, lambda: context.id)
+        self._lost_attempts = LostAttempts(context, executor, dispatcher)
+        self._orphans = Orphans(context.store)
         self._wake_ups = WakeUps(context, dispatcher)
 
     async def __aenter__(self) -> Services:
@@ -128,10 +128,10 @@ class Services:
             await self._take("read commands", self._read_commands)
             await self._wake_ups.look()
             await self._take("take jobs over", self._recover)
-            await self._take("look for lost attempts", self._forgotten.look)
+            await self._take("look for lost attempts", self._lost_attempts.look)
             await self._take("measure jobs", self._sample)
             await self._take("forget old jobs", self._expire)
-            await self._take("look for orphaned files", self._litter.turn)
+            await self._take("look for orphaned files", self._orphans.turn)
             await self._take("tidy the store", store.checkpoint)
 
     async def _take(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
@@ -162,7 +162,7 @@ class Services:
         self._troubles.pop(what, None)
 
     async def _read_commands(self) -> None:
-        """A change whose bell was lost, or that only a wait can show: an end elsewhere."""
+        """A change whose notification was lost, or that nobody notifies us of."""
         if await self._context.store.changed():
             await self._command_reader.apply()
             self._context.look()
@@ -177,7 +177,7 @@ class Services:
         self._context.wake()
 
     async def _expire(self) -> None:
-        await self._expiry.turn(self._context.settings.keep_completed, self._context.clock())
+        await self._retention.turn(self._context.settings.keep_completed, self._context.clock())
 
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""

@@ -1,7 +1,7 @@
-"""Saying that the store cannot wake us, once, and that it can again.
+"""Reports once that the store cannot wake this supervisor, and once that it can again.
 
-Work goes on meanwhile: the tick looks at the store every second. A server that cannot be reached
-at all is the pump's to report, and then nothing is said here.
+Work goes on meanwhile: the tick looks at the store every second. When a server cannot be reached
+at all, the dispatcher reports it, and nothing is reported here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class WakeUps:
         self._context = context
         self._dispatcher = dispatcher
         self._reports = 0
-        """Reports of the pump until the wake-ups broke."""
+        """Reports of the dispatcher until the wake-ups broke."""
         self._broken = self._told = False
 
     async def look(self) -> None:

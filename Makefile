@@ -59,9 +59,9 @@ test: $(VENV)/.ready-to-develop
 # What may differ between versions of Python: types, imports, the store, the shim, a whole
 # supervisor, the command line and the console.
 SMOKE := tests/architecture/test_private_names.py tests/architecture/test_versions.py \
-	tests/domain/test_jobspec.py tests/domain/test_times.py tests/store/test_queue.py \
-	tests/runner/test_shim.py tests/supervisor/test_supervisor.py tests/acceptance/test_jobs.py \
-	tests/cli/test_reading.py tests/console/test_start.py
+	tests/domain/test_config.py tests/domain/test_times.py tests/store/test_queue.py \
+	tests/runner/test_client.py tests/runner/test_spawn.py tests/supervisor/test_supervisor.py \
+	tests/acceptance/test_workers.py tests/cli/test_reading.py tests/console/test_start.py
 
 smoke: $(VENV)/.ready-to-develop
 	@$(BIN)/mypy

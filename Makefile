@@ -56,8 +56,8 @@ run: $(VENV)/.ready-to-run
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
 
-# What may differ between versions of Python: types, imports, the store, the shim, a whole
-# supervisor, the command line and the console.
+# What may differ between versions of Python: types, imports, the store, the shim, whole
+# supervisors, the command line and the console.
 SMOKE := tests/architecture/test_private_names.py tests/architecture/test_versions.py \
 	tests/domain/test_config.py tests/domain/test_times.py tests/store/test_queue.py \
 	tests/runner/test_client.py tests/runner/test_spawn.py tests/supervisor/test_supervisor.py \

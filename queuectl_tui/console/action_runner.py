@@ -1,4 +1,4 @@
-"""How the console acts and says what came of it; what its screens know of the app."""
+"""How the console runs actions and reports their results, and what its screens may use of it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from .terminal import PacedDisplay
 from .widgets.status_bars import Notice
 
 OnEnd = Callable[[Exception | None], None]
-"""Told how an action has ended: the error, or None."""
+"""Called when an action has ended, with the error or None."""
 
 UNASKED = (State.COMPLETED, State.CANCELLED)
-"""States whose jobs a retry of all that match takes only when the filter asks for the state."""
+"""States whose jobs are retried together only when the filter names the state."""
 
 KEY_LIMIT = 20_000
-"""Jobs whose keys are kept from a question to its answer. More are found by the filter alone."""
+"""Jobs whose keys are kept until a question is answered. If there are more, the filter is used."""
 
 
 async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> MatchingJobs:
@@ -64,7 +64,7 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
         if seqs is None:
             counts[state] = await queue.count_range(here)
     others = {}
-    if not JobView(queue, where).slow:  # to count by text takes long, and it is only a remark
+    if not JobView(queue, where).slow:  # counting by text is slow, and this is only a note
         others = {
             state: await queue.count_range(where._replace(states=(state,))) for state in unasked
         }
@@ -82,9 +82,10 @@ class StoreRead(Message):
 
 
 class ActionRunner(MinimumSize, PacedDisplay):
-    """The part of the app that acts, and all that a screen knows of the app.
+    """The part of the app that runs actions, and the interface that screens use.
 
-    What opens screens, and what keeps up with the store, is declared here and defined above."""
+    Methods that open screens are defined in Navigation, and those that read the store in Console.
+    """
 
     connections: Connections
     monitor: Monitor
@@ -96,13 +97,13 @@ class ActionRunner(MinimumSize, PacedDisplay):
     """Seconds between readings of the store."""
     last_message = ""
     messages: deque[tuple[float, str, str]]
-    """What was said: when, what, in which style. The latest is the last one."""
+    """Messages: time, text and role. The latest is the last one."""
     drafts: dict[str, dict[str, str]]
-    """What was typed into forms that were left, by the name of the form."""
+    """What was typed into forms that were closed, by the name of the form."""
     in_progress: dict[str, list[OnEnd]]
-    """What is being done now, by its command line: whom to tell when it has ended."""
+    """Actions that are running, by their command line: what to call when they end."""
 
-    # -- keeping up with the store ----------------------------------------------------------
+    # -- reading the store ----------------------------------------------------------
 
     def read_soon(self) -> None:
         """Read the store again, now."""
@@ -127,7 +128,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
     # -- opening screens ------------------------------------------------------------------
 
     def perform(self, action: Action) -> None:
-        """Do it, asking first if it says so."""
+        """Run an action, after a question if it has one."""
         raise NotImplementedError
 
     def ask_workers(self) -> None:
@@ -135,25 +136,25 @@ class ActionRunner(MinimumSize, PacedDisplay):
         raise NotImplementedError
 
     def open_job(self, job: Job) -> None:
-        """All about one job."""
+        """Open the screen of one job."""
         raise NotImplementedError
 
     def open_output(self, job: Job, number: int | None = None) -> None:
-        """What an attempt of a job wrote; None: the latest."""
+        """Open the output of an attempt; None: of the latest."""
         raise NotImplementedError
 
     def open_form(self) -> None:
-        """The form for a new job."""
+        """Open the form for a new job."""
         raise NotImplementedError
 
     def edit_job(self, job: Job) -> None:
         """Ask for another command for a job, then run it again with it, or a copy."""
         raise NotImplementedError
 
-    # -- saying ---------------------------------------------------------------------------
+    # -- messages ---------------------------------------------------------------------------
 
     def say(self, text: str, style: str = "text") -> None:
-        """Put a line on the message bar of the screen on top that has one."""
+        """Show a message on the top screen that has a message bar."""
         self.last_message = text
         self.messages.append((time.time(), clean_line(text, 1000), style))
         for screen in reversed(self.screen_stack):
@@ -169,7 +170,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
                 if bar.text.strip() == text:
                     bar.say(())
 
-    # -- doing ----------------------------------------------------------------------------
+    # -- actions ----------------------------------------------------------------------------
 
     def perform_counted(
         self,
@@ -194,9 +195,9 @@ class ActionRunner(MinimumSize, PacedDisplay):
         self.do(action, lambda error: None)
 
     def do(self, action: Action, ended: OnEnd) -> None:
-        """Do it, once, whatever becomes of the screen that asked for it; then call ``ended``.
+        """Run an action once, also if the screen that asked for it is closed; then call ``ended``.
 
-        Who asks for it again while it is being done is told how that ends.
+        If the same action is running already, ``ended`` is called when that one ends.
         """
         if action.command in self.in_progress:
             self.in_progress[action.command].append(ended)
@@ -219,7 +220,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
             ended(error)
 
     async def carry_out(self, action: Action) -> None:
-        """Do it and say what came of it. Raises QueueError when it could not be done."""
+        """Run an action and show its result. Raises QueueError when it fails."""
         self.say(f"… $ {action.command}", "muted")
         queue = await self.connections.writer()
         notes: list[str] = []
@@ -230,7 +231,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
         self.read_soon()
 
     def watch_for(self, jobs: Sequence[Job]) -> None:
-        """Say when these jobs have come to an end."""
+        """Show a message when these jobs have ended."""
         seqs = [job.seq for job in jobs]
         names = " ".join(job.id for job in jobs[:3]) + (" …" if len(jobs) > 3 else "")
 
@@ -254,14 +255,14 @@ class ActionRunner(MinimumSize, PacedDisplay):
             except QueueError as error:
                 self.say(f"✗ {error}  {what}", "bad")
                 self.read_soon()
-            except Exception as error:  # a fault of ours
+            except Exception as error:  # a bug
                 self.say(f"✗ failed ({type(error).__name__}: {error})  {what}", "bad")
                 raise
 
         run_in_background(self, guarded, group)
 
     def with_job(self, job_id: str, then: Callable[[Job], None]) -> None:
-        """Look a job up by its id, then go on with it."""
+        """Look up a job by its id, then call ``then`` with it."""
 
         async def find() -> None:
             then(await self.connections.reader.find(job_id))
@@ -269,7 +270,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
         self._spawn(find, "", OPENING)
 
     def with_jobs(self, job_ids: Sequence[str], make: Callable[[list[Job]], Action]) -> None:
-        """Look jobs up by their ids, then ask about them and act."""
+        """Look up jobs by their ids, then run the action for them."""
 
         async def find() -> None:
             jobs = [await self.connections.reader.find(job_id) for job_id in job_ids]
@@ -279,7 +280,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
         self._spawn(find, "", OPENING)
 
     async def edit_text(self, text: str) -> str | None:
-        """``text`` as changed with $VISUAL or $EDITOR; None when that did not go."""
+        """``text`` after editing with $VISUAL or $EDITOR; None when that failed."""
         env = self.connections.env
         words = env.get("VISUAL") or env.get("EDITOR") or "vi"
         fd, path = tempfile.mkstemp(prefix="queuectl-", suffix=".sh")

@@ -1,9 +1,7 @@
-"""Everything the console can change: what to ask first, the command line that does the same,
-and the doing of it.
+"""Everything that the console can change: the question, the equivalent command line, and the code.
 
-An action is made from the rows as they are when the key is pressed, and holds them: whatever moves
-on the screen meanwhile, it does what was meant. A job that changed its state since, or ran, is left
-as it is.
+An action keeps the rows as they are when the key is pressed. So it does what was meant, also if the
+screen changes meanwhile. Jobs that have changed their state since, or have run, are not changed.
 """
 
 from __future__ import annotations
@@ -23,17 +21,17 @@ from ..presentation.format import cli, command_line, command_text, plural, short
 from ..presentation.summary import by_state
 
 NAMED = 5
-"""Jobs a question names before it only counts."""
+"""Jobs that a question names; further ones are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do. ``question`` None: it is done without asking."""
+    """One action. ``question`` None: it runs without a question."""
 
     command: str
     """The equivalent command line."""
     run: Callable[[Queue], Awaitable[str]]
-    """Does it; returns what came of it."""
+    """Runs it and returns the result in words."""
     question: str | None = None
     details: Sequence[str] = ()
 
@@ -50,8 +48,8 @@ def _named(jobs: Sequence[Job]) -> list[str]:
 
 
 def _came(done: int, asked: int, word: str) -> str:
-    """What was done, and that the jobs have changed since the question if it is another number.
-    It is more where too many were found for their keys to be kept."""
+    """The result in words. The numbers differ when jobs have changed since the question. ``done``
+    is larger only when there were too many jobs to keep their keys."""
     if done == asked:
         return f"{word} {plural(done)}"
     if done > asked:
@@ -70,12 +68,12 @@ class MatchingJobs:
     """The jobs that match a filter, as they are counted before a question."""
 
     where: Filter
-    """The filter, with the states that the action allows. With ``seqs`` if they were read: then
-    the action is for those of these jobs that match at the moment of the change, and for no other
-    one."""
+    """The filter, with the states that the action allows. With ``seqs``, the action changes only
+    those of these jobs that still match."""
     counts: Mapping[State, int]
     others: Mapping[State, int] = field(default_factory=dict)
-    """Jobs that match but are left out: completed and cancelled ones that nobody asked for."""
+    """Jobs that match but are left out: completed and cancelled ones, unless the filter names the
+    state."""
 
     @property
     def total(self) -> int:
@@ -84,7 +82,7 @@ class MatchingJobs:
 
 
 def retry(jobs: Sequence[Job]) -> Action:
-    """Run these jobs again. One that completed, or more than one: asks."""
+    """Run these jobs again. Asks if there are several, or if the job completed."""
     dead = all(job.state is State.DEAD for job in jobs)
     command = cli(*(("dlq", "retry") if dead else ("retry",)), *_ids(jobs))
 
@@ -170,7 +168,7 @@ def _is_dlq(where: Filter) -> bool:
 
 
 def retry_matching(found: Sequence[MatchingJobs]) -> Action:
-    """Run every matching job again that may be."""
+    """Run every matching job again whose state allows it."""
     verbs = (("dlq", "retry"), ("retry",))
     return _matching(found, "Retry", "retried", verbs, Queue.retry_all)
 
@@ -245,7 +243,7 @@ def start_workers(count: int, queues: Sequence[str] = ()) -> Action:
 
 
 def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action:
-    """Ask workers to stop after the job in hand; asks first if one is busy, or for all."""
+    """Stop workers after their current job. Asks if one is busy, or if it is for all."""
     busy = [worker for worker in workers if worker.job is not None]
     names = [worker.id for worker in workers]
     command = cli("worker", "stop", *([] if everyone else names))
@@ -310,13 +308,13 @@ def command_words(command: Command) -> list[str]:
     """A command as the last words of ``queuectl enqueue``."""
     if not isinstance(command, str):
         return ["--", *command]
-    if command.startswith(("{", "[", "-")):  # it would be taken for JSON or for an option
+    if command.startswith(("{", "[", "-")):  # otherwise it would be read as JSON or as an option
         return [json.dumps({"command": command})]
     return [command]
 
 
 def config_set(text: str) -> Action:
-    """Change a setting, from ``KEY VALUE``. InvalidInput or NotFound when it will not do."""
+    """Change a setting, from ``KEY VALUE``. InvalidInput or NotFound when it is wrong."""
     key, _, value = text.strip().partition(" ")
     name = canonical(key)
     if not value.strip():

@@ -1,4 +1,4 @@
-"""The console's app: it keeps up with the store, and tells its screens."""
+"""The console's app: it reads the store again and again, and tells its screens."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ from .terminal_input import NotUtf8, Suspension
 from .theme import ANSI, DARK, LIGHT
 
 POLL = 0.2
-"""Seconds between looks whether anything changed: one PRAGMA, 4 ms of CPU a minute."""
+"""Seconds between checks for a change: one PRAGMA, 4 ms of CPU a minute."""
 
 SLOWEST, FASTEST = 30.0, 0.25
 """Seconds between two readings of the store."""
 
 RETRY = 1.0
-"""Seconds between attempts to reach a store that is lost."""
+"""Seconds between attempts to reach a store that cannot be read."""
 
 PATIENCE = 1.5
-"""Seconds a reading may take before the console says that it waits."""
+"""Seconds that reading may take before the console says that it waits."""
 
 KEYS_WAIT = "still reading the store: keys wait, esc drops them"
 
 MESSAGES = 200
-"""Messages that can be read again."""
+"""Messages that are kept."""
 
 WIDTHS = [(0, "-narrow"), (78, "-normal"), (150, "-wide")]
 HEIGHTS = [(0, "-short"), (20, "-low"), (34, "-tall"), (50, "-high")]
-"""Where the screens are rearranged: columns and lines."""
+"""Numbers of columns and lines at which the layout of the screens changes."""
 
 
 class Console(Navigation):
-    """The app: keeps up with the store, and has the keys that work on every screen."""
+    """The app: reads the store, and has the keys that work on every screen."""
 
     TITLE = "queuectl"
     CSS_PATH = "console.tcss"
@@ -111,13 +111,13 @@ class Console(Navigation):
         self.register_theme(LIGHT)
         if few:
             self.theme = ANSI
-        else:  # without its watcher, which would parse the style sheet a second time
+        else:  # without its watcher, which would parse the style sheet again
             self.set_reactive(App.theme, DARK.name)
             self.stylesheet.set_variables(self.get_css_variables())
 
     def get_default_screen(self) -> Screen[Any]:
-        # Arranged for its size from the start: Textual sees to that when it has laid it out once,
-        # and lays it out again.
+        # With the classes for its size from the start. Textual adds them only after a first layout,
+        # and then needs a second one.
         screen = MainScreen(id="main")
         screen.add_class(*arrangement(self.size), update=False)
         return screen
@@ -159,8 +159,8 @@ class Console(Navigation):
     # -- keeping up with the store --------------------------------------------------------
 
     async def _watch(self) -> None:
-        # What is on the screen was read a moment ago: to ask again at once would only keep the
-        # first frame waiting.
+        # The screen shows what was read a moment ago. Reading again now would only delay the first
+        # frame.
         read_at = time.monotonic()
         dirty = False
         await self._pause(POLL)
@@ -190,7 +190,7 @@ class Console(Navigation):
                 self.lost(error)
                 await self.connections.drop()
                 await self._pause(RETRY)
-            except Exception as error:  # a fault of ours: never a screen that has quietly stopped
+            except Exception as error:  # a bug: show it, and go on reading
                 self._found(f"reading failed ({type(error).__name__}: {error}); trying again")
                 await self._pause(RETRY)
             else:
@@ -204,7 +204,7 @@ class Console(Navigation):
             pass
 
     async def _patiently(self, reading: Awaitable[Any]) -> Any:
-        """What ``reading`` gives; says so when that takes long."""
+        """The result of ``reading``. Shows a message when it takes long."""
         task = asyncio.ensure_future(reading)
         try:
             done, _ = await asyncio.wait({task}, timeout=PATIENCE)
@@ -229,7 +229,7 @@ class Console(Navigation):
 
     @property
     def live(self) -> bool:
-        """Whether the screen shows the store as it is, but for the time between two readings."""
+        """Whether the screen is up to date, except for the time between two readings."""
         limit = self.every + PATIENCE + POLL
         return not self.paused and self.trouble is None and self.monitor.unseen_for < limit
 
@@ -241,7 +241,7 @@ class Console(Navigation):
             self._tell(StoreRead(self.overview, changed=False))
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
-        if self.connections.connected:  # a store that is lost keeps its name
+        if self.connections.connected:  # otherwise the last known name is shown
             self._store = clean_line(
                 home_as_tilde(self.connections.reader.url, self.connections.env), 200
             )
@@ -267,7 +267,7 @@ class Console(Navigation):
         if is_input and not self.inputs.is_delivered(event):
             if not self.is_left_out(event):
                 self.inputs.put(event)
-        elif not is_input or self.screen_stack:  # none: we are leaving
+        elif not is_input or self.screen_stack:  # no screen: the app is ending
             await super().on_event(event)
 
     def _input_waits(self, waits: bool) -> None:
@@ -315,7 +315,7 @@ def arrangement(size: Size) -> list[str]:
 
 
 def few_colors(env: Mapping[str, str]) -> bool:
-    """Whether the terminal has sixteen colours at most, as far as it says, or shall have none."""
+    """Whether the terminal has at most sixteen colours, or the user wants none."""
     if env.get("NO_COLOR"):
         return True
     term = env.get("TERM", "")

@@ -1,4 +1,4 @@
-"""Work beside the screen."""
+"""Work in the background."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def run_in_background(
     *,
     exclusive: bool = False,
 ) -> None:
-    """Run ``work`` in the background; ``exclusive``: instead of what the group still does.
+    """Run ``work`` in the background. ``exclusive``: cancel older work of the group.
 
-    It is called when it begins. A screen that closes first cancels it before that, and a coroutine
-    made here would be one that nobody awaits.
+    ``work`` is called when it starts. A screen that is closed before cancels it, and a coroutine
+    that was made here would never be awaited.
     """
     _: Worker[None] = node.run_worker(work, group=group, exclusive=exclusive, exit_on_error=False)

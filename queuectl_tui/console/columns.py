@@ -56,7 +56,8 @@ JOBS: tuple[TableColumn[Job], ...] = (
 )
 
 ARRIVAL = "arrival"
-"""The order jobs are kept in: the only one a million of them can be read in from either end."""
+"""The order in which jobs are stored: the only one in which a million of them can be read from
+both ends."""
 
 WORKERS: tuple[TableColumn[Worker], ...] = (
     TableColumn(workers.ID, 8, flex=1),
@@ -109,18 +110,18 @@ ATTEMPTS: tuple[TableColumn[Attempt], ...] = (
 
 @dataclass(slots=True)
 class JobPages:
-    """Jobs that match a filter, read over the console's link."""
+    """Jobs that match a filter, read with the console's connection."""
 
     connections: Connections
     where: Filter = field(default_factory=Filter)
     column: str = ARRIVAL
-    """What they are sorted by: :data:`ARRIVAL`, or a field."""
+    """The order: :data:`ARRIVAL`, or the name of a field."""
     descending: bool = True
     _sorted: list[Job] = field(default_factory=list)
 
     @property
     def view(self) -> JobView:
-        """The same, asked of the connection there is now."""
+        """The jobs, read with the current connection."""
         return JobView(self.connections.reader, self.where, oldest_first=not self.descending)
 
     def key(self, row: Job) -> Hashable:
@@ -157,5 +158,5 @@ class JobPages:
         return await self.connections.reader.scan(where, len(rows))
 
     def place(self, row: Job) -> int:
-        """Where ``row`` is; the beginning when it is gone."""
+        """The position of ``row``; 0 when it is gone."""
         return next((at for at, job in enumerate(self._sorted) if job.seq == row.seq), 0)

@@ -1,7 +1,7 @@
 """The console's two connections to the store, and what happens when they break.
 
-One reads and is never kept waiting by the other, which makes changes and may have to wait
-for a lock. A store that is lost is opened again, never made anew.
+One only reads. It never waits for the other one, which makes changes and may wait for a lock. A
+store that is lost is opened again, but never created again.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from queuectl_core.domain.errors import QueueError, StoreReadOnly, StoreUnreacha
 from queuectl_core.queue import Queue
 
 CLOSING = 2.0
-"""Seconds a connection stuck in a lock may take to close."""
+"""Seconds that a connection which waits for a lock may take to close."""
 
 
 class Connections:
-    """Connections to the store at ``url``; ``read_only`` refuses to make the writing one."""
+    """Connections to the store at ``url``. ``read_only``: there is no connection for changes."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Connections:
 
     @property
     def connected(self) -> bool:
-        """Whether the store can be asked."""
+        """Whether the store can be read."""
         return self._reader is not None
 
     @property
@@ -54,14 +54,14 @@ class Connections:
         return self._reader
 
     def clock(self) -> float:
-        """Epoch seconds by the queue's clock (while it was never reached: by this host's)."""
+        """Epoch seconds by the queue's clock (by this host's until it was reached once)."""
         return self._now()
 
     async def connect(self, *, create: bool = False) -> None:
         """Open the reading connection. Raises the StoreError family.
 
-        ``create``: a store that is not there is made; by a read-only console, the default store is
-        taken for an empty one.
+        ``create``: make the store if it does not exist. A read-only console treats a default store
+        that does not exist as empty.
         """
         try:
             await self._connect(absent_ok=create and self.read_only)
@@ -81,7 +81,7 @@ class Connections:
         self._now = self._reader.clock
 
     async def writer(self) -> Queue:
-        """The writing connection, opened when first asked for."""
+        """The connection for changes, opened when it is first needed."""
         if self.read_only:
             raise StoreReadOnly("this console is read-only", "start it without --read-only")
         async with self._opening:
@@ -99,5 +99,5 @@ class Connections:
                 async with asyncio.timeout(CLOSING):
                     await stack.aclose()
             except (QueueError, TimeoutError):
-                pass  # it was broken or stuck, which is why it is dropped
+                pass  # it does not work, which is why it is closed
         self._reading, self._writing = AsyncExitStack(), AsyncExitStack()

@@ -1,7 +1,7 @@
-"""The other end of the console's terminal is gone: noticed also without a SIGHUP.
+"""Notices that the other end of the console's terminal is gone, also without a SIGHUP.
 
-Only the processes of a terminal's own session get that signal. A console in any other terminal
-(cron, ``script``, an IDE) sees nothing but reads that find the end at once, again and again.
+Only processes in the session of the terminal get that signal. In another terminal (cron,
+``script``, an IDE) the only sign is that every read returns the end of the file at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def watch(fd: int, gone: Callable[[], object]) -> None:
     if sys.platform != "linux":
         return
     poll = select.epoll()
-    poll.register(fd, 0)  # no event is asked for: a hang-up is always told
+    poll.register(fd, 0)  # no event is requested: a hang-up is always reported
     loop = asyncio.get_running_loop()
 
     def hung_up() -> None:

@@ -33,15 +33,15 @@ PATIENCE = 1.0
 they are delivered: the store may be locked, and the screen must stay usable."""
 
 PASSES = 3
-"""How often each widget on the way of a key is asked to finish what it was sent. A message goes
-through several widgets, and a handler sends new ones: enter in the search line takes three."""
+"""How often we wait for each widget that a key passes. A message goes through several widgets, and
+a handler sends new ones: enter in the search line takes three."""
 
 HEAD_START = 0.02
-"""Seconds that an event has for its frame before we look what else it does. Looking takes as long
-as drawing the frame does. More input ends this time."""
+"""Seconds that an event gets for its frame before we wait for its work. This check takes as long as
+drawing the frame. More input ends this time."""
 
 LOOK = 0.25
-"""Seconds after which a wait looks whether what it waits for is still there."""
+"""Seconds after which a wait checks that it still makes sense."""
 
 OPENING = "opening"
 """The group of work that reads the store and then opens something. Keys always wait for it."""
@@ -67,10 +67,10 @@ class InputQueue:
         self._give_up = asyncio.Event()
         self._more = asyncio.Event()
         self._focus_before: Widget | None = None
-        """What had the focus when the event was delivered that has not done its work."""
+        """What had the focus when the current event was delivered."""
 
     def is_delivered(self, event: events.Event) -> bool:
-        """Whether ``event`` comes from here: its turn has come. To be asked once."""
+        """Whether we have delivered ``event`` ourselves. Call it once for each event."""
         return self._sent.pop(id(event), None) is event
 
     def put(self, event: events.Event) -> None:
@@ -95,7 +95,7 @@ class InputQueue:
             await asyncio.wait({self._delivering})
 
     def drop(self) -> None:
-        """Forget all input that waits, and do not open what was to be opened."""
+        """Drop all input that waits, and do not open what was to be opened."""
         self._waiting.clear()
         for worker in self._workers((OPENING,)):
             worker.cancel()
@@ -103,8 +103,8 @@ class InputQueue:
 
     @property
     def _can_drop(self) -> bool:
-        """Whether esc means what was to be opened. When that is open already, and only drawing it
-        takes long, esc is a key for it as any other."""
+        """Whether esc cancels what is to be opened. When it is open already and only drawing takes
+        long, esc is an ordinary key for it."""
         if self._workers((OPENING,)):
             return True
         return self._app.focused is self._focus_before and bool(self._work(_ALWAYS))
@@ -141,7 +141,8 @@ class InputQueue:
         self._app.post_message(event)
 
     def _is_text(self, event: events.Event) -> bool:
-        """Whether this is a character for a text field, which opens nothing: no need to wait."""
+        """Whether this is a character for a text field. It opens nothing, so nothing has to
+        wait."""
         field = isinstance(self._app.focused, Input)
         return field and isinstance(event, events.Key) and event.is_printable
 
@@ -156,7 +157,9 @@ class InputQueue:
                     for dispatcher in self._way():
                         await self._handled(dispatcher)
                 work = self._work(_ALWAYS if self._late else _ALWAYS + _FOR_A_WHILE)
-                quiet = 0 if work else quiet + 1  # twice: quick work may have ended meanwhile
+                quiet = (
+                    0 if work else quiet + 1
+                )  # twice, because short work may start and end in between
                 if not work:
                     continue
                 self._say_if_late()
@@ -191,7 +194,7 @@ class InputQueue:
                 self._say_if_late()
 
     def _way(self) -> list[MessagePump]:
-        """What a key goes through: the app, then from the widget with the focus up to the app."""
+        """What handles a key: the app, then the widget with the focus and its parents."""
         found: list[MessagePump] = [self._app]
         if self._app.screen_stack:
             node: DOMNode | None = self._app.focused or self._app.screen
@@ -218,5 +221,5 @@ class InputQueue:
 
 
 def _runs(dispatcher: MessagePump) -> bool:
-    """Whether it handles messages; it may stop at any time."""
+    """Whether it handles messages. It may stop at any time."""
     return dispatcher.is_running

@@ -1,11 +1,11 @@
-"""The least size of the screen: below it there is one line that says so, and nothing else.
+"""The minimum size of the screen. A smaller screen shows one line that says so, and nothing else.
 
 Two reasons. Textual fails on a screen that is smaller: page down in the palette raises KeyError
 when its list has no row (four lines or fewer), and a palette that is four columns wide raises
 ValueError. And what does not fit cannot be read, so no key may act on it.
 
-So Textual never learns of a smaller screen. It lays everything out for the least size, and what it
-draws is not sent.
+So Textual is never told of a smaller screen. It computes the layout for the minimum size, and what
+it draws is not sent.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MINIMUM = Size(30, 8)
 TOO_SMALL = "too small: ctrl+q quits"
 
 ALWAYS = {"ctrl+l", "ctrl+q", "ctrl+z"}
-"""Keys that do their work on a screen that is too small. Others are left out."""
+"""Keys that work on a screen that is too small. Others are ignored."""
 
 
 class MinimumSize(App[int]):
     """An app whose screens are never smaller than :data:`MINIMUM`."""
 
     _terminal_size: Size | None = None
-    """The true size; None: as Textual says, which has not been told yet."""
+    """The real size; None: the one that Textual knows."""
 
     @property
     def size(self) -> Size:
@@ -41,12 +41,12 @@ class MinimumSize(App[int]):
 
     @property
     def too_small(self) -> bool:
-        """Whether the terminal is smaller than the least size."""
+        """Whether the terminal is smaller than the minimum."""
         size = self._terminal_size or super().size
         return at_least(size) != size
 
     def is_left_out(self, event: events.Event) -> bool:
-        """Whether this input must do nothing, because nobody can see what it would do."""
+        """Whether this input is ignored, because nobody could see what it does."""
         return self.too_small and not (isinstance(event, events.Key) and event.key in ALWAYS)
 
     async def on_event(self, event: events.Event) -> None:
@@ -56,7 +56,7 @@ class MinimumSize(App[int]):
         was_too_small, self._terminal_size = self.too_small, event.size
         size = at_least(event.size)
         await super().on_event(events.Resize(size, size, size, event.pixel_size))
-        if self.too_small or was_too_small:  # for Textual the size may be the same as before
+        if self.too_small or was_too_small:  # Textual may not see a change of size
             self.action_draw_again()
 
     def action_draw_again(self) -> None:
@@ -76,5 +76,5 @@ class MinimumSize(App[int]):
 
 
 def at_least(size: Size) -> Size:
-    """``size``, or as much more as the least size has."""
+    """``size``, but not less than the minimum."""
     return Size(max(size.width, MINIMUM.width), max(size.height, MINIMUM.height))

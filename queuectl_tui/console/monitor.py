@@ -1,4 +1,4 @@
-"""What the console knows of the store as a whole, read anew as it changes."""
+"""What the console knows about the store as a whole, read again when it changes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HISTORY = 180
 """Seconds of throughput that are kept."""
 
 AHEAD = 100
-"""Jobs read before there is a screen to show them on: enough for most, and for its first keys."""
+"""Jobs that are read before the first frame: enough for most screens and the first keys."""
 
 GROUPS_EVERY = 5.0
-"""Seconds between readings of the dead by cause while their number stays the same."""
+"""Seconds between readings of the dead groups while the number of dead jobs stays the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Overview:
         return sum(self.counts.values())
 
     def matching(self, where: Filter) -> int | None:
-        """How many jobs match ``where``, if that can be told from this alone."""
+        """How many jobs match ``where``; None when the counts by state do not tell."""
         if where == Filter(where.states):
             return sum(self.counts.get(state, 0) for state in where.states or tuple(State))
         return None
@@ -66,14 +66,14 @@ class Overview:
 
 
 class Monitor:
-    """Reads overviews over a link; each part as often as it may have changed."""
+    """Reads overviews, each part as often as it may have changed."""
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
         self.newest: Sequence[Job] = ()
         """The newest :data:`AHEAD` jobs, as :meth:`first` found them."""
         self.seen_at = 0.0
-        """When the store was last seen to be as the screen shows it, by the queue's clock."""
+        """When the screen was last known to be up to date, by the queue's clock."""
         self._seen = 0.0
         self._throughput: Throughput | None = None
         self._dead: int | None = None
@@ -83,7 +83,7 @@ class Monitor:
     async def first(self) -> Overview:
         """Connect, and read the store for the first time. Raises StoreError."""
         await self.connections.connect(create=True)
-        await self.connections.reader.changed()  # what comes after this is noticed
+        await self.connections.reader.changed()  # later changes are noticed
         # Textual is still being imported: with the jobs here, the first frame has them.
         self.newest = await JobView(self.connections.reader).first(AHEAD)
         overview = await self.overview()
@@ -91,7 +91,7 @@ class Monitor:
         return overview
 
     def saw(self) -> None:
-        """What is shown is true now."""
+        """Note that the screen is up to date now."""
         self.seen_at, self._seen = self.connections.clock(), time.monotonic()
 
     @property
@@ -125,10 +125,10 @@ class Monitor:
         )
 
     async def moved_on(self, overview: Overview) -> Overview:
-        """``overview`` a moment later, no job having changed.
+        """``overview`` a moment later, when no job has changed.
 
-        What changes with time alone is read again: a supervisor may have died, a job may have
-        become due, and a store on a server does not tell of workers and what they use.
+        What changes without a commit is read again: a supervisor may have died, a job may have
+        become due, and a store on a server does not report changes of workers.
         """
         queue = self.connections.reader
         ticks = overview.ticks

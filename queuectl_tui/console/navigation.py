@@ -1,4 +1,4 @@
-"""How the console opens its screens, and asks before it acts."""
+"""How the console opens screens, and asks before it runs an action."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EDITABLE = 4_000
 
 
 class Navigation(ActionRunner):
-    """The part of the app that opens screens and dialogs. All but the first are imported then."""
+    """The part of the app that opens screens and dialogs. They are imported when they open."""
 
     @property
     def main(self) -> MainScreen:
@@ -82,8 +82,8 @@ class Navigation(ActionRunner):
         if shown is None or len(text) > EDITABLE:
             self.say("this command holds what cannot be edited on one line: see show", "warn")
             return
-        # An id may be given to another job, and the command may be changed elsewhere: a draft is
-        # only for the job and the command that it was begun with.
+        # Another job may get this id, and another process may change the command. So a draft is
+        # only for the job and the command for which it was begun.
         draft = self.drafts.setdefault(f"edit {job.seq}", {})
         if draft.get("original") != shown:
             draft.clear()

@@ -33,16 +33,14 @@ IN_A_SHELL = (
     ("demo", "on a store of its own: shows its line", "demo"),
     ("completion", "for bash, zsh or fish: shows its line", "completion --help"),
 )
-"""Verbs that the console only names: what each does, and its command line."""
+"""Verbs that the console does not run: name, help, and command line."""
 
 
 def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:
-    """What the palette offers on ``screen``; a read-only console has nothing that changes
-    anything.
+    """The commands of the palette on ``screen``; in a read-only console those that change nothing.
 
-    A verb acts on what that screen shows. On another screen than the main one, verbs for all that
-    match the filter are left out, since the filter is not to be seen; and verbs that look at the
-    store go back to the main screen.
+    A verb acts on what that screen shows. Only the main screen shows the filter, so verbs for all
+    jobs that match it are only there. Verbs that look at the store go back to the main screen.
     """
     main = console.main
     screen = screen or main

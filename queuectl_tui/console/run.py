@@ -1,7 +1,7 @@
 """The operator console, ``queuectl tui``: from a terminal to a running app and back.
 
-An operator looks at the console in its first second, so the store is reached while Textual is
-still being imported, and Python's garbage collector stays out of the way until both are done.
+The first frame should come soon. So the store is opened while Textual is being imported, and
+Python's garbage collector is off until both are done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse
     Raises InvalidInput when there is no terminal, and the StoreError family when the store
     cannot be reached to begin with.
     """
-    terminals = (sys.__stdin__, sys.__stderr__)  # Textual reads the one and draws on the other
+    terminals = (
+        sys.__stdin__,
+        sys.__stderr__,
+    )  # Textual reads from the first and draws on the second
     if not all(stream is not None and stream.isatty() for stream in terminals):
         raise InvalidInput(
             "the console needs a terminal for input and for output",
@@ -32,9 +35,9 @@ def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse
         )
     gc.disable()
     if os.environ.get("NO_COLOR") == "":
-        del os.environ["NO_COLOR"]  # empty is not set (no-color.org); Textual takes it for set
+        del os.environ["NO_COLOR"]  # empty means not set (no-color.org), but not for Textual
     if os.environ.get("TERM") == "dumb":
-        os.environ.pop("COLORTERM", None)  # what a dumb terminal was inside of does not count
+        os.environ.pop("COLORTERM", None)  # a dumb terminal has no colours
     return asyncio.run(_run(store_url, read_only=read_only, refresh=refresh, mouse=mouse))
 
 
@@ -62,6 +65,6 @@ def _import() -> ModuleType:
 
 
 def _collect() -> None:
-    """What was imported stays for ever: never look at it again."""
+    """Keep the garbage collector away from what was imported: it stays until the end."""
     gc.freeze()
     gc.enable()

@@ -1,13 +1,13 @@
-"""The terminal at the end of a slow line: at most a screen of output waits for it, keys come first.
+"""A terminal behind a slow line: at most one screen of output waits, and keys come first.
 
 Textual writes each frame to a queue; when that is full, the event loop waits. On a line of 3 KB a
 second the screen is then many frames behind, and keys wait as well. Here the loop never waits. A
 frame is sent only when the terminal has shown what it was sent before; what changes meanwhile is
 remembered as regions, and drawn as it is by then. So old frames are dropped.
 
-What a terminal has shown is known by asking it where its cursor is: every terminal answers, and
-its answer comes after all that was sent before. One that does not answer is sent as much as the
-kernel takes; when that was too much, it gets time to catch up.
+We ask the terminal where its cursor is to know what it has shown: nearly every terminal answers,
+and only after it has shown everything before the question. A terminal that does not answer gets as
+much as the kernel accepts. If that was too much, it gets time to catch up.
 """
 
 from __future__ import annotations
@@ -40,49 +40,49 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 FEW = 1024
-"""Bytes that may be under way when the next frame is sent."""
+"""Bytes that may still be on the line when the next frame is sent."""
 
 ASK_AFTER = 512
 """Bytes after which the terminal is asked whether it has shown them."""
 
 PATIENCE = 5.0
-"""Seconds after which an answer is no longer waited for."""
+"""Seconds that we wait for an answer, at most."""
 
 LAST_ANSWER = 2.0
 """Seconds to wait for an answer before another program gets the terminal."""
 
 FIRST_ANSWER = 0.5
-"""Seconds in which a terminal that answers does so for the first time."""
+"""Seconds for the first answer. A terminal that takes longer is taken for one without answers."""
 
 CHUNK = 512
-"""Bytes written at once. On a terminal that cannot be opened anew, a write of more than the kernel
-has room for waits, and nothing but the terminal's reader ends that."""
+"""Bytes in one write. On a terminal that we cannot open again, a write that is larger than the free
+space in the kernel blocks until the terminal reads."""
 
 BUFFERED = 20_000
-"""Bytes that the kernel is taken to hold for a terminal when it has no room."""
+"""Bytes that we expect in the kernel's buffer when it is full."""
 
 BLOCKED = 0.05
-"""Seconds of waiting for room that say that a line is slow."""
+"""Seconds of waiting for free space after which a line counts as slow."""
 
 FAST = 1e6
-"""Bytes a second at which a line is not slow."""
+"""Bytes a second of a line that is not slow."""
 
 LONGEST_REST = 15.0
-"""Seconds a terminal that does not answer gets to catch up, at most."""
+"""Seconds that a terminal without answers gets to catch up, at most."""
 
 GOODBYE = 1.0
-"""Seconds in which the terminal takes what is left when the console leaves."""
+"""Seconds for the last output when the console ends."""
 
 LOOK = 0.1
-"""Seconds between looks whether a frame that is owed can be sent."""
+"""Seconds between checks whether a delayed frame can be sent."""
 
 ASK = "\x1b[6n"
 CANCEL = b"\x18"
-"""Ends an escape sequence that was cut."""
+"""Ends an escape sequence that is incomplete."""
 
 
 class TerminalWriter:
-    """Writes to a terminal in a thread of its own. A file, as far as Textual knows."""
+    """Writes to a terminal in its own thread. Textual uses it as a file."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -91,22 +91,22 @@ class TerminalWriter:
         self._parts: deque[bytes] = deque()
         self._pending = 0
         self._ahead = 0
-        """Bytes of what became the first part that were written at once."""
+        """Bytes of the first part that were written without the thread."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._leaving = False
         self.dead = False
         """The terminal is gone."""
         self.emptied: Callable[[], object] | None = None
-        """Called once, in the thread, when the kernel has taken all."""
+        """Called once, in the thread, when the kernel has accepted everything."""
         self._rate = FAST
-        """Bytes a second that the line carries, as far as is known."""
+        """Estimated bytes a second of the line."""
         self.rests_until = 0.0
-        """Monotonic seconds until when a terminal that was sent too much catches up."""
+        """Until when a terminal that got too much catches up, in monotonic seconds."""
 
     @property
     def pending(self) -> int:
-        """Bytes that the kernel has not taken."""
+        """Bytes that the kernel has not accepted yet."""
         return self._pending
 
     def fileno(self) -> int:
@@ -116,17 +116,17 @@ class TerminalWriter:
         return True
 
     def flush(self) -> None:
-        """Nothing to do: what is written is sent at once."""
+        """Nothing to do: everything is sent at once."""
 
     def write(self, text: str) -> None:
-        """Send this; never waits."""
+        """Send text. Never waits."""
         data = text.encode("utf-8", "replace")
         with self._changed:
             if self.dead or not data:
                 return
             if not self._parts and self._never_blocks:
-                # At once, as far as there is room: a thread gets its turn only when Python's lock
-                # is free, which takes milliseconds while a screen is being drawn.
+                # Write here what there is space for: the thread must wait for Python's lock, which
+                # takes milliseconds while a screen is being drawn.
                 self._ahead = self._write_some(data)
                 data = data[self._ahead :]
                 if not data:
@@ -140,19 +140,20 @@ class TerminalWriter:
             self._changed.notify_all()
 
     def _write_some(self, data: bytes) -> int:
-        """Write what the kernel has room for; how much that was."""
+        """Write what the kernel has space for. Returns how many bytes."""
         try:
             written = os.write(self._out, data)
         except OSError:
-            return 0  # no room, or no terminal: the thread finds out which
+            return 0  # no space, or no terminal: the thread will find out
         self._gained(written)
         return written
 
     def finish(self) -> None:
-        """Send what is left, without frames; for a while. The terminal is somebody else's then."""
+        """Send what is left, without frames, for a limited time. Then the terminal is given
+        back."""
         with self._changed:
             thread, self._leaving, self.emptied = self._thread, True, None
-            first = list(self._parts)[:1]  # it may be half sent
+            first = list(self._parts)[:1]  # it may be sent in part
             self._parts = deque(
                 [*first, *(part for part in list(self._parts)[1:] if len(part) < FEW)]
             )
@@ -161,7 +162,7 @@ class TerminalWriter:
             self._changed.wait_for(lambda: not self._parts or self.dead, GOODBYE)
             stuck = bool(self._parts) and not self.dead
         if stuck:
-            # Nobody reads: what the kernel holds is thrown away, to make room for the last words.
+            # Nobody reads: drop what is in the kernel, to make space for the last output.
             with self._changed:
                 rest = [CANCEL, *(part for part in self._parts if len(part) < FEW)]
                 self._parts = deque(rest)
@@ -205,7 +206,7 @@ class TerminalWriter:
                     return
 
     def _send(self, part: bytes, ahead: int) -> bool:
-        """Write all of ``part``, of which ``ahead`` more bytes were written before. False when the
+        """Write all of ``part``. ``ahead``: bytes that were written before it. False when the
         terminal is gone."""
         poll = select.poll()
         poll.register(self._out, select.POLLOUT)
@@ -216,7 +217,7 @@ class TerminalWriter:
             happened = poll.poll(100)
             waited += time.monotonic() - asked
             if not self._parts or self._parts[0] is not part:
-                return True  # it is not wanted any more
+                return True  # it is not needed any more
             if not happened:
                 continue
             if happened[0][1] & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
@@ -224,12 +225,12 @@ class TerminalWriter:
             try:
                 at += os.write(self._out, part[at : at + most])
             except BlockingIOError:
-                time.sleep(0.01)  # the room went meanwhile
+                time.sleep(0.01)  # the space was used meanwhile
             except OSError:
                 return False
         now = time.monotonic()
         if waited > BLOCKED:
-            if ahead + len(part) >= CHUNK:  # a few bytes may wait for long behind many
+            if ahead + len(part) >= CHUNK:  # a few bytes may wait long behind many
                 self._rate = max(1.0, (ahead + len(part)) / (now - began))
             elif self._rate >= FAST:
                 self._rate = BUFFERED / LONGEST_REST
@@ -239,15 +240,15 @@ class TerminalWriter:
         return True
 
     def _gained(self, size: int) -> None:
-        """So much was written without waiting."""
-        if self._rate < FAST:  # as fast as the line was, and a little more: it may be faster now
+        """``size`` bytes were written without waiting."""
+        if self._rate < FAST:  # the line may be faster now: raise the estimate a little
             self._rate *= 1.1
             self.rests_until = max(time.monotonic(), self.rests_until) + size / self._rate
 
 
 def opened_anew(fd: int) -> int:
-    """A descriptor of the terminal ``fd`` that never blocks, or ``fd``. To make ``fd`` itself so
-    would also do it to the shell, and to whatever else shares it."""
+    """A descriptor of the terminal ``fd`` that never blocks, or ``fd``. ``fd`` itself is shared
+    with the shell and others, so its mode must not change."""
     try:
         return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -255,27 +256,27 @@ def opened_anew(fd: int) -> int:
 
 
 class TerminalDriver(InputDriver):
-    """A terminal that tells how far it is."""
+    """A driver that knows what the terminal has shown."""
 
     def __init__(self, app: App[Any], **options: Any) -> None:
         super().__init__(app, **options)
-        out = sys.__stderr__  # what Textual draws on; the console starts with one only
+        out = sys.__stderr__  # Textual draws on it; the console does not start without it
         self._line = TerminalWriter(out.fileno() if out is not None else 2)
         self._file: Any = self._line
         self.answered: Callable[[], None] = lambda: None
         """Called in the event loop when the terminal has answered."""
         self._sent = self._shown = self._asked_of = 0
         self._asked: deque[tuple[int, float]] = deque()
-        """How much had been sent, and when, for each question that was not answered."""
+        """(bytes sent before, time) of each question without an answer."""
         self._answers: bool | None = None
-        """None: it is not known yet."""
+        """Whether the terminal answers; None: not known yet."""
         self._lent = False
         """Another program has the terminal: the shell, or $EDITOR."""
         self._all_answered = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        """Whether the terminal can be sent another frame."""
+        """Whether another frame can be sent."""
         now = time.monotonic()
         if self._lent or self._line.pending or self._line.dead:
             return False
@@ -290,7 +291,7 @@ class TerminalDriver(InputDriver):
 
     @property
     def gone(self) -> bool:
-        """Whether there is no terminal any more."""
+        """Whether the terminal is gone."""
         return self._line.dead
 
     def write(self, data: str) -> None:
@@ -298,11 +299,11 @@ class TerminalDriver(InputDriver):
         super().write(data)
 
     def call_when_taken(self) -> None:
-        """Call :attr:`answered` also when the kernel has taken what was written."""
+        """Call :attr:`answered` also when the kernel has accepted everything."""
         self._line.emptied = lambda: self._loop.call_soon_threadsafe(self.answered)
 
     def ask(self, *, now: bool = False) -> None:
-        """Ask the terminal whether it has shown all this, if it was much."""
+        """Ask the terminal what it has shown, after enough output."""
         if not now and (self._answers is False or self._sent - self._asked_of < ASK_AFTER):
             return
         self.write(ASK)
@@ -326,8 +327,8 @@ class TerminalDriver(InputDriver):
         self.answered()
 
     async def end_questions(self) -> None:
-        """Draw and ask no more, and wait for the answers that are under way: another program that
-        gets the terminal next would take them for keys."""
+        """Stop drawing and asking, and wait for the missing answers: the next program that uses the
+        terminal would read them as keys."""
         self._lent = True
         self._all_answered.clear()
         if self._asked and self._answers is not False:
@@ -358,18 +359,20 @@ class TerminalDriver(InputDriver):
 
 
 class PacedDisplay(App[int]):
-    """An app that draws no faster than its terminal shows it."""
+    """An app that does not draw faster than its terminal can show."""
 
     @contextlib.asynccontextmanager
     async def lend(self) -> AsyncIterator[None]:
-        """Another program has the terminal inside. SuspendNotSupported."""
+        """Give the terminal to another program inside. Raises SuspendNotSupported."""
         if isinstance(self._driver, TerminalDriver):
             await self._driver.end_questions()
         error: Exception | None = None
         with self.suspend():
             try:
                 yield
-            except Exception as caught:  # in here it would leave the terminal to the shell
+            except (
+                Exception
+            ) as caught:  # raised in here, it would leave the terminal in the wrong mode
                 error = caught
         if error is not None:
             raise error
@@ -397,7 +400,7 @@ class PacedDisplay(App[int]):
             super()._display(screen, renderable)
             terminal.ask()
             return
-        # What was sent may not have been a frame (a copied text), so nobody has asked.
+        # What was sent may not have been a frame (a copied text). Then there was no question.
         terminal.ask()
         terminal.call_when_taken()
         if self._owed is None:
@@ -410,7 +413,7 @@ class PacedDisplay(App[int]):
             self._owed_timer = self.set_interval(LOOK, self._pay)
 
     def _pay(self) -> None:
-        """Draw what was not drawn, as it is now, if the terminal is ready."""
+        """Draw the regions that are missing, as they are now, if the terminal is ready."""
         terminal = self._driver
         if not self._owed or not isinstance(terminal, TerminalDriver):
             return
@@ -422,11 +425,11 @@ class PacedDisplay(App[int]):
         if self._owed_timer is not None:
             self._owed_timer.stop()
             self._owed_timer = None
-        whole = screen._compositor.size.region  # empty before a screen was drawn: it will be, whole
+        whole = screen._compositor.size.region  # empty before the first frame of a screen
         parts = {region.intersection(whole) for region in owed}
         if dirty := {region for region in parts if region}:
-            # Widgets that were painted meanwhile wait for the screen's own timer. The refresh
-            # forgets them, so they are drawn with it.
+            # Widgets that changed meanwhile wait for the screen's own timer. The refresh below
+            # would forget them, so they are drawn now.
             screen._compositor.update_widgets(screen._dirty_widgets)
             screen._compositor._dirty_regions.update(dirty)
             screen._compositor_refresh()

@@ -1,4 +1,4 @@
-"""The terminal's side of the console: what it sends, and how it is left and entered again."""
+"""What the terminal sends, and how the console gives the terminal back and takes it again."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PATIENCE = 0.5
-"""Seconds to wait for the rest of a sequence that was cut."""
+"""Seconds to wait for the rest of an incomplete sequence."""
 ESCAPE_PATIENCE = 0.1
-"""Seconds to wait for what follows an ESC; then it was the key of that name."""
+"""Seconds to wait for what follows an ESC. After that it was the escape key."""
 ESCAPE = "\x1b"
-"""The key, where it stands alone; at the beginning of a longer text, a sequence."""
+"""Alone, the escape key; at the beginning of a longer text, the start of a sequence."""
 
 SETTLES = 0.2
-"""Seconds after which the signal that continued this process has been seen."""
+"""Seconds after which a signal that continued this process has been handled."""
 
 _BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)?\Z")
 _PASTE_OR_KEY = re.compile("\x1b\\[200~.*?(?:\x1b\\[201~|\\Z)|(\x1b)(?![\\[OP\\]^_X])", re.DOTALL)
@@ -39,14 +39,14 @@ _TAIL = re.compile(rb"(\[[0-?]*[ -/]*[@-~]|O[ -~])")
 
 
 class InputDecoder:
-    """What a terminal sends, as text that Textual's parser can take, however it was cut.
+    """Decodes what a terminal sends, in chunks of any size, into text for Textual's parser.
 
-    - A sequence (an arrow key, a mouse report) that comes in pieces is given on as a whole. Its
-      letters on their own would be commands.
+    - A sequence (an arrow key, a mouse report) that arrives in pieces is passed on as a whole. Its
+      letters alone would be commands.
     - An ESC with a character behind it is the escape key and that character: two keys that came in
       one packet. For Textual it would be one key with alt, and we use none of these.
-    - A mouse report in the old form has three raw bytes, which may be letters too: left out.
-    - What is not UTF-8 is left out, and counted.
+    - A mouse report in the old form has three raw bytes, which may also be letters. It is dropped.
+    - Bytes that are not UTF-8 are dropped and counted.
     """
 
     def __init__(self) -> None:
@@ -54,16 +54,16 @@ class InputDecoder:
         self._held = b""
         self._held_at = 0.0
         self._escape_at = 0.0
-        """When an ESC was last taken for the key."""
+        """When an ESC was last taken for the escape key."""
         self._pasting = False
         self.bad = 0
         """Bytes that were not UTF-8."""
 
     def feed(self, raw: bytes, now: float) -> list[str]:
-        """The text of ``raw``, and of what was held back before, in pieces: :data:`ESCAPE` is that
-        key."""
+        """The text of ``raw`` and of the bytes before it that were incomplete, in pieces. The piece
+        :data:`ESCAPE` is the escape key."""
         if now - self._escape_at < PATIENCE and (tail := _TAIL.match(raw)):
-            # The rest of a sequence whose ESC was taken for the key already: left out.
+            # The rest of a sequence whose ESC was taken for the escape key: dropped.
             raw = raw[tail.end() :]
         self._escape_at = 0.0
         raw, self._held = self._held + raw, b""
@@ -78,7 +78,7 @@ class InputDecoder:
         return list(self._pieces(kept))
 
     def _pieces(self, text: str) -> Iterator[str]:
-        if self._pasting:  # what is pasted is no key, whatever it is
+        if self._pasting:  # pasted text is never a key
             end = text.find(_PASTE_END)
             if end < 0:
                 yield from [text] * bool(text)
@@ -99,7 +99,7 @@ class InputDecoder:
             yield text[done:]
 
     def expire(self, now: float) -> list[str]:
-        """Drop the start of a sequence whose end never came. An ESC alone was the key."""
+        """Drop a sequence that was never completed. An ESC alone was the escape key."""
         if self._held == b"\x1b" and now - self._held_at > ESCAPE_PATIENCE:
             self._held = b""
             self._escape_at = now
@@ -110,7 +110,7 @@ class InputDecoder:
 
     @property
     def patience(self) -> float:
-        """Seconds after which :meth:`expire` is to be asked."""
+        """Seconds after which :meth:`expire` must be called."""
         return ESCAPE_PATIENCE / 2 if self._held == b"\x1b" else 0.1
 
 
@@ -119,12 +119,11 @@ class NotUtf8(Message):
 
 
 class InputDriver(LinuxDriver):
-    """Textual's driver, reading through :class:`InputDecoder`."""
+    """Textual's driver with :class:`InputDecoder`."""
 
     def start_application_mode(self) -> None:
         super().start_application_mode()  # type: ignore[no-untyped-call]
-        # Textual's handler runs at any moment, also in the middle of itself: the size that was
-        # read first would be told last, and stay.
+        # Textual's handler may interrupt itself. Then the older size would be reported last.
         self._loop.add_signal_handler(signal.SIGWINCH, self._tell_size)
 
     def _tell_size(self) -> None:
@@ -133,7 +132,7 @@ class InputDriver(LinuxDriver):
             self.process_message(events.Resize(size, size))
 
     def run_input_thread(self) -> None:
-        """Read keys until the driver stops. Any byte may come; none ends the console."""
+        """Read keys until the driver stops. No byte can end the console."""
         import selectors
 
         parser = XTermParser(self._debug)
@@ -171,23 +170,23 @@ class InputDriver(LinuxDriver):
 
 
 class Suspension:
-    """Stops the console for the shell (SIGTSTP, ctrl+z) and comes back (``fg``).
+    """Suspends the console (SIGTSTP, ctrl+z) and continues it (``fg``).
 
-    The handlers run in the event loop. Textual's run at any moment, and may wait for a lock that
-    the interrupted code holds.
+    The handlers run in the event loop. Those of Textual may interrupt any code, and may wait for a
+    lock that this code holds.
     """
 
     def __init__(
         self, driver: LinuxDriver, back: Callable[[], object], refused: Callable[[], object]
     ) -> None:
-        """``back``: called when the terminal is ours again; ``refused``: when we were not
-        stopped."""
+        """``back``: called when we have the terminal again. ``refused``: called when the process
+        was not stopped."""
         self._driver = driver
         self._back = back
         self._refused = refused
         self._away = False
         self._asked = False
-        """Whether we asked to be stopped, and were not continued since."""
+        """Whether we have asked to be stopped and were not continued yet."""
 
     def stop(self) -> None:
         """Give the terminal back and stop this process."""
@@ -195,8 +194,8 @@ class Suspension:
             self._driver.suspend_application_mode()
             self._away = True
         self._asked = True
-        # The default action, not SIGSTOP: where there is no shell that could continue us
-        # (ssh -t HOST queuectl tui), the kernel does nothing.
+        # The default action, not SIGSTOP: without a shell that could continue us
+        # (ssh -t HOST queuectl tui), the kernel ignores it.
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
@@ -211,15 +210,15 @@ class Suspension:
             self._refused()
 
     def go_on(self) -> None:
-        """The process was continued: take the terminal again and draw everything."""
+        """The process was continued: take the terminal and draw everything."""
         self._asked = False
         if not self._driver._auto_restart:
             return
-        if not self._away:  # it was stopped with SIGSTOP, without being asked
+        if not self._away:  # it was stopped with SIGSTOP, which no handler sees
             self._driver.suspend_application_mode()
         self._driver.resume_application_mode()
         thread = self._driver._key_thread
-        # "bg" continues us without a terminal: the driver has stopped us again, until "fg".
+        # After "bg" we have no terminal: the driver has stopped the process again, until "fg".
         self._away = thread is None or not thread.is_alive()
         if not self._away:
             self._back()

@@ -1,4 +1,4 @@
-"""Colours: three themes, and the few styles every line of the console is drawn with."""
+"""Colours: the themes, and the style of each role."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ LIGHT = Theme(
     variables={"muted": "#6d7787", "cursor": "#cfe0f7", "cursor-blurred": "#e7ecf3"},
 )
 ANSI = "ansi-dark"
-"""Sixteen colours, whatever the terminal makes of them."""
+"""Sixteen colours, as the terminal defines them."""
 CHOICES = (DARK.name, LIGHT.name, ANSI, "ansi-light")
 
 
 @dataclass(frozen=True, slots=True)
 class RoleStyles:
-    """The styles of one theme, by what they say."""
+    """The style of each role in one theme."""
 
     base: Style
-    """Under everything: the background."""
+    """The background, under all other styles."""
     text: Style
     muted: Style
     strong: Style
@@ -59,7 +59,7 @@ class RoleStyles:
     title: Style
     """A pane's name while it has the focus."""
     cursor: Style
-    """Put over a whole row."""
+    """Applied to a whole row."""
     cursor_blurred: Style
     """The same in a pane without the focus."""
     bar: Style

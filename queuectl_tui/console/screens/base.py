@@ -1,4 +1,4 @@
-"""What the screens share: acting on jobs, and keys that are there only when they do something."""
+"""What all screens have: actions for jobs, and keys that are shown only when they do something."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 CHANGING = frozenset(
     ("enqueue", "retry", "retry_all", "cancel", "remove", "start", "stop", "edit_job")
 )
-"""Actions a read-only console does not have."""
+"""Actions that a read-only console does not have."""
 
 ALLOWED = {"retry": RETRYABLE, "cancel": CANCELLABLE, "remove": REMOVABLE}
-"""The states of the jobs that an action takes."""
+"""The states in which a job can be changed by an action."""
 
 WORDS = {"retry": "retry", "cancel": "cancel", "remove": "delete"}
-"""What the key bar calls an action."""
+"""The name of an action on the key bar."""
 
 
 class ConsoleScreen(ConsolePart, Screen[T]):
@@ -40,8 +40,8 @@ class ConsoleScreen(ConsolePart, Screen[T]):
         """The store was read again."""
 
     def describe(self, action: str) -> str | None:
-        """What the key of this action would do now; None: what its binding says; empty: there is
-        no need to say it."""
+        """What the key of this action would do now, for the key bar. None: the text of its binding.
+        Empty: the key is not shown."""
         return None
 
     def restyle(self) -> None:
@@ -51,7 +51,7 @@ class ConsoleScreen(ConsolePart, Screen[T]):
 
 
 class JobScreen(ConsoleScreen[None]):
-    """A screen with one or more jobs to act on; subclasses say which (:meth:`targets`)."""
+    """A screen with jobs that actions can change; subclasses define :meth:`targets`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "retry", "retry"),
@@ -62,11 +62,11 @@ class JobScreen(ConsoleScreen[None]):
     ]
 
     def targets(self) -> list[Job]:
-        """The jobs an action is for, as they are on the screen now."""
+        """The jobs that an action is for, as they are on the screen now."""
         raise NotImplementedError
 
     def current_job(self) -> Job | None:
-        """The one job to look at: the one under the cursor, also when others are marked."""
+        """The job under the cursor, also when others are marked."""
         jobs = self.targets()
         return jobs[0] if jobs else None
 
@@ -96,7 +96,7 @@ class JobScreen(ConsoleScreen[None]):
         return f"{WORDS[action]} {count} marked" if count > 1 else None
 
     def wait_for(self) -> None:
-        """Say when the marked or current jobs are done."""
+        """Show a message when the marked or current jobs have ended."""
         if jobs := self.targets():
             self.console.watch_for(jobs)
 
@@ -124,7 +124,7 @@ class JobScreen(ConsoleScreen[None]):
         self.copy_ids([job.id for job in self.targets()])
 
     def copy_ids(self, ids: list[str]) -> None:
-        """Put ids on the clipboard (of the terminal: it works over SSH)."""
+        """Copy ids to the clipboard of the terminal, also over SSH."""
         if ids:
             self.app.copy_to_clipboard(" ".join(ids))
             more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""

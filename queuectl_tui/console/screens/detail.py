@@ -1,4 +1,4 @@
-"""Everything about one job: its fields, every attempt, and what the chosen one wrote."""
+"""Everything about one job: its fields, its attempts, and the output of the selected one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .base import JobScreen
 
 
 class DetailScreen(JobScreen):
-    """One job. The attempt under the cursor is the one whose output is shown."""
+    """One job, with the output of the attempt under the cursor."""
 
     DEFAULT_CSS = """
     DetailScreen #output { height: 1fr; }
@@ -50,7 +50,7 @@ class DetailScreen(JobScreen):
         self.job = job
         self._deleted = False
         self._newest = 0
-        """The number of the last attempt there was when they were read."""
+        """The number of the last attempt when they were read."""
 
     def compose(self) -> ComposeResult:
         self.attempts: LineTable[Attempt] = LineTable(
@@ -95,8 +95,8 @@ class DetailScreen(JobScreen):
         newest, current = self._newest, self.attempts.current
         self._newest = attempts[-1].number if attempts else 0
         self.attempts.set_rows(attempts)
-        # Who is at the end of the newest attempt wants to see the next one; who reads an older
-        # one, or has moved up in its output, stays there.
+        # A user at the end of the newest attempt wants to see the next one. A user who reads an
+        # older attempt, or has moved up in the output, stays there.
         at_newest = current is None or current.number == newest
         if at_newest and newest < self._newest and self.query_one(OutputPane).follow:
             self.attempts.action_last()
@@ -114,11 +114,11 @@ class DetailScreen(JobScreen):
         try:
             output = await self.console.connections.reader.output(self.job, number)
         except QueueError:
-            return  # the attempt went while it was looked for; the next reading shows that
+            return  # the attempt was removed meanwhile; the next reading shows that
         now = self.attempts.current
         if number == (None if now is None else now.number):
             self.query_one(OutputPane).show(output)
-        # Else the cursor has moved on meanwhile, and what is under it now is asked for as well.
+        # Otherwise the cursor has moved meanwhile, and its new attempt is being read.
 
     def restyle(self) -> None:
         super().restyle()
@@ -170,10 +170,10 @@ LABEL = 10
 
 
 def fields(job: Job, now: float, width: int) -> list[TextRow]:
-    """Every field: short ones side by side where there is room, none of them cut."""
+    """All fields. Short ones are side by side if there is space; none is cut."""
     columns = 4 if width >= 150 else 2 if width >= 76 else 1
     rows = [_row("command", clean_line(command_text(job.command)), "strong")]
-    if columns == 1:  # on a small pane what is wrong comes first
+    if columns == 1:  # on a small pane the error comes first
         rows += _error(job)
     cell = max(1, (width - 2) // columns)
     line: list[Cell] = []

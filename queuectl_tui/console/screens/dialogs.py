@@ -60,7 +60,7 @@ class Dialog(ConsolePart, ModalScreen[T]):
 
 
 GAP = 2
-"""The part of the answers between yes and no."""
+"""The index of the gap between the two answers."""
 
 LOW = 20
 """Lines of a screen that has no blank line above the answers (``-short``)."""
@@ -69,7 +69,7 @@ MORE = "  j k: more"
 
 
 class Confirm(Dialog[bool]):
-    """Asks before an action; only ``y`` (or choosing yes) does it."""
+    """Asks before an action. Only ``y``, or choosing yes, confirms."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
@@ -118,7 +118,7 @@ class Confirm(Dialog[bool]):
     def _show(self) -> None:
         more = self.query_one("#more")
         choice = self.query_one("#choice", Static)
-        answers = self._answers  # always in one row, or a click would hit the wrong one
+        answers = self._answers  # always in one row, so that a click finds the right one
         width = sum(len(text) for text, _ in answers) + len(MORE)
         if more.max_scroll_y and width <= more.size.width:
             answers.append((MORE, "muted"))
@@ -147,7 +147,7 @@ class Confirm(Dialog[bool]):
 
 
 class Ask(Dialog[str | None]):
-    """Asks for one value, checked as it is typed by ``check`` (which raises QueueError)."""
+    """Asks for one value. ``check`` raises QueueError for a wrong one, while it is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_none", "never mind", key_display="esc")
@@ -172,7 +172,7 @@ class Ask(Dialog[str | None]):
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the value; empty when it will do."""
+        """What is wrong with the value; empty: nothing."""
         try:
             self._check(self.query_one(Input).value)
         except QueueError as error:
@@ -240,7 +240,7 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
         try:
             answer = self._read()
         except QueueError:
-            return  # what is wrong is on the screen
+            return  # the error is on the screen
         self.dismiss(answer)
 
     def action_dismiss_none(self) -> None:
@@ -248,7 +248,7 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
 
 
 def worker_count(text: str) -> int:
-    """How many workers; InvalidInput when it cannot be that many."""
+    """The number of workers. InvalidInput when it is not a valid number."""
     word = text.strip()
     if not (word.isascii() and word.isdigit() and len(word) < 6):
         raise InvalidInput(f"'{clean_line(text, 40)}' is not a number of workers", "1, 2, 3 …")

@@ -1,4 +1,4 @@
-"""The form for a new job: every field, checked with the very words of the command line."""
+"""The form for a new job, with every field and the error messages of the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .dialogs import Dialog
 
 
 def as_number(text: str) -> Any:
-    """A number where it is one; else the text, for the check to name what is wrong."""
+    """A number; if it is not one, the text, and the check reports the error."""
     try:
         number = float(text)
     except ValueError:
@@ -56,7 +56,7 @@ def as_env(text: str) -> dict[str, str]:
 
 
 def timeout_hint(defaults: Defaults) -> str:
-    """How long a job may run when nothing is said."""
+    """How long a job may run by default."""
     seconds = defaults.settings.timeout
     return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
 
@@ -123,7 +123,7 @@ ENTRIES = (
 
 
 class EnqueueScreen(Dialog[None]):
-    """Enter enqueues once every field will do; the form stays open when it does not."""
+    """Enter enqueues when every field is correct. Otherwise the form stays open."""
 
     DEFAULT_CSS = """
     EnqueueScreen > #box { max-width: 92; }
@@ -141,8 +141,8 @@ class EnqueueScreen(Dialog[None]):
     ]
 
     def __init__(self, defaults: Defaults, draft: dict[str, str], send: Send) -> None:
-        """``draft``: what was typed when the form was left, kept up to date here. ``send`` does
-        an action and tells how it ended."""
+        """``draft``: what was typed before; it is updated here. ``send`` runs an action and reports
+        how it ended."""
         super().__init__()
         self._defaults = defaults
         self._draft = draft
@@ -171,7 +171,7 @@ class EnqueueScreen(Dialog[None]):
     # -- what is typed --------------------------------------------------------------------
 
     def source(self) -> dict[str, Any]:
-        """The fields that were given. Raises InvalidInput for the first that will not do."""
+        """The fields that were given. InvalidInput for the first one that is wrong."""
         given: dict[str, Any] = {}
         for entry in ENTRIES:
             text = self._text(entry.field)
@@ -236,7 +236,7 @@ class EnqueueScreen(Dialog[None]):
 
     def action_submit(self) -> None:
         if self._sent is not None:
-            return  # one job for one enter, however long the store takes
+            return  # enter enqueues one job, also when the store is slow
         try:
             action = actions.enqueue(self.source(), self.line())
         except QueueError as error:
@@ -250,10 +250,10 @@ class EnqueueScreen(Dialog[None]):
         self._say("enqueuing: waits for the store; esc leaves, it is enqueued all the same", "warn")
 
     def _ended(self, error: Exception | None) -> None:
-        """It is enqueued, or it is not. The form may have been left, or changed, meanwhile."""
+        """The action has ended. The form may have been closed or changed meanwhile."""
         sent, self._sent = self._sent, None
         here = self in self.app.screen_stack
-        # The draft is also that of other forms: one that was left may have cleared it just now.
+        # Other forms use the same draft: one that was closed may have cleared it.
         typed = self._values() if here else self._draft
         if error is None and typed == sent:
             self._draft.clear()
@@ -268,7 +268,7 @@ class EnqueueScreen(Dialog[None]):
             self._say("enqueued as it was at enter; this is what you changed since", "good")
 
     def on_screen_resume(self) -> None:
-        if self._done:  # it ended while something else was on top
+        if self._done:  # the action ended while another screen was on top
             self.dismiss()
 
     def _say(self, text: str, style: str) -> None:
@@ -285,7 +285,7 @@ class EnqueueScreen(Dialog[None]):
 
 
 class EditScreen(Dialog[tuple[str, bool] | None]):
-    """Another command for a job: run it again with it, or enqueue a copy."""
+    """Asks for another command for a job, to run it again or to enqueue a copy."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", key_display="esc"),

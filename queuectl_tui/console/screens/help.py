@@ -1,4 +1,4 @@
-"""Help, made from the bindings: what a key is called here is what it does."""
+"""Help, made from the bindings, so that it always says what the keys do."""
 
 from __future__ import annotations
 

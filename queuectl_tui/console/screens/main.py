@@ -1,4 +1,4 @@
-"""The console's main screen: is all well, and what to do about it."""
+"""The main screen: the state of the store, and keys to act on it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SMALL = (78, 20)
 
 
 class MainScreen(JobScreen):
-    """States, workers, the DLQ and jobs on one screen, whatever its size."""
+    """States, workers, the DLQ and jobs on one screen of any size."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "next_pane(1)", "next pane", key_display="1-4"),
@@ -98,13 +98,13 @@ class MainScreen(JobScreen):
 
     @property
     def panes(self) -> tuple[LineTable[Any], ...]:
-        """All four, as they are numbered."""
+        """All four panes, in the order of their numbers."""
         return (self.states, self.worker_table, self.dlq, self.jobs)
 
     @property
     def pane(self) -> LineTable[Any]:
-        """The pane keys are for: known the moment the focus moves, so that a key pressed right
-        after another one never acts on the pane that was left."""
+        """The pane that keys act on. It changes as soon as the focus moves, so a key that follows
+        quickly never acts on the old pane."""
         if isinstance(self.focused, LineTable):
             self._last_pane = self.focused
         return self._last_pane
@@ -219,7 +219,7 @@ class MainScreen(JobScreen):
             self.mount(SearchLine(now, name), before="#message")
 
     def on_search_line_typed(self, message: SearchLine.Typed) -> None:
-        """What to look for has changed."""
+        """The text of the search line has changed."""
         if self._searching is self.jobs:
             self.jobs.filter(self.jobs.where._replace(search=message.text or None))
         else:
@@ -227,7 +227,7 @@ class MainScreen(JobScreen):
         self._show(self.console.overview)
 
     def on_search_line_closed(self) -> None:
-        """The line is gone: back to the rows."""
+        """The search line is closed: give the focus back to the rows."""
         self.set_focus(self._searching)
 
     def action_found(self, way: int) -> None:
@@ -274,7 +274,7 @@ class MainScreen(JobScreen):
             if pane is self.dlq:
                 return True if self.console.overview.groups else None
             hidden = self.has_class("-small") and pane is not self.jobs
-            return None if hidden else True  # by a filter that is not on the screen: never
+            return None if hidden else True  # never by a filter that is not visible
         if action == "stop":
             rows = (
                 self.worker_table.chosen()
@@ -288,7 +288,7 @@ class MainScreen(JobScreen):
 
     def describe(self, action: str) -> str | None:
         pane, overview = self.pane, self.console.overview
-        if action == "next_pane(1)":  # where all panes are to be seen, their titles say it
+        if action == "next_pane(1)":  # when all panes are visible, their titles show the keys
             return "panes" if self.has_class("-small") else ""
         if action == "clear":
             return None if self._filtered else "clear marks" if pane.marks else ""

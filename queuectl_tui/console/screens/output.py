@@ -1,4 +1,4 @@
-"""Live output over the whole screen, and in the pager."""
+"""Live output on the whole screen, and in the pager."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .detail import state_cell
 
 
 class OutputScreen(JobScreen):
-    """What the latest attempt of a job writes (or the one asked for)."""
+    """The output of a job's latest attempt, or of the given one."""
 
     DEFAULT_CSS = """
     OutputScreen #output { height: 1fr; }
@@ -129,7 +129,7 @@ class OutputScreen(JobScreen):
 
 @contextlib.contextmanager
 def as_file(output: AttemptOutput) -> Iterator[str]:
-    """The path of a file with this output: its own, or a temporary one with the stored end."""
+    """The path of a file with this output: its own file, or a temporary one with the stored end."""
     if output.path is not None and output.path.exists():
         yield str(output.path)
         return

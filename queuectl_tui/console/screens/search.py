@@ -1,4 +1,4 @@
-"""The filter's line at the foot of the screen."""
+"""The line for the filter at the bottom of the screen."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 PAUSE = 0.15
-"""Seconds without a key after which what is typed is looked for."""
+"""Seconds without a key after which the filter is applied."""
 
 
 HINTS = {"workers": "id, job or host contains…", "dlq": "reason contains…"}
-"""What is looked at, for panes other than the jobs."""
+"""Which texts are searched, for panes other than the jobs."""
 
 
 class SearchLine(Input):
-    """``/``: filters as one types; enter keeps the filter, esc takes it back."""
+    """``/``: filters while you type. Enter keeps the filter, esc removes it."""
 
     DEFAULT_CSS = """
     SearchLine { height: 1; border: none; padding: 0; background: $surface; }
@@ -33,14 +33,14 @@ class SearchLine(Input):
     ]
 
     class Typed(Message):
-        """Look for this now; empty: for nothing."""
+        """Apply this filter now; empty: none."""
 
         def __init__(self, text: str) -> None:
             self.text = text
             super().__init__()
 
     class Closed(Message):
-        """The line is gone; what was typed stays looked for."""
+        """The line is closed; the filter stays."""
 
     def __init__(self, text: str, pane: str) -> None:
         hint = HINTS.get(pane, "id, command or error contains…")
@@ -70,12 +70,12 @@ class SearchLine(Input):
         self.action_keep()
 
     def action_keep(self) -> None:
-        """Leave the line; the filter stays."""
+        """Close the line and keep the filter."""
         self._tell()
         self._close()
 
     def action_give_up(self) -> None:
-        """Leave the line, and filter by nothing."""
+        """Close the line and remove the filter."""
         self.value = ""
         self._tell()
         self._close()

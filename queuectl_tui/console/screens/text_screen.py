@@ -1,4 +1,4 @@
-"""A page of text: help, statistics, the answers of verbs that only tell."""
+"""A screen of text: help, statistics, and the answers of verbs that only report."""
 
 from __future__ import annotations
 

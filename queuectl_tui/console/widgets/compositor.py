@@ -1,7 +1,7 @@
-"""Textual's compositor, sending of a changed line only what changed.
+"""A compositor that sends only the changed part of a line.
 
-Textual repaints a changed stretch from the left edge of its widget on; over a slow line that
-is most of the bytes. This cuts the stretch at both ends.
+Textual sends a line from the left edge of the widget to the end of the change. On a slow line those
+are most of the bytes. This compositor crops the update at both ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from textual._compositor import ChopsUpdate, Compositor
 
 
 class CroppedUpdate(ChopsUpdate):
-    """An update cut to its spans exactly."""
+    """An update that is cropped to its spans."""
 
     def render_segments(self, console: Console) -> str:
         sequences: list[str] = []

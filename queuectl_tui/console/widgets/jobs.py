@@ -21,7 +21,7 @@ from .table import THRIFT, LineTable
 from .throttle import Throttle
 
 STATES: tuple[State | None, ...] = (None, *State)
-"""What ``[`` and ``]`` go through."""
+"""The states that ``[`` and ``]`` select in turn."""
 
 RECOUNT = 10.0
 """Seconds between counts of a search, at least."""
@@ -37,13 +37,13 @@ class JobsPane(LineTable[Job]):
         *,
         newest: Sequence[Job] = (),
     ) -> None:
-        """``newest``: what a monitor has read ahead."""
+        """``newest``: jobs that the monitor has read already."""
         self._pages = JobPages(connections)
         super().__init__(JOBS, self._pages, id="jobs", clock=clock)
         self.window.begin(newest, whole=len(newest) < AHEAD)
         self.count = 0
         self.counted = False
-        """Whether ``count`` is all, or only as far as the counting got."""
+        """Whether all jobs are counted; else ``count`` is the number so far."""
         self._extent = (0, 0)
         self._recount_at = 0.0
         self._recount = Throttle(self, self._count)
@@ -74,7 +74,7 @@ class JobsPane(LineTable[Job]):
         self.filter(Filter((state,) if state else (), search=self.where.search))
 
     def sort(self, way: int) -> None:
-        """Sort by the next column that can be sorted by; arrival is one of them."""
+        """Sort by the next column that allows it; arrival is one of them."""
         columns = [ARRIVAL, *(column.sort for column in JOBS if column.sort)]
         at = columns.index(self._pages.column)
         column = columns[(at + way) % len(columns)]
@@ -88,7 +88,7 @@ class JobsPane(LineTable[Job]):
             self._renew_pages(replace(self._pages, column=column.sort))
 
     def invert(self) -> None:
-        """Turn the order round."""
+        """Reverse the order."""
         self._renew_pages(replace(self._pages, descending=not self._pages.descending))
 
     def _renew_pages(self, pages: JobPages) -> None:
@@ -114,7 +114,7 @@ class JobsPane(LineTable[Job]):
             self._recount.ask(self._recount_at)
 
     def know(self, total: int) -> None:
-        """So many match: the caller has counted."""
+        """Take the number of matching jobs from the caller."""
         self.count, self.counted = total, True
         self.title()
 
@@ -140,7 +140,7 @@ class JobsPane(LineTable[Job]):
             self.post_message(self.Failed(error))
 
     def title(self) -> None:
-        """Say which jobs these are, in what order, and how many."""
+        """Show which jobs these are, in which order, and how many."""
         where = self.where
         number = f"{self.count:,}" if self.counted else f"{self.count:,}…"
         parts: list[Cell] = [("4 jobs", "strong"), (f" {number}", "text")]
@@ -159,7 +159,7 @@ class JobsPane(LineTable[Job]):
                 self.screen.refresh_bindings()  # a key says how many jobs it would change
 
     def order(self) -> str:
-        """The order in words, honest about how far it goes."""
+        """The order in words. It says when only the newest jobs are sorted."""
         if self._pages.column == ARRIVAL:
             return "newest first" if self._pages.descending else "oldest first"
         name = next(c.name for c in JOBS if c.sort == self._pages.column)

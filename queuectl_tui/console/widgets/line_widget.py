@@ -15,23 +15,23 @@ from .strips import differences
 
 
 class LineWidget(Widget):
-    """Subclasses say what their lines are (:meth:`_draw`); :meth:`paint` does the rest."""
+    """A widget whose subclasses define its lines (:meth:`_draw`)."""
 
     parts: Sequence[Cell] = ()
-    """The title, for those that have one; see :func:`~.drawing.title_line`."""
+    """The title, for those that have one; see :func:`.strips.title_line`."""
     _drawing: Sequence[Strip] = ()
-    """The lines as they were drawn, without the style that is under all of them."""
+    """The lines as they were drawn, without the background style."""
     _lines: Sequence[Strip] = ()
     _drawn_for: Size | None = None
-    """The size that the lines are of; None: there are none."""
+    """The size for which the lines were drawn; None: there are none."""
     _roles: RoleStyles | None = None
 
     def on_hide(self, event: events.Hide) -> None:
         """Keep the focus: the screen says which pane has it.
 
-        Textual takes it from a widget that a layout hid, and gives it to a neighbour or to nobody.
-        But that message comes late. Meanwhile a key may have chosen this pane, which is shown by
-        then, and the keys after it would be lost.
+        Textual takes it from a widget that a layout hides, and gives it to another one or to none.
+        But that message comes late. Meanwhile a key may have selected this pane, which is visible
+        again, and the next keys would be lost.
         """
         event.prevent_default()
 
@@ -47,7 +47,7 @@ class LineWidget(Widget):
         raise NotImplementedError
 
     def paint(self) -> None:
-        """Draw again; only the cells that differ from what is shown are sent."""
+        """Draw again. Only cells that have changed are sent."""
         size = self.size
         if not size:
             return
@@ -69,7 +69,7 @@ class LineWidget(Widget):
         drawing = self._draw()[:height]
         drawing += [Strip.blank(width)] * (height - len(drawing))
         if self._drawn_for == size:
-            # Most lines are as they were, and to style one costs as much as to draw it.
+            # Most lines have not changed, and styling a line costs as much as drawing it.
             shown = zip(self._drawing, self._lines, drawing, strict=True)
             lines = [old if new == was else new.apply_style(base) for was, old, new in shown]
         else:
@@ -83,8 +83,8 @@ class LineWidget(Widget):
         self.paint()
 
     def render_line(self, y: int) -> Strip:
-        # Textual wants the lines before it tells that there is a size: drawn now, or the first
-        # frame were an empty one.
+        # Textual asks for lines before it reports a size. They are drawn now, because the first
+        # frame would be empty otherwise.
         lines = self._lines if self._drawn_for == self.size else self._drawn()
         return lines[y] if y < len(lines) else Strip.blank(self.size.width, self.roles.base)
 

@@ -1,4 +1,4 @@
-"""What an attempt writes, followed as it writes it."""
+"""The output of an attempt, also while it is written."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .output_viewport import OutputViewport
 from .strips import draw, fit, title_line
 
 LOOK = 0.25
-"""Seconds between looks for more output."""
+"""Seconds between checks for more output."""
 
 
 class OutputPane(LineWidget, can_focus=True):
-    """A window on an output of any size. ``follow``: stays at its end."""
+    """Shows a part of an output of any size. ``follow``: stays at the end."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "down", key_display="j", show=False),
@@ -38,7 +38,7 @@ class OutputPane(LineWidget, can_focus=True):
     ]
 
     class Turned(Message):
-        """Following was switched, by a key or by moving away from the end."""
+        """Following was switched on or off, by a key or by moving."""
 
     def __init__(self, *, id: str = "output") -> None:  # noqa: A002
         super().__init__(id=id)
@@ -47,14 +47,14 @@ class OutputPane(LineWidget, can_focus=True):
         self.viewport: OutputViewport | None = None
 
     def show(self, output: AttemptOutput) -> None:
-        """Show this output; more of one that is shown already keeps its place."""
+        """Show this output. If it is shown already, its position is kept."""
         old = self.viewport
         if old is not None and old.output.path == output.path and output.path is not None:
             ended = old.output.running and not output.running
             offset = output.after(old.place) if ended else old.place
             old.output = output
             if ended and offset != old.place and not self.follow:
-                old.go_to(offset)  # what was dropped has moved what follows it
+                old.go_to(offset)  # dropped bytes have moved the rest
             elif ended and self.follow:
                 old.go_last()
             else:
@@ -68,7 +68,7 @@ class OutputPane(LineWidget, can_focus=True):
         self.go_to_place()
 
     def go_to_place(self) -> None:
-        """The end if it is followed, else the beginning."""
+        """Go to the end if it is followed, otherwise to the beginning."""
         if self.viewport is not None:
             if self.follow:
                 self.viewport.go_last()
@@ -80,7 +80,7 @@ class OutputPane(LineWidget, can_focus=True):
         self.set_interval(LOOK, self.look)
 
     def look(self) -> None:
-        """See whether more was written."""
+        """Check whether more was written."""
         if self.viewport is not None and self.viewport.grown():
             if self.follow:
                 self.viewport.go_last()
@@ -117,14 +117,14 @@ class OutputPane(LineWidget, can_focus=True):
         self.action_move(-3)
 
     def toggle_follow(self) -> None:
-        """Follow the end, or stay here."""
+        """Follow the end, or stop following."""
         self.follow = not self.follow
         if self.follow and self.viewport is not None:
             self.viewport.go_last()
         self._turn(self.follow)
 
     def toggle_wrap(self) -> None:
-        """Wrap long lines, or cut them at the edge."""
+        """Wrap long lines, or cut them."""
         if self.viewport is not None:
             self.viewport.rewrap(wrap=not self.viewport.wrap)
             self.left = 0
@@ -199,7 +199,8 @@ def nothing(output: AttemptOutput) -> str:
 
 
 def cropped(text: str, left: int, width: int) -> tuple[str, bool]:
-    """The part of ``text`` from cell ``left`` on, ``width`` cells wide, and whether it goes on."""
+    """The part of ``text`` from cell ``left`` on, ``width`` cells wide, and whether more
+    follows."""
     if text.isascii():
         return text[left : left + width], len(text) > left + width
     text = split_text(text, left)[1] if left < cell_len(text) else ""

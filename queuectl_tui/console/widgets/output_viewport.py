@@ -1,9 +1,9 @@
-"""Output of any size, looked at through a small slice of it. No widget.
+"""The visible part of an output of any size. Not a widget.
 
-A slice of some hundred kilobytes around what is visible is read, cleaned and cut into lines;
-moving near its end reads the next one. A gigabyte costs what a screen costs. The screen moves by
-rows: a line is one row, or as many as it needs when it is wrapped. Scrolling down from the
-beginning passes every character once, whatever the bytes and the width.
+Some hundred kilobytes around the visible rows are read, cleaned and split into lines. More is read
+when the screen comes near their end, so a gigabyte costs no more than a screen. The screen moves by
+rows: a line is one row, or several when it is wrapped. Scrolling down from the beginning shows
+every character once, for any bytes and any width.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEEP = 4 * READ
 """Bytes held, at most."""
 
 LONGEST = 4096
-"""Bytes of a line that are shown as one line; the rest goes on the next, at a character."""
+"""Bytes of one line. A longer line is split between characters."""
 
 TAB = 8
 
@@ -41,9 +41,9 @@ class OutputLine:
     size: int
     text: str
     mark: bool = False
-    """Not from the job: something is missing here."""
+    """It says that something is missing here; the job did not write it."""
     continued: bool = False
-    """It goes on where the line before it was cut."""
+    """It continues a line that was split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class OutputRow:
     text: str
     mark: bool = False
     continued: bool = False
-    """It goes on with the row before it."""
+    """It continues the row before it."""
 
 
 def cut(raw: bytes, offset: int) -> list[OutputLine]:
-    """``raw``, which starts a line at ``offset``, as lines of bounded length."""
+    """``raw``, which is at ``offset``, as lines of limited length."""
     lines = []
     for whole in _newlines(raw):
         body = whole.rstrip(b"\n").rstrip(b"\r")
@@ -87,7 +87,7 @@ def _newlines(raw: bytes) -> list[bytes]:
 
 
 def boundary(raw: bytes, at: int) -> int:
-    """``at``, or where the character of UTF-8 begins that ``at`` is in the middle of."""
+    """``at``, or the start of the UTF-8 character that contains ``at``."""
     if at >= len(raw):
         return len(raw)
     for start in range(at, max(-1, at - 4), -1):
@@ -106,10 +106,11 @@ def boundary(raw: bytes, at: int) -> int:
 
 
 def overwritten(body: bytes) -> str:
-    """What a terminal shows of a line in which a carriage return goes back to its beginning."""
+    """What a terminal shows of a line with carriage returns, each of which goes back to the
+    start."""
     width = 0
     kept: list[str] = []
-    # What a later piece covers is not seen any more: most of a progress bar's.
+    # A later piece hides the earlier ones, which are most of a progress bar.
     for piece in reversed(clean_bytes(body).split("\n")):
         text = piece.expandtabs(TAB) if "\t" in piece else piece
         length = len(text) if text.isascii() else cell_len(text)
@@ -124,7 +125,7 @@ def overwritten(body: bytes) -> str:
                 cells[at - 1] += text[start:end]
                 continue
             if at < len(cells) and not cells[at]:
-                cells[at - 1] = " "  # the left half of a wide character cannot stay alone
+                cells[at - 1] = " "  # half of a wide character cannot be shown
             if at + size < len(cells) and not cells[at + size]:
                 cells[at + size] = " "
             cells[at : at + size] = [text[start:end], *[""] * (size - 1)]
@@ -133,7 +134,7 @@ def overwritten(body: bytes) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """``text`` in rows of at most ``width`` cells; nothing of it is lost."""
+    """``text`` in rows of at most ``width`` cells, without losing anything."""
     if text.isascii():
         return [text[at : at + width] for at in range(0, len(text), width)] or [""]
     rows, used, begin = [], 0, 0
@@ -160,7 +161,7 @@ class OutputViewport:
         self.wrap = False
         self.size = 0
         self.dropped = 0
-        """Bytes in the middle that were dropped while it was written."""
+        """Bytes in the middle that were dropped during writing."""
         self._hole = self._looked_at = (0, 0)
         self._mark_size = 0
         self._wrapped: dict[int, tuple[OutputLine, int, list[str]]] = {}
@@ -168,35 +169,35 @@ class OutputViewport:
 
     @property
     def output(self) -> AttemptOutput:
-        """The output it is a slice of."""
+        """The output that is shown."""
         return self._output
 
     @output.setter
     def output(self, output: AttemptOutput) -> None:
         self._output = output
-        # A hole may outlive the attempt, where nobody was left to close it.
+        # A hole may still be there after the attempt, if no supervisor was left to remove it.
         self._source = output._replace(running=True) if output.path is not None else output
 
     # -- what is visible ------------------------------------------------------------------
 
     @property
     def start(self) -> int:
-        """Where the slice starts, in bytes."""
+        """The offset of the first line in memory."""
         return self.lines[0].offset if self.lines else 0
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """The offset of their end."""
         return self.lines[-1].offset + self.lines[-1].size if self.lines else 0
 
     @property
     def place(self) -> int:
-        """Where the top line starts, in bytes."""
+        """The offset of the top line."""
         return self.lines[self.top].offset if self.top < len(self.lines) else 0
 
     @property
     def at_end(self) -> bool:
-        """Whether the last row there is is visible."""
+        """Whether the last row is visible."""
         return self.end >= self.size and (self.top, self.sub) >= self._last_top()
 
     def rows(self) -> Sequence[str]:
@@ -229,13 +230,13 @@ class OutputViewport:
         return rows
 
     def fraction(self) -> float:
-        """How far down the top line is, 0 to 1."""
+        """The position of the top line, 0 to 1."""
         if not self.lines or not self.size:
             return 0.0
         return self.lines[min(self.top, len(self.lines) - 1)].offset / self.size
 
     def _last_top(self) -> tuple[int, int]:
-        """The top row that shows the end of the slice at the bottom of the screen."""
+        """The top row with which the last line in memory is at the bottom of the screen."""
         missing = self.height
         for at in range(len(self.lines) - 1, -1, -1):
             count = len(self._rows_of(self.lines[at]))
@@ -277,7 +278,7 @@ class OutputViewport:
         self._settle()
 
     def move(self, rows: int) -> None:
-        """Move the screen, reading on where the slice ends."""
+        """Move the screen, and read more when needed."""
         while rows < 0 and self.lines:
             step = min(-rows, self.sub)
             self.sub -= step
@@ -300,7 +301,7 @@ class OutputViewport:
         self._settle()
 
     def _settle(self) -> None:
-        """Have a screen of rows below the top, and no blank rows where there are others above."""
+        """Read enough for a full screen, and leave no blank rows if there are rows above."""
         self._read_down()
         if self.end >= self.size:
             self._read_up_to_a_screen()
@@ -320,11 +321,11 @@ class OutputViewport:
 
     @property
     def _room(self) -> bool:
-        # A progress bar may be a gigabyte on one row: it is not read only to fill the screen.
+        # A progress bar may be a gigabyte in one row: do not read it all to fill the screen.
         return self.end - self.start - self.dropped < KEEP
 
     def _read_before(self) -> bool:
-        """Read what is before the slice; False when there is nothing."""
+        """Read the lines before. False when there are none."""
         if self.start <= 0:
             return False
         stop = self.start
@@ -337,7 +338,7 @@ class OutputViewport:
         return True
 
     def _read_after(self) -> bool:
-        """Read what is behind the slice; False when there is nothing."""
+        """Read the lines after. False when there are none."""
         if self.end >= self.size:
             return False
         more = self._read(self.end, min(self.size, self.end + READ))
@@ -356,7 +357,7 @@ class OutputViewport:
             begin, end = 0, 0
         self.dropped = end - begin
         if begin and (begin, end) != self._looked_at:
-            # The shim's own mark before the hole says less than ours.
+            # The mark that the shim writes before the hole says less than ours, which replaces it.
             before = self._source.read(max(0, begin - mark_room()), min(begin, mark_room()))
             mark = OUR_MARK.search(before)
             self._mark_size = len(before) - mark.start() if mark else 0
@@ -364,7 +365,7 @@ class OutputViewport:
         self._hole = (begin - self._mark_size, end) if begin else (0, end)
 
     def grown(self) -> bool:
-        """Take in what was written since; True when something was."""
+        """Read what was written meanwhile. True when there was something."""
         size, hole = self.size, self._hole
         self._measure()
         if self.size == size and self._hole == hole:
@@ -379,7 +380,7 @@ class OutputViewport:
         return True
 
     def _append(self) -> None:
-        """Read what was written behind the last line, which may have been cut in the middle."""
+        """Read what was written after the last line, which may have been incomplete."""
         last = self.lines.pop() if self.lines and not self.lines[-1].mark else None
         start = self.end if last is None else last.offset
         self.lines += self._read(start, min(self.size, start + READ), aligned=True)
@@ -388,13 +389,13 @@ class OutputViewport:
             self.top = min(self.top, len(self.lines) - 1)
 
     def _mend(self) -> None:
-        """Put a mark in the place of the lines that were dropped since they were read."""
+        """Replace lines that were dropped meanwhile with a mark."""
         begin, end = self._hole
         top = self.lines[self.top].offset if self.top < len(self.lines) else 0
         before = [line for line in self.lines if line.offset + line.size <= begin]
         after = [line for line in self.lines if line.offset >= end and not line.mark]
         gap = [self._gap()] if before or after else []
-        if self.lines and not (before or after):  # all that is held was dropped
+        if self.lines and not (before or after):  # all lines in memory were dropped
             self.lines = self._read(end, min(self.size, end + READ))
         elif before and not after:
             self.lines = [*before, *gap, *self._read(end, min(self.size, end + READ))]
@@ -413,7 +414,7 @@ class OutputViewport:
     # -- reading ----------------------------------------------------------------------------
 
     def _read(self, start: int, end: int, *, aligned: bool = False) -> list[OutputLine]:
-        """The lines from ``start`` to ``end``; a mark for what was dropped from a long output."""
+        """The lines from ``start`` to ``end``, with a mark for dropped bytes."""
         begin, stop = self._hole
         if begin >= stop or end <= begin or start >= stop:
             return self._read_piece(start, end, aligned=aligned)
@@ -422,10 +423,9 @@ class OutputViewport:
         return [*before, self._gap(), *after]
 
     def _read_piece(self, start: int, end: int, *, aligned: bool) -> list[OutputLine]:
-        """The lines from ``start`` to ``end``; a line cut at the start is left out.
+        """The lines from ``start`` to ``end``, without an incomplete line at the start.
 
-        What ends in the middle of a line is kept when it is the end of everything, and cut
-        back to whole lines otherwise, unless there is none.
+        An incomplete last line is kept at the end of the output, or if it is the only line.
         """
         aligned = aligned or start in (0, self.end, self._hole[1])
         early = 0 if aligned else min(3, start)
@@ -444,13 +444,13 @@ class OutputViewport:
             if newline >= 0:
                 raw = raw[: newline + 1]
             else:
-                # The byte after it decides whether the last character is whole.
+                # The next bytes decide whether the last character is complete.
                 whole = boundary(raw + self._source.read(start + len(raw), 3), len(raw))
                 raw = raw[: whole or len(raw)]
         return self._marked(cut(raw, start), raw, start)
 
     def _marked(self, lines: list[OutputLine], raw: bytes, start: int) -> list[OutputLine]:
-        """``lines``, those as marks that the shim wrote where something is missing."""
+        """``lines``, with the shim's notes about missing bytes turned into marks."""
         output = self.output
         incomplete = self.dropped or (not output.running and output.total != self.size)
         if not incomplete or b"[queuectl: " not in raw:

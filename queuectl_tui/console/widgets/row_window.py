@@ -1,8 +1,7 @@
-"""A window on rows that may be millions: what a table shows, and where its cursor is.
+"""The visible rows of a list that may have millions of rows, and the cursor. Not a widget.
 
-No widget and no I/O of its own. Rows come from :class:`Pages` by key, a few screens around
-what is visible; the cursor is a key, never an index, so it stays on its row while rows come,
-go and move.
+Rows are read from :class:`Pages` by key, a few screens around the visible ones. The cursor is a
+key, not an index, so it stays on its row when rows appear, disappear or move.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Pages(Protocol[R]):
     """Rows in a fixed order, read from either end or from a row on."""
 
     def key(self, row: R) -> Hashable:
-        """What names the row for ever."""
+        """What identifies the row, always."""
 
     async def first(self, limit: int) -> list[R]:
         """The first ``limit`` rows."""
@@ -33,11 +32,11 @@ class Pages(Protocol[R]):
         """Up to ``limit`` rows just before ``row``, in order."""
 
     async def still(self, rows: Sequence[R]) -> list[R]:
-        """Those of ``rows`` that are still among these rows, as they are now."""
+        """Those of ``rows`` that still exist, as they are now."""
 
 
 class ListPages(Generic[R]):
-    """A short list, held whole: every page is all of it."""
+    """A short list that is completely in memory: every page is the whole list."""
 
     def __init__(self, key: str, rows: Sequence[R] = ()) -> None:
         self._key = key
@@ -81,7 +80,7 @@ class RowWindow(Generic[R]):
 
     @property
     def position(self) -> int | None:
-        """Where the cursor is in ``rows``; None when there are none."""
+        """The index of the cursor in ``rows``; None when there are none."""
         return self._index.get(self.cursor)
 
     @property
@@ -96,30 +95,30 @@ class RowWindow(Generic[R]):
 
     @property
     def buffer(self) -> int:
-        """How many rows to hold: some screens to each side cost nothing and answer keys."""
+        """How many rows to keep: some screens on each side, so that keys work at once."""
         return max(60, self.height * 3)
 
     @property
     def short_below(self) -> bool:
-        """Whether a move down may soon run out of rows that are held."""
+        """Whether more rows below will be needed soon."""
         return not self.at_end and len(self.rows) - self.top < 2 * self.height + 1
 
     @property
     def short_above(self) -> bool:
-        """The same for a move up."""
+        """The same for rows above."""
         return not self.at_start and self.top < self.height
 
     # -- moving, at once ----------------------------------------------------------------
 
     def move(self, lines: int) -> None:
-        """Move the cursor over the rows that are held, and the screen with it."""
+        """Move the cursor over the rows in memory, and the screen with it."""
         if not self.rows:
             return
         position = self.position or 0
         self.put(position + lines)
 
     def put(self, position: int) -> None:
-        """Put the cursor on ``rows[position]``, or the nearest there is."""
+        """Put the cursor on ``rows[position]``, or the nearest row."""
         if self.rows:
             position = min(max(position, 0), len(self.rows) - 1)
             self.cursor = self.pages.key(self.rows[position])
@@ -140,7 +139,7 @@ class RowWindow(Generic[R]):
             self.reveal()
 
     def reveal(self) -> None:
-        """Move the screen no further than the cursor needs."""
+        """Move the screen just so far that the cursor is visible."""
         position = self.position
         if position is not None:
             if position < self.top:
@@ -173,7 +172,7 @@ class RowWindow(Generic[R]):
         self.put(len(rows) - 1)
 
     async def extend(self) -> None:
-        """Read more rows where the screen comes near an end of those held."""
+        """Read more rows when the screen is near the first or last row in memory."""
         if self.short_below:
             last = self.rows[-1]
             more = await self.pages.after(last, self.buffer)
@@ -195,7 +194,7 @@ class RowWindow(Generic[R]):
                 self.top += len(more)
 
     async def reload(self, *, follow: bool = False) -> None:
-        """Read again what is held. ``follow``: stay at the first rows, whatever the cursor."""
+        """Read the rows again. ``follow``: stay at the first rows."""
         if not self.rows or follow:
             rows = await self.pages.first(self.buffer)
             self._settle(rows, at_start=True)
@@ -233,7 +232,7 @@ class RowWindow(Generic[R]):
     def _settle(
         self, rows: list[R], *, at_start: bool, at_end: bool | None = None, limit: int | None = None
     ) -> None:
-        """Take fresh rows for the old ones, leaving screen and cursor where they were."""
+        """Replace the rows, and keep the position of the screen and the cursor."""
         key = self.pages.key
         fresh = {key(row) for row in rows}
         stuck_to_start = self.at_start and self.top == 0
@@ -250,7 +249,7 @@ class RowWindow(Generic[R]):
         self.reveal()
 
     def _survivor(self, position: int, fresh: set[Hashable]) -> Hashable:
-        """The key at ``position``, or of the nearest row that is still there."""
+        """The key at ``position``, or that of the nearest row that still exists."""
         key = self.pages.key
         below = (key(row) for row in self.rows[position:])
         above = (key(row) for row in reversed(self.rows[:position]))
@@ -266,7 +265,8 @@ class RowWindow(Generic[R]):
         self._index = {self.pages.key(row): at for at, row in enumerate(rows)}
 
     async def between(self, first: R, last: R, limit: int = 10_000) -> list[R] | None:
-        """Rows from ``first`` to ``last``; None when ``last`` does not follow within a while."""
+        """Rows from ``first`` to ``last``; None when ``last`` is not among the next ``limit``
+        rows."""
         key = self.pages.key
         a, b = self._index.get(key(first)), self._index.get(key(last))
         if a is not None and b is not None:

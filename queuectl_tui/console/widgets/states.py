@@ -18,11 +18,11 @@ from .strips import draw
 from .table import LineTable
 
 BAR_SECONDS = 5
-"""Seconds of throughput in one bar: the graph moves, and costs bytes, this often."""
+"""Seconds of throughput in one bar. The graph changes, and sends bytes, this often."""
 
 
 class StatesPane(LineTable[StateRow]):
-    """Counts by state, with the throughput below them as far as there is room."""
+    """Counts by state, with the throughput below if there is space."""
 
     head = 1
 
@@ -33,7 +33,7 @@ class StatesPane(LineTable[StateRow]):
         self._ticks: Sequence[ThroughputSample] = ()
 
     @property
-    def foot(self) -> int:  # type: ignore[override]  # as many as the pane is high
+    def foot(self) -> int:  # type: ignore[override]  # depends on the height
         return min(2, max(0, self.size.height - self.head - len(State) - 1))
 
     def update(self, overview: Overview) -> None:
@@ -74,7 +74,7 @@ class StatesPane(LineTable[StateRow]):
 
 
 def buckets(ticks: Sequence[ThroughputSample], seconds: int) -> list[tuple[float, float]]:
-    """(completed, failed) a second over whole spans of ``seconds``, the one running left out."""
+    """(completed, failed) a second for each complete period of ``seconds``."""
     spans: dict[int, tuple[int, int]] = {}
     for tick in ticks:
         good, bad = spans.get(tick.second // seconds, (0, 0))

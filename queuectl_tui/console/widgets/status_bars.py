@@ -18,7 +18,7 @@ from .strips import NARROW, draw, fit
 
 
 class Bar(LineWidget):
-    """One line of cells, the first ones at the left, the others at the right."""
+    """One line of cells, some at the left and some at the right."""
 
     DEFAULT_CSS = "Bar { height: 1; }"
 
@@ -30,13 +30,13 @@ class Bar(LineWidget):
         self._filled = filled
 
     def say(self, left: Sequence[Cell], right: Sequence[Cell] = ()) -> None:
-        """Show these cells; of the left ones the last is cut to fit."""
+        """Show these cells. The left ones are cut if there is not enough space."""
         self._left, self._right = left, right
         self.paint()
 
     @property
     def text(self) -> str:
-        """What it says, without styles."""
+        """The text, without styles."""
         return "".join(text for text, _ in (*self._left, *self._right))
 
     def _draw(self) -> list[Strip]:
@@ -54,19 +54,19 @@ class Bar(LineWidget):
 
 
 class Notice(Bar):
-    """A sentence in one style, on as many lines as it needs, but for a few at the most.
+    """A sentence in one style, on as many lines as it needs, up to a limit.
 
-    ``passing``: it goes after a while, and then it is one blank line; on a narrow screen, where
-    the keys need that line, it is none.
+    ``passing``: it disappears after some time. Then it is a blank line, or no line on a narrow
+    screen, where the keys need the space.
     """
 
     DEFAULT_CSS = "Notice.none { display: none; }"
 
     LINES, SMALL_LINES = 4, 2
-    """Lines at the most; the second: on a screen of less than 20."""
+    """The limit of lines; the second one on a screen with less than 20 lines."""
 
     PASSES, BAD_PASSES = 10.0, 30.0
-    """Seconds until a message goes; the second: what went wrong."""
+    """Seconds until a message disappears; the second one for errors."""
 
     def __init__(self, *, id: str, filled: bool = False, passing: bool = False) -> None:  # noqa: A002
         super().__init__(id=id, filled=filled)
@@ -119,11 +119,11 @@ class Notice(Bar):
 
 
 ALWAYS = ("back", "help")
-"""Actions that are on the key bar however narrow it is."""
+"""Actions that are always on the key bar."""
 
 
 Key = tuple[str, str, str]
-"""A key as it is shown, what it does, and its name."""
+"""A key as it is shown, its description, and its name."""
 
 
 def _length(key: Key) -> int:
@@ -131,7 +131,7 @@ def _length(key: Key) -> int:
 
 
 class KeyBar(LineWidget):
-    """The keys that do something now, from the bindings; as many as fit."""
+    """The keys that do something now, as many as fit."""
 
     DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; }"
 
@@ -165,7 +165,7 @@ class KeyBar(LineWidget):
             left = right
 
     def _fitting(self) -> list[list[Key]]:
-        """For each line, the keys there is room for."""
+        """The keys of each line, as many as fit."""
         keys = self._keys()
         lines: list[list[Key]] = [[] for _ in range(max(1, self.size.height))]
         room = [self.size.width] * len(lines)
@@ -190,7 +190,7 @@ class KeyBar(LineWidget):
                 continue
             key = self.app.get_key_display(binding)
             if types and is_character(key):
-                continue  # it is typed
+                continue  # this key types a character
             describe = getattr(self.screen, "describe", None)
             said = describe(binding.action) if describe else None
             if said != "":

@@ -1,4 +1,4 @@
-"""From cells to the exact characters of a line; no widget, no terminal."""
+"""Draws cells as lines of an exact width, without a widget or a terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def lay_out(columns: Sequence[TableColumn[R]], width: int) -> list[tuple[TableColumn[R], int]]:
-    """The columns that fit in ``width`` cells (one cell between them), with their widths."""
+    """The columns that fit into ``width`` cells, with one cell between them, and their widths."""
     shown = list(columns)
     while len(shown) > 1 and sum(c.width + 1 for c in shown) - 1 > width:
         last = max(column.rank for column in shown)
@@ -67,7 +67,7 @@ def draw(
     over: Style | None = None,
     blank: Style | None = None,
 ) -> Strip:
-    """A line of exactly ``width`` cells; ``over`` is laid over every style."""
+    """A line of exactly ``width`` cells. ``over`` is added to every style."""
     segments = []
     used = 0
     for text, style in cells:
@@ -83,7 +83,7 @@ def draw(
 
 
 def title_line(parts: Sequence[Cell], width: int, roles: RoleStyles, *, focused: bool) -> Strip:
-    """A pane's first line: its name, what it shows, and a rule to the end."""
+    """The first line of a pane: its name, what it shows, and a horizontal line to the end."""
     cells: list[tuple[str, Style]] = []
     for at, (text, name) in enumerate(parts):
         style = roles.of(name)
@@ -98,7 +98,7 @@ def title_line(parts: Sequence[Cell], width: int, roles: RoleStyles, *, focused:
 
 
 def differences(old: Strip, new: Strip, y: int) -> list[Region]:
-    """The stretches of line ``y`` that ``new`` changes; segment by segment where they line up."""
+    """The regions of line ``y`` that differ: single segments if their lengths are the same."""
     before, after = list(old), list(new)
     if before == after:
         return []

@@ -36,17 +36,17 @@ HEAD = 2
 """Lines above the rows: the title and the names of the columns."""
 
 RANGE_LIMIT = 10_000
-"""Rows that are marked as a range, at most."""
+"""Rows of a marked range, at most."""
 
 OLD = 5.0
-"""Seconds after which rows that are not up to date say so."""
+"""Seconds after which the title says that rows are not up to date."""
 
 THRIFT = 20
-"""Reading again takes at most one part in this many of the time."""
+"""Rows are read again at most so often that reading takes 1/20 of the time."""
 
 
 class LineTable(LineWidget, Generic[R], can_focus=True):
-    """A table of rows of any kind. Give it columns and pages; see :meth:`show`."""
+    """A table of rows of any kind, with columns and pages; see :meth:`show`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "down", key_display="j", show=False),
@@ -84,7 +84,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         """The marks changed."""
 
     class Refused(Message):
-        """A key did nothing, and why."""
+        """A key did nothing, with the reason."""
 
         def __init__(self, reason: str) -> None:
             self.reason = reason
@@ -111,12 +111,12 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.columns = columns
         self.window: RowWindow[R] = RowWindow(pages)
         self.empty = ""
-        """What to say when there is no row."""
+        """The text when there is no row."""
         self.sorted: tuple[str, bool] | None = None
-        """The name of the column the rows are sorted by, and whether downwards."""
+        """The name of the column that rows are sorted by, and whether it is descending."""
         self.marks: dict[Hashable, R] = {}
         self.extent: Callable[[], tuple[float, float]] | None = None
-        """Start and end of the screen in all rows, 0 to 1, when the window cannot know."""
+        """Start and end of the screen among all rows, 0 to 1, if the window does not know them."""
         self.markable = markable
         self._clock = clock
         self._anchor: R | None = None
@@ -127,7 +127,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self._renewal = Throttle(self, lambda: self._ask("reload"))
         self._told: Hashable = None
         self._outdated_since: float | None = None
-        """Since when the store has had news that are not shown here."""
+        """Since when there are changes in the store that are not shown."""
 
     # -- for the owner ------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self._ask("first")
 
     def renew(self) -> None:
-        """Read the rows again, soon: the store has changed."""
+        """Read the rows again soon: the store has changed."""
         if self._outdated_since is None:
             self._outdated_since = time.monotonic()
         self._renewal.ask(self._read_again_at)
@@ -164,7 +164,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         return self.window.current
 
     def chosen(self) -> list[R]:
-        """The marked rows, or else the one under the cursor."""
+        """The marked rows, or the row under the cursor if none is marked."""
         if self.marks:
             return list(self.marks.values())
         return [] if self.current is None else [self.current]
@@ -209,11 +209,11 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
 
     @property
     def following(self) -> bool:
-        """Whether it stays at its first rows: nobody has moved in it, and nobody is in it."""
+        """Whether it stays at its first rows: the user has not moved in it and is not in it."""
         return not self._touched and not self.has_focus
 
     def keep_marks(self, rows: Sequence[R]) -> None:
-        """Keep the marks of these rows, which are those that are still there, and no others."""
+        """Keep only the marks of these rows, which still exist."""
         key = self.window.pages.key
         there = {key(row): row for row in rows}
         if self._anchor is not None and key(self._anchor) not in there:
@@ -223,7 +223,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.marks = {name: there[name] for name in self.marks if name in there}
 
     async def _check_marks(self) -> None:
-        """Take the marks from rows that have gone: they would be acted on without being seen."""
+        """Remove the marks of rows that are gone: actions would change them invisibly."""
         rows = list(self.marks.values())
         if self._anchor is not None:
             rows.append(self._anchor)
@@ -273,7 +273,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.post_message(self.Marked(self))
 
     def action_mark_range(self) -> None:
-        """Mark from the row that was marked last to the cursor."""
+        """Mark the rows from the last marked one to the cursor."""
         if self.current is None or not self.markable:
             return
         if self._anchor is None:
@@ -303,7 +303,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.post_message(self.Marked(self))
 
     def sort_by(self, column: TableColumn[R]) -> None:
-        """The name of a column that can be sorted by was clicked."""
+        """The heading of a column was clicked that rows can be sorted by."""
 
     def action_clear_marks(self) -> None:
         self.marks.clear()
@@ -365,7 +365,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         roles = self.roles
         marked: list[Cell] = [(f"  {len(self.marks):,} marked", "accent")] if self.marks else []
         parts = [*self.parts[:2], *marked, *self.parts[2:], *self._age()]
-        width = self.size.width  # Textual looks for it anew each time
+        width = self.size.width  # Textual computes it each time
         lines = [title_line(parts, width, roles, focused=self.has_focus)]
         layout = lay_out(self.columns, width - 2)  # less the marks and the scrollbar
         if self.head == HEAD:
@@ -379,7 +379,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         return lines
 
     def _age(self) -> list[Cell]:
-        """How old the rows are, where reading them again has to wait."""
+        """The age of the rows, when reading them again has to wait."""
         since = self._outdated_since
         old = 0.0 if since is None else time.monotonic() - since
         return [(f"  {lasting(old)} old", "warn")] if old > OLD else []

@@ -1,4 +1,4 @@
-"""Text that is scrolled: wrapped to its width, so that nothing of it is cut."""
+"""Text that scrolls, wrapped so that nothing is cut."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _WORDS = re.compile(r"\s+|\S+")
 
 
 def wrap_row(row: TextRow, width: int, indent: int) -> list[TextRow]:
-    """``row`` in lines of at most ``width`` cells, broken between words; lines after the first one
-    begin ``indent`` cells to the right."""
+    """``row`` in lines of at most ``width`` cells, split between words. Lines after the first one
+    are indented by ``indent`` cells."""
     if sum(cell_len(text) for text, _ in row) <= width:
         return [row]
     indent = indent if indent < width // 2 else 0
@@ -77,7 +77,7 @@ class TextPane(LineWidget, can_focus=True):
         self._wrapped: tuple[Sequence[TextRow], int, list[TextRow]] = ((), 0, [])
 
     def show(self, rows: Sequence[TextRow]) -> None:
-        """Show other rows; the place stays."""
+        """Show other rows and keep the position."""
         if list(rows) != list(self.rows):
             self.rows = rows
             self.paint()

@@ -1,4 +1,4 @@
-"""Doing something soon, but not before its time, and not twice for being asked twice."""
+"""Calls that must not come too early, and not twice for two requests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from textual.widget import Widget
 
 
 class Throttle:
-    """Calls ``call`` on behalf of ``widget`` when it is asked to, however often.
+    """Calls ``call`` for ``widget`` on request.
 
-    Nothing that was asked for is dropped: what comes too early is done when its time comes.
+    No request is dropped: one that is too early is delayed.
     """
 
     def __init__(self, widget: Widget, call: Callable[[], None]) -> None:
@@ -21,7 +21,7 @@ class Throttle:
         self._timer: Timer | None = None
 
     def ask(self, not_before: float) -> None:
-        """Call now, or at ``not_before`` (monotonic seconds) if that is yet to come."""
+        """Call now, or at ``not_before`` (monotonic seconds) if that is in the future."""
         wait = not_before - time.monotonic()
         if wait <= 0:
             self._call()

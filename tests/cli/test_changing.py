@@ -186,7 +186,7 @@ def test_nobody_is_asked_so_nothing_is_removed(
     async def remove_all(*_: object) -> int:
         return 1
 
-    monkeypatch.setattr(Queue, "count", count)
+    monkeypatch.setattr(Queue, "count_range", count)
     monkeypatch.setattr(Queue, "remove_all", remove_all)
     assert here(*words, "--all").out.startswith("0 jobs ")
     assert here(*words, "--all", "-y").out.startswith("1 job ")

@@ -46,6 +46,6 @@ async def test_a_long_output_is_not_repeated_when_its_job_ends(
     session: Any = SimpleNamespace(out=out, err=SimpleNamespace(note=notes.append), json=False)
     queue: Any = SimpleNamespace(changed=changed, output=output, get=get)
     job: Any = SimpleNamespace(seq=1, id="a")
-    one = logs.Shown(session, queue, job, 2, raw=True, timestamps=False)
+    one = logs.LogPrinter(session, queue, job, 2, raw=True, timestamps=False)
     await one._attempt(AttemptOutput(1, path, b"", running=True, total=0), follow=True)
     assert bytes(shown) == b"0099998\n0099999\nover\n"

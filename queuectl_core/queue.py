@@ -1,7 +1,7 @@
-"""Queue: everything a front end can ask for. The only API front ends call.
+"""Queue: the only API that front ends call.
 
-It knows no SQL and starts no process itself; it turns what a person says (ids and their
-prefixes, filters, settings) into the store's verbs and answers with plain values.
+It contains no SQL and starts no processes. It turns what a person says (ids and prefixes, filters,
+settings) into verbs of the store, and returns plain values.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ if TYPE_CHECKING:
     from .operations.copy import Progress as CopyProgress
 
 PAGE = 1000
-"""Jobs read at a time when a verb takes many."""
+"""Jobs per page when a verb reads many."""
 
 BULK = 500
-"""Jobs changed in one transaction: some 30 ms during which nobody else writes to an SQLite file."""
+"""Jobs changed in one transaction. It takes about 30 ms, in which nobody else can write to an
+SQLite file."""
 
 WIDTH = 40 * BULK
-"""Keys among which a bulk verb looks for its next page, at first."""
+"""The range of keys in which a bulk verb first looks for its next page."""
 
 EXACT = 2000
-"""Attempts that ``stats`` reads one by one; more are read added up."""
+"""``stats`` reads up to this many attempts. Above, it uses the rollups."""
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) as long work goes on."""
+"""Called with (done, total) during long work."""
 
 
 class WaitState(NamedTuple):
-    """Where the jobs one waits for are: ``done`` and ``bad`` (dead or cancelled) of ``total``."""
+    """The progress of jobs that somebody waits for: how many of ``total`` are ``done``, and how
+    many of those are ``bad`` (dead or cancelled)."""
 
     total: int
     done: int
@@ -88,13 +90,12 @@ class Queue:
         create: bool = True,
         absent_ok: bool = False,
     ) -> AsyncIterator[Queue]:
-        """The queue in the store ``url`` names (None: the default); closed on leaving.
+        """The queue in the store that ``url`` names (None: the default). It is closed on leaving.
 
-        ``clock``: epoch seconds; None: the store's own.
-        ``create`` False, or ``read_only``: a store that is not there is not made, but
-        StoreUnreachable. ``absent_ok``: if it is the default store, it is an empty queue then,
-        which refuses every change.
-        Raises InvalidInput or the StoreError family.
+        ``clock`` gives epoch seconds; None: the store's clock. ``create`` False, or ``read_only``:
+        StoreUnreachable if the store does not exist. ``absent_ok``: if the default store does not
+        exist, open an empty queue that refuses every change. Raises InvalidInput or the StoreError
+        family.
         """
         env = os.environ if env is None else env
         store = await open_store(url, env, read_only=read_only, create=create, absent_ok=absent_ok)
@@ -106,38 +107,37 @@ class Queue:
 
     @staticmethod
     def can_run_sync(url: str | None = None, env: Mapping[str, str] | None = None) -> bool:
-        """Whether questions to this store can be asked with
-        :func:`queuectl_core.system.run_sync.at_once`."""
+        """Whether this store can be used with :func:`queuectl_core.system.run_sync.run_sync`."""
         return not needs_loop(url, os.environ if env is None else env)
 
     # -- enqueue ----------------------------------------------------------------------
 
     async def defaults(self) -> Defaults:
-        """What fills the fields a new job does not give, as of now."""
+        """The values of the fields that a new job does not give, at this moment."""
         return Defaults(await self.settings(), self.cwd, self.clock())
 
     async def enqueue(self, sources: Sequence[Any]) -> list[Job]:
-        """Enqueue what ``sources`` (mappings or command strings) describe, all or none."""
+        """Enqueue the jobs that ``sources`` (mappings or command strings) describe, all or none."""
         defaults = await self.defaults()
         return await self.enqueue_specs([parse_job(source, defaults)[0] for source in sources])
 
     async def enqueue_specs(self, specs: Sequence[JobSpec]) -> list[Job]:
-        """Enqueue validated jobs, all or none. Conflict when an id is taken."""
+        """Enqueue validated jobs, all or none. Conflict if an id is taken."""
         return await self.store.enqueue(specs, self.clock())
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
-        """A bulk enqueue of any length: add to it, then commit."""
+        """A bulk enqueue of any length: add jobs to it, then commit."""
         async with self.store.batch() as batch:
             yield batch
 
     # -- reading ----------------------------------------------------------------------
 
     async def find(self, ref: str, *, to_change: bool = False) -> Job:
-        """The job with id ``ref``, or whose id is the only one to start with it; to change it
-        (``to_change``), only if queuectl generated that id.
+        """The job with the id ``ref``, or the only job whose id starts with ``ref``. If the caller
+        wants to change the job (``to_change``), a prefix finds only ids that queuectl generated.
 
-        Raises NotFound, or Conflict when several ids do.
+        Raises NotFound, or Conflict if several ids start with ``ref``.
         """
         found = await self.store.by_id(ref) if ref else []
         shown = clean_line(ref, 60)
@@ -165,7 +165,8 @@ class Queue:
         return await self.store.by_seq(seq)
 
     async def ids(self, first: int, count: int) -> AsyncIterator[list[str]]:
-        """The ids of jobs with seqs from ``first`` on, in order, a page at a time."""
+        """The ids of the jobs with seqs from ``first`` to ``first + count - 1``, in order, by
+        pages."""
         for start in range(first, first + count, 10 * PAGE):
             yield await self.store.ids(start, min(10 * PAGE, first + count - start))
 
@@ -185,7 +186,7 @@ class Queue:
     async def pages(
         self, where: Filter | None = None, limit: int | None = None
     ) -> AsyncIterator[list[Job]]:
-        """All matching jobs (at most ``limit``), newest first, a page at a time."""
+        """All matching jobs (at most ``limit``), newest first, by pages."""
         high = LAST
         left = limit
         while left is None or left > 0:
@@ -201,8 +202,8 @@ class Queue:
         return await self.store.count_range(where or Filter(), low, high)
 
     async def matching(self, where: Filter, limit: int) -> list[int]:
-        """The keys of matching jobs, lowest first, ``limit`` at most. A later change that is given
-        them in a filter (``seqs``) takes no job that began to match after this."""
+        """The keys of matching jobs, lowest first, at most ``limit``. If a later change gets them
+        in a filter (``seqs``), it changes no job that began to match afterwards."""
         found: list[int] = []
         async for seqs in self._candidates(where):
             found += seqs
@@ -211,7 +212,7 @@ class Queue:
         return found[:limit]
 
     async def attempts(self, job: Job) -> list[Attempt]:
-        """Every attempt of ``job`` in order, the running one (without an end) included."""
+        """All attempts of ``job`` in order. The running one has no end."""
         ended = await self.store.attempts(job.seq)
         if job.state is State.PROCESSING and job.started_at is not None:
             ended.append(
@@ -234,9 +235,9 @@ class Queue:
         return ended
 
     async def output(self, job: Job, number: int | None = None) -> AttemptOutput:
-        """What attempt ``number`` of ``job`` wrote; None: the latest, running or ended.
+        """The output of attempt ``number`` of ``job``; None: the latest attempt.
 
-        Raises NotFound when there is no such attempt.
+        Raises NotFound if there is no such attempt.
         """
         from .operations.attempt_output import AttemptOutput
 
@@ -263,7 +264,7 @@ class Queue:
         return AttemptOutput(wanted, None, tail, running, total, host, trouble or "", *times)
 
     async def _host_of(self, job: Job) -> str | None:
-        """The name of the host that runs ``job``; None when it is this one, or nobody knows."""
+        """The name of the host that runs ``job``; None if it is this host, or not known."""
         here = self.store.host_identity()
         for row in await self.store.supervisors():
             if row.id == job.owner and row.host_key != here:
@@ -271,7 +272,7 @@ class Queue:
         return None
 
     async def status(self) -> Status:
-        """Counts, queues, workers and the oldest waiting job, at one glance."""
+        """Counts, queues, workers and the oldest waiting job."""
         counts: dict[State, int] = {}
         queues: dict[str, dict[State, int]] = {}
         for (state, queue), number in (await self.store.counts()).items():
@@ -281,11 +282,11 @@ class Queue:
         return Status(counts, queues, tuple(workers), await self.oldest_due())
 
     async def oldest_due(self) -> float | None:
-        """When the job that has waited longest became due; None when none waits."""
+        """When the job that has waited longest became due; None if no job waits."""
         return await self.store.oldest_due(self.clock())
 
     async def workers(self) -> list[Worker]:
-        """Every worker; those whose supervisor is gone are ``lost``."""
+        """All workers. A worker whose supervisor is gone is ``lost``."""
         now, mono = self.clock(), monotonic()
         return [
             worker._replace(state="lost")
@@ -299,11 +300,12 @@ class Queue:
         return {queue for _, queue in await self.store.counts()}
 
     async def stats(self, seconds: float) -> Stats:
-        """What ended in the last ``seconds``.
+        """Statistics of the attempts that ended in the last ``seconds``.
 
-        From the attempts themselves while they are few (:data:`EXACT`) and all there; else from
-        what was added up as they ended: not exact then, and since a little earlier (see
-        :func:`queuectl_core.domain.rollup.reach`). It takes no longer, however many there were.
+        They are exact if there are at most :data:`EXACT` attempts and none was removed. Otherwise
+        they come from rollups: they are approximate, and begin a little earlier (see
+        :func:`queuectl_core.domain.rollup.reach`). The time does not grow with the number of
+        attempts.
         """
         from .domain.rollup import reach
         from .domain.statistics import rolled_up, summarise
@@ -311,7 +313,7 @@ class Queue:
         now = self.clock()
         since = now - seconds
         start = reach(since, now)
-        # In this order: what ends meanwhile must not look as if attempts were missing.
+        # In this order, so that an attempt that ends meanwhile does not look like a missing one.
         whole = await self.store.rollup(start)
         rows = await self.store.ended_since(min(since, start), EXACT + 1)
         if len(rows) > EXACT or summarise(rows, since, now).ended < whole.ended:
@@ -319,18 +321,18 @@ class Queue:
         return summarise(await self.store.ended_since(since, EXACT + 1), since, now)
 
     async def changed(self) -> bool:
-        """Whether anything was committed elsewhere since the last call; cheap."""
+        """Whether anybody else committed anything since the last call. It is fast."""
         return await self.store.changed()
 
     async def same(self, job: Job) -> Job | None:
-        """This job as it is now. If it was removed: the job that has its id now, if any."""
+        """This job as it is now. If it was removed: the job that has its id now, or None."""
         found = await self.store.by_seq(job.seq)
         if found is None:
             found = next((one for one in await self.store.by_id(job.id) if one.id == job.id), None)
         return found
 
     async def wait_state(self, seqs: Sequence[int] | None) -> WaitState:
-        """How far these jobs are (None: all jobs in the store)."""
+        """The progress of these jobs (None: all jobs in the store)."""
         if seqs is None:
             counts = (await self.status()).counts
             total = sum(counts.values())
@@ -348,19 +350,20 @@ class Queue:
     # -- changing ---------------------------------------------------------------------
 
     async def retry(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
-        """Run these jobs again, now; returns how many.
+        """Run these jobs again, now. Returns how many.
 
-        ``strict``: all or none; Conflict if one may not be, or is not as it was when it was read
-        (JobChanged). Else those are left out. The same goes for ``cancel`` and ``remove``.
+        ``strict``: all or none. Conflict if the state of a job does not allow it; JobChanged if a
+        job is not as it was read. Not ``strict``: such jobs are left out. ``cancel`` and ``remove``
+        do the same.
         """
         return await self._change(JobAction.RETRY, jobs, strict)
 
     async def cancel(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
-        """Cancel these jobs; running ones are asked to end (see :meth:`get` for when)."""
+        """Cancel these jobs. A running job is asked to end; :meth:`get` shows when it has ended."""
         return await self._change(JobAction.CANCEL, jobs, strict)
 
     async def remove(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
-        """Forget these jobs with their history and output. Conflict if one is running."""
+        """Remove these jobs with their history and output. Conflict if one is running."""
         return await self._change(JobAction.REMOVE, jobs, strict)
 
     async def _change(self, action: JobAction, jobs: Sequence[Job], strict: bool) -> int:
@@ -382,24 +385,24 @@ class Queue:
         return done
 
     async def retry_all(self, where: Filter, progress: Progress | None = None) -> int:
-        """Run every matching job again that may be; returns how many."""
+        """Run every matching job again, if its state allows it. Returns how many."""
         return await self._change_all(JobAction.RETRY, where, progress)
 
     async def cancel_all(self, where: Filter, progress: Progress | None = None) -> int:
-        """Cancel every matching job that can be; returns how many."""
+        """Cancel every matching job, if its state allows it. Returns how many."""
         return await self._change_all(JobAction.CANCEL, where, progress)
 
     async def remove_all(self, where: Filter, progress: Progress | None = None) -> int:
-        """Forget every matching job that is not running; returns how many."""
+        """Remove every matching job that is not running. Returns how many."""
         return await self._change_all(JobAction.REMOVE, where, progress)
 
     async def _change_all(self, action: JobAction, where: Filter, progress: Progress | None) -> int:
-        """Do ``action`` to every job that matches at the moment of the change, a page in each
-        transaction. Every job is considered once, though it may match again by then: one that is
-        retried and fails at once is not retried twice."""
+        """Do ``action`` to every job that matches at the moment of the change, one page in each
+        transaction. Each job is considered only once. So a job that is retried and fails at once is
+        not retried twice."""
         where = where.narrowed(ALLOWED[action])
         if not where.states:
-            return 0  # narrowed to nothing: no state it asks for allows this
+            return 0  # none of the states that the filter names allows this
         total = await self.count_range(where) if progress else 0
         done = 0
         try:
@@ -422,10 +425,10 @@ class Queue:
         return done
 
     async def _candidates(self, where: Filter) -> AsyncIterator[list[int]]:
-        """The keys of matching jobs, lowest first, up to the highest that there is at the start.
+        """The keys of matching jobs by pages, lowest first, up to the highest key at the start.
 
-        A page at a time; and each read looks at a bounded range of keys only, which grows while
-        little is found, so that no read takes long.
+        Each read covers a limited range of keys, so that no read takes long. The range grows while
+        few jobs are found.
         """
         if where.seqs is not None:
             chosen = sorted(set(where.seqs))
@@ -446,7 +449,7 @@ class Queue:
                 yield seqs
 
     async def _changed(self, action: JobAction, changed: Sequence[tuple[int, int]]) -> None:
-        """Remove the output of jobs that were removed."""
+        """Remove the output files of removed jobs."""
         if action is JobAction.REMOVE:
             with after_commit("removing output files"):
                 await off_loop(remove_all_logs, self.store.directory, changed)
@@ -461,8 +464,8 @@ class Queue:
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> int:
-        """Forget jobs that ended (completed, dead, cancelled) more than ``seconds`` ago, with
-        history and output; returns how many. ``dry_run``: only count them."""
+        """Remove jobs that ended (completed, dead, cancelled) more than ``seconds`` ago, with their
+        history and output. Returns how many. ``dry_run``: only count them."""
         from .operations import maintenance
 
         maintenance.check_prunable(states)
@@ -478,9 +481,9 @@ class Queue:
     async def backup(
         self, name: str, *, force: bool = False, progress: Progress | None = None
     ) -> Path:
-        """Copy the store, as it is at one moment, into the file ``name``; returns its path.
+        """Copy the store, as it is at one moment, into the file ``name``. Returns its path.
 
-        Conflict when the file exists, unless ``force``.
+        Conflict if the file exists, unless ``force``.
         """
         from .operations import maintenance
 
@@ -488,14 +491,14 @@ class Queue:
         return await maintenance.backup(self.store, name, force=force, progress=tell)
 
     async def copy_to(self, url: str, progress: CopyProgress | None = None) -> Copied:
-        """Copy everything into the store ``url`` names, which must be new, or hold a part of
-        this very copy (it goes on then). See :func:`queuectl_core.operations.copy.copy`.
+        """Copy everything into the store that ``url`` names. It must be new, or an unfinished copy
+        of this store, which is then continued. See :func:`queuectl_core.operations.copy.copy`.
 
-        Nothing is changed here. Look whether the answer is ``same``.
+        This store is not changed. The caller must check that the result is ``same``.
         """
         from .operations import copy
 
-        await copy.check_still(self.store)  # before anything is made
+        await copy.check_still(self.store)  # before the target is created
         target = await open_store(url, self.env, marked=True)
         try:
             commits.goes_on()  # nothing is copied yet
@@ -507,28 +510,28 @@ class Queue:
     # -- configuration ----------------------------------------------------------------
 
     async def settings(self) -> conf.Settings:
-        """The settings in force."""
+        """The effective settings."""
         return conf.settings(await self.store.config(), self.env)
 
     async def config_list(self) -> list[conf.Setting]:
-        """Every key with its value and where that comes from."""
+        """Every key with its value and its source."""
         return list(conf.layers(await self.store.config(), self.env).values())
 
     async def config_get(self, name: str) -> conf.Setting:
-        """One key, in any spelling. NotFound names the nearest."""
+        """One key, in any spelling. NotFound names the most similar key."""
         return conf.layers(await self.store.config(), self.env)[conf.canonical(name)]
 
     async def config_set(self, name: str, text: str) -> conf.Setting:
-        """Store a value; returns what is in force now (the environment may override it)."""
+        """Store a value. Returns the effective value, which may come from the environment."""
         key = conf.canonical(name)
         return await self._set_config(key, conf.show_value(conf.parse_value(key, text)))
 
     async def config_unset(self, name: str) -> conf.Setting:
-        """Forget a stored value; returns what is in force now."""
+        """Remove a stored value. Returns the effective value."""
         return await self._set_config(conf.canonical(name), None)
 
     async def _set_config(self, key: str, value: str | None) -> conf.Setting:
-        # Refused for what the environment says: before, not after. Nothing is read afterwards.
+        # First, because a bad value in the environment must fail before the change.
         setting = conf.layers({} if value is None else {key: value}, self.env)[key]
         await self.store.set_config({key: value})
         return setting
@@ -537,18 +540,18 @@ class Queue:
 
     @property
     def url(self) -> str:
-        """The store's address, without a password; for display."""
+        """The URL of the store without a password, for display."""
         return self.store.url
 
     @property
     def directory(self) -> Path:
-        """Where this host keeps the store's output files and logs."""
+        """The directory of the store's output files and logs on this host."""
         return self.store.directory
 
     async def find_workers(self, refs: Sequence[str], host: str | None = None) -> list[Worker]:
-        """The workers ``refs`` name: a worker's id, a supervisor's (all its workers), or an
-        unambiguous prefix of either; none given: every worker. With ``host`` those of them that
-        are on the host of that name. NotFound when there is no such worker or host."""
+        """The workers that ``refs`` name; no ``refs``: every worker. A ref is the id of a worker,
+        the id of a supervisor (all its workers), or an unambiguous prefix of either. ``host``: only
+        workers on the host with this name. NotFound if there is no such worker or host."""
         workers = await self.workers()
         if host is not None:
             names = sorted({worker.host for worker in workers})
@@ -576,8 +579,9 @@ class Queue:
         return list(chosen.values())
 
     async def running_workers(self, ids: Collection[str]) -> list[Worker]:
-        """Those of these workers that run: not those of a supervisor that is gone, but those of
-        one on this host that lives and let its lease run out, since it was stopped, say."""
+        """The workers with these ids that run. A worker of a supervisor that is gone does not run.
+        On this host, a supervisor whose process lives is not gone, even if its lease has run out:
+        it may have been stopped by a signal."""
         here = self.store.host_identity()
         silent = {
             row.id
@@ -591,10 +595,10 @@ class Queue:
         ]
 
     async def stop_workers(self, workers: Sequence[Worker], *, now: bool) -> None:
-        """Ask workers to stop: after the job in hand, or (``now``) at once.
+        """Ask workers to stop after their current job, or (``now``) at once.
 
-        They are gone when :meth:`running_workers` no longer lists them. They have stopped when
-        :meth:`workers` does not either; else they were lost.
+        They are gone when :meth:`running_workers` does not list them any more. If :meth:`workers`
+        still lists them then, they were lost; otherwise they have stopped.
         """
         await self.store.stop_workers([worker.id for worker in workers], now)
 
@@ -633,11 +637,11 @@ class Queue:
         return await supervisor.run(count, checked)
 
     async def start_workers(self, count: int, queues: Sequence[str] = ()) -> list[Worker]:
-        """Start ``count`` workers in the background and return them once they are up (none, if
-        the store cannot be read then).
+        """Start ``count`` workers in the background. Returns them when they are up, or none if the
+        store cannot be read then.
 
-        They join this host's detached supervisor if there is one. WorkersNotStarted says
-        why they did not come up.
+        They join this host's detached supervisor if there is one. WorkersNotStarted says why they
+        did not start.
         """
         from .supervisor.daemonize import start_detached
 
@@ -662,12 +666,12 @@ def check_count(count: int) -> None:
 
 
 def outcome_word(attempt: Attempt) -> str:
-    """How an attempt stands, in a word: its outcome, or ``running``."""
+    """The outcome of an attempt, or ``running``."""
     return attempt.outcome.value if isinstance(attempt.outcome, Outcome) else "running"
 
 
 def check_states(words: Sequence[str]) -> tuple[State, ...]:
-    """States by name. InvalidInput names the nearest."""
+    """States by name. InvalidInput names the most similar state."""
     known = State._value2member_map_
     found = []
     for word in words:

@@ -1,4 +1,4 @@
-"""The output of attempts: where it lies on this host, and reading it without loading it."""
+"""The output of attempts: where it is on this host, and reading it in parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..domain.text import clean_line
 from ..domain.times import format_bytes
 
 FOLDER_SIZE = 1000
-"""Jobs that share a folder: directories stay small at a million jobs."""
+"""Jobs that share a folder, so that directories stay small with a million jobs."""
 
 
 def log_path(directory: Path, seq: int, number: int) -> Path:
@@ -21,13 +21,13 @@ def log_path(directory: Path, seq: int, number: int) -> Path:
 
 
 def log_name(directory: str, seq: int, number: int) -> str:
-    """``log_path`` as text, for code that needs it a thousand times a second. Made of numbers only:
-    an id never becomes a path."""
+    """``log_path`` as text, for code that needs it a thousand times a second. It contains only
+    numbers: an id never becomes part of a path."""
     return f"{directory}/logs/{seq // FOLDER_SIZE}/{seq}.{number}.log"
 
 
 def unreadable(path: Path) -> str | None:
-    """Why this file cannot be read: empty if it is not there, None if it can be read."""
+    """Why this file cannot be read. Empty if it does not exist; None if it can be read."""
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except (FileNotFoundError, NotADirectoryError):
@@ -46,8 +46,8 @@ def remove_logs(directory: Path, seq: int, runs: int) -> None:
 
 
 def remove_all_logs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
-    """The same for many jobs, (seq, runs) of each. One that cannot be removed does not keep the
-    others; the first failure is raised at the end."""
+    """Delete the output files of many jobs, given as (seq, runs). A failure does not stop the
+    others. The first failure is raised at the end."""
     failed: OSError | None = None
     for seq, runs in jobs:
         try:
@@ -59,21 +59,21 @@ def remove_all_logs(directory: Path, jobs: Iterable[tuple[int, int]]) -> None:
 
 
 class AttemptOutput(NamedTuple):
-    """One attempt's output: its file when this host has it, else the stored tail."""
+    """One attempt's output: its file if this host has it, otherwise the stored tail."""
 
     number: int
-    """Of the attempt; 0: there has been none."""
+    """The attempt's number; 0: there has been no attempt."""
     path: Path | None
     tail: bytes
-    """What the store kept; only looked at when there is no file."""
+    """The stored end of the output. It is used only if there is no file."""
     running: bool
-    """More may come."""
+    """Whether the attempt runs, so that more output may come."""
     total: int
-    """Bytes the attempt wrote, as far as known."""
+    """Bytes that the attempt wrote, as far as known."""
     host: str | None = None
-    """The other host that ran it, or runs it, when its file is not on this one."""
+    """The other host that runs it, or ran it, if its file is not on this host."""
     trouble: str = ""
-    """Why its file cannot be read, though it is here."""
+    """Why its file, which is on this host, cannot be read."""
 
     started_at: float = 0.0
     """When the attempt began, by the store's clock."""
@@ -82,14 +82,14 @@ class AttemptOutput(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """False: this is only the end of what was written (its file is on another host)."""
+        """False: this is only the end of the output, and the file is on another host."""
         if self.path is not None or not self.number:
             return True
         return not self.running and len(self.tail) >= self.total
 
     @property
     def missing(self) -> str:
-        """What is missing, in words, when it is not complete; else empty."""
+        """What is missing, in words; empty if it is complete."""
         where = f"on host {clean_line(self.host, 60)}" if self.host else "not on this host"
         if self.complete:
             return ""
@@ -111,7 +111,7 @@ class AttemptOutput(NamedTuple):
             return 0
 
     def file_id(self) -> tuple[int, int] | None:
-        """Which file it is now; None: there is none."""
+        """Identifies the present file; None: there is none."""
         try:
             found = self.path.stat() if self.path is not None else None
         except OSError:
@@ -119,9 +119,10 @@ class AttemptOutput(NamedTuple):
         return (found.st_dev, found.st_ino) if found is not None else None
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes from ``offset``; empty at the end or when it is gone.
+        """Up to ``count`` bytes from ``offset``. Empty at the end, or if the file is gone.
 
-        While it runs, what was dropped from a long output is a hole: none of it is given.
+        While the attempt runs, the dropped part of a long output is a hole, which is never
+        returned.
         """
         if self.path is None:
             return self.tail[offset : offset + count]
@@ -133,13 +134,13 @@ class AttemptOutput(NamedTuple):
             data = os.pread(fd, count, offset)
             if not self.running or b"\0" not in data:
                 return data
-            begin, end = _hole(fd)  # looked for after reading, since it grows
+            begin, end = _hole(fd)  # after reading, because the hole grows
             return b"" if begin <= offset < end else data[: max(0, begin - offset) or count]
         finally:
             os.close(fd)
 
     def hole(self) -> tuple[int, int]:
-        """Where what was dropped from a long output began and ended; while it runs."""
+        """The begin and end of the dropped part of a long output, while the attempt runs."""
         if self.path is None or not self.running:
             return 0, 0
         try:
@@ -152,21 +153,21 @@ class AttemptOutput(NamedTuple):
             os.close(fd)
 
     def after(self, offset: int) -> int:
-        """Where to read on, having read ``offset`` bytes while the attempt ran.
+        """Where to continue after reading ``offset`` bytes while the attempt ran.
 
-        While it runs, the middle of a long output may have become a hole: that is skipped.
-        When it has ended, ask once: a long output is its head, a mark and its end by then, and
-        offsets from before are not those of the file any more.
+        While the attempt runs, the middle of a long output may have become a hole, which is
+        skipped. When it has ended, call this once: then a long output consists of its head, a mark
+        and its end, and earlier offsets are not valid any more.
         """
         size = self.size()
         if self.path is None:
             return offset
         if self.running or size >= self.total:
-            # Where a file system has no holes, the end of a long output is moved to the front.
+            # If a file system has no holes, the end of a long output is moved to the front.
             offset = min(offset, size) if size else offset
             begin, end = self.hole()
             return end if begin <= offset < end else offset
-        # Imported here: short verbs import this module, and start no worker.
+        # Imported here, because short verbs import this module but do not need the runner.
         from ..runner.output_file import MARK, MARK_ROOM
 
         half = size // 2
@@ -177,11 +178,11 @@ class AttemptOutput(NamedTuple):
         return max(mark, size - (self.total - offset))
 
     def tail_offset(self, lines: int, window: int = 1 << 20) -> int:
-        """Where the last ``lines`` lines start, looking back at most ``window`` bytes."""
+        """Where the last ``lines`` lines start, within the last ``window`` bytes."""
         size = self.size()
         start = max(0, size - window)
         begin, end = self.hole()
-        if begin < end:  # the last lines are behind it
+        if begin < end:  # the last lines are after the hole
             start = max(start, end)
         chunk = self.read(start, size - start)
         if lines <= 0:
@@ -195,30 +196,30 @@ class AttemptOutput(NamedTuple):
 
 
 def _hole(fd: int) -> tuple[int, int]:
-    """Where the hole in a file begins and ends; (size, size) where there is none."""
+    """Where the hole in a file begins and ends; (size, size) if there is none."""
     size = os.fstat(fd).st_size
     if not hasattr(os, "SEEK_HOLE"):
         return size, size
     try:
         begin = os.lseek(fd, 0, os.SEEK_HOLE)
-    except OSError:  # it is empty, or its file system cannot tell
+    except OSError:  # the file is empty, or the file system does not support it
         return size, size
     try:
         return begin, os.lseek(fd, begin, os.SEEK_DATA)
-    except OSError:  # there is nothing behind it
+    except OSError:  # there is nothing after the hole
         return begin, max(begin, size)
 
 
 def mark_room() -> int:
-    """Bytes before the middle of an output in which its mark is, if something was dropped."""
+    """The mark of a shortened output is within this many bytes before its middle."""
     from ..runner.output_file import MARK_ROOM
 
     return MARK_ROOM
 
 
 class OutputTimes:
-    """When the bytes of an output came, by the store's clock, as its shim noted it: to about 10 ms
-    at first, to 1/10,000 of the time since the attempt began later."""
+    """When the bytes of an output arrived, by the store's clock, as the shim recorded it. The error
+    is about 10 ms at first, and later 1/10,000 of the time since the attempt began."""
 
     def __init__(self, output: AttemptOutput) -> None:
         self.output = output
@@ -227,7 +228,7 @@ class OutputTimes:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was noted, as far as it goes now."""
+        """Read what the shim has recorded so far."""
         from ..runner.output_file import HEADER, STAMP
 
         path = self.output.path
@@ -244,7 +245,7 @@ class OutputTimes:
         self._seconds = [moment - began for _, moment in stamps]
 
     def at(self, offset: int) -> float | None:
-        """When the byte at ``offset`` of the file came; None when nobody here knows."""
+        """When the byte at ``offset`` of the file arrived; None if it is not known here."""
         output = self.output
         if output.path is None:
             return None
@@ -254,14 +255,15 @@ class OutputTimes:
         return output.started_at + max(0.0, self._seconds[max(index, 0)])
 
     def _in_stream(self, offset: int) -> int:
-        """A long output is its head, a mark and its end once it has ended."""
+        """The offset in the whole output. An ended, long output consists of its head, a mark and
+        its end."""
         size = self.output.size()
         if self.output.running or self.output.total <= size or offset < size // 2:
             return offset
         return self.output.total - (size - offset)
 
     def _all_at_once(self, path: Path) -> float | None:
-        """It came within a few milliseconds: then, the file was written."""
+        """The time when the file was written: all output arrived within a few milliseconds."""
         try:
             written = path.stat().st_mtime
         except OSError:

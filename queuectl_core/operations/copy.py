@@ -1,11 +1,11 @@
-"""Moving a queue: everything in one store is copied into another, whatever either of them is.
+"""Moving a queue: everything in one store is copied into another, of the same kind or not.
 
-The source is only read. What it holds is copied in the order of its keys, a range of them and a
-commit at a time, and the target is marked with how far it is: so the same command goes on after an
-interruption. Then both are read side by side, and ranges that differ, since somebody enqueued,
-cancelled or removed a job meanwhile, are copied again, until nothing differs. At last what there
-is on both sides is counted, and only if it is the same is the mark taken away: until then the
-target opens for nobody else (see :mod:`queuectl_core.store.copy`).
+The source is only read. It is copied in the order of keys, one range of keys in each commit. A mark
+in the target says how far the copy is, so the same command continues after an interruption. Then
+both stores are compared. Ranges that differ, because somebody enqueued, cancelled or removed a job
+meanwhile, are copied again until nothing differs. At the end everything in both stores is counted.
+Only if the counts are equal is the mark removed. Until then nobody else can open the target (see
+:mod:`queuectl_core.store.copy`).
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from ..system.postcommit import after_commit, commits
 from .attempt_output import log_path
 
 JOBS = 2000
-"""Jobs in one range: some 100 ms of one transaction."""
+"""Jobs in one range. A transaction with so many takes about 100 ms."""
 ATTEMPTS = 5000
 TAILS = 250
-"""In one parcel; of tails at most 16 MiB."""
+"""The most in one batch. So many tails have at most 16 MiB."""
 PASSES = 5
-"""Times both stores are compared before it is said that the source does not keep still."""
+"""How often both stores are compared before we give up because the source keeps changing."""
 ASIDE = 1 << 40
-"""What is enqueued into the target by somebody who had it open gets seqs so far above the
-source's that they are never taken for them."""
+"""If somebody who already had the target open enqueues into it, the seqs are above the source's by
+this distance. So they are never confused."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is done, done, total) as it goes on."""
+"""Called with (what is done, done, total) during the copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What there is of one thing in both stores."""
+    """How many of one kind of thing both stores have."""
 
     what: str
     """``STATE in QUEUE``, ``attempts`` or ``stored outputs``."""
@@ -58,19 +58,19 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy came to."""
+    """The result of a copy."""
 
     source: str
     target: str
     rows: tuple[Compared, ...]
     outputs: int
-    """Files of whole outputs that were linked or copied, on this host."""
+    """How many complete output files were linked or copied on this host."""
     resumed: bool
-    """It had been begun before."""
+    """Whether it continued an earlier copy."""
 
     @property
     def same(self) -> bool:
-        """Whether all there is is in both."""
+        """Whether both stores have the same counts."""
         return all(row.source == row.target for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,10 +88,10 @@ class Copied:
 
 
 async def copy(source: Store, target: Store, progress: Progress) -> Copied:
-    """Copy ``source`` into ``target``, which must be empty, or hold a part of this very copy.
+    """Copy ``source`` into ``target``, which must be empty, or an unfinished copy of ``source``.
 
-    Raises Conflict when it holds something else, while workers are alive on either side, while
-    jobs of the source are processing, and when the source does not keep still.
+    Raises Conflict if the target holds something else, if workers are alive on either side, if jobs
+    of the source are processing, or if the source keeps changing.
     """
     if source.directory == target.directory:
         raise InvalidInput(f"{source.url} is the store itself", "give another with --to")
@@ -138,12 +138,13 @@ class _Copy:
         return found
 
     async def quiet(self) -> None:
-        """Conflict unless nobody works on either store, and nothing is left processing."""
+        """Conflict if workers of either store are alive, or if jobs are processing."""
         await _check_no_workers(self.target)
         await check_still(self.source)
 
     async def begin(self) -> bool:
-        """Mark the target, or go on with what is marked there; whether it was."""
+        """Mark the target, or continue the copy that its mark names. Returns whether it
+        continues."""
         name = str(self.source.directory)
         old = await self.into.mark()
         if old is None:
@@ -157,7 +158,7 @@ class _Copy:
                 )
             self.mark = mark
             self.half()
-            await self.quiet()  # somebody may have come between
+            await self.quiet()  # a worker may have started meanwhile
             return False
         begun = read_mark(old)
         if begun.get("from") != name or not isinstance(begun.get("upto"), int):
@@ -171,7 +172,7 @@ class _Copy:
         return True
 
     def marked(self, upto: int) -> str:
-        """The mark of this copy, which has copied jobs with seqs up to ``upto``."""
+        """The mark of this copy when it has copied the jobs with seqs up to ``upto``."""
         return json.dumps(
             {
                 "from": str(self.source.directory),
@@ -188,12 +189,12 @@ class _Copy:
         self.half()
 
     def half(self) -> None:
-        """From here on it may be stopped, and done to the end another time."""
+        """From now on the copy can be interrupted, and continued later."""
         commits.goes_on(f"{self.target.url} is half a copy; the same command goes on with it")
 
     async def send(self, jobs: Sequence[Job], span: tuple[int, int]) -> None:
-        """Put the jobs with seqs in ``span``, with their history, in place of those that are
-        there. Only the last commit says that it is done: until then it would be done again."""
+        """Replace the target's jobs with seqs in ``span``, with their history. Only the last commit
+        records that the range is done. After an interruption the whole range is copied again."""
         first, last = span
         done, upto = max(self.upto, last), min(self.upto, first - 1)
         _none_running(self.source, sum(job.state is State.PROCESSING for job in jobs))
@@ -223,7 +224,7 @@ class _Copy:
             await self.target.checkpoint()
 
     async def compare(self) -> int:
-        """Copy ranges again in which the jobs differ; how many did."""
+        """Copy the ranges again in which the jobs differ. Returns how many differed."""
         highest, seen, differed = await self.out.highest(), 0, 0
         total = sum((await self.source.counts()).values())
         end = 0
@@ -235,7 +236,7 @@ class _Copy:
                 await self.send(jobs, (first, last))
             seen, end = seen + len(jobs), last
             self.progress("comparing", seen, max(seen, total))
-        # Those above the last there is that were removed since they were copied.
+        # Jobs above the last one of the source were removed after they were copied.
         top = max(highest, self.upto)
         if await self.target.scan(Filter(), 1, low=end + 1, high=top, up=True):
             differed += 1
@@ -243,13 +244,13 @@ class _Copy:
         return differed
 
     async def counted(self) -> tuple[Compared, ...]:
-        """How much there is of everything in both."""
+        """The counts of everything in both stores."""
         both = [await _tally(store) for store in (self.source, self.target)]
         keys = sorted(both[0].keys() | both[1].keys())
         return tuple(Compared(what, both[0][(at, what)], both[1][(at, what)]) for at, what in keys)
 
     def link_outputs(self, attempts: Iterable[AttemptRow]) -> None:
-        """Give the target the whole outputs that this host has of the source."""
+        """Give the target the complete output files that this host has of the source."""
         for kept in attempts:
             seq, number = kept.key
             if kept.attempt.output_bytes:
@@ -260,7 +261,7 @@ class _Copy:
 
 
 async def check_still(source: Store) -> None:
-    """Conflict unless nobody works on ``source``, and nothing is left processing there."""
+    """Conflict if workers of ``source`` are alive, or if its jobs are processing."""
     await _check_no_workers(source)
     _none_running(source, await source.count_range(Filter(states=(State.PROCESSING,))))
 
@@ -274,8 +275,8 @@ async def _check_no_workers(store: Store) -> None:
 
 
 def link_output(path: Path, place: Path, directory: Path) -> bool:
-    """Have ``place`` (in a store's ``directory``) be the output file ``path`` too, or a copy where
-    that can't be; False when there is none. StoreError when it cannot be made."""
+    """Link ``place`` (in a store's ``directory``) to the output file ``path``, or copy it if it
+    cannot be linked. False if there is no such file. StoreError if that fails."""
     if not path.is_file() or path.is_symlink():
         return False
     draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
@@ -285,13 +286,13 @@ def link_output(path: Path, place: Path, directory: Path) -> bool:
         try:
             os.link(path, draft)
         except FileNotFoundError:
-            return False  # removed in this very moment
+            return False  # it was removed just now
         except OSError:  # another file system, or one without hard links
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as copy_, path.open("rb") as whole:
                 shutil.copyfileobj(whole, copy_)
         draft.replace(place)
-        draft.unlink(missing_ok=True)  # a rename onto the same file does nothing
+        draft.unlink(missing_ok=True)  # a rename onto the same file leaves the draft
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise StoreError(f"cannot copy output to {place}: {error.strerror}", "see to it") from error
@@ -299,7 +300,7 @@ def link_output(path: Path, place: Path, directory: Path) -> bool:
 
 
 def plain(job: Job) -> Job:
-    """The job as every store can hold it."""
+    """The job in a form that every store can hold."""
     error = job.last_error
     if error is None or "\0" not in error:
         return job
@@ -323,7 +324,7 @@ def _none_running(source: Store, running: int) -> None:
 
 
 async def _pages(store: Store, floor: int) -> AsyncIterator[tuple[list[Job], tuple[int, int]]]:
-    """All jobs from ``floor`` on in order, with the range of seqs each page covers."""
+    """All jobs from ``floor`` on in order, with the range of seqs of each page."""
     while jobs := await store.scan(Filter(), JOBS, low=floor, up=True):
         last = jobs[-1].seq
         yield jobs, (floor, last)

@@ -1,4 +1,4 @@
-"""Keeping a queue small, sound and copied: ``prune``, ``backup`` and what ``doctor`` repairs."""
+"""``prune``, ``backup``, and removing unfinished backups."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from .attempt_output import remove_all_logs
 
 PRUNABLE = (State.COMPLETED, State.DEAD, State.CANCELLED)
 ENDS = ("", "-journal", "-wal", "-shm")
-"""What SQLite puts beside a file, and the file itself."""
+"""The ends of the names of a database file and of SQLite's files beside it."""
 DRAFT = re.compile(
     r"\.queuectl-backup-(?P<host>[0-9a-f]{12})-(?P<pid>\d{1,9})-(?P<start>\d{1,12}\.\d{3})"
     r"-[0-9a-f]{8}\.tmp(?P<end>|-journal|-wal|-shm)",
     re.ASCII,
 )
-"""The directory of an unfinished backup: the host, process and start of who writes it. With an end:
-a file that an older version left."""
+"""The directory of an unfinished backup, with the host, pid and start time of its writer. If
+``end`` is not empty, it is a file of an older version."""
 BATCH = 500
-"""Jobs forgotten in one transaction: some 20 ms during which nobody else writes."""
+"""Jobs removed in one transaction. It takes about 20 ms, in which nobody else can write."""
 
 TOLD_EVERY = 0.1
-"""Seconds between two reports of how far a backup is."""
+"""Seconds between two progress reports of a backup."""
 
 Progress = Callable[[int, int], None]
 
 
-# -- forgetting -----------------------------------------------------------------------
+# -- pruning --------------------------------------------------------------------------
 
 
 def check_prunable(states: Sequence[State]) -> None:
@@ -67,7 +67,7 @@ async def count_ended(store: Store, states: Iterable[State], before: float) -> i
 async def prune(
     store: Store, states: Iterable[State], before: float, progress: Callable[[int], None]
 ) -> int:
-    """Forget jobs in these states that ended before then, with history and output."""
+    """Remove jobs in these states that ended before then, with their history and output."""
     done = 0
     try:
         for state in states:
@@ -92,10 +92,10 @@ async def prune(
 
 
 async def forget(store: Store, seqs: Sequence[int], state: State, before: float) -> int:
-    """Forget those of ``seqs`` that still are in ``state`` and ended before then.
+    """Remove the jobs with these ``seqs`` that are still in ``state`` and ended before then.
 
-    Output files go last: one whose job is gone is litter, which ``doctor`` finds; a job whose
-    output is gone would be a loss.
+    Output files are removed last. A file without a job is only an orphan, which ``doctor`` finds. A
+    job without its output would be a loss.
     """
     removed = await store.prune(seqs, state, before)
     with after_commit("removing output files"):
@@ -103,17 +103,17 @@ async def forget(store: Store, seqs: Sequence[int], state: State, before: float)
     return len(removed)
 
 
-# -- copying --------------------------------------------------------------------------
+# -- backups --------------------------------------------------------------------------
 
 
 async def backup(store: Store, name: str, *, force: bool, progress: Progress) -> Path:
-    """Copy the store into the file ``name``, which appears only when it is whole.
+    """Copy the store into the file ``name``, which appears only when it is complete.
 
-    Conflict when it exists, unless ``force``. InvalidInput when it cannot be made there.
+    Conflict if it exists, unless ``force``. InvalidInput if it cannot be created.
     """
     target = named_file(name)
     if not store.can_backup:
-        await store.backup(target, progress)  # which says what does
+        await store.backup(target, progress)  # raises an error that says what to use
     try:
         _check_target(store, target, force=force)
     except (OSError, ValueError) as error:
@@ -122,20 +122,20 @@ async def backup(store: Store, name: str, *, force: bool, progress: Progress) ->
         await _told(lambda tell: store.backup(draft, tell), progress)
         try:
             _check_target(store, target, force=force)
-            sync(draft)  # the content is on the disk before it has the name
+            sync(draft)  # the content must be on the disk before the file has its name
             with committing():
                 publish(draft, target, force=force)
         except OSError as error:
             raise cannot_write(target, error) from None
         shown = clean_line(str(target))
-        # Without it the file may be gone after a power failure.
+        # Without this the file may be missing after a power failure.
         with after_commit(f"{shown} is there, but putting its name on the disk"):
             sync(target.parent)
     return target
 
 
 def named_file(name: str) -> Path:
-    """The full path of the backup ``name``. InvalidInput when there cannot be one."""
+    """The full path of the backup ``name``. InvalidInput if the name cannot be used."""
     if not name or "\0" in name:
         raise InvalidInput("the backup has an empty name", "give a file")
     path = Path(os.path.expanduser(name))
@@ -146,11 +146,11 @@ def named_file(name: str) -> Path:
 
 @contextmanager
 def draft_beside(target: Path) -> Iterator[Path]:
-    """An empty file on the file system of ``target``, which is gone at the end, with what SQLite
-    puts beside it.
+    """An empty file on the file system of ``target``. At the end it is removed, with SQLite's files
+    beside it.
 
-    It is in a directory that is ours alone. In the directory of ``target`` others may be allowed to
-    create files: a log that they put beside the draft would be taken for the draft's own.
+    It is in a directory that only we can use. Other users may be allowed to create files in the
+    directory of ``target``, and SQLite would use a log that they put beside the draft.
     """
     folder = target.with_name(draft_name())
     draft = folder / "copy"
@@ -172,7 +172,8 @@ def draft_beside(target: Path) -> Iterator[Path]:
 
 
 def draft_name() -> str:
-    """Of a draft's directory. Says which process writes it, so others can tell when it is dead."""
+    """The name of a draft's directory. It identifies the writing process, so that others can see
+    whether that process is alive."""
     start = process_start(os.getpid()) or 0.0
     return f".queuectl-backup-{_host_digest()}-{os.getpid()}-{start:.3f}-{secrets.token_hex(4)}.tmp"
 
@@ -182,11 +183,11 @@ def _host_digest() -> str:
 
 
 def remove_drafts(directory: Path) -> int:
-    """Remove unfinished backups that processes of this host left when they were killed; how many
-    there were. Those of other hosts are left alone: nobody here can tell whether they go on."""
+    """Remove unfinished backups of processes of this host that were killed. Returns how many.
+    Backups of other hosts stay, because we cannot see whether their processes are alive."""
     removed = 0
     if not known_host_key():
-        return 0  # whether a process is alive cannot be told
+        return 0  # we cannot see whether a process is alive
     try:
         names = os.listdir(directory)
     except OSError:
@@ -201,7 +202,7 @@ def remove_drafts(directory: Path) -> int:
         with suppress(OSError):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            else:  # of an older version
+            else:  # a file of an older version
                 path.unlink()
             removed += not found["end"]
     return removed
@@ -211,10 +212,10 @@ async def _told(
     start: Callable[[Callable[[int, int], None]], Coroutine[None, None, None]],
     progress: Callable[[int, int], None],
 ) -> None:
-    """``await start(tell)``, reporting to ``progress`` what is told meanwhile.
+    """``await start(tell)``, and pass what it tells to ``progress``.
 
-    Under an event loop the copying thread only notes how far it is: a terminal that nobody reads
-    must not keep it waiting, since as long as it copies the WAL cannot start anew.
+    With an event loop the copying thread only records its progress. A terminal that nobody reads
+    must not block this thread, because the WAL cannot start anew while it copies.
     """
     if not loop_runs():
         await start(progress)
@@ -234,7 +235,8 @@ async def _told(
                 progress(*far)
         await task
     finally:
-        # Cancelled, the thread still copies for a moment: its files must not be removed before.
+        # If we were cancelled, the thread still copies for a moment. Wait before its files are
+        # removed.
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -247,8 +249,10 @@ def _check_target(store: Store, target: Path, *, force: bool) -> None:
     if target.is_dir() and not target.is_symlink():
         raise InvalidInput(f"{shown} is a directory", f"give a file: {shown}/queue.db")
     if target.exists() and not (target.is_file() or target.is_symlink()):
-        raise InvalidInput(f"{shown} is not a file", "give a file")  # root could replace /dev/null
-    # SQLite would take a log that lies beside the new file for the new file's own.
+        raise InvalidInput(
+            f"{shown} is not a file", "give a file"
+        )  # otherwise root could replace /dev/null
+    # SQLite would use an old log that is beside the new file.
     for end in ENDS[1:]:
         if os.path.lexists(f"{target}{end}"):
             raise Conflict(f"{shown} is in use as a database ({shown}{end})", "give another name")
@@ -257,7 +261,7 @@ def _check_target(store: Store, target: Path, *, force: bool) -> None:
 
 
 def publish(draft: Path, target: Path, *, force: bool) -> None:
-    """Give the draft its name, in one step; a symlink of that name is never followed."""
+    """Give the draft its name in one step. A symlink with this name is never followed."""
     if force:
         draft.replace(target)
         return
@@ -268,8 +272,8 @@ def publish(draft: Path, target: Path, *, force: bool) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
             raise
-        # A file system without hard links. The name is taken by a file of ours, which the draft
-        # then replaces: what somebody else put there meanwhile is never replaced.
+        # A file system without hard links. Create an empty file with the name, which the draft then
+        # replaces. So a file that somebody else created meanwhile is never replaced.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             os.close(os.open(target, flags, 0o600))
@@ -283,7 +287,7 @@ def _taken(target: Path) -> Conflict:
 
 
 def cannot_write(target: Path, error: OSError | ValueError) -> QueueError:
-    """What is said when ``target`` cannot be made."""
+    """The error when ``target`` cannot be created."""
     shown = clean_line(str(target))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull(f"no space left for {shown}", "free some space")
@@ -292,7 +296,7 @@ def cannot_write(target: Path, error: OSError | ValueError) -> QueueError:
 
 
 def sync(path: Path) -> None:
-    """Have what is in a file or directory on the disk."""
+    """Flush a file or directory to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

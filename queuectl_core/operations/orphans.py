@@ -1,4 +1,4 @@
-"""What is left lying about: processes and files of jobs that ended. ``doctor`` names them."""
+"""Orphans: processes and files of jobs that ended. ``doctor`` reports them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..store.protocol import Store
 
 OUTPUT = re.compile(r"(\d{1,18})\.(\d{1,9})\.(log|times|tmp)", re.ASCII)
 DRAFT_AGE = 3600.0
-"""Seconds: rewriting an output takes far less."""
+"""Seconds. Rewriting an output takes much less."""
 
 
 class OrphanedProcess(NamedTuple):
-    """A process that outlived its attempt: a daemon, or something that got away."""
+    """A process that still runs after its attempt has ended, such as a daemon."""
 
     pid: int
     job: str
@@ -27,7 +27,7 @@ class OrphanedProcess(NamedTuple):
 
 
 async def orphaned_processes(store: Store) -> list[OrphanedProcess]:
-    """Processes on this host of attempts of this store that are over."""
+    """Processes on this host whose attempts, of this store, have ended."""
     from ..supervisor.processes import marked_processes
 
     found = []
@@ -36,7 +36,7 @@ async def orphaned_processes(store: Store) -> list[OrphanedProcess]:
         if job is None:
             continue
         running = job.state is State.PROCESSING and str(job.runs) == mark.attempt
-        # The worker tells it from a job of another store that happens to have this id.
+        # A job of another store may have the same id. The worker tells them apart.
         ours = any(
             str(attempt.number) == mark.attempt and attempt.worker == mark.worker
             for attempt in await store.attempts(job.seq)
@@ -47,10 +47,10 @@ async def orphaned_processes(store: Store) -> list[OrphanedProcess]:
 
 
 async def orphaned_files(store: Store) -> AsyncIterator[Path]:
-    """Output files whose job is gone, and drafts that a killed process left.
+    """Output files whose job is gone, and drafts of killed processes.
 
-    A job is in the store before its file is made, so a file that was seen first and whose job is
-    not there belongs to nobody.
+    A job is in the store before its file is created. So if we see a file first, and then find no
+    job, it is an orphan.
     """
     for folder in output_folders(store):
         for path in await orphans_in(folder, store):
@@ -78,7 +78,7 @@ def _outputs_in(folder: Path) -> list[tuple[Path, re.Match[str]]]:
 
 
 def age(path: Path) -> float:
-    """Seconds since a file was written to; 0 if it is gone, as one in use may be."""
+    """Seconds since a file was last written; 0 if it is gone."""
     try:
         return time.time() - path.lstat().st_mtime
     except OSError:
@@ -86,7 +86,7 @@ def age(path: Path) -> float:
 
 
 def output_folders(store: Store) -> list[Path]:
-    """The folders of output files this host has."""
+    """The folders of output files on this host."""
     logs = store.directory / "logs"
     try:
         names = sorted(os.listdir(logs))

@@ -1,8 +1,7 @@
-"""What a console needs of a queue: pages both ways, counts, throughput, the dead by cause.
+"""Queries of a console: pages in both directions, counts, throughput, dead jobs by reason.
 
-Everything here reads in short steps, so that one connection serves a screen however many
-jobs there are: a page is read by key, and a search that finds little goes over the keys a
-stretch at a time.
+Each read is short, so that one connection is enough for a screen, whatever the number of jobs. A
+page is read by key. A search that finds few jobs reads one range of keys after another.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from ..domain.model import Command, Filter, Job, State
 from ..queue import Queue
 
 RANGE = 20_000
-"""Keys one step of a search looks at: some 20 ms."""
+"""Keys that one step of a search reads. It takes about 20 ms."""
 
 SORT_LIMIT = 2_000
-"""Jobs that are sorted by anything but arrival: the newest that match."""
+"""How many jobs are sorted by another column than arrival: the newest that match."""
 
 LATE = 5.0
-"""Seconds an attempt may take from its end to being written down (group commit, a busy disk)."""
+"""Seconds that may pass from the end of an attempt to its commit (group commit, a busy disk)."""
 
 
 @dataclass(slots=True)
 class JobView:
-    """The jobs that match a filter, in order of arrival, read from either end."""
+    """The jobs that match a filter, in the order of arrival, read from either end."""
 
     queue: Queue
     where: Filter = field(default_factory=Filter)
@@ -67,18 +66,18 @@ class JobView:
         return found
 
     async def extent(self) -> tuple[int, int]:
-        """The lowest and the highest seq of all jobs, for telling how far down a page is."""
+        """The lowest and the highest seq of all jobs, to show how far down a page is."""
         return await self.queue.store.bounds() or (0, 0)
 
     @property
     def slow(self) -> bool:
-        """Whether finding a page may mean looking at many jobs that do not match."""
+        """Whether a page may need many reads of jobs that do not match."""
         where = self.where
         by_text = where.search is not None or bool(where.exit_codes)
         return by_text or bool(where.queues)
 
     async def counting(self) -> AsyncIterator[tuple[int, bool]]:
-        """How many match: (so far, whether that is all). At once unless the filter is slow."""
+        """How many match: (so far, whether this is all). At once unless the filter is slow."""
         if not self.slow and not self.where.reasons:
             yield await self.queue.count_range(self.where), True
             return
@@ -118,7 +117,7 @@ def ranges(low: int, high: int, up: bool, size: int) -> list[tuple[int, int]]:
 
 @dataclass(slots=True)
 class Throughput:
-    """Attempts that ended in each of the last ``seconds``; every call reads only what is new."""
+    """Attempts that ended in each of the last ``seconds``. Each call reads only new ones."""
 
     queue: Queue
     seconds: int
@@ -126,7 +125,7 @@ class Throughput:
     _read_to: float = 0.0
 
     async def read(self) -> list[ThroughputSample]:
-        """One tick for each second up to the one before now, oldest first."""
+        """One sample for each second up to the one before now, oldest first."""
         now = self.queue.clock()
         first = int(now) - self.seconds
         since = max(float(first), self._read_to - LATE)
@@ -138,15 +137,14 @@ class Throughput:
 
 
 async def dead_groups(queue: Queue, limit: int = 500) -> list[DeadGroup]:
-    """The dead by cause, the largest group first."""
+    """The dead jobs by reason, the largest group first."""
     return await queue.store.dead_groups(limit)
 
 
 async def amend(queue: Queue, job: Job, command: Command) -> Job:
     """Run ``job`` again with another command: a new attempt of the same job, with its history.
 
-    InvalidInput when the command will not do; Conflict when the job is waiting, running or
-    gone.
+    InvalidInput if the command is not valid. Conflict if the job is waiting, running or gone.
     """
     spec, _ = parse_job({"command": command}, await queue.defaults())
     return await queue.store.amend(job, spec.command, queue.clock())
@@ -160,9 +158,9 @@ async def copy_job(queue: Queue, job: Job, command: Command) -> Job:
 
 
 async def check_store(queue: Queue) -> None:
-    """StoreUnreachable when the database is no longer where it was opened: deleted, replaced.
+    """StoreUnreachable if the database file was deleted or replaced.
 
-    An open file outlives its name, so nothing else would ever say so.
+    An open file stays readable after its name is gone, so no other call fails.
     """
     await queue.store.check()
 

@@ -1,4 +1,4 @@
-"""``queuectl doctor --repair``: putting right what can be put right without losing anything."""
+"""``queuectl doctor --repair``: repairs what can be repaired without losing anything."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .orphans import orphaned_files
 
 
 async def repair(url: str | None, env: Mapping[str, str]) -> list[Finding]:
-    """Repair what can be; a finding, ``fixed`` or ``bad``, for each kind of thing that was.
+    """Repair what can be repaired. Returns a finding, ``fixed`` or ``bad``, for each kind of fault.
 
-    Raises InvalidInput when ``url`` names no store.
+    Raises InvalidInput if ``url`` names no store.
     """
     address = chosen(url, env)
     if address is not None and on_server(address):
@@ -31,7 +31,7 @@ async def repair(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     path = store_path(url, env)
     if not path.exists():
         return []
-    # First of all, by path: a store with wrong modes may not even open.
+    # First the modes, by path: a store with wrong modes may not open.
     beside = [path.with_name(path.name + end) for end in ("", "-wal", "-shm", ".d")]
     found = _modes([*beside, *(beside[-1] / name for name in ("logs", "run", "supervisor.log"))])
     return found + await _repair_database(url, env)
@@ -42,7 +42,7 @@ async def _repair_database(url: str | None, env: Mapping[str, str]) -> list[Find
     try:
         async with Queue.open(url, env=env, create=False) as queue:
             async for finding in _repair_store(queue):
-                found.append(finding)  # also told when a later step fails
+                found.append(finding)  # kept even if a later step fails
     except InvalidInput:
         raise
     except QueueError as error:
@@ -53,12 +53,12 @@ async def _repair_database(url: str | None, env: Mapping[str, str]) -> list[Find
 
 
 def _fixed(check: str, count: int, done: str) -> Finding:
-    """``done`` is said of one thing: ``stale run file removed``."""
+    """``done`` describes one repair: ``stale run file removed``."""
     return Finding(check, "fixed", done if count == 1 else f"{done} ({count:,} of them)")
 
 
 def _modes(paths: list[Path]) -> list[Finding]:
-    """Take away what others may do with our files. A symlink is not followed."""
+    """Remove the rights of other users on our files. A symlink is not followed."""
     changed = 0
     for path in paths:
         try:
@@ -75,7 +75,7 @@ def _modes(paths: list[Path]) -> list[Finding]:
             try:
                 path.chmod(wanted)
             except OSError:
-                continue  # ``doctor`` says which, and that it is wrong
+                continue  # ``doctor`` reports it
             changed += 1
     return [_fixed("modes", changed, "file mode set right")] if changed else []
 

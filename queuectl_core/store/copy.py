@@ -1,8 +1,8 @@
-"""The Copying protocol: what a store can do towards being copied into another, whatever either is.
+"""The Copying protocol: copying one store into another, of the same kind or not.
 
-Values go as they are kept, a page at a time, in the order of their keys. A store that is being
-copied into is marked from the first moment to the last: it opens for nobody else, and workers do
-not register, so that nothing runs there that may still change, or run, where it comes from.
+Values are copied as they are stored, by pages, in the order of their keys. The target has a mark
+from the first moment to the last. While it has the mark, nobody else can open it and no workers can
+register. So no job runs there that may still change, or run, in the source.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..domain.model import Attempt, Job
 from ..domain.rollup import Rollup
 
 Piece = tuple[int, int, Rollup]
-"""What ended in one span of time: its length and its beginning, in seconds."""
+"""A rollup of one span of time, after the span's length and beginning in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """An attempt with what belongs to it in a store."""
+    """An attempt as a store keeps it."""
 
     seq: int
     made_dead: bool
@@ -30,7 +30,7 @@ class AttemptRow:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What they are ordered by."""
+        """The sort key."""
         return self.seq, self.attempt.number
 
 
@@ -44,72 +44,73 @@ class Tail:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What they are ordered by."""
+        """The sort key."""
         return self.seq, self.number
 
 
 @dataclass(frozen=True, slots=True)
 class CopyBatch:
-    """Part of a store on its way into another."""
+    """A part of a store that is copied into another."""
 
     jobs: Sequence[Job] = ()
     attempts: Sequence[AttemptRow] = ()
     tails: Sequence[Tail] = ()
     emptied: tuple[int, int] | None = None
-    """Forget what is there with seqs from the first to the second before anything is added."""
+    """Before anything is added, remove the jobs with seqs from the first to the second."""
 
 
 class Copying(Protocol):
     """Made by :meth:`queuectl_core.store.protocol.Store.copying`. Each verb is one transaction."""
 
-    # -- of the store that is copied -----------------------------------------------------
+    # -- of the source -------------------------------------------------------------------
 
     async def highest(self) -> int:
         """The highest seq ever given to a job; 0: none was."""
 
     async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
-        """Up to ``limit`` attempts that ended, with keys (seq, number) above ``after``, of jobs
-        with seqs up to ``last``."""
+        """Up to ``limit`` ended attempts with keys (seq, number) above ``after``, of jobs with seqs
+        up to ``last``."""
 
     async def tails(self, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
-        """Up to ``limit`` tails likewise; each has up to 64 KiB."""
+        """Up to ``limit`` tails, selected as in :meth:`attempts`. Each has up to 64 KiB."""
 
     async def pieces(self, now: float) -> list[Piece]:
-        """All that ever ended, added up, one for each span; a store that holds attempts from
-        before it kept rollups adds those up here."""
+        """The rollups of all attempts, one for each span. Attempts from before the store kept
+        rollups are added up here."""
 
     async def totals(self) -> tuple[int, int]:
-        """How many attempts and tails there are; reads all of their keys."""
+        """How many attempts and tails there are. Reads all their keys."""
 
-    # -- of the store that is copied into ------------------------------------------------
+    # -- of the target -------------------------------------------------------------------
 
     async def mark(self) -> str | None:
-        """The mark; None when the store is whole."""
+        """The mark; None if the store is complete."""
 
     async def begin(self, mark: str, above: int) -> bool:
-        """Mark a store that holds no job, no setting and no statistics; False: it holds some.
+        """Mark a store without jobs, settings and statistics. False: it has some.
 
-        Should somebody who had it open before enqueue meanwhile, the jobs get seqs above
+        If somebody who already had the store open enqueues meanwhile, the jobs get seqs above
         ``above``.
         """
 
     async def receive(self, batch: CopyBatch, old: str, new: str, now: float) -> None:
-        """Take a batch in, and change the mark from ``old`` to ``new``.
+        """Write a batch, and change the mark from ``old`` to ``new``.
 
-        Raises Conflict when the mark is not ``old``, or when an id is taken.
+        Raises Conflict if the mark is not ``old``, or if an id is taken.
         """
 
     async def finish(
         self, mark: str, config: Mapping[str, str], pieces: Sequence[Piece], highest: int
     ) -> None:
-        """Set configuration and statistics, have seqs go on above ``highest``, take the mark away.
+        """Write configuration and statistics, let new seqs start above ``highest``, and remove the
+        mark.
 
-        Raises Conflict when the mark is not ``mark``.
+        Raises Conflict if the mark is not ``mark``.
         """
 
 
 def half_copied(url: str, mark: str) -> Conflict:
-    """The refusal of a store that is marked."""
+    """The error for opening a store that has a mark."""
     source = read_mark(mark).get("shown", "another store")
     return Conflict(
         f"store {url} is half a copy of {source}",
@@ -118,7 +119,7 @@ def half_copied(url: str, mark: str) -> Conflict:
 
 
 def read_mark(mark: str) -> dict[str, Any]:
-    """What a mark says; nothing when it is none of ours."""
+    """The content of a mark; empty if it is not ours."""
     try:
         found = json.loads(mark)
     except ValueError:
@@ -127,12 +128,12 @@ def read_mark(mark: str) -> dict[str, Any]:
 
 
 def lost_mark(url: str) -> Conflict:
-    """The refusal of a batch from a copier that is not the latest."""
+    """The error for a batch when another process has begun to copy into the store."""
     return Conflict(f"somebody else is copying into store {url}", "let one of them finish")
 
 
 def taken(url: str) -> Conflict:
-    """The refusal of a batch with an id that somebody used meanwhile."""
+    """The error for a batch with an id that somebody has used meanwhile."""
     return Conflict(
         f"an id that is being copied is taken in store {url}: somebody used it meanwhile",
         "remove that store and copy again",

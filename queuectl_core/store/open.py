@@ -1,4 +1,4 @@
-"""From what a user writes after ``--store`` to an open store."""
+"""Opening the store that a user names with ``--store``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..domain.text import clean_line
 from .protocol import Store
 
 MISSPELT = r"(?sa)(?:[\w+.-]*:/?|[\w+.-]*//)?[^/]*:[^@]*@|.*[?&](?:ssl)?password="
-"""A URL with a password whose scheme is misspelt, as in ``postgres//me:secret@host`` or
-``postgresq:/me:secret@host``. Taken for a path it would be shown, with the password."""
+"""A URL with a password and a misspelt scheme, as in ``postgres//me:secret@host`` or
+``postgresq:/me:secret@host``. As a path it would be shown, with the password."""
 
 
 def data_directory(env: Mapping[str, str]) -> Path:
     """The user's data directory for queuectl: XDG on Linux, Library on macOS."""
     home = Path(env.get("HOME") or os.path.expanduser("~"))
-    if not home.is_absolute():  # neither HOME nor an entry in the list of users
+    if not home.is_absolute():  # there is neither HOME nor an entry in the user database
         raise InvalidInput("your home directory is not known", "set HOME, or give --store")
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "queuectl"
@@ -29,9 +29,9 @@ def data_directory(env: Mapping[str, str]) -> Path:
 
 
 def needs_loop(url: str | None, env: Mapping[str, str]) -> bool:
-    """Whether the store ``url`` names can only be used under an event loop.
+    """Whether the store that ``url`` names needs an event loop.
 
-    SQLite can do without: see :mod:`queuectl_core.system.run_sync`.
+    SQLite does not need one: see :mod:`queuectl_core.system.run_sync`.
     """
     named = chosen(url, env)
     return named is not None and on_server(named)
@@ -46,15 +46,14 @@ async def open_store(
     marked: bool = False,
     absent_ok: bool = False,
 ) -> Store:
-    """Open the store ``url`` names: a path, ``sqlite:///PATH``, ``postgresql://…``, or None for
-    the default.
+    """Open the store that ``url`` names: a path, ``sqlite:///PATH``, ``postgresql://…``, or None
+    for the default.
 
-    The default is ``QUEUECTL_STORE``, or else queue.db in the user's data directory, which
-    is created. ``create`` False, or ``read_only``: a store that is not there is not made, but
-    unreachable; with ``absent_ok``, the default store is then an empty one.
-    ``marked``: also a store that is half a copy, which is a Conflict else.
-    Raises InvalidInput for a URL we do not know, StoreError when it cannot be
-    opened.
+    The default is ``QUEUECTL_STORE``, or queue.db in the user's data directory, which is created.
+    ``create`` False, or ``read_only``: StoreUnreachable if the store does not exist. ``absent_ok``:
+    if the default store does not exist, open an empty one. ``marked``: also open an unfinished
+    copy, which is a Conflict otherwise. Raises InvalidInput for an unknown kind of URL, and
+    StoreError if the store cannot be opened.
     """
     url = chosen(url, env)
     if url is not None and on_server(url):
@@ -74,10 +73,10 @@ async def open_store(
 
 
 def chosen(url: str | None, env: Mapping[str, str]) -> str | None:
-    """The store that is asked for, or set in the environment; None: the default."""
+    """The store that is given, or named in the environment; None: the default."""
     if url is not None:
         return url
-    # The last two are what other implementations call it.
+    # Other implementations of queuectl use the last two names.
     named = env.get("QUEUECTL_STORE") or env.get("QUEUECTL_DB") or env.get("QUEUECTL_DB_PATH")
     return named or None
 
@@ -108,7 +107,7 @@ async def _open_postgres(
 
 
 def sqlite_path(url: str) -> str:
-    """The file an SQLite URL or a path names. InvalidInput for other URLs."""
+    """The file that an SQLite URL or a path names. InvalidInput for other URLs."""
     if not url or "\0" in url:
         raise InvalidInput("the store is an empty path", "give a file or a PostgreSQL URL")
     if "://" not in url and re.match(MISSPELT, url):
@@ -117,7 +116,7 @@ def sqlite_path(url: str) -> str:
             "give postgresql://…, sqlite:///PATH, or for a file of that name ./NAME",
         )
     scheme, separator, rest = url.partition("://")
-    # Half a URL is no path: as one it would be shown in full, with the password in it.
+    # An incomplete URL must not be used as a path: it would be shown in full, with its password.
     if not separator and not url.startswith(("postgres:", "postgresql:")):
         return os.path.expanduser(url)
     if scheme == "sqlite" and rest.startswith("/"):

@@ -1,4 +1,4 @@
-"""Writing lines for which nobody may have to wait: a log must never hold up what it tells of."""
+"""Writing log lines without waiting: a log must never block the program."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import time
 from collections import deque
 
 GATHER = 0.02
-"""Seconds in which more lines may come before they are written: one write for many lines, and no
-change of threads for each."""
+"""Seconds to wait for more lines, so that one write takes many lines."""
 LIMIT = 4096
-"""Lines that wait to be written at the most; more are dropped and counted."""
+"""How many lines may wait to be written. More are dropped and counted."""
 
 
 class LineWriter:
-    """Writes to ``fd`` in a thread of its own. A terminal that was stopped, a full pipe or a slow
-    disk make it drop lines, and it says how many once it can write again."""
+    """Writes to ``fd`` in a separate thread. If a terminal is stopped, a pipe is full, or a disk is
+    slow, it drops lines. It says how many when it can write again."""
 
     def __init__(self, fd: int, *, limit: int = LIMIT, encoding: str = "utf-8") -> None:
         self._fd = fd
@@ -27,12 +26,12 @@ class LineWriter:
         self._dropped = 0
         self._closing = False
         self._changed = threading.Condition()
-        # A daemon, which writes to the descriptor itself: neither it nor a lock that it holds can
+        # A daemon thread that writes to the descriptor directly. So neither it nor its locks can
         # keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def put(self, text: str) -> None:
-        """Have a line written; returns at once. ``text`` ends with a newline."""
+        """Add a line to be written, and return at once. ``text`` ends with a newline."""
         line = text.encode(self._encoding, "backslashreplace")
         with self._changed:
             if self._thread.ident is None:
@@ -50,7 +49,7 @@ class LineWriter:
                 self._changed.notify()
 
     def close(self, patience: float) -> bool:
-        """Wait until all is written, but no longer than ``patience`` seconds; whether it is."""
+        """Wait up to ``patience`` seconds until all is written. Returns whether it is."""
         with self._changed:
             if self._thread.ident is None:
                 return True
@@ -79,8 +78,8 @@ class LineWriter:
         while rest:
             try:
                 rest = rest[os.write(self._fd, rest[:4096]) :]
-            except BlockingIOError:  # whoever shares the descriptor wants it so
+            except BlockingIOError:  # another user of the descriptor made it non-blocking
                 select.select([], [self._fd], [], 1.0)
             except OSError:
-                time.sleep(0.05)  # gone, or full: these lines are lost, later ones may not be
+                time.sleep(0.05)  # closed or full: these lines are lost, later ones may succeed
                 return

@@ -1,7 +1,7 @@
-"""Files and directories that belong to this user alone, in places where others may write.
+"""Files and directories that only this user may use, in places where other users may write.
 
-What lies in them is trusted: the store says what to run, journals say how jobs ended, output is
-written where it belongs. So it matters who could have put something there.
+We trust their content: the store says what to run, journals say how jobs ended, and output is
+written there. So nobody else must be able to put files there.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from ..domain.errors import StoreUnreachable
 
 
 def make_private(folder: Path) -> None:
-    """Make ``folder``, and what is missing above it, with mode 0700, whatever the umask."""
+    """Make ``folder`` and its missing parents with mode 0700, whatever the umask is."""
     if not folder.parent.exists():
         make_private(folder.parent)
     try:
         folder.mkdir(mode=0o700)
-        folder.chmod(0o700)  # a umask may have taken even our own rights away
+        folder.chmod(0o700)  # a umask may have removed our own rights
     except FileExistsError:
         pass
 
 
 def own_directory(folder: Path) -> None:
-    """Make ``folder`` if it is missing; if it is there, be sure that it is ours and only ours.
+    """Make ``folder`` if it is missing. Otherwise check that only we can use it.
 
-    Raises StoreUnreachable when it, or a symlink in its place, belongs to another user: who owns
-    it could replace what is in it. One that others may write to is closed to them, and what they
-    have put there meanwhile is refused.
+    Raises StoreUnreachable if it, or a symlink in its place, belongs to another user, who could
+    replace its content. If others may write to it, their rights are removed, and files that they
+    have put there are refused.
     """
     make_private(folder)
     link, found = folder.lstat(), folder.stat()
@@ -48,7 +48,7 @@ def own_directory(folder: Path) -> None:
 
 
 def _check_entry(folder: Path, entry: os.DirEntry[str]) -> None:
-    """Refuse what another user put into ``folder`` while it was open to others."""
+    """Refuse a file that another user put into ``folder``."""
     try:
         found = entry.stat(follow_symlinks=False)
         if found.st_uid != os.geteuid():
@@ -63,8 +63,8 @@ def _check_entry(folder: Path, entry: os.DirEntry[str]) -> None:
 
 
 def own_store(path: Path) -> None:
-    """Raise StoreUnreachable when the store belongs to another user: whoever runs workers on it
-    runs what that user put there. (Looking at it, or adding jobs, is another matter.)"""
+    """Raise StoreUnreachable if the store belongs to another user, because our workers would run
+    the commands of that user. (Reading it, or adding jobs, is allowed.)"""
     try:
         owner = path.stat().st_uid
     except OSError as error:

@@ -1,8 +1,9 @@
 """Steps that follow a commit: their failure is reported, and never turns success into failure.
 
-When a verb's change is committed, the verb is done. What follows (a checkpoint, waking the workers,
-removing files, reading jobs again for the answer) may fail: the disk is full, the store has gone
-away. If that made the verb fail, its caller would repeat it, and do everything twice.
+When a verb's change is committed, the verb has succeeded. The steps that follow (a checkpoint,
+waking the workers, removing files, reading jobs again for the answer) may fail, because the disk is
+full or the store is gone. If the verb failed then, its caller would repeat it, and do everything
+twice.
 """
 
 from __future__ import annotations
@@ -19,43 +20,44 @@ Report = Callable[[str], None]
 
 
 class Commits:
-    """What this process has committed for its verb, and so what a signal does that is to end it.
+    """What this process has committed for its verb. It decides what a signal to end the verb does.
 
-    From the moment that a commit begins the change may have been made. A verb that was stopped then
-    could not say what it did: so :meth:`stop` is refused, once, until the verb :meth:`goes_on`.
+    From the moment that a commit begins, the change may have been made. If the verb were stopped
+    then, it could not say what it did. So :meth:`stop` is refused once, until the verb
+    :meth:`goes_on`.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Nothing is committed: for a process that ran another verb before."""
+        """Start again, in a process that ran another verb before."""
         self.so_far = ""
-        """What the verb has done if it is stopped now, in words."""
+        """What the verb has done so far, in words, in case it is stopped."""
         self._count = 0
         self._made = self._asked = self._stopping = False
 
     def verb_begins(self) -> None:
-        """What was committed up to now (a store that was made) is not the verb's change."""
+        """Earlier commits (such as creating the store) are not the verb's change."""
         try:
             self.goes_on()
         finally:
             self._made, self.so_far = False, ""
 
     def begin(self) -> None:
-        """From here on the change may have been made, whatever becomes of the process."""
+        """From now on the change may have been made, even if the process dies."""
         self._count += 1
-        if self._stopping:  # this may be another thread than the one that was stopped
+        if self._stopping:  # another thread may be the one that was stopped
             self._count -= 1
             raise KeyboardInterrupt
 
     def failed(self) -> None:
-        """It was not made, and never will be."""
+        """The change was not made, and never will be."""
         self._count -= 1
 
     def goes_on(self, so_far: str = "") -> None:
-        """The verb may be stopped again until its next commit begins, having done ``so_far``.
-        KeyboardInterrupt if that was asked for since the last one began."""
+        """The verb may be stopped again until its next commit begins. ``so_far``: what it has done.
+        KeyboardInterrupt if somebody asked to stop it since the last commit began."""
         asked = self._asked
         self.so_far = so_far or self.so_far
         self._made = bool(self)
@@ -65,9 +67,8 @@ class Commits:
             raise KeyboardInterrupt
 
     def stop(self) -> bool:
-        """For a signal handler: whether the verb is to be stopped now. If not, it is when it goes
-        on."""
-        self._stopping = True  # before the next line looks: begin() does it the other way round
+        """For a signal handler: whether to stop the verb now. If not, it stops when it goes on."""
+        self._stopping = True  # before the next line: begin() checks in the opposite order
         if self._count > 0 and not self._asked:
             self._stopping, self._asked = False, True
             return False
@@ -75,11 +76,11 @@ class Commits:
 
     @property
     def under_way(self) -> bool:
-        """Whether a commit has begun since the verb could be stopped."""
+        """Whether a commit has begun since the verb could last be stopped."""
         return self._count > 0
 
     def __bool__(self) -> bool:
-        """Whether the store was changed, or is about to be with nothing that could stop it."""
+        """Whether the store was changed, or a commit has begun that cannot be stopped."""
         return self._made or self._count > 0
 
 
@@ -88,7 +89,7 @@ commits = Commits()
 
 @contextmanager
 def committing() -> Iterator[None]:
-    """What is inside may take effect, unless it raises one of our errors or the system's."""
+    """A commit around the block. It took no effect if the block raises QueueError or OSError."""
     commits.begin()
     try:
         yield
@@ -101,12 +102,12 @@ _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 def report_to(report: Report) -> None:
-    """From here on in this context, ``report`` is told of steps that failed."""
+    """Call ``report`` for each failed step, from now on in this context."""
     _report.set(report)
 
 
 def tell(text: str) -> None:
-    """Say something about a change that was made, to who asked for it."""
+    """Report something about a change that was made."""
     report = _report.get()
     if report is not None:
         report(text)
@@ -136,6 +137,6 @@ class _Step:
 def after_commit(step: str) -> _Step:
     """``with`` this, run a step that follows a commit. ``step``: "removing output files".
 
-    Any error of it ends the step, not the verb. Only what ends a process passes (ctrl-c).
+    An error ends the step, but not the verb. Only exceptions that end a process pass (ctrl-c).
     """
     return _Step(step)

@@ -1,8 +1,8 @@
-"""A question asked once: run from start to end on the thread that asks, without an event loop.
+"""Running a coroutine on the calling thread, without an event loop.
 
-Everything in a queue is a coroutine, for the supervisor's and the console's sake. A verb that
-opens a store, asks and closes it waits for nobody meanwhile; for it an event loop, and a thread for
-SQLite, are only time to load: a third of the whole process.
+All verbs are coroutines, because the supervisor and the console need that. A short verb opens a
+store, asks one question and closes the store. It does not need an event loop, nor a thread for
+SQLite: loading them would take a third of its time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def run_sync(question: Coroutine[Any, Any, T]) -> T:
-    """The answer of a coroutine that waits in :func:`sleep` only. RuntimeError if elsewhere."""
+    """Run a coroutine that waits only in :func:`sleep`. RuntimeError if it waits elsewhere."""
     try:
         question.send(None)
     except StopIteration as done:
@@ -28,15 +28,15 @@ def run_sync(question: Coroutine[Any, Any, T]) -> T:
 
 
 def loop_runs() -> bool:
-    """Whether this thread runs an event loop; asyncio is not imported to find out."""
+    """Whether this thread runs an event loop. This does not import asyncio."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 async def sleep(seconds: float) -> None:
-    """Wait, without an event loop too."""
+    """Wait, with or without an event loop."""
     if not loop_runs():
-        time.sleep(seconds)  # noqa: ASYNC251 - there is no loop that it could hold up
+        time.sleep(seconds)  # noqa: ASYNC251 - there is no loop that it could block
         return
     import asyncio
 
@@ -44,7 +44,7 @@ async def sleep(seconds: float) -> None:
 
 
 async def off_loop(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do what may block: in a thread if an event loop runs here, else at once."""
+    """Do work that may block: in a thread if an event loop runs here, otherwise directly."""
     if not loop_runs():
         return work(*args, **kwargs)
     import asyncio

@@ -613,12 +613,12 @@ class Queue:
         trace: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> Summary:
-        """Run ``count`` workers here until they are stopped (SIGTERM, SIGINT, ``stop_workers``)
-        or, with ``until_empty``, until nothing is due, running or waiting for a retry; with
-        ``until_idle`` until nothing is due, or runs here.
+        """Run ``count`` workers in this process until they are stopped (SIGTERM, SIGINT,
+        ``stop_workers``). ``until_empty``: or until no job is due, running or waiting for a retry.
+        ``until_idle``: or until no job is due, or runs here.
 
-        ``program``: the process does nothing else, and reaps orphans where it is PID 1.
-        ``trace``: ``on_event`` also hears each change of an attempt's state.
+        ``program``: the process does nothing else. It reaps orphans if it is PID 1. ``trace``: call
+        ``on_event`` also for each change of an attempt's state.
         """
         from .supervisor.supervisor import Supervisor
 

@@ -1,1 +1,1 @@
-"""Values and rules: what a job is and what may become of it, without I/O."""
+"""The values and rules of queuectl, without I/O."""

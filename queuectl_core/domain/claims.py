@@ -1,4 +1,4 @@
-"""What a supervisor and the store tell each other."""
+"""The values that a supervisor and the store exchange."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .model import Attempt, Job, State
 
 
 class AttemptResult(NamedTuple):
-    """One attempt that ended, with what becomes of its job: what ``settle_and_claim`` writes."""
+    """An ended attempt and the new state of its job. ``settle_and_claim`` writes it."""
 
     seq: int
     run: int
@@ -19,7 +19,7 @@ class AttemptResult(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """What becomes of a job when an attempt ends (made by :func:`.lifecycle.settle`)."""
+    """The change of a job when an attempt ends (made by :func:`.lifecycle.settle`)."""
 
     state: State
     attempts: int
@@ -30,7 +30,7 @@ class Transition(NamedTuple):
 
 
 class PrefetchStarted(NamedTuple):
-    """A job that was claimed for no worker yet, and which of them runs it since when."""
+    """A prefetched job that was started: its worker, and when it started."""
 
     seq: int
     run: int
@@ -39,39 +39,39 @@ class PrefetchStarted(NamedTuple):
 
 
 class ClaimSlot(NamedTuple):
-    """A worker with nothing to do, and the lanes it serves (none: all)."""
+    """A free slot for a job: an idle worker and the queues that it serves (none: all)."""
 
     worker: str
-    """Empty: the job is claimed in advance, for whichever worker comes free."""
+    """Empty: the job is prefetched, for the next worker that becomes free."""
     queues: tuple[str, ...] = ()
 
 
 class ClaimResult(NamedTuple):
-    """What one ``settle_and_claim`` brought back."""
+    """The answer of ``settle_and_claim``."""
 
     refused: frozenset[tuple[int, int]]
-    """(seq, run) of endings whose lease was lost: they changed nothing."""
+    """(seq, run) of results that changed nothing, because the lease was lost."""
     claimed: tuple[Job, ...]
-    """Jobs now held, each with ``worker`` set to one of the openings."""
+    """The claimed jobs. ``worker`` is the worker of a slot, or None for a prefetched job."""
     next_due: float | None
     """When the next scheduled job becomes due; None: none is scheduled."""
 
 
 class WorkerCommand(NamedTuple):
-    """What the store wants of one of a supervisor's workers."""
+    """A command for one worker of a supervisor."""
 
     id: str
     queues: tuple[str, ...]
     stop: str | None
-    """None: run; ``drain``: finish the job in hand; ``now``: end it."""
+    """None: run; ``drain``: finish the current job, then stop; ``now``: end the job and stop."""
     up: bool
 
 
 class Commands(NamedTuple):
-    """What a supervisor is asked to do: read at each wake-up."""
+    """The commands for a supervisor, which reads them at each notification."""
 
     known: bool
-    """False: it was declared dead and its jobs have another owner."""
+    """False: it was given up, and its jobs have another owner."""
     workers: tuple[WorkerCommand, ...] = ()
     cancels: frozenset[int] = frozenset()
-    """seq of running jobs somebody wants cancelled."""
+    """The seqs of running jobs that somebody wants cancelled."""

@@ -1,7 +1,7 @@
-"""Configuration: the keys, their types and ranges, and where each value comes from.
+"""Configuration: the keys, their types and ranges, and the source of each value.
 
-A value is looked up in this order: the environment (``QUEUECTL_`` and the key in capitals),
-the store (``queuectl config set``), the default below.
+A value comes from the environment (``QUEUECTL_`` and the key in capitals). If it is not there, it
+comes from the store (``queuectl config set``), and otherwise from the defaults below.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .times import parse_duration, parse_size
 MAX_RETRIES = 10_000
 MAX_BACKOFF_BASE = 3600.0
 MAX_SECONDS = 10 * 365 * 86400.0
-"""Ten years: the longest duration taken anywhere."""
+"""Ten years, the longest duration that any field or key accepts."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Key(NamedTuple):
-    """One configuration key. ``parse`` turns what a user typed into its value, or raises
+    """One configuration key. ``parse`` converts what a user typed into a value, or raises
     InvalidInput."""
 
     name: str
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Every key with the value in force; units are those of :data:`KEYS`."""
+    """The effective value of every key, in the units of :data:`KEYS`."""
 
     max_retries: int
     backoff_base: float
@@ -84,7 +84,7 @@ def _seconds(low: float, high: float = MAX_SECONDS) -> Callable[[str], float]:
 
 
 MIN_OUTPUT, MAX_OUTPUT = 4 << 10, 1 << 40
-"""Bytes of output that can be kept of an attempt."""
+"""The limits of ``output-limit``, in bytes."""
 
 
 def _size(text: str) -> int:
@@ -130,12 +130,12 @@ KEYS: dict[str, Key] = {
 def canonical(name: str) -> str:
     """The key for any of its spellings: ``default_max_retries`` is ``max-retries``.
 
-    Raises NotFound, naming the nearest key.
+    Raises NotFound, which names the most similar key.
     """
     word = name.strip().lower().replace("_", "-").removeprefix("default-")
     if word in KEYS:
         return word
-    from .spellings import config_key  # only when something is to be explained
+    from .spellings import config_key  # needed only for an error message
 
     found, hint = config_key(name, KEYS)
     if found is not None:
@@ -144,7 +144,7 @@ def canonical(name: str) -> str:
 
 
 def parse_value(key: str, text: str) -> Any:
-    """The value of ``text`` for the canonical ``key``; InvalidInput names key and range."""
+    """The value of ``text`` for the canonical ``key``. InvalidInput names the key and the range."""
     try:
         return KEYS[key].parse(text)
     except InvalidInput as error:
@@ -152,15 +152,15 @@ def parse_value(key: str, text: str) -> Any:
 
 
 def show_value(value: Any) -> str:
-    """A value as ``config get`` prints it and ``config set`` takes it back."""
+    """A value as ``config get`` prints it and ``config set`` accepts it."""
     if isinstance(value, float):
-        # To the nanosecond and never with an exponent, which no duration is written with.
+        # To the nanosecond, and without an exponent, which durations do not accept.
         return f"{value:.9f}".rstrip("0").rstrip(".")
     return str(value)
 
 
 class Setting(NamedTuple):
-    """One key's value in force and its ``source``: ``default``, ``env`` or ``store``."""
+    """The effective value of a key, and its ``source``: ``default``, ``env`` or ``store``."""
 
     key: str
     value: Any
@@ -177,10 +177,10 @@ def env_name(key: str) -> str:
 
 
 def layers(stored: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Setting]:
-    """Every key with its value in force. InvalidInput when the environment holds a bad one.
+    """Every key with its effective value. InvalidInput if the environment has a bad value.
 
-    A stored value this version cannot read (an older or newer one wrote it) falls back to
-    the default rather than stopping everything.
+    If this version cannot read a stored value, because another version wrote it, the default
+    applies. So a bad value does not stop everything.
     """
     result = {}
     for name, key in KEYS.items():
@@ -200,6 +200,6 @@ def layers(stored: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Setti
 
 
 def settings(stored: Mapping[str, str], env: Mapping[str, str]) -> Settings:
-    """The values in force, typed."""
+    """The effective values with their types."""
     found = layers(stored, env)
     return Settings(*(found[name.replace("_", "-")].value for name in Settings._fields))

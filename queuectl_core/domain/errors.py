@@ -1,27 +1,27 @@
-"""Every failure queuectl reports, and the exit code a script sees for it.
+"""All errors that queuectl reports, and their exit codes.
 
 ::
 
-    QueueError                1   ran, and the answer is no
+    QueueError                1   it ran, and the answer is no
     ├── InvalidInput          2   bad usage or bad input; nothing was changed
-    │   └── BatchRejected     2   the same for a batch: each bad line with its number
+    │   └── BatchRejected     2   the same for a batch: the bad lines with their numbers
     ├── NotFound              3   no such job, worker or key
-    ├── Conflict              4   id taken, or the wrong state for what was asked
-    │   └── JobChanged            a job is not any more as it was when it was read
+    ├── Conflict              4   the id is taken, or the state does not allow it
+    │   └── JobChanged            a job is not as it was when it was read
     ├── StoreError            5   the store cannot be used
-    │   ├── StoreUnreachable      not there, not a file, no permission
-    │   │   └── StoreGone         removed, moved away or replaced while it was in use
+    │   ├── StoreUnreachable      it does not exist, is no file, or permission is denied
+    │   │   └── StoreGone         it was removed, moved or replaced while it was in use
     │   ├── StoreLocked           another process held it for too long
     │   ├── StoreReadOnly         it can be read but not written
     │   ├── StoreFull             no space left for it
-    │   ├── StoreTooNew           written by a newer queuectl
-    │   └── StoreDamaged          not a queuectl database, or a broken one
-    │       └── StoreForeign      a database of some other program
+    │   ├── StoreTooNew           it was written by a newer queuectl
+    │   └── StoreDamaged          it is not a queuectl database, or is damaged
+    │       └── StoreForeign      it is a database of another program
     ├── HostShort             5   the host lacks processes, memory, open files or space
-    ├── WorkersNotStarted     1   a detached supervisor did not come up
-    └── TimedOut            124   the time given ran out first
+    ├── WorkersNotStarted     1   a detached supervisor did not start
+    └── TimedOut            124   the given time ran out first
 
-``str(error)`` is one line without control characters: what is wrong, then what to do.
+``str(error)`` is one line without control characters: what is wrong, and what to do.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from .text import clean_line
 
 
 class QueueError(Exception):
-    """The root: anything queuectl can explain in one line.
+    """The base class: an error that queuectl can explain in one line.
 
-    ``message`` says what is wrong; ``hint`` (may be empty) says what to do about it.
+    ``message`` says what is wrong. ``hint`` says what to do about it, and may be empty.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        # Cleaned here, once: a path or an id in a message may hold anything.
+        # A path or an id in a message may contain anything, so clean it here.
         self.message = clean_line(message)
         self.hint = clean_line(hint)
         super().__init__(self.message)
@@ -51,13 +51,13 @@ class QueueError(Exception):
 
 
 class InvalidInput(QueueError):
-    """What was given cannot be accepted. Nothing was changed."""
+    """The input cannot be accepted. Nothing was changed."""
 
     exit_code = 2
 
 
 class BatchRejected(InvalidInput):
-    """A batch holds bad lines; none of it was enqueued. ``problems`` is (line, message)."""
+    """A batch has bad lines. Nothing was enqueued. ``problems`` are (line, message)."""
 
     def __init__(self, problems: Sequence[tuple[int, str]], total: int, hint: str = "") -> None:
         self.problems = list(problems)
@@ -79,7 +79,7 @@ class Conflict(QueueError):
 
 
 class JobChanged(Conflict):
-    """A job is not any more as the caller saw it; nothing was done."""
+    """A job is not as the caller read it. Nothing was done."""
 
 
 class StoreError(QueueError):
@@ -89,15 +89,15 @@ class StoreError(QueueError):
 
 
 class StoreUnreachable(StoreError):
-    """The store does not exist, is not a file, or may not be opened."""
+    """The store does not exist, is not a file, or cannot be opened."""
 
 
 class StoreGone(StoreUnreachable):
-    """The store's file was removed, moved away or replaced while it was in use."""
+    """The store's file was it was removed, moved or replaced while it was in use."""
 
 
 class StoreLocked(StoreError):
-    """Another process kept the store locked for longer than we wait."""
+    """Another process locked the store for longer than we wait."""
 
 
 class StoreReadOnly(StoreError):
@@ -105,11 +105,11 @@ class StoreReadOnly(StoreError):
 
 
 class StoreFull(StoreError):
-    """There is no space left where the store is."""
+    """There is no space left for the store."""
 
 
 class StoreTooNew(StoreError):
-    """The store was written by a newer queuectl than this one."""
+    """The store was it was written by a newer queuectl than this one."""
 
 
 class StoreDamaged(StoreError):
@@ -117,17 +117,17 @@ class StoreDamaged(StoreError):
 
 
 class StoreForeign(StoreDamaged):
-    """It is a sound database, of some other program."""
+    """It is an undamaged database of another program."""
 
 
 class HostShort(QueueError):
-    """The host lacks something that is needed to go on; nothing is wrong with what was asked."""
+    """The host lacks a resource that is needed. The request itself was correct."""
 
     exit_code = 5
 
     @classmethod
     def of(cls, error: Exception, prefix: str = "") -> HostShort | None:
-        """The shortage that the system reports with ``error``; None: it is something else."""
+        """The shortage that ``error`` of the system reports; None: it is another error."""
         if isinstance(error, OSError) and (hint := shortage(error)):
             return cls(f"{prefix}{error.strerror}", hint)
         if isinstance(error, RuntimeError) and "start new thread" in str(error):
@@ -136,17 +136,17 @@ class HostShort(QueueError):
 
 
 class WorkersNotStarted(QueueError):
-    """A detached supervisor did not come up; the message says why."""
+    """A detached supervisor did not start. The message says why."""
 
 
 class TimedOut(QueueError):
-    """The time given ran out before it was done."""
+    """The given time ran out first."""
 
     exit_code = 124
 
 
 def shortage(error: OSError) -> str:
-    """What to do about a resource that the system refuses; empty for other errors."""
+    """What to do about a missing resource of the system; empty for other errors."""
     if error.errno in (errno.EAGAIN, errno.ENOMEM):
         return "see ulimit -u (processes and threads), and what memory is free"
     if error.errno in (errno.EMFILE, errno.ENFILE):

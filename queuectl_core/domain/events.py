@@ -1,4 +1,4 @@
-"""What a supervisor tells whoever runs it in the foreground, as it happens."""
+"""The events that a supervisor reports while it runs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Kind(StrEnum):
     ENDED = "ended"
     """An attempt of ``job`` ended; ``attempt`` and the job's new ``state`` say how."""
     ADOPTED = "adopted"
-    """``job`` was running under a supervisor that died, and goes on under this one."""
+    """``job`` was running under a supervisor that died, and continues under this one."""
     RECOVERED = "recovered"
-    """``job`` was left by a supervisor that died, and was put back."""
+    """``job`` belonged to a supervisor that died, and its attempt was settled."""
     ATTEMPT = "attempt"
-    """The attempt of ``job`` came into another state; ``message`` says which. Only if asked for."""
+    """The attempt of ``job`` has a new state, which ``message`` names. Only if asked for."""
     STOPPING = "stopping"
-    """No new jobs are taken; ``message`` says what is waited for."""
+    """No new jobs are taken. ``message`` says what the supervisor waits for."""
     TROUBLE = "trouble"
-    """Something is wrong and being dealt with; ``message`` says what."""
+    """Something is wrong, and the supervisor handles it. ``message`` says what."""
 
 
 class Event(NamedTuple):
-    """One thing that happened in a supervisor."""
+    """One event in a supervisor."""
 
     kind: Kind
     message: str = ""
@@ -40,7 +40,7 @@ class Event(NamedTuple):
     retry_at: float | None = None
     """When a failed job is due again (epoch seconds)."""
     worker: str = ""
-    """Which worker runs ``job`` now."""
+    """The worker that runs ``job`` now."""
 
 
 class Summary(NamedTuple):

@@ -1,4 +1,4 @@
-"""Figures about many jobs: rates, times, groups of dead jobs. Read by few verbs."""
+"""Figures about many jobs: rates, times, and groups of dead jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .times import format_time
 
 
 class Distribution(NamedTuple):
-    """A distribution of durations in seconds; percentiles are nearest-rank."""
+    """A distribution of durations in seconds, with nearest-rank percentiles."""
 
     count: int  # type: ignore[assignment] # instead of the method of tuple
     avg: float
@@ -27,19 +27,19 @@ class Distribution(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """What happened since a moment: attempts that ended, and how long they took."""
+    """Statistics of the attempts that ended since a moment."""
 
     since: float
     until: float
     completed: int
     failed: int
-    """Attempts that failed, those that made a job dead included."""
+    """Failed attempts, including those that made a job dead."""
     dead: int
     """Attempts that made a job dead."""
     run_time: Distribution | None
     wait_time: Distribution | None
     exact: bool = True
-    """False: the percentiles may be off by :data:`.rollup.ERROR` of themselves."""
+    """False: the percentiles have a relative error of up to :data:`.rollup.ERROR`."""
 
     @property
     def ended(self) -> int:
@@ -48,12 +48,12 @@ class Stats(NamedTuple):
 
     @property
     def success_rate(self) -> float | None:
-        """Completed over completed and failed, 0 to 1; None when nothing ended."""
+        """The part of ended attempts that completed, 0 to 1; None if none ended."""
         return self.completed / self.ended if self.ended else None
 
     @property
     def jobs_per_minute(self) -> float:
-        """Completed and dead jobs a minute over the window."""
+        """Completed and dead jobs per minute."""
         minutes = max(self.until - self.since, 1.0) / 60
         return (self.completed + self.dead) / minutes
 
@@ -74,16 +74,16 @@ class Stats(NamedTuple):
 
 
 class DeadGroup(NamedTuple):
-    """Dead jobs that died of the same cause."""
+    """Dead jobs with the same reason."""
 
     reason: str
-    """The cause, with what differs from job to job taken out; names the group."""
+    """The reason, without the parts that differ from job to job. It identifies the group."""
     exit_code: int | None
     count: int  # type: ignore[assignment] # instead of the method of tuple
     last_at: float | None
-    """When the latest of them died."""
+    """When the last of them died."""
     newest: int
-    """seq of the newest of them."""
+    """The highest seq among them."""
 
     def to_json(self) -> dict[str, Any]:
         """The public form."""

@@ -1,7 +1,7 @@
-"""Why a job died, in words that are the same for every job that died of the same cause.
+"""The reason why a job died, in words that are equal for all jobs with the same cause.
 
-Pure functions. The store keeps the answer with each job as it dies, so that fifty thousand
-dead jobs are counted by cause from an index and nobody has to read their errors.
+These are pure functions. The store keeps the reason with each dead job. So an index is enough to
+count fifty thousand dead jobs by reason, without reading their errors.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from .text import clean_line
 
 LIMIT = 160
-"""Characters of a reason that are kept."""
+"""The longest reason, in characters."""
 
 MARK = "#"
-"""Stands for a number or an id."""
+"""Replaces a number or an id."""
 
 _EXIT = r"(?i)exit(?:ed)?(?: with)?(?: code| status)? ?-?\d+[:;,]? *"
 _VARIABLE = r"""(?ix)
@@ -27,7 +27,7 @@ _VARIABLE = r"""(?ix)
 
 
 def last_line(text: str) -> str:
-    """The last line of ``text`` that is not blank; empty when there is none."""
+    """The last line of ``text`` that is not blank; empty if there is none."""
     for line in reversed(text[-4096:].splitlines()):
         if line.strip():
             return line.strip()
@@ -40,7 +40,7 @@ def without_variables(line: str) -> str:
 
 
 def dead_reason(exit_code: int | None, last_error: str | None) -> str:
-    """The cause a dead job is grouped by: its exit code, and the last line of its error."""
+    """The reason by which dead jobs are grouped: the exit code and the last line of the error."""
     error = last_line(last_error or "")
     match = re.match(_EXIT, error)
     said = without_variables(error[match.end() :] if match else error)

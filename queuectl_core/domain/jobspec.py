@@ -1,7 +1,6 @@
-"""What ``enqueue`` accepts, checked field by field: a mapping in, a :class:`JobSpec` out.
+"""Checking the input of ``enqueue`` field by field: a mapping becomes a :class:`JobSpec`.
 
-Every front end goes through :func:`parse_job`, so a form, a JSON line and an option are
-refused with the same words.
+Every front end uses :func:`parse_job`, so a form, a JSON line and an option give the same errors.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from .times import format_bytes, parse_duration, parse_size, parse_time
 ID = r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}"
 ID_RULE = "use 1 to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit"
 MAX_ARGUMENT = 131_071
-"""Bytes: the longest single argument or environment entry Linux's execve takes
-(MAX_ARG_STRLEN, 32 pages, less the final NUL)."""
+"""Bytes. The longest argument or environment entry that execve accepts on Linux (MAX_ARG_STRLEN, 32
+pages, without the final NUL)."""
 MAX_ARGV = 1 << 20
-"""Bytes for a whole argv or environment: fits every system's ARG_MAX in common use."""
+"""Bytes for a whole argv or environment. It is below ARG_MAX of all common systems."""
 MAX_PRIORITY = 1_000_000
 MIN_MEMORY, MAX_MEMORY = 1 << 20, 1 << 50
-"""Bytes: below it not even a shell starts; above it no machine has so much."""
+"""Bytes. With less, not even a shell starts. No machine has more."""
 
 INPUT_FIELDS = (
     "id",
@@ -46,7 +45,7 @@ INPUT_FIELDS = (
     "output_limit",
 )
 ALIASES = {"timeout": "timeout_seconds"}
-"""Other names of fields; spellings with ``-`` or in camelCase are found by :func:`field_name`."""
+"""Other names of fields. :func:`field_name` also accepts spellings with ``-`` and in camelCase."""
 KNOWN = (*INPUT_FIELDS, *ALIASES)
 OUTPUT_FIELDS = frozenset(
     (
@@ -66,7 +65,7 @@ OUTPUT_FIELDS = frozenset(
 
 
 class Defaults(NamedTuple):
-    """What fills the fields a job does not give."""
+    """Values for the fields that a job does not give."""
 
     settings: Settings
     cwd: str
@@ -74,14 +73,14 @@ class Defaults(NamedTuple):
 
 
 def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
-    """The job ``source`` describes, and the names of output fields that were ignored.
+    """The job that ``source`` describes, and the names of output fields that were ignored.
 
-    ``source`` is a mapping of input fields, or a bare command string. Raises InvalidInput
-    with one line that names the field.
+    ``source`` is a mapping of input fields, or a command string. Raises InvalidInput with one line
+    that names the field.
     """
     if isinstance(source, str):
         source = {"command": source}
-    if not isinstance(source, (dict, Mapping)):  # dict: what it nearly always is, known at once
+    if not isinstance(source, (dict, Mapping)):  # nearly always a dict, which is a fast check
         raise InvalidInput(f"a job is a JSON object, not {_kind(source)}")
     given: dict[str, Any] = {}
     ignored: list[str] = []
@@ -102,7 +101,7 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
     if "command" not in given:
         raise InvalidInput("command is missing", "give what to run")
     conf = defaults.settings
-    # One dictionary, filled in: a bulk enqueue comes here a hundred thousand times.
+    # Only one dictionary, because a bulk enqueue calls this a hundred thousand times.
     fields: dict[str, Any] = {
         "id": None,
         "max_retries": conf.max_retries,
@@ -137,7 +136,8 @@ _CAPITAL = r"(?<=[a-z])[A-Z]"
 
 
 def check_field(field: str, value: Any, defaults: Defaults) -> None:
-    """Raise InvalidInput if ``value`` will not do for ``field``: for forms, as one types."""
+    """Raise InvalidInput if ``value`` is not valid for ``field``. For forms, while a person
+    types."""
     _PARSERS[field](value, defaults)
 
 
@@ -154,7 +154,7 @@ def _kind(value: Any) -> str:
 
 
 def check_text(field: str, value: Any, limit: int = MAX_ARGUMENT) -> str:
-    """``value`` if it is text a process can be given; InvalidInput names ``field``."""
+    """``value`` if it is text that a process can receive. InvalidInput names ``field``."""
     if not isinstance(value, str):
         raise InvalidInput(f"{field} must be text, not {_kind(value)}")
     if "\0" in value:
@@ -204,7 +204,7 @@ def _queue(value: Any, _: Defaults) -> str:
 
 
 def check_queue(value: Any) -> str:
-    """``value`` if it can name a lane (the rule for ids); InvalidInput otherwise."""
+    """``value`` if it is a valid name for a queue (as for ids); InvalidInput otherwise."""
     if not isinstance(value, str) or not re.fullmatch(ID, value):
         shown = clean_line(str(value), 40)
         raise InvalidInput(f"queue '{shown}' is not allowed", ID_RULE)
@@ -235,7 +235,7 @@ def _number(
     def guarded(value: Any, defaults: Defaults) -> int | float:
         try:
             return parse(value, defaults)
-        except (OverflowError, ValueError):  # an integer past any float, or past str()
+        except (OverflowError, ValueError):  # an integer that is too large for float or str()
             if isinstance(value, int):
                 raise InvalidInput(f"{field} must be {kind} {span}") from None
             raise
@@ -244,7 +244,7 @@ def _number(
 
 
 def _seconds(field: str, high: float, whole: bool) -> Callable[[Any, Defaults], int | float]:
-    """A number of seconds, or a duration as the option takes it: ``"5m"``."""
+    """A number of seconds, or a duration like ``"5m"``."""
     number = _number(field, 0, high, whole)
 
     def parse(value: Any, defaults: Defaults) -> int | float:
@@ -295,7 +295,7 @@ def _cwd(value: Any, defaults: Defaults) -> str:
 
 
 def _here(defaults: Defaults) -> str:
-    """The caller's directory, which relative paths start from."""
+    """The caller's directory, to which relative paths refer."""
     if not defaults.cwd:
         raise InvalidInput("the current directory is gone", "go to another, or give a full cwd")
     return defaults.cwd

@@ -1,7 +1,7 @@
-"""What is wrong with text that should be JSON, and what to type instead.
+"""Explains what is wrong with text that should be JSON, and what to type instead.
 
-Imported only when a parser has refused it. Each mistake that people make is tried: if the text
-is JSON once the mistake is mended, that was it.
+Imported only when a parser has refused the text. It corrects one common mistake after another. If
+the corrected text is JSON, it has found the mistake.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .errors import InvalidInput
 from .text import clean_line
 
 LONGEST = 20_000
-"""Characters: longer text is not mended, only its place is named."""
+"""Characters. Longer text is not corrected. The error only names the place."""
 SHOWN = 200
-"""Characters of a mended line that are shown."""
+"""How many characters of a corrected line are shown."""
 
 CURLY = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "\u00a0": " "})
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
@@ -30,7 +30,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.){0,30}"?|\S{1,30}')
 
 
 def _kept(pattern: re.Pattern[str], text: str, other: Callable[[re.Match[str]], str]) -> str:
-    """``text`` with what ``pattern`` finds replaced, but never inside a JSON text."""
+    """``text`` with the matches of ``pattern`` replaced, except inside JSON strings."""
     return pattern.sub(lambda match: match[1] if match[1] is not None else other(match), text)
 
 
@@ -66,7 +66,7 @@ _PLACES = {
 
 
 def explain(error: json.JSONDecodeError, what: str) -> InvalidInput:
-    """What was received and what to type, for text that Python's parser refused."""
+    """The error for text that Python's parser refused."""
     text = error.doc
     if command := _command(text, what):
         return command
@@ -87,7 +87,7 @@ def explain(error: json.JSONDecodeError, what: str) -> InvalidInput:
 
 
 def _command(text: str, what: str) -> InvalidInput | None:
-    """A shell command that starts as JSON does: ``{ a; b; }`` and ``[ -d / ] && x``."""
+    """The error for a shell command that starts like JSON: ``{ a; b; }`` or ``[ -d / ] && x``."""
     word = text.strip()
     group = re.match(r"\{\s+[^\s\"'“}:]+(?!\s*:)[\s;]", word)
     test = re.match(r"\[\[?\s+[^\s\"\[{\]](?:[^,\n]*?)\s\]\]?(?:\s|;|$)", word)
@@ -124,7 +124,7 @@ def _typed(line: str, what: str) -> str:
 
 
 def _unquoted(text: str) -> bool:
-    """``{id:j1,command:echo hi}``: what a shell leaves of JSON in no or in double quotes."""
+    """Whether it is ``{id:j1,command:echo hi}``: a shell has removed the quotes."""
     return '"' not in text and bool(re.match(r"\s*\{\s*\w+\s*:", text))
 
 
@@ -135,14 +135,14 @@ FIELD_NAMES = (
 _PIECE = re.compile(rf"(?:^|[{{,])\s*\"?({FIELD_NAMES})\"?\s*:\s*", re.IGNORECASE)
 _MEANT = {"cmd": "command", "name": "id"}
 _TEXTS = ("id", "command", "cwd", "queue")
-"""Fields that are text, also if it consists of digits."""
+"""Fields that are text even if the value has only digits."""
 _NUMBER = re.compile(r"(-?)0*([0-9]{1,15}(?:\.[0-9]{1,9})?)")
 """JSON has no leading zeros."""
 
 
 def quoted(text: str) -> str:
-    """JSON without its quotes, ``{id:j1,command:echo hi}``, as it was probably meant; an example if
-    that cannot be told."""
+    """The probable meaning of JSON without its quotes, ``{id:j1,command:echo hi}``; an example if
+    it cannot be known."""
     _, *parts = _PIECE.split(text.strip().removesuffix("}"))
     job: dict[str, object] = {}
     for name, rest in zip(parts[::2], parts[1::2], strict=True):
@@ -186,8 +186,8 @@ _YAML = re.compile(r"---\s*$|- \w+:|\w+:(\s|$)")
 
 
 def explain_line(line: str, cr: bool) -> str | None:
-    """What a line of standard input is that does not start as JSON does; None when it is a JSON
-    value of another kind, which is said elsewhere. ``cr``: it ended with CR LF."""
+    """Explains a line of standard input that does not start like a JSON object; None if it is
+    another JSON value, which has another error. ``cr``: it ended with CR LF."""
     word = line.strip()
     if word.startswith("#!"):
         ends = " with Windows line ends (CR LF)" if cr else ""

@@ -1,4 +1,4 @@
-"""JSON as the standard has it, with errors in one line: Python's own parser takes more."""
+"""Strict JSON, with errors in one line. Python's own parser accepts more than the standard."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from .text import clean_line
 
 
 def parse_json(text: str | bytes, what: str = "job") -> Any:
-    """The JSON value in ``text``; InvalidInput in one line when it is not JSON.
+    """The JSON value in ``text``. InvalidInput with one line if it is not JSON.
 
-    NaN and Infinity, which Python's parser takes but JSON does not have, are refused, and so
-    is a key given twice.
+    NaN, Infinity and a key that is given twice are refused, although Python's parser accepts them.
     """
     try:
         if not isinstance(text, str):
             text = text.decode()
-        # Without a look for white space around it, which a line of a large file seldom has.
+        # The fast way: a line of a large file seldom has white space around it.
         if text[:1] == "{" and text[-1:] == "}":
             value, end = _DECODER.raw_decode(text)
             if end == len(text):
@@ -27,7 +26,7 @@ def parse_json(text: str | bytes, what: str = "job") -> Any:
     except UnicodeDecodeError:
         raise InvalidInput(f"{what} is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        from .json_mistakes import explain  # only when there is something to explain
+        from .json_mistakes import explain  # needed only for an error message
 
         raise explain(error, what) from None
     except RecursionError:

@@ -1,7 +1,7 @@
-"""The rules of a job's life, as pure functions: no I/O, no clock, no randomness of their own.
+"""The rules of a job's life, as pure functions without I/O, clock or random numbers.
 
-The supervisor asks :func:`settle` what becomes of a job when an attempt ends; the stores ask
-which states an action takes. The stores' CHECK constraints say the invariants again.
+The supervisor asks :func:`settle` for the new state of a job when an attempt ends. The stores ask
+which states allow an action. The CHECK constraints of the stores repeat the invariants.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from .claims import Transition
 
 WAITING = (State.PENDING, State.FAILED)
-"""What a worker may claim, once due."""
+"""States in which a due job may be claimed."""
 FINAL = (State.COMPLETED, State.DEAD, State.CANCELLED)
 CANCELLABLE = (State.PENDING, State.FAILED, State.PROCESSING)
 RETRYABLE = (State.FAILED, State.DEAD, State.CANCELLED, State.COMPLETED)
 REMOVABLE = (State.PENDING, State.FAILED, State.COMPLETED, State.DEAD, State.CANCELLED)
-"""Anything but a job that is running."""
+"""All states except that of a running job."""
 
 COUNTED = (Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMEOUT)
-"""Outcomes that count in ``attempts``: the attempt ran to an end of its own (or its timeout)."""
+"""Outcomes that count in ``attempts``: the attempt ended by itself, or by its timeout."""
 
 
 class Policy(NamedTuple):
-    """The settings in force when an attempt ends."""
+    """The settings that apply when an attempt ends."""
 
     backoff_max: float
-    """Seconds; the longest wait before a retry."""
+    """The longest wait before a retry, in seconds."""
     backoff_jitter: float
     """0 to 1: the wait grows by up to this fraction of itself."""
     max_crashes: int
@@ -38,8 +38,7 @@ class Policy(NamedTuple):
 def backoff(base: float, attempts: int, maximum: float) -> float:
     """Seconds to wait after failed attempt number ``attempts`` (1, 2 …): ``base ** attempts``.
 
-    Exponential backoff as the assignment words it (2, 4, 8 … for base 2), never more than
-    ``maximum``.
+    This is exponential backoff (2, 4, 8 … for base 2), limited to ``maximum``.
     """
     try:
         return min(base**attempts, maximum)
@@ -59,7 +58,7 @@ def settle(
     now: float,
     jitter: float = 0.0,
 ) -> Transition:
-    """What becomes of a processing job whose attempt ended with ``outcome`` at ``now``.
+    """The change of a processing job whose attempt ended with ``outcome`` at ``now``.
 
     ``jitter`` is a random number from 0 to 1. ``max_retries`` 0 and 1 both mean one attempt.
     """
@@ -86,10 +85,10 @@ def settle(
 
 
 def claimed_ahead(found: int, workers: int, wanted: int) -> int:
-    """How many of ``found`` jobs to claim in advance, after one for each idle worker.
+    """How many of ``found`` jobs to prefetch, after one for each idle worker.
 
-    As many as are ``wanted`` while there are plenty; when there are not, half of what is left
-    stays for others to claim.
+    If there are enough jobs: as many as are ``wanted``. If not: half of the remaining jobs, so that
+    others can claim the other half.
     """
     left = max(0, found - workers)
     return wanted if left >= wanted else left // 2

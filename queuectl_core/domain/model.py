@@ -1,7 +1,7 @@
-"""What queuectl talks about: plain values that import nothing of ours but each other.
+"""The values of queuectl: jobs, attempts, workers. They import nothing else of queuectl.
 
-Times are epoch seconds (UTC), durations seconds, sizes bytes. ``to_json`` gives the names
-and forms of the public JSON, the same that ``enqueue`` reads.
+Times are epoch seconds (UTC), durations are seconds, sizes are bytes. ``to_json`` gives the public
+JSON, with the names that ``enqueue`` reads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .times import format_time
 
 
 class State(StrEnum):
-    """The states of a job. ``FAILED`` means: waiting for its backoff. ``DEAD`` is the DLQ."""
+    """The states of a job. ``FAILED`` waits for its backoff. ``DEAD`` is in the DLQ."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -32,25 +32,26 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
-    """Ended by ``worker stop --now`` (or never started): not the job's fault, not counted."""
+    """Ended by ``worker stop --now``, or never started. It is not the job's fault and does not
+    count."""
     CRASHED = "crashed"
-    """Its outcome cannot be known: counted in ``crashes``."""
+    """Its outcome is not known. It counts in ``crashes``."""
 
 
 MASK = "***"
-"""Shown for a value that may be a secret. Refused as a value, so that what was printed with it
-is never taken for the real thing."""
+"""Shown instead of a value that may be secret. It is refused as input, so that a printed mask never
+becomes a value."""
 
 Command = str | tuple[str, ...]
-"""A string for the shell, or an argv to run without one."""
+"""A string for the shell, or an argv to run without a shell."""
 
 
 class JobSpec(NamedTuple):
-    """A job as accepted by ``enqueue``: validated, every default filled in."""
+    """A job that ``enqueue`` accepts: validated, with all defaults."""
 
     command: Command
     id: str | None
-    """None: the store generates one."""
+    """None: the store generates an id."""
     max_retries: int
     backoff_base: float
     priority: int
@@ -70,7 +71,7 @@ class JobSpec(NamedTuple):
 
 
 OWN_SHIM = "+"
-"""In the name of a shim that runs a single attempt: between its supervisor and the attempt."""
+"""In the name of a shim that runs a single attempt: separates the supervisor from the attempt."""
 
 
 def supervisor_of(shim: str) -> str:
@@ -82,7 +83,7 @@ class Job(NamedTuple):
     """One job as the store keeps it."""
 
     seq: int
-    """Order of arrival; the store's own key, never reused."""
+    """The order of arrival. It is the store's own key, and never used again."""
     id: str
     command: Command
     max_retries: int
@@ -97,19 +98,20 @@ class Job(NamedTuple):
     attempts: int
     crashes: int
     runs: int
-    """Attempts ever started, crashed ones and those before a retry included: names the attempt."""
+    """All attempts ever started, including crashed ones and those before a retry. It is the number
+    of the present attempt."""
     created_at: float
     updated_at: float
     started_at: float | None
     finished_at: float | None
     exit_code: int | None
-    """Of the last attempt; 128 + N when signal N killed it, as a shell says it."""
+    """The exit code of the last attempt; 128 + N if signal N killed it, as in a shell."""
     last_error: str | None
     worker: str | None
     owner: str | None = None
     """The supervisor that holds the lease while the job is processing."""
     shim: str | None = None
-    """The supervisor whose shim started the attempt: where its exit is journalled."""
+    """The supervisor whose shim started the attempt, and whose journal records the exit."""
     cancel_requested: bool = False
     nice: int = 0
     memory_limit: int = 0
@@ -118,20 +120,18 @@ class Job(NamedTuple):
 
     @property
     def waits_from(self) -> float:
-        """The moment from which its waiting time counts: nobody waits before the job is there,
-        though its ``run_at`` may lie further back."""
+        """When its waiting time began: when it was created, or at ``run_at`` if that is later."""
         return max(self.created_at, self.run_at)
 
     @property
     def tries(self) -> int:
-        """Attempts that count, and the one that runs now: what people are shown."""
+        """The attempts that count, and the one that runs now, for display."""
         return self.attempts + (self.state is State.PROCESSING)
 
     def to_json(self, *, show_env: bool = False) -> dict[str, Any]:
-        """The public form: the field names of the contract, ISO 8601 times.
+        """The public JSON, with ISO 8601 times.
 
-        Values of ``env`` are secrets more often than not: :data:`MASK` stands for each unless
-        ``show_env``.
+        Values of ``env`` are often secret. They are shown as :data:`MASK` unless ``show_env``.
         """
         return {
             "id": self.id,
@@ -162,15 +162,15 @@ class Job(NamedTuple):
 
     @property
     def masked_env(self) -> dict[str, str]:
-        """The names of ``env`` with a mask for each value: for showing."""
+        """The names of ``env`` with a mask for each value, for display."""
         return dict.fromkeys(self.env, MASK)
 
 
 class Attempt(NamedTuple):
-    """The record of one execution, kept after retries and purged with its job."""
+    """The record of one execution. It is kept after retries and removed with its job."""
 
     number: int
-    """1, 2, 3 … over the job's whole life; what ``logs --attempt`` takes."""
+    """1, 2, 3 … over the job's whole life, as for ``logs --attempt``."""
     started_at: float
     finished_at: float | None
     """None while it runs."""
@@ -181,22 +181,22 @@ class Attempt(NamedTuple):
     worker: str | None
     host: str | None
     peak_memory: int | None
-    """Bytes: the largest resident set of the job's process or a child it waited for."""
+    """Bytes: the largest resident set of the job's process, or of a child for which it waited."""
     cpu_seconds: float | None
     output_bytes: int
-    """Bytes the attempt wrote, dropped ones included."""
+    """Bytes that the attempt wrote, including dropped ones."""
     waited: float
-    """Seconds from being due to being started."""
+    """Seconds from when it was due until it was started."""
 
     @property
     def shell_code(self) -> int | None:
-        """The exit code as a shell says it: 128 + N when signal N killed it."""
+        """The exit code as in a shell: 128 + N if signal N killed it."""
         if self.exit_code is None and self.signal is not None:
             return 128 + self.signal
         return self.exit_code
 
     def to_json(self) -> dict[str, Any]:
-        """The public form."""
+        """The public JSON."""
         return {
             "attempt": self.number,
             "started_at": format_time(self.started_at),
@@ -214,16 +214,16 @@ class Attempt(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """One slot of a supervisor, as ``worker list`` shows it."""
+    """One worker of a supervisor, as ``worker list`` shows it."""
 
     id: str
     supervisor: str
     host: str
     pid: int
-    """The supervisor's."""
+    """The supervisor's pid."""
     detached: bool
     queues: tuple[str, ...]
-    """Lanes it serves; empty: all."""
+    """The queues that it serves; empty: all."""
     state: str
     """``starting``, ``idle``, ``busy``, ``stopping``, or ``lost`` (its supervisor is gone)."""
     job: str | None
@@ -234,12 +234,12 @@ class Worker(NamedTuple):
     heartbeat_at: float
     job_pid: int | None
     cpu_percent: float | None
-    """Of the job's process tree, in percent of one core; None when not sampled yet."""
+    """Use of the job's process tree in percent of one core; None if not yet sampled."""
     memory: int | None
-    """Resident bytes of the job's process tree; None when not sampled yet."""
+    """Resident bytes of the job's process tree; None if not yet sampled."""
 
     def to_json(self, now: float) -> dict[str, Any]:
-        """The public form; ``running_for`` is seconds up to ``now``."""
+        """The public JSON. ``running_for`` is in seconds up to ``now``."""
         running = None if self.job_started_at is None else round(now - self.job_started_at, 3)
         return {
             "id": self.id,
@@ -261,7 +261,7 @@ class Worker(NamedTuple):
 
 
 class SupervisorRow(NamedTuple):
-    """A supervisor as the store knows it: enough to tell whether it is alive."""
+    """A supervisor in the store, with what is needed to tell whether it is alive."""
 
     id: str
     host: str
@@ -276,28 +276,28 @@ class SupervisorRow(NamedTuple):
     lease_until: float
     """By the store's clock."""
     lease_mono: float
-    """The same moment on the host's monotonic clock: what its own host compares."""
+    """The same moment on the host's monotonic clock. Its own host compares this."""
     lapsed: bool | None = None
-    """Whether the lease had run out when the row was read, by the clock of a store that has one
-    and is shared by hosts; None: it has none, all hosts are one."""
+    """Whether the lease had run out when the row was read, by the clock of a store that hosts
+    share. None: the store has no clock, and all its processes are on one host."""
 
     def is_unchanged(self, now: SupervisorRow | None) -> bool:
-        """Whether the store still has the row as it was read. ``now``: what it has; None: nothing.
-        ``lapsed`` is not stored, so it does not count."""
+        """Whether the store still has the row as it was read. ``now``: the row in the store; None:
+        there is none. ``lapsed`` is not stored, so it is not compared."""
         return now is not None and self._replace(lapsed=None) == now._replace(lapsed=None)
 
 
 class Status(NamedTuple):
-    """The answer to "is all well?"."""
+    """An overview of the queue."""
 
     counts: Mapping[State, int]
     queues: Mapping[str, Mapping[State, int]]
     workers: tuple[Worker, ...]
     oldest_due_at: float | None
-    """When the job that has waited longest became due; None when none waits."""
+    """When the job that has waited longest became due; None if no job waits."""
 
     def unserved(self) -> list[str]:
-        """Queues with waiting jobs that no worker serves."""
+        """The queues with waiting jobs that no worker serves."""
         return sorted(
             name
             for name, counts in self.queues.items()
@@ -306,7 +306,7 @@ class Status(NamedTuple):
         )
 
     def to_json(self, now: float) -> dict[str, Any]:
-        """The public form."""
+        """The public JSON."""
         waiting = None if self.oldest_due_at is None else round(max(0, now - self.oldest_due_at), 3)
         return {
             "jobs": {state.value: self.counts.get(state, 0) for state in State},
@@ -322,21 +322,21 @@ class Status(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which jobs: every condition given must hold. Empty: all jobs."""
+    """Selects jobs. Every given condition must hold. Empty: all jobs."""
 
     states: tuple[State, ...] = ()
     queues: tuple[str, ...] = ()
-    """Jobs of any of these queues; none given: of every queue. The same for the other lists."""
+    """Jobs of any of these queues; empty: of every queue. Other lists work the same way."""
     search: str | None = None
     """Text in the id, the command or the last error, upper or lower case."""
     exit_codes: tuple[int, ...] = ()
     seqs: tuple[int, ...] | None = None
     """Only these jobs."""
     reasons: tuple[str, ...] = ()
-    """Dead jobs of these groups only (see :class:`DeadGroup`)."""
+    """Only dead jobs of these groups (see :class:`.figures.DeadGroup`)."""
 
     def narrowed(self, states: tuple[State, ...]) -> Filter:
-        """This filter, for jobs in ``states`` only (those it allows itself)."""
+        """This filter, limited to ``states``."""
         wanted = self.states or states
         if self.reasons:
             wanted = tuple(state for state in wanted if state is State.DEAD)
@@ -345,5 +345,5 @@ class Filter(NamedTuple):
 
 
 def tidy(number: float) -> int | float:
-    """``2`` for 2.0: whole numbers print as people write them."""
+    """``2`` for 2.0, because people write whole numbers without a fraction."""
     return int(number) if number == int(number) else number

@@ -1,12 +1,12 @@
-"""Many attempts in one small value: counts, and distributions that can be added up.
+"""Rollups: counts and distributions of many attempts, which can be merged.
 
-A :class:`DDSketch` keeps of each duration only between which two edges it lies. The edges grow by
-a constant factor, so a percentile read from it is wrong by at most :data:`ERROR` of itself (or
-by :data:`FINEST`, whichever is more), however many durations there were and however they are
-spread. Adding sketches up loses nothing: the sum is the sketch of all the durations together.
+A :class:`DDSketch` counts durations in buckets. The edges of the buckets grow by a constant factor.
+So a percentile has a relative error of at most :data:`ERROR` (or an error of :data:`FINEST`, if
+that is more), for every number and distribution of durations. Merging loses nothing: a merged
+sketch is the sketch of all durations together.
 
-Stores keep a :class:`Rollup` for each minute in which attempts ended, and as time goes by for
-longer spans (:data:`SPANS`). Everything here is pure; SQL is the stores' business.
+Stores keep a :class:`Rollup` for each minute in which attempts ended. Older rollups are merged into
+longer spans (:data:`SPANS`). Everything here is pure. The stores have the SQL.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from .figures import Distribution
 from .model import Outcome, State
 
 ERROR = 0.01
-"""How far a percentile may be from the true one, as a fraction of it."""
+"""The largest relative error of a percentile."""
 FINEST = 1e-6
-"""Seconds: what is told apart from nothing."""
+"""Seconds. Shorter durations count as zero."""
 LONGEST = 1e9
-"""Seconds: durations above it (some 30 years) are not told apart."""
+"""Seconds, about 30 years. All longer durations are in the same bucket."""
 
 Ended = tuple[Outcome, bool, float, float]
-"""An attempt that ended: how, whether that made its job dead, seconds it ran and waited."""
+"""An ended attempt: its outcome, whether it made its job dead, seconds it ran, seconds it
+waited."""
 
 UNCOUNTED = (Outcome.CANCELLED, Outcome.INTERRUPTED)
-"""Attempts that ended so were not the job's doing: they count in no statistics."""
+"""These outcomes were not caused by the job. They count in no statistics."""
 
 _GROWTH = (1 + ERROR) / (1 - ERROR)
 _LN = math.log(_GROWTH)
@@ -45,14 +46,15 @@ MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3600, 24 * 3600
 
 
 class Span(NamedTuple):
-    """How long rollups of one length are kept before they become part of the next longer."""
+    """A length of rollups, and how long they are kept before they are merged into the next
+    length."""
 
     seconds: int
     window: float
-    """Seconds back to which a question is answered to this span's precision."""
+    """Questions about the last ``window`` seconds use this span."""
     kept: float
-    """Seconds after its end that a rollup of this span may be made part of a coarser one. More
-    than ``window`` by what two hosts' clocks may differ."""
+    """Seconds after its end when a rollup of this span may be merged. It is more than ``window``,
+    because the clocks of two hosts may differ."""
 
 
 SPANS = (
@@ -61,17 +63,17 @@ SPANS = (
     Span(HOUR, 7 * DAY, 8 * DAY),
     Span(DAY, 400 * DAY, 401 * DAY),
 )
-"""From fine to coarse. A question reads some 500 rollups at the most (900 for a year), and there
-are not many more, whatever happens."""
+"""From short to long. A question reads at most about 500 rollups (900 for a year), and there are
+never many more."""
 
 
 def floor(moment: float, seconds: int) -> int:
-    """When the span of that many seconds began in which ``moment`` lies."""
+    """The beginning of the span of that many seconds that contains ``moment``."""
     return math.floor(moment / seconds) * seconds
 
 
 def reach(since: float, now: float) -> int:
-    """``since``, rounded down to where rollups as they are kept at ``now`` begin."""
+    """``since``, rounded down to the beginning of a rollup that is kept at ``now``."""
     for span in SPANS:
         if now - since <= span.window:
             return floor(since, span.seconds)
@@ -79,7 +81,7 @@ def reach(since: float, now: float) -> int:
 
 
 def bucket(seconds: float) -> int:
-    """Between which edges a duration lies: 0 up to FINEST, then 1, 2, 3 …"""
+    """The bucket of a duration: 0 up to FINEST, then 1, 2, 3 …"""
     if seconds <= FINEST:
         return 0
     return math.ceil(math.log((seconds if seconds < LONGEST else LONGEST) / FINEST) / _LN)
@@ -89,12 +91,12 @@ BUCKETS = bucket(LONGEST) + 1
 
 
 def middle(index: int) -> float:
-    """The duration that is at most ERROR of itself away from all between the same edges."""
+    """The duration with a relative distance of at most ERROR to all durations of a bucket."""
     return FINEST * _GROWTH**index * 2 / (_GROWTH + 1) if index else 0.0
 
 
 class _ByValue:
-    """Equal when all of it is equal."""
+    """Compares all attributes."""
 
     __slots__: tuple[str, ...] = ()
 
@@ -112,7 +114,8 @@ class DDSketch(_ByValue):
     C. Masson, J. E. Rim, H. K. Lee: DDSketch: A Fast and Fully-Mergeable Quantile Sketch with
     Relative-Error Guarantees. PVLDB 12(12), 2019.
 
-    ``buckets``: those that are not empty, ascending; ``counts``: how many durations are in each.
+    ``buckets``: the buckets that are not empty, ascending. ``counts``: how many durations are in
+    each.
     """
 
     __slots__ = ("buckets", "count", "counts", "high", "low", "total")
@@ -135,7 +138,7 @@ class DDSketch(_ByValue):
         self.counts = array("Q") if counts is None else counts
 
     def add(self, durations: Sequence[float]) -> None:
-        """Some more; a negative one (a clock was set back) is none at all."""
+        """Add durations. A negative one (a clock was set back) counts as zero."""
         if not durations:
             return
         known = [seconds if seconds > 0.0 else 0.0 for seconds in durations]
@@ -154,14 +157,14 @@ class DDSketch(_ByValue):
                 counts.insert(place, 1)
 
     def percentile(self, fraction: float) -> float:
-        """The nearest-rank percentile, within ERROR; there must be something in it."""
+        """The nearest-rank percentile, with the error ERROR. The sketch must not be empty."""
         rank = max(1, math.ceil(fraction * self.count))
         place = bisect_left(list(accumulate(self.counts)), rank)
         near = middle(self.buckets[place]) if place < len(self.buckets) else self.high
         return min(max(near, self.low), self.high)
 
     def spread(self) -> Distribution | None:
-        """What is shown of it; None when there is nothing in it."""
+        """The distribution; None if the sketch is empty."""
         if not self.count:
             return None
         return Distribution(
@@ -176,7 +179,7 @@ class DDSketch(_ByValue):
 
 
 def merged_sketches(sketches: Iterable[DDSketch]) -> DDSketch:
-    """The sketch of all that is in any of them."""
+    """The sketch of the durations of all sketches."""
     whole, numbers = DDSketch(), [0] * BUCKETS
     for one in sketches:
         whole.count += one.count
@@ -191,10 +194,10 @@ def merged_sketches(sketches: Iterable[DDSketch]) -> DDSketch:
 
 
 class Rollup(_ByValue):
-    """What some attempts came to. Cancelled and interrupted ones count in nothing.
+    """The sums of some attempts. Cancelled and interrupted attempts do not count.
 
-    ``failed``: attempts that failed, those that made a job dead included; ``dead``: attempts that
-    made a job dead.
+    ``failed``: failed attempts, including those that made a job dead. ``dead``: attempts that made
+    a job dead.
     """
 
     __slots__ = ("completed", "dead", "failed", "run", "wait")
@@ -215,11 +218,11 @@ class Rollup(_ByValue):
 
     @property
     def ended(self) -> int:
-        """How many attempts are in it."""
+        """The number of attempts."""
         return self.completed + self.failed
 
     def add(self, ended: Iterable[Ended]) -> None:
-        """Some more attempts."""
+        """Add attempts."""
         counted = [one for one in ended if one[0] not in UNCOUNTED]
         completed = sum(one[0] is Outcome.COMPLETED for one in counted)
         self.completed += completed
@@ -230,7 +233,7 @@ class Rollup(_ByValue):
 
 
 def merged(rollups: Iterable[Rollup]) -> Rollup:
-    """What all the attempts in any of them came to."""
+    """The sums of all rollups."""
     every = list(rollups)
     return Rollup(
         sum(one.completed for one in every),
@@ -241,14 +244,14 @@ def merged(rollups: Iterable[Rollup]) -> Rollup:
     )
 
 
-# -- for stores that keep them ------------------------------------------------------------
+# -- for stores ---------------------------------------------------------------------------
 
 
-def by_minute(endings: Iterable[AttemptResult], after: float = -math.inf) -> dict[int, list[Ended]]:
-    """Those that ended after that moment, by when their minute began."""
+def by_minute(results: Iterable[AttemptResult], after: float = -math.inf) -> dict[int, list[Ended]]:
+    """The attempts that ended after ``after``, by the beginning of their minute."""
     minutes: dict[int, list[Ended]] = defaultdict(list)
-    for ending in endings:
-        attempt, dead = ending.attempt, ending.transition.state is State.DEAD
+    for result in results:
+        attempt, dead = result.attempt, result.transition.state is State.DEAD
         finished = attempt.finished_at
         if attempt.outcome is not None and finished is not None and finished > after:
             one = (attempt.outcome, dead, finished - attempt.started_at, attempt.waited)
@@ -257,10 +260,10 @@ def by_minute(endings: Iterable[AttemptResult], after: float = -math.inf) -> dic
 
 
 def thinning(now: float) -> Iterator[tuple[int, int | None, int]]:
-    """What is old enough at ``now``: (length of a span, of the next longer, before when).
+    """What to merge at ``now``: (length of a span, length of the next longer span, before when).
 
-    Rollups of the first length that began before then are to become part of one of the second;
-    None: of nothing, they are to be forgotten. Only whole longer spans are that old.
+    Rollups of the first length that began before this moment are merged into one of the second
+    length. None: they are removed. The moment is always the beginning of a longer span.
     """
     for span, longer in zip(SPANS, (*SPANS[1:], None), strict=True):
         whole = longer.seconds if longer else span.seconds
@@ -272,11 +275,11 @@ def thinning(now: float) -> Iterator[tuple[int, int | None, int]]:
 _COUNTS = struct.Struct("<BQQQ")
 _SKETCH = struct.Struct("<QdddH")
 _FORM = 1
-"""The first byte; another form would be another number."""
+"""The first byte, the version of the format."""
 
 
 def pack(rollup: Rollup) -> bytes:
-    """As kept in a store: little-endian, the same on every machine."""
+    """The bytes for a store: little-endian, equal on every machine."""
     parts = [_COUNTS.pack(_FORM, rollup.completed, rollup.failed, rollup.dead)]
     for one in (rollup.run, rollup.wait):
         parts.append(_SKETCH.pack(one.count, one.total, one.low, one.high, len(one.buckets)))
@@ -285,7 +288,7 @@ def pack(rollup: Rollup) -> bytes:
 
 
 def unpack(data: bytes) -> Rollup:
-    """What ``pack`` made. ValueError when it can't be that."""
+    """The rollup of bytes that ``pack`` made. ValueError if it did not make them."""
     try:
         form, completed, failed, dead = _COUNTS.unpack_from(data)
         run, at = _sketch(data, _COUNTS.size)
@@ -313,7 +316,7 @@ def _sketch(data: bytes, at: int) -> tuple[DDSketch, int]:
 
 
 def _little(numbers: array[int]) -> array[int]:
-    """From this machine's order of bytes to little-endian, or back."""
+    """Convert from this machine's byte order to little-endian, or back."""
     if sys.byteorder == "little":
         return numbers
     swapped = numbers[:]

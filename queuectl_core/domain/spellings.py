@@ -1,6 +1,6 @@
-"""What people call states, fields and settings elsewhere, and what to say then.
+"""Words of other programs for states, fields and settings, and hints for them.
 
-Imported only when a word was not found: by meaning first, by spelling second.
+Imported only when a word is unknown. It is looked up first by meaning, then by spelling.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEYS = {
     "backoff-max": ("backoff-max-delay", "max-backoff", "max-delay", "max-delay-seconds"),
     "lease": ("lease-seconds", "lease-timeout", "stale-lock-seconds", "worker-timeout"),
 }
-"""Taken as the key itself: nothing else can be meant."""
+"""These are accepted as the key, because nothing else can be meant."""
 
 _KEY_HINTS = {
     "retries": "did you mean max-retries?",
@@ -67,21 +67,21 @@ def meant(word: str, table: dict[str, tuple[str, ...]]) -> str | None:
 
 
 def _hint(word: str, known: Sequence[str], table: dict[str, tuple[str, ...]]) -> str:
-    """The known word that is meant by ``word``, or by what it misspells; else all known words."""
+    """A hint with the known word that ``word`` means or misspells, or with all known words."""
     others = {other: name for name, words in table.items() for other in words}
     found = others.get(word) or closest(word, [*known, *others])
     return f"did you mean {others.get(found, found)}?" if found else nearest(word, known)
 
 
 def state_hint(word: str) -> str:
-    """What to say to a state that does not exist."""
+    """The hint for an unknown state."""
     if word == "all":
         return "all jobs are listed without --state"
     return _hint(word, list(_STATES), _STATES)
 
 
 def field_hint(name: str, known: Sequence[str]) -> str:
-    """What to say to a field that is not among the ``known`` ones."""
+    """The hint for an unknown field."""
     word = str(name)[:100].lower().replace("-", "_")
     if word in ("delay", "delay_seconds", "delay_ms"):
         return 'write "run_at": "+10s"'
@@ -89,12 +89,12 @@ def field_hint(name: str, known: Sequence[str]) -> str:
 
 
 def is_polling(name: str) -> bool:
-    """Whether this names an interval to poll the store at, which other queues need."""
+    """Whether this names a polling interval, which other queues need."""
     return bool(_POLL.fullmatch(_dashes(name)))
 
 
 def config_key(name: str, known: Collection[str]) -> tuple[str | None, str]:
-    """The one of the ``known`` keys that ``name`` means, or None and what to say."""
+    """The known key that ``name`` means, or None and a hint."""
     word = _dashes(name).removeprefix("default-").removesuffix("-default")
     if word in known:
         return word, ""

@@ -1,4 +1,4 @@
-"""Summaries of what ended: pure functions over the store's rows."""
+"""Statistics of ended attempts, as pure functions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .rollup import UNCOUNTED, Ended, Rollup
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
-    """The nearest-rank percentile of ``ordered`` (ascending, not empty): the smallest value
-    with at least ``fraction`` of all values at or below it."""
+    """The nearest-rank percentile of ``ordered`` (ascending, not empty): the smallest value so that
+    at least ``fraction`` of all values are not larger."""
     return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
 
 
 def spread(values: Iterable[float]) -> Distribution | None:
-    """The distribution of ``values``; None when there are none."""
+    """The distribution of ``values``; None if there are none."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -33,7 +33,7 @@ def spread(values: Iterable[float]) -> Distribution | None:
 
 
 def summarise(ended: Sequence[Ended], since: float, until: float) -> Stats:
-    """Stats of attempts. What was cancelled or interrupted counts in neither rate nor times."""
+    """Statistics of attempts. Cancelled and interrupted attempts do not count."""
     counted = [row for row in ended if row[0] not in UNCOUNTED]
     completed = sum(row[0] is Outcome.COMPLETED for row in counted)
     return Stats(
@@ -48,7 +48,7 @@ def summarise(ended: Sequence[Ended], since: float, until: float) -> Stats:
 
 
 def rolled_up(whole: Rollup, since: float, until: float) -> Stats:
-    """Stats of attempts that were added up."""
+    """Statistics from a rollup."""
     return Stats(
         since=since,
         until=until,

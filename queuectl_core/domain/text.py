@@ -1,10 +1,9 @@
-"""Untrusted text, made safe to show: the one place that cleans it.
+"""Making untrusted text safe to show. Only this module cleans text.
 
-Ids, commands, errors and output come from users and from jobs. Before any of it reaches
-a terminal it goes through here, so that nothing in it can move the cursor, set the
-clipboard, reorder what a person reads, or be taken for markup by a renderer that gets a
-plain string. What is replaced is shown as its escape (``\\x1b``), never dropped, so that
-two different texts do not look the same.
+Ids, commands, errors and output come from users and jobs. Before such text reaches a terminal, it
+is cleaned here, so that it cannot move the cursor, set the clipboard, change the order of what a
+person reads, or look like markup. An unsafe character is shown as its escape (``\\x1b``) and never
+dropped, so that two different texts do not look the same.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ _UNSAFE = (
     "\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\uffff\ud800-\udfff\U000e0000-\U000e0fff"
 )
-# Patterns are compiled when they are first used: most verbs show plain text only, and a pattern
-# costs as much as the import of a module.
+# Patterns are compiled when they are first used. Most verbs show only plain text, and compiling a
+# pattern takes as long as importing a module.
 _LINE = f"[{_UNSAFE}]"
 _BLOCK = f"(?![\n\t])[{_UNSAFE}]"
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -36,9 +35,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def clean_line(text: str, limit: int | None = None) -> str:
-    """``text`` on one line, every unsafe character shown as an escape.
+    """``text`` on one line, with every unsafe character as an escape.
 
-    ``limit`` (characters, at least 1) cuts what is longer and ends it with ``…``.
+    A text longer than ``limit`` (characters, at least 1) is cut and ends with ``…``.
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
@@ -53,42 +52,42 @@ def clean_line(text: str, limit: int | None = None) -> str:
 def clean_block(text: str) -> str:
     """Like :func:`clean_line`, but keeps newlines and tabs.
 
-    A carriage return starts a new line: progress bars stay readable.
+    A carriage return starts a new line, so that progress bars stay readable.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return re.sub(_BLOCK, _escape, text)
 
 
 def clean_bytes(raw: bytes) -> str:
-    """A job's output for display: UTF-8, what is not UTF-8 shown as ``\\xNN``."""
+    """A job's output for display. Bytes that are not UTF-8 are shown as ``\\xNN``."""
     return clean_block(raw.decode("utf-8", "backslashreplace"))
 
 
 def cases(char: str) -> str:
-    """``char`` in every case it has; itself alone when it has one only."""
+    """``char`` in all its cases."""
     found = {char, char.lower(), char.upper(), char.casefold()}
     found |= {one.lower() for one in found} | {one.upper() for one in found}
     return "".join(sorted(one for one in found if len(one) == 1))
 
 
 def has_foreign_case(text: str) -> bool:
-    """Whether a letter beyond ASCII in ``text`` has upper and lower case: databases know of ASCII
-    alone."""
+    """Whether ``text`` has a letter with upper and lower case that is not ASCII. Databases ignore
+    the case of ASCII letters only."""
     return not text.isascii() and any(len(cases(char)) > 1 for char in text if not char.isascii())
 
 
 def any_case(text: str) -> str:
-    """A regular expression for ``text`` in upper or lower case, in Python and in PostgreSQL."""
+    """A regular expression for ``text`` in any case, for Python and PostgreSQL."""
     return "".join(f"[{cases(c)}]" if len(cases(c)) > 1 else re.escape(c) for c in text)
 
 
 def contains(text: str, wanted: str) -> bool:
-    """Whether ``wanted`` is in ``text``, case ignored: as a search of the jobs has it."""
+    """Whether ``wanted`` is in ``text`` in any case, as in a search of jobs."""
     return re.search(any_case(wanted), text) is not None
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint naming the known word that ``word`` misspells, or all of them; for messages."""
+    """A hint for a message: the known word that ``word`` misspells, or all known words."""
     if close := closest(word, known):
         return f"did you mean {close}?"
     return f"use one of: {', '.join(known)}"
@@ -97,10 +96,10 @@ def nearest(word: str, known: Sequence[str]) -> str:
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that ``word`` is a misspelling or an abbreviation of; None if it is neither.
 
-    A misspelling has at most one edit for every four letters, and one in a short word. A guess that
-    is not that close helps nobody, and may do harm: ``restart`` is not ``stats``.
+    A misspelling has at most one edit for every four letters, or one edit in a short word. A worse
+    guess may do harm: ``restart`` is not ``stats``.
     """
-    # Cut: comparing takes as long as the word is, and a word may be megabytes.
+    # Cut the word: it may have megabytes, and the time of a comparison grows with its length.
     word = word[:LONGEST_WORD].lower()
     if len(word) < SHORTEST_WORD:
         return None
@@ -115,7 +114,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 LONGEST_WORD = 100
 SHORTEST_WORD = 3
-"""Letters: nearly everything is one edit away from a shorter word."""
+"""Letters. Nearly everything is one edit away from a shorter word."""
 
 
 def edits_between(one: str, other: str) -> int:
@@ -134,6 +133,6 @@ def edits_between(one: str, other: str) -> int:
 
 
 def _abbreviates(word: str, name: str) -> bool:
-    """Whether ``word`` is ``name`` with letters left out, its first letter kept."""
+    """Whether ``word`` is ``name`` without some letters, but with its first letter."""
     letters = iter(name)
     return word[0] == name[0] and all(letter in letters for letter in word)

@@ -14,7 +14,7 @@ from .errors import InvalidInput
 from .text import clean_line
 
 LATEST = 4102444800.0
-"""2100-01-01: a time beyond it is a mistake (milliseconds, most often), not a plan."""
+"""2100-01-01. A later time is a mistake, most often milliseconds."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = (
@@ -27,7 +27,7 @@ _NUMBER = r"\d+(?:\.\d+)?"
 def parse_duration(text: str) -> float:
     """Seconds in ``90``, ``1.5``, ``10s``, ``5m``, ``2h``, ``1d`` or ``1h30m``.
 
-    Raises InvalidInput for anything else, and for anything negative.
+    Raises InvalidInput for everything else, and for negative numbers.
     """
     word = text.strip().lower()
     if len(word) <= 32:
@@ -45,9 +45,8 @@ def parse_time(value: str | float, now: float) -> float:
     """Epoch seconds for ISO 8601, epoch seconds, ``+10s`` from ``now``, ``now``, ``HH:MM``,
     ``2pm``, ``today HH:MM`` or ``tomorrow HH:MM``.
 
-    A time without a zone is local time, and without a day the next such time. Raises
-    InvalidInput for anything else and for
-    times outside 1970 to 2100.
+    A time without a zone is local time. A time without a day is the next such time. Raises
+    InvalidInput for everything else, and for times outside 1970 to 2100.
     """
     if isinstance(value, str):
         moment = _parse_time_text(value.strip(), now)
@@ -79,7 +78,7 @@ def _parse_time_text(text: str, now: float) -> float:
     return moment
 
 
-# Compiled when they are used: most verbs read no such time.
+# Compiled when they are used, because most verbs read no such time.
 _DATE = r"((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 
 
@@ -111,7 +110,7 @@ def _time_of_day(text: str, now: float) -> float | None:
     found = here.replace(
         hour=hour, minute=int(match[3] or 0), second=int(match[4] or 0), microsecond=0
     )
-    # A calendar day, not 24 hours: the clock may be set forward or back in between.
+    # A calendar day, not 24 hours, because daylight saving time may begin or end.
     if day == "tomorrow" or (day is None and found.timestamp() < now):
         found += timedelta(days=1)
     return found.timestamp()
@@ -130,7 +129,7 @@ def _time_hint(text: str) -> str:
 
 
 def is_local(value: object) -> bool:
-    """Whether this is a time as :func:`parse_time` takes it, read as local time."""
+    """Whether :func:`parse_time` reads this value as local time."""
     if not isinstance(value, str):
         return False
     text = value.strip()
@@ -155,7 +154,7 @@ def format_time(moment: float | None) -> str | None:
 
 @lru_cache(maxsize=64)
 def _format_second(second: int) -> str:
-    # Many moments lie in the same few seconds: a log line for each job, a list of jobs.
+    # Cached, because logs and lists show many moments within the same few seconds.
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 

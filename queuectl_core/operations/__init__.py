@@ -1,1 +1,1 @@
-"""What an operator does to a whole store: check, repair, prune, back up, restore, copy."""
+"""Operations on a whole store: check, repair, prune, back up, restore, copy."""

@@ -1,4 +1,4 @@
-"""``queuectl doctor``: is everything this host's queue stands on in order?"""
+"""``queuectl doctor``: checks a store and its host."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from .orphans import orphaned_files, orphaned_processes
 BAD_SPACE = 64 << 20
 LOW_SPACE = 1 << 30
 SKEW = 5.0
-"""Seconds a timestamp may be ahead of this host's clock."""
+"""Seconds by which a timestamp may be ahead of this host's clock."""
 EARLIEST = 1_735_689_600.0
-"""2025-01-01: a clock before it was never set."""
+"""2025-01-01. An earlier time means that the clock was never set."""
 SLOW_READ = 1.0
 
 REPAIR = "run: queuectl doctor --repair"
@@ -37,13 +37,13 @@ ORDER = (
     *("store", "integrity", "schema", "counters", "log", "sqlite", "modes", "file system", "disk"),
     *("workers", "leftovers", "litter", "clock"),
 )
-"""The checks, in the order they are told."""
+"""The checks, in the order of the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's answer: ``level`` is ``ok``, ``warn`` (works, but look), ``bad``, or ``fixed``
-    for what was repaired."""
+    """The result of one check. ``level`` is ``ok``, ``warn``, ``bad``, or ``fixed`` after a
+    repair."""
 
     check: str
     level: str
@@ -54,7 +54,7 @@ class Finding:
 async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     """Check the store, SQLite, file modes, file system, disk, workers and clock, in order.
 
-    Nothing is created or changed. Raises InvalidInput when ``url`` names no store.
+    It creates and changes nothing. Raises InvalidInput if ``url`` names no store.
     """
     findings: list[Finding] = []
     address = chosen(url, env)
@@ -68,7 +68,7 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
                 findings.append(schema(path))
         except QueueError as error:
             findings.append(Finding("store", "bad", error.message, error.hint))
-    elif address is not None:  # as every other verb sees it
+    elif address is not None:  # the error that every other verb gives
         missing = explain_os(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         findings.append(Finding("store", "bad", missing.message, missing.hint))
     else:
@@ -103,7 +103,7 @@ async def _examine_server(url: str | None, env: Mapping[str, str]) -> list[Findi
 
 
 def store_path(url: str | None, env: Mapping[str, str]) -> Path:
-    """The file the store is, or would be, in: its one real name."""
+    """The file of the store, which may not exist, without symlinks in its path."""
     address = chosen(url, env)
     path = data_directory(env) / "queue.db" if address is None else Path(sqlite_path(address))
     return real_path(path)
@@ -175,7 +175,7 @@ def _on_hosts(workers: list[Worker]) -> str:
 
 
 async def orphaned_output(queue: Queue) -> Finding:
-    """Whether output of jobs that are no more takes up room."""
+    """Whether there are output files of jobs that are gone."""
     size = count = 0
     async for path in orphaned_files(queue.store):
         try:
@@ -205,7 +205,7 @@ async def orphans(queue: Queue) -> Finding:
 
 
 def schema(path: Path) -> Finding:
-    """Whether all in the database was made by us."""
+    """Whether all tables, indexes and triggers are ours."""
     from ..store.sqlite.connection import with_patience
     from ..store.sqlite.migrate import odd_object
     from ..store.sqlite.read_only import open_file
@@ -219,7 +219,7 @@ def schema(path: Path) -> Finding:
 
 
 async def write_ahead_log(path: Path) -> Finding:
-    """Whether a reader keeps SQLite's write-ahead log from being started anew."""
+    """Whether a reader prevents SQLite from starting its write-ahead log anew."""
     from ..store.sqlite.checkpoint import WAL_LIMIT, wal_size
     from ..store.sqlite.readers import long_readers
 
@@ -253,7 +253,7 @@ def sqlite_version(version: tuple[int, ...]) -> Finding:
 
 
 def modes(paths: list[Path]) -> Finding:
-    """Whether others may read jobs, their environment or their output."""
+    """Whether other users can read jobs, their environment or their output."""
     for path in paths:
         try:
             found = path.stat()
@@ -270,7 +270,7 @@ def modes(paths: list[Path]) -> Finding:
 
 
 def file_system(place: Path) -> Finding:
-    """Whether the store is on a disk of this host."""
+    """Whether the store is on a local disk."""
     kind = file_system_of(place)
     if kind in NETWORK:
         message = f"{place} is on a network file system ({kind}): SQLite's WAL is not safe there"
@@ -282,7 +282,7 @@ def file_system(place: Path) -> Finding:
 
 
 def disk(place: Path) -> Finding:
-    """Whether there is room for the store and for output."""
+    """Whether there is space for the store and for output."""
     usage = shutil.disk_usage(place)
     message = f"{format_bytes(usage.free)} free of {format_bytes(usage.total)}"
     if usage.free < BAD_SPACE:
@@ -293,7 +293,7 @@ def disk(place: Path) -> Finding:
 
 
 def clock(stamps: list[float], now: float) -> Finding:
-    """Whether this host's clock can be right, given times written to the store."""
+    """Whether this host's clock can be right, compared with times in the store."""
     if now < EARLIEST:
         shown = format_time(now)
         return Finding("clock", "bad", f"this host thinks it is {shown}", "set the clock")

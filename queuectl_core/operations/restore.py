@@ -1,15 +1,14 @@
-"""``queuectl restore``: a backup takes the place of what is in an SQLite store.
+"""``queuectl restore``: a backup replaces the content of an SQLite store.
 
-Copying a backup over a store with ``cp`` is not safe: a write-ahead log (``-wal``) that lies beside
-the store is then mixed into the backup. Here SQLite replaces the content in one transaction, while
-nobody else has the store open. A kill in the middle leaves the old content, whole.
+Copying a backup over a store with ``cp`` is not safe, because SQLite would mix an old write-ahead
+log (``-wal``) into the backup. Here SQLite replaces the content in one transaction, while nobody
+else has the store open. If the process is killed, the old content is complete.
 
-Nothing runs after a restore. A job that the backup says is running is pending, as in a backup that
-``queuectl backup`` made: its supervisor, its shim and their journals belong to another past. And
-nothing may run when it begins: it would run beside itself later. That holds for what the old
-content says is running, and for workers and jobs of a store that was removed from this path: those
-are found by what lies in the store's run directory, by the command line of shims, and by the
-environment of jobs.
+No job runs after a restore. A job that is running in the backup becomes pending, because its
+supervisor, its shim and their journals do not exist any more. No job may run when a restore begins,
+because it could later run a second time at the same time. This includes running jobs of the old
+content, and workers and jobs of a store that was removed from this path. Those are found by the
+store's run directory, by the command lines of shims, and by the environment of jobs.
 """
 
 from __future__ import annotations
@@ -47,19 +46,19 @@ from .maintenance import ENDS, cannot_write, draft_beside, named_file, publish, 
 
 Progress = Callable[[int, int], None]
 Confirm = Callable[[str, int | None, int], bool]
-"""Called with the store, how many jobs it holds (None: that cannot be read) and how many the backup
-holds; whether to go on."""
+"""Called with the store, its number of jobs (None: it cannot be read) and the number of jobs in the
+backup. Returns whether to continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore came to."""
+    """The result of a restore."""
 
     store: str
     file: str
     jobs: int
     kept: str | None
-    """Where the old content is, as a backup; None: there was none, or it was not wanted."""
+    """The file with the old content; None: there was none, or it was not wanted."""
 
 
 def restore(
@@ -71,15 +70,16 @@ def restore(
     confirm: Confirm,
     progress: Progress,
 ) -> Restored | None:
-    """Put what the backup ``name`` holds into the store ``url`` names, which need not be there.
+    """Replace the content of the store that ``url`` names by the backup ``name``. The store need
+    not exist.
 
-    ``keep``: first copy what the store holds into a file beside it. None: the answer of
-    ``confirm`` was no, and nothing was changed. It blocks: not for an event loop.
+    ``keep``: first copy the old content into a file beside the store. Returns None if ``confirm``
+    returned False; then nothing was changed. It blocks, so it must not run on an event loop.
 
-    Raises InvalidInput when ``name`` is no sound backup, Conflict while somebody uses the store,
+    Raises InvalidInput if ``name`` is no undamaged backup, Conflict while somebody uses the store,
     and the StoreError family.
     """
-    host_key()  # HostShort where it cannot be told what still runs
+    host_key()  # HostShort if we cannot see which processes run
     address = chosen(url, env)
     if address is not None and on_server(address):
         raise InvalidInput(
@@ -140,7 +140,7 @@ def _restore(
         else:
             try:
                 kept = _replace_content(path, draft, keep=keep)
-            except StoreDamaged as error:  # so that SQLite can replace nothing in it
+            except StoreDamaged as error:  # SQLite cannot replace its content
                 _check_unused(path, error)
                 kept = _kept_path(path) if keep else None
                 _replace_file(path, draft, kept)
@@ -148,7 +148,7 @@ def _restore(
 
 
 def _checked(backup: Path, path: Path) -> int:
-    """How many jobs the backup holds. InvalidInput unless it is one."""
+    """How many jobs the backup holds. InvalidInput if it is no backup."""
     if path.exists() and backup.exists() and backup.samefile(path):
         raise InvalidInput(f"{backup} is the store itself", "give a backup of it")
     try:
@@ -162,7 +162,7 @@ def _checked(backup: Path, path: Path) -> int:
 
 
 def _prepare(path: Path, *, create_parent: bool) -> bool:
-    """Whether there is a store; its directory is there in any case."""
+    """Whether there is a store. Its directory exists afterwards."""
     try:
         if create_parent:
             make_private(path.parent)
@@ -177,7 +177,7 @@ def _prepare(path: Path, *, create_parent: bool) -> bool:
 
 
 def _confirmed(path: Path, jobs: int, confirm: Confirm) -> bool:
-    """Look who uses the store, and ask."""
+    """Check that nobody uses the store, and ask for confirmation."""
     count: int | None = None
     try:
         held = ExclusiveStore(path)
@@ -194,8 +194,8 @@ def _confirmed(path: Path, jobs: int, confirm: Confirm) -> bool:
 
 
 def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
-    """Replace what the store holds, in one transaction; returns where the old content is. Raises
-    StoreDamaged when it is no database."""
+    """Replace the content of the store in one transaction. Returns the file with the old content.
+    Raises StoreDamaged if the store is no database."""
     held = ExclusiveStore(path)
     try:
         _check_still(path, held.running())
@@ -220,7 +220,7 @@ def _replace_content(path: Path, draft: Path, *, keep: bool) -> Path | None:
 
 
 def _replace_file(path: Path, draft: Path, kept: Path | None) -> None:
-    """Put the draft in the place of a file that is no database."""
+    """Replace a file that is no database by the draft."""
     try:
         sync(draft)
         move_aside(path, kept)
@@ -233,7 +233,7 @@ def _replace_file(path: Path, draft: Path, kept: Path | None) -> None:
 
 
 def _create(path: Path, draft: Path) -> None:
-    """Give the draft the name of a store that is not there. Logs of an earlier one go."""
+    """Give the draft the name of a store that does not exist. Old logs are removed."""
     try:
         sync(draft)
         if not os.path.lexists(path):
@@ -249,14 +249,13 @@ def _create(path: Path, draft: Path) -> None:
 
 
 def _check_still(path: Path, running: Sequence[Job] | None) -> None:
-    """Conflict if something of this store may still run, though nobody has the file open.
-    ``running``: the jobs that the store says are running; None: there is no store, or it cannot
-    be read."""
+    """Conflict if jobs or workers of this store may still run, though nobody has the file open.
+    ``running``: the processing jobs of the store; None: there is no store, or it cannot be read."""
     run = path.with_name(path.name + ".d") / "run"
     shims = _living_shims(run)
     if running:
         _check_running(path, running, shims)
-    # A store that was at this path before had workers that the content does not name.
+    # An earlier store at this path may have workers that are not in the present content.
     if shims:
         raise Conflict(
             f"jobs of store {path} may still run: their shim {min(shims)} is alive",
@@ -277,7 +276,7 @@ def _living_shims(run: Path) -> set[str]:
 
     seen = {one.stem for one in run.glob("*.alive")}
     living = {name for name in seen if JournalReader(run, name).may_be_alive()}
-    # The run directory may have been deleted. A shim that still has jobs is their parent.
+    # The run directory may have been deleted. A shim that still has jobs is their parent process.
     hidden = {name: one for name, one in shim_processes(run).items() if name not in seen}
     if hidden:
         table = ProcessTable()
@@ -294,8 +293,8 @@ def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
     for job in running:
         supervisor = job.shim or job.owner or ""
         found = marked.get((job.id, str(job.runs), supervisor), [])
-        # A process may have no environment that can be read (sudo, env -i): then its shim tells. A
-        # suspect has a shim of its own.
+        # If the environment of a process cannot be read (sudo, env -i), its shim shows that it
+        # runs. A suspect has its own shim.
         if found or not shims.isdisjoint((supervisor, journal_name(job, supervisor))):
             pid = f" (pid {found[0].pid})" if found else ""
             raise Conflict(
@@ -305,8 +304,8 @@ def _check_running(path: Path, running: Sequence[Job], shims: set[str]) -> None:
 
 
 def _check_left(path: Path, supervisors: set[str]) -> None:
-    """Conflict if anything runs that these supervisors started, whose shims are dead; or that says
-    that it is of this store, whose run directory may have been deleted."""
+    """Conflict if a process runs that one of these supervisors started, although their shims are
+    dead. Also if a process has the mark of this store: its run directory may have been deleted."""
     from ..supervisor.processes import in_our_namespace, marked_processes
 
     for process, mark in marked_processes():
@@ -319,7 +318,7 @@ def _check_left(path: Path, supervisors: set[str]) -> None:
 
 
 def _check_unused(path: Path, error: StoreDamaged) -> None:
-    """The same for a file that is no database, so that no lock of SQLite tells who uses it."""
+    """The same for a file that is no database. SQLite's locks do not show who uses it."""
     if isinstance(error, StoreForeign):
         raise error
     if users_of(path):
@@ -336,19 +335,19 @@ def _kept_path(path: Path) -> Path:
 
 
 def _publish(draft: Path, path: Path) -> Path:
-    """Give a copy of the old content of ``path`` a name that no other restore has taken."""
+    """Give a copy of the old content of ``path`` a name that no other restore uses."""
     while True:
         kept = _kept_path(path)
         try:
             sync(draft)
             publish(draft, kept, force=False)
         except Conflict:
-            continue  # taken at this very moment
+            continue  # the name was taken just now
         except OSError as error:
             raise cannot_write(kept, error) from None
         try:
             sync(kept.parent)
-        except OSError as error:  # nothing is replaced that may not be there afterwards
+        except OSError as error:  # without a safe copy nothing is replaced
             with suppress(OSError):
                 kept.unlink()
             raise cannot_write(kept, error) from None

@@ -1,1 +1,1 @@
-"""What queuectl needs of the operating system: clocks, hosts, files, signals after a commit."""
+"""What queuectl uses of the operating system: clocks, hosts, files, signals."""

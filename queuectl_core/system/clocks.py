@@ -1,7 +1,7 @@
-"""The clocks of a boot, the same in every time namespace.
+"""Clocks since boot that are equal in every time namespace.
 
 A time namespace (``unshare --time``, and some containers) moves CLOCK_MONOTONIC and CLOCK_BOOTTIME,
-and the start times of processes with it. What one process notes, one in another namespace reads. So
+and also the start times of processes. A process of one namespace reads values of another one. So
 all moments that leave a process are told as in the namespace that the host began with. Only these
 functions know the difference.
 """
@@ -14,9 +14,9 @@ LINUX = sys.platform == "linux"
 
 
 def _offsets() -> tuple[float, float]:
-    """How far our time namespace is ahead: CLOCK_MONOTONIC, CLOCK_BOOTTIME."""
+    """How many seconds our time namespace is ahead, for CLOCK_MONOTONIC and CLOCK_BOOTTIME."""
     try:
-        # The file tells of the namespace that our children get.
+        # The file is about the namespace of our children.
         if os.readlink("/proc/self/ns/time") != os.readlink("/proc/self/ns/time_for_children"):
             return 0.0, 0.0
         with open("/proc/self/timens_offsets", "rb") as file:
@@ -39,7 +39,7 @@ def monotonic() -> float:
 
 
 def boot_clock() -> float:
-    """The same. On Linux it goes on while the machine is suspended."""
+    """Like :func:`monotonic`. On Linux it continues while the machine is suspended."""
     if LINUX:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - BOOTTIME_OFFSET
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""What kind of file system a path is on: SQLite's WAL needs one that only this host uses."""
+"""The type of a path's file system. SQLite's WAL needs one that only this host uses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NETWORK = frozenset(
         "webdav",
     )
 )
-"""File systems whose shared memory or locks do not span hosts: SQLite's WAL breaks there."""
+"""File systems on which hosts do not share memory or locks. SQLite's WAL is not safe there."""
 DOUBTFUL = frozenset(["9p", "drvfs", "fuse.grpcfuse", "fuse.osxfs", "vboxsf", "virtiofs"])
-"""A host's directory inside a virtual machine: fine from one side only."""
+"""A directory of the host in a virtual machine. It is safe only from one side."""
 
 
 def file_system_of(place: Path) -> str:
-    """The type of the file system ``place`` is on; empty when unknown."""
+    """The type of the file system of ``place``; empty if unknown."""
     real = os.path.realpath(place)
     found, longest = "", -1
     for point, kind in _mounts():

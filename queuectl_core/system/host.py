@@ -1,8 +1,8 @@
-"""Who and where we are: hosts, boots and processes that can be told apart.
+"""Identifying hosts, boots and processes.
 
-A pid alone names nobody: pids are reused, restart after a boot, and mean something else in
-another container. A process is its pid and start time on a host key (boot id and pid
-namespace); only equal host keys may compare pids or monotonic clocks.
+A pid alone does not identify a process: pids are used again, start again after a boot, and differ
+between containers. A process is identified by its pid, its start time and its host key (boot id and
+pid namespace). Pids and monotonic clocks can be compared only if the host keys are equal.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from ..domain.model import SupervisorRow
 from .clocks import BOOTTIME_OFFSET, LINUX
 
 START_TOLERANCE = 0.001 if LINUX else 0.05
-"""Seconds two readings of one process's start may differ by. Linux counts in whole ticks of 10 ms
-and always gives the same answer: a process that started one tick later is another one.
+"""Seconds by which two readings of a process's start time may differ. Linux counts in whole ticks
+of 10 ms and always gives the same answer. So a process that started one tick later is another
+process.
 
-A time namespace may be ahead by a part of a tick. The kernel adds that before it counts, so what is
-read there may be up to one tick from what others read. It is no whole number of ticks."""
+A time namespace may be ahead by a part of a tick. The kernel adds this part before it rounds to
+ticks, so the value read there may differ from other readings by up to one tick. It is not a whole
+number of ticks."""
 
 
 def hostname(env: Mapping[str, str] | None = None) -> str:
-    """This host's name: ``QUEUECTL_HOST`` in ``env`` (None: our own environment) where the
-    system's says little, as in a container. It is for people: nothing is decided by it."""
+    """This host's name: ``QUEUECTL_HOST`` in ``env`` (None: our own environment), for example in a
+    container, or the system's name. It is only for people. No decision depends on it."""
     return (os.environ if env is None else env).get("QUEUECTL_HOST") or os.uname().nodename
 
 
 def current_directory() -> str:
-    """Where this process is; empty when that directory was removed."""
+    """The current directory; empty if it was removed."""
     try:
         return os.getcwd()
     except OSError:
@@ -42,7 +44,7 @@ def current_directory() -> str:
 
 @cache
 def host_key() -> str:
-    """This boot and this pid namespace. HostShort where /proc is missing on Linux."""
+    """Identifies this boot and this pid namespace. HostShort if /proc is missing on Linux."""
     if LINUX and not os.path.exists("/proc/self/stat"):
         raise HostShort(
             "/proc is not mounted: processes cannot be told apart", "mount -t proc proc /proc"
@@ -51,7 +53,7 @@ def host_key() -> str:
 
 
 def known_host_key() -> str:
-    """The same, or nothing. For those who only look."""
+    """The :func:`host_key`; empty if it is not known."""
     try:
         return host_key()
     except HostShort:
@@ -64,7 +66,7 @@ def _boot_id() -> str:
     except OSError as error:
         if hint := shortage(error):
             raise HostShort(f"cannot tell which boot this is: {error.strerror}", hint) from None
-        import psutil  # macOS and the BSDs have no boot id: the boot's second has to do
+        import psutil  # macOS and the BSDs have no boot id, so use the second of the boot
 
         return f"{hostname()}@{psutil.boot_time():.0f}"
 
@@ -77,11 +79,11 @@ def _pid_namespace() -> str:
 
 
 def process_start(pid: int) -> float | None:
-    """When process ``pid`` started; None when there is none, or only a zombie is left. OSError when
-    that cannot be told: we may have too many open files, or it may be hidden from us.
+    """When process ``pid`` started; None if there is no such process, or only a zombie. OSError if
+    it cannot be known: we may have too many open files, or the process may be hidden from us.
 
-    Seconds on a clock of the host's own (since boot on Linux, since the epoch elsewhere):
-    only fit for comparing with another reading on the same host key.
+    In seconds on a clock of this host (since boot on Linux, since the epoch elsewhere). Compare it
+    only with another reading with the same host key.
     """
     if pid <= 0:
         return None
@@ -103,12 +105,12 @@ def process_start(pid: int) -> float | None:
 
 STOPPED = "T"
 DISK_SLEEP = "D"
-"""States of a process: stopped by a signal; waiting in the kernel, where no signal reaches it."""
+"""States of a process: stopped by a signal; waiting in the kernel, where signals have no effect."""
 
 
 def process_state(pid: int) -> str:
-    """The state of process ``pid`` as ``ps`` shows it; empty when it is gone or not known. OSError
-    when it cannot be read just now."""
+    """The state of process ``pid`` as ``ps`` shows it; empty if it is gone or not known. OSError if
+    it cannot be read at the moment."""
     if LINUX:
         stat = parse_stat(pid)
         return "" if stat is None else stat.state
@@ -122,8 +124,8 @@ def process_state(pid: int) -> str:
 
 
 def context_switches(pid: int) -> int | None:
-    """How often process ``pid`` has gone to sleep, or had to let another one run. It grows as long
-    as the process runs at all. None when that cannot be told."""
+    """The number of context switches of process ``pid``. It grows as long as the process runs. None
+    if it cannot be known."""
     import psutil
 
     try:
@@ -133,7 +135,7 @@ def context_switches(pid: int) -> int | None:
 
 
 class ProcessStat(NamedTuple):
-    """What ``/proc/PID/stat`` says of a living process."""
+    """The content of ``/proc/PID/stat`` for a living process."""
 
     state: str
     parent: int
@@ -142,14 +144,14 @@ class ProcessStat(NamedTuple):
 
 
 def parse_stat(pid: int) -> ProcessStat | None:
-    """Read ``/proc/PID/stat`` (Linux); None when there is no such process, or only a zombie. Any
-    other error says nothing about the process."""
+    """Read ``/proc/PID/stat`` (Linux). None if there is no such process, or only a zombie. Other
+    errors say nothing about the process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             raw = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = raw[raw.rindex(b")") + 2 :].split()  # the name before may hold anything
+    fields = raw[raw.rindex(b")") + 2 :].split()  # the name of the process may contain anything
     if fields[0] in (b"Z", b"X"):
         return None
     start = int(fields[19]) / _ticks() - BOOTTIME_OFFSET
@@ -167,8 +169,7 @@ def _is_whole(start: float) -> bool:
 
 
 def is_process(pid: int, start: float) -> bool:
-    """Whether the process that started at ``start`` as ``pid`` is alive. OSError when that cannot
-    be told."""
+    """Whether the process with this pid and start time is alive. OSError if it cannot be known."""
     found = process_start(pid)
     if found is None:
         return False
@@ -177,7 +178,7 @@ def is_process(pid: int, start: float) -> bool:
 
 
 def may_be_process(pid: int, start: float) -> bool:
-    """The same; True when it cannot be told."""
+    """Like :func:`is_process`, but True if it cannot be known."""
     try:
         return is_process(pid, start)
     except OSError:
@@ -185,20 +186,20 @@ def may_be_process(pid: int, start: float) -> bool:
 
 
 def is_gone(row: SupervisorRow, now: float, mono: float, here: str | None = None) -> bool:
-    """Whether a supervisor has lost its claim to live: it died, or let its lease run out.
+    """Whether a supervisor is dead, or has let its lease run out.
 
-    ``now`` is the wall clock, ``mono`` this host's monotonic clock, ``here`` what this host is to
-    the store (``Store.host_identity()``; None: :func:`host_key`). On its own host a dead process is
-    noticed at once and the lease is read on the monotonic clock, so that nobody loses a job when
-    the wall clock is set. Where we cannot tell whether the process is alive, only its lease counts.
-    Between hosts the store's own clock decides.
+    ``now`` is the wall clock, ``mono`` is this host's monotonic clock, and ``here`` is
+    ``Store.host_identity()`` (None: :func:`host_key`). On its own host a dead process is noticed at
+    once, and the lease is compared with the monotonic clock, so that nobody loses a job when the
+    wall clock is set. If we cannot see whether the process is alive, only its lease counts. Between
+    hosts the store's clock decides.
     """
     ours = known_host_key()
     here = ours if here is None else here
     if here and row.host_key == here:
         return mono > row.lease_mono or not may_be_process(row.pid, row.pid_start)
     if row.lapsed is not None:
-        return row.lapsed  # hosts share the store: its clock decides, and a name proves nothing
+        return row.lapsed  # hosts share the store, so its clock decides
     if ours and row.host == hostname() and row.host_key.split(":")[0] != ours.split(":")[0]:
-        return True  # this host has rebooted since
+        return True  # this host was rebooted
     return now > row.lease_until

@@ -1,4 +1,4 @@
-"""The PostgreSQL store is for queues that have outgrown one machine.
+"""The PostgreSQL store keeps a queue on a server that several hosts share.
 
 It needs the extra ``postgres``.
 """

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .config import MAX_BACKOFF_BASE, MAX_OUTPUT, MAX_RETRIES, MAX_SECONDS, MIN_OUTPUT, Settings
 from .errors import InvalidInput
-from .model import MASK, Command, JobSpec, tidy
+from .model import MASK, Command, JobSpec
 from .text import clean_line
 from .times import format_bytes, parse_duration, parse_size, parse_time
 
@@ -215,7 +215,7 @@ def _number(
     field: str, low: float, high: float, whole: bool
 ) -> Callable[[Any, Defaults], int | float]:
     kind = "a whole number" if whole else "a number"
-    span = f"from {tidy(low)} to {tidy(high)}"
+    span = f"from {plain_number(low)} to {plain_number(high)}"
 
     def parse(value: Any, _: Defaults) -> int | float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -137,10 +137,10 @@ class Job(NamedTuple):
             "id": self.id,
             "command": list(self.command) if isinstance(self.command, tuple) else self.command,
             "max_retries": self.max_retries,
-            "backoff_base": tidy(self.backoff_base),
+            "backoff_base": plain_number(self.backoff_base),
             "priority": self.priority,
             "run_at": format_time(self.run_at),
-            "timeout_seconds": tidy(self.timeout_seconds),
+            "timeout_seconds": plain_number(self.timeout_seconds),
             "cwd": self.cwd,
             "env": dict(self.env) if show_env else self.masked_env,
             "queue": self.queue,
@@ -344,6 +344,6 @@ class Filter(NamedTuple):
         return self._replace(states=allowed)
 
 
-def tidy(number: float) -> int | float:
+def plain_number(number: float) -> int | float:
     """``2`` for 2.0, because people write whole numbers without a fraction."""
     return int(number) if number == int(number) else number

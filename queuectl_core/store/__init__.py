@@ -1,1 +1,1 @@
-"""The store keeps all data. It is one protocol, with a package for each database."""
+"""The store keeps all data; it is one protocol with a package for each database."""

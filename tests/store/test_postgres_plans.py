@@ -125,7 +125,7 @@ INDEXES = {
     "expired": {"attempts_ended"},
     "ended": {"jobs_state"},
     "runs_of": {"jobs_pkey"},
-    # bulk verbs: candidates from a bounded stretch of keys, changed by key
+    # bulk verbs: candidates from a limited range of keys, changed by key
     "bulk_states": {"jobs_state"},
     "bulk_reason": {"jobs_dead"},
     "retry": {"jobs_pkey"},

@@ -1,4 +1,4 @@
-"""Conformance: bells, and noticing that something changed."""
+"""Conformance: notifications, and noticing that something changed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..support import NOW, ending, eventually_async, spec
 from .tools import change, claim, finish, hired
 
 
-def rings(notifier: Notifier) -> bool:
-    """Whether it has been rung, waiting as long as a ring may take (not at all, on one host)."""
+def is_notified(notifier: Notifier) -> bool:
+    """Whether it has a notification."""
     return bool(select.select([notifier], [], [], 0)[0])
 
 
-async def rung(*bells: Notifier) -> None:
-    """Waits until all of them ring."""
+async def notified(*notifiers: Notifier) -> None:
+    """Wait until all of them have a notification."""
 
-    async def all_ring() -> bool:
-        return all(rings(notifier) for notifier in bells)
+    async def all_are() -> bool:
+        return all(is_notified(notifier) for notifier in notifiers)
 
-    await eventually_async(all_ring)
+    await eventually_async(all_are)
 
 
 async def enqueue(store: Store) -> None:
@@ -64,60 +64,60 @@ WRITES = [enqueue, batch, cancel, retry, stop, more, configure]
 
 
 @pytest.mark.parametrize("write", WRITES)
-async def test_a_bell_rings_for_what_a_supervisor_should_know(
+async def test_a_supervisor_is_notified_of_what_it_must_know(
     store: Store, other: Store, write: Callable[[Store], Awaitable[None]]
 ) -> None:
     await hired(store)
     await store.enqueue([spec()], NOW)
     notifier, second = store.notifier("sup"), store.notifier("another")
     try:
-        assert not rings(notifier)
+        assert not is_notified(notifier)
         await write(other)
-        await rung(notifier, second)
-        notifier.clear()  # it may have rung to begin with
-        assert not rings(notifier)
+        await notified(notifier, second)
+        notifier.clear()  # the first notification may be that of the start
+        assert not is_notified(notifier)
         await write(store)  # its own store's writes too
-        await rung(notifier)
+        await notified(notifier)
         assert notifier.clear() is (write not in (enqueue, batch))
     finally:
         notifier.close()
         second.close()
 
 
-async def test_a_bell_tells_orders_among_many_jobs(store: Store, other: Store) -> None:
+async def test_a_command_is_noticed_among_many_new_jobs(store: Store, other: Store) -> None:
     notifier = store.notifier("sup")
     try:
         await enqueue(other)
         await configure(other)
         await enqueue(other)
-        await rung(notifier)
+        await notified(notifier)
         assert await store.changed()  # what was sent before has arrived by now
         assert notifier.clear()
     finally:
         notifier.close()
 
 
-async def test_a_bell_nobody_answers_stops_nobody(store: Store, other: Store) -> None:
+async def test_a_fifo_that_nobody_reads_blocks_nobody(store: Store, other: Store) -> None:
     notifier = store.notifier("sup")
     try:
         for _ in range(50):
             await other.set_config({"lease": "20"})
-        await rung(notifier)
+        await notified(notifier)
         notifier.clear()
-        assert not rings(notifier)
+        assert not is_notified(notifier)
     finally:
         notifier.close()
     await other.set_config({"lease": "25"})
 
 
-async def test_the_bell_of_a_dead_supervisor_stops_nobody(store: Store) -> None:
+async def test_the_fifo_of_a_dead_supervisor_blocks_nobody(store: Store) -> None:
     notifier = store.notifier("sup")
     os.close(notifier.fileno())  # it died: what it made is still there
     await store.set_config({"lease": "20"})
     again = store.notifier("sup")
     try:
         await store.set_config({"lease": "25"})
-        await rung(again)
+        await notified(again)
     finally:
         again.close()
 
@@ -143,7 +143,7 @@ async def test_changed_sees_what_workers_do(store: Store, other: Store) -> None:
     assert not await store.changed()
 
 
-async def test_tidying_loses_nothing(store: Store, other: Store) -> None:
+async def test_a_checkpoint_loses_nothing(store: Store, other: Store) -> None:
     await store.enqueue([spec("x" * 100_000) for _ in range(60)], NOW)
     await store.checkpoint()
     await store.checkpoint()

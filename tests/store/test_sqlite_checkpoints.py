@@ -61,7 +61,7 @@ async def fill(store: SqliteStore, count: int = 100) -> None:
     await store.enqueue([spec("x" * 1000) for _ in range(count)], NOW)
 
 
-async def test_tidying_moves_a_large_wal_and_the_next_write_starts_it_anew(
+async def test_a_checkpoint_moves_a_large_wal_and_the_next_write_starts_it_anew(
     store_path: Path, small: None
 ) -> None:
     store = await SqliteStore.open(store_path)
@@ -172,7 +172,7 @@ async def test_after_a_reader_was_in_the_way_a_writer_does_not_try_each_time(
     await store.close()
 
 
-async def test_only_one_process_at_a_time_tidies(store_path: Path, small: None) -> None:
+async def test_only_one_process_at_a_time_makes_a_checkpoint(store_path: Path, small: None) -> None:
     store = await SqliteStore.open(store_path)
     store.directory.mkdir()
     fd = os.open(store.directory, os.O_RDONLY)
@@ -186,7 +186,7 @@ async def test_only_one_process_at_a_time_tidies(store_path: Path, small: None) 
     await store.close()
 
 
-async def test_tidying_can_wait_when_somebody_writes_for_long(
+async def test_a_checkpoint_can_wait_when_somebody_writes_for_long(
     store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "LOCK_PATIENCE", 0.05)
@@ -329,7 +329,7 @@ async def test_a_backup_does_not_wait_for_whoever_watches_it(
         assert raw.execute("SELECT count(*) FROM jobs").fetchone()[0] == 2000
 
 
-def test_a_store_that_cannot_be_tidied_is_no_error(cli: Cli, store_path: Path) -> None:
+def test_a_checkpoint_that_fails_is_no_error(cli: Cli, store_path: Path) -> None:
     async def act() -> None:
         store = await SqliteStore.open(store_path)
         await fill(store)

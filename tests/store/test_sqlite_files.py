@@ -524,7 +524,7 @@ def test_store_urls_that_are_refused(url: str) -> None:
 
 
 async def test_a_store_has_one_name(tmp_path: Path) -> None:
-    """Its output files and bells lie beside it, whichever way one got there."""
+    """Its output files and FIFOs are beside it, whichever name one uses."""
     (tmp_path / "real").mkdir()
     (tmp_path / "folder").symlink_to("real")
     (tmp_path / "link.db").symlink_to("real/queue.db")
@@ -601,7 +601,8 @@ async def test_a_full_disk_says_so_and_loses_nothing(store_path: Path) -> None:
 async def test_a_stop_without_space_says_who_was_not_told(
     store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is alive and has no bell was passed over, and one that failed hid those told before."""
+    """A living supervisor without a FIFO was skipped, and a failure hid those that were told
+    before."""
     store = await SqliteStore.open(store_path)
     alive = {"pid_start": process_start(os.getpid()), "lease_mono": monotonic() + 30}
     for name in ("first", "second", "third"):

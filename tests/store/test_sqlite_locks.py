@@ -466,7 +466,7 @@ async def test_a_log_planted_between_the_check_and_the_opening_is_refused(
     monkeypatch.setattr(connection, "check_logs", check_and_plant)
     with pytest.raises(StoreUnreachable, match="do not stay the same"):
         await SqliteStore.open(path)
-    assert len(planted) == connection.OPENINGS
+    assert len(planted) == connection.OPEN_ATTEMPTS
     monkeypatch.undo()
     await (await SqliteStore.open(path)).close()
 

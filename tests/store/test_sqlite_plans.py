@@ -1,4 +1,4 @@
-"""SQLite: the queries that run all the time use their index, and go on doing so.
+"""SQLite: the frequent queries use their index.
 
 Read from EXPLAIN QUERY PLAN of the very text that is sent, on a database with jobs in it.
 """
@@ -82,7 +82,7 @@ WANTED = {
     "attempts_of": ["SEARCH attempts USING PRIMARY KEY (job=?)"],
     "tail_of": ["SEARCH tails USING INDEX sqlite_autoindex_tails_1 (job=? AND number=?)"],
     "ended_since": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>?)"],
-    # what is added up: a row by its key, the rows of a window, what was there before
+    # rollups: a row by its key, the rows of a window, attempts from before there were rollups
     "rollup_get": ["SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at=?)"],
     "rollup_to_change": [
         "SCAN CONSTANT ROW",
@@ -102,7 +102,7 @@ WANTED = {
     "ended_until": [
         "SEARCH attempts USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)"
     ],
-    # upkeep: nothing is looked at but what ended in a stretch of time
+    # maintenance: only what ended in a range of time is read
     "expired": [
         "SEARCH a USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)",
         "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
@@ -134,7 +134,7 @@ MAY_SCAN_JOBS = {
 
 @pytest.fixture
 async def database(store_path: Path) -> AsyncIterator[sqlite3.Connection]:
-    """A plain connection to a store with some jobs in every lane."""
+    """A plain connection to a store with some jobs in every queue."""
     store = await SqliteStore.open(store_path)
     await store.enqueue([spec(queue=f"q{n % 3}", run_at=NOW + n % 2 * 60) for n in range(100)], NOW)
     await store.close()

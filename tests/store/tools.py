@@ -1,4 +1,4 @@
-"""What the conformance tests do to a store again and again."""
+"""Steps that many conformance tests share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def hired(store: Store, name: str = "sup", *workers: str) -> str:
 
 
 async def row_of(store: Store, name: str) -> SupervisorRow:
-    """A supervisor as the store knows it: a store that hosts share sets the times itself."""
+    """A supervisor's row in the store. A store that hosts share sets the times itself."""
     [row] = [row for row in await store.supervisors() if row.id == name]
     return row
 
@@ -40,20 +40,20 @@ async def claim(
     queues: tuple[str, ...] = (),
 ) -> list[Job]:
     """Claim up to ``count`` jobs."""
-    openings = [ClaimSlot(f"{owner}-{n}", queues) for n in range(1, count + 1)]
-    return list((await store.settle_and_claim(owner, [], openings, now)).claimed)
+    slots = [ClaimSlot(f"{owner}-{n}", queues) for n in range(1, count + 1)]
+    return list((await store.settle_and_claim(owner, [], slots, now)).claimed)
 
 
 async def change(
     store: Store, action: JobAction, seqs: Sequence[int], now: float, strict: bool
 ) -> int:
-    """Do something to the jobs with these keys as they are now; how many were changed."""
+    """Change the jobs with these keys as they are now. Returns how many were changed."""
     seen = [await store.by_seq(seq) or never_there(seq) for seq in seqs]
     return len(await store.change(action, seen, now, strict=strict))
 
 
 def never_there(seq: int) -> Job:
-    """What a caller holds of a job that is in no store."""
+    """A job that is in no store."""
     return Job(
         seq=seq,
         id="gone",
@@ -81,10 +81,10 @@ def never_there(seq: int) -> Job:
 
 
 async def finish(
-    store: Store, owner: str, *endings: AttemptResult, now: float = NOW
+    store: Store, owner: str, *results: AttemptResult, now: float = NOW
 ) -> ClaimResult:
-    """Write endings down, claiming nothing."""
-    return await store.settle_and_claim(owner, endings, [], now)
+    """Write results, and claim nothing."""
+    return await store.settle_and_claim(owner, results, [], now)
 
 
 async def run(
@@ -97,11 +97,11 @@ async def run(
     reason: str | None = None,
     tail: bytes = b"",
 ) -> Job:
-    """Claim ``job`` (it must be the next) and end it; the job as it is then."""
+    """Claim ``job``, which must be the next, and end it. Returns the job as it is then."""
     [held] = await claim(store, owner, now=now)
     assert held.id == job.id
-    turn = await finish(store, owner, ending(held, outcome, now=now, reason=reason, tail=tail))
-    assert not turn.refused
+    done = await finish(store, owner, ending(held, outcome, now=now, reason=reason, tail=tail))
+    assert not done.refused
     found = await store.by_seq(job.seq)
     assert found is not None
     return found

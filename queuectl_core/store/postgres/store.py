@@ -43,11 +43,12 @@ Transaction = Callable[Concatenate[Session, P], Awaitable[T]]
 Verb = Callable[Concatenate["PostgresStore", P], Coroutine[Any, Any, T]]
 
 
-def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
-    """A verb that reads."""
+def reads(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
+    """A verb that reads. ``patient``: without a time limit."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._connections.read(transaction, *args, **kwargs)
+        connections = self._patient if patient else self._connections
+        return await connections.read(transaction, *args, **kwargs)
 
     return verb
 
@@ -61,11 +62,12 @@ def repeats(transaction: Transaction[P, T]) -> Verb[P, T]:
     return verb
 
 
-def writes(transaction: Transaction[P, T]) -> Verb[P, T]:
-    """A verb that writes."""
+def writes(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
+    """A verb that writes. ``patient``: without a time limit."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._connections.write(transaction, *args, **kwargs)
+        connections = self._patient if patient else self._connections
+        return await connections.write(transaction, *args, **kwargs)
 
     return verb
 
@@ -188,8 +190,7 @@ class PostgresStore(Reads):
         changed, self._seen = found != self._seen, found
         return changed
 
-    async def faults(self) -> list[str]:
-        return await self._patient.read(maintenance.faults)
+    faults = reads(maintenance.faults, patient=True)
 
     async def check(self) -> None:
         """Nothing to do: if the server is gone, every query fails."""
@@ -269,12 +270,8 @@ class PostgresStore(Reads):
 
     prune = writes(maintenance.prune)
     dismiss = writes(claims.dismiss)
-
-    async def miscounted(self) -> int:
-        return await self._patient.read(maintenance.miscounted)
-
-    async def recount(self) -> None:
-        await self._patient.write(maintenance.recount)
+    miscounted = reads(maintenance.miscounted, patient=True)
+    recount = writes(maintenance.recount, patient=True)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         raise InvalidInput(

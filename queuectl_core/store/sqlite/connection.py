@@ -53,7 +53,7 @@ WAITED_LONG = 0.15
 """Seconds after which a writer tries ten times as often as the others, so that it soon succeeds.
 Without this, one in 20,000 enqueues beside 23 writers took over a second."""
 
-OPENINGS = 20
+OPEN_ATTEMPTS = 20
 """How often to try to open a store while another process keeps removing its logs."""
 
 
@@ -161,7 +161,7 @@ class Connection:
     ) -> T:
         """Read without locks. Opens the file again if it has become stale, and reads again if it
         became stale during the read."""
-        for _ in range(OPENINGS):
+        for _ in range(OPEN_ATTEMPTS):
             if opened.is_stale is not None and opened.is_stale():
                 fresh = self._opener(self.path)
                 opened.driver.close()
@@ -278,7 +278,7 @@ def open_alone(path: Path, patience: float) -> sqlite3.Connection:
 
 
 def _opened(path: Path, attempt: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection:
-    for _ in range(OPENINGS):
+    for _ in range(OPEN_ATTEMPTS):
         conn = attempt()
         if conn is not None:
             return conn

@@ -334,22 +334,22 @@ class SqliteStore(Reads):
             if row.id in chosen and worker.id not in asked and worker.state != "stopping":
                 error.hint = f"{error.hint}, or stop all workers of {row.id}"
                 raise error
-        told, untold = [], []
+        stopping, silent = [], []
         for supervisor, row in chosen.items():
             notifier = self.run / (supervisor + SUFFIX)
             commits.begin()
             if notify_one(notifier, STOP_NOW if at_once else STOP):
-                told.append(supervisor)
+                stopping.append(supervisor)
                 continue
             commits.failed()
             if has_listener(notifier) or not is_gone(
                 row, time.time(), monotonic(), self.host_identity()
             ):
-                untold.append(supervisor)
-        if untold:
-            said = f"could not tell {', '.join(untold)} to stop"
-            if told:
-                said += f", but {', '.join(told)} will stop"
+                silent.append(supervisor)
+        if silent:
+            said = f"could not tell {', '.join(silent)} to stop"
+            if stopping:
+                said += f", but {', '.join(stopping)} will stop"
             error.message = clean_line(f"{error.message}: {said}")
             raise error
 

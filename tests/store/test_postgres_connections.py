@@ -148,7 +148,7 @@ async def test_a_server_that_is_away_is_one_line_and_not_asked_all_the_time(
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
-async def test_a_turn_whose_answer_was_lost_is_settled_once(
+async def test_a_commit_whose_answer_was_lost_is_settled_once(
     store: PostgresStore, proxy: Proxy, other: PostgresStore, cut: Cut
 ) -> None:
     await hired(other, "sup", "w1")
@@ -184,7 +184,7 @@ async def test_a_turn_whose_answer_was_lost_is_settled_once(
     assert (await other.by_seq(again.seq)) == again, "put back once, not for ever"
 
 
-async def test_two_turns_lost_in_a_row(
+async def test_two_commits_lost_in_a_row(
     store: PostgresStore, proxy: Proxy, other: PostgresStore
 ) -> None:
     await hired(other, "sup", "w1", "w2")
@@ -207,7 +207,7 @@ async def test_two_turns_lost_in_a_row(
     assert await other.counts() == await real_counts(other)
 
 
-async def test_an_ending_taken_by_an_heir_is_still_refused(
+async def test_a_result_is_refused_after_a_successor_took_over(
     store: PostgresStore, proxy: Proxy, other: PostgresStore
 ) -> None:
     await hired(other, "sup")
@@ -242,7 +242,7 @@ async def test_jobs_taken_over_are_not_lost_with_the_answer(
 # -- bells ----------------------------------------------------------------------------
 
 
-async def test_a_bell_rings_again_when_the_listener_is_back(
+async def test_a_supervisor_is_notified_when_the_listener_is_back(
     store: PostgresStore, proxy: Proxy, other: PostgresStore
 ) -> None:
     notifier = store.notifier("sup")
@@ -298,7 +298,9 @@ async def test_a_listener_that_fails_pauses_longer_and_longer(
         notifier.close()
 
 
-async def test_being_told_a_lot_is_one_ring(store: PostgresStore, other: PostgresStore) -> None:
+async def test_many_notifications_wake_a_supervisor_once(
+    store: PostgresStore, other: PostgresStore
+) -> None:
     notifier = store.notifier("sup")
     try:
         await rung(notifier)
@@ -312,7 +314,7 @@ async def test_being_told_a_lot_is_one_ring(store: PostgresStore, other: Postgre
         notifier.close()
 
 
-async def test_an_exchange_rings_nobody(store: PostgresStore, other: PostgresStore) -> None:
+async def test_settling_notifies_nobody(store: PostgresStore, other: PostgresStore) -> None:
     await hired(other)
     await other.enqueue([spec(), spec()], NOW)
     notifier = store.notifier("sup")
@@ -346,7 +348,7 @@ async def test_a_claim_that_finds_nothing_locks_nothing(
     assert (turn.claimed, turn.next_due) == ((), None)
 
 
-async def test_a_claim_for_some_lanes_waits_for_theirs(other: PostgresStore) -> None:
+async def test_a_claim_for_some_queues_waits_for_their_jobs(other: PostgresStore) -> None:
     await hired(other)
     await other.enqueue([spec(queue="a"), spec(queue="b", run_at=NOW + 60)], NOW)
     assert (

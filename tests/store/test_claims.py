@@ -113,7 +113,7 @@ async def test_a_claim_that_leaves_out_jobs_that_have_crashed(
     assert sorted(ids(turn.claimed)) == ["again", "crashed"]
 
 
-async def test_workers_of_different_queues_in_one_turn(store: Store) -> None:
+async def test_workers_of_different_queues_in_one_claim(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)
     openings = [ClaimSlot("w1", ("mail",)), ClaimSlot("w2"), ClaimSlot("w3", ("mail",))]
@@ -130,7 +130,7 @@ async def test_a_queue_named_twice_gives_each_job_once(store: Store) -> None:
     assert all(job.runs == 1 for job in found)
 
 
-async def test_no_more_than_the_openings(store: Store) -> None:
+async def test_no_more_jobs_than_slots(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec() for _ in range(10)], NOW)
     assert len(await claim(store, count=3)) == 3
@@ -194,7 +194,7 @@ async def test_a_failed_job_comes_back_when_its_wait_is_over(store: Store) -> No
     assert await claim(store, now=NOW + 1e6) == []
 
 
-async def test_finishing_and_claiming_are_one_turn(store: Store) -> None:
+async def test_settling_and_claiming_are_one_commit(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=name) for name in "abc"], NOW)
     [held] = await claim(store)
@@ -278,7 +278,7 @@ async def test_a_result_for_a_job_that_is_no_more(store: Store) -> None:
     assert (await finish(store, "sup", gone)).refused == {(held.seq + 100, 1)}
 
 
-async def test_the_same_ending_twice_in_one_turn_counts_once(store: Store) -> None:
+async def test_the_same_result_twice_in_one_commit_counts_once(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
@@ -328,7 +328,7 @@ async def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
     assert (await store.scan(Filter(), 1))[0].owner == "slow"
 
 
-async def test_an_heir_that_is_itself_given_up_inherits_nothing(store: Store) -> None:
+async def test_a_successor_that_is_given_up_itself_takes_nothing_over(store: Store) -> None:
     await hired(store, "dead")
     await store.enqueue([spec()], NOW)
     await claim(store, "dead")
@@ -477,7 +477,7 @@ async def test_asking_for_more_workers(store: Store) -> None:
         await store.add_workers("gone", [("w3", ())], NOW, up=False)
 
 
-async def test_orders_to_stop(store: Store) -> None:
+async def test_commands_to_stop(store: Store) -> None:
     await hired(store, "sup", "w1", "w2", "w3")
     await store.stop_workers(["w1", "nobody"], False)
     await store.stop_workers(["w2"], True)
@@ -490,7 +490,7 @@ async def test_orders_to_stop(store: Store) -> None:
     assert commands == {"w1": "now", "w2": "now", "w3": None}
 
 
-async def test_orders_are_for_one_supervisor(store: Store) -> None:
+async def test_commands_are_for_one_supervisor(store: Store) -> None:
     await hired(store, "one")
     await hired(store, "two")
     await store.enqueue([spec(id="a"), spec(id="b")], NOW)
@@ -509,7 +509,7 @@ async def test_orders_are_for_one_supervisor(store: Store) -> None:
 # -- claimed in advance -----------------------------------------------------------------
 
 
-async def test_a_job_can_be_claimed_for_whoever_comes_free(store: Store) -> None:
+async def test_a_job_can_be_prefetched(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
     [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
@@ -527,7 +527,7 @@ async def test_a_job_can_be_claimed_for_whoever_comes_free(store: Store) -> None
     assert await now_of(store, job) == found
 
 
-async def test_an_ending_says_who_ran_a_job_claimed_in_advance(store: Store) -> None:
+async def test_a_result_names_the_worker_of_a_prefetched_job(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
     [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed

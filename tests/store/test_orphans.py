@@ -1,4 +1,4 @@
-"""Where hosts share a store, output of jobs that another host removed does not stay for ever."""
+"""If hosts share a store, output files of jobs that another host removed are removed too."""
 
 from __future__ import annotations
 

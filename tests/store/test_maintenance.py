@@ -65,7 +65,7 @@ async def test_what_ended_is_found_by_state_in_order(store: Store) -> None:
     assert waiting.state is State.PENDING
 
 
-async def test_prune_forgets_only_what_still_is_old_and_ended(store: Store) -> None:
+async def test_prune_removes_only_jobs_that_are_still_old_and_ended(store: Store) -> None:
     await hired(store)
     old, again = [await completed(store, NOW + n, f"c{n}") for n in range(2)]
     new = await completed(store, NOW + 50, "new")

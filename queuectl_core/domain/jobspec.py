@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .config import MAX_BACKOFF_BASE, MAX_OUTPUT, MAX_RETRIES, MAX_SECONDS, MIN_OUTPUT, Settings
 from .errors import InvalidInput
-from .model import MASK, Command, JobSpec
+from .model import MASK, Command, JobSpec, plain_number
 from .text import clean_line
 from .times import format_bytes, parse_duration, parse_size, parse_time
 

@@ -23,7 +23,7 @@ from ..pgserver import server_url
 from ..support import NOW, ending, eventually_async, spec
 from .proxy import Cut, Proxy
 from .stores import PostgresPlace
-from .test_signals import rings, rung
+from .test_signals import is_notified, notified
 from .tools import claim, hired, real_counts, row_of
 
 
@@ -247,13 +247,13 @@ async def test_a_supervisor_is_notified_when_the_listener_is_back(
 ) -> None:
     notifier = store.notifier("sup")
     try:
-        await rung(notifier)
+        await notified(notifier)
         notifier.clear()
         proxy.break_all()
-        await rung(notifier)  # something may have been missed
+        await notified(notifier)  # something may have been missed
         notifier.clear()
         await other.set_config({"lease": "20"})
-        await rung(notifier)
+        await notified(notifier)
     finally:
         notifier.close()
 
@@ -292,7 +292,7 @@ async def test_a_listener_that_fails_pauses_longer_and_longer(
         async def mended() -> bool:
             return notifier.trouble is None
 
-        await rung(notifier)
+        await notified(notifier)
         await eventually_async(mended)
     finally:
         notifier.close()
@@ -303,12 +303,12 @@ async def test_many_notifications_wake_a_supervisor_once(
 ) -> None:
     notifier = store.notifier("sup")
     try:
-        await rung(notifier)
+        await notified(notifier)
         notifier.clear()
         for number in range(30):
             await other.set_config({"lease": str(20 + number % 5)})
         await store.changed()
-        await rung(notifier)
+        await notified(notifier)
         assert os.read(notifier.fileno(), 100) == b"\0"
     finally:
         notifier.close()
@@ -319,14 +319,14 @@ async def test_settling_notifies_nobody(store: PostgresStore, other: PostgresSto
     await other.enqueue([spec(), spec()], NOW)
     notifier = store.notifier("sup")
     try:
-        await rung(notifier)
+        await notified(notifier)
         notifier.clear()
         [held] = await claim(other)
         await other.settle_and_claim("sup", [ending(held)], [ClaimSlot("sup-1")], NOW)
         await store.changed()  # whatever was sent before has arrived by now
         async with store._connections.session() as session:
             await session.value("clock")
-        assert not rings(notifier)
+        assert not is_notified(notifier)
     finally:
         notifier.close()
 

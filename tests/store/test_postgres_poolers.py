@@ -24,7 +24,7 @@ from queuectl_core.store.postgres import connections
 from ..pgserver import server_url
 from ..support import NOW, eventually, spec
 from .stores import PostgresPlace
-from .test_signals import rung
+from .test_signals import notified
 
 needs_pgbouncer = pytest.mark.skipif(
     shutil.which("pgbouncer") is None, reason="PgBouncer is not installed"
@@ -87,11 +87,11 @@ async def _are_apart(url: str, places: tuple[PostgresPlace, ...], home: Path) ->
     stores = [await open_store(f"{url}?schema={one.schema}", {"HOME": str(home)}) for one in places]
     try:
         notifier = stores[0].notifier("sup")
-        await rung(notifier)
+        await notified(notifier)
         notifier.clear()
         for number, store in enumerate(stores):
             await store.enqueue([spec(id=f"job-{number}")], NOW)
-        await rung(notifier)
+        await notified(notifier)
         notifier.close()
         for number, store in enumerate(stores):
             [job] = await store.by_id("job-")

@@ -61,7 +61,8 @@ test: $(VENV)/.ready-to-develop
 SMOKE := tests/architecture/test_private_names.py tests/architecture/test_versions.py \
 	tests/domain/test_config.py tests/domain/test_times.py tests/store/test_queue.py \
 	tests/runner/test_client.py tests/runner/test_spawn.py tests/supervisor/test_supervisor.py \
-	tests/acceptance/test_workers.py tests/cli/test_reading.py tests/console/test_start.py
+	tests/acceptance/test_workers.py::test_all_workers_killed_and_restarted \
+	tests/cli/test_reading.py tests/console/test_start.py
 
 smoke: $(VENV)/.ready-to-develop
 	@$(BIN)/mypy

@@ -56,16 +56,13 @@ run: $(VENV)/.ready-to-run
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
 
-# What may differ between versions of Python: types, imports, the store, the shim, whole
-# supervisors, the command line and the console.
+# What may differ between versions of Python: imports, the store, the shim, whole supervisors, the
+# command line. Short, because CI runs it for each version.
 SMOKE := tests/architecture/test_private_names.py tests/architecture/test_versions.py \
 	tests/domain/test_config.py tests/domain/test_times.py tests/store/test_queue.py \
-	tests/runner/test_client.py tests/runner/test_spawn.py tests/supervisor/test_supervisor.py \
-	tests/acceptance/test_workers.py::test_all_workers_killed_and_restarted \
-	tests/cli/test_reading.py tests/console/test_start.py
+	tests/runner/test_client.py tests/acceptance/test_jobs.py
 
 smoke: $(VENV)/.ready-to-develop
-	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(SMOKE) $(ARGS)
 
 # Those beside the oldest one, which `make lint test` runs on. A version that is not installed is

@@ -63,11 +63,11 @@ def utf8_name(path: str) -> str:
 
 
 def command_line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str]:
-    """How to start a shim; see :meth:`Shim.start`."""
+    """How to start a shim; see :meth:`ShimClient.start`."""
     return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *deadline]
 
 
-class Shim(asyncio.Protocol):
+class ShimClient(asyncio.Protocol):
     """A running shim. ``on_event`` gets each event (a list); ``on_death`` is called once if it
     ends while it is still needed."""
 

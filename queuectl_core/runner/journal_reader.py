@@ -25,7 +25,7 @@ LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
 
 
-class Started(NamedTuple):
+class JournalStart(NamedTuple):
     """An ``S`` line: ``pid`` was started between ``after`` and ``before`` (host clock)."""
 
     pid: int
@@ -89,7 +89,7 @@ class JournalReader:
     shim_pid: int | None = None
     begun: set[str] = field(default_factory=set)
     """About to be started, or started: whoever died before it could say more."""
-    started: dict[str, Started] = field(default_factory=dict)
+    started: dict[str, JournalStart] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
     earlier: set[str] = field(default_factory=set)
     """About to be started, or started, by a shim that another has replaced."""
@@ -159,7 +159,7 @@ class JournalReader:
                     self.exits.pop(token, None)
             elif kind == "S":
                 _, token, pid, after, before, at, *_ = event
-                self.started[token] = Started(pid, after, before, self._moment(at))
+                self.started[token] = JournalStart(pid, after, before, self._moment(at))
             elif kind == "N":
                 self._not_started(event)
             elif kind in ("X", "F"):

@@ -84,7 +84,7 @@ class Notifier(Protocol):
         """A descriptor that is readable after a notification."""
 
     def clear(self) -> bool:
-        """Wait for the next notification. False: there were only new jobs."""
+        """Take the notifications that came. False: they were for new jobs only."""
 
     @property
     def trouble(self) -> str | None:

@@ -4,6 +4,9 @@
        │             │            │                                  ▲
        └─────────────┴────────────┴──► returned ─────────────────────┘
 
+A claimed attempt may also run at once. Both may exit without having run: the job could not be
+started, or the shim died.
+
 An attempt begins when the store gives its job to this supervisor. It ends in ``settled``, once:
 the store has its result, or has the job back as it was. An event that :data:`TRANSITIONS` does not
 name for a state comes too late, or twice. It changes nothing.
@@ -50,7 +53,7 @@ class AttemptEvent(Enum):
     NEVER_STARTED = "never started"
     """Recovery found that nobody started it."""
     LACKING = "lacking"
-    """It was not started: the host lacks something."""
+    """It was not started, or its program could not be run: the host lacks something."""
     RECALLED = "recalled"
     """The shim gave it back."""
     GIVEN_BACK = "given back"
@@ -68,7 +71,7 @@ _ENDS: Mapping[AttemptEvent, AttemptState] = {
     _E.LOST: _S.EXITED,
     _E.LACKING: _S.RETURNED,
 }
-"""What may come before an attempt has exited."""
+"""What ends an attempt in each state before it."""
 
 TRANSITIONS: Mapping[AttemptState, Mapping[AttemptEvent, AttemptState]] = {
     _S.CLAIMED: {

@@ -43,10 +43,6 @@ class AttemptTable:
         """The attempt of ``job`` that the store gave us."""
         return self._attempts.get(token_of(job))
 
-    def has(self, attempt: ActiveAttempt) -> bool:
-        """Whether this very attempt is ours still."""
-        return self._attempts.get(attempt.token) is attempt
-
     def add(self, attempt: ActiveAttempt) -> ActiveAttempt:
         """An attempt that was claimed or taken over."""
         self._attempts[attempt.token] = attempt

@@ -26,8 +26,7 @@ from ..runner.events import (
     Started,
     Trouble,
 )
-from ..runner.journal_reader import Exit, JournalReader
-from ..runner.journal_reader import Started as JournalStarted
+from ..runner.journal_reader import Exit, JournalReader, JournalStart
 from .attempt import (
     ActiveAttempt,
     StopReason,
@@ -383,7 +382,7 @@ class Executor:
         return attempt
 
     def adopt(
-        self, attempt: ActiveAttempt, slot: Slot, started: JournalStarted, journal: JournalReader
+        self, attempt: ActiveAttempt, slot: Slot, started: JournalStart, journal: JournalReader
     ) -> None:
         """Look after an inherited attempt that runs, on the worker ``slot``."""
         attempt.worker = slot.id

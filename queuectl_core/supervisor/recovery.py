@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ..domain.errors import Conflict, NotFound
 from ..domain.events import Event, Kind
 from ..domain.model import Job, SupervisorRow
-from ..runner.journal_reader import JournalReader, Started, continue_shims
+from ..runner.journal_reader import JournalReader, JournalStart, continue_shims
 from ..system.clocks import monotonic
 from ..system.host import context_switches, is_gone, process_start, process_state
 from .attempt import ActiveAttempt, token_of
@@ -123,7 +123,9 @@ class Recovery:
 
     # -- adopted jobs -----------------------------------------------------------------
 
-    async def _adopt(self, adopted: list[tuple[ActiveAttempt, Started, JournalReader]]) -> None:
+    async def _adopt(
+        self, adopted: list[tuple[ActiveAttempt, JournalStart, JournalReader]]
+    ) -> None:
         """Running jobs go to idle workers first. For the rest there are extra workers, which leave
         when their job has ended."""
         context, prefetch = self._context, self._executor.prefetch

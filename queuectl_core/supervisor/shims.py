@@ -9,7 +9,7 @@ from typing import Any
 
 from ..domain.events import Event, Kind
 from ..domain.model import OWN_SHIM, Job
-from ..runner.client import LaunchSpec, Shim
+from ..runner.client import LaunchSpec, ShimClient
 from ..runner.events import NotStarted, RunnerEvent, parse_event
 from ..runner.journal_reader import make_first
 from ..system.clocks import monotonic
@@ -41,10 +41,10 @@ class Shims:
         self._on_event = on_event
         self._on_death = on_death
         self._name = ""
-        self._shared: Shim | None = None
+        self._shared: ShimClient | None = None
         self._started_at = 0.0
         """When the shared shim was started (monotonic)."""
-        self._own: dict[str, Shim] = {}
+        self._own: dict[str, ShimClient] = {}
         """By the name of its journal: the shim of a suspect."""
         self._leaving: set[asyncio.Task[None]] = set()
         """Shims of suspects that were told to leave."""
@@ -59,7 +59,7 @@ class Shims:
         return self._shared is not None
 
     @property
-    def shared(self) -> Shim:
+    def shared(self) -> ShimClient:
         """The shim of all jobs but suspects. ``open`` comes first."""
         if self._shared is None:
             raise RuntimeError("open() comes first")
@@ -121,10 +121,10 @@ class Shims:
         if self._context.deadline is not None:
             self._context.deadline.keep({self._name, *self._own, *self._adopted})
 
-    def _new_shim(self, suspect: Job | None) -> Shim:
-        return Shim(self._heard, lambda: self._on_death(suspect))
+    def _new_shim(self, suspect: Job | None) -> ShimClient:
+        return ShimClient(self._heard, lambda: self._on_death(suspect))
 
-    async def _start_shared(self, shim: Shim, *, patient: bool = False) -> None:
+    async def _start_shared(self, shim: ShimClient, *, patient: bool = False) -> None:
         """Start the new shared shim. ``patient``: try again when the host lacks what a process
         needs."""
         context = self._context
@@ -144,7 +144,7 @@ class Shims:
             if slot.idle:
                 shim.use(slot.id, slot.queue_names)
 
-    async def _start(self, shim: Shim, name: str) -> None:
+    async def _start(self, shim: ShimClient, name: str) -> None:
         context = self._context
         words = [] if context.deadline is None else context.deadline.words
         await shim.start(context.run_directory, name, context.job_env, words)
@@ -154,7 +154,7 @@ class Shims:
         with contextlib.suppress(OSError):
             make_first(self._context.run_directory / f"{name}.journal")
 
-    async def _close(self, shim: Shim, name: str) -> None:
+    async def _close(self, shim: ShimClient, name: str) -> None:
         if await shim.close():
             await asyncio.to_thread(self._remove_files, name)
 
@@ -214,7 +214,7 @@ class Shims:
         """How many more suspects may be started now."""
         return max(0, OWN_SHIMS_AT_MOST - len(self._own))
 
-    def _own_shim(self, attempt: ActiveAttempt) -> Shim:
+    def _own_shim(self, attempt: ActiveAttempt) -> ShimClient:
         """A new shim for this attempt. It is started in the background."""
         name = journal_name(attempt.job, self._name)
         self._own[name] = shim = self._new_shim(attempt.job)
@@ -222,7 +222,7 @@ class Shims:
         self._context.background.run(self._start_own(shim, name, attempt.token))
         return shim
 
-    async def _start_own(self, shim: Shim, name: str, token: str) -> None:
+    async def _start_own(self, shim: ShimClient, name: str, token: str) -> None:
         await asyncio.to_thread(self._make_journal, name)
         try:
             await self._start(shim, name)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from queuectl_core.runner import client
-from queuectl_core.runner.client import Shim
+from queuectl_core.runner.client import ShimClient
 from queuectl_core.runner.journal_reader import JournalReader, make_first
 
 from ..support import eventually, eventually_async
@@ -60,7 +60,7 @@ def program(
     return line
 
 
-def process_of(shim: Shim) -> subprocess.Popen[bytes]:
+def process_of(shim: ShimClient) -> subprocess.Popen[bytes]:
     assert shim._process
     return shim._process
 
@@ -70,7 +70,7 @@ async def test_one_that_closes_its_output_and_lives_does_not_block_the_loop(
 ) -> None:
     program(monkeypatch, "import os, time; os.close(1); time.sleep(60)")
     monkeypatch.setattr(client, "DYING_PATIENCE", 1.5)
-    shim = Shim(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
     await eventually_async(lambda: asyncio.sleep(0, heard.deaths))
     await asyncio.sleep(0.05)  # the watch of the loop comes first
@@ -83,7 +83,7 @@ async def test_a_stopped_shim_is_not_killed_when_we_leave(
 ) -> None:
     monkeypatch.setattr(client, "LEAVING_PATIENCE", 0.1)
     make_first(tmp_path / "s.journal")
-    shim = Shim(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
     await asyncio.to_thread(eventually, JournalReader(tmp_path, "s").shim_alive)
     process_of(shim).send_signal(signal.SIGSTOP)
@@ -100,7 +100,7 @@ async def test_one_that_cannot_leave_stays(
     monkeypatch.setattr(client, "LEAVING_PATIENCE", 0.1)
     monkeypatch.setattr(client, "WOKEN_PATIENCE", 0.1)
     program(monkeypatch, "import time; time.sleep(60)")
-    shim = Shim(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
     assert not await shim.close()
     process = process_of(shim)

@@ -18,7 +18,7 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import client
-from queuectl_core.runner.client import Shim
+from queuectl_core.runner.client import ShimClient
 from queuectl_core.runner.journal_reader import make_first
 from queuectl_core.supervisor import recovery
 from queuectl_core.supervisor.maintenance import liveness, services
@@ -214,7 +214,7 @@ async def test_one_that_does_not_answer_is_replaced(
 ) -> None:
     """A debugger holds it, say: it is not stopped, and it does not run."""
     program(monkeypatch, "import time; time.sleep(60)")
-    shim = Shim(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
 
     async def dead() -> int:
@@ -229,7 +229,7 @@ async def test_one_that_does_not_answer_is_replaced(
 
 async def test_one_that_is_idle_answers(heard: Heard, tmp_path: Path) -> None:
     make_first(tmp_path / "s.journal")
-    shim = Shim(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
     for _ in range(SILENT_AT_MOST):
         shim.look(urgent=False)
@@ -247,7 +247,7 @@ async def test_one_that_cannot_be_killed_is_left_after_a_while(
     """The cgroup freezer holds it, say: its supervisor goes on with another."""
     program(monkeypatch, "import time; time.sleep(60)")
     monkeypatch.setattr(client, "KILLED_PATIENCE", 0.1)
-    shim = Shim(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die)
     await shim.start(tmp_path, "s", os.environ)
     process = process_of(shim)
     monkeypatch.setattr(process, "kill", lambda: None)
@@ -328,7 +328,7 @@ async def test_a_job_that_lowers_the_limits_of_its_shim_blocks_nobody(
 def test_limits_that_are_lowered_again_and_again_are_told_of_once() -> None:
     """Each look finds them lowered, and restores them."""
     told: list[list[Any]] = []
-    shim = Shim(told.append, lambda: None)
+    shim = ShimClient(told.append, lambda: None)
     shim._limits = ResourceLimits()
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as child:
         soft, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)

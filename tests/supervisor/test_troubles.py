@@ -20,7 +20,7 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import journal_reader as journals
-from queuectl_core.runner.client import Shim
+from queuectl_core.runner.client import ShimClient
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.processes import Processes
@@ -269,7 +269,7 @@ async def test_a_shim_that_is_killed_leaves_no_error_behind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     died = asyncio.Event()
-    shim = Shim(lambda event: None, died.set)
+    shim = ShimClient(lambda event: None, died.set)
     with caplog.at_level(logging.ERROR, "asyncio"):
         await shim.start(tmp_path, "s", os.environ)
         assert shim._process
@@ -282,7 +282,7 @@ async def test_a_shim_that_is_killed_leaves_no_error_behind(
 
 async def test_what_is_asked_of_a_shim_before_it_has_started_is_done(tmp_path: Path) -> None:
     heard: list[Any] = []
-    shim = Shim(heard.append, lambda: None)
+    shim = ShimClient(heard.append, lambda: None)
     argv = ["/bin/sh", "-c", "exit 5"]
     shim.launch("1.1", "w1", "", (argv, None, "/", {}, (str(tmp_path / "out"), 4096), None))
     await asyncio.sleep(0)

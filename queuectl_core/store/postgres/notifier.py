@@ -50,7 +50,7 @@ class PipeNotifier(Notifier):
                 os.write(self._writer, b"\0")
 
     def clear(self) -> bool:
-        """Wait for the next notification. False: there were only new jobs."""
+        """Take the notifications that came. False: they were for new jobs only."""
         more, self._notified, self._more = self._more, False, False
         with suppress(BlockingIOError):
             while os.read(self._fd, 4096):

@@ -39,7 +39,7 @@ class FifoNotifier(Notifier):
         return self._fd
 
     def clear(self) -> bool:
-        """Wait for the next notification. False: there were only new jobs."""
+        """Take the notifications that came. False: they were for new jobs only."""
         more = False
         try:
             while said := os.read(self._fd, _FULL):

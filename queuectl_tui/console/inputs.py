@@ -154,8 +154,8 @@ class InputQueue:
             quiet = 0
             while quiet < 2 and self._app.is_running and not self._give_up.is_set():
                 for _ in range(PASSES):
-                    for dispatcher in self._way():
-                        await self._handled(dispatcher)
+                    for pump in self._way():
+                        await self._handled(pump)
                 work = self._work(_ALWAYS if self._late else _ALWAYS + _FOR_A_WHILE)
                 quiet = (
                     0 if work else quiet + 1
@@ -180,12 +180,12 @@ class InputQueue:
             self._said = True
             self._waits(True)
 
-    async def _handled(self, dispatcher: MessagePump) -> None:
-        """Wait until ``dispatcher`` has handled what it was sent so far, or is closed."""
+    async def _handled(self, pump: MessagePump) -> None:
+        """Wait until ``pump`` has handled what it was sent so far, or is closed."""
         done = asyncio.Event()
-        if not _runs(dispatcher) or not dispatcher.call_later(done.set):
+        if not _runs(pump) or not pump.call_later(done.set):
             return
-        while _runs(dispatcher) and not self._give_up.is_set():
+        while _runs(pump) and not self._give_up.is_set():
             try:
                 async with asyncio.timeout(LOOK):
                     await done.wait()
@@ -220,6 +220,6 @@ class InputQueue:
         return [task for task in tasks if task is not None and not task.done()]
 
 
-def _runs(dispatcher: MessagePump) -> bool:
+def _runs(pump: MessagePump) -> bool:
     """Whether it handles messages. It may stop at any time."""
-    return dispatcher.is_running
+    return pump.is_running

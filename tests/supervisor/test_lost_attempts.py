@@ -7,11 +7,12 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.domain.model import Job, State
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor.maintenance import lost_attempts
 
@@ -72,7 +73,7 @@ async def test_only_our_own_jobs_are_read(tmp_path: Path, monkeypatch: pytest.Mo
             )
             theirs = await claim(queue.store, "other", 5, now=queue.clock())
             read: list[Job] = []
-            held, jobs = queue.store.held, queue.store.jobs
+            held, scan = queue.store.held, queue.store.scan
 
             async def noted(owner: str) -> list[Job]:
                 found = await held(owner)
@@ -80,14 +81,14 @@ async def test_only_our_own_jobs_are_read(tmp_path: Path, monkeypatch: pytest.Mo
                 looked.set()
                 return found
 
-            async def page(where: Filter, limit: int, before: int | None = None) -> list[Job]:
-                found = await jobs(where, limit, before)
+            async def page(*args: Any, **options: Any) -> list[Job]:
+                found = await scan(*args, **options)
                 read.extend(found)
                 return found
 
             looked = asyncio.Event()
             monkeypatch.setattr(queue.store, "held", noted)
-            monkeypatch.setattr(queue.store, "jobs", page)
+            monkeypatch.setattr(queue.store, "scan", page)
             working = asyncio.create_task(queue.run_workers(1))
             await asyncio.wait_for(looked.wait(), 30)
             ours = [row.id for row in await queue.workers() if row.supervisor != "other"]

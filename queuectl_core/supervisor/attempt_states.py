@@ -5,7 +5,8 @@
        └─────────────┴────────────┴──► returned ─────────────────────┘
 
 A claimed attempt may also run at once. Both may exit without having run: the job could not be
-started, or the shim died.
+started. A prefetched attempt whose shim was killed is ``orphaned`` until triage has found what
+became of it.
 
 An attempt begins when the store gives its job to this supervisor. It ends in ``settled``, once:
 the store has its result, or has the job back as it was. An event that :data:`TRANSITIONS` does not
@@ -25,6 +26,8 @@ class AttemptState(Enum):
     """The job is ours. No shim is known to have it, or the shim was just asked to start it."""
     PREFETCHED = "prefetched"
     """The shim holds it, and starts it on the next idle worker."""
+    ORPHANED = "orphaned"
+    """The shim that held it was killed, and may have started it."""
     RUNNING = "running"
     """Its process runs."""
     EXITED = "exited"
@@ -42,6 +45,8 @@ class AttemptEvent(Enum):
 
     HELD = "held"
     """The shim was given it to hold."""
+    ORPHANED = "orphaned"
+    """The shim that held it was killed."""
     STARTED = "started"
     """The shim started its process."""
     ADOPTED = "adopted"
@@ -85,9 +90,11 @@ TRANSITIONS: Mapping[AttemptState, Mapping[AttemptEvent, AttemptState]] = {
     _S.PREFETCHED: {
         **_ENDS,
         _E.STARTED: _S.RUNNING,
+        _E.ORPHANED: _S.ORPHANED,
         _E.NEVER_STARTED: _S.EXITED,
         _E.RECALLED: _S.RETURNED,
     },
+    _S.ORPHANED: {**_ENDS, _E.NEVER_STARTED: _S.EXITED},
     _S.RUNNING: _ENDS,
     _S.EXITED: {_E.CLEANED: _S.CLEANED},
     _S.CLEANED: {_E.SETTLED: _S.SETTLED},
@@ -95,7 +102,7 @@ TRANSITIONS: Mapping[AttemptState, Mapping[AttemptEvent, AttemptState]] = {
     _S.SETTLED: {},
 }
 
-RUNS = frozenset((_S.CLAIMED, _S.RUNNING))
-"""It runs, or a shim was asked to start it."""
+RUNS = frozenset((_S.CLAIMED, _S.ORPHANED, _S.RUNNING))
+"""It runs or may run, or a shim was asked to start it."""
 ENDED = frozenset((_S.EXITED, _S.CLEANED, _S.SETTLED))
 """How it ended is known, or never will be."""

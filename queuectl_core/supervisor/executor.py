@@ -311,11 +311,9 @@ class Executor:
                 tell(Event(Kind.TROUBLE, "its shim was killed", job=suspect))
                 self._context.background.run(self.resolve_orphans([attempt]))
             return
-        orphans = [
-            one
-            for one in self.attempts
-            if one.in_shared_shim and (one.runs or one.state is AttemptState.PREFETCHED)
-        ]
+        for attempt in list(self.attempts.prefetched.values()):
+            self.attempts.move(attempt, AttemptEvent.ORPHANED)
+        orphans = [one for one in self.attempts if one.in_shared_shim and one.runs]
         self.prefetch.shim_died()
         tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
         self.shims.replace_shared()

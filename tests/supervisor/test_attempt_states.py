@@ -35,6 +35,7 @@ from ..support import Cli, eventually
 FORWARD = [
     AttemptState.CLAIMED,
     AttemptState.PREFETCHED,
+    AttemptState.ORPHANED,
     AttemptState.RUNNING,
     AttemptState.EXITED,
     AttemptState.RETURNED,

@@ -18,6 +18,7 @@ from queuectl_core.domain.lifecycle import claimed_ahead
 from queuectl_core.domain.model import Job, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import Exit
+from queuectl_core.supervisor import triage
 from queuectl_core.supervisor.attempt import ActiveAttempt, no_kill, token_of
 from queuectl_core.supervisor.attempt_states import AttemptEvent
 from queuectl_core.supervisor.attempts import AttemptTable
@@ -231,3 +232,30 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     ended = {token_of(event.job) for event in events if event.kind is Kind.ENDED and event.job}
     assert started == ended
     assert len(started) > 1
+
+
+async def test_a_prefetched_job_whose_shim_was_killed_keeps_no_worker_waiting(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The shim had started it, and was killed before it could say so. It takes long to end."""
+    monkeypatch.setattr(triage, "LEFTOVER_GRACE", 60.0)
+    await jobs_of(queue, 20)
+    deaf = "kill -9 $PPID; trap '' TERM; until test -e go; do sleep 0.05; done"
+    (killer,) = await queue.enqueue([deaf])
+    others = await jobs_of(queue, 20)
+    supervisor = Supervisor(queue.store, queue.env)
+    for _ in range(100):
+        supervisor.executor.prefetch.ran(0.001)  # jobs are short, so that many are held at once
+    life = asyncio.create_task(supervisor.run(2, ()))
+
+    async def others_done() -> bool:
+        found = [await queue.find(job.id) for job in others]
+        return all(job.state is State.COMPLETED for job in found)
+
+    try:
+        await eventually_async(others_done)
+        assert (await queue.find(killer.id)).state is State.PROCESSING
+    finally:
+        (tmp_path / "go").touch()
+        supervisor.stop(now=True)
+        await asyncio.wait_for(life, 30)

@@ -42,6 +42,8 @@ class Shims:
         self._on_death = on_death
         self._name = ""
         self._shared: ShimClient | None = None
+        self._informed: ShimClient | None = None
+        """The shared shim that was told of the idle workers: once it had been started."""
         self._started_at = 0.0
         """When the shared shim was started (monotonic)."""
         self._own: dict[str, ShimClient] = {}
@@ -140,6 +142,7 @@ class Shims:
                     raise
                 context.tell(Event(Kind.TROUBLE, f"cannot start a shim: {error.strerror}"))
                 await asyncio.sleep(SHIM_PAUSE)
+        self._informed = shim
         for slot in context.slots.values():
             if slot.idle:
                 shim.use(slot.id, slot.queue_names)
@@ -179,7 +182,8 @@ class Shims:
 
     def use(self, slot: Slot) -> None:
         """A worker is new, or is idle although its last job was not on the shared shim."""
-        self.shared.use(slot.id, slot.queue_names)
+        if self.shared is self._informed:  # else it hears of all that are idle when it has started
+            self.shared.use(slot.id, slot.queue_names)
 
     def launch(self, attempt: ActiveAttempt, slot: Slot, spec: LaunchSpec) -> None:
         """Start an attempt on an idle worker; a suspect in a shim of its own."""

@@ -259,3 +259,38 @@ async def test_a_prefetched_job_whose_shim_was_killed_keeps_no_worker_waiting(
         (tmp_path / "go").touch()
         supervisor.stop(now=True)
         await asyncio.wait_for(life, 30)
+
+
+async def test_a_worker_added_while_a_shim_starts_runs_one_job_at_a_time(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """The shim was told of it twice, and started two held jobs on it at the same time."""
+    events: list[Event] = []
+    supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
+    context, shims = supervisor.context, supervisor.executor.shims
+    life = asyncio.create_task(supervisor.run(1, ()))
+    await eventually_async(lambda: asyncio.sleep(0, bool(events)))  # it is up
+    first = shims.shared
+    assert first._process is not None
+    first._process.kill()
+    await eventually_async(lambda: asyncio.sleep(0, shims.shared is not first))
+    added = [(f"{context.id}-2", ())]
+    await queue.store.add_workers(context.id, added, context.clock(), up=False)
+    await supervisor.commands.apply()
+    assert shims.shared._process is None  # it has not been started yet
+    for _ in range(100):
+        supervisor.executor.prefetch.ran(0.001)  # jobs are short, so that many are held at once
+    await eventually_async(lambda: asyncio.sleep(0, shims.shared._process is not None))
+    await queue.enqueue(["echo + $QUEUECTL_WORKER >> log; sleep 0.02; echo - >> log"] * 100)
+
+    async def done() -> bool:
+        return (await queue.status()).counts.get(State.COMPLETED) == 100
+
+    await eventually_async(done)
+    supervisor.stop(now=True)
+    await asyncio.wait_for(life, 30)
+    running = most = 0
+    for line in (tmp_path / "log").read_text().splitlines():
+        running += 1 if line.startswith("+") else -1
+        most = max(most, running)
+    assert most <= 2

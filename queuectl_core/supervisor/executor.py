@@ -370,7 +370,7 @@ class Executor:
             self._tell_recovered(attempt, reason)
 
     def _tell_recovered(self, attempt: ActiveAttempt, message: str) -> None:
-        if attempt.inherited:
+        if attempt.inherited and attempt.on_shim:  # of adopted ones it was told before
             self._context.tell(Event(Kind.RECOVERED, message, job=attempt.job))
 
     def inherit(self, job: Job) -> ActiveAttempt:

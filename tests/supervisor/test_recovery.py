@@ -336,3 +336,22 @@ async def test_workers_asked_for_while_jobs_are_adopted_get_names_of_their_own(
     for job in jobs:
         found = await queue.find(job.id)
         assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)
+
+
+async def test_an_adopted_job_whose_shim_is_killed_is_not_recovered_twice(
+    queue: Queue, supervisors: Supervisors
+) -> None:
+    """That it is taken over was told when it was adopted. Its end is told as any other."""
+    (job,) = await queue.enqueue(["echo $$; test -e again && exit 0; touch again; sleep 300"])
+    victim = await supervisors.start(1)
+    (text,) = await until_output(queue, job)
+    shim = psutil.Process(int(text)).ppid()
+    supervisors.kill(victim)
+    told: list[Event] = []
+    work = queue.run_workers(1, until_empty=True, on_event=told.append)
+    life = asyncio.create_task(work)
+    await eventually_async(lambda: asyncio.sleep(0, any(one.kind is Kind.ADOPTED for one in told)))
+    os.kill(shim, signal.SIGKILL)
+    await asyncio.wait_for(life, 30)
+    about = [event.kind for event in told if event.job is not None and event.job.id == job.id]
+    assert about == [Kind.ADOPTED, Kind.ENDED, Kind.STARTED, Kind.ENDED]

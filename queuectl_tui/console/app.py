@@ -302,6 +302,13 @@ class Console(Navigation):
     async def action_quit(self) -> None:
         self.exit(0)
 
+    def action_command_palette(self) -> None:
+        """Open the palette, unless it is open."""
+        from .palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         from .palette import commands
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from textual.app import SystemCommand
+from textual.binding import Binding, BindingType
+from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
 
 from queuectl_core.domain.errors import QueueError
@@ -34,6 +36,22 @@ IN_A_SHELL = (
     ("completion", "for bash, zsh or fish: shows its line", "completion --help"),
 )
 """Verbs that the console does not run: name, help, and command line."""
+
+
+class Palette(CommandPalette):
+    """Textual's palette. Its page keys fail with KeyError while its list has no row yet."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pagedown", "page(1)", "next page", show=False),
+        Binding("pageup", "page(-1)", "previous page", show=False),
+    ]
+
+    def action_page(self, direction: int) -> None:
+        """Go a page down (1) or up (-1). A list that cannot be seen stays as it is."""
+        rows = self.query_one(CommandList)
+        if rows.scrollable_content_region:
+            turn = rows.action_page_down if direction > 0 else rows.action_page_up
+            cast(Callable[[], None], turn)()
 
 
 def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator[SystemCommand]:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from textual import events
+from textual.command import CommandList
 from textual.geometry import Size
 
 from queuectl_tui.console.app import Console
@@ -122,3 +123,26 @@ def _press_in_vain(terminal: Terminal, keys: str) -> None:
     while b"too s" not in terminal.raw:
         assert time.monotonic() < deadline, terminal.text()
         terminal.read(0.1)
+
+
+async def test_a_page_key_before_the_palette_has_rows(home: Path) -> None:
+    """Its list is there, and the screen has not been laid out: that ended the console."""
+    async with opened(home, (40, 12)) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("colon")
+        await until(console, pilot, "cancel all")
+        rows = console.screen.query_one(CommandList)
+        rows.highlighted = 0
+        rows.styles.min_height = 0
+        rows.styles.max_height = 0
+        rows.clear_options()
+        await pilot.pause()
+        rows.add_option("retry")
+        rows.highlighted = 0
+        assert not rows.scrollable_content_region
+        await pilot.press("pagedown", "pageup")
+        assert rows.highlighted == 0
+        rows.styles.max_height = 10
+        await pilot.pause()
+        await pilot.press("pagedown", "escape")
+        assert "4 jobs" in await settled(console, pilot)

@@ -96,8 +96,8 @@ SAFE = [
 ]
 """Keys that change nothing by themselves, wherever they are pressed."""
 
-OPENING = ["D", "c", "R", "s", "e", "2c", "3D", "4D", "4c", "4  D", "1R", ":retry", ":config"]
-"""Keys that open a question or a form, more often than not."""
+OPENING = ["D", "c", "R", "s", "e", "2c", "3D", "4D", "4c", "4  D", "1R", ":retr", ":config"]
+"""Keys that open a question or a form, more often than not. No "y": a question may be open."""
 
 DECISIVE = ["y", "y", "y", "\r", "\r", "\r", "r", "x", "\x0e", "click", "click"]
 
@@ -290,8 +290,13 @@ class Monkey:
             if self.terminal is not terminal:
                 return self.sync()
             assert time.monotonic() < deadline, f"it does not answer\n{self.told()}"
+        # All of the screen is drawn again after that. On a busy machine it takes a while to come,
+        # and until then the screen shows what was there before the last keys.
+        frame = time.monotonic() + (0.5 if self.size in TOO_SMALL else PATIENCE)
+        while not terminal.raw.rpartition(DRAWN.encode())[2] and time.monotonic() < frame:
+            terminal.read(0.05)
         seen, until = 0, time.monotonic() + 0.5
-        while seen < len(terminal.raw) and time.monotonic() < until:  # the frame of it
+        while seen < len(terminal.raw) and time.monotonic() < until:
             seen = len(terminal.raw)
             terminal.read(0.07)
         return terminal.text()

@@ -41,6 +41,8 @@ LEAVING = 5.0
 """Seconds that a console may take to leave: it closes its connections first, and more keys come
 meanwhile."""
 SEED = int(os.environ.get("MONKEY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+TAKEN = b"\x1b[?2004h"
+"""What the console sends last when it takes the terminal."""
 BUSY = "busy"
 """The queue that others change meanwhile. Its jobs are not in the log."""
 
@@ -265,7 +267,13 @@ class Monkey:
         status = Path(f"/proc/{process.pid}/stat")
         while status.read_text().rpartition(") ")[2][0] != "T":
             self.terminal.read(0.02)
+        # What is typed before the console has the terminal again is not for it.
+        taken = self.terminal.raw.count(TAKEN)
         process.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + PATIENCE
+        while self.terminal.raw.count(TAKEN) == taken:
+            self.terminal.read(0.05)
+            assert time.monotonic() < deadline, f"it does not come back\n{self.told()}"
 
     def leave(self) -> None:
         """Leave the console, and come back."""

@@ -43,42 +43,35 @@ Transaction = Callable[Concatenate[Session, P], Awaitable[T]]
 Verb = Callable[Concatenate["PostgresStore", P], Coroutine[Any, Any, T]]
 
 
-def reads(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
-    """A verb that reads. ``patient``: without a time limit."""
+def _verb(
+    transaction: Transaction[P, T], run: Callable[[PostgresStore], Callable[..., Awaitable[T]]]
+) -> Verb[P, T]:
+    """A verb that runs ``transaction`` the way that ``run`` chooses."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        connections = self._patient if patient else self._connections
-        return await connections.read(transaction, *args, **kwargs)
+        return await run(self)(transaction, *args, **kwargs)
 
     return verb
+
+
+def reads(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
+    """A verb that reads. ``patient``: without a time limit."""
+    return _verb(transaction, lambda store: store._choose(patient=patient).read)
 
 
 def repeats(transaction: Transaction[P, T]) -> Verb[P, T]:
     """A verb that is one statement and does no harm when it is run twice."""
-
-    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._connections.repeat(transaction, *args, **kwargs)
-
-    return verb
+    return _verb(transaction, lambda store: store._connections.repeat)
 
 
 def writes(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
     """A verb that writes. ``patient``: without a time limit."""
-
-    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        connections = self._patient if patient else self._connections
-        return await connections.write(transaction, *args, **kwargs)
-
-    return verb
+    return _verb(transaction, lambda store: store._choose(patient=patient).write)
 
 
 def announces(transaction: Transaction[P, T]) -> Verb[P, T]:
     """A verb that writes and wakes the supervisors."""
-
-    async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._connections.announce(transaction, *args, **kwargs)
-
-    return verb
+    return _verb(transaction, lambda store: store._connections.announce)
 
 
 class PostgresStore(Reads):
@@ -105,6 +98,9 @@ class PostgresStore(Reads):
         self._listener = Listener(connections)
         self._commit_log = CommitLog(connections)
         self._seen: tuple[Any, ...] | None = None
+
+    def _choose(self, *, patient: bool) -> Connections:
+        return self._patient if patient else self._connections
 
     @classmethod
     async def open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.figures import DeadGroup
@@ -14,6 +15,7 @@ from ..presentation import jobs as shown
 from ..presentation.columns import number
 from ..presentation.format import command_text, plural
 from .declare import Noun, UsageError, option, verb
+from .list_jobs import show_jobs
 from .output import TerminalColumn, View
 from .results import show_count
 from .selection import DEAD, JobSelection, confirm, filters_dead_jobs, selects_dead_jobs
@@ -88,9 +90,6 @@ DEAD_GROUPS: View[DeadGroup] = View(
 )
 
 
-AT_TERMINAL = 50
-
-
 @verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))
 @filters_dead_jobs
 @option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
@@ -109,25 +108,8 @@ def list_dead(
             raise UsageError("--group takes no filter")
         _list_groups(session, limit)
         return
-    for_person = session.out.terminal and not session.json
-    shown = AT_TERMINAL if limit is None and for_person else limit
-
-    async def act(queue: Queue) -> tuple[int, int]:
-        where = await selection.find(session, queue)
-        with session.listing(DEAD_JOBS) as listing:
-            async for page in queue.pages(where, shown):
-                for job in page:
-                    listing.add(job)
-        full = for_person and listing.count == shown
-        return listing.count, await queue.count_range(where) if full else listing.count
-
-    count, total = session.run(act, read_only=True)
-    if for_person:
-        session.out.flush()
-        if not total:
-            session.err.note("no dead jobs match" if selection.filtered else "no dead jobs")
-        elif total > count:
-            session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")
+    nothing = "no dead jobs match" if selection.filtered else "no dead jobs"
+    show_jobs(session, DEAD_JOBS, partial(selection.find, session), limit, nothing)
 
 
 def _list_groups(session: Session, limit: int | None) -> None:

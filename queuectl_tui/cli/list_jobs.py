@@ -17,6 +17,8 @@ from .output import TerminalColumn, View
 from .session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from queuectl_core.queue import Queue
 
 AT_TERMINAL = 50
@@ -109,23 +111,41 @@ def list_jobs(
 
         names = queue_names(queues)
     where = Filter(check_states(words), names, search)
-    for_person = session.out.terminal and not session.json
-    shown = AT_TERMINAL if limit is None and for_person else limit
+    nothing = "no jobs match" if where != Filter() else "no jobs yet"
 
-    async def act(queue: Queue) -> tuple[int, int]:
+    async def find(queue: Queue) -> Filter:
         if names:
             await tell_unknown_queues(session, queue, names)
+        return where
+
+    show_jobs(session, view, find, limit, nothing)
+
+
+def show_jobs(
+    session: Session,
+    view: View[Job],
+    find: Callable[[Queue], Awaitable[Filter]],
+    limit: int | None,
+    nothing: str,
+) -> None:
+    """List the jobs that match, newest first: at a terminal 50, or ``limit``. ``find`` gives the
+    filter; ``nothing`` is said at a terminal when no job matches."""
+    for_person = session.out.terminal and not session.json
+    most = AT_TERMINAL if limit is None and for_person else limit
+
+    async def act(queue: Queue) -> tuple[int, int]:
+        where = await find(queue)
         with session.listing(view) as listing:
-            async for page in queue.pages(where, shown):
+            async for page in queue.pages(where, most):
                 for job in page:
                     listing.add(job)
-        full = for_person and listing.count == shown
+        full = for_person and listing.count == most
         return listing.count, await queue.count_range(where) if full else listing.count
 
     count, total = session.run(act, read_only=True)
     if for_person:
         session.out.flush()
         if not total:
-            session.err.note("no jobs match" if where != Filter() else "no jobs yet")
+            session.err.note(nothing)
         elif total > count:
             session.err.note(f"{total - count:,} more; --limit N shows N, a pipe or --json all")

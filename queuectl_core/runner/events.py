@@ -23,7 +23,7 @@ class Exited(NamedTuple):
     token: str
     exit: Exit
     worker: str
-    """Empty: its start was told before."""
+    """Empty: a :class:`Started` came before."""
 
 
 class NotStarted(NamedTuple):

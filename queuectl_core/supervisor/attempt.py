@@ -32,9 +32,14 @@ class StopReason(Enum):
     NOW = Outcome.INTERRUPTED
 
 
-def token_of(job: Job) -> str:
+def make_token(seq: int, run: int) -> str:
     """The name of an attempt in the journal."""
-    return f"{job.seq}.{job.runs}"
+    return f"{seq}.{run}"
+
+
+def token_of(job: Job) -> str:
+    """The name of the present attempt of a job."""
+    return make_token(job.seq, job.runs)
 
 
 def is_suspect(job: Job) -> bool:

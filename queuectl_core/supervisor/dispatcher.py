@@ -15,7 +15,7 @@ from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
 from ..system.clocks import monotonic
-from .attempt import is_suspect
+from .attempt import is_suspect, make_token
 from .attempt_states import AttemptEvent
 from .context import Context
 from .executor import Executor
@@ -209,7 +209,7 @@ class Dispatcher:
         """One commit with everything there is to say. ``suspects``: whether to claim any."""
         context, attempts, prefetch = self._context, self._attempts, self._prefetch
         for result in results:
-            attempts.unannounced.pop(result_token(result), None)
+            attempts.unannounced.pop(make_token(result.seq, result.run), None)
         now = context.clock()
         begun, returned = prefetch.unannounced(now), list(attempts.returned.values())
         prefetch.overdue = False
@@ -229,14 +229,14 @@ class Dispatcher:
             self.in_turn = False
         prefetch.took(monotonic() - asked)
         for start in begun:
-            attempts.unannounced.pop(f"{start.seq}.{start.run}", None)
+            attempts.unannounced.pop(make_token(start.seq, start.run), None)
         for attempt in returned:
             attempts.move(attempt, AttemptEvent.SETTLED)
         return answer
 
     def _settled(self, result: AttemptResult, *, refused: bool) -> None:
         """The store has (or has refused) a result."""
-        attempt = self._executor.settled(result_token(result))
+        attempt = self._executor.settled(make_token(result.seq, result.run))
         if attempt is None or refused:
             return
         if result.attempt.outcome is Outcome.COMPLETED:
@@ -310,8 +310,8 @@ class Dispatcher:
         )
 
     async def trouble(self, error: StoreError) -> None:
-        """The store failed: say so once, keep everything, try again by and by. What waiting
-        does not mend is for the caller: the jobs go on, and the next supervisor has them."""
+        """The store failed: report it once, keep everything, and try again later. An error that
+        waiting cannot mend is raised: the jobs go on, and the next supervisor has them."""
         if isinstance(error, StoreDamaged | StoreTooNew):
             raise error
         if isinstance(error, StoreGone) and self._context.gone is None:
@@ -344,8 +344,3 @@ class Dispatcher:
             self._troubled = ""
             self._troubled_at = 0.0
             self._context.tell(Event(Kind.TROUBLE, "the store works again"))
-
-
-def result_token(result: AttemptResult) -> str:
-    """The token of the attempt whose result this is."""
-    return f"{result.seq}.{result.run}"

@@ -183,7 +183,7 @@ class Executor:
         slot = context.slots.get(worker)
         if slot is not None:
             slot.attempt = attempt
-        if slot is None or slot.stop == "now":  # it was told to stop before we heard
+        if slot is None or slot.stop == "now":  # its worker was stopped meanwhile
             attempt.terminate(StopReason.NOW)
         elif job.seq in context.cancels:
             attempt.terminate(StopReason.CANCEL)
@@ -370,7 +370,7 @@ class Executor:
             self._tell_recovered(attempt, reason)
 
     def _tell_recovered(self, attempt: ActiveAttempt, message: str) -> None:
-        if attempt.inherited and attempt.on_shim:  # of adopted ones it was told before
+        if attempt.inherited and attempt.on_shim:  # adopted ones were reported already
             self._context.tell(Event(Kind.RECOVERED, message, job=attempt.job))
 
     def inherit(self, job: Job) -> ActiveAttempt:

@@ -171,12 +171,12 @@ class Recovery:
                 return
             except Conflict:  # somebody asked us for more workers, and named them so
                 commands = await context.store.commands(context.id)
-                asked = {order.id: order for order in commands.workers}
+                asked = {command.id: command for command in commands.workers}
             for worker in asked:  # so that none of ours is called like one of them
                 context.number(worker)
             for slot in extra:
-                order = asked.get(slot.id)
-                if order is None:
+                command = asked.get(slot.id)
+                if command is None:
                     continue
                 if context.slots.pop(slot.id, None) is not None:
                     named = context.new_slot((), stop="drain").id
@@ -184,8 +184,8 @@ class Recovery:
                     slot.id = named
                     if slot.attempt is not None:
                         slot.attempt.worker = named
-                context.slots[order.id] = context.new_slot(order.queues, order.id)
-                self._executor.shims.use(context.slots[order.id])
+                context.slots[command.id] = context.new_slot(command.queues, command.id)
+                self._executor.shims.use(context.slots[command.id])
 
     async def _look_after(self) -> None:
         context = self._context

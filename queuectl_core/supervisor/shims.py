@@ -43,7 +43,7 @@ class Shims:
         self._name = ""
         self._shared: ShimClient | None = None
         self._informed: ShimClient | None = None
-        """The shared shim that was told of the idle workers: once it had been started."""
+        """The shared shim, after it has been sent the idle workers. Before that it is sent none."""
         self._started_at = 0.0
         """When the shared shim was started (monotonic)."""
         self._own: dict[str, ShimClient] = {}

@@ -138,7 +138,7 @@ class Supervisor:
         while True:
             context.background.check()
             dispatcher.retire()
-            if self.executor.finished and not context.slots and not self._must_stay:
+            if not context.slots and self.executor.finished and not self._must_stay:
                 return
             try:
                 await self._check()
@@ -194,7 +194,7 @@ class Supervisor:
         """Everything in hand has ended; or, after an error, is left to the next supervisor."""
         context = self.context
         self.dispatcher.close()
-        self._close_bell()
+        self._close_notifier()
         if not self.executor.finished or self.recovery.pending:
             self.executor.drop()
             return
@@ -202,7 +202,7 @@ class Supervisor:
         with contextlib.suppress(StoreError, TimeoutError):
             await asyncio.wait_for(context.store.deregister(context.id), LEAVE_PATIENCE)
 
-    def _close_bell(self) -> None:
+    def _close_notifier(self) -> None:
         notifier, self.context.notifier = self.context.notifier, None
         if notifier is not None:
             asyncio.get_running_loop().remove_reader(notifier.fileno())
@@ -247,7 +247,7 @@ class Supervisor:
         await self._until_told(ending, LEAVE_PATIENCE)
         ending.cancel()
         self.executor.drop()
-        self._close_bell()
+        self._close_notifier()
         served = [slot.queues for slot in context.slots.values() if slot.stop is None]
         context.slots = {}
         if served:

@@ -1,4 +1,4 @@
-"""Jobs claimed ahead: held while jobs are short, never kept from whoever could run them."""
+"""Prefetch: only short jobs are prefetched, and other workers still get them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,10 @@ ROOT = Path(__file__).parents[2]
 PRIVATE: dict[tuple[type, str], str] = {
     (aiosqlite.Connection, "_connection"): "the connection of sqlite3, to close or to keep it",
     (aiosqlite.Connection, "_execute"): "one transaction is one call on the thread",
-    (aiosqlite.Connection, "_thread"): "wait for a thread that could not connect",
+    (
+        aiosqlite.Connection,
+        "_thread",
+    ): "a thread that ends in silence when its event loop has closed",
     (asyncio.BaseEventLoop, "_default_executor"): "the loop shall not wait for its threads",
     (App, "_batch_count"): "whether a frame is being put together",
     (App, "_display"): "wait for the terminal before a frame; draw nothing below 30x8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from contextlib import closing
@@ -36,6 +37,40 @@ async def test_under_an_event_loop_the_loop_never_waits_for_the_database(store_p
     connection = await connect(store_path)
     assert await connection.read(thread_of) != threading.get_ident()
     await connection.close()
+
+
+def test_an_event_loop_that_closes_too_early_ends_the_thread_in_silence(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a second interrupt, which asyncio does not wait for."""
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    before, closed = set(threading.enumerate()), threading.Event()
+    drivers: list[sqlite3.Connection] = []
+
+    def slow(conn: sqlite3.Connection) -> None:
+        drivers.append(conn)
+        assert closed.wait(20)
+
+    async def leave_in_the_middle() -> None:
+        connection = await connect(store_path)
+        asyncio.get_running_loop().call_later(0.01, asyncio.get_running_loop().stop)
+        await connection.call(slow)
+
+    asyncio.run(make(store_path))
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(leave_in_the_middle())
+    loop.run_forever()
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.close()
+    (thread,) = set(threading.enumerate()) - before
+    closed.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert told == []
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        drivers[0].execute("SELECT 1")
 
 
 def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:

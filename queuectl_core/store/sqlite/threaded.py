@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 import aiosqlite
@@ -21,6 +23,19 @@ class ThreadedConnection(Connection):
     def __init__(self, path: Path, opener: Opener) -> None:
         super().__init__(path, opener)
         self._thread = aiosqlite.Connection(self._connect, iter_chunk_size=64)
+        self._thread._thread = Thread(target=self._serve, args=(self._thread._thread.run,))
+        self._keep = False
+
+    def _serve(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except RuntimeError:
+            # The event loop has closed, because of a second interrupt, so nobody waits for the
+            # answer. aiosqlite cannot deliver it and would print a traceback.
+            if self._driver is not None and not self._keep:
+                with suppress(sqlite3.Error):
+                    self._driver.close()
+            self._thread._connection = None
 
     def _connect(self) -> sqlite3.Connection:
         self._opened = self._opener(self.path)
@@ -31,8 +46,7 @@ class ThreadedConnection(Connection):
         try:
             await self._thread
         except BaseException:
-            # aiosqlite has told its thread to end. A thread that still runs when the event loop
-            # closes would print a traceback.
+            # aiosqlite has told its thread to end.
             if self._thread._thread.ident is not None:  # None: the system refused to start it
                 self._thread._thread.join()
             if self._driver is not None:  # we were cancelled, and aiosqlite does not know it
@@ -42,6 +56,7 @@ class ThreadedConnection(Connection):
     async def close(self, *, keep: bool = False) -> None:
         """Close the file and end the thread; see :meth:`Connection.close`."""
         if keep or self._forked:
+            self._keep = True
             if self._driver is not None:
                 keep_open(self._driver)
             self._thread._connection = None

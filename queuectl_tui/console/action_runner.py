@@ -25,14 +25,14 @@ from queuectl_core.operations.queries import JobView
 from queuectl_core.queue import Queue
 from queuectl_core.system.postcommit import report_to
 
+from ..presentation.actions import Action, MatchingJobs
 from ..presentation.columns import Cell
+from ..presentation.connections import Connections
 from ..presentation.format import cli
-from .actions import Action, MatchingJobs
+from ..presentation.monitor import Monitor, Overview
 from .background import run_in_background
-from .connections import Connections
 from .inputs import OPENING
 from .minimum_size import MinimumSize
-from .monitor import Monitor, Overview
 from .terminal import PacedDisplay
 from .widgets.status_bars import Notice
 

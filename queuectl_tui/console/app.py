@@ -24,11 +24,11 @@ from queuectl_core.system.host import hostname
 
 from ..presentation.columns import Cell
 from ..presentation.format import ago, clock_time
+from ..presentation.monitor import Monitor, Overview
 from . import hangup
 from .action_runner import StoreRead
 from .background import run_in_background
 from .inputs import InputQueue
-from .monitor import Monitor, Overview
 from .navigation import Navigation
 from .screens.base import ConsoleScreen
 from .screens.main import MainScreen

@@ -11,7 +11,7 @@ from queuectl_core.operations.queries import JobView
 
 from ..presentation import attempts, dead_groups, jobs, workers
 from ..presentation.columns import STATE_ROLES, Cell, Column
-from .connections import Connections
+from ..presentation.connections import Connections
 from .widgets.strips import TableColumn
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from queuectl_core.domain.model import Job
 
+from ..presentation import actions
+from ..presentation.actions import Action
 from ..presentation.format import clock_time, command_text, on_one_line
-from . import actions
 from .action_runner import ActionRunner
-from .actions import Action
 from .inputs import OPENING
 from .screens.main import MainScreen
 

@@ -14,8 +14,8 @@ from types import ModuleType
 
 from queuectl_core.domain.errors import InvalidInput
 
-from .connections import Connections
-from .monitor import Monitor
+from ..presentation.connections import Connections
+from ..presentation.monitor import Monitor
 
 
 def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse: bool) -> int:

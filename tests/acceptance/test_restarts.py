@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from queuectl_tui.console.app import Console
-from queuectl_tui.console.connections import Connections
-from queuectl_tui.console.monitor import Monitor
+from queuectl_tui.presentation.connections import Connections
+from queuectl_tui.presentation.monitor import Monitor
 from tests.console.scenes import until
 from tests.pgserver import Server, own_server
 from tests.support import Cli, eventually

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/internals.md").read_text("utf-8")
 PLACES = sorted(set(re.findall(r"`([\w/]+\.py)`:`([\w.]+)`", PAGE)))
-FRONT_ENDS = ("cli/", "console/")
+FRONT_ENDS = ("cli/", "console/", "presentation/")
 
 
 def source(name: str) -> Path:

@@ -52,8 +52,7 @@ def test_each_version_that_is_claimed_is_tried() -> None:
     oldest = PROJECT["requires-python"].removeprefix(">=")
     assert claimed() == [oldest, *others]
     gate = (ROOT / ".ci/run").read_text("utf-8")
-    assert re.search(r"^make lint$", gate, re.MULTILINE)
-    assert re.search(r"^make pythons$", gate, re.MULTILINE)
+    assert re.search(r"^make .*\blint pythons$", gate, re.MULTILINE)
     assert re.search(r"^make test$", gate, re.MULTILINE)
 
 

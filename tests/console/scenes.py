@@ -16,9 +16,9 @@ from queuectl_core.domain.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.queue import Queue
 from queuectl_tui.console.app import Console
-from queuectl_tui.console.connections import Connections
-from queuectl_tui.console.monitor import Monitor
 from queuectl_tui.console.widgets.status_bars import Notice
+from queuectl_tui.presentation.connections import Connections
+from queuectl_tui.presentation.monitor import Monitor
 
 NOW = 1_790_000_000.0
 POLICY = Policy(backoff_max=3600.0, backoff_jitter=0.0, max_crashes=3)

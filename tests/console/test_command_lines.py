@@ -23,9 +23,9 @@ from textual.pilot import Pilot
 
 from queuectl_core.queue import Queue
 from queuectl_tui.cli.main import run
-from queuectl_tui.console import actions
-from queuectl_tui.console.actions import Action
 from queuectl_tui.console.app import Console
+from queuectl_tui.presentation import actions
+from queuectl_tui.presentation.actions import Action
 
 from .scenes import NOW, opened
 

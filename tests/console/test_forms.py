@@ -11,8 +11,8 @@ from textual import events
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.operations.queries import amend
 from queuectl_core.queue import Queue
-from queuectl_tui.console.actions import Action
 from queuectl_tui.console.app import Console
+from queuectl_tui.presentation.actions import Action
 
 from .scenes import opened, settled, text_of, typed, until
 from .test_keys import filtered, said, state_of

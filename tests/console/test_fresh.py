@@ -17,8 +17,8 @@ from queuectl_core.queue import Queue
 from queuectl_core.system.clocks import monotonic
 from queuectl_core.system.host import host_key, process_start
 from queuectl_tui.console import app as console_module
-from queuectl_tui.console.monitor import Monitor
 from queuectl_tui.console.widgets import table
+from queuectl_tui.presentation.monitor import Monitor
 
 from ..store.stores import PostgresPlace
 from ..support import spec

@@ -11,7 +11,7 @@ from queuectl_core.domain.model import Filter
 from queuectl_core.queue import Queue
 from queuectl_core.store.postgres import connections
 from queuectl_tui.console.app import Console
-from queuectl_tui.console.monitor import AHEAD, Monitor
+from queuectl_tui.presentation.monitor import AHEAD, Monitor
 
 from ..store.stores import PostgresPlace
 from ..support import spec

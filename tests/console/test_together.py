@@ -18,10 +18,10 @@ from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.model import Filter
 from queuectl_core.queue import Queue
 from queuectl_tui.console import inputs
-from queuectl_tui.console.actions import Action
 from queuectl_tui.console.app import KEYS_WAIT, Console
 from queuectl_tui.console.screens.enqueue import EnqueueScreen
 from queuectl_tui.console.screens.search import SearchLine
+from queuectl_tui.presentation.actions import Action
 
 from .scenes import opened, settled, text_of, until
 

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.domain.model import Job
 
-from .. import actions
+from ...presentation import actions
 from ..action_runner import ConsolePart, StoreRead
 from ..widgets.compositor import CroppingCompositor
 from ..widgets.line_widget import LineWidget

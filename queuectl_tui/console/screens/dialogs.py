@@ -18,8 +18,8 @@ from queuectl_core.domain.jobspec import check_queue
 from queuectl_core.domain.text import clean_line
 from queuectl_core.queue import check_count
 
+from ...presentation.actions import Action
 from ..action_runner import ConsolePart
-from ..actions import Action
 from ..theme import styles_of
 
 T = TypeVar("T")

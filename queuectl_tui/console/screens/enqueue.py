@@ -25,8 +25,8 @@ from queuectl_core.domain.times import (
     parse_time,
 )
 
+from ...presentation import actions
 from ...presentation.format import NEWLINE, cli, on_lines, on_one_line
-from .. import actions
 from ..action_runner import ConsolePart
 from .dialogs import Dialog
 

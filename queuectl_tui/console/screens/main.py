@@ -15,12 +15,12 @@ from queuectl_core.domain.model import Filter, Job, State, Worker
 from queuectl_core.domain.text import contains
 from queuectl_core.operations.queries import group_filter
 
+from ...presentation import actions
 from ...presentation.format import lasting, short
+from ...presentation.monitor import Overview
 from ...presentation.summary import by_state, summary_cells
-from .. import actions
 from ..action_runner import StoreRead
 from ..columns import GROUPS, WORKERS, StateRow, worker_columns
-from ..monitor import Overview
 from ..widgets.jobs import JobsPane
 from ..widgets.row_window import ListPages
 from ..widgets.states import StatesPane

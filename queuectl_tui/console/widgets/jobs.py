@@ -11,11 +11,11 @@ from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.operations.queries import SORT_LIMIT
 
 from ...presentation.columns import Cell
+from ...presentation.connections import Connections
 from ...presentation.format import short
+from ...presentation.monitor import AHEAD
 from ..background import run_in_background
 from ..columns import ARRIVAL, JOBS, JobPages
-from ..connections import Connections
-from ..monitor import AHEAD
 from .strips import TableColumn
 from .table import THRIFT, LineTable
 from .throttle import Throttle

@@ -11,8 +11,8 @@ from queuectl_core.domain.figures import ThroughputSample
 from queuectl_core.domain.model import State
 
 from ...presentation.format import sparkline
+from ...presentation.monitor import Overview
 from ..columns import STATES, StateRow
-from ..monitor import Overview
 from .row_window import ListPages
 from .strips import draw
 from .table import LineTable

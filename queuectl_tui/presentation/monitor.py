@@ -1,4 +1,4 @@
-"""What the console knows about the store as a whole, read again when it changes."""
+"""What a front end knows about the store as a whole, read again when it changes."""
 
 from __future__ import annotations
 

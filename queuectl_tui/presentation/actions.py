@@ -1,4 +1,4 @@
-"""Everything that the console can change: the question, the equivalent command line, and the code.
+"""Everything that an operator can change: the question, the equivalent command line, and the code.
 
 An action keeps the rows as they are when the key is pressed. So it does what was meant, also if the
 screen changes meanwhile. Jobs that have changed their state since, or have run, are not changed.
@@ -17,8 +17,8 @@ from queuectl_core.domain.model import Command, Filter, Job, State, Worker
 from queuectl_core.operations.queries import amend, copy_job
 from queuectl_core.queue import Queue
 
-from ..presentation.format import cli, command_line, command_text, plural, short
-from ..presentation.summary import by_state
+from .format import cli, command_line, command_text, plural, short
+from .summary import by_state
 
 NAMED = 5
 """Jobs that a question names; further ones are only counted."""

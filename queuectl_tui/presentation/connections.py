@@ -1,4 +1,4 @@
-"""The console's two connections to the store, and what happens when they break.
+"""A front end's two connections to the store, and what happens when they break.
 
 One only reads. It never waits for the other one, which makes changes and may wait for a lock. A
 store that is lost is opened again, but never created again.
@@ -60,8 +60,8 @@ class Connections:
     async def connect(self, *, create: bool = False) -> None:
         """Open the reading connection. Raises the StoreError family.
 
-        ``create``: make the store if it does not exist. A read-only console treats a default store
-        that does not exist as empty.
+        ``create``: make the store if it does not exist. A read-only front end treats a default
+        store that does not exist as empty.
         """
         try:
             await self._connect(absent_ok=create and self.read_only)

@@ -18,14 +18,11 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from queuectl_core.domain.errors import QueueError
-from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.domain.text import clean_line
-from queuectl_core.operations.queries import JobView
-from queuectl_core.queue import Queue
 from queuectl_core.system.postcommit import report_to
 
-from ..presentation.actions import Action, MatchingJobs
+from ..presentation.actions import Action, MatchingJobs, count_matching
 from ..presentation.columns import Cell
 from ..presentation.connections import Connections
 from ..presentation.format import cli
@@ -38,38 +35,6 @@ from .widgets.status_bars import Notice
 
 OnEnd = Callable[[Exception | None], None]
 """Called when an action has ended, with the error or None."""
-
-UNASKED = (State.COMPLETED, State.CANCELLED)
-"""States whose jobs are retried together only when the filter names the state."""
-
-KEY_LIMIT = 20_000
-"""Jobs whose keys are kept until a question is answered. If there are more, the filter is used."""
-
-
-async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> MatchingJobs:
-    """The jobs that match ``where`` in an ``allowed`` state, by state, and which ones they are."""
-    unasked: tuple[State, ...] = ()
-    if allowed == RETRYABLE and not where.states and not where.reasons:
-        unasked = UNASKED
-        allowed = tuple(state for state in allowed if state not in UNASKED)
-    narrowed = where.narrowed(allowed)
-    counts: dict[State, int] = {}
-    seqs: list[int] | None = []
-    for state in narrowed.states:
-        here = narrowed._replace(states=(state,))
-        if seqs is not None:
-            keys = await queue.matching(here, KEY_LIMIT + 1 - len(seqs))
-            seqs = [*seqs, *keys] if len(seqs) + len(keys) <= KEY_LIMIT else None
-            counts[state] = len(keys)
-        if seqs is None:
-            counts[state] = await queue.count_range(here)
-    others = {}
-    if not JobView(queue, where).slow:  # counting by text is slow, and this is only a note
-        others = {
-            state: await queue.count_range(where._replace(states=(state,))) for state in unasked
-        }
-    exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
-    return MatchingJobs(exactly, counts, others)
 
 
 class StoreRead(Message):

@@ -13,8 +13,9 @@ from typing import Any
 
 from queuectl_core.domain.config import canonical, parse_value
 from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Command, Filter, Job, State, Worker
-from queuectl_core.operations.queries import amend, copy_job
+from queuectl_core.operations.queries import JobView, amend, copy_job
 from queuectl_core.queue import Queue
 
 from .format import cli, command_line, command_text, plural, short
@@ -79,6 +80,39 @@ class MatchingJobs:
     def total(self) -> int:
         """How many jobs the action is for."""
         return sum(self.counts.values())
+
+
+UNASKED = (State.COMPLETED, State.CANCELLED)
+"""States whose jobs are retried together only when the filter names the state."""
+
+KEY_LIMIT = 20_000
+"""Jobs whose keys are kept until a question is answered. If there are more, the filter is used."""
+
+
+async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]) -> MatchingJobs:
+    """The jobs that match ``where`` in an ``allowed`` state, by state, and which ones they are."""
+    unasked: tuple[State, ...] = ()
+    if allowed == RETRYABLE and not where.states and not where.reasons:
+        unasked = UNASKED
+        allowed = tuple(state for state in allowed if state not in UNASKED)
+    narrowed = where.narrowed(allowed)
+    counts: dict[State, int] = {}
+    seqs: list[int] | None = []
+    for state in narrowed.states:
+        here = narrowed._replace(states=(state,))
+        if seqs is not None:
+            keys = await queue.matching(here, KEY_LIMIT + 1 - len(seqs))
+            seqs = [*seqs, *keys] if len(seqs) + len(keys) <= KEY_LIMIT else None
+            counts[state] = len(keys)
+        if seqs is None:
+            counts[state] = await queue.count_range(here)
+    others = {}
+    if not JobView(queue, where).slow:  # counting by text is slow, and this is only a note
+        others = {
+            state: await queue.count_range(where._replace(states=(state,))) for state in unasked
+        }
+    exactly = narrowed if seqs is None else narrowed._replace(seqs=tuple(seqs))
+    return MatchingJobs(exactly, counts, others)
 
 
 def retry(jobs: Sequence[Job]) -> Action:

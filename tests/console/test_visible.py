@@ -138,7 +138,7 @@ async def test_R_leaves_completed_and_cancelled_jobs_alone(home: Path) -> None:
 async def test_a_set_that_changed_before_the_answer_is_told(
     home: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
 ) -> None:
-    monkeypatch.setattr("queuectl_tui.console.action_runner.KEY_LIMIT", remembered)
+    monkeypatch.setattr("queuectl_tui.presentation.actions.KEY_LIMIT", remembered)
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("3", "D")
@@ -164,9 +164,7 @@ async def remove_cancelled_while_one_is_cancelled(console: Console, pilot: Pilot
 async def test_more_jobs_than_were_asked_about_are_told_as_more(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "queuectl_tui.console.action_runner.KEY_LIMIT", 0
-    )  # then the filter decides
+    monkeypatch.setattr("queuectl_tui.presentation.actions.KEY_LIMIT", 0)  # then the filter decides
     async with opened(home, SIZE) as (console, pilot):
         await remove_cancelled_while_one_is_cancelled(console, pilot)
         await said(console, pilot, "deleted 2 jobs (1 when you were asked)")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual import events, on
@@ -14,51 +12,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Input, Static
 
-from queuectl_core.domain.errors import InvalidInput, QueueError
-from queuectl_core.domain.jobspec import Defaults, check_field, parse_job
+from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.jobspec import Defaults, check_field
 from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import (
-    format_bytes,
-    format_duration,
-    format_time,
-    parse_duration,
-    parse_time,
-)
+from queuectl_core.domain.times import format_time, parse_time
 
 from ...presentation import actions
-from ...presentation.format import NEWLINE, cli, on_lines, on_one_line
+from ...presentation.format import NEWLINE, on_lines, on_one_line
+from ...presentation.job_form import ENTRIES, command_line_of, job_of
 from ..action_runner import ConsolePart
 from .dialogs import Dialog
-
-
-def as_number(text: str) -> Any:
-    """A number; if it is not one, the text, and the check reports the error."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return int(number) if math.isfinite(number) and number == int(number) else number
-
-
-def as_env(text: str) -> dict[str, str]:
-    """``A=1 B='two words'`` as a mapping."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise InvalidInput(f"env: {error}", "write A=1 B='two words'") from None
-    pairs = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator or not name:
-            raise InvalidInput(f"env: '{clean_line(word, 40)}' is not NAME=VALUE")
-        pairs[name] = value
-    return pairs
-
-
-def timeout_hint(defaults: Defaults) -> str:
-    """How long a job may run by default."""
-    seconds = defaults.settings.timeout
-    return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
 
 
 class CommandInput(ConsolePart, Input):
@@ -92,34 +55,6 @@ class CommandInput(ConsolePart, Input):
 
 
 Send = Callable[[actions.Action, Callable[[Exception | None], None]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A field of the form. ``option`` is the command line's."""
-
-    field: str
-    option: str
-    hint: Callable[[Defaults], str]
-    read: Callable[[str], Any] = str
-
-
-ENTRIES = (
-    Entry("command", "", lambda d: f"run by {d.settings.shell} -c"),
-    Entry("id", "--id", lambda d: "generated"),
-    Entry("queue", "--queue", lambda d: "default"),
-    Entry("priority", "--priority", lambda d: "0, higher first", as_number),
-    Entry("run_at", "--run-at", lambda d: "now; +10s, +5m, 2026-01-31T09:00"),
-    Entry("max_retries", "--max-retries", lambda d: str(d.settings.max_retries), as_number),
-    Entry("backoff_base", "--backoff-base", lambda d: f"{d.settings.backoff_base:g}", as_number),
-    Entry("timeout_seconds", "--timeout", timeout_hint, parse_duration),
-    Entry("cwd", "--cwd", lambda d: d.cwd),
-    Entry("env", "--env", lambda d: "A=1 B='two words'", as_env),
-    Entry("nice", "--nice", lambda d: "0; to 19, the most polite", as_number),
-    Entry("memory_limit", "--memory-limit", lambda d: "none; 512MiB"),
-    Entry("cpu_seconds", "--cpu-seconds", lambda d: "no limit; 30, 5m", parse_duration),
-    Entry("output_limit", "--output-limit", lambda d: f"{format_bytes(d.settings.output_limit)}iB"),
-)
 
 
 class EnqueueScreen(Dialog[None]):
@@ -172,34 +107,15 @@ class EnqueueScreen(Dialog[None]):
 
     def source(self) -> dict[str, Any]:
         """The fields that were given. InvalidInput for the first one that is wrong."""
-        given: dict[str, Any] = {}
-        for entry in ENTRIES:
-            text = self._text(entry.field)
-            if text.strip():
-                value = entry.read(text)
-                check_field(entry.field, value, self._defaults)
-                given[entry.field] = value
-        parse_job(given, self._defaults)
-        return given
+        return job_of(self._texts(), self._defaults)
 
     def line(self) -> str:
         """The equivalent command line."""
-        words = ["enqueue"]
-        command = ""
-        for entry in ENTRIES:
-            text = self._text(entry.field).strip()
-            if entry.field == "command":
-                command = text
-            elif entry.field == "env" and text:
-                for name, value in as_env(text).items():
-                    words += ["--env", f"{name}={value}"]
-            elif text:
-                words += [entry.option, text]
-        return cli(*words, *actions.command_words(command))
+        return command_line_of(self._texts())
 
-    def _text(self, field: str) -> str:
-        text = self.query_one(f"#in-{field}", Input).value
-        return on_lines(text) if field == "command" else text
+    def _texts(self) -> dict[str, str]:
+        texts = self._values()
+        return texts | {"command": on_lines(texts.get("command", ""))}
 
     def _values(self) -> dict[str, str]:
         values = {e.field: self.query_one(f"#in-{e.field}", Input).value for e in ENTRIES}
@@ -222,7 +138,7 @@ class EnqueueScreen(Dialog[None]):
             line.update("")
             return
         note = "enter: enqueue   esc: cancel"
-        if lines := self._text("command").count("\n"):
+        if lines := self._texts()["command"].count("\n"):
             note = f"{lines + 1} lines, {NEWLINE} ends one   {note}"
         if "run_at" in given:
             moment = parse_time(given["run_at"], self._defaults.now)

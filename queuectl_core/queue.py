@@ -533,7 +533,7 @@ class Queue:
     async def _set_config(self, key: str, value: str | None) -> conf.Setting:
         # First, because a bad value in the environment must fail before the change.
         setting = conf.layers({} if value is None else {key: value}, self.env)[key]
-        await self.store.set_config({key: value})
+        await self.store.set_config(key, value)
         return setting
 
     # -- workers ----------------------------------------------------------------------

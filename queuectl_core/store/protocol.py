@@ -4,19 +4,33 @@ The tests in ``tests/store`` are the full specification, and each store passes a
 is one transaction unless its description says otherwise. If the database itself fails, a verb
 raises an error of the ``StoreError`` family (:mod:`queuectl_core.domain.errors`), never an
 exception of a driver.
+
+A verb that is one statement is written here, for all stores. Its query has the same name,
+parameters and columns in each dialect. All other verbs are written in each store.
 """
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain import lifecycle
-from ..domain.errors import JobChanged
+from ..domain.errors import Conflict, JobChanged
 from ..domain.model import Attempt, Command, Filter, Job, JobSpec, State, Worker
+from .rows import (
+    conditions,
+    stored_command,
+    to_attempt,
+    to_ended,
+    to_job,
+    to_supervisor,
+    to_worker,
+)
 
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult, ClaimResult, ClaimSlot, Commands, PrefetchStarted
@@ -24,6 +38,8 @@ if TYPE_CHECKING:
     from ..domain.model import SupervisorRow
     from ..domain.rollup import Ended, Rollup
     from .copy import Copying
+
+T = TypeVar("T")
 
 LAST = 1 << 62
 """A seq above every seq."""
@@ -120,6 +136,35 @@ class Store(Protocol):
         """Identifies this host in the store. Processes with equal identities see the same pids, the
         same monotonic clock and the same ``directory``. Empty while there is no directory."""
 
+    # -- for the verbs that are one statement --------------------------------------------
+
+    @abstractmethod
+    async def _rows(
+        self, query: str, convert: Callable[[Any], T], *, patient: bool = False, **values: Any
+    ) -> list[T]:
+        """The rows of a query that reads, each converted. ``patient``: it has no time limit. A
+        ValueError of ``convert`` means that the database is damaged."""
+
+    @abstractmethod
+    async def _change(
+        self,
+        query: str,
+        convert: Callable[[Any], T],
+        *,
+        check: Callable[[list[T]], None] | None = None,
+        wakes: bool = False,
+        patient: bool = False,
+        **values: Any,
+    ) -> list[T]:
+        """The same for a statement that writes something that people rely on. ``check`` gets the
+        result in the transaction, and undoes it by raising an error. ``wakes``: wake the
+        supervisors afterwards."""
+
+    @abstractmethod
+    async def _note(self, query: str, *, wakes: bool = False, **values: Any) -> None:
+        """Run a statement with which supervisors keep their own records. It does no harm when it
+        is run twice."""
+
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
@@ -132,12 +177,17 @@ class Store(Protocol):
 
     async def by_id(self, ref: str) -> list[Job]:
         """The job with this id. If there is none: up to two jobs whose ids start with it."""
+        # An id is the first in the order of all ids that begin with it.
+        found = await self._rows("jobs_by_prefix", to_job, prefix=ref) if "\0" not in ref else []
+        return found[:1] if found and found[0].id == ref else found
 
     async def by_seq(self, seq: int) -> Job | None:
         """The job with this key."""
+        return _first(await self._rows("job_by_seq", to_job, seq=seq))
 
     async def ids(self, first: int, count: int) -> list[str]:
         """The ids of the jobs with seqs from ``first`` to ``first + count - 1``, in order."""
+        return await self._rows("ids_from", _value, first=first, end=first + count)
 
     async def scan(
         self, where: Filter, limit: int, *, low: int = 0, high: int = LAST, up: bool = False
@@ -147,22 +197,46 @@ class Store(Protocol):
 
     async def count_range(self, where: Filter, low: int = 0, high: int = LAST) -> int:
         """How many jobs with seq from ``low`` to ``high`` match."""
+        if where.seqs is not None:
+            return len(await self.scan(where, len(where.seqs), low=low, high=high))
+        by_column = where.search is not None or where.exit_codes or where.reasons
+        if not by_column and (low, high) == (0, LAST):
+            return sum(
+                number
+                for (state, queue), number in (await self.counts()).items()
+                if state in (where.states or State) and queue in (where.queues or (queue,))
+            )
+        query = "count_states" if where.states else "count_all"
+        states = list(dict.fromkeys(where.states))
+        params = conditions(where) | {"states": states, "low": low, "high": high}
+        [number] = await self._rows(query, _value, **params)
+        return int(number)
 
     async def attempts(self, seq: int) -> list[Attempt]:
         """The ended attempts of a job, in order."""
+        return await self._rows("attempts_of", to_attempt, seq=seq)
 
     async def tail(self, seq: int, number: int) -> bytes | None:
         """The stored end of an attempt's output; None if nothing is stored."""
+        return _first(await self._rows("tail_of", _value, seq=seq, number=number))
 
     async def counts(self) -> dict[tuple[State, str], int]:
         """How many jobs are in each state and queue. The time does not grow with the table."""
 
+        def pair(row: Any) -> tuple[tuple[State, str], int]:
+            state, queue, number = row
+            return (State(state), queue), number
+
+        return dict(await self._rows("counts", pair))
+
     async def oldest_due(self, now: float) -> float | None:
         """Since when the due job that waits longest has waited (:attr:`Job.waits_from`); None if no
         job is due."""
+        return _first(await self._rows("oldest_due", _value, now=now))
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         """Up to ``limit`` attempts that ended since then and whose jobs still exist."""
+        return await self._rows("ended_since", to_ended, since=since, limit=limit)
 
     async def rollup(self, since: float) -> Rollup:
         """The sums over all attempts that ended since then. ``settle_and_claim`` keeps these sums
@@ -182,18 +256,44 @@ class Store(Protocol):
 
     async def bounds(self) -> tuple[int, int] | None:
         """The lowest and the highest seq; None if there are no jobs."""
+        [(low, high)] = await self._rows("bounds", tuple)
+        return None if low is None else (low, high)
 
     async def dead_groups(self, limit: int) -> list[DeadGroup]:
         """The dead jobs by reason, the largest group first."""
+        from ..domain.figures import DeadGroup
+
+        def group(row: Any) -> DeadGroup:
+            reason, exit_code, count, last_at, newest = row
+            return DeadGroup(reason or "", exit_code, count, last_at, newest)
+
+        return await self._rows("dead_groups", group, limit=limit)
 
     async def throughput(self, since: float) -> list[ThroughputSample]:
         """How many attempts ended in each second since then. Seconds without any are left out."""
+        from ..domain.figures import ThroughputSample
+
+        return await self._rows("throughput", lambda row: ThroughputSample(*row), since=since)
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
         """Give a job that is neither waiting nor running a new command, and make it due now.
 
         Raises Conflict if the job is in another state, or gone.
         """
+        text, is_argv = stored_command(command)
+        params: dict[str, Any] = {"state": job.state, "runs": job.runs, "now": now}
+        params |= {"seq": job.seq, "command": text, "is_argv": is_argv}
+
+        def check(amended: list[Job]) -> None:
+            if not amended:
+                raise JobChanged("")
+
+        try:
+            return (await self._change("amend", to_job, check=check, wakes=True, **params))[0]
+        except JobChanged:
+            there = await self.by_seq(job.seq)
+        state = "gone" if there is None else there.state
+        raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
 
     # -- changing ---------------------------------------------------------------------
 
@@ -211,6 +311,25 @@ class Store(Protocol):
 
         ``strict``: all or none. Raises JobChanged if one job cannot be changed.
         """
+        wanted = {
+            str(job.seq): [job.state, job.runs] for job in seen if job.state in ALLOWED[action]
+        }
+        missed: list[Job] = []
+
+        def check(changed: list[tuple[int, int]]) -> None:
+            done = {seq for seq, _ in changed}
+            missed[:] = [job for job in seen if job.seq not in done]
+            if strict and missed:
+                raise JobChanged("")
+
+        where = Filter(states=ALLOWED[action])
+        try:
+            return await self._change_jobs(
+                action, where, list(map(int, wanted)), now=now, seen=json.dumps(wanted), check=check
+            )
+        except JobChanged:
+            there = await self.by_seq(missed[0].seq)
+            raise changed_meanwhile(action, missed[0], there) from None
 
     async def change_matching(
         self, action: JobAction, where: Filter, seqs: Sequence[int], now: float
@@ -221,6 +340,24 @@ class Store(Protocol):
         The statement that makes the change also checks the conditions. So a job that matched when
         it was read, and does not match any more, is not changed.
         """
+        return await self._change_jobs(action, where.narrowed(ALLOWED[action]), seqs, now=now)
+
+    async def _change_jobs(
+        self,
+        action: JobAction,
+        where: Filter,
+        seqs: Sequence[int],
+        *,
+        now: float,
+        seen: str | None = None,
+        check: Callable[[list[tuple[int, int]]], None] | None = None,
+    ) -> list[tuple[int, int]]:
+        """``seen``: {seq: [state, runs]} of each job as the caller read it; None: it does not
+        matter."""
+        params = conditions(where) | {"states": list(where.states), "seqs": list(seqs)}
+        return await self._change(
+            action.value, tuple, check=check, wakes=True, now=now, seen=seen, **params
+        )
 
     async def give_way(self, seconds: float) -> None:
         """Let waiting writers go first, after a page of a long change that took ``seconds``. A
@@ -228,9 +365,12 @@ class Store(Protocol):
 
     async def config(self) -> dict[str, str]:
         """The stored configuration, as text."""
+        return dict(await self._rows("config_all", tuple))
 
-    async def set_config(self, values: Mapping[str, str | None]) -> None:
-        """Store values; None removes a key."""
+    async def set_config(self, key: str, value: str | None) -> None:
+        """Store a value; None removes the key."""
+        query = "config_unset" if value is None else "config_set"
+        await self._change(query, tuple, wakes=True, key=key, value=value)
 
     # -- working ----------------------------------------------------------------------
 
@@ -248,6 +388,7 @@ class Store(Protocol):
 
     async def deregister(self, supervisor: str) -> None:
         """Remove a supervisor and its workers. A supervisor that holds a job stays."""
+        await self._note("deregister", wakes=True, id=supervisor)
 
     async def settle_and_claim(
         self,
@@ -273,6 +414,20 @@ class Store(Protocol):
 
     async def commands(self, supervisor: str) -> Commands:
         """The commands for this supervisor."""
+        from ..domain.claims import Commands, WorkerCommand
+
+        def command(row: Any) -> WorkerCommand | None:
+            if row["id"] is None:  # a supervisor without workers
+                return None
+            queues = tuple(json.loads(row["queues"]))
+            return WorkerCommand(row["id"], queues, row["stop"], bool(row["up"]))
+
+        rows = await self._rows(
+            "commands", lambda row: (command(row), json.loads(row["cancels"])), id=supervisor
+        )
+        if not rows:
+            return Commands(known=False)
+        return Commands(True, tuple(one for one, _ in rows if one), frozenset(rows[0][1]))
 
     async def add_workers(
         self, supervisor: str, workers: Sequence[tuple[str, tuple[str, ...]]], now: float, up: bool
@@ -284,29 +439,42 @@ class Store(Protocol):
 
     async def workers_up(self, workers: Sequence[str]) -> None:
         """These workers are running."""
+        await self._note("workers_up", ids=list(workers))
 
     async def workers_gone(self, workers: Sequence[str]) -> None:
         """These workers ended."""
+        await self._note("workers_gone", ids=list(workers))
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
         """Ask workers to stop after their current job, or at once."""
+        mode = "now" if at_once else "drain"
+        await self._note("stop_workers", wakes=True, ids=list(workers), mode=mode)
 
     async def sample(
         self, samples: Sequence[tuple[str, int | None, float | None, int | None]]
     ) -> None:
         """Record (worker, job pid, CPU percent, memory bytes) of running jobs."""
+        if samples:
+            await self._note("sample", samples=json.dumps(samples))
 
     async def supervisors(self) -> list[SupervisorRow]:
         """All registered supervisors, dead ones included."""
+        return await self._rows("supervisors", lambda row: to_supervisor(row, lapsed=row["lapsed"]))
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
         """All workers with their supervisors, dead ones included."""
+        return await self._rows(
+            "workers",
+            lambda row: (to_worker(row), to_supervisor(row, "supervisor", lapsed=row["lapsed"])),
+        )
 
     async def held(self, owner: str) -> list[Job]:
         """The processing jobs of this supervisor. The time does not grow with other jobs."""
+        return await self._rows("held", to_job, id=owner)
 
     async def shims(self) -> set[str]:
         """The names of the shims of all processing jobs."""
+        return set(filter(None, await self._rows("shims", _value)))
 
     async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
         """Give a dead supervisor's jobs to ``successor`` and remove the dead one. Returns the jobs.
@@ -317,6 +485,7 @@ class Store(Protocol):
 
     async def assign(self, owner: str, workers: Mapping[int, str]) -> None:
         """Set the worker of each adopted job (by seq)."""
+        await self._note("assign", owner=owner, workers=json.dumps(workers))
 
     # -- signals ----------------------------------------------------------------------
 
@@ -328,6 +497,7 @@ class Store(Protocol):
 
     async def faults(self) -> list[str]:
         """What is broken in the database itself, one line each. Reads the whole database."""
+        return await self._rows("faults", _value, patient=True)
 
     def files(self) -> list[Path]:
         """The files and directories of this store on this host. Only its user may read them."""
@@ -344,22 +514,30 @@ class Store(Protocol):
         Only attempts that ended in this time are read, so the time does not grow with the table. A
         job that completed twice may appear twice.
         """
+        return await self._rows("expired", _value, since=since, before=before, limit=limit)
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
         """The seqs, above ``after`` and in order, of jobs in ``state`` that ended before
         ``before``."""
+        return await self._rows(
+            "ended", _value, state=state, before=before, after=after, limit=limit
+        )
 
     async def prune(
         self, seqs: Sequence[int], state: State, before: float
     ) -> list[tuple[int, int]]:
         """Remove the jobs with these ``seqs`` that are in ``state`` and ended before ``before``.
         Returns (seq, attempts) of each, so that its output can be removed."""
+        return await self._change("prune", tuple, seqs=list(seqs), state=state, before=before)
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
         """How many attempts each of these jobs has had. Jobs that are gone are left out."""
+        return dict(await self._rows("runs_of", tuple, seqs=list(seqs)))
 
     async def miscounted(self) -> int:
         """How many counters are wrong. Reads every job."""
+        [number] = await self._rows("miscounted", _value, patient=True)
+        return int(number)
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
         """Remove a supervisor that is gone. False if it holds a job, or has renewed its lease since
@@ -367,6 +545,7 @@ class Store(Protocol):
 
     async def recount(self) -> None:
         """Set every counter by counting."""
+        await self._change("recount", tuple, patient=True)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the database, as it is at one moment, into the empty file ``target``.
@@ -377,3 +556,11 @@ class Store(Protocol):
 
     def copying(self) -> Copying:
         """Copies this store into another, or another into this one."""
+
+
+def _value(row: Any) -> Any:
+    return row[0]
+
+
+def _first(values: Sequence[T]) -> T | None:
+    return values[0] if values else None

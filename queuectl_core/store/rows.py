@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..domain.errors import InvalidInput
 from ..domain.fingerprint import dead_reason
-from ..domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, SupervisorRow, Worker
+from ..domain.model import (
+    Attempt,
+    Command,
+    Filter,
+    Job,
+    JobSpec,
+    Outcome,
+    State,
+    SupervisorRow,
+    Worker,
+)
 from ..domain.text import any_case, cases, has_foreign_case
 
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult
+    from ..domain.rollup import Ended
     from .copy import AttemptRow
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
@@ -77,42 +88,19 @@ def conditions(where: Filter) -> dict[str, Any]:
     }
 
 
-def is_counted(where: Filter) -> bool:
-    """Whether the counters of states and queues say how many jobs match."""
-    return where.search is None and not where.exit_codes and not where.reasons
-
-
-def counted(counts: Mapping[tuple[State, str], int], where: Filter) -> int:
-    """How many jobs match, by these counters; see :func:`is_counted`."""
-    return sum(
-        number
-        for (state, queue), number in counts.items()
-        if state in (where.states or State) and (not where.queues or queue in where.queues)
-    )
+def stored_command(command: Command) -> tuple[str, bool]:
+    """A command as it is stored, and whether it is an argv."""
+    if isinstance(command, str):
+        return command, False
+    # Without \u escapes, because the text search reads this column.
+    return json.dumps(command, ensure_ascii=False), True
 
 
 def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
     """A spec as the parameters of ``insert_job`` (its id must be filled in)."""
-    argv = not isinstance(spec.command, str)
-    return {
-        "id": spec.id,
-        # Without \u escapes, because the text search reads this column.
-        "command": json.dumps(spec.command, ensure_ascii=False) if argv else spec.command,
-        "is_argv": argv,
-        "max_retries": spec.max_retries,
-        "backoff_base": spec.backoff_base,
-        "priority": spec.priority,
-        "run_at": spec.run_at,
-        "timeout_seconds": spec.timeout_seconds,
-        "cwd": spec.cwd,
-        "env": json.dumps(spec.env) if spec.env else "{}",
-        "queue": spec.queue,
-        "nice": spec.nice,
-        "memory_limit": spec.memory_limit,
-        "cpu_seconds": spec.cpu_seconds,
-        "output_limit": spec.output_limit,
-        "now": now,
-    }
+    command, is_argv = stored_command(spec.command)
+    env = json.dumps(spec.env) if spec.env else "{}"
+    return spec._asdict() | {"command": command, "is_argv": is_argv, "env": env, "now": now}
 
 
 def to_job(row: Iterable[Any]) -> Job:
@@ -187,14 +175,12 @@ def to_job(row: Iterable[Any]) -> Job:
 
 def job_row(job: Job, now: float) -> tuple[Any, ...]:
     """A job that does not run, as a row of ``jobs``: the columns in the order of the table."""
-    argv = not isinstance(job.command, str)
     waits = job.state in (State.PENDING, State.FAILED)
     dead = job.state is State.DEAD
     return (
         job.seq,
         job.id,
-        json.dumps(job.command, ensure_ascii=False) if argv else job.command,
-        argv,
+        *stored_command(job.command),
         job.max_retries,
         job.backoff_base,
         job.priority,
@@ -228,65 +214,26 @@ def job_row(job: Job, now: float) -> tuple[Any, ...]:
 
 def attempt_row(kept: AttemptRow) -> tuple[Any, ...]:
     """An attempt as a row of ``attempts``: the columns in the order of the table."""
-    attempt = kept.attempt
-    return (
-        kept.seq,
-        attempt.number,
-        attempt.started_at,
-        attempt.finished_at,
-        attempt.outcome,
-        kept.made_dead,
-        attempt.exit_code,
-        attempt.signal,
-        attempt.reason,
-        attempt.worker,
-        attempt.host,
-        attempt.peak_memory,
-        attempt.cpu_seconds,
-        attempt.output_bytes,
-        attempt.waited,
-    )
+    number, started_at, finished_at, outcome, *rest = kept.attempt
+    return (kept.seq, number, started_at, finished_at, outcome, kept.made_dead, *rest)
 
 
 def to_attempt(row: Row) -> Attempt:
     """A row of ``attempts``."""
-    return Attempt(
-        number=row["number"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        outcome=Outcome(row["outcome"]),
-        exit_code=row["exit_code"],
-        signal=row["signal"],
-        reason=row["reason"],
-        worker=row["worker"],
-        host=row["host"],
-        peak_memory=row["peak_memory"],
-        cpu_seconds=row["cpu_seconds"],
-        output_bytes=row["output_bytes"],
-        waited=row["waited"],
-    )
+    values = {name: row[name] for name in Attempt._fields}
+    return Attempt(**values | {"outcome": Outcome(row["outcome"])})
+
+
+def to_ended(row: Any) -> Ended:
+    """An attempt that ended, as rollups count it."""
+    outcome, dead, ran, waited = row
+    return Outcome(outcome), bool(dead), ran, waited
 
 
 def attempt_params(result: AttemptResult) -> dict[str, Any]:
     """A result as the parameters of ``insert_attempt``."""
-    attempt = result.attempt
-    return {
-        "job": result.seq,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-        "outcome": attempt.outcome,
-        "made_dead": result.transition.state is State.DEAD,
-        "exit_code": attempt.exit_code,
-        "signal": attempt.signal,
-        "reason": attempt.reason,
-        "worker": attempt.worker,
-        "host": attempt.host,
-        "peak_memory": attempt.peak_memory,
-        "cpu_seconds": attempt.cpu_seconds,
-        "output_bytes": attempt.output_bytes,
-        "waited": attempt.waited,
-    }
+    dead = result.transition.state is State.DEAD
+    return result.attempt._asdict() | {"job": result.seq, "made_dead": dead}
 
 
 def to_supervisor(row: Row, id_column: str = "id", *, lapsed: bool | None = None) -> SupervisorRow:

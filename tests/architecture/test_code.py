@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from queuectl_core.store.postgres.copy import PostgresCopying
 from queuectl_core.store.postgres.queries import SQL as POSTGRES
 from queuectl_core.store.postgres.store import PostgresStore
 from queuectl_core.store.protocol import Store
-from queuectl_core.store.reads import Reads
 from queuectl_core.store.sqlite.copy import SqliteCopying
 from queuectl_core.store.sqlite.queries import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -134,12 +134,28 @@ def public(thing: object) -> set[str]:
     return {name for name in vars(thing) if not name.startswith("_")}
 
 
+WRITTEN_AGAIN: dict[type[Store], set[str]] = {
+    # A full disk, and supervisors in another pid namespace, need more than one statement.
+    SqliteStore: {"stop_workers", "supervisors", "workers"},
+    PostgresStore: set(),
+}
+"""Verbs that the protocol writes once, and a store writes again."""
+
+
+def has_body(verb: object) -> bool:
+    """Whether there is more than a docstring."""
+    [function] = ast.parse(textwrap.dedent(inspect.getsource(verb))).body  # type: ignore[arg-type]
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    return len(function.body) > 1
+
+
 @pytest.mark.parametrize("store", [SqliteStore, PostgresStore])
 def test_the_store_speaks_the_protocol_and_nothing_else(store: type[Store]) -> None:
     verbs = public(Store)
     own = public(store) - {"open", "shared_by_hosts", "can_backup"}
-    assert own | public(Reads) == verbs
-    assert not own & public(Reads)
+    once = {verb for verb in verbs if has_body(getattr(Store, verb))}
+    assert own | once == verbs
+    assert own & once == WRITTEN_AGAIN[store]
     for verb in verbs:
         wanted, found = inspect.signature(getattr(Store, verb)), getattr(store, verb)
         _, *names = inspect.signature(transaction_of(found) or found).parameters

@@ -53,7 +53,15 @@ MODULES = {
 }
 """Private modules, and functions of modules."""
 
-PYTHON = {"_fields", "_replace", "_exit", "_value2member_map_", "_xoptions", "_get_running_loop"}
+PYTHON = {
+    "_asdict",
+    "_fields",
+    "_replace",
+    "_exit",
+    "_value2member_map_",
+    "_xoptions",
+    "_get_running_loop",
+}
 """Names of the standard library that are documented in spite of the underscore, or (the last
 three) that every supported version has: CI runs them."""
 

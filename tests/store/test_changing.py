@@ -172,7 +172,10 @@ async def test_cancelling_a_running_job_is_an_order_until_it_ends(store: Store) 
 
 async def test_configuration(store: Store, other: Store) -> None:
     assert await store.config() == {}
-    await store.set_config({"lease": "20", "shell": "/bin/bash"})
+    await store.set_config("lease", "20")
+    await store.set_config("shell", "/bin/bash")
     assert await other.config() == {"lease": "20", "shell": "/bin/bash"}
-    await other.set_config({"lease": "25", "shell": None, "timeout": None})
+    await other.set_config("lease", "25")
+    await other.set_config("shell", None)
+    await other.set_config("timeout", None)
     assert await store.config() == {"lease": "25"}

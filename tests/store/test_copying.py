@@ -73,7 +73,8 @@ async def everything(store: Store) -> dict[str, Any]:
 async def one_of_each(store: Store) -> None:
     """Jobs in every state in which nobody runs them, with what can belong to a job."""
     await hired(store)
-    await store.set_config({"max-retries": "7", "shell": "/bin/sh -e"})
+    await store.set_config("max-retries", "7")
+    await store.set_config("shell", "/bin/sh -e")
     odd = {"A": "ü\n", "B": "\ud800"}
     specs = [
         spec(("printf", "%s", "a b\t\\"), id="argv", env=odd, queue="other", priority=-5),
@@ -133,9 +134,9 @@ async def test_an_empty_store_has_nothing_to_copy(store: Store) -> None:
 
 async def test_only_an_empty_store_is_begun(store: Store) -> None:
     copying = store.copying()
-    await store.set_config({"max-retries": "5"})
+    await store.set_config("max-retries", "5")
     assert not await copying.begin("m", 100)
-    await store.set_config({"max-retries": None})
+    await store.set_config("max-retries", None)
     (job,) = await store.enqueue([spec()], NOW)
     assert not await copying.begin("m", 100)
     await change(store, JobAction.REMOVE, [job.seq], NOW, strict=True)

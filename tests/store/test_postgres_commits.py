@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -83,7 +84,7 @@ async def batch(store: PostgresStore) -> None:
 
 
 async def set_config(store: PostgresStore) -> None:
-    await store.set_config({"lease": "20"})
+    await store.set_config("lease", "20")
     assert await store.config() == {"lease": "20"}
 
 
@@ -223,7 +224,7 @@ async def test_what_is_not_there_never_will_be(
     missing cannot be committed any more, even if its commit arrives late."""
     session = await store._connections.connect()
     await session.execute("BEGIN")
-    mark = connections.Session(session).mark
+    mark = uuid4()
     await session.execute("INSERT INTO commit_marks (mark) VALUES ($1)", mark)
     doubt = connections.CommitInDoubt(mark, session.backend.pid, session.backend.started)
     assert await asyncio.wait_for(other._connections.committed(doubt), 5) is False

@@ -252,7 +252,7 @@ async def test_a_supervisor_is_notified_when_the_listener_is_back(
         proxy.break_all()
         await notified(notifier)  # something may have been missed
         notifier.clear()
-        await other.set_config({"lease": "20"})
+        await other.set_config("lease", "20")
         await notified(notifier)
     finally:
         notifier.close()
@@ -306,7 +306,7 @@ async def test_many_notifications_wake_a_supervisor_once(
         await notified(notifier)
         notifier.clear()
         for number in range(30):
-            await other.set_config({"lease": str(20 + number % 5)})
+            await other.set_config("lease", str(20 + number % 5))
         await store.changed()
         await notified(notifier)
         assert os.read(notifier.fileno(), 100) == b"\0"

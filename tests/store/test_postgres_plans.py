@@ -92,6 +92,7 @@ ENDINGS: dict[str, Any] = {
 """For ``settle``; what is left out is NULL."""
 SPECIAL: dict[str, dict[str, Any]] = {
     "settle": ENDINGS,
+    "assign": {"workers": json.dumps({"1007": "sup-1", "2007": "sup-1"})},
     "scan_reason_down": {"reason": "exit 3", "reasons": ["exit 3"]},
     "bulk_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
     **{key: {"before": NOW + 1} for key in ("ended", "expired", "prune")},
@@ -106,10 +107,10 @@ INDEXES = {
     "waiting": {"jobs_claim", "jobs_due"},
     "oldest_due": {"jobs_due"},
     "commands": {"jobs_held"},
+    "assign": set(),
     "holds": {"jobs_held"},
     "held": {"jobs_held"},
     "shims": {"jobs_held"},
-    "job_by_id": {"jobs_id_key"},
     "jobs_by_prefix": {"jobs_id_key"},
     "job_by_seq": {"jobs_pkey"},
     "ids_from": {"jobs_pkey"},

@@ -57,7 +57,7 @@ async def more(store: Store) -> None:
 
 
 async def configure(store: Store) -> None:
-    await store.set_config({"lease": "20"})
+    await store.set_config("lease", "20")
 
 
 WRITES = [enqueue, batch, cancel, retry, stop, more, configure]
@@ -101,22 +101,22 @@ async def test_a_fifo_that_nobody_reads_blocks_nobody(store: Store, other: Store
     notifier = store.notifier("sup")
     try:
         for _ in range(50):
-            await other.set_config({"lease": "20"})
+            await other.set_config("lease", "20")
         await notified(notifier)
         notifier.clear()
         assert not is_notified(notifier)
     finally:
         notifier.close()
-    await other.set_config({"lease": "25"})
+    await other.set_config("lease", "25")
 
 
 async def test_the_fifo_of_a_dead_supervisor_blocks_nobody(store: Store) -> None:
     notifier = store.notifier("sup")
     os.close(notifier.fileno())  # it died: what it made is still there
-    await store.set_config({"lease": "20"})
+    await store.set_config("lease", "20")
     again = store.notifier("sup")
     try:
-        await store.set_config({"lease": "25"})
+        await store.set_config("lease", "25")
         await notified(again)
     finally:
         again.close()

@@ -410,7 +410,7 @@ async def test_read_only_refuses_every_change(store_path: Path) -> None:
     try:
         assert [job.id for job in await store.scan(Filter(), 5)] == ["a"]
         assert await store.changed()
-        for change in (store.enqueue([spec()], NOW), store.set_config({"lease": "20"})):
+        for change in (store.enqueue([spec()], NOW), store.set_config("lease", "20")):
             with pytest.raises(StoreReadOnly):
                 await change
         with pytest.raises(StoreReadOnly):

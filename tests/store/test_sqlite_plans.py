@@ -51,12 +51,16 @@ WANTED = {
         "SCAN json_each VIRTUAL TABLE INDEX 1:",
     ],
     "finish": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
-    "cancels": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    "commands": [
+        "SEARCH s USING PRIMARY KEY (id=?)",
+        "SEARCH w USING INDEX workers_supervisor (supervisor=?) LEFT-JOIN",
+        "SCALAR SUBQUERY",
+        "SEARCH jobs USING INDEX jobs_state (state=?)",
+    ],
     "take_over": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     "held": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     "shims": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     # reading
-    "job_by_id": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)"],
     "jobs_by_prefix": ["SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id>? AND id<?)"],
     **{
         f"scan_state_{direction}": [
@@ -108,7 +112,15 @@ WANTED = {
         "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)"],
-    "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", *LISTS],
+    "assign": [
+        "SCAN a VIRTUAL TABLE INDEX 1:",
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "count_states": [
+        "SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)",
+        *LISTS * 4,
+    ],
     "holds": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     # bulk verbs: candidates from the index of the state, changed by key
     "bulk_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)", *LISTS * 3],
@@ -116,7 +128,7 @@ WANTED = {
     **{
         action: [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
-            *LISTS * 5,  # the keys and the states, too
+            *LISTS * 6,  # the keys, the states and what was read, too
         ]
         for action in ("retry", "cancel", "remove")
     },
@@ -126,7 +138,8 @@ WANTED = {
 MAY_SCAN_JOBS = {
     "ids_taken": "scans the ids given, and looks each up",
     "bounds": "min and max of the key: one row from each end",
-    "count_anew": "for doctor: what the counters should say is known by counting",
+    "miscounted": "for doctor: what the counters should say is known by counting",
+    "recount": "the same",
     "dead_groups": "the index of the dead alone",
     "copy_any": "whether there is any: the first row",
 }

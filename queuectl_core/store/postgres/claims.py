@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -13,18 +13,15 @@ from ...domain.claims import (
     AttemptResult,
     ClaimResult,
     ClaimSlot,
-    Commands,
     PrefetchStarted,
-    WorkerCommand,
 )
 from ...domain.errors import Conflict, NotFound
 from ...domain.fingerprint import dead_reason
-from ...domain.model import Job, State, SupervisorRow, Worker
+from ...domain.model import Job, State, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
-from ..rows import to_job, to_supervisor, to_worker
+from ..rows import to_job, to_supervisor
 from . import statistics
-from .clock import ServerClock
 from .session import Session
 
 SOON = 0.01
@@ -201,7 +198,6 @@ async def register(
     row: SupervisorRow,
     workers: Sequence[tuple[str, tuple[str, ...]]],
     now: float,
-    url: str,
 ) -> None:
     ours = await session.run(
         "register",
@@ -228,20 +224,16 @@ async def register(
     if mark is not None:
         from ..copy import half_copied
 
-        raise half_copied(url, mark)
+        raise half_copied(session.shown, mark)
 
 
-async def heartbeat(session: Session, row: SupervisorRow, clock: ServerClock) -> bool:
+async def heartbeat(session: Session, row: SupervisorRow) -> bool:
     asked = monotonic()
     lease = row.lease_until - row.heartbeat_at
     beat = await session.value("heartbeat", id=row.id, lease=lease, lease_mono=row.lease_mono)
     if beat is not None:
-        clock.read(beat, asked, monotonic())
+        session.clock.read(beat, asked, monotonic())
     return beat is not None
-
-
-async def deregister(session: Session, supervisor: str) -> None:
-    await session.run("deregister", id=supervisor)
 
 
 async def add_workers(
@@ -267,50 +259,6 @@ def _columns(workers: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[list[str],
     return [worker for worker, _ in workers], [json.dumps(queues) for _, queues in workers]
 
 
-async def workers_up(session: Session, workers: Sequence[str]) -> None:
-    await session.run("workers_up", ids=list(workers))
-
-
-async def workers_gone(session: Session, workers: Sequence[str]) -> None:
-    await session.run("workers_gone", ids=list(workers))
-
-
-async def stop_workers(session: Session, workers: Sequence[str], at_once: bool) -> None:
-    await session.run("stop_workers", ids=list(workers), mode="now" if at_once else "drain")
-
-
-async def sample(
-    session: Session, samples: Sequence[tuple[str, int | None, float | None, int | None]]
-) -> None:
-    if not samples:
-        return
-    ids, pids, percents, memories = (list(column) for column in zip(*samples, strict=True))
-    await session.run("sample", ids=ids, pids=pids, percents=percents, memories=memories)
-
-
-async def commands(session: Session, supervisor: str) -> Commands:
-    rows = await session.rows("commands", id=supervisor)
-    if not rows:
-        return Commands(known=False)
-    workers = tuple(
-        WorkerCommand(row["id"], tuple(json.loads(row["queues"])), row["stop"], row["up"])
-        for row in rows
-        if row["id"] is not None
-    )
-    return Commands(True, workers, frozenset(rows[0]["cancels"]))
-
-
-async def supervisors(session: Session) -> list[SupervisorRow]:
-    return [to_supervisor(row, lapsed=row["lapsed"]) for row in await session.rows("supervisors")]
-
-
-async def workers(session: Session) -> list[tuple[Worker, SupervisorRow]]:
-    return [
-        (to_worker(row), to_supervisor(row, "supervisor", lapsed=row["lapsed"]))
-        for row in await session.rows("workers")
-    ]
-
-
 async def take_over(
     session: Session, dead: SupervisorRow, successor: str, now: float
 ) -> list[Job] | None:
@@ -329,7 +277,3 @@ async def dismiss(session: Session, dead: SupervisorRow) -> bool:
         return False
     await session.run("deregister", id=dead.id)
     return True
-
-
-async def assign(session: Session, owner: str, workers: Mapping[int, str]) -> None:
-    await session.run("assign", owner=owner, seqs=list(workers), workers=list(workers.values()))

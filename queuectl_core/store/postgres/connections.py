@@ -223,7 +223,7 @@ class Connections:
             connection = await self._borrow()
             self._lent.add(connection)
             try:
-                yield Session(connection)
+                yield Session(connection, self.shown, self.clock)
             except BaseException as error:
                 await asyncio.shield(self._clean(connection, error))
                 if isinstance(error, QueueError) or not isinstance(error, Exception):

@@ -133,7 +133,8 @@ async def _finish(
 ) -> None:
     if not await session.run("copy_mark_gone", old=old):
         raise lost_mark(url)
-    await session.run("config_set", keys=list(config), values=list(config.values()))
+    for key, value in config.items():
+        await session.run("config_set", key=key, value=value)
     spans: dict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:
         spans[piece[0]].append(piece)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...domain.errors import Conflict, InvalidInput
-from ...domain.model import Command, Filter, Job, JobSpec, State
+from ...domain.model import Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
-from ..protocol import ALLOWED, LAST, JobAction, changed_meanwhile
-from ..rows import conditions, counted, is_counted, new_ids, spec_params, to_job
-from .clock import ServerClock
+from ..protocol import LAST
+from ..rows import conditions, new_ids, spec_params, to_job
 from .session import JOBS, Session
 
 KEYS = 0x71756575
@@ -27,10 +25,17 @@ COLUMNS = (
 
 
 async def rows(
-    session: Session, query: str, convert: Callable[[Any], T], values: Mapping[str, Any]
+    session: Session,
+    query: str,
+    convert: Callable[[Any], T],
+    values: Mapping[str, Any],
+    check: Callable[[list[T]], None] | None = None,
 ) -> list[T]:
-    """The rows of a query, each converted."""
-    return [convert(row) for row in await session.rows(query, **values)]
+    """The rows of a query, each converted. ``check`` gets them and may raise an error."""
+    found = [convert(row) for row in await session.rows(query, **values)]
+    if check is not None:
+        check(found)
+    return found
 
 
 def check_text(spec: JobSpec) -> None:
@@ -70,20 +75,6 @@ def _refuse(given: Sequence[str], made: Mapping[str, Job]) -> None:
             raise Conflict(f"id '{name}' is given twice", "choose another")
 
 
-async def by_id(session: Session, ref: str) -> list[Job]:
-    if "\0" in ref:
-        return []
-    exact = await session.row("job_by_id", id=ref)
-    if exact is not None:
-        return [to_job(exact)]
-    return [to_job(row) for row in await session.rows("jobs_by_prefix", prefix=ref)]
-
-
-async def by_seq(session: Session, seq: int) -> Job | None:
-    row = await session.row("job_by_seq", seq=seq)
-    return None if row is None else to_job(row)
-
-
 def _states(where: Filter) -> list[str]:
     return list(dict.fromkeys(where.states))
 
@@ -111,21 +102,6 @@ async def scan(
     return [to_job(row) for row in found]
 
 
-async def count_range(session: Session, where: Filter, low: int = 0, high: int = LAST) -> int:
-    if where.seqs is not None:
-        return len(await scan(session, where, len(where.seqs), low=low, high=high))
-    if is_counted(where) and (low, high) == (0, LAST):
-        return counted(await counts(session), where)
-    params = conditions(where) | {"low": low, "high": high}
-    if not where.states:
-        return int(await session.value("count_all", **params))
-    return int(await session.value("count_states", states=_states(where), **params))
-
-
-async def counts(session: Session) -> dict[tuple[State, str], int]:
-    return {(State(row["state"]), row["queue"]): row["n"] for row in await session.rows("counts")}
-
-
 async def candidates(
     session: Session, where: Filter, after: int, until: int, limit: int
 ) -> list[int]:
@@ -138,70 +114,8 @@ async def candidates(
     return [row["seq"] for row in found]
 
 
-async def change(
-    session: Session, action: JobAction, seen: Sequence[Job], now: float, *, strict: bool
-) -> list[tuple[int, int]]:
-    wanted = {str(job.seq): [job.state, job.runs] for job in seen if job.state in ALLOWED[action]}
-    params: dict[str, Any] = {
-        "seqs": [int(seq) for seq in wanted],
-        "states": [state.value for state in ALLOWED[action]],
-        "seen": json.dumps(wanted),
-        "now": now,
-    }
-    changed = await _change(session, action, conditions(Filter()) | params)
-    if strict:
-        done = {seq for seq, _ in changed}
-        for job in seen:
-            if job.seq not in done:
-                raise changed_meanwhile(action, job, await by_seq(session, job.seq))
-    return changed
-
-
-async def change_matching(
-    session: Session, action: JobAction, where: Filter, seqs: Sequence[int], now: float
-) -> list[tuple[int, int]]:
-    states = [state.value for state in where.narrowed(ALLOWED[action]).states]
-    params: dict[str, Any] = {"seqs": list(seqs), "states": states, "seen": None, "now": now}
-    return await _change(session, action, conditions(where) | params)
-
-
-async def _change(
-    session: Session, action: JobAction, params: dict[str, Any]
-) -> list[tuple[int, int]]:
-    rows = await session.rows(action.value, **params)
-    return [(row["seq"], row["runs"]) for row in rows]
-
-
-async def amend(session: Session, job: Job, command: Command, now: float) -> Job:
-    argv = not isinstance(command, str)
-    text = json.dumps(command, ensure_ascii=False) if argv else command
-    changed = await session.row(
-        "amend",
-        seq=job.seq,
-        state=job.state,
-        runs=job.runs,
-        command=text,
-        is_argv=argv,
-        now=now,
-    )
-    if changed is not None:
-        return to_job(changed)
-    row = await session.row("job_by_seq", seq=job.seq)
-    state = "gone" if row is None else State(row["state"]).value
-    raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
-
-
-async def set_config(session: Session, values: Mapping[str, str | None]) -> None:
-    kept = {key: value for key, value in values.items() if value is not None}
-    gone = sorted(values.keys() - kept.keys())
-    if gone:
-        await session.run("config_unset", keys=gone)
-    if kept:
-        await session.run("config_set", keys=list(kept), values=list(kept.values()))
-
-
-async def changes(session: Session, clock: ServerClock) -> tuple[Any, ...]:
+async def changes(session: Session) -> tuple[Any, ...]:
     asked = monotonic()
     row = await session.row("changes")
-    clock.read(row["clock"], asked, monotonic())
+    session.clock.read(row["clock"], asked, monotonic())
     return row["last"], row["number"], row["total"]

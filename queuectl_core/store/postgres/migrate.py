@@ -43,14 +43,14 @@ async def open_database(connections: Connections, *, create: bool) -> DatabaseIn
     Raises StoreTooNew, StoreForeign if the tables are not ours, and StoreUnreachable if they do not
     exist and must not be created.
     """
-    found = await connections.read(_look, connections)
+    found = await connections.read(_look)
     if found is None or found[0] < LATEST:
         if found is None and not create:
             raise StoreUnreachable(
                 f"store {connections.shown} is not there yet", "enqueue a job first"
             )
         await _migrate(connections)
-        found = await connections.read(_look, connections)
+        found = await connections.read(_look)
     if found is None:
         raise StoreError(
             f"store {connections.shown}: the connection does not see its schema",
@@ -70,14 +70,14 @@ def too_new(shown: str, version: int) -> StoreTooNew:
     )
 
 
-async def _look(session: Session, connections: Connections) -> tuple[int, DatabaseInfo] | None:
+async def _look(session: Session) -> tuple[int, DatabaseInfo] | None:
     """The version of the schema, and facts about the store; None if there is none yet."""
     asked = monotonic()
     try:
         row = await session.row("opened")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return None
-    connections.clock.read(row["clock"], asked, monotonic())
+    session.clock.read(row["clock"], asked, monotonic())
     return row["version"], DatabaseInfo(row["store"], row["database"], row["mark"])
 
 

@@ -141,7 +141,7 @@ class Listener:
         if await self._is_set(closed, STEADY):
             return  # it broke too soon: the pauses keep growing
         self._failures, self.trouble = 0, None
-        session = Session(connection)
+        session = Session(connection, self._connections.shown, self._connections.clock)
         while not await self._is_set(closed, LOOK):
             await session.value("clock")
 

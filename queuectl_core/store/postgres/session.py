@@ -6,6 +6,7 @@ import os
 import uuid
 from typing import Any
 
+from .clock import ServerClock
 from .queries import query
 
 ANYTHING, JOBS = "", "jobs"
@@ -15,8 +16,11 @@ ANYTHING, JOBS = "", "jobs"
 class Session:
     """A connection with named queries."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, shown: str, clock: ServerClock) -> None:
+        """``shown``: the URL of the store, for display."""
         self.raw = connection
+        self.shown = shown
+        self.clock = clock
         self.mark = uuid.UUID(bytes=os.urandom(16))
         """Finds its transaction if the answer to the commit is lost."""
         self.marked = False

@@ -1,6 +1,6 @@
 """The PostgreSQL store: a verb is a function that runs in one transaction.
 
-Most verbs are declared in the class: ``scan = reads(jobs.scan)``. mypy checks each declaration
+Such verbs are declared in the class: ``scan = reads(jobs.scan)``. mypy checks each declaration
 against the protocol.
 """
 
@@ -21,8 +21,7 @@ from ...domain.model import Job, JobSpec, SupervisorRow
 from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
-from ..protocol import Batch, Notifier
-from ..reads import Reads
+from ..protocol import Batch, Notifier, Store
 from . import claims, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
@@ -74,7 +73,7 @@ def announces(transaction: Transaction[P, T]) -> Verb[P, T]:
     return _verb(transaction, lambda store: store._connections.announce)
 
 
-class PostgresStore(Reads):
+class PostgresStore(Store):
     """A :class:`~queuectl_core.store.protocol.Store` on a server. Make it with :meth:`open`."""
 
     shared_by_hosts = True
@@ -168,57 +167,52 @@ class PostgresStore(Reads):
 
     # -- reading ----------------------------------------------------------------------
 
-    async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
-        return await self._connections.read(jobs.rows, query, convert, values)
+    async def _rows(
+        self, query: str, convert: Callable[[Any], T], *, patient: bool = False, **values: Any
+    ) -> list[T]:
+        return await self._choose(patient=patient).read(jobs.rows, query, convert, values)
 
-    by_id = reads(jobs.by_id)
-    by_seq = reads(jobs.by_seq)
     scan = reads(jobs.scan)
-    count_range = reads(jobs.count_range)
-    counts = reads(jobs.counts)
     rollup = reads(statistics.rollup)
     candidates = reads(jobs.candidates)
-    supervisors = reads(claims.supervisors)
-    workers = reads(claims.workers)
 
     async def changed(self) -> bool:
-        found = await self._connections.read(jobs.changes, self._connections.clock)
+        found = await self._connections.read(jobs.changes)
         changed, self._seen = found != self._seen, found
         return changed
-
-    faults = reads(maintenance.faults, patient=True)
 
     async def check(self) -> None:
         """Nothing to do: if the server is gone, every query fails."""
 
     # -- changing ---------------------------------------------------------------------
 
-    change = announces(jobs.change)
-    change_matching = announces(jobs.change_matching)
-    amend = announces(jobs.amend)
-    set_config = announces(jobs.set_config)
+    async def _change(
+        self,
+        query: str,
+        convert: Callable[[Any], T],
+        *,
+        check: Callable[[list[T]], None] | None = None,
+        wakes: bool = False,
+        patient: bool = False,
+        **values: Any,
+    ) -> list[T]:
+        connections = self._choose(patient=patient)
+        write = connections.announce if wakes else connections.write
+        return await write(jobs.rows, query, convert, values, check)
+
+    async def _note(self, query: str, *, wakes: bool = False, **values: Any) -> None:
+        run = self._connections.announce if wakes else self._connections.repeat
+        await run(jobs.rows, query, tuple, values)
 
     async def give_way(self, seconds: float) -> None:
         """Nothing to do: a server has many writers at a time."""
 
     # -- working ----------------------------------------------------------------------
 
-    deregister = announces(claims.deregister)
-    commands = reads(claims.commands)
+    register = writes(claims.register)
+    heartbeat = repeats(claims.heartbeat)
     add_workers = announces(claims.add_workers)
-    workers_up = repeats(claims.workers_up)
-    workers_gone = repeats(claims.workers_gone)
-    stop_workers = announces(claims.stop_workers)
-    sample = repeats(claims.sample)
-    assign = repeats(claims.assign)
-
-    async def register(
-        self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
-    ) -> None:
-        await self._connections.write(claims.register, row, workers, now, self.url)
-
-    async def heartbeat(self, row: SupervisorRow) -> bool:
-        return await self._connections.repeat(claims.heartbeat, row, self._connections.clock)
+    dismiss = writes(claims.dismiss)
 
     async def settle_and_claim(
         self,
@@ -263,11 +257,6 @@ class PostgresStore(Reads):
             await self._connections.write(maintenance.fold)
 
     # -- maintenance --------------------------------------------------------------------
-
-    prune = writes(maintenance.prune)
-    dismiss = writes(claims.dismiss)
-    miscounted = reads(maintenance.miscounted, patient=True)
-    recount = writes(maintenance.recount, patient=True)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         raise InvalidInput(

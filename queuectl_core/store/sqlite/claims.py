@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,20 +16,19 @@ from ...domain.claims import (
     AttemptResult,
     ClaimResult,
     ClaimSlot,
-    Commands,
     PrefetchStarted,
-    WorkerCommand,
 )
 from ...domain.errors import Conflict, NotFound
 from ...domain.fingerprint import dead_reason
 from ...domain.lifecycle import claimed_ahead
 from ...domain.model import Job, Outcome, State, SupervisorRow
 from ...system.clocks import monotonic
+from ..rows import attempt_params
 from . import statistics
 from .errors import BadValue
 from .jobs import check_whole
 from .namespaces import is_foreign, may_be_alive
-from .queries import SQL, attempt_params, read_json, to_job
+from .queries import SQL, to_job
 from .supervisors import shims_of, supervisors
 
 T = TypeVar("T")
@@ -226,10 +225,6 @@ def heartbeat(conn: sqlite3.Connection, row: SupervisorRow) -> bool:
     return conn.execute(SQL["heartbeat"], params).rowcount == 1
 
 
-def deregister(conn: sqlite3.Connection, supervisor: str) -> None:
-    conn.execute(SQL["deregister"], {"id": supervisor})
-
-
 def add_workers(
     conn: sqlite3.Connection,
     supervisor: str,
@@ -256,44 +251,6 @@ def add_workers(
             raise Conflict("a worker of that name is there already", "try again") from None
 
 
-def workers_up(conn: sqlite3.Connection, workers: Sequence[str]) -> None:
-    conn.executemany(SQL["worker_up"], [{"id": worker} for worker in workers])
-
-
-def workers_gone(conn: sqlite3.Connection, workers: Sequence[str]) -> None:
-    conn.executemany(SQL["worker_gone"], [{"id": worker} for worker in workers])
-
-
-def stop_workers(conn: sqlite3.Connection, workers: Sequence[str], at_once: bool) -> None:
-    mode = "now" if at_once else "drain"
-    conn.executemany(SQL["stop_worker"], [{"id": worker, "mode": mode} for worker in workers])
-
-
-def sample(
-    conn: sqlite3.Connection,
-    samples: Sequence[tuple[str, int | None, float | None, int | None]],
-) -> None:
-    conn.executemany(
-        SQL["sample"],
-        [
-            {"id": worker, "job_pid": pid, "cpu_percent": cpu, "memory": memory}
-            for worker, pid, cpu, memory in samples
-        ],
-    )
-
-
-def commands(conn: sqlite3.Connection, supervisor: str) -> Commands:
-    params = {"id": supervisor}
-    if not conn.execute(SQL["supervisor_live"], params).fetchone():
-        return Commands(known=False)
-    workers = tuple(
-        WorkerCommand(row["id"], tuple(read_json(row["queues"])), row["stop"], bool(row["up"]))
-        for row in conn.execute(SQL["commands"], params)
-    )
-    cancels = frozenset(row[0] for row in conn.execute(SQL["cancels"], params))
-    return Commands(True, workers, cancels)
-
-
 def take_over(
     conn: sqlite3.Connection, dead: SupervisorRow, successor: str, now: float
 ) -> list[Job] | None:
@@ -305,10 +262,3 @@ def take_over(
     ).fetchall()
     conn.execute(SQL["deregister"], {"id": dead.id})
     return [to_job(row) for row in rows]
-
-
-def assign(conn: sqlite3.Connection, owner: str, workers: Mapping[int, str]) -> None:
-    conn.executemany(
-        SQL["assign"],
-        [{"seq": seq, "owner": owner, "worker": worker} for seq, worker in workers.items()],
-    )

@@ -10,7 +10,7 @@ from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
 from ..copy import AttemptRow, CopyBatch, Copying, Piece, Tail, lost_mark, taken
 from ..rows import attempt_row, job_row
 from .connection import Connection
-from .queries import SQL, to_attempt, to_outcome
+from .queries import SQL, to_attempt, to_ended
 from .statistics import to_rollup
 
 
@@ -96,10 +96,10 @@ def _added_up(
 ) -> dict[tuple[int, int], list[Ended]]:
     """Attempts that ended before ``until``, by the span in which rollups of that age are kept."""
     found: dict[tuple[int, int], list[Ended]] = defaultdict(list)
-    for outcome, dead, ran, waited, ended in conn.execute(SQL["copy_ended"], {"until": until}):
-        span = next((one.seconds for one in SPANS if now - ended < one.kept), None)
+    for *ended, finished_at in conn.execute(SQL["copy_ended"], {"until": until}):
+        span = next((one.seconds for one in SPANS if now - finished_at < one.kept), None)
         if span is not None:  # None: it is too old for any span
-            found[span, floor(ended, span)].append((to_outcome(outcome), bool(dead), ran, waited))
+            found[span, floor(finished_at, span)].append(to_ended(ended))
     return found
 
 

@@ -1,16 +1,14 @@
-"""Pruning, counting again and backups, as transactions."""
+"""Removing lost supervisors, and backups, as transactions."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...domain.errors import StoreError, StoreFull
-from ...domain.model import State
-from .jobs import counts
-from .queries import SQL, to_state
+from .queries import SQL
 from .supervisors import supervisors
 
 if TYPE_CHECKING:
@@ -20,30 +18,6 @@ if TYPE_CHECKING:
 
 BACKUP_PAGES = 512
 """Pages copied at a time: 2 MiB, a few milliseconds."""
-
-
-def prune(
-    conn: sqlite3.Connection, seqs: Sequence[int], state: State, before: float
-) -> list[tuple[int, int]]:
-    removed = []
-    for seq in seqs:
-        params = {"seq": seq, "state": state, "before": before}
-        removed += [(row[0], row[1]) for row in conn.execute(SQL["prune"], params).fetchall()]
-    return removed
-
-
-def miscounted(conn: sqlite3.Connection) -> int:
-    real = {
-        (to_state(row["state"]), row["queue"]): row["n"] for row in conn.execute(SQL["count_anew"])
-    }
-    kept = counts(conn)
-    return sum(kept.get(key, 0) != real.get(key, 0) for key in kept.keys() | real.keys())
-
-
-def recount(conn: sqlite3.Connection) -> None:
-    real = conn.execute(SQL["count_anew"]).fetchall()
-    conn.execute(SQL["counts_cleared"])
-    conn.executemany(SQL["count_set"], [dict(row) for row in real])
 
 
 def dismiss(conn: sqlite3.Connection, dead: SupervisorRow) -> bool:

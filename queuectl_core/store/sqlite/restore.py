@@ -41,10 +41,10 @@ def check_backup(path: Path) -> int:
             raise StoreDamaged(f"{path} holds more or other than a store: {odd}", "another backup")
     with closing(open_reader(path).driver) as conn:
         with_patience(path, lambda: jobs.check_whole(conn, str(path)))
-        faults = with_patience(path, lambda: jobs.faults(conn))
+        faults = with_patience(path, lambda: jobs.rows(conn, "faults", tuple, {}))
         if faults:
-            raise StoreDamaged(f"{path} is damaged: {faults[0]}", "give another backup")
-        return with_patience(path, lambda: sum(jobs.counts(conn).values()))
+            raise StoreDamaged(f"{path} is damaged: {faults[0][0]}", "give another backup")
+        return with_patience(path, lambda: _count(conn))
 
 
 def copy_backup(path: Path, draft: Path, progress: Callable[[int, int], None]) -> None:
@@ -52,6 +52,10 @@ def copy_backup(path: Path, draft: Path, progress: Callable[[int, int], None]) -
     whatever the backup says."""
     with closing(open_reader(path).driver) as conn:
         maintenance.backup(conn, draft, progress, Event())
+
+
+def _count(conn: sqlite3.Connection) -> int:
+    return sum(number for *_, number in conn.execute(SQL["counts"]))
 
 
 def _is_ours(conn: sqlite3.Connection) -> bool:
@@ -90,8 +94,8 @@ class ExclusiveStore:
     def count(self) -> int | None:
         """How many jobs it holds; None if that cannot be read."""
         try:
-            return sum(jobs.counts(self._conn).values())
-        except (sqlite3.Error, BadValue, ValueError):
+            return _count(self._conn)
+        except sqlite3.Error:
             return None
 
     def is_empty(self) -> bool:

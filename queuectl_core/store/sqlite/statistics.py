@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...domain.claims import AttemptResult
 from ...domain.rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
-from .queries import SQL, reading, to_outcome
+from .queries import SQL, reading, to_ended
 
 to_rollup = reading(unpack)
 
@@ -56,10 +56,7 @@ def rollup(conn: sqlite3.Connection, since: float) -> Rollup:
     parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollups_since"], {"since": since})]
     early = Rollup()
     params = {"since": since, "until": _after(conn)}
-    early.add(
-        (to_outcome(outcome), bool(dead), ran, waited)
-        for outcome, dead, ran, waited in conn.execute(SQL["ended_until"], params)
-    )
+    early.add(to_ended(row) for row in conn.execute(SQL["ended_until"], params))
     return merged([*parts, early])
 
 

@@ -1,6 +1,6 @@
 """The SQLite store: a verb is a function that runs in one transaction.
 
-Most verbs are declared in the class: ``held = reads(lambda: claims.held)``. mypy checks each
+Such verbs are declared in the class: ``scan = reads(lambda: jobs.scan)``. mypy checks each
 declaration against the protocol.
 """
 
@@ -24,8 +24,7 @@ from ...system.host import is_gone, known_host_key
 from ...system.permissions import own_directory, own_store
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
-from ..protocol import Batch, Notifier
-from ..reads import Reads
+from ..protocol import Batch, Notifier, Store
 from . import jobs, migrate
 from .checkpoint import Checkpoints
 from .clock import WallClock
@@ -124,7 +123,7 @@ def changes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Ve
     return verb
 
 
-class SqliteStore(Reads):
+class SqliteStore(Store):
     """A :class:`~queuectl_core.store.protocol.Store` in one file. Make it with :meth:`open`."""
 
     shared_by_hosts = False
@@ -223,15 +222,12 @@ class SqliteStore(Reads):
 
     # -- reading ----------------------------------------------------------------------
 
-    async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
+    async def _rows(
+        self, query: str, convert: Callable[[Any], T], *, patient: bool = False, **values: Any
+    ) -> list[T]:
         return await self._connection.read(jobs.rows, query, convert, values)
 
-    by_id = reads(lambda: jobs.by_id)
-    by_seq = reads(lambda: jobs.by_seq)
     scan = reads(lambda: jobs.scan)
-    count_range = reads(lambda: jobs.count_range)
-    counts = reads(lambda: jobs.counts)
-    faults = reads(lambda: jobs.faults)
     rollup = reads(lambda: statistics.rollup)
     candidates = reads(lambda: jobs.candidates)
 
@@ -249,10 +245,26 @@ class SqliteStore(Reads):
 
     # -- changing ---------------------------------------------------------------------
 
-    change = changes(lambda: jobs.change, wakes=ANYTHING)
-    change_matching = changes(lambda: jobs.change_matching, wakes=ANYTHING)
-    amend = changes(lambda: jobs.amend, wakes=ANYTHING)
-    set_config = changes(lambda: jobs.set_config, wakes=ANYTHING)
+    async def _change(
+        self,
+        query: str,
+        convert: Callable[[Any], T],
+        *,
+        check: Callable[[list[T]], None] | None = None,
+        wakes: bool = False,
+        patient: bool = False,
+        **values: Any,
+    ) -> list[T]:
+        self._check_writable()
+        changed = await self._connection.write(jobs.rows, query, convert, values, check)
+        if wakes:
+            self._notify()
+        return changed
+
+    async def _note(self, query: str, *, wakes: bool = False, **values: Any) -> None:
+        await self._connection.write(jobs.rows, query, tuple, values)
+        if wakes:
+            self._notify()
 
     async def give_way(self, seconds: float) -> None:
         await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))
@@ -260,14 +272,8 @@ class SqliteStore(Reads):
     # -- working ----------------------------------------------------------------------
 
     heartbeat = writes(lambda: claims.heartbeat)
-    deregister = writes(lambda: claims.deregister, wakes=ANYTHING)
-    commands = reads(lambda: claims.commands)
     add_workers = changes(lambda: claims.add_workers, wakes=ANYTHING)
-    workers_up = writes(lambda: claims.workers_up)
-    workers_gone = writes(lambda: claims.workers_gone)
-    sample = writes(lambda: claims.sample)
     take_over = changes(lambda: claims.take_over)
-    assign = writes(lambda: claims.assign)
 
     async def register(
         self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
@@ -317,13 +323,10 @@ class SqliteStore(Reads):
         return transaction(conn)
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
-        asked = list(workers)
         try:
-            await self._connection.write(claims.stop_workers, asked, at_once)
+            await super().stop_workers(workers, at_once)
         except StoreFull as error:
-            await self._stop_without_writing(set(asked), at_once, error)
-            return
-        self._notify()
+            await self._stop_without_writing(set(workers), at_once, error)
 
     async def _stop_without_writing(self, asked: set[str], at_once: bool, error: StoreFull) -> None:
         """Tell the workers by their FIFOs, which need no disk space: jobs may have filled the disk,
@@ -395,10 +398,7 @@ class SqliteStore(Reads):
 
     # -- maintenance --------------------------------------------------------------------
 
-    prune = changes(lambda: maintenance.prune)
     dismiss = changes(lambda: maintenance.dismiss)
-    miscounted = reads(lambda: maintenance.miscounted)
-    recount = changes(lambda: maintenance.recount)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         self._check_writable()

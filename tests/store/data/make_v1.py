@@ -27,7 +27,8 @@ HOST = {"host": "first", "host_key": "boot:namespace", "pid": 4242}
 
 async def fill(store: SqliteStore) -> None:
     """One job at least in every state, an attempt with every outcome."""
-    await store.set_config({"max-retries": "5", "kill-grace": "2.5"})
+    await store.set_config("max-retries", "5")
+    await store.set_config("kill-grace", "2.5")
     await store.register(
         supervisor("abcde", **HOST), [("abcde-1", ()), ("abcde-2", ("mail",))], NOW
     )

@@ -227,10 +227,9 @@ DELETE FROM workers
 WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
 
 -- name: sample
-UPDATE workers w SET job_pid = s.job_pid, cpu_percent = s.cpu_percent, memory = s.memory
-FROM unnest(:ids::text[], :pids::bigint[], :percents::float8[], :memories::bigint[])
-    AS s(id, job_pid, cpu_percent, memory)
-WHERE w.id = s.id;
+UPDATE workers w SET job_pid = (s ->> 1)::bigint, cpu_percent = (s ->> 2)::float8,
+                     memory = (s ->> 3)::bigint
+FROM jsonb_array_elements(:samples::jsonb) s WHERE w.id = s ->> 0;
 
 -- name: stop_workers
 UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode::text END
@@ -238,8 +237,8 @@ WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR
 
 -- name: commands
 SELECT w.id, w.queues, w.stop, w.up,
-       (SELECT coalesce(array_agg(j.seq), '{}') FROM jobs j WHERE j.owner = s.id AND j.cancel)
-           AS cancels
+       (SELECT coalesce(json_agg(j.seq), '[]')::text FROM jobs j
+        WHERE j.owner = s.id AND j.cancel) AS cancels
 FROM supervisors s LEFT JOIN workers w ON w.supervisor = s.id
 WHERE s.id = :id::text;
 
@@ -269,5 +268,5 @@ SELECT DISTINCT shim FROM jobs WHERE owner IS NOT NULL;
 
 -- name: assign
 UPDATE jobs j SET worker = a.worker
-FROM unnest(:seqs::bigint[], :workers::text[]) AS a(seq, worker)
-WHERE j.seq = a.seq AND j.owner = :owner::text;
+FROM jsonb_each_text(:workers::jsonb) AS a(seq, worker)
+WHERE j.seq = a.seq::bigint AND j.owner = :owner::text;

@@ -32,9 +32,6 @@ ORDER BY s.place
 ON CONFLICT (id) DO NOTHING
 RETURNING *;
 
--- name: job_by_id
-SELECT * FROM jobs WHERE id = :id::text;
-
 -- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix and a
 -- character that sorts after every character of an id.
 -- name: jobs_by_prefix
@@ -218,9 +215,8 @@ RETURNING *;
 SELECT key, value FROM config;
 
 -- name: config_set
-INSERT INTO config (key, value)
-SELECT key, value FROM unnest(:keys::text[], :values::text[]) AS c(key, value) ORDER BY key
+INSERT INTO config (key, value) VALUES (:key::text, :value::text)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
 -- name: config_unset
-DELETE FROM config WHERE key = ANY(:keys::text[]);
+DELETE FROM config WHERE key = :key::text;

@@ -69,5 +69,6 @@ SELECT count(*) FROM (
     GROUP BY state, queue HAVING sum(n) <> 0
 ) off;
 
--- name: stray_jobs
-SELECT count(*) FROM jobs WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM supervisors);
+-- name: faults
+SELECT count(*) || ' processing jobs belong to no supervisor that is known' FROM jobs
+WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM supervisors) HAVING count(*) > 0;

@@ -73,7 +73,7 @@ UPDATE workers SET done = done + :done, failed = failed + :failed,
 WHERE id = :id;
 
 -- name: supervisors
-SELECT * FROM supervisors ORDER BY id;
+SELECT *, NULL AS lapsed FROM supervisors ORDER BY id;
 
 -- name: supervisor_live
 SELECT 1 FROM supervisors WHERE id = :id;
@@ -96,24 +96,28 @@ DELETE FROM supervisors WHERE id = :id AND NOT EXISTS
 INSERT INTO workers (id, supervisor, queues, stop, up, started_at)
 VALUES (:id, :supervisor, :queues, :stop, :up, :now);
 
--- name: worker_up
-UPDATE workers SET up = 1 WHERE id = :id;
+-- name: workers_up
+UPDATE workers SET up = 1 WHERE id IN (SELECT value FROM json_each(:ids));
 
--- name: worker_gone
-DELETE FROM workers WHERE id = :id;
+-- name: workers_gone
+DELETE FROM workers WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: sample
-UPDATE workers SET job_pid = :job_pid, cpu_percent = :cpu_percent, memory = :memory
-WHERE id = :id;
+UPDATE workers SET job_pid = json_extract(s.value, '$[1]'),
+                   cpu_percent = json_extract(s.value, '$[2]'),
+                   memory = json_extract(s.value, '$[3]')
+FROM json_each(:samples) s WHERE workers.id = json_extract(s.value, '$[0]');
 
--- name: stop_worker
-UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode END WHERE id = :id;
+-- name: stop_workers
+UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode END
+WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: commands
-SELECT id, queues, stop, up FROM workers WHERE supervisor = :id;
-
--- name: cancels
-SELECT seq FROM jobs WHERE state = 'processing' AND owner = :id AND cancel = 1;
+SELECT w.id, w.queues, w.stop, w.up,
+       (SELECT json_group_array(seq) FROM jobs
+        WHERE state = 'processing' AND owner = :id AND cancel = 1) AS cancels
+FROM supervisors s LEFT JOIN workers w ON w.supervisor = s.id
+WHERE s.id = :id;
 
 -- name: workers
 SELECT w.*, s.host, s.host_key, s.pid, s.pid_start, s.detached, s.heartbeat_at,
@@ -140,7 +144,8 @@ SELECT * FROM jobs WHERE state = 'processing' AND owner = :id;
 SELECT shim FROM jobs WHERE state = 'processing';
 
 -- name: assign
-UPDATE jobs SET worker = :worker WHERE seq = :seq AND owner = :owner AND state = 'processing';
+UPDATE jobs SET worker = a.value FROM json_each(:workers) a
+WHERE seq = CAST(a.key AS INTEGER) AND owner = :owner AND +state = 'processing';
 
 -- The difference between the wall clock and the clock since boot. No setting can have this name.
 -- name: clock

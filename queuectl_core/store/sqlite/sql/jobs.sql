@@ -15,13 +15,10 @@ INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run
 VALUES (:id, :command, :is_argv, :max_retries, :backoff_base, :priority, :run_at,
         :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds,
         :output_limit, 'pending', :now, :now, :run_at <= :now)
-RETURNING seq;
+RETURNING *;
 
 -- name: ids_taken
 SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
-
--- name: job_by_id
-SELECT * FROM jobs WHERE id = :id;
 
 -- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix and a
 -- character that sorts after every character of an id.
@@ -81,9 +78,9 @@ SELECT count(*) FROM jobs
 WHERE seq BETWEEN :low AND :high
 -- include: filter
 
--- name: count_state
+-- name: count_states
 SELECT count(*) FROM jobs
-WHERE state = :state AND seq BETWEEN :low AND :high
+WHERE state IN (SELECT value FROM json_each(:states)) AND seq BETWEEN :low AND :high
 -- include: filter
 
 -- name: scan_seqs
@@ -143,10 +140,12 @@ WHERE state = 'dead' AND reason = :reason AND seq > :after AND seq <= :until
 ORDER BY seq LIMIT :limit;
 
 -- The statement that changes a job also decides whether it may: by the state, by the filter, and
--- (unless :runs is NULL) by whether the job ran since the caller read it.
+-- (unless :seen is NULL) by whether the job is still as the caller read it.
 -- fragment: still
 seq IN (SELECT value FROM json_each(:seqs)) AND +state IN (SELECT value FROM json_each(:states))
-AND (:runs IS NULL OR runs = :runs)
+AND (:seen IS NULL OR (seq, state, runs) IN
+     (SELECT CAST(key AS INTEGER), json_extract(value, '$[0]'), json_extract(value, '$[1]')
+      FROM json_each(:seen)))
 -- include: filter
 
 -- name: retry
@@ -175,7 +174,8 @@ RETURNING seq, runs;
 UPDATE jobs SET command = :command, is_argv = :is_argv, state = 'pending', ready = 1,
                 attempts = 0, crashes = 0, run_at = :now, updated_at = :now, cancel = 0
 WHERE seq = :seq AND state = :state AND runs = :runs
-  AND state IN ('failed', 'dead', 'cancelled', 'completed');
+  AND state IN ('failed', 'dead', 'cancelled', 'completed')
+RETURNING *;
 
 -- name: config_all
 SELECT key, value FROM config WHERE key NOT LIKE '.%';

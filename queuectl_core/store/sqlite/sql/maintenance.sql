@@ -13,7 +13,8 @@ SELECT seq FROM jobs WHERE state = :state AND seq > :after AND finished_at < :be
 ORDER BY seq LIMIT :limit;
 
 -- name: prune
-DELETE FROM jobs WHERE seq = :seq AND state = :state AND finished_at < :before
+DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs))
+    AND +state = :state AND finished_at < :before
 RETURNING seq, runs;
 
 -- name: runs_of
@@ -22,14 +23,23 @@ SELECT seq, runs FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs));
 -- name: holds
 SELECT 1 FROM jobs WHERE state = 'processing' AND owner = :id LIMIT 1;
 
--- name: count_anew
-SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue;
+-- name: faults
+SELECT quick_check FROM pragma_quick_check(5) WHERE quick_check <> 'ok';
 
--- name: counts_cleared
-DELETE FROM counts;
+-- name: miscounted
+SELECT count(*) FROM (
+    SELECT state, queue
+    FROM (SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue
+          UNION ALL SELECT state, queue, -n FROM counts)
+    GROUP BY state, queue HAVING sum(n) <> 0
+);
 
--- name: count_set
-INSERT INTO counts VALUES (:state, :queue, :n);
+-- name: recount
+INSERT OR REPLACE INTO counts
+SELECT state, queue, sum(n)
+FROM (SELECT state, queue, count(*) AS n FROM jobs GROUP BY state, queue
+      UNION ALL SELECT state, queue, 0 FROM counts)
+GROUP BY state, queue;
 
 -- For a backup: running jobs become pending (or cancelled, if somebody asked for that), and there
 -- are no workers.

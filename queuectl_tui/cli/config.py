@@ -8,9 +8,9 @@ from queuectl_core.domain.config import KEYS, Setting, canonical, env_name, show
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.text import clean_line
 
-from ..presentation.columns import Column
+from ..presentation.settings import SETTING_COLUMNS
 from .declare import Noun, UsageError, argument, verb
-from .output import TerminalColumn, View
+from .output import View
 from .session import Session
 
 HOUR = 3600
@@ -35,33 +35,7 @@ config = Noun(
 )
 
 
-SETTINGS: View[Setting] = View(
-    lambda setting, now: setting.to_json(),
-    "KEY VALUE SOURCE",
-    lambda setting, now: (setting.key, clean_line(show_value(setting.value)), setting.source),
-    (
-        TerminalColumn(Column("key", lambda setting, _: (setting.key, "name"))),
-        TerminalColumn(
-            Column(
-                "value",
-                lambda setting, _: (clean_line(show_value(setting.value), 40), "text"),
-                right=True,
-            )
-        ),
-        TerminalColumn(
-            Column(
-                "from",
-                lambda setting, _: (
-                    setting.source,
-                    "muted" if setting.source == "default" else "accent",
-                ),
-            )
-        ),
-        TerminalColumn(
-            Column("means", lambda setting, _: (KEYS[setting.key].help, "muted")), flex=1, room=70
-        ),
-    ),
-)
+SETTINGS: View[Setting] = View(lambda setting, now: setting.to_json(), SETTING_COLUMNS)
 
 
 def _complete_key(_: Session, incomplete: str) -> list[str]:

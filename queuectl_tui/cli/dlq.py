@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 from queuectl_core.domain.figures import DeadGroup
 from queuectl_core.domain.model import Job
-from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_time
 
-from ..presentation import dead_groups
-from ..presentation import jobs as shown
-from ..presentation.columns import number
-from ..presentation.format import command_text, plural
+from ..presentation.dead_groups import GROUP_COLUMNS
+from ..presentation.format import plural
+from ..presentation.jobs import JOB_COLUMNS
 from .declare import Noun, UsageError, option, verb
 from .list_jobs import show_jobs
-from .output import TerminalColumn, View
+from .output import View
 from .results import show_count
 from .selection import DEAD, JobSelection, confirm, filters_dead_jobs, selects_dead_jobs
 from .session import Session
@@ -41,53 +38,8 @@ dlq = Noun(
 )
 
 
-def _cells(job: Job, now: float) -> list[str]:
-    return [
-        clean_line(job.id),
-        str(job.attempts),
-        number(job.exit_code),
-        format_time(shown.died_at(job)) or "",
-        clean_line(job.queue),
-        clean_line(command_text(job.command)),
-        clean_line(job.last_error or ""),
-    ]
-
-
-DEAD_JOBS: View[Job] = View(
-    lambda job, now: job.to_json(),
-    "ID ATTEMPTS EXIT_CODE DIED_AT QUEUE COMMAND LAST_ERROR",
-    _cells,
-    (
-        TerminalColumn(shown.ID, limit=40),
-        TerminalColumn(shown.TRIES),
-        TerminalColumn(shown.EXIT_CODE),
-        TerminalColumn(shown.DIED, room=70),
-        TerminalColumn(shown.COMMAND, flex=1),
-        TerminalColumn(shown.DEATH_REASON, flex=1),
-    ),
-)
-
-
-def _group_cells(group: DeadGroup, now: float) -> list[str]:
-    return [
-        str(group.count),
-        number(group.exit_code),
-        format_time(group.last_at) or "",
-        clean_line(group.reason),
-    ]
-
-
-DEAD_GROUPS: View[DeadGroup] = View(
-    lambda group, now: group.to_json(),
-    "COUNT EXIT_CODE LAST_DIED_AT REASON",
-    _group_cells,
-    (
-        TerminalColumn(dead_groups.COUNT),
-        TerminalColumn(dead_groups.EXIT_CODE),
-        TerminalColumn(dead_groups.LAST_EXACT),
-        TerminalColumn(dead_groups.REASON, flex=1),
-    ),
-)
+DEAD_JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "dead", "dead_pipe")
+DEAD_GROUPS: View[DeadGroup] = View(lambda group, now: group.to_json(), GROUP_COLUMNS)
 
 
 @verb("list", examples=("queuectl dlq list", "queuectl dlq list --group"))

@@ -5,31 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 
-from queuectl_core.domain.text import clean_line
 from queuectl_core.operations.doctor import Finding, examine
 
-from ..presentation.columns import FINDING_ROLES, Column
+from ..presentation.findings import FINDING_COLUMNS
 from .declare import option, verb
-from .output import TerminalColumn, View
+from .output import View
 from .session import Session, run_loop
 
-
-def _whole(finding: Finding) -> str:
-    return clean_line("; ".join(part for part in (finding.message, finding.hint) if part))
-
-
-FINDINGS: View[Finding] = View(
-    lambda finding, now: asdict(finding),
-    "CHECK LEVEL MESSAGE",
-    lambda finding, now: (finding.check, finding.level, _whole(finding)),
-    (
-        TerminalColumn(
-            Column("", lambda finding, _: (finding.level, FINDING_ROLES[finding.level]))
-        ),
-        TerminalColumn(Column("", lambda finding, _: (finding.check, "name"))),
-        TerminalColumn(Column("", lambda finding, _: (_whole(finding), "text")), flex=1, wrap=True),
-    ),
-)
+FINDINGS: View[Finding] = View(lambda finding, now: asdict(finding), FINDING_COLUMNS)
 
 
 @verb(

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.model import Filter, Job
-from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_time
 
-from ..presentation import jobs as shown
-from ..presentation.columns import number
-from ..presentation.format import command_text
+from ..presentation.jobs import JOB_COLUMNS
 from .declare import option, verb
 from .jobs import complete_state, queue_filter, search_filter
-from .output import TerminalColumn, View
+from .output import View
 from .session import Session
 
 if TYPE_CHECKING:
@@ -25,38 +21,7 @@ AT_TERMINAL = 50
 """Jobs shown to a person who did not say how many."""
 
 
-def _cells(job: Job, now: float) -> list[str]:
-    return [
-        clean_line(job.id),
-        job.state.value,
-        str(job.attempts),
-        str(job.max_retries),
-        str(job.priority),
-        clean_line(job.queue),
-        format_time(job.created_at) or "",
-        format_time(job.updated_at) or "",
-        number(job.exit_code),
-        clean_line(command_text(job.command)),
-        clean_line(job.last_error or ""),
-    ]
-
-
-JOBS: View[Job] = View(
-    lambda job, now: job.to_json(),
-    "ID STATE ATTEMPTS MAX_RETRIES PRIORITY QUEUE CREATED_AT UPDATED_AT EXIT_CODE COMMAND"
-    " LAST_ERROR",
-    _cells,
-    (
-        TerminalColumn(shown.ID, limit=40),
-        TerminalColumn(shown.STATE),
-        TerminalColumn(shown.TRIES),
-        TerminalColumn(shown.PRIORITY, room=100),
-        TerminalColumn(shown.QUEUE, limit=20, room=80),
-        TerminalColumn(shown.AGE, room=60),
-        TerminalColumn(shown.COMMAND, flex=3),
-        TerminalColumn(shown.WHY, flex=2, room=70),
-    ),
-)
+JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "list", "list_pipe")
 
 
 @verb(
@@ -104,7 +69,7 @@ def list_jobs(
     words = [word for given in states for word in given.split(",")]
     view = JOBS
     if show_env:
-        view = JOBS.with_document(lambda job, now: job.to_json(show_env=True))
+        view = View(lambda job, now: job.to_json(show_env=True), JOB_COLUMNS, "list", "list_pipe")
     names: tuple[str, ...] = ()
     if queues:
         from .selection import queue_names, tell_unknown_queues

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
-from ..presentation.columns import Cell, Column
+from ..presentation.columns import Cell, Column, TableColumn, table
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,51 +55,21 @@ STYLES = {
 """rich's style for each role; other roles look like ordinary text."""
 
 
-class TerminalColumn(Column[T]):
-    """A column and its place in a terminal's table."""
-
-    def __init__(
-        self, column: Column[T], *, limit: int = 0, flex: int = 0, wrap: bool = False, room: int = 0
-    ) -> None:
-        """``limit``: characters of a cell, at most. ``flex``: gets a share of the room that is
-        left; what does not fit is cut, or (``wrap``) goes on the next line. ``room``: the column is
-        left out at a terminal with fewer columns than this."""
-        super().__init__(column.name, column.cell, right=column.right)
-        self.limit = limit
-        self.flex = flex
-        self.wrap = wrap
-        self.room = room
-
-    def text(self, row: T, now: float) -> Cell:
-        """The cell of a row, within the limit."""
-        text, role = self.cell(row, now)
-        if len(text) > self.limit > 0:
-            from queuectl_core.domain.text import clean_line
-
-            text = clean_line(text, self.limit)
-        return text, role
-
-
 class View(Generic[T]):
     """How a kind of thing is listed, in each of the three forms."""
 
     def __init__(
         self,
         document: Callable[[T, float], dict[str, Any]],
-        headings: str,
-        cells: Callable[[T, float], Sequence[str]],
-        columns: Sequence[TerminalColumn[T]],
+        columns: Sequence[Column[T]],
+        terminal: str = "terminal",
+        pipe: str = "pipe",
     ) -> None:
-        """``document``: the JSON form of a row at a moment. ``cells``: for a pipe, clean plain text
-        under each of ``headings``. ``columns``: for a terminal."""
+        """``document``: the JSON form of a row at a moment. ``terminal``, ``pipe``: the names of
+        the tables of ``columns``."""
         self.document = document
-        self.headings = headings.split()
-        self.cells = cells
-        self.columns = columns
-
-    def with_document(self, document: Callable[[T, float], dict[str, Any]]) -> View[T]:
-        """The same with another JSON form."""
-        return View(document, " ".join(self.headings), self.cells, self.columns)
+        self.terminal = table(columns, terminal)
+        self.pipe = table(columns, pipe)
 
 
 class Stdout:
@@ -254,7 +224,8 @@ class PlainListing(Listing[T]):
 
     def add(self, item: T) -> None:
         self._begin()
-        self.out.line("\t".join(cell or "-" for cell in self.view.cells(item, self.clock())))
+        now = self.clock()
+        self.out.line("\t".join(column.value(item, now) or "-" for column in self.view.pipe))
         super().add(item)
 
     def end(self) -> None:
@@ -263,7 +234,7 @@ class PlainListing(Listing[T]):
     def _begin(self) -> None:
         if self._header:
             self._header = False
-            self.out.line("\t".join(self.view.headings))
+            self.out.line("\t".join(column.name.upper() for column in self.view.pipe))
 
 
 class PrettyListing(Listing[T]):
@@ -273,7 +244,7 @@ class PrettyListing(Listing[T]):
         self, out: Stdout, view: View[T], clock: Callable[[], float], header: bool
     ) -> None:
         super().__init__(out, view, clock)
-        self.table = TerminalTable(out, view.columns)
+        self.table = TerminalTable(out, view.terminal)
         self.table.made.show_header &= header
 
     def add(self, item: T) -> None:
@@ -288,26 +259,36 @@ class PrettyListing(Listing[T]):
 class TerminalTable(Generic[T]):
     """A rich table in our style, of the columns there is room for: ``made``."""
 
-    def __init__(self, out: Stdout, columns: Sequence[TerminalColumn[T]]) -> None:
+    def __init__(self, out: Stdout, columns: Sequence[TableColumn[T]]) -> None:
         from rich.table import Table
 
         width = out.console().width
-        self._columns = [column for column in columns if width >= column.room]
+        self._columns = [column for column in columns if width >= column.place.room]
         self.made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for column in self._columns:
+            place = column.place
             self.made.add_column(
                 column.name.upper(),
                 justify="right" if column.right else "left",
-                no_wrap=not column.wrap,
-                overflow="fold" if column.wrap else "ellipsis",
-                ratio=column.flex or None,
+                no_wrap=not place.wrap,
+                overflow="fold" if place.wrap else "ellipsis",
+                ratio=place.flex or None,
             )
-        self.made.expand = any(column.flex for column in self._columns)
+        self.made.expand = any(column.place.flex for column in self._columns)
         self.made.show_header = any(column.name for column in self._columns)
 
     def add(self, row: T, now: float) -> None:
         """Append a row."""
-        self.made.add_row(*(styled(column.text(row, now)) for column in self._columns))
+        self.made.add_row(*(self._cell(column, row, now) for column in self._columns))
+
+    def _cell(self, column: TableColumn[T], row: T, now: float) -> Text:
+        text, role = column.cell(row, now)
+        limit = column.place.limit
+        if len(text) > limit > 0:
+            from queuectl_core.domain.text import clean_line
+
+            text = clean_line(text, limit)
+        return styled((text, role))
 
 
 def styled(cell: Cell) -> Text:

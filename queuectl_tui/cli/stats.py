@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.times import format_duration, format_time
 
-from ..presentation.columns import Column
-from ..presentation.summary import PARTS, durations, precision
+from ..presentation.columns import table
+from ..presentation.stats import STATS_COLUMNS, TIME_COLUMNS, precision, time_rows
 from .declare import option, verb
 from .durations import age
-from .output import TerminalColumn, TerminalTable, line_of
+from .output import TerminalTable, line_of
 from .session import Session
 
 if TYPE_CHECKING:
@@ -42,20 +41,9 @@ def stats(session: Session, since: str) -> None:
     elif session.out.terminal:
         _pretty(session, found, seconds)
     else:
-        rows = [
-            ("completed", str(found.completed)),
-            ("failed", str(found.failed)),
-            ("dead", str(found.dead)),
-            ("success_rate", "" if found.success_rate is None else f"{found.success_rate:.4f}"),
-            ("jobs_per_minute", f"{found.jobs_per_minute:.3f}"),
-            ("since", format_time(found.since) or ""),
-            ("exact", "yes" if found.exact else "no"),
-        ]
-        for name, spread in (("run_time", found.run_time), ("wait_time", found.wait_time)):
-            for part in PARTS:
-                value = "" if spread is None else f"{getattr(spread, part):.6f}"
-                rows.append((f"{name}.{part}", value))
-        session.out.pairs(rows)
+        session.out.pairs(
+            [(column.name, column.value(found, 0.0)) for column in table(STATS_COLUMNS, "pipe")]
+        )
 
 
 def _pretty(session: Session, found: Stats, seconds: float) -> None:
@@ -68,28 +56,23 @@ def _pretty(session: Session, found: Stats, seconds: float) -> None:
         period = f"last {format_duration(seconds)}"
     else:
         period = f"since {format_time(found.since)}, {precision(found)}"
+    shown = {column.name: column.cell(found, 0.0) for column in table(STATS_COLUMNS, "screen")}
     line = line_of(
         (
-            (f"{found.completed:,} ", "good"),
-            ("completed   ", "text"),
-            (f"{found.failed:,} ", "warn" if found.failed else "muted"),
-            ("failed   ", "text"),
-            (f"{found.dead:,} ", "bad" if found.dead else "muted"),
-            ("dead   ", "text"),
-            (f"success {found.success_rate:.1%}   ", "text"),
-            (f"{found.jobs_per_minute:,.1f} jobs a minute   ", "text"),
+            shown["completed"],
+            (" completed   ", "text"),
+            shown["failed"],
+            (" failed   ", "text"),
+            shown["dead"],
+            (" dead   success ", "text"),
+            shown["success rate"],
+            ("   ", "text"),
+            shown["jobs a minute"],
+            (" jobs a minute   ", "text"),
             (period, "muted"),
         )
     )
-    times: TerminalTable[Sequence[str]] = TerminalTable(session.out, _TIMES)
-    times.add(["ran", *durations(found.run_time)], 0.0)
-    times.add(["waited", *durations(found.wait_time)], 0.0)
+    times = TerminalTable(session.out, table(TIME_COLUMNS, "screen"))
+    for row in time_rows(found):
+        times.add(row, 0.0)
     session.out.render(line, Text(), times.made)
-
-
-def _part(number: int, name: str) -> TerminalColumn[Sequence[str]]:
-    role = "text" if number else "muted"
-    return TerminalColumn(Column(name, lambda row, _: (row[number], role), right=number > 0))
-
-
-_TIMES = [_part(number, name) for number, name in enumerate(("", *PARTS))]

@@ -11,7 +11,7 @@ from queuectl_core.domain.times import format_time
 from queuectl_core.system.run_sync import sleep
 
 from ..presentation.summary import status_lines
-from ..presentation.workers import running_for
+from ..presentation.workers import running_seconds
 from .declare import UsageError, option, verb
 from .output import TerminalTable, line_of
 from .session import Session
@@ -56,14 +56,9 @@ def _show(session: Session, found: Status) -> None:
     else:
         session.out.pairs(_pairs(found, now))
         for worker in found.workers:
-            seconds = running_for(worker, now)
-            cells = (
-                worker.id,
-                worker.state,
-                worker.job or "-",
-                "-" if seconds is None else f"{seconds:.3f}",
-            )
-            session.out.line("\t".join(("worker", *map(clean_line, cells))))
+            seconds = running_seconds(worker, now) or "-"
+            cells = ("worker", worker.id, worker.state, worker.job or "-", seconds)
+            session.out.line("\t".join(map(clean_line, cells)))
 
 
 def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
@@ -84,7 +79,7 @@ def pretty(session: Session, found: Status) -> list[Any]:
     now = session.clock()
     shown: list[Any] = [line_of(cells) for cells in status_lines(found, now)]
     if found.workers:
-        workers = TerminalTable(session.out, WORKERS.columns)
+        workers = TerminalTable(session.out, WORKERS.terminal)
         for worker in found.workers:
             workers.add(worker, now)
         shown += [Text(), workers.made]

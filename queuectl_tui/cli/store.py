@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from queuectl_core.domain.text import clean_line
 
-from ..presentation.columns import Column
+from ..presentation.columns import BOTH, Cell, Column
 from .declare import FILE, Noun, option, verb
-from .output import TerminalColumn, View
+from .output import View
 from .session import Session
 
 if TYPE_CHECKING:
@@ -24,22 +24,18 @@ store = Noun(
 )
 
 
-ROWS: View[Compared] = View(
-    lambda row, now: {},
-    "WHAT SOURCE COPY",
-    lambda row, now: (clean_line(row.what), str(row.source), str(row.target)),
-    (
-        TerminalColumn(Column("what", lambda row, _: (clean_line(row.what), "text"))),
-        TerminalColumn(Column("source", lambda row, _: (f"{row.source:,}", "text"), right=True)),
-        TerminalColumn(
-            Column(
-                "copy",
-                lambda row, _: (f"{row.target:,}", "text" if row.source == row.target else "error"),
-                right=True,
-            )
-        ),
-    ),
+def _target(row: Compared, now: float) -> Cell:
+    return f"{row.target:,}", "text" if row.source == row.target else "error"
+
+
+COLUMNS: tuple[Column[Compared], ...] = (
+    Column("what", BOTH, value=lambda row, _: clean_line(row.what)),
+    Column("source", "terminal", value=lambda row, _: f"{row.source:,}", right=True),
+    Column("source", "pipe", value=lambda row, _: str(row.source)),
+    Column("copy", "terminal", _target, right=True),
+    Column("copy", "pipe", value=lambda row, _: str(row.target)),
 )
+ROWS: View[Compared] = View(lambda row, now: {}, COLUMNS)
 
 
 @verb(

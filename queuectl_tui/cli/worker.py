@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from queuectl_core.domain.model import Worker
-from queuectl_core.domain.text import clean_line
-from queuectl_core.domain.times import format_time
 
-from ..presentation import workers as shown
-from ..presentation.columns import number
+from ..presentation.workers import WORKER_COLUMNS
 from .declare import Noun, verb
-from .output import TerminalColumn, View
+from .output import View
 from .session import Session
 
 worker = Noun(
@@ -28,45 +25,7 @@ worker = Noun(
 )
 
 
-def _cells(worker: Worker, now: float) -> list[str]:
-    seconds = shown.running_for(worker, now)
-    return [
-        clean_line(worker.id),
-        clean_line(worker.host),
-        str(worker.pid),
-        worker.state,
-        clean_line(worker.job or ""),
-        "" if seconds is None else f"{seconds:.3f}",
-        str(worker.done),
-        str(worker.failed),
-        number(worker.cpu_percent),
-        number(worker.memory),
-        format_time(worker.heartbeat_at) or "",
-        clean_line(",".join(worker.queues)),
-        "yes" if worker.detached else "no",
-    ]
-
-
-WORKERS: View[Worker] = View(
-    Worker.to_json,
-    "ID HOST PID STATE JOB SECONDS DONE FAILED CPU_PERCENT MEMORY_BYTES LAST_HEARTBEAT QUEUES"
-    " DETACHED",
-    _cells,
-    (
-        TerminalColumn(shown.ID, limit=40),
-        TerminalColumn(shown.HOST, limit=24, room=100),
-        TerminalColumn(shown.PID, room=80),
-        TerminalColumn(shown.STATE),
-        TerminalColumn(shown.JOB, limit=60),
-        TerminalColumn(shown.FOR_EXACT),
-        TerminalColumn(shown.DONE),
-        TerminalColumn(shown.FAILED),
-        TerminalColumn(shown.LAST_CPU, room=70),
-        TerminalColumn(shown.LAST_MEMORY, room=70),
-        TerminalColumn(shown.HEARTBEAT, room=90),
-        TerminalColumn(shown.QUEUES, room=80),
-    ),
-)
+WORKERS: View[Worker] = View(Worker.to_json, WORKER_COLUMNS)
 
 
 def complete_worker(session: Session, incomplete: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
@@ -12,19 +12,23 @@ from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
 
 from queuectl_core.domain.errors import QueueError
-from queuectl_core.domain.figures import Distribution, Stats
+from queuectl_core.domain.figures import Stats
 from queuectl_core.domain.model import State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.operations.doctor import examine
 
-from ..presentation.columns import FINDING_ROLES
-from ..presentation.summary import PARTS, durations, precision
+from ..presentation.columns import TableColumn, table
+from ..presentation.findings import FINDING_COLUMNS
+from ..presentation.settings import SETTING_COLUMNS
+from ..presentation.stats import STATS_COLUMNS, TIME_COLUMNS, precision, time_rows
 from .background import run_in_background
 from .navigation import Navigation
 from .screens.base import JobScreen
 from .screens.text_screen import TextScreen
 from .theme import CHOICES
 from .widgets.text import TextRow
+
+T = TypeVar("T")
 
 STATS_WINDOW = 3600.0
 IN_A_SHELL = (
@@ -143,51 +147,43 @@ async def _stats(console: Navigation) -> list[TextRow]:
 
 def stats_rows(stats: Stats) -> list[TextRow]:
     """Statistics as lines."""
-    rate = stats.success_rate
     rows: list[TextRow] = [
-        [("completed     ", "muted"), (f"{stats.completed:,}", "good")],
-        [("failed        ", "muted"), (f"{stats.failed:,}", "warn")],
-        [("dead          ", "muted"), (f"{stats.dead:,}", "bad")],
-        [("success rate  ", "muted"), ("-" if rate is None else f"{rate:.1%}", "text")],
-        [("jobs a minute ", "muted"), (f"{stats.jobs_per_minute:.1f}", "text")],
-        [],
-        [(" " * 14 + "".join(f"{part:>8}" for part in PARTS), "muted")],
-        _times("run time", stats.run_time),
-        _times("waiting time", stats.wait_time),
-        [],
-        *([] if stats.exact else [[(precision(stats), "muted")], []]),
-        [("$ queuectl stats --since 1h", "muted")],
+        [(f"{column.name:<14}", "muted"), column.cell(stats, 0.0)]
+        for column in table(STATS_COLUMNS, "screen")
     ]
-    return rows
+    columns = table(TIME_COLUMNS, "screen")
+    rows += [[], line(columns, [column.name for column in columns])]
+    rows += [line(columns, row) for row in time_rows(stats)]
+    note = precision(stats)
+    return [*rows, [], *([[(note, "muted")], []] if note else []), _same("stats --since 1h")]
 
 
-def _times(name: str, found: Distribution | None) -> TextRow:
-    if found is None:
-        return [(f"{name:<14}", "muted"), ("nothing ended", "muted")]
-    return [(f"{name:<14}", "muted"), ("".join(f"{text:>8}" for text in durations(found)), "text")]
+def line(columns: Sequence[TableColumn[T]], row: T) -> TextRow:
+    """A row of a table without a header, as it is on a page."""
+    cells = []
+    for column in columns:
+        text, role = column.cell(row, 0.0)
+        side = ">" if column.right else "<"
+        cells.append((f"{text:{side}{column.place.width}}", role))
+    return cells
+
+
+def _same(words: str) -> TextRow:
+    """The command line that shows the same."""
+    return [(f"$ queuectl {words}", "muted")]
 
 
 async def _config(console: Navigation) -> list[TextRow]:
-    rows: list[TextRow] = []
-    for setting in await console.connections.reader.config_list():
-        style = "muted" if setting.source == "default" else "accent"
-        value = clean_line(str(setting.value), 80)
-        rows.append(
-            [(f"{setting.key:<16}", "text"), (f"{value:<16}", style), (setting.source, "muted")]
-        )
-    return [*rows, [], [("$ queuectl config list", "muted")]]
+    columns = table(SETTING_COLUMNS, "console")
+    settings = await console.connections.reader.config_list()
+    return [*(line(columns, setting) for setting in settings), [], _same("config list")]
 
 
 async def _doctor(console: Navigation) -> list[TextRow]:
+    columns = table(FINDING_COLUMNS, "console")
     rows: list[TextRow] = []
     for finding in await examine(console.connections.url, console.connections.env):
-        rows.append(
-            [
-                (f"{finding.level:<5}", FINDING_ROLES[finding.level]),
-                (f"{finding.check:<14}", "text"),
-                (clean_line(finding.message, 300), "text"),
-            ]
-        )
+        rows.append(line(columns, finding))
         if finding.hint:
             rows.append([(f"{'':19}{clean_line(finding.hint, 300)}", "muted")])
-    return [*rows, [], [("$ queuectl doctor", "muted")]]
+    return [*rows, [], _same("doctor")]

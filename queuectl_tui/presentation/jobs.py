@@ -1,14 +1,14 @@
-"""What is shown of a job."""
+"""What is shown of a job. To show something else, add it to :data:`JOB_COLUMNS`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 
 from queuectl_core.domain.model import Job, State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_bytes, format_duration, format_time
 
-from .columns import Cell, Column, number, state_cell
+from .columns import Cell, Column, Place, number, state_cell
 from .format import ago, clock_time, command_line, command_text, exact_age, lasting, short
 
 
@@ -23,6 +23,7 @@ def died_at(job: Job) -> float:
 
 
 def _when(job: Job, now: float) -> Cell:
+    """How long it has run, when it is due, or when it last changed."""
     if job.state is State.PROCESSING and job.started_at is not None:
         return lasting(now - job.started_at), "busy"
     if job.state in (State.PENDING, State.FAILED) and job.run_at > now + 1:
@@ -30,10 +31,15 @@ def _when(job: Job, now: float) -> Cell:
     return ago(now - job.updated_at), "muted"
 
 
+def _error_role(job: Job) -> str:
+    return "bad" if job.state is State.DEAD else "warn"
+
+
 def _error(job: Job, now: float) -> Cell:
     if job.state is State.COMPLETED or not job.last_error:
         return "", "muted"
-    return short(job.last_error), {State.DEAD: "bad", State.FAILED: "warn"}.get(job.state, "muted")
+    ended = job.state in (State.DEAD, State.FAILED)
+    return short(job.last_error), _error_role(job) if ended else "muted"
 
 
 def _exit(job: Job, now: float) -> Cell:
@@ -42,6 +48,7 @@ def _exit(job: Job, now: float) -> Cell:
 
 
 def _why(job: Job, now: float) -> Cell:
+    """Why it does not run: the error, and when it is due."""
     waits = job.state in (State.PENDING, State.FAILED) and job.run_at > now
     why = f"due {exact_age(job.run_at, now)}" if waits else ""
     if job.last_error and job.state in (State.FAILED, State.DEAD):
@@ -49,41 +56,11 @@ def _why(job: Job, now: float) -> Cell:
     return why, "error" if job.state is State.DEAD else "warn"
 
 
-JobColumn = Column[Job]
-
-ID = JobColumn("id", lambda j, _: (short(j.id, 128), "name"), sort="id")
-STATE = JobColumn("state", lambda j, _: state_cell(j.state.value), sort="state")
-TRIES = JobColumn("tries", lambda j, _: (times_tried(j), "minor"), right=True, sort="attempts")
-PRIORITY = JobColumn(
-    "prio",
-    lambda j, _: (str(j.priority) if j.priority else "", "minor"),
-    right=True,
-    sort="priority",
-)
-QUEUE = JobColumn("queue", lambda j, _: (short(j.queue, 128), "muted"), sort="queue")
-COMMAND = JobColumn("command", lambda j, _: (command_line(j.command), "text"), sort="command")
-WHEN = JobColumn("when", _when, right=True, sort="updated_at")
-"""How long it has run, when it is due, or when it last changed."""
-EXIT = JobColumn("exit", _exit, right=True, sort="exit_code")
-EXIT_CODE = JobColumn("exit", lambda j, _: (number(j.exit_code), "text"), right=True)
-"""The same in a list of dead jobs only, where every one has failed."""
-ERROR = JobColumn("error", _error, sort="last_error")
-WHY = JobColumn("why", _why)
-"""Why it does not run: the error, and when it is due."""
-AGE = JobColumn("age", lambda j, now: (exact_age(j.created_at, now), "muted"), right=True)
-DIED = JobColumn(
-    "died",
-    lambda j, now: (f"{format_duration(max(0.0, now - died_at(j)))} ago", "muted"),
-    right=True,
-)
-DEATH_REASON = JobColumn("reason", lambda j, _: (clean_line(j.last_error or "", 200), "error"))
-
-
-def _timeout(job: Job) -> str:
+def _timeout(job: Job, now: float) -> str:
     return format_duration(job.timeout_seconds) if job.timeout_seconds else "none"
 
 
-def _limits(job: Job) -> str:
+def _limits(job: Job, now: float) -> str:
     found = (
         (job.nice, f"nice {job.nice}"),
         (job.memory_limit, f"memory {format_bytes(job.memory_limit)}"),
@@ -93,61 +70,155 @@ def _limits(job: Job) -> str:
     return ", ".join(text for limit, text in found if limit)
 
 
-def all_fields(job: Job, env: Mapping[str, str], now: float) -> list[tuple[str, str, str]]:
-    """(name, text, role) of every field that has a value, with exact times."""
+def _env(variables: Iterable[tuple[str, str]], between: str) -> str:
+    return between.join(clean_line(f"{name}={value}") for name, value in variables)
 
-    def moment(when: float | None) -> str:
+
+def _exact(field: str) -> Callable[[Job, float], str]:
+    """The time in this field, and how long ago that was."""
+
+    def value(job: Job, now: float) -> str:
+        when = getattr(job, field)
         if when is None:
             return ""
         away = exact_age(when, now)
-        return f"{format_time(when)}  ({away if away.startswith('in ') else f'{away} ago'})"
+        return f"{format_time(when)}  ({away if when > now else f'{away} ago'})"
 
-    rows = [
-        ("id", clean_line(job.id), "name"),
-        ("state", *state_cell(job.state.value)),
-        ("command", clean_line(command_text(job.command)), "text"),
-        ("last error", clean_line(job.last_error or ""), "error"),
-        ("exit code", number(job.exit_code), "text"),
-        ("attempts", f"{job.attempts} of {max(1, job.max_retries)}", "text"),
-        ("crashes", str(job.crashes) if job.crashes else "", "error"),
-        ("backoff base", f"{job.backoff_base:g}", "text"),
-        ("priority", str(job.priority), "text"),
-        ("queue", clean_line(job.queue), "text"),
-        ("timeout", _timeout(job), "text"),
-        ("cwd", clean_line(job.cwd), "text"),
-        ("env", " ".join(clean_line(f"{k}={v}") for k, v in env.items()), "text"),
-        ("limits", _limits(job), "text"),
-        ("worker", clean_line(job.worker or ""), "text"),
-        ("created", moment(job.created_at), "text"),
-        ("due", moment(job.run_at), "text"),
-        ("started", moment(job.started_at), "text"),
-        ("finished", moment(job.finished_at), "text"),
-        ("updated", moment(job.updated_at), "text"),
-    ]
-    return [row for row in rows if row[1]]
+    return value
 
 
-def short_fields(job: Job, now: float) -> list[tuple[str, str]]:
-    """(name, text) of the fields whose values are short, with times that change rarely."""
+def _rough(field: str) -> Callable[[Job, float], str]:
+    """The same in a form that changes rarely."""
 
-    def moment(when: float | None) -> str:
+    def value(job: Job, now: float) -> str:
+        when = getattr(job, field)
         if when is None:
-            return "-"
+            return ""
         since = ago(now - when)
         at = clock_time(when, now)
         return f"{at}  {since if since.startswith(('in', 'now')) else since + ' ago'}"
 
-    return [
-        ("tries", f"{job.tries} of {max(1, job.max_retries)}"),
-        ("crashes", str(job.crashes)),
-        ("exit", number(job.exit_code) or "-"),
-        ("priority", str(job.priority)),
-        ("queue", short(job.queue)),
-        ("timeout", _timeout(job)),
-        ("backoff", f"{job.backoff_base:g}^n s"),
-        ("worker", short(job.worker) or "-"),
-        ("created", moment(job.created_at)),
-        ("due", moment(job.run_at)),
-        ("started", moment(job.started_at)),
-        ("finished", moment(job.finished_at)),
-    ]
+    return value
+
+
+def _id(job: Job, now: float) -> Cell:
+    return short(job.id, 128), "name"
+
+
+def _state(job: Job, now: float) -> Cell:
+    return state_cell(job.state.value)
+
+
+def _tries(job: Job, now: float) -> Cell:
+    return times_tried(job), "minor"
+
+
+def _age(job: Job, now: float) -> Cell:
+    return exact_age(job.created_at, now), "muted"
+
+
+def _died(job: Job, now: float) -> Cell:
+    return f"{format_duration(max(0.0, now - died_at(job)))} ago", "muted"
+
+
+def _command(job: Job, now: float) -> Cell:
+    return command_line(job.command), "text"
+
+
+def _reason(job: Job, now: float) -> Cell:
+    return short(job.last_error, 200), "error"
+
+
+def _exit_code(job: Job, now: float) -> Cell:
+    return number(job.exit_code), "text"
+
+
+def _priority(job: Job, now: float) -> Cell:
+    return str(job.priority) if job.priority else "", "minor"
+
+
+def _queue(job: Job, now: float) -> Cell:
+    return short(job.queue, 128), "muted"
+
+
+def _whole_command(job: Job, now: float) -> str:
+    return clean_line(command_text(job.command))
+
+
+def _whole_error(job: Job, now: float) -> str:
+    return clean_line(job.last_error or "")
+
+
+LIMITED = Place(limit=40)
+WRAPPED = Place(wrap=True)
+
+JOB_COLUMNS: tuple[Column[Job], ...] = (
+    # At a terminal and in the console.
+    Column("id", "", _id, sort="id", list=LIMITED, dead=LIMITED, console=Place(10, flex=1)),
+    Column("state", "list", _state, sort="state", console=Place(10, rank=2)),
+    Column("tries", "list dead", _tries, right=True, sort="attempts", console=Place(5, rank=4)),
+    Column("prio", "", _priority, right=True, list=Place(room=100)),
+    Column("queue", "", _queue, list=Place(limit=20, room=80)),
+    Column("age", "", _age, right=True, list=Place(room=60)),
+    Column("when", "", _when, right=True, sort="updated_at", console=Place(7, rank=3)),
+    Column("exit", "dead", _exit_code, right=True),
+    Column("died", "", _died, right=True, dead=Place(room=70)),
+    Column("command", "", _command, list=Place(flex=3), dead=Place(flex=1)),
+    Column("command", "", _command, sort="command", console=Place(14, flex=4)),
+    Column("exit", "", _exit, right=True, sort="exit_code", console=Place(4, rank=6)),
+    Column("why", "", _why, list=Place(flex=2, room=70)),
+    Column("reason", "", _reason, dead=Place(flex=1)),
+    Column("error", "", _error, sort="last_error", console=Place(18, rank=5, flex=3)),
+    Column("prio", "", _priority, right=True, sort="priority", console=Place(4, rank=8)),
+    Column("queue", "", _queue, sort="queue", console=Place(9, rank=7)),
+    # In a pipe.
+    Column("id", "list_pipe dead_pipe", _id),
+    Column("state", "list_pipe", _state),
+    Column("attempts", "list_pipe dead_pipe", value=lambda j, _: str(j.attempts)),
+    Column("max_retries", "list_pipe", value=lambda j, _: str(j.max_retries)),
+    Column("priority", "list_pipe", value=lambda j, _: str(j.priority)),
+    Column("exit_code", "dead_pipe", _exit_code),
+    Column("died_at", "dead_pipe", value=lambda j, _: format_time(died_at(j)) or ""),
+    Column("queue", "list_pipe dead_pipe", _queue),
+    Column("created_at", "list_pipe", value=lambda j, _: format_time(j.created_at) or ""),
+    Column("updated_at", "list_pipe", value=lambda j, _: format_time(j.updated_at) or ""),
+    Column("exit_code", "list_pipe", _exit_code),
+    Column("command", "list_pipe dead_pipe", value=_whole_command),
+    Column("last_error", "list_pipe dead_pipe", value=_whole_error),
+    # One job.
+    Column("id", "show", _id),
+    Column("state", "show", _state),
+    Column("command", "show", value=_whole_command),
+    Column("command", "", lambda j, now: (_whole_command(j, now), "strong"), page=WRAPPED),
+    Column("last error", "show", lambda j, now: (_whole_error(j, now), "error")),
+    Column("exit code", "show", _exit_code),
+    Column("attempts", "show", value=lambda j, _: f"{j.attempts} of {max(1, j.max_retries)}"),
+    Column("crashes", "show", lambda j, _: (str(j.crashes) if j.crashes else "", "error")),
+    Column("backoff base", "show", value=lambda j, _: f"{j.backoff_base:g}"),
+    Column("tries", "page", value=lambda j, _: f"{j.tries} of {max(1, j.max_retries)}"),
+    Column("crashes", "page", value=lambda j, _: str(j.crashes)),
+    Column("exit", "page", _exit_code),
+    Column("priority", "show page", value=lambda j, _: str(j.priority)),
+    Column("queue", "show page", value=lambda j, _: clean_line(j.queue)),
+    Column("timeout", "show page", value=_timeout),
+    Column("backoff", "page", value=lambda j, _: f"{j.backoff_base:g}^n s"),
+    Column("cwd", "show", value=lambda j, _: clean_line(j.cwd)),
+    Column("env", "show", value=lambda j, _: _env(j.env.items(), " ")),
+    Column("limits", "show", value=_limits),
+    Column("worker", "show page", value=lambda j, _: clean_line(j.worker or "")),
+    Column("created", "show", value=_exact("created_at")),
+    Column("due", "show", value=_exact("run_at")),
+    Column("started", "show", value=_exact("started_at")),
+    Column("finished", "show", value=_exact("finished_at")),
+    Column("updated", "show", value=_exact("updated_at")),
+    Column("created", "page", value=_rough("created_at")),
+    Column("due", "page", value=_rough("run_at")),
+    Column("started", "page", value=_rough("started_at")),
+    Column("finished", "page", value=_rough("finished_at")),
+    Column("cwd", "", value=lambda j, _: clean_line(j.cwd), page=WRAPPED),
+    Column("env", "", value=lambda j, _: _env(sorted(j.env.items()), "  "), page=WRAPPED),
+    Column("error", "", lambda j, now: (_whole_error(j, now), _error_role(j)), page=WRAPPED),
+)
+"""Tables: ``list`` and ``dead`` (``dlq list``) at a terminal, ``list_pipe`` and ``dead_pipe`` in a
+pipe, the ``console``; and the fields of one job: ``show`` at a terminal, the ``page`` of the
+console. JSON has the fields of the model."""

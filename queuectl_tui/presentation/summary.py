@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from queuectl_core.domain.model import State, Status, Worker
 from queuectl_core.domain.text import clean_line
@@ -12,9 +11,6 @@ from queuectl_core.domain.times import format_duration
 from .columns import STATE_ROLES, Cell
 from .format import plural
 from .workers import queue_list
-
-if TYPE_CHECKING:
-    from queuectl_core.domain.figures import Distribution, Stats
 
 SHORT_NAMES = {
     State.DEAD: ("dead", "bad"),
@@ -25,9 +21,6 @@ SHORT_NAMES = {
     State.CANCELLED: ("canc", "text"),
 }
 """The most important state is first: the end of the line may be cut."""
-
-PARTS = ("avg", "min", "max", "p50", "p95", "p99")
-"""What is shown of a distribution."""
 
 
 def by_state(counts: Mapping[State, int]) -> str:
@@ -87,17 +80,3 @@ def status_lines(found: Status, now: float) -> list[list[Cell]]:
 
 def _waiting(counts: Mapping[State, int]) -> int:
     return counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)
-
-
-def durations(found: Distribution | None) -> list[str]:
-    """The :data:`PARTS` of a distribution; empty texts when nothing ended."""
-    if found is None:
-        return [""] * len(PARTS)
-    return [format_duration(getattr(found, part)) for part in PARTS]
-
-
-def precision(found: Stats) -> str:
-    """How exact the percentiles are; empty: they are exact."""
-    from queuectl_core.domain.rollup import ERROR
-
-    return "" if found.exact else f"percentiles within {ERROR:.0%}"

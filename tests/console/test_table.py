@@ -12,9 +12,9 @@ from textual.pilot import Pilot
 
 from queuectl_tui.console.theme import DARK
 from queuectl_tui.console.widgets.row_window import ListPages
-from queuectl_tui.console.widgets.strips import TableColumn, fit, lay_out
+from queuectl_tui.console.widgets.strips import fit, lay_out
 from queuectl_tui.console.widgets.table import LineTable
-from queuectl_tui.presentation.columns import Column
+from queuectl_tui.presentation.columns import Column, Place, TableColumn, table
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,14 @@ class Row:
     count: int = 0
 
 
-COLUMNS: tuple[TableColumn[Row], ...] = (
-    TableColumn(Column("id", lambda r, _: (r.id, "text")), 6, flex=1),
-    TableColumn(Column("count", lambda r, _: (str(r.count), "muted"), right=True), 5, rank=1),
+COLUMNS: tuple[TableColumn[Row], ...] = table(
+    (
+        Column("id", value=lambda r, _: r.id, console=Place(6, flex=1)),
+        Column(
+            "count", "", lambda r, _: (str(r.count), "muted"), right=True, console=Place(5, rank=1)
+        ),
+    ),
+    "console",
 )
 
 

@@ -11,15 +11,13 @@ from textual.binding import Binding, BindingType
 
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import RETRYABLE
-from queuectl_core.domain.model import Attempt, Job, State
-from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.model import Attempt, Job
 
 from ...presentation.columns import STATE_ROLES, Cell
-from ...presentation.format import cli, command_text, short
-from ...presentation.jobs import short_fields
+from ...presentation.format import cli, short
 from ..action_runner import StoreRead
 from ..background import run_in_background
-from ..columns import ATTEMPTS
+from ..columns import ATTEMPTS, JOB_PAGE
 from ..widgets.output import OutputPane
 from ..widgets.row_window import ListPages
 from ..widgets.status_bars import Bar, KeyBar, Notice
@@ -171,39 +169,33 @@ LABEL = 10
 
 def fields(job: Job, now: float, width: int) -> list[TextRow]:
     """All fields. Short ones are side by side if there is space; none is cut."""
-    columns = 4 if width >= 150 else 2 if width >= 76 else 1
-    rows = [_row("command", clean_line(command_text(job.command)), "strong")]
-    if columns == 1:  # on a small pane the error comes first
-        rows += _error(job)
-    cell = max(1, (width - 2) // columns)
+    side_by_side = 4 if width >= 150 else 2 if width >= 76 else 1
+    room = max(1, (width - 2) // side_by_side) - LABEL
+    rows: list[TextRow] = []
     line: list[Cell] = []
-    for name, value in short_fields(job, now):
-        text = value.ljust(cell - LABEL)
-        if line and (len(line) == 2 * columns or cell_len(text) > cell - LABEL):
+    columns = JOB_PAGE
+    if side_by_side == 1:  # on a small pane the command and the error come first
+        columns = tuple(sorted(columns, key=lambda c: c.name not in ("command", "error")))
+    job = job._replace(env=job.masked_env)
+    for column in columns:
+        text, role = column.cell(job, now)
+        name = (f"{column.name:>{LABEL - 2}}  ", "muted")
+        if column.place.wrap:
+            rows += [line] if line else []
+            line = []
+            rows += [[name, (text, role)]] if text else []
+            continue
+        text = (text or "-").ljust(room)
+        if line and (len(line) == 2 * side_by_side or cell_len(text) > room):
             rows.append(line)
             line = []
-        line += [(f"{name:>{LABEL - 2}}  ", "muted"), (text, "text")]
-        if cell_len(text) > cell - LABEL:
+        line += [name, (text, role)]
+        if cell_len(text) > room:
             rows.append(line)
             line = []
-    rows += [line] if line else []
-    rows.append(_row("cwd", clean_line(job.cwd), "text"))
-    if job.env:
-        shown = "  ".join(f"{name}={value}" for name, value in sorted(job.masked_env.items()))
-        rows.append(_row("env", clean_line(shown), "text"))
-    return rows if columns == 1 else rows + _error(job)
+    return rows
 
 
 def state_cell(job: Job, *, deleted: bool) -> Cell:
     """The state of a job for the title bar."""
     return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_ROLES[job.state])
-
-
-def _error(job: Job) -> list[TextRow]:
-    if not job.last_error:
-        return []
-    return [_row("error", clean_line(job.last_error), "bad" if job.state is State.DEAD else "warn")]
-
-
-def _row(name: str, value: str, role: str) -> TextRow:
-    return [(f"{name:>{LABEL - 2}}  ", "muted"), (value, role)]

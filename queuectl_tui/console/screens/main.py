@@ -19,8 +19,9 @@ from ...presentation import actions
 from ...presentation.format import lasting, short
 from ...presentation.monitor import Overview
 from ...presentation.summary import by_state, summary_cells
+from ...presentation.workers import console_columns
 from ..action_runner import StoreRead
-from ..columns import GROUPS, WORKERS, StateRow, worker_columns
+from ..columns import GROUPS, StateRow
 from ..widgets.jobs import JobsPane
 from ..widgets.row_window import ListPages
 from ..widgets.states import StatesPane
@@ -73,7 +74,7 @@ class MainScreen(JobScreen):
     def compose(self) -> ComposeResult:
         self.states = StatesPane()
         self.worker_table: LineTable[Worker] = LineTable(
-            WORKERS, ListPages("id"), id="workers", clock=self.console.clock
+            console_columns(()), ListPages("id"), id="workers", clock=self.console.clock
         )
         self.dlq: LineTable[DeadGroup] = LineTable(
             GROUPS, ListPages("reason"), id="dlq", clock=self.console.clock
@@ -135,7 +136,7 @@ class MainScreen(JobScreen):
             (f"  /{short(text, 40)}" if text else "", "accent"),
         ]
         none = "no workers" if self.console.connections.read_only else NO_WORKERS
-        self.worker_table.columns = worker_columns(overview.workers)
+        self.worker_table.columns = console_columns(overview.workers)
         self.worker_table.empty = f"none matches {short(text, 40)}" if text else none
         self.worker_table.set_rows(shown)
         dead = overview.counts.get(State.DEAD, 0)

@@ -10,13 +10,12 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.operations.queries import SORT_LIMIT
 
-from ...presentation.columns import Cell
+from ...presentation.columns import Cell, TableColumn
 from ...presentation.connections import Connections
 from ...presentation.format import short
 from ...presentation.monitor import AHEAD
 from ..background import run_in_background
 from ..columns import ARRIVAL, JOBS, JobPages
-from .strips import TableColumn
 from .table import THRIFT, LineTable
 from .throttle import Throttle
 

@@ -11,25 +11,13 @@ from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 
-from ...presentation.columns import Cell, Column
+from ...presentation.columns import Cell, TableColumn
 from ..theme import RoleStyles
 
 R = TypeVar("R")
 
 NARROW = 60
 """A screen with fewer columns has a key bar of two lines."""
-
-
-class TableColumn(Column[R]):
-    """A column and its place in a table of the console."""
-
-    def __init__(self, column: Column[R], width: int, *, flex: int = 0, rank: int = 0) -> None:
-        """``width``: in cells; with ``flex`` the least, and ``flex`` is its share of the room that
-        is left. ``rank``: on a narrow screen the columns with the highest ranks are left out."""
-        super().__init__(column.name, column.cell, right=column.right, sort=column.sort)
-        self.width = width
-        self.flex = flex
-        self.rank = rank
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
@@ -46,17 +34,17 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 def lay_out(columns: Sequence[TableColumn[R]], width: int) -> list[tuple[TableColumn[R], int]]:
     """The columns that fit into ``width`` cells, with one cell between them, and their widths."""
     shown = list(columns)
-    while len(shown) > 1 and sum(c.width + 1 for c in shown) - 1 > width:
-        last = max(column.rank for column in shown)
-        shown.remove(next(column for column in reversed(shown) if column.rank == last))
-    spare = width - (sum(column.width + 1 for column in shown) - 1)
-    shares = sum(column.flex for column in shown)
+    while len(shown) > 1 and sum(c.place.width + 1 for c in shown) - 1 > width:
+        last = max(column.place.rank for column in shown)
+        shown.remove(next(column for column in reversed(shown) if column.place.rank == last))
+    spare = width - (sum(column.place.width + 1 for column in shown) - 1)
+    shares = sum(column.place.flex for column in shown)
     widths = []
     for column in shown:
-        extra = spare * column.flex // shares if shares and spare > 0 else 0
-        widths.append(column.width + extra)
+        extra = spare * column.place.flex // shares if shares and spare > 0 else 0
+        widths.append(column.place.width + extra)
     if shares and spare > 0:
-        widest = max(range(len(shown)), key=lambda at: shown[at].flex)
+        widest = max(range(len(shown)), key=lambda at: shown[at].place.flex)
         widths[widest] += width - (sum(widths) + len(widths) - 1)
     return [(column, min(w, width)) for column, w in zip(shown, widths, strict=True)]
 

@@ -21,13 +21,13 @@ from textual.strip import Strip
 
 from queuectl_core.domain.errors import QueueError
 
-from ...presentation.columns import Cell
+from ...presentation.columns import Cell, TableColumn
 from ...presentation.format import lasting
 from ..background import run_in_background
 from ..theme import RoleStyles
 from .line_widget import LineWidget
 from .row_window import ListPages, Pages, RowWindow
-from .strips import TableColumn, draw, fit, lay_out, title_line
+from .strips import draw, fit, lay_out, title_line
 from .throttle import Throttle
 
 R = TypeVar("R")

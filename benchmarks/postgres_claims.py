@@ -25,7 +25,7 @@ from typing import Any
 from harness import PYTHON, QUEUECTL, Scratch, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.domain.claims import AttemptResult, ClaimSlot, Transition
+from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot, Transition
 from queuectl_core.domain.model import Attempt, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Store
@@ -88,7 +88,7 @@ async def turn(
     """One commit; repeated while other supervisors hold the rows."""
     while True:
         now = store.clock()
-        found = await store.settle_and_claim(name, endings, openings, now)
+        found = await store.settle_and_claim(ClaimRequest(name, endings, openings, now))
         if found.refused:
             raise SystemExit(f"{len(found.refused)} endings were refused")
         if found.claimed or found.next_due is None or not openings:

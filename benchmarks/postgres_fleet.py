@@ -20,7 +20,7 @@ from typing import Any
 from harness import QUEUECTL, in_turns, middle, progress, timed
 from postgres_server import PostgresScratch
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import SupervisorRow
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Store
@@ -85,7 +85,7 @@ async def _times(scratch: PostgresScratch, name: str) -> float:
             await store.heartbeat(row)
 
         async def wake() -> None:
-            await store.settle_and_claim(row.id, [], openings, store.clock())
+            await store.settle_and_claim(ClaimRequest(row.id, [], openings, store.clock()))
 
         async def apply() -> None:
             await store.commands(row.id)

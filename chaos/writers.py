@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from queuectl_core.domain.claims import AttemptResult, ClaimSlot
+from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import Policy, settle
 from queuectl_core.domain.model import Attempt, Job, Outcome
@@ -49,7 +49,9 @@ async def _work(queue: Queue, number: int) -> Callable[[int], Awaitable[object]]
     async def settle_and_claim(_: int) -> None:
         openings = [ClaimSlot(f"{name}-{slot}") for slot in range(4)]
         endings = [_completed(job) for job in held]
-        turn = await queue.store.settle_and_claim(name, endings, openings, time.time())
+        turn = await queue.store.settle_and_claim(
+            ClaimRequest(name, endings, openings, time.time())
+        )
         if turn.refused:
             raise RuntimeError(f"refused: {turn.refused}")
         held[:] = turn.claimed

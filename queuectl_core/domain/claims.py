@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .model import Attempt, Job, State
@@ -44,6 +45,32 @@ class ClaimSlot(NamedTuple):
     worker: str
     """Empty: the job is prefetched, for the next worker that becomes free."""
     queues: tuple[str, ...] = ()
+
+
+def by_queues(slots: Iterable[ClaimSlot]) -> list[tuple[tuple[str, ...], list[str]]]:
+    """The workers of ``slots`` that serve the same queues. Workers of named queues come first.
+    Workers of all queues take the remaining jobs."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for slot in slots:
+        groups.setdefault(slot.queues, []).append(slot.worker)
+    return sorted(groups.items(), key=lambda group: not group[0])
+
+
+class ClaimRequest(NamedTuple):
+    """What a supervisor asks of ``settle_and_claim``, all in one commit."""
+
+    owner: str
+    """The supervisor."""
+    results: Sequence[AttemptResult]
+    slots: Sequence[ClaimSlot]
+    now: float
+    started: Sequence[PrefetchStarted] = ()
+    """Prefetched jobs that have been started."""
+    released: Sequence[Job] = ()
+    """Prefetched jobs that were not started. They become pending as if they had never been
+    claimed."""
+    suspects: bool = True
+    """Whether jobs that have crashed before are claimed."""
 
 
 class ClaimResult(NamedTuple):

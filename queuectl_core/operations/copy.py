@@ -311,7 +311,7 @@ def _plain_attempt(kept: AttemptRow) -> AttemptRow:
     reason = kept.attempt.reason
     if reason is None or "\0" not in reason:
         return kept
-    return replace(kept, attempt=kept.attempt._replace(reason=reason.replace("\0", "\ufffd")))
+    return kept._replace(attempt=kept.attempt._replace(reason=reason.replace("\0", "\ufffd")))
 
 
 def _none_running(source: Store, running: int) -> None:

@@ -8,25 +8,28 @@ register. So no job runs there that may still change, or run, in the source.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..domain.errors import Conflict
 from ..domain.model import Attempt, Job
 from ..domain.rollup import Rollup
+from .rows import first_of, to_attempt, value_of
+
+T = TypeVar("T")
 
 Piece = tuple[int, int, Rollup]
 """A rollup of one span of time, after the span's length and beginning in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRow:
+class AttemptRow(NamedTuple):
     """An attempt as a store keeps it."""
 
     seq: int
-    made_dead: bool
     attempt: Attempt
+    made_dead: bool
 
     @property
     def key(self) -> tuple[int, int]:
@@ -34,8 +37,7 @@ class AttemptRow:
         return self.seq, self.attempt.number
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(NamedTuple):
     """The stored end of an attempt's output."""
 
     seq: int
@@ -62,17 +64,35 @@ class CopyBatch:
 class Copying(Protocol):
     """Made by :meth:`queuectl_core.store.protocol.Store.copying`. Each verb is one transaction."""
 
+    @abstractmethod
+    async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
+        """As in :class:`~queuectl_core.store.protocol.Store`, without a time limit."""
+
     # -- of the source -------------------------------------------------------------------
 
     async def highest(self) -> int:
         """The highest seq ever given to a job; 0: none was."""
+        [highest] = await self._rows("copy_highest", value_of)
+        return int(highest)
 
     async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
         """Up to ``limit`` ended attempts with keys (seq, number) above ``after``, of jobs with seqs
         up to ``last``."""
 
+        def kept(row: Any) -> AttemptRow:
+            return AttemptRow(row["job"], to_attempt(row), bool(row["made_dead"]))
+
+        seq, number = after
+        return await self._rows(
+            "copy_attempts", kept, seq=seq, number=number, last=last, limit=limit
+        )
+
     async def tails(self, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
         """Up to ``limit`` tails, selected as in :meth:`attempts`. Each has up to 64 KiB."""
+        seq, number = after
+        return await self._rows(
+            "copy_tails", lambda row: Tail(*row), seq=seq, number=number, last=last, limit=limit
+        )
 
     async def pieces(self, now: float) -> list[Piece]:
         """The rollups of all attempts, one for each span. Attempts from before the store kept
@@ -80,11 +100,14 @@ class Copying(Protocol):
 
     async def totals(self) -> tuple[int, int]:
         """How many attempts and tails there are. Reads all their keys."""
+        [(attempts, tails)] = await self._rows("copy_totals", tuple)
+        return attempts, tails
 
     # -- of the target -------------------------------------------------------------------
 
     async def mark(self) -> str | None:
         """The mark; None if the store is complete."""
+        return first_of(await self._rows("copy_mark", value_of))
 
     async def begin(self, mark: str, above: int) -> bool:
         """Mark a store without jobs, settings and statistics. False: it has some.

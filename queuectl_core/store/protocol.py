@@ -24,16 +24,18 @@ from ..domain.errors import Conflict, JobChanged
 from ..domain.model import Attempt, Command, Filter, Job, JobSpec, State, Worker
 from .rows import (
     conditions,
+    first_of,
     stored_command,
     to_attempt,
     to_ended,
     to_job,
     to_supervisor,
     to_worker,
+    value_of,
 )
 
 if TYPE_CHECKING:
-    from ..domain.claims import AttemptResult, ClaimResult, ClaimSlot, Commands, PrefetchStarted
+    from ..domain.claims import ClaimRequest, ClaimResult, Commands
     from ..domain.figures import DeadGroup, ThroughputSample
     from ..domain.model import SupervisorRow
     from ..domain.rollup import Ended, Rollup
@@ -183,11 +185,11 @@ class Store(Protocol):
 
     async def by_seq(self, seq: int) -> Job | None:
         """The job with this key."""
-        return _first(await self._rows("job_by_seq", to_job, seq=seq))
+        return first_of(await self._rows("job_by_seq", to_job, seq=seq))
 
     async def ids(self, first: int, count: int) -> list[str]:
         """The ids of the jobs with seqs from ``first`` to ``first + count - 1``, in order."""
-        return await self._rows("ids_from", _value, first=first, end=first + count)
+        return await self._rows("ids_from", value_of, first=first, end=first + count)
 
     async def scan(
         self, where: Filter, limit: int, *, low: int = 0, high: int = LAST, up: bool = False
@@ -209,7 +211,7 @@ class Store(Protocol):
         query = "count_states" if where.states else "count_all"
         states = list(dict.fromkeys(where.states))
         params = conditions(where) | {"states": states, "low": low, "high": high}
-        [number] = await self._rows(query, _value, **params)
+        [number] = await self._rows(query, value_of, **params)
         return int(number)
 
     async def attempts(self, seq: int) -> list[Attempt]:
@@ -218,7 +220,7 @@ class Store(Protocol):
 
     async def tail(self, seq: int, number: int) -> bytes | None:
         """The stored end of an attempt's output; None if nothing is stored."""
-        return _first(await self._rows("tail_of", _value, seq=seq, number=number))
+        return first_of(await self._rows("tail_of", value_of, seq=seq, number=number))
 
     async def counts(self) -> dict[tuple[State, str], int]:
         """How many jobs are in each state and queue. The time does not grow with the table."""
@@ -232,7 +234,7 @@ class Store(Protocol):
     async def oldest_due(self, now: float) -> float | None:
         """Since when the due job that waits longest has waited (:attr:`Job.waits_from`); None if no
         job is due."""
-        return _first(await self._rows("oldest_due", _value, now=now))
+        return first_of(await self._rows("oldest_due", value_of, now=now))
 
     async def ended_since(self, since: float, limit: int) -> list[Ended]:
         """Up to ``limit`` attempts that ended since then and whose jobs still exist."""
@@ -390,25 +392,11 @@ class Store(Protocol):
         """Remove a supervisor and its workers. A supervisor that holds a job stays."""
         await self._note("deregister", wakes=True, id=supervisor)
 
-    async def settle_and_claim(
-        self,
-        owner: str,
-        results: Sequence[AttemptResult],
-        slots: Sequence[ClaimSlot],
-        now: float,
-        *,
-        started: Sequence[PrefetchStarted] = (),
-        released: Sequence[Job] = (),
-        suspects: bool = True,
-    ) -> ClaimResult:
+    async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         """Write the results of attempts and claim jobs for free slots, in one commit.
 
-        ``started``: prefetched jobs that have been started. ``released``: prefetched jobs that were
-        not started; they become pending as if they had never been claimed. ``suspects``: whether
-        jobs that have crashed before are claimed.
-
         Slots without a worker prefetch as many jobs as ``lifecycle.claimed_ahead`` says. A result
-        is taken only while ``owner`` holds this attempt. Nothing is claimed for an unknown owner.
+        is taken only while the owner holds this attempt. Nothing is claimed for an unknown owner.
         Jobs are claimed by priority, then by run_at, then in the order of arrival.
         """
 
@@ -474,7 +462,7 @@ class Store(Protocol):
 
     async def shims(self) -> set[str]:
         """The names of the shims of all processing jobs."""
-        return set(filter(None, await self._rows("shims", _value)))
+        return set(filter(None, await self._rows("shims", value_of)))
 
     async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
         """Give a dead supervisor's jobs to ``successor`` and remove the dead one. Returns the jobs.
@@ -497,7 +485,7 @@ class Store(Protocol):
 
     async def faults(self) -> list[str]:
         """What is broken in the database itself, one line each. Reads the whole database."""
-        return await self._rows("faults", _value, patient=True)
+        return await self._rows("faults", value_of, patient=True)
 
     def files(self) -> list[Path]:
         """The files and directories of this store on this host. Only its user may read them."""
@@ -514,13 +502,13 @@ class Store(Protocol):
         Only attempts that ended in this time are read, so the time does not grow with the table. A
         job that completed twice may appear twice.
         """
-        return await self._rows("expired", _value, since=since, before=before, limit=limit)
+        return await self._rows("expired", value_of, since=since, before=before, limit=limit)
 
     async def ended(self, state: State, before: float, after: int, limit: int) -> list[int]:
         """The seqs, above ``after`` and in order, of jobs in ``state`` that ended before
         ``before``."""
         return await self._rows(
-            "ended", _value, state=state, before=before, after=after, limit=limit
+            "ended", value_of, state=state, before=before, after=after, limit=limit
         )
 
     async def prune(
@@ -536,7 +524,7 @@ class Store(Protocol):
 
     async def miscounted(self) -> int:
         """How many counters are wrong. Reads every job."""
-        [number] = await self._rows("miscounted", _value, patient=True)
+        [number] = await self._rows("miscounted", value_of, patient=True)
         return int(number)
 
     async def dismiss(self, dead: SupervisorRow) -> bool:
@@ -556,11 +544,3 @@ class Store(Protocol):
 
     def copying(self) -> Copying:
         """Copies this store into another, or another into this one."""
-
-
-def _value(row: Any) -> Any:
-    return row[0]
-
-
-def _first(values: Sequence[T]) -> T | None:
-    return values[0] if values else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain.errors import InvalidInput
 from ..domain.fingerprint import dead_reason
@@ -25,7 +25,8 @@ from ..domain.text import any_case, cases, has_foreign_case
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult
     from ..domain.rollup import Ended
-    from .copy import AttemptRow
+
+T = TypeVar("T")
 
 _ALPHABET = b"0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 _TO_ALPHABET = bytes(_ALPHABET[byte & 31] for byte in range(256))
@@ -42,6 +43,16 @@ class Row(Protocol):
     """A row of a driver: values by column."""
 
     def __getitem__(self, name: str) -> Any: ...
+
+
+def value_of(row: Any) -> Any:
+    """The only column of a row."""
+    return row[0]
+
+
+def first_of(values: Sequence[T]) -> T | None:
+    """The first value; None if there is none."""
+    return values[0] if values else None
 
 
 def new_ids(count: int) -> list[str]:
@@ -212,10 +223,10 @@ def job_row(job: Job, now: float) -> tuple[Any, ...]:
     )
 
 
-def attempt_row(kept: AttemptRow) -> tuple[Any, ...]:
+def attempt_row(seq: int, attempt: Attempt, made_dead: bool) -> tuple[Any, ...]:
     """An attempt as a row of ``attempts``: the columns in the order of the table."""
-    number, started_at, finished_at, outcome, *rest = kept.attempt
-    return (kept.seq, number, started_at, finished_at, outcome, kept.made_dead, *rest)
+    number, started_at, finished_at, outcome, *rest = attempt
+    return (seq, number, started_at, finished_at, outcome, made_dead, *rest)
 
 
 def to_attempt(row: Row) -> Attempt:

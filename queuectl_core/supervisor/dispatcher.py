@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..domain.claims import AttemptResult, ClaimResult, ClaimSlot
+from ..domain.claims import AttemptResult, ClaimRequest, ClaimResult, ClaimSlot
 from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
@@ -216,15 +216,9 @@ class Dispatcher:
         asked = monotonic()
         self.in_turn = True
         try:
-            answer = await context.store.settle_and_claim(
-                context.id,
-                results,
-                slots,
-                now,
-                started=begun,
-                released=[attempt.job for attempt in returned],
-                suspects=suspects,
-            )
+            jobs = [attempt.job for attempt in returned]
+            request = ClaimRequest(context.id, results, slots, now, begun, jobs, suspects)
+            answer = await context.store.settle_and_claim(request)
         finally:
             self.in_turn = False
         prefetch.took(monotonic() - asked)

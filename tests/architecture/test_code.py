@@ -176,7 +176,9 @@ def transaction_of(verb: Any) -> Any:
 @pytest.mark.parametrize("copying", [SqliteCopying, PostgresCopying])
 def test_what_copies_a_store_speaks_its_protocol_and_nothing_else(copying: type[Copying]) -> None:
     verbs = public(Copying)
-    assert public(copying) == verbs
+    once = {verb for verb in verbs if has_body(getattr(Copying, verb))}
+    assert public(copying) | once == verbs
+    assert not public(copying) & once
     for verb in verbs:
         wanted, found = inspect.signature(getattr(Copying, verb)), getattr(copying, verb)
         assert list(inspect.signature(found).parameters) == list(wanted.parameters), verb

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot, WaitForScreenTimeout
 
-from queuectl_core.domain.claims import AttemptResult, ClaimSlot
+from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot
 from queuectl_core.domain.lifecycle import Policy, settle
 from queuectl_core.domain.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.operations.attempt_output import log_path
@@ -119,7 +119,9 @@ async def seed(home: Path) -> None:
 
 async def _claim(queue: Queue, at: float, count: int) -> list[Job]:
     openings = [ClaimSlot(f"w3kd-{n}") for n in range(1, count + 1)]
-    return list((await queue.store.settle_and_claim(SUPERVISOR.id, [], openings, at)).claimed)
+    return list(
+        (await queue.store.settle_and_claim(ClaimRequest(SUPERVISOR.id, [], openings, at))).claimed
+    )
 
 
 async def _run(
@@ -137,7 +139,7 @@ async def _run(
         output_bytes=0, waited=1.0,
     )  # fmt: skip
     await queue.store.settle_and_claim(
-        SUPERVISOR.id, [AttemptResult(job.seq, 1, attempt, after)], [], at + 2
+        ClaimRequest(SUPERVISOR.id, [AttemptResult(job.seq, 1, attempt, after)], [], at + 2)
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import Attempt, Job
 from queuectl_core.queue import Queue
 from queuectl_tui.console.app import Console
@@ -31,7 +31,9 @@ async def run_again(console: Console, name: str) -> None:
     async with Queue.open(console.connections.url, env={}, clock=lambda: NOW) as queue:
         await queue.retry([await queue.find(name)])
         openings = [ClaimSlot("w3kd-3")] * 8  # enough for all that is due
-        claimed = (await queue.store.settle_and_claim(SUPERVISOR.id, [], openings, NOW)).claimed
+        claimed = (
+            await queue.store.settle_and_claim(ClaimRequest(SUPERVISOR.id, [], openings, NOW))
+        ).claimed
         assert name in [job.id for job in claimed]
 
 

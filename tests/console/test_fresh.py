@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.claims import AttemptResult, ClaimSlot
+from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot
 from queuectl_core.domain.lifecycle import settle
 from queuectl_core.domain.model import Attempt, Job, Outcome, SupervisorRow
 from queuectl_core.queue import Queue
@@ -56,7 +56,7 @@ async def end(queue: Queue, owner: str, job: Job, worker: str, at: float) -> Non
         output_bytes=0, waited=0.0,
     )  # fmt: skip
     await queue.store.settle_and_claim(
-        owner, [AttemptResult(job.seq, job.runs, attempt, after)], [], at
+        ClaimRequest(owner, [AttemptResult(job.seq, job.runs, attempt, after)], [], at)
     )
 
 
@@ -66,7 +66,9 @@ async def test_a_supervisor_that_is_killed_is_lost_without_a_key(
     row, process = supervisor
     async with Queue.open(str(home / "queue.db"), env={}, clock=lambda: NOW) as queue:
         await queue.store.register(row, [("here-1", ()), ("here-2", ())], NOW)
-        await queue.store.settle_and_claim(row.id, [], [ClaimSlot("here-1")], NOW - 30)
+        await queue.store.settle_and_claim(
+            ClaimRequest(row.id, [], [ClaimSlot("here-1")], NOW - 30)
+        )
         await queue.store.sample([("here-1", 1, 55.0, 777 << 20)])
     async with opened(home, SIZE) as (console, pilot):
         text = await until(console, pilot, "here-2 ")
@@ -106,7 +108,9 @@ async def test_what_the_previous_job_used_is_not_shown_for_the_next(home: Path) 
         before = {worker.id: worker for worker in await queue.workers()}
         assert before["w3kd-1"].memory == 412 << 20
         await end(queue, SUPERVISOR.id, report, "w3kd-1", NOW)
-        await queue.store.settle_and_claim(SUPERVISOR.id, [], [ClaimSlot("w3kd-1")], NOW - 60)
+        await queue.store.settle_and_claim(
+            ClaimRequest(SUPERVISOR.id, [], [ClaimSlot("w3kd-1")], NOW - 60)
+        )
         after = {worker.id: worker for worker in await queue.workers()}
         assert after["w3kd-1"].job not in (None, "report-q3")
         assert after["w3kd-1"].memory is None
@@ -126,7 +130,7 @@ async def test_workers_on_a_server_are_read_without_a_key(tmp_path: Path) -> Non
             await store.register(row, [("late-1", ())], store.clock())
             await until(console, pilot, "late-1")
             await store.enqueue([spec("sleep 60", run_at=NOW - 40)], NOW - 40)
-            await store.settle_and_claim(row.id, [], [ClaimSlot("late-1")], NOW - 30)
+            await store.settle_and_claim(ClaimRequest(row.id, [], [ClaimSlot("late-1")], NOW - 30))
             await until(console, pilot, " busy ")
             await pilot.pause(2.5)  # what the claim changed has been read, twice
             await store.sample([("late-1", 1, 55.0, 777 << 20)])

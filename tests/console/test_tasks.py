@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import Outcome
 from queuectl_core.domain.times import parse_time
 from queuectl_core.queue import Queue
@@ -66,7 +66,9 @@ async def incident(path: Path) -> None:
         now = time.time()
         await queue.store.register(node, [("old-1", ("net", "sum"))], now)
         openings = [ClaimSlot("", ("net", "sum"))] * 503
-        claimed = (await queue.store.settle_and_claim(node.id, [], openings, now)).claimed
+        claimed = (
+            await queue.store.settle_and_claim(ClaimRequest(node.id, [], openings, now))
+        ).claimed
         endings = [
             ending(
                 job,
@@ -79,7 +81,7 @@ async def incident(path: Path) -> None:
             for job in claimed
         ]
         assert len(endings) == 503
-        await queue.store.settle_and_claim(node.id, endings, [], now)
+        await queue.store.settle_and_claim(ClaimRequest(node.id, endings, [], now))
         await queue.store.deregister(node.id)
 
 

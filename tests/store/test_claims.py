@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot, PrefetchStarted, WorkerCommand
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot, PrefetchStarted, WorkerCommand
 from queuectl_core.domain.errors import Conflict, NotFound
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.store.protocol import JobAction, Store
@@ -32,7 +32,9 @@ async def now_of(store: Store, job: Job) -> Job:
 async def test_a_claim_gives_the_job_to_the_worker(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec(id="a", run_at=NOW - 5)], NOW)
-    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("w1")], NOW + 1)).claimed
+    [held] = (
+        await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w1")], NOW + 1))
+    ).claimed
     assert held == job._replace(
         state=State.PROCESSING,
         owner="sup",
@@ -86,7 +88,7 @@ async def test_a_worker_for_all_queues_takes_what_others_cannot(store: Store) ->
         [spec(id="letter", queue="mail", priority=9), spec(id="film", queue="video")], NOW
     )
     openings = [ClaimSlot("any"), ClaimSlot("mail", ("mail",))]
-    turn = await store.settle_and_claim("sup", [], openings, NOW)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], openings, NOW))
     assert {job.id: job.worker for job in turn.claimed} == {"letter": "mail", "film": "any"}
 
 
@@ -100,16 +102,16 @@ async def test_a_claim_that_leaves_out_jobs_that_have_crashed(
     for job, state in zip(await claim(store, count=2), (State.PENDING, State.FAILED), strict=True):
         end = ending(job, Outcome.CRASHED)
         after = end.transition._replace(state=state, crashes=1, run_at=NOW)
-        await store.settle_and_claim("sup", [end._replace(transition=after)], [], NOW)
+        await store.settle_and_claim(ClaimRequest("sup", [end._replace(transition=after)], [], NOW))
     await store.enqueue([spec(id="healthy"), spec(id="other")], NOW)
     openings = [ClaimSlot("w1", lanes), ClaimSlot("w2", lanes), ClaimSlot("w3", lanes)]
-    turn = await store.settle_and_claim("sup", [], openings, NOW + 1, suspects=False)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], openings, NOW + 1, suspects=False))
     assert ids(turn.claimed) == ["healthy", "other"]
     assert turn.next_due is None or turn.next_due > NOW + 60  # not at once, again and again
     assert (
-        await store.settle_and_claim("sup", [], openings, NOW + 1, suspects=False)
+        await store.settle_and_claim(ClaimRequest("sup", [], openings, NOW + 1, suspects=False))
     ).claimed == ()
-    turn = await store.settle_and_claim("sup", [], openings, NOW + 1)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], openings, NOW + 1))
     assert sorted(ids(turn.claimed)) == ["again", "crashed"]
 
 
@@ -117,7 +119,7 @@ async def test_workers_of_different_queues_in_one_claim(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=q, queue=q) for q in ("mail", "video", "default")], NOW)
     openings = [ClaimSlot("w1", ("mail",)), ClaimSlot("w2"), ClaimSlot("w3", ("mail",))]
-    turn = await store.settle_and_claim("sup", [], openings, NOW)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], openings, NOW))
     given = {job.worker: job.id for job in turn.claimed}
     assert given == {"w1": "mail", "w2": "video"}
 
@@ -135,7 +137,7 @@ async def test_no_more_jobs_than_slots(store: Store) -> None:
     await store.enqueue([spec() for _ in range(10)], NOW)
     assert len(await claim(store, count=3)) == 3
     assert await store.counts() == {(State.PENDING, "default"): 7, (State.PROCESSING, "default"): 3}
-    assert (await store.settle_and_claim("sup", [], [], NOW)).claimed == ()
+    assert (await store.settle_and_claim(ClaimRequest("sup", [], [], NOW))).claimed == ()
 
 
 async def test_nothing_is_claimed_for_somebody_unknown(store: Store) -> None:
@@ -153,7 +155,7 @@ async def test_a_supervisor_that_holds_a_job_stays_on_the_list(store: Store) -> 
     (job,) = await claim(store)
     await store.deregister("sup")
     assert [row.id for row in await store.supervisors()] == ["sup"]
-    await store.settle_and_claim("sup", [ending(job)], [], NOW)
+    await store.settle_and_claim(ClaimRequest("sup", [ending(job)], [], NOW))
     await store.deregister("sup")
     assert await store.supervisors() == []
 
@@ -161,12 +163,12 @@ async def test_a_supervisor_that_holds_a_job_stays_on_the_list(store: Store) -> 
 async def test_a_job_waits_for_its_time(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id="later", run_at=NOW + 60), spec(id="much", run_at=NOW + 90)], NOW)
-    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w")], NOW + 59.9)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w")], NOW + 59.9))
     assert (turn.claimed, turn.next_due) == ((), NOW + 60)
-    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w")], NOW + 60)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w")], NOW + 60))
     assert ids(turn.claimed) == ["later"]
     assert turn.next_due == NOW + 90
-    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w")], NOW + 90)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w")], NOW + 90))
     assert turn.next_due is None
 
 
@@ -198,7 +200,9 @@ async def test_settling_and_claiming_are_one_commit(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id=name) for name in "abc"], NOW)
     [held] = await claim(store)
-    turn = await store.settle_and_claim("sup", [ending(held)], [ClaimSlot("sup-1")], NOW + 1)
+    turn = await store.settle_and_claim(
+        ClaimRequest("sup", [ending(held)], [ClaimSlot("sup-1")], NOW + 1)
+    )
     assert ids(turn.claimed) == ["b"]
     assert (await now_of(store, held)).state is State.COMPLETED
     assert await store.counts() == await real_counts(store)
@@ -512,27 +516,27 @@ async def test_commands_are_for_one_supervisor(store: Store) -> None:
 async def test_a_job_can_be_prefetched(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
+    [held] = (await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("")], NOW))).claimed
     assert (held.state, held.owner, held.worker) == (State.PROCESSING, "sup", None)
     begun = PrefetchStarted(held.seq, held.runs, "w1", NOW + 2)
-    await store.settle_and_claim("sup", [], [], NOW + 3, started=[begun])
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 3, started=[begun]))
     found = await now_of(store, job)
     assert (found.worker, found.started_at) == ("w1", NOW + 2)
     stale = [
         PrefetchStarted(held.seq, held.runs + 1, "w2", NOW + 9),
         begun._replace(started_at=NOW + 9),
     ]
-    await store.settle_and_claim("sup", [], [], NOW + 4, started=stale[:1])
-    await store.settle_and_claim("other", [], [], NOW + 4, started=stale[1:])
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 4, started=stale[:1]))
+    await store.settle_and_claim(ClaimRequest("other", [], [], NOW + 4, started=stale[1:]))
     assert await now_of(store, job) == found
 
 
 async def test_a_result_names_the_worker_of_a_prefetched_job(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
+    [held] = (await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("")], NOW))).claimed
     ran = held._replace(worker="w1", started_at=NOW + 1)
-    await store.settle_and_claim("sup", [ending(ran, now=NOW + 2)], [], NOW + 2)
+    await store.settle_and_claim(ClaimRequest("sup", [ending(ran, now=NOW + 2)], [], NOW + 2))
     found = await now_of(store, job)
     assert (found.state, found.worker, found.started_at) == (State.COMPLETED, "w1", NOW + 1)
 
@@ -540,10 +544,12 @@ async def test_a_result_names_the_worker_of_a_prefetched_job(store: Store) -> No
 async def test_a_job_that_was_not_started_goes_back_as_it_was(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW + 1)).claimed
-    await store.settle_and_claim("other", [], [], NOW + 2, released=[held])
+    [held] = (
+        await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("")], NOW + 1))
+    ).claimed
+    await store.settle_and_claim(ClaimRequest("other", [], [], NOW + 2, released=[held]))
     assert (await now_of(store, job)).state is State.PROCESSING, "only its owner gives it back"
-    await store.settle_and_claim("sup", [], [], NOW + 2, released=[held])
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 2, released=[held]))
     assert await now_of(store, job) == job._replace(updated_at=NOW + 2)
     assert await store.attempts(job.seq) == []
     assert await real_counts(store) == await store.counts()
@@ -553,9 +559,9 @@ async def test_a_job_that_was_not_started_goes_back_as_it_was(store: Store) -> N
 async def test_a_job_that_was_not_started_and_is_not_wanted_is_cancelled(store: Store) -> None:
     await hired(store, "sup", "w1")
     [job] = await store.enqueue([spec()], NOW)
-    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("")], NOW)).claimed
+    [held] = (await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("")], NOW))).claimed
     await change(store, JobAction.CANCEL, [job.seq], NOW + 1, strict=True)
-    await store.settle_and_claim("sup", [], [], NOW + 2, released=[held])
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 2, released=[held]))
     found = await now_of(store, job)
     assert (found.state, found.owner, found.finished_at) == (State.CANCELLED, None, NOW + 2)
 
@@ -567,7 +573,7 @@ async def test_a_job_that_is_not_wanted_is_not_put_back(store: Store, outcome: O
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
     await change(store, JobAction.CANCEL, [held.seq], NOW + 1, strict=True)
-    await store.settle_and_claim("sup", [ending(held, outcome)], [], NOW + 2)
+    await store.settle_and_claim(ClaimRequest("sup", [ending(held, outcome)], [], NOW + 2))
     found = await now_of(store, held)
     assert found.state is State.CANCELLED
     assert await claim(store) == []
@@ -579,7 +585,7 @@ async def test_a_job_that_is_not_wanted_but_completed_is_completed(store: Store)
     await store.enqueue([spec()], NOW)
     [held] = await claim(store)
     await change(store, JobAction.CANCEL, [held.seq], NOW + 1, strict=True)
-    await store.settle_and_claim("sup", [ending(held)], [], NOW + 2)
+    await store.settle_and_claim(ClaimRequest("sup", [ending(held)], [], NOW + 2))
     assert (await now_of(store, held)).state is State.COMPLETED
 
 

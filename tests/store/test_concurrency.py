@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.protocol import Store
 
@@ -123,7 +123,7 @@ async def test_enqueueing_working_and_bulk_at_once(place: Place, store: Store) -
     await asyncio.to_thread(race, place.url, [ENQUEUE, ENQUEUE, BULK, WORK, WORK])
     await hired(store, "last")
     while held := await claim(store, "last", 100):
-        await store.settle_and_claim("last", [ending(job) for job in held], [], NOW)
+        await store.settle_and_claim(ClaimRequest("last", [ending(job) for job in held], [], NOW))
     jobs = await store.scan(Filter(), 10_000)
     assert len(jobs) == 2 * 180 + 1000
     assert {(job.state, job.runs) for job in jobs} == {(State.COMPLETED, 1)}
@@ -134,7 +134,10 @@ async def test_tasks_of_one_process_share_a_store(store: Store) -> None:
     await hired(store)
     await asyncio.gather(*(store.enqueue([spec()], NOW) for _ in range(50)))
     turns = await asyncio.gather(
-        *(store.settle_and_claim("sup", [], [ClaimSlot(f"w{n}")], NOW) for n in range(60))
+        *(
+            store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot(f"w{n}")], NOW))
+            for n in range(60)
+        )
     )
     held = [job.seq for turn in turns for job in turn.claimed]
     assert len(held) == len(set(held)) == 50

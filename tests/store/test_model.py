@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from queuectl_core.domain import lifecycle
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import BatchRejected, Conflict
 from queuectl_core.domain.model import Attempt, Filter, Job, JobSpec, Outcome, State
 from queuectl_core.store.protocol import JobAction, Store
@@ -195,7 +195,9 @@ class Steps(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(OWNERS), count=st.integers(1, 3), queues=lanes)
     def claim(self, owner: str, count: int, queues: tuple[str, ...]) -> None:
         openings = [ClaimSlot(f"{owner}-{n}", queues) for n in range(count)]
-        turn = self.do(self.store.settle_and_claim(owner, [], openings, self.model.now))
+        turn = self.do(
+            self.store.settle_and_claim(ClaimRequest(owner, [], openings, self.model.now))
+        )
         due = self.model.claimable(queues)[:count] if owner in self.model.known else []
         expected = [
             job._replace(
@@ -231,7 +233,7 @@ class Steps(RuleBasedStateMachine):
         mine = job.state is State.PROCESSING and job.owner == owner
         told = job._replace(runs=job.runs - 1) if stale and job.runs > 1 else job
         end = ending(told, outcome, now=self.model.now, reason=f"{outcome}!", tail=tail)
-        turn = self.do(self.store.settle_and_claim(owner, [end], [], self.model.now))
+        turn = self.do(self.store.settle_and_claim(ClaimRequest(owner, [end], [], self.model.now)))
         if not mine or told is not job:
             assert turn.refused == {(end.seq, end.run)}
             return

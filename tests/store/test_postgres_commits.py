@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import Conflict
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.open import open_store
@@ -100,9 +100,9 @@ async def deregister(store: PostgresStore) -> None:
 
 
 async def settle_and_claim(store: PostgresStore) -> None:
-    turn = await store.settle_and_claim("sup", [], [ClaimSlot("sup-1")], NOW)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("sup-1")], NOW))
     [held] = turn.claimed
-    assert not (await store.settle_and_claim("sup", [ending(held)], [], NOW)).refused
+    assert not (await store.settle_and_claim(ClaimRequest("sup", [ending(held)], [], NOW))).refused
     assert len(await store.attempts(held.seq)) == 1
 
 

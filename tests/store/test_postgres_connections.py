@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.domain.model import Filter, Outcome, State
 from queuectl_core.store.open import open_store
@@ -153,16 +153,16 @@ async def test_a_commit_whose_answer_was_lost_is_settled_once(
 ) -> None:
     await hired(other, "sup", "w1")
     await other.enqueue([spec(id=name) for name in "abc"], NOW)
-    [held] = (await store.settle_and_claim("sup", [], [ClaimSlot("w1")], NOW)).claimed
+    [held] = (await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w1")], NOW))).claimed
     done = ending(held, tail=b"out")
     proxy.cut = cut
     with pytest.raises(StoreUnreachable):
-        await store.settle_and_claim("sup", [done], [ClaimSlot("w1")], NOW + 1)
+        await store.settle_and_claim(ClaimRequest("sup", [done], [ClaimSlot("w1")], NOW + 1))
     claimed = [job for job in await other.scan(Filter((State.PROCESSING,)), 10) if job.id == "b"]
     assert len(claimed) == (cut is Cut.AFTER_COMMIT), "held by one who was not told"
 
     await back(store, proxy)
-    turn = await store.settle_and_claim("sup", [done], [], NOW + 2)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [done], [], NOW + 2))
     assert not turn.refused, "its own ending is no lease lost"
     assert [one.outcome for one in await other.attempts(held.seq)] == [Outcome.COMPLETED]
     assert await other.tail(held.seq, 1) == b"out"
@@ -175,12 +175,14 @@ async def test_a_commit_whose_answer_was_lost_is_settled_once(
         "c": (State.PENDING, 0, None),
     }
     assert await other.counts() == await real_counts(other)
-    assert (await store.settle_and_claim("sup", [done], [], NOW + 3)).refused, (
+    assert (await store.settle_and_claim(ClaimRequest("sup", [done], [], NOW + 3))).refused, (
         "it has ended already"
     )
-    [again] = (await store.settle_and_claim("sup", [], [ClaimSlot("w1")], NOW + 4)).claimed
+    [again] = (
+        await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w1")], NOW + 4))
+    ).claimed
     assert (again.id, again.runs) == ("b", 1)
-    await store.settle_and_claim("sup", [], [], NOW + 5)
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 5))
     assert (await other.by_seq(again.seq)) == again, "put back once, not for ever"
 
 
@@ -194,10 +196,10 @@ async def test_two_commits_lost_in_a_row(
     for told in ([first], [first, second]):
         proxy.cut = Cut.AFTER_COMMIT
         with pytest.raises(StoreUnreachable):
-            await store.settle_and_claim("sup", told, [ClaimSlot("w1")], NOW + 1)
+            await store.settle_and_claim(ClaimRequest("sup", told, [ClaimSlot("w1")], NOW + 1))
         await back(store, proxy)
     turn = await store.settle_and_claim(
-        "sup", [first, second], [ClaimSlot("w1"), ClaimSlot("w2")], NOW + 2
+        ClaimRequest("sup", [first, second], [ClaimSlot("w1"), ClaimSlot("w2")], NOW + 2)
     )
     assert not turn.refused
     assert {job.id for job in turn.claimed} == {"c", "d"}
@@ -216,12 +218,16 @@ async def test_a_result_is_refused_after_a_successor_took_over(
     [held] = await claim(store)
     proxy.cut = Cut.BEFORE_COMMIT
     with pytest.raises(StoreUnreachable):
-        await store.settle_and_claim("sup", [ending(held)], [], NOW)
+        await store.settle_and_claim(ClaimRequest("sup", [ending(held)], [], NOW))
     taken = await other.take_over(await row_of(other, "sup"), "heir", NOW)
     assert taken is not None
     await back(store, proxy)
-    assert (await store.settle_and_claim("sup", [ending(held)], [], NOW)).refused == {(held.seq, 1)}
-    assert not (await other.settle_and_claim("heir", [ending(taken[0])], [], NOW)).refused
+    assert (await store.settle_and_claim(ClaimRequest("sup", [ending(held)], [], NOW))).refused == {
+        (held.seq, 1)
+    }
+    assert not (
+        await other.settle_and_claim(ClaimRequest("heir", [ending(taken[0])], [], NOW))
+    ).refused
 
 
 @pytest.mark.parametrize("cut", [Cut.BEFORE_COMMIT, Cut.AFTER_COMMIT])
@@ -322,7 +328,7 @@ async def test_settling_notifies_nobody(store: PostgresStore, other: PostgresSto
         await notified(notifier)
         notifier.clear()
         [held] = await claim(other)
-        await other.settle_and_claim("sup", [ending(held)], [ClaimSlot("sup-1")], NOW)
+        await other.settle_and_claim(ClaimRequest("sup", [ending(held)], [ClaimSlot("sup-1")], NOW))
         await store.changed()  # whatever was sent before has arrived by now
         async with store._connections.session() as session:
             await session.value("clock")
@@ -341,7 +347,7 @@ async def test_a_claim_that_finds_nothing_locks_nothing(
             await connection.fetch("SELECT * FROM supervisors FOR UPDATE")
             await connection.fetch("SELECT * FROM workers FOR UPDATE")
             turn = await other.settle_and_claim(
-                "sup", [], [ClaimSlot("sup-1"), ClaimSlot("sup-2", ("a",))], NOW
+                ClaimRequest("sup", [], [ClaimSlot("sup-1"), ClaimSlot("sup-2", ("a",))], NOW)
             )
     finally:
         await connection.close()
@@ -352,13 +358,15 @@ async def test_a_claim_for_some_queues_waits_for_their_jobs(other: PostgresStore
     await hired(other)
     await other.enqueue([spec(queue="a"), spec(queue="b", run_at=NOW + 60)], NOW)
     assert (
-        await other.settle_and_claim("sup", [], [ClaimSlot("sup-1", ("c",))], NOW)
+        await other.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("sup-1", ("c",))], NOW))
     ).claimed == ()
-    turn = await other.settle_and_claim("sup", [], [ClaimSlot("sup-1", ("b",))], NOW)
+    turn = await other.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("sup-1", ("b",))], NOW))
     assert (turn.claimed, turn.next_due) == ((), NOW + 60)
-    turn = await other.settle_and_claim("sup", [], [ClaimSlot("sup-1", ("b",))], NOW + 60)
+    turn = await other.settle_and_claim(
+        ClaimRequest("sup", [], [ClaimSlot("sup-1", ("b",))], NOW + 60)
+    )
     assert [job.queue for job in turn.claimed] == ["b"]
     turn = await other.settle_and_claim(
-        "sup", [], [ClaimSlot("", ("c",)), ClaimSlot("sup-2", ("a",))], NOW
+        ClaimRequest("sup", [], [ClaimSlot("", ("c",)), ClaimSlot("sup-2", ("a",))], NOW)
     )
     assert [job.queue for job in turn.claimed] == ["a"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import Outcome, State
 from queuectl_core.operations.doctor import write_ahead_log
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
@@ -22,9 +22,11 @@ async def failed(store: SqliteStore, name: str) -> float:
     """A job that failed just now; when it is due again."""
     now = store.clock()
     (job,) = await store.enqueue([spec(id=name, run_at=now)], now)
-    turn = await store.settle_and_claim("sup", [], [ClaimSlot("w", ())], now)
+    turn = await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("w", ())], now))
     assert [claimed.id for claimed in turn.claimed] == [name]
-    await store.settle_and_claim("sup", [ending(turn.claimed[0], Outcome.FAILED, now=now)], [], now)
+    await store.settle_and_claim(
+        ClaimRequest("sup", [ending(turn.claimed[0], Outcome.FAILED, now=now)], [], now)
+    )
     found = await store.by_seq(job.seq)
     assert found is not None
     assert found.state is State.FAILED
@@ -42,7 +44,7 @@ async def test_a_retry_waits_as_long_as_before(store_path: Path, by: float, noti
     store, other = await SqliteStore.open(store_path), await SqliteStore.open(store_path)
     await hired(store)
     then = await failed(store, "job")
-    await other.settle_and_claim("sup", [], [], other.clock())
+    await other.settle_and_claim(ClaimRequest("sup", [], [], other.clock()))
     scheduled = store.clock() + 500
     await store.enqueue([spec(id="later", run_at=scheduled)], store.clock())
     for one in (store, other):
@@ -51,7 +53,9 @@ async def test_a_retry_waits_as_long_as_before(store_path: Path, by: float, noti
         await store.checkpoint()
         await other.checkpoint()
     for one in (store, other):
-        turn = await one.settle_and_claim("sup", [], [ClaimSlot("w", ())], one.clock())
+        turn = await one.settle_and_claim(
+            ClaimRequest("sup", [], [ClaimSlot("w", ())], one.clock())
+        )
         assert "job" not in [job.id for job in turn.claimed], "it is not due yet"
     assert await due(store, "job") == pytest.approx(then + by, abs=1.0), "moved once"
     assert await due(store, "later") == scheduled, "goes by the wall clock"

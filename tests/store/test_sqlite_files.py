@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import (
     InvalidInput,
     StoreDamaged,
@@ -332,7 +332,7 @@ async def test_a_row_that_is_gone_though_an_index_has_it(store_path: Path, worke
     store = await SqliteStore.open(store_path)
     try:
         with pytest.raises(StoreDamaged, match="an index has job 1, and the table has not"):
-            await store.settle_and_claim("sup", [], [ClaimSlot(worker, ())] * 4, NOW)
+            await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot(worker, ())] * 4, NOW))
     finally:
         await store.close()
 

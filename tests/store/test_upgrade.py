@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.domain.claims import ClaimRequest
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.protocol import JobAction
 from queuectl_core.store.sqlite import migrate
@@ -110,6 +111,6 @@ async def test_what_ended_before_there_were_rollups_is_counted_once(upgraded: Sq
         ending(late, now=NOW + 1.5, started_at=NOW + 1, waited=0.0),
         ending(now, now=NOW + 2e6 + 1),
     ]
-    await store.settle_and_claim("new", ends, [], NOW + 2e6 + 1)
+    await store.settle_and_claim(ClaimRequest("new", ends, [], NOW + 2e6 + 1))
     assert (await store.rollup(0.0)).completed == before.completed + 2
     assert (await store.rollup(NOW + 1e6)).completed == 1

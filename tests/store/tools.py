@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from queuectl_core.domain.claims import AttemptResult, ClaimResult, ClaimSlot
+from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimResult, ClaimSlot
 from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.protocol import JobAction, Store
 
@@ -41,7 +41,7 @@ async def claim(
 ) -> list[Job]:
     """Claim up to ``count`` jobs."""
     slots = [ClaimSlot(f"{owner}-{n}", queues) for n in range(1, count + 1)]
-    return list((await store.settle_and_claim(owner, [], slots, now)).claimed)
+    return list((await store.settle_and_claim(ClaimRequest(owner, [], slots, now))).claimed)
 
 
 async def change(
@@ -84,7 +84,7 @@ async def finish(
     store: Store, owner: str, *results: AttemptResult, now: float = NOW
 ) -> ClaimResult:
     """Write results, and claim nothing."""
-    return await store.settle_and_claim(owner, results, [], now)
+    return await store.settle_and_claim(ClaimRequest(owner, results, [], now))
 
 
 async def run(

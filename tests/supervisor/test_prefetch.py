@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.domain.claims import ClaimResult
+from queuectl_core.domain.claims import ClaimRequest, ClaimResult
 from queuectl_core.domain.errors import StoreLocked
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.lifecycle import claimed_ahead
@@ -178,12 +177,12 @@ async def test_a_stop_while_jobs_are_being_claimed_ahead_gives_them_back(
     settle_and_claim = queue.store.settle_and_claim
     failures = int(fails)
 
-    async def then_stop(*args: Any, **options: Any) -> ClaimResult:
+    async def then_stop(request: ClaimRequest) -> ClaimResult:
         nonlocal failures
-        if options["released"] and failures:
+        if request.released and failures:
             failures -= 1
             raise StoreLocked("store is locked", "try again")
-        turn = await settle_and_claim(*args, **options)
+        turn = await settle_and_claim(request)
         if any(job.worker is None for job in turn.claimed):
             supervisor.stop(now=False)
         return turn

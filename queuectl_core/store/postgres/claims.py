@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
-from ...domain.claims import (
-    AttemptResult,
-    ClaimResult,
-    ClaimSlot,
-    PrefetchStarted,
-)
+from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
 from ...domain.fingerprint import dead_reason
 from ...domain.model import Job, State, SupervisorRow
@@ -41,62 +35,40 @@ _RESULT_COLUMNS = (
 )
 
 
-async def settle_and_claim(
-    session: Session,
-    owner: str,
-    results: Sequence[AttemptResult],
-    slots: Sequence[ClaimSlot],
-    now: float,
-    *,
-    started: Sequence[PrefetchStarted],
-    released: Sequence[Job],
-    suspects: bool,
-) -> ClaimResult:
+async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResult:
     refused: frozenset[Key] = frozenset()
     claimed: list[Job] = []
     next_due: float | None = None
-    if results or started or released:
-        refused, next_due = await _settle(
-            session, owner, now, results, started=started, released=released
-        )
-    elif not slots:
+    if request.results or request.started or request.released:
+        refused, next_due = await _settle(session, request)
+    elif not request.slots:
         next_due = await session.value("next_due")
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for slot in slots:
-        groups[slot.queues].append(slot.worker)
-    # Workers of named queues come first. Workers of all queues take the remaining jobs.
-    for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
-        taken, next_due = await _claim(session, owner, queues, workers, now, suspects=suspects)
+    for queues, workers in by_queues(request.slots):
+        taken, next_due = await _claim(session, request, queues, workers)
         claimed += taken
     return ClaimResult(refused, tuple(claimed), next_due)
 
 
-async def waiting(session: Session, slots: Sequence[ClaimSlot], now: float) -> ClaimResult | None:
+async def waiting(session: Session, request: ClaimRequest) -> ClaimResult | None:
     """The result for a supervisor that only claims and would find no job; None: it must claim."""
+    slots = request.slots
     names = {queue for slot in slots for queue in slot.queues}
     every = any(not slot.queues for slot in slots)
     row = await session.row("waiting", queues=None if every else sorted(names))
     due: float | None = row["next_due"]
-    if row["ready"] or (due is not None and due <= now):
+    if row["ready"] or (due is not None and due <= request.now):
         return None
     return ClaimResult(frozenset(), (), due)
 
 
-async def _settle(
-    session: Session,
-    owner: str,
-    now: float,
-    results: Sequence[AttemptResult],
-    *,
-    started: Sequence[PrefetchStarted],
-    released: Sequence[Job],
-) -> tuple[frozenset[Key], float | None]:
+async def _settle(session: Session, request: ClaimRequest) -> tuple[frozenset[Key], float | None]:
+    owner, results, now = request.owner, request.results, request.now
     first: dict[Key, AttemptResult] = {}
     for result in results:
         first.setdefault((result.seq, result.run), result)
     rows = [_result_row(result) for result in first.values()]
-    starts = [one for one in started if (one.seq, one.run) not in first]
-    freed = [one for one in released if (one.seq, one.runs) not in first]
+    starts = [one for one in request.started if (one.seq, one.run) not in first]
+    freed = [one for one in request.released if (one.seq, one.runs) not in first]
     row = await session.row(
         "settle",
         owner=owner,
@@ -167,30 +139,24 @@ def _text(text: str | None) -> str | None:
 
 
 async def _claim(
-    session: Session,
-    owner: str,
-    queues: Sequence[str],
-    workers: list[str],
-    now: float,
-    *,
-    suspects: bool,
+    session: Session, request: ClaimRequest, queues: Sequence[str], workers: Sequence[str]
 ) -> tuple[list[Job], float | None]:
     names = list(dict.fromkeys(queues)) or None
     idle = [worker for worker in workers if worker]
     ahead = [""] * (len(workers) - len(idle))
     found = await session.rows(
         "claim",
-        owner=owner,
+        owner=request.owner,
         queues=names,
         workers=idle + ahead,
         idle=len(idle),
-        now=now,
-        suspects=suspects,
+        now=request.now,
+        suspects=request.suspects,
         mark=None if session.marked else session.mark,
     )
     jobs = [to_job(tuple(row)[CLAIM_EXTRA:]) for row in found if row["seq"] is not None]
     session.marked = session.marked or bool(jobs)
-    return jobs, now + SOON if found[0]["crowded"] else found[0]["next_due"]
+    return jobs, request.now + SOON if found[0]["crowded"] else found[0]["next_due"]
 
 
 async def register(

@@ -9,10 +9,9 @@ so they are released in the next commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, PrefetchStarted
+from ...domain.claims import ClaimRequest, ClaimResult
 from ...domain.model import Job
 from .claims import Key, settle_and_claim, waiting
 from .connections import Connections
@@ -35,36 +34,18 @@ class CommitLog:
     connections: Connections
     _unanswered: list[_Unanswered] = field(default_factory=list)
 
-    async def settle_and_claim(
-        self,
-        owner: str,
-        results: Sequence[AttemptResult],
-        slots: Sequence[ClaimSlot],
-        now: float,
-        *,
-        started: Sequence[PrefetchStarted],
-        released: Sequence[Job],
-        suspects: bool,
-    ) -> ClaimResult:
+    async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         """See the protocol. CommitUnknown: try again with the same results."""
+        owner = request.owner
         known, refused, unacknowledged = await self._outcomes(owner)
-        fresh = [one for one in results if (one.seq, one.run) not in known]
+        fresh = [one for one in request.results if (one.seq, one.run) not in known]
         keys = frozenset((one.seq, one.run) for one in fresh)
-        back = [*released, *unacknowledged]
-        only_claims = slots and not (fresh or started or back)
-        result = await self.connections.read(waiting, slots, now) if only_claims else None
+        request = request._replace(results=fresh, released=[*request.released, *unacknowledged])
+        only_claims = request.slots and not (fresh or request.started or request.released)
+        result = await self.connections.read(waiting, request) if only_claims else None
         try:
             if result is None:
-                result = await self.connections.write(
-                    settle_and_claim,
-                    owner,
-                    fresh,
-                    slots,
-                    now,
-                    started=started,
-                    released=back,
-                    suspects=suspects,
-                )
+                result = await self.connections.write(settle_and_claim, request)
         except CommitUnknown as error:
             self._unanswered.append(_Unanswered(owner, error.doubt, keys, error.result))
             raise

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, PrefetchStarted
+from ...domain.claims import ClaimRequest, ClaimResult
 from ...domain.errors import InvalidInput, StoreError, StoreReadOnly
 from ...domain.model import Job, JobSpec, SupervisorRow
 from ...system.host import known_host_key
@@ -214,20 +214,8 @@ class PostgresStore(Store):
     add_workers = announces(claims.add_workers)
     dismiss = writes(claims.dismiss)
 
-    async def settle_and_claim(
-        self,
-        owner: str,
-        results: Sequence[AttemptResult],
-        slots: Sequence[ClaimSlot],
-        now: float,
-        *,
-        started: Sequence[PrefetchStarted] = (),
-        released: Sequence[Job] = (),
-        suspects: bool = True,
-    ) -> ClaimResult:
-        return await self._commit_log.settle_and_claim(
-            owner, results, slots, now, started=started, released=released, suspects=suspects
-        )
+    async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
+        return await self._commit_log.settle_and_claim(request)
 
     async def take_over(self, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
         try:

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...domain.claims import (
-    AttemptResult,
-    ClaimResult,
-    ClaimSlot,
-    PrefetchStarted,
-)
+from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
 from ...domain.fingerprint import dead_reason
 from ...domain.lifecycle import claimed_ahead
@@ -34,34 +29,19 @@ from .supervisors import shims_of, supervisors
 T = TypeVar("T")
 
 
-def settle_and_claim(
-    conn: sqlite3.Connection,
-    owner: str,
-    results: Sequence[AttemptResult],
-    slots: Sequence[ClaimSlot],
-    now: float,
-    *,
-    started: Sequence[PrefetchStarted] = (),
-    released: Sequence[Job] = (),
-    suspects: bool = True,
-) -> ClaimResult:
-    refused = _finish(conn, owner, results, now) if results else frozenset()
-    for start in started:
-        params = {"seq": start.seq, "run": start.run, "owner": owner}
-        params |= {"worker": start.worker, "started_at": start.started_at}
-        conn.execute(SQL["prefetch_started"], params)
-    for job in released:
+def settle_and_claim(conn: sqlite3.Connection, request: ClaimRequest) -> ClaimResult:
+    owner, now = request.owner, request.now
+    refused = _finish(conn, owner, request.results, now) if request.results else frozenset()
+    for start in request.started:
+        conn.execute(SQL["prefetch_started"], start._asdict() | {"owner": owner})
+    for job in request.released:
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
         conn.execute(SQL["release"], params)
     claimed: list[Job] = []
-    if slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
+    if request.slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         conn.execute(SQL["promote"], {"now": now})
-        groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for slot in slots:
-            groups[slot.queues].append(slot.worker)
-        # Workers of named queues come first. Workers of all queues take the remaining jobs.
-        for queues, workers in sorted(groups.items(), key=lambda group: not group[0]):
-            claimed += _claim(conn, owner, queues, workers, now, suspects=suspects)
+        for queues, workers in by_queues(request.slots):
+            claimed += _claim(conn, owner, queues, workers, now, suspects=request.suspects)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
     return ClaimResult(refused, tuple(claimed), next_due)
 

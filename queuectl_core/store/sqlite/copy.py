@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
-from ..copy import AttemptRow, CopyBatch, Copying, Piece, Tail, lost_mark, taken
+from ..copy import CopyBatch, Copying, Piece, lost_mark, taken
 from ..rows import attempt_row, job_row
+from . import jobs
 from .connection import Connection
-from .queries import SQL, to_attempt, to_ended
+from .queries import SQL, to_ended
 from .statistics import to_rollup
+
+T = TypeVar("T")
 
 
 class SqliteCopying(Copying):
@@ -21,23 +25,11 @@ class SqliteCopying(Copying):
         self._connection = connection
         self._url = url
 
-    async def highest(self) -> int:
-        return await self._connection.read(highest)
-
-    async def attempts(self, after: tuple[int, int], last: int, limit: int) -> list[AttemptRow]:
-        return await self._connection.read(_attempts, after, last, limit)
-
-    async def tails(self, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
-        return await self._connection.read(_tails, after, last, limit)
+    async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
+        return await self._connection.read(jobs.rows, query, convert, values)
 
     async def pieces(self, now: float) -> list[Piece]:
         return await self._connection.read(_pieces, now)
-
-    async def totals(self) -> tuple[int, int]:
-        return await self._connection.read(_totals)
-
-    async def mark(self) -> str | None:
-        return await self._connection.read(mark)
 
     async def begin(self, mark: str, above: int) -> bool:
         return await self._connection.write(_begin, mark, above)
@@ -53,31 +45,9 @@ class SqliteCopying(Copying):
         )
 
 
-def mark(conn: sqlite3.Connection) -> str | None:
-    """The mark of a store that is being copied into."""
-    row = conn.execute(SQL["copy_mark"]).fetchone()
-    return None if row is None else str(row[0])
-
-
 def highest(conn: sqlite3.Connection) -> int:
     """The highest seq ever given to a job; 0: none was."""
-    row = conn.execute(SQL["copy_highest"]).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _attempts(
-    conn: sqlite3.Connection, after: tuple[int, int], last: int, limit: int
-) -> list[AttemptRow]:
-    params = {"seq": after[0], "number": after[1], "last": last, "limit": limit}
-    return [
-        AttemptRow(row["job"], bool(row["made_dead"]), to_attempt(row))
-        for row in conn.execute(SQL["copy_attempts"], params)
-    ]
-
-
-def _tails(conn: sqlite3.Connection, after: tuple[int, int], last: int, limit: int) -> list[Tail]:
-    params = {"seq": after[0], "number": after[1], "last": last, "limit": limit}
-    return [Tail(*row) for row in conn.execute(SQL["copy_tails"], params)]
+    return int(conn.execute(SQL["copy_highest"]).fetchone()[0])
 
 
 def _pieces(conn: sqlite3.Connection, now: float) -> list[Piece]:
@@ -101,11 +71,6 @@ def _added_up(
         if span is not None:  # None: it is too old for any span
             found[span, floor(finished_at, span)].append(to_ended(ended))
     return found
-
-
-def _totals(conn: sqlite3.Connection) -> tuple[int, int]:
-    attempts, tails = conn.execute(SQL["copy_totals"]).fetchone()
-    return attempts, tails
 
 
 def _begin(conn: sqlite3.Connection, new: str, above: int) -> bool:
@@ -136,9 +101,11 @@ def _receive(
         if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
             raise
         raise taken(url) from error
-    conn.executemany(SQL["copy_attempt"], (attempt_row(kept) for kept in batch.attempts))
-    tails = ((one.seq, one.number, one.tail) for one in batch.tails)
-    conn.executemany(SQL["copy_tail"], tails)
+    conn.executemany(
+        SQL["copy_attempt"],
+        (attempt_row(*one) for one in batch.attempts),
+    )
+    conn.executemany(SQL["copy_tail"], batch.tails)
 
 
 def _finish(

@@ -11,12 +11,11 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ...domain.errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
-from ...domain.model import Job, Worker
+from ...domain.model import Worker
 from ...domain.text import clean_line
 from ...system.clocks import monotonic
 from ...system.file_systems import NETWORK, file_system_of
@@ -47,7 +46,7 @@ from .read_only import open_absent, open_reader
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ...domain.claims import AttemptResult, ClaimResult, ClaimSlot, PrefetchStarted
+    from ...domain.claims import ClaimRequest, ClaimResult
     from ...domain.model import SupervisorRow
     from ..copy import Copying
 
@@ -281,46 +280,25 @@ class SqliteStore(Store):
         self._check_writable()
         await self._connection.write(claims.register, row, workers, now, url=self.url, run=self.run)
 
-    async def settle_and_claim(
-        self,
-        owner: str,
-        results: Sequence[AttemptResult],
-        slots: Sequence[ClaimSlot],
-        now: float,
-        *,
-        started: Sequence[PrefetchStarted] = (),
-        released: Sequence[Job] = (),
-        suspects: bool = True,
-    ) -> ClaimResult:
-        if slots:
+    async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
+        if request.slots:
             try:
                 self._check_file()
             except StoreGone:
-                if not (results or started or released):
+                if not (request.results or request.started or request.released):
                     raise
-                slots = ()  # claim nothing, but write the results: the file may only have moved
+                # Claim nothing, but write the results: the file may only have moved.
+                request = request._replace(slots=())
         try:
-            transaction = partial(
-                claims.settle_and_claim,
-                owner=owner,
-                results=results,
-                slots=slots,
-                now=now,
-                started=started,
-                released=released,
-                suspects=suspects,
-            )
-            return await self._connection.write(self._settle_and_claim, transaction)
+            return await self._connection.write(self._settle_and_claim, request)
         except BaseException:
             self._wall_clock.forget()
             raise
 
-    def _settle_and_claim(
-        self, conn: sqlite3.Connection, transaction: Callable[[sqlite3.Connection], ClaimResult]
-    ) -> ClaimResult:
+    def _settle_and_claim(self, conn: sqlite3.Connection, request: ClaimRequest) -> ClaimResult:
         if self._wall_clock.moved:  # before the new time decides what is due
             self._wall_clock.follow(conn)
-        return transaction(conn)
+        return claims.settle_and_claim(conn, request)
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
         try:

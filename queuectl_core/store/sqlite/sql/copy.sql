@@ -18,7 +18,7 @@ SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config WHERE
     OR EXISTS (SELECT 1 FROM rollups);
 
 -- name: copy_highest
-SELECT seq FROM sqlite_sequence WHERE name = 'jobs';
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0);
 
 -- name: copy_highest_gone
 DELETE FROM sqlite_sequence WHERE name = 'jobs';

@@ -32,10 +32,9 @@ def put_in_seams() -> None:
     clock, bug = os.environ.get("CHAOS_CLOCK"), os.environ.get("CHAOS_MUTATE")
     if clock:
         move_clock(Path(clock))
-        from queuectl_core.runner import client
-        from queuectl_core.supervisor import daemonize
+        from queuectl_core.supervisor import daemonize, shim_client
 
-        client.SHIM = Path(__file__).with_name("shim_clock.py")
+        shim_client.SHIM = Path(__file__).with_name("shim_clock.py")
         daemonize.PROGRAM = Path(__file__).with_name("background.py")
     if bug:
         from .mutations import MUTATIONS

@@ -14,70 +14,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..domain.model import OWN_SHIM, supervisor_of
 from ..store.sqlite.notifier import has_listener
 from ..system.permissions import make_private
-from . import FENCED, MADE, OWN_FILE, REVOKED, SIGNALLED, UNSIGNALLED, lease_clock
+from . import MADE, OWN_FILE, REVOKED, lease_clock
+from .events import Exit, Started
 
 LOCK_PATIENCE = 1.0
 """Seconds a shim may hold the journal's lock before it counts as stopped and is killed."""
-
-
-class JournalStart(NamedTuple):
-    """An ``S`` line: ``pid`` was started between ``after`` and ``before`` (host clock)."""
-
-    pid: int
-    after: float
-    before: float
-    at: float
-    """On ``lease_clock``."""
-
-
-class Exit(NamedTuple):
-    """An ``X`` or ``F`` line: how a job ended, or why it could not be started."""
-
-    code: int | None
-    signal: int | None
-    cpu_seconds: float | None
-    peak_memory: int | None
-    at: float
-    """On ``lease_clock``."""
-    leftover: bool
-    """Processes of its group were left when its leader ended."""
-    reason: str | None = None
-    """Why it could not be started, or was ended at the deadline."""
-    signalled: bool = False
-    """Its shim had been asked to signal it, and had done so, before it ended."""
-    unsignalled: bool = False
-    """Its shim was asked to signal it, and was not permitted to: it ran as another user."""
-    began: float | None = None
-    """When it was started, on ``lease_clock``, as far as its journal says."""
-    lacking: bool = False
-    """It was not started: the host lacked something."""
-    written: int | None = None
-    """Bytes of output, those dropped included; None: not known."""
-
-    @property
-    def fenced(self) -> bool:
-        """It was ended, or not started, because its supervisor's lease had run out."""
-        return self.reason == FENCED
-
-    @classmethod
-    def of(cls, event: list[Any]) -> Exit:
-        """The exit in an ``X``, ``F`` or ``N`` event."""
-        if event[0] == "N":
-            _, _, reason, at, *_ = event
-            return cls(None, None, None, None, at, False, reason, lacking=True)
-        if event[0] == "F":
-            _, _, code, reason, at, *_ = event
-            return cls(code, None, None, None, at, False, reason, written=0)
-        _, _, code, number, cpu, rss, at, leftover, *notes = event
-        reason = FENCED if FENCED in notes else None
-        told = SIGNALLED in notes, UNSIGNALLED in notes
-        written = next((note for note in notes if type(note) is int), None)
-        return cls(code, number, cpu, rss, at, leftover, reason, *told, written=written)
 
 
 @dataclass(slots=True)
@@ -89,7 +35,7 @@ class JournalReader:
     shim_pid: int | None = None
     begun: set[str] = field(default_factory=set)
     """About to be started, or started: whoever died before it could say more."""
-    started: dict[str, JournalStart] = field(default_factory=dict)
+    started: dict[str, Started] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
     earlier: set[str] = field(default_factory=set)
     """About to be started, or started, by a shim that another has replaced."""
@@ -158,14 +104,13 @@ class JournalReader:
                     self.started.pop(token, None)
                     self.exits.pop(token, None)
             elif kind == "S":
-                _, token, pid, after, before, at, *_ = event
-                self.started[token] = JournalStart(pid, after, before, self._moment(at))
+                started = Started.of(event)
+                self.started[started.token] = started._replace(at=self._moment(started.at))
             elif kind == "N":
                 self._not_started(event)
             elif kind in ("X", "F"):
-                exit_ = Exit.of(event)
-                started = self.started.get(event[1])
-                began = started.at if started is not None else None
+                exit_, begun = Exit.of(event), self.started.get(event[1])
+                began = begun.at if begun is not None else None
                 self.exits[event[1]] = exit_._replace(at=self._moment(exit_.at), began=began)
         except (ValueError, IndexError, TypeError, KeyError, RecursionError):
             pass  # torn by a crash of the host, or not written by a shim: it says nothing

@@ -11,14 +11,15 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from ..domain.claims import AttemptResult
 from ..domain.lifecycle import Policy, settle
 from ..domain.model import OWN_SHIM, Attempt, Job, Outcome
 from ..domain.times import format_duration
-from ..runner.client import LaunchSpec
-from ..runner.direct_exec import plain_words
-from ..runner.journal_reader import Exit, JournalReader
+from ..runner import lease_clock, signal_group
+from ..runner.events import Exit, Started
+from ..runner.journal_reader import JournalReader
 from .attempt_states import ENDED, RUNS, AttemptState
 from .maintenance.output_limit import Capture, last_line
 from .processes import Process, Processes
@@ -114,14 +115,23 @@ class ActiveAttempt:
         """It was taken over, and what became of it has not been found out."""
         return self.inherited and self.state is AttemptState.CLAIMED
 
-    def begun(self, pid: int, elapsed: float = 0.0) -> None:
-        """Its process ``pid`` has run for ``elapsed`` seconds."""
-        self.pid = pid
+    def adopted(self, worker: str, started: Started, journal: JournalReader) -> None:
+        """It runs under the shim of a supervisor that is gone; ``journal`` will tell how it ends.
+        ``worker`` of ours counts as the one that runs it."""
+        self.worker = worker
+        self.kill = partial(signal_group, started.pid)
+        self.on_shim = False
+        self.journal = journal
+        self.begun(started.pid, started.at)
+
+    def begun(self, pid: int, at: float) -> None:
+        """Its process ``pid`` runs since ``at``, on ``lease_clock``."""
+        self.pid, self.since = pid, at
         if self.stop_reason is not None:
             self._signal()  # it was told to end before it began
         elif self.job.timeout_seconds:
-            left = max(0.0, self.job.timeout_seconds - elapsed)
-            self._later(left, lambda: self.terminate(StopReason.TIMEOUT))
+            left = self.job.timeout_seconds - (lease_clock() - at)
+            self._later(max(0.0, left), lambda: self.terminate(StopReason.TIMEOUT))
 
     def terminate(self, why: StopReason) -> None:
         """Send SIGTERM to the group, and SIGKILL after the grace. The first reason stands."""
@@ -150,20 +160,31 @@ class ActiveAttempt:
         if self._signalling is not None:
             self._signalling.cancel()
 
-    def completed(self, ended: Exit) -> bool:
+    def exited(self, exit_: Exit) -> bool:
+        """It has ended so. Whether processes may be left of it that must be ended."""
+        self.disarm()
+        if exit_.fenced:
+            self.stop_reason = StopReason.NOW
+        if exit_.began is not None:  # found in a journal
+            self.since = exit_.began
+        if exit_.outcome is not None or self.completed(exit_):
+            return False
+        return exit_.leftover or self.stop_reason is not None
+
+    def completed(self, exit_: Exit) -> bool:
         """Whether it ended well, and by itself. Then the processes that it left running may stay.
 
         It may have exited before our signal arrived: then we did not stop it. Of a job on another
         shim we cannot know that."""
-        by_itself = self.stop_reason is None or (self.on_shim and not ended.signalled)
-        return ended.code == 0 and ended.reason is None and by_itself
+        by_itself = self.stop_reason is None or (self.on_shim and not exit_.signalled)
+        return exit_.code == 0 and exit_.reason is None and by_itself
 
-    async def clear_group(self, ended: Exit) -> None:
+    async def clear_group(self, exit_: Exit) -> None:
         """The leader has ended: end what must not stay of its group and its descendants."""
-        self.disarm()
-        if self.completed(ended) or self.pid is None:
+        self.disarm()  # it may have been told to end meanwhile
+        if self.pid is None:
             return
-        group = self.pid if ended.leftover else None
+        group = self.pid if exit_.leftover else None
         strays = list(self.strays)
         if self.stop_reason is not None:
             # A process may have cut its ties before the signal. It is no descendant any more.
@@ -177,19 +198,21 @@ def no_kill(_: int) -> None:
     """For an attempt that has ended, or never began: there is nothing to signal."""
 
 
-def outcome_of(attempt: ActiveAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str | None]:
-    """How an attempt ended, and why in words."""
-    if ended.fenced or ended.lacking:
-        return Outcome.INTERRUPTED, ended.reason
-    if attempt.completed(ended):
+def outcome_of(attempt: ActiveAttempt, exit_: Exit, tail: bytes) -> tuple[Outcome, str | None]:
+    """How an attempt ended, and why in words. ``tail``: the end of its output."""
+    if exit_.fenced:
+        return Outcome.INTERRUPTED, exit_.reason
+    if exit_.outcome is not None:
+        return exit_.outcome, exit_.reason
+    if attempt.completed(exit_):
         return Outcome.COMPLETED, None
-    outcome, reason = _failed(attempt, ended, tail)
-    if ended.unsignalled:
+    outcome, reason = _failed(attempt, exit_, tail)
+    if exit_.unsignalled:
         reason += " (it ran as another user, and could not be signalled)"
     return outcome, reason
 
 
-def _failed(attempt: ActiveAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, str]:
+def _failed(attempt: ActiveAttempt, exit_: Exit, tail: bytes) -> tuple[Outcome, str]:
     if attempt.stop_reason is not None:
         reasons = {
             StopReason.TIMEOUT: f"timed out after {format_duration(attempt.job.timeout_seconds)}",
@@ -197,59 +220,56 @@ def _failed(attempt: ActiveAttempt, ended: Exit, tail: bytes) -> tuple[Outcome, 
             StopReason.NOW: "stopped with its worker",
         }
         return attempt.stop_reason.value, reasons[attempt.stop_reason]
-    if ended.reason is not None:
-        return Outcome.FAILED, ended.reason
-    if used_up(attempt.job.cpu_seconds, ended):
+    if exit_.reason is not None:
+        return Outcome.FAILED, exit_.reason
+    if used_up(attempt.job.cpu_seconds, exit_):
         return Outcome.FAILED, f"cpu limit of {attempt.job.cpu_seconds} s reached"
     said = last_line(tail)
-    return Outcome.FAILED, f"{exit_words(ended)}: {said}" if said else exit_words(ended)
+    return Outcome.FAILED, f"{exit_words(exit_)}: {said}" if said else exit_words(exit_)
 
 
-def used_up(limit: int, ended: Exit) -> bool:
+def used_up(limit: int, exit_: Exit) -> bool:
     """Whether a CPU limit ended it: SIGXCPU, also as a shell passes it on, or SIGKILL beyond it."""
     if not limit:
         return False
-    if ended.signal == signal.SIGKILL:
-        return (ended.cpu_seconds or 0) >= limit
-    return signal.SIGXCPU in (ended.signal, (ended.code or 0) - 128)
+    if exit_.signal == signal.SIGKILL:
+        return (exit_.cpu_seconds or 0) >= limit
+    return signal.SIGXCPU in (exit_.signal, (exit_.code or 0) - 128)
 
 
-def exit_words(ended: Exit) -> str:
+def exit_words(exit_: Exit) -> str:
     """``exit 1``, ``command not found (exit 127)``, ``killed by SIGKILL``."""
-    if ended.signal is not None:
+    if exit_.signal is not None:
         try:
-            return f"killed by {signal.Signals(ended.signal).name}"
+            return f"killed by {signal.Signals(exit_.signal).name}"
         except ValueError:
-            return f"killed by signal {ended.signal}"
+            return f"killed by signal {exit_.signal}"
     known = {126: "cannot execute (exit 126)", 127: "command not found (exit 127)"}
-    return known.get(ended.code or 0, f"exit {ended.code}")
+    return known.get(exit_.code or 0, f"exit {exit_.code}")
 
 
 def make_result(
     attempt: ActiveAttempt,
-    outcome: Outcome,
-    reason: str | None,
-    ended: Exit | None,
+    exit_: Exit,
+    output: tuple[int, bytes],
     *,
     host: str,
     policy: Policy,
     jitter: float,
     now: float,
-    moment: float,
-    output: tuple[int, bytes] = (0, b""),
 ) -> AttemptResult:
-    """What is written down for an attempt. ``ended`` None: its exit is not known.
+    """What is written down for an attempt. ``output``: how many bytes it wrote, and the last ones.
 
-    ``now`` by the store's clock is ``moment`` on ``lease_clock``. How long it took is reckoned on
-    the latter: the other one may have been set meanwhile."""
-    job = attempt.job
-    finished = now if ended is None else now - max(0.0, moment - ended.at)
+    How long it took is measured on ``lease_clock``: the store's clock, by which it is ``now``, may
+    have been set meanwhile."""
+    job, moment = attempt.job, lease_clock()
+    outcome, reason = outcome_of(attempt, exit_, output[1])
+    finished = now - max(0.0, moment - exit_.at)
     if attempt.since is not None:
         started = min(finished, now - (moment - attempt.since))
     else:
         started = attempt.started_at if attempt.started_at is not None else finished
         finished = max(started, finished)
-    size, tail = output
     transition = settle(
         outcome,
         reason,
@@ -266,31 +286,14 @@ def make_result(
         started_at=started,
         finished_at=finished,
         outcome=outcome,
-        exit_code=ended.code if ended else None,
-        signal=ended.signal if ended else None,
+        exit_code=exit_.code,
+        signal=exit_.signal,
         reason=reason,
         worker=attempt.worker,
-        host=host,
-        peak_memory=ended.peak_memory if ended else None,
-        cpu_seconds=ended.cpu_seconds if ended else None,
-        output_bytes=size,
+        host=attempt.host or host,
+        peak_memory=exit_.peak_memory,
+        cpu_seconds=exit_.cpu_seconds,
+        output_bytes=output[0],
         waited=max(0.0, started - job.waits_from),
     )
-    return AttemptResult(job.seq, job.runs, record, transition, tail)
-
-
-def launch_spec(job: Job, shell: str, output: tuple[str, int]) -> LaunchSpec:
-    """What a shim is told of ``job``: by the shell unless it is an argv list; as it is if that
-    comes to the same."""
-    if isinstance(job.command, tuple):
-        argv, plain = list(job.command), None
-    else:
-        argv, plain = [shell, "-c", job.command], plain_words(job.command, shell, job.env)
-    environment = {
-        **job.env,
-        "QUEUECTL_JOB_ID": job.id,
-        "QUEUECTL_ATTEMPT": str(job.runs),
-        "QUEUECTL_QUEUE": job.queue,
-    }
-    limits = (job.nice, job.memory_limit, job.cpu_seconds)
-    return argv, plain, job.cwd, environment, output, limits if any(limits) else None
+    return AttemptResult(job.seq, job.runs, record, transition, output[1])

@@ -71,6 +71,13 @@ class AttemptTable:
             self.trace(attempt, event, before)
         return True
 
+    def finish(self, attempt: ActiveAttempt, result: AttemptResult) -> bool:
+        """The result of an attempt is known. False: it is not ours any more."""
+        if not self.move(attempt, AttemptEvent.CLEANED):
+            return False
+        self.results.append(result)
+        return True
+
     def clear(self) -> None:
         """Forget all: they have another owner."""
         for attempt in self._attempts.values():

@@ -35,8 +35,12 @@ class Background:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._error = error
-            self._wake()
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """An error that is a bug: it ends the supervisor."""
+        self._error = error
+        self._wake()
 
     def check(self) -> None:
         """Raise what a task ended with, if one ended badly."""

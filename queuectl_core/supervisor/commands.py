@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from ..domain.config import settings
-from ..domain.events import Event, Kind
+from ..domain.errors import StoreError
 from .attempt import StopReason
 from .attempt_states import AttemptState
 from .context import Context
-from .dispatcher import Dispatcher
 from .executor import Executor
 from .heartbeat import Heartbeat
 
@@ -15,40 +16,20 @@ from .heartbeat import Heartbeat
 class CommandReader:
     """Reads the commands for one supervisor, and applies them."""
 
-    def __init__(
-        self, context: Context, heartbeat: Heartbeat, executor: Executor, dispatcher: Dispatcher
-    ) -> None:
+    def __init__(self, context: Context, heartbeat: Heartbeat, executor: Executor) -> None:
         self._context = context
         self._heartbeat = heartbeat
         self._executor = executor
-        self._dispatcher = dispatcher
-        self._waiting = self._applying = False
 
-    def notified(self) -> None:
-        """The notifier was used: there are jobs, or commands."""
-        context, notifier = self._context, self._context.notifier
-        more = notifier is not None and notifier.clear()
-        context.look()
-        if notifier is not None and notifier.stop is not None and context.stopping != "now":
-            now, notifier.stop = notifier.stop, None
-            if now or context.stopping is None:
-                context.tell(Event(Kind.TROUBLE, "told to stop, while nothing can be written"))
-                self._dispatcher.stop(now=now)
-        if not more:
-            return  # there are jobs, but no commands
-        self._waiting = True
-        if not self._applying:
-            context.background.run(self._apply_all())
-
-    async def _apply_all(self) -> None:
-        """Read the commands once for all notifications that came before."""
-        self._applying = True
-        try:
-            while self._waiting:
-                self._waiting = False
+    async def apply_all(self) -> None:
+        """Apply commands whenever there are some. They are read once for all notifications that
+        came before. Where they cannot be read, the tick tries again."""
+        commanded = self._context.commanded
+        while True:
+            await commanded.wait()
+            commanded.clear()
+            with contextlib.suppress(StoreError):
                 await self.apply()
-        finally:
-            self._applying = False
 
     async def apply(self) -> None:
         """Read the commands and apply them. StoreError when they cannot be read."""

@@ -64,6 +64,8 @@ class Context:
         """There may be something to claim."""
         self.woken = asyncio.Event()
         """There is something to do for the dispatcher."""
+        self.commanded = asyncio.Event()
+        """There are commands for us."""
         self.told = asyncio.Event()
         """We were told to stop."""
         self.background = Background(self.wake)

@@ -91,6 +91,20 @@ class Dispatcher:
             await context.woken.wait()
             context.woken.clear()
 
+    def notified(self) -> None:
+        """The notifier was used: there are jobs, or commands."""
+        context, notifier = self._context, self._context.notifier
+        context.look()
+        if notifier is None:
+            return
+        if notifier.clear():
+            context.commanded.set()
+        if notifier.stop is not None and context.stopping != "now":
+            now, notifier.stop = notifier.stop, None
+            if now or context.stopping is None:
+                context.tell(Event(Kind.TROUBLE, "told to stop, while nothing can be written"))
+                self.stop(now=now)
+
     # -- stopping ---------------------------------------------------------------------
 
     def stop(self, *, now: bool) -> None:

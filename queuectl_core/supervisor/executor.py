@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from ..domain.events import Event, Kind
 from ..domain.lifecycle import Policy
 from ..domain.model import Job, Outcome
 from ..operations.attempt_output import log_name
-from ..runner import lease_clock, signal_group
-from ..runner.client import LaunchSpec, utf8_name
+from ..runner import lease_clock
 from ..runner.events import (
+    Exit,
     Exited,
     NotStarted,
     Recalled,
@@ -26,15 +25,12 @@ from ..runner.events import (
     Started,
     Trouble,
 )
-from ..runner.journal_reader import Exit, JournalReader, JournalStart
 from .attempt import (
     ActiveAttempt,
     StopReason,
     is_suspect,
-    launch_spec,
     make_result,
     no_kill,
-    outcome_of,
     token_of,
 )
 from .attempt_states import AttemptEvent, AttemptState
@@ -91,15 +87,22 @@ class Executor:
 
     # -- starting ---------------------------------------------------------------------
 
-    def claim(self, job: Job, worker: str = "") -> ActiveAttempt:
-        """``job`` is ours from now on."""
-        context = self._context
-        limit = job.output_limit or context.settings.output_limit
+    def claim(self, job: Job, *, inherited: bool = False) -> ActiveAttempt:
+        """``job`` is ours from now on. ``inherited``: it was another supervisor's."""
+        settings = self._context.settings
+        limit = job.output_limit or settings.output_limit
         capture = Capture(log_name(self._directory, job.seq, job.runs), limit)
-        grace = context.settings.kill_grace
+        worker = (job.worker or "") if inherited else ""
         return self.attempts.add(
             ActiveAttempt(
-                job, worker, capture, grace, no_kill, job.started_at, processes=self.processes
+                job,
+                worker,
+                capture,
+                settings.kill_grace,
+                no_kill,
+                job.started_at,
+                processes=self.processes,
+                inherited=inherited,
             )
         )
 
@@ -111,7 +114,7 @@ class Executor:
         attempt.worker = slot.id
         attempt.since = lease_clock()
         slot.attempt = attempt
-        self.shims.launch(attempt, slot, self._spec(attempt))
+        self.shims.shim_of(attempt).launch(attempt, slot, self._context.settings.shell)
         self._context.tell(Event(Kind.STARTED, job=attempt.job, worker=slot.id))
 
     def hold(self, attempt: ActiveAttempt, queues: str) -> None:
@@ -119,27 +122,21 @@ class Executor:
         attempt.queues = queues
         self.attempts.move(attempt, AttemptEvent.HELD)
         self.prefetch.moved()
-        self.shims.hold(attempt, self._spec(attempt))
+        self.shims.shared.hold(attempt, self._context.settings.shell)
 
     def give_back(self, attempt: ActiveAttempt) -> None:
         """Do not start a claimed attempt: the store has the job back as it was."""
         self.attempts.move(attempt, AttemptEvent.GIVEN_BACK)
 
-    def _spec(self, attempt: ActiveAttempt) -> LaunchSpec:
-        output = utf8_name(str(attempt.capture.path))
-        shell = self._context.settings.shell
-        return launch_spec(attempt.job, shell, (output, attempt.capture.limit))
-
     # -- what the shims tell ----------------------------------------------------------
 
     def _on_event(self, event: RunnerEvent) -> None:
         match event:
-            case Started(token, pid, at, worker):
+            case Started(token, pid, _, _, at, worker):
                 attempt = self._known(token, worker, at)
                 if attempt is not None and self.attempts.move(attempt, AttemptEvent.STARTED):
-                    attempt.since = at
                     self.shortage.started()
-                    attempt.begun(pid)
+                    attempt.begun(pid, at)
             case Exited(token, exit_, worker):
                 attempt = self._known(token, worker, exit_.at)
                 if attempt is not None:
@@ -210,81 +207,49 @@ class Executor:
 
     # -- ending -----------------------------------------------------------------------
 
-    def exited(self, attempt: ActiveAttempt, exit_: Exit) -> bool:
-        """The leader of an attempt has ended: end what is left of it, then make its result. False:
-        that comes too late."""
-        if not self.attempts.move(attempt, AttemptEvent.EXITED):
+    def exited(
+        self, attempt: ActiveAttempt, exit_: Exit, event: AttemptEvent = AttemptEvent.EXITED
+    ) -> bool:
+        """An attempt has ended so: end what is left of it, then make its result. False: that comes
+        too late."""
+        if not self.attempts.move(attempt, event):
             return False
-        attempt.disarm()
-        if exit_.fenced:
-            attempt.stop_reason = StopReason.NOW
-        if exit_.began is not None:  # found in a journal
-            attempt.since = exit_.began
-        gone = attempt.completed(exit_) or not (exit_.leftover or attempt.stop_reason)
-        written = exit_.written
-        quick = written is not None and not attempt.capture.is_large(written)
-        if gone and not attempt.strays and quick:
-            self._conclude(attempt, exit_, attempt.capture.finish(written))
+        left = attempt.exited(exit_)
+        if left or attempt.capture.is_large(exit_.written):
+            self._context.background.run(self._clear_and_finish(attempt, exit_, left))
         else:
-            self._context.background.run(self._clear_and_conclude(attempt, exit_))
+            self._finish(attempt, exit_, attempt.capture.finish(exit_.written))
         return True
-
-    async def _clear_and_conclude(self, attempt: ActiveAttempt, exit_: Exit) -> None:
-        await attempt.clear_group(exit_)
-        output = await asyncio.to_thread(attempt.capture.finish, exit_.written)
-        self._conclude(attempt, exit_, output)
-
-    def _conclude(self, attempt: ActiveAttempt, exit_: Exit, output: tuple[int, bytes]) -> None:
-        outcome, reason = outcome_of(attempt, exit_, output[1])
-        self._finish(attempt, outcome, reason, exit_, output)
 
     def give_up(self, attempt: ActiveAttempt, reason: str) -> bool:
         """How an attempt ended will never be known: a crash. False: that comes too late."""
-        if not self.attempts.move(attempt, AttemptEvent.LOST):
-            return False
-        attempt.disarm()
-        if attempt.capture.is_large(attempt.capture.size()):
-            self._context.background.run(self._give_up_large(attempt, reason))
-        else:
-            self._finish(attempt, Outcome.CRASHED, reason, None, attempt.capture.finish())
-        return True
-
-    async def _give_up_large(self, attempt: ActiveAttempt, reason: str) -> None:
-        output = await asyncio.to_thread(attempt.capture.finish)
-        self._finish(attempt, Outcome.CRASHED, reason, None, output)
+        return self.exited(attempt, Exit.unknown(Outcome.CRASHED, reason), AttemptEvent.LOST)
 
     def never_started(self, attempt: ActiveAttempt, reason: str = NEVER_STARTED) -> bool:
         """Nobody started it: the job is pending again. False: that comes too late."""
-        if not self.attempts.move(attempt, AttemptEvent.NEVER_STARTED):
-            return False
-        self._finish(attempt, Outcome.INTERRUPTED, reason, None)
-        return True
+        exit_ = Exit.unknown(Outcome.INTERRUPTED, reason, written=0)
+        return self.exited(attempt, exit_, AttemptEvent.NEVER_STARTED)
 
-    def _finish(
-        self,
-        attempt: ActiveAttempt,
-        outcome: Outcome,
-        reason: str | None,
-        exit_: Exit | None,
-        output: tuple[int, bytes] = (0, b""),
-    ) -> None:
+    async def _clear_and_finish(self, attempt: ActiveAttempt, exit_: Exit, left: bool) -> None:
+        if left:
+            await attempt.clear_group(exit_)
+        output = await asyncio.to_thread(attempt.capture.finish, exit_.written)
+        self._finish(attempt, exit_, output)
+
+    def _finish(self, attempt: ActiveAttempt, exit_: Exit, output: tuple[int, bytes]) -> None:
         """Leave the result of an attempt for the dispatcher. Its worker is free."""
-        if not self.attempts.move(attempt, AttemptEvent.CLEANED):
-            return  # it has another owner by now
         context, conf = self._context, self._context.settings
         result = make_result(
             attempt,
-            outcome,
-            reason,
             exit_,
-            host=attempt.host or context.host,
+            output,
+            host=context.host,
             policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
             jitter=context.rand(),
             now=context.clock(),
-            moment=lease_clock(),
-            output=output,
         )
-        self.attempts.results.append(result)
+        if not self.attempts.finish(attempt, result):
+            return  # it has another owner by now
         self._leave_worker(attempt)
         self.shortage.tried(attempt.token)
         if result.attempt.finished_at is not None:
@@ -372,23 +337,3 @@ class Executor:
     def _tell_recovered(self, attempt: ActiveAttempt, message: str) -> None:
         if attempt.inherited and attempt.on_shim:  # adopted ones were reported already
             self._context.tell(Event(Kind.RECOVERED, message, job=attempt.job))
-
-    def inherit(self, job: Job) -> ActiveAttempt:
-        """Take over the attempt of a supervisor that is gone; triage follows."""
-        attempt = self.claim(job, job.worker or "")
-        attempt.inherited = True
-        return attempt
-
-    def adopt(
-        self, attempt: ActiveAttempt, slot: Slot, started: JournalStart, journal: JournalReader
-    ) -> None:
-        """Look after an inherited attempt that runs, on the worker ``slot``."""
-        attempt.worker = slot.id
-        attempt.kill = partial(signal_group, started.pid)
-        attempt.on_shim = False
-        attempt.journal = journal
-        slot.attempt = attempt
-        self.attempts.move(attempt, AttemptEvent.ADOPTED)
-        attempt.since = started.at
-        attempt.begun(started.pid, lease_clock() - started.at)
-        self._context.tell(Event(Kind.ADOPTED, job=attempt.job))

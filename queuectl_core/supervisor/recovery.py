@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from ..domain.errors import Conflict, NotFound
 from ..domain.events import Event, Kind
 from ..domain.model import Job, SupervisorRow
-from ..runner.journal_reader import JournalReader, JournalStart, continue_shims
+from ..runner.journal_reader import JournalReader, continue_shims
 from ..system.clocks import monotonic
 from ..system.host import context_switches, is_gone, process_start, process_state
-from .attempt import ActiveAttempt, token_of
+from .attempt import ActiveAttempt
+from .attempt_states import AttemptEvent
 from .commands import CommandReader
 from .context import Context
 from .executor import Executor
@@ -44,6 +45,8 @@ class Recovery:
         """Of the shims of adopted jobs, by name."""
         self._switches: dict[str, int] = {}
         """How often each of them had gone to sleep when it was last looked at."""
+        self.files_left = False
+        """Files of a supervisor or a shim that is gone may not be needed any more."""
         self.stuck = False
         """Triage could not be done when it was last tried."""
 
@@ -63,8 +66,8 @@ class Recovery:
 
     # -- taking over ------------------------------------------------------------------
 
-    async def look(self) -> bool:
-        """Take over from every supervisor that is gone; whether there was one.
+    async def look(self) -> None:
+        """Take over from every supervisor that is gone.
 
         OSError: what became of the jobs cannot be found out now; to be called again.
         """
@@ -80,23 +83,26 @@ class Recovery:
             successor = context.id
             jobs = await context.store.take_over(row, successor, context.clock())
             if jobs is not None and successor == context.id:
-                attempts = [self._executor.inherit(job) for job in jobs]
+                attempts = [self._executor.claim(job, inherited=True) for job in jobs]
                 self._inherited.append((successor, row, attempts))
         while self._inherited:
             successor, row, attempts = self._inherited[0]
-            if successor == context.id:  # else we lost our lease meanwhile: they have another owner
+            plan = RecoveryPlan()
+            if successor == context.id:
                 try:
                     plan = await self._examine(row, [one.job for one in attempts], here)
                 except OSError:
                     self.stuck = True
                     raise
                 self.stuck = False
-                if successor == context.id:
-                    self._inherited.pop(0)
-                    await self._carry_out(attempts, plan, row, here)
-                    continue
             self._inherited.pop(0)
-        return bool(gone)
+            if successor == context.id:  # else we lost our lease: they have another owner
+                reason = elsewhere(row, context.host, here)
+                host = row.host if reason is not None else ""
+                self._executor.resolve(attempts, plan, reason or LOST, host)
+                await self._adopt({one.token: one for one in attempts}, plan)
+        self.files_left = self.files_left or bool(gone)
+        context.wake()
 
     async def _examine(self, row: SupervisorRow, jobs: list[Job], here: str) -> RecoveryPlan:
         context = self._context
@@ -106,35 +112,20 @@ class Recovery:
         processes = self._executor.processes
         return await triage(jobs, context.run_directory, processes, shim=row.id, revoke=bool(jobs))
 
-    async def _carry_out(
-        self, attempts: list[ActiveAttempt], plan: RecoveryPlan, row: SupervisorRow, here: str
-    ) -> None:
-        reason = elsewhere(row, self._context.host, here)
-        host = row.host if reason is not None else ""
-        self._executor.resolve(attempts, plan, reason or LOST, host)
-        if plan.adopted:
-            by_token = {attempt.token: attempt for attempt in attempts}
-            await self._adopt(
-                [
-                    (by_token[token_of(job)], started, journal)
-                    for job, started, journal in plan.adopted
-                ]
-            )
-
     # -- adopted jobs -----------------------------------------------------------------
 
-    async def _adopt(
-        self, adopted: list[tuple[ActiveAttempt, JournalStart, JournalReader]]
-    ) -> None:
+    async def _adopt(self, attempts: Mapping[str, ActiveAttempt], plan: RecoveryPlan) -> None:
         """Running jobs go to idle workers first. For the rest there are extra workers, which leave
         when their job has ended."""
+        if not plan.adopted:
+            return
         context, prefetch = self._context, self._executor.prefetch
         workers = context.slots.values()
         idle = [slot for slot in workers if slot.idle and not prefetch.holds(slot.queue_names)]
         taken: list[str] = []
         extra: list[Slot] = []
         assigned: dict[int, str] = {}
-        for attempt, started, journal in adopted:
+        for job, started, journal in plan.adopted:
             if idle:
                 slot = idle.pop(0)
                 taken.append(slot.id)
@@ -142,8 +133,11 @@ class Recovery:
                 slot = context.new_slot((), stop="drain")
                 context.slots[slot.id] = slot
                 extra.append(slot)
-            assigned[attempt.job.seq] = slot.id
-            self._executor.adopt(attempt, slot, started, journal)
+            assigned[job.seq] = slot.id
+            attempt = slot.attempt = attempts[started.token]
+            self._executor.attempts.move(attempt, AttemptEvent.ADOPTED)
+            attempt.adopted(slot.id, started, journal)
+            context.tell(Event(Kind.ADOPTED, job=job))
         await self._look_after()
         if taken:
             prefetch.give_back(taken)  # the shim knows nothing of what they do now
@@ -196,6 +190,8 @@ class Recovery:
     async def watch(self) -> None:
         """Look once whether adopted jobs have ended. OSError when that cannot be seen now."""
         adopted = self.adopted
+        if not adopted:
+            return
         journals = {journal.name: journal for _, journal in adopted}
         dead = await asyncio.to_thread(_refresh, list(journals.values()))
         orphans: list[ActiveAttempt] = []
@@ -208,7 +204,9 @@ class Recovery:
                 orphans.append(attempt)
         if orphans:
             self._context.background.run(self._executor.resolve_orphans(orphans))
-        if len(self.adopted) != len(adopted):
+        left = self.adopted
+        if len(left) != len(adopted):
+            self.files_left = self.files_left or not left
             await self._look_after()
 
     async def look_at_shims(self, *, urgent: bool) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from ..domain.events import Event, Kind
 from ..domain.model import OWN_SHIM, Job
-from ..runner.client import LaunchSpec, ShimClient
-from ..runner.events import NotStarted, RunnerEvent, parse_event
+from ..runner.events import NotStarted, RunnerEvent
 from ..runner.journal_reader import make_first
 from ..system.clocks import monotonic
 from .attempt import ActiveAttempt, is_suspect, journal_name
 from .context import Context
 from .deadline import DeadlineWriter
+from .shim_client import ShimClient
 from .workers import Slot
 
 SHIM_PAUSE = 1.0
@@ -25,7 +24,7 @@ OWN_SHIMS_AT_MOST = 32
 
 
 class Shims:
-    """Starts shims, sends them requests, and replaces those that die.
+    """Starts shims, chooses one for each attempt, and replaces those that die.
 
     ``on_event`` hears what they tell. ``on_death`` hears that the shared shim died, or that the
     shim of this suspect did.
@@ -124,7 +123,8 @@ class Shims:
             self._context.deadline.keep({self._name, *self._own, *self._adopted})
 
     def _new_shim(self, suspect: Job | None) -> ShimClient:
-        return ShimClient(self._heard, lambda: self._on_death(suspect))
+        background = self._context.background
+        return ShimClient(self._on_event, lambda: self._on_death(suspect), background.fail)
 
     async def _start_shared(self, shim: ShimClient, *, patient: bool = False) -> None:
         """Start the new shared shim. ``patient``: try again when the host lacks what a process
@@ -170,14 +170,6 @@ class Shims:
             with contextlib.suppress(OSError):  # the next supervisor tries again
                 path.unlink(missing_ok=True)
 
-    def _heard(self, line: list[Any]) -> None:
-        """A line from a shim. An error here is a fault of ours. It ends the supervisor, and the
-        lines after it are still heard."""
-        try:
-            self._on_event(parse_event(line))
-        except Exception as error:
-            self._context.background.run(_fail(error))
-
     # -- requests ---------------------------------------------------------------------
 
     def use(self, slot: Slot) -> None:
@@ -185,18 +177,9 @@ class Shims:
         if self.shared is self._informed:  # else it hears of all that are idle when it has started
             self.shared.use(slot.id, slot.queue_names)
 
-    def launch(self, attempt: ActiveAttempt, slot: Slot, spec: LaunchSpec) -> None:
-        """Start an attempt on an idle worker; a suspect in a shim of its own."""
-        shim = self._own_shim(attempt) if is_suspect(attempt.job) else self.shared
-        token = attempt.token
-        attempt.kill = lambda number: shim.kill(token, number)
-        shim.launch(token, slot.id, slot.queue_names, spec)
-
-    def hold(self, attempt: ActiveAttempt, spec: LaunchSpec) -> None:
-        """Have the shared shim start an attempt on the next idle worker of ``attempt.queues``."""
-        shim, token = self.shared, attempt.token
-        attempt.kill = lambda number: shim.kill(token, number)
-        shim.hold(token, attempt.queues, spec)
+    def shim_of(self, attempt: ActiveAttempt) -> ShimClient:
+        """The shim to start this attempt on: a new one for a suspect, else the shared one."""
+        return self._own_shim(attempt) if is_suspect(attempt.job) else self.shared
 
     def recall(self, workers: list[str]) -> None:
         """The shared shim is to give back what it holds, and to use these workers no more."""
@@ -245,7 +228,3 @@ class Shims:
             task = self._context.background.run(self._close(shim, name))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
-
-
-async def _fail(error: Exception) -> None:
-    raise error

@@ -76,10 +76,10 @@ class Supervisor:
         self.context = context = Context(store, env, clock or store.clock, tell, rand)
         self.heartbeat = heartbeat = Heartbeat(context)
         self.executor = executor = Executor(context)
-        self.dispatcher = dispatcher = Dispatcher(
+        self.dispatcher = Dispatcher(
             context, heartbeat, executor, until_empty=until_empty, until_idle=until_idle
         )
-        self.commands = CommandReader(context, heartbeat, executor, dispatcher)
+        self.commands = CommandReader(context, heartbeat, executor)
         self.recovery = Recovery(context, heartbeat, executor, self.commands)
         if trace:
             executor.attempts.trace = self._trace
@@ -179,7 +179,8 @@ class Supervisor:
         context, shims = self.context, self.executor.shims
         if context.notifier is None:
             context.notifier = context.store.notifier(context.id)
-            asyncio.get_running_loop().add_reader(context.notifier.fileno(), self.commands.notified)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(context.notifier.fileno(), self.dispatcher.notified)
         if not shims.is_open:
             await self.executor.open()
         now = context.clock()

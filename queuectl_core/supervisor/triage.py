@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..domain.model import Job, SupervisorRow, supervisor_of
-from ..runner.journal_reader import Exit, JournalReader, JournalStart
+from ..runner.events import Exit, Started
+from ..runner.journal_reader import JournalReader
 from .attempt import journal_name, token_of
 from .processes import (
     POLL,
@@ -71,7 +72,7 @@ class RecoveryPlan:
     """What was found for each job."""
 
     exited: list[tuple[Job, Exit]] = field(default_factory=list)
-    adopted: list[tuple[Job, JournalStart, JournalReader]] = field(default_factory=list)
+    adopted: list[tuple[Job, Started, JournalReader]] = field(default_factory=list)
     """With the process that runs it, and the journal that will tell its end."""
     crashed: list[Job] = field(default_factory=list)
     unstarted: list[Job] = field(default_factory=list)

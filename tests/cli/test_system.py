@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.runner import client
-from queuectl_core.supervisor import daemonize
+from queuectl_core.supervisor import daemonize, shim_client
 
 from ..support import Cli, eventually
 from .conftest import Here
@@ -74,7 +73,7 @@ def test_no_process_for_workers(here: Here, monkeypatch: pytest.MonkeyPatch) -> 
         assert "ulimit -u" in shown.err
     assert len(os.listdir("/proc/self/fd")) == before, "nothing is left open"
     with monkeypatch.context() as patch:
-        patch.setattr(client.subprocess, "Popen", no_process)
+        patch.setattr(shim_client.subprocess, "Popen", no_process)
         shown = here("worker", "start", code=5)
         assert "internal error" not in shown.err
         assert "ulimit -u" in shown.err

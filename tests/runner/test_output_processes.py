@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from queuectl_core.runner.client import SHIM
+from queuectl_core.supervisor.shim_client import SHIM
 from tests.support import Cli, eventually, marked
 
 from .test_hung_mounts import mount, unmount

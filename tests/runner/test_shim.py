@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from queuectl_core.queue import Queue
-from queuectl_core.runner.client import command_line
 from queuectl_core.runner.journal import COMPACT_AT
 from queuectl_core.runner.journal_reader import JournalReader, abandoned, sweep
 from queuectl_core.supervisor.processes import Processes, was_started_between
+from queuectl_core.supervisor.shim_client import command_line
 from queuectl_core.supervisor.triage import triage
 from tests.support import eventually
 

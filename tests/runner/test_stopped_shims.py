@@ -17,21 +17,21 @@ import pytest
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
-from queuectl_core.runner import client
-from queuectl_core.runner.client import ShimClient
+from queuectl_core.runner.events import Pong, RunnerEvent, Trouble
 from queuectl_core.runner.journal_reader import make_first
-from queuectl_core.supervisor import recovery
+from queuectl_core.supervisor import recovery, shim_client
 from queuectl_core.supervisor.maintenance import liveness, services
 from queuectl_core.supervisor.maintenance.liveness import SILENT_AT_MOST, Liveness
 from queuectl_core.supervisor.resource_limits import ResourceLimits
+from queuectl_core.supervisor.shim_client import ShimClient
 from queuectl_core.supervisor.supervisor import Supervisor
 from queuectl_core.system.host import DISK_SLEEP
 
+from ..supervisor.test_shim_client import Heard, process_of, program
+from ..supervisor.test_shim_client import heard as heard  # noqa: PLC0414 - a fixture
 from ..supervisor.test_triage import Supervisors, alive, finish, run_elsewhere, until_output
 from ..supervisor.test_triage import supervisors as supervisors  # noqa: PLC0414 - a fixture
 from ..support import eventually_async
-from .test_client import Heard, process_of, program
-from .test_client import heard as heard  # noqa: PLC0414 - a fixture
 
 STOPPED = "the shim was stopped, by a job perhaps; it was told to continue"
 # The shim is stopped until somebody tells it to continue; then it is stopped again.
@@ -214,7 +214,7 @@ async def test_one_that_does_not_answer_is_replaced(
 ) -> None:
     """A debugger holds it, say: it is not stopped, and it does not run."""
     program(monkeypatch, "import time; time.sleep(60)")
-    shim = ShimClient(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
     await shim.start(tmp_path, "s", os.environ)
 
     async def dead() -> int:
@@ -222,18 +222,18 @@ async def test_one_that_does_not_answer_is_replaced(
         return heard.deaths
 
     await eventually_async(dead)
-    assert heard.events == [["T", None, "the shim does not answer; killing it"]]
+    assert heard.events == [Trouble(None, "the shim does not answer; killing it")]
     assert process_of(shim).poll() == -signal.SIGKILL
     assert heard.deaths == 1
 
 
 async def test_one_that_is_idle_answers(heard: Heard, tmp_path: Path) -> None:
     make_first(tmp_path / "s.journal")
-    shim = ShimClient(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
     await shim.start(tmp_path, "s", os.environ)
     for _ in range(SILENT_AT_MOST):
         shim.look(urgent=False)
-    await eventually_async(lambda: asyncio.sleep(0, ["P", None] in heard.events))
+    await eventually_async(lambda: asyncio.sleep(0, Pong() in heard.events))
     for _ in range(SILENT_AT_MOST - 1):
         shim.look(urgent=False)
     assert process_of(shim).poll() is None
@@ -246,8 +246,8 @@ async def test_one_that_cannot_be_killed_is_left_after_a_while(
 ) -> None:
     """The cgroup freezer holds it, say: its supervisor goes on with another."""
     program(monkeypatch, "import time; time.sleep(60)")
-    monkeypatch.setattr(client, "KILLED_PATIENCE", 0.1)
-    shim = ShimClient(heard.events.append, heard.die)
+    monkeypatch.setattr(shim_client, "KILLED_PATIENCE", 0.1)
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
     await shim.start(tmp_path, "s", os.environ)
     process = process_of(shim)
     monkeypatch.setattr(process, "kill", lambda: None)
@@ -321,14 +321,14 @@ async def test_a_job_that_lowers_the_limits_of_its_shim_blocks_nobody(
         await queue.run_workers(1, until_empty=True, on_event=events.append)
     for job in later:
         assert (await queue.find(job.id)).state is State.COMPLETED
-    told = [event.message for event in events if event.message.startswith(client.LOWERED)]
-    assert told == [client.LOWERED + ("they are restored" if permitted else "killing it")]
+    told = [event.message for event in events if event.message.startswith(shim_client.LOWERED)]
+    assert told == [shim_client.LOWERED + ("they are restored" if permitted else "killing it")]
 
 
 def test_limits_that_are_lowered_again_and_again_are_told_of_once() -> None:
     """Each look finds them lowered, and restores them."""
-    told: list[list[Any]] = []
-    shim = ShimClient(told.append, lambda: None)
+    told: list[RunnerEvent] = []
+    shim = ShimClient(told.append, lambda: None, Heard.fail)
     shim._limits = ResourceLimits()
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as child:
         soft, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
@@ -336,7 +336,7 @@ def test_limits_that_are_lowered_again_and_again_are_told_of_once() -> None:
             resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (5, hard))
             assert shim._keeps_limits(child.pid)
             assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE) == (soft, hard)
-        assert told == [["T", None, client.LOWERED + "they are restored"]]
+        assert told == [Trouble(None, shim_client.LOWERED + "they are restored")]
         assert shim._keeps_limits(child.pid)
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (5, hard))
         assert shim._keeps_limits(child.pid)

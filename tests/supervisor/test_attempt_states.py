@@ -16,8 +16,7 @@ from queuectl_core.domain.config import settings
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.events import Exited, NotStarted, Recalled, RunnerEvent, Started
-from queuectl_core.runner.journal_reader import Exit
+from queuectl_core.runner.events import Exit, Exited, NotStarted, Recalled, RunnerEvent, Started
 from queuectl_core.supervisor.attempt_states import (
     ENDED,
     RUNS,
@@ -137,7 +136,7 @@ def test_the_store_hears_once_of_each_attempt(way: str, words: list[str]) -> Non
 
     async def play() -> list[str]:
         executor, context, _ = executor_of(Path("/nonexistent"))
-        attempt = executor.inherit(job_of(1)) if way == "inherited" else executor.claim(job_of(1))
+        attempt = executor.claim(job_of(1), inherited=way == "inherited")
         slot: Slot = context.slots["sup-1"]
         if way == "launched":
             executor.launch(attempt, slot)
@@ -145,7 +144,7 @@ def test_the_store_hears_once_of_each_attempt(way: str, words: list[str]) -> Non
             executor.hold(attempt, "")
         token = attempt.token
         events: dict[str, RunnerEvent] = {
-            "started": Started(token, 1, 1.0, slot.id),
+            "started": Started(token, 1, 0.9, 1.0, 1.0, slot.id),
             "exited": Exited(token, EXIT, slot.id),
             "lacking": NotStarted(token, "no processes"),
             "recalled": Recalled([token]),

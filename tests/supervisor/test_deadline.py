@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.runner import FENCED, lease_clock
-from queuectl_core.runner.client import command_line
-from queuectl_core.runner.journal_reader import Exit, JournalReader
+from queuectl_core.runner.events import Exit
+from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor.deadline import DeadlineWriter
+from queuectl_core.supervisor.shim_client import command_line
 
 from ..support import eventually
 

@@ -11,8 +11,10 @@ import pytest
 
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Exit
-from queuectl_core.supervisor.attempt import launch_spec, used_up
+from queuectl_core.runner.events import Exit
+from queuectl_core.supervisor.attempt import used_up
+from queuectl_core.supervisor.maintenance.output_limit import Capture
+from queuectl_core.supervisor.shim_client import launch_spec
 
 from .conftest import Run
 
@@ -112,8 +114,9 @@ async def test_a_limited_job_is_timed_out_with_its_group(queue: Queue, run: Run)
 
 async def test_a_job_without_limits_is_started_the_quick_way(queue: Queue) -> None:
     plain, limited = await queue.enqueue(["true", {"command": "true", "cpu_seconds": 9}])
-    assert launch_spec(plain, "/bin/sh", "out")[-1] is None
-    assert launch_spec(limited, "/bin/sh", "out")[-1] == (0, 0, 9)
+    output = Capture("out", 4096)
+    assert launch_spec(plain, "/bin/sh", output)[-1] is None
+    assert launch_spec(limited, "/bin/sh", output)[-1] == (0, 0, 9)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.lifecycle import claimed_ahead
 from queuectl_core.domain.model import Job, State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.journal_reader import Exit
+from queuectl_core.runner.events import Exit
 from queuectl_core.supervisor import triage
 from queuectl_core.supervisor.attempt import ActiveAttempt, no_kill, token_of
 from queuectl_core.supervisor.attempt_states import AttemptEvent

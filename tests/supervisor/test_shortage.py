@@ -18,8 +18,8 @@ import pytest
 from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
-from queuectl_core.runner.client import SHIM
 from queuectl_core.supervisor import shortage
+from queuectl_core.supervisor.shim_client import SHIM
 from queuectl_core.supervisor.shortage import CALM, LONGEST_PAUSE, PAUSE, Shortage
 from tests.support import eventually
 

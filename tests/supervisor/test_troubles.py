@@ -20,12 +20,15 @@ from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import journal_reader as journals
-from queuectl_core.runner.client import ShimClient
+from queuectl_core.runner.events import Exited, RunnerEvent, Started
 from queuectl_core.runner.journal_reader import JournalReader
+from queuectl_core.supervisor.attempt import ActiveAttempt, no_kill
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.processes import Processes
+from queuectl_core.supervisor.shim_client import ShimClient
 from queuectl_core.supervisor.supervisor import Supervisor
 from queuectl_core.supervisor.triage import triage
+from queuectl_core.supervisor.workers import Slot
 from queuectl_core.system.host import hostname
 from tests.support import eventually, eventually_async, supervisor
 
@@ -269,7 +272,7 @@ async def test_a_shim_that_is_killed_leaves_no_error_behind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     died = asyncio.Event()
-    shim = ShimClient(lambda event: None, died.set)
+    shim = ShimClient(lambda event: None, died.set, pytest.fail)
     with caplog.at_level(logging.ERROR, "asyncio"):
         await shim.start(tmp_path, "s", os.environ)
         assert shim._process
@@ -280,16 +283,19 @@ async def test_a_shim_that_is_killed_leaves_no_error_behind(
     assert not caplog.records
 
 
-async def test_what_is_asked_of_a_shim_before_it_has_started_is_done(tmp_path: Path) -> None:
-    heard: list[Any] = []
-    shim = ShimClient(heard.append, lambda: None)
-    argv = ["/bin/sh", "-c", "exit 5"]
-    shim.launch("1.1", "w1", "", (argv, None, "/", {}, (str(tmp_path / "out"), 4096), None))
+async def test_what_is_asked_of_a_shim_before_it_has_started_is_done(
+    queue: Queue, tmp_path: Path
+) -> None:
+    (job,) = await queue.enqueue(["exit 5"])
+    capture = Capture(tmp_path / "out", 4096)
+    heard: list[RunnerEvent] = []
+    shim = ShimClient(heard.append, lambda: None, pytest.fail)
+    shim.launch(ActiveAttempt(job, "w1", capture, 1.0, no_kill, None), Slot("w1", ()), "/bin/sh")
     await asyncio.sleep(0)
     await shim.start(tmp_path, "s", os.environ)
 
     async def ended() -> bool:
-        return [event[0] for event in heard] == ["S", "X"]
+        return [type(event) for event in heard] == [Started, Exited]
 
     await eventually_async(ended)
     await shim.close()

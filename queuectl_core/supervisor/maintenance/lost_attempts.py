@@ -43,7 +43,7 @@ class LostAttempts:
         unknown = {token_of(job): job for job in ours if self._executor.attempts.of(job) is None}
         for token in self._suspects & unknown.keys():
             job = unknown.pop(token)
-            self._executor.never_started(self._executor.claim(job, job.worker or ""), REASON)
+            self._executor.never_started(self._executor.claim(job, inherited=True), REASON)
             context.tell(Event(Kind.RECOVERED, REASON, job=job))
         self._suspects = set(unknown)
 

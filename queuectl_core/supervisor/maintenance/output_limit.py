@@ -31,9 +31,10 @@ class Capture:
         except OSError:
             return 0
 
-    def is_large(self, written: int) -> bool:
-        """Finishing it means rewriting it: not for the event loop's thread."""
-        return written > self.limit
+    def is_large(self, written: int | None) -> bool:
+        """Finishing it means rewriting it: not for the event loop's thread. ``written`` as for
+        :meth:`finish`."""
+        return (self.size() if written is None else written) > self.limit
 
     def finish(self, written: int | None = None) -> tuple[int, bytes]:
         """Bytes the attempt wrote, and the last of them; the file is within its limit after.

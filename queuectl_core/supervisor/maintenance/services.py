@@ -83,7 +83,8 @@ class Services:
         self._wake_ups = WakeUps(context, dispatcher)
 
     async def __aenter__(self) -> Services:
-        loops = (self._beat(), self._tick(), self._watch_adopted(), self._watch_shims())
+        commands = self._command_reader.apply_all()
+        loops = (self._beat(), self._tick(), commands, self._watch_adopted(), self._watch_shims())
         self._tasks = [self._context.background.run(loop) for loop in loops]
         return self
 
@@ -127,7 +128,8 @@ class Services:
             await self._take("look at the store", store.check)
             await self._take("read commands", self._read_commands)
             await self._wake_ups.look()
-            await self._take("take jobs over", self._recover)
+            await self._take("take jobs over", self._recovery.look)
+            await self._take("remove old files", self._sweep_if_due)
             await self._take("look for lost attempts", self._lost_attempts.look)
             await self._take("measure jobs", self._sample)
             await self._take("forget old jobs", self._expire)
@@ -169,12 +171,7 @@ class Services:
 
     def recover(self) -> asyncio.Task[None]:
         """Begin to take over from every supervisor that is gone."""
-        return self._start("take jobs over", self._recover)
-
-    async def _recover(self) -> None:
-        if await self._recovery.look():
-            await self._sweep()
-        self._context.wake()
+        return self._start("take jobs over", self._recovery.look)
 
     async def _expire(self) -> None:
         await self._retention.turn(self._context.settings.keep_completed, self._context.clock())
@@ -183,6 +180,11 @@ class Services:
         """Remove the files of supervisors and shims that nobody needs any more."""
         with contextlib.suppress(StoreError, OSError, TimeoutError):
             await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
+
+    async def _sweep_if_due(self) -> None:
+        if self._recovery.files_left:
+            self._recovery.files_left = False
+            await self._sweep()
 
     async def _sweep(self) -> None:
         found = await asyncio.to_thread(abandoned, self._context.run_directory)
@@ -193,16 +195,9 @@ class Services:
     # -- running jobs -----------------------------------------------------------------
 
     async def _watch_adopted(self) -> None:
-        recovery = self._recovery
-        swept = True
         while True:
-            await asyncio.sleep(ADOPTED_POLL if recovery.adopted else TICK)
-            if recovery.adopted:
-                swept = False
-                await self._isolated("watch adopted jobs", recovery.watch)
-            elif not swept:
-                swept = True
-                await self._isolated("remove old files", self._sweep)
+            await asyncio.sleep(ADOPTED_POLL if self._recovery.adopted else TICK)
+            await self._isolated("watch adopted jobs", self._recovery.watch)
 
     async def _watch_shims(self) -> None:
         """See to it that we and the shims can run. No trouble with the store or a disk delays the

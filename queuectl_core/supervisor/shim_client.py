@@ -20,13 +20,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..supervisor.children import reap_later
-from ..supervisor.maintenance.liveness import Liveness
-from ..supervisor.resource_limits import ResourceLimits
+from ..domain.model import Job
+from ..runner.direct_exec import plain_words
+from ..runner.events import RunnerEvent, Trouble, parse_event
 from ..system.host import process_state
+from .attempt import ActiveAttempt
+from .children import reap_later
+from .maintenance.liveness import Liveness
+from .maintenance.output_limit import Capture
+from .resource_limits import ResourceLimits
+from .workers import Slot
 
 LEAVING_PATIENCE = 5.0
 """Seconds a shim that runs no job may take to leave."""
@@ -43,23 +50,7 @@ EXIT_POLL = 0.002
 LOWERED = "resource limits of the shim were lowered, by a job perhaps; "
 FORGET_AT_ONCE = 256
 """Settled attempts of which the shim is told without anything else to tell it."""
-SHIM = Path(__file__).with_name("__main__.py")
-
-
-LaunchSpec = tuple[
-    list[str],
-    list[str] | None,
-    str,
-    Mapping[str, str],
-    tuple[str, int],
-    tuple[int, int, int] | None,
-]
-"""How to start a job: argv, plain, cwd, env, output, limits (see the package)."""
-
-
-def utf8_name(path: str) -> str:
-    """A file's name as the shim is told of it: the same bytes, read as UTF-8."""
-    return os.fsencode(path).decode("utf-8", "surrogateescape")
+SHIM = Path(__file__).parents[1] / "runner" / "__main__.py"
 
 
 def command_line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str]:
@@ -67,18 +58,43 @@ def command_line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str
     return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *deadline]
 
 
+def launch_spec(job: Job, shell: str, capture: Capture) -> list[Any]:
+    """How to start ``job``: argv, plain, cwd, env, output, limits (see the package ``runner``).
+
+    A command that is no argv list is for the shell. ``plain`` says that it needs none."""
+    if isinstance(job.command, tuple):
+        argv, plain = list(job.command), None
+    else:
+        argv, plain = [shell, "-c", job.command], plain_words(job.command, shell, job.env)
+    environment = {
+        **job.env,
+        "QUEUECTL_JOB_ID": job.id,
+        "QUEUECTL_ATTEMPT": str(job.runs),
+        "QUEUECTL_QUEUE": job.queue,
+    }
+    # The shim gets the same bytes, read as UTF-8.
+    output = os.fsencode(capture.path).decode("utf-8", "surrogateescape")
+    limits = (job.nice, job.memory_limit, job.cpu_seconds)
+    how = [argv, plain, job.cwd, environment, (output, capture.limit)]
+    return [*how, limits if any(limits) else None]
+
+
 class ShimClient(asyncio.Protocol):
-    """A running shim. ``on_event`` gets each event (a list); ``on_death`` is called once if it
-    ends while it is still needed."""
+    """A running shim. ``on_event`` gets each event. ``on_death`` is called once if it ends while it
+    is still needed. ``on_error`` gets an error of ours in ``on_event``."""
 
     def __init__(
-        self, on_event: Callable[[list[Any]], None], on_death: Callable[[], object]
+        self,
+        on_event: Callable[[RunnerEvent], None],
+        on_death: Callable[[], object],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._on_event = on_event
         self._on_death = on_death
+        self._on_error = on_error
         self._process: subprocess.Popen[bytes] | None = None
         self._limits: ResourceLimits | None = None
-        self._liveness = Liveness(lambda text: on_event(["T", None, text]))
+        self._liveness = Liveness(self._tell)
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
         self._requests: list[bytes] = []
@@ -121,20 +137,24 @@ class ShimClient(asyncio.Protocol):
         """A worker of ``queues`` is idle; held jobs of these queues may go to it."""
         self._send(["use", worker, queues])
 
-    def launch(self, token: str, worker: str, queues: str, how: LaunchSpec) -> None:
-        """Start a job on an idle worker; an ``S``, ``F`` or ``R`` event answers."""
-        self._send(["start", token, worker, queues, *how])
+    def launch(self, attempt: ActiveAttempt, slot: Slot, shell: str) -> None:
+        """Start an attempt on an idle worker; an ``S``, ``F``, ``N`` or ``R`` event answers."""
+        attempt.kill = partial(self._kill, attempt.token)
+        how = launch_spec(attempt.job, shell, attempt.capture)
+        self._send(["start", attempt.token, slot.id, slot.queue_names, *how])
 
-    def hold(self, token: str, queues: str, how: LaunchSpec) -> None:
-        """Start a job on the next worker of ``queues`` that comes free; answered as a launch is, or
-        by ``W`` if it is recalled first."""
-        self._send(["hold", token, queues, *how])
+    def hold(self, attempt: ActiveAttempt, shell: str) -> None:
+        """Start an attempt on the next idle worker of ``attempt.queues``; answered as a launch is,
+        or by ``W`` if it is recalled first."""
+        attempt.kill = partial(self._kill, attempt.token)
+        how = launch_spec(attempt.job, shell, attempt.capture)
+        self._send(["hold", attempt.token, attempt.queues, *how])
 
     def recall(self, workers: list[str]) -> None:
         """Hold nothing any more, and use ``workers`` no more; a ``W`` event answers."""
         self._send(["recall", workers])
 
-    def kill(self, token: str, number: int) -> None:
+    def _kill(self, token: str, number: int) -> None:
         """Signal a job's process group, if its leader has not been reaped."""
         self._send(["kill", token, number])
 
@@ -174,13 +194,16 @@ class ShimClient(asyncio.Protocol):
         """Whether it has the limits that it was started with, now at least."""
         try:
             if self._limits is not None and self._limits.restore(pid):
-                self._on_event(["T", None, LOWERED + "they are restored"])
+                self._tell(LOWERED + "they are restored")
         except PermissionError:
-            self._on_event(["T", None, LOWERED + "killing it"])
+            self._tell(LOWERED + "killing it")
             return False
         except OSError:
             pass  # it is gone
         return True
+
+    def _tell(self, text: str) -> None:
+        self._on_event(Trouble(None, text))
 
     def _send(self, request: list[Any]) -> None:
         # One write for all that is asked in one turn of the loop: each wakes the shim.
@@ -254,7 +277,10 @@ class ShimClient(asyncio.Protocol):
         self._liveness.heard()
         if lines and not self._closing:
             for event in json.loads(b"[" + b",".join(lines) + b"]"):
-                self._on_event(event)
+                try:
+                    self._on_event(parse_event(event))
+                except Exception as error:  # a fault of ours: the lines after it are still heard
+                    self._on_error(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._process is None or self._process.poll() is not None:

@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from queuectl_core.runner import client
-from queuectl_core.runner.client import ShimClient
+from queuectl_core.runner.events import RunnerEvent
 from queuectl_core.runner.journal_reader import JournalReader, make_first
+from queuectl_core.supervisor import shim_client
+from queuectl_core.supervisor.shim_client import ShimClient
 
 from ..support import eventually, eventually_async
 
@@ -26,12 +26,16 @@ class Heard:
     """What a shim's supervisor heard, and whether the loop went on meanwhile."""
 
     def __init__(self) -> None:
-        self.events: list[list[Any]] = []
+        self.events: list[RunnerEvent] = []
         self.deaths = 0
         self.longest = 0.0
 
     def die(self) -> None:
         self.deaths += 1
+
+    @staticmethod
+    def fail(error: Exception) -> None:
+        raise error
 
     async def watch_loop(self) -> None:
         while True:
@@ -56,7 +60,7 @@ def program(
     def line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str]:
         return [sys.executable, "-I", "-S", "-c", text]
 
-    monkeypatch.setattr(client, "command_line", line)
+    monkeypatch.setattr(shim_client, "command_line", line)
     return line
 
 
@@ -69,8 +73,8 @@ async def test_one_that_closes_its_output_and_lives_does_not_block_the_loop(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, "import os, time; os.close(1); time.sleep(60)")
-    monkeypatch.setattr(client, "DYING_PATIENCE", 1.5)
-    shim = ShimClient(heard.events.append, heard.die)
+    monkeypatch.setattr(shim_client, "DYING_PATIENCE", 1.5)
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
     await shim.start(tmp_path, "s", os.environ)
     await eventually_async(lambda: asyncio.sleep(0, heard.deaths))
     await asyncio.sleep(0.05)  # the watch of the loop comes first
@@ -81,9 +85,9 @@ async def test_one_that_closes_its_output_and_lives_does_not_block_the_loop(
 async def test_a_stopped_shim_is_not_killed_when_we_leave(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(client, "LEAVING_PATIENCE", 0.1)
+    monkeypatch.setattr(shim_client, "LEAVING_PATIENCE", 0.1)
     make_first(tmp_path / "s.journal")
-    shim = ShimClient(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
     await shim.start(tmp_path, "s", os.environ)
     await asyncio.to_thread(eventually, JournalReader(tmp_path, "s").shim_alive)
     process_of(shim).send_signal(signal.SIGSTOP)
@@ -97,10 +101,10 @@ async def test_one_that_cannot_leave_stays(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its journal cannot be written, say; it may read output of processes that jobs left."""
-    monkeypatch.setattr(client, "LEAVING_PATIENCE", 0.1)
-    monkeypatch.setattr(client, "WOKEN_PATIENCE", 0.1)
+    monkeypatch.setattr(shim_client, "LEAVING_PATIENCE", 0.1)
+    monkeypatch.setattr(shim_client, "WOKEN_PATIENCE", 0.1)
     program(monkeypatch, "import time; time.sleep(60)")
-    shim = ShimClient(heard.events.append, heard.die)
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
     await shim.start(tmp_path, "s", os.environ)
     assert not await shim.close()
     process = process_of(shim)

@@ -1,9 +1,9 @@
 """The dispatcher: the one task of a supervisor that talks to the store about work.
 
-It writes the results of attempts down and claims jobs for idle workers, both in one commit. While
-a commit is under way more attempts end, and the next commit takes them all: that is the group
-commit. Everything else (the shim's events, the notifier, timers, signals) only changes the table
-of attempts and wakes the dispatcher.
+It writes the results of attempts down and claims jobs for idle workers, both in one commit. It
+gives what it has claimed to a shim. While a commit is under way more attempts end, and the next
+commit takes them all: that is the group commit. Everything else (the shim's events, timers,
+signals) only changes the table of attempts and wakes the dispatcher.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from ..domain.claims import AttemptResult, ClaimRequest, ClaimResult, ClaimSlot
 from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
 from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
+from ..runner import lease_clock
 from ..system.clocks import monotonic
-from .attempt import is_suspect, make_token
+from .attempt import ActiveAttempt, is_suspect, make_token
 from .attempt_states import AttemptEvent
 from .context import Context
 from .executor import Executor
 from .heartbeat import Heartbeat
 from .signals import notify_systemd
+from .workers import Slot
 
 RETRY_AFTER = 0.5
 """Seconds until a store that failed is asked again; doubles up to ``RETRY_AT_MOST``."""
@@ -28,7 +30,7 @@ RETRY_AT_MOST = 5.0
 
 
 class Dispatcher:
-    """Moves work between the store and the executor, a turn at a time.
+    """Moves work between the store and the shims, a turn at a time.
 
     ``until_empty``: stop the workers when there is nothing left to do. ``until_idle``: also when
     what is left waits for its backoff, or runs elsewhere.
@@ -48,6 +50,7 @@ class Dispatcher:
         self._executor = executor
         self._attempts = executor.attempts
         self._prefetch = executor.prefetch
+        self._shims = executor.shims
         self._until_empty = until_empty or until_idle
         self._until_idle = until_idle
         self._timer: asyncio.TimerHandle | None = None
@@ -139,7 +142,7 @@ class Dispatcher:
 
     async def _turn(self, slots: list[ClaimSlot]) -> None:
         """Write the results down and claim what may be claimed."""
-        context, executor = self._context, self._executor
+        context = self._context
         context.woken.clear()
         try:
             if not await self._heartbeat.holds():
@@ -150,7 +153,7 @@ class Dispatcher:
         context.claimable = False
         results, self._attempts.results = self._attempts.results, []
         # Where there is no room for more suspects, other jobs go on: suspects may run for hours.
-        suspects = executor.shims.room_for_suspects > 0
+        suspects = self._shims.room_for_suspects > 0
         try:
             answer = await self._settle_and_claim(results, slots, suspects=suspects)
         except StoreError as error:
@@ -171,7 +174,7 @@ class Dispatcher:
             return
         self._wake_when_due(answer.next_due)
         if not suspects:
-            context.claimable = context.claimable or executor.shims.room_for_suspects > 0
+            context.claimable = context.claimable or self._shims.room_for_suspects > 0
             return
         if self._until_empty and not answer.claimed and await self._empty():
             for slot in context.slots.values():
@@ -188,34 +191,48 @@ class Dispatcher:
         allowed = executor.shortage.slots
         if allowed is not None:
             return slots[:allowed]
-        room = executor.shims.room_for_suspects
+        room = self._shims.room_for_suspects
         if self._suspects_found and 0 < room < len(slots):
             return slots[:room]  # those that were put back would be claimed again
         return slots + self._prefetch.slots(workers)
 
     def _start(self, job: Job) -> None:
         """Run a claimed job: at once on the worker it was claimed for, or prefetched."""
-        context, executor = self._context, self._executor
-        attempt = executor.claim(job)
-        suspect = is_suspect(job)
+        context, attempts = self._context, self._attempts
+        attempt, suspect = self._executor.claim(job), is_suspect(job)
         slot = context.slots.get(job.worker or "")
         if slot is not None and slot.idle:
-            if suspect and not executor.shims.room_for_suspects:
-                executor.give_back(attempt)
+            if suspect and not self._shims.room_for_suspects:
+                attempts.move(attempt, AttemptEvent.GIVEN_BACK)
             else:
-                executor.launch(attempt, slot)
+                self._launch(attempt, slot)
         elif suspect:
             # The shim may hold no suspect. With nothing held, the next worker that comes free is
             # idle, and the suspect is claimed for it.
-            executor.give_back(attempt)
+            attempts.move(attempt, AttemptEvent.GIVEN_BACK)
             self._prefetch.give_back()
         else:
             workers = context.slots.values()
             slot = next((one for one in workers if one.stop is None and one.serves(job)), None)
             if slot is None:  # all were told to stop while the claim was under way
-                executor.give_back(attempt)
+                attempts.move(attempt, AttemptEvent.GIVEN_BACK)
             else:
-                executor.hold(attempt, slot.queue_names)
+                attempt.queues = slot.queue_names
+                attempts.move(attempt, AttemptEvent.HELD)
+                self._prefetch.moved()
+                self._shims.shared.hold(attempt, context.settings.shell)
+
+    def _launch(self, attempt: ActiveAttempt, slot: Slot) -> None:
+        """Start a claimed attempt on an idle worker."""
+        if is_suspect(attempt.job):
+            self._prefetch.give_back([slot.id])  # the shim must start nothing else on this worker
+        self._executor.shortage.tries(attempt.token)
+        attempt.worker = slot.id
+        attempt.since = lease_clock()
+        slot.attempt = attempt
+        shell = self._context.settings.shell
+        self._shims.shim_of(attempt).launch(attempt, slot, shell)
+        self._context.tell(Event(Kind.STARTED, job=attempt.job, worker=slot.id))
 
     async def _settle_and_claim(
         self, results: list[AttemptResult], slots: list[ClaimSlot], *, suspects: bool

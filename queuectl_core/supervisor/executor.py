@@ -1,8 +1,8 @@
 """The executor: takes each attempt from its claim to its result.
 
-It starts attempts on the shims, hears what becomes of them, ends what is left of them, and leaves
-their results in the table, for the dispatcher's next commit. What happens to an attempt is an
-event: :meth:`AttemptTable.move` says whether it counts.
+It hears from the shims what becomes of attempts, ends what is left of them, and leaves their
+results in the table, for the dispatcher's next commit. What happens to an attempt is an event:
+:meth:`AttemptTable.move` says whether it counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from ..runner.events import (
 from .attempt import (
     ActiveAttempt,
     StopReason,
-    is_suspect,
     make_result,
     no_kill,
     token_of,
@@ -42,7 +41,6 @@ from .processes import Processes
 from .shims import SHIM_PAUSE, Shims
 from .shortage import Shortage
 from .triage import RecoveryPlan, Remains, triage
-from .workers import Slot
 
 SHIM_KILLED = "its shim was killed; its outcome is unknown"
 NEVER_STARTED = "it was never started"
@@ -85,8 +83,6 @@ class Executor:
         not resolved do not count."""
         return all(attempt.unresolved for attempt in self.attempts)
 
-    # -- starting ---------------------------------------------------------------------
-
     def claim(self, job: Job, *, inherited: bool = False) -> ActiveAttempt:
         """``job`` is ours from now on. ``inherited``: it was another supervisor's."""
         settings = self._context.settings
@@ -105,28 +101,6 @@ class Executor:
                 inherited=inherited,
             )
         )
-
-    def launch(self, attempt: ActiveAttempt, slot: Slot) -> None:
-        """Start a claimed attempt on an idle worker."""
-        if is_suspect(attempt.job):
-            self.prefetch.give_back([slot.id])  # the shim must start nothing else on this worker
-        self.shortage.tries(attempt.token)
-        attempt.worker = slot.id
-        attempt.since = lease_clock()
-        slot.attempt = attempt
-        self.shims.shim_of(attempt).launch(attempt, slot, self._context.settings.shell)
-        self._context.tell(Event(Kind.STARTED, job=attempt.job, worker=slot.id))
-
-    def hold(self, attempt: ActiveAttempt, queues: str) -> None:
-        """Have the shim start a claimed attempt on the next idle worker of ``queues``."""
-        attempt.queues = queues
-        self.attempts.move(attempt, AttemptEvent.HELD)
-        self.prefetch.moved()
-        self.shims.shared.hold(attempt, self._context.settings.shell)
-
-    def give_back(self, attempt: ActiveAttempt) -> None:
-        """Do not start a claimed attempt: the store has the job back as it was."""
-        self.attempts.move(attempt, AttemptEvent.GIVEN_BACK)
 
     # -- what the shims tell ----------------------------------------------------------
 

@@ -5,8 +5,8 @@ rest. Each part knows only parts that stand before it in this list:
 
 - ``context``: what all of them share.
 - ``heartbeat``: renews the lease, and knows whether it was lost.
-- ``executor``: takes each attempt from its claim to its result, on the shims.
-- ``dispatcher``: writes results to the store, and claims jobs.
+- ``executor``: takes each attempt from its claim to its result.
+- ``dispatcher``: writes results to the store, claims jobs, and gives them to the shims.
 - ``commands``: what somebody asks of the supervisor.
 - ``recovery``: jobs of supervisors that are gone.
 - ``maintenance``: services in the background.

@@ -25,9 +25,10 @@ from queuectl_core.supervisor.attempt_states import (
     AttemptState,
 )
 from queuectl_core.supervisor.context import Context
+from queuectl_core.supervisor.dispatcher import Dispatcher
 from queuectl_core.supervisor.executor import Executor
+from queuectl_core.supervisor.heartbeat import Heartbeat
 from queuectl_core.supervisor.supervisor import Supervisor
-from queuectl_core.supervisor.workers import Slot
 
 from ..support import Cli, eventually
 
@@ -136,12 +137,14 @@ def test_the_store_hears_once_of_each_attempt(way: str, words: list[str]) -> Non
 
     async def play() -> list[str]:
         executor, context, _ = executor_of(Path("/nonexistent"))
-        attempt = executor.claim(job_of(1), inherited=way == "inherited")
-        slot: Slot = context.slots["sup-1"]
-        if way == "launched":
-            executor.launch(attempt, slot)
-        elif way == "prefetched":
-            executor.hold(attempt, "")
+        dispatcher = Dispatcher(context, Heartbeat(context), executor)
+        job, slot = job_of(1), context.slots["sup-1"]
+        if way == "inherited":
+            executor.claim(job, inherited=True)
+        else:
+            dispatcher._start(job._replace(worker=slot.id) if way == "launched" else job)
+        attempt = executor.attempts.of(job)
+        assert attempt is not None
         token = attempt.token
         events: dict[str, RunnerEvent] = {
             "started": Started(token, 1, 0.9, 1.0, 1.0, slot.id),

@@ -96,7 +96,9 @@ async def test_a_large_output_of_a_crashed_job_is_not_copied_on_the_loop(
         return finish(self, written)
 
     monkeypatch.setattr(Capture, "finish", where)
-    command = "test -e again && exit; touch again; head -c 140000 /dev/zero; echo $$ > pid; sleep 60"
+    command = (
+        "test -e again && exit; touch again; head -c 140000 /dev/zero; echo $$ > pid; sleep 60"
+    )
     (job,) = await queue.enqueue([{"command": command, "output_limit": 1 << 16}])
     async with supervising(queue):
         place = Path(queue.cwd) / "pid"

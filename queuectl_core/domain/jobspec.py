@@ -28,25 +28,8 @@ MAX_PRIORITY = 1_000_000
 MIN_MEMORY, MAX_MEMORY = 1 << 20, 1 << 50
 """Bytes. With less, not even a shell starts. No machine has more."""
 
-INPUT_FIELDS = (
-    "id",
-    "command",
-    "max_retries",
-    "backoff_base",
-    "priority",
-    "run_at",
-    "timeout_seconds",
-    "cwd",
-    "env",
-    "queue",
-    "nice",
-    "memory_limit",
-    "cpu_seconds",
-    "output_limit",
-)
 ALIASES = {"timeout": "timeout_seconds"}
 """Other names of fields. :func:`field_name` also accepts spellings with ``-`` and in camelCase."""
-KNOWN = (*INPUT_FIELDS, *ALIASES)
 OUTPUT_FIELDS = frozenset(
     (
         "state",
@@ -96,7 +79,8 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
             from .spellings import field_hint
 
             raise InvalidInput(
-                f"unknown field '{clean_line(str(name), 40)}'", field_hint(name, KNOWN)
+                f"unknown field '{clean_line(str(name), 40)}'",
+                field_hint(name, KNOWN),
             )
     if "command" not in given:
         raise InvalidInput("command is missing", "give what to run")
@@ -337,5 +321,7 @@ _PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
     "cpu_seconds": _seconds("cpu_seconds", MAX_SECONDS, whole=True),
     "output_limit": _size("output_limit", MIN_OUTPUT, MAX_OUTPUT),
 }
+INPUT_FIELDS = tuple(_PARSERS)
+KNOWN = (*INPUT_FIELDS, *ALIASES)
 _NULLABLE = frozenset(_PARSERS) - {"command"}
 """``null`` means: not given."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..domain.errors import InvalidInput
+from ..domain.errors import BatchRejected, Conflict, InvalidInput
 from ..domain.fingerprint import dead_reason
 from ..domain.model import (
     Attempt,
@@ -62,6 +62,26 @@ def new_ids(count: int) -> list[str]:
     raw = os.urandom(count * size).translate(_TO_ALPHABET)
     parts = [raw[i : i + size] for i in range(0, len(raw), size)]
     return [f"{part.decode()}{chr(_ALPHABET[sum(part) & 31])}" for part in parts]
+
+
+def refuse_twice(found: Sequence[Row]) -> None:
+    """BatchRejected for lines of a batch with the id of an earlier line (the query ``twice``)."""
+    if found:
+        problems = [
+            (row["line"], f"id '{row['id']}' is given twice (first on line {row['first']})")
+            for row in found
+        ]
+        raise BatchRejected(problems, found[0]["total"])
+
+
+def renamed(found: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """New ids for the lines of a batch with an id that is taken in the store (the query
+    ``taken``). Conflict if it is not a generated one."""
+    for row in found:
+        if not row["generated"]:
+            line = f"line {row['line']}: id '{row['id']}' is taken"
+            raise Conflict(f"nothing enqueued: {line}", "choose another")
+        yield {"id": new_ids(1)[0], "line": row["line"]}
 
 
 def is_generated(job_id: str) -> bool:
@@ -241,26 +261,32 @@ def to_ended(row: Any) -> Ended:
     return Outcome(outcome), bool(dead), ran, waited
 
 
-def attempt_params(result: AttemptResult) -> dict[str, Any]:
-    """A result as the parameters of ``insert_attempt``."""
-    dead = result.transition.state is State.DEAD
-    return result.attempt._asdict() | {"job": result.seq, "made_dead": dead}
+def result_params(result: AttemptResult) -> dict[str, Any]:
+    """A result as parameters: its attempt, the new values of its job, and its tail. ``shell_code``
+    is the exit code of the job, ``exit_code`` that of the attempt."""
+    attempt, after = result.attempt, result.transition
+    code, dead = attempt.shell_code, after.state is State.DEAD
+    # A pending job may be claimed now; a failed job waits for its backoff.
+    ready = {State.PENDING: 1, State.FAILED: 0}.get(after.state)
+    reason = dead_reason(code, after.last_error) if dead else None
+    return {
+        **attempt._asdict(),
+        **after._asdict(),
+        "seq": result.seq,
+        "run": result.run,
+        "ready": ready,
+        "shell_code": code,
+        "dead_reason": reason,
+        "made_dead": dead,
+        "tail": result.tail,
+    }
 
 
 def to_supervisor(row: Row, id_column: str = "id", *, lapsed: bool | None = None) -> SupervisorRow:
     """A row of ``supervisors``, or of a join with it."""
-    return SupervisorRow(
-        id=row[id_column],
-        host=row["host"],
-        host_key=row["host_key"],
-        pid=row["pid"],
-        pid_start=row["pid_start"],
-        detached=bool(row["detached"]),
-        heartbeat_at=row["heartbeat_at"],
-        lease_until=row["lease_until"],
-        lease_mono=row["lease_mono"],
-        lapsed=lapsed,
-    )
+    found = {name: row[name] for name in SupervisorRow._fields if name not in ("id", "lapsed")}
+    found |= {"id": row[id_column], "detached": bool(row["detached"]), "lapsed": lapsed}
+    return SupervisorRow(**found)
 
 
 def to_worker(row: Row) -> Worker:

@@ -166,10 +166,7 @@ def transaction_of(verb: Any) -> Any:
     """The function that a declared verb runs in a transaction; None for a verb with a body."""
     if verb.__name__ != "verb":
         return None
-    inner = inspect.getclosurevars(verb).nonlocals
-    if "write" in inner:
-        return transaction_of(inner["write"])
-    found = inner["transaction"]
+    found = inspect.getclosurevars(verb).nonlocals["transaction"]
     return found if inspect.signature(found).parameters else found()
 
 

@@ -81,7 +81,7 @@ VALUES: dict[str, Any] = {
 ENDINGS: dict[str, Any] = {
     **{key: [1007, 2007] for key in ("seq", "prefetch_seq", "released_seq")},
     **{key: [1, 1] for key in ("run", "prefetch_run", "released_run", "attempts", "crashes")},
-    **{key: [2, 2] for key in ("number", "output_bytes", "attempt_exit", "exit_code")},
+    **{key: [2, 2] for key in ("number", "output_bytes", "exit_code", "shell_code")},
     **{key: ["completed", "completed"] for key in ("state", "outcome")},
     **{key: [NOW, NOW] for key in ("started_at", "finished_at", "waited", "prefetch_at")},
     **{key: ["sup-1", "sup-1"] for key in ("prefetch_worker", "worker")},

@@ -157,6 +157,8 @@ async def database(store_path: Path) -> AsyncIterator[sqlite3.Connection]:
 
 def plan(database: sqlite3.Connection, query: str) -> list[str]:
     text = SQL[query]
+    if "temp.incoming" in text:
+        database.execute(SQL["stage"])
     values = [None] * text.count("?") if "?" in text else _Any()
     rows = database.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
     return [row[3] for row in rows]

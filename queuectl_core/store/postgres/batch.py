@@ -17,11 +17,11 @@ from typing import IO, Any
 
 import asyncpg
 
-from ...domain.errors import BatchRejected, Conflict, InvalidInput, StoreError, StoreFull
+from ...domain.errors import Conflict, InvalidInput, StoreError, StoreFull
 from ...domain.model import JobSpec
 from ...domain.text import clean_line
 from ..protocol import Batch
-from ..rows import new_ids, spec_params
+from ..rows import new_ids, refuse_twice, renamed, spec_params
 from .connections import Connections
 from .jobs import COLUMNS, KEYS, check_text
 from .session import JOBS, Session
@@ -112,7 +112,9 @@ async def _commit(session: Session, file: IO[bytes], count: int, now: float) -> 
             await session.run("move", first=first, now=now)
         except asyncpg.UniqueViolationError:
             await session.run("as_before_moving")
-            await _explain(session)  # returns only if generated ids were taken: it made new ones
+            refuse_twice(await session.rows("twice"))
+            for params in renamed(await session.rows("taken")):  # generated ids were taken
+                await session.run("renamed", **params)
             continue
         return first, count
     raise Conflict("could not find free ids", "give ids, or try again")
@@ -125,18 +127,3 @@ async def _keys(session: Session, count: int) -> int:
         return int(await session.value("key_block", count=count))
     finally:
         await session.value("key_gate_open", key=KEYS)
-
-
-async def _explain(session: Session) -> None:
-    twice = await session.rows("twice")
-    if twice:
-        problems = [
-            (row["line"], f"id '{row['id']}' is given twice (first on line {row['first']})")
-            for row in twice
-        ]
-        raise BatchRejected(problems, twice[0]["total"])
-    for row in await session.rows("taken"):
-        if not row["generated"]:
-            line = f"line {row['line']}: id '{row['id']}' is taken"
-            raise Conflict(f"nothing enqueued: {line}", "choose another")
-        await session.run("renamed", id=new_ids(1)[0], line=row["line"])

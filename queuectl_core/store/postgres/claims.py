@@ -10,12 +10,12 @@ import asyncpg
 
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
-from ...domain.fingerprint import dead_reason
-from ...domain.model import Job, State, SupervisorRow
+from ...domain.model import Job, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
-from ..rows import to_job, to_supervisor
+from ..rows import result_params, to_job, to_supervisor
 from . import statistics
+from .queries import query
 from .session import Session
 
 SOON = 0.01
@@ -26,13 +26,6 @@ CLAIM_EXTRA = 3
 
 Key = tuple[int, int]
 """(seq, run): one attempt."""
-
-_RESULT_COLUMNS = (
-    *("seq", "run", "state", "ready", "attempts", "crashes", "run_at", "exit_code", "last_error"),
-    *("dead_reason", "number", "started_at", "finished_at", "outcome", "made_dead"),
-    *("attempt_exit", "signal", "reason", "worker", "host", "peak_memory", "cpu_seconds"),
-    *("output_bytes", "waited", "tail"),
-)
 
 
 async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResult:
@@ -66,23 +59,26 @@ async def _settle(session: Session, request: ClaimRequest) -> tuple[frozenset[Ke
     first: dict[Key, AttemptResult] = {}
     for result in results:
         first.setdefault((result.seq, result.run), result)
-    rows = [_result_row(result) for result in first.values()]
+    rows = [_result_params(result) for result in first.values()]
     starts = [one for one in request.started if (one.seq, one.run) not in first]
     freed = [one for one in request.released if (one.seq, one.runs) not in first]
-    row = await session.row(
-        "settle",
-        owner=owner,
-        now=now,
-        prefetch_seq=[one.seq for one in starts],
-        prefetch_run=[one.run for one in starts],
-        prefetch_worker=[one.worker for one in starts],
-        prefetch_at=[one.started_at for one in starts],
-        released_seq=[one.seq for one in freed],
-        released_run=[one.runs for one in freed],
-        minutes=list(by_minute(list(first.values()))),
-        mark=session.mark,
-        **{name: [values[name] for values in rows] for name in _RESULT_COLUMNS},
-    )
+    values: dict[str, Any] = {
+        "owner": owner,
+        "now": now,
+        "prefetch_seq": [one.seq for one in starts],
+        "prefetch_run": [one.run for one in starts],
+        "prefetch_worker": [one.worker for one in starts],
+        "prefetch_at": [one.started_at for one in starts],
+        "released_seq": [one.seq for one in freed],
+        "released_run": [one.runs for one in freed],
+        "minutes": list(by_minute(list(first.values()))),
+        "mark": session.mark,
+    }
+    # All other parameters of the query are columns of the results.
+    values |= {
+        name: [one[name] for one in rows] for name in query("settle").names if name not in values
+    }
+    row = await session.row("settle", **values)
     session.marked = True
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
     there = dict(zip(row["minutes"], row["sums"], strict=True))
@@ -96,38 +92,9 @@ def _key(result: AttemptResult) -> Key:
     return result.seq, result.run
 
 
-def _result_row(result: AttemptResult) -> dict[str, Any]:
-    attempt, after = result.attempt, result.transition
-    exit_code = attempt.shell_code
-    dead = after.state is State.DEAD
-    return {
-        "seq": result.seq,
-        "run": result.run,
-        "state": after.state,
-        # A pending job may be claimed now; a failed job waits for its backoff.
-        "ready": {State.PENDING: 1, State.FAILED: 0}.get(after.state),
-        "attempts": after.attempts,
-        "crashes": after.crashes,
-        "run_at": after.run_at,
-        "exit_code": exit_code,
-        "last_error": _text(after.last_error),
-        "dead_reason": dead_reason(exit_code, after.last_error) if dead else None,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-        "outcome": attempt.outcome,
-        "made_dead": dead,
-        "attempt_exit": attempt.exit_code,
-        "signal": attempt.signal,
-        "reason": _text(attempt.reason),
-        "worker": attempt.worker,
-        "host": attempt.host,
-        "peak_memory": attempt.peak_memory,
-        "cpu_seconds": attempt.cpu_seconds,
-        "output_bytes": attempt.output_bytes,
-        "waited": attempt.waited,
-        "tail": result.tail,
-    }
+def _result_params(result: AttemptResult) -> dict[str, Any]:
+    params = result_params(result)
+    return params | {name: _text(params[name]) for name in ("last_error", "reason")}
 
 
 def _text(text: str | None) -> str | None:
@@ -166,16 +133,7 @@ async def register(
     now: float,
 ) -> None:
     ours = await session.run(
-        "register",
-        id=row.id,
-        host=row.host,
-        host_key=row.host_key,
-        pid=row.pid,
-        pid_start=row.pid_start,
-        detached=row.detached,
-        now=now,
-        lease=row.lease_until - row.heartbeat_at,
-        lease_mono=row.lease_mono,
+        "register", **row._asdict(), now=now, lease=row.lease_until - row.heartbeat_at
     )
     ids, queues = _columns(workers)
     if ours and ids:

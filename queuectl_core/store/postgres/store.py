@@ -1,7 +1,7 @@
 """The PostgreSQL store: a verb is a function that runs in one transaction.
 
-Such verbs are declared in the class: ``scan = reads(jobs.scan)``. mypy checks each declaration
-against the protocol.
+Such verbs are declared in the class: ``scan = verb(Connections.read, jobs.scan)``. mypy checks each
+declaration against the protocol.
 """
 
 from __future__ import annotations
@@ -39,38 +39,18 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Transaction = Callable[Concatenate[Session, P], Awaitable[T]]
-Verb = Callable[Concatenate["PostgresStore", P], Coroutine[Any, Any, T]]
 
 
-def _verb(
-    transaction: Transaction[P, T], run: Callable[[PostgresStore], Callable[..., Awaitable[T]]]
-) -> Verb[P, T]:
-    """A verb that runs ``transaction`` the way that ``run`` chooses."""
+def verb(
+    run: Callable[..., Awaitable[Any]], transaction: Transaction[P, T]
+) -> Callable[Concatenate[PostgresStore, P], Coroutine[Any, Any, T]]:
+    """A verb that runs ``transaction`` with a method of :class:`Connections`."""
 
     async def verb(self: PostgresStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await run(self)(transaction, *args, **kwargs)
+        result: T = await run(self._connections, transaction, *args, **kwargs)
+        return result
 
     return verb
-
-
-def reads(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
-    """A verb that reads. ``patient``: without a time limit."""
-    return _verb(transaction, lambda store: store._choose(patient=patient).read)
-
-
-def repeats(transaction: Transaction[P, T]) -> Verb[P, T]:
-    """A verb that is one statement and does no harm when it is run twice."""
-    return _verb(transaction, lambda store: store._connections.repeat)
-
-
-def writes(transaction: Transaction[P, T], *, patient: bool = False) -> Verb[P, T]:
-    """A verb that writes. ``patient``: without a time limit."""
-    return _verb(transaction, lambda store: store._choose(patient=patient).write)
-
-
-def announces(transaction: Transaction[P, T]) -> Verb[P, T]:
-    """A verb that writes and wakes the supervisors."""
-    return _verb(transaction, lambda store: store._connections.announce)
 
 
 class PostgresStore(Store):
@@ -172,9 +152,9 @@ class PostgresStore(Store):
     ) -> list[T]:
         return await self._choose(patient=patient).read(jobs.rows, query, convert, values)
 
-    scan = reads(jobs.scan)
-    rollup = reads(statistics.rollup)
-    candidates = reads(jobs.candidates)
+    scan = verb(Connections.read, jobs.scan)
+    rollup = verb(Connections.read, statistics.rollup)
+    candidates = verb(Connections.read, jobs.candidates)
 
     async def changed(self) -> bool:
         found = await self._connections.read(jobs.changes)
@@ -209,10 +189,10 @@ class PostgresStore(Store):
 
     # -- working ----------------------------------------------------------------------
 
-    register = writes(claims.register)
-    heartbeat = repeats(claims.heartbeat)
-    add_workers = announces(claims.add_workers)
-    dismiss = writes(claims.dismiss)
+    register = verb(Connections.write, claims.register)
+    heartbeat = verb(Connections.repeat, claims.heartbeat)
+    add_workers = verb(Connections.announce, claims.add_workers)
+    dismiss = verb(Connections.write, claims.dismiss)
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         return await self._commit_log.settle_and_claim(request)

@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
-from ...domain.fingerprint import dead_reason
 from ...domain.lifecycle import claimed_ahead
-from ...domain.model import Job, Outcome, State, SupervisorRow
+from ...domain.model import Job, Outcome, SupervisorRow
 from ...system.clocks import monotonic
-from ..rows import attempt_params
+from ..rows import result_params
 from . import statistics
 from .errors import BadValue
 from .jobs import check_whole
@@ -41,7 +40,7 @@ def settle_and_claim(conn: sqlite3.Connection, request: ClaimRequest) -> ClaimRe
     if request.slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         conn.execute(SQL["promote"], {"now": now})
         for queues, workers in by_queues(request.slots):
-            claimed += _claim(conn, owner, queues, workers, now, suspects=request.suspects)
+            claimed += _claim(conn, request, queues, workers)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
     return ClaimResult(refused, tuple(claimed), next_due)
 
@@ -49,14 +48,11 @@ def settle_and_claim(conn: sqlite3.Connection, request: ClaimRequest) -> ClaimRe
 def _finish(
     conn: sqlite3.Connection, owner: str, results: Sequence[AttemptResult], now: float
 ) -> frozenset[tuple[int, int]]:
-    taken = _settle(conn, owner, results)
-    conn.executemany(SQL["insert_attempt"], map(attempt_params, taken))
-    tails = [
-        {"job": one.seq, "number": one.attempt.number, "tail": one.tail}
-        for one in taken
-        if one.tail
-    ]
-    conn.executemany(SQL["insert_tail"], tails)
+    params = [result_params(one) | {"owner": owner} for one in results]
+    taken = _settle(conn, results, params)
+    written = params if len(taken) == len(results) else [result_params(one) for one in taken]
+    conn.executemany(SQL["insert_attempt"], written)
+    conn.executemany(SQL["insert_tail"], [one for one in written if one["tail"]])
     statistics.record(conn, taken, now)
     done: Counter[str] = Counter()
     failed: Counter[str] = Counter()
@@ -79,10 +75,9 @@ def _finish(
 
 
 def _settle(
-    conn: sqlite3.Connection, owner: str, results: Sequence[AttemptResult]
+    conn: sqlite3.Connection, results: Sequence[AttemptResult], params: Sequence[dict[str, Any]]
 ) -> Sequence[AttemptResult]:
-    """Change the jobs of ``results``. Returns the results of jobs that ``owner`` still holds."""
-    params = [_result_params(owner, one) for one in results]
+    """Change the jobs of ``results``. Returns the results of jobs that their owner still holds."""
     conn.execute("SAVEPOINT settling")
     if conn.executemany(SQL["finish"], params).rowcount == len(params):  # nearly always
         conn.execute("RELEASE settling")
@@ -97,51 +92,18 @@ def _settle(
     return taken
 
 
-def _result_params(owner: str, result: AttemptResult) -> dict[str, Any]:
-    attempt, after = result.attempt, result.transition
-    exit_code = attempt.shell_code
-    dead = after.state is State.DEAD
-    return {
-        "seq": result.seq,
-        "run": result.run,
-        "owner": owner,
-        "state": after.state,
-        "ready": _ready(after.state),
-        "attempts": after.attempts,
-        "crashes": after.crashes,
-        "run_at": after.run_at,
-        "now": attempt.finished_at,
-        "exit_code": exit_code,
-        "last_error": after.last_error,
-        "worker": attempt.worker,
-        "started_at": attempt.started_at,
-        "reason": dead_reason(exit_code, after.last_error) if dead else None,
-    }
-
-
-def _ready(state: State) -> int | None:
-    """A pending job may be claimed now; a failed job waits for its backoff."""
-    return {State.PENDING: 1, State.FAILED: 0}.get(state)
-
-
 def _claim(
-    conn: sqlite3.Connection,
-    owner: str,
-    queues: Sequence[str],
-    workers: list[str],
-    now: float,
-    *,
-    suspects: bool,
+    conn: sqlite3.Connection, request: ClaimRequest, queues: Sequence[str], workers: Sequence[str]
 ) -> list[Job]:
     names = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
     found: list[tuple[Any, ...]] = []
     for name in dict.fromkeys(names):  # a queue that is named twice must not offer its jobs twice
-        params = {"queue": name, "limit": len(workers), "suspects": suspects}
+        params = {"queue": name, "limit": len(workers), "suspects": request.suspects}
         found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
     found.sort(key=lambda row: (-row[1], row[2], row[0]))
     named = [worker for worker in workers if worker]
     ahead = claimed_ahead(len(found), len(named), len(workers) - len(named))
-    params = {"owner": owner, "now": now}
+    params = {"owner": request.owner, "now": request.now}
     jobs = []
     for (seq, *_), worker in zip(found, named, strict=False):
         row = conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone()
@@ -178,31 +140,12 @@ def register(
                 f" (supervisor {other.id} on {other.host})",
                 "stop them there first; workers of an SQLite store must be in one container",
             )
-    conn.execute(
-        SQL["register"],
-        {
-            "id": row.id,
-            "host": row.host,
-            "host_key": row.host_key,
-            "pid": row.pid,
-            "pid_start": row.pid_start,
-            "detached": row.detached,
-            "now": now,
-            "lease_until": row.lease_until,
-            "lease_mono": row.lease_mono,
-        },
-    )
+    conn.execute(SQL["register"], row._asdict() | {"now": now})
     add_workers(conn, row.id, workers, now, up=True)
 
 
 def heartbeat(conn: sqlite3.Connection, row: SupervisorRow) -> bool:
-    params = {
-        "id": row.id,
-        "now": row.heartbeat_at,
-        "lease_until": row.lease_until,
-        "lease_mono": row.lease_mono,
-    }
-    return conn.execute(SQL["heartbeat"], params).rowcount == 1
+    return conn.execute(SQL["heartbeat"], row._asdict()).rowcount == 1
 
 
 def add_workers(

@@ -98,26 +98,20 @@ def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
     return verb
 
 
-def writes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Verb[P, T]:
-    """A verb that writes. ``wakes``: what it tells the supervisors afterwards; None: nothing."""
+def writes(
+    transaction: Transaction[P, T], *, wakes: bytes | None = None, checked: bool = True
+) -> Verb[P, T]:
+    """A verb that writes. ``wakes``: what it tells the supervisors afterwards; None: nothing.
+    ``checked``: people rely on what it writes. So it fails if the database file was moved or
+    replaced, because nobody would read it there."""
 
     async def verb(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if checked:
+            self._check_writable()
         result = await self._connection.write(transaction(), *args, **kwargs)
         if wakes is not None:
             self._notify(wakes)
         return result
-
-    return verb
-
-
-def changes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Verb[P, T]:
-    """A verb that writes something that people rely on. It fails if the database file was moved or
-    replaced, because nobody would read it there."""
-    write = writes(transaction, wakes=wakes)
-
-    async def verb(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._check_writable()
-        return await write(self, *args, **kwargs)
 
     return verb
 
@@ -200,7 +194,7 @@ class SqliteStore(Store):
 
     # -- enqueue ----------------------------------------------------------------------
 
-    enqueue = changes(lambda: jobs.enqueue, wakes=JOBS)
+    enqueue = writes(lambda: jobs.enqueue, wakes=JOBS)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -270,9 +264,9 @@ class SqliteStore(Store):
 
     # -- working ----------------------------------------------------------------------
 
-    heartbeat = writes(lambda: claims.heartbeat)
-    add_workers = changes(lambda: claims.add_workers, wakes=ANYTHING)
-    take_over = changes(lambda: claims.take_over)
+    heartbeat = writes(lambda: claims.heartbeat, checked=False)
+    add_workers = writes(lambda: claims.add_workers, wakes=ANYTHING)
+    take_over = writes(lambda: claims.take_over)
 
     async def register(
         self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
@@ -376,7 +370,7 @@ class SqliteStore(Store):
 
     # -- maintenance --------------------------------------------------------------------
 
-    dismiss = changes(lambda: maintenance.dismiss)
+    dismiss = writes(lambda: maintenance.dismiss)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         self._check_writable()

@@ -15,14 +15,14 @@ WITH supervisor AS MATERIALIZED (
 ), results AS MATERIALIZED (
     SELECT * FROM unnest(
         :seq::bigint[], :run::bigint[], :state::text[], :ready::int[], :attempts::bigint[],
-        :crashes::bigint[], :run_at::float8[], :exit_code::bigint[], :last_error::text[],
+        :crashes::bigint[], :run_at::float8[], :shell_code::bigint[], :last_error::text[],
         :dead_reason::text[], :number::bigint[], :started_at::float8[], :finished_at::float8[],
-        :outcome::text[], :made_dead::bool[], :attempt_exit::bigint[], :signal::bigint[],
+        :outcome::text[], :made_dead::bool[], :exit_code::bigint[], :signal::bigint[],
         :reason::text[], :worker::text[], :host::text[], :peak_memory::bigint[],
         :cpu_seconds::float8[], :output_bytes::bigint[], :waited::float8[], :tail::bytea[]
     ) AS t(
-        seq, run, state, ready, attempts, crashes, run_at, exit_code, last_error, dead_reason,
-        number, started_at, finished_at, outcome, made_dead, attempt_exit, signal, reason, worker,
+        seq, run, state, ready, attempts, crashes, run_at, shell_code, last_error, dead_reason,
+        number, started_at, finished_at, outcome, made_dead, exit_code, signal, reason, worker,
         host, peak_memory, cpu_seconds, output_bytes, waited, tail
     )
 ), prefetched AS MATERIALIZED (
@@ -41,7 +41,7 @@ WITH supervisor AS MATERIALIZED (
         state = CASE WHEN j.cancel AND t.ready IS NOT NULL THEN 'cancelled' ELSE t.state END,
         ready = CASE WHEN j.cancel THEN NULL ELSE t.ready END,
         attempts = t.attempts, crashes = t.crashes, run_at = coalesce(t.run_at, j.run_at),
-        updated_at = t.finished_at, finished_at = t.finished_at, exit_code = t.exit_code,
+        updated_at = t.finished_at, finished_at = t.finished_at, exit_code = t.shell_code,
         last_error = t.last_error, reason = t.dead_reason, owner = NULL, shim = NULL,
         cancel = false, worker = coalesce(t.worker, j.worker), started_at = t.started_at
     FROM results t JOIN held USING (seq, run)
@@ -49,7 +49,7 @@ WITH supervisor AS MATERIALIZED (
     RETURNING j.seq, t.run, j.ready, j.run_at
 ), attempted AS (
     INSERT INTO attempts
-    SELECT t.seq, t.number, t.started_at, t.finished_at, t.outcome, t.made_dead, t.attempt_exit,
+    SELECT t.seq, t.number, t.started_at, t.finished_at, t.outcome, t.made_dead, t.exit_code,
            t.signal, t.reason, t.worker, t.host, t.peak_memory, t.cpu_seconds, t.output_bytes,
            t.waited
     FROM results t JOIN finished USING (seq, run)

@@ -37,19 +37,20 @@ SELECT min(run_at) FROM jobs WHERE ready = 0;
 -- name: finish
 UPDATE jobs SET state = CASE WHEN cancel AND :ready IS NOT NULL THEN 'cancelled' ELSE :state END,
                 ready = CASE WHEN cancel THEN NULL ELSE :ready END, attempts = :attempts, crashes = :crashes,
-                run_at = coalesce(:run_at, run_at), updated_at = :now, finished_at = :now,
-                exit_code = :exit_code, last_error = :last_error, reason = :reason, owner = NULL,
+                run_at = coalesce(:run_at, run_at), updated_at = :finished_at,
+                finished_at = :finished_at, exit_code = :shell_code,
+                last_error = :last_error, reason = :dead_reason, owner = NULL,
                 shim = NULL, cancel = 0, worker = coalesce(:worker, worker),
                 started_at = :started_at
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
 -- name: insert_attempt
-INSERT INTO attempts VALUES (:job, :number, :started_at, :finished_at, :outcome, :made_dead,
+INSERT INTO attempts VALUES (:seq, :number, :started_at, :finished_at, :outcome, :made_dead,
     :exit_code, :signal, :reason, :worker, :host, :peak_memory, :cpu_seconds, :output_bytes,
     :waited);
 
 -- name: insert_tail
-INSERT INTO tails VALUES (:job, :number, :tail);
+INSERT INTO tails VALUES (:seq, :number, :tail);
 
 -- A worker has started a prefetched job.
 -- name: prefetch_started
@@ -83,7 +84,7 @@ INSERT INTO supervisors VALUES (:id, :host, :host_key, :pid, :pid_start, :detach
     :now, :lease_until, :lease_mono);
 
 -- name: heartbeat
-UPDATE supervisors SET heartbeat_at = :now, lease_until = :lease_until,
+UPDATE supervisors SET heartbeat_at = :heartbeat_at, lease_until = :lease_until,
                        lease_mono = :lease_mono
 WHERE id = :id;
 

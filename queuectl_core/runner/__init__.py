@@ -111,10 +111,9 @@ FUNCTION = "BASH_FUNC_"
 """How the name of a variable begins in which bash hands a function on."""
 
 
-def lease_clock() -> float:
-    """A clock that all processes of this boot share, that nobody can set, and that (on Linux)
-    goes on while the machine is suspended."""
-    return boot_clock()
+lease_clock = boot_clock
+"""A clock that all processes of this boot share, that nobody can set, and that (on Linux) goes on
+while the machine is suspended."""
 
 
 def host_clock() -> float:

@@ -40,17 +40,13 @@ class Deadline:
 
     def read(self) -> None:
         """Learn the newest moments; those known stand while the file cannot be read."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            return
-        try:
-            content = os.read(fd, 2 * WORD)
+            with open(os.open(self.path, flags), "rb", buffering=0) as file:
+                content = file.read(2 * WORD)
             self.term, self.kill = float(content[:WORD]), float(content[WORD:])
         except (OSError, ValueError):
             pass
-        finally:
-            os.close(fd)
 
     def patience(self) -> float:
         """Milliseconds until it is worth looking again."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..domain.model import OWN_SHIM, supervisor_of
 from ..store.sqlite.notifier import has_listener
-from ..system.permissions import make_private
+from ..system.permissions import make_private, try_lock
 from . import MADE, OWN_FILE, REVOKED, lease_clock
 from .events import Exit, Started
 
@@ -161,7 +161,7 @@ class JournalReader:
         fd = make(self.path)
         try:
             deadline = time.monotonic() + LOCK_PATIENCE
-            while not ((locked := self._try_lock(fd)) and self._is_current(fd)):
+            while not ((locked := try_lock(fd)) and self._is_current(fd)):
                 if not self._is_current(fd):  # its shim has written it anew, or it was deleted
                     fresh = make(self.path)
                     os.close(fd)
@@ -188,14 +188,6 @@ class JournalReader:
             return os.path.samestat(os.fstat(fd), self.path.stat())
         except FileNotFoundError:
             return False
-
-    @staticmethod
-    def _try_lock(fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
     def signal_shim(self, number: int) -> None:
         """Send a signal to the shim that the journal names; its pid is its own as long as it holds

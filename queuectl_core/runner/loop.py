@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, ParamSpec
 
 from . import (
     FENCED,
@@ -54,27 +54,20 @@ PAUSE = 0.01
 """Seconds after an error of its own: until there is memory again, the same may fail at once."""
 
 
-class Child(NamedTuple):
-    """A job, the worker it occupies, how it is started, and while it runs its output."""
+class Child:
+    """A job, the worker that it occupies, how it is started, and how far its start has come."""
 
-    token: str
-    worker: str
-    queues: str
-    how: list[Any]
-    output: Output | None = None
+    __slots__ = ("after", "how", "output", "pid", "pipe", "queues", "token", "worker")
 
-
-class Start:
-    """The start of a job, as far as it has come."""
-
-    __slots__ = ("after", "child", "output", "pid", "pipe")
-
-    def __init__(self, child: Child) -> None:
-        self.child = child
+    def __init__(self, token: str, worker: str, queues: str, how: list[Any]) -> None:
+        self.token = token
+        self.worker = worker
+        self.queues = queues
+        self.how = how
         self.output: Output | None = None
-        self.after = 0.0
+        self.after = 0.0  # when its start began
         self.pid = 0  # it runs
-        self.pipe: int | None = None
+        self.pipe: int | None = None  # one that was forked tells there why it cannot run
 
 
 class Shim:
@@ -101,7 +94,7 @@ class Shim:
         self.received = b""  # what was read, until it is in that buffer
         self.request: bytearray | None = None  # the request that is being applied
         self.starts: deque[Child] = deque()  # jobs that have a worker, not yet answered
-        self.starting: Start | None = None  # the one of them that is being started
+        self.starting: Child | None = None  # the one of them that is being started
         self.in_round = False  # of starts: the journal may be locked, and we may not be in "/"
         self.locked_out = False
         self.exit: tuple[int, int, Any] | None = None  # what wait4 said, until it is told
@@ -286,33 +279,30 @@ class Shim:
 
     def apply(self, request: list[Any]) -> None:
         """Apply one request."""
-        kind, *rest = request
-        if kind == "start":
-            token, worker, queues, *how = rest
-            if worker in self.idle.get(queues, ()):
-                self.idle[queues].remove(worker)
-            self.starts.append(Child(token, worker, queues, how))
-        elif kind == "hold":
-            token, queues, *how = rest
-            self.held.setdefault(queues, deque()).append([token, *how])
-        elif kind == "use":
-            worker, queues = rest
-            self.idle.setdefault(queues, []).append(worker)
-        elif kind == "recall":
-            self.recall(rest[0])
-        elif kind == "settled":
-            self.journal.settled(rest[0])
-        elif kind == "ping":
-            self.emit(["P", None])
-        else:
-            self.kill(*rest)
+        match request:
+            case ["start", token, worker, queues, *how]:
+                if worker in self.idle.get(queues, ()):
+                    self.idle[queues].remove(worker)
+                self.starts.append(Child(token, worker, queues, how))
+            case ["hold", token, queues, *how]:
+                self.held.setdefault(queues, deque()).append([token, *how])
+            case ["use", worker, queues]:
+                self.idle.setdefault(queues, []).append(worker)
+            case ["recall", workers]:
+                self.recall(workers)
+            case ["settled", tokens]:
+                self.journal.settled(tokens)
+            case ["kill", token, number]:
+                self.kill(token, number)
+            case ["ping"]:
+                self.emit(["P", None])
 
     def recall(self, workers: list[str]) -> None:
         """Give back what is held, and use these workers no more."""
         busy = {child.worker for child in self.children.values()}
         busy |= {child.worker for child in self.starts}
         if self.starting is not None:
-            busy.add(self.starting.child.worker)
+            busy.add(self.starting.worker)
         for worker in workers:
             for idle in self.idle.values():
                 if worker in idle:
@@ -385,12 +375,12 @@ class Shim:
         """Start jobs until no worker is free or no job is left. ``allowed``: nobody has revoked us;
         ``lacking``: what the host is short of."""
         if self.starting is not None and self.starting.pid:
-            self.complete_start()
+            self.complete_start(self.starting)
         while True:
             self.take_held(allowed)
             tokens = [child.token for child in self.starts]
             if self.starting is not None:
-                tokens.append(self.starting.child.token)
+                tokens.append(self.starting.token)
             if not tokens:
                 return
             if allowed and not lacking and not self.journal.begin(tokens):
@@ -416,65 +406,62 @@ class Shim:
         """Start the next job, or say why not. Returns what the host lacks: then no other job can be
         started either."""
         if self.starting is None:
-            self.starting = Start(self.starts[0])
+            self.starting = self.starts[0]
             del self.starts[0]
-        starting = self.starting
+        child = self.starting
         if not allowed:
-            self.drop_output(starting)
-            self.emit(["R", starting.child.token])
+            self.drop_output(child)
+            self.emit(["R", child.token])
             self.starting = None
             return lacking
-        lacking = lacking or self.start(starting)
+        lacking = lacking or self.start(child)
         if lacking:
-            self.put_back(starting, lacking)
+            self.put_back(child, lacking)
         return lacking
 
-    def start(self, starting: Start) -> str:
+    def start(self, child: Child) -> str:
         """Start a job, or say why it cannot be started. Returns what the host lacks."""
-        child = starting.child
         argv, plain, cwd, env, out, limits = child.how
         if self.deadline and self.deadline.passed():
-            self.refuse(starting, None, FENCED)
+            self.refuse(child, None, FENCED)
             return ""
         try:
-            if starting.output is None:
-                starting.output = prepare_output(self.folders, *out)
+            if child.output is None:
+                child.output = prepare_output(self.folders, *out)
             environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
             environ[b"QUEUECTL_WORKER"] = os.fsencode(child.worker)
             if limits or self.shell_only:
                 plain = None
-            program = Program(argv, plain, cwd, environ, starting.output.write_end, limits)
-            starting.after = host_clock()
-            starting.pid, starting.pipe = self.spawner.start(program)
+            program = Program(argv, plain, cwd, environ, child.output.write_end, limits)
+            child.after = host_clock()
+            child.pid, child.pipe = self.spawner.start(program)
         except Shortage as error:
             return str(error)
         except MemoryError:
             return "cannot start a process: not enough memory"
         except CannotStart as error:
-            self.refuse(starting, error.code, str(error))
+            self.refuse(child, error.code, str(error))
             return ""
         except Exception as error:  # a NUL byte, text that is no UTF-8
-            self.refuse(starting, None, f"cannot start: {error}")
+            self.refuse(child, None, f"cannot start: {error}")
             return ""
-        self.complete_start()
+        self.complete_start(child)
         return ""
 
-    def complete_start(self) -> None:
+    def complete_start(self, child: Child) -> None:
         """The process of the job that is being started runs: look after it, and tell of it."""
-        starting = self.starting
-        if starting is None or starting.output is None:
+        output, pid, before = child.output, child.pid, host_clock()
+        if output is None:
             return
-        before = host_clock()
-        child, output, pid = starting.child, starting.output, starting.pid
         output.started()
-        self.children[pid] = child._replace(output=output)
-        if starting.pipe is not None:
-            self.poller.register(starting.pipe, select.POLLIN)
-            self.pipes[starting.pipe] = pid
-            starting.pipe = None
+        self.children[pid] = child
+        if child.pipe is not None:
+            self.poller.register(child.pipe, select.POLLIN)
+            self.pipes[child.pipe] = pid
+            child.pipe = None
         if not self.fresh or self.fresh[-1][1] is not output:
             self.fresh.append((time.monotonic() + SHORT, output))
-        self.record(["S", child.token, pid, starting.after, before, lease_clock(), child.worker])
+        self.record(["S", child.token, pid, child.after, before, lease_clock(), child.worker])
         self.starting = None
 
     def read_failure(self, pipe: int) -> None:
@@ -488,18 +475,13 @@ class Shim:
                 return
         if said:
             self.failures[pid] = said
-        try:
-            self.poller.unregister(pipe)
-        except KeyError:
-            pass
+        self.unregister(pipe)
         os.close(pipe)
         del self.pipes[pipe]
 
-    def put_back(self, starting: Start, lacking: str) -> None:
+    def put_back(self, child: Child, lacking: str, pid: int = 0) -> None:
         """The host lacks something: the job is as if it had never been claimed."""
-        self.drop_output(starting)
-        child = starting.child
-        self.answer(child, ["N", child.token, lacking, lease_clock(), child.worker])
+        self.answer(child, ["N", child.token, lacking, lease_clock(), child.worker], pid)
 
     def put_back_held(self, lacking: str) -> None:
         """The same for all that is held: it would fare no better."""
@@ -509,21 +491,21 @@ class Shim:
                 del jobs[0]
         self.held.clear()
 
-    def refuse(self, starting: Start, code: int | None, reason: str) -> None:
-        """The job itself is why it cannot be started."""
-        self.drop_output(starting)
-        child = starting.child
-        self.answer(child, ["F", child.token, code, reason, lease_clock(), child.worker])
+    def refuse(self, child: Child, code: int | None, reason: str, pid: int = 0) -> None:
+        """The job itself is why it cannot be started, or nobody will know how it ended."""
+        self.answer(child, ["F", child.token, code, reason, lease_clock(), child.worker], pid)
 
-    def drop_output(self, starting: Start) -> None:
+    def drop_output(self, child: Child) -> None:
         """It will not be started."""
-        output, starting.output = starting.output, None
+        output, child.output = child.output, None
         if output is not None:
             output.close()
 
     def answer(self, child: Child, event: list[Any], pid: int = 0) -> None:
-        """The last event of a job; its worker is free then. ``pid``: its process has ended; none:
-        it is the one that is being started."""
+        """The last event of a job; its worker is free then. ``pid``: its process has ended; 0: it
+        is the one that is being started."""
+        if not pid:
+            self.drop_output(child)
         self.free_worker()
         self.record(event)
         self.leaving = child
@@ -577,10 +559,7 @@ class Shim:
     def unwatch(self, output: Output) -> None:
         """The poller need not look at this pipe."""
         if output.fd in self.outputs:
-            try:
-                self.poller.unregister(output.fd)
-            except KeyError:
-                pass
+            self.unregister(output.fd)
             del self.outputs[output.fd]
 
     def finish_output(self, output: Output) -> None:
@@ -625,15 +604,19 @@ class Shim:
             os.dup2(self.spawner.null, number)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # there is nobody to wait for
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.unregister(self.wake)
+
+    def unregister(self, fd: int) -> None:
+        """The poller need not look at this descriptor. It may have been told so before."""
         with contextlib.suppress(KeyError):
-            self.poller.unregister(self.wake)
+            self.poller.unregister(fd)
 
     # -- exits ------------------------------------------------------------------------
 
     def reap(self) -> None:
         """Tell of each child that has ended."""
         if self.starting is not None and self.starting.pid:
-            self.complete_start()  # or its end would be told before its start
+            self.complete_start(self.starting)  # or its end would be told before its start
         self.free_worker()
         if self.exit_lost:
             self.find_lost_exits()
@@ -654,7 +637,7 @@ class Shim:
                     raise  # it is told in the next turn
                 except Exception as error:  # a fault of ours: it must not hide how others end
                     self.error = error
-                    self.give_up(pid, f"error in the shim: {error}")
+                    self.refuse(self.children[pid], None, f"error in the shim: {error}", pid)
             self.exit = None
             if not pid:
                 return
@@ -669,14 +652,8 @@ class Shim:
             except ProcessLookupError:
                 if child.output is not None:
                     self.finish_output(child.output)
-                self.give_up(pid, "how it ended was lost: not enough memory")
+                self.refuse(child, None, "how it ended was lost: not enough memory", pid)
         self.exit_lost = False
-
-    def give_up(self, pid: int, reason: str) -> None:
-        """A job has ended, and nobody will know how."""
-        child = self.children[pid]
-        event = ["F", child.token, None, reason, lease_clock(), child.worker]
-        self.answer(child, event, pid)
 
     def ended(self, pid: int, status: int, usage: Any) -> None:
         """A job's leader has ended."""
@@ -720,12 +697,11 @@ class Shim:
         step, number = self.failures[pid].split()
         argv, _, cwd, _, _, limits = child.how
         error = Program(argv, None, cwd, {}, -1, limits).failure(step.decode(), int(number))
-        reason, now = str(error), lease_clock()
         if isinstance(error, Shortage):
-            self.answer(child, ["N", child.token, reason, now, child.worker], pid)
-            self.put_back_held(reason)
+            self.put_back(child, str(error), pid)
+            self.put_back_held(str(error))
         else:
-            self.answer(child, ["F", child.token, error.code, reason, now, child.worker], pid)
+            self.refuse(child, error.code, str(error), pid)
 
     # -- events -----------------------------------------------------------------------
 
@@ -756,10 +732,7 @@ class Shim:
                 self.unsent.clear()  # nobody reads; standard input will say so
                 break
             del self.unsent[:count]
-        try:
-            self.poller.unregister(1)
-        except KeyError:
-            pass
+        self.unregister(1)
 
 
 def drain(fd: int) -> None:

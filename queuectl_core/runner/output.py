@@ -300,26 +300,18 @@ class Output:
             data = HEADER.pack(self.began) + data
         self.stamps.clear()
         self.stamps_made = True
-        try:
+        with contextlib.suppress(OSError):
             fd = os.open(times_path(self.path), flags, 0o600)
-        except OSError:
-            return
-        try:
-            os.write(fd, data)
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
+            with open(fd, "ab", buffering=0) as file:
+                file.write(data)
 
     # -- after the job ----------------------------------------------------------------
 
     def rested(self) -> None:
         """The supervisor has written the file anew by now, if that was necessary. What still comes
         goes into this file only: later, another job may have a file of that name."""
-        try:
+        with contextlib.suppress(OSError):
             self.identity = identity(os.lstat(self.path))
-        except OSError:
-            return
 
     def _late(self) -> int:
         """Take what processes write that the job left running, and add it to the file: as much as

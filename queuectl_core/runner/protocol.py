@@ -99,24 +99,20 @@ def _is_env(value: Any) -> bool:
     return type(value) is dict and all(type(one) is str for one in value.values())
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
 def _is_output(value: Any) -> bool:
-    return (
-        type(value) is list
-        and len(value) == 2
-        and type(value[0]) is str
-        and type(value[1]) is int
-        and 0 < value[1] < 1 << 63
-    )
+    if type(value) is not list or len(value) != 2:
+        return False
+    return type(value[0]) is str and _is_number(value[1]) and value[1] > 0
 
 
 def _is_limits(value: Any) -> bool:
     if value is None:
         return True
-    return (
-        type(value) is list
-        and len(value) == 3
-        and all(type(one) is int and 0 <= one < 1 << 63 for one in value)
-    )
+    return type(value) is list and len(value) == 3 and all(map(_is_number, value))
 
 
 def _is_signal(value: Any) -> bool:

@@ -305,16 +305,12 @@ def set_limits(limits: list[int]) -> None:
 
 def interpreter(path: bytes) -> bytes:
     """What a script's first line names; empty for another program."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(os.open(path, flags), "rb", buffering=0) as file:
+            words = (file.read(256) or b"").partition(b"\n")[0]
     except OSError:
         return b""
-    try:
-        words = os.read(fd, 256).partition(b"\n")[0]
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
     return next(iter(words[2:].split()), b"") if words.startswith(b"#!") else b""
 
 

@@ -8,7 +8,6 @@ workers came up; its log is ``supervisor.log`` beside the store's other files.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import random
@@ -24,7 +23,7 @@ from ..domain.text import clean_line
 from ..store.protocol import Store
 from ..system.clocks import monotonic
 from ..system.host import is_gone
-from ..system.permissions import own_directory
+from ..system.permissions import own_directory, try_lock
 from ..system.postcommit import commits
 from .children import reap_later
 
@@ -57,7 +56,26 @@ async def start_detached(
     Raises WorkersNotStarted with the reason when they do not come up.
     """
     async with _one_at_a_time(store.directory):
-        return await _start_detached(store, env, count, queues)
+        added = await add_to_detached(store, count, queues, store.clock())
+        if added is not None:
+            return added
+        try:
+            log = _open_log(store.directory)
+        except OSError as error:
+            raise _not_up(f"cannot write {log_file(store.directory)}", error) from error
+        try:
+            process, read = _launch(store, env, log, {"count": count, "queues": queues})
+        except OSError as error:
+            raise _not_up("cannot start a process", error, hint="") from error
+        finally:
+            os.close(log)
+        reap_later(process)
+        try:
+            answer = await _answer(read)
+        except BaseException:  # ctrl-c, or it does not answer: nothing half-started stays
+            process.kill()
+            raise
+        return _parse_answer(answer, log_file(store.directory))
 
 
 @asynccontextmanager
@@ -72,7 +90,7 @@ async def _one_at_a_time(directory: Path) -> AsyncIterator[None]:
         raise _not_up(f"cannot write {path}", error) from error
     try:
         deadline = monotonic() + LOCK_PATIENCE
-        while not _locked(lock):
+        while not try_lock(lock):
             if monotonic() > deadline:
                 raise WorkersNotStarted("another worker start does not end", f"it holds {path}")
             await asyncio.sleep(0.02)  # not in a thread: ctrl-c ends the wait
@@ -88,39 +106,6 @@ def _not_up(
     prefix = f"workers did not come up: {what}: "
     short = HostShort.of(error, prefix)
     return short or WorkersNotStarted(f"{prefix}{error.strerror}", hint)
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-async def _start_detached(
-    store: Store, env: Mapping[str, str], count: int, queues: tuple[str, ...]
-) -> list[str]:
-    added = await add_to_detached(store, count, queues, store.clock())
-    if added is not None:
-        return added
-    try:
-        log = _open_log(store.directory)
-    except OSError as error:
-        raise _not_up(f"cannot write {log_file(store.directory)}", error) from error
-    try:
-        process, read = _launch(store, env, log, {"count": count, "queues": queues})
-    except OSError as error:
-        raise _not_up("cannot start a process", error, hint="") from error
-    finally:
-        os.close(log)
-    reap_later(process)
-    try:
-        answer = await _answer(read)
-    except BaseException:  # ctrl-c, or it does not answer: nothing half-started stays
-        process.kill()
-        raise
-    return _parse_answer(answer, log_file(store.directory))
 
 
 def _launch(
@@ -184,12 +169,10 @@ def _parse_answer(answer: bytes, log: Path) -> list[str]:
     if answer.startswith(b"["):
         ids: list[str] = json.loads(answer)
         return ids
-    if answer:
-        said = clean_line(answer.decode("utf-8", "replace").strip(), 400)
-        short = said.startswith(SHORT)
-        error = HostShort if short else WorkersNotStarted
-        raise error(f"workers did not come up: {said.removeprefix(SHORT)}", f"see {log}")
-    raise WorkersNotStarted("workers did not come up", f"see {log}")
+    said = clean_line(answer.decode("utf-8", "replace").strip(), 400)
+    error = HostShort if said.startswith(SHORT) else WorkersNotStarted
+    why = f": {said.removeprefix(SHORT)}" if said else ""
+    raise error(f"workers did not come up{why}", f"see {log}")
 
 
 def _open_log(directory: Path) -> int:
@@ -219,7 +202,9 @@ async def add_to_detached(
         return None
     asked: list[str] = []
     try:
-        return await _add_workers(store, supervisor, asked, (count, queues), now)
+        if not await _insert_workers(store, supervisor, asked, (count, queues), now):
+            return None
+        return await _until_up(store, supervisor, list(asked))
     except (asyncio.CancelledError, KeyboardInterrupt):  # ctrl-c: what was asked for must not stay
         commits.reset()
         with suppress(QueueError):
@@ -228,13 +213,8 @@ async def add_to_detached(
         raise
 
 
-async def _add_workers(
-    store: Store, supervisor: str, asked: list[str], what: tuple[int, tuple[str, ...]], now: float
-) -> list[str] | None:
-    """Ask ``supervisor`` for workers. ``asked`` gets their ids before the store does."""
-    if not await _insert_workers(store, supervisor, asked, what, now):
-        return None
-    ids = list(asked)
+async def _until_up(store: Store, supervisor: str, ids: list[str]) -> list[str] | None:
+    """Wait until workers of these ids are up; None: their supervisor was leaving."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         mine = [worker for worker, _ in await store.workers() if worker.id in ids]
@@ -266,7 +246,8 @@ async def _find_detached(store: Store, now: float) -> str | None:
 async def _insert_workers(
     store: Store, supervisor: str, asked: list[str], what: tuple[int, tuple[str, ...]], now: float
 ) -> bool:
-    """Tell the store of the workers; False: their supervisor is gone."""
+    """Ask for workers of ``supervisor``; False: it is gone. ``asked`` gets their ids before the
+    store does."""
     count, queues = what
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:

@@ -7,6 +7,7 @@ killed or stopped. The shim sees to it (``runner/deadline.py``); it is told with
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,17 +64,9 @@ class DeadlineWriter:
     def write(self) -> None:
         """Tell the shims. May take as long as the disk does: not for the event loop."""
         for shim in self._shims:
-            self._write(shim)
-
-    def _write(self, shim: str) -> None:
-        content = "".join(word.rjust(WORD) for word in self.words)
-        try:
-            fd = os.open(self._run / f"{shim}.lease", OWN_FILE, 0o600)
-        except OSError:
-            return  # then its jobs end too early, but never too late
-        try:
-            os.pwrite(fd, content.encode(), 0)
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
+            content = "".join(word.rjust(WORD) for word in self.words)
+            # If that fails, its jobs end too early, but never too late.
+            with contextlib.suppress(OSError):
+                fd = os.open(self._run / f"{shim}.lease", OWN_FILE, 0o600)
+                with open(fd, "r+b", buffering=0) as file:
+                    file.write(content.encode())

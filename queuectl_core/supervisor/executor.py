@@ -283,11 +283,10 @@ class Executor:
         ones. What still runs of them is ended in the background. ``reason``: why they have crashed,
         if they have. ``host``: where they ran, if that was another host."""
         by_token = {attempt.token: attempt for attempt in attempts}
-        for job, exit_ in plan.exited:
-            self._resolve(by_token[token_of(job)], exit_, reason)
-        for job in plan.crashed:
+        ends = [*plan.exited, *((job, None) for job in plan.crashed)]
+        for job, exit_ in ends:
             by_token[token_of(job)].host = host
-            self._resolve(by_token[token_of(job)], None, reason)
+            self._resolve(by_token[token_of(job)], exit_, reason)
         for job in plan.unstarted:
             attempt = by_token[token_of(job)]
             if attempt.pid is not None:  # its shim told us of a start that it could not write down

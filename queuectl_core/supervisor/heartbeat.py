@@ -7,7 +7,6 @@ import asyncio
 from ..domain.model import SupervisorRow
 from ..runner import lease_clock
 from .context import Context
-from .deadline import DeadlineWriter
 from .lease import BEATS, renewed
 
 
@@ -44,11 +43,9 @@ class Heartbeat:
         elif context.deadline is not None:
             context.deadline.extend(asked, lease)
             if self._telling is None or self._telling.done():
-                self._telling = context.background.run(self._tell_shims(context.deadline))
-
-    async def _tell_shims(self, deadline: DeadlineWriter) -> None:
-        """Until when their jobs may run. No slow disk may delay the next heartbeat."""
-        await asyncio.to_thread(deadline.write)
+                # The shims are told until when jobs may run. No slow disk delays a heartbeat.
+                telling = asyncio.to_thread(context.deadline.write)
+                self._telling = context.background.run(telling)
 
     async def holds(self) -> bool:
         """Make sure that what is claimed now may be started; False: the lease was lost."""

@@ -109,8 +109,7 @@ class Recovery:
         if elsewhere(row, context.host, here) is not None:
             return RecoveryPlan(crashed=jobs)
         await asyncio.to_thread(continue_shims, context.run_directory, row.id)
-        processes = self._executor.processes
-        return await triage(jobs, context.run_directory, processes, shim=row.id, revoke=bool(jobs))
+        return await triage(jobs, context.run_directory, self._executor.processes, shim=row.id)
 
     # -- adopted jobs -----------------------------------------------------------------
 

@@ -3,8 +3,10 @@ $PPID``). Then no job could be started any more, or every later job would have t
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
+from operator import lt
 
 KINDS = (
     resource.RLIMIT_AS,
@@ -44,10 +46,8 @@ class ResourceLimits:
             found = resource.prlimit(pid, kind)
         except OSError:  # it is gone, or a sandbox does not let us look
             return False
-        return any(map(_is_less, found, self._given[kind]))
+        return any(map(lt, map(_number, found), map(_number, self._given[kind])))
 
 
-def _is_less(limit: int, other: int) -> bool:
-    if limit == resource.RLIM_INFINITY:
-        return False
-    return other == resource.RLIM_INFINITY or limit < other
+def _number(limit: int) -> float:
+    return math.inf if limit == resource.RLIM_INFINITY else limit

@@ -163,11 +163,8 @@ class ShimClient(asyncio.Protocol):
         that it is not woken for that alone; or when it could forget many."""
         self._settled.append(token)
         if len(self._settled) >= FORGET_AT_ONCE and not self._requests:
-            self._send_settled()
-
-    def _send_settled(self) -> None:
-        tokens, self._settled = self._settled, []
-        self._send(["settled", tokens])
+            tokens, self._settled = self._settled, []
+            self._send(["settled", tokens])
 
     def look(self, *, urgent: bool) -> None:
         """See to it that it runs, or that it is replaced. To be called once a second. ``urgent``:

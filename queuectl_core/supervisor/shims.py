@@ -218,7 +218,8 @@ class Shims:
                 self._on_event(NotStarted(token, f"cannot start a shim: {error.strerror}"))
 
     def release_own(self, job: Job) -> None:
-        """The attempt of this job was not started: it needs no shim of its own."""
+        """The attempt of this job was not started: it needs no shim of its own. (The shared shim
+        is not told: the next attempt may have the same token.)"""
         self._release(journal_name(job, self._name))
 
     def _release(self, name: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Protocol
 
 
@@ -45,12 +44,7 @@ class Signals:
                 self._before.pop(number, None)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
         for number, handler in self._before.items():
             loop.remove_signal_handler(number)

@@ -34,7 +34,7 @@ from .dispatcher import RETRY_AFTER, Dispatcher
 from .executor import Executor
 from .heartbeat import Heartbeat
 from .lease import make_row, new_supervisor_id, renewed
-from .maintenance.reaper import Reaper
+from .maintenance.reaper import reaping
 from .maintenance.services import Services
 from .recovery import Recovery
 from .resource_limits import ResourceLimits
@@ -98,7 +98,7 @@ class Supervisor:
         context = self.context
         with (
             Signals(self.stop),  # from the first moment
-            Reaper(needed=self._program),
+            reaping(needed=self._program),
             default_threads(program=self._program),
         ):
             context.settings = settings(await context.store.config(), context.env)

@@ -97,20 +97,19 @@ async def triage(
     processes: Processes,
     *,
     shim: str = "",
-    revoke: bool = False,
     dead: bool = False,
 ) -> RecoveryPlan:
     """Find out what became of ``jobs``. OSError when that cannot be done now.
 
     ``run``: the run directory. ``shim``: whose journal to read for a job that names none.
-    ``revoke``: take the right to start jobs from their shims first. ``dead``: their shims are
-    known to be dead, though another may use the journal by now.
+    ``dead``: their shims are known to be dead, though another may use the journal by now.
+    Otherwise the right to start jobs is taken from the shims first.
     """
     by_shim: dict[str, list[Job]] = {}
     for job in jobs:
         by_shim.setdefault(journal_name(job, shim), []).append(job)
     journals = [JournalReader(run, name) for name in by_shim]
-    lives = await asyncio.gather(*(asyncio.to_thread(_read, one, revoke) for one in journals))
+    lives = await asyncio.gather(*(asyncio.to_thread(_read, one, dead) for one in journals))
     deleted = [one for one in journals if one.lost and one.shim_pid is None]
     if deleted and not dead:
         await asyncio.to_thread(_wake_shims, run, deleted)
@@ -127,9 +126,9 @@ async def triage(
     return plan
 
 
-def _read(journal: JournalReader, revoke: bool) -> bool:
+def _read(journal: JournalReader, dead: bool) -> bool:
     """Read the journal; whether its shim lives. Runs in a thread: the disk may be slow."""
-    if revoke:
+    if not dead:
         asyncio.run(journal.revoke())
     alive = journal.shim_alive()
     # After that: one that died has written everything it will.

@@ -6,6 +6,7 @@ written there. So nobody else must be able to put files there.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -22,6 +23,15 @@ def make_private(folder: Path) -> None:
         folder.chmod(0o700)  # a umask may have removed our own rights
     except FileExistsError:
         pass
+
+
+def try_lock(fd: int) -> bool:
+    """Take the lock of an open file for this process. False: another process has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def own_directory(folder: Path) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
 
 from ..domain.errors import QueueError
 from ..domain.text import clean_line
@@ -113,30 +112,22 @@ def tell(text: str) -> None:
         report(text)
 
 
-class _Step:
+class after_commit:  # noqa: N801 - it reads as a statement; for mypy it may swallow errors
+    """``with`` this, run a step that follows a commit. ``step``: "removing output files".
+
+    An error ends the step, but not the verb. Only exceptions that end a process pass (ctrl-c).
+    """
+
     def __init__(self, step: str) -> None:
         self._step = step
 
     def __enter__(self) -> None:
         return None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, Exception):
             return False
         known = isinstance(error, QueueError | OSError)
         why = str(error) if known else f"{type(error).__name__}: {error}"
         tell(f"{self._step} failed afterwards: {clean_line(why, 300)}")
         return True
-
-
-def after_commit(step: str) -> _Step:
-    """``with`` this, run a step that follows a commit. ``step``: "removing output files".
-
-    An error ends the step, but not the verb. Only exceptions that end a process pass (ctrl-c).
-    """
-    return _Step(step)

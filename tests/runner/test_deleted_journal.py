@@ -36,7 +36,7 @@ async def test_a_stopped_supervisor_whose_journal_was_deleted(queue: Queue, tmp_
         driver.send(["start", token, "s-1", "", *how])
         pid = driver.hear()[2]
         (run / "s.journal").unlink()
-        plan = await triage([job], run, Processes(), revoke=True)
+        plan = await triage([job], run, Processes())
         ((adopted, started, journal),) = plan.adopted
         assert (adopted.id, started.pid) == (job.id, pid)
         assert [plan.unstarted, plan.crashed, plan.remains] == [[], [], []]

@@ -208,7 +208,7 @@ async def test_a_suspect_whose_shim_was_never_started(
         make_first(run / "abcde.journal")
     assert journal_name(job) == f"abcde+{job.seq}.2"
     for _ in range(2):  # a successor that dies, and the next one
-        plan = await triage([job], run, Processes(), revoke=True)
+        plan = await triage([job], run, Processes())
         assert (plan.unstarted, plan.crashed) == (([], [job]) if deleted else ([job], []))
 
 

@@ -9,7 +9,6 @@ this is for faults of our own only.
 from __future__ import annotations
 
 from ...domain.events import Event, Kind
-from ...domain.model import Job
 from ...system.clocks import monotonic
 from ..attempt import token_of
 from ..context import Context
@@ -37,17 +36,13 @@ class LostAttempts:
         if monotonic() - self._looked < EVERY:
             return
         self._looked = monotonic()
-        ours = await self._ours()
-        if self._dispatcher.in_turn:
-            return  # jobs may have been claimed that we have not been told of yet
+        owner = context.id
+        ours = await context.store.held(owner)
+        if self._dispatcher.in_turn or owner != context.id:
+            return  # jobs may have been claimed that we do not know of; or we began as somebody new
         unknown = {token_of(job): job for job in ours if self._executor.attempts.of(job) is None}
         for token in self._suspects & unknown.keys():
             job = unknown.pop(token)
             self._executor.never_started(self._executor.claim(job, inherited=True), REASON)
             context.tell(Event(Kind.RECOVERED, REASON, job=job))
         self._suspects = set(unknown)
-
-    async def _ours(self) -> list[Job]:
-        owner = self._context.id
-        found = await self._context.store.held(owner)
-        return found if owner == self._context.id else []  # we may have begun as somebody new

@@ -14,7 +14,6 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from types import TracebackType
 
 from ...domain.errors import StoreError, StoreGone
 from ...domain.events import Event, Kind
@@ -88,12 +87,7 @@ class Services:
         self._tasks = [self._context.background.run(loop) for loop in loops]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         tasks = [*self._tasks, *self._steps.values()]
         for task in tasks:
             task.cancel()

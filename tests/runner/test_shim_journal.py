@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.domain.events import Event, Kind
-from queuectl_core.domain.model import State
+from queuectl_core.domain.model import Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner import REVOKED
 from queuectl_core.runner.journal import JournalWriter
@@ -272,7 +272,7 @@ def test_what_was_not_started_for_lack_of_something_never_ran(tmp_path: Path) ->
     assert not journal.begun
     assert not journal.started
     assert journal.exits.keys() == {"1.1"}  # whoever adopted it must hear of it
-    assert journal.exits["1.1"].lacking
+    assert journal.exits["1.1"].outcome is Outcome.INTERRUPTED
     with path.open("ab") as file:
         file.write(b'["B", "1.1"]\n')
     journal.refresh()

@@ -181,7 +181,7 @@ async def test_adopted_jobs_outlive_the_shim_of_their_successor(
     pids = [int(text) for text in await until_output(queue, *adopted)]
     supervisors.kill(victim)
     await supervisors.start(3)
-    (own,) = await queue.enqueue([f"echo $$; test -e {tmp_path}/go || sleep 300"])
+    (own,) = await queue.enqueue([command.format(tmp_path)])
     (text,) = await until_output(queue, own)
     os.kill(psutil.Process(int(text)).ppid(), signal.SIGKILL)
 

@@ -25,7 +25,7 @@ class JournalWriter:
         self.torn = False  # the last write may have ended within a line
         self.started: dict[str, bytes] = {}  # token -> its S line, while it runs
         self.beginning: set[str] = set()  # about to be started, or started and not yet recorded
-        self.ended: dict[str, bytes] = {}  # token -> its lines, until its supervisor has settled it
+        self.unsettled: dict[str, bytes] = {}  # token -> lines of one that has ended
         self.compact_at = COMPACT_AT
         self.alive = self._open_alive()
         # Revoked before we began, if our supervisor died while we were being started.
@@ -79,8 +79,8 @@ class JournalWriter:
             self.started[event[1]] = line
         elif kind in ("X", "F"):
             # In this order: it may be recorded again, if there was no memory to do it at once.
-            earlier = self.started.get(event[1]) or self.ended.get(event[1], b"")
-            self.ended[event[1]] = earlier + line
+            earlier = self.started.get(event[1]) or self.unsettled.get(event[1], b"")
+            self.unsettled[event[1]] = earlier + line
             self.started.pop(event[1], None)
         elif kind == "N":
             self.started.pop(event[1], None)
@@ -89,7 +89,7 @@ class JournalWriter:
     def settled(self, tokens: list[str]) -> None:
         """The store knows how these ended."""
         for token in tokens:
-            self.ended.pop(token, None)
+            self.unsettled.pop(token, None)
 
     def begin(self, tokens: list[str]) -> bool:
         """Say that these are about to be started, before they are; False: that cannot be written,
@@ -239,4 +239,4 @@ class JournalWriter:
         head += LOST if self.lost else b""
         if self.beginning:  # they may run, and there was no memory yet to say so
             head += json.dumps(["B", *sorted(self.beginning)]).encode() + b"\n"
-        return head + b"".join(self.started.values()) + b"".join(self.ended.values())
+        return head + b"".join(self.started.values()) + b"".join(self.unsettled.values())

@@ -142,7 +142,7 @@ class Shim:
         return (
             self.orphaned
             and not (self.children or self.starts or self.starting or self.received)
-            and not (self.journal.unwritten and self.journal.ended)
+            and not (self.journal.unwritten and self.journal.unsettled)
             and self.request is None
             and self.error is None
         )
@@ -632,7 +632,7 @@ class Shim:
             pid, status, usage = self.exit
             if pid in self.children:  # else a job made it our child (clone with CLONE_PARENT)
                 try:
-                    self.ended(pid, status, usage)
+                    self.exited(pid, status, usage)
                 except (MemoryError, OSError):
                     raise  # it is told in the next turn
                 except Exception as error:  # a fault of ours: it must not hide how others end
@@ -655,7 +655,7 @@ class Shim:
                 self.refuse(child, None, "how it ended was lost: not enough memory", pid)
         self.exit_lost = False
 
-    def ended(self, pid: int, status: int, usage: Any) -> None:
+    def exited(self, pid: int, status: int, usage: Any) -> None:
         """A job's leader has ended."""
         for pipe in [pipe for pipe, owner in self.pipes.items() if owner == pid]:
             self.read_failure(pipe)

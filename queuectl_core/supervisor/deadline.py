@@ -28,7 +28,7 @@ class DeadlineWriter:
     def __init__(self, run: Path, lease: float) -> None:
         self._run = run
         self._shims: frozenset[str] = frozenset()
-        self._settles = 0.0
+        self._steady_from = 0.0
         self._term = lease_clock() + lease
         self.extend(lease_clock(), lease)
 
@@ -37,7 +37,7 @@ class DeadlineWriter:
         it began no earlier. ``write`` tells the shims."""
         now = lease_clock()
         if now >= self._term:
-            self._settles = now + lease / BEATS
+            self._steady_from = now + lease / BEATS
         self._term, self._kill = asked + TERM_AFTER * lease, asked + KILL_AFTER * lease
 
     @property
@@ -46,11 +46,11 @@ class DeadlineWriter:
         return lease_clock() >= self._term
 
     @property
-    def settled(self) -> bool:
+    def steady(self) -> bool:
         """We are neither without a lease nor were a moment ago: time for a heartbeat has passed
         since."""
         now = lease_clock()
-        return self._settles <= now < self._term
+        return self._steady_from <= now < self._term
 
     @property
     def words(self) -> list[str]:

@@ -126,7 +126,7 @@ class Dispatcher:
         if busy:
             doing = "ending" if now else "waiting for"
             context.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
-        context.background.run(context.store.stop_workers(list(context.slots), now))
+        context.background.start(context.store.stop_workers(list(context.slots), now))
 
     def store_gone(self, error: StoreGone) -> None:
         """The store's file is not there any more: take no more jobs, finish those that run, and
@@ -295,7 +295,7 @@ class Dispatcher:
         for worker in gone:
             del context.slots[worker]
         if gone and context.slots:  # the last ones go with the supervisor's row
-            context.background.run(context.store.workers_gone(gone))
+            context.background.start(context.store.workers_gone(gone))
 
     def _wake_when_due(self, due: float | None) -> None:
         self._disarm()

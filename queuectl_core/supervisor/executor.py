@@ -190,7 +190,7 @@ class Executor:
             return False
         left = attempt.exited(exit_)
         if left or attempt.capture.is_large(exit_.written):
-            self._context.background.run(self._clear_and_finish(attempt, exit_, left))
+            self._context.background.start(self._clear_and_finish(attempt, exit_, left))
         else:
             self._finish(attempt, exit_, attempt.capture.finish(exit_.written))
         return True
@@ -248,7 +248,7 @@ class Executor:
             attempt = self.attempts.of(suspect)
             if attempt is not None and not attempt.ended:
                 tell(Event(Kind.TROUBLE, "its shim was killed", job=suspect))
-                self._context.background.run(self.resolve_orphans([attempt]))
+                self._context.background.start(self.resolve_orphans([attempt]))
             return
         for attempt in list(self.attempts.prefetched.values()):
             self.attempts.move(attempt, AttemptEvent.ORPHANED)
@@ -256,7 +256,7 @@ class Executor:
         self.prefetch.shim_died()
         tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
         self.shims.replace_shared()
-        self._context.background.run(self.resolve_orphans(orphans))
+        self._context.background.start(self.resolve_orphans(orphans))
 
     async def resolve_orphans(self, orphans: Sequence[ActiveAttempt]) -> None:
         """The shim of these attempts is dead: find out how they ended, and end what still runs."""
@@ -294,7 +294,7 @@ class Executor:
             elif self.never_started(attempt):
                 self._tell_recovered(attempt, NEVER_STARTED)
         for one in plan.remains:
-            self._context.background.run(self._end(by_token[token_of(one.job)], one, reason))
+            self._context.background.start(self._end(by_token[token_of(one.job)], one, reason))
 
     async def _end(self, attempt: ActiveAttempt, remains: Remains, reason: str) -> None:
         """End what still runs of an attempt; only then may its job run again."""

@@ -45,7 +45,7 @@ class Heartbeat:
             if self._telling is None or self._telling.done():
                 # The shims are told until when jobs may run. No slow disk delays a heartbeat.
                 telling = asyncio.to_thread(context.deadline.write)
-                self._telling = context.background.run(telling)
+                self._telling = context.background.start(telling)
 
     async def holds(self) -> bool:
         """Make sure that what is claimed now may be started; False: the lease was lost."""

@@ -76,7 +76,7 @@ class Recovery:
         now, mono, here = context.clock(), monotonic(), context.store.host_identity()
         gone = [row for row in rows if row.id != context.id and is_gone(row, now, mono, here)]
         deadline = context.deadline
-        if deadline is not None and not deadline.settled:
+        if deadline is not None and not deadline.steady:
             # We could not reach the store ourselves: others may be about to renew theirs.
             gone = [row for row in gone if row.host_key == here]
         for row in gone:
@@ -202,7 +202,7 @@ class Recovery:
                 attempt.journal = None
                 orphans.append(attempt)
         if orphans:
-            self._context.background.run(self._executor.resolve_orphans(orphans))
+            self._context.background.start(self._executor.resolve_orphans(orphans))
         left = self.adopted
         if len(left) != len(adopted):
             self.files_left = self.files_left or not left

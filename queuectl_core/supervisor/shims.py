@@ -87,7 +87,7 @@ class Shims:
     def replace_shared(self) -> None:
         """The shared shim died: start another. Requests that come meanwhile wait for it."""
         self._shared = shim = self._new_shim(None)
-        self._context.background.run(self._start_shared(shim, patient=True))
+        self._context.background.start(self._start_shared(shim, patient=True))
 
     async def close(self) -> None:
         """End all shims, which must run nothing, and remove their files."""
@@ -206,7 +206,7 @@ class Shims:
         name = journal_name(attempt.job, self._name)
         self._own[name] = shim = self._new_shim(attempt.job)
         self._keep()
-        self._context.background.run(self._start_own(shim, name, attempt.token))
+        self._context.background.start(self._start_own(shim, name, attempt.token))
         return shim
 
     async def _start_own(self, shim: ShimClient, name: str, token: str) -> None:
@@ -226,6 +226,6 @@ class Shims:
         shim = self._own.pop(name, None)
         if shim is not None:
             self._keep()
-            task = self._context.background.run(self._close(shim, name))
+            task = self._context.background.start(self._close(shim, name))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)

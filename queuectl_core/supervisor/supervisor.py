@@ -244,7 +244,7 @@ class Supervisor:
         context = self.context
         context.tell(Event(Kind.TROUBLE, f"{why}; starting over"))
         self.heartbeat.registered = False
-        ending = context.background.run(self._end_what_left())
+        ending = context.background.start(self._end_what_left())
         await self._until_told(ending, LEAVE_PATIENCE)
         ending.cancel()
         self.executor.drop()

@@ -116,11 +116,11 @@ def test_an_orphaned_shim_keeps_to_it_too(served: Served) -> None:
 
 def test_who_lost_the_lease_lets_others_renew_first(tmp_path: Path) -> None:
     made = DeadlineWriter(tmp_path, 1000.0)
-    assert made.settled
+    assert made.steady
     assert not made.passed
     made.extend(lease_clock() - 900.0, 1000.0)
     assert made.passed
-    assert not made.settled
+    assert not made.steady
     made.extend(lease_clock(), 1000.0)
     assert not made.passed
-    assert not made.settled
+    assert not made.steady

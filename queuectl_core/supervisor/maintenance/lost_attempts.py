@@ -28,7 +28,7 @@ class LostAttempts:
         self._executor = executor
         self._dispatcher = dispatcher
         self._looked = monotonic()
-        self._suspects: set[str] = set()
+        self._unknown: set[str] = set()
 
     async def look(self) -> None:
         """Look if it is time to; to be called often. StoreError when the store cannot be read."""
@@ -38,11 +38,13 @@ class LostAttempts:
         self._looked = monotonic()
         owner = context.id
         ours = await context.store.held(owner)
-        if self._dispatcher.in_turn or owner != context.id:
-            return  # jobs may have been claimed that we do not know of; or we began as somebody new
+        if self._dispatcher.in_turn:
+            return  # jobs may have been claimed that we have not been told of yet
+        if owner != context.id:
+            ours = []  # we have begun as somebody new
         unknown = {token_of(job): job for job in ours if self._executor.attempts.of(job) is None}
-        for token in self._suspects & unknown.keys():
+        for token in self._unknown & unknown.keys():
             job = unknown.pop(token)
             self._executor.never_started(self._executor.claim(job, inherited=True), REASON)
             context.tell(Event(Kind.RECOVERED, REASON, job=job))
-        self._suspects = set(unknown)
+        self._unknown = set(unknown)

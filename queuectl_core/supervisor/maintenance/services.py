@@ -84,7 +84,7 @@ class Services:
     async def __aenter__(self) -> Services:
         commands = self._command_reader.apply_all()
         loops = (self._beat(), self._tick(), commands, self._watch_adopted(), self._watch_shims())
-        self._tasks = [self._context.background.run(loop) for loop in loops]
+        self._tasks = [self._context.background.start(loop) for loop in loops]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -137,7 +137,7 @@ class Services:
     def _start(self, what: str, step: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
         task = self._steps.get(what)
         if task is None or task.done():
-            task = self._steps[what] = self._context.background.run(self._isolated(what, step))
+            task = self._steps[what] = self._context.background.start(self._isolated(what, step))
         return task
 
     async def _isolated(self, what: str, step: Callable[[], Awaitable[object]]) -> None:

@@ -10,16 +10,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .domain import config as conf
 from .domain import lifecycle
 from .domain.errors import Conflict, InvalidInput, NotFound, StoreError
 from .domain.jobspec import Defaults, check_queue, parse_job
-from .domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, Worker
+from .domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, WaitState, Worker
 from .domain.text import clean_line
-from .operations.attempt_output import log_path, remove_all_logs, unreadable
 from .store.open import needs_loop, open_store
 from .store.protocol import ALLOWED, LAST, Batch, JobAction, Store
 from .system.clocks import monotonic
@@ -28,6 +26,8 @@ from .system.postcommit import after_commit, commits
 from .system.run_sync import off_loop
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .domain.events import Event, Summary
     from .domain.figures import Stats
     from .operations.attempt_output import AttemptOutput
@@ -49,16 +49,6 @@ EXACT = 2000
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) during long work."""
-
-
-class WaitState(NamedTuple):
-    """The progress of jobs that somebody waits for: how many of ``total`` are ``done``, and how
-    many of those are ``bad`` (dead or cancelled)."""
-
-    total: int
-    done: int
-    bad: int
-    finished: bool
 
 
 class Queue:
@@ -239,7 +229,7 @@ class Queue:
 
         Raises NotFound if there is no such attempt.
         """
-        from .operations.attempt_output import AttemptOutput
+        from .operations.attempt_output import AttemptOutput, log_path, unreadable
 
         attempts = await self.attempts(job)
         wanted = number if number is not None else (attempts[-1].number if attempts else 0)
@@ -451,6 +441,8 @@ class Queue:
     async def _changed(self, action: JobAction, changed: Sequence[tuple[int, int]]) -> None:
         """Remove the output files of removed jobs."""
         if action is JobAction.REMOVE:
+            from .operations.attempt_output import remove_all_logs
+
             with after_commit("removing output files"):
                 await off_loop(remove_all_logs, self.store.directory, changed)
 

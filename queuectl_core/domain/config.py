@@ -2,9 +2,9 @@
 
 A value comes from the environment (``QUEUECTL_`` and the key in capitals). If it is not there, it
 comes from the store (``queuectl config set``), and otherwise from the defaults below.
-"""
 
-from __future__ import annotations
+Without ``from __future__ import annotations``, for the reason that ``model`` gives.
+"""
 
 import math
 import re

@@ -3,8 +3,6 @@
 Every front end uses :func:`parse_job`, so a form, a JSON line and an option give the same errors.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -4,8 +4,6 @@ The supervisor asks :func:`settle` for the new state of a job when an attempt en
 which states allow an action. The CHECK constraints of the stores repeat the invariants.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple
 
 from .model import Outcome, State
@@ -57,7 +55,7 @@ def settle(
     policy: Policy,
     now: float,
     jitter: float = 0.0,
-) -> Transition:
+) -> "Transition":
     """The change of a processing job whose attempt ended with ``outcome`` at ``now``.
 
     ``jitter`` is a random number from 0 to 1. ``max_retries`` 0 and 1 both mean one attempt.

@@ -87,7 +87,7 @@ async def examine(url: str | None, env: Mapping[str, str]) -> list[Finding]:
 
 async def _examine_server(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     findings: list[Finding] = []
-    place = data_directory(env)
+    place = Path(data_directory(env))
     try:
         async with Queue.open(url, env=env, read_only=True, create=False) as queue:
             place = queue.directory
@@ -105,8 +105,10 @@ async def _examine_server(url: str | None, env: Mapping[str, str]) -> list[Findi
 def store_path(url: str | None, env: Mapping[str, str]) -> Path:
     """The file of the store, which may not exist, without symlinks in its path."""
     address = chosen(url, env)
-    path = data_directory(env) / "queue.db" if address is None else Path(sqlite_path(address))
-    return real_path(path)
+    path = (
+        os.path.join(data_directory(env), "queue.db") if address is None else sqlite_path(address)
+    )
+    return Path(real_path(path))
 
 
 async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:

@@ -261,7 +261,7 @@ def _check_still(path: Path, running: Sequence[Job] | None) -> None:
             f"jobs of store {path} may still run: their shim {min(shims)} is alive",
             "wait until they have ended, or end them",
         )
-    if is_heard(run):
+    if is_heard(str(run)):
         raise Conflict(
             f"workers of store {path} are still up, though the file they opened is gone",
             "wait until they have ended, or end them",

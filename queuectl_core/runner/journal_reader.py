@@ -236,7 +236,7 @@ def abandoned(run: Path) -> list[Path]:
     return [
         path
         for path in (*run.glob("*.journal"), *run.glob("*.lease"), *run.glob("*.bell"))
-        if not has_listener(run / f"{supervisor_of(path.stem)}.bell")
+        if not has_listener(f"{run}/{supervisor_of(path.stem)}.bell")
         and not (path.suffix != ".bell" and JournalReader(run, path.stem).may_be_alive())
     ]
 

@@ -7,8 +7,8 @@ written once. Comments are not sent.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 
 class Queries(Mapping[str, str]):
@@ -45,22 +45,27 @@ class Queries(Mapping[str, str]):
                 yield line
 
 
-def load(folder: Path) -> Queries:
+def load(folder: str | os.PathLike[str]) -> Queries:
     """All queries of the ``.sql`` files in ``folder``.
 
     ValueError when a name is given twice. A query that includes an unknown fragment raises KeyError
     when it is used.
     """
     parts: dict[str, dict[str, str]] = {"name": {}, "fragment": {}}
-    for path in sorted(folder.glob("*.sql")):
+    for file_name in sorted(os.listdir(folder)):
+        if not file_name.endswith(".sql"):
+            continue
+        with open(os.path.join(folder, file_name), encoding="utf-8") as file:
+            _, *blocks = f"\n{file.read()}\n".split("\n-- ")
         name, found = "", parts["name"]
-        for line in path.read_text("utf-8").splitlines(keepends=True):
-            kind, colon, word = line[3:].rstrip().partition(": ")
-            if line.startswith("-- ") and colon and kind in parts:
-                name, found = word, parts[kind]
+        for block in blocks:
+            kind, colon, rest = block.partition(": ")
+            if colon and kind in parts:
+                name, _, body = rest.partition("\n")
+                name, found = name.rstrip(), parts[kind]
                 if name in found:
-                    raise ValueError(f"{path.name}: {kind} {name} is defined twice")
-                found[name] = ""
+                    raise ValueError(f"{file_name}: {kind} {name} is defined twice")
+                found[name] = f"{body}\n"
             elif name:
-                found[name] += line
+                found[name] += f"-- {block}\n"
     return Queries(parts["name"], parts["fragment"])

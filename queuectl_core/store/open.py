@@ -6,26 +6,30 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidInput, StoreUnreachable
 from ..domain.text import clean_line
-from .protocol import Store
+
+if TYPE_CHECKING:
+    from .protocol import Store
 
 MISSPELT = r"(?sa)(?:[\w+.-]*:/?|[\w+.-]*//)?[^/]*:[^@]*@|.*[?&](?:ssl)?password="
 """A URL with a password and a misspelt scheme, as in ``postgres//me:secret@host`` or
 ``postgresq:/me:secret@host``. As a path it would be shown, with the password."""
 
 
-def data_directory(env: Mapping[str, str]) -> Path:
+def data_directory(env: Mapping[str, str]) -> str:
     """The user's data directory for queuectl: XDG on Linux, Library on macOS."""
-    home = Path(env.get("HOME") or os.path.expanduser("~"))
-    if not home.is_absolute():  # there is neither HOME nor an entry in the user database
+    home = env.get("HOME") or os.path.expanduser("~")
+    if not home.startswith("/"):  # there is neither HOME nor an entry in the user database
         raise InvalidInput("your home directory is not known", "set HOME, or give --store")
     if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "queuectl"
+        return os.path.join(home, "Library", "Application Support", "queuectl")
     base = env.get("XDG_DATA_HOME", "")
-    return Path(base if base.startswith("/") else home / ".local" / "share") / "queuectl"
+    if not base.startswith("/"):
+        base = os.path.join(home, ".local", "share")
+    return os.path.join(base, "queuectl")
 
 
 def needs_loop(url: str | None, env: Mapping[str, str]) -> bool:
@@ -62,13 +66,13 @@ async def open_store(
     from .sqlite.store import SqliteStore, absent_store
 
     if url is None:
-        path = data_directory(env) / "queue.db"
+        path = os.path.join(data_directory(env), "queue.db")
         if absent_ok and (read_only or not create) and not os.path.lexists(path):
             return await absent_store(path)
         return await SqliteStore.open(
             path, create_parent=create, create=create, read_only=read_only, marked=marked
         )
-    path = Path(sqlite_path(url))
+    path = sqlite_path(url)
     return await SqliteStore.open(path, create=create, read_only=read_only, marked=marked)
 
 
@@ -98,9 +102,11 @@ async def _open_postgres(
             "the driver for PostgreSQL is not installed",
             "in the clone, in the environment queuectl is in: pip install '.[postgres]'",
         ) from None
+    from pathlib import Path
+
     from .postgres.dsn import parse
 
-    data = data_directory(env)
+    data = Path(data_directory(env))
     return await PostgresStore.open(
         parse(url), data, read_only=read_only, create=create, marked=marked
     )

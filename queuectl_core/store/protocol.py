@@ -16,7 +16,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain import lifecycle
@@ -35,6 +34,8 @@ from .rows import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..domain.claims import ClaimRequest, ClaimResult, Commands
     from ..domain.figures import DeadGroup, ThroughputSample
     from ..domain.model import SupervisorRow

@@ -5,13 +5,10 @@ between containers. A process is identified by its pid, its start time and its h
 pid namespace). Pids and monotonic clocks can be compared only if the host keys are equal.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from ..domain.errors import HostShort, shortage
@@ -62,7 +59,8 @@ def known_host_key() -> str:
 
 def _boot_id() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
     except OSError as error:
         if hint := shortage(error):
             raise HostShort(f"cannot tell which boot this is: {error.strerror}", hint) from None
@@ -73,7 +71,7 @@ def _boot_id() -> str:
 
 def _pid_namespace() -> str:
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return os.readlink("/proc/self/ns/pid")
     except OSError:
         return "-"
 

@@ -129,11 +129,11 @@ def _check_words(jobs: tuple[str, ...]) -> None:
 
 def _sources(job: str, several: bool) -> list[Any]:
     """The jobs that one JOB argument describes."""
+    if not job.lstrip().startswith(("{", "[")):
+        return [job]
     from queuectl_core.domain.errors import InvalidInput
     from queuectl_core.domain.json_strict import parse_json
 
-    if not job.lstrip().startswith(("{", "[")):
-        return [job]
     found = parse_json(job)
     if isinstance(found, dict):
         return [found]

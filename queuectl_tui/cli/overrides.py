@@ -1,7 +1,5 @@
 """Options of ``enqueue`` that set fields of its jobs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +21,7 @@ class Overrides(NamedTuple):
     env: Mapping[str, str]
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Overrides:
+    def of(cls, options: Mapping[str, Any]) -> "Overrides":
         """Read the options. InvalidInput names the one that is wrong."""
         fields: dict[str, Any] = {}
         for name in ("id", "run_at", "cwd", "memory_limit", "output_limit"):
@@ -91,7 +89,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def tell_ignored(session: Session, ignored: set[str]) -> None:
+def tell_ignored(session: "Session", ignored: set[str]) -> None:
     """Name the output fields that were given and are ignored."""
     if ignored:
         session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")

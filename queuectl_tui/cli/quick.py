@@ -8,7 +8,6 @@ help and a synonym it returns None. Then :mod:`.command` uses the same declarati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 from .declare import GLOBALS, Argument, Noun, Option, Subcommands, Verb
@@ -43,7 +42,8 @@ def read(args: Sequence[str], table: Subcommands) -> ParsedLine | None:
         name = words.pop(0)
         path.append(name)
         module, attribute = table[name][0].split(":")
-        found = getattr(import_module(f"{__package__}.{module}"), attribute)
+        # Not with importlib, which is a module more.
+        found = getattr(__import__(f"{__package__}.{module}", fromlist=[attribute]), attribute)
         if isinstance(found, Noun):
             table = found.table
             continue

@@ -10,7 +10,6 @@ from queuectl_core.domain.text import clean_line
 
 from ..presentation.attempts import ATTEMPT_COLUMNS
 from ..presentation.columns import table
-from ..presentation.jobs import JOB_COLUMNS
 from .declare import argument, option, verb
 from .jobs import complete_id
 from .output import View, styled
@@ -64,6 +63,8 @@ def _pretty(session: Session, job: Job) -> None:
     """Show the fields that have a value."""
     from rich.table import Table
     from rich.text import Text
+
+    from ..presentation.jobs import JOB_COLUMNS
 
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column(style="dim")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from queuectl_core.domain.model import State, Status
+from queuectl_core.domain.model import State, Status, Worker
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
 from queuectl_core.system.run_sync import sleep
 
-from ..presentation.summary import status_lines
-from ..presentation.workers import running_seconds
 from .declare import UsageError, option, verb
 from .output import TerminalTable, line_of
 from .session import Session
-from .worker import WORKERS
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -56,9 +53,14 @@ def _show(session: Session, found: Status) -> None:
     else:
         session.out.pairs(_pairs(found, now))
         for worker in found.workers:
-            seconds = running_seconds(worker, now) or "-"
-            cells = ("worker", worker.id, worker.state, worker.job or "-", seconds)
-            session.out.line("\t".join(map(clean_line, cells)))
+            session.out.line("\t".join(_worker_cells(worker, now)))
+
+
+def _worker_cells(worker: Worker, now: float) -> list[str]:
+    from ..presentation.workers import running_seconds
+
+    seconds = running_seconds(worker, now) or "-"
+    return ["worker", *map(clean_line, (worker.id, worker.state, worker.job or "-", seconds))]
 
 
 def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
@@ -75,6 +77,9 @@ def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
 def pretty(session: Session, found: Status) -> list[Any]:
     """The status for a person, as rich renderables."""
     from rich.text import Text
+
+    from ..presentation.summary import status_lines
+    from .worker import WORKERS
 
     now = session.clock()
     shown: list[Any] = [line_of(cells) for cells in status_lines(found, now)]

@@ -6,11 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.errors import TimedOut
+from queuectl_core.domain.model import WaitState
 from queuectl_core.domain.times import format_duration
-from queuectl_core.queue import WaitState
 from queuectl_core.system.run_sync import sleep
 
-from ..presentation.workers import no_worker_for
 from .declare import UsageError, option, verb
 from .durations import optional_duration
 from .jobs import job_ids, resolve
@@ -92,6 +91,8 @@ async def _wait(
         if state.finished or (seconds is not None and passed >= seconds):
             return state
         if not warned and passed >= look:
+            from ..presentation.workers import no_worker_for
+
             look = passed + LOOK
             queues = {job.queue for job in jobs} if ids else None
             if said := no_worker_for(await queue.status(), queues):

@@ -152,7 +152,7 @@ def has_body(verb: object) -> bool:
 @pytest.mark.parametrize("store", [SqliteStore, PostgresStore])
 def test_the_store_speaks_the_protocol_and_nothing_else(store: type[Store]) -> None:
     verbs = public(Store)
-    own = public(store) - {"open", "shared_by_hosts", "can_backup"}
+    own = public(store) - {"open", "shared_by_hosts", "can_backup", "directory"}
     once = {verb for verb in verbs if has_body(getattr(Store, verb))}
     assert own | once == verbs
     assert own & once == WRITTEN_AGAIN[store]

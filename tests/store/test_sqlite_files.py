@@ -485,7 +485,7 @@ async def test_the_default_store_is_in_the_data_directory(isolated: Path) -> Non
     ],
 )
 def test_the_data_directory(env: dict[str, str], path: str) -> None:
-    assert data_directory(env) == Path(path)
+    assert data_directory(env) == path
 
 
 async def test_the_environment_names_the_store(tmp_path: Path) -> None:

@@ -19,15 +19,13 @@ cuts the file to ``journal_size_limit``. ``doctor`` names readers that prevent i
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from urllib.parse import quote
 
 from ...system.clocks import monotonic
+from .errors import FileName
 from .notifier import is_heard
 
 WAL_LIMIT = 4 << 20
@@ -48,7 +46,7 @@ time before."""
 class Checkpoints:
     """The checkpoints that this process makes for one store."""
 
-    def __init__(self, path: Path, beside: Path, is_gone: Callable[[], bool]) -> None:
+    def __init__(self, path: FileName, beside: str, is_gone: Callable[[], bool]) -> None:
         """``is_gone``: whether the database file was moved away or replaced."""
         self._path = path
         self._beside = beside
@@ -66,7 +64,7 @@ class Checkpoints:
 
     def left_to_us(self) -> bool:
         """Whether there is no supervisor. A supervisor moves a large WAL in a thread."""
-        return not is_heard(self._beside / "run")
+        return not is_heard(f"{self._beside}/run")
 
     def after_write(self, conn: sqlite3.Connection) -> None:
         """Make a checkpoint if the WAL has become large. Called after a commit, so it hides its
@@ -118,7 +116,7 @@ class Checkpoints:
         return complete
 
 
-def _move(path: Path, is_gone: Callable[[], bool]) -> bool:
+def _move(path: FileName, is_gone: Callable[[], bool]) -> bool:
     """Make a passive checkpoint on a separate connection. Returns whether everything was moved. The
     caller holds the writer lock."""
     with closing(_connect(path)) as other:
@@ -129,7 +127,7 @@ def _move(path: Path, is_gone: Callable[[], bool]) -> bool:
         return frames == moved >= 0
 
 
-def _move_most(path: Path, is_gone: Callable[[], bool]) -> bool:
+def _move_most(path: FileName, is_gone: Callable[[], bool]) -> bool:
     """Move the WAL several times without the writer lock, until little is left. Returns whether
     little is left. False: a reader needs most of it."""
     with closing(_connect(path)) as reader, closing(_connect(path)) as other:
@@ -160,7 +158,9 @@ def _checkpoint(conn: sqlite3.Connection) -> tuple[int, int]:
     return (-1, -1) if busy else (int(frames), int(moved))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: FileName) -> sqlite3.Connection:
+    from urllib.parse import quote
+
     # mode=rw never creates a file, even if the store was moved away just now.
     address = f"file:{quote(str(path))}?mode=rw"
     conn = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True)
@@ -169,13 +169,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     return conn
 
 
-def wal_size(path: Path) -> int:
+def wal_size(path: FileName) -> int:
     """Bytes of the WAL beside the database."""
     found = _state(path)
     return 0 if found is None else found[0]
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _state(path: FileName) -> tuple[int, int] | None:
     try:
         found = os.stat(f"{path}-wal")
     except OSError:
@@ -184,8 +184,10 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[bool]:
+def _alone(directory: str) -> Iterator[bool]:
     """Whether no other process is here for ``directory``. True if there is no such directory."""
+    import fcntl
+
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -9,7 +9,6 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
@@ -130,7 +129,7 @@ def register(
     now: float,
     *,
     url: str,
-    run: Path,
+    run: str,
 ) -> None:
     check_whole(conn, url)
     for other in supervisors(conn):

@@ -26,15 +26,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ...domain.errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
 from ...domain.text import clean_line
 from ...system.postcommit import after_commit, commits
 from .checkpoint import WAL_LIMIT
 from .database_file import check_logs, hold_logs, is_held
-from .errors import BadValue, damaged, explain
+from .errors import BadValue, FileName, damaged, explain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,23 +59,30 @@ OPEN_ATTEMPTS = 20
 WRITE = "BEGIN IMMEDIATE"
 
 
-class Opened(NamedTuple):
+class Opened:
     """A connection of the driver, and when it becomes useless."""
 
-    driver: sqlite3.Connection
-    is_stale: Callable[[], bool] | None = None
-    """Whether the store has changes that this connection does not see."""
-    torn: bool = False
-    """A read during which it became stale may be wrong."""
+    def __init__(
+        self,
+        driver: sqlite3.Connection,
+        is_stale: Callable[[], bool] | None = None,
+        *,
+        torn: bool = False,
+    ) -> None:
+        """``is_stale``: whether the store has changes that this connection does not see. ``torn``:
+        a read during which it became stale may be wrong."""
+        self.driver = driver
+        self.is_stale = is_stale
+        self.torn = torn
 
 
-Opener = Callable[[Path], Opened]
+Opener = Callable[[FileName], Opened]
 
 
 class Connection:
     """A connection that runs whole transactions on the calling thread."""
 
-    def __init__(self, path: Path, opener: Opener) -> None:
+    def __init__(self, path: FileName, opener: Opener) -> None:
         self.path = path
         self._opener = opener
         self._opened: Opened | None = None
@@ -219,7 +225,7 @@ def _roll_back(conn: sqlite3.Connection) -> bool:
     return True
 
 
-def with_patience(path: Path, step: Callable[[], T], patience: float | None = None) -> T:
+def with_patience(path: FileName, step: Callable[[], T], patience: float | None = None) -> T:
     """Run ``step()``, and try again for ``patience`` seconds while the store is locked (None:
     :data:`LOCK_PATIENCE`). Errors of the driver become StoreErrors."""
     patience = LOCK_PATIENCE if patience is None else patience
@@ -259,17 +265,17 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def open_writer(path: Path) -> Opened:
+def open_writer(path: FileName) -> Opened:
     """A connection that may write. It is not migrated."""
     return Opened(open_driver(path, writable=True))
 
 
-def open_driver(path: Path, writable: bool) -> sqlite3.Connection:
+def open_driver(path: FileName, writable: bool) -> sqlite3.Connection:
     """A connection of the driver, with our settings."""
     return _opened(path, lambda: with_patience(path, lambda: _open(path, writable)))
 
 
-def open_alone(path: Path, patience: float) -> sqlite3.Connection:
+def open_alone(path: FileName, patience: float) -> sqlite3.Connection:
     """A connection that may write and is the only one, in all processes, until it is closed. Raises
     StoreLocked if somebody else stays connected for longer than ``patience`` seconds."""
     return _opened(
@@ -277,7 +283,7 @@ def open_alone(path: Path, patience: float) -> sqlite3.Connection:
     )
 
 
-def _opened(path: Path, attempt: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection:
+def _opened(path: FileName, attempt: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection:
     for _ in range(OPEN_ATTEMPTS):
         conn = attempt()
         if conn is not None:
@@ -285,7 +291,7 @@ def _opened(path: Path, attempt: Callable[[], sqlite3.Connection | None]) -> sql
     raise StoreUnreachable(f"the files beside store {path} do not stay the same", "try again")
 
 
-def _open(path: Path, writable: bool, *, alone: bool = False) -> sqlite3.Connection | None:
+def _open(path: FileName, writable: bool, *, alone: bool = False) -> sqlite3.Connection | None:
     """None if another process removed the logs meanwhile, in a directory where other users can make
     new ones."""
     wal = hold_logs(path)
@@ -322,7 +328,7 @@ def _open(path: Path, writable: bool, *, alone: bool = False) -> sqlite3.Connect
             os.close(wal)
 
 
-def uri(path: Path, how: str) -> str:
+def uri(path: FileName, how: str) -> str:
     """The database as a URI with parameters, for SQLite."""
     name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return f"file://{name}?{how}"

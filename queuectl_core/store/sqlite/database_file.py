@@ -12,11 +12,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
+from contextlib import suppress
 
 from ...domain.errors import StoreError, StoreUnreachable
-from ...system.permissions import make_private
-from .errors import explain_os
+from .errors import FileName, explain_os
 
 LOGS = ("-journal", "-wal", "-shm")
 """SQLite reads committed changes from these files beside a database."""
@@ -25,7 +24,7 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EN
 """Errors of ``link`` on a file system without hard links."""
 
 
-def real_path(path: Path) -> Path:
+def real_path(path: FileName) -> str:
     """The path without symlinks, so that every name leads to the same files beside the store.
 
     Raises StoreUnreachable for a relative path when the current directory is gone, and for a
@@ -33,23 +32,23 @@ def real_path(path: Path) -> Path:
     """
     try:
         _check_link(path)
-        return Path(os.path.realpath(path))
+        return os.path.realpath(path)
     except FileNotFoundError as error:
         raise StoreUnreachable(
             f"store {path}: the current directory is gone", "give a full path"
         ) from error
 
 
-def _check_link(path: Path) -> None:
+def _check_link(path: FileName) -> None:
     """Refuse another user's symlink in a directory like /tmp. Linux does so itself if
     ``protected_symlinks`` is set, but we read the link instead of following it."""
     try:
-        link = path.lstat()
+        link = os.lstat(path)
     except OSError:
         return
     if not stat.S_ISLNK(link.st_mode):
         return
-    folder = path.parent.stat()
+    folder = os.stat(_folder(path))
     shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
     if shared and link.st_uid not in (os.geteuid(), folder.st_uid):
         raise StoreUnreachable(
@@ -59,7 +58,7 @@ def _check_link(path: Path) -> None:
 
 
 def prepare_file(
-    path: Path, create_parent: bool, *, create: bool = True, read_only: bool = False
+    path: FileName, create_parent: bool, *, create: bool = True, read_only: bool = False
 ) -> os.stat_result:
     """Make sure that ``path`` is a database file that we may use. Create it with mode 0600.
 
@@ -68,15 +67,19 @@ def prepare_file(
     Raises StoreUnreachable or StoreReadOnly.
     """
     try:
-        if create_parent:
-            make_private(path.parent)
+        if create_parent and not os.path.isdir(_folder(path)):
+            from pathlib import Path
+
+            from ...system.permissions import make_private
+
+            make_private(Path(_folder(path)))
         try:
-            found = path.stat()
+            found = os.stat(path)
         except FileNotFoundError:
             if not create:
                 raise
             _create(path)
-            found = path.stat()
+            found = os.stat(path)
     except OSError as error:
         raise explain_os(path, error) from error
     _check_kind(path, found)
@@ -89,16 +92,20 @@ def prepare_file(
     return found
 
 
-def is_writable(path: Path) -> bool:
+def is_writable(path: FileName) -> bool:
     """Whether the database may be written to, and files created beside it, as SQLite must."""
-    return _may(path, os.W_OK) and _may(path.parent, os.W_OK | os.X_OK)
+    return _may(path, os.W_OK) and _may(_folder(path), os.W_OK | os.X_OK)
 
 
-def _may(path: Path, how: int) -> bool:
+def _folder(path: FileName) -> str:
+    return os.path.dirname(path) or "."
+
+
+def _may(path: FileName, how: int) -> bool:
     return os.access(path, how, effective_ids=os.access in os.supports_effective_ids)
 
 
-def hold_logs(path: Path) -> int | None:
+def hold_logs(path: FileName) -> int | None:
     """If other users can create files beside the database, create its logs as empty files of our
     own, unless they exist. Returns a descriptor of the WAL, which must be closed when the database
     is open. None if only we can create files.
@@ -108,25 +115,25 @@ def hold_logs(path: Path) -> int | None:
     logs. (Connections have no locks on a WAL, so it may be opened and closed.)
     """
     try:
-        folder = path.parent.stat()
+        folder = os.stat(_folder(path))
         if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or owner_of(path) != os.geteuid():
             return None
         for end in ("-journal", "-shm"):
-            _hold(path.with_name(path.name + end))
+            _hold(f"{path}{end}")
         flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(f"{path}-wal", flags, 0o600)
     except OSError as error:
         raise explain_os(path, error) from error
 
 
-def _hold(log: Path) -> None:
+def _hold(log: FileName) -> None:
     """Make an empty log, unless there is one. Its owner is checked later. Connections have locks on
     the shared memory, so its descriptor is closed before the file gets its name."""
     if not os.path.lexists(log):
         _create(log)
 
 
-def is_held(path: Path, wal: int | None) -> bool:
+def is_held(path: FileName, wal: int | None) -> bool:
     """Whether the WAL is still the one that :func:`hold_logs` found. If not, another process closed
     the database before we opened it, and anybody may have made a new WAL."""
     try:
@@ -135,16 +142,17 @@ def is_held(path: Path, wal: int | None) -> bool:
         return False
 
 
-def _check_kind(path: Path, found: os.stat_result) -> None:
+def _check_kind(path: FileName, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise explain_os(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     if not stat.S_ISREG(found.st_mode):
         raise StoreUnreachable(f"store {path} is not a regular file", "give a file's path")
 
 
-def _create(path: Path) -> None:
+def _create(path: FileName) -> None:
     """Make an empty file that only its user may read, unless the file is there already."""
-    draft = path.with_name(f"{_draft_start(path)}{os.urandom(8).hex()}")
+    name = f"{_draft_start(path)}{os.urandom(8).hex()}"
+    draft = os.path.join(_folder(path), name)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(draft, flags, 0o600)
@@ -163,10 +171,11 @@ def _create(path: Path) -> None:
             raise
         _create_in_place(path)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
 
 
-def _create_in_place(path: Path) -> None:
+def _create_in_place(path: FileName) -> None:
     """Make the file on a file system without hard links. Never close its descriptor, because
     another thread may already be connected."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -176,23 +185,21 @@ def _create_in_place(path: Path) -> None:
         pass
 
 
-def _draft_start(path: Path) -> str:
-    return f".{path.name}.new-"
+def _draft_start(path: FileName) -> str:
+    return f".{os.path.basename(path)}.new-"
 
 
-def _check_names(path: Path, found: os.stat_result) -> None:
+def _check_names(path: FileName, found: os.stat_result) -> None:
     """Refuse a file with several names (hard links). SQLite names the WAL after the database, so
     processes that use different names write to different logs of one database."""
-    for name in os.listdir(path.parent):
+    for name in os.listdir(_folder(path)):
         # A process was killed while it created the file, or is creating it now.
         if name.startswith(_draft_start(path)):
-            draft = path.with_name(name)
-            try:
-                if draft.lstat().st_ino == found.st_ino:
-                    draft.unlink()
-            except FileNotFoundError:
-                pass
-    names = path.stat().st_nlink
+            draft = os.path.join(_folder(path), name)
+            with suppress(FileNotFoundError):
+                if os.lstat(draft).st_ino == found.st_ino:
+                    os.unlink(draft)
+    names = os.stat(path).st_nlink
     if names > 1:
         raise StoreUnreachable(
             f"store {path} has {names} names (hard links), which would damage it",
@@ -200,7 +207,7 @@ def _check_names(path: Path, found: os.stat_result) -> None:
         )
 
 
-def check_logs(path: Path, *, opened: bool = False) -> None:
+def check_logs(path: FileName, *, opened: bool = False) -> None:
     """Raise StoreUnreachable if another user may have put a log beside the database. Somebody who
     writes SQLite's log also writes the database, and so decides what our workers run.
 
@@ -208,9 +215,9 @@ def check_logs(path: Path, *, opened: bool = False) -> None:
     """
     database: os.stat_result | None = None
     for end in LOGS:
-        log = path.with_name(path.name + end)
+        log = f"{path}{end}"
         try:
-            found = log.lstat()
+            found = os.lstat(log)
         except FileNotFoundError:
             if opened and end != "-journal":
                 raise _planted(log, "was removed while the store was opened") from None
@@ -233,19 +240,19 @@ def _may_write(log: os.stat_result, database: os.stat_result) -> bool:
     return bool(group or database.st_mode & stat.S_IWOTH)
 
 
-def owner_of(path: Path) -> int:
+def owner_of(path: FileName) -> int:
     """The user id of the file's owner."""
     return _stat(path).st_uid
 
 
-def _stat(path: Path) -> os.stat_result:
+def _stat(path: FileName) -> os.stat_result:
     try:
-        return path.stat()
+        return os.stat(path)
     except OSError as error:
         raise explain_os(path, error) from error
 
 
-def _planted(log: Path, why: str) -> StoreError:
+def _planted(log: FileName, why: str) -> StoreError:
     return StoreUnreachable(
         f"{log} {why}; with it somebody may change the store",
         "remove that file if it is not yours, and keep the store in a directory of your own",

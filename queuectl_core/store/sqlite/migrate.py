@@ -7,17 +7,22 @@ finished steps. It is part of the transaction.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...domain.errors import StoreForeign, StoreTooNew
 from ...domain.text import clean_line
 from .connection import APPLICATION_ID
+from .errors import FileName
 
-FOLDER = Path(__file__).parent / "migrations"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER = os.path.join(os.path.dirname(__file__), "migrations")
 
 
 def version(conn: sqlite3.Connection) -> int:
@@ -27,7 +32,9 @@ def version(conn: sqlite3.Connection) -> int:
 
 def steps() -> list[tuple[int, Path]]:
     """(number, file) of every migration, in order; numbers run 1, 2, 3 …"""
-    return [(int(path.name[:4]), path) for path in sorted(FOLDER.glob("[0-9]*.sql"))]
+    from pathlib import Path
+
+    return [(int(path.name[:4]), path) for path in sorted(Path(FOLDER).glob("[0-9]*.sql"))]
 
 
 LATEST = 2
@@ -35,7 +42,7 @@ LATEST = 2
 needs no listing of the folder, so opening a current store is fast."""
 
 
-def check(conn: sqlite3.Connection, path: Path) -> bool:
+def check(conn: sqlite3.Connection, path: FileName) -> bool:
     """Whether the file must be migrated. Raises StoreTooNew, or StoreForeign if it is not ours."""
     found = version(conn)
     if found > LATEST:
@@ -78,11 +85,11 @@ def _objects(conn: sqlite3.Connection) -> dict[tuple[str, str], str]:
     return found
 
 
-def _not_ours(path: Path) -> StoreForeign:
+def _not_ours(path: FileName) -> StoreForeign:
     return StoreForeign(f"{path} is a database of some other program", "give another --store")
 
 
-def migrate(conn: sqlite3.Connection, path: Path) -> None:
+def migrate(conn: sqlite3.Connection, path: FileName) -> None:
     """Run the missing steps. Call it inside ``BEGIN IMMEDIATE``."""
     if not check(conn, path):
         return  # another process was faster

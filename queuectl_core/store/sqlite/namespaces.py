@@ -8,10 +8,8 @@ work across namespaces.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from ...domain.model import OWN_SHIM, SupervisorRow
 from ...system.host import known_host_key
@@ -27,28 +25,32 @@ def is_foreign(row: SupervisorRow) -> bool:
     return row.host_key != here and row.host_key.partition(":")[0] == here.partition(":")[0]
 
 
-def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
+def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: str, mono: float) -> bool:
     """Whether a foreign supervisor, or a shim of its jobs, may be alive. ``mono``: the present time
     on the clock that all processes of this boot share."""
-    listens = has_listener(run / (row.id + SUFFIX))
+    listens = has_listener(f"{run}/{row.id}{SUFFIX}")
     if listens or any(_is_locked(path) for name in {row.id, *shims} for path in _locks(run, name)):
         return True
     return listens is None and mono <= row.lease_mono
 
 
-def has_lapsed(row: SupervisorRow, shims: Iterable[str], run: Path, mono: float) -> bool:
+def has_lapsed(row: SupervisorRow, shims: Iterable[str], run: str, mono: float) -> bool:
     """Whether the jobs of a foreign supervisor may be taken over. It and its shims must be dead,
     and its lease must have run out on the clock since boot, which nobody can set."""
     return mono > row.lease_mono and not may_be_alive(row, shims, run, mono)
 
 
-def _locks(run: Path, name: str) -> Iterator[Path]:
+def _locks(run: str, name: str) -> Iterator[str]:
     """The locks of a supervisor's shims: the shared shim, and shims with a single job."""
-    yield run / f"{name}.alive"
-    yield from run.glob(f"{name}{OWN_SHIM}*.alive")
+    from pathlib import Path
+
+    yield f"{run}/{name}.alive"
+    yield from map(str, Path(run).glob(f"{name}{OWN_SHIM}*.alive"))
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(path: str) -> bool:
+    import fcntl
+
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

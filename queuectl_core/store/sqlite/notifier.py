@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
+from contextlib import suppress
 
 from ..protocol import Notifier
 
@@ -27,8 +27,9 @@ _FULL = 4096
 class FifoNotifier(Notifier):
     """The reading side. ``close`` removes the FIFO."""
 
-    def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+    def __init__(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         os.mkfifo(path, 0o600)
         self._path = path
         # Also open for writing, so that the FIFO never reads as closed when a writer leaves.
@@ -59,16 +60,17 @@ class FifoNotifier(Notifier):
     def close(self) -> None:
         """Stop listening."""
         os.close(self._fd)
-        self._path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
 
 
-def notify(directory: Path, what: bytes = ANYTHING) -> None:
+def notify(directory: str, what: bytes = ANYTHING) -> None:
     """Send ``what`` to every FIFO in ``directory``. FIFOs of dead supervisors are skipped."""
     for fifo in _fifos(directory):
         notify_one(fifo, what)
 
 
-def notify_one(fifo: Path, what: bytes) -> bool:
+def notify_one(fifo: str, what: bytes) -> bool:
     """Send ``what`` to one FIFO. Returns whether a supervisor reads it."""
     try:
         fd = os.open(fifo, _TO_WRITE)
@@ -83,16 +85,16 @@ def notify_one(fifo: Path, what: bytes) -> bool:
     return True
 
 
-def is_heard(directory: Path) -> bool:
+def is_heard(directory: str) -> bool:
     """Whether a supervisor reads a FIFO in ``directory``."""
     return any(has_listener(fifo) for fifo in _fifos(directory))
 
 
-def has_listener(fifo: Path) -> bool | None:
+def has_listener(fifo: str) -> bool | None:
     """Whether a supervisor reads this FIFO. It may not have registered yet. None: there is no such
     FIFO. True if it cannot be known."""
     try:
-        if not stat.S_ISFIFO(fifo.lstat().st_mode):
+        if not stat.S_ISFIFO(os.lstat(fifo).st_mode):
             return False
         os.close(os.open(fifo, _TO_WRITE))
     except FileNotFoundError:
@@ -105,9 +107,9 @@ def has_listener(fifo: Path) -> bool | None:
 _TO_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def _fifos(directory: Path) -> list[Path]:
+def _fifos(directory: str) -> list[str]:
     try:
         names = os.listdir(directory)
     except OSError:
         return []  # no supervisor has ever run here
-    return [directory / name for name in names if name.endswith(SUFFIX)]
+    return [f"{directory}/{name}" for name in names if name.endswith(SUFFIX)]

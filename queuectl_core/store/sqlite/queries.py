@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from .. import rows
@@ -48,4 +48,4 @@ to_supervisor = reading(rows.to_supervisor)
 to_ended = reading(rows.to_ended)
 read_json = reading(json.loads)
 
-SQL = load(Path(__file__).parent / "sql")
+SQL = load(os.path.join(os.path.dirname(__file__), "sql"))

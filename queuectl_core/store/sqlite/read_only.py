@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from pathlib import Path
 
 from ...domain.errors import StoreUnreachable
 from . import migrate
 from .connection import Opened, configure, open_driver, uri, with_patience
 from .database_file import check_logs, is_writable
+from .errors import FileName
 
 
-def open_reader(path: Path) -> Opened:
+def open_reader(path: FileName) -> Opened:
     """A connection that changes nothing. Raises the StoreError family."""
     opened = open_file(path)
     try:
@@ -33,12 +33,12 @@ def open_reader(path: Path) -> Opened:
         raise
 
 
-def open_absent(path: Path) -> Opened:
+def open_absent(path: FileName) -> Opened:
     """An empty store, in place of one that does not exist."""
     return Opened(with_patience(path, lambda: _temporary(path, None)))
 
 
-def open_file(path: Path) -> Opened:
+def open_file(path: FileName) -> Opened:
     """Like :func:`open_reader`, for any database: its schema and owner are not checked."""
     if is_writable(path):
         return Opened(open_driver(path, writable=False))
@@ -56,7 +56,7 @@ def open_file(path: Path) -> Opened:
     return Opened(driver, lambda: _state(path) != before, torn=True)
 
 
-def _connect(path: Path, how: str, *, in_use: bool) -> sqlite3.Connection:
+def _connect(path: FileName, how: str, *, in_use: bool) -> sqlite3.Connection:
     conn = sqlite3.connect(
         uri(path, how),
         uri=True,
@@ -75,7 +75,7 @@ def _connect(path: Path, how: str, *, in_use: bool) -> sqlite3.Connection:
     return conn
 
 
-def _is_old(conn: sqlite3.Connection, path: Path) -> bool:
+def _is_old(conn: sqlite3.Connection, path: FileName) -> bool:
     conn.execute("BEGIN")
     try:
         return migrate.check(conn, path)
@@ -83,14 +83,14 @@ def _is_old(conn: sqlite3.Connection, path: Path) -> bool:
         conn.execute("ROLLBACK")
 
 
-def _migrated(path: Path, source: sqlite3.Connection) -> Opened:
+def _migrated(path: FileName, source: sqlite3.Connection) -> Opened:
     before = _state(path)
     driver = with_patience(path, lambda: _temporary(path, source))
     source.close()
     return Opened(driver, lambda: _state(path) != before)
 
 
-def _temporary(path: Path, source: sqlite3.Connection | None) -> sqlite3.Connection:
+def _temporary(path: FileName, source: sqlite3.Connection | None) -> sqlite3.Connection:
     """A database that only this connection has. SQLite keeps a large one in a temporary file."""
     conn = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     try:
@@ -107,14 +107,14 @@ def _temporary(path: Path, source: sqlite3.Connection | None) -> sqlite3.Connect
     return conn
 
 
-def _size(path: Path, end: str) -> int | None:
+def _size(path: FileName, end: str) -> int | None:
     try:
         return os.lstat(f"{path}{end}").st_size
     except OSError:
         return None
 
 
-def _state(path: Path) -> tuple[object, ...]:
+def _state(path: FileName) -> tuple[object, ...]:
     """A value that changes when anything is written."""
 
     def of(name: str) -> tuple[int, ...] | None:

@@ -11,16 +11,14 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ...domain.errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
 from ...domain.model import Worker
 from ...domain.text import clean_line
 from ...system.clocks import monotonic
-from ...system.file_systems import NETWORK, file_system_of
 from ...system.host import is_gone, known_host_key
-from ...system.permissions import own_directory, own_store
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
 from ..protocol import Batch, Notifier, Store
@@ -29,7 +27,7 @@ from .checkpoint import Checkpoints
 from .clock import WallClock
 from .connection import Connection, Opener, open_writer
 from .database_file import prepare_file, real_path
-from .errors import explain_os
+from .errors import FileName, explain_os
 from .notifier import (
     ANYTHING,
     JOBS,
@@ -41,10 +39,10 @@ from .notifier import (
     notify,
     notify_one,
 )
-from .read_only import open_absent, open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
 
     from ...domain.claims import ClaimRequest, ClaimResult
     from ...domain.model import SupervisorRow
@@ -61,10 +59,17 @@ LONGEST_WAY = 0.02
 """Seconds. A waiting writer tries more often than this."""
 
 
+def _reader() -> Opener:
+    from .read_only import open_reader
+
+    return open_reader
+
+
 def _load_the_rest() -> None:
     """Import the modules that short verbs do not need. A program with an event loop runs for long,
     and an upgrade may replace our files meanwhile."""
-    from . import batch, claims, maintenance, statistics, supervisors  # noqa: F401
+    from ...system import file_systems, permissions  # noqa: F401
+    from . import batch, claims, maintenance, read_only, statistics, supervisors  # noqa: F401
 
 
 class _Late:
@@ -124,7 +129,7 @@ class SqliteStore(Store):
 
     def __init__(
         self,
-        path: Path,
+        path: str,
         connection: Connection,
         *,
         read_only: bool,
@@ -132,9 +137,8 @@ class SqliteStore(Store):
     ) -> None:
         """``found``: the database file that was opened; None: there is none."""
         self.path = path
-        self.url = self.address = str(path)
-        self.directory = path.with_name(path.name + ".d")
-        self.run = self.directory / "run"
+        self.url = self.address = path
+        self.run = f"{path}.d/run"
         self._connection = connection
         self._read_only = read_only
         self._seen: tuple[int, int] | None = None
@@ -142,13 +146,13 @@ class SqliteStore(Store):
         """Tests replace it."""
         self._wall_clock = WallClock(self.clock)
         self._file = None if found is None else (found.st_dev, found.st_ino)
-        self._checkpoints = Checkpoints(path, self.directory, self._is_gone)
+        self._checkpoints = Checkpoints(path, f"{path}.d", self._is_gone)
         self._connection.after_write = self._written
 
     @classmethod
     async def open(
         cls,
-        path: Path,
+        path: FileName,
         *,
         create_parent: bool = False,
         create: bool = True,
@@ -166,12 +170,12 @@ class SqliteStore(Store):
         path = real_path(path)
         create = create and not read_only
         found = prepare_file(path, create_parent and create, create=create, read_only=read_only)
-        connection = await connect(path, open_reader if read_only else open_writer)
+        connection = await connect(path, _reader() if read_only else open_writer)
         try:
             if not read_only and await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
             if not marked:
-                await connection.read(jobs.check_whole, str(path))
+                await connection.read(jobs.check_whole, path)
         except BaseException:
             await connection.close()
             raise
@@ -188,6 +192,12 @@ class SqliteStore(Store):
 
     def clock(self) -> float:
         return self._wall()
+
+    @cached_property
+    def directory(self) -> Path:  # type: ignore[override]
+        from pathlib import Path
+
+        return Path(f"{self.path}.d")
 
     def host_identity(self) -> str:
         return known_host_key()
@@ -311,7 +321,7 @@ class SqliteStore(Store):
                 raise error
         stopping, silent = [], []
         for supervisor, row in chosen.items():
-            notifier = self.run / (supervisor + SUFFIX)
+            notifier = f"{self.run}/{supervisor}{SUFFIX}"
             commits.begin()
             if notify_one(notifier, STOP_NOW if at_once else STOP):
                 stopping.append(supervisor)
@@ -331,19 +341,24 @@ class SqliteStore(Store):
     # -- signals ----------------------------------------------------------------------
 
     def notifier(self, supervisor: str) -> Notifier:
+        from pathlib import Path
+
+        from ...system.file_systems import NETWORK, file_system_of
+        from ...system.permissions import own_directory, own_store
+
         self._check_file()
-        own_store(self.path)  # we are about to run commands from it
-        kind = file_system_of(self.path.parent)
+        path, run = Path(self.path), Path(self.run)
+        own_store(path)  # we are about to run commands from it
+        kind = file_system_of(path.parent)
         if kind in NETWORK:
             raise StoreUnreachable(
                 f"store {self.url} is on a network file system ({kind}), where SQLite is not safe",
                 "use a local disk for workers, or PostgreSQL for several hosts",
             )
-        run = self.run
         try:
             for folder in (self.directory, run):
                 own_directory(folder)
-            return FifoNotifier(run / (supervisor + SUFFIX))
+            return FifoNotifier(f"{run}/{supervisor}{SUFFIX}")
         except OSError as error:
             raise explain_os(run, error) from error
 
@@ -352,8 +367,10 @@ class SqliteStore(Store):
             notify(self.run, what)
 
     def files(self) -> list[Path]:
-        beside = [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", ".d")]
-        return [path for path in (self.path, *beside) if path.exists()]
+        from pathlib import Path
+
+        paths = [Path(f"{self.path}{end}") for end in ("", "-wal", "-shm", ".d")]
+        return [path for path in paths if path.exists()]
 
     async def checkpoint(self) -> None:
         if not self._read_only and not self._is_gone():
@@ -377,7 +394,7 @@ class SqliteStore(Store):
         import threading
 
         stopped = threading.Event()
-        connection = await connect(self.path, open_reader)
+        connection = await connect(self.path, _reader())
         try:
             await connection.call(maintenance.backup, target, progress, stopped)
         finally:
@@ -433,14 +450,16 @@ def _data_version(conn: sqlite3.Connection) -> int:
     return int(conn.execute("PRAGMA data_version").fetchone()[0])
 
 
-async def absent_store(path: Path) -> SqliteStore:
+async def absent_store(path: FileName) -> SqliteStore:
     """An empty store that refuses every change. It stands for a store that does not exist."""
     path = real_path(path)
+    from .read_only import open_absent
+
     connection = await connect(path, open_absent)
     return SqliteStore(path, connection, read_only=True, found=None)
 
 
-async def connect(path: Path, opener: Opener = open_writer) -> Connection:
+async def connect(path: str, opener: Opener = open_writer) -> Connection:
     """Open ``path`` with our settings."""
     # Programs with an event loop need a thread for SQLite. A short verb has no event loop: asyncio
     # and the thread would take a third of its time.

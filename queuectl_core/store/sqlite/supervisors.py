@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from pathlib import Path
 
 from ...domain.model import SupervisorRow, Worker
 from ...system.clocks import monotonic
@@ -16,11 +15,11 @@ def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:
     return [to_supervisor(row) for row in conn.execute(SQL["supervisors"])]
 
 
-def known_supervisors(conn: sqlite3.Connection, run: Path) -> list[SupervisorRow]:
+def known_supervisors(conn: sqlite3.Connection, run: str) -> list[SupervisorRow]:
     return list(with_lapses(conn, supervisors(conn), run).values())
 
 
-def workers(conn: sqlite3.Connection, run: Path) -> list[tuple[Worker, SupervisorRow]]:
+def workers(conn: sqlite3.Connection, run: str) -> list[tuple[Worker, SupervisorRow]]:
     found = [
         (to_worker(row), to_supervisor(row, "supervisor")) for row in conn.execute(SQL["workers"])
     ]
@@ -29,7 +28,7 @@ def workers(conn: sqlite3.Connection, run: Path) -> list[tuple[Worker, Superviso
 
 
 def with_lapses(
-    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: Path
+    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: str
 ) -> dict[str, SupervisorRow]:
     """Supervisors by id. Those of another pid namespace get ``lapsed``."""
     found = {row.id: row for row in rows}

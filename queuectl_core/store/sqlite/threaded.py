@@ -6,13 +6,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
 import aiosqlite
 
 from .connection import Connection, Opener, keep_open
+from .errors import FileName
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class ThreadedConnection(Connection):
     """Runs each transaction in one call on aiosqlite's thread."""
 
-    def __init__(self, path: Path, opener: Opener) -> None:
+    def __init__(self, path: FileName, opener: Opener) -> None:
         super().__init__(path, opener)
         self._thread = aiosqlite.Connection(self._connect, iter_chunk_size=64)
         self._thread._thread = Thread(target=self._serve, args=(self._thread._thread.run,))

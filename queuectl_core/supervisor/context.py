@@ -13,9 +13,9 @@ from ..domain.errors import StoreGone
 from ..domain.events import Event
 from ..store.protocol import Notifier, Store
 from ..system.host import hostname
+from ..system.systemd import without_notify
 from .background import Background
 from .deadline import DeadlineWriter
-from .signals import without_notify
 from .workers import Slot
 
 

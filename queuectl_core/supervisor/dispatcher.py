@@ -16,12 +16,12 @@ from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
 from ..runner import lease_clock
 from ..system.clocks import monotonic
+from ..system.systemd import notify_systemd
 from .attempt import ActiveAttempt, is_suspect, make_token
 from .attempt_states import AttemptEvent
 from .context import Context
 from .executor import Executor
 from .heartbeat import Heartbeat
-from .signals import notify_systemd
 from .workers import Slot
 
 RETRY_AFTER = 0.5

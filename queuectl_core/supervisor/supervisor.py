@@ -26,6 +26,7 @@ from ..domain.errors import StoreError
 from ..domain.events import Event, Kind, Summary
 from ..store.protocol import Store
 from ..system.clocks import monotonic
+from ..system.systemd import notify_systemd
 from .attempt import ActiveAttempt
 from .attempt_states import AttemptEvent, AttemptState
 from .commands import CommandReader
@@ -38,7 +39,7 @@ from .maintenance.reaper import reaping
 from .maintenance.services import Services
 from .recovery import Recovery
 from .resource_limits import ResourceLimits
-from .signals import Signals, notify_systemd
+from .signals import Signals
 from .threads import default_threads
 
 LEAVE_PATIENCE = 5.0

@@ -32,6 +32,7 @@ VERBS: Subcommands = {
     "restore": ("restore:restore", "Put a backup back in the place of what the store holds."),
     "store": ("store:store", "Copy the store into another, to move to it."),
     "tui": ("tui:tui", "Open the operator console."),
+    "dashboard": ("dashboard:dashboard", "Serve the browser dashboard and the HTTP API."),
     "doctor": ("doctor:doctor", "Check that everything is in order."),
     "demo": ("demo:demo", "See it work in a scratch store, in a few seconds."),
     "completion": ("completion:completion", "Print a shell completion script."),

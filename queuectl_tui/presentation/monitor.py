@@ -31,6 +31,8 @@ class Overview:
     groups: Sequence[DeadGroup] = ()
     ticks: Sequence[ThroughputSample] = ()
     oldest_due_at: float | None = None
+    unserved: Sequence[str] = ()
+    """Queues with waiting jobs that no worker serves."""
 
     @property
     def total(self) -> int:
@@ -122,6 +124,7 @@ class Monitor:
             groups=self._groups,
             ticks=await self._throughput.read(),
             oldest_due_at=status.oldest_due_at,
+            unserved=status.unserved(),
         )
 
     async def moved_on(self, overview: Overview) -> Overview:

@@ -1,0 +1,507 @@
+"""The HTTP API ``/api/v1``: the verbs of the command line with the same JSON.
+
+:data:`OPERATIONS` declares each operation once. The routes and the OpenAPI description are made
+from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from queuectl_core.domain.errors import InvalidInput, JobChanged
+from queuectl_core.domain.jobspec import parse_job
+from queuectl_core.domain.json_strict import parse_json
+from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.domain.text import clean_block
+from queuectl_core.domain.times import parse_duration
+from queuectl_core.operations.queries import dead_groups
+from queuectl_core.queue import Queue
+
+from .context import context, filter_of, number_of, query_of
+from .links import with_query
+from .live import MAX_STREAMS, EventStream
+from .output import WINDOW, follow, raw
+from .pages import read_page
+from .problems import BadRequest
+
+PREFIX = "/api/v1"
+PAGE = 100
+MOST = 1000
+"""Jobs on a page: if not given, and at most."""
+
+TRIES = 5
+"""How often a job that others change at the same time is looked up again."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of an operation. ``kind``: its JSON schema."""
+
+    name: str
+    about: str
+    kind: dict[str, Any]
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the API."""
+
+    method: str
+    path: str
+    run: Handler
+    about: str
+    query: Sequence[Parameter] = ()
+    answer: str = "Any"
+    """The name of the schema of the answer. ``[Job]``: an array of them."""
+    body: str = ""
+    """The name of the schema of the body; empty: it has none."""
+    status: int = 200
+    problems: Sequence[int] = (400, 503)
+
+
+TEXT: dict[str, Any] = {"type": "string"}
+STATES: dict[str, Any] = {"type": "string", "enum": [state.value for state in State]}
+
+
+def whole(least: int, most: int) -> dict[str, Any]:
+    """The schema of a whole number."""
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+FILTERS = (
+    Parameter("state", "Only jobs in this state.", STATES, many=True),
+    Parameter("queue", "Only jobs of this queue.", TEXT, many=True),
+    Parameter("search", "Only with this text in id, command or last error.", TEXT),
+    Parameter("exit_code", "Only with this exit code.", whole(-999, 999), many=True),
+    Parameter("reason", "Only dead jobs of this cause, as in dlq/groups.", TEXT, many=True),
+)
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    try:
+        text = request.scope["query_string"].decode("ascii")
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=200)
+    except ValueError:
+        raise BadRequest(400, "the query is not UTF-8 text") from None
+
+
+def _where(request: Request) -> Filter:
+    return filter_of(_query(request))
+
+
+def _flag(request: Request, name: str) -> bool:
+    text = request.query_params.get(name, "false").lower()
+    if text not in ("true", "false", "1", "0", ""):
+        raise BadRequest(400, f"{name}: give true or false")
+    return text in ("true", "1")
+
+
+def _body(request: Request) -> Any:
+    content = request.scope["state"]["content"]
+    if content != "application/json":
+        raise BadRequest(415, "the body must be JSON", "send content-type: application/json")
+    try:
+        text = request.scope["state"]["body"].decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest(400, "the body is not UTF-8 text") from None
+    return parse_json(text, "the body")
+
+
+def _object(request: Request, *known: str) -> dict[str, Any]:
+    """The body as an object with only these fields; no body: an empty one."""
+    if not request.scope["state"]["body"]:
+        return {}
+    found = _body(request)
+    if not isinstance(found, dict):
+        raise InvalidInput("the body is not a JSON object")
+    for name in found:
+        if name not in known:
+            raise InvalidInput(f"unknown field '{str(name)[:40]}'", f"use {', '.join(known)}")
+    return found
+
+
+# -- jobs -----------------------------------------------------------------------------------
+
+
+async def list_jobs(request: Request) -> Response:
+    """Jobs, newest first, by pages."""
+    where = _where(request)
+    limit = number_of(request, "limit", least=1, most=MOST) or PAGE
+    before = number_of(request, "before", least=1)
+    queue = await context(request).reader()
+    jobs, reached = await read_page(queue, where, limit, before)
+    headers = {}
+    if reached:
+        items = [*query_of(where), ("limit", str(limit)), ("before", str(reached))]
+        headers["link"] = f'<{with_query(f"{PREFIX}/jobs", items)}>; rel="next"'
+    show_env = _flag(request, "show_env")
+    return JSONResponse([job.to_json(show_env=show_env) for job in jobs], headers=headers)
+
+
+async def enqueue(request: Request) -> Response:
+    """Enqueue a job (object or command string), or several (array), all or none."""
+    given = _body(request)
+    sources = given if isinstance(given, list) else [given]
+    if not sources:
+        return JSONResponse([], 201)
+    queue = await context(request).writer()
+    defaults = await queue.defaults()
+    specs, problems = [], []
+    for number, source in enumerate(sources, 1):
+        try:
+            specs.append(parse_job(source, defaults)[0])
+        except InvalidInput as error:
+            if not isinstance(given, list):
+                raise
+            problems.append((number, str(error)))
+    if problems:
+        from queuectl_core.domain.errors import BatchRejected
+
+        raise BatchRejected(problems[:100], len(problems))
+    made = [job.to_json() for job in await queue.enqueue_specs(specs)]
+    if isinstance(given, list):
+        return JSONResponse(made, 201)
+    return JSONResponse(made[0], 201, {"location": f"{PREFIX}/jobs/{made[0]['id']}"})
+
+
+async def _find(request: Request, queue: Queue, *, to_change: bool = False) -> Job:
+    return await queue.find(request.path_params["id"], to_change=to_change)
+
+
+async def show(request: Request) -> Response:
+    """One job with its attempts."""
+    queue = await context(request).reader()
+    job = await _find(request, queue)
+    history = [attempt.to_json() for attempt in await queue.attempts(job)]
+    document = job.to_json(show_env=_flag(request, "show_env"))
+    return JSONResponse(document | {"history": history})
+
+
+async def output(request: Request) -> Response:
+    """The output of an attempt, cleaned as ``logs`` does; ``raw``: its bytes."""
+    queue = await context(request).reader()
+    job = await _find(request, queue)
+    number = number_of(request, "attempt", least=1)
+    found = await queue.output(job, number)
+    if _flag(request, "raw"):
+        name = f"{job.id}.{found.number}.log"
+        return StreamingResponse(
+            raw(found),
+            media_type="application/octet-stream",
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+        )
+    offset = number_of(request, "offset") or 0
+    data = found.read(offset, WINDOW)
+    return JSONResponse(
+        {
+            "id": job.id,
+            "attempt": found.number or None,
+            "output": clean_block(data.decode("utf-8", "backslashreplace")),
+            "bytes": found.total or found.size(),
+            "offset": offset,
+            "next_offset": offset + len(data) if offset + len(data) < found.size() else None,
+            "complete": found.complete,
+            "running": found.running and found.number > 0,
+        }
+    )
+
+
+async def output_stream(request: Request) -> Response:
+    """What is added to the output of an attempt, as server-sent events."""
+    found = context(request)
+    queue = await found.reader()
+    job = await _find(request, queue)
+    number = number_of(request, "attempt", least=1) or (await queue.output(job)).number
+    offset = number_of(request, "offset") or 0
+    _one_more_stream(request)
+    return _Stream(EventStream(found.live, follow(found.live, queue, job, number, offset)))
+
+
+async def stream(request: Request) -> Response:
+    """Server-sent events: that something has changed, or parts of the overview."""
+    found = context(request)
+    _one_more_stream(request)
+    overview = request.query_params.get("view") == "overview"
+    since = number_of(request, "since")
+    if since is None:
+        since = found.live.version if overview else found.live.changes
+    if not found.connections.connected:
+        await found.reader()
+    return _Stream(EventStream(found.live, found.live.events(since, overview=overview)))
+
+
+def _one_more_stream(request: Request) -> None:
+    if context(request).live.streams >= MAX_STREAMS:
+        raise BadRequest(503, "too many browsers look at the same time", "close some pages")
+
+
+class _Stream(Response):
+    """Starlette calls what a handler returns."""
+
+    def __init__(self, stream: EventStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.stream(scope, receive, send)
+
+
+Change = Callable[[Queue, Sequence[Job]], Awaitable[int]]
+
+
+async def _change_one(request: Request, change: Change) -> Response:
+    """Change one job, and answer with the job as it is now."""
+    queue = await context(request).writer()
+    for attempt in range(TRIES):
+        job = await _find(request, queue, to_change=True)
+        try:
+            await change(queue, [job])
+        except JobChanged:
+            if attempt == TRIES - 1:
+                raise
+            continue
+        break
+    now = await queue.get(job.seq) or job
+    return JSONResponse(now.to_json())
+
+
+async def retry(request: Request) -> Response:
+    """Run a job again, now; ``command``: with another command."""
+    command = _object(request, "command").get("command")
+    if command is not None:
+        from queuectl_core.operations.queries import amend
+
+        queue = await context(request).writer()
+        job = await _find(request, queue, to_change=True)
+        return JSONResponse((await amend(queue, job, command)).to_json())
+    return await _change_one(request, Queue.retry)
+
+
+async def cancel(request: Request) -> Response:
+    """Cancel a job."""
+    _object(request)
+    return await _change_one(request, Queue.cancel)
+
+
+async def remove(request: Request) -> Response:
+    """Remove a job with its history and output."""
+    return await _change_one(request, Queue.remove)
+
+
+ChangeAll = Callable[[Queue, Filter], Awaitable[int]]
+
+
+def _change_all(word: str, change: ChangeAll, states: tuple[State, ...] = ()) -> Handler:
+    async def run(request: Request) -> Response:
+        given = _object(request, "all", "state", "queue", "search", "exit_code", "reason")
+        where = filter_of(_items(given))
+        if where == Filter() and given.get("all") is not True:
+            raise InvalidInput('give filters, or "all": true')
+        if states:
+            if where.states and where.states != states:
+                raise InvalidInput("state: only dead jobs are in the DLQ")
+            where = where._replace(states=states)
+        queue = await context(request).writer()
+        return JSONResponse({word: await change(queue, where)})
+
+    return run
+
+
+def _items(given: dict[str, Any]) -> list[tuple[str, str]]:
+    """The filters of a JSON object, each a value or an array of values."""
+    items = []
+    for name, value in given.items():
+        if name == "all":
+            if not isinstance(value, bool):
+                raise InvalidInput("all: give true or false")
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, bool) or not isinstance(one, str | int):
+                raise InvalidInput(f"{name}: give text, a number, or an array of them")
+            items.append((name, str(one)))
+    return items
+
+
+# -- the rest -------------------------------------------------------------------------------
+
+
+async def status(request: Request) -> Response:
+    """Counts of every state, queues, live workers."""
+    queue = await context(request).reader()
+    found = await queue.status()
+    return JSONResponse(found.to_json(queue.clock()))
+
+
+async def stats(request: Request) -> Response:
+    """Rates, run times and waiting times."""
+    seconds = parse_duration(request.query_params.get("since") or "1h")
+    if not 0 < seconds <= 366 * 86400:
+        raise InvalidInput("since: give a time up to 366d", "for example 1h or 7d")
+    return JSONResponse((await (await context(request).reader()).stats(seconds)).to_json())
+
+
+async def groups(request: Request) -> Response:
+    """Dead jobs by cause, the largest group first."""
+    limit = number_of(request, "limit", least=1, most=MOST) or 500
+    found = await dead_groups(await context(request).reader(), limit)
+    return JSONResponse([group.to_json() for group in found])
+
+
+async def workers(request: Request) -> Response:
+    """All workers."""
+    queue = await context(request).reader()
+    return JSONResponse([worker.to_json(queue.clock()) for worker in await queue.workers()])
+
+
+async def start_workers(request: Request) -> Response:
+    """Start workers in the background on the host of the dashboard."""
+    given = _object(request, "count", "queues")
+    count, queues = given.get("count", 1), given.get("queues", [])
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InvalidInput("count: give a whole number")
+    if not isinstance(queues, list) or not all(isinstance(name, str) for name in queues):
+        raise InvalidInput("queues: give an array of names")
+    queue = await context(request).writer()
+    started = await queue.start_workers(count, queues)
+    return JSONResponse([worker.to_json(queue.clock()) for worker in started], 201)
+
+
+async def stop_workers(request: Request) -> Response:
+    """Ask workers to stop: those that are named, or all."""
+    given = _object(request, "workers", "all", "now")
+    names = given.get("workers", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput("workers: give an array of ids")
+    if bool(names) == (given.get("all") is True):
+        raise InvalidInput('name workers, or give "all": true')
+    if not isinstance(given.get("now", False), bool):
+        raise InvalidInput("now: give true or false")
+    queue = await context(request).writer()
+    found = await queue.find_workers(names)
+    await queue.stop_workers(found, now=given.get("now", False))
+    return JSONResponse([worker.to_json(queue.clock()) for worker in found], 202)
+
+
+async def settings(request: Request) -> Response:
+    """All settings."""
+    queue = await context(request).reader()
+    return JSONResponse([setting.to_json() for setting in await queue.config_list()])
+
+
+async def set_setting(request: Request) -> Response:
+    """Change a setting."""
+    given = _object(request, "value").get("value")
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        raise InvalidInput("value: give text or a number")
+    queue = await context(request).writer()
+    return JSONResponse((await queue.config_set(request.path_params["key"], str(given))).to_json())
+
+
+async def unset_setting(request: Request) -> Response:
+    """Forget a stored setting."""
+    queue = await context(request).writer()
+    return JSONResponse((await queue.config_unset(request.path_params["key"])).to_json())
+
+
+async def description(request: Request) -> Response:
+    """This description, as OpenAPI 3.1."""
+    from .openapi import describe
+
+    return Response(json.dumps(describe(OPERATIONS)), media_type="application/json")
+
+
+SHOW_ENV = Parameter("show_env", "The values of env, not ***.", {"type": "boolean"})
+SINCE = Parameter("since", "How far back: 30m, 24h. 1h if not given.", TEXT)
+ATTEMPT = Parameter("attempt", "The attempt; the latest if not given.", whole(1, 2**53))
+OFFSET = Parameter("offset", "The byte to begin with.", whole(0, 2**53))
+CHANGE = (400, 403, 404, 409, 503)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "GET",
+        "/jobs",
+        list_jobs,
+        "Jobs, newest first. The Link header leads to the next page. A page may have fewer jobs "
+        "than asked for, also none, if few match.",
+        (
+            *FILTERS,
+            Parameter("limit", f"Jobs on a page; {PAGE} if not given.", whole(1, MOST)),
+            Parameter("before", "From the Link header.", whole(1, 2**53)),
+            SHOW_ENV,
+        ),
+        "[Job]",
+    ),
+    Operation(
+        "POST",
+        "/jobs",
+        enqueue,
+        "Enqueue a job or an array of jobs, all or none.",
+        answer="JobOrJobs",
+        body="NewJobs",
+        status=201,
+        problems=(400, 403, 409, 415, 503),
+    ),
+    Operation("GET", "/jobs/{id}", show, "One job with its attempts as history. A prefix is "
+              "enough.", (SHOW_ENV,), "JobWithHistory", problems=(400, 404, 409, 503)),
+    Operation("DELETE", "/jobs/{id}", remove, "Remove a job with its history and output.",
+              answer="Job", problems=CHANGE),
+    Operation("POST", "/jobs/{id}/retry", retry, "Run a job again, now; with another command if "
+              "one is given.", answer="Job", body="Command", problems=(*CHANGE, 415)),
+    Operation("POST", "/jobs/{id}/cancel", cancel, "Cancel a job. A running job is asked to end.",
+              answer="Job", problems=CHANGE),
+    Operation("GET", "/jobs/{id}/output", output, "The output of an attempt, in parts of 32 KiB. "
+              "raw: all its bytes.", (ATTEMPT, OFFSET, Parameter("raw", "All its bytes.",
+              {"type": "boolean"})), "Output", problems=(400, 404, 409, 503)),
+    Operation("GET", "/jobs/{id}/output/stream", output_stream, "Server-sent events: text that is "
+              "added (text), and the end (end).", (ATTEMPT, OFFSET), "",
+              problems=(400, 404, 409, 503)),
+    Operation("POST", "/retry", _change_all("retried", Queue.retry_all), "Run all matching jobs "
+              "again whose state allows it.", answer="Count", body="Filter",
+              problems=(*CHANGE, 415)),
+    Operation("POST", "/cancel", _change_all("cancelled", Queue.cancel_all), "Cancel all matching "
+              "jobs that wait or run.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
+    Operation("POST", "/remove", _change_all("removed", Queue.remove_all), "Remove all matching "
+              "jobs that do not run.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
+    Operation("GET", "/dlq/groups", groups, "Dead jobs by cause, the largest group first.",
+              (Parameter("limit", "Groups; 500 if not given.", whole(1, MOST)),), "[Group]"),
+    Operation("POST", "/dlq/retry", _change_all("retried", Queue.retry_all, (State.DEAD,)),
+              "Run matching dead jobs again.", answer="Count", body="Filter",
+              problems=(*CHANGE, 415)),
+    Operation("POST", "/dlq/purge", _change_all("purged", Queue.remove_all, (State.DEAD,)),
+              "Remove matching dead jobs.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
+    Operation("GET", "/status", status, "The count of every state, queues and live workers.",
+              answer="Status"),
+    Operation("GET", "/stats", stats, "Rates, run times and waiting times.", (SINCE,), "Stats"),
+    Operation("GET", "/workers", workers, "All workers.", answer="[Worker]"),
+    Operation("POST", "/workers/start", start_workers, "Start workers in the background, on the "
+              "host of the dashboard.", answer="[Worker]", body="StartWorkers", status=201,
+              problems=(400, 403, 415, 503)),
+    Operation("POST", "/workers/stop", stop_workers, "Ask workers to stop after their jobs; now: "
+              "at once.", answer="[Worker]", body="StopWorkers", status=202,
+              problems=(*CHANGE, 415)),
+    Operation("GET", "/config", settings, "All settings.", answer="[Setting]"),
+    Operation("PUT", "/config/{key}", set_setting, "Change a setting.", answer="Setting",
+              body="Value", problems=(400, 403, 404, 415, 503)),
+    Operation("DELETE", "/config/{key}", unset_setting, "Forget a stored setting.",
+              answer="Setting", problems=(400, 403, 404, 503)),
+    Operation("GET", "/stream", stream, "Server-sent events: changed, or trouble when the store "
+              "cannot be read.", (Parameter("since", "The last number that was seen.",
+              whole(0, 2**53)),), ""),
+    Operation("GET", "/openapi.json", description, "This description."),
+)  # fmt: skip
+
+
+def routes() -> list[BaseRoute]:
+    """The routes of the API."""
+    return [Route(PREFIX + op.path, op.run, methods=[op.method]) for op in OPERATIONS]

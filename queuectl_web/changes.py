@@ -1,0 +1,186 @@
+"""The forms that change something: first the question, where the console asks, then the change.
+
+A question keeps the jobs as they were when it was asked. Its answer is accepted once. So pressing a
+button twice does one thing, and a job that has changed meanwhile stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound, QueueError
+from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.model import Job, State
+from queuectl_core.queue import Queue
+from queuectl_tui.presentation import actions
+from queuectl_tui.presentation.actions import Action, count_matching
+from queuectl_tui.presentation.format import plural
+from queuectl_tui.presentation.job_form import command_line_of, job_of
+
+from .context import all_of, context, filter_of, form_of, session_of
+from .links import job_link, local_path
+from .pages import fingerprint, form_page
+from .problems import BadRequest
+from .rendering import page
+from .sessions import Session
+
+MOST_MARKED = 500
+"""Jobs in one form."""
+
+FOR_JOBS: dict[str, tuple[tuple[State, ...], Callable[[Sequence[Job]], Action]]] = {
+    "retry": (RETRYABLE, actions.retry),
+    "cancel": (CANCELLABLE, actions.cancel),
+    "remove": (REMOVABLE, actions.remove),
+}
+FOR_MATCHING: dict[str, tuple[tuple[State, ...], Callable[[Any], Action]]] = {
+    "retry-all": (RETRYABLE, actions.retry_matching),
+    "cancel-all": (CANCELLABLE, actions.cancel_matching),
+    "remove-all": (REMOVABLE, actions.remove_matching),
+}
+
+
+async def act(request: Request) -> Response:
+    """An action of a form: it is done now, or asked about first."""
+    session = _session(request)
+    form = form_of(request)
+    back = local_path(form.get("back", "/"))
+    name = form.get("action", "")
+    try:
+        action = await _action(request, name)
+    except QueueError as error:
+        session.tell(str(error), "bad")
+        return RedirectResponse(back, 303)
+    if action.question is None:
+        return await _do(request, session, action, back)
+    key = session.ask(action, back)
+    return page(
+        request,
+        "question.html",
+        where=context(request).title,
+        question=action.question,
+        details=action.details,
+        command=action.command,
+        key=key,
+        back=back,
+    )
+
+
+async def answer(request: Request) -> Response:
+    """The answer to a question."""
+    session = _session(request)
+    found = session.answer(form_of(request).get("key", ""))
+    if found is None:
+        session.tell("nothing was done: this question was answered before, or is too old", "warn")
+        return RedirectResponse(local_path(form_of(request).get("back", "/")), 303)
+    return await _do(request, session, found.action, found.back)
+
+
+async def _do(request: Request, session: Session, action: Action, back: str) -> Response:
+    try:
+        said = await action.run(await context(request).writer())
+    except QueueError as error:
+        session.tell(str(error), "bad", action.command)
+    else:
+        session.tell(said, "good", action.command)
+    return RedirectResponse(back, 303)
+
+
+async def enqueue(request: Request) -> Response:
+    """The form for a new job was sent."""
+    session = _session(request)
+    texts = {name: value.replace("\r\n", "\n") for name, value in form_of(request).items()}
+    found = context(request)
+    try:
+        queue = await found.writer()
+        job = (await queue.enqueue([job_of(texts, await queue.defaults())]))[0]
+    except (InvalidInput, Conflict) as error:
+        return await form_page(request, texts, str(error), 400)
+    session.tell(f"enqueued {job.id}", "good", command_line_of(texts))
+    return RedirectResponse(job_link(job.id), 303)
+
+
+def _session(request: Request) -> Session:
+    session = session_of(request)
+    if session is None:
+        raise BadRequest(403, "this form needs a browser session", "programs use /api/v1")
+    return session
+
+
+async def _action(request: Request, name: str) -> Action:
+    """The action that a form asks for. Raises QueueError if it is not possible."""
+    queue = await context(request).reader()
+    form = form_of(request)
+    if name in FOR_JOBS:
+        allowed, make = FOR_JOBS[name]
+        return make(await _marked(queue, all_of(request, "job"), allowed))
+    if name in FOR_MATCHING:
+        allowed, make_matching = FOR_MATCHING[name]
+        where = filter_of(request.scope["state"]["form"])
+        found = await count_matching(queue, where, allowed)
+        if not found.total:
+            raise InvalidInput("no job that matches is in a state for that")
+        return make_matching([found])
+    if name == "start-workers":
+        return actions.start_workers(_count(form.get("count", "1")), _queues(form))
+    if name == "stop-workers":
+        return actions.stop_workers(await queue.find_workers(_some(request, "worker")))
+    if name == "stop-all-workers":
+        everyone = await queue.workers()
+        if not everyone:
+            raise NotFound("no worker runs")
+        return actions.stop_workers(everyone, everyone=True)
+    if name in ("edit", "copy"):
+        (job,) = await _marked(queue, all_of(request, "job"), tuple(State))
+        command = form.get("command", "").replace("\r\n", "\n")
+        return actions.edit(job, command) if name == "edit" else actions.copy(job, command)
+    if name == "set-setting":
+        return actions.config_set(f"{form.get('key', '')} {form.get('value', '')}")
+    if name == "unset-setting":
+        return actions.config_unset(form.get("key", ""))
+    raise BadRequest(400, "no such action", "load the page again")
+
+
+async def _marked(queue: Queue, marks: list[str], allowed: tuple[State, ...]) -> list[Job]:
+    """The jobs of a form, as they were on the page. Jobs that an action does not allow are left
+    out; Conflict if one has changed since the page was made."""
+    if not marks:
+        raise InvalidInput("no job is marked", "mark some first")
+    if len(marks) > MOST_MARKED:
+        raise InvalidInput(f"more than {plural(MOST_MARKED)} are marked", "use the filter")
+    jobs = []
+    for mark in dict.fromkeys(marks):
+        seq = mark.split(".")[0]
+        if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
+            raise BadRequest(400, "the form names no job", "load the page again")
+        job = await queue.get(int(seq))
+        if job is None or fingerprint(job) != mark:
+            raise Conflict(
+                "nothing was done: a job has changed since the page was loaded", "look again"
+            )
+        if job.state in allowed:
+            jobs.append(job)
+    if not jobs:
+        raise Conflict("no marked job is in a state for that")
+    return jobs
+
+
+def _some(request: Request, name: str) -> list[str]:
+    found = all_of(request, name)
+    if not found:
+        raise InvalidInput(f"no {name} is marked", "mark some first")
+    return found
+
+
+def _count(text: str) -> int:
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise InvalidInput("the number of workers is no number", "give 1 to 512")
+    return int(text)
+
+
+def _queues(form: dict[str, str]) -> list[str]:
+    return [name for name in form.get("queue", "").replace(",", " ").split() if name]

@@ -1,0 +1,111 @@
+"""What all requests share: the connections to the store, the sessions and the live view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_core.domain.jobspec import check_queue
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.queue import Queue, check_states
+from queuectl_tui.presentation.connections import Connections
+
+from .live import Live
+from .problems import BadRequest
+from .sessions import Session, Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all requests share."""
+
+    connections: Connections
+    sessions: Sessions
+    live: Live
+    cookie: str
+    """The name of the cookie."""
+    title: str
+    """Names the store and the host."""
+    on_sign_in: Callable[[], None] = lambda: None
+    """Called when the one-time link was used."""
+
+    async def reader(self) -> Queue:
+        """The connection for reading. Raises StoreUnreachable while the store is lost."""
+        if not self.connections.connected:
+            await self.live.reconnect()
+        return self.connections.reader
+
+    async def writer(self) -> Queue:
+        """The connection for changes."""
+        return await self.connections.writer()
+
+
+def context(request: Request) -> Context:
+    """The context of the application."""
+    found: Context = request.app.state.context
+    return found
+
+
+def session_of(request: Request) -> Session | None:
+    """The session of the browser; None: a program with the bearer token."""
+    found: Session | None = request.scope["state"]["session"]
+    return found
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form. A field that was given several times has its last value."""
+    return dict(request.scope["state"]["form"])
+
+
+def all_of(request: Request, name: str) -> list[str]:
+    """All values of a field of a form."""
+    return [value for field, value in request.scope["state"]["form"] if field == name]
+
+
+def filter_of(items: Sequence[tuple[str, str]]) -> Filter:
+    """The filter in a query or a form, with the names of the command line's options. Raises
+    InvalidInput."""
+    found: dict[str, list[str]] = {}
+    for name, value in items:
+        if value:
+            found.setdefault(name.replace("-", "_"), []).append(value)
+    states: tuple[State, ...] = check_states(
+        [word for text in found.get("state", []) for word in text.split(",") if word.strip()]
+    )
+    codes: list[int] = []
+    for text in found.get("exit_code", []):
+        if not text.strip().lstrip("-").isascii() or not text.strip().lstrip("-").isdigit():
+            raise InvalidInput("exit_code: not a number", "give a number from 0 to 255")
+        codes.append(int(text.strip()[:6]))
+    names = ",".join(found["queue"]).split(",") if "queue" in found else []
+    queues = [check_queue(name.strip()) for name in names]
+    return Filter(
+        states=tuple(dict.fromkeys(states)),
+        queues=tuple(dict.fromkeys(queues)),
+        search=found["search"][-1] if "search" in found else None,
+        exit_codes=tuple(dict.fromkeys(codes)),
+        reasons=tuple(dict.fromkeys(found.get("reason", []))),
+    )
+
+
+def query_of(where: Filter) -> list[tuple[str, str]]:
+    """The opposite of :func:`filter_of`."""
+    items = [("state", state.value) for state in where.states]
+    items += [("queue", name) for name in where.queues]
+    if where.search is not None:
+        items.append(("search", where.search))
+    items += [("exit_code", str(code)) for code in where.exit_codes]
+    return items + [("reason", reason) for reason in where.reasons]
+
+
+def number_of(request: Request, name: str, *, least: int = 0, most: int = 2**53) -> int | None:
+    """A number in the query; None: not given. Raises BadRequest if it is none, or out of range."""
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
+        raise BadRequest(400, f"{name}: not a number from {least} to {most}")
+    return int(text)

@@ -1,0 +1,223 @@
+"""The OpenAPI description of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from queuectl_core import __version__
+from queuectl_core.domain.model import State
+
+if TYPE_CHECKING:
+    from .api import Operation, Parameter
+
+TEXT: dict[str, Any] = {"type": "string"}
+TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+NUMBER: dict[str, Any] = {"type": "number"}
+NUMBER_OR_NULL: dict[str, Any] = {"type": ["number", "null"]}
+WHOLE: dict[str, Any] = {"type": "integer"}
+WHOLE_OR_NULL: dict[str, Any] = {"type": ["integer", "null"]}
+FLAG: dict[str, Any] = {"type": "boolean"}
+TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+TIME_OR_NULL: dict[str, Any] = {"type": ["string", "null"], "format": "date-time"}
+COMMAND: dict[str, Any] = {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}
+STATE: dict[str, Any] = {"type": "string", "enum": [state.value for state in State]}
+
+
+def _object(required: bool = True, **fields: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"type": "object", "properties": fields}
+    return made | {"required": list(fields)} if required else made
+
+
+def _array(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    if name.startswith("["):
+        return _array(_ref(name[1:-1]))
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_JOB_IN: dict[str, Any] = {
+    "id": TEXT,
+    "command": COMMAND,
+    "max_retries": WHOLE,
+    "backoff_base": NUMBER,
+    "priority": WHOLE,
+    "run_at": {"type": ["string", "number"]},
+    "timeout_seconds": NUMBER,
+    "cwd": TEXT,
+    "env": {"type": "object", "additionalProperties": TEXT},
+    "queue": TEXT,
+    "nice": WHOLE,
+    "memory_limit": {"type": ["integer", "string"]},
+    "cpu_seconds": {"type": ["number", "string"]},
+    "output_limit": {"type": ["integer", "string"]},
+}
+_JOB_OUT: dict[str, Any] = _JOB_IN | {
+    "run_at": TIME,
+    "memory_limit": WHOLE,
+    "cpu_seconds": WHOLE,
+    "output_limit": WHOLE,
+    "state": STATE,
+    "attempts": WHOLE,
+    "crashes": WHOLE,
+    "created_at": TIME,
+    "updated_at": TIME,
+    "started_at": TIME_OR_NULL,
+    "finished_at": TIME_OR_NULL,
+    "exit_code": WHOLE_OR_NULL,
+    "last_error": TEXT_OR_NULL,
+    "worker": TEXT_OR_NULL,
+}
+_TEXTS = {"oneOf": [TEXT, _array(TEXT)]}
+_WHOLES = {"oneOf": [WHOLE, _array(WHOLE)]}
+
+SCHEMAS: dict[str, Any] = {
+    "Job": _object(**_JOB_OUT),
+    "JobWithHistory": {"allOf": [_ref("Job"), _object(history=_array(_ref("Attempt")))]},
+    "JobOrJobs": {"oneOf": [_ref("Job"), _array(_ref("Job"))]},
+    "NewJob": {
+        "oneOf": [TEXT, {"type": "object", "properties": _JOB_IN, "required": ["command"]}],
+    },
+    "NewJobs": {"anyOf": [_ref("NewJob"), _array(_ref("NewJob"))]},
+    "Attempt": _object(
+        attempt=WHOLE,
+        started_at=TIME,
+        finished_at=TIME_OR_NULL,
+        outcome=TEXT_OR_NULL,
+        exit_code=WHOLE_OR_NULL,
+        signal=WHOLE_OR_NULL,
+        reason=TEXT_OR_NULL,
+        worker=TEXT_OR_NULL,
+        host=TEXT_OR_NULL,
+        peak_memory=WHOLE_OR_NULL,
+        cpu_seconds=NUMBER_OR_NULL,
+        output_bytes=WHOLE,
+    ),
+    "Output": _object(
+        id=TEXT,
+        attempt=WHOLE_OR_NULL,
+        output=TEXT,
+        bytes=WHOLE,
+        offset=WHOLE,
+        next_offset=WHOLE_OR_NULL,
+        complete=FLAG,
+        running=FLAG,
+    ),
+    "Status": _object(
+        jobs={"type": "object", "additionalProperties": WHOLE},
+        total=WHOLE,
+        dlq=WHOLE,
+        queues={"type": "object"},
+        oldest_waiting_seconds=NUMBER_OR_NULL,
+        workers=_array(_ref("Worker")),
+    ),
+    "Stats": _object(
+        since=TIME,
+        completed=WHOLE,
+        failed=WHOLE,
+        dead=WHOLE,
+        success_rate=NUMBER_OR_NULL,
+        run_time={"type": ["object", "null"]},
+        wait_time={"type": ["object", "null"]},
+        jobs_per_minute=NUMBER,
+        exact=FLAG,
+    ),
+    "Worker": _object(
+        id=TEXT,
+        supervisor=TEXT,
+        host=TEXT,
+        pid=WHOLE,
+        detached=FLAG,
+        queues=_array(TEXT),
+        state=TEXT,
+        job=TEXT_OR_NULL,
+        running_for=NUMBER_OR_NULL,
+        done=WHOLE,
+        failed=WHOLE,
+        cpu_percent=NUMBER_OR_NULL,
+        memory=WHOLE_OR_NULL,
+        started_at=TIME,
+        last_heartbeat=TIME,
+    ),
+    "Group": _object(reason=TEXT, exit_code=WHOLE_OR_NULL, count=WHOLE, last_at=TIME_OR_NULL),
+    "Setting": _object(key=TEXT, value={}, source=TEXT),
+    "Count": {"type": "object", "additionalProperties": WHOLE},
+    "Filter": _object(
+        required=False,
+        all=FLAG,
+        state=_TEXTS,
+        queue=_TEXTS,
+        search=TEXT,
+        exit_code=_WHOLES,
+        reason=_TEXTS,
+    ),
+    "Command": _object(required=False, command=COMMAND),
+    "Value": _object(value={"type": ["string", "number"]}),
+    "StartWorkers": _object(required=False, count=WHOLE, queues=_array(TEXT)),
+    "StopWorkers": _object(required=False, workers=_array(TEXT), all=FLAG, now=FLAG),
+    "Any": {},
+    "Problem": _object(type=TEXT, title=TEXT, status=WHOLE, detail=TEXT),
+}
+
+
+def describe(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The description of these operations."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "queuectl",
+            "version": __version__,
+            "description": "The verbs of queuectl with the same JSON. Errors are problem JSON.",
+        },
+        "servers": [{"url": "/api/v1"}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": "Done."}
+    if operation.answer:
+        good["content"] = {"application/json": {"schema": _ref(operation.answer)}}
+        if operation.answer == "Output":
+            good["content"]["application/octet-stream"] = {"schema": {}}
+    else:
+        good["content"] = {"text/event-stream": {"schema": TEXT}}
+    made: dict[str, Any] = {
+        "summary": operation.about,
+        "operationId": f"{operation.method.lower()}_{operation.run.__name__}_{operation.path}",
+        "parameters": [_parameter(one) for one in operation.query] + _in_path(operation.path),
+        "responses": {str(operation.status): good, "401": _problem(), "403": _problem()}
+        | {str(status): _problem() for status in operation.problems},
+    }
+    if operation.body:
+        made["requestBody"] = {
+            "required": operation.body in ("NewJobs", "Value"),
+            "content": {"application/json": {"schema": _ref(operation.body)}},
+        }
+    return made
+
+
+def _parameter(one: Parameter) -> dict[str, Any]:
+    schema = _array(one.kind) if one.many else one.kind
+    return {"name": one.name, "in": "query", "description": one.about, "schema": schema}
+
+
+def _in_path(path: str) -> list[dict[str, Any]]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in names]
+
+
+def _problem() -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": _ref("Problem")}}
+    return {"description": "A problem (RFC 9457).", "content": content}

@@ -1,0 +1,128 @@
+"""The parts of the overview: what needs attention, states, throughput, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from queuectl_core.domain.model import State, Worker
+from queuectl_core.domain.times import format_duration
+from queuectl_tui.presentation import workers as shown
+from queuectl_tui.presentation.columns import STATE_ROLES
+from queuectl_tui.presentation.format import plural, short
+from queuectl_tui.presentation.monitor import Overview
+from queuectl_tui.presentation.workers import queue_list
+
+from .chart import throughput_chart
+from .links import jobs_link
+from .rendering import render
+from .tables import Table, table
+
+CAUSES = 5
+"""Causes of dead jobs that the overview names."""
+
+LONG_WAIT = 60.0
+"""Seconds after which the oldest waiting job is worth a look."""
+
+MOST_WORKERS = 40
+"""Workers on the overview. The page of workers has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that needs attention, with where to look."""
+
+    role: str
+    text: str
+    link: str
+    what: str
+    """The text of the link."""
+
+
+def alerts(overview: Overview, now: float) -> list[Alert]:
+    """What needs attention, the most urgent first."""
+    found: list[Alert] = []
+    lost = [worker for worker in overview.workers if worker.state == "lost"]
+    if lost:
+        found.append(Alert("bad", f"{plural(len(lost), 'worker')} lost", "/workers", "workers"))
+    waiting = sum(overview.counts.get(state, 0) for state in (State.PENDING, State.FAILED))
+    if waiting and not overview.live_workers:
+        text = f"No worker runs, and {plural(waiting)} wait{'s' if waiting == 1 else ''}"
+        found.append(Alert("bad", text, "/workers", "start workers"))
+    elif overview.unserved:
+        names = queue_list(list(overview.unserved))
+        text = f"No worker serves queue {names}"
+        found.append(Alert("bad", text, "/workers", "start workers"))
+    for group in overview.groups[:CAUSES]:
+        text = f"{plural(group.count)} dead: {short(group.reason, 120)}"
+        found.append(Alert("bad", text, jobs_link(state="dead", reason=group.reason), "look"))
+    more = len(overview.groups) - CAUSES
+    if more > 0:
+        text = f"{plural(more, 'further cause')} of dead jobs"
+        found.append(Alert("bad", text, "/dlq", "all causes"))
+    oldest = overview.oldest_due_at
+    if oldest is not None and overview.live_workers and now - oldest > LONG_WAIT:
+        text = f"The oldest waiting job has waited {format_duration(now - oldest)}"
+        found.append(Alert("warn", text, jobs_link(state="pending"), "waiting jobs"))
+    return found
+
+
+def states(overview: Overview) -> list[dict[str, Any]]:
+    """The states with their counts."""
+    return [
+        {
+            "name": state.value,
+            "count": f"{overview.counts.get(state, 0):,}",
+            "role": STATE_ROLES[state] if overview.counts.get(state, 0) else "muted",
+            "link": jobs_link(state=state.value),
+        }
+        for state in State
+    ]
+
+
+WORKER_COLUMNS = (
+    shown.ID,
+    shown.STATE_SINCE,
+    shown.JOB,
+    shown.FOR,
+    shown.CPU,
+    shown.MEMORY,
+    shown.DONE,
+    shown.FAILED,
+    shown.SEEN,
+    shown.QUEUE,
+    shown.HOST,
+    shown.PID,
+)
+
+
+def worker_table(workers: Sequence[Worker], now: float) -> Table:
+    """Workers as a table. The job is a link."""
+    links = {"job": lambda worker: f"/jobs/{worker.job}" if worker.job else None}
+    return table(WORKER_COLUMNS, workers, now, caption="Workers", links=links)
+
+
+def parts(overview: Overview, now: float) -> Mapping[str, str]:
+    """The HTML of each part, by the id of its element."""
+    done, failed = overview.rate(60)
+    found = sorted(overview.workers, key=lambda worker: (worker.job is None, worker.id))
+    busy = sum(worker.job is not None for worker in overview.live_workers)
+    return {
+        "attention": render("part_attention.html", alerts=alerts(overview, now)),
+        "states": render("part_states.html", states=states(overview), total=overview.total),
+        "throughput": render(
+            "part_throughput.html",
+            chart=throughput_chart(overview.ticks),
+            done=f"{done * 60:,.0f}",
+            failed=f"{failed * 60:,.0f}",
+        ),
+        "workers": render(
+            "part_workers.html",
+            table=worker_table(found[:MOST_WORKERS], now),
+            live=len(overview.live_workers),
+            busy=busy,
+            more=max(0, len(found) - MOST_WORKERS),
+            prefetched=overview.prefetched,
+        ),
+    }

@@ -1,0 +1,369 @@
+"""The pages that only show something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.model import Attempt, Filter, Job, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration, format_time
+from queuectl_core.operations.queries import JobView, dead_groups, group_filter, ranges
+from queuectl_core.queue import Queue
+from queuectl_tui.presentation import attempts as attempt_columns
+from queuectl_tui.presentation import jobs as job_columns
+from queuectl_tui.presentation.actions import filter_words
+from queuectl_tui.presentation.format import cli, command_text, plural, short
+from queuectl_tui.presentation.job_form import ENTRIES
+from queuectl_tui.presentation.jobs import all_fields
+from queuectl_tui.presentation.summary import PARTS, durations, precision
+
+from . import overview as overview_parts
+from .context import context, filter_of, number_of, query_of
+from .links import job_link, with_query
+from .output import read_output
+from .problems import BadRequest
+from .rendering import page
+from .tables import table
+
+JOBS_PER_PAGE = 50
+
+SEARCHED = 60_000
+"""Keys that one request searches, at most. It takes about 60 ms. A link goes on from there."""
+
+GROUPS = 200
+"""Causes of dead jobs that the page shows."""
+
+JOB_COLUMNS = (
+    job_columns.ID,
+    job_columns.STATE,
+    job_columns.TRIES,
+    job_columns.WHEN,
+    job_columns.COMMAND,
+    job_columns.EXIT,
+    job_columns.ERROR,
+    job_columns.PRIORITY,
+    job_columns.QUEUE,
+)
+
+ATTEMPT_COLUMNS = (
+    attempt_columns.NUMBER,
+    attempt_columns.OUTCOME,
+    attempt_columns.STARTED_AT,
+    attempt_columns.TOOK,
+    attempt_columns.EXIT,
+    attempt_columns.WHY,
+    attempt_columns.PEAK,
+    attempt_columns.CPU,
+    attempt_columns.OUTPUT,
+    attempt_columns.WORKER,
+)
+
+
+def fingerprint(job: Job) -> str:
+    """What identifies a job as it was shown: if it runs or ends meanwhile, this differs."""
+    return f"{job.seq}.{job.runs}.{job.state.value}"
+
+
+async def overview(request: Request) -> Response:
+    """The overview."""
+    found = context(request)
+    await found.live.fresh()
+    parts = {name: part.html for name, part in found.live.parts.items()}
+    return page(request, "overview.html", parts=parts, since=found.live.version, where=found.title)
+
+
+async def jobs(request: Request) -> Response:
+    """Jobs with a filter, newest first, by pages."""
+    found = context(request)
+    items = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    where = filter_of(items)
+    before = number_of(request, "before", least=1)
+    since = found.live.changes
+    queue = await found.reader()
+    rows, reached = await read_page(queue, where, JOBS_PER_PAGE, before)
+    query = query_of(where)
+    older = with_query("/jobs", [*query, ("before", str(reached))]) if reached else ""
+    now = queue.clock()
+    counts = (await found.live.fresh()).counts
+    matching = found.live.overview.matching(where)
+    links = {"id": lambda job: job_link(job.id)}
+    states = [
+        {
+            "name": state.value,
+            "count": f"{counts.get(state, 0):,}",
+            "on": state in where.states,
+            "link": with_query("/jobs", query_of(where._replace(states=(state,)))),
+        }
+        for state in State
+    ]
+    return page(
+        request,
+        "jobs.html",
+        where=found.title,
+        table=table(
+            JOB_COLUMNS, rows, now, caption="Jobs, newest first", links=links, mark=fingerprint
+        ),
+        filter=where,
+        query=query,
+        states=states,
+        all_link=with_query("/jobs", query_of(where._replace(states=()))),
+        older=older,
+        newest=with_query("/jobs", query) if before else "",
+        searched=len(rows) < JOBS_PER_PAGE and bool(reached),
+        matching=matching,
+        command=cli("list", *filter_words(where._replace(reasons=()))),
+        reasons=[short(reason, 160) for reason in where.reasons],
+        since=since,
+    )
+
+
+async def read_page(
+    queue: Queue, where: Filter, limit: int, before: int | None
+) -> tuple[list[Job], int | None]:
+    """(jobs, where the next page begins; None: this is the last one). Searches at most
+    :data:`SEARCHED` keys, so that no request takes long; then the page may have fewer jobs."""
+    low, high = await JobView(queue).extent()
+    high = high if before is None else min(high, before - 1)
+    slow = where.search is not None or bool(where.exit_codes or where.queues)
+    end = max(low, high - SEARCHED + 1) if slow else low
+    found: list[Job] = []
+    for floor, ceiling in ranges(end, high, False, 20_000 if slow else max(1, high - low + 1)):
+        found += await queue.scan(where, limit - len(found), low=floor, high=ceiling)
+        if len(found) >= limit:
+            return found, found[-1].seq if found[-1].seq > low else None
+    return found, end if end > low else None
+
+
+async def job(request: Request) -> Response:
+    """One job: its fields, its attempts, the end of its output."""
+    found = context(request)
+    since = found.live.changes
+    queue = await found.reader()
+    job = await queue.find(request.path_params["id"])
+    if job.id != request.path_params["id"]:
+        return RedirectResponse(job_link(job.id), 303)
+    attempts = await queue.attempts(job)
+    output = await read_output(queue, job, number_of(request, "attempt", least=1), None)
+    now = queue.clock()
+    return page(
+        request,
+        "job.html",
+        where=found.title,
+        job=job,
+        name=short(job.id, 128),
+        state=job_columns.STATE.cell(job, now),
+        fields=all_fields(job, job.masked_env, now),
+        attempts=attempts_table(job, attempts, now),
+        output=output,
+        mark=fingerprint(job),
+        can_retry=job.state in RETRYABLE,
+        can_cancel=job.state in CANCELLABLE,
+        can_remove=job.state in REMOVABLE,
+        command_text=command_text(job.command),
+        command=cli("show", job.id),
+        since=since,
+    )
+
+
+def attempts_table(job: Job, attempts: Sequence[Attempt], now: float) -> Any:
+    """The attempts of a job, the newest first. The number leads to the output."""
+    links = {"#": lambda attempt: f"{job_link(job.id)}/output?attempt={attempt.number}"}
+    return table(ATTEMPT_COLUMNS, attempts[::-1], now, caption="Attempts", links=links)
+
+
+async def output(request: Request) -> Response:
+    """The output of one attempt, by pages."""
+    found = context(request)
+    queue = await found.reader()
+    job = await queue.find(request.path_params["id"])
+    number = number_of(request, "attempt", least=1)
+    offset = number_of(request, "offset")
+    find = request.query_params.get("find", "")[:200]
+    shown = await read_output(queue, job, number, offset, find)
+    return page(
+        request,
+        "output.html",
+        where=found.title,
+        job=job,
+        name=short(job.id, 128),
+        output=shown,
+        find=find,
+        wrap=request.query_params.get("wrap", "1") != "0",
+        command=cli("logs", job.id, *(["--attempt", str(shown.number)] if number else [])),
+        since=found.live.changes,
+    )
+
+
+async def dlq(request: Request) -> Response:
+    """Dead jobs by cause."""
+    found = context(request)
+    since = found.live.changes
+    queue = await found.reader()
+    groups = await dead_groups(queue, GROUPS)
+    now = queue.clock()
+    total = (await found.live.fresh()).counts.get(State.DEAD, 0)
+    return page(
+        request,
+        "dlq.html",
+        where=found.title,
+        total=total,
+        groups=[
+            {
+                "count": f"{group.count:,}",
+                "jobs": plural(group.count),
+                "exit": "" if group.exit_code is None else str(group.exit_code),
+                "reason": short(group.reason, 300),
+                "raw": group.reason,
+                "last": "" if group.last_at is None else format_duration(now - group.last_at),
+                "link": with_query("/jobs", query_of(group_filter(group))),
+            }
+            for group in groups
+        ],
+        more=len(groups) == GROUPS,
+        command=cli("dlq", "list", "--group"),
+        since=since,
+    )
+
+
+async def workers(request: Request) -> Response:
+    """Workers by host."""
+    found = context(request)
+    since = found.live.changes
+    queue = await found.reader()
+    known = await queue.workers()
+    now = queue.clock()
+    hosts: dict[str, list[Any]] = {}
+    for worker in sorted(known, key=lambda worker: (worker.host, worker.id)):
+        hosts.setdefault(worker.host, []).append(worker)
+    links = {"job": lambda worker: job_link(worker.job) if worker.job else None}
+    columns = [c for c in overview_parts.WORKER_COLUMNS if c.name != "host"]
+    return page(
+        request,
+        "workers.html",
+        where=found.title,
+        hosts=[
+            (
+                clean_line(host, 60),
+                table(
+                    columns,
+                    here,
+                    now,
+                    caption=f"Workers on {clean_line(host, 60)}",
+                    links=links,
+                    mark=lambda worker: worker.id,
+                ),
+            )
+            for host, here in hosts.items()
+        ],
+        count=len(known),
+        command=cli("worker", "list"),
+        since=since,
+    )
+
+
+async def enqueue(request: Request) -> Response:
+    """The form for a new job."""
+    return await form_page(request, {}, "")
+
+
+async def form_page(
+    request: Request, texts: dict[str, str], error: str, status: int = 200
+) -> Response:
+    """The form with what was typed, and what is wrong with it."""
+    found = context(request)
+    defaults = await (await found.reader()).defaults()
+    fields = [
+        {
+            "name": entry.field,
+            "label": entry.field.replace("_", " "),
+            "hint": clean_line(entry.hint(defaults), 200),
+            "value": texts.get(entry.field, ""),
+        }
+        for entry in ENTRIES
+    ]
+    return page(
+        request, "enqueue.html", status=status, where=found.title, fields=fields, error=error
+    )
+
+
+async def stats(request: Request) -> Response:
+    """Statistics of the last hour, or of another time."""
+    from queuectl_core.domain.times import parse_duration
+
+    found = context(request)
+    since = request.query_params.get("since") or "1h"
+    seconds = parse_duration(since)
+    if not 0 < seconds <= 366 * 86400:
+        raise BadRequest(400, "since: give a time up to 366d", "for example 1h or 7d")
+    queue = await found.reader()
+    made = await queue.stats(seconds)
+    rate = made.success_rate
+    return page(
+        request,
+        "stats.html",
+        where=found.title,
+        since=since,
+        period=format_duration(seconds),
+        figures=[
+            ("completed", f"{made.completed:,}", "good"),
+            ("failed", f"{made.failed:,}", "warn" if made.failed else "muted"),
+            ("dead", f"{made.dead:,}", "bad" if made.dead else "muted"),
+            ("success rate", "" if rate is None else f"{rate:.1%}", "text"),
+            ("jobs a minute", f"{made.jobs_per_minute:,.1f}", "text"),
+        ],
+        parts=PARTS,
+        times=[("ran", durations(made.run_time)), ("waited", durations(made.wait_time))],
+        precision=precision(made),
+        begin=format_time(made.since),
+        command=cli("stats", "--since", since),
+    )
+
+
+async def settings(request: Request) -> Response:
+    """All settings and where their values come from."""
+    found = context(request)
+    queue = await found.reader()
+    return page(
+        request,
+        "settings.html",
+        where=found.title,
+        settings=[
+            {
+                "key": setting.key,
+                "value": clean_line(str(setting.to_json()["value"]), 200),
+                "source": setting.source,
+            }
+            for setting in await queue.config_list()
+        ],
+        command=cli("config", "list"),
+    )
+
+
+async def doctor(request: Request) -> Response:
+    """The checks of ``queuectl doctor``."""
+    from queuectl_core.operations.doctor import examine
+    from queuectl_tui.presentation.columns import FINDING_ROLES
+
+    found = context(request)
+    findings = await examine(found.connections.url, found.connections.env)
+    return page(
+        request,
+        "doctor.html",
+        where=found.title,
+        findings=[
+            {
+                "check": f.check,
+                "level": f.level,
+                "role": FINDING_ROLES[f.level],
+                "text": clean_line("; ".join(part for part in (f.message, f.hint) if part)),
+            }
+            for f in findings
+        ],
+        command=cli("doctor"),
+    )

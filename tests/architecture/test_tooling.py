@@ -91,7 +91,7 @@ def test_make_has_the_target(target: str) -> None:
 def test_the_wheel_has_what_runs_need() -> None:
     """SQL and style files are read from beside the code: none may be kept out of the wheel."""
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert packages == ["queuectl_core", "queuectl_tui"]
+    assert packages == ["queuectl_core", "queuectl_tui", "queuectl_web"]
     ignored = subprocess.run(
         ["git", "check-ignore", "--", *(str(path) for path in data_files())],
         cwd=ROOT,

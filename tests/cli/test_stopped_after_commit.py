@@ -33,7 +33,7 @@ READS = {
     *("list", "show", "logs", "status", "stats", "wait", "worker list", "dlq list"),
     *("config list", "config get", "completion"),
 }
-OWN_HANDLERS = {"tui", "demo"}
+OWN_HANDLERS = {"dashboard", "demo", "tui"}
 """What they do on a signal is tested with them, as for ``worker start`` in the foreground."""
 
 CHANGES: dict[str, list[tuple[str, str]]] = {

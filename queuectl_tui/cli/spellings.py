@@ -53,7 +53,8 @@ HINTS: dict[str, dict[str, str]] = {
         "queuectl worker start",
         "metrics": "type: queuectl stats, or queuectl status --json",
         "stat": "type: queuectl stats",
-        "dashboard web ui console top": _TUI,
+        "web webui ui serve dash": "to look at everything in a browser, type: queuectl dashboard",
+        "console top": _TUI,
         "watch": "type: queuectl status --watch",
         "ls jobs list-jobs": _LIST,
         "job": f"{_LIST}; one job: queuectl show ID",
@@ -108,6 +109,7 @@ _SURE: dict[str, tuple[str, ...]] = {"--force": ("--yes",), "--confirm": ("--yes
 
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"--db": ("--store",), "--db-path": ("--store",), "--database": ("--store",)},
+    "dashboard": dict.fromkeys(("--port", "--host", "--bind", "--addr", "-p"), ("--listen",)),
     "enqueue": {
         "-f": ("--file",),
         "--retries": ("--max-retries",),

@@ -148,7 +148,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("reset",), "queuectl retry ID"),
     (("requeue", "j1"), "type: queuectl retry ID"),
     (("metrics",), "queuectl stats"),
-    (("dashboard", "--port", "3000"), "queuectl tui"),
+    (("web", "--port", "3000"), "queuectl dashboard"),
     (("web",), "queuectl tui"),
     (("ui",), "queuectl tui"),
     (("ls",), "queuectl list"),

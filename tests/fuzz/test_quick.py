@@ -24,7 +24,7 @@ from queuectl_tui.cli.session import Session
 from ..cli.test_help_examples import LINES, Words
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "400"))
-LEFT_TO_CLICK = {"completion", "dashboard", "tui"}
+LEFT_TO_CLICK = {"completion", "tui"}
 """Verbs with values that click must judge."""
 
 

@@ -53,7 +53,7 @@ HINTS: dict[str, dict[str, str]] = {
         "queuectl worker start",
         "metrics": "type: queuectl stats, or queuectl status --json",
         "stat": "type: queuectl stats",
-        "web webui ui serve dash": "to look at everything in a browser, type: queuectl dashboard",
+        "web webui ui serve dash": f"{_TUI}; in a browser: queuectl dashboard",
         "console top": _TUI,
         "watch": "type: queuectl status --watch",
         "ls jobs list-jobs": _LIST,

@@ -23,8 +23,13 @@ COLUMNS = (
 """What differs from job to job; the rest is as in a job that was just enqueued."""
 
 
-def seed(path: Path, count: int) -> None:
-    """Make a store at ``path`` with ``count`` jobs: one in 40 pending, one in 40 dead."""
+Reasons = tuple[tuple[int, str, str], ...]
+"""(exit code, error with a number in it, reason)."""
+
+
+def seed(path: Path, count: int, reasons: Reasons = REASONS, one_in: int = 40) -> None:
+    """Make a store at ``path`` with ``count`` jobs: of ``one_in`` jobs one is dead and one
+    pending. The dead ones have these reasons in turn."""
     asyncio.run(_create(path))
     conn = sqlite3.connect(path)
     conn.execute("PRAGMA synchronous = OFF")
@@ -36,7 +41,7 @@ def seed(path: Path, count: int) -> None:
     marks = ", ".join("?" * len(COLUMNS))
     conn.executemany(
         f"INSERT INTO jobs ({', '.join(COLUMNS)}, {same}) SELECT {marks}, {same} FROM pattern",
-        rows(count),
+        rows(count, reasons, one_in),
     )
     conn.commit()
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -48,16 +53,16 @@ async def _create(path: Path) -> None:
         await queue.enqueue(["true"])
 
 
-def rows(count: int) -> Iterator[tuple[object, ...]]:
+def rows(count: int, reasons: Reasons = REASONS, one_in: int = 40) -> Iterator[tuple[object, ...]]:
     """Every job, in the order of ``COLUMNS``."""
     now = time.time()
     for number in range(1, count + 1):
         at = now - 3600 - (count - number) * 0.5
         state, attempts, code, error, reason, ready = "completed", 1, 0, None, None, None
-        if number % 40 == 0:
-            code, error, reason = REASONS[number // 40 % 3]
+        if number % one_in == 0:
+            code, error, reason = reasons[number // one_in % len(reasons)]
             state, attempts, error = "dead", 3, error.format(number)
-        elif number % 40 == 20:
+        elif number % one_in == one_in // 2:
             state, attempts, code, ready = "pending", 0, None, 1
         command = f"backup --host db-{number % 50} --day {number % 31}"
         yield (

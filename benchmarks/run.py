@@ -27,7 +27,7 @@ RESULTS = HERE / "results.json"
 
 NAMES = (
     *("drain", "fleet", "startup", "flat", "core", "reader", "console", "postgres", "recovery"),
-    "soak",
+    *("dashboard", "soak"),
 )
 """In this order. ``FILE.py`` has ``table(found)`` and prints what it found with ``--json``."""
 

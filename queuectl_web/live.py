@@ -58,7 +58,7 @@ class Live:
     """Renders the parts of the overview at a moment."""
     on_trouble: Callable[[str], None] = lambda text: None
     overview: Overview = field(default_factory=Overview)
-    trouble: str | None = None
+    lost: StoreError | None = None
     """Why the store cannot be read; None: it can."""
     version: int = 0
     """Rises with each change that browsers shall see."""
@@ -123,6 +123,11 @@ class Live:
         turned, self._turned = self._turned, asyncio.Event()
         turned.set()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the store cannot be read, in words; None: it can."""
+        return None if self.lost is None else str(self.lost)
+
     async def fresh(self) -> Overview:
         """The overview for a page. Raises StoreError."""
         if not self.connections.connected:
@@ -140,14 +145,13 @@ class Live:
 
     async def lose(self, error: StoreError) -> None:
         """The store cannot be read: close the connections. They are opened again later."""
-        first = self.trouble is None
-        self.trouble = str(error)
+        first, self.lost = self.lost is None, error
         await self.connections.drop()
         self._read_at = -1e9
         self.version += 1
         self._turn()
         if first:
-            self.on_trouble(self.trouble)
+            self.on_trouble(str(error))
 
     async def doubt(self) -> None:
         """A request failed because of the store. Look whether the store is lost."""
@@ -163,15 +167,15 @@ class Live:
         async with self._lock:
             if self.connections.connected:
                 return
-            if time.monotonic() - self._tried_at < RETRY / 2 and self.trouble is not None:
-                return  # reader raises
+            if self.lost is not None and time.monotonic() - self._tried_at < RETRY / 2:
+                raise self.lost
             self._tried_at = time.monotonic()
             try:
                 await self.connections.connect()
-                self.trouble = None
+                self.lost = None
                 await self._read()
             except StoreError as error:
-                self.trouble = str(error)
+                self.lost = error
                 await self.connections.drop()
                 raise
         self.changes += 1

@@ -73,6 +73,8 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
             monkeypatch.delenv(name)
     for name in ("NO_COLOR", "COLUMNS", "LINES", "PYTHONWARNINGS", "NOTIFY_SOCKET"):
         monkeypatch.delenv(name, raising=False)
+    # Every process would compile our modules again, which takes as long as most verbs.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     return home

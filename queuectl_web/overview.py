@@ -8,11 +8,10 @@ from typing import Any
 
 from queuectl_core.domain.model import State, Worker
 from queuectl_core.domain.times import format_duration
-from queuectl_tui.presentation import workers as shown
 from queuectl_tui.presentation.columns import STATE_ROLES
 from queuectl_tui.presentation.format import plural, short
 from queuectl_tui.presentation.monitor import Overview
-from queuectl_tui.presentation.workers import queue_list
+from queuectl_tui.presentation.workers import console_columns, queue_list
 
 from .chart import throughput_chart
 from .links import jobs_link
@@ -81,26 +80,10 @@ def states(overview: Overview) -> list[dict[str, Any]]:
     ]
 
 
-WORKER_COLUMNS = (
-    shown.ID,
-    shown.STATE_SINCE,
-    shown.JOB,
-    shown.FOR,
-    shown.CPU,
-    shown.MEMORY,
-    shown.DONE,
-    shown.FAILED,
-    shown.SEEN,
-    shown.QUEUE,
-    shown.HOST,
-    shown.PID,
-)
-
-
 def worker_table(workers: Sequence[Worker], now: float) -> Table:
     """Workers as a table. The job is a link."""
     links = {"job": lambda worker: f"/jobs/{worker.job}" if worker.job else None}
-    return table(WORKER_COLUMNS, workers, now, caption="Workers", links=links)
+    return table(console_columns(workers), workers, now, caption="Workers", links=links)
 
 
 def parts(overview: Overview, now: float) -> Mapping[str, str]:

@@ -15,21 +15,28 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
 from queuectl_core.operations.queries import JobView, dead_groups, group_filter, ranges
 from queuectl_core.queue import Queue
-from queuectl_tui.presentation import attempts as attempt_columns
-from queuectl_tui.presentation import jobs as job_columns
+from queuectl_tui.presentation import columns
 from queuectl_tui.presentation.actions import filter_words
+from queuectl_tui.presentation.attempts import ATTEMPT_COLUMNS
+from queuectl_tui.presentation.findings import FINDING_COLUMNS
 from queuectl_tui.presentation.format import cli, command_text, plural, short
 from queuectl_tui.presentation.job_form import ENTRIES
-from queuectl_tui.presentation.jobs import all_fields
-from queuectl_tui.presentation.summary import PARTS, durations, precision
+from queuectl_tui.presentation.jobs import JOB_COLUMNS
+from queuectl_tui.presentation.settings import SETTING_COLUMNS
+from queuectl_tui.presentation.stats import (
+    STATS_COLUMNS,
+    TIME_COLUMNS,
+    precision,
+    time_rows,
+)
+from queuectl_tui.presentation.workers import console_columns
 
-from . import overview as overview_parts
 from .context import context, filter_of, number_of, query_of
 from .links import job_link, with_query
 from .output import read_output
 from .problems import BadRequest
 from .rendering import page
-from .tables import table
+from .tables import fields, table
 
 JOBS_PER_PAGE = 50
 
@@ -39,30 +46,11 @@ SEARCHED = 60_000
 GROUPS = 200
 """Causes of dead jobs that the page shows."""
 
-JOB_COLUMNS = (
-    job_columns.ID,
-    job_columns.STATE,
-    job_columns.TRIES,
-    job_columns.WHEN,
-    job_columns.COMMAND,
-    job_columns.EXIT,
-    job_columns.ERROR,
-    job_columns.PRIORITY,
-    job_columns.QUEUE,
-)
-
-ATTEMPT_COLUMNS = (
-    attempt_columns.NUMBER,
-    attempt_columns.OUTCOME,
-    attempt_columns.STARTED_AT,
-    attempt_columns.TOOK,
-    attempt_columns.EXIT,
-    attempt_columns.WHY,
-    attempt_columns.PEAK,
-    attempt_columns.CPU,
-    attempt_columns.OUTPUT,
-    attempt_columns.WORKER,
-)
+JOBS = columns.table(JOB_COLUMNS, "console")
+FIELDS = columns.table(JOB_COLUMNS, "show")
+ATTEMPTS = columns.table(ATTEMPT_COLUMNS, "console")
+FINDINGS = columns.table(FINDING_COLUMNS, "terminal")
+SETTINGS = columns.table(SETTING_COLUMNS, "pipe")
 
 
 def fingerprint(job: Job) -> str:
@@ -106,9 +94,7 @@ async def jobs(request: Request) -> Response:
         request,
         "jobs.html",
         where=found.title,
-        table=table(
-            JOB_COLUMNS, rows, now, caption="Jobs, newest first", links=links, mark=fingerprint
-        ),
+        table=table(JOBS, rows, now, caption="Jobs, newest first", links=links, mark=fingerprint),
         filter=where,
         query=query,
         states=states,
@@ -157,8 +143,8 @@ async def job(request: Request) -> Response:
         where=found.title,
         job=job,
         name=short(job.id, 128),
-        state=job_columns.STATE.cell(job, now),
-        fields=all_fields(job, job.masked_env, now),
+        state=columns.state_cell(job.state.value),
+        fields=fields(FIELDS, job._replace(env=job.masked_env), now),
         attempts=attempts_table(job, attempts, now),
         output=output,
         mark=fingerprint(job),
@@ -174,7 +160,7 @@ async def job(request: Request) -> Response:
 def attempts_table(job: Job, attempts: Sequence[Attempt], now: float) -> Any:
     """The attempts of a job, the newest first. The number leads to the output."""
     links = {"#": lambda attempt: f"{job_link(job.id)}/output?attempt={attempt.number}"}
-    return table(ATTEMPT_COLUMNS, attempts[::-1], now, caption="Attempts", links=links)
+    return table(ATTEMPTS, attempts[::-1], now, caption="Attempts", links=links)
 
 
 async def output(request: Request) -> Response:
@@ -242,7 +228,6 @@ async def workers(request: Request) -> Response:
     for worker in sorted(known, key=lambda worker: (worker.host, worker.id)):
         hosts.setdefault(worker.host, []).append(worker)
     links = {"job": lambda worker: job_link(worker.job) if worker.job else None}
-    columns = [c for c in overview_parts.WORKER_COLUMNS if c.name != "host"]
     return page(
         request,
         "workers.html",
@@ -251,7 +236,7 @@ async def workers(request: Request) -> Response:
             (
                 clean_line(host, 60),
                 table(
-                    columns,
+                    console_columns(here),
                     here,
                     now,
                     caption=f"Workers on {clean_line(host, 60)}",
@@ -303,22 +288,19 @@ async def stats(request: Request) -> Response:
         raise BadRequest(400, "since: give a time up to 366d", "for example 1h or 7d")
     queue = await found.reader()
     made = await queue.stats(seconds)
-    rate = made.success_rate
     return page(
         request,
         "stats.html",
         where=found.title,
         since=since,
         period=format_duration(seconds),
-        figures=[
-            ("completed", f"{made.completed:,}", "good"),
-            ("failed", f"{made.failed:,}", "warn" if made.failed else "muted"),
-            ("dead", f"{made.dead:,}", "bad" if made.dead else "muted"),
-            ("success rate", "" if rate is None else f"{rate:.1%}", "text"),
-            ("jobs a minute", f"{made.jobs_per_minute:,.1f}", "text"),
-        ],
-        parts=PARTS,
-        times=[("ran", durations(made.run_time)), ("waited", durations(made.wait_time))],
+        figures=fields(columns.table(STATS_COLUMNS, "screen"), made, 0.0),
+        times=table(
+            columns.table(TIME_COLUMNS, "screen"),
+            time_rows(made),
+            0.0,
+            caption="How long attempts ran, and how long jobs waited to be started",
+        ),
         precision=precision(made),
         begin=format_time(made.since),
         command=cli("stats", "--since", since),
@@ -334,11 +316,7 @@ async def settings(request: Request) -> Response:
         "settings.html",
         where=found.title,
         settings=[
-            {
-                "key": setting.key,
-                "value": clean_line(str(setting.to_json()["value"]), 200),
-                "source": setting.source,
-            }
+            {column.name: column.cell(setting, 0.0)[0] for column in SETTINGS}
             for setting in await queue.config_list()
         ],
         command=cli("config", "list"),
@@ -348,7 +326,6 @@ async def settings(request: Request) -> Response:
 async def doctor(request: Request) -> Response:
     """The checks of ``queuectl doctor``."""
     from queuectl_core.operations.doctor import examine
-    from queuectl_tui.presentation.columns import FINDING_ROLES
 
     found = context(request)
     findings = await examine(found.connections.url, found.connections.env)
@@ -356,14 +333,6 @@ async def doctor(request: Request) -> Response:
         request,
         "doctor.html",
         where=found.title,
-        findings=[
-            {
-                "check": f.check,
-                "level": f.level,
-                "role": FINDING_ROLES[f.level],
-                "text": clean_line("; ".join(part for part in (f.message, f.hint) if part)),
-            }
-            for f in findings
-        ],
+        findings=[[column.cell(found, 0.0) for column in FINDINGS] for found in findings],
         command=cli("doctor"),
     )

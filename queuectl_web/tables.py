@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from queuectl_tui.presentation.columns import Column
+from queuectl_tui.presentation.columns import TableColumn
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Table:
 
 
 def table(
-    columns: Sequence[Column[T]],
+    columns: Sequence[TableColumn[T]],
     rows: Iterable[T],
     now: float,
     *,
@@ -72,3 +72,9 @@ def table(
             cells.append(TableCell(text, role, column.right, link, column.name))
         made.append(Row(cells, mark(row), cells[0].text))
     return Table(caption, [(column.name, column.right) for column in columns], made)
+
+
+def fields(columns: Sequence[TableColumn[T]], row: T, now: float) -> list[tuple[str, str, str]]:
+    """(name, text, role) of each column that has a text for this row."""
+    cells = [(column.name, *column.cell(row, now)) for column in columns]
+    return [cell for cell in cells if cell[1]]

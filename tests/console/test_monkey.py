@@ -115,7 +115,7 @@ on some of them: page down in its palette raised "KeyError: 0" at 1x1."""
 
 DRAWN = "\x1b]777;drawn\x07"
 CONSOLE = f"""
-import sys
+import asyncio, faulthandler, os, signal, sys
 from queuectl_tui.__main__ import main
 from queuectl_tui.console.inputs import InputQueue
 from queuectl_tui.console.minimum_size import ALWAYS
@@ -129,6 +129,13 @@ def send_or_tell(self, event):
     else:
         send(self, event)
 
+def tell_where(number, frame):
+    with open(os.environ["MONKEY_STACKS"], "w") as file:
+        for task in asyncio.all_tasks():
+            task.print_stack(limit=4, file=file)
+        faulthandler.dump_traceback(file)
+
+signal.signal(signal.SIGUSR1, tell_where)
 InputQueue._send = send_or_tell
 ALWAYS.add("f12")
 sys.argv[:] = ["queuectl", "tui"]
@@ -154,11 +161,13 @@ class Monkey:
         self.may_leave_until = 0.0
         """Until when the console may end: a key may have been "quit", in the key bar or in the
         palette."""
+        self.stacks = cli.cwd / "stacks"
         self.terminal = self._start()
 
     def _start(self) -> Terminal:
         env = self.cli.environment() | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
         env |= {"PAGER": "true", "EDITOR": "true", "VISUAL": "true"}
+        env |= {"MONKEY_STACKS": str(self.stacks)}
         env |= {"PYTHONPATH": os.getcwd()}  # it runs where its jobs may write
         argv = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.cli.cwd)]
         argv += [sys.executable, "-c", CONSOLE]
@@ -297,7 +306,8 @@ class Monkey:
             self.check_alive()
             if self.terminal is not terminal:
                 return self.sync()
-            assert time.monotonic() < deadline, f"it does not answer\n{self.told()}"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it does not answer\n{self.told()}\n{self.where()}")
         # All of the screen is drawn again after that. On a busy machine it takes a while to come,
         # and until then the screen shows what was there before the last keys.
         frame = time.monotonic() + (0.5 if self.size in TOO_SMALL else PATIENCE)
@@ -317,6 +327,20 @@ class Monkey:
             self.terminal = self._start()
             return
         assert code is None, f"it ended with {code}\n{self.told()}\n{self.terminal.raw[-3000:]!r}"
+
+    def where(self) -> str:
+        """What the console does: its tasks, how busy the machine is, and whether it goes on."""
+        load = f"load {os.getloadavg()[0]:.1f}"
+        self.terminal.process.send_signal(signal.SIGUSR1)
+        eventually(self.stacks.exists, 60)
+        drawn = self.terminal.raw.count(DRAWN.encode())
+        until = time.monotonic() + 60
+        while time.monotonic() < until and self.terminal.raw.count(DRAWN.encode()) == drawn:
+            self.terminal.read(0.1)
+        late = time.monotonic() - until + 60
+        goes_on = self.terminal.raw.count(DRAWN.encode()) > drawn
+        answer = f"it answered {late:.0f} s later" if goes_on else "it never answered"
+        return f"{load}; {answer}\n{self.stacks.read_text()}"
 
     def told(self) -> str:
         """What to know to find out what happened."""

@@ -25,8 +25,8 @@ from queuectl_core.domain.times import parse_duration
 from queuectl_core.operations.queries import dead_groups
 from queuectl_core.queue import Queue
 
-from .context import context, filter_of, number_of, query_of
-from .links import with_query
+from .context import context, filter_of, number_of, query_of, session_of
+from .links import job_link, with_query
 from .live import MAX_STREAMS, EventStream
 from .output import WINDOW, follow, raw
 from .pages import read_page
@@ -172,7 +172,7 @@ async def enqueue(request: Request) -> Response:
     made = [job.to_json() for job in await queue.enqueue_specs(specs)]
     if isinstance(given, list):
         return JSONResponse(made, 201)
-    return JSONResponse(made[0], 201, {"location": f"{PREFIX}/jobs/{made[0]['id']}"})
+    return JSONResponse(made[0], 201, {"location": PREFIX + job_link(made[0]["id"])})
 
 
 async def _find(request: Request, queue: Queue, *, to_change: bool = False) -> Job:
@@ -225,7 +225,9 @@ async def output_stream(request: Request) -> Response:
     number = number_of(request, "attempt", least=1) or (await queue.output(job)).number
     offset = number_of(request, "offset") or 0
     _one_more_stream(request)
-    return _Stream(EventStream(found.live, follow(found.live, queue, job, number, offset)))
+    return _Stream(
+        EventStream(found.live, follow(found.live, queue, job, number, offset), session_of(request))
+    )
 
 
 async def stream(request: Request) -> Response:
@@ -236,9 +238,10 @@ async def stream(request: Request) -> Response:
     since = number_of(request, "since")
     if since is None:
         since = found.live.version if overview else found.live.changes
-    if not found.connections.connected:
-        await found.reader()
-    return _Stream(EventStream(found.live, found.live.events(since, overview=overview)))
+    await found.reader()
+    return _Stream(
+        EventStream(found.live, found.live.events(since, overview=overview), session_of(request))
+    )
 
 
 def _one_more_stream(request: Request) -> None:

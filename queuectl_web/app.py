@@ -15,12 +15,14 @@ from starlette.staticfiles import StaticFiles
 from queuectl_core.domain.errors import QueueError, StoreError
 
 from . import api, changes, pages
-from .context import Context, context, form_of
+from .context import Context, context, form_of, session_of
 from .guard import Guard, Hosts
 from .problems import BadRequest, refuse
 from .rendering import page
 
 STATIC = Path(__file__).parent / "static"
+
+LONGEST_TOKEN = 4096
 
 log = logging.getLogger("queuectl.web")
 
@@ -41,17 +43,20 @@ async def readyz(request: Request) -> Response:
 
 
 async def login(request: Request) -> Response:
-    """The link that was printed, or the form with a token."""
+    """The link that was printed, or the form with a token.
+
+    The link only shows a button, so that a preview of the link, or a browser that loads it ahead,
+    does not use it up.
+    """
     found = context(request)
-    token = request.query_params.get("token", "")
-    if request.method == "POST":
-        token = form_of(request).get("token", "")
-    if not token:
-        return page(request, "login.html", where=found.title, error="")
+    if request.method != "POST":
+        token = request.query_params.get("token", "")[:LONGEST_TOKEN]
+        return page(request, "login.html", where=found.title, error="", token=token)
+    token = form_of(request).get("token", "")
     cookie = found.sessions.sign_in(token.strip())
     if cookie is None:
         error = "this token is wrong, or its link was used before"
-        return page(request, "login.html", status=401, where=found.title, error=error)
+        return page(request, "login.html", status=401, where=found.title, error=error, token="")
     response = RedirectResponse("/", 303)
     secure = request.headers.get("x-forwarded-proto") == "https"
     response.set_cookie(
@@ -65,7 +70,9 @@ async def login(request: Request) -> Response:
 async def logout(request: Request) -> Response:
     """End the session of this browser."""
     found = context(request)
-    found.sessions.sign_out(request.cookies.get(found.cookie, ""))
+    session = session_of(request)
+    if session is not None:
+        found.sessions.sign_out(session)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(found.cookie, httponly=True, samesite="strict")
     return response

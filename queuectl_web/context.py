@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,13 +34,12 @@ class Context:
     """Called when the one-time link was used."""
 
     async def reader(self) -> Queue:
-        """The connection for reading. Raises StoreUnreachable while the store is lost."""
-        if not self.connections.connected:
-            await self.live.reconnect()
-        return self.connections.reader
+        """The connection for reading. Raises StoreError while the store is lost."""
+        return await self.live.reader()
 
     async def writer(self) -> Queue:
-        """The connection for changes."""
+        """The connection for changes. Raises StoreError while the store is lost."""
+        await self.live.reader()  # not to a store that was moved away
         return await self.connections.writer()
 
 
@@ -77,9 +77,9 @@ def filter_of(items: Sequence[tuple[str, str]]) -> Filter:
     )
     codes: list[int] = []
     for text in found.get("exit_code", []):
-        if not text.strip().lstrip("-").isascii() or not text.strip().lstrip("-").isdigit():
+        if not re.fullmatch(r"-?[0-9]{1,9}", text.strip()):
             raise InvalidInput("exit_code: not a number", "give a number from 0 to 255")
-        codes.append(int(text.strip()[:6]))
+        codes.append(int(text))
     names = ",".join(found["queue"]).split(",") if "queue" in found else []
     queues = [check_queue(name.strip()) for name in names]
     return Filter(
@@ -106,6 +106,6 @@ def number_of(request: Request, name: str, *, least: int = 0, most: int = 2**53)
     text = request.query_params.get(name)
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
         raise BadRequest(400, f"{name}: not a number from {least} to {most}")
     return int(text)

@@ -10,20 +10,26 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
+import re
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import BadRequest, refuse
 from .sessions import Session, Sessions
 
+log = logging.getLogger("queuectl.web")
+
 MAX_BODY = 4 << 20
 """Bytes of a request's body, at most."""
+
+MAX_SIGN_IN = 8 << 10
+"""The same for somebody who is not signed in."""
 
 BODY_SECONDS = 20.0
 """How long a body may take to arrive."""
@@ -51,33 +57,34 @@ HEADERS = {
 }
 
 
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z_.-]+)(?::(\d{1,5})?)?", re.ASCII)
+"""A Host header in lower case: a name or an address, and a port."""
+
+
 class Hosts:
     """The names by which this server may be asked for."""
 
     def __init__(self, address: str, extra: Iterable[str] = ()) -> None:
         """``address``: what it listens on. ``extra``: names of a proxy in front, with or without a
         port."""
-        self._names = {"localhost", "127.0.0.1", "::1", *map(str.lower, extra)}
-        if address not in ("", "0.0.0.0", "::"):  # noqa: S104 # compared, not listened on
-            self._names.add(address.lower())
-        self._any_address = address in ("", "0.0.0.0", "::")  # noqa: S104
+        self._any_address = _is_address(address) and ipaddress.ip_address(address).is_unspecified
+        self._names = {"localhost", "127.0.0.1", "::1"}
+        self._names |= {_name_of(name) or name.lower().strip("[]") for name in (address, *extra)}
 
     def knows(self, header: str | None) -> bool:
         """Whether a Host header names this server. A name of somebody else's, which resolves to our
         address, would make a foreign page of the same origin as ours (DNS rebinding). An address
         cannot be rebound, so any is good if we listen on all."""
-        if header is None:
-            return False
-        try:
-            parts = urlsplit(f"//{header}")
-            name, port = parts.hostname, parts.port
-        except ValueError:
-            return False
-        if not name or parts.username is not None or parts.path or parts.query or parts.fragment:
-            return False
-        if port is not None and not 0 < port < 65536:
-            return False
+        name = "" if header is None else _name_of(header)
         return name in self._names or (self._any_address and _is_address(name))
+
+
+def _name_of(header: str) -> str:
+    """The name or address in a Host header, without brackets; empty if it is none."""
+    found = HOST.fullmatch(header.lower())
+    if found is None or not 0 < int(found[2] or "1") < 65536:
+        return ""
+    return found[1].strip("[]")
 
 
 def _is_address(name: str) -> bool:
@@ -123,8 +130,12 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        started = False
+
         async def guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -133,12 +144,21 @@ class Guard:
             await send(message)
 
         try:
-            receive = await self._check(scope, receive)
-        except BadRequest as problem:
-            response: Response = refuse(scope, problem)
-            await response(scope, receive, guarded)
-            return
-        await self.app(scope, receive, guarded)
+            try:
+                receive = await self._check(scope, receive)
+            except BadRequest as problem:
+                response: Response = refuse(scope, problem)
+                await response(scope, receive, guarded)
+                return
+            await self.app(scope, receive, guarded)
+        except Exception:
+            # The application has answered its own faults. This is one of the checks, or of a page
+            # for an error.
+            if started:
+                raise
+            log.exception("internal error")
+            plain = PlainTextResponse("internal error\n", 500, {"connection": "close"})
+            await plain(scope, receive, guarded)
 
     async def _check(self, scope: Scope, receive: Receive) -> Receive:
         headers = Headers(scope=scope)
@@ -147,6 +167,8 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self.hosts.knows(hosts[0]):
             raise BadRequest(403, "the Host header does not name this server", "use its own link")
+        if not scope["path"].startswith("/"):
+            raise BadRequest(400, "the request names no path", "begin it with /")
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL:
             raise BadRequest(414, "the address is too long", "shorten the filter")
         state["session"] = self._session(headers)
@@ -166,10 +188,11 @@ class Guard:
         signing_in = scope["path"] == "/login"
         if self.read_only and scope["path"] not in ("/login", "/logout"):
             raise BadRequest(403, "this dashboard is read-only", "start it without --read-only")
-        origin = headers.get("origin")
-        if origin is not None or not state["bearer"]:
-            self._check_origin(origin, host)
-        body = await self._body(headers, receive)
+        origins = headers.getlist("origin")
+        if origins or not state["bearer"]:
+            self._check_origin(origins, host, headers.get("x-forwarded-proto", ""))
+        known = state["session"] is not None or state["bearer"]
+        body = await self._body(headers, receive, MAX_BODY if known else MAX_SIGN_IN)
         content = headers.get("content-type", "").split(";")[0].strip().lower()
         state["body"], state["content"] = body, content
         state["form"] = _form(body) if content == "application/x-www-form-urlencoded" else []
@@ -184,34 +207,33 @@ class Guard:
 
         return nothing_more
 
-    def _check_origin(self, origin: str | None, host: str) -> None:
-        """A change must come from a page of ours. Browsers send the Origin with every POST."""
-        if origin is None:
+    def _check_origin(self, origins: list[str], host: str, proxied: str) -> None:
+        """A change must come from a page of ours. Browsers send the Origin with every POST.
+        ``proxied``: the scheme that a proxy in front says it was asked with."""
+        if not origins:
             raise BadRequest(403, "the Origin header is missing", "use the dashboard's own pages")
-        try:
-            parts = urlsplit(origin)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or parts.netloc.lower() != host.lower():
+        schemes = (proxied,) if proxied in ("http", "https") else ("http", "https")
+        ours = {f"{scheme}://{host}".lower() for scheme in schemes}
+        if len(origins) != 1 or origins[0].lower() not in ours:
             raise BadRequest(403, "the request is from another site", "use the dashboard's pages")
 
     def _session(self, headers: Headers) -> Session | None:
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(headers.get("cookie", ""))
-        except CookieError:
-            return None
-        found = jar.get(self.cookie)
-        return None if found is None else self.sessions.find(found.value)
+        # Other servers on this host may set cookies that Python's own parser chokes on, and even
+        # one of the same name for a longer path. It is then sent first.
+        for pair in ";".join(headers.getlist("cookie")).split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == self.cookie and (found := self.sessions.find(value.strip('"'))):
+                return found
+        return None
 
     def _bearer(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self.sessions.is_bearer(token.strip())
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        too_long = BadRequest(413, f"the body is longer than {MAX_BODY} bytes", "send it in parts")
+    async def _body(self, headers: Headers, receive: Receive, most: int) -> bytes:
+        too_long = BadRequest(413, f"the body is longer than {most} bytes", "send it in parts")
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY:
+        if len(length) > 19 or (length.isascii() and length.isdigit() and int(length) > most):
             raise too_long
         parts: list[bytes] = []
         size = 0
@@ -222,7 +244,7 @@ class Guard:
                     if message["type"] == "http.disconnect":
                         raise BadRequest(400, "the connection was closed", "try again")
                     size += len(message.get("body", b""))
-                    if size > MAX_BODY:
+                    if size > most:
                         raise too_long
                     parts.append(message.get("body", b""))
                     if not message.get("more_body", False):

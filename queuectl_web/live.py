@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
 from queuectl_core.domain.errors import QueueError, StoreError
+from queuectl_core.operations.queries import check_store
+from queuectl_core.queue import Queue
 from queuectl_tui.presentation.connections import Connections
 from queuectl_tui.presentation.monitor import Monitor, Overview
+
+from .sessions import Session
+
+log = logging.getLogger("queuectl.web")
 
 EVERY = 1.0
 """Seconds between looks at the store while somebody looks."""
@@ -83,11 +89,15 @@ class Live:
             await asyncio.sleep(EVERY if self.connections.connected else RETRY)
             if self.connections.connected and not self.streams:
                 continue
-            with suppress(QueueError):
+            try:
                 if self.connections.connected:
                     await self._look()
                 else:
                     await self.reconnect()
+            except QueueError:
+                pass  # the browsers are told
+            except Exception as error:  # a fault of ours must not end the updates for good
+                log.error("internal error: %s: %s", type(error).__name__, error, exc_info=error)
 
     async def _look(self) -> None:
         try:
@@ -130,8 +140,7 @@ class Live:
 
     async def fresh(self) -> Overview:
         """The overview for a page. Raises StoreError."""
-        if not self.connections.connected:
-            await self.reconnect()
+        await self.reader()
         async with self._lock:
             if time.monotonic() - self._read_at > FRESH:
                 try:
@@ -143,9 +152,23 @@ class Live:
                 self.publish()
         return self.overview
 
+    async def reader(self) -> Queue:
+        """The connection for reading, opened again if the store was lost or replaced. Raises
+        StoreError."""
+        if self.connections.connected:
+            queue = self.connections.reader
+            try:
+                await check_store(queue)
+                return queue
+            except StoreError as error:
+                if self.connections.reads_with(queue):  # nobody has noticed it yet
+                    await self.lose(error)
+        await self.reconnect()
+        return self.connections.reader
+
     async def lose(self, error: StoreError) -> None:
         """The store cannot be read: close the connections. They are opened again later."""
-        first, self.lost = self.lost is None, error
+        first, self.lost = self.lost is None, _again(error)
         await self.connections.drop()
         self._read_at = -1e9
         self.version += 1
@@ -168,16 +191,17 @@ class Live:
             if self.connections.connected:
                 return
             if self.lost is not None and time.monotonic() - self._tried_at < RETRY / 2:
-                raise self.lost
-            self._tried_at = time.monotonic()
+                raise _again(self.lost)
             try:
                 await self.connections.connect()
-                self.lost = None
                 await self._read()
+                self.lost = None
             except StoreError as error:
-                self.lost = error
+                self.lost = _again(error)
                 await self.connections.drop()
                 raise
+            finally:  # an attempt may take long, and others wait for it
+                self._tried_at = time.monotonic()
         self.changes += 1
         self.publish()
 
@@ -210,13 +234,22 @@ class Live:
                 yield "", ""
 
 
-class EventStream:
-    """A response of server-sent events. It ends when the browser leaves, stalls, or the server
-    closes."""
+def _again(error: StoreError) -> StoreError:
+    """The same error without its traceback, which would keep what it names alive."""
+    return type(error)(error.message, error.hint)
 
-    def __init__(self, live: Live, events: AsyncIterator[tuple[str, str]]) -> None:
+
+class EventStream:
+    """A response of server-sent events. It ends when the browser leaves, stalls or signs out, or
+    when the server closes."""
+
+    def __init__(
+        self, live: Live, events: AsyncIterator[tuple[str, str]], session: Session | None
+    ) -> None:
+        """``session``: of the browser; None: a program."""
         self.live = live
         self.events = events
+        self.session = session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send(
@@ -229,18 +262,27 @@ class EventStream:
                 ],
             }
         )
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
         self.live.streams += 1
-        left = asyncio.ensure_future(_left(receive))
         sending = asyncio.ensure_future(self._send(send))
+        tasks = [sending, asyncio.ensure_future(_left(receive))]
+        if self.session is not None:
+            tasks.append(asyncio.ensure_future(_ended(self.session)))
         try:
-            await asyncio.wait((left, sending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.live.streams -= 1
-            for task in (left, sending):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(left, sending, return_exceptions=True)
-        if self.live.closing:
-            await send({"type": "http.response.body", "body": b""})
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        fault = results[0]
+        if isinstance(fault, TimeoutError):
+            return
+        if isinstance(fault, Exception):
+            raise fault
+        await send({"type": "http.response.body", "body": b""})
 
     async def _send(self, send: Send) -> None:
         await _put(send, b"retry: 2000\n\n")
@@ -252,6 +294,10 @@ class EventStream:
 async def _put(send: Send, body: bytes) -> None:
     async with asyncio.timeout(STALLED):
         await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _ended(session: Session) -> None:
+    await session.ended.wait()
 
 
 async def _left(receive: Receive) -> None:

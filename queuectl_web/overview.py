@@ -14,7 +14,7 @@ from queuectl_tui.presentation.monitor import Overview
 from queuectl_tui.presentation.workers import console_columns, queue_list
 
 from .chart import throughput_chart
-from .links import jobs_link
+from .links import job_link, jobs_link
 from .rendering import render
 from .tables import Table, table
 
@@ -82,7 +82,7 @@ def states(overview: Overview) -> list[dict[str, Any]]:
 
 def worker_table(workers: Sequence[Worker], now: float) -> Table:
     """Workers as a table. The job is a link."""
-    links = {"job": lambda worker: f"/jobs/{worker.job}" if worker.job else None}
+    links = {"job": lambda worker: job_link(worker.job) if worker.job else None}
     return table(console_columns(workers), workers, now, caption="Workers", links=links)
 
 

@@ -36,7 +36,7 @@ from .links import job_link, with_query
 from .output import read_output
 from .problems import BadRequest
 from .rendering import page
-from .tables import fields, table
+from .tables import fields, no_mark, table
 
 JOBS_PER_PAGE = 50
 
@@ -54,8 +54,14 @@ SETTINGS = columns.table(SETTING_COLUMNS, "pipe")
 
 
 def fingerprint(job: Job) -> str:
-    """What identifies a job as it was shown: if it runs or ends meanwhile, this differs."""
-    return f"{job.seq}.{job.runs}.{job.state.value}"
+    """What identifies a job as it was shown: if it runs or ends meanwhile, this differs. The number
+    of a job that was removed may be used again, so the id belongs to it."""
+    return f"{job.seq}.{job.runs}.{job.state.value}.{job.id}"
+
+
+def _read_only(request: Request) -> bool:
+    found: bool = request.scope["state"]["read_only"]
+    return found
 
 
 async def overview(request: Request) -> Response:
@@ -94,7 +100,14 @@ async def jobs(request: Request) -> Response:
         request,
         "jobs.html",
         where=found.title,
-        table=table(JOBS, rows, now, caption="Jobs, newest first", links=links, mark=fingerprint),
+        table=table(
+            JOBS,
+            rows,
+            now,
+            caption="Jobs, newest first",
+            links=links,
+            mark=no_mark if _read_only(request) else fingerprint,
+        ),
         filter=where,
         query=query,
         states=states,
@@ -241,7 +254,7 @@ async def workers(request: Request) -> Response:
                     now,
                     caption=f"Workers on {clean_line(host, 60)}",
                     links=links,
-                    mark=lambda worker: worker.id,
+                    mark=no_mark if _read_only(request) else lambda worker: worker.id,
                 ),
             )
             for host, here in hosts.items()
@@ -254,6 +267,8 @@ async def workers(request: Request) -> Response:
 
 async def enqueue(request: Request) -> Response:
     """The form for a new job."""
+    if _read_only(request):
+        raise BadRequest(403, "this dashboard is read-only", "start it without --read-only")
     return await form_page(request, {}, "")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -13,6 +14,8 @@ from starlette.responses import HTMLResponse
 
 from queuectl_core.domain.text import clean_line
 from queuectl_tui.presentation.format import ago, plural
+
+from .links import local_path
 
 HERE = Path(__file__).parent
 
@@ -59,7 +62,7 @@ def page(
     session = state.get("session")
     text = render(
         template,
-        path=request.url.path,
+        path=local_path(quote(request.scope["path"], safe=":/@")),
         csrf="" if session is None else session.csrf,
         signed_in=session is not None,
         read_only=state.get("read_only", False),

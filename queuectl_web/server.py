@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -26,7 +28,7 @@ from queuectl_tui.presentation.connections import Connections
 
 from .app import make_app
 from .context import Context
-from .guard import Hosts, cookie_name, is_loopback
+from .guard import HEADERS, Hosts, cookie_name, is_loopback
 from .live import STALLED, Live
 from .overview import parts
 from .sessions import Sessions, read_token
@@ -58,12 +60,13 @@ class Options:
 def parse_listen(text: str) -> tuple[str, int]:
     """(address, port) in ``HOST:PORT``, ``PORT``, ``:PORT`` or ``[::1]:PORT``. Port 0: any free
     one. Raises InvalidInput."""
+    text = text.strip()
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = ("", text) if text.isdigit() else (text, str(PORT))
     elif text.endswith("]") or (host.count(":") and not host.startswith("[")):
         host, port = text, str(PORT)
-    if not (port.isascii() and port.isdigit()) or not int(port[:6]) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or not text:
         raise InvalidInput(
             f"--listen: '{clean_line(text, 60)}' is no address",
             "write HOST:PORT",
@@ -94,13 +97,38 @@ def bind(host: str, port: int) -> socket.socket:
 
 class Connection(H11Protocol):
     """A connection that is closed if its request does not arrive in time, or if it takes nothing
-    of the answer."""
+    of the answer. If there are too many connections, the one is closed whose request has been
+    awaited for the longest time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arriving: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._since = self.loop.time()
         self._wait_for_request()
+        if len(self.connections) > MAX_CONNECTIONS:
+            others = [one for one in self.connections if one is not self]
+            waiting = [one for one in others if isinstance(one, Connection) and one.is_waiting]
+            longest = min(waiting, key=lambda one: one._since, default=self)
+            longest.transport.abort()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no request is being answered. One whose body is not there yet is not."""
+        cycle: RequestResponseCycle | None = self.cycle
+        busy = cycle is not None and not cycle.response_complete and not cycle.more_body
+        return not busy and not self.transport.is_closing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What was sent is no HTTP."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()  # within an answer there is no place for another one
+            return
+        headers = {**HEADERS, "content-type": "text/plain; charset=utf-8", "connection": "close"}
+        told = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
+        for event in (told, h11.Data(data=b"this is not HTTP/1.1\n"), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel()
@@ -117,6 +145,7 @@ class Connection(H11Protocol):
 
     def _wait_for_request(self) -> None:
         if self._arriving is None:
+            self._since = self.loop.time()
             self._arriving = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def pause_writing(self) -> None:
@@ -127,6 +156,7 @@ class Connection(H11Protocol):
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
+            self._stalled = None
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -201,7 +231,11 @@ def set_up_log(*, debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(debug=debug))
     # What uvicorn says of a fault of ours has been said already.
-    levels = {"queuectl.web": logging.WARNING, "uvicorn.error": logging.CRITICAL}
+    levels = {
+        "queuectl.web": logging.WARNING,
+        "uvicorn.error": logging.CRITICAL,
+        "asyncio": logging.ERROR,
+    }
     for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -234,7 +268,8 @@ async def serve(options: Options, *, say: Say, warn: Say, debug: bool = False) -
         await live.fresh()
         sessions = Sessions(token)
         base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        if host in ("0.0.0.0", "::"):  # noqa: S104 # shown, not listened on
+        address = listening.getsockname()[0]
+        if address in ("0.0.0.0", "::"):  # noqa: S104 # shown, not listened on
             base = f"http://{hostname(connections.env)}:{port}"
 
         def show_link(what: str) -> str:
@@ -254,7 +289,7 @@ async def serve(options: Options, *, say: Say, warn: Say, debug: bool = False) -
             title,
             on_sign_in=on_sign_in,
         )
-        hosts = Hosts(host, [*options.names, hostname(connections.env)])
+        hosts = Hosts(address, [host, *options.names, hostname(connections.env)])
         app = make_app(found, hosts, read_only=options.read_only)
         await _serve(app, listening, live, lambda: _ready(show_link, options.open_browser))
     finally:
@@ -282,7 +317,6 @@ async def _serve(app: Any, listening: socket.socket, live: Live, ready: Callable
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         h11_max_incomplete_event_size=32 << 10,

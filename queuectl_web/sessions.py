@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import os
 import secrets
 import stat
 import time
@@ -18,9 +20,9 @@ SESSION_SECONDS = 30 * 86400.0
 """How long a session is valid after its last request."""
 
 MAX_SESSIONS = 200
-MAX_QUESTIONS = 50
+MAX_QUESTIONS = 20
 MAX_MESSAGES = 20
-"""For each session. The oldest ones are dropped."""
+"""For each session. The oldest ones are dropped. A question may hold the keys of 20,000 jobs."""
 
 QUESTION_SECONDS = 900.0
 """How long a question can be answered. Later the jobs may be very different."""
@@ -59,6 +61,8 @@ class Session:
     used: float = field(default_factory=time.monotonic)
     questions: OrderedDict[str, Question] = field(default_factory=OrderedDict)
     messages: list[Message] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is over. Its streams end."""
 
     def tell(self, text: str, role: str = "good", command: str = "") -> None:
         """Show a message on the next page."""
@@ -121,7 +125,8 @@ class Sessions:
         cookie = secrets.token_urlsafe(32)
         self._sessions[_digest(cookie)] = Session()
         while len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
+            _, oldest = self._sessions.popitem(last=False)
+            oldest.ended.set()
         return cookie
 
     @property
@@ -137,30 +142,37 @@ class Sessions:
             return None
         now = time.monotonic()
         if now - found.used > SESSION_SECONDS:
-            del self._sessions[key]
+            self._end(key)
             return None
         found.used = now
         self._sessions.move_to_end(key)
         return found
 
-    def sign_out(self, cookie: str) -> None:
+    def sign_out(self, session: Session) -> None:
         """End a session."""
-        self._sessions.pop(_digest(cookie), None)
+        for key, found in self._sessions.items():
+            if found is session:
+                self._end(key)
+                break
+
+    def _end(self, key: bytes) -> None:
+        self._sessions.pop(key).ended.set()
 
 
 def read_token(path: Path) -> str:
     """The token in a file. InvalidInput if others may read the file, or if it is too short."""
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            token = file.read(4097).decode("ascii", "replace").strip()
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            token = file.read(4098).decode("latin-1").strip()
     except OSError as error:
         raise InvalidInput(f"--token-file: {path}: {error.strerror}", "make it readable") from None
     if mode & 0o077:
         raise InvalidInput(f"--token-file: {path} can be read by others", f"chmod 600 {path}")
-    if not SHORTEST_TOKEN <= len(token) <= 4096 or not token.isprintable() or " " in token:
+    fine = token.isascii() and token.isprintable() and " " not in token
+    if not fine or not SHORTEST_TOKEN <= len(token) <= 4096:
         raise InvalidInput(
             f"--token-file: {path} holds no usable token",
-            f"give one word of {SHORTEST_TOKEN} characters or more: openssl rand -hex 32",
+            f"give one ASCII word of {SHORTEST_TOKEN} characters or more: openssl rand -hex 32",
         )
     return token

@@ -51,6 +51,11 @@ class Table:
         return any(row.mark for row in self.rows)
 
 
+def no_mark(row: object) -> str:
+    """The row has no checkbox."""
+    return ""
+
+
 def table(
     columns: Sequence[TableColumn[T]],
     rows: Iterable[T],
@@ -58,7 +63,7 @@ def table(
     *,
     caption: str,
     links: Mapping[str, Link] | None = None,
-    mark: Callable[[T], str] = lambda row: "",
+    mark: Callable[[T], str] = no_mark,
 ) -> Table:
     """A table of ``rows``. ``links``: where the cell of a column leads to. ``mark``: the value of a
     row's checkbox."""

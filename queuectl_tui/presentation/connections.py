@@ -53,6 +53,10 @@ class Connections:
             raise StoreUnreachable("the store is not connected", "it is tried again by itself")
         return self._reader
 
+    def reads_with(self, queue: Queue) -> bool:
+        """Whether this is the reading connection now."""
+        return self._reader is queue
+
     def clock(self) -> float:
         """Epoch seconds by the queue's clock (by this host's until it was reached once)."""
         return self._now()
@@ -86,18 +90,25 @@ class Connections:
             raise StoreReadOnly("this console is read-only", "start it without --read-only")
         async with self._opening:
             if self._writer is None:
-                self._writer = await self._writing.enter_async_context(
+                stack = self._writing
+                opened = await stack.enter_async_context(
                     Queue.open(self.url, env=self.env, clock=self._clock, create=False)
                 )
+                if stack is not self._writing:
+                    await stack.aclose()
+                    raise StoreUnreachable("the store was lost meanwhile", "try again")
+                self._writer = opened
             return self._writer
 
     async def drop(self) -> None:
         """Close both connections; :meth:`connect` opens them again."""
         self._reader = self._writer = None
-        for stack in (self._reading, self._writing):
+        stacks = (self._reading, self._writing)
+        # First of all: others may open the store anew while these are being closed.
+        self._reading, self._writing = AsyncExitStack(), AsyncExitStack()
+        for stack in stacks:
             try:
                 async with asyncio.timeout(CLOSING):
                     await stack.aclose()
             except (QueueError, TimeoutError):
                 pass  # it does not work, which is why it is closed
-        self._reading, self._writing = AsyncExitStack(), AsyncExitStack()

@@ -159,7 +159,18 @@ SCHEMAS: dict[str, Any] = {
     "StartWorkers": _object(required=False, count=WHOLE, queues=_array(TEXT)),
     "StopWorkers": _object(required=False, workers=_array(TEXT), all=FLAG, now=FLAG),
     "Any": {},
-    "Problem": _object(type=TEXT, title=TEXT, status=WHOLE, detail=TEXT),
+    "Problem": {
+        "type": "object",
+        "properties": {
+            "type": TEXT,
+            "title": TEXT,
+            "status": WHOLE,
+            "detail": TEXT,
+            "exit_code": WHOLE,
+            "problems": _array(_object(line=WHOLE, detail=TEXT)),
+        },
+        "required": ["type", "title", "status", "detail"],
+    },
 }
 
 

@@ -1,0 +1,95 @@
+"""The application in this process, without a socket: for thousands of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from queuectl_tui.presentation.connections import Connections
+from queuectl_web.app import make_app
+from queuectl_web.context import Context
+from queuectl_web.guard import Guard, Hosts
+from queuectl_web.live import Live
+from queuectl_web.overview import parts
+from queuectl_web.sessions import Sessions
+
+from .dashboard import TOKEN, Answer
+
+
+@dataclass(slots=True)
+class Inside:
+    """The application, and the loop that it runs in."""
+
+    runner: asyncio.Runner
+    app: Guard
+    live: Live
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> Answer:
+        """Send a request as a program. A stream ends after its first event."""
+        own = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())]
+        return self.runner.run(self._ask(method, target, body, [*own, *headers]))
+
+    def send_json(self, method: str, target: str, body: Any) -> Answer:
+        """Send a request with JSON."""
+        return self.ask(
+            method, target, json.dumps(body).encode(), [(b"content-type", b"application/json")]
+        )
+
+    async def _ask(
+        self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> Answer:
+        path, _, query = target.partition("?")
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        sent: list[Any] = []
+        arriving = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Any:
+            if arriving:
+                return arriving.pop()
+            await asyncio.sleep(0.001)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        start = sent[0]
+        found = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+        return Answer(start["status"], found, b"".join(one.get("body", b"") for one in sent[1:]))
+
+
+@contextmanager
+def inside(store: Path | str, env: dict[str, str]) -> Iterator[Inside]:
+    """The application on a store."""
+    with asyncio.Runner() as runner:
+        connections = Connections(str(store), read_only=False, env=env)
+        live = Live(connections, parts)
+        runner.run(connections.connect(create=True))
+        context = Context(connections, Sessions(TOKEN), live, "queuectl-2", "a store")
+        app = make_app(context, Hosts("127.0.0.1"), read_only=False)
+        yield Inside(runner, app, live)
+        runner.run(connections.drop())

@@ -1,0 +1,133 @@
+"""The API: whatever it is asked, it answers as it is described, and as the command line does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from queuectl_core.domain.errors import WorkersNotStarted
+from queuectl_core.domain.model import Filter, State
+from queuectl_core.domain.text import clean_line
+from queuectl_core.supervisor import daemonize
+from queuectl_web.context import filter_of, query_of
+
+from ..support import Cli
+from .dashboard import PROBLEM, Answer, Browser
+from .description import DESCRIPTION, ODD, fitting, mismatch, resolved, worn
+from .inside import Inside, inside
+
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
+OPERATIONS = [
+    (method.upper(), path, operation)
+    for path, methods in DESCRIPTION["paths"].items()
+    for method, operation in methods.items()
+]
+
+
+@pytest.fixture(scope="module")
+def app(shared: Cli) -> Iterator[Inside]:
+    """The application. It starts no workers."""
+
+    async def start_detached(*_: Any) -> list[str]:
+        raise WorkersNotStarted("not in a test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(daemonize, "start_detached", start_detached)
+        with inside(shared.store, shared.environment()) as made:
+            yield made
+
+
+def check(answer: Answer, operation: dict[str, Any]) -> None:
+    """Fails unless the answer is as described."""
+    described = operation["responses"]
+    assert str(answer.status) in described, (answer.status, answer.body[:300])
+    assert answer["content-security-policy"]
+    assert not [name for name, _ in answer.headers if name.startswith("access-control")]
+    kind = answer["content-type"].split(";")[0]
+    content = described[str(answer.status)]["content"]
+    assert kind in content, (kind, list(content))
+    if kind.endswith("json"):
+        document = json.loads(answer.body)
+        assert mismatch(document, content[kind]["schema"]) == ""
+        if kind == PROBLEM:
+            assert document["status"] == answer.status
+            assert clean_line(document["detail"]) == document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation"), OPERATIONS, ids=[f"{m} {p}" for m, p, _ in OPERATIONS]
+)
+def test_every_operation_answers_as_described(
+    app: Inside, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    queries = [one for one in operation["parameters"] if one["in"] == "query"]
+    places = [one["name"] for one in operation["parameters"] if one["in"] == "path"]
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+
+    @settings(max_examples=EXAMPLES, phases=PHASES, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        odd = data.draw(st.sampled_from(["", "query", "path", "body", "bytes"]))
+        target = f"/api/v1{path}"
+        for name in places:
+            value = data.draw(ODD if odd == "path" else fitting({"type": "string"}, name))
+            text = str(value).encode("utf-8", "replace").decode()
+            target = target.replace(f"{{{name}}}", quote(text or "-", safe=""))
+        items = []
+        for one in queries:
+            if data.draw(st.booleans()):
+                strange = odd == "query" and data.draw(st.booleans())
+                value = data.draw(ODD if strange else fitting(one["schema"], one["name"]))
+                for each in value if isinstance(value, list) else [value]:
+                    text = json.dumps(each) if isinstance(each, bool) else str(each)
+                    items.append((one["name"], text.encode("utf-8", "replace")))
+        if items:
+            target += f"?{urlencode(items)}"
+        raw = b""
+        if body is not None:
+            value = data.draw(fitting(body["schema"]))
+            value = data.draw(worn(value)) if odd == "body" else value
+            raw = data.draw(st.binary(max_size=9)) if odd == "bytes" else json.dumps(value).encode()
+        answer = app.ask(method, target, raw, [(b"content-type", b"application/json")])
+        if len(target) > 8000 or answer.status == 404 and b"no such page" in answer.body:
+            return  # the odd path leads elsewhere
+        check(answer, operation)
+
+    run()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["state", "queue", "search", "exit_code", "exit-code",
+       "reason", "limit", "x"]), ODD.map(str)), max_size=4))  # fmt: skip
+def test_a_filter_is_read_or_refused(items: list[tuple[str, str]]) -> None:
+    from queuectl_core.domain.errors import InvalidInput
+
+    try:
+        where = filter_of(items)
+    except InvalidInput:
+        return
+    assert filter_of(query_of(where)) == where
+
+
+@given(
+    st.builds(
+        Filter,
+        states=st.lists(st.sampled_from(State), unique=True).map(tuple),
+        queues=st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,9}", fullmatch=True),
+                        unique=True).map(tuple),
+        search=st.none() | st.text(min_size=1),
+        exit_codes=st.lists(st.integers(-999, 999), unique=True).map(tuple),
+        seqs=st.none(),
+        reasons=st.lists(st.text(min_size=1), unique=True).map(tuple),
+    )
+)  # fmt: skip
+def test_a_filter_survives_the_query(where: Filter) -> None:
+    assert filter_of(query_of(where)) == where

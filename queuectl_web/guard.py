@@ -34,6 +34,9 @@ MAX_SIGN_IN = 8 << 10
 BODY_SECONDS = 20.0
 """How long a body may take to arrive."""
 
+MAX_HEADERS = 32 << 10
+"""Bytes of all headers, at most."""
+
 MAX_URL = 8192
 """Bytes of a path with its query, at most."""
 
@@ -164,6 +167,8 @@ class Guard:
         headers = Headers(scope=scope)
         state: dict[str, Any] = scope.setdefault("state", {})
         state |= {"session": None, "bearer": False, "read_only": self.read_only}
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+            raise BadRequest(431, "the headers are too long", "delete old cookies of this host")
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self.hosts.knows(hosts[0]):
             raise BadRequest(403, "the Host header does not name this server", "use its own link")

@@ -48,6 +48,7 @@ TITLES = {
     413: "Too large",
     414: "Address too long",
     415: "Not JSON",
+    431: "Headers too long",
     500: "Internal error",
     503: "Not available",
     504: "Timed out",

@@ -126,7 +126,11 @@ class Connection(H11Protocol):
             return
         headers = {**HEADERS, "content-type": "text/plain; charset=utf-8", "connection": "close"}
         told = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
-        for event in (told, h11.Data(data=b"this is not HTTP/1.1\n"), h11.EndOfMessage()):
+        for event in (
+            told,
+            h11.Data(data=b"this is not HTTP/1.1, or its head is too long\n"),
+            h11.EndOfMessage(),
+        ):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 

@@ -26,9 +26,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
 
 
 @pytest.fixture(scope="module")
-def site(shared: Cli) -> Dashboard:
-    """A dashboard with a one-time link."""
-    return Dashboard.start(shared)
+def site(shared: Cli) -> Iterator[Dashboard]:
+    """A dashboard with a one-time link. Whatever it is asked, it has nothing to complain of."""
+    made = Dashboard.start(shared)
+    yield made
+    assert made.stop() == (0, "", "")
 
 
 @pytest.fixture(scope="module")

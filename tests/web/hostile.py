@@ -16,7 +16,9 @@ TEXTS = (
     "event: parts\ndata: {}\n\nid: 1\r\nX: y",
     "javascript:alert(1)//%0d%0aSet-Cookie:%20a=b",
 )
-OUTPUT = b"\0nul \xff\xfe\xc3( </pre><script>x</script>\r\r\n\x1b[2J" + b"A" * (1 << 20) + b"\nend\n"
+OUTPUT = (
+    b"\0nul \xff\xfe\xc3( </pre><script>x</script>\r\r\n\x1b[2J" + b"A" * (1 << 20) + b"\nend\n"
+)
 """It has everything, and a line of a megabyte."""
 
 
@@ -39,6 +41,7 @@ def fill(cli: Cli) -> None:
     cli("enqueue", "-", stdin=json.dumps(jobs))
     cli("worker", "start", "--until-idle", "--count", "4")
     later = [
-        {"id": f"later-{n}", "command": f"# {text}", "run_at": "+1d"} for n, text in enumerate(TEXTS)
+        {"id": f"later-{n}", "command": f"# {text}", "run_at": "+1d"}
+        for n, text in enumerate(TEXTS)
     ]
     cli("enqueue", "-", stdin=json.dumps(later))

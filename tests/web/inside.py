@@ -78,7 +78,9 @@ class Inside:
 
         await self.app(scope, receive, send)
         start = sent[0]
-        found = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+        found = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]
+        ]
         return Answer(start["status"], found, b"".join(one.get("body", b"") for one in sent[1:]))
 
 

@@ -45,14 +45,16 @@ async def readyz(request: Request) -> Response:
 async def login(request: Request) -> Response:
     """The link that was printed, or the form with a token.
 
-    The link only shows a button, so that a preview of the link, or a browser that loads it ahead,
-    does not use it up.
+    A browser that loads the link ahead gets a page with a button, and does not use the link up.
     """
     found = context(request)
-    if request.method != "POST":
+    if request.method == "POST":
+        token = form_of(request).get("token", "")
+    else:
         token = request.query_params.get("token", "")[:LONGEST_TOKEN]
-        return page(request, "login.html", where=found.title, error="", token=token)
-    token = form_of(request).get("token", "")
+        ahead = request.method == "HEAD" or "prefetch" in request.headers.get("sec-purpose", "")
+        if ahead or not token:
+            return page(request, "login.html", where=found.title, error="", token=token)
     cookie = found.sessions.sign_in(token.strip())
     if cookie is None:
         error = "this token is wrong, or its link was used before"

@@ -118,6 +118,7 @@ soak: $(VENV)/.ready-to-develop
 
 screenshots: $(VENV)/.ready-to-develop
 	@$(BIN)/python screenshots/make.py $(ARGS)
+	@$(BIN)/python screenshots/dashboard.py
 
 reference: $(VENV)/.ready-to-run
 	@$(BIN)/python docs/generate.py $(ARGS)

@@ -1,4 +1,4 @@
-"""One attempt: its state, its timeout, its termination, and its result.
+"""One attempt: its state, its timeout, and its termination.
 
 An attempt is over when its leader has exited and, unless it completed, its whole process group is
 gone. So nothing of a failed attempt runs beside the next one.
@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
-from ..domain.claims import AttemptResult
-from ..domain.lifecycle import Policy, settle
-from ..domain.model import OWN_SHIM, Attempt, Job, Outcome
-from ..domain.times import format_duration
+from ..domain.model import OWN_SHIM, Job, Outcome
 from ..runner import lease_clock, signal_group
 from ..runner.events import Exit, Started
 from ..runner.journal_reader import JournalReader
 from .attempt_states import ENDED, RUNS, AttemptState
-from .maintenance.output_limit import Capture, last_line
+from .maintenance.output_limit import Capture
 from .processes import Process, Processes
 
 
@@ -196,104 +193,3 @@ class ActiveAttempt:
 
 def no_kill(_: int) -> None:
     """For an attempt that has ended, or never began: there is nothing to signal."""
-
-
-def outcome_of(attempt: ActiveAttempt, exit_: Exit, tail: bytes) -> tuple[Outcome, str | None]:
-    """How an attempt ended, and why in words. ``tail``: the end of its output."""
-    if exit_.fenced:
-        return Outcome.INTERRUPTED, exit_.reason
-    if exit_.outcome is not None:
-        return exit_.outcome, exit_.reason
-    if attempt.completed(exit_):
-        return Outcome.COMPLETED, None
-    outcome, reason = _failed(attempt, exit_, tail)
-    if exit_.unsignalled:
-        reason += " (it ran as another user, and could not be signalled)"
-    return outcome, reason
-
-
-def _failed(attempt: ActiveAttempt, exit_: Exit, tail: bytes) -> tuple[Outcome, str]:
-    if attempt.stop_reason is not None:
-        reasons = {
-            StopReason.TIMEOUT: f"timed out after {format_duration(attempt.job.timeout_seconds)}",
-            StopReason.CANCEL: "cancelled while running",
-            StopReason.NOW: "stopped with its worker",
-        }
-        return attempt.stop_reason.value, reasons[attempt.stop_reason]
-    if exit_.reason is not None:
-        return Outcome.FAILED, exit_.reason
-    if used_up(attempt.job.cpu_seconds, exit_):
-        return Outcome.FAILED, f"cpu limit of {attempt.job.cpu_seconds} s reached"
-    said = last_line(tail)
-    return Outcome.FAILED, f"{exit_words(exit_)}: {said}" if said else exit_words(exit_)
-
-
-def used_up(limit: int, exit_: Exit) -> bool:
-    """Whether a CPU limit ended it: SIGXCPU, also as a shell passes it on, or SIGKILL beyond it."""
-    if not limit:
-        return False
-    if exit_.signal == signal.SIGKILL:
-        return (exit_.cpu_seconds or 0) >= limit
-    return signal.SIGXCPU in (exit_.signal, (exit_.code or 0) - 128)
-
-
-def exit_words(exit_: Exit) -> str:
-    """``exit 1``, ``command not found (exit 127)``, ``killed by SIGKILL``."""
-    if exit_.signal is not None:
-        try:
-            return f"killed by {signal.Signals(exit_.signal).name}"
-        except ValueError:
-            return f"killed by signal {exit_.signal}"
-    known = {126: "cannot execute (exit 126)", 127: "command not found (exit 127)"}
-    return known.get(exit_.code or 0, f"exit {exit_.code}")
-
-
-def make_result(
-    attempt: ActiveAttempt,
-    exit_: Exit,
-    output: tuple[int, bytes],
-    *,
-    host: str,
-    policy: Policy,
-    jitter: float,
-    now: float,
-) -> AttemptResult:
-    """What is written down for an attempt. ``output``: how many bytes it wrote, and the last ones.
-
-    How long it took is measured on ``lease_clock``: the store's clock, by which it is ``now``, may
-    have been set meanwhile."""
-    job, moment = attempt.job, lease_clock()
-    outcome, reason = outcome_of(attempt, exit_, output[1])
-    finished = now - max(0.0, moment - exit_.at)
-    if attempt.since is not None:
-        started = min(finished, now - (moment - attempt.since))
-    else:
-        started = attempt.started_at if attempt.started_at is not None else finished
-        finished = max(started, finished)
-    transition = settle(
-        outcome,
-        reason,
-        attempts=job.attempts,
-        crashes=job.crashes,
-        max_retries=job.max_retries,
-        backoff_base=job.backoff_base,
-        policy=policy,
-        now=finished,
-        jitter=jitter,
-    )
-    record = Attempt(
-        number=job.runs,
-        started_at=started,
-        finished_at=finished,
-        outcome=outcome,
-        exit_code=exit_.code,
-        signal=exit_.signal,
-        reason=reason,
-        worker=attempt.worker,
-        host=attempt.host or host,
-        peak_memory=exit_.peak_memory,
-        cpu_seconds=exit_.cpu_seconds,
-        output_bytes=output[0],
-        waited=max(0.0, started - job.waits_from),
-    )
-    return AttemptResult(job.seq, job.runs, record, transition, output[1])

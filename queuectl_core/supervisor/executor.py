@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from ..domain.events import Event, Kind
-from ..domain.lifecycle import Policy
 from ..domain.model import Job, Outcome
 from ..operations.attempt_output import log_name
 from ..runner import lease_clock
@@ -25,19 +24,14 @@ from ..runner.events import (
     Started,
     Trouble,
 )
-from .attempt import (
-    ActiveAttempt,
-    StopReason,
-    make_result,
-    no_kill,
-    token_of,
-)
+from .attempt import ActiveAttempt, StopReason, no_kill, token_of
 from .attempt_states import AttemptEvent, AttemptState
 from .attempts import AttemptTable
 from .context import Context
 from .maintenance.output_limit import Capture
 from .prefetch import Prefetch
 from .processes import Processes
+from .result import make_result
 from .shims import SHIM_PAUSE, Shims
 from .shortage import Shortage
 from .triage import RecoveryPlan, Remains, triage
@@ -212,23 +206,14 @@ class Executor:
 
     def _finish(self, attempt: ActiveAttempt, exit_: Exit, output: tuple[int, bytes]) -> None:
         """Leave the result of an attempt for the dispatcher. Its worker is free."""
-        context, conf = self._context, self._context.settings
-        result = make_result(
-            attempt,
-            exit_,
-            output,
-            host=context.host,
-            policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
-            jitter=context.rand(),
-            now=context.clock(),
-        )
+        result = make_result(attempt, exit_, output, self._context)
         if not self.attempts.finish(attempt, result):
             return  # it has another owner by now
         self._leave_worker(attempt)
         self.shortage.tried(attempt.token)
         if result.attempt.finished_at is not None:
             self.prefetch.ran(result.attempt.finished_at - result.attempt.started_at)
-        context.look()
+        self._context.look()
 
     def settled(self, token: str) -> ActiveAttempt | None:
         """The store has a result, or has refused it: forget the attempt, and return it."""

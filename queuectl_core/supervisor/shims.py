@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from ..domain.events import Event, Kind
 from ..domain.model import OWN_SHIM, Job
 from ..runner.events import NotStarted, RunnerEvent
-from ..runner.journal_reader import make_first
+from ..runner.journal_reader import JournalReader, make_first
 from ..system.clocks import monotonic
 from .attempt import ActiveAttempt, is_suspect, journal_name
 from .context import Context
@@ -163,11 +163,10 @@ class Shims:
 
     def _remove_files(self, name: str) -> None:
         run = self._context.run_directory
-        found = [run / f"{name}.{end}" for end in ("journal", "journal.new", "alive", "lease")]
-        # A heartbeat may have written one of these while its shim was leaving.
-        found += run.glob(f"{name}{OWN_SHIM}*.lease")
-        for path in found:
-            with contextlib.suppress(OSError):  # the next supervisor tries again
+        with contextlib.suppress(OSError):  # the next supervisor tries again
+            JournalReader(run, name).remove()
+            # A heartbeat may have written one of these while its shim was leaving.
+            for path in run.glob(f"{name}{OWN_SHIM}*.lease"):
                 path.unlink(missing_ok=True)
 
     # -- requests ---------------------------------------------------------------------

@@ -14,8 +14,9 @@ from queuectl_core.queue import Queue
 from queuectl_core.runner import UNSIGNALLED, lease_clock
 from queuectl_core.runner.events import Exit
 from queuectl_core.runner.journal_reader import JournalReader
-from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason, no_kill, outcome_of
+from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason, no_kill
 from queuectl_core.supervisor.maintenance.output_limit import Capture
+from queuectl_core.supervisor.result import outcome_of
 from queuectl_core.supervisor.supervisor import Supervisor
 
 

@@ -12,8 +12,8 @@ import pytest
 from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.runner.events import Exit
-from queuectl_core.supervisor.attempt import used_up
 from queuectl_core.supervisor.maintenance.output_limit import Capture
+from queuectl_core.supervisor.result import used_up
 from queuectl_core.supervisor.shim_client import launch_spec
 
 from .conftest import Run

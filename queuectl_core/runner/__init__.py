@@ -116,11 +116,8 @@ lease_clock = boot_clock
 while the machine is suspended."""
 
 
-def host_clock() -> float:
-    """The clock the kernel dates processes by: since boot on Linux, since the epoch elsewhere."""
-    if LINUX:
-        return boot_clock()
-    return time.time()
+host_clock = boot_clock if LINUX else time.time
+"""The clock the kernel dates processes by: since boot on Linux, since the epoch elsewhere."""
 
 
 def signal_group(pgid: int, number: int) -> None:

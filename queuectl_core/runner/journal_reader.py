@@ -85,33 +85,32 @@ class JournalReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line.lstrip(b"\0"))
-            kind = event[0]
-            if kind == "M":
-                self._whole = self.original = True
-            elif kind == "L":
-                self._lost = True
-            elif kind == "H":
-                if self.shim_pid not in (None, event[1]):
-                    self.earlier |= self.begun | self.started.keys()
-                self._whole = True
-                self.shim_pid = event[1]
-                self._clocked = len(event) > 2
-            elif kind == "B":
-                for token in event[1:]:
-                    self.begun.add(token)
-                    self.earlier.discard(token)
-                    self.started.pop(token, None)
-                    self.exits.pop(token, None)
-            elif kind == "S":
-                started = Started.of(event)
-                self.started[started.token] = started._replace(at=self._moment(started.at))
-            elif kind == "N":
-                self._not_started(event)
-            elif kind in ("X", "F"):
-                exit_, begun = Exit.of(event), self.started.get(event[1])
-                began = begun.at if begun is not None else None
-                self.exits[event[1]] = exit_._replace(at=self._moment(exit_.at), began=began)
+            match json.loads(line.lstrip(b"\0")):
+                case ["M", *_]:
+                    self._whole = self.original = True
+                case ["L", *_]:
+                    self._lost = True
+                case ["H", pid, *version]:
+                    if self.shim_pid not in (None, pid):
+                        self.earlier |= self.begun | self.started.keys()
+                    self._whole = True
+                    self.shim_pid = pid
+                    self._clocked = bool(version)
+                case ["B", *tokens]:
+                    for token in tokens:
+                        self.begun.add(token)
+                        self.earlier.discard(token)
+                        self.started.pop(token, None)
+                        self.exits.pop(token, None)
+                case ["S", token, *_] as event:
+                    started = Started.of(event)
+                    self.started[token] = started._replace(at=self._moment(started.at))
+                case ["N", *_] as event:
+                    self._not_started(event)
+                case ["X" | "F", token, *_] as event:
+                    exit_, begun = Exit.of(event), self.started.get(token)
+                    began = begun.at if begun is not None else None
+                    self.exits[token] = exit_._replace(at=self._moment(exit_.at), began=began)
         except (ValueError, IndexError, TypeError, KeyError, RecursionError):
             pass  # torn by a crash of the host, or not written by a shim: it says nothing
 
@@ -213,11 +212,8 @@ def make(path: Path) -> int:
 
 def make_first(path: Path) -> None:
     """Make the journal of a new supervisor, with the line that says so."""
-    fd = make(path)
-    try:
-        os.write(fd, MADE)
-    finally:
-        os.close(fd)
+    with open(make(path), "ab", buffering=0) as file:
+        file.write(MADE)
 
 
 def continue_shims(run: Path, supervisor: str) -> None:

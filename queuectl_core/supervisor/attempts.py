@@ -32,9 +32,6 @@ class AttemptTable:
     def __iter__(self) -> Iterator[ActiveAttempt]:
         return iter(list(self._attempts.values()))
 
-    def __len__(self) -> int:
-        return len(self._attempts)
-
     def get(self, token: str) -> ActiveAttempt | None:
         """The attempt of that token; None: it is not ours, or not any more."""
         return self._attempts.get(token)

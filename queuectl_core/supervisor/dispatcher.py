@@ -74,7 +74,8 @@ class Dispatcher:
 
     def close(self) -> None:
         """Cancel all timers."""
-        self._executor.disarm()
+        self._prefetch.disarm()
+        self._executor.shortage.disarm()
         self._disarm()
 
     @property
@@ -261,8 +262,13 @@ class Dispatcher:
 
     def _settled(self, result: AttemptResult, *, refused: bool) -> None:
         """The store has (or has refused) a result."""
-        attempt = self._executor.settled(make_token(result.seq, result.run))
-        if attempt is None or refused:
+        token = make_token(result.seq, result.run)
+        attempt = self._attempts.get(token)
+        self._shims.forget(token, attempt.job if attempt is not None else None)
+        if attempt is None:
+            return
+        self._attempts.move(attempt, AttemptEvent.SETTLED)
+        if refused:
             return
         if result.attempt.outcome is Outcome.COMPLETED:
             self.done += 1

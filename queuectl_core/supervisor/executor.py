@@ -66,11 +66,6 @@ class Executor:
         self.prefetch.shim_died()
         self.shortage.forget()
 
-    def disarm(self) -> None:
-        """Cancel the timers of prefetch and shortage."""
-        self.prefetch.disarm()
-        self.shortage.disarm()
-
     @property
     def finished(self) -> bool:
         """Nothing runs, is prefetched or waits for a commit. Jobs that were taken over and are
@@ -214,14 +209,6 @@ class Executor:
         if result.attempt.finished_at is not None:
             self.prefetch.ran(result.attempt.finished_at - result.attempt.started_at)
         self._context.look()
-
-    def settled(self, token: str) -> ActiveAttempt | None:
-        """The store has a result, or has refused it: forget the attempt, and return it."""
-        attempt = self.attempts.get(token)
-        self.shims.forget(token, attempt.job if attempt is not None else None)
-        if attempt is not None:
-            self.attempts.move(attempt, AttemptEvent.SETTLED)
-        return attempt
 
     # -- attempts whose shim is gone, or somebody else's ------------------------------
 

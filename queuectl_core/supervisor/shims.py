@@ -177,8 +177,15 @@ class Shims:
             self.shared.use(slot.id, slot.queue_names)
 
     def shim_of(self, attempt: ActiveAttempt) -> ShimClient:
-        """The shim to start this attempt on: a new one for a suspect, else the shared one."""
-        return self._own_shim(attempt) if is_suspect(attempt.job) else self.shared
+        """The shim to start this attempt on: a new one for a suspect, else the shared one. A new
+        one is started in the background."""
+        if not is_suspect(attempt.job):
+            return self.shared
+        name = journal_name(attempt.job, self._name)
+        self._own[name] = shim = self._new_shim(attempt.job)
+        self._keep()
+        self._context.background.start(self._start_own(shim, name, attempt.token))
+        return shim
 
     def recall(self, workers: list[str]) -> None:
         """The shared shim is to give back what it holds, and to use these workers no more."""
@@ -199,14 +206,6 @@ class Shims:
     def room_for_suspects(self) -> int:
         """How many more suspects may be started now."""
         return max(0, OWN_SHIMS_AT_MOST - len(self._own))
-
-    def _own_shim(self, attempt: ActiveAttempt) -> ShimClient:
-        """A new shim for this attempt. It is started in the background."""
-        name = journal_name(attempt.job, self._name)
-        self._own[name] = shim = self._new_shim(attempt.job)
-        self._keep()
-        self._context.background.start(self._start_own(shim, name, attempt.token))
-        return shim
 
     async def _start_own(self, shim: ShimClient, name: str, token: str) -> None:
         await asyncio.to_thread(self._make_journal, name)

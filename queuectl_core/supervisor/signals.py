@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 
@@ -15,43 +16,35 @@ class Stop(Protocol):
         """Stop: after the jobs in hand, or at once."""
 
 
-class Signals:
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def stop_on_signals(stop: Stop) -> Iterator[None]:
     """While entered: SIGTERM, SIGHUP and the first SIGINT stop gracefully, the second SIGINT
     stops at once. SIGHUP and SIGINT that are ignored stay ignored: ``nohup`` asks for the first, a
     shell without job control for both of ``command &``. Handlers that were there before are put
-    back, unless one was heard: then the process is about to end, and nothing interrupts what is
+    back, unless a signal came: then the process is about to end, and nothing interrupts what is
     left of it."""
+    loop = asyncio.get_running_loop()
+    before: dict[int, Callable[..., object] | int | None] = {}
+    came: list[int] = []
 
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    def on_signal(number: int) -> None:
+        came.append(number)
+        stop(now=came.count(signal.SIGINT) > 1)
 
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self._interrupts = 0
-        self._any = False
-        self._before: dict[int, Callable[..., object] | int | None] = {}
-
-    def __enter__(self) -> Signals:
-        loop = asyncio.get_running_loop()
-        for number in self.NUMBERS:
-            try:
-                before = signal.getsignal(number)
-                if before is signal.SIG_IGN and number != signal.SIGTERM:
-                    continue
-                self._before[number] = before
-                loop.add_signal_handler(number, self._heard, number)
-            except (ValueError, RuntimeError):  # not the main thread: somebody else's signals
-                self._before.pop(number, None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number, handler in self._before.items():
-            loop.remove_signal_handler(number)
-            after = signal.SIG_IGN if self._any else handler
-            signal.signal(number, after if after is not None else signal.SIG_DFL)
-
-    def _heard(self, number: int) -> None:
-        self._any = True
-        if number == signal.SIGINT:
-            self._interrupts += 1
-        self._stop(now=self._interrupts > 1)
+    for number in NUMBERS:
+        handler = signal.getsignal(number)
+        if handler is signal.SIG_IGN and number != signal.SIGTERM:
+            continue
+        with suppress(ValueError, RuntimeError):  # not the main thread: somebody else's signals
+            loop.add_signal_handler(number, on_signal, number)
+            before[number] = handler
+    try:
+        yield
+    finally:
+        for taken, handler in before.items():
+            loop.remove_signal_handler(taken)
+            after = signal.SIG_IGN if came else handler
+            signal.signal(taken, after if after is not None else signal.SIG_DFL)

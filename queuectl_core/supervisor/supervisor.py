@@ -39,7 +39,7 @@ from .maintenance.reaper import reaping
 from .maintenance.services import Services
 from .recovery import Recovery
 from .resource_limits import ResourceLimits
-from .signals import Signals
+from .signals import stop_on_signals
 from .threads import default_threads
 
 LEAVE_PATIENCE = 5.0
@@ -98,7 +98,7 @@ class Supervisor:
         began = time.monotonic()
         context = self.context
         with (
-            Signals(self.stop),  # from the first moment
+            stop_on_signals(self.stop),  # from the first moment
             reaping(needed=self._program),
             default_threads(program=self._program),
         ):

@@ -119,12 +119,12 @@ WORDS = st.lists(
 )
 
 
-def commit(executor: Executor) -> Iterator[str]:
+def commit(executor: Executor, dispatcher: Dispatcher) -> Iterator[str]:
     """What the next commit writes down, or gives back."""
     results, executor.attempts.results = executor.attempts.results, []
     for result in results:
         yield str(result.attempt.outcome)
-        executor.settled(f"{result.seq}.{result.run}")
+        dispatcher._settled(result, refused=False)
     for attempt in list(executor.attempts.returned.values()):
         yield "returned"
         executor.attempts.move(attempt, AttemptEvent.SETTLED)
@@ -161,12 +161,12 @@ def test_the_store_hears_once_of_each_attempt(way: str, words: list[str]) -> Non
             elif word == "never":
                 executor.never_started(attempt)
             else:
-                heard += commit(executor)
+                heard += commit(executor, dispatcher)
             await asyncio.sleep(0)
-        assert len(executor.attempts) == 0
+        assert list(executor.attempts) == []
         assert slot.attempt is None
         assert executor.attempts.prefetched == executor.attempts.unannounced == {}
-        executor.disarm()
+        dispatcher.close()
         return heard
 
     heard = asyncio.run(play())

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from queuectl_core.supervisor.signals import Signals
+from queuectl_core.supervisor.signals import NUMBERS, stop_on_signals
 from tests.support import eventually_async
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """The suite's own are put back."""
-    before = {number: signal.getsignal(number) for number in Signals.NUMBERS}
+    before = {number: signal.getsignal(number) for number in NUMBERS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -24,7 +24,7 @@ def handlers() -> Iterator[None]:
 
 async def test_the_second_interrupt_stops_at_once() -> None:
     stops: list[bool] = []
-    with Signals(lambda *, now: stops.append(now)):
+    with stop_on_signals(lambda *, now: stops.append(now)):
         for count, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGINT)):
             os.kill(os.getpid(), number)
             await eventually_async(lambda count=count: asyncio.sleep(0, len(stops) > count))  # type: ignore[misc]
@@ -32,18 +32,18 @@ async def test_the_second_interrupt_stops_at_once() -> None:
 
 
 async def test_handlers_are_put_back() -> None:
-    before = [signal.getsignal(number) for number in Signals.NUMBERS]
-    with Signals(lambda *, now: None):
+    before = [signal.getsignal(number) for number in NUMBERS]
+    with stop_on_signals(lambda *, now: None):
         pass
-    assert [signal.getsignal(number) for number in Signals.NUMBERS] == before
+    assert [signal.getsignal(number) for number in NUMBERS] == before
 
 
 async def test_once_it_was_told_to_stop_nothing_interrupts_what_is_left() -> None:
     """An impatient second ctrl-c often comes when the last job has just ended."""
     stops: list[bool] = []
-    with Signals(lambda *, now: stops.append(now)):
+    with stop_on_signals(lambda *, now: stops.append(now)):
         os.kill(os.getpid(), signal.SIGINT)
         await eventually_async(lambda: asyncio.sleep(0, bool(stops)))
-    for number in Signals.NUMBERS:
+    for number in NUMBERS:
         os.kill(os.getpid(), number)  # would end the suite
-    assert [signal.getsignal(number) for number in Signals.NUMBERS] == [signal.SIG_IGN] * 3
+    assert [signal.getsignal(number) for number in NUMBERS] == [signal.SIG_IGN] * 3

@@ -123,7 +123,8 @@ class Services:
             await self._take("read commands", self._read_commands)
             await self._wake_ups.look()
             await self._take("take jobs over", self._recovery.look)
-            await self._take("remove old files", self._sweep_if_due)
+            if self._recovery.files_left:
+                await self._take("remove old files", self._sweep)
             await self._take("look for lost attempts", self._lost_attempts.look)
             await self._take("measure jobs", self._sample)
             await self._take("forget old jobs", self._expire)
@@ -175,12 +176,8 @@ class Services:
         with contextlib.suppress(StoreError, OSError, TimeoutError):
             await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
 
-    async def _sweep_if_due(self) -> None:
-        if self._recovery.files_left:
-            self._recovery.files_left = False
-            await self._sweep()
-
     async def _sweep(self) -> None:
+        self._recovery.files_left = False
         found = await asyncio.to_thread(abandoned, self._context.run_directory)
         if found:
             used = await used_names(self._context.store)

@@ -293,7 +293,9 @@ class Shim:
             case ["settled", tokens]:
                 self.journal.settled(tokens)
             case ["kill", token, number]:
-                self.kill(token, number)
+                for pid, child in self.children.items():
+                    if child.token == token:
+                        self.signal(pid, child, number)
             case ["ping"]:
                 self.emit(["P", None])
 
@@ -311,11 +313,6 @@ class Shim:
                 self.retired.add(worker)
         self.emit(["W", [token for jobs in self.held.values() for token, *_ in jobs]])
         self.held = {}
-
-    def kill(self, token: str, number: int) -> None:
-        for pid, child in self.children.items():
-            if child.token == token:
-                self.signal(pid, child, number)
 
     def signal(self, pid: int, child: Child, number: int) -> None:
         """Signal a job's group; that we may not is told once."""

@@ -59,11 +59,11 @@ class AttemptTable:
             self.prefetched[token] = attempt
         elif after is AttemptState.RETURNED:
             self.returned[token] = attempt
-            self.unannounced.pop(token, None)
         elif after is AttemptState.SETTLED:
             del self._attempts[token]
             self.returned.pop(token, None)
-            self.unannounced.pop(token, None)
+        if after in (AttemptState.CLEANED, AttemptState.RETURNED, AttemptState.SETTLED):
+            self.unannounced.pop(token, None)  # its result says on which worker it ran
         if self.trace is not None:
             self.trace(attempt, event, before)
         return True

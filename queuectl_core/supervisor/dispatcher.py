@@ -240,8 +240,6 @@ class Dispatcher:
     ) -> ClaimResult:
         """One commit with everything there is to say. ``suspects``: whether to claim any."""
         context, attempts, prefetch = self._context, self._attempts, self._prefetch
-        for result in results:
-            attempts.unannounced.pop(make_token(result.seq, result.run), None)
         now = context.clock()
         begun, returned = prefetch.unannounced(now), list(attempts.returned.values())
         prefetch.overdue = False
@@ -328,16 +326,15 @@ class Dispatcher:
             return False
         if self._until_idle:
             return True
-        slots = self._context.slots.values()
-        served = {queue for slot in slots for queue in slot.queues}
-        every = any(not slot.queues for slot in slots)
+        served = [slot.queues for slot in self._context.slots.values()]
         try:
             counts = await self._context.store.counts()
         except StoreError:
             return False
         return not any(
-            number and state in (State.PROCESSING, State.FAILED) and (every or queue in served)
+            number and state in (State.PROCESSING, State.FAILED) and (not queues or queue in queues)
             for (state, queue), number in counts.items()
+            for queues in served
         )
 
     async def trouble(self, error: StoreError) -> None:

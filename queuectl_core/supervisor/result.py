@@ -32,33 +32,37 @@ def make_result(
     else:
         started = attempt.started_at if attempt.started_at is not None else finished
         finished = max(started, finished)
-    transition = settle(
-        outcome,
-        reason,
-        attempts=job.attempts,
-        crashes=job.crashes,
-        max_retries=job.max_retries,
-        backoff_base=job.backoff_base,
-        policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
-        now=finished,
-        jitter=context.rand(),
+    return AttemptResult(
+        seq=job.seq,
+        run=job.runs,
+        attempt=Attempt(
+            number=job.runs,
+            started_at=started,
+            finished_at=finished,
+            outcome=outcome,
+            exit_code=exit_.code,
+            signal=exit_.signal,
+            reason=reason,
+            worker=attempt.worker,
+            host=attempt.host or context.host,
+            peak_memory=exit_.peak_memory,
+            cpu_seconds=exit_.cpu_seconds,
+            output_bytes=size,
+            waited=max(0.0, started - job.waits_from),
+        ),
+        transition=settle(
+            outcome,
+            reason,
+            attempts=job.attempts,
+            crashes=job.crashes,
+            max_retries=job.max_retries,
+            backoff_base=job.backoff_base,
+            policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
+            now=finished,
+            jitter=context.rand(),
+        ),
+        tail=tail,
     )
-    record = Attempt(
-        number=job.runs,
-        started_at=started,
-        finished_at=finished,
-        outcome=outcome,
-        exit_code=exit_.code,
-        signal=exit_.signal,
-        reason=reason,
-        worker=attempt.worker,
-        host=attempt.host or context.host,
-        peak_memory=exit_.peak_memory,
-        cpu_seconds=exit_.cpu_seconds,
-        output_bytes=size,
-        waited=max(0.0, started - job.waits_from),
-    )
-    return AttemptResult(job.seq, job.runs, record, transition, tail)
 
 
 def outcome_of(attempt: ActiveAttempt, exit_: Exit, tail: bytes) -> tuple[Outcome, str | None]:

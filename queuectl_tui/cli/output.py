@@ -172,10 +172,13 @@ class Stdout:
 class Listing(Generic[T]):
     """A list that is being written. Only a table for a terminal is kept in memory."""
 
-    def __init__(self, out: Stdout, view: View[T], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, out: Stdout, view: View[T], clock: Callable[[], float], *, header: bool
+    ) -> None:
         self.out = out
         self.view = view
         self.clock = clock
+        self.header = header
         self.count = 0
 
     def add(self, item: T) -> None:
@@ -198,14 +201,10 @@ class Listing(Generic[T]):
 class JsonListing(Listing[T]):
     """A JSON array, one thing a line."""
 
-    def __init__(self, out: Stdout, view: View[T], clock: Callable[[], float]) -> None:
-        super().__init__(out, view, clock)
+    def add(self, item: T) -> None:
         import json
 
-        self._encode = json.JSONEncoder().encode
-
-    def add(self, item: T) -> None:
-        document = self._encode(self.view.document(item, self.clock()))
+        document = json.dumps(self.view.document(item, self.clock()))
         self.out.write((",\n" if self.count else "[\n") + document)
         super().add(item)
 
@@ -215,12 +214,6 @@ class JsonListing(Listing[T]):
 
 class PlainListing(Listing[T]):
     """Tab-separated lines. The header is written with the first row, or at the end."""
-
-    def __init__(
-        self, out: Stdout, view: View[T], clock: Callable[[], float], header: bool
-    ) -> None:
-        super().__init__(out, view, clock)
-        self._header = header
 
     def add(self, item: T) -> None:
         self._begin()
@@ -232,20 +225,18 @@ class PlainListing(Listing[T]):
         self._begin()
 
     def _begin(self) -> None:
-        if self._header:
-            self._header = False
+        if self.header:
+            self.header = False
             self.out.line("\t".join(column.name.upper() for column in self.view.pipe))
 
 
 class PrettyListing(Listing[T]):
     """A table."""
 
-    def __init__(
-        self, out: Stdout, view: View[T], clock: Callable[[], float], header: bool
-    ) -> None:
-        super().__init__(out, view, clock)
+    def __init__(self, out: Stdout, view: View[T], *rest: Any, **more: Any) -> None:
+        super().__init__(out, view, *rest, **more)
         self.table = TerminalTable(out, view.terminal)
-        self.table.made.show_header &= header
+        self.table.made.show_header &= self.header
 
     def add(self, item: T) -> None:
         self.table.add(item, self.clock())

@@ -66,10 +66,9 @@ class Session:
 
     def listing(self, view: View[T], *, header: bool | None = None) -> Listing[T]:
         """Start a list on standard output; add to it inside ``with``."""
-        if self.json:
-            return JsonListing(self.out, view, self.clock)
-        kind = PrettyListing if self.out.terminal else PlainListing
-        return kind(self.out, view, self.clock, not self.quiet if header is None else header)
+        kind: type[Listing[T]] = PrettyListing if self.out.terminal else PlainListing
+        shown = not self.quiet if header is None else header
+        return (JsonListing if self.json else kind)(self.out, view, self.clock, header=shown)
 
     def show_all(self, view: View[T], rows: Iterable[T]) -> None:
         """Print a whole list."""

@@ -92,8 +92,8 @@ class ActionRunner(MinimumSize, PacedDisplay):
 
     # -- opening screens ------------------------------------------------------------------
 
-    def perform(self, action: Action) -> None:
-        """Run an action, after a question if it has one."""
+    def confirm(self, action: Action) -> None:
+        """Ask the question of an action, then run it."""
         raise NotImplementedError
 
     def ask_workers(self) -> None:
@@ -156,10 +156,14 @@ class ActionRunner(MinimumSize, PacedDisplay):
 
         self._spawn(count, "", OPENING)
 
-    def _do(self, action: Action) -> None:
-        self.do(action, lambda error: None)
+    def perform(self, action: Action) -> None:
+        """Run an action, after a question if it has one."""
+        if action.question is None:
+            self.do(action)
+        else:
+            self.confirm(action)
 
-    def do(self, action: Action, ended: OnEnd) -> None:
+    def do(self, action: Action, ended: OnEnd = lambda error: None) -> None:
         """Run an action once, also if the screen that asked for it is closed; then call ``ended``.
 
         If the same action is running already, ``ended`` is called when that one ends.

@@ -30,15 +30,12 @@ class Navigation(ActionRunner):
             raise TypeError("the main screen is always at the bottom")
         return found
 
-    def perform(self, action: Action) -> None:
-        if action.question is None:
-            self._do(action)
-            return
+    def confirm(self, action: Action) -> None:
         from .screens.dialogs import Confirm
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._do(action)
+                self.do(action)
             else:
                 self.say("nothing was changed", "muted")
 
@@ -49,7 +46,7 @@ class Navigation(ActionRunner):
 
         def answered(answer: tuple[int, Sequence[str]] | None) -> None:
             if answer is not None:
-                self._do(actions.start_workers(*answer))
+                self.do(actions.start_workers(*answer))
 
         self.push_screen(AskWorkers(), answered)
 
@@ -123,7 +120,7 @@ class Navigation(ActionRunner):
 
         def answered(text: str | None) -> None:
             if text is not None:
-                self._do(make(text))
+                self.do(make(text))
 
         self.push_screen(Ask(question, "", make), answered)
 

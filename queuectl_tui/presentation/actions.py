@@ -193,14 +193,6 @@ def filter_words(where: Filter) -> list[str]:
     return words
 
 
-def _dlq_words(where: Filter) -> list[str]:
-    return filter_words(where._replace(states=()))
-
-
-def _is_dlq(where: Filter) -> bool:
-    return where.states == (State.DEAD,)
-
-
 def retry_matching(found: Sequence[MatchingJobs]) -> Action:
     """Run every matching job again whose state allows it."""
     verbs = (("dlq", "retry"), ("retry",))
@@ -229,8 +221,8 @@ def _matching(
     """An action for all that match. ``verbs``: for the DLQ, and for other jobs."""
     commands = []
     for one in found:
-        dead = _is_dlq(one.where)
-        words = _dlq_words(one.where) if dead else filter_words(one.where)
+        dead = one.where.states == (State.DEAD,)
+        words = filter_words(one.where._replace(states=()) if dead else one.where)
         commands.append(cli(*verbs[0 if dead else 1], "--all", *words))
     counts = {state: sum(one.counts.get(state, 0) for one in found) for state in State}
     total = sum(counts.values())

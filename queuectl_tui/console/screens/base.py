@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
-from queuectl_core.domain.model import Job
+from queuectl_core.domain.model import Filter, Job, State
 
 from ...presentation import actions
 from ..action_runner import ConsolePart, StoreRead
@@ -100,16 +100,25 @@ class JobScreen(ConsoleScreen[None]):
         if jobs := self.targets():
             self.console.watch_for(jobs)
 
+    def target_filters(self) -> list[Filter] | None:
+        """The filters that an action is for, where each row stands for many jobs; else None."""
+        return None
+
     def action_retry(self) -> None:
-        self._act(actions.retry, RETRYABLE)
+        self._act(RETRYABLE, actions.retry, actions.retry_matching)
 
     def action_cancel(self) -> None:
-        self._act(actions.cancel, CANCELLABLE)
+        self._act(CANCELLABLE, actions.cancel)
 
     def action_remove(self) -> None:
-        self._act(actions.remove, REMOVABLE)
+        self._act(REMOVABLE, actions.remove, actions.remove_matching)
 
-    def _act(self, make: Any, allowed: tuple[Any, ...]) -> None:
+    def _act(self, allowed: tuple[State, ...], make: Any, make_matching: Any = None) -> None:
+        wheres = self.target_filters() if make_matching else None
+        if wheres is not None:
+            if wheres:
+                self.console.perform_counted(wheres, allowed, make_matching)
+            return
         jobs = [job for job in self.targets() if job.state in allowed]
         if jobs:
             self.console.perform(make(jobs))

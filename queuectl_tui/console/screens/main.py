@@ -115,7 +115,8 @@ class MainScreen(JobScreen):
     def on_store_read(self, message: StoreRead) -> None:
         self._show(message.overview)
         if message.changed:
-            self.jobs.renew(message.overview.matching(self.jobs.where))
+            self.jobs.renew()
+            self.jobs.count_again(message.overview.matching(self.jobs.where))
         else:
             self.jobs.paint()
         self.refresh_bindings()
@@ -255,6 +256,10 @@ class MainScreen(JobScreen):
     def targets(self) -> list[Job]:
         return self.jobs.chosen() if self.pane is self.jobs else []
 
+    def target_filters(self) -> list[Filter] | None:
+        groups = self.dlq.chosen() if self.pane is self.dlq else None
+        return None if groups is None else [group_filter(group) for group in groups]
+
     def current_job(self) -> Job | None:
         return self.jobs.current if self.pane is self.jobs else None
 
@@ -335,23 +340,6 @@ class MainScreen(JobScreen):
                 self.console.with_job(row.job, self.console.open_job)
         elif pane is self.jobs and isinstance(row, Job):
             self.console.open_job(row)
-
-    def action_retry(self) -> None:
-        if self.pane is self.dlq:
-            self._act_on_groups(RETRYABLE, actions.retry_matching)
-        else:
-            super().action_retry()
-
-    def action_remove(self) -> None:
-        if self.pane is self.dlq:
-            self._act_on_groups(REMOVABLE, actions.remove_matching)
-        else:
-            super().action_remove()
-
-    def _act_on_groups(self, allowed: tuple[State, ...], make: Any) -> None:
-        if groups := self.dlq.chosen():
-            wheres = [group_filter(group) for group in groups]
-            self.console.perform_counted(wheres, allowed, make)
 
     def action_retry_all(self) -> None:
         where = ALL_DEAD if self.pane is self.dlq else self.jobs.where

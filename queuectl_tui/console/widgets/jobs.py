@@ -104,9 +104,8 @@ class JobsPane(LineTable[Job]):
 
     # -- how many -----------------------------------------------------------------------
 
-    def renew(self, total: int | None = None) -> None:
-        """Read the jobs again. ``total``: how many match, if the caller knows."""
-        super().renew()
+    def count_again(self, total: int | None) -> None:
+        """The store has changed. ``total``: how many jobs match, if the caller knows."""
         if total is not None:
             self.know(total)
         else:

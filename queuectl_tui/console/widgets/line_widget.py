@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
@@ -12,6 +13,16 @@ from textual.widget import Widget
 from ...presentation.columns import Cell
 from ..theme import RoleStyles, styles_of
 from .strips import differences
+
+MOVES: list[BindingType] = [
+    Binding("j,down", "move(1)", "down", key_display="j", show=False),
+    Binding("k,up", "move(-1)", "up", key_display="k", show=False),
+    Binding("g,home", "first", "first", key_display="g", show=False),
+    Binding("G,end", "last", "last", key_display="G", show=False),
+    Binding("ctrl+d", "half(1)", "half a page down", show=False),
+    Binding("ctrl+u", "half(-1)", "half a page up", show=False),
+]
+"""The keys of panes with rows."""
 
 
 class LineWidget(Widget):

@@ -13,7 +13,7 @@ from queuectl_core.domain.times import format_bytes
 from queuectl_core.operations.attempt_output import AttemptOutput
 
 from ...presentation.columns import Cell
-from .line_widget import LineWidget
+from .line_widget import MOVES, LineWidget
 from .output_viewport import OutputViewport
 from .strips import draw, fit, title_line
 
@@ -25,12 +25,7 @@ class OutputPane(LineWidget, can_focus=True):
     """Shows a part of an output of any size. ``follow``: stays at the end."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "move(1)", "down", key_display="j", show=False),
-        Binding("k,up", "move(-1)", "up", key_display="k", show=False),
-        Binding("g,home", "first", "first", key_display="g", show=False),
-        Binding("G,end", "last", "last", key_display="G", show=False),
-        Binding("ctrl+d", "half(1)", "half a page down", show=False),
-        Binding("ctrl+u", "half(-1)", "half a page up", show=False),
+        *MOVES,
         Binding("pagedown,ctrl+f,space", "half(2)", "page down", key_display="pgdn", show=False),
         Binding("pageup", "half(-2)", "page up", show=False),
         Binding("h,left", "side(-20)", "left", key_display="h", show=False),

@@ -25,7 +25,7 @@ from ...presentation.columns import Cell, TableColumn
 from ...presentation.format import lasting
 from ..background import run_in_background
 from ..theme import RoleStyles
-from .line_widget import LineWidget
+from .line_widget import MOVES, LineWidget
 from .row_window import ListPages, Pages, RowWindow
 from .strips import draw, fit, lay_out, title_line
 from .throttle import Throttle
@@ -49,12 +49,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
     """A table of rows of any kind, with columns and pages; see :meth:`show`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "move(1)", "down", key_display="j", show=False),
-        Binding("k,up", "move(-1)", "up", key_display="k", show=False),
-        Binding("g,home", "first", "first", key_display="g", show=False),
-        Binding("G,end", "last", "last", key_display="G", show=False),
-        Binding("ctrl+d", "half(1)", "half a page down", show=False),
-        Binding("ctrl+u", "half(-1)", "half a page up", show=False),
+        *MOVES,
         Binding("pagedown,ctrl+f", "page(1)", "page down", key_display="pgdn", show=False),
         Binding("pageup", "page(-1)", "page up", show=False),
         Binding("space", "mark", "mark", show=False),

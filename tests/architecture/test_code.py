@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import pytest
 import queuectl_core
 from queuectl_core.domain import model
 from queuectl_core.queue import Queue
+from queuectl_core.store import copy, protocol
 from queuectl_core.store.copy import Copying
 from queuectl_core.store.named_sql import load
 from queuectl_core.store.postgres.copy import PostgresCopying
 from queuectl_core.store.postgres.queries import SQL as POSTGRES
 from queuectl_core.store.postgres.store import PostgresStore
-from queuectl_core.store.protocol import Store
+from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.store.sqlite.copy import SqliteCopying
 from queuectl_core.store.sqlite.queries import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -117,6 +118,39 @@ def test_every_named_query_is_sent_by_somebody() -> None:
         return any(all(f'"{part}"' in text for part in one) for one in parts)
 
     assert [name for name in {**SQLITE, **POSTGRES} if not sent(name)] == []
+
+
+def shared_queries() -> Iterator[tuple[str, set[str] | None]]:
+    """The queries that the protocols send, in every dialect, and the values that they give; None:
+    the values are made elsewhere."""
+    for action in JobAction:
+        yield action.value, None
+    for module in (protocol, copy):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp):
+                if ast.unparse(node.targets[0]) == "query":
+                    yield from (
+                        (ast.literal_eval(one), None)
+                        for one in (node.value.body, node.value.orelse)
+                    )
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in SENDERS:
+                given = {keyword.arg for keyword in node.keywords}
+                values = None if None in given else {name for name in given if name}
+                if isinstance(node.args[0], ast.Constant):
+                    yield ast.literal_eval(node.args[0]), values
+
+
+SENDERS = ("self._rows", "self._change", "self._note")
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRES], ids=["sqlite", "postgres"])
+def test_each_dialect_has_the_queries_that_the_protocols_send(dialect: Mapping[str, str]) -> None:
+    found = list(shared_queries())
+    assert len(found) > 40
+    for name, values in found:
+        assert name in dialect, f"no query is called {name}"
+        taken = set(re.findall(r"(?<![:\w]):([a-z_]+)\b", dialect[name]))
+        assert values is None or taken <= values, name
 
 
 def test_a_query_named_twice_is_an_error(tmp_path: Path) -> None:

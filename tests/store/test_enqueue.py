@@ -15,24 +15,34 @@ from ..support import NOW, spec
 from .tools import real_counts
 
 
+GIVEN = spec(
+    ("printf", "%s", "ä\n'\"\\"),
+    id="a-1",
+    max_retries=7,
+    backoff_base=1.5,
+    priority=-3,
+    run_at=NOW + 0.25,
+    timeout_seconds=2.5,
+    cwd="/tmp/x y",
+    env={"A": "1", "B": "ü="},
+    queue="mail",
+    nice=5,
+    memory_limit=1 << 30,
+    cpu_seconds=60,
+    output_limit=1 << 20,
+)
+"""Each field has another value than a job that does not give it."""
+
+
+def test_every_field_is_given() -> None:
+    plain = spec()
+    assert [name for name in plain._fields if getattr(GIVEN, name) == getattr(plain, name)] == []
+
+
 async def test_a_job_is_kept_as_it_was_given(store: Store) -> None:
-    given = spec(
-        ("printf", "%s", "ä\n'\"\\"),
-        id="a-1",
-        max_retries=7,
-        backoff_base=1.5,
-        priority=-3,
-        run_at=NOW + 0.25,
-        timeout_seconds=2.5,
-        cwd="/tmp/x y",
-        env={"A": "1", "B": "ü="},
-        queue="mail",
-    )
-    [job] = await store.enqueue([given], NOW)
+    [job] = await store.enqueue([GIVEN], NOW)
     assert (await store.by_seq(job.seq)) == job
-    assert {name: getattr(job, name) for name in given.__slots__} == {
-        name: getattr(given, name) for name in given.__slots__
-    }
+    assert {name: getattr(job, name) for name in GIVEN._fields} == GIVEN._asdict()
     assert (job.state, job.attempts, job.crashes, job.runs) == (State.PENDING, 0, 0, 0)
     assert job.created_at == job.updated_at == NOW
     assert (job.started_at, job.finished_at, job.exit_code, job.worker) == (None,) * 4
@@ -114,14 +124,13 @@ async def test_a_batch_arrives_whole_and_in_order(store: Store) -> None:
 
 
 async def test_a_batch_keeps_jobs_as_enqueue_does(store: Store) -> None:
-    given = spec(("a", "é"), id="x", max_retries=0, backoff_base=0.5, env={"K": "é"}, cwd="/a")
-    [single] = await store.enqueue([given], NOW)
+    [single] = await store.enqueue([GIVEN], NOW)
     async with store.batch() as batch:
-        await batch.add([(1, given._replace(id="y"))])
+        await batch.add([(1, GIVEN._replace(id="y"))])
         first, _ = await batch.commit(NOW)
     job = await store.by_seq(first)
     assert job is not None
-    assert job._replace(id="x", seq=single.seq) == single
+    assert job._replace(id=GIVEN.id, seq=single.seq) == single
 
 
 async def test_a_batch_goes_by_line_whatever_the_order_of_adding(store: Store) -> None:

@@ -35,8 +35,9 @@ def defined(path: Path) -> set[str]:
             elif isinstance(node, ast.ClassDef):
                 found.add(prefix + node.name)
                 collect(node.body, f"{prefix}{node.name}.")
-            elif isinstance(node, ast.Assign):
-                found.update(prefix + one.id for one in node.targets if isinstance(one, ast.Name))
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found.update(prefix + one.id for one in targets if isinstance(one, ast.Name))
 
     collect(ast.parse(path.read_text("utf-8")).body, "")
     return found

@@ -51,7 +51,7 @@ class Span(NamedTuple):
 
     seconds: int
     window: float
-    """Questions about the last ``window`` seconds use this span."""
+    """Statistics of the last ``window`` seconds are read from this span."""
     kept: float
     """Seconds after its end when a rollup of this span may be merged. It is more than ``window``,
     because the clocks of two hosts may differ."""
@@ -63,8 +63,8 @@ SPANS = (
     Span(HOUR, 7 * DAY, 8 * DAY),
     Span(DAY, 400 * DAY, 401 * DAY),
 )
-"""From short to long. A question reads at most about 500 rollups (900 for a year), and there are
-never many more."""
+"""From short to long. Statistics read at most about 500 rollups (900 for a year), and a store never
+keeps many more."""
 
 
 def floor(moment: float, seconds: int) -> int:
@@ -91,7 +91,7 @@ BUCKETS = bucket(LONGEST) + 1
 
 
 def middle(index: int) -> float:
-    """The duration with a relative distance of at most ERROR to all durations of a bucket."""
+    """A duration for the whole bucket. It differs from each duration in it by at most ERROR."""
     return FINEST * _GROWTH**index * 2 / (_GROWTH + 1) if index else 0.0
 
 
@@ -200,21 +200,21 @@ class Rollup(_ByValue):
     a job dead.
     """
 
-    __slots__ = ("completed", "dead", "failed", "run", "wait")
+    __slots__ = ("completed", "dead", "failed", "run_time", "wait_time")
 
     def __init__(
         self,
         completed: int = 0,
         failed: int = 0,
         dead: int = 0,
-        run: DDSketch | None = None,
-        wait: DDSketch | None = None,
+        run_time: DDSketch | None = None,
+        wait_time: DDSketch | None = None,
     ) -> None:
         self.completed = completed
         self.failed = failed
         self.dead = dead
-        self.run = DDSketch() if run is None else run
-        self.wait = DDSketch() if wait is None else wait
+        self.run_time = DDSketch() if run_time is None else run_time
+        self.wait_time = DDSketch() if wait_time is None else wait_time
 
     @property
     def ended(self) -> int:
@@ -228,8 +228,8 @@ class Rollup(_ByValue):
         self.completed += completed
         self.failed += len(counted) - completed
         self.dead += sum(one[1] for one in counted)
-        self.run.add([one[2] for one in counted])
-        self.wait.add([one[3] for one in counted])
+        self.run_time.add([one[2] for one in counted])
+        self.wait_time.add([one[3] for one in counted])
 
 
 def merged(rollups: Iterable[Rollup]) -> Rollup:
@@ -239,8 +239,8 @@ def merged(rollups: Iterable[Rollup]) -> Rollup:
         sum(one.completed for one in every),
         sum(one.failed for one in every),
         sum(one.dead for one in every),
-        merged_sketches(one.run for one in every),
-        merged_sketches(one.wait for one in every),
+        merged_sketches(one.run_time for one in every),
+        merged_sketches(one.wait_time for one in every),
     )
 
 
@@ -281,7 +281,7 @@ _FORM = 1
 def pack(rollup: Rollup) -> bytes:
     """The bytes for a store: little-endian, equal on every machine."""
     parts = [_COUNTS.pack(_FORM, rollup.completed, rollup.failed, rollup.dead)]
-    for one in (rollup.run, rollup.wait):
+    for one in (rollup.run_time, rollup.wait_time):
         parts.append(_SKETCH.pack(one.count, one.total, one.low, one.high, len(one.buckets)))
         parts += [_little(one.buckets).tobytes(), _little(one.counts).tobytes()]
     return b"".join(parts)
@@ -291,13 +291,13 @@ def unpack(data: bytes) -> Rollup:
     """The rollup of bytes that ``pack`` made. ValueError if it did not make them."""
     try:
         form, completed, failed, dead = _COUNTS.unpack_from(data)
-        run, at = _sketch(data, _COUNTS.size)
-        wait, at = _sketch(data, at)
+        run_time, at = _sketch(data, _COUNTS.size)
+        wait_time, at = _sketch(data, at)
     except struct.error as error:
         raise ValueError(f"a rollup is cut short: {error}") from None
     if form != _FORM or at != len(data):
         raise ValueError("what should be a rollup is none")
-    return Rollup(completed, failed, dead, run, wait)
+    return Rollup(completed, failed, dead, run_time, wait_time)
 
 
 def _sketch(data: bytes, at: int) -> tuple[DDSketch, int]:

@@ -55,7 +55,7 @@ def rolled_up(whole: Rollup, since: float, until: float) -> Stats:
         completed=whole.completed,
         failed=whole.failed,
         dead=whole.dead,
-        run_time=whole.run.spread(),
-        wait_time=whole.wait.spread(),
+        run_time=whole.run_time.spread(),
+        wait_time=whole.wait_time.spread(),
         exact=False,
     )

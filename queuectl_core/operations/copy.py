@@ -31,7 +31,7 @@ from ..system.permissions import make_private, own_directory
 from ..system.postcommit import after_commit, commits
 from .attempt_output import log_path
 
-JOBS = 2000
+JOBS_AT_ONCE = 2000
 """Jobs in one range. A transaction with so many takes about 100 ms."""
 ATTEMPTS = 5000
 TAILS = 250
@@ -325,7 +325,7 @@ def _none_running(source: Store, running: int) -> None:
 
 async def _pages(store: Store, floor: int) -> AsyncIterator[tuple[list[Job], tuple[int, int]]]:
     """All jobs from ``floor`` on in order, with the range of seqs of each page."""
-    while jobs := await store.scan(Filter(), JOBS, low=floor, up=True):
+    while jobs := await store.scan(Filter(), JOBS_AT_ONCE, low=floor, up=True):
         last = jobs[-1].seq
         yield jobs, (floor, last)
         floor = last + 1

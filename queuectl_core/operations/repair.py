@@ -91,11 +91,11 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
     gone = [row for row in rows if is_gone(row, now, mono, host)]
     if forgotten := [row for row in gone if await store.dismiss(row)]:
         yield _fixed("workers", len(forgotten), "lost supervisor without a job forgotten")
-    run = store.directory / "run"
-    if any(row.host_key == host for row in rows if row not in gone) and not run.exists():
-        make_private(run)
+    run_directory = store.directory / "run"
+    if any(row.host_key == host for row in rows if row not in gone) and not run_directory.exists():
+        make_private(run_directory)
         yield _fixed("litter", 1, "missing directory made")
-    found = abandoned(run)
+    found = abandoned(run_directory)
     if removed := sweep(found, await used_names(store)):
         yield _fixed("litter", removed, "stale run file removed")
     if store.can_backup and (removed := remove_drafts(Path(store.url).parent)):

@@ -251,8 +251,8 @@ def _create(path: Path, draft: Path) -> None:
 def _check_still(path: Path, running: Sequence[Job] | None) -> None:
     """Conflict if jobs or workers of this store may still run, though nobody has the file open.
     ``running``: the processing jobs of the store; None: there is no store, or it cannot be read."""
-    run = path.with_name(path.name + ".d") / "run"
-    shims = _living_shims(run)
+    run_directory = path.with_name(path.name + ".d") / "run"
+    shims = _living_shims(run_directory)
     if running:
         _check_running(path, running, shims)
     # An earlier store at this path may have workers that are not in the present content.
@@ -261,23 +261,23 @@ def _check_still(path: Path, running: Sequence[Job] | None) -> None:
             f"jobs of store {path} may still run: their shim {min(shims)} is alive",
             "wait until they have ended, or end them",
         )
-    if is_heard(str(run)):
+    if is_heard(str(run_directory)):
         raise Conflict(
             f"workers of store {path} are still up, though the file they opened is gone",
             "wait until they have ended, or end them",
         )
     if running is None:
-        _check_left(path, {supervisor_of(one.stem) for one in run.glob("*.journal")})
+        _check_left(path, {supervisor_of(one.stem) for one in run_directory.glob("*.journal")})
 
 
-def _living_shims(run: Path) -> set[str]:
+def _living_shims(run_directory: Path) -> set[str]:
     from ..runner.journal_reader import JournalReader
     from ..supervisor.processes import ProcessTable, shim_processes
 
-    seen = {one.stem for one in run.glob("*.alive")}
-    living = {name for name in seen if JournalReader(run, name).may_be_alive()}
+    seen = {one.stem for one in run_directory.glob("*.alive")}
+    living = {name for name in seen if JournalReader(run_directory, name).may_be_alive()}
     # The run directory may have been deleted. A shim that still has jobs is their parent process.
-    hidden = {name: one for name, one in shim_processes(run).items() if name not in seen}
+    hidden = {name: one for name, one in shim_processes(run_directory).items() if name not in seen}
     if hidden:
         table = ProcessTable()
         living |= {name for name, one in hidden.items() if table.descendants(one.pid)}

@@ -103,7 +103,10 @@ def test_a_clock_that_was_set_back_counts_as_no_time() -> None:
 def test_adding_up_loses_nothing(groups: list[list[Ended]]) -> None:
     together = merged(rollup(group) for group in groups)
     at_once = rollup([row for group in groups for row in group])
-    for one, other in ((together.run, at_once.run), (together.wait, at_once.wait)):
+    for one, other in (
+        (together.run_time, at_once.run_time),
+        (together.wait_time, at_once.wait_time),
+    ):
         assert one.total == pytest.approx(other.total)
         one.total = other.total  # the order of a sum shows in its last digits
     assert together == at_once

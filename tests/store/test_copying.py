@@ -262,7 +262,7 @@ async def test_statistics_from_before_there_were_rollups_come_along(tmp_path: Pa
 async def test_what_changes_meanwhile_comes_along(
     store: Store, target: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copy, "JOBS", 2)
+    monkeypatch.setattr(copy, "JOBS_AT_ONCE", 2)
     jobs = await store.enqueue([spec(id=f"job{n}") for n in range(9)], NOW)
     there = await marked(target)
     changed = False
@@ -315,7 +315,7 @@ async def test_much_history_goes_in_several_parcels(
     """Stopped after each of its commits in turn, it always goes on to a whole copy."""
     monkeypatch.setattr(copy, "ATTEMPTS", 2)
     monkeypatch.setattr(copy, "TAILS", 2)
-    monkeypatch.setattr(copy, "JOBS", 3)
+    monkeypatch.setattr(copy, "JOBS_AT_ONCE", 3)
     await one_of_each(store)
     there = await marked(target)
     into = there.copying()

@@ -14,7 +14,6 @@ from queuectl_core.store.protocol import Store
 from ..support import NOW, spec
 from .tools import real_counts
 
-
 GIVEN = spec(
     ("printf", "%s", "ä\n'\"\\"),
     id="a-1",

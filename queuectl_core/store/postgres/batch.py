@@ -24,7 +24,7 @@ from ..protocol import Batch
 from ..rows import new_ids, refuse_twice, renamed, spec_params
 from .connections import Connections
 from .jobs import COLUMNS, KEYS, check_text
-from .session import JOBS, Session
+from .session import NEW_JOBS, Session
 
 _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -99,22 +99,22 @@ def _field(value: Any) -> str:
 async def _commit(session: Session, file: IO[bytes], count: int, now: float) -> tuple[int, int]:
     if not count:
         return 0, 0
-    session.news = JOBS
-    await session.run("stage")
+    session.news = NEW_JOBS
+    await session.execute("stage")
     file.seek(0)
     await session.raw.copy_to_table(
         "incoming", schema_name="pg_temp", source=file, format="text", timeout=None
     )
     first = await _keys(session, count)
     for _ in range(3):
-        await session.run("before_moving")
+        await session.execute("before_moving")
         try:
-            await session.run("move", first=first, now=now)
+            await session.execute("move", first=first, now=now)
         except asyncpg.UniqueViolationError:
-            await session.run("as_before_moving")
+            await session.execute("as_before_moving")
             refuse_twice(await session.rows("twice"))
             for params in renamed(await session.rows("taken")):  # generated ids were taken
-                await session.run("renamed", **params)
+                await session.execute("renamed", **params)
             continue
         return first, count
     raise Conflict("could not find free ids", "give ids, or try again")

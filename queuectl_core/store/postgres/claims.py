@@ -132,12 +132,12 @@ async def register(
     workers: Sequence[tuple[str, tuple[str, ...]]],
     now: float,
 ) -> None:
-    ours = await session.run(
+    ours = await session.execute(
         "register", **row._asdict(), now=now, lease=row.lease_until - row.heartbeat_at
     )
     ids, queues = _columns(workers)
     if ours and ids:
-        known = await session.run(
+        known = await session.execute(
             "registered_workers", supervisor=row.id, ids=ids, queues=queues, now=now
         )
         ours = known == len(ids)
@@ -171,7 +171,7 @@ async def add_workers(
         raise NotFound(f"supervisor {supervisor} is gone", "start the workers again")
     ids, queues = _columns(workers)
     try:
-        await session.run(
+        await session.execute(
             "add_workers", supervisor=supervisor, ids=ids, queues=queues, up=up, now=now
         )
     except asyncpg.UniqueViolationError:
@@ -191,7 +191,7 @@ async def take_over(
     if successor not in current or not dead.is_unchanged(current.get(dead.id)):
         return None
     rows = await session.rows("take_over", id=dead.id, successor=successor, now=now)
-    await session.run("deregister", id=dead.id)
+    await session.execute("deregister", id=dead.id)
     return [to_job(row) for row in rows]
 
 
@@ -199,5 +199,5 @@ async def dismiss(session: Session, dead: SupervisorRow) -> bool:
     held = [to_supervisor(row) for row in await session.rows("supervisors_held", ids=[dead.id])]
     if not dead.is_unchanged(next(iter(held), None)) or await session.value("holds", id=dead.id):
         return False
-    await session.run("deregister", id=dead.id)
+    await session.execute("deregister", id=dead.id)
     return True

@@ -267,8 +267,8 @@ class Connections:
         await self._give_back(connection)
 
     async def connect(self) -> Any:
-        """A new connection, which does not count among the few. StoreUnreachable; at once while it
-        is too early to try again."""
+        """A new connection, which does not count against :data:`MOST`. Raises StoreUnreachable,
+        without an attempt if the last one has just failed."""
         if monotonic() < self._not_before and self._trouble is not None:
             raise type(self._trouble)(self._trouble.message, self._trouble.hint)
         try:
@@ -434,7 +434,7 @@ def _shared_sessions(dsn: Dsn) -> StoreUnreachable:
 
 
 async def _hang_up(connection: Any) -> None:
-    """Close a connection, properly if that is quick."""
+    """Close a connection. If the server does not answer within two seconds, drop it."""
     try:
         await connection.close(timeout=2.0)
     except Exception:

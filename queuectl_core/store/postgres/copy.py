@@ -52,20 +52,20 @@ async def _pieces(session: Session) -> list[Piece]:
 
 
 async def _begin(session: Session, new: str, above: int) -> bool:
-    await session.run("copy_alone")
+    await session.execute("copy_alone")
     if await session.value("copy_any"):
         return False
-    await session.run("copy_mark_set", new=new)
+    await session.execute("copy_mark_set", new=new)
     await session.value("copy_highest_set", highest=above)
     return True
 
 
 async def _receive(session: Session, batch: CopyBatch, *, old: str, new: str, now: float) -> None:
-    if not await session.run("copy_mark_changed", old=old, new=new):
+    if not await session.execute("copy_mark_changed", old=old, new=new):
         raise lost_mark(session.shown)
     if batch.emptied is not None:
         first, last = batch.emptied
-        await session.run("copy_emptied", first=first, last=last)
+        await session.execute("copy_emptied", first=first, last=last)
     try:
         await _add(session, "jobs", (job_row(job, now) for job in batch.jobs))
     except asyncpg.UniqueViolationError as error:
@@ -92,15 +92,15 @@ async def _finish(
     pieces: Sequence[Piece],
     highest: int,
 ) -> None:
-    if not await session.run("copy_mark_gone", old=old):
+    if not await session.execute("copy_mark_gone", old=old):
         raise lost_mark(session.shown)
     for key, value in config.items():
-        await session.run("config_set", key=key, value=value)
+        await session.execute("config_set", key=key, value=value)
     spans: dict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:
         spans[piece[0]].append(piece)
     for span, found in spans.items():
         moments = [at for _, at, _ in found]
         datas = [pack(rollup) for _, _, rollup in found]
-        await session.run("rollups_put", span=span, moments=moments, source="", datas=datas)
+        await session.execute("rollups_put", span=span, moments=moments, source="", datas=datas)
     await session.value("copy_highest_set", highest=highest)

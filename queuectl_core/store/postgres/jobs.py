@@ -10,7 +10,7 @@ from ...domain.model import Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
 from ..protocol import LAST
 from ..rows import conditions, new_ids, spec_params, to_job
-from .session import JOBS, Session
+from .session import NEW_JOBS, Session
 
 KEYS = 0x71756575
 """The advisory lock that keeps single keys out of blocks of keys."""
@@ -46,7 +46,7 @@ def check_text(spec: JobSpec) -> None:
 
 
 async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
-    session.news = JOBS
+    session.news = NEW_JOBS
     for spec in specs:
         check_text(spec)
     made: dict[str, Job] = {}

@@ -21,5 +21,5 @@ async def is_long(session: Session) -> bool:
 async def fold(session: Session) -> None:
     """Fold the ledger into the counters and remove old marks, unless somebody else does it."""
     if await session.value("fold_turn", key=FOLDING):
-        await session.run("fold")
-        await session.run("marks_expired", age=MARK_KEPT)
+        await session.execute("fold")
+        await session.execute("marks_expired", age=MARK_KEPT)

@@ -123,7 +123,7 @@ async def _steps(session: Session, connections: Connections) -> None:
     for number, script in steps():
         if number > done:
             await session.raw.execute(script.read_text("utf-8"))
-            await session.run("version_is", version=number)
+            await session.execute("version_is", version=number)
 
 
 def steps() -> list[tuple[int, Path]]:

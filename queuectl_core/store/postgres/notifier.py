@@ -18,7 +18,7 @@ from typing import Any
 from ..protocol import Notifier
 from .connections import FIRST_PAUSE, LONGEST_PAUSE, Connections
 from .errors import explain
-from .session import ANYTHING, JOBS, Session
+from .session import ANYTHING, NEW_JOBS, Session
 
 LOOK = 15.0
 """Seconds without a notification after which the connection is tested. This finds a server that
@@ -43,7 +43,7 @@ class PipeNotifier(Notifier):
 
     def notify(self, what: str = ANYTHING) -> None:
         """Make it readable. ``what``: what has changed."""
-        self._more = self._more or what != JOBS
+        self._more = self._more or what != NEW_JOBS
         if not self._notified:
             self._notified = True
             with suppress(OSError):  # nobody reads any more
@@ -69,7 +69,7 @@ class PipeNotifier(Notifier):
         self.mute()
 
     def mute(self) -> None:
-        """Notify never again."""
+        """Stop notifying."""
         if self._writer >= 0:
             os.close(self._writer)
             self._writer = -1

@@ -9,7 +9,7 @@ from typing import Any
 from .clock import ServerClock
 from .queries import query
 
-ANYTHING, JOBS = "", "jobs"
+ANYTHING, NEW_JOBS = "", "jobs"
 """What has changed. A supervisor that only hears of new jobs need not read its commands."""
 
 
@@ -44,7 +44,7 @@ class Session:
         sent = query(name)
         return await self.raw.fetchval(sent.text, *(values[key] for key in sent.names))
 
-    async def run(self, name: str, **values: Any) -> int:
+    async def execute(self, name: str, **values: Any) -> int:
         """Run a statement. Returns how many rows it changed."""
         sent = query(name)
         status = await self.raw.execute(sent.text, *(values[key] for key in sent.names))

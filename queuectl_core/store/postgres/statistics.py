@@ -24,7 +24,7 @@ async def record(
     there: Mapping[int, bytes],
 ) -> None:
     """Add results to the owner's rollups, in the transaction that writes the results. ``there``:
-    the owner's rollups of these minutes before."""
+    the rollups of these minutes that the owner already has."""
     minutes = by_minute(results)
     if not minutes:
         return
@@ -32,7 +32,7 @@ async def record(
     for at, ended in minutes.items():
         sums[at].add(ended)
     datas = [pack(rollup) for rollup in sums.values()]
-    await session.run("rollups_put", span=MINUTE, moments=list(sums), source=owner, datas=datas)
+    await session.execute("rollups_put", span=MINUTE, moments=list(sums), source=owner, datas=datas)
     if not minutes.keys() <= there.keys():
         await thin(session, now)
 
@@ -54,7 +54,7 @@ async def thin(session: Session, now: float) -> None:
             continue
         there = await session.rows("rollups_mine", span=longer, moments=[first], source="")
         whole = merged(unpack(row["data"]) for row in (*taken, *there))
-        await session.run(
+        await session.execute(
             "rollups_put", span=longer, moments=[first], source="", datas=[pack(whole)]
         )
 

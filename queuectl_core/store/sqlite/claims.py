@@ -129,11 +129,13 @@ def register(
     now: float,
     *,
     url: str,
-    run: str,
+    run_directory: str,
 ) -> None:
     check_whole(conn, url)
     for other in supervisors(conn):
-        if is_foreign(other) and may_be_alive(other, shims_of(conn, other), run, monotonic()):
+        if is_foreign(other) and may_be_alive(
+            other, shims_of(conn, other), run_directory, monotonic()
+        ):
             raise Conflict(
                 f"workers of store {url} are, or may be, alive in another pid namespace"
                 f" (supervisor {other.id} on {other.host})",

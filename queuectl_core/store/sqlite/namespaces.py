@@ -25,27 +25,29 @@ def is_foreign(row: SupervisorRow) -> bool:
     return row.host_key != here and row.host_key.partition(":")[0] == here.partition(":")[0]
 
 
-def may_be_alive(row: SupervisorRow, shims: Iterable[str], run: str, mono: float) -> bool:
+def may_be_alive(row: SupervisorRow, shims: Iterable[str], run_directory: str, mono: float) -> bool:
     """Whether a foreign supervisor, or a shim of its jobs, may be alive. ``mono``: the present time
     on the clock that all processes of this boot share."""
-    listens = has_listener(f"{run}/{row.id}{SUFFIX}")
-    if listens or any(_is_locked(path) for name in {row.id, *shims} for path in _locks(run, name)):
+    listens = has_listener(f"{run_directory}/{row.id}{SUFFIX}")
+    if listens or any(
+        _is_locked(path) for name in {row.id, *shims} for path in _locks(run_directory, name)
+    ):
         return True
     return listens is None and mono <= row.lease_mono
 
 
-def has_lapsed(row: SupervisorRow, shims: Iterable[str], run: str, mono: float) -> bool:
+def has_lapsed(row: SupervisorRow, shims: Iterable[str], run_directory: str, mono: float) -> bool:
     """Whether the jobs of a foreign supervisor may be taken over. It and its shims must be dead,
     and its lease must have run out on the clock since boot, which nobody can set."""
-    return mono > row.lease_mono and not may_be_alive(row, shims, run, mono)
+    return mono > row.lease_mono and not may_be_alive(row, shims, run_directory, mono)
 
 
-def _locks(run: str, name: str) -> Iterator[str]:
+def _locks(run_directory: str, name: str) -> Iterator[str]:
     """The locks of a supervisor's shims: the shared shim, and shims with a single job."""
     from pathlib import Path
 
-    yield f"{run}/{name}.alive"
-    yield from map(str, Path(run).glob(f"{name}{OWN_SHIM}*.alive"))
+    yield f"{run_directory}/{name}.alive"
+    yield from map(str, Path(run_directory).glob(f"{name}{OWN_SHIM}*.alive"))
 
 
 def _is_locked(path: str) -> bool:

@@ -17,7 +17,7 @@ from ..protocol import Notifier
 
 SUFFIX = ".bell"
 
-ANYTHING, JOBS = b"\0", b"j"
+ANYTHING, NEW_JOBS = b"\0", b"j"
 """What has changed. A supervisor that only hears of new jobs need not read its commands."""
 STOP, STOP_NOW = b"s", b"n"
 """Commands that cannot be written to the store because the disk is full."""
@@ -45,7 +45,7 @@ class FifoNotifier(Notifier):
         try:
             while said := os.read(self._fd, _FULL):
                 # With so much unread data, a notification may have found no room.
-                more = more or len(said) == _FULL or bool(said.strip(JOBS))
+                more = more or len(said) == _FULL or bool(said.strip(NEW_JOBS))
                 if STOP_NOW in said or STOP in said:
                     self.stop = self.stop or STOP_NOW in said
         except BlockingIOError:

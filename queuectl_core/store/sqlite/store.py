@@ -30,7 +30,7 @@ from .database_file import prepare_file, real_path
 from .errors import FileName, explain_os
 from .notifier import (
     ANYTHING,
-    JOBS,
+    NEW_JOBS,
     STOP,
     STOP_NOW,
     SUFFIX,
@@ -138,7 +138,7 @@ class SqliteStore(Store):
         """``found``: the database file that was opened; None: there is none."""
         self.path = path
         self.url = self.address = path
-        self.run = f"{path}.d/run"
+        self.run_directory = f"{path}.d/run"
         self._connection = connection
         self._read_only = read_only
         self._seen: tuple[int, int] | None = None
@@ -204,7 +204,7 @@ class SqliteStore(Store):
 
     # -- enqueue ----------------------------------------------------------------------
 
-    enqueue = writes(lambda: jobs.enqueue, wakes=JOBS)
+    enqueue = writes(lambda: jobs.enqueue, wakes=NEW_JOBS)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -221,7 +221,7 @@ class SqliteStore(Store):
         finally:
             with after_commit("closing the staging connection"):
                 await connection.close(keep=self._is_gone())
-        self._notify(JOBS)
+        self._notify(NEW_JOBS)
 
     # -- reading ----------------------------------------------------------------------
 
@@ -235,10 +235,10 @@ class SqliteStore(Store):
     candidates = reads(lambda: jobs.candidates)
 
     async def supervisors(self) -> list[SupervisorRow]:
-        return await self._connection.read(supervisors.known_supervisors, self.run)
+        return await self._connection.read(supervisors.known_supervisors, self.run_directory)
 
     async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        return await self._connection.read(supervisors.workers, self.run)
+        return await self._connection.read(supervisors.workers, self.run_directory)
 
     async def changed(self) -> bool:
         version = await self._connection.call(_data_version)
@@ -282,7 +282,9 @@ class SqliteStore(Store):
         self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
     ) -> None:
         self._check_writable()
-        await self._connection.write(claims.register, row, workers, now, url=self.url, run=self.run)
+        await self._connection.write(
+            claims.register, row, workers, now, url=self.url, run_directory=self.run_directory
+        )
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         if request.slots:
@@ -321,7 +323,7 @@ class SqliteStore(Store):
                 raise error
         stopping, silent = [], []
         for supervisor, row in chosen.items():
-            notifier = f"{self.run}/{supervisor}{SUFFIX}"
+            notifier = f"{self.run_directory}/{supervisor}{SUFFIX}"
             commits.begin()
             if notify_one(notifier, STOP_NOW if at_once else STOP):
                 stopping.append(supervisor)
@@ -347,7 +349,7 @@ class SqliteStore(Store):
         from ...system.permissions import own_directory, own_store
 
         self._check_file()
-        path, run = Path(self.path), Path(self.run)
+        path, run_directory = Path(self.path), Path(self.run_directory)
         own_store(path)  # we are about to run commands from it
         kind = file_system_of(path.parent)
         if kind in NETWORK:
@@ -356,15 +358,15 @@ class SqliteStore(Store):
                 "use a local disk for workers, or PostgreSQL for several hosts",
             )
         try:
-            for folder in (self.directory, run):
+            for folder in (self.directory, run_directory):
                 own_directory(folder)
-            return FifoNotifier(f"{run}/{supervisor}{SUFFIX}")
+            return FifoNotifier(f"{run_directory}/{supervisor}{SUFFIX}")
         except OSError as error:
-            raise explain_os(run, error) from error
+            raise explain_os(run_directory, error) from error
 
     def _notify(self, what: bytes = ANYTHING) -> None:
         with after_commit("waking the workers"):
-            notify(self.run, what)
+            notify(self.run_directory, what)
 
     def files(self) -> list[Path]:
         from pathlib import Path

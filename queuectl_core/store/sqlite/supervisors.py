@@ -15,25 +15,25 @@ def supervisors(conn: sqlite3.Connection) -> list[SupervisorRow]:
     return [to_supervisor(row) for row in conn.execute(SQL["supervisors"])]
 
 
-def known_supervisors(conn: sqlite3.Connection, run: str) -> list[SupervisorRow]:
-    return list(with_lapses(conn, supervisors(conn), run).values())
+def known_supervisors(conn: sqlite3.Connection, run_directory: str) -> list[SupervisorRow]:
+    return list(with_lapses(conn, supervisors(conn), run_directory).values())
 
 
-def workers(conn: sqlite3.Connection, run: str) -> list[tuple[Worker, SupervisorRow]]:
+def workers(conn: sqlite3.Connection, run_directory: str) -> list[tuple[Worker, SupervisorRow]]:
     found = [
         (to_worker(row), to_supervisor(row, "supervisor")) for row in conn.execute(SQL["workers"])
     ]
-    owners = with_lapses(conn, (row for _, row in found), run)
+    owners = with_lapses(conn, (row for _, row in found), run_directory)
     return [(worker, owners[row.id]) for worker, row in found]
 
 
 def with_lapses(
-    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run: str
+    conn: sqlite3.Connection, rows: Iterable[SupervisorRow], run_directory: str
 ) -> dict[str, SupervisorRow]:
     """Supervisors by id. Those of another pid namespace get ``lapsed``."""
     found = {row.id: row for row in rows}
     for row in [row for row in found.values() if is_foreign(row)]:
-        lapsed = has_lapsed(row, shims_of(conn, row), run, monotonic())
+        lapsed = has_lapsed(row, shims_of(conn, row), run_directory, monotonic())
         found[row.id] = row._replace(lapsed=lapsed)
     return found
 

@@ -23,6 +23,7 @@ from tests.pgserver import SETTINGS, Server
 
 from .actors import Actor
 from .actors.console import Console
+from .actors.dashboard import Dashboard
 from .actors.program import Program
 from .actors.server import Crashes, Network
 from .actors.tools import Tools
@@ -38,7 +39,7 @@ from .run import Run
 Say = Callable[[str], None]
 
 ACTORS: dict[str, type[Actor]] = {
-    one.name: one for one in (Verbs, Console, Program, Tools, Network, Crashes)
+    one.name: one for one in (Verbs, Console, Program, Dashboard, Tools, Network, Crashes)
 }
 STORES = ("sqlite", "postgres")
 ATTACK = 0.6

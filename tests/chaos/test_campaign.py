@@ -47,7 +47,7 @@ def test_every_fault_at_once() -> None:
 def test_every_actor_at_once(store: str) -> None:
     campaign = run(seed=1, store=store, faults=("kill", "stop"), jobs=60, acts=4, seconds=60)
     assert campaign.broken == []
-    for actor in ("verb", "console", "program", "tool"):
+    for actor in ("verb", "console", "program", "dashboard", "tool"):
         assert campaign.figures[f"{actor}: acts"] > 0, actor
     assert campaign.figures["supervisors killed"] > 0
 

@@ -40,16 +40,16 @@ $(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) with the development tools (once) …" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,smoke,dev]'
 	@touch $@ $(VENV)/.ready-to-run
 
 $(VENV)/.ready-to-smoke: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) for a short test (once) …" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[smoke]'
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,smoke]'
 	@touch $@
 
 $(VENV)/.ready-to-bench: $(VENV)/.ready-to-develop
-	@$(PIP) install --constraint constraints.txt --editable '.[dev,bench]'
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,smoke,dev,bench]'
 	@touch $@
 
 demo: $(VENV)/.ready-to-run

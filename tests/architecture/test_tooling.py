@@ -23,6 +23,14 @@ def constraints() -> dict[str, str]:
     return {canonicalize_name(name): pinned for name, pinned in pairs}
 
 
+EXTRAS = [
+    text
+    for extra in ("postgres", "web", "smoke", "dev")
+    for text in PROJECT["optional-dependencies"][extra]
+]
+"""What ``make lint`` and ``make test`` install."""
+
+
 def test_constraints_are_names_and_versions_only() -> None:
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
         assert re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line), line
@@ -39,7 +47,7 @@ def needed(texts: list[str], extras: set[str]) -> list[Requirement]:
 
 
 def test_everything_we_install_is_pinned() -> None:
-    left = needed([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]], set())
+    left = needed([*PROJECT["dependencies"], *EXTRAS], set())
     seen: set[tuple[str, frozenset[str]]] = set()
     while left:
         one = left.pop()
@@ -52,8 +60,7 @@ def test_everything_we_install_is_pinned() -> None:
 
 def test_direct_requirements_allow_what_is_pinned() -> None:
     pinned = constraints()
-    extras = PROJECT["optional-dependencies"]
-    for text in [*PROJECT["dependencies"], *extras["dev"], *extras["bench"]]:
+    for text in [*PROJECT["dependencies"], *EXTRAS, *PROJECT["optional-dependencies"]["bench"]]:
         requirement = Requirement(text)
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 IMPORT_ALL = """
-import pkgutil, queuectl_core, queuectl_tui
-for package in (queuectl_core, queuectl_tui):
+import pkgutil, queuectl_core, queuectl_tui, queuectl_web
+for package in (queuectl_core, queuectl_tui, queuectl_web):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not found.name.endswith("__main__"):
             __import__(found.name)
@@ -33,11 +33,11 @@ def test_every_module_can_be_imported() -> None:
     assert done.returncode == 0, done.stderr
     files = [
         path
-        for package in ("queuectl_core", "queuectl_tui")
+        for package in ("queuectl_core", "queuectl_tui", "queuectl_web")
         for path in (ROOT / package).rglob("*.py")
         if path.name != "__main__.py"
     ]
-    assert len(done.stdout.splitlines()) == len(files) - 2  # but for the two packages themselves
+    assert len(done.stdout.splitlines()) == len(files) - 3  # but for the packages themselves
 
 
 def claimed() -> list[str]:

@@ -75,11 +75,16 @@ class Dashboard:
         command = [*QUEUECTL, "--store", str(store), "dashboard", "--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        found = re.search(r":(\d+)(/\S+)", self.process.stdout.readline())
+        found = re.search(r":(\d+)/login\?(token=\S+)", self.process.stdout.readline())
         assert found is not None
         self.port = int(found[1])
-        answer, _ = self.get(found[2], {})
-        self.headers = {"Cookie": (answer.getheader("set-cookie") or "").split(";")[0]}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        kind = "application/x-www-form-urlencoded"
+        origin = {"Origin": f"http://127.0.0.1:{self.port}", "Content-Type": kind}
+        connection.request("POST", "/login", found[2], origin)
+        cookie = connection.getresponse().getheader("set-cookie") or ""
+        connection.close()
+        self.headers = {"Cookie": cookie.split(";")[0]}
         self.memory = psutil.Process(self.process.pid)
 
     def get(

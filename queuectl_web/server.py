@@ -207,13 +207,20 @@ class Server(uvicorn.Server):
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)  # it has ended; nothing interrupts the rest
+                signal.signal(number, lambda *_: _end_now())
 
     def _heard(self) -> None:
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            _end_now()
         self.should_exit = True
         notify_systemd(os.environ, "STOPPING=1")
         self._closing()
+
+
+def _end_now() -> None:
+    """Wait for nothing: neither for a browser nor for a lock of the store. A commit is whole or has
+    not happened."""
+    os._exit(0)
 
 
 class _OneLine(logging.Formatter):

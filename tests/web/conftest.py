@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,13 +15,28 @@ from .hostile import fill
 Starter = Callable[..., Dashboard]
 
 
+def cli_in(folder: Path) -> Cli:
+    """The command line with a store in a folder."""
+    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "data")}
+    return Cli(folder / "queue.db", folder, env=home)
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store full of hostile text. It is copied, and stays as it is."""
+    folder = tmp_path_factory.mktemp("filled")
+    runner = cli_in(folder)
+    fill(runner)
+    runner.close()
+    return folder
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+def shared(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """A store full of hostile text. What is started with it ends with the module."""
     folder = tmp_path_factory.mktemp("web")
-    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "data")}
-    runner = Cli(folder / "queue.db", folder, env=home)
-    fill(runner)
+    shutil.copytree(filled, folder, dirs_exist_ok=True)
+    runner = cli_in(folder)
     yield runner
     runner.close()
 

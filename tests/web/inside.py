@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from queuectl_web.overview import parts
 from queuectl_web.sessions import Sessions
 
 from .dashboard import TOKEN, Answer
+
+OWN = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())]
 
 
 @dataclass(slots=True)
@@ -38,14 +39,15 @@ class Inside:
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Answer:
         """Send a request as a program. A stream ends after its first event."""
-        own = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())]
-        return self.runner.run(self._ask(method, target, body, [*own, *headers]))
+        return self.runner.run(self._ask(method, target, body, [*OWN, *headers]))
 
-    def send_json(self, method: str, target: str, body: Any) -> Answer:
-        """Send a request with JSON."""
-        return self.ask(
-            method, target, json.dumps(body).encode(), [(b"content-type", b"application/json")]
-        )
+    def ask_all(self, requests: Sequence[tuple[str, str]]) -> list[Answer]:
+        """Send requests at the same time."""
+
+        async def together() -> list[Answer]:
+            return await asyncio.gather(*(self._ask(*one, b"", OWN) for one in requests))
+
+        return self.runner.run(together())
 
     async def _ask(
         self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]

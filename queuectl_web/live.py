@@ -140,14 +140,15 @@ class Live:
 
     async def fresh(self) -> Overview:
         """The overview for a page. Raises StoreError."""
-        await self.reader()
+        queue = await self.reader()
         async with self._lock:
             if time.monotonic() - self._read_at > FRESH:
                 try:
                     await self.monitor.changed()
                     await self._read()
                 except StoreError as error:
-                    await self.lose(error)
+                    if self.connections.reads_with(queue):
+                        await self.lose(error)
                     raise
                 self.publish()
         return self.overview

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound
+from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound, StoreUnreachable
 from queuectl_core.domain.model import Attempt, Filter, Job, Outcome, State
 from queuectl_core.domain.times import format_time
 from queuectl_core.operations.attempt_output import log_path
@@ -300,7 +300,7 @@ async def test_open_and_close(store_path: Path) -> None:
     async with Queue.open(str(store_path), env={}) as queue:
         assert await queue.count_range() == 0
         assert await queue.changed()
-    with pytest.raises(ValueError, match=r"[Cc]losed|no active connection"):
+    with pytest.raises(StoreUnreachable, match="was closed meanwhile"):
         await queue.count_range()
 
 

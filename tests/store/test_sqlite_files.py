@@ -404,6 +404,13 @@ def test_files_that_belong_to_somebody_else(public: Path) -> None:
 # -- read only ------------------------------------------------------------------------
 
 
+def test_a_reader_does_not_make_a_store_that_was_moved_away_just_now(store_path: Path) -> None:
+    """After its file was looked at, and before it is opened."""
+    with pytest.raises(StoreUnreachable):
+        open_reader(store_path)
+    assert not store_path.exists()
+
+
 async def test_read_only_refuses_every_change(store_path: Path) -> None:
     await make(store_path, "a")
     store = await SqliteStore.open(store_path, read_only=True)

@@ -52,7 +52,7 @@ def open_file(path: FileName) -> Opened:
             "let its owner run any verb on it, which closes it",
         )
     before = _state(path)
-    driver = with_patience(path, lambda: _connect(path, "immutable=1", in_use=False))
+    driver = with_patience(path, lambda: _connect(path, "mode=ro&immutable=1", in_use=False))
     return Opened(driver, lambda: _state(path) != before, torn=True)
 
 

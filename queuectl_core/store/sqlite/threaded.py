@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import aiosqlite
 
+from ...domain.errors import StoreUnreachable
 from .connection import Connection, Opener, keep_open
 from .errors import FileName
 
@@ -69,6 +70,8 @@ class ThreadedConnection(Connection):
 
     async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
         self._check_process()
+        if self._thread._connection is None:  # somebody else has found out that the store is lost
+            raise StoreUnreachable(f"store {self.path} was closed meanwhile", "try again")
         # Each method of aiosqlite is one call of _execute. This is one more such method.
         execute: Callable[..., Awaitable[T]] = self._thread._execute
         return await execute(self._there, begin, body)

@@ -116,10 +116,17 @@ async def jobs(request: Request) -> Response:
         newest=with_query("/jobs", query) if before else "",
         searched=len(rows) < JOBS_PER_PAGE and bool(reached),
         matching=matching,
-        command=cli("list", *filter_words(where._replace(reasons=()))),
+        command=_list_command(where),
         reasons=[short(reason, 160) for reason in where.reasons],
         since=since,
     )
+
+
+def _list_command(where: Filter) -> str:
+    """The equivalent command line. Only ``dlq list`` knows causes and exit codes."""
+    if where.states == (State.DEAD,) and (where.reasons or where.exit_codes):
+        return cli("dlq", "list", *filter_words(where._replace(states=())))
+    return cli("list", *filter_words(where._replace(reasons=(), exit_codes=())))
 
 
 async def read_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from queuectl_core.supervisor import daemonize
 from queuectl_web.context import filter_of, query_of
 
 from ..support import Cli
-from .dashboard import PROBLEM, Answer
+from .dashboard import PROBLEM, Answer, Browser
 from .description import DESCRIPTION, ODD, fitting, mismatch, worn
 from .inside import Inside, inside
 
@@ -130,3 +131,102 @@ def test_a_filter_is_read_or_refused(items: list[tuple[str, str]]) -> None:
 )  # fmt: skip
 def test_a_filter_survives_the_query(where: Filter) -> None:
     assert filter_of(query_of(where)) == where
+
+
+# -- beside the command line ----------------------------------------------------------------
+
+SAME = (
+    ("/jobs", ["list"]),
+    ("/jobs?state=dead&limit=3", ["list", "--state", "dead", "--limit", "3"]),
+    ("/jobs?queue=javascript:alert.2&search=TRUE", ["list", "--queue", "javascript:alert.2"]),
+    ("/jobs?state=dead&search=SCRIPT&show_env=true",
+     ["list", "--state", "dead", "--search", "SCRIPT", "--show-env"]),
+    ("/jobs/dead-0", ["show", "dead-0"]),
+    ("/jobs/done-1?show_env=true", ["show", "done-1", "--show-env"]),
+    ("/jobs/dead-3/output", ["logs", "dead-3"]),
+    ("/dlq/groups", ["dlq", "list", "--group"]),
+    ("/status", ["status"]),
+    ("/workers", ["worker", "list"]),
+    ("/config", ["config", "list"]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "words"), SAME, ids=[path for path, _ in SAME])
+def test_the_api_answers_as_the_command_line(browser: Browser, path: str, words: list[str]) -> None:
+    answer = browser.api("GET", path)
+    assert answer.status == 200
+    wanted = browser.site.cli.json(*words)
+    for document in (answer.json, wanted):
+        if "oldest_waiting_seconds" in document:
+            document["oldest_waiting_seconds"] = None
+    if path.endswith("/output"):
+        assert {name: answer.json[name] for name in wanted if name in answer.json} == {
+            name: value for name, value in wanted.items() if name in answer.json
+        }
+    else:
+        assert answer.json == wanted
+
+
+WRONG = (
+    ("GET", "/jobs/nobody", None, ["show", "nobody"]),
+    ("GET", "/jobs/dead", None, ["show", "dead"]),
+    ("GET", "/jobs/dead-0/output?attempt=9", None, ["logs", "dead-0", "--attempt", "9"]),
+    ("GET", "/jobs?queue=a%20b", None, ["list", "--queue", "a b"]),
+    ("POST", "/jobs", {"id": "dead-0", "command": "true"},
+     ["enqueue", "--id", "dead-0", "true"]),
+    ("POST", "/jobs", {"command": "true", "priority": "high"},
+     ["enqueue", '{"command": "true", "priority": "high"}']),
+    ("POST", "/jobs", {"comand": "true"}, ["enqueue", '{"comand": "true"}']),
+    ("POST", "/jobs/done-0/cancel", None, ["cancel", "done-0"]),
+    ("DELETE", "/jobs/nobody", None, ["remove", "nobody"]),
+    ("PUT", "/config/max-retrys", {"value": 1}, ["config", "set", "max-retrys", "1"]),
+    ("PUT", "/config/max-retries", {"value": "many"}, ["config", "set", "max-retries", "many"]),
+    ("POST", "/workers/start", {"count": 513}, ["worker", "start", "--detach", "--count", "513"]),
+    ("POST", "/workers/stop", {"workers": ["nobody"]}, ["worker", "stop", "nobody"]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"), WRONG, ids=[" ".join(words)[:40] for *_, words in WRONG]
+)
+def test_an_error_is_that_of_the_command_line(
+    browser: Browser, method: str, path: str, body: Any, words: list[str]
+) -> None:
+    answer = browser.api(method, path, body)
+    refused = browser.site.cli(*words, code=None)
+    document = answer.json
+    assert refused.err == f"queuectl: error: {document['detail']}\n"
+    assert document["exit_code"] == refused.code
+    assert {2: 400, 3: 404, 4: 409}[refused.code] == answer.status == document["status"]
+
+
+def test_a_batch_names_its_bad_lines(browser: Browser) -> None:
+    batch = [{"command": "true"}, {"command": 1}, {"queue": "a"}]
+    answer = browser.api("POST", "/jobs", batch)
+    refused = browser.site.cli("enqueue", "-", stdin=json.dumps(batch), code=2)
+    assert answer.status == 400
+    lines = [f"queuectl: error: line {p['line']}: {p['detail']}" for p in answer.json["problems"]]
+    assert [*lines, f"queuectl: error: {answer.json['detail']}"] == refused.err.splitlines()
+
+
+def test_pages_have_each_job_once_while_others_come_and_go(browser: Browser) -> None:
+    def enqueue(name: str) -> None:
+        job = {"id": name, "command": "#", "queue": "paged", "run_at": "+1d"}
+        assert browser.api("POST", "/jobs", job).status == 201
+
+    names = [f"paged-{n}" for n in range(12)]
+    made = [{"id": name, "command": "#", "queue": "paged", "run_at": "+1d"} for name in names]
+    assert browser.api("POST", "/jobs", made).status == 201
+    seen: list[str] = []
+    path = "/jobs?queue=paged&limit=3"
+    for number in itertools.count():
+        answer = browser.api("GET", path)
+        seen += [job["id"] for job in answer.json]
+        enqueue(f"new-{number}")
+        if number < 2:  # one that was shown, and one that was not
+            assert browser.api("DELETE", f"/jobs/paged-{11 - number}").status == 200
+            assert browser.api("DELETE", f"/jobs/paged-{number}").status == 200
+        if not answer["link"]:
+            break
+        path = answer["link"].partition(">")[0].removeprefix("</api/v1")
+    assert seen == names[:1:-1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import itertools
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -426,6 +428,7 @@ def test_an_address_that_is_none_is_one_line(cli: Cli) -> None:
 def test_a_missing_package_is_one_line(cli: Cli, package: str) -> None:
     code = f"""
 import sys
+import threading
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == {package!r}:
@@ -448,3 +451,37 @@ sys.exit(main())
     assert len(done.stderr.splitlines()) == 1
     assert f"the dashboard needs the package {package}" in done.stderr
     assert "pip install '.[web]'" in done.stderr
+
+
+def test_whoever_asks_while_the_store_is_lost_is_told_so(cli: Cli, serve: Starter) -> None:
+    """No request that is under way then finds a fault of ours, and nothing makes a new store."""
+    cli("enqueue", "true", "--id", "first", "--run-at", "+1d")
+    browser = serve().sign_in()
+    store = Path(cli.store)
+    away = store.with_name("away.db")
+    seen: set[int] = set()
+    ended = threading.Event()
+
+    def ask(number: int) -> None:
+        paths = ("/", "/jobs", "/jobs/first", "/dlq", "/readyz", "/api/v1/jobs/first")
+        for path in itertools.cycle(paths[number:] + paths[:number]):
+            if ended.is_set():
+                return
+            seen.add(browser.get(path).status)
+
+    asking = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in asking:
+        thread.start()
+    for _ in range(3):
+        move(store, away)
+        eventually(lambda: browser.get("/readyz").status == 503)
+        assert not store.exists()
+        move(away, store)
+        eventually(lambda: browser.get("/readyz").status == 200)
+    ended.set()
+    for thread in asking:
+        thread.join()
+    assert seen == {200, 503}
+    code, _, err = browser.site.stop()
+    assert code == 0
+    assert "internal error" not in err

@@ -11,6 +11,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from queuectl_core.domain.errors import InvalidInput
+from queuectl_web.sessions import read_token
+
 from ..support import Cli, eventually
 from .dashboard import TOKEN, Answer, Browser, Dashboard, Headers, csrf_in, fields_in, read_answer
 from .hostile import OUTPUT, TEXTS
@@ -336,20 +339,24 @@ def test_a_cookie_behind_a_proxy_with_tls_is_secure(public: Dashboard) -> None:
     ],
 )
 def test_a_bad_token_file_is_refused(
-    cli: Cli, tmp_path: Path, content: str | None, mode: int, said: str
+    tmp_path: Path, content: str | None, mode: int, said: str
 ) -> None:
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content)
         path.chmod(mode)
-    refused = cli("dashboard", "--listen", "127.0.0.1:0", "--token-file", path, code=2)
-    assert said in refused.err
-    assert len(refused.err.splitlines()) == 1
+    with pytest.raises(InvalidInput, match=said) as caught:
+        read_token(path)
     if len(content or "") > 5:
-        assert content not in refused.err
+        assert content not in str(caught.value)
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "0:0"])
+def test_a_bad_token_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    refused = cli("dashboard", "--listen", "127.0.0.1:0", "--token-file", tmp_path / "none", code=2)
+    assert len(refused.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
 def test_other_machines_are_let_in_only_with_a_token(cli: Cli, listen: str) -> None:
     refused = cli("dashboard", "--listen", listen, code=2)
     assert "--token-file" in refused.err

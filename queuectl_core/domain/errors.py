@@ -93,7 +93,7 @@ class StoreUnreachable(StoreError):
 
 
 class StoreGone(StoreUnreachable):
-    """The store's file was it was removed, moved or replaced while it was in use."""
+    """The store's file was removed, moved or replaced while it was in use."""
 
 
 class StoreLocked(StoreError):
@@ -109,7 +109,7 @@ class StoreFull(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """The store was it was written by a newer queuectl than this one."""
+    """The store was written by a newer queuectl than this one."""
 
 
 class StoreDamaged(StoreError):

@@ -3,8 +3,11 @@ the keyboard, and checked by axe."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -34,17 +37,25 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def site(cli: Cli) -> Site:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with jobs of each kind, some of them dead of the same cause."""
-    lines = "".join(
-        f'{{"id": "same-{n}", "command": "exit 7", "max_retries": 1}}\n' for n in range(30)
-    )
-    cli("enqueue", "-", stdin=lines)
-    cli("enqueue", "--id", "fails", "--max-retries", "1", f"echo '{EVIL}'; nosuchprogram")
-    cli("enqueue", "--id", "works", "seq 1 30")
+    folder = tmp_path_factory.mktemp("filled")
+    cli = Cli(folder / "queue.db", folder, env={"HOME": str(folder)})
+    jobs = [{"id": f"same-{n}", "command": "exit 7", "max_retries": 1} for n in range(30)]
+    jobs.append({"id": "fails", "command": f"echo '{EVIL}'; nosuchprogram", "max_retries": 1})
+    jobs.append({"id": "works", "command": "seq 1 30"})
+    jobs.append({"id": "waits", "command": "true", "run_at": "+1h"})
+    cli("enqueue", "-", stdin="".join(json.dumps(job) + "\n" for job in jobs))
     cli("worker", "start", "--count", "2", "--until-empty", "--quiet")
-    cli("enqueue", "--id", "waits", "--delay", "1h", "true")
+    cli.close()
+    return folder
+
+
+@pytest.fixture
+def site(cli: Cli, filled: Path) -> Site:
+    """A dashboard of such a store."""
+    shutil.copytree(filled, cli.cwd, dirs_exist_ok=True)
     return Site.start(cli)
 
 

@@ -6,6 +6,7 @@ from it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from queuectl_core.domain.errors import InvalidInput, JobChanged
+from queuectl_core.domain.errors import BatchRejected, InvalidInput, JobChanged
 from queuectl_core.domain.jobspec import parse_job
 from queuectl_core.domain.json_strict import parse_json
 from queuectl_core.domain.model import Filter, Job, State
-from queuectl_core.domain.text import clean_block
+from queuectl_core.domain.text import clean_block, clean_line, nearest
 from queuectl_core.domain.times import parse_duration
 from queuectl_core.operations.queries import dead_groups
 from queuectl_core.queue import Queue
@@ -28,7 +29,7 @@ from queuectl_core.queue import Queue
 from .context import context, filter_of, number_of, query_of, session_of
 from .links import job_link, with_query
 from .live import MAX_STREAMS, EventStream
-from .output import WINDOW, follow, raw
+from .output import follow, raw, read_on
 from .pages import read_page
 from .problems import BadRequest
 
@@ -36,6 +37,9 @@ PREFIX = "/api/v1"
 PAGE = 100
 MOST = 1000
 """Jobs on a page: if not given, and at most."""
+
+MOST_AT_ONCE = 5000
+"""Jobs in one request. Their check takes about half a second, in which nobody else is served."""
 
 TRIES = 5
 """How often a job that others change at the same time is looked up again."""
@@ -96,8 +100,17 @@ def _query(request: Request) -> list[tuple[str, str]]:
         raise BadRequest(400, "the query is not UTF-8 text") from None
 
 
-def _where(request: Request) -> Filter:
-    return filter_of(_query(request))
+def _where(request: Request, *others: str) -> Filter:
+    """The filter in the query, which may have these other parameters. InvalidInput for an unknown
+    one: a misspelt filter would select everything."""
+    known = (*(parameter.name for parameter in FILTERS), *others)
+    items = _query(request)
+    for name, value in items:
+        if name.replace("-", "_") not in known:
+            raise InvalidInput(f"unknown parameter '{clean_line(name, 40)}'", nearest(name, known))
+        if not value and name not in others:
+            raise InvalidInput(f"{name}: it is empty", "leave it out")
+    return filter_of(items)
 
 
 def _flag(request: Request, name: str) -> bool:
@@ -136,7 +149,7 @@ def _object(request: Request, *known: str) -> dict[str, Any]:
 
 async def list_jobs(request: Request) -> Response:
     """Jobs, newest first, by pages."""
-    where = _where(request)
+    where = _where(request, "limit", "before", "show_env")
     limit = number_of(request, "limit", least=1, most=MOST) or PAGE
     before = number_of(request, "before", least=1)
     queue = await context(request).reader()
@@ -153,6 +166,8 @@ async def enqueue(request: Request) -> Response:
     """Enqueue a job (object or command string), or several (array), all or none."""
     given = _body(request)
     sources = given if isinstance(given, list) else [given]
+    if len(sources) > MOST_AT_ONCE:
+        raise BadRequest(413, f"more than {MOST_AT_ONCE} jobs", "send them in parts")
     if not sources:
         return JSONResponse([], 201)
     queue = await context(request).writer()
@@ -166,8 +181,6 @@ async def enqueue(request: Request) -> Response:
                 raise
             problems.append((number, str(error)))
     if problems:
-        from queuectl_core.domain.errors import BatchRejected
-
         raise BatchRejected(problems[:100], len(problems))
     made = [job.to_json() for job in await queue.enqueue_specs(specs)]
     if isinstance(given, list):
@@ -201,8 +214,7 @@ async def output(request: Request) -> Response:
             media_type="application/octet-stream",
             headers={"content-disposition": f'attachment; filename="{name}"'},
         )
-    offset = number_of(request, "offset") or 0
-    data = found.read(offset, WINDOW)
+    offset, data = await asyncio.to_thread(read_on, found, number_of(request, "offset") or 0)
     return JSONResponse(
         {
             "id": job.id,
@@ -222,7 +234,9 @@ async def output_stream(request: Request) -> Response:
     found = context(request)
     queue = await found.reader()
     job = await _find(request, queue)
-    number = number_of(request, "attempt", least=1) or (await queue.output(job)).number
+    number = number_of(request, "attempt", least=1)
+    if number is not None:
+        await queue.output(job, number)  # NotFound
     offset = number_of(request, "offset") or 0
     _one_more_stream(request)
     return _Stream(
@@ -329,7 +343,11 @@ def _items(given: dict[str, Any]) -> list[tuple[str, str]]:
             if not isinstance(value, bool):
                 raise InvalidInput("all: give true or false")
             continue
+        if isinstance(value, list) and name == "search":
+            raise InvalidInput("search: give one text")
         for one in value if isinstance(value, list) else [value]:
+            if one == "":
+                raise InvalidInput(f"{name}: it is empty", "leave it out")
             if isinstance(one, bool) or not isinstance(one, str | int):
                 raise InvalidInput(f"{name}: give text, a number, or an array of them")
             items.append((name, str(one)))

@@ -55,11 +55,16 @@ async def login(request: Request) -> Response:
         ahead = request.method == "HEAD" or "prefetch" in request.headers.get("sec-purpose", "")
         if ahead or not token:
             return page(request, "login.html", where=found.title, error="", token=token)
-    cookie = found.sessions.sign_in(token.strip())
+    cookie = found.sessions.sign_in(token.strip(), once=request.method == "GET")
     if cookie is None:
         error = "this token is wrong, or its link was used before"
         return page(request, "login.html", status=401, where=found.title, error=error, token="")
-    response = RedirectResponse("/", 303)
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        # After a redirect the browser would not send the cookie: it is SameSite=Strict, and the
+        # link is on another site.
+        response: Response = page(request, "signed_in.html", where=found.title)
+    else:
+        response = RedirectResponse("/", 303)
     secure = request.headers.get("x-forwarded-proto") == "https"
     response.set_cookie(
         found.cookie, cookie, max_age=30 * 86400, httponly=True, samesite="strict", secure=secure

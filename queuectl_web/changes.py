@@ -6,7 +6,9 @@ button twice does one thing, and a job that has changed meanwhile stays as it is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound, QueueError
 from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
 from queuectl_core.domain.model import Job, State
+from queuectl_core.domain.text import clean_line
 from queuectl_core.queue import Queue
 from queuectl_tui.presentation import actions
 from queuectl_tui.presentation.actions import Action, count_matching
@@ -30,6 +33,9 @@ from .sessions import Session
 
 MOST_MARKED = 500
 """Jobs in one form."""
+
+UNASKED_WORKERS = 32
+"""Workers that are started without a question. More may be a slip of the finger."""
 
 FOR_JOBS: dict[str, tuple[tuple[State, ...], Callable[[Sequence[Job]], Action]]] = {
     "retry": (RETRYABLE, actions.retry),
@@ -52,7 +58,8 @@ async def act(request: Request) -> Response:
     try:
         action = await _action(request, name)
     except QueueError as error:
-        session.tell(str(error), "bad")
+        typed = clean_line(form.get("command", ""), 2000)
+        session.tell(f"{error}; you typed: {typed}" if typed else str(error), "bad")
         return RedirectResponse(back, 303)
     if action.question is None:
         return await _do(request, session, action, back)
@@ -116,7 +123,7 @@ async def _action(request: Request, name: str) -> Action:
     form = form_of(request)
     if name in FOR_JOBS:
         allowed, make = FOR_JOBS[name]
-        return make(await _marked(queue, all_of(request, "job"), allowed))
+        return make(await _marked(request, queue, allowed))
     if name in FOR_MATCHING:
         allowed, make_matching = FOR_MATCHING[name]
         where = filter_of(request.scope["state"]["form"])
@@ -125,7 +132,11 @@ async def _action(request: Request, name: str) -> Action:
             raise InvalidInput("no job that matches is in a state for that")
         return make_matching([found])
     if name == "start-workers":
-        return actions.start_workers(_count(form.get("count", "1")), _queues(form))
+        count = _count(form.get("count", "1"))
+        action = actions.start_workers(count, _queues(form))
+        if count <= UNASKED_WORKERS:
+            return action
+        return replace(action, question=f"Start {plural(count, 'worker')} on this host?")
     if name == "stop-workers":
         return actions.stop_workers(await queue.find_workers(_some(request, "worker")))
     if name == "stop-all-workers":
@@ -134,8 +145,8 @@ async def _action(request: Request, name: str) -> Action:
             raise NotFound("no worker runs")
         return actions.stop_workers(everyone, everyone=True)
     if name in ("edit", "copy"):
-        (job,) = await _marked(queue, all_of(request, "job"), tuple(State))
         command = form.get("command", "").replace("\r\n", "\n")
+        job = await _one(queue, form.get("job", ""), same=name == "edit")
         return actions.edit(job, command) if name == "edit" else actions.copy(job, command)
     if name == "set-setting":
         return actions.config_set(f"{form.get('key', '')} {form.get('value', '')}")
@@ -144,28 +155,44 @@ async def _action(request: Request, name: str) -> Action:
     raise BadRequest(400, "no such action", "load the page again")
 
 
-async def _marked(queue: Queue, marks: list[str], allowed: tuple[State, ...]) -> list[Job]:
-    """The jobs of a form, as they were on the page. Jobs that an action does not allow are left
-    out; Conflict if one has changed since the page was made."""
+async def _marked(request: Request, queue: Queue, allowed: tuple[State, ...]) -> list[Job]:
+    """The jobs of a form, as they were on the page. Those that have changed since then, or whose
+    state does not allow the action, are left out, and this is said. Conflict if none is left."""
+    marks = list(dict.fromkeys(all_of(request, "job")))
     if not marks:
         raise InvalidInput("no job is marked", "mark some first")
     if len(marks) > MOST_MARKED:
         raise InvalidInput(f"more than {plural(MOST_MARKED)} are marked", "use the filter")
-    jobs = []
-    for mark in dict.fromkeys(marks):
-        seq = mark.split(".")[0]
-        if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
-            raise BadRequest(400, "the form names no job", "load the page again")
-        job = await queue.get(int(seq))
-        if job is None or fingerprint(job) != mark:
-            raise Conflict(
-                "nothing was done: a job has changed since the page was loaded", "look again"
-            )
+    jobs, changed = [], 0
+    for mark in marks:
+        try:
+            job = await _one(queue, mark, same=True)
+        except Conflict:
+            changed += 1
+            continue
         if job.state in allowed:
             jobs.append(job)
+    if not jobs and changed:
+        raise Conflict("nothing was done: it has changed since the page was loaded", "look again")
     if not jobs:
         raise Conflict("no marked job is in a state for that")
+    if changed:
+        text = f"{plural(changed)} left out: changed since the page was loaded"
+        _session(request).tell(text, "warn")
     return jobs
+
+
+async def _one(queue: Queue, mark: str, *, same: bool) -> Job:
+    """The job that a form names. ``same``: Conflict if it has changed since the page was made."""
+    found = re.fullmatch(r"([0-9]{1,18})\.[0-9]+\.[a-z]+\.(.+)", mark)
+    if found is None:
+        raise BadRequest(400, "the form names no job", "load the page again")
+    job = await queue.get(int(found[1]))
+    if job is None or job.id != found[2]:
+        raise Conflict("nothing was done: this job was removed", "look again")
+    if same and fingerprint(job) != mark:
+        raise Conflict("nothing was done: it has changed since the page was loaded", "look again")
+    return job
 
 
 def _some(request: Request, name: str) -> list[str]:

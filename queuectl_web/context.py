@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from starlette.requests import Request
 
@@ -17,6 +20,28 @@ from queuectl_tui.presentation.connections import Connections
 from .live import Live
 from .problems import BadRequest
 from .sessions import Session, Sessions
+
+if TYPE_CHECKING:
+    from queuectl_core.operations.doctor import Finding
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """A value that takes long to find. All who ask at the same time, or shortly after, get the same
+    one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = asyncio.Lock()
+        self._found: tuple[float, T] | None = None
+
+    async def get(self, find: Callable[[], Awaitable[T]]) -> T:
+        """The value; ``find`` is called if it is older than ``seconds``."""
+        async with self._lock:
+            if self._found is None or time.monotonic() - self._found[0] > self._seconds:
+                self._found = (time.monotonic(), await find())
+            return self._found[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,8 @@ class Context:
     """Names the store and the host."""
     on_sign_in: Callable[[], None] = lambda: None
     """Called when the one-time link was used."""
+    findings: Shared[list[Finding]] = field(default_factory=lambda: Shared(10.0))
+    """Those of ``doctor``, which reads the whole store."""
 
     async def reader(self) -> Queue:
         """The connection for reading. Raises StoreError while the store is lost."""

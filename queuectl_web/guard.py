@@ -181,7 +181,9 @@ class Guard:
         path: str = scope["path"]
         known = state["session"] is not None or state["bearer"]
         if not known and not any(path == one or path.startswith("/static/") for one in PUBLIC):
-            raise BadRequest(401, "not signed in", "use the link that queuectl dashboard prints")
+            program = path.startswith("/api/")
+            hint = "send Authorization: Bearer TOKEN" if program else "use the link or the token"
+            raise BadRequest(401, "not signed in", hint)
         if scope["method"] in SAFE:
             return receive
         return await self._check_change(scope, headers, receive, hosts[0])

@@ -100,6 +100,7 @@ class Live:
                 log.error("internal error: %s: %s", type(error).__name__, error, exc_info=error)
 
     async def _look(self) -> None:
+        queue = self.connections.reader
         try:
             changed = await self.monitor.changed()
             async with self._lock:
@@ -109,7 +110,8 @@ class Live:
                 else:
                     self.overview = await self.monitor.moved_on(self.overview)
         except StoreError as error:
-            await self.lose(error)
+            if self.connections.reads_with(queue):
+                await self.lose(error)
             return
         busy = any(worker.job for worker in self.overview.workers)
         if changed or busy or time.monotonic() - self._rendered_at > AGES_EVERY:
@@ -144,7 +146,8 @@ class Live:
         async with self._lock:
             if time.monotonic() - self._read_at > FRESH:
                 try:
-                    await self.monitor.changed()
+                    if await self.monitor.changed():  # nobody else is told of this change
+                        self.changes += 1
                     await self._read()
                 except StoreError as error:
                     if self.connections.reads_with(queue):
@@ -179,12 +182,13 @@ class Live:
 
     async def doubt(self) -> None:
         """A request failed because of the store. Look whether the store is lost."""
-        if not self.connections.connected:
-            return
-        try:
-            await self.monitor.changed()
-        except StoreError as error:
-            await self.lose(error)
+        if self.connections.connected:
+            queue = self.connections.reader
+            try:
+                await check_store(queue)
+            except StoreError as error:
+                if self.connections.reads_with(queue):
+                    await self.lose(error)
 
     async def reconnect(self) -> None:
         """Open the store again, at most once in two seconds. Raises StoreError."""
@@ -214,7 +218,7 @@ class Live:
     async def events(self, since: int, *, overview: bool) -> AsyncIterator[tuple[str, str]]:
         """(event, data) for one browser. ``overview``: the parts that are newer than version
         ``since``. Otherwise only that something has changed since ``changes`` was ``since``."""
-        trouble: str | None = None
+        trouble: str | None = "not known yet"
         while not self.closing:
             turned = self._turned
             if trouble != self.trouble:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ SEARCH_LIMIT = 16 << 20
 
 POLL = 0.25
 """Seconds between looks at the file of a running attempt that somebody follows."""
+
+LOOK = 1.0
+"""Seconds between looks at its job."""
 
 MOST_MARKS = 200
 
@@ -77,7 +81,7 @@ def _read(output: AttemptOutput, offset: int | None, find: str) -> OutputPage:
         if found >= 0:
             offset = _line_start(output, found)
     begin = _whole_line(output, size) if offset is None else min(offset, size)
-    data = output.read(begin, WINDOW)
+    begin, data = read_on(output, begin)
     end = begin + len(data)
     if end < size:  # at a line's end, or at least not within a character
         cut = data.rfind(b"\n") + 1
@@ -123,18 +127,18 @@ def _whole_characters(data: bytes) -> int:
 
 def _search(output: AttemptOutput, offset: int, size: int, find: str) -> tuple[int, int]:
     """(where ``find`` is, in any case of ASCII letters, or -1; how far was searched)."""
-    wanted = find.lower().encode()
+    wanted = find.encode().lower()
     at = offset
     while at < min(size, offset + SEARCH_LIMIT):
-        data = output.read(at, SEARCH_STEP)
+        at, data = read_on(output, at, SEARCH_STEP)
         if not data:
             break
         hit = data.lower().find(wanted)
         if hit >= 0:
             return at + hit, at + hit
-        if len(data) < SEARCH_STEP:
+        if at + len(data) >= size:
             return -1, size
-        at += len(data) - len(wanted) + 1
+        at += max(1, len(data) - len(wanted) + 1)
     return -1, min(at, size)
 
 
@@ -153,40 +157,55 @@ def _marked(text: str, find: str) -> list[tuple[str, bool]]:
 
 
 async def follow(
-    live: Live, queue: Queue, job: Job, number: int, offset: int
+    live: Live, queue: Queue, job: Job, number: int | None, offset: int
 ) -> AsyncIterator[tuple[str, str]]:
     """(event, data) with what is added to an output from ``offset`` on, until the attempt has
-    ended."""
+    ended. ``number`` None: the latest attempt, or the first one if there is none yet."""
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-    silent = 0.0
+    output: AttemptOutput | None = None
+    looked, said = -LOOK, time.monotonic()
     while not live.closing:
-        try:
-            current = await queue.get(job.seq)
-            if current is None:
-                break
-            output = await queue.output(current, number)
-        except QueueError:
-            return  # the browser connects again, and then gets the reason
-        start = output.after(offset) if output.running else offset
-        data = await asyncio.to_thread(output.read, start, WINDOW)
+        if time.monotonic() - looked >= LOOK:
+            looked = time.monotonic()
+            ran = output is not None and output.running
+            try:
+                current = await queue.get(job.seq)
+                output = None if current is None else await queue.output(current, number)
+            except QueueError:
+                return  # the browser connects again, and then gets the reason
+            if output is None:
+                break  # it was removed
+            number = output.number or None
+            if ran and not output.running:  # the middle of a long output was removed
+                offset = output.after(offset)
+        assert output is not None  # noqa: S101 # it was looked at in the first turn
+        at, data = await asyncio.to_thread(read_on, output, offset)
         if data:
             text = clean_block(decoder.decode(data))
-            offset, silent = start + len(data), 0.0
+            offset, said = at + len(data), time.monotonic()
             yield "text", json.dumps({"text": text, "offset": offset})
             continue
         if not output.running:
             break
         await asyncio.sleep(POLL)
-        silent += POLL
-        if silent >= KEEP_ALIVE:
-            silent = 0.0
+        if time.monotonic() - said >= KEEP_ALIVE:
+            said = time.monotonic()
             yield "", ""
     yield "end", json.dumps(offset)
 
 
+def read_on(output: AttemptOutput, offset: int, count: int = WINDOW) -> tuple[int, bytes]:
+    """(where they are, up to ``count`` bytes) from ``offset`` on. The dropped part of a long output
+    is skipped. It is a hole in the file while the attempt runs."""
+    begin, end = output.hole()
+    if begin <= offset < end:
+        offset = end
+    return offset, output.read(offset, count)
+
+
 async def raw(output: AttemptOutput) -> AsyncIterator[bytes]:
     """The whole output as bytes."""
-    offset = 0
-    while data := await asyncio.to_thread(output.read, offset, WINDOW):
+    offset, data = await asyncio.to_thread(read_on, output, 0)
+    while data:
         yield data
-        offset += len(data)
+        offset, data = await asyncio.to_thread(read_on, output, offset + len(data))

@@ -8,7 +8,8 @@ from typing import Any
 
 from queuectl_core.domain.model import State, Worker
 from queuectl_core.domain.times import format_duration
-from queuectl_tui.presentation.columns import STATE_ROLES
+from queuectl_tui.presentation.columns import STATE_ROLES, Cell, Column
+from queuectl_tui.presentation.columns import table as column_table
 from queuectl_tui.presentation.format import plural, short
 from queuectl_tui.presentation.monitor import Overview
 from queuectl_tui.presentation.workers import console_columns, queue_list
@@ -48,11 +49,11 @@ def alerts(overview: Overview, now: float) -> list[Alert]:
     waiting = sum(overview.counts.get(state, 0) for state in (State.PENDING, State.FAILED))
     if waiting and not overview.live_workers:
         text = f"No worker runs, and {plural(waiting)} wait{'s' if waiting == 1 else ''}"
-        found.append(Alert("bad", text, "/workers", "start workers"))
+        found.append(Alert("bad", text, "/workers", "workers"))
     elif overview.unserved:
         names = queue_list(list(overview.unserved))
         text = f"No worker serves queue {names}"
-        found.append(Alert("bad", text, "/workers", "start workers"))
+        found.append(Alert("bad", text, "/workers", "workers"))
     for group in overview.groups[:CAUSES]:
         text = f"{plural(group.count)} dead: {short(group.reason, 120)}"
         found.append(Alert("bad", text, jobs_link(state="dead", reason=group.reason), "look"))
@@ -86,6 +87,43 @@ def worker_table(workers: Sequence[Worker], now: float) -> Table:
     return table(console_columns(workers), workers, now, caption="Workers", links=links)
 
 
+MOST_QUEUES = 20
+"""Queues on the overview: those with most jobs that wait or run."""
+
+QueueRow = tuple[str, Mapping[State, int]]
+
+
+def _queue_column(state: State) -> Column[QueueRow]:
+    role = STATE_ROLES[state]
+
+    def cell(row: QueueRow, now: float) -> Cell:
+        count = row[1].get(state, 0)
+        return f"{count:,}", role if count else "muted"
+
+    return Column(state.value, "web", cell, right=True)
+
+
+def _queue_name(row: QueueRow, now: float) -> Cell:
+    return short(row[0], 128), "name"
+
+
+QUEUES = column_table(
+    [Column("queue", "web", _queue_name), *(_queue_column(state) for state in State)], "web"
+)
+
+
+def queue_table(overview: Overview, now: float) -> Table:
+    """The busiest queues."""
+
+    def busy(row: QueueRow) -> tuple[int, str]:
+        states = (State.PENDING, State.FAILED, State.PROCESSING)
+        return -sum(row[1].get(state, 0) for state in states), row[0]
+
+    rows = sorted(overview.queues.items(), key=busy)[:MOST_QUEUES]
+    links = {"queue": lambda row: jobs_link(queue=row[0])}
+    return table(QUEUES, rows, now, caption="Queues", links=links)
+
+
 def parts(overview: Overview, now: float) -> Mapping[str, str]:
     """The HTML of each part, by the id of its element."""
     done, failed = overview.rate(60)
@@ -99,6 +137,11 @@ def parts(overview: Overview, now: float) -> Mapping[str, str]:
             chart=throughput_chart(overview.ticks),
             done=f"{done * 60:,.0f}",
             failed=f"{failed * 60:,.0f}",
+        ),
+        "queues": render(
+            "part_queues.html",
+            table=queue_table(overview, now),
+            more=max(0, len(overview.queues) - MOST_QUEUES),
         ),
         "workers": render(
             "part_workers.html",

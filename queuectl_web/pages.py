@@ -90,7 +90,7 @@ async def jobs(request: Request) -> Response:
     states = [
         {
             "name": state.value,
-            "count": f"{counts.get(state, 0):,}",
+            "count": f"{counts.get(state, 0):,}" if where == Filter(where.states) else "",
             "on": state in where.states,
             "link": with_query("/jobs", query_of(where._replace(states=(state,)))),
         }
@@ -113,6 +113,7 @@ async def jobs(request: Request) -> Response:
         states=states,
         all_link=with_query("/jobs", query_of(where._replace(states=()))),
         older=older,
+        here=with_query("/jobs", [*query, ("before", str(before))] if before else query),
         newest=with_query("/jobs", query) if before else "",
         searched=len(rows) < JOBS_PER_PAGE and bool(reached),
         matching=matching,
@@ -136,7 +137,12 @@ async def read_page(
     :data:`SEARCHED` keys, so that no request takes long; then the page may have fewer jobs."""
     low, high = await JobView(queue).extent()
     high = high if before is None else min(high, before - 1)
-    slow = where.search is not None or bool(where.exit_codes or where.queues)
+    # Dead jobs of one cause have an index.
+    one_cause = len(where.reasons) == 1 and State.DEAD in (where.states or (State.DEAD,))
+    by_row = bool(where.exit_codes or where.queues or where.reasons) and not (
+        one_cause and not (where.exit_codes or where.queues)
+    )
+    slow = where.search is not None or by_row
     end = max(low, high - SEARCHED + 1) if slow else low
     found: list[Job] = []
     for floor, ceiling in ranges(end, high, False, 20_000 if slow else max(1, high - low + 1)):
@@ -350,7 +356,9 @@ async def doctor(request: Request) -> Response:
     from queuectl_core.operations.doctor import examine
 
     found = context(request)
-    findings = await examine(found.connections.url, found.connections.env)
+    findings = await found.findings.get(
+        lambda: examine(found.connections.url, found.connections.env)
+    )
     return page(
         request,
         "doctor.html",

@@ -23,6 +23,7 @@ from queuectl_core.domain.errors import (
     TimedOut,
 )
 
+from .links import local_path
 from .rendering import page
 
 API = "/api/"
@@ -96,6 +97,8 @@ def refuse(scope: Scope, error: BadRequest | QueueError) -> Response:
         Request(scope),
         "problem.html",
         where="",
+        retry=status == 503 and scope["method"] == "GET",
+        again=local_path(scope["path"]) if scope["method"] == "GET" else "/",
         status=status,
         headers=headers,
         title=TITLES.get(status, "Error"),

@@ -48,6 +48,12 @@ def render(template: str, /, **values: Any) -> str:
     return environment().get_template(template).render(**values)
 
 
+def _is_seen(request: Request) -> bool:
+    """Whether a person will see the page. A script that loads parts of it again must not take the
+    messages of another tab."""
+    return request.method != "HEAD" and request.headers.get("sec-fetch-dest") != "empty"
+
+
 def page(
     request: Request,
     template: str,
@@ -66,7 +72,7 @@ def page(
         csrf="" if session is None else session.csrf,
         signed_in=session is not None,
         read_only=state.get("read_only", False),
-        messages=[] if session is None or status == 401 else session.take_messages(),
+        messages=session.take_messages() if session is not None and _is_seen(request) else [],
         **values,
     )
     return HTMLResponse(text, status, dict(headers or {}))

@@ -9,9 +9,11 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,9 @@ REQUEST_SECONDS = 10.0
 
 DRAIN_SECONDS = 5
 """How long requests may take to end when the server is stopped."""
+
+OPENING_SECONDS = 30.0
+"""How long a browser may take to read the file that leads to the dashboard."""
 
 Say = Callable[[str], None]
 
@@ -312,9 +317,20 @@ async def serve(options: Options, *, say: Say, warn: Say, debug: bool = False) -
 def _ready(show_link: Callable[[str], str], open_browser: bool) -> None:
     link = show_link("the dashboard is at")
     if open_browser:
-        import webbrowser
+        threading.Thread(target=_open, args=(link,), daemon=True).start()
 
-        threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+
+def _open(link: str) -> None:
+    """Open the browser with a file that leads to the link. Everybody on this machine can see the
+    arguments of the browser, and nobody else shall use the link."""
+    import tempfile
+    import webbrowser
+
+    with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="queuectl-") as file:  # mode 0600
+        file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(link)}">')
+        file.flush()
+        webbrowser.open(f"file://{file.name}")
+        time.sleep(OPENING_SECONDS)
 
 
 async def _serve(app: Any, listening: socket.socket, live: Live, ready: Callable[[], None]) -> None:

@@ -115,12 +115,13 @@ class Sessions:
         """Whether this is the token of the file, for programs."""
         return self._fixed is not None and hmac.compare_digest(self._fixed, _digest(token))
 
-    def sign_in(self, token: str) -> str | None:
-        """The cookie of a new session, if the token is right. A one-time token is used up."""
+    def sign_in(self, token: str, *, once: bool = False) -> str | None:
+        """The cookie of a new session, if the token is right. A one-time token is used up.
+        ``once``: the other token, which must not be in an address, is not right."""
         given = _digest(token)
         if self._once and hmac.compare_digest(self._once, given):
             self._once = b""
-        elif not self.is_bearer(token):
+        elif once or not self.is_bearer(token):
             return None
         cookie = secrets.token_urlsafe(32)
         self._sessions[_digest(cookie)] = Session()

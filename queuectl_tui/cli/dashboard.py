@@ -8,6 +8,7 @@ from queuectl_core.domain.errors import QueueError
 
 from ..interrupts import signals
 from .declare import FILE, UsageError, option, verb
+from .output import StdoutClosed, StdoutFailed
 from .session import Session
 
 
@@ -73,7 +74,10 @@ def dashboard(
     options = Options(session.store, listen, read_only, token_file, names, open_browser)
 
     def say(text: str) -> None:
-        session.out.line(text)
-        session.out.flush()
+        try:
+            session.out.line(text)
+            session.out.flush()
+        except (StdoutClosed, StdoutFailed):
+            session.err.line(text)
 
     return run_loop(lambda: serve(options, say=say, warn=session.err.warn, debug=session.err.debug))

@@ -31,6 +31,8 @@ class Overview:
     groups: Sequence[DeadGroup] = ()
     ticks: Sequence[ThroughputSample] = ()
     oldest_due_at: float | None = None
+    queues: Mapping[str, Mapping[State, int]] = field(default_factory=dict)
+    """Counts of each queue."""
     unserved: Sequence[str] = ()
     """Queues with waiting jobs that no worker serves."""
 
@@ -124,6 +126,7 @@ class Monitor:
             groups=self._groups,
             ticks=await self._throughput.read(),
             oldest_due_at=status.oldest_due_at,
+            queues=status.queues,
             unserved=status.unserved(),
         )
 

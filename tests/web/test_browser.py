@@ -118,7 +118,7 @@ def test_a_question_can_be_left_and_is_only_about_jobs_as_they_were(
         page.get_by_label("mark waits").check()
         page.get_by_role("button", name="Cancel", exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Cancel waits?")
-        page.get_by_role("link", name="Cancel", exact=True).click()
+        page.get_by_role("link", name="Go back").click()
         assert state(cli, "waits") == "pending"
         page.get_by_label("mark fails").check()
         page.get_by_role("button", name="Delete", exact=True).click()

@@ -443,7 +443,7 @@ def test_reading_changes_nothing(browser: Browser) -> None:
     for path in paths:
         for method in ("GET", "HEAD", "OPTIONS"):
             answer = browser.ask(method, f"{path}?{query}", headers=override)
-            assert answer.status in (200, 405)
+            assert answer.status in (200, 400, 405)
             is_harmless(answer)
     assert browser.site.cli("list", "--json").out == before
     assert browser.get("/").status == 200
@@ -517,7 +517,7 @@ def test_hostile_text_is_text_on_every_page(browser: Browser) -> None:
         assert answer.status in (200, 303, 404), path
         if answer["content-type"].startswith("text/html"):
             left |= links_in(answer) - seen
-        assert len(seen) < 300
+        assert len(seen) < 600
     assert len([path for path in seen if path.startswith("/jobs?state=dead&reason=")]) > 3
 
 

@@ -354,6 +354,7 @@ class Queue:
 
     async def remove(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
         """Remove these jobs with their history and output. Conflict if one is running."""
+        _load_removal()
         return await self._change(JobAction.REMOVE, jobs, strict)
 
     async def _change(self, action: JobAction, jobs: Sequence[Job], strict: bool) -> int:
@@ -384,6 +385,7 @@ class Queue:
 
     async def remove_all(self, where: Filter, progress: Progress | None = None) -> int:
         """Remove every matching job that is not running. Returns how many."""
+        _load_removal()
         return await self._change_all(JobAction.REMOVE, where, progress)
 
     async def _change_all(self, action: JobAction, where: Filter, progress: Progress | None) -> int:
@@ -644,6 +646,12 @@ class Queue:
         with after_commit(f"reading the workers that are up now ({', '.join(ids)})"):
             return [worker for worker in await self.workers() if worker.id in ids]
         return []
+
+
+def _load_removal() -> None:
+    """Import what removes output files before the change is committed. Afterwards the host may lack
+    a descriptor for it."""
+    from .operations import attempt_output  # noqa: F401
 
 
 MAX_WORKERS = 512

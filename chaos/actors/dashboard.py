@@ -44,21 +44,23 @@ class Dashboard(Actor):
             )
         )()
         if doomed:
-            self._process.wait()
+            self._process.communicate()
             self._process = None
             self.figures["dashboards killed"] += 1
 
     def finish(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                code = self._process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.broken.append("dashboard: does not end")
-                self._process.kill()
-                return
-            if code:
-                self.broken.append(f"dashboard: exit {code}")
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.broken.append("dashboard: does not end")
+            self._process.kill()
+            self._process.communicate()
+            return
+        if code := self._process.returncode:
+            self.broken.append(f"dashboard: exit {code}")
 
     # -- the process --------------------------------------------------------------------
 
@@ -78,7 +80,8 @@ class Dashboard(Actor):
         assert process.stdout is not None
         found = re.search(rb":(\d+)", process.stdout.readline())
         if found is None:
-            code = process.wait()
+            process.communicate()
+            code = process.returncode
             if code > 0 and code != 5:  # 5: a server that is away; below 0: the campaign is over
                 self.broken.append(f"dashboard: did not start, exit {code}")
             return False

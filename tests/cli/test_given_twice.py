@@ -72,7 +72,7 @@ def test_what_may_be_repeated() -> None:
         if name in filters and path != ("enqueue",):
             assert option.multiple, (path, name)
     others = {(" ".join(path), name) for path, name in LISTS if name not in filters}
-    assert others == {("enqueue", "--env")}
+    assert others == {("enqueue", "--env"), ("dashboard", "--name")}
 
 
 def test_another_spelling_is_the_same_option(here: Here) -> None:

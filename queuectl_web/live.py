@@ -186,6 +186,9 @@ class Live:
             queue = self.connections.reader
             try:
                 await check_store(queue)
+                if await queue.changed():  # nobody else is told of this change
+                    self.changes += 1
+                    self._turn()
             except StoreError as error:
                 if self.connections.reads_with(queue):
                     await self.lose(error)

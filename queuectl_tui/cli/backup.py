@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
 
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_bytes
@@ -11,9 +10,6 @@ from queuectl_core.system.postcommit import after_commit
 
 from .declare import FILE, argument, option, verb
 from .session import Session
-
-if TYPE_CHECKING:
-    from queuectl_core.queue import Queue
 
 
 @verb(
@@ -32,13 +28,10 @@ def backup(session: Session, file: str, force: bool) -> None:
     Prints the file's path.
     """
 
-    def progress(done: int, total: int) -> None:
-        session.err.bar("copying", done, total, "pages")
-
-    async def act(queue: Queue) -> Path:
-        return await queue.backup(file, force=force, progress=progress)
-
-    made = session.run(act, read_only=True, loop=True)
+    progress = partial(session.err.bar, "copying", extra="pages")
+    made = session.run(
+        lambda queue: queue.backup(file, force=force, progress=progress), read_only=True, loop=True
+    )
     size = 0
     with after_commit("reading the size of the backup"):
         size = made.stat().st_size

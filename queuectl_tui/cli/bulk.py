@@ -236,7 +236,7 @@ class _Bulk:
     async def _show(self, first: int, count: int) -> None:
         """Print the jobs with seqs from ``first`` on, in order."""
         session = self.session
-        for_person = session.out.terminal and not session.quiet
+        for_person = session.out.terminal and not session.err.quiet
         if session.json and count == 1:
             document: dict[str, Any] = {"enqueued": count}
             async for job in self._added(first, count):

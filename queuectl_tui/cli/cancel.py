@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.model import Job, State
@@ -48,9 +49,7 @@ def cancel(session: Session, /, *, selection: JobSelection) -> None:
 
     async def act(queue: Queue) -> int:
         where = await selection.find(session, queue)
-        return await queue.cancel_all(
-            where, lambda done, total: session.err.bar("cancelling", done, total)
-        )
+        return await queue.cancel_all(where, partial(session.err.bar, "cancelling"))
 
     show_count(session, session.run(act), "cancelled")
 

@@ -170,7 +170,7 @@ class ClickVerb(_ClickCommand):
         ctx = click.get_current_context()
         session = ctx.find_object(Session)
         assert session is not None  # noqa: S101 - the root has it
-        session.path = ctx.command_path
+        session.err.path = ctx.command_path
         return self.found.run(session, **values)
 
 
@@ -298,5 +298,5 @@ def run(session: Session, root: declare.Noun, args: Sequence[str]) -> int:
         from .mistakes import explain
 
         ctx = getattr(error, "ctx", None)
-        session.path = "" if ctx is None else ctx.command_path
+        session.err.path = "" if ctx is None else ctx.command_path
         raise declare.UsageError(*explain(error)) from None

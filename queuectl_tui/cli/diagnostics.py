@@ -37,10 +37,11 @@ class Stderr:
     def __init__(self) -> None:
         self.color = True
         self.quiet = False
+        """No notes, no progress, no table header."""
         self.debug = False
         """Show the traceback of an error."""
         self.path = ""
-        """The command as it is typed, to name its help page; empty: not known."""
+        """The command without options, as ``queuectl dlq list``; empty: not known."""
         self._bar = ""
         self._drawn = 0.0
         self._writer: LineWriter | None = None

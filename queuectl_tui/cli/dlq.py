@@ -87,9 +87,7 @@ def retry(session: Session, /, *, selection: JobSelection) -> None:
         if selection.ids:
             return await queue.retry(await selection.named(session, queue, DEAD))
         where = await selection.find(session, queue)
-        return await queue.retry_all(
-            where, lambda done, total: session.err.bar("retrying", done, total)
-        )
+        return await queue.retry_all(where, partial(session.err.bar, "retrying"))
 
     show_count(session, session.run(act), "retried")
 
@@ -119,9 +117,7 @@ def purge(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
                 return 0  # a job that dies from now on was in no question
             if not confirm(session, "purging", plural(count, "dead job")):
                 return None
-        return await queue.remove_all(
-            where, lambda done, total: session.err.bar("purging", done, total)
-        )
+        return await queue.remove_all(where, partial(session.err.bar, "purging"))
 
     count = session.run(act)
     show_count(session, count, "purged")

@@ -237,7 +237,7 @@ def _show(session: Session, added: list[Job], local_time: bool) -> None:
     if session.json:
         documents = [job.to_json() for job in added]
         session.out.json(documents[0] if len(documents) == 1 else documents)
-    elif session.out.terminal and not session.quiet:
+    elif session.out.terminal and not session.err.quiet:
         from .list_jobs import JOBS
 
         session.show_all(JOBS, added)

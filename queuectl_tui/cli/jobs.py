@@ -34,7 +34,7 @@ async def resolve(
             job = await queue.find(ref, to_change=to_change)
         except NotFound as error:
             if to_change and ref == "all":
-                error.hint = f"type: {session.path} --all"
+                error.hint = f"type: {session.err.path} --all"
             raise
         found[job.seq] = job
     return list(found.values())

@@ -57,7 +57,7 @@ def run(args: Sequence[str]) -> int:
         instruction = os.environ.get(COMPLETE)
         found = None if instruction else read(args, VERBS)
         if found is not None:
-            session.path = f"{PROGRAM} {found.path}"
+            session.err.path = f"{PROGRAM} {found.path}"
             for name, value in found.shared:
                 session.take(name, value)
             result.code = found.verb.run(session, **found.values) or 0

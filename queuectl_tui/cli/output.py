@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 from ..presentation.columns import Cell, Column, TableColumn, table
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.console import Console, RenderableType
     from rich.text import Text
 
@@ -187,15 +185,6 @@ class Listing(Generic[T]):
 
     def end(self) -> None:
         """Finish the list."""
-
-    def __enter__(self) -> Listing[T]:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.end()
 
 
 class JsonListing(Listing[T]):

@@ -24,18 +24,15 @@ class Overrides(NamedTuple):
     def of(cls, options: Mapping[str, Any]) -> "Overrides":
         """Read the options. InvalidInput names the one that is wrong."""
         fields: dict[str, Any] = {}
-        for name in ("id", "run_at", "cwd", "memory_limit", "output_limit"):
+        for name in ("id", "run_at", "cwd", "memory_limit", "output_limit", "queue"):
             if options[name] is not None:
                 fields[name] = options[name]
-        if options["queue"] is not None:
-            fields["queue"] = options["queue"]
         for name in ("max_retries", "backoff_base", "priority", "nice"):
             if options[name] is not None:
                 fields[name] = _number(name, options[name])
-        if options["timeout"] is not None:
-            fields["timeout_seconds"] = duration("--timeout", options["timeout"])
-        if options["cpu_seconds"] is not None:
-            fields["cpu_seconds"] = duration("--cpu-seconds", options["cpu_seconds"])
+        for name, option in (("timeout_seconds", "timeout"), ("cpu_seconds", "cpu_seconds")):
+            if options[option] is not None:
+                fields[name] = duration("--" + option.replace("_", "-"), options[option])
         delay = None
         if options["delay"] is not None:
             if options["run_at"] is not None:

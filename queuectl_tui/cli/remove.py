@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.lifecycle import REMOVABLE
@@ -42,9 +43,7 @@ def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
                 return 0  # a job that matches from now on was in no question
             if not confirm(session, "removing", plural(count)):
                 return None
-        return await queue.remove_all(
-            where, lambda done, total: session.err.bar("removing", done, total)
-        )
+        return await queue.remove_all(where, partial(session.err.bar, "removing"))
 
     count = session.run(act)
     show_count(session, count, "removed")

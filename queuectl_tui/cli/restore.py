@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from queuectl_core.domain.text import clean_line
 
@@ -57,7 +58,7 @@ def restore(session: Session, /, *, file: str, yes: bool, discard: bool) -> int:
         file,
         keep=not discard,
         confirm=confirm,
-        progress=lambda done, total: session.err.bar("reading", done, total, "pages"),
+        progress=partial(session.err.bar, "reading", extra="pages"),
     )
     session.err.clear()
     if done is None:
@@ -70,8 +71,7 @@ def restore(session: Session, /, *, file: str, yes: bool, discard: bool) -> int:
             {"store": done.store, "file": done.file, "jobs": done.jobs, "kept": done.kept}
         )
         return 0
-    shown = f"{plural(done.jobs)} restored from {clean_line(done.file)}"
-    session.out.line(shown)
+    session.out.line(f"{plural(done.jobs)} restored from {clean_line(done.file)}")
     if done.kept is not None:
         session.err.note(
             f"what {clean_line(done.store)} held is now in {clean_line(done.kept)}; "

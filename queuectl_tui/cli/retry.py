@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.lifecycle import RETRYABLE
@@ -52,9 +53,7 @@ def retry(session: Session, /, *, selection: JobSelection, command: str | None, 
         where = (await selection.find(session, queue)).narrowed(RETRYABLE)
         if not yes and session.err.can_ask and not await _confirm_completed(session, queue, where):
             return None
-        return await queue.retry_all(
-            where, lambda done, total: session.err.bar("retrying", done, total)
-        )
+        return await queue.retry_all(where, partial(session.err.bar, "retrying"))
 
     count = session.run(act)
     show_count(session, count, "retried")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..interrupts import Interrupted, signals
@@ -33,24 +34,7 @@ class Session:
         self.verbose = False
         self.clock: Callable[[], float] = time.time
         """The clock of the queue once it is open: its times are compared with this clock."""
-        self._set_color(not os.environ.get("NO_COLOR"))
-
-    @property
-    def quiet(self) -> bool:
-        """No notes, no progress, no table header."""
-        return self.err.quiet
-
-    @property
-    def path(self) -> str:
-        """The command as it is typed, without options: ``queuectl dlq list``."""
-        return self.err.path
-
-    @path.setter
-    def path(self, path: str) -> None:
-        self.err.path = path
-
-    def _set_color(self, wanted: bool) -> None:
-        self.out.color = self.err.color = wanted
+        self.out.color = self.err.color = not os.environ.get("NO_COLOR")
 
     def take(self, name: str, value: Any) -> None:
         """Keep the value of a global option. An option after the verb wins over one before it,
@@ -58,17 +42,20 @@ class Session:
         if name == "store":
             self.store = value  # an empty one is an error later, not the default store
         elif name == "no_color":
-            self._set_color(False)
+            self.out.color = self.err.color = False
         elif name in ("quiet", "debug"):
             setattr(self.err, name, value)
         else:
             setattr(self, name, value)
 
-    def listing(self, view: View[T], *, header: bool | None = None) -> Listing[T]:
+    @contextmanager
+    def listing(self, view: View[T], *, header: bool | None = None) -> Iterator[Listing[T]]:
         """Start a list on standard output; add to it inside ``with``."""
         kind: type[Listing[T]] = PrettyListing if self.out.terminal else PlainListing
-        shown = not self.quiet if header is None else header
-        return (JsonListing if self.json else kind)(self.out, view, self.clock, header=shown)
+        shown = not self.err.quiet if header is None else header
+        listing = (JsonListing if self.json else kind)(self.out, view, self.clock, header=shown)
+        yield listing
+        listing.end()
 
     def show_all(self, view: View[T], rows: Iterable[T]) -> None:
         """Print a whole list."""

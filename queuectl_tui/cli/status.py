@@ -105,7 +105,7 @@ async def _screen(session: Session, queue: Queue) -> None:
 
 
 async def _stream(session: Session, queue: Queue) -> None:
-    if not session.quiet:
+    if not session.err.quiet:
         names = [state.value.upper() for state in State]
         session.out.line("\t".join(["TIME", *names, "WORKERS"]))
     last: list[str] = []

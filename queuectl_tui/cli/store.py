@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.text import clean_line
@@ -12,9 +13,7 @@ from .output import View
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.operations.copy import Compared, Copied
-    from queuectl_core.queue import Queue
-
+    from queuectl_core.operations.copy import Compared
 
 store = Noun(
     "store",
@@ -46,12 +45,7 @@ ROWS: View[Compared] = View(lambda row, now: {}, COLUMNS)
     ),
 )
 @option(
-    "--to",
-    dest="to",
-    metavar="URL",
-    required=True,
-    complete=FILE,
-    about="The store to make: path or URL.",
+    "--to", metavar="URL", required=True, complete=FILE, about="The store to make: path or URL."
 )
 def copy(session: Session, to: str) -> int:
     """Copy all jobs, their history and stored output, settings and statistics into another store,
@@ -63,13 +57,8 @@ def copy(session: Session, to: str) -> int:
     and exits with 1 if it differs. Whole outputs come along where they lie on this host.
     """
 
-    def progress(what: str, done: int, total: int) -> None:
-        session.err.bar(what, done, total, "jobs")
-
-    async def act(queue: Queue) -> Copied:
-        return await queue.copy_to(to, progress)
-
-    copied = session.run(act, read_only=True, loop=True)
+    progress = partial(session.err.bar, extra="jobs")
+    copied = session.run(lambda queue: queue.copy_to(to, progress), read_only=True, loop=True)
     session.err.clear()
     if session.json:
         session.out.json(copied.to_json())

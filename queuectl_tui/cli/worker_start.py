@@ -14,6 +14,7 @@ from queuectl_core.system.postcommit import after_commit
 
 from ..presentation.format import command_text, plural
 from .declare import UsageError, option, verb
+from .jobs import queue_filter
 from .session import Session
 from .worker import WORKERS
 
@@ -50,13 +51,7 @@ ENDS = {
 )
 @option("-c", "--count", metavar="N", kind=int, default=1, about="How many; 1 if not given.")
 @option("-d", "--detach", is_flag=True, about="Run in the background; return once up.")
-@option(
-    "--queue",
-    dest="queues",
-    metavar="NAME",
-    multiple=True,
-    about="Only jobs of this queue; repeatable.",
-)
+@queue_filter
 @option("--until-empty", is_flag=True, about="End when nothing is due, running or retrying.")
 @option("--until-idle", is_flag=True, about="End when nothing is due or runs here; for cron.")
 def start(

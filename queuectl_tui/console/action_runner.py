@@ -47,10 +47,7 @@ class StoreRead(Message):
 
 
 class ActionRunner(MinimumSize, PacedDisplay):
-    """The part of the app that runs actions, and the interface that screens use.
-
-    Methods that open screens are defined in Navigation, and those that read the store in Console.
-    """
+    """The part of the app that runs actions, and the interface that screens use."""
 
     connections: Connections
     monitor: Monitor
@@ -68,53 +65,29 @@ class ActionRunner(MinimumSize, PacedDisplay):
     in_progress: dict[str, list[OnEnd]]
     """Actions that are running, by their command line: what to call when they end."""
 
-    # -- reading the store ----------------------------------------------------------
+    # -- methods of Console ---------------------------------------------------------
 
-    def read_soon(self) -> None:
-        """Read the store again, now."""
-        raise NotImplementedError
+    read_soon: Callable[[], None]
+    """Read the store again, now."""
+    clock: Callable[[], float]
+    """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
+    lost: Callable[[QueueError], None]
+    """The store could not be read."""
+    heading: Callable[[], tuple[list[Cell], list[Cell]]]
+    """The title bar: which store, where, and how it is looked at."""
+    action_pause: Callable[[], None]
 
-    def clock(self) -> float:
-        """The moment that the screen shows, by the queue's clock: now, unless it is not live."""
-        raise NotImplementedError
+    # -- methods of Navigation ------------------------------------------------------
 
-    def lost(self, error: QueueError) -> None:
-        """The store could not be read."""
-        raise NotImplementedError
-
-    def heading(self) -> tuple[list[Cell], list[Cell]]:
-        """The title bar: which store, where, and how it is looked at."""
-        raise NotImplementedError
-
-    def action_pause(self) -> None:
-        """Stop reading the store, or go on."""
-        raise NotImplementedError
-
-    # -- opening screens ------------------------------------------------------------------
-
-    def confirm(self, action: Action) -> None:
-        """Ask the question of an action, then run it."""
-        raise NotImplementedError
-
-    def ask_workers(self) -> None:
-        """Ask how many workers to start."""
-        raise NotImplementedError
-
-    def open_job(self, job: Job) -> None:
-        """Open the screen of one job."""
-        raise NotImplementedError
-
-    def open_output(self, job: Job, number: int | None = None) -> None:
-        """Open the output of an attempt; None: of the latest."""
-        raise NotImplementedError
-
-    def open_form(self) -> None:
-        """Open the form for a new job."""
-        raise NotImplementedError
-
-    def edit_job(self, job: Job) -> None:
-        """Ask for another command for a job, then run it again with it, or a copy."""
-        raise NotImplementedError
+    confirm: Callable[[Action], None]
+    """Ask the question of an action, then run it."""
+    ask_workers: Callable[[], None]
+    open_job: Callable[[Job], None]
+    open_output: Callable[..., None]
+    """Open the output of an attempt of a job, by its number; without: of the latest."""
+    open_form: Callable[[], None]
+    edit_job: Callable[[Job], None]
+    """Ask for another command for a job, then run it again with it, or a copy."""
 
     # -- messages ---------------------------------------------------------------------------
 

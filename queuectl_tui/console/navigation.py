@@ -107,15 +107,8 @@ class Navigation(ActionRunner):
 
         self._spawn(open_it, "", OPENING)
 
-    def ask_config(self) -> None:
-        """Ask for a setting and its value."""
-        self._ask_config("Which setting, and its value?", actions.config_set)
-
-    def ask_config_unset(self) -> None:
-        """Ask for a setting to go back to its default."""
-        self._ask_config("Which setting goes back to its default?", actions.config_unset)
-
-    def _ask_config(self, question: str, make: Callable[[str], Action]) -> None:
+    def ask_config(self, question: str, make: Callable[[str], Action]) -> None:
+        """Ask for a setting, then run the action for it."""
         from .screens.dialogs import Ask
 
         def answered(text: str | None) -> None:

@@ -17,6 +17,7 @@ from queuectl_core.domain.model import State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.operations.doctor import examine
 
+from ..presentation import actions
 from ..presentation.columns import TableColumn, table
 from ..presentation.findings import FINDING_COLUMNS
 from ..presentation.settings import SETTING_COLUMNS
@@ -96,8 +97,11 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
         yield do("worker start", "in the background, on this host", console.ask_workers)
         yield do("dlq retry", "all dead jobs", main.retry_dead)
         yield do("dlq purge", "delete all dead jobs", main.purge_dead)
-        yield do("config set", "change a setting: KEY VALUE", console.ask_config)
-        yield do("config unset", "back to the default: KEY", console.ask_config_unset)
+        ask = partial(console.ask_config, "Which setting, and its value?", actions.config_set)
+        yield do("config set", "change a setting: KEY VALUE", ask)
+        question = "Which setting goes back to its default?"
+        ask = partial(console.ask_config, question, actions.config_unset)
+        yield do("config unset", "back to the default: KEY", ask)
     yield do("list", "filter the jobs by text", on_main(main.action_filter))
     for state in State:
         yield do(

@@ -46,9 +46,9 @@ VALUES = (
 
 
 def state(session: Session) -> dict[str, Any]:
-    kept = ("store", "json", "quiet", "verbose", "path")
-    colors = (session.out.color, session.err.color, session.err.quiet, session.err.debug)
-    return {name: getattr(session, name) for name in kept} | {"colors": colors}
+    out, err = session.out, session.err
+    said = (out.color, err.color, err.quiet, err.debug, err.path)
+    return {"store": session.store, "json": session.json, "verbose": session.verbose, "err": said}
 
 
 def by_click(args: list[str], patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
@@ -58,7 +58,7 @@ def by_click(args: list[str], patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     def keep(self: command.ClickVerb, **values: Any) -> None:
         session = click.get_current_context().find_object(Session)
         assert session is not None
-        session.path = click.get_current_context().command_path
+        session.err.path = click.get_current_context().command_path
         found.append((self.found, values, state(session)))
 
     patch.setattr(command.ClickVerb, "_run", keep)
@@ -73,7 +73,7 @@ def compare(args: list[str]) -> bool:
     if quick is None:
         return False
     session = Session()
-    session.path = f"queuectl {quick.path}"
+    session.err.path = f"queuectl {quick.path}"
     for name, value in quick.shared:
         session.take(name, value)
     with pytest.MonkeyPatch.context() as patch:

@@ -44,6 +44,9 @@ class ConsoleScreen(ConsolePart, Screen[T]):
         Empty: the key is not shown."""
         return None
 
+    def action_back(self) -> None:
+        self.dismiss()
+
     def restyle(self) -> None:
         """The theme has changed."""
         for widget in self.query(LineWidget):

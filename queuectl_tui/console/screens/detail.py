@@ -26,7 +26,30 @@ from ..widgets.text import TextPane, TextRow
 from .base import JobScreen
 
 
-class DetailScreen(JobScreen):
+class OneJobScreen(JobScreen):
+    """A screen of one job, with a pane of output."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+        self._deleted = False
+
+    def targets(self) -> list[Job]:
+        return [self.job]
+
+    def state_cell(self) -> Cell:
+        """The state of the job for the title bar."""
+        state = self.job.state
+        return (" deleted ", "bad") if self._deleted else (f" {state} ", STATE_ROLES[state])
+
+    def action_follow(self) -> None:
+        self.query_one(OutputPane).toggle_follow()
+
+    def action_wrap(self) -> None:
+        self.query_one(OutputPane).toggle_wrap()
+
+
+class DetailScreen(OneJobScreen):
     """One job, with the output of the attempt under the cursor."""
 
     DEFAULT_CSS = """
@@ -44,9 +67,7 @@ class DetailScreen(JobScreen):
     ]
 
     def __init__(self, job: Job) -> None:
-        super().__init__()
-        self.job = job
-        self._deleted = False
+        super().__init__(job)
         self._newest = 0
         """The number of the last attempt when they were read."""
 
@@ -125,7 +146,7 @@ class DetailScreen(JobScreen):
     def _show(self) -> None:
         job = self.job
         self.query_one("#head", Bar).say(
-            [(f" {job.id} ", "title"), state_cell(job, deleted=self._deleted)],
+            [(f" {job.id} ", "title"), self.state_cell()],
             [(f" {short(job.queue, 60)} ", "muted")],
         )
         self.fields.show(fields(job, self.console.clock(), self.size.width))
@@ -136,9 +157,6 @@ class DetailScreen(JobScreen):
 
     def on_resize(self) -> None:
         self._show()
-
-    def targets(self) -> list[Job]:
-        return [self.job]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         possible = super().check_action(action, parameters)
@@ -152,15 +170,6 @@ class DetailScreen(JobScreen):
     def action_output(self) -> None:
         current = self.attempts.current
         self.console.open_output(self.job, current.number if current else None)
-
-    def action_follow(self) -> None:
-        self.query_one(OutputPane).toggle_follow()
-
-    def action_wrap(self) -> None:
-        self.query_one(OutputPane).toggle_wrap()
-
-    def action_back(self) -> None:
-        self.dismiss()
 
 
 LABEL = 10
@@ -194,8 +203,3 @@ def fields(job: Job, now: float, width: int) -> list[TextRow]:
             rows.append(line)
             line = []
     return rows
-
-
-def state_cell(job: Job, *, deleted: bool) -> Cell:
-    """The state of a job for the title bar."""
-    return (" deleted ", "bad") if deleted else (f" {job.state} ", STATE_ROLES[job.state])

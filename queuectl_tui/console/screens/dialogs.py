@@ -53,6 +53,13 @@ class Dialog(ConsolePart, ModalScreen[T]):
             box.cursor_blink = False
             yield box
 
+    def say(self, text: str, style: str) -> None:
+        """Show what is wrong with the answer, or how to give it."""
+        self.query_one("#says", Static).update(self.text((text, style)))
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
     def text(self, *parts: tuple[str, str]) -> Text:
         """Clean text in the theme's styles; never markup."""
         roles = styles_of(self.app.current_theme)
@@ -150,7 +157,7 @@ class Ask(Dialog[str | None]):
     """Asks for one value. ``check`` raises QueueError for a wrong one, while it is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss_none", "never mind", key_display="esc")
+        Binding("escape", "close", "never mind", key_display="esc")
     ]
 
     def __init__(self, question: str, value: str, check: Callable[[str], object]) -> None:
@@ -182,16 +189,12 @@ class Ask(Dialog[str | None]):
     @on(Input.Changed)
     def _typed(self) -> None:
         trouble = self.trouble
-        said = self.text((trouble, "bad")) if trouble else self.text((ENTER, "muted"))
-        self.query_one("#says", Static).update(said)
+        self.say(trouble or ENTER, "bad" if trouble else "muted")
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:
         if not self.trouble:
             self.dismiss(message.value)
-
-    def action_dismiss_none(self) -> None:
-        self.dismiss(None)
 
 
 class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
@@ -202,7 +205,7 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss_none", "never mind", key_display="esc"),
+        Binding("escape", "close", "never mind", key_display="esc"),
         Binding("down", "app.focus_next", "next", show=False),
         Binding("up", "app.focus_previous", "previous", show=False),
     ]
@@ -230,10 +233,9 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
         try:
             self._read()
         except QueueError as error:
-            said = (str(error), "bad")
+            self.say(str(error), "bad")
         else:
-            said = (f"tab: queue   {ENTER}", "muted")
-        self.query_one("#says", Static).update(self.text(said))
+            self.say(f"tab: queue   {ENTER}", "muted")
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
@@ -242,9 +244,6 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
         except QueueError:
             return  # the error is on the screen
         self.dismiss(answer)
-
-    def action_dismiss_none(self) -> None:
-        self.dismiss(None)
 
 
 def worker_count(text: str) -> int:

@@ -125,7 +125,7 @@ class EnqueueScreen(Dialog[None]):
     def _check(self) -> None:
         self._draft.clear()
         self._draft.update(self._values())
-        said, line = self.query_one("#says", Static), self.query_one("#line", Static)
+        line = self.query_one("#line", Static)
         if self._sent is not None:
             self._wait()
             return
@@ -134,7 +134,7 @@ class EnqueueScreen(Dialog[None]):
         except QueueError as error:
             touched = any(box.value for box in self.query(Input))
             first = ("type a command; ^e: $EDITOR   esc: cancel", "muted")
-            said.update(self.text((str(error), "bad") if touched else first))
+            self.say(*((str(error), "bad") if touched else first))
             line.update("")
             return
         note = "enter: enqueue   esc: cancel"
@@ -143,7 +143,7 @@ class EnqueueScreen(Dialog[None]):
         if "run_at" in given:
             moment = parse_time(given["run_at"], self._defaults.now)
             note = f"runs at {format_time(moment)}   {note}"
-        said.update(self.text((note, "good")))
+        self.say(note, "good")
         line.update(self.text((f"$ {self.line()[:400]}", "muted")))
 
     @on(Input.Submitted)
@@ -156,14 +156,14 @@ class EnqueueScreen(Dialog[None]):
         try:
             action = actions.enqueue(self.source(), self.line())
         except QueueError as error:
-            self._say(str(error), "bad")
+            self.say(str(error), "bad")
             return
         self._sent = self._values()
         self._wait()
         self._send(action, self._ended)
 
     def _wait(self) -> None:
-        self._say("enqueuing: waits for the store; esc leaves, it is enqueued all the same", "warn")
+        self.say("enqueuing: waits for the store; esc leaves, it is enqueued all the same", "warn")
 
     def _ended(self, error: Exception | None) -> None:
         """The action has ended. The form may have been closed or changed meanwhile."""
@@ -177,18 +177,15 @@ class EnqueueScreen(Dialog[None]):
         if not here:
             return
         if error is not None:
-            self._say(str(error) or type(error).__name__, "bad")
+            self.say(str(error) or type(error).__name__, "bad")
         elif self._done and self.is_current:
             self.dismiss()
         elif not self._done:
-            self._say("enqueued as it was at enter; this is what you changed since", "good")
+            self.say("enqueued as it was at enter; this is what you changed since", "good")
 
     def on_screen_resume(self) -> None:
         if self._done:  # the action ended while another screen was on top
             self.dismiss()
-
-    def _say(self, text: str, style: str) -> None:
-        self.query_one("#says", Static).update(self.text((text, style)))
 
     def action_empty(self) -> None:
         for box in self.query(Input):
@@ -197,7 +194,7 @@ class EnqueueScreen(Dialog[None]):
     def action_close(self) -> None:
         if self._sent is not None:
             self.console.say("… still enqueuing: waits for the store", "warn")
-        self.dismiss()
+        super().action_close()
 
 
 class EditScreen(Dialog[tuple[str, bool] | None]):
@@ -248,8 +245,7 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
         self._draft["command"] = self.query_one(Input).value
         trouble = self._trouble()
         note = "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: cancel"
-        said = (trouble, "bad") if trouble else (note, "muted")
-        self.query_one("#says", Static).update(self.text(said))
+        self.say(trouble or note, "bad" if trouble else "muted")
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
@@ -261,6 +257,3 @@ class EditScreen(Dialog[tuple[str, bool] | None]):
     def _answer(self, *, copy: bool) -> None:
         if not self._trouble():
             self.dismiss((on_lines(self.query_one(Input).value), copy))
-
-    def action_close(self) -> None:
-        self.dismiss(None)

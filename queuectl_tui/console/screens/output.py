@@ -24,11 +24,10 @@ from ..action_runner import StoreRead
 from ..background import run_in_background
 from ..widgets.output import OutputPane
 from ..widgets.status_bars import Bar, KeyBar, Notice
-from .base import JobScreen
-from .detail import state_cell
+from .detail import OneJobScreen
 
 
-class OutputScreen(JobScreen):
+class OutputScreen(OneJobScreen):
     """The output of a job's latest attempt, or of the given one."""
 
     DEFAULT_CSS = """
@@ -45,10 +44,8 @@ class OutputScreen(JobScreen):
     ]
 
     def __init__(self, job: Job, number: int | None = None) -> None:
-        super().__init__()
-        self.job = job
+        super().__init__(job)
         self._number = number
-        self._deleted = False
 
     def compose(self) -> ComposeResult:
         yield Bar(id="head", filled=True)
@@ -79,14 +76,11 @@ class OutputScreen(JobScreen):
         self.query_one("#head", Bar).say(
             [
                 (f" {self.job.id} ", "title"),
-                state_cell(self.job, deleted=self._deleted),
+                self.state_cell(),
                 (f" {command_line(self.job.command)}", "text"),
             ]
         )
         self.refresh_bindings()
-
-    def targets(self) -> list[Job]:
-        return [self.job]
 
     def describe(self, action: str) -> str | None:
         if action == "follow" and self.query_one(OutputPane).follow:
@@ -96,12 +90,6 @@ class OutputScreen(JobScreen):
     @on(OutputPane.Turned)
     def _turned(self) -> None:
         self.refresh_bindings()
-
-    def action_follow(self) -> None:
-        self.query_one(OutputPane).toggle_follow()
-
-    def action_wrap(self) -> None:
-        self.query_one(OutputPane).toggle_wrap()
 
     def action_full(self) -> None:
         self.toggle_class("full")

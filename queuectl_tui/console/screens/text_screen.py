@@ -41,6 +41,3 @@ class TextScreen(ConsoleScreen[None]):
         """Show other lines."""
         self._rows = rows
         self.query_one(TextPane).show(rows)
-
-    def action_back(self) -> None:
-        self.dismiss()

@@ -167,7 +167,7 @@ class _Bulk:
                 value = InvalidInput(f"longer than {LINE_LIMIT >> 20} MiB")
             elif line.isspace():
                 continue
-            elif number_is_first(line, self.good, self.bad):
+            elif not self.good and not self.bad and line.lstrip().startswith(b"["):
                 yield from self._array(line)
                 return
             else:
@@ -267,11 +267,6 @@ class _Bulk:
         with after_commit(f"{plural(count)} enqueued, but reading them"):
             async for page in pages:
                 yield page
-
-
-def number_is_first(line: bytes, good: int, bad: int) -> bool:
-    """Whether this line starts the whole input, as an array."""
-    return not good and not bad and line.lstrip().startswith(b"[")
 
 
 def unfinished(text: bytes) -> bool:

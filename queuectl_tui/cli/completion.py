@@ -16,8 +16,6 @@ from click.shell_completion import (
 from .declare import Noun, argument, verb
 from .session import COMPLETE, PROGRAM, Session
 
-SHELLS = ("bash", "zsh", "fish")
-
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' line="${COMP_LINE:0:COMP_POINT}" prefix="" word completion value found
@@ -87,7 +85,7 @@ CLASSES: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _
         "queuectl completion fish > ~/.config/fish/completions/queuectl.fish",
     ),
 )
-@argument("shell", metavar="SHELL", choices=SHELLS)
+@argument("shell", metavar="SHELL", choices=tuple(CLASSES))
 def completion(session: Session, /, shell: str) -> None:
     """Print a script to source, for bash, zsh or fish. It completes verbs, options, job and
     worker ids, states and settings."""

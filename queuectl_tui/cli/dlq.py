@@ -56,20 +56,16 @@ def list_dead(
     a part of the reason.
     """
     if group:
+        from queuectl_core.operations.queries import dead_groups
+
         if selection.filtered:
             raise UsageError("--group takes no filter")
-        _list_groups(session, limit)
+        every = 1_000_000 if limit is None else limit
+        groups = session.run(lambda queue: dead_groups(queue, every), read_only=True)
+        session.show_all(DEAD_GROUPS, groups)
         return
     nothing = "no dead jobs match" if selection.filtered else "no dead jobs"
     show_jobs(session, DEAD_JOBS, partial(selection.find, session), limit, nothing)
-
-
-def _list_groups(session: Session, limit: int | None) -> None:
-    from queuectl_core.operations.queries import dead_groups
-
-    every = 1_000_000 if limit is None else limit
-    groups = session.run(lambda queue: dead_groups(queue, every), read_only=True)
-    session.show_all(DEAD_GROUPS, groups)
 
 
 @verb(

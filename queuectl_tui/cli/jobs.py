@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from queuectl_core.domain.model import Job, State
 from queuectl_core.system.run_sync import sleep
 
-from .declare import argument, option
+from .declare import option
 from .session import Session
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 TRIES = 5
 """How often jobs that other processes change at the same time are looked up again."""
@@ -101,10 +99,17 @@ def complete_state(_: Session, incomplete: str) -> list[str]:
     return [f"{before}{comma}{state}" for state in State if state.value.startswith(word)]
 
 
-def job_ids(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The argument ``ID...``."""
-    name = "ID..." if required else "[ID]..."
-    return argument("ids", metavar=name, many=True, required=required, complete=complete_id)
+def state_filter(about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option ``--state``. :func:`chosen_states` reads its values."""
+    rest = {"dest": "states", "multiple": True, "complete": complete_state}
+    return option("--state", metavar="STATE", about=about, **rest)
+
+
+def chosen_states(given: Sequence[str]) -> tuple[State, ...]:
+    """The states that ``--state`` options name, several with commas."""
+    from queuectl_core.queue import check_states
+
+    return check_states([word for text in given for word in text.split(",")])
 
 
 queue_filter = option(

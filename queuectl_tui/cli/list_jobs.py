@@ -8,7 +8,7 @@ from queuectl_core.domain.model import Filter, Job
 
 from ..presentation.jobs import JOB_COLUMNS
 from .declare import option, verb
-from .jobs import complete_state, queue_filter, search_filter
+from .jobs import chosen_states, queue_filter, search_filter, state_filter
 from .output import View
 from .session import Session
 
@@ -33,14 +33,9 @@ JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "list", "lis
         "queuectl list -q --state dead | cut -f1",
     ),
 )
-@option(
-    "--state",
-    dest="states",
-    metavar="STATE",
-    multiple=True,
-    complete=complete_state,
-    about="Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
-    "May be given several times, or several with commas.",
+@state_filter(
+    "Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
+    "May be given several times, or several with commas."
 )
 @queue_filter
 @search_filter
@@ -64,9 +59,6 @@ def list_jobs(
     Values of env may be secrets and are printed as ***; with --show-env as they are, which is
     what another store can enqueue.
     """
-    from queuectl_core.queue import check_states
-
-    words = [word for given in states for word in given.split(",")]
     view = JOBS
     if show_env:
         view = View(lambda job, now: job.to_json(show_env=True), JOB_COLUMNS, "list", "list_pipe")
@@ -75,7 +67,7 @@ def list_jobs(
         from .selection import queue_names, tell_unknown_queues
 
         names = queue_names(queues)
-    where = Filter(check_states(words), names, search)
+    where = Filter(chosen_states(states), names, search)
     nothing = "no jobs match" if where != Filter() else "no jobs yet"
 
     async def find(queue: Queue) -> Filter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .declare import option, verb
 from .durations import age
-from .jobs import complete_state
+from .jobs import chosen_states, state_filter
 from .session import Session
 
 
@@ -16,13 +16,8 @@ from .session import Session
     ),
 )
 @option("--older-than", metavar="TIME", required=True, about="Ended before this: 12h, 30d.")
-@option(
-    "--state",
-    dest="states",
-    metavar="STATE",
-    multiple=True,
-    complete=complete_state,
-    about="completed (if not given), dead or cancelled; may be repeated, or several with commas.",
+@state_filter(
+    "completed (if not given), dead or cancelled; may be repeated, or several with commas."
 )
 @option("--dry-run", is_flag=True, about="Only say how many.")
 def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: bool) -> None:
@@ -32,14 +27,13 @@ def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: b
     meanwhile. To have it done for good, by the workers: queuectl config set keep-completed 30d
     """
     from queuectl_core.domain.model import State
-    from queuectl_core.queue import check_states
 
     seconds = age("--older-than", older_than)
-    chosen = check_states([word for given in states for word in given.split(",")])
+    chosen = chosen_states(states) or (State.COMPLETED,)
     count = session.run(
         lambda queue: queue.prune(
             seconds,
-            chosen or (State.COMPLETED,),
+            chosen,
             dry_run=dry_run,
             progress=lambda done, total: session.err.bar("pruning", done, max(done, total)),
         ),

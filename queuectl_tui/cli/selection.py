@@ -12,7 +12,15 @@ from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.domain.text import clean_line, closest
 
 from .declare import UsageError, argument, option
-from .jobs import complete_dead, complete_id, complete_state, queue_filter, resolve, search_filter
+from .jobs import (
+    chosen_states,
+    complete_dead,
+    complete_id,
+    queue_filter,
+    resolve,
+    search_filter,
+    state_filter,
+)
 from .session import Session
 
 if TYPE_CHECKING:
@@ -48,16 +56,7 @@ _FILTERS = (
         "repeatable.",
     ),
 )
-_MORE = (
-    option(
-        "--state",
-        dest="states",
-        metavar="STATE",
-        multiple=True,
-        complete=complete_state,
-        about="Only jobs in this state; repeatable.",
-    ),
-)
+_STATE = state_filter("Only jobs in this state; repeatable.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +141,12 @@ def selects_dead_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def selects_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
     """``[ID]... --all`` and filters, among all jobs; given to the verb as ``selection``."""
-    return _selects(function, (*_MORE, *_FILTERS), ())
+    return _selects(function, (_STATE, *_FILTERS), ())
 
 
 def selects_live_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same among jobs that have not ended: without ``--reason``, which only dead jobs have."""
-    return _selects(function, (*_MORE, *_COMMON), ())
+    return _selects(function, (_STATE, *_COMMON), ())
 
 
 def filters_dead_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -173,17 +172,15 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
 
     @wraps(function)
     def call(*args: Any, **given: Any) -> Any:
-        from queuectl_core.queue import check_states
-
-        words = [word for text in given.pop("states", ()) for word in text.split(",")]
+        named = given.pop("states", ())
         where = Filter(
-            check_states(words) if words else states,
+            chosen_states(named) if named else states,
             queue_names(given.pop("queues")),
             given.pop("search"),
             given.pop("exit_codes"),
         )
         reasons = given.pop("reasons", ())
-        filtered = where != Filter(states) or bool(words or reasons)
+        filtered = where != Filter(states) or bool(named or reasons)
         ids: tuple[str, ...] = ()
         if "ids" in given:
             ids, some = given.pop("ids"), given.pop("every") or filtered

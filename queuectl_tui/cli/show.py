@@ -52,11 +52,8 @@ def show(session: Session, ref: str, show_env: bool) -> None:
 
 
 def _plain(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return clean_line(value)
-    return clean_line(json.dumps(value, ensure_ascii=False))
+    text = json.dumps(value, ensure_ascii=False)
+    return clean_line(value if isinstance(value, str) else "" if value is None else text)
 
 
 def _pretty(session: Session, job: Job) -> None:

@@ -108,39 +108,28 @@ BY_ID: dict[str, tuple[str, ...]] = {"--id": VALUE, "--job-id": VALUE}
 _SURE: dict[str, tuple[str, ...]] = {"--force": ("--yes",), "--confirm": ("--yes",)}
 
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "": {"--db": ("--store",), "--db-path": ("--store",), "--database": ("--store",)},
+    "": dict.fromkeys(("--db", "--db-path", "--database"), ("--store",)),
     "dashboard": dict.fromkeys(("--port", "--host", "--bind", "--addr", "-p"), ("--listen",)),
     "enqueue": {
         "-f": ("--file",),
-        "--retries": ("--max-retries",),
-        "--max-retry": ("--max-retries",),
-        "--max-attempts": ("--max-retries",),
+        **dict.fromkeys(("--retries", "--max-retry", "--max-attempts"), ("--max-retries",)),
         "--timeout-seconds": ("--timeout",),
         "--delay-seconds": ("--delay",),
         "--cmd": ("--command",),
-        "--job": VALUE,
-        "--data": VALUE,
-        "--payload": VALUE,
+        **dict.fromkeys(("--job", "--data", "--payload"), VALUE),
     },
     **dict.fromkeys(
         ("show", "logs", "wait", "cancel", "retry", "remove", "dlq retry", "dlq purge"), BY_ID
     ),
     "list": {"--status": ("--state",), "-n": ("--limit",)},
     "worker start": {
-        "--detached": ("--detach",),
-        "--background": ("--detach",),
-        "--daemon": ("--detach",),
-        "--workers": ("--count",),
-        "--concurrency": ("--count",),
-        "-n": ("--count",),
-        "-w": ("--count",),
+        **dict.fromkeys(("--detached", "--background", "--daemon"), ("--detach",)),
+        **dict.fromkeys(("--workers", "--concurrency", "-n", "-w"), ("--count",)),
         "--foreground": (),
     },
     "worker stop": {
         "--force": ("--now",),
-        "--all": (),
-        "--wait": (),
-        "--graceful": (),
+        **dict.fromkeys(("--all", "--wait", "--graceful"), ()),
         "--id": VALUE,
     },
 }
@@ -155,9 +144,7 @@ _START = ("--count", "-c", "--detach", "-d", "--queue", "--until-empty", "--unti
 _STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 
 OPTION_HINTS: dict[str, dict[str, str]] = {
-    "": {
-        "--format --output -o": "type: --json",
-    },
+    "": {"--format --output -o": "type: --json"},
     "enqueue": {
         "--name --job-id": "type: --id",
         "--retry-delay --backoff": "type: --backoff-base",
@@ -183,12 +170,8 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
         "--duration": "type: timeout 6 queuectl worker start (for six seconds)",
         "--id --name": "queuectl names the workers",
     },
-    "logs": {
-        "--stdout --stderr": "both are kept together, in order: queuectl logs ID",
-    },
-    "config": {
-        "--key": "type: queuectl config get KEY",
-    },
+    "logs": {"--stdout --stderr": "both are kept together, in order: queuectl logs ID"},
+    "config": {"--key": "type: queuectl config get KEY"},
 }
 
 

@@ -10,9 +10,9 @@ from queuectl_core.domain.model import WaitState
 from queuectl_core.domain.times import format_duration
 from queuectl_core.system.run_sync import sleep
 
-from .declare import UsageError, option, verb
+from .declare import UsageError, argument, option, verb
 from .durations import optional_duration
-from .jobs import job_ids, resolve
+from .jobs import complete_id, resolve
 from .session import Session
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LOOK = 1.0
         "queuectl wait $(queuectl enqueue 'make test') && echo passed",
     ),
 )
-@job_ids(required=False)
+@argument("ids", metavar="[ID]...", many=True, complete=complete_id)
 @option("--all", dest="every", is_flag=True, about="All jobs in the store, also those due later.")
 @option("--timeout", metavar="TIME", about="Give up after this long: 30s, 5m.")
 def wait(session: Session, /, *, ids: tuple[str, ...], every: bool, timeout: str | None) -> int:

@@ -171,7 +171,8 @@ def describe(event: Event, now: float) -> str:
         return f"up: {message}" if event.kind is Kind.UP else message
     name = clean_line(job.id, 60)
     if event.kind is Kind.STARTED:
-        return f"{name} started on {clean_line(event.worker, 40)}: {_short(job)}"
+        command = clean_line(command_text(job.command), 80)
+        return f"{name} started on {clean_line(event.worker, 40)}: {command}"
     if event.kind is Kind.ENDED:
         return f"{name} {_end(job, event.attempt, event.state, event.retry_at, now)}"
     if event.kind is Kind.ADOPTED:
@@ -179,11 +180,6 @@ def describe(event: Event, now: float) -> str:
     if event.kind is Kind.RECOVERED:
         return f"{name}: its supervisor died; {clean_line(event.message)}"
     return f"{name} {clean_line(event.message)}"
-
-
-def _short(job: Job) -> str:
-    text = clean_line(command_text(job.command))
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _end(

@@ -144,9 +144,7 @@ async def _until_gone(
         if not left or (seconds is not None and passed >= seconds):
             return left
         if session.err.animated:
-            session.err.bar(
-                "stopping", len(asked) - len(left), len(asked), _running(left, session.clock())
-            )
+            session.err.bar("stopping", len(asked) - len(left), len(asked), jobs)
         elif time.monotonic() - told >= REMIND:
             told = time.monotonic()
             session.err.note(f"waiting for {len(left)} of {len(asked)} workers: {jobs}")

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -37,13 +38,12 @@ OnEnd = Callable[[Exception | None], None]
 """Called when an action has ended, with the error or None."""
 
 
+@dataclass
 class StoreRead(Message):
     """The store was read again; ``changed``: something in it is different."""
 
-    def __init__(self, overview: Overview, *, changed: bool) -> None:
-        self.overview = overview
-        self.changed = changed
-        super().__init__()
+    overview: Overview
+    changed: bool
 
 
 class ActionRunner(MinimumSize, PacedDisplay):

@@ -24,11 +24,8 @@ def run_console(store_url: str | None, *, read_only: bool, refresh: float, mouse
     Raises InvalidInput when there is no terminal, and the StoreError family when the store
     cannot be reached to begin with.
     """
-    terminals = (
-        sys.__stdin__,
-        sys.__stderr__,
-    )  # Textual reads from the first and draws on the second
-    if not all(stream is not None and stream.isatty() for stream in terminals):
+    # Textual reads from the first and draws on the second.
+    if not all(stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)):
         raise InvalidInput(
             "the console needs a terminal for input and for output",
             "for scripts there is: queuectl status --json",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich.color import Color
 from rich.style import Style
 from textual.theme import Theme
 
@@ -89,21 +88,17 @@ def styles_of(theme: Theme) -> RoleStyles:
     if theme.ansi:
         return _sixteen()
     hue = theme.variables.get
-
-    def fg(color: str | None, *, bold: bool = False) -> Style:
-        return Style(color=color, bold=bold)
-
     return RoleStyles(
         base=Style(bgcolor=theme.background),
-        text=fg(theme.foreground),
-        muted=fg(hue("muted", theme.secondary)),
-        strong=fg(theme.foreground, bold=True),
-        good=fg(theme.success),
-        bad=fg(theme.error),
-        warn=fg(theme.warning),
-        busy=fg(theme.primary),
-        accent=fg(theme.accent),
-        title=fg(theme.primary, bold=True),
+        text=Style(color=theme.foreground),
+        muted=Style(color=hue("muted", theme.secondary)),
+        strong=Style(color=theme.foreground, bold=True),
+        good=Style(color=theme.success),
+        bad=Style(color=theme.error),
+        warn=Style(color=theme.warning),
+        busy=Style(color=theme.primary),
+        accent=Style(color=theme.accent),
+        title=Style(color=theme.primary, bold=True),
         cursor=Style(bgcolor=hue("cursor", theme.panel)),
         cursor_blurred=Style(bgcolor=hue("cursor-blurred", theme.surface)),
         bar=Style(bgcolor=theme.panel),
@@ -112,22 +107,18 @@ def styles_of(theme: Theme) -> RoleStyles:
 
 def _sixteen() -> RoleStyles:
     """For terminals with their own palette: names of colours only, and reverse video."""
-
-    def fg(name: str, *, bold: bool = False, underline: bool = False) -> Style:
-        return Style(color=Color.parse(name), bold=bold, underline=underline)
-
     return RoleStyles(
         base=Style(),
-        text=fg("default"),
-        muted=Style(color=Color.parse("default"), dim=True),
-        strong=fg("default", bold=True),
-        good=fg("green"),
-        bad=fg("red"),
-        warn=fg("yellow"),
-        busy=fg("blue", bold=True),
-        accent=fg("cyan"),
-        title=fg("cyan", bold=True),
-        cursor=Style(color=Color.parse("default"), reverse=True, dim=False),
+        text=Style(color="default"),
+        muted=Style(color="default", dim=True),
+        strong=Style(color="default", bold=True),
+        good=Style(color="green"),
+        bad=Style(color="red"),
+        warn=Style(color="yellow"),
+        busy=Style(color="blue", bold=True),
+        accent=Style(color="cyan"),
+        title=Style(color="cyan", bold=True),
+        cursor=Style(color="default", reverse=True, dim=False),
         cursor_blurred=Style(bold=True),
-        bar=Style(color=Color.parse("default"), reverse=True, dim=False),
+        bar=Style(color="default", reverse=True, dim=False),
     )

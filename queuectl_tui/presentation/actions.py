@@ -37,10 +37,6 @@ class Action:
     details: Sequence[str] = ()
 
 
-def _ids(jobs: Sequence[Job]) -> list[str]:
-    return [job.id for job in jobs]
-
-
 def _named(jobs: Sequence[Job]) -> list[str]:
     lines = [f"{job.id}  {command_line(job.command)}" for job in jobs[:NAMED]]
     if len(jobs) > NAMED:
@@ -56,12 +52,6 @@ def _came(done: int, asked: int, word: str) -> str:
     if done > asked:
         return f"{word} {done:,} jobs ({asked:,} when you were asked)"
     return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked"
-
-
-def _counted(jobs: Sequence[Job]) -> str:
-    """``2 dead, 1 completed``."""
-    counts = {state: sum(job.state is state for job in jobs) for state in State}
-    return by_state(counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +108,7 @@ async def count_matching(queue: Queue, where: Filter, allowed: tuple[State, ...]
 def retry(jobs: Sequence[Job]) -> Action:
     """Run these jobs again. Asks if there are several, or if the job completed."""
     dead = all(job.state is State.DEAD for job in jobs)
-    command = cli(*(("dlq", "retry") if dead else ("retry",)), *_ids(jobs))
+    command = cli(*(("dlq", "retry") if dead else ("retry",)), *(job.id for job in jobs))
 
     async def one(queue: Queue) -> str:
         await queue.retry(jobs)
@@ -132,14 +122,14 @@ def retry(jobs: Sequence[Job]) -> Action:
         if job.state is not State.COMPLETED:
             return Action(command, one)
         return Action(command, one, f"Run {job.id} again? It completed.", _named(jobs))
-    question = f"Retry {plural(len(jobs), 'marked job')}: {_counted(jobs)}?"
-    return Action(command, many, question, _named(jobs))
+    return Action(command, many, f"Retry {_what(jobs)}?", _named(jobs))
 
 
 def _what(jobs: Sequence[Job]) -> str:
     if len(jobs) == 1:
         return jobs[0].id
-    return f"{plural(len(jobs), 'marked job')}: {_counted(jobs)}"
+    counts = {state: sum(job.state is state for job in jobs) for state in State}
+    return f"{plural(len(jobs), 'marked job')}: {by_state(counts)}"
 
 
 def cancel(jobs: Sequence[Job]) -> Action:
@@ -158,7 +148,7 @@ def cancel(jobs: Sequence[Job]) -> Action:
         word = "is being ended" if job.state is State.PROCESSING else "is cancelled"
         return f"{job.id} {word}"
 
-    return Action(cli("cancel", *_ids(jobs)), run, f"Cancel {what}?", details)
+    return Action(cli("cancel", *(job.id for job in jobs)), run, f"Cancel {what}?", details)
 
 
 def remove(jobs: Sequence[Job]) -> Action:
@@ -174,7 +164,7 @@ def remove(jobs: Sequence[Job]) -> Action:
         return f"{jobs[0].id} is deleted"
 
     question = f"Delete {what}, with history and output?"
-    return Action(cli(*verb, *_ids(jobs)), run, question, _named(jobs))
+    return Action(cli(*verb, *(job.id for job in jobs)), run, question, _named(jobs))
 
 
 def filter_words(where: Filter) -> list[str]:
@@ -195,27 +185,24 @@ def filter_words(where: Filter) -> list[str]:
 
 def retry_matching(found: Sequence[MatchingJobs]) -> Action:
     """Run every matching job again whose state allows it."""
-    verbs = (("dlq", "retry"), ("retry",))
-    return _matching(found, "Retry", "retried", verbs, Queue.retry_all)
+    return _matching(found, "Retry", "retried", ("dlq retry", "retry"), Queue.retry_all)
 
 
 def cancel_matching(found: Sequence[MatchingJobs]) -> Action:
     """Cancel every matching job that waits or runs."""
-    verbs = (("cancel",), ("cancel",))
-    return _matching(found, "Cancel", "cancelled", verbs, Queue.cancel_all)
+    return _matching(found, "Cancel", "cancelled", ("cancel", "cancel"), Queue.cancel_all)
 
 
 def remove_matching(found: Sequence[MatchingJobs]) -> Action:
     """Delete every matching job that is not running."""
-    verbs = (("dlq", "purge", "-y"), ("remove", "-y"))
-    return _matching(found, "Delete", "deleted", verbs, Queue.remove_all)
+    return _matching(found, "Delete", "deleted", ("dlq purge -y", "remove -y"), Queue.remove_all)
 
 
 def _matching(
     found: Sequence[MatchingJobs],
     ask: str,
     word: str,
-    verbs: tuple[Sequence[str], Sequence[str]],
+    verbs: tuple[str, str],
     do: Callable[[Queue, Filter], Awaitable[int]],
 ) -> Action:
     """An action for all that match. ``verbs``: for the DLQ, and for other jobs."""
@@ -223,7 +210,7 @@ def _matching(
     for one in found:
         dead = one.where.states == (State.DEAD,)
         words = filter_words(one.where._replace(states=()) if dead else one.where)
-        commands.append(cli(*verbs[0 if dead else 1], "--all", *words))
+        commands.append(cli(*verbs[0 if dead else 1].split(), "--all", *words))
     counts = {state: sum(one.counts.get(state, 0) for one in found) for state in State}
     total = sum(counts.values())
 

@@ -17,16 +17,8 @@ def seconds(attempt: Attempt, now: float) -> float:
     return max(0.0, end - attempt.started_at)
 
 
-def _ago(attempt: Attempt, now: float) -> Cell:
-    return ago(now - attempt.started_at), "muted"
-
-
 def _started(attempt: Attempt, now: float) -> Cell:
     return format_time(attempt.started_at) or "", "muted"
-
-
-def _took_exact(attempt: Attempt, now: float) -> Cell:
-    return format_duration(seconds(attempt, now)), "text"
 
 
 def _took(attempt: Attempt, now: float) -> Cell:
@@ -52,10 +44,6 @@ def _number(attempt: Attempt, now: float) -> Cell:
     return str(attempt.number), "strong"
 
 
-def _exit_code(attempt: Attempt, now: float) -> str:
-    return number(attempt.exit_code)
-
-
 def _output(attempt: Attempt, now: float) -> Cell:
     return format_bytes(attempt.output_bytes), "minor"
 
@@ -69,13 +57,19 @@ ATTEMPT_COLUMNS: tuple[Column[Attempt], ...] = (
     Column("try", "terminal", _number, right=True),
     Column("attempt", "pipe", _number),
     Column("outcome", BOTH, lambda a, _: state_cell(outcome_word(a)), console=Place(11, rank=1)),
-    Column("exit", "terminal", value=_exit_code, right=True),
-    Column("exit_code", "pipe", value=_exit_code),
+    Column("exit", "terminal", value=lambda a, _: number(a.exit_code), right=True),
+    Column("exit_code", "pipe", value=lambda a, _: number(a.exit_code)),
     Column("signal", "pipe", value=lambda a, _: number(a.signal)),
     Column("started", "", _started, terminal=Place(room=70)),
     Column("started_at", "pipe", _started),
-    Column("started", "", _ago, right=True, console=Place(8, rank=3)),
-    Column("took", "terminal", _took_exact, right=True),
+    Column(
+        "started",
+        "",
+        lambda a, now: (ago(now - a.started_at), "muted"),
+        right=True,
+        console=Place(8, rank=3),
+    ),
+    Column("took", "terminal", value=lambda a, now: format_duration(seconds(a, now)), right=True),
     Column("took", "", _took, right=True, console=Place(7, rank=2)),
     Column("seconds", "pipe", value=lambda a, now: f"{seconds(a, now):.3f}"),
     # The exit code, or the signal that ended it.

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from queuectl_core.domain.errors import QueueError, StoreReadOnly, StoreUnreachable
 from queuectl_core.queue import Queue
@@ -72,16 +72,16 @@ class Connections:
         except StoreUnreachable:
             if not create or self.read_only:
                 raise
-            async with Queue.open(self.url, env=self.env, clock=self._clock):
+            async with self._open():
                 pass
             await self._connect()
 
+    def _open(self, **how: bool) -> AbstractAsyncContextManager[Queue]:
+        return Queue.open(self.url, env=self.env, clock=self._clock, **how)
+
     async def _connect(self, *, absent_ok: bool = False) -> None:
-        self._reader = await self._reading.enter_async_context(
-            Queue.open(
-                self.url, env=self.env, clock=self._clock, read_only=True, absent_ok=absent_ok
-            )
-        )
+        opened = self._open(read_only=True, absent_ok=absent_ok)
+        self._reader = await self._reading.enter_async_context(opened)
         self._now = self._reader.clock
 
     async def writer(self) -> Queue:
@@ -91,9 +91,7 @@ class Connections:
         async with self._opening:
             if self._writer is None:
                 stack = self._writing
-                opened = await stack.enter_async_context(
-                    Queue.open(self.url, env=self.env, clock=self._clock, create=False)
-                )
+                opened = await stack.enter_async_context(self._open(create=False))
                 if stack is not self._writing:
                     await stack.aclose()
                     raise StoreUnreachable("the store was lost meanwhile", "try again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from queuectl_core.domain.model import Job, State
 from queuectl_core.domain.text import clean_line
@@ -12,9 +12,9 @@ from .columns import Cell, Column, Place, number, state_cell
 from .format import ago, clock_time, command_line, command_text, exact_age, lasting, short
 
 
-def times_tried(job: Job) -> str:
+def tries(job: Job, now: float) -> Cell:
     """Attempts of those allowed, the one that runs included: ``1/3``."""
-    return f"{job.tries}/{max(1, job.max_retries)}"
+    return f"{job.tries}/{max(1, job.max_retries)}", "minor"
 
 
 def died_at(job: Job) -> float:
@@ -74,31 +74,21 @@ def _env(variables: Iterable[tuple[str, str]], between: str) -> str:
     return between.join(clean_line(f"{name}={value}") for name, value in variables)
 
 
-def _exact(field: str) -> Callable[[Job, float], str]:
-    """The time in this field, and how long ago that was."""
-
-    def value(job: Job, now: float) -> str:
-        when = getattr(job, field)
-        if when is None:
-            return ""
-        away = exact_age(when, now)
-        return f"{format_time(when)}  ({away if when > now else f'{away} ago'})"
-
-    return value
+def _exact(when: float | None, now: float) -> str:
+    """A time, and how long ago that was."""
+    if when is None:
+        return ""
+    away = exact_age(when, now)
+    return f"{format_time(when)}  ({away if when > now else f'{away} ago'})"
 
 
-def _rough(field: str) -> Callable[[Job, float], str]:
+def _rough(when: float | None, now: float) -> str:
     """The same in a form that changes rarely."""
-
-    def value(job: Job, now: float) -> str:
-        when = getattr(job, field)
-        if when is None:
-            return ""
-        since = ago(now - when)
-        at = clock_time(when, now)
-        return f"{at}  {since if since.startswith(('in', 'now')) else since + ' ago'}"
-
-    return value
+    if when is None:
+        return ""
+    since = ago(now - when)
+    at = clock_time(when, now)
+    return f"{at}  {since if since.startswith(('in', 'now')) else since + ' ago'}"
 
 
 def _id(job: Job, now: float) -> Cell:
@@ -107,10 +97,6 @@ def _id(job: Job, now: float) -> Cell:
 
 def _state(job: Job, now: float) -> Cell:
     return state_cell(job.state.value)
-
-
-def _tries(job: Job, now: float) -> Cell:
-    return times_tried(job), "minor"
 
 
 def _age(job: Job, now: float) -> Cell:
@@ -156,7 +142,7 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     # At a terminal and in the console.
     Column("id", "", _id, sort="id", list=LIMITED, dead=LIMITED, console=Place(10, flex=1)),
     Column("state", "list", _state, sort="state", console=Place(10, rank=2)),
-    Column("tries", "list dead", _tries, right=True, sort="attempts", console=Place(5, rank=4)),
+    Column("tries", "list dead", tries, right=True, sort="attempts", console=Place(5, rank=4)),
     Column("prio", "", _priority, right=True, list=Place(room=100)),
     Column("queue", "", _queue, list=Place(limit=20, room=80)),
     Column("age", "", _age, right=True, list=Place(room=60)),
@@ -206,15 +192,15 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("env", "show", value=lambda j, _: _env(j.env.items(), " ")),
     Column("limits", "show", value=_limits),
     Column("worker", "show page", value=lambda j, _: clean_line(j.worker or "")),
-    Column("created", "show", value=_exact("created_at")),
-    Column("due", "show", value=_exact("run_at")),
-    Column("started", "show", value=_exact("started_at")),
-    Column("finished", "show", value=_exact("finished_at")),
-    Column("updated", "show", value=_exact("updated_at")),
-    Column("created", "page", value=_rough("created_at")),
-    Column("due", "page", value=_rough("run_at")),
-    Column("started", "page", value=_rough("started_at")),
-    Column("finished", "page", value=_rough("finished_at")),
+    Column("created", "show", value=lambda j, now: _exact(j.created_at, now)),
+    Column("due", "show", value=lambda j, now: _exact(j.run_at, now)),
+    Column("started", "show", value=lambda j, now: _exact(j.started_at, now)),
+    Column("finished", "show", value=lambda j, now: _exact(j.finished_at, now)),
+    Column("updated", "show", value=lambda j, now: _exact(j.updated_at, now)),
+    Column("created", "page", value=lambda j, now: _rough(j.created_at, now)),
+    Column("due", "page", value=lambda j, now: _rough(j.run_at, now)),
+    Column("started", "page", value=lambda j, now: _rough(j.started_at, now)),
+    Column("finished", "page", value=lambda j, now: _rough(j.finished_at, now)),
     Column("cwd", "", value=lambda j, _: clean_line(j.cwd), page=WRAPPED),
     Column("env", "", value=lambda j, _: _env(sorted(j.env.items()), "  "), page=WRAPPED),
     Column("error", "", lambda j, now: (_whole_error(j, now), _error_role(j)), page=WRAPPED),

@@ -9,7 +9,7 @@ import pytest
 
 from queuectl_core.domain.model import State
 from queuectl_core.queue import Queue
-from queuectl_tui.presentation.jobs import times_tried
+from queuectl_tui.presentation.jobs import tries
 
 from ..support import Cli
 from .test_globals import one_line
@@ -36,7 +36,7 @@ def test_workers_that_are_added_to_others(cli: Cli) -> None:
 async def test_tries_count_the_attempt_that_runs(tmp_path: Path) -> None:
     async with Queue.open(str(tmp_path / "queue.db"), env=dict(os.environ)) as queue:
         (job,) = await queue.enqueue([{"command": "true", "max_retries": 3}])
-    assert times_tried(job) == "0/3"
+    assert tries(job, 0.0)[0] == "0/3"
     runs = job._replace(state=State.PROCESSING)
-    assert times_tried(runs) == "1/3"
+    assert tries(runs, 0.0)[0] == "1/3"
     assert runs.to_json()["attempts"] == 0

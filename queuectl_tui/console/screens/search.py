@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
@@ -32,12 +33,11 @@ class SearchLine(Input):
         Binding("down", "keep", "to the rows", show=False),
     ]
 
+    @dataclass
     class Typed(Message):
         """Apply this filter now; empty: none."""
 
-        def __init__(self, text: str) -> None:
-            self.text = text
-            super().__init__()
+        text: str
 
     class Closed(Message):
         """The line is closed; the filter stays."""

@@ -189,15 +189,10 @@ class KeyBar(LineWidget):
             if not binding.show or not active.enabled or binding.action in found:
                 continue
             key = self.app.get_key_display(binding)
-            if types and is_character(key):
+            if types and len(key) == 1 and key != "⏎":
                 continue  # this key types a character
             describe = getattr(self.screen, "describe", None)
             said = describe(binding.action) if describe else None
             if said != "":
                 found[binding.action] = (key, said or binding.description, binding.key)
         return found
-
-
-def is_character(key: str) -> bool:
-    """Whether a key, as it is shown, is a character that can be typed."""
-    return len(key) == 1 and key != "⏎"

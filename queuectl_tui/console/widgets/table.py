@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -61,12 +62,11 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
     foot = 0
     """Lines above and below the rows."""
 
+    @dataclass
     class Moved(Message):
         """The cursor is on another row, or on none."""
 
-        def __init__(self, table: LineTable[Any]) -> None:
-            self.table = table
-            super().__init__()
+        table: LineTable[Any]
 
         @property
         def control(self) -> LineTable[Any]:
@@ -78,19 +78,17 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
     class Marked(Moved):
         """The marks changed."""
 
+    @dataclass
     class Refused(Message):
         """A key did nothing, with the reason."""
 
-        def __init__(self, reason: str) -> None:
-            self.reason = reason
-            super().__init__()
+        reason: str
 
+    @dataclass
     class Failed(Message):
         """Reading rows failed."""
 
-        def __init__(self, error: QueueError) -> None:
-            self.error = error
-            super().__init__()
+        error: QueueError
 
     def __init__(
         self,

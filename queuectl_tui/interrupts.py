@@ -65,7 +65,6 @@ class Interrupts:
         self._works = True
 
     def under_loop(self, task: Any) -> None:
-        """The verb runs as this asyncio task."""
         self._task = task
 
     def end(self, code: int | None) -> None:
@@ -84,7 +83,6 @@ class Interrupts:
         return WORDS[signal.Signals(self._heard)]
 
     def leave(self) -> None:
-        """End the process at once."""
         if self._code is not None:
             os._exit(self._code)
         try:

@@ -15,7 +15,6 @@ from .session import Session
 
 
 def built(found: declare.Verb | declare.Noun, *, is_root: bool = False) -> click.Command:
-    """click's command for a declaration."""
     if isinstance(found, declare.Noun):
         return ClickNoun(found, is_root=is_root)
     if found.has_argv:
@@ -69,7 +68,6 @@ def _param(param: Option | Argument, **rest: Any) -> click.Parameter:
 
 
 def _keep(ctx: click.Context, param: click.Parameter, given: Any) -> None:
-    """Keep the value of a global option in the session."""
     if given is not None and given is not False:
         ctx.obj.take(param.name, given)
 

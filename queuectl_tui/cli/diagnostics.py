@@ -52,12 +52,10 @@ class Stderr:
 
     @property
     def terminal(self) -> bool:
-        """Whether it is a terminal."""
         return sys.stderr is not None and sys.stderr.isatty()
 
     @property
     def can_ask(self) -> bool:
-        """Whether a person can be asked."""
         return self.terminal and sys.stdin is not None and sys.stdin.isatty()
 
     @property
@@ -110,7 +108,6 @@ class Stderr:
             self._show(text)
 
     def clear(self) -> None:
-        """Remove the progress line."""
         if self._bar:
             self._bar = ""
             self._write("\r\x1b[K")

@@ -115,6 +115,4 @@ def purge(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
                 return None
         return await queue.remove_all(where, partial(session.err.bar, "purging"))
 
-    count = session.run(act)
-    show_count(session, count, "purged")
-    return 1 if count is None else 0
+    return show_count(session, session.run(act), "purged")

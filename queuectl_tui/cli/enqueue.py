@@ -128,7 +128,6 @@ def _check_words(jobs: tuple[str, ...]) -> None:
 
 
 def _sources(job: str, several: bool) -> list[Any]:
-    """The jobs that one JOB argument describes."""
     if not job.lstrip().startswith(("{", "[")):
         return [job]
     from queuectl_core.domain.errors import InvalidInput

@@ -75,7 +75,6 @@ def page(
     sections: Sequence[tuple[str, Sequence[tuple[str, str]]]],
     examples: Sequence[str],
 ) -> str:
-    """The help page of ``ctx``'s command."""
     room = width() - 2
     pieces = " ".join(ctx.command.collect_usage_pieces(ctx))
     lines = [f"Usage: {ctx.command_path} {pieces}", ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from queuectl_core.domain.model import Job, State
@@ -73,11 +74,6 @@ async def until_changed(queue: Queue, pause: float, deadline: float | None = Non
         await sleep(pause)
 
 
-def complete_dead(session: Session, incomplete: str) -> list[str]:
-    """Ids of jobs in the DLQ, for shell completion."""
-    return complete_id(session, incomplete, (State.DEAD,))
-
-
 def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = ()) -> list[str]:
     """Ids that start with what has been typed, for shell completion."""
 
@@ -91,6 +87,9 @@ def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = (
     except Exception:
         return []
     return [job.id for job in jobs if job.id.startswith(incomplete)]
+
+
+complete_dead = partial(complete_id, states=(State.DEAD,))
 
 
 def complete_state(_: Session, incomplete: str) -> list[str]:

@@ -220,7 +220,6 @@ class LogPrinter:
         return False
 
     def _show(self, chunk: bytes) -> None:
-        """Write a chunk that lies at the current offset."""
         if self.times is None:
             self._write(chunk)
             return

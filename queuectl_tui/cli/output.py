@@ -84,11 +84,9 @@ class Stdout:
 
     @property
     def terminal(self) -> bool:
-        """Whether it is a terminal."""
         return sys.stdout is not None and sys.stdout.isatty()
 
     def write(self, text: str) -> None:
-        """Write cleaned text."""
         self._pending.append(text)
         self._size += len(text)
         if self._size >= BUFFER:
@@ -99,7 +97,6 @@ class Stdout:
         self.write(text + "\n")
 
     def raw(self, data: bytes) -> None:
-        """Write bytes as they are, at once."""
         self.flush()
         with _explained():
             _stream().buffer.write(data)
@@ -152,7 +149,6 @@ class Stdout:
         self.write(self.rendered(*renderables))
 
     def rendered(self, *renderables: RenderableType) -> str:
-        """Rich renderables as the terminal's own text."""
         console = self.console()
         with console.capture() as capture:
             for renderable in renderables:
@@ -180,7 +176,6 @@ class Listing(Generic[T]):
         self.count = 0
 
     def add(self, item: T) -> None:
-        """Append one thing."""
         self.count += 1
 
     def end(self) -> None:
@@ -258,7 +253,6 @@ class TerminalTable(Generic[T]):
         self.made.show_header = any(column.name for column in self._columns)
 
     def add(self, row: T, now: float) -> None:
-        """Append a row."""
         self.made.add_row(*(self._cell(column, row, now) for column in self._columns))
 
     def _cell(self, column: TableColumn[T], row: T, now: float) -> Text:

@@ -47,7 +47,6 @@ class Overrides(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether no field is set."""
         return not self.fields and self.delay is None and not self.env
 
     def apply(self, source: Any, now: float) -> Any:
@@ -87,6 +86,5 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def tell_ignored(session: "Session", ignored: set[str]) -> None:
-    """Name the output fields that were given and are ignored."""
     if ignored:
         session.err.note(f"ignored, since queuectl sets them itself: {', '.join(sorted(ignored))}")

@@ -45,6 +45,4 @@ def remove(session: Session, /, *, selection: JobSelection, yes: bool) -> int:
                 return None
         return await queue.remove_all(where, partial(session.err.bar, "removing"))
 
-    count = session.run(act)
-    show_count(session, count, "removed")
-    return 1 if count is None else 0
+    return show_count(session, session.run(act), "removed")

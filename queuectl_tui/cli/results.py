@@ -23,8 +23,9 @@ def show_changed(session: Session, jobs: Sequence[Job], word: str) -> None:
             session.out.line(clean_line(job.id))
 
 
-def show_count(session: Session, count: int | None, word: str) -> None:
-    """How many jobs something was done to; None: the answer to the question was no."""
+def show_count(session: Session, count: int | None, word: str) -> int:
+    """How many jobs something was done to; None: the answer to the question was no. Returns the
+    exit code."""
     session.err.clear()
     if count is None:
         session.err.note(f"nothing {word}")
@@ -32,3 +33,4 @@ def show_count(session: Session, count: int | None, word: str) -> None:
         session.out.json({word: count or 0})
     elif count is not None:
         session.out.line(f"{count} {'job' if count == 1 else 'jobs'} {word}")
+    return 1 if count is None else 0

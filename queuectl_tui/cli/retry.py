@@ -55,13 +55,10 @@ def retry(session: Session, /, *, selection: JobSelection, command: str | None, 
             return None
         return await queue.retry_all(where, partial(session.err.bar, "retrying"))
 
-    count = session.run(act)
-    show_count(session, count, "retried")
-    return 1 if count is None else 0
+    return show_count(session, session.run(act), "retried")
 
 
 async def _confirm_completed(session: Session, queue: Queue, where: Filter) -> bool:
-    """Ask before completed jobs run again."""
     states = [state for state in State if state in where.states]
     counts = {state: await queue.count_range(where._replace(states=(state,))) for state in states}
     if not counts.get(State.COMPLETED):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from queuectl_core.domain.errors import Conflict
@@ -134,21 +134,6 @@ async def _reasons(session: Session, queue: Queue, texts: Sequence[str]) -> tupl
     return tuple(chosen)
 
 
-def selects_dead_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``[ID]... --all`` and filters, among dead jobs; given to the verb as ``selection``."""
-    return _selects(function, _FILTERS, DEAD)
-
-
-def selects_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``[ID]... --all`` and filters, among all jobs; given to the verb as ``selection``."""
-    return _selects(function, (_STATE, *_FILTERS), ())
-
-
-def selects_live_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same among jobs that have not ended: without ``--reason``, which only dead jobs have."""
-    return _selects(function, (_STATE, *_COMMON), ())
-
-
 def filters_dead_jobs(function: Callable[..., Any]) -> Callable[..., Any]:
     """Only the filters, among dead jobs; given to the verb as ``selection``."""
     return _options(_collected(function, DEAD), _FILTERS)
@@ -159,6 +144,14 @@ def _selects(function: Callable[..., Any], filters: Any, states: Any) -> Callabl
     complete = complete_dead if states == DEAD else complete_id
     ids = argument("ids", metavar="[ID]...", many=True, complete=complete)
     return ids(every(_options(_collected(function, states), filters)))
+
+
+selects_dead_jobs = partial(_selects, filters=_FILTERS, states=DEAD)
+"""``[ID]... --all`` and filters, among dead jobs; given to the verb as ``selection``."""
+selects_jobs = partial(_selects, filters=(_STATE, *_FILTERS), states=())
+"""The same among all jobs."""
+selects_live_jobs = partial(_selects, filters=(_STATE, *_COMMON), states=())
+"""The same among jobs that have not ended: without ``--reason``, which only dead jobs have."""
 
 
 def _options(function: Callable[..., Any], options: Any) -> Callable[..., Any]:

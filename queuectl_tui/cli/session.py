@@ -58,7 +58,6 @@ class Session:
         listing.end()
 
     def show_all(self, view: View[T], rows: Iterable[T]) -> None:
-        """Print a whole list."""
         with self.listing(view) as listing:
             for row in rows:
                 listing.add(row)

@@ -57,7 +57,6 @@ def _plain(value: Any) -> str:
 
 
 def _pretty(session: Session, job: Job) -> None:
-    """Show the fields that have a value."""
     from rich.table import Table
     from rich.text import Text
 

@@ -210,7 +210,6 @@ def not_needed(ctx: click.Context, word: str) -> str | None:
 
 
 def unknown_verb(ctx: click.Context, word: str, rest: list[str], known: list[str]) -> str:
-    """The message for a verb that does not exist."""
     path = _path(ctx)
     shown = clean_line(f"{path} {word}".strip(), 60)
     hint = _hint(HINTS, path, word.lower())
@@ -237,7 +236,6 @@ def _setting(word: str, rest: list[str]) -> str | None:
 
 
 def _key(name: str) -> str | None:
-    """The setting of this name, if there is one."""
     from queuectl_core.domain.config import canonical
     from queuectl_core.domain.errors import NotFound
 
@@ -294,7 +292,6 @@ def _is(word: str, option: str) -> bool:
 
 
 def option_hint(ctx: click.Context | None, option: str) -> str | None:
-    """A hint for an option that does not exist."""
     path = "" if ctx is None else _path(ctx)
     if path == "config set":
         return "type: queuectl config set KEY VALUE"
@@ -302,7 +299,6 @@ def option_hint(ctx: click.Context | None, option: str) -> str | None:
 
 
 def nearest_option(error: click.NoSuchOption) -> str | None:
-    """A hint with the option whose name is most similar."""
     if error.ctx is None or not error.option_name.startswith("--"):
         return None
     params = error.ctx.command.get_params(error.ctx)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.times import format_duration, format_time
 
-from ..presentation.columns import table
+from ..presentation.columns import Cell, table
 from ..presentation.stats import STATS_COLUMNS, TIME_COLUMNS, precision, time_rows
 from .declare import option, verb
 from .durations import age
@@ -56,22 +56,12 @@ def _pretty(session: Session, found: Stats, seconds: float) -> None:
         period = f"last {format_duration(seconds)}"
     else:
         period = f"since {format_time(found.since)}, {precision(found)}"
-    shown = {column.name: column.cell(found, 0.0) for column in table(STATS_COLUMNS, "screen")}
-    line = line_of(
-        (
-            shown["completed"],
-            (" completed   ", "text"),
-            shown["failed"],
-            (" failed   ", "text"),
-            shown["dead"],
-            (" dead   success ", "text"),
-            shown["success rate"],
-            ("   ", "text"),
-            shown["jobs a minute"],
-            (" jobs a minute   ", "text"),
-            (period, "muted"),
-        )
-    )
+    # What follows each figure; the word "success" is before its own.
+    words = (" completed   ", " failed   ", " dead   success ", "   ", " jobs a minute   ")
+    cells: list[Cell] = []
+    for column, word in zip(table(STATS_COLUMNS, "screen"), words, strict=True):
+        cells += [column.cell(found, 0.0), (word, "text")]
+    line = line_of([*cells, (period, "muted")])
     times = TerminalTable(session.out, table(TIME_COLUMNS, "screen"))
     for row in time_rows(found):
         times.add(row, 0.0)

@@ -75,7 +75,6 @@ def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
 
 
 def pretty(session: Session, found: Status) -> list[Any]:
-    """The status for a person, as rich renderables."""
     from rich.text import Text
 
     from ..presentation.summary import status_lines

@@ -143,7 +143,6 @@ class Reporter:
         self.fancy = session.err.terminal
 
     def tell(self, event: Event) -> None:
-        """Show one event."""
         err = self.session.err
         if err.quiet and event.kind is not Kind.TROUBLE:
             return
@@ -164,7 +163,6 @@ class Reporter:
 
 
 def describe(event: Event, now: float) -> str:
-    """One event in words, cleaned."""
     job = event.job
     if job is None:
         message = clean_line(event.message)

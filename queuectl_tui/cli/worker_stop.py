@@ -152,7 +152,6 @@ async def _until_gone(
 
 
 def _running(workers: Sequence[Worker], now: float) -> str:
-    """The jobs of these workers and how long they have run."""
     words = []
     for worker in workers[:3]:
         seconds = running_for(worker, now)

@@ -204,16 +204,12 @@ class ActionRunner(MinimumSize, PacedDisplay):
         run_in_background(self, guarded, group)
 
     def with_job(self, job_id: str, then: Callable[[Job], None]) -> None:
-        """Look up a job by its id, then call ``then`` with it."""
-
         async def find() -> None:
             then(await self.connections.reader.find(job_id))
 
         self._spawn(find, "", OPENING)
 
     def with_jobs(self, job_ids: Sequence[str], make: Callable[[list[Job]], Action]) -> None:
-        """Look up jobs by their ids, then run the action for them."""
-
         async def find() -> None:
             jobs = [await self.connections.reader.find(job_id) for job_id in job_ids]
             if jobs:
@@ -249,5 +245,4 @@ class ConsolePart(MessagePump):
 
     @property
     def console(self) -> ActionRunner:
-        """The app."""
         return cast(ActionRunner, self.app)

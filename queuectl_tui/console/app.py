@@ -303,7 +303,6 @@ class Console(Navigation):
         self.exit(0)
 
     def action_command_palette(self) -> None:
-        """Open the palette, unless it is open."""
         from .palette import Palette
 
         if not isinstance(self.screen, Palette):
@@ -316,7 +315,6 @@ class Console(Navigation):
 
 
 def arrangement(size: Size) -> list[str]:
-    """The classes of a screen of this size."""
     sides = ((WIDTHS, size.width), (HEIGHTS, size.height))
     return [max(step for step in steps if step[0] <= side)[1] for steps, side in sides]
 
@@ -333,6 +331,5 @@ def few_colors(env: Mapping[str, str]) -> bool:
 
 
 def home_as_tilde(path: str, env: Mapping[str, str]) -> str:
-    """``path`` with the home directory as ``~``."""
     home = env.get("HOME", "")
     return "~" + path[len(home) :] if home and path.startswith(home + "/") else path

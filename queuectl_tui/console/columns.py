@@ -24,7 +24,6 @@ class StateRow:
 
     @property
     def name(self) -> str:
-        """What names the row."""
         return "all" if self.state is None else self.state.value
 
 
@@ -68,7 +67,6 @@ class JobPages:
 
     @property
     def view(self) -> JobView:
-        """The jobs, read with the current connection."""
         return JobView(self.connections.reader, self.where, oldest_first=not self.descending)
 
     def key(self, row: Job) -> Hashable:

@@ -41,7 +41,6 @@ class MinimumSize(App[int]):
 
     @property
     def too_small(self) -> bool:
-        """Whether the terminal is smaller than the minimum."""
         size = self._terminal_size or super().size
         return at_least(size) != size
 

@@ -108,7 +108,6 @@ class Navigation(ActionRunner):
         self._spawn(open_it, "", OPENING)
 
     def ask_config(self, question: str, make: Callable[[str], Action]) -> None:
-        """Ask for a setting, then run the action for it."""
         from .screens.dialogs import Ask
 
         def answered(text: str | None) -> None:

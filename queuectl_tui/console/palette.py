@@ -150,7 +150,6 @@ async def _stats(console: Navigation) -> list[TextRow]:
 
 
 def stats_rows(stats: Stats) -> list[TextRow]:
-    """Statistics as lines."""
     rows: list[TextRow] = [
         [(f"{column.name:<14}", "muted"), column.cell(stats, 0.0)]
         for column in table(STATS_COLUMNS, "screen")

@@ -84,7 +84,6 @@ LOOKS_LIKE = {
 
 
 def styles_of(theme: Theme) -> RoleStyles:
-    """The styles of ``theme``."""
     if theme.ansi:
         return _sixteen()
     hue = theme.variables.get

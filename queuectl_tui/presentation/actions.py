@@ -110,19 +110,17 @@ def retry(jobs: Sequence[Job]) -> Action:
     dead = all(job.state is State.DEAD for job in jobs)
     command = cli(*(("dlq", "retry") if dead else ("retry",)), *(job.id for job in jobs))
 
-    async def one(queue: Queue) -> str:
+    async def run(queue: Queue) -> str:
+        if len(jobs) > 1:
+            return _came(await queue.retry(jobs, strict=False), len(jobs), "retried")
         await queue.retry(jobs)
         return f"{jobs[0].id} is due again"
 
-    async def many(queue: Queue) -> str:
-        return _came(await queue.retry(jobs, strict=False), len(jobs), "retried")
-
-    if len(jobs) == 1:
-        job = jobs[0]
-        if job.state is not State.COMPLETED:
-            return Action(command, one)
-        return Action(command, one, f"Run {job.id} again? It completed.", _named(jobs))
-    return Action(command, many, f"Retry {_what(jobs)}?", _named(jobs))
+    if len(jobs) > 1:
+        return Action(command, run, f"Retry {_what(jobs)}?", _named(jobs))
+    if jobs[0].state is not State.COMPLETED:
+        return Action(command, run)
+    return Action(command, run, f"Run {jobs[0].id} again? It completed.", _named(jobs))
 
 
 def _what(jobs: Sequence[Job]) -> str:
@@ -133,7 +131,6 @@ def _what(jobs: Sequence[Job]) -> str:
 
 
 def cancel(jobs: Sequence[Job]) -> Action:
-    """Cancel these jobs."""
     what = _what(jobs)
     running = sum(job.state is State.PROCESSING for job in jobs)
     details = _named(jobs)
@@ -168,7 +165,6 @@ def remove(jobs: Sequence[Job]) -> Action:
 
 
 def filter_words(where: Filter) -> list[str]:
-    """A filter as options of the command line."""
     words = []
     for state in where.states:
         words += ["--state", state.value]
@@ -184,7 +180,6 @@ def filter_words(where: Filter) -> list[str]:
 
 
 def retry_matching(found: Sequence[MatchingJobs]) -> Action:
-    """Run every matching job again whose state allows it."""
     return _matching(found, "Retry", "retried", ("dlq retry", "retry"), Queue.retry_all)
 
 
@@ -276,8 +271,6 @@ def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action
 
 
 def enqueue(source: Mapping[str, Any], command: str) -> Action:
-    """Enqueue one job."""
-
     async def run(queue: Queue) -> str:
         job = (await queue.enqueue([source]))[0]
         return f"enqueued {job.id}"
@@ -318,7 +311,6 @@ def copy(job: Job, command: Command) -> Action:
 
 
 def command_words(command: Command) -> list[str]:
-    """A command as the last words of ``queuectl enqueue``."""
     if not isinstance(command, str):
         return ["--", *command]
     if command.startswith(("{", "[", "-")):  # otherwise it would be read as JSON or as an option

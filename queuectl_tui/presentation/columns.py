@@ -134,7 +134,6 @@ BOTH = "terminal pipe"
 
 
 def state_cell(state: str) -> Cell:
-    """A state's name with its role."""
     return state, STATE_ROLES.get(state, "text")
 
 

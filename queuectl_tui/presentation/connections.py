@@ -43,7 +43,6 @@ class Connections:
 
     @property
     def connected(self) -> bool:
-        """Whether the store can be read."""
         return self._reader is not None
 
     @property
@@ -54,7 +53,6 @@ class Connections:
         return self._reader
 
     def reads_with(self, queue: Queue) -> bool:
-        """Whether this is the reading connection now."""
         return self._reader is queue
 
     def clock(self) -> float:

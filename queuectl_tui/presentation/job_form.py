@@ -89,7 +89,6 @@ def job_of(texts: Mapping[str, str], defaults: Defaults) -> dict[str, Any]:
 
 
 def command_line_of(texts: Mapping[str, str]) -> str:
-    """The equivalent command line."""
     words = ["enqueue"]
     for entry in ENTRIES:
         text = texts.get(entry.field, "").strip()

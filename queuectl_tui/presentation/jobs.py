@@ -18,7 +18,6 @@ def tries(job: Job, now: float) -> Cell:
 
 
 def died_at(job: Job) -> float:
-    """When a dead job died."""
     return job.finished_at or job.updated_at
 
 

@@ -38,7 +38,6 @@ class Overview:
 
     @property
     def total(self) -> int:
-        """All jobs."""
         return sum(self.counts.values())
 
     def matching(self, where: Filter) -> int | None:
@@ -49,7 +48,6 @@ class Overview:
 
     @property
     def live_workers(self) -> Sequence[Worker]:
-        """The workers that are not lost."""
         return [worker for worker in self.workers if worker.state != "lost"]
 
     @property

@@ -43,7 +43,6 @@ def no_worker_for(status: Status, queues: Container[str] | None = None) -> str:
 
 
 def queue_list(names: list[str]) -> str:
-    """The first three names of queues."""
     return ", ".join(clean_line(name, 30) for name in names[:3])
 
 

@@ -48,7 +48,6 @@ class ConsoleScreen(ConsolePart, Screen[T]):
         self.dismiss()
 
     def restyle(self) -> None:
-        """The theme has changed."""
         for widget in self.query(LineWidget):
             widget.restyle()
 

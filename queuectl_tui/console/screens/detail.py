@@ -38,7 +38,6 @@ class OneJobScreen(JobScreen):
         return [self.job]
 
     def state_cell(self) -> Cell:
-        """The state of the job for the title bar."""
         state = self.job.state
         return (" deleted ", "bad") if self._deleted else (f" {state} ", STATE_ROLES[state])
 

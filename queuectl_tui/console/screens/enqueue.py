@@ -42,7 +42,6 @@ class CommandInput(ConsolePart, Input):
             self.replace(shown, *sorted(self.selection))
 
     async def action_editor(self) -> None:
-        """Edit the command with $VISUAL or $EDITOR."""
         text = await self.console.edit_text(on_lines(self.value))
         if text is None:
             return
@@ -110,7 +109,6 @@ class EnqueueScreen(Dialog[None]):
         return job_of(self._texts(), self._defaults)
 
     def line(self) -> str:
-        """The equivalent command line."""
         return command_line_of(self._texts())
 
     def _texts(self) -> dict[str, str]:

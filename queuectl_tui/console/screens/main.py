@@ -221,7 +221,6 @@ class MainScreen(JobScreen):
             self.mount(SearchLine(now, name), before="#message")
 
     def on_search_line_typed(self, message: SearchLine.Typed) -> None:
-        """The text of the search line has changed."""
         if self._searching is self.jobs:
             self.jobs.filter(self.jobs.where._replace(search=message.text or None))
         else:
@@ -354,7 +353,6 @@ class MainScreen(JobScreen):
         self.console.perform_counted([ALL_DEAD], REMOVABLE, actions.remove_matching)
 
     def show_state(self, state: State) -> None:
-        """Only the jobs in this state."""
         self.jobs.filter(Filter((state,)))
         self.action_pane("jobs")
 

@@ -70,12 +70,10 @@ class SearchLine(Input):
         self.action_keep()
 
     def action_keep(self) -> None:
-        """Close the line and keep the filter."""
         self._tell()
         self._close()
 
     def action_give_up(self) -> None:
-        """Close the line and remove the filter."""
         self.value = ""
         self._tell()
         self._close()

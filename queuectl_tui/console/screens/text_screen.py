@@ -38,6 +38,5 @@ class TextScreen(ConsoleScreen[None]):
         self.query_one(TextPane).focus()
 
     def show(self, rows: Sequence[TextRow]) -> None:
-        """Show other lines."""
         self._rows = rows
         self.query_one(TextPane).show(rows)

@@ -53,12 +53,10 @@ class JobsPane(LineTable[Job]):
 
     @property
     def where(self) -> Filter:
-        """The filter in force."""
         return self._pages.where
 
     @property
     def filtered(self) -> bool:
-        """Whether anything is left out."""
         return self.where != Filter()
 
     def filter(self, where: Filter) -> None:
@@ -67,7 +65,6 @@ class JobsPane(LineTable[Job]):
             self._renew_pages(replace(self._pages, where=where))
 
     def next_state(self, way: int) -> None:
-        """Show the next state's jobs."""
         now = self.where.states[0] if self.where.states else None
         state = STATES[(STATES.index(now) + way) % len(STATES)]
         self.filter(Filter((state,) if state else (), search=self.where.search))
@@ -87,7 +84,6 @@ class JobsPane(LineTable[Job]):
             self._renew_pages(replace(self._pages, column=column.sort))
 
     def invert(self) -> None:
-        """Reverse the order."""
         self._renew_pages(replace(self._pages, descending=not self._pages.descending))
 
     def _renew_pages(self, pages: JobPages) -> None:

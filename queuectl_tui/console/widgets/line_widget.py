@@ -48,7 +48,6 @@ class LineWidget(Widget):
 
     @property
     def roles(self) -> RoleStyles:
-        """The styles of the theme in force."""
         if self._roles is None:
             self._roles = styles_of(self.app.current_theme)
         return self._roles
@@ -89,7 +88,6 @@ class LineWidget(Widget):
         return lines
 
     def restyle(self) -> None:
-        """The theme has changed."""
         self._roles = self._drawn_for = None
         self.paint()
 

@@ -75,7 +75,6 @@ class OutputPane(LineWidget, can_focus=True):
         self.set_interval(LOOK, self.look)
 
     def look(self) -> None:
-        """Check whether more was written."""
         if self.viewport is not None and self.viewport.grown():
             if self.follow:
                 self.viewport.go_last()
@@ -112,14 +111,12 @@ class OutputPane(LineWidget, can_focus=True):
         self.action_move(-3)
 
     def toggle_follow(self) -> None:
-        """Follow the end, or stop following."""
         self.follow = not self.follow
         if self.follow and self.viewport is not None:
             self.viewport.go_last()
         self._turn(self.follow)
 
     def toggle_wrap(self) -> None:
-        """Wrap long lines, or cut them."""
         if self.viewport is not None:
             self.viewport.rewrap(wrap=not self.viewport.wrap)
             self.left = 0

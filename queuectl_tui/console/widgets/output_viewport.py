@@ -169,7 +169,6 @@ class OutputViewport:
 
     @property
     def output(self) -> AttemptOutput:
-        """The output that is shown."""
         return self._output
 
     @output.setter
@@ -192,20 +191,13 @@ class OutputViewport:
 
     @property
     def place(self) -> int:
-        """The offset of the top line."""
         return self.lines[self.top].offset if self.top < len(self.lines) else 0
 
     @property
     def at_end(self) -> bool:
-        """Whether the last row is visible."""
         return self.end >= self.size and (self.top, self.sub) >= self._last_top()
 
-    def rows(self) -> Sequence[str]:
-        """The text of the rows on the screen."""
-        return [row.text for row in self.visible()]
-
     def visible(self) -> Sequence[OutputRow]:
-        """The rows on the screen."""
         rows: list[OutputRow] = []
         for at in range(self.top, len(self.lines)):
             line = self.lines[at]
@@ -248,14 +240,12 @@ class OutputViewport:
     # -- moving ---------------------------------------------------------------------------
 
     def go_first(self) -> None:
-        """Show the beginning."""
         self._measure()
         self.lines = self._read(0, READ)
         self.top = self.sub = 0
         self._read_down()
 
     def go_last(self) -> None:
-        """Show the end."""
         self._measure()
         self.lines = self._read(max(0, self.size - READ), self.size)
         self._read_up_to_a_screen()

@@ -85,12 +85,10 @@ class RowWindow(Generic[R]):
 
     @property
     def current(self) -> R | None:
-        """The row under the cursor."""
         position = self.position
         return None if position is None else self.rows[position]
 
     def visible(self) -> list[R]:
-        """The rows on the screen."""
         return self.rows[self.top : self.top + self.height]
 
     @property
@@ -112,10 +110,7 @@ class RowWindow(Generic[R]):
 
     def move(self, lines: int) -> None:
         """Move the cursor over the rows in memory, and the screen with it."""
-        if not self.rows:
-            return
-        position = self.position or 0
-        self.put(position + lines)
+        self.put((self.position or 0) + lines)
 
     def put(self, position: int) -> None:
         """Put the cursor on ``rows[position]``, or the nearest row."""
@@ -159,14 +154,12 @@ class RowWindow(Generic[R]):
         self.put(0)
 
     async def go_first(self) -> None:
-        """Show the first rows, cursor on the very first."""
         rows = await self.pages.first(self.buffer)
         self._take(rows, at_start=True, at_end=len(rows) < self.buffer)
         self.top = 0
         self.put(0)
 
     async def go_last(self) -> None:
-        """Show the last rows, cursor on the very last."""
         rows = await self.pages.last(self.buffer)
         self._take(rows, at_start=len(rows) < self.buffer, at_end=True)
         self.put(len(rows) - 1)

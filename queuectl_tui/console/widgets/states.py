@@ -37,7 +37,6 @@ class StatesPane(LineTable[StateRow]):
         return min(2, max(0, self.size.height - self.head - len(State) - 1))
 
     def update(self, overview: Overview) -> None:
-        """Show another overview."""
         self._overview = overview
         self._ticks = overview.ticks
         counts = overview.counts

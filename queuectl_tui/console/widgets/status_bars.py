@@ -36,7 +36,6 @@ class Bar(LineWidget):
 
     @property
     def text(self) -> str:
-        """The text, without styles."""
         return "".join(text for text, _ in (*self._left, *self._right))
 
     def _draw(self) -> list[Strip]:
@@ -165,7 +164,6 @@ class KeyBar(LineWidget):
             left = right
 
     def _fitting(self) -> list[list[Key]]:
-        """The keys of each line, as many as fit."""
         keys = self._keys()
         lines: list[list[Key]] = [[] for _ in range(max(1, self.size.height))]
         room = [self.size.width] * len(lines)

@@ -153,7 +153,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
 
     @property
     def current(self) -> R | None:
-        """The row under the cursor."""
         return self.window.current
 
     def chosen(self) -> list[R]:
@@ -266,7 +265,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.post_message(self.Marked(self))
 
     def action_mark_range(self) -> None:
-        """Mark the rows from the last marked one to the cursor."""
         if self.current is None or not self.markable:
             return
         if self._anchor is None:
@@ -415,7 +413,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         return Strip([*line, *draw([("▐" if thumb else " ", roles.muted)], 1)], line_width)
 
     def _thumb(self) -> range:
-        """The lines of the scrollbar's thumb."""
         window, rows_high = self.window, self._rows_high()
         if window.at_start and window.at_end and len(window.rows) <= rows_high:
             return range(0)

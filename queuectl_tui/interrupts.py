@@ -79,7 +79,6 @@ class Interrupts:
 
     @property
     def word(self) -> str:
-        """What the signal did to the verb."""
         return WORDS[signal.Signals(self._heard)]
 
     def leave(self) -> None:

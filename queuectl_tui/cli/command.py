@@ -23,7 +23,6 @@ def built(found: declare.Verb | declare.Noun, *, is_root: bool = False) -> click
 
 
 def _completer(complete: declare.Complete) -> Any:
-    """click's function for how a value is completed."""
     if complete is None:
         return None
 

@@ -34,7 +34,6 @@ config = Noun(
     ),
 )
 
-
 SETTINGS: View[Setting] = View(lambda setting, now: setting.to_json(), SETTING_COLUMNS)
 
 

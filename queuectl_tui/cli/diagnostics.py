@@ -60,7 +60,6 @@ class Stderr:
 
     @property
     def animated(self) -> bool:
-        """Whether a progress line can be shown."""
         return self.terminal and not self.quiet and os.environ.get("TERM", "dumb") != "dumb"
 
     def styled(self, text: str, style: str) -> str:
@@ -80,11 +79,9 @@ class Stderr:
             self.line(f"queuectl: {text}")
 
     def warn(self, text: str) -> None:
-        """Something to look at."""
         self.line(f"queuectl: {self.styled('warning', 'yellow')}: {text}")
 
     def error(self, text: str) -> None:
-        """Why it failed, and what to do."""
         self.line(f"queuectl: {self.styled('error', 'red')}: {text}")
 
     def bar(self, label: str, done: int, total: int, extra: str = "") -> None:

@@ -21,7 +21,6 @@ from .session import Session
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
-
 dlq = Noun(
     "dlq",
     {
@@ -36,7 +35,6 @@ dlq = Noun(
         "queuectl dlq purge --all --exit-code 127 -y",
     ),
 )
-
 
 DEAD_JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "dead", "dead_pipe")
 DEAD_GROUPS: View[DeadGroup] = View(lambda group, now: group.to_json(), GROUP_COLUMNS)

@@ -56,7 +56,6 @@ def paragraphs(text: str, room: int) -> list[str]:
 
 
 def terms(rows: Iterable[tuple[str, str]], room: int) -> list[str]:
-    """Two columns: a term, and what it means."""
     rows = list(rows)
     first = min(max((len(term) for term, _ in rows), default=0), TERM_COLUMN) + 2
     lines = []

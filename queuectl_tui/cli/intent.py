@@ -89,7 +89,6 @@ def refuse_words(jobs: Sequence[str]) -> None:
 
 
 def line_for(words: Sequence[str]) -> str:
-    """The command line that enqueues ``words`` as one command."""
     safe = all(re.fullmatch(r"[\w./:@%+=,]+", word) for word in words)
     if safe:
         return f"type: queuectl enqueue '{' '.join(words)}'"

@@ -75,8 +75,6 @@ async def until_changed(queue: Queue, pause: float, deadline: float | None = Non
 
 
 def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = ()) -> list[str]:
-    """Ids that start with what has been typed, for shell completion."""
-
     async def newest(queue: Queue) -> list[Job]:
         from queuectl_core.domain.model import Filter
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 AT_TERMINAL = 50
 """Jobs shown to a person who did not say how many."""
 
-
 JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "list", "list_pipe")
 
 

@@ -141,7 +141,6 @@ class LogPrinter:
         self._write(b"", final=True)
 
     async def _look(self, output: AttemptOutput) -> AttemptOutput:
-        """The attempt as it is now; the job too."""
         if await self.queue.changed():
             self.job = await self._job()
             return await self.queue.output(self.job, output.number)
@@ -186,7 +185,6 @@ class LogPrinter:
             self.session.err.note(output.missing)
 
     def _copy(self, output: AttemptOutput) -> None:
-        """Write everything from the current offset on."""
         if output.running and self._was_replaced(output):
             return
         if self.timestamps:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 BUFFER = 1 << 16
 """Characters that are collected before they are written."""
 
@@ -93,7 +92,6 @@ class Stdout:
             self._pass_on()
 
     def line(self, text: str = "") -> None:
-        """Write one cleaned line (or several)."""
         self.write(text + "\n")
 
     def raw(self, data: bytes) -> None:
@@ -145,7 +143,6 @@ class Stdout:
         )
 
     def render(self, *renderables: RenderableType) -> None:
-        """Show rich renderables at a terminal."""
         self.write(self.rendered(*renderables))
 
     def rendered(self, *renderables: RenderableType) -> str:
@@ -273,7 +270,6 @@ def styled(cell: Cell) -> Text:
 
 
 def line_of(cells: Iterable[Cell]) -> Text:
-    """Cells one after the other."""
     from rich.text import Text
 
     return Text.assemble(*map(styled, cells))

@@ -50,7 +50,6 @@ class Session:
 
     @contextmanager
     def listing(self, view: View[T], *, header: bool | None = None) -> Iterator[Listing[T]]:
-        """Start a list on standard output; add to it inside ``with``."""
         kind: type[Listing[T]] = PrettyListing if self.out.terminal else PlainListing
         shown = not self.err.quiet if header is None else header
         listing = (JsonListing if self.json else kind)(self.out, view, self.clock, header=shown)

@@ -18,7 +18,6 @@ from .session import Session
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
-
 ATTEMPTS: View[Attempt] = View(lambda attempt, now: attempt.to_json(), ATTEMPT_COLUMNS)
 
 

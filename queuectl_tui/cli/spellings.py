@@ -205,7 +205,6 @@ def other_verb(ctx: click.Context, word: str, rest: list[str]) -> list[str] | No
 
 
 def not_needed(ctx: click.Context, word: str) -> str | None:
-    """Why a verb of other queues is not needed here."""
     return None if _path(ctx) else NOT_NEEDED.get(word.lower().replace("_", "-"))
 
 
@@ -308,7 +307,6 @@ def nearest_option(error: click.NoSuchOption) -> str | None:
 
 
 def extra_hint(error: click.ClickException) -> str:
-    """A hint for one argument too many."""
     ctx = getattr(error, "ctx", None)
     found = re.search(r"\((\S+)\)", error.message)
     path = "" if ctx is None else _path(ctx)

@@ -24,17 +24,14 @@ worker = Noun(
     ),
 )
 
-
 WORKERS: View[Worker] = View(Worker.to_json, WORKER_COLUMNS)
 
 
 def complete_worker(session: Session, incomplete: str) -> list[str]:
-    """Worker ids that start with what has been typed, for shell completion."""
     return [worker.id for worker in _workers(session) if worker.id.startswith(incomplete)]
 
 
 def complete_host(session: Session, incomplete: str) -> list[str]:
-    """Names of hosts that have workers, for shell completion."""
     hosts = {worker.host for worker in _workers(session)}
     return sorted(host for host in hosts if host.startswith(incomplete))
 

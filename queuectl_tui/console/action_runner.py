@@ -89,8 +89,6 @@ class ActionRunner(MinimumSize, PacedDisplay):
     edit_job: Callable[[Job], None]
     """Ask for another command for a job, then run it again with it, or a copy."""
 
-    # -- messages ---------------------------------------------------------------------------
-
     def say(self, text: str, style: str = "text") -> None:
         """Show a message on the top screen that has a message bar."""
         self.last_message = text
@@ -107,8 +105,6 @@ class ActionRunner(MinimumSize, PacedDisplay):
             for bar in screen.query("#message").results(Notice):
                 if bar.text.strip() == text:
                     bar.say(())
-
-    # -- actions ----------------------------------------------------------------------------
 
     def perform_counted(
         self,
@@ -173,7 +169,6 @@ class ActionRunner(MinimumSize, PacedDisplay):
         self.read_soon()
 
     def watch_for(self, jobs: Sequence[Job]) -> None:
-        """Show a message when these jobs have ended."""
         seqs = [job.seq for job in jobs]
         names = " ".join(job.id for job in jobs[:3]) + (" …" if len(jobs) > 3 else "")
 

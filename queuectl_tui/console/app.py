@@ -156,8 +156,6 @@ class Console(Navigation):
             if isinstance(screen, ConsoleScreen):
                 screen.restyle()
 
-    # -- keeping up with the store --------------------------------------------------------
-
     async def _watch(self) -> None:
         # The screen shows what was read a moment ago. Reading again now would only delay the first
         # frame.
@@ -259,8 +257,6 @@ class Console(Navigation):
             word = "▲ lost" if self.trouble else "▲ old"
             right.append((f" {word} {old}".rstrip() + " ", "bad"))
         return left, right
-
-    # -- keys -----------------------------------------------------------------------------
 
     async def on_event(self, event: events.Event) -> None:
         is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded

@@ -172,7 +172,6 @@ def line(columns: Sequence[TableColumn[T]], row: T) -> TextRow:
 
 
 def _same(words: str) -> TextRow:
-    """The command line that shows the same."""
     return [(f"$ queuectl {words}", "muted")]
 
 

@@ -68,7 +68,6 @@ class MatchingJobs:
 
     @property
     def total(self) -> int:
-        """How many jobs the action is for."""
         return sum(self.counts.values())
 
 
@@ -149,7 +148,6 @@ def cancel(jobs: Sequence[Job]) -> Action:
 
 
 def remove(jobs: Sequence[Job]) -> Action:
-    """Delete these jobs with their history."""
     what = _what(jobs)
     dead = all(job.state is State.DEAD for job in jobs)
     verb = ("dlq", "purge", "-y") if dead else ("remove",)
@@ -184,12 +182,10 @@ def retry_matching(found: Sequence[MatchingJobs]) -> Action:
 
 
 def cancel_matching(found: Sequence[MatchingJobs]) -> Action:
-    """Cancel every matching job that waits or runs."""
     return _matching(found, "Cancel", "cancelled", ("cancel", "cancel"), Queue.cancel_all)
 
 
 def remove_matching(found: Sequence[MatchingJobs]) -> Action:
-    """Delete every matching job that is not running."""
     return _matching(found, "Delete", "deleted", ("dlq purge -y", "remove -y"), Queue.remove_all)
 
 
@@ -279,8 +275,6 @@ def enqueue(source: Mapping[str, Any], command: str) -> Action:
 
 
 def edit(job: Job, command: Command) -> Action:
-    """Run a job again with another command."""
-
     async def run(queue: Queue) -> str:
         changed = await amend(queue, job, command)
         return f"{changed.id} is due again: {command_line(changed.command)}"
@@ -289,8 +283,6 @@ def edit(job: Job, command: Command) -> Action:
 
 
 def copy(job: Job, command: Command) -> Action:
-    """Enqueue a copy of a job with another command."""
-
     async def run(queue: Queue) -> str:
         made = await copy_job(queue, job, command)
         hidden = "; *** stands for values of its environment" if job.env else ""

@@ -42,7 +42,6 @@ def as_env(text: str) -> dict[str, str]:
 
 
 def timeout_hint(defaults: Defaults) -> str:
-    """How long a job may run by default."""
     seconds = defaults.settings.timeout
     return f"{format_duration(seconds)}; 0: no limit" if seconds else "no limit; 30, 5m"
 

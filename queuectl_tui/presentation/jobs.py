@@ -110,10 +110,6 @@ def _command(job: Job, now: float) -> Cell:
     return command_line(job.command), "text"
 
 
-def _reason(job: Job, now: float) -> Cell:
-    return short(job.last_error, 200), "error"
-
-
 def _exit_code(job: Job, now: float) -> Cell:
     return number(job.exit_code), "text"
 
@@ -152,7 +148,7 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("command", "", _command, sort="command", console=Place(14, flex=4)),
     Column("exit", "", _exit, right=True, sort="exit_code", console=Place(4, rank=6)),
     Column("why", "", _why, list=Place(flex=2, room=70)),
-    Column("reason", "", _reason, dead=Place(flex=1)),
+    Column("reason", "", lambda j, _: (short(j.last_error, 200), "error"), dead=Place(flex=1)),
     Column("error", "", _error, sort="last_error", console=Place(18, rank=5, flex=3)),
     Column("prio", "", _priority, right=True, sort="priority", console=Place(4, rank=8)),
     Column("queue", "", _queue, sort="queue", console=Place(9, rank=7)),

@@ -108,7 +108,6 @@ class Monitor:
         return await queue.changed()
 
     async def overview(self) -> Overview:
-        """The whole store as it is now."""
         queue = self.connections.reader
         if self._throughput is None or self._throughput.queue is not queue:
             self._throughput = Throughput(queue, HISTORY)

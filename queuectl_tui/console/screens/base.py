@@ -98,7 +98,6 @@ class JobScreen(ConsoleScreen[None]):
         return f"{WORDS[action]} {count} marked" if count > 1 else None
 
     def wait_for(self) -> None:
-        """Show a message when the marked or current jobs have ended."""
         if jobs := self.targets():
             self.console.watch_for(jobs)
 

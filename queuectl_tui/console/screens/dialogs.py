@@ -47,14 +47,12 @@ class Dialog(ConsolePart, ModalScreen[T]):
     """
 
     def row(self, name: str, box: Input) -> ComposeResult:
-        """A field and its name, side by side."""
         with Horizontal(classes="row"):
             yield Label(self.text((name, "muted")))
             box.cursor_blink = False
             yield box
 
     def say(self, text: str, style: str) -> None:
-        """Show what is wrong with the answer, or how to give it."""
         self.query_one("#says", Static).update(self.text((text, style)))
 
     def action_close(self) -> None:

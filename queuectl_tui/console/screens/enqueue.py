@@ -102,8 +102,6 @@ class EnqueueScreen(Dialog[None]):
         self.query_one("#in-command", Input).focus()
         self._check()
 
-    # -- what is typed --------------------------------------------------------------------
-
     def source(self) -> dict[str, Any]:
         """The fields that were given. InvalidInput for the first one that is wrong."""
         return job_of(self._texts(), self._defaults)

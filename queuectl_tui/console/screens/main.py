@@ -99,7 +99,6 @@ class MainScreen(JobScreen):
 
     @property
     def panes(self) -> tuple[LineTable[Any], ...]:
-        """All four panes, in the order of their numbers."""
         return (self.states, self.worker_table, self.dlq, self.jobs)
 
     @property
@@ -109,8 +108,6 @@ class MainScreen(JobScreen):
         if isinstance(self.focused, LineTable):
             self._last_pane = self.focused
         return self._last_pane
-
-    # -- what it shows ------------------------------------------------------------------
 
     def on_store_read(self, message: StoreRead) -> None:
         self._show(message.overview)
@@ -187,8 +184,6 @@ class MainScreen(JobScreen):
         for pane in self.panes:
             pane.set_class(pane is self.pane, "current")
 
-    # -- moving about -------------------------------------------------------------------
-
     def action_pane(self, name: str) -> None:
         pane = next(pane for pane in self.panes if pane.id == name)
         for other in self.panes:
@@ -249,8 +244,6 @@ class MainScreen(JobScreen):
     @on(LineTable.Marked)
     def _marked(self) -> None:
         self.refresh_bindings()
-
-    # -- acting -------------------------------------------------------------------------
 
     def targets(self) -> list[Job]:
         return self.jobs.chosen() if self.pane is self.jobs else []
@@ -345,11 +338,9 @@ class MainScreen(JobScreen):
         self.console.perform_counted([where], RETRYABLE, actions.retry_matching)
 
     def retry_dead(self) -> None:
-        """Retry the whole DLQ; asks, with the count."""
         self.console.perform_counted([ALL_DEAD], RETRYABLE, actions.retry_matching)
 
     def purge_dead(self) -> None:
-        """Delete the whole DLQ; asks, with the count."""
         self.console.perform_counted([ALL_DEAD], REMOVABLE, actions.remove_matching)
 
     def show_state(self, state: State) -> None:
@@ -363,15 +354,12 @@ class MainScreen(JobScreen):
             super().action_cancel()
 
     def _jobs_run(self) -> list[str]:
-        """The ids of the jobs that the marked or current workers run."""
         return [worker.job for worker in self.worker_table.chosen() if worker.job]
 
     def cancel_all(self) -> None:
-        """Cancel all that match the filter; asks, with the count."""
         self.console.perform_counted([self.jobs.where], CANCELLABLE, actions.cancel_matching)
 
     def remove_all(self) -> None:
-        """Delete all that match the filter; asks, with the count."""
         self.console.perform_counted([self.jobs.where], REMOVABLE, actions.remove_matching)
 
     def action_output(self) -> None:

@@ -49,8 +49,6 @@ class JobsPane(LineTable[Job]):
         self.extent = self._screen_extent
         self.title()
 
-    # -- which --------------------------------------------------------------------------
-
     @property
     def where(self) -> Filter:
         return self._pages.where
@@ -60,7 +58,6 @@ class JobsPane(LineTable[Job]):
         return self.where != Filter()
 
     def filter(self, where: Filter) -> None:
-        """Show what matches ``where``, from the beginning."""
         if where != self.where:
             self._renew_pages(replace(self._pages, where=where))
 
@@ -98,8 +95,6 @@ class JobsPane(LineTable[Job]):
         self.show(pages)
         self._count()
 
-    # -- how many -----------------------------------------------------------------------
-
     def count_again(self, total: int | None) -> None:
         """The store has changed. ``total``: how many jobs match, if the caller knows."""
         if total is not None:
@@ -108,7 +103,6 @@ class JobsPane(LineTable[Job]):
             self._recount.ask(self._recount_at)
 
     def know(self, total: int) -> None:
-        """Take the number of matching jobs from the caller."""
         self.count, self.counted = total, True
         self.title()
 
@@ -134,7 +128,6 @@ class JobsPane(LineTable[Job]):
             self.post_message(self.Failed(error))
 
     def title(self) -> None:
-        """Show which jobs these are, in which order, and how many."""
         where = self.where
         number = f"{self.count:,}" if self.counted else f"{self.count:,}…"
         parts: list[Cell] = [("4 jobs", "strong"), (f" {number}", "text")]

@@ -63,7 +63,6 @@ class OutputPane(LineWidget, can_focus=True):
         self.go_to_place()
 
     def go_to_place(self) -> None:
-        """Go to the end if it is followed, otherwise to the beginning."""
         if self.viewport is not None:
             if self.follow:
                 self.viewport.go_last()
@@ -79,8 +78,6 @@ class OutputPane(LineWidget, can_focus=True):
             if self.follow:
                 self.viewport.go_last()
             self.paint()
-
-    # -- keys -----------------------------------------------------------------------------
 
     def action_move(self, rows: int) -> None:
         if self.viewport is not None:
@@ -129,8 +126,6 @@ class OutputPane(LineWidget, can_focus=True):
         self.paint()
         if changed:
             self.post_message(self.Turned())
-
-    # -- drawing --------------------------------------------------------------------------
 
     def on_resize(self) -> None:
         self._measure()

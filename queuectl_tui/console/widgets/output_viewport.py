@@ -177,8 +177,6 @@ class OutputViewport:
         # A hole may still be there after the attempt, if no supervisor was left to remove it.
         self._source = output._replace(running=True) if output.path is not None else output
 
-    # -- what is visible ------------------------------------------------------------------
-
     @property
     def start(self) -> int:
         """The offset of the first line in memory."""
@@ -237,8 +235,6 @@ class OutputViewport:
             missing -= count
         return 0, 0
 
-    # -- moving ---------------------------------------------------------------------------
-
     def go_first(self) -> None:
         self._measure()
         self.lines = self._read(0, READ)
@@ -268,7 +264,6 @@ class OutputViewport:
         self._settle()
 
     def move(self, rows: int) -> None:
-        """Move the screen, and read more when needed."""
         while rows < 0 and self.lines:
             step = min(-rows, self.sub)
             self.sub -= step
@@ -338,8 +333,6 @@ class OutputViewport:
         self._trim(from_start=True)
         return True
 
-    # -- what changes -----------------------------------------------------------------------
-
     def _measure(self) -> None:
         self.size = self._source.size()
         begin, end = self._source.hole()
@@ -400,8 +393,6 @@ class OutputViewport:
         begin, end = self._hole
         text = f"── {format_bytes(self.dropped)} dropped here, to keep within output-limit ──"
         return OutputLine(begin, end - begin, text, mark=True)
-
-    # -- reading ----------------------------------------------------------------------------
 
     def _read(self, start: int, end: int, *, aligned: bool = False) -> list[OutputLine]:
         """The lines from ``start`` to ``end``, with a mark for dropped bytes."""

@@ -76,8 +76,6 @@ class RowWindow(Generic[R]):
         self.at_end = True
         self._index: dict[Hashable, int] = {}
 
-    # -- what is there ------------------------------------------------------------------
-
     @property
     def position(self) -> int | None:
         """The index of the cursor in ``rows``; None when there are none."""
@@ -106,8 +104,6 @@ class RowWindow(Generic[R]):
         """The same for rows above."""
         return not self.at_start and self.top < self.height
 
-    # -- moving, at once ----------------------------------------------------------------
-
     def move(self, lines: int) -> None:
         """Move the cursor over the rows in memory, and the screen with it."""
         self.put((self.position or 0) + lines)
@@ -128,7 +124,6 @@ class RowWindow(Generic[R]):
             self.put(min(max(position, self.top), self.top + self.height - 1))
 
     def resize(self, height: int) -> None:
-        """The screen shows ``height`` rows now."""
         if self.height != max(1, height):
             self.height = max(1, height)
             self.reveal()
@@ -145,8 +140,6 @@ class RowWindow(Generic[R]):
 
     def _clamp(self) -> None:
         self.top = min(max(self.top, 0), max(0, len(self.rows) - self.height))
-
-    # -- reading ------------------------------------------------------------------------
 
     def begin(self, rows: Sequence[R], *, whole: bool) -> None:
         """Start with these first rows. ``whole``: there are no others."""

@@ -120,7 +120,6 @@ class Notice(Bar):
 ALWAYS = ("back", "help")
 """Actions that are always on the key bar."""
 
-
 Key = tuple[str, str, str]
 """A key as it is shown, its description, and its name."""
 

@@ -122,10 +122,7 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self._outdated_since: float | None = None
         """Since when there are changes in the store that are not shown."""
 
-    # -- for the owner ------------------------------------------------------------------
-
     def show(self, pages: Pages[R]) -> None:
-        """Show other rows, from their beginning."""
         self.window = RowWindow(pages)
         self.window.resize(self._rows_high())
         self.marks.clear()
@@ -135,7 +132,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self._ask("first")
 
     def renew(self) -> None:
-        """Read the rows again soon: the store has changed."""
         if self._outdated_since is None:
             self._outdated_since = time.monotonic()
         self._renewal.ask(self._read_again_at)
@@ -160,8 +156,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         if self.marks:
             return list(self.marks.values())
         return [] if self.current is None else [self.current]
-
-    # -- reading ------------------------------------------------------------------------
 
     def _ask(self, what: str) -> None:
         if what in ("first", "last"):
@@ -227,8 +221,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
         self.paint()
         if self.window.short_below or self.window.short_above:
             self._ask("extend")
-
-    # -- keys and mouse -----------------------------------------------------------------
 
     def action_move(self, lines: int) -> None:
         self.window.move(lines)
@@ -329,8 +321,6 @@ class LineTable(LineWidget, Generic[R], can_focus=True):
     def on_mouse_scroll_up(self) -> None:
         self.window.scroll(-3)
         self._moved()
-
-    # -- drawing ------------------------------------------------------------------------
 
     def _rows_high(self) -> int:
         return max(1, self.size.height - self.head - self.foot)

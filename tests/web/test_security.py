@@ -14,7 +14,7 @@ import pytest
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_web.sessions import read_token
 
-from ..support import Cli, eventually
+from ..support import Cli
 from .dashboard import TOKEN, Answer, Browser, Dashboard, Headers, csrf_in, fields_in, read_answer
 from .hostile import OUTPUT, TEXTS
 
@@ -281,7 +281,10 @@ def test_signing_out_ends_the_session_and_its_streams(site: Dashboard) -> None:
         answer = new.post("/logout")
         assert answer.status == 303
         assert "max-age=0" in answer["set-cookie"].lower()
-        eventually(lambda: not sock.recv(4096).replace(b":\n\n", b"").strip(b"0123456789a\r\n"))
+        received = b""
+        while not received.endswith(b"\r\n0\r\n\r\n"):  # the last chunk
+            received += sock.recv(4096)  # TimeoutError if it never comes
+            assert received.count(b"3\r\n:\n\n") == 0, "it was kept alive instead"
     assert new.get("/").status == 401
 
 

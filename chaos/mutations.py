@@ -138,7 +138,7 @@ _USERS: dict[str, Any] = {"faults": (), "kills": 0, "jobs": 30, "acts": 100, "se
 BREAKS: dict[str, dict[str, Any] | str] = {
     # Jobs must still run when the lease of a stopped supervisor is over, or when a successor comes.
     "no-fencing": {**_NOBODY, "faults": ("stop",), "kills": 60, "longest": 4.0},
-    "no-group-kill": {**_NOBODY, "faults": ("shim",), "kills": 36, "longest": 4.0},
+    "no-group-kill": {**_NOBODY, "faults": ("shim",), "kills": 36, "longest": 15.0},
     "no-start-check": {**_NOBODY, "faults": ("reuse",), "kills": 24},
     # Without a supervisor, which has the store open for good, a verb may be the last user.
     "second-descriptor": {**_USERS, "actors": ("verb", "console"), "supervisors": 0},

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
+from textual.events import Click
 from textual.screen import Screen
 
 from queuectl_core.domain.errors import QueueError
@@ -44,12 +45,17 @@ IN_A_SHELL = (
 
 
 class Palette(CommandPalette):
-    """Textual's palette. Its page keys fail with KeyError while its list has no row yet."""
+    """Textual's palette. Its page keys fail with KeyError while its list has no row yet, and a
+    click beside the screen ends it with NoWidget."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pagedown", "page(1)", "next page", show=False),
         Binding("pageup", "page(-1)", "previous page", show=False),
     ]
+
+    def _on_click(self, event: Click) -> None:  # type: ignore[override]
+        if not self.size.region.contains(event.screen_x, event.screen_y):
+            event.prevent_default()  # it was made before the terminal became smaller
 
     def action_page(self, direction: int) -> None:
         """Go a page down (1) or up (-1). A list that cannot be seen stays as it is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from textual import events
 from textual.command import CommandList
+from textual.events import Click
 from textual.geometry import Size
 
 from queuectl_tui.console.app import Console
@@ -145,4 +146,19 @@ async def test_a_page_key_before_the_palette_has_rows(home: Path) -> None:
         rows.styles.max_height = 10
         await pilot.pause()
         await pilot.press("pagedown", "escape")
+        assert "4 jobs" in await settled(console, pilot)
+
+
+async def test_a_click_beside_a_screen_that_became_smaller(home: Path) -> None:
+    """The palette looked for what is there, which ended the console."""
+    async with opened(home, (40, 12)) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("colon")
+        await until(console, pilot, "cancel all")
+        palette = console.screen
+        x, y = 57, 0
+        palette.post_message(Click(palette, x, y, 0, 0, 1, False, False, False, x, y))
+        await pilot.pause()
+        assert console.screen is palette
+        await pilot.press("escape")
         assert "4 jobs" in await settled(console, pilot)

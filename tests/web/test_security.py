@@ -277,13 +277,15 @@ def test_signing_out_ends_the_session_and_its_streams(site: Dashboard) -> None:
     head = f"GET /api/v1/stream HTTP/1.1\r\nHost: {site.host}\r\nCookie: {new.cookie}\r\n\r\n"
     with site.connect() as sock:
         sock.sendall(head.encode())
-        assert b"text/event-stream" in sock.recv(4096)
+        received = sock.recv(4096)
+        assert b"text/event-stream" in received
         answer = new.post("/logout")
         assert answer.status == 303
         assert "max-age=0" in answer["set-cookie"].lower()
-        received = b""
         while not received.endswith(b"\r\n0\r\n\r\n"):  # the last chunk
-            received += sock.recv(4096)  # TimeoutError if it never comes
+            more = sock.recv(4096)  # TimeoutError if it never comes
+            assert more, "it was closed without the last chunk"
+            received += more
             assert received.count(b"3\r\n:\n\n") == 0, "it was kept alive instead"
     assert new.get("/").status == 401
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,18 +17,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from queuectl_core.domain.errors import BatchRejected, InvalidInput, JobChanged
+from queuectl_core.domain.errors import BatchRejected, InvalidInput
 from queuectl_core.domain.jobspec import parse_job
 from queuectl_core.domain.json_strict import parse_json
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.domain.text import clean_block, clean_line, nearest
-from queuectl_core.domain.times import parse_duration
-from queuectl_core.operations.queries import dead_groups
+from queuectl_core.operations.queries import amend, dead_groups
 from queuectl_core.queue import Queue
+from queuectl_tui.presentation.lookups import change_as_found
 
-from .context import context, filter_of, number_of, query_of, session_of
+from .context import context, filter_of, number_of, period_of, query_of, session_of
 from .links import job_link, with_query
 from .live import MAX_STREAMS, EventStream
+from .openapi import STATE, TEXT, Handler, Operation, Parameter, describe
 from .output import follow, raw, read_on
 from .pages import read_page
 from .problems import BadRequest
@@ -41,42 +42,6 @@ MOST = 1000
 MOST_AT_ONCE = 5000
 """Jobs in one request. Their check takes about half a second, in which nobody else is served."""
 
-TRIES = 5
-"""How often a job that others change at the same time is looked up again."""
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of an operation. ``kind``: its JSON schema."""
-
-    name: str
-    about: str
-    kind: dict[str, Any]
-    many: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation of the API."""
-
-    method: str
-    path: str
-    run: Handler
-    about: str
-    query: Sequence[Parameter] = ()
-    answer: str = "Any"
-    """The name of the schema of the answer. ``[Job]``: an array of them."""
-    body: str = ""
-    """The name of the schema of the body; empty: it has none."""
-    status: int = 200
-    problems: Sequence[int] = (400, 503)
-
-
-TEXT: dict[str, Any] = {"type": "string"}
-STATES: dict[str, Any] = {"type": "string", "enum": [state.value for state in State]}
-
 
 def whole(least: int, most: int) -> dict[str, Any]:
     """The schema of a whole number."""
@@ -84,7 +49,7 @@ def whole(least: int, most: int) -> dict[str, Any]:
 
 
 FILTERS = (
-    Parameter("state", "Only jobs in this state.", STATES, many=True),
+    Parameter("state", "Only jobs in this state.", STATE, many=True),
     Parameter("queue", "Only jobs of this queue.", TEXT, many=True),
     Parameter("search", "Only with this text in id, command or last error.", TEXT),
     Parameter("exit_code", "Only with this exit code.", whole(-999, 999), many=True),
@@ -239,9 +204,8 @@ async def output_stream(request: Request) -> Response:
         await queue.output(job, number)  # NotFound
     offset = number_of(request, "offset") or 0
     _one_more_stream(request)
-    return _Stream(
-        EventStream(found.live, follow(found.live, queue, job, number, offset), session_of(request))
-    )
+    events = follow(found.live, queue, job, number, offset)
+    return EventStream(found.live, events, session_of(request))
 
 
 async def stream(request: Request) -> Response:
@@ -253,25 +217,13 @@ async def stream(request: Request) -> Response:
     if since is None:
         since = found.live.version if overview else found.live.changes
     await found.reader()
-    return _Stream(
-        EventStream(found.live, found.live.events(since, overview=overview), session_of(request))
-    )
+    events = found.live.events(since, overview=overview)
+    return EventStream(found.live, events, session_of(request))
 
 
 def _one_more_stream(request: Request) -> None:
     if context(request).live.streams >= MAX_STREAMS:
         raise BadRequest(503, "too many browsers look at the same time", "close some pages")
-
-
-class _Stream(Response):
-    """Starlette calls what a handler returns."""
-
-    def __init__(self, stream: EventStream) -> None:
-        super().__init__()
-        self.stream = stream
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.stream(scope, receive, send)
 
 
 Change = Callable[[Queue, Sequence[Job]], Awaitable[int]]
@@ -280,15 +232,11 @@ Change = Callable[[Queue, Sequence[Job]], Awaitable[int]]
 async def _change_one(request: Request, change: Change) -> Response:
     """Change one job, and answer with the job as it is now."""
     queue = await context(request).writer()
-    for attempt in range(TRIES):
-        job = await _find(request, queue, to_change=True)
-        try:
-            await change(queue, [job])
-        except JobChanged:
-            if attempt == TRIES - 1:
-                raise
-            continue
-        break
+
+    async def find() -> list[Job]:
+        return [await _find(request, queue, to_change=True)]
+
+    [job] = await change_as_found(find, partial(change, queue))
     now = await queue.get(job.seq) or job
     return JSONResponse(now.to_json())
 
@@ -297,8 +245,6 @@ async def retry(request: Request) -> Response:
     """Run a job again, now; ``command``: with another command."""
     command = _object(request, "command").get("command")
     if command is not None:
-        from queuectl_core.operations.queries import amend
-
         queue = await context(request).writer()
         job = await _find(request, queue, to_change=True)
         return JSONResponse((await amend(queue, job, command)).to_json())
@@ -366,9 +312,7 @@ async def status(request: Request) -> Response:
 
 async def stats(request: Request) -> Response:
     """Rates, run times and waiting times."""
-    seconds = parse_duration(request.query_params.get("since") or "1h")
-    if not 0 < seconds <= 366 * 86400:
-        raise InvalidInput("since: give a time up to 366d", "for example 1h or 7d")
+    seconds = period_of(request.query_params.get("since") or "1h")
     return JSONResponse((await (await context(request).reader()).stats(seconds)).to_json())
 
 
@@ -437,8 +381,6 @@ async def unset_setting(request: Request) -> Response:
 
 async def description(request: Request) -> Response:
     """This description, as OpenAPI 3.1."""
-    from .openapi import describe
-
     return Response(json.dumps(describe(OPERATIONS)), media_type="application/json")
 
 

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.jobspec import check_queue
 from queuectl_core.domain.model import Filter, State
+from queuectl_core.domain.times import parse_duration
 from queuectl_core.queue import Queue, check_states
 from queuectl_tui.presentation.connections import Connections
 
@@ -23,6 +24,9 @@ from .sessions import Session, Sessions
 
 if TYPE_CHECKING:
     from queuectl_core.operations.doctor import Finding
+
+LONGEST_PERIOD = 366 * 86400.0
+"""Seconds."""
 
 T = TypeVar("T")
 
@@ -136,3 +140,11 @@ def number_of(request: Request, name: str, *, least: int = 0, most: int = 2**53)
     if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
         raise BadRequest(400, f"{name}: not a number from {least} to {most}")
     return int(text)
+
+
+def period_of(text: str) -> float:
+    """Seconds to look back, for statistics. Raises InvalidInput."""
+    seconds = parse_duration(text)
+    if not 0 < seconds <= LONGEST_PERIOD:
+        raise InvalidInput("since: give a time up to 366d", "for example 1h or 7d")
+    return seconds

@@ -43,8 +43,9 @@ MAX_URL = 8192
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """Methods that change nothing."""
 
-PUBLIC = ("/healthz", "/readyz", "/login", "/static/")
-"""What can be asked for without signing in."""
+STATIC = "/static/"
+PUBLIC = ("/healthz", "/readyz", "/login")
+"""What can be asked for without signing in, beside static files."""
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -75,8 +76,9 @@ class Hosts:
         self._names |= {_name_of(name) or name.lower().strip("[]") for name in (address, *extra)}
 
     def knows(self, header: str | None) -> bool:
-        """Whether a Host header names this server. A name of somebody else's, which resolves to our
-        address, would make a foreign page of the same origin as ours (DNS rebinding). An address
+        """Whether a Host header names this server. If
+        somebody else's name resolved to our address, a browser would take a foreign page for one of
+        ours (DNS rebinding). An address
         cannot be rebound, so any is good if we listen on all."""
         name = "" if header is None else _name_of(header)
         return name in self._names or (self._any_address and _is_address(name))
@@ -142,7 +144,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if not scope["path"].startswith("/static/"):
+                if not scope["path"].startswith(STATIC):
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 
@@ -180,7 +182,7 @@ class Guard:
         state["bearer"] = self._bearer(headers)
         path: str = scope["path"]
         known = state["session"] is not None or state["bearer"]
-        if not known and not any(path == one or path.startswith("/static/") for one in PUBLIC):
+        if not known and path not in PUBLIC and not path.startswith(STATIC):
             program = path.startswith("/api/")
             hint = "send Authorization: Bearer TOKEN" if program else "use the link or the token"
             raise BadRequest(401, "not signed in", hint)
@@ -208,11 +210,7 @@ class Guard:
             given = headers.get("x-csrf-token") or dict(state["form"]).get("csrf", "")
             if not hmac.compare_digest(given.encode(), session.csrf.encode()):
                 raise BadRequest(403, "the form is not from this session", "load the page again")
-
-        async def nothing_more() -> Message:
-            return await receive()
-
-        return nothing_more
+        return receive
 
     def _check_origin(self, origins: list[str], host: str, proxied: str) -> None:
         """A change must come from a page of ours. Browsers send the Origin with every POST.

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from queuectl_core.domain.errors import QueueError, StoreError
@@ -247,7 +248,7 @@ def _again(error: StoreError) -> StoreError:
     return type(error)(error.message, error.hint)
 
 
-class EventStream:
+class EventStream(Response):
     """A response of server-sent events. It ends when the browser leaves, stalls or signs out, or
     when the server closes."""
 
@@ -255,6 +256,7 @@ class EventStream:
         self, live: Live, events: AsyncIterator[tuple[str, str]], session: Session | None
     ) -> None:
         """``session``: of the browser; None: a program."""
+        super().__init__()
         self.live = live
         self.events = events
         self.session = session

@@ -1,15 +1,46 @@
-"""The OpenAPI description of the API."""
+"""What an operation of the API is, and the OpenAPI description of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from queuectl_core import __version__
 from queuectl_core.domain.model import State
 
-if TYPE_CHECKING:
-    from .api import Operation, Parameter
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of an operation. ``kind``: its JSON schema."""
+
+    name: str
+    about: str
+    kind: dict[str, Any]
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the API."""
+
+    method: str
+    path: str
+    run: Handler
+    about: str
+    query: Sequence[Parameter] = ()
+    answer: str = "Any"
+    """The name of the schema of the answer. ``[Job]``: an array of them."""
+    body: str = ""
+    """The name of the schema of the body; empty: it has none."""
+    status: int = 200
+    problems: Sequence[int] = (400, 503)
+
 
 TEXT: dict[str, Any] = {"type": "string"}
 TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -31,7 +30,7 @@ from queuectl_tui.presentation.stats import (
 )
 from queuectl_tui.presentation.workers import console_columns
 
-from .context import context, filter_of, number_of, query_of
+from .context import context, filter_of, number_of, period_of, query_of
 from .links import job_link, with_query
 from .output import read_output
 from .problems import BadRequest
@@ -75,8 +74,7 @@ async def overview(request: Request) -> Response:
 async def jobs(request: Request) -> Response:
     """Jobs with a filter, newest first, by pages."""
     found = context(request)
-    items = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    where = filter_of(items)
+    where = filter_of(request.query_params.multi_items())
     before = number_of(request, "before", least=1)
     since = found.live.changes
     queue = await found.reader()
@@ -137,12 +135,7 @@ async def read_page(
     :data:`SEARCHED` keys, so that no request takes long; then the page may have fewer jobs."""
     low, high = await JobView(queue).extent()
     high = high if before is None else min(high, before - 1)
-    # Dead jobs of one cause have an index.
-    one_cause = len(where.reasons) == 1 and State.DEAD in (where.states or (State.DEAD,))
-    by_row = bool(where.exit_codes or where.queues or where.reasons) and not (
-        one_cause and not (where.exit_codes or where.queues)
-    )
-    slow = where.search is not None or by_row
+    slow = JobView(queue, where).slow
     end = max(low, high - SEARCHED + 1) if slow else low
     found: list[Job] = []
     for floor, ceiling in ranges(end, high, False, 20_000 if slow else max(1, high - low + 1)):
@@ -307,13 +300,9 @@ async def form_page(
 
 async def stats(request: Request) -> Response:
     """Statistics of the last hour, or of another time."""
-    from queuectl_core.domain.times import parse_duration
-
     found = context(request)
     since = request.query_params.get("since") or "1h"
-    seconds = parse_duration(since)
-    if not 0 < seconds <= 366 * 86400:
-        raise BadRequest(400, "since: give a time up to 366d", "for example 1h or 7d")
+    seconds = period_of(since)
     queue = await found.reader()
     made = await queue.stats(seconds)
     return page(
@@ -363,6 +352,6 @@ async def doctor(request: Request) -> Response:
         request,
         "doctor.html",
         where=found.title,
-        findings=[[column.cell(found, 0.0) for column in FINDINGS] for found in findings],
+        findings=[[column.cell(one, 0.0) for column in FINDINGS] for one in findings],
         command=cli("doctor"),
     )

@@ -73,8 +73,10 @@ class JobView:
     def slow(self) -> bool:
         """Whether a page may need many reads of jobs that do not match."""
         where = self.where
+        # Dead jobs of one cause have an index, other jobs with a cause do not.
+        indexed = len(where.reasons) == 1 and State.DEAD in (where.states or (State.DEAD,))
         by_text = where.search is not None or bool(where.exit_codes)
-        return by_text or bool(where.queues)
+        return by_text or bool(where.queues) or (bool(where.reasons) and not indexed)
 
     async def counting(self) -> AsyncIterator[tuple[int, bool]]:
         """How many match: (so far, whether this is all). At once unless the filter is slow."""

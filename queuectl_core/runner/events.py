@@ -57,7 +57,7 @@ class Exit(NamedTuple):
 
     @classmethod
     def unknown(cls, outcome: Outcome, reason: str, written: int | None = None) -> Exit:
-        """Nobody has told how it ended: it counts as ``outcome``, as of now."""
+        """It is not known how the attempt ended. It counts as ``outcome``, with its end now."""
         now = lease_clock()
         return cls(None, None, None, None, now, False, reason, outcome=outcome, written=written)
 

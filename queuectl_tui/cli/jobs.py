@@ -16,9 +16,6 @@ from .session import Session
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
 
-TRIES = 5
-"""How often jobs that other processes change at the same time are looked up again."""
-
 
 async def resolve(
     session: Session, queue: Queue, refs: Sequence[str], *, to_change: bool = True
@@ -45,23 +42,10 @@ async def change_named(
     refs: Sequence[str],
     change: Callable[[Sequence[Job]], Awaitable[int]],
 ) -> list[Job]:
-    """Find jobs by their ids and change them, all or none; the jobs as they were found.
+    """Find jobs by their ids and change them, all or none; the jobs as they were found."""
+    from ..presentation.lookups import change_as_found
 
-    When a job changes between the two steps, they are looked up again. So the answer is about the
-    job as it is now, and cancelling a job that is being claimed works.
-    """
-    from queuectl_core.domain.errors import JobChanged
-
-    for _ in range(TRIES):
-        jobs = await resolve(session, queue, refs)
-        try:
-            await change(jobs)
-        except JobChanged:
-            continue
-        return jobs
-    jobs = await resolve(session, queue, refs)
-    await change(jobs)
-    return jobs
+    return await change_as_found(lambda: resolve(session, queue, refs), change)
 
 
 async def until_changed(queue: Queue, pause: float, deadline: float | None = None) -> bool:

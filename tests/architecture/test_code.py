@@ -27,7 +27,7 @@ from queuectl_core.store.sqlite.queries import SQL as SQLITE
 from queuectl_core.store.sqlite.store import SqliteStore
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("queuectl_core", "queuectl_tui")
+PACKAGES = ("queuectl_core", "queuectl_tui", "queuectl_web")
 MODULES = sorted(
     path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
 )

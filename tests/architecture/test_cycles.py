@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("queuectl_core", "queuectl_tui", "chaos", "benchmarks", "tests", "docs", "screenshots")
+FOLDERS = (
+    *("queuectl_core", "queuectl_tui", "queuectl_web"),
+    *("chaos", "benchmarks", "tests", "docs", "screenshots"),
+)
 
 
 def modules_of(root: Path) -> dict[str, Path]:

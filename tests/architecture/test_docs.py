@@ -93,7 +93,7 @@ def test_the_man_page_is_sound() -> None:
 def read_by_the_code() -> set[str]:
     """Environment variables that the code names."""
     found = {env_name(key) for key in KEYS}
-    for package in ("queuectl_core", "queuectl_tui"):
+    for package in ("queuectl_core", "queuectl_tui", "queuectl_web"):
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text("utf-8")
             found |= set(re.findall(r"""env(?:iron)?(?:\.get\(|\[)b?"([A-Z_]+)\"""", text))
@@ -127,7 +127,9 @@ def test_messages_that_are_explained_exist() -> None:
     messages = [text for text in quoted if " " in text]
     assert len(messages) >= 8
     paths = [
-        path for name in ("queuectl_core", "queuectl_tui") for path in (ROOT / name).rglob("*.py")
+        path
+        for name in ("queuectl_core", "queuectl_tui", "queuectl_web")
+        for path in (ROOT / name).rglob("*.py")
     ]
     code = "\n".join(path.read_text("utf-8") for path in paths)
     code = re.sub(r"\"\n\s*f?\"", "", code)  # one text on several lines

@@ -69,7 +69,7 @@ three) that every supported version has: CI runs them."""
 def sources() -> list[ast.Module]:
     return [
         ast.parse(path.read_text("utf-8"))
-        for package in ("queuectl_core", "queuectl_tui")
+        for package in ("queuectl_core", "queuectl_tui", "queuectl_web")
         for path in (ROOT / package).rglob("*.py")
     ]
 

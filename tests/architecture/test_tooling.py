@@ -112,7 +112,7 @@ def test_the_wheel_has_what_runs_need() -> None:
 def data_files() -> list[Path]:
     return [
         path
-        for package in ("queuectl_core", "queuectl_tui")
+        for package in ("queuectl_core", "queuectl_tui", "queuectl_web")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc")
     ]

@@ -453,7 +453,7 @@ sys.exit(main())
     assert "pip install '.[web]'" in done.stderr
 
 
-def test_whoever_asks_while_the_store_is_lost_is_told_so(cli: Cli, serve: Starter) -> None:
+def test_every_request_says_that_the_store_is_lost(cli: Cli, serve: Starter) -> None:
     """No request that is under way then finds a fault of ours, and nothing makes a new store."""
     cli("enqueue", "true", "--id", "first", "--run-at", "+1d")
     browser = serve().sign_in()

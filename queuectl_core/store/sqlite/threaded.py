@@ -47,7 +47,7 @@ class ThreadedConnection(Connection):
         try:
             await self._thread
         except BaseException:
-            # aiosqlite has told its thread to end.
+            # aiosqlite has asked its thread to end. Wait until it has.
             if self._thread._thread.ident is not None:  # None: the system refused to start it
                 self._thread._thread.join()
             if self._driver is not None:  # we were cancelled, and aiosqlite does not know it

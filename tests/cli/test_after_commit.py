@@ -95,7 +95,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
         if found.committed:
             raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(queuectl_core.store.sqlite.store, "notify", no_file)
+    monkeypatch.setattr(connection, "notify", no_file)
     monkeypatch.setattr(queuectl_core.operations.attempt_output, "remove_logs", no_file)
     return found
 

@@ -528,7 +528,7 @@ class Connection(sqlite3.Connection):
                 os.kill(os.getpid(), 9)
         super().backup(target, pages=1, progress=step)
 connect = sqlite3.connect
-sqlite3.connect = lambda *args, **options: connect(*args, factory=Connection, **options)
+sqlite3.connect = lambda *args, **options: connect(*args, **{**options, "factory": Connection})
 code = run(sys.argv[2:])
 print(done)
 sys.exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from queuectl_core.store.sqlite.store import SqliteStore
 from ..support import ending, held_open, spec
 from .test_sqlite_checkpoints import READER
 from .tools import hired
+
+SetClock = Callable[[float], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Sets the wall clock forward by so many seconds."""
+    wall = time.time
+    return lambda by: monkeypatch.setattr(time, "time", lambda: wall() + by)
 
 
 async def failed(store: SqliteStore, name: str) -> float:
@@ -40,15 +50,16 @@ async def due(store: SqliteStore, name: str) -> float:
 
 @pytest.mark.parametrize("by", [86_400.0, -86_400.0, 60.0])
 @pytest.mark.parametrize("noticed", ["tick", "claim"])
-async def test_a_retry_waits_as_long_as_before(store_path: Path, by: float, noticed: str) -> None:
+async def test_a_retry_waits_as_long_as_before(
+    store_path: Path, set_clock: SetClock, by: float, noticed: str
+) -> None:
     store, other = await SqliteStore.open(store_path), await SqliteStore.open(store_path)
     await hired(store)
     then = await failed(store, "job")
     await other.settle_and_claim(ClaimRequest("sup", [], [], other.clock()))
     scheduled = store.clock() + 500
     await store.enqueue([spec(id="later", run_at=scheduled)], store.clock())
-    for one in (store, other):
-        one._wall = lambda: time.time() + by
+    set_clock(by)
     if noticed == "tick":
         await store.checkpoint()
         await other.checkpoint()
@@ -64,35 +75,39 @@ async def test_a_retry_waits_as_long_as_before(store_path: Path, by: float, noti
     await other.close()
 
 
-async def test_what_fails_after_the_clock_was_set_is_not_moved(store_path: Path) -> None:
+async def test_what_fails_after_the_clock_was_set_is_not_moved(
+    store_path: Path, set_clock: SetClock
+) -> None:
     store = await SqliteStore.open(store_path)
     await hired(store)
     await failed(store, "before")
-    store._wall = lambda: time.time() + 3600
+    set_clock(3600)
     then = await failed(store, "after")
     await store.checkpoint()
     assert await due(store, "after") == then
     await store.close()
 
 
-async def test_a_clock_that_is_slightly_off_moves_nothing(store_path: Path) -> None:
+async def test_a_clock_that_is_slightly_off_moves_nothing(
+    store_path: Path, set_clock: SetClock
+) -> None:
     store = await SqliteStore.open(store_path)
     await hired(store)
     then = await failed(store, "job")
-    store._wall = lambda: time.time() + 0.5
+    set_clock(0.5)
     await store.checkpoint()
     assert await due(store, "job") == then
     await store.close()
 
 
 async def test_after_a_restart_of_the_host_the_wall_clock_is_believed(
-    store_path: Path, monkeypatch: pytest.MonkeyPatch
+    store_path: Path, set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await SqliteStore.open(store_path)
     await hired(store)
     then = await failed(store, "job")
     monkeypatch.setattr("queuectl_core.store.sqlite.clock.host_key", lambda: "other-boot:1")
-    store._wall = lambda: time.time() + 3600
+    set_clock(3600)
     await store.checkpoint()
     assert await due(store, "job") == then
     await store.close()

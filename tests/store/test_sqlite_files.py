@@ -34,6 +34,7 @@ from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
 from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, Opener
+from queuectl_core.store.sqlite.database_file import DatabaseFile, prepare_file
 from queuectl_core.store.sqlite.errors import explain
 from queuectl_core.store.sqlite.read_only import open_reader
 from queuectl_core.store.sqlite.store import SqliteStore, connect
@@ -146,8 +147,8 @@ async def test_a_file_that_is_being_made_meanwhile_is_not_somebody_elses(
                 conn.execute("COMMIT")
                 made.append("by another")
 
-    async def watched(path: Path, opener: Opener) -> Connection:
-        connection = await connect(path, opener)
+    async def watched(file: DatabaseFile, opener: Opener) -> Connection:
+        connection = await connect(file, opener)
         await connection.call(lambda conn: conn.set_trace_callback(make_it))
         return connection
 
@@ -546,7 +547,7 @@ async def test_a_store_has_one_name(tmp_path: Path) -> None:
 
 async def test_every_connection_has_our_settings(store_path: Path) -> None:
     store = await SqliteStore.open(store_path)
-    connection = await connect(store_path)
+    connection = await connect(prepare_file(store_path, False))
 
     def pragma(conn: sqlite3.Connection, name: str) -> object:
         return conn.execute(f"PRAGMA {name}").fetchone()[0]
@@ -568,7 +569,7 @@ async def test_every_connection_has_our_settings(store_path: Path) -> None:
 
 async def test_a_query_only_connection_changes_nothing(store_path: Path) -> None:
     await make(store_path)
-    connection = await connect(store_path, open_reader)
+    connection = await connect(prepare_file(store_path, False), open_reader)
     with pytest.raises(StoreReadOnly):
         await connection.write(lambda conn: conn.execute("DELETE FROM jobs"))
     await connection.close()
@@ -576,7 +577,7 @@ async def test_a_query_only_connection_changes_nothing(store_path: Path) -> None
 
 async def test_nothing_is_left_of_a_transaction_that_failed(store_path: Path) -> None:
     await make(store_path, "a")
-    connection = await connect(store_path)
+    connection = await connect(prepare_file(store_path, False))
 
     def fail(conn: sqlite3.Connection) -> None:
         conn.execute("DELETE FROM jobs")

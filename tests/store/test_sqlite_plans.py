@@ -14,6 +14,7 @@ import pytest
 
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.sqlite import jobs
+from queuectl_core.store.sqlite.database_file import prepare_file
 from queuectl_core.store.sqlite.queries import SQL
 from queuectl_core.store.sqlite.store import SqliteStore, connect
 
@@ -204,7 +205,7 @@ async def test_a_filter_by_text_still_goes_by_state(store_path: Path) -> None:
     """What ``list --state failed --search X`` sends is the query whose plan is tested above."""
     store = await SqliteStore.open(store_path)
     await store.close()
-    connection = await connect(store_path)
+    connection = await connect(prepare_file(store_path, False))
     sent: list[str] = []
     await connection.call(lambda conn: conn.set_trace_callback(sent.append))
     where = Filter(states=(State.FAILED,), search="x", queues=("q1",), exit_codes=(3,))

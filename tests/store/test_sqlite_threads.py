@@ -13,6 +13,7 @@ import pytest
 from queuectl_core.domain.errors import Conflict, StoreLocked
 from queuectl_core.domain.model import Filter
 from queuectl_core.store.sqlite import connection as connection_module
+from queuectl_core.store.sqlite.database_file import prepare_file
 from queuectl_core.store.sqlite.store import SqliteStore, connect
 from queuectl_core.system.run_sync import run_sync
 
@@ -34,7 +35,7 @@ def thread_of(conn: sqlite3.Connection) -> int:
 
 async def test_under_an_event_loop_the_loop_never_waits_for_the_database(store_path: Path) -> None:
     await make(store_path)
-    connection = await connect(store_path)
+    connection = await connect(prepare_file(store_path, False))
     assert await connection.read(thread_of) != threading.get_ident()
     await connection.close()
 
@@ -53,7 +54,7 @@ def test_an_event_loop_that_closes_too_early_ends_the_thread_in_silence(
         assert closed.wait(20)
 
     async def leave_in_the_middle() -> None:
-        connection = await connect(store_path)
+        connection = await connect(prepare_file(store_path, False))
         asyncio.get_running_loop().call_later(0.01, asyncio.get_running_loop().stop)
         await connection.call(slow)
 
@@ -76,7 +77,7 @@ def test_an_event_loop_that_closes_too_early_ends_the_thread_in_silence(
 def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:
     async def session() -> int:
         await make(store_path, "a")
-        connection = await connect(store_path)
+        connection = await connect(prepare_file(store_path, False))
         used = await connection.write(thread_of)
         await connection.close()
         await connection.close()

@@ -71,6 +71,8 @@ class Checkpoints:
         errors: the write has succeeded."""
         if wal_size(self._path) <= WAL_LIMIT * DUE or monotonic() < self._again_at:
             return
+        if self._is_gone():
+            return
         with suppress(sqlite3.Error, OSError, MemoryError):
             if not self.is_large:
                 self.make(conn)

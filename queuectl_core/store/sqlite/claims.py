@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
-from ...domain.errors import Conflict, NotFound
+from ...domain.errors import Conflict, NotFound, StoreGone
 from ...domain.lifecycle import claimed_ahead
 from ...domain.model import Job, Outcome, SupervisorRow
 from ...system.clocks import monotonic
 from ..rows import result_params
-from . import statistics
+from . import clock, statistics
+from .connection import Driver
 from .errors import BadValue
 from .jobs import check_whole
 from .namespaces import is_foreign, may_be_alive
@@ -27,8 +28,16 @@ from .supervisors import shims_of, supervisors
 T = TypeVar("T")
 
 
-def settle_and_claim(conn: sqlite3.Connection, request: ClaimRequest) -> ClaimResult:
-    owner, now = request.owner, request.now
+def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
+    owner, now, slots = request.owner, request.now, request.slots
+    if slots:
+        try:
+            conn.file.check()
+        except StoreGone:
+            if not (request.results or request.started or request.released):
+                raise
+            slots = ()  # claim nothing, but write the results: the file may only have moved
+    clock.follow(conn)  # before the new time decides what is due
     refused = _finish(conn, owner, request.results, now) if request.results else frozenset()
     for start in request.started:
         conn.execute(SQL["prefetch_started"], start._asdict() | {"owner": owner})
@@ -36,9 +45,9 @@ def settle_and_claim(conn: sqlite3.Connection, request: ClaimRequest) -> ClaimRe
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
         conn.execute(SQL["release"], params)
     claimed: list[Job] = []
-    if request.slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
+    if slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         conn.execute(SQL["promote"], {"now": now})
-        for queues, workers in by_queues(request.slots):
+        for queues, workers in by_queues(slots):
             claimed += _claim(conn, request, queues, workers)
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
     return ClaimResult(refused, tuple(claimed), next_due)
@@ -123,21 +132,19 @@ def _there(found: T | None, seq: int) -> T:
 
 
 def register(
-    conn: sqlite3.Connection,
+    conn: Driver,
     row: SupervisorRow,
     workers: Sequence[tuple[str, tuple[str, ...]]],
     now: float,
-    *,
-    url: str,
-    run_directory: str,
 ) -> None:
-    check_whole(conn, url)
+    path, run_directory = conn.file.path, conn.file.run_directory
+    check_whole(conn, path)
     for other in supervisors(conn):
         if is_foreign(other) and may_be_alive(
             other, shims_of(conn, other), run_directory, monotonic()
         ):
             raise Conflict(
-                f"workers of store {url} are, or may be, alive in another pid namespace"
+                f"workers of store {path} are, or may be, alive in another pid namespace"
                 f" (supervisor {other.id} on {other.host})",
                 "stop them there first; workers of an SQLite store must be in one container",
             )

@@ -10,51 +10,39 @@ Scheduled jobs keep their time.
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable
+import time
 
 from ...system.clocks import boot_clock
 from ...system.host import host_key
+from .connection import Driver
 from .queries import SQL, read_json
 
 TOLERANCE = 1.0
 """Seconds. If the difference changes by more, the wall clock was set."""
 
 
-class WallClock:
-    """Watches the wall clock for one store, in one process."""
+def was_set(conn: Driver) -> bool:
+    """Whether somebody set the wall clock since this process looked last."""
+    return conn.offset is not None and abs(_offset() - conn.offset) > TOLERANCE
 
-    def __init__(self, wall: Callable[[], float]) -> None:
-        self._wall = wall
-        self._offset: float | None = None
 
-    @property
-    def known(self) -> bool:
-        """Whether this process has compared the clock with the difference in the store."""
-        return self._offset is not None
+def follow(conn: Driver) -> bool:
+    """If somebody set the wall clock, move the jobs. Returns whether they were moved."""
+    if conn.offset is not None and not was_set(conn):
+        return False
+    offset, boot = _offset(), host_key().partition(":")[0]
+    row = conn.execute(SQL["clock"]).fetchone()
+    boot_then, before = read_json(row[0]) if row is not None else ("", 0.0)
+    moved = bool(boot_then == boot and abs(offset - before) > TOLERANCE)
+    if moved:
+        conn.execute(SQL["backoffs_moved"], {"delta": offset - before})
+    if moved or boot_then != boot:
+        conn.execute(SQL["clock_set"], {"value": json.dumps([boot, offset])})
+        conn.offset = None  # this transaction may fail, so look again next time
+    else:
+        conn.offset = before
+    return moved
 
-    @property
-    def moved(self) -> bool:
-        """Whether it must be compared, or compared again."""
-        return self._offset is None or abs(self._now() - self._offset) > TOLERANCE
 
-    def follow(self, conn: sqlite3.Connection) -> bool:
-        """Compare it, in a write transaction. Returns whether jobs were moved."""
-        offset, boot = self._now(), host_key().partition(":")[0]
-        row = conn.execute(SQL["clock"]).fetchone()
-        boot_then, before = read_json(row[0]) if row is not None else ("", 0.0)
-        moved = bool(boot_then == boot and abs(offset - before) > TOLERANCE)
-        if moved:
-            conn.execute(SQL["backoffs_moved"], {"delta": offset - before})
-        if moved or boot_then != boot:
-            conn.execute(SQL["clock_set"], {"value": json.dumps([boot, offset])})
-            before = offset
-        self._offset = before
-        return moved
-
-    def forget(self) -> None:
-        """Compare again next time, because the transaction may not have been committed."""
-        self._offset = None
-
-    def _now(self) -> float:
-        return self._wall() - boot_clock()
+def _offset() -> float:
+    return time.time() - boot_clock()

@@ -1,8 +1,11 @@
 """One SQLite connection, with our settings, retries and errors.
 
-Each verb of the store is a function of a ``sqlite3.Connection``, which runs as a whole. With an
-event loop it runs on aiosqlite's thread (``threaded.py``), with one call for a transaction, not one
-for each statement. Without an event loop it runs on the calling thread.
+A verb of the store is a function of a :class:`Driver`, which runs as a whole. With an event loop it
+runs on aiosqlite's thread (``threaded.py``), with one call for a transaction, not one for each
+statement. Without an event loop it runs on the calling thread.
+
+The store declares its verbs with :func:`reads`, :func:`writes` and :func:`changes`:
+``scan = reads(lambda: jobs.scan)``. mypy checks each declaration against the protocol.
 
 The settings, and why:
 
@@ -26,14 +29,25 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ...domain.errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
 from ...domain.text import clean_line
 from ...system.postcommit import after_commit, commits
-from .checkpoint import WAL_LIMIT
-from .database_file import check_logs, hold_logs, is_held
+from .checkpoint import WAL_LIMIT, Checkpoints
+from .database_file import DatabaseFile, check_logs, hold_logs, is_held
 from .errors import BadValue, FileName, damaged, explain
+from .notifier import ANYTHING, notify
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Protocol
+
+    class Connected(Protocol):
+        """A store: it has a connection."""
+
+        _connection: Connection
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,12 +73,22 @@ OPEN_ATTEMPTS = 20
 WRITE = "BEGIN IMMEDIATE"
 
 
+class Driver(sqlite3.Connection):
+    """A connection of the driver."""
+
+    file: DatabaseFile
+    """The store's file. A :class:`Connection` sets it."""
+    offset: float | None = None
+    """For ``clock.py``: the wall clock minus the clock since boot, as the store has it. None: this
+    connection has not read it."""
+
+
 class Opened:
     """A connection of the driver, and when it becomes useless."""
 
     def __init__(
         self,
-        driver: sqlite3.Connection,
+        driver: Driver,
         is_stale: Callable[[], bool] | None = None,
         *,
         torn: bool = False,
@@ -78,35 +102,72 @@ class Opened:
 
 Opener = Callable[[FileName], Opened]
 
+if TYPE_CHECKING:
+    Transaction = Callable[[], Callable[Concatenate[Driver, P], T]]
+    """Gives the function that is run in a transaction."""
+    Verb = Callable[Concatenate[Connected, P], Coroutine[Any, Any, T]]
+
+
+def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
+    """A verb that reads."""
+
+    async def verb(self: Connected, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._connection.read(transaction(), *args, **kwargs)
+
+    return verb
+
+
+def writes(transaction: Transaction[P, T]) -> Verb[P, T]:
+    """A verb that writes a supervisor's own records."""
+
+    async def verb(self: Connected, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._connection.write(transaction(), *args, **kwargs)
+
+    return verb
+
+
+def changes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Verb[P, T]:
+    """A verb that changes what people rely on; see :meth:`Connection.change`."""
+
+    async def verb(self: Connected, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._connection.change(wakes, transaction(), *args, **kwargs)
+
+    return verb
+
 
 class Connection:
     """A connection that runs whole transactions on the calling thread."""
 
-    def __init__(self, path: FileName, opener: Opener) -> None:
-        self.path = path
+    def __init__(self, file: DatabaseFile, opener: Opener) -> None:
+        self.file = file
+        self.path = file.path
+        self.checkpoints = Checkpoints(file.path, f"{file.path}.d", file.is_gone)
         self._opener = opener
         self._opened: Opened | None = None
         self.generation = 0
         """How often it was opened again because it had become stale."""
         self._pid = os.getpid()
-        self.after_write: Callable[[sqlite3.Connection], None] | None = None
-        """Called after each committed write, on its thread. It must not raise."""
 
     async def open(self) -> None:
         """Connect. Must be called first."""
-        self._opened = self._opener(self.path)
+        self._open()
+
+    def _open(self) -> Opened:
+        self._opened = opened = self._opener(self.path)
+        opened.driver.file = self.file
+        return opened
 
     @property
-    def _driver(self) -> sqlite3.Connection | None:
+    def _driver(self) -> Driver | None:
         return None if self._opened is None else self._opened.driver
 
-    async def close(self, *, keep: bool = False) -> None:
-        """Close the file. ``keep``: leave it open until the process ends, so that SQLite removes no
-        file beside it."""
+    async def close(self) -> None:
+        """Close the file. If it was replaced, leave it open until the process ends: SQLite removes
+        the WAL by its name, and it would be the new store's."""
         opened, self._opened = self._opened, None
         if opened is None:
             return
-        if keep or self._forked:
+        if self._forked or self.file.is_gone():
             keep_open(opened.driver)
         else:
             opened.driver.close()
@@ -126,28 +187,49 @@ class Connection:
             )
 
     async def read(
-        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` in one deferred transaction: a consistent view."""
         return await self._run("BEGIN", lambda conn: fn(conn, *args, **kwargs))
 
     async def write(
-        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` as the only writer. It is committed and on disk on return."""
         return await self._run(WRITE, lambda conn: fn(conn, *args, **kwargs))
 
+    async def change(
+        self,
+        wakes: bytes | None,
+        fn: Callable[Concatenate[Driver, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """The same, for something that people rely on. So it fails if the database file was moved
+        or replaced, because nobody would read it there. ``wakes``: what it tells the supervisors
+        afterwards; None: nothing."""
+        self.file.check_writable()
+        result = await self.write(fn, *args, **kwargs)
+        if wakes is not None:
+            self.notify(wakes)
+        return result
+
+    def notify(self, what: bytes = ANYTHING) -> None:
+        """Tell the supervisors what was committed."""
+        with after_commit("waking the workers"):
+            notify(self.file.run_directory, what)
+
     async def call(
-        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+        self, fn: Callable[Concatenate[Driver, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``fn(connection, …)`` outside any transaction."""
         return await self._run(None, lambda conn: fn(conn, *args, **kwargs))
 
-    async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(self, begin: str | None, body: Callable[[Driver], T]) -> T:
         self._check_process()
         return self._transact(begin, body)
 
-    def _transact(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+    def _transact(self, begin: str | None, body: Callable[[Driver], T]) -> T:
         """Run ``body(connection)`` between ``begin`` (None: no transaction) and COMMIT. Tries again
         while the store is locked. Raises the StoreError family."""
         opened = self._opened
@@ -157,21 +239,18 @@ class Connection:
             return self._read_unlocked(opened, begin, body)
         conn = opened.driver
         result = with_patience(self.path, lambda: _attempt(conn, begin, body))
-        if begin == WRITE and self.after_write is not None:
+        if begin == WRITE:
             with after_commit("tidying up"):
-                self.after_write(conn)
+                self.checkpoints.after_write(conn)
         return result
 
-    def _read_unlocked(
-        self, opened: Opened, begin: str | None, body: Callable[[sqlite3.Connection], T]
-    ) -> T:
+    def _read_unlocked(self, opened: Opened, begin: str | None, body: Callable[[Driver], T]) -> T:
         """Read without locks. Opens the file again if it has become stale, and reads again if it
         became stale during the read."""
         for _ in range(OPEN_ATTEMPTS):
             if opened.is_stale is not None and opened.is_stale():
-                fresh = self._opener(self.path)
-                opened.driver.close()
-                self._opened = opened = fresh
+                stale, opened = opened, self._open()
+                stale.driver.close()
                 self.generation += 1
             conn, trouble = opened.driver, None
             try:
@@ -195,9 +274,7 @@ def keep_open(driver: sqlite3.Connection) -> None:
     )  # without this the garbage collector closes it
 
 
-def _attempt(
-    conn: sqlite3.Connection, begin: str | None, body: Callable[[sqlite3.Connection], T]
-) -> T:
+def _attempt(conn: Driver, begin: str | None, body: Callable[[Driver], T]) -> T:
     if begin is None:
         return body(conn)
     conn.execute(begin)
@@ -270,12 +347,12 @@ def open_writer(path: FileName) -> Opened:
     return Opened(open_driver(path, writable=True))
 
 
-def open_driver(path: FileName, writable: bool) -> sqlite3.Connection:
+def open_driver(path: FileName, writable: bool) -> Driver:
     """A connection of the driver, with our settings."""
     return _opened(path, lambda: with_patience(path, lambda: _open(path, writable)))
 
 
-def open_alone(path: FileName, patience: float) -> sqlite3.Connection:
+def open_alone(path: FileName, patience: float) -> Driver:
     """A connection that may write and is the only one, in all processes, until it is closed. Raises
     StoreLocked if somebody else stays connected for longer than ``patience`` seconds."""
     return _opened(
@@ -283,7 +360,7 @@ def open_alone(path: FileName, patience: float) -> sqlite3.Connection:
     )
 
 
-def _opened(path: FileName, attempt: Callable[[], sqlite3.Connection | None]) -> sqlite3.Connection:
+def _opened(path: FileName, attempt: Callable[[], Driver | None]) -> Driver:
     for _ in range(OPEN_ATTEMPTS):
         conn = attempt()
         if conn is not None:
@@ -291,7 +368,7 @@ def _opened(path: FileName, attempt: Callable[[], sqlite3.Connection | None]) ->
     raise StoreUnreachable(f"the files beside store {path} do not stay the same", "try again")
 
 
-def _open(path: FileName, writable: bool, *, alone: bool = False) -> sqlite3.Connection | None:
+def _open(path: FileName, writable: bool, *, alone: bool = False) -> Driver | None:
     """None if another process removed the logs meanwhile, in a directory where other users can make
     new ones."""
     wal = hold_logs(path)
@@ -304,6 +381,7 @@ def _open(path: FileName, writable: bool, *, alone: bool = False) -> sqlite3.Con
             isolation_level=None,
             cached_statements=256,
             check_same_thread=False,  # several threads use it, but never at the same time
+            factory=Driver,
         )
         try:
             if alone:

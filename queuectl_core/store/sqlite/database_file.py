@@ -14,7 +14,7 @@ import os
 import stat
 from contextlib import suppress
 
-from ...domain.errors import StoreError, StoreUnreachable
+from ...domain.errors import StoreError, StoreGone, StoreUnreachable
 from .errors import FileName, explain_os
 
 LOGS = ("-journal", "-wal", "-shm")
@@ -22,6 +22,51 @@ LOGS = ("-journal", "-wal", "-shm")
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 """Errors of ``link`` on a file system without hard links."""
+
+
+class DatabaseFile:
+    """The file of a store, as it was when the store was opened."""
+
+    def __init__(self, path: FileName, found: os.stat_result | None) -> None:
+        """``found``: the file; None: there is none."""
+        self.path = os.fspath(path)
+        self.run_directory = f"{self.path}.d/run"
+        self._identity = None if found is None else (found.st_dev, found.st_ino)
+
+    def check(self) -> None:
+        """Raises StoreUnreachable if the file is no longer where it was."""
+        try:
+            found = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            if self._identity is None:
+                return
+            raise StoreGone(
+                f"store {self.path} was removed or moved away", "put it back, or start a new one"
+            ) from None
+        except OSError as error:
+            raise StoreUnreachable(
+                f"store {self.path} cannot be reached: {error.strerror}", "check its directory"
+            ) from None
+        if self._identity is None:
+            raise StoreGone(f"store {self.path} was created meanwhile", "open it again")
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise StoreGone(f"store {self.path} was replaced by another file", "open it anew")
+
+    def check_writable(self) -> None:
+        """The same. Also raises StoreUnreachable if there was no file."""
+        if self._identity is None:
+            raise StoreUnreachable(
+                f"store {self.path} is not there", "the first enqueue creates it"
+            )
+        self.check()
+
+    def is_gone(self) -> bool:
+        """Whether :meth:`check` fails."""
+        try:
+            self.check()
+        except StoreUnreachable:
+            return True
+        return False
 
 
 def real_path(path: FileName) -> str:
@@ -59,7 +104,7 @@ def _check_link(path: FileName) -> None:
 
 def prepare_file(
     path: FileName, create_parent: bool, *, create: bool = True, read_only: bool = False
-) -> os.stat_result:
+) -> DatabaseFile:
     """Make sure that ``path`` is a database file that we may use. Create it with mode 0600.
 
     ``create_parent``: also create the directory (mode 0700), for the default store.
@@ -89,7 +134,7 @@ def prepare_file(
         unwritable = os.statvfs(path).f_flag & os.ST_RDONLY and not read_only
         why = errno.EROFS if unwritable else errno.EACCES
         raise explain_os(path, OSError(why, os.strerror(why)))
-    return found
+    return DatabaseFile(path, found)
 
 
 def is_writable(path: FileName) -> bool:

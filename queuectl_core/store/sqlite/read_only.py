@@ -14,7 +14,7 @@ import sqlite3
 
 from ...domain.errors import StoreUnreachable
 from . import migrate
-from .connection import Opened, configure, open_driver, uri, with_patience
+from .connection import Driver, Opened, configure, open_driver, uri, with_patience
 from .database_file import check_logs, is_writable
 from .errors import FileName
 
@@ -56,7 +56,7 @@ def open_file(path: FileName) -> Opened:
     return Opened(driver, lambda: _state(path) != before, torn=True)
 
 
-def _connect(path: FileName, how: str, *, in_use: bool) -> sqlite3.Connection:
+def _connect(path: FileName, how: str, *, in_use: bool) -> Driver:
     conn = sqlite3.connect(
         uri(path, how),
         uri=True,
@@ -64,6 +64,7 @@ def _connect(path: FileName, how: str, *, in_use: bool) -> sqlite3.Connection:
         isolation_level=None,
         cached_statements=256,
         check_same_thread=False,
+        factory=Driver,
     )
     try:
         configure(conn, writable=False)
@@ -90,9 +91,9 @@ def _migrated(path: FileName, source: sqlite3.Connection) -> Opened:
     return Opened(driver, lambda: _state(path) != before)
 
 
-def _temporary(path: FileName, source: sqlite3.Connection | None) -> sqlite3.Connection:
+def _temporary(path: FileName, source: sqlite3.Connection | None) -> Driver:
     """A database that only this connection has. SQLite keeps a large one in a temporary file."""
-    conn = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    conn = sqlite3.connect("", isolation_level=None, check_same_thread=False, factory=Driver)
     try:
         configure(conn, writable=False, query_only=False)
         if source is not None:

@@ -1,32 +1,24 @@
-"""The SQLite store: a verb is a function that runs in one transaction.
-
-Such verbs are declared in the class: ``scan = reads(lambda: jobs.scan)``. mypy checks each
-declaration against the protocol.
-"""
+"""The SQLite store. Most verbs are declared: each is a function that runs in one transaction."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ...domain.errors import StoreError, StoreFull, StoreGone, StoreReadOnly, StoreUnreachable
-from ...domain.model import Worker
+from ...domain.errors import StoreError, StoreFull, StoreReadOnly, StoreUnreachable
 from ...domain.text import clean_line
 from ...system.clocks import monotonic
 from ...system.host import is_gone, known_host_key
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
 from ..protocol import Batch, Notifier, Store
-from . import jobs, migrate
-from .checkpoint import Checkpoints
-from .clock import WallClock
-from .connection import Connection, Opener, open_writer
-from .database_file import prepare_file, real_path
+from . import clock, jobs, migrate
+from .connection import Connection, Opener, changes, open_writer, reads, writes
+from .database_file import DatabaseFile, prepare_file, real_path
 from .errors import FileName, explain_os
 from .notifier import (
     ANYTHING,
@@ -36,16 +28,12 @@ from .notifier import (
     SUFFIX,
     FifoNotifier,
     has_listener,
-    notify,
     notify_one,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
 
-    from ...domain.claims import ClaimRequest, ClaimResult
-    from ...domain.model import SupervisorRow
     from ..copy import Copying
 
 
@@ -85,40 +73,9 @@ class _Late:
 
 if TYPE_CHECKING:
     from . import claims, maintenance, statistics, supervisors
-
-    Transaction = Callable[[], Callable[Concatenate[sqlite3.Connection, P], T]]
-    """Gives the function that is run in a transaction."""
-    Verb = Callable[Concatenate["SqliteStore", P], Coroutine[Any, Any, T]]
 else:
     claims, maintenance = _Late("claims"), _Late("maintenance")
     statistics, supervisors = _Late("statistics"), _Late("supervisors")
-
-
-def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
-    """A verb that reads."""
-
-    async def verb(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._connection.read(transaction(), *args, **kwargs)
-
-    return verb
-
-
-def writes(
-    transaction: Transaction[P, T], *, wakes: bytes | None = None, checked: bool = True
-) -> Verb[P, T]:
-    """A verb that writes. ``wakes``: what it tells the supervisors afterwards; None: nothing.
-    ``checked``: people rely on what it writes. So it fails if the database file was moved or
-    replaced, because nobody would read it there."""
-
-    async def verb(self: SqliteStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if checked:
-            self._check_writable()
-        result = await self._connection.write(transaction(), *args, **kwargs)
-        if wakes is not None:
-            self._notify(wakes)
-        return result
-
-    return verb
 
 
 class SqliteStore(Store):
@@ -129,25 +86,17 @@ class SqliteStore(Store):
 
     def __init__(
         self,
-        path: str,
         connection: Connection,
         *,
         read_only: bool,
-        found: os.stat_result | None,
     ) -> None:
-        """``found``: the database file that was opened; None: there is none."""
-        self.path = path
-        self.url = self.address = path
-        self.run_directory = f"{path}.d/run"
         self._connection = connection
+        self._file = connection.file
+        self._checkpoints = connection.checkpoints
+        self.path = self.url = self.address = connection.path
+        self.run_directory = connection.file.run_directory
         self._read_only = read_only
         self._seen: tuple[int, int] | None = None
-        self._wall: Callable[[], float] = time.time
-        """Tests replace it."""
-        self._wall_clock = WallClock(self.clock)
-        self._file = None if found is None else (found.st_dev, found.st_ino)
-        self._checkpoints = Checkpoints(path, f"{path}.d", self._is_gone)
-        self._connection.after_write = self._written
 
     @classmethod
     async def open(
@@ -169,8 +118,8 @@ class SqliteStore(Store):
             _load_the_rest()
         path = real_path(path)
         create = create and not read_only
-        found = prepare_file(path, create_parent and create, create=create, read_only=read_only)
-        connection = await connect(path, _reader() if read_only else open_writer)
+        file = prepare_file(path, create_parent and create, create=create, read_only=read_only)
+        connection = await connect(file, _reader() if read_only else open_writer)
         try:
             if not read_only and await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
@@ -179,7 +128,7 @@ class SqliteStore(Store):
         except BaseException:
             await connection.close()
             raise
-        return cls(path, connection, read_only=read_only, found=found)
+        return cls(connection, read_only=read_only)
 
     async def close(self) -> None:
         # The last one to close makes a checkpoint, which locks out everybody else. So move most of
@@ -187,11 +136,10 @@ class SqliteStore(Store):
         if not self._read_only and self._checkpoints.is_large and self._checkpoints.left_to_us():
             with suppress(sqlite3.Error, OSError, RuntimeError):
                 await off_loop(self._checkpoints.move_ahead)
-        # SQLite removes a WAL by its name. If the file was replaced, it would be the new store's.
-        await self._connection.close(keep=self._is_gone())
+        await self._connection.close()
 
     def clock(self) -> float:
-        return self._wall()
+        return time.time()
 
     @cached_property
     def directory(self) -> Path:  # type: ignore[override]
@@ -204,7 +152,7 @@ class SqliteStore(Store):
 
     # -- enqueue ----------------------------------------------------------------------
 
-    enqueue = writes(lambda: jobs.enqueue, wakes=NEW_JOBS)
+    enqueue = changes(lambda: jobs.enqueue, wakes=NEW_JOBS)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -212,16 +160,15 @@ class SqliteStore(Store):
 
         if self._read_only:
             raise StoreReadOnly(f"store {self.url} is opened read-only", "leave read-only mode")
-        self._check_file()
-        connection = await connect(self.path)
-        connection.after_write = self._written
+        self._file.check()
+        connection = await connect(self._file)
         try:
             await connection.call(stage)
             yield SqliteBatch(connection)
         finally:
             with after_commit("closing the staging connection"):
-                await connection.close(keep=self._is_gone())
-        self._notify(NEW_JOBS)
+                await connection.close()
+        self._connection.notify(NEW_JOBS)
 
     # -- reading ----------------------------------------------------------------------
 
@@ -233,12 +180,8 @@ class SqliteStore(Store):
     scan = reads(lambda: jobs.scan)
     rollup = reads(lambda: statistics.rollup)
     candidates = reads(lambda: jobs.candidates)
-
-    async def supervisors(self) -> list[SupervisorRow]:
-        return await self._connection.read(supervisors.known_supervisors, self.run_directory)
-
-    async def workers(self) -> list[tuple[Worker, SupervisorRow]]:
-        return await self._connection.read(supervisors.workers, self.run_directory)
+    supervisors = reads(lambda: supervisors.known_supervisors)
+    workers = reads(lambda: supervisors.workers)
 
     async def changed(self) -> bool:
         version = await self._connection.call(_data_version)
@@ -258,53 +201,24 @@ class SqliteStore(Store):
         patient: bool = False,
         **values: Any,
     ) -> list[T]:
-        self._check_writable()
-        changed = await self._connection.write(jobs.rows, query, convert, values, check)
-        if wakes:
-            self._notify()
-        return changed
+        what = ANYTHING if wakes else None
+        return await self._connection.change(what, jobs.rows, query, convert, values, check)
 
     async def _note(self, query: str, *, wakes: bool = False, **values: Any) -> None:
         await self._connection.write(jobs.rows, query, tuple, values)
         if wakes:
-            self._notify()
+            self._connection.notify()
 
     async def give_way(self, seconds: float) -> None:
         await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))
 
     # -- working ----------------------------------------------------------------------
 
-    heartbeat = writes(lambda: claims.heartbeat, checked=False)
-    add_workers = writes(lambda: claims.add_workers, wakes=ANYTHING)
-    take_over = writes(lambda: claims.take_over)
-
-    async def register(
-        self, row: SupervisorRow, workers: Sequence[tuple[str, tuple[str, ...]]], now: float
-    ) -> None:
-        self._check_writable()
-        await self._connection.write(
-            claims.register, row, workers, now, url=self.url, run_directory=self.run_directory
-        )
-
-    async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
-        if request.slots:
-            try:
-                self._check_file()
-            except StoreGone:
-                if not (request.results or request.started or request.released):
-                    raise
-                # Claim nothing, but write the results: the file may only have moved.
-                request = request._replace(slots=())
-        try:
-            return await self._connection.write(self._settle_and_claim, request)
-        except BaseException:
-            self._wall_clock.forget()
-            raise
-
-    def _settle_and_claim(self, conn: sqlite3.Connection, request: ClaimRequest) -> ClaimResult:
-        if self._wall_clock.moved:  # before the new time decides what is due
-            self._wall_clock.follow(conn)
-        return claims.settle_and_claim(conn, request)
+    register = changes(lambda: claims.register)
+    heartbeat = writes(lambda: claims.heartbeat)
+    add_workers = changes(lambda: claims.add_workers, wakes=ANYTHING)
+    settle_and_claim = writes(lambda: claims.settle_and_claim)
+    take_over = changes(lambda: claims.take_over)
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
         try:
@@ -348,7 +262,7 @@ class SqliteStore(Store):
         from ...system.file_systems import NETWORK, file_system_of
         from ...system.permissions import own_directory, own_store
 
-        self._check_file()
+        self._file.check()
         path, run_directory = Path(self.path), Path(self.run_directory)
         own_store(path)  # we are about to run commands from it
         kind = file_system_of(path.parent)
@@ -364,10 +278,6 @@ class SqliteStore(Store):
         except OSError as error:
             raise explain_os(run_directory, error) from error
 
-    def _notify(self, what: bytes = ANYTHING) -> None:
-        with after_commit("waking the workers"):
-            notify(self.run_directory, what)
-
     def files(self) -> list[Path]:
         from pathlib import Path
 
@@ -375,77 +285,41 @@ class SqliteStore(Store):
         return [path for path in paths if path.exists()]
 
     async def checkpoint(self) -> None:
-        if not self._read_only and not self._is_gone():
-            if self._wall_clock.known and self._wall_clock.moved:
-                with suppress(StoreError):
-                    if await self._connection.write(self._wall_clock.follow):
-                        self._notify()
+        if not self._read_only and not self._file.is_gone():
+            connection = self._connection
+            with suppress(StoreError):
+                if await connection.call(clock.was_set) and await connection.write(clock.follow):
+                    connection.notify()
             # A failure does no harm, also if the host refuses a thread: it is tried again later.
             with suppress(StoreError, sqlite3.Error, OSError, RuntimeError):
                 if self._checkpoints.is_large:
                     # Not on the connection's thread, because it must write heartbeats.
                     await off_loop(self._checkpoints.move_ahead)
-                await self._connection.call(self._checkpoints.make)
+                await connection.call(self._checkpoints.make)
 
     # -- maintenance --------------------------------------------------------------------
 
-    dismiss = writes(lambda: maintenance.dismiss)
+    dismiss = changes(lambda: maintenance.dismiss)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
-        self._check_writable()
+        self._file.check_writable()
         import threading
 
         stopped = threading.Event()
-        connection = await connect(self.path, _reader())
+        connection = await connect(self._file, _reader())
         try:
             await connection.call(maintenance.backup, target, progress, stopped)
         finally:
             stopped.set()  # if we were cancelled, the thread still copies, and closing waits
-            await connection.close(keep=self._is_gone())
+            await connection.close()
 
     def copying(self) -> Copying:
         from .copy import SqliteCopying
 
         return SqliteCopying(self._connection, self.url)
 
-    # -- the file -----------------------------------------------------------------------
-
     async def check(self) -> None:
-        self._check_file()
-
-    def _check_file(self) -> None:
-        try:
-            found = os.stat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            if self._file is None:
-                return
-            raise StoreGone(
-                f"store {self.url} was removed or moved away", "put it back, or start a new one"
-            ) from None
-        except OSError as error:
-            raise StoreUnreachable(
-                f"store {self.url} cannot be reached: {error.strerror}", "check its directory"
-            ) from None
-        if self._file is None:
-            raise StoreGone(f"store {self.url} was created meanwhile", "open it again")
-        if (found.st_dev, found.st_ino) != self._file:
-            raise StoreGone(f"store {self.url} was replaced by another file", "open it anew")
-
-    def _is_gone(self) -> bool:
-        try:
-            self._check_file()
-        except StoreUnreachable:
-            return True
-        return False
-
-    def _written(self, conn: sqlite3.Connection) -> None:
-        if not self._is_gone():
-            self._checkpoints.after_write(conn)
-
-    def _check_writable(self) -> None:
-        if self._file is None:
-            raise StoreUnreachable(f"store {self.url} is not there", "the first enqueue creates it")
-        self._check_file()
+        self._file.check()
 
 
 def _data_version(conn: sqlite3.Connection) -> int:
@@ -457,19 +331,19 @@ async def absent_store(path: FileName) -> SqliteStore:
     path = real_path(path)
     from .read_only import open_absent
 
-    connection = await connect(path, open_absent)
-    return SqliteStore(path, connection, read_only=True, found=None)
+    connection = await connect(DatabaseFile(path, None), open_absent)
+    return SqliteStore(connection, read_only=True)
 
 
-async def connect(path: str, opener: Opener = open_writer) -> Connection:
-    """Open ``path`` with our settings."""
+async def connect(file: DatabaseFile, opener: Opener = open_writer) -> Connection:
+    """Open ``file`` with our settings."""
     # Programs with an event loop need a thread for SQLite. A short verb has no event loop: asyncio
     # and the thread would take a third of its time.
     if loop_runs():
         from .threaded import ThreadedConnection
 
-        connection: Connection = ThreadedConnection(path, opener)
+        connection: Connection = ThreadedConnection(file, opener)
     else:
-        connection = Connection(path, opener)
+        connection = Connection(file, opener)
     await connection.open()
     return connection

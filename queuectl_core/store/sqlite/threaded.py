@@ -12,8 +12,8 @@ from typing import TypeVar
 import aiosqlite
 
 from ...domain.errors import StoreUnreachable
-from .connection import Connection, Opener, keep_open
-from .errors import FileName
+from .connection import Connection, Driver, Opener, keep_open
+from .database_file import DatabaseFile
 
 T = TypeVar("T")
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 class ThreadedConnection(Connection):
     """Runs each transaction in one call on aiosqlite's thread."""
 
-    def __init__(self, path: FileName, opener: Opener) -> None:
-        super().__init__(path, opener)
+    def __init__(self, file: DatabaseFile, opener: Opener) -> None:
+        super().__init__(file, opener)
         self._thread = aiosqlite.Connection(self._connect, iter_chunk_size=64)
         self._thread._thread = Thread(target=self._serve, args=(self._thread._thread.run,))
         self._keep = False
@@ -38,9 +38,8 @@ class ThreadedConnection(Connection):
                     self._driver.close()
             self._thread._connection = None
 
-    def _connect(self) -> sqlite3.Connection:
-        self._opened = self._opener(self.path)
-        return self._opened.driver
+    def _connect(self) -> Driver:
+        return self._open().driver
 
     async def open(self) -> None:
         """Start the thread and connect there."""
@@ -54,8 +53,9 @@ class ThreadedConnection(Connection):
                 self._driver.close()
             raise
 
-    async def close(self, *, keep: bool = False) -> None:
+    async def close(self) -> None:
         """Close the file and end the thread; see :meth:`Connection.close`."""
+        keep = self.file.is_gone()
         if keep or self._forked:
             self._keep = True
             if self._driver is not None:
@@ -68,7 +68,7 @@ class ThreadedConnection(Connection):
         elif (ended := self._thread.stop()) is not None:
             await ended
 
-    async def _run(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(self, begin: str | None, body: Callable[[Driver], T]) -> T:
         self._check_process()
         if self._thread._connection is None:  # somebody else has found out that the store is lost
             raise StoreUnreachable(f"store {self.path} was closed meanwhile", "try again")
@@ -76,7 +76,7 @@ class ThreadedConnection(Connection):
         execute: Callable[..., Awaitable[T]] = self._thread._execute
         return await execute(self._there, begin, body)
 
-    def _there(self, begin: str | None, body: Callable[[sqlite3.Connection], T]) -> T:
+    def _there(self, begin: str | None, body: Callable[[Driver], T]) -> T:
         try:
             return self._transact(begin, body)
         finally:

@@ -118,7 +118,7 @@ def reads(transaction: Transaction[P, T]) -> Verb[P, T]:
 
 
 def writes(transaction: Transaction[P, T]) -> Verb[P, T]:
-    """A verb that writes a supervisor's own records."""
+    """A verb that writes what supervisors find out, also if the file was moved meanwhile."""
 
     async def verb(self: Connected, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._connection.write(transaction(), *args, **kwargs)

@@ -21,9 +21,9 @@ T = TypeVar("T")
 class SqliteCopying(Copying):
     """A :class:`~queuectl_core.store.copy.Copying` on a store's connection."""
 
-    def __init__(self, connection: Connection, url: str) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._url = url
+        self._url = connection.path
 
     async def _rows(self, query: str, convert: Callable[[Any], T], **values: Any) -> list[T]:
         return await self._connection.read(jobs.rows, query, convert, values)

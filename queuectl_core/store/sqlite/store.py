@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...domain.errors import StoreError, StoreFull, StoreReadOnly, StoreUnreachable
 from ...domain.text import clean_line
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ..copy import Copying
 
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 GIVE_WAY = 0.08
@@ -84,12 +83,7 @@ class SqliteStore(Store):
     shared_by_hosts = False
     can_backup = True
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        read_only: bool,
-    ) -> None:
+    def __init__(self, connection: Connection, *, read_only: bool) -> None:
         self._connection = connection
         self._file = connection.file
         self._checkpoints = connection.checkpoints
@@ -316,7 +310,7 @@ class SqliteStore(Store):
     def copying(self) -> Copying:
         from .copy import SqliteCopying
 
-        return SqliteCopying(self._connection, self.url)
+        return SqliteCopying(self._connection)
 
     async def check(self) -> None:
         self._file.check()

@@ -31,8 +31,7 @@ COLUMNS: tuple[Column[Compared], ...] = (
     Column("what", BOTH, value=lambda row, _: clean_line(row.what)),
     Column("source", "terminal", value=lambda row, _: f"{row.source:,}", right=True),
     Column("source", "pipe", value=lambda row, _: str(row.source)),
-    Column("copy", "terminal", _target, right=True),
-    Column("copy", "pipe", value=lambda row, _: str(row.target)),
+    Column("copy", BOTH, _target, value=lambda row, _: str(row.target), right=True),
 )
 ROWS: View[Compared] = View(lambda row, now: {}, COLUMNS)
 

@@ -70,8 +70,8 @@ class Console(Navigation):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "pause", show=False),
-        Binding("plus", "slower", "slower", key_display="+", show=False),
-        Binding("minus", "faster", "faster", key_display="-", show=False),
+        Binding("plus", "change_pace(2)", "slower", key_display="+", show=False),
+        Binding("minus", "change_pace(0.5)", "faster", key_display="-", show=False),
         Binding("ctrl+r", "now", "read now", key_display="^r", show=False),
         Binding("colon,ctrl+p", "command_palette", "commands", key_display=":"),
         Binding("ctrl+l", "draw_again", "draw again", key_display="^l", show=False, priority=True),
@@ -276,12 +276,8 @@ class Console(Navigation):
         self.paused = not self.paused
         self._shown_again("paused: p goes on" if self.paused else "live again")
 
-    def action_slower(self) -> None:
-        self.every = min(SLOWEST, self.every * 2)
-        self._shown_again(f"reading every {self.every:g} s")
-
-    def action_faster(self) -> None:
-        self.every = max(FASTEST, self.every / 2)
+    def action_change_pace(self, factor: float) -> None:
+        self.every = min(SLOWEST, max(FASTEST, self.every * factor))
         self._shown_again(f"reading every {self.every:g} s")
 
     def _shown_again(self, text: str) -> None:

@@ -10,7 +10,7 @@ from queuectl_core.domain.model import Job
 
 from ..presentation import actions
 from ..presentation.actions import Action
-from ..presentation.format import clock_time, command_text, on_one_line
+from ..presentation.format import clock_time, command_text, on_lines, on_one_line
 from .action_runner import ActionRunner
 from .inputs import OPENING
 from .screens.main import MainScreen
@@ -86,35 +86,39 @@ class Navigation(ActionRunner):
             draft.clear()
             draft["original"] = shown
 
-        def answered(answer: tuple[str, bool] | None) -> None:
-            if answer is not None:
-                typed, copied = answer
+        async def open_it() -> None:
+            as_argv = isinstance(job.command, tuple)
+            defaults = await self.connections.reader.defaults()
+            screen = EditScreen(job.id, shown, defaults, draft, argv=as_argv)
+
+            def answered(typed: str | None) -> None:
+                if typed is None:
+                    return
                 sent = dict(draft)
 
                 def ended(error: Exception | None) -> None:
                     if error is None and draft == sent:
                         draft.clear()
 
-                as_argv = isinstance(job.command, tuple)
-                command = tuple(shlex.split(typed)) if as_argv else typed
-                action = actions.copy(job, command) if copied else actions.edit(job, command)
-                self.do(action, ended)
+                text = on_lines(typed)
+                command = tuple(shlex.split(text)) if as_argv else text
+                make = actions.copy if screen.copied else actions.edit
+                self.do(make(job, command), ended)
 
-        async def open_it() -> None:
-            defaults = await self.connections.reader.defaults()
-            argv = isinstance(job.command, tuple)
-            self.push_screen(EditScreen(job.id, shown, defaults, draft, argv=argv), answered)
+            self.push_screen(screen, answered)
 
         self._spawn(open_it, "", OPENING)
 
     def ask_config(self, question: str, make: Callable[[str], Action]) -> None:
+        from textual.widgets import Input
+
         from .screens.dialogs import Ask
 
         def answered(text: str | None) -> None:
             if text is not None:
                 self.do(make(text))
 
-        self.push_screen(Ask(question, "", make), answered)
+        self.push_screen(Ask([(question, "strong")], Input(id="value"), make), answered)
 
     def action_help(self) -> None:
         from .screens.help import help_rows

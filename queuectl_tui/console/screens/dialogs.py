@@ -46,6 +46,12 @@ class Dialog(ConsolePart, ModalScreen[T]):
     Dialog #more { height: auto; scrollbar-size-vertical: 1; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "close", key_display="esc"),
+        Binding("down", "app.focus_next", "next", show=False),
+        Binding("up", "app.focus_previous", "previous", show=False),
+    ]
+
     def row(self, name: str, box: Input) -> ComposeResult:
         with Horizontal(classes="row"):
             yield Label(self.text((name, "muted")))
@@ -152,34 +158,37 @@ class Confirm(Dialog[bool]):
 
 
 class Ask(Dialog[str | None]):
-    """Asks for one value. ``check`` raises QueueError for a wrong one, while it is typed."""
+    """Asks for one text. Enter answers when nothing is wrong with it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "never mind", key_display="esc")
-    ]
-
-    def __init__(self, question: str, value: str, check: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        question: Sequence[tuple[str, str]],
+        field: Input,
+        check: Callable[[str], object],
+        keys: str = ENTER,
+    ) -> None:
+        """``check`` raises QueueError for a wrong text. It is called while the text is typed."""
         super().__init__()
         self._question = question
-        self._value = value
+        self._field = field
         self._check = check
+        self._keys = keys
 
     def compose(self) -> ComposeResult:
         with Container(id="box"):
-            yield Static(self.text((self._question, "strong")))
-            field = Input(self._value, id="value")
-            field.cursor_blink = False
-            yield field
+            yield Static(self.text(*self._question))
+            self._field.cursor_blink = False
+            yield self._field
             yield Static(id="says")
 
     def on_mount(self) -> None:
-        self.query_one(Input).focus()
+        self._field.focus()
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the value; empty: nothing."""
+        """What is wrong with the text; empty: nothing."""
         try:
-            self._check(self.query_one(Input).value)
+            self._check(self._field.value)
         except QueueError as error:
             return str(error)
         return ""
@@ -187,12 +196,12 @@ class Ask(Dialog[str | None]):
     @on(Input.Changed)
     def _typed(self) -> None:
         trouble = self.trouble
-        self.say(trouble or ENTER, "bad" if trouble else "muted")
+        self.say(trouble or self._keys, "bad" if trouble else "muted")
 
     @on(Input.Submitted)
-    def _submitted(self, message: Input.Submitted) -> None:
+    def action_submit(self) -> None:
         if not self.trouble:
-            self.dismiss(message.value)
+            self.dismiss(self._field.value)
 
 
 class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
@@ -201,12 +210,6 @@ class AskWorkers(Dialog[tuple[int, Sequence[str]] | None]):
     DEFAULT_CSS = """
     AskWorkers .row Label { width: 9; }
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "never mind", key_display="esc"),
-        Binding("down", "app.focus_next", "next", show=False),
-        Binding("up", "app.focus_previous", "previous", show=False),
-    ]
 
     def compose(self) -> ComposeResult:
         with Container(id="box"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import events, on
@@ -12,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Input, Static
 
-from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.errors import InvalidInput, QueueError
 from queuectl_core.domain.jobspec import Defaults, check_field
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time, parse_time
@@ -21,7 +22,7 @@ from ...presentation import actions
 from ...presentation.format import NEWLINE, on_lines, on_one_line
 from ...presentation.job_form import ENTRIES, command_line_of, job_of
 from ..action_runner import ConsolePart
-from .dialogs import Dialog
+from .dialogs import Ask, Dialog
 
 
 class CommandInput(ConsolePart, Input):
@@ -68,10 +69,7 @@ class EnqueueScreen(Dialog[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "close", key_display="esc"),
-        Binding("down", "app.focus_next", "next", show=False),
-        Binding("up", "app.focus_previous", "previous", show=False),
-        Binding("ctrl+g", "empty", "empty the form", key_display="^g", show=False),
+        Binding("ctrl+g", "empty", "empty the form", key_display="^g", show=False)
     ]
 
     def __init__(self, defaults: Defaults, draft: dict[str, str], send: Send) -> None:
@@ -193,63 +191,42 @@ class EnqueueScreen(Dialog[None]):
         super().action_close()
 
 
-class EditScreen(Dialog[tuple[str, bool] | None]):
+class EditScreen(Ask):
     """Asks for another command for a job, to run it again or to enqueue a copy."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "close", key_display="esc"),
-        Binding("ctrl+n", "copy", "enqueue a copy"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+n", "copy", "enqueue a copy")]
 
     def __init__(
         self, name: str, command: str, defaults: Defaults, draft: dict[str, str], *, argv: bool
     ) -> None:
-        super().__init__()
+        text = draft.get("command", command)
+        note = "" if text == command else "  a draft, not sent yet"
+        super().__init__(
+            [(f"{name}: another command", "strong"), (note, "warn")],
+            CommandInput(text, id="command", select_on_focus=False),
+            partial(check_command, defaults, argv=argv),
+            "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: cancel",
+        )
         self._draft = draft
-        self._argv = argv
-        self._name = name
-        self._command = command
-        self._defaults = defaults
-
-    def compose(self) -> ComposeResult:
-        with Container(id="box"):
-            text = self._draft.get("command", self._command)
-            note = "" if text == self._command else "  a draft, not sent yet"
-            yield Static(self.text((f"{self._name}: another command", "strong"), (note, "warn")))
-            box = CommandInput(text, id="command", select_on_focus=False)
-            box.cursor_blink = False
-            yield box
-            yield Static(id="says")
-
-    def on_mount(self) -> None:
-        self.query_one(Input).focus()
-
-    def _trouble(self) -> str:
-        text = on_lines(self.query_one(Input).value)
-        try:
-            check_field("command", text, self._defaults)
-            if self._argv:
-                check_field("command", shlex.split(text), self._defaults)
-        except QueueError as error:
-            return str(error)
-        except ValueError as error:
-            return f"command: {error}"
-        return ""
+        self.copied = False
+        """Whether the answer is for a copy."""
 
     @on(Input.Changed)
-    def _check(self) -> None:
-        self._draft["command"] = self.query_one(Input).value
-        trouble = self._trouble()
-        note = "enter: run it again   ctrl+n: enqueue a copy   ^e: $EDITOR   esc: cancel"
-        self.say(trouble or note, "bad" if trouble else "muted")
-
-    @on(Input.Submitted)
-    def _submitted(self) -> None:
-        self._answer(copy=False)
+    def _keep(self, message: Input.Changed) -> None:
+        self._draft["command"] = message.value
 
     def action_copy(self) -> None:
-        self._answer(copy=True)
+        self.copied = not self.trouble
+        self.action_submit()
 
-    def _answer(self, *, copy: bool) -> None:
-        if not self._trouble():
-            self.dismiss((on_lines(self.query_one(Input).value), copy))
+
+def check_command(defaults: Defaults, text: str, *, argv: bool) -> None:
+    """InvalidInput for a text that is no command. ``argv``: it must also be words."""
+    text = on_lines(text)
+    check_field("command", text, defaults)
+    if argv:
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise InvalidInput(f"command: {error}") from None
+        check_field("command", words, defaults)

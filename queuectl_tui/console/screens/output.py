@@ -22,7 +22,7 @@ from queuectl_core.operations.attempt_output import AttemptOutput
 from ...presentation.format import cli, command_line
 from ..action_runner import StoreRead
 from ..background import run_in_background
-from ..widgets.output import OutputPane
+from ..widgets.output import NOT_READ, OutputPane
 from ..widgets.status_bars import Bar, KeyBar, Notice
 from .detail import OneJobScreen
 
@@ -101,12 +101,12 @@ class OutputScreen(OneJobScreen):
             self.dismiss()
 
     async def action_pager(self) -> None:
-        held = self.query_one(OutputPane).viewport
-        if held is None:
+        output = self.query_one(OutputPane).viewport.output
+        if output is NOT_READ:
             return
         words = self.console.connections.env.get("PAGER", "") or "less"
         try:
-            with as_file(held.output) as path:
+            with as_file(output) as path:
                 async with self.console.lend():
                     argv = [*shlex.split(words), path]
                     await asyncio.to_thread(subprocess.run, argv, check=False)

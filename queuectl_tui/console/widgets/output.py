@@ -20,6 +20,9 @@ from .strips import draw, fit, title_line
 LOOK = 0.25
 """Seconds between checks for more output."""
 
+NOT_READ = AttemptOutput(0, None, b"", running=True, total=0)
+"""Stands for the output until it is read for the first time."""
+
 
 class OutputPane(LineWidget, can_focus=True):
     """Shows a part of an output of any size. ``follow``: stays at the end."""
@@ -39,12 +42,12 @@ class OutputPane(LineWidget, can_focus=True):
         super().__init__(id=id)
         self.follow = True
         self.left = 0
-        self.viewport: OutputViewport | None = None
+        self.viewport = OutputViewport(NOT_READ)
 
     def show(self, output: AttemptOutput) -> None:
         """Show this output. If it is shown already, its position is kept."""
         old = self.viewport
-        if old is not None and old.output.path == output.path and output.path is not None:
+        if old.output.path == output.path and output.path is not None:
             ended = old.output.running and not output.running
             offset = output.after(old.place) if ended else old.place
             old.output = output
@@ -57,45 +60,40 @@ class OutputPane(LineWidget, can_focus=True):
             self.paint()
             return
         self.viewport = OutputViewport(output)
-        if old is not None:
-            self.viewport.wrap = old.wrap
+        self.viewport.wrap = old.wrap
         self._measure()
         self.go_to_place()
 
     def go_to_place(self) -> None:
-        if self.viewport is not None:
-            if self.follow:
-                self.viewport.go_last()
-            else:
-                self.viewport.go_first()
+        if self.follow:
+            self.viewport.go_last()
+        else:
+            self.viewport.go_first()
         self.paint()
 
     def on_mount(self) -> None:
         self.set_interval(LOOK, self.look)
 
     def look(self) -> None:
-        if self.viewport is not None and self.viewport.grown():
+        if self.viewport.grown():
             if self.follow:
                 self.viewport.go_last()
             self.paint()
 
     def action_move(self, rows: int) -> None:
-        if self.viewport is not None:
-            self.viewport.move(rows)
-            self._turn(self.viewport.at_end if rows > 0 and self.follow else False)
+        self.viewport.move(rows)
+        self._turn(self.viewport.at_end if rows > 0 and self.follow else False)
 
     def action_half(self, halves: int) -> None:
         self.action_move(halves * max(1, (self.size.height - 1) // 2))
 
     def action_first(self) -> None:
-        if self.viewport is not None:
-            self.viewport.go_first()
-            self._turn(False)
+        self.viewport.go_first()
+        self._turn(False)
 
     def action_last(self) -> None:
-        if self.viewport is not None:
-            self.viewport.go_last()
-            self._turn(self.viewport.output.running)
+        self.viewport.go_last()
+        self._turn(self.viewport.output.running)
 
     def action_side(self, cells: int) -> None:
         self.left = max(0, self.left + cells)
@@ -109,17 +107,16 @@ class OutputPane(LineWidget, can_focus=True):
 
     def toggle_follow(self) -> None:
         self.follow = not self.follow
-        if self.follow and self.viewport is not None:
+        if self.follow:
             self.viewport.go_last()
         self._turn(self.follow)
 
     def toggle_wrap(self) -> None:
-        if self.viewport is not None:
-            self.viewport.rewrap(wrap=not self.viewport.wrap)
-            self.left = 0
-            if self.follow:
-                self.viewport.go_last()
-            self.paint()
+        self.viewport.rewrap(wrap=not self.viewport.wrap)
+        self.left = 0
+        if self.follow:
+            self.viewport.go_last()
+        self.paint()
 
     def _turn(self, follow: bool) -> None:
         changed, self.follow = follow != self.follow, follow
@@ -129,21 +126,21 @@ class OutputPane(LineWidget, can_focus=True):
 
     def on_resize(self) -> None:
         self._measure()
-        if self.viewport is not None:
-            if self.follow:
-                self.viewport.go_last()
-            else:
-                self.viewport.rewrap(wrap=self.viewport.wrap)
+        if self.follow:
+            self.viewport.go_last()
+        else:
+            self.viewport.rewrap(wrap=self.viewport.wrap)
         super().on_resize()
 
     def _measure(self) -> None:
-        if self.viewport is not None:
-            self.viewport.height = max(1, self.size.height - 1)
-            self.viewport.width = max(2, self.size.width - 2)
+        self.viewport.height = max(1, self.size.height - 1)
+        self.viewport.width = max(2, self.size.width - 2)
 
     def _title(self, held: OutputViewport) -> list[Cell]:
         output = held.output
         parts: list[Cell] = [("output", "strong")]
+        if output is NOT_READ:
+            return parts
         if output.number:
             parts.append((f" of attempt {output.number}", "text"))
         parts.append((f"  {format_bytes(held.size - held.dropped)}", "muted"))
@@ -162,10 +159,7 @@ class OutputPane(LineWidget, can_focus=True):
     def _draw(self) -> list[Strip]:
         width, roles = self.size.width, self.roles
         held = self.viewport
-        parts = [("output", "strong")] if held is None else self._title(held)
-        lines = [title_line(parts, width, roles, focused=self.has_focus)]
-        if held is None:
-            return lines
+        lines = [title_line(self._title(held), width, roles, focused=self.has_focus)]
         room = max(2, width - 2)
         for row in held.visible():
             text, more = cropped(row.text, self.left, room)
@@ -180,6 +174,8 @@ class OutputPane(LineWidget, can_focus=True):
 
 def nothing(output: AttemptOutput) -> str:
     """Why there is no output to show."""
+    if output is NOT_READ:
+        return ""
     if output.number == 0:
         return "it has not run yet" if output.running else "it never ran"
     return output.missing or ("nothing written yet" if output.running else "it wrote nothing")

@@ -267,8 +267,8 @@ class Connections:
         await self._give_back(connection)
 
     async def connect(self) -> Any:
-        """A new connection, which does not count against :data:`MOST`. Raises StoreUnreachable,
-        without an attempt if the last one has just failed."""
+        """A new connection, which does not count against :data:`MOST`. Raises StoreUnreachable.
+        If the last attempt has just failed, this one is not made."""
         if monotonic() < self._not_before and self._trouble is not None:
             raise type(self._trouble)(self._trouble.message, self._trouble.hint)
         try:

@@ -112,7 +112,8 @@ def parse(url: str) -> Dsn:
 
 
 def _quoted(text: str) -> str:
-    """As it was, if it was quoted; else quoted: an ``@`` in a password is often forgotten."""
+    """``text``, quoted for a URL. Quoted text stays the same. People often forget to quote an ``@``
+    in a password."""
     return quote(unquote(text), safe="")
 
 

@@ -13,7 +13,7 @@ from ..rows import conditions, new_ids, spec_params, to_job
 from .session import NEW_JOBS, Session
 
 KEYS = 0x71756575
-"""The advisory lock that keeps single keys out of blocks of keys."""
+"""The advisory lock for taking keys. Nobody takes a key while a block of keys is taken."""
 
 T = TypeVar("T")
 

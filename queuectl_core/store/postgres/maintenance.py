@@ -1,4 +1,4 @@
-"""Folding the ledger."""
+"""Folding the ledger: its rows, which say how counts changed, are added to the counters."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Listener:
         return made
 
     def forget(self, notifier: PipeNotifier) -> None:
-        """Notify this one no more."""
+        """Stop notifying this one."""
         self._notifiers.discard(notifier)
 
     async def close(self) -> None:
@@ -126,7 +126,7 @@ class Listener:
                 finally:
                     connection.terminate()
                 self.trouble = "the connection broke"
-            except Exception as error:  # whatever it is, try another connection
+            except Exception as error:  # after every error, try another connection
                 self.trouble = explain(self._connections.shown, error).message
             pause = min(FIRST_PAUSE * 2**self._failures, LONGEST_PAUSE)
             self._failures = min(self._failures + 1, 10)

@@ -1,7 +1,9 @@
--- The first schema. Times are epoch seconds by the server's clock, durations seconds, sizes bytes.
--- Text is ordered by its bytes, and LIKE folds the case of ASCII alone, as in SQLite.
+-- The first schema. Times are epoch seconds of the server's clock. Durations are in seconds, sizes
+-- in bytes. Text is ordered by its bytes, and LIKE ignores the case of ASCII letters only, as in
+-- SQLite.
 
--- One row. ``store`` names the database for good, however it is reached, moved or restored.
+-- One row. ``store`` identifies the database. It stays the same when the database is moved or
+-- restored, and does not depend on the URL.
 CREATE TABLE schema_version (
     one     boolean PRIMARY KEY DEFAULT true CHECK (one),
     version integer NOT NULL,
@@ -22,7 +24,7 @@ CREATE TABLE jobs (
     cwd             text             COLLATE "C" NOT NULL,
     env             text             COLLATE "C" NOT NULL,
     queue           text             COLLATE "C" NOT NULL,
-    -- Limits; 0 is none (nothing is set, for output_limit the configuration's holds).
+    -- Limits. 0: no limit; for output_limit: the limit of the configuration.
     nice            bigint           NOT NULL CHECK (nice BETWEEN 0 AND 19),
     memory_limit    bigint           NOT NULL CHECK (memory_limit >= 0),
     cpu_seconds     bigint           NOT NULL CHECK (cpu_seconds >= 0),
@@ -38,21 +40,21 @@ CREATE TABLE jobs (
     finished_at     double precision,
     exit_code       bigint,
     last_error      text             COLLATE "C",
-    -- Why it died, without what differs from job to job: what the dead are grouped by.
+    -- Why it died, without numbers and ids. Dead jobs are grouped by it.
     reason          text             COLLATE "C",
     worker          text             COLLATE "C",
-    -- The supervisor that holds the lease; its row in supervisors says until when.
+    -- The supervisor that holds the lease. Its row in supervisors says when the lease ends.
     owner           text             COLLATE "C",
-    -- Whose shim started the running attempt: where its exit is journalled.
+    -- The shim that started the running attempt. Its journal will have the exit.
     shim            text             COLLATE "C",
     cancel          boolean          NOT NULL DEFAULT false,
-    -- 1: may be claimed now; 0: not due yet; NULL: not waiting. Keeps jobs scheduled far
-    -- ahead out of the index the claim reads.
+    -- 1: may be claimed now; 0: not due yet; NULL: not waiting. So the index that a claim reads
+    -- does not contain jobs that are due much later.
     ready           smallint         CHECK (ready IN (0, 1)),
     CHECK ((state IN ('pending', 'failed')) = (ready IS NOT NULL)),
     CHECK ((state = 'processing') = (owner IS NOT NULL))
 ) WITH (
-    -- A queue is mostly rows that have just changed: clean up after them early.
+    -- Most rows change soon after they were added. So vacuum the table early.
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05
 );
 
@@ -60,7 +62,7 @@ CREATE INDEX jobs_claim ON jobs (queue, priority DESC, run_at, seq) WHERE ready 
 CREATE INDEX jobs_due ON jobs (ready, run_at) WHERE ready IS NOT NULL;
 CREATE INDEX jobs_state ON jobs (state, seq);
 CREATE INDEX jobs_held ON jobs (owner, seq) WHERE owner IS NOT NULL;
--- Grouping the dead reads this index alone; no job pays for it until it dies.
+-- Grouping dead jobs reads only this index. Jobs that are not dead cost nothing.
 CREATE INDEX jobs_dead ON jobs (reason, seq, finished_at, exit_code) WHERE state = 'dead';
 
 CREATE TABLE attempts (
@@ -86,7 +88,8 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_ended ON attempts (finished_at)
     INCLUDE (outcome, made_dead, started_at, waited, job);
 
--- The last 64 KiB of each attempt that wrote anything, so that any host can show it.
+-- The last 64 KiB of the output of each attempt, so that every host can show it. An attempt without
+-- output has no row.
 CREATE TABLE tails (
     job    bigint NOT NULL,
     number bigint NOT NULL,
@@ -95,13 +98,15 @@ CREATE TABLE tails (
     FOREIGN KEY (job, number) REFERENCES attempts (job, number) ON DELETE CASCADE
 );
 
--- What ended, added up by the minute, and as time goes by over longer spans: see
--- queuectl_core/domain/rollup.py for what is in one.
+-- Sums over the attempts that ended in one minute, later in longer spans.
+-- queuectl_core/domain/rollup.py says what a row contains.
 CREATE TABLE rollups (
-    -- Seconds it covers, and when that time began in epoch seconds: a multiple of them.
+    -- The length of the span in seconds, and its begin in epoch seconds, which is a multiple of the
+    -- length.
     span   bigint NOT NULL CHECK (span IN (60, 600, 3600, 86400)),
     at     bigint NOT NULL CHECK (at % span = 0),
-    -- The supervisor whose attempts these are, so that no two write one row; empty: thinned.
+    -- The supervisor that ran the attempts, so that two never write the same row. Empty: merged from
+    -- the rows of all.
     source text   COLLATE "C" NOT NULL,
     data   bytea  NOT NULL,
     PRIMARY KEY (span, at, source)
@@ -141,11 +146,11 @@ CREATE TABLE config (
     value text COLLATE "C" NOT NULL
 );
 
--- Counting jobs by reading them grows with the table, and one row for each state would have
--- every transaction wait for the one before. So a transaction writes down by how much it changed
--- the counts; these rows are only ever added, and now and then folded into ``counts``. What is in
--- both together is the count. A transaction that changes anything adds a row here, with n = 0
--- where no count changed: that is also how others notice that something did.
+-- Reading all jobs to count them takes longer as the table grows. With one row for each state, every
+-- transaction would wait for the one before. So a transaction adds a row that says by how much it
+-- changed the counts. From time to time these rows are added to ``counts`` and removed. The count is
+-- the sum of both tables. Each transaction that changes something adds a row here, with n = 0 if no
+-- count changed. So others notice that something has changed.
 CREATE TABLE ledger (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     state text   COLLATE "C",

@@ -46,9 +46,9 @@ SELECT id FROM jobs WHERE seq >= :first::bigint AND seq < :end::bigint ORDER BY 
 -- name: bounds
 SELECT (SELECT min(seq) FROM jobs) AS low, (SELECT max(seq) FROM jobs) AS high;
 
--- A scan reads jobs by key, in either direction. The range of keys bounds how much one query reads
--- when few jobs match. States and reasons are
--- compared together with the key. So the server uses only the index that has both.
+-- A scan reads jobs by key, in either direction. The range of keys limits how much one query reads
+-- when few jobs match. States and reasons are compared together with the key. So the server uses
+-- only the index that has both.
 -- name: scan_all_down
 SELECT * FROM jobs
 WHERE seq BETWEEN :low::bigint AND :high::bigint

@@ -39,8 +39,8 @@ def here(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Here:
-    """``here("list", code=0)``: a command line run in this process, which is quicker. On an empty
-    store: reading one that is not there is an error."""
+    """``here("list", code=0)``: runs a command line in this process, which is quicker. The store is
+    empty. It exists, because reading a store that does not exist is an error."""
     make_store(store_path)
     monkeypatch.setenv("QUEUECTL_STORE", str(store_path))
 
@@ -82,7 +82,7 @@ class Terminal:
     def __call__(
         self, *args: str | Path, typed: str = "", code: int = 0, columns: int = 100
     ) -> str:
-        """Run to the end, with ``typed`` on the keyboard; everything that was shown."""
+        """Run to the end. ``typed``: what the user types. Returns everything that was shown."""
         process, ours = self.start(*args, columns=columns)
         os.write(ours, typed.encode())
         shown = self.read(ours)
@@ -91,12 +91,12 @@ class Terminal:
 
     @staticmethod
     def read(ours: int) -> str:
-        """All that is shown until the process has gone."""
+        """Everything that is shown until the process has ended."""
         chunks = []
         while True:
             try:
                 chunk = os.read(ours, 65536)
-            except OSError:  # EIO: nobody has the other side open any more
+            except OSError:  # EIO: the other side is closed
                 break
             if not chunk:
                 break
@@ -111,7 +111,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(cli: Cli, store_path: Path) -> Iterator[Terminal]:
-    """``terminal("list")``: what a person would see, on an empty store."""
+    """``terminal("list")``: what a person would see. The store is empty."""
     make_store(store_path)
     made = Terminal(cli)
     yield made

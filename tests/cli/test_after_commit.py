@@ -1,7 +1,7 @@
-"""An acknowledgement is exact: when a verb's change is committed, the verb has succeeded.
+"""When the change of a verb is committed, the verb succeeds, whatever happens afterwards.
 
-Every step after the commit is made to fail, on both stores, and the exit code is compared with what
-the database holds, read with the driver alone.
+The tests make every step after the commit fail, on both stores. Then they compare the exit code
+with the content of the database, which they read with the driver only.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def place(
 @pytest.fixture
 def queue(place: Place, here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:
     """The command line on a store that holds a job in several states."""
-    monkeypatch.setenv("QUEUECTL_STORE", place.url)  # ``here`` set its own
+    monkeypatch.setenv("QUEUECTL_STORE", place.url)  # ``here`` has set another one
     here("enqueue", *(json.dumps({"id": name, "command": name}) for name in "abc"))
     here("cancel", "c")
     return here
@@ -226,7 +226,8 @@ def test_a_copy(queue: Here, place: Place, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_small_disk(tmp_path: Path) -> None:
-    """On a disk that the jobs fill, ``enqueue -`` says what is true, whichever it is."""
+    """If the disk becomes full during ``enqueue -``, its answer is true: all was enqueued, or
+    nothing."""
     outcomes = set()
     for kilobytes in (5_000, 9_000, 11_000, 25_000):
         try:
@@ -260,7 +261,7 @@ def _fill(disk: Disk, tmp_path: Path, kilobytes: int) -> int:
 
 
 def test_a_temporary_directory_that_is_full(tmp_path: Path) -> None:
-    """On PostgreSQL jobs are gathered in a file first."""
+    """For PostgreSQL, jobs are first collected in a file."""
     place = PostgresPlace(tmp_path)
     cli = Cli(tmp_path / "unused.db", tmp_path)
     try:
@@ -268,7 +269,7 @@ def test_a_temporary_directory_that_is_full(tmp_path: Path) -> None:
             room = disk.path / "room"
             room.write_bytes(bytes(64 << 10))
             disk.fill()
-            room.unlink()  # Python looks for another directory when not a byte fits
+            room.unlink()  # if there is no space at all, Python uses another directory
             done = subprocess.run(
                 [sys.executable, "-m", "queuectl_tui", "--store", place.url, "enqueue", "-"],
                 input=b'{"command":"true"}\n' * 10_000,
@@ -291,7 +292,8 @@ def test_a_temporary_directory_that_is_full(tmp_path: Path) -> None:
 def test_worker_stop_says_that_the_workers_were_asked(
     queue: Here, place: Place, faults: Faults, tmp_path: Path
 ) -> None:
-    """Here the wait is half of what was asked for: it is no success, but what was done is said."""
+    """The wait is a part of what the user asked for. So this is no success, but the message says
+    what was done."""
     cli = Cli(place.url, tmp_path)
     try:
         queue("cancel", "--all")
@@ -348,7 +350,8 @@ sys.exit(code)
 def test_nothing_is_loaded_after_the_commit(
     cli: Cli, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """The host may lack a descriptor for it, and a change that was made would be called failed."""
+    """Loading a module needs a descriptor. If there is none left, the verb would report that its
+    change failed, although it was made."""
     (tmp_path / "jobs").write_text('{"command": "true"}\n')
     cli("enqueue", "--id", "a", "true")
     cli("enqueue", "--id", "b", "--max-retries", "1", "--priority", "1", "false")

@@ -178,7 +178,7 @@ def test_dlq_takes_dead_jobs_only(cli: Cli) -> None:
 def test_nobody_is_asked_so_nothing_is_removed(
     here: Here, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    """A job that begins to match after the count was in no question."""
+    """A job that matches only after the jobs were counted was not part of the question."""
 
     async def count(*_: object) -> int:
         return 0
@@ -285,7 +285,7 @@ def test_retry_asks_before_completed_jobs_run_again(terminal: Terminal) -> None:
     assert "Run these jobs again: 1 completed, 1 dead?" in shown
     assert "nothing retried" in shown
     assert (state(cli, "done"), state(cli, "bad")) == ("completed", "dead")
-    # Nothing to ask: jobs that failed, a job that is named, -y, a pipe.
+    # No question: for failed jobs, for jobs that are named, with -y, and in a pipe.
     assert "1 job retried" in terminal("retry", "--state", "dead")
     assert "Job done runs again." in terminal("retry", "done")
     cli("worker", "start", "--until-empty", "-q")

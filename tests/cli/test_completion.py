@@ -1,4 +1,4 @@
-"""Completion: what is offered, and that the scripts work in the real shells, where they are."""
+"""Completion: what is suggested, and whether the scripts work in the shells that are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..support import Cli
 
 
 def offered(cli: Cli, line: str) -> list[str]:
-    """What our bash script is given for a line: ``kind,value``."""
+    """What our bash script receives for a line: ``kind,value``."""
     env = {"_QUEUECTL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": "-1"}
     return cli(env=env).out.split("\n")[:-1]
 

@@ -1,4 +1,4 @@
-"""``queuectl enqueue``: every way in, what is refused, and that nothing changes then."""
+"""``queuectl enqueue``: all ways to give jobs, and that a refused line changes nothing."""
 
 from __future__ import annotations
 

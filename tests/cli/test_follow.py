@@ -19,7 +19,7 @@ LIMIT = 1 << 16
 async def test_a_long_output_is_not_repeated_when_its_job_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced_for: int
 ) -> None:
-    """Its file is written anew before the store says that the job has ended."""
+    """The file is replaced before the store says that the job has ended."""
     monkeypatch.setattr(logs, "POLL", 0)
     path = tmp_path / "1.1.log"
     written = b"".join(b"%07d\n" % number for number in range(100_000))

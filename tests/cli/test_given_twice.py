@@ -1,6 +1,6 @@
-"""An option that takes one value is refused when it is given twice: none is dropped silently.
+"""An option that takes one value is refused when it is given twice, so no value is lost silently.
 
-Over all options of all verbs: a new option is tested as soon as it is there.
+The test covers all options of all verbs, so also every new one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def root() -> ClickNoun:
 
 
 def commands(noun: ClickNoun, path: Words = ()) -> Iterator[tuple[Words, click.Command]]:
-    """Every command with the words that lead to it, the root included."""
+    """Every command, also the root, with the words that call it."""
     context = click.Context(noun, obj=Session())
     yield path, noun
     for name in noun.list_commands(context):
@@ -65,7 +65,8 @@ def test_an_option_of_one_value_is_given_once(
 
 
 def test_what_may_be_repeated() -> None:
-    """Filters are a union when they are repeated: everywhere, so that nobody has to remember."""
+    """If a filter is repeated, jobs need to match only one of the values. This is so in every
+    verb."""
     filters = {"--state", "--queue", "--exit-code", "--reason"}
     for path, option in options():
         name = max(option.opts, key=len)
@@ -100,7 +101,7 @@ def test_repeated_filters_of_dead_jobs(cli: Cli, tmp_path: Path) -> None:
     codes = ("--exit-code", "3", "--exit-code", "4")
     assert {job["id"] for job in cli.json("dlq", "list", *codes)} == {"j3", "j4"}
     assert cli.json("dlq", "retry", *codes) == {"retried": 2}
-    # A part of a reason is enough, in capitals or not; a whole one stands for itself alone.
+    # A part of a reason is enough; its case does not matter. A whole reason selects only itself.
     found = cli.json("dlq", "list", "--reason", "EXIT 5: cannot", "--reason", "exit 7")
     assert {job["id"] for job in found} == {"j5", "j7"}
     shown = cli("dlq", "retry", "--reason", "no route")

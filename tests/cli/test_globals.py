@@ -1,4 +1,4 @@
-"""The way in: global options, help, usage errors, exit codes, what is imported."""
+"""Global options, help, usage errors, exit codes, and what is imported."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_global_options_before_and_after_the_verb(here: Here, tmp_path: Path) ->
     ):
         assert [job["id"] for job in here(*words).json] == ["there"]
     assert [job["id"] for job in here("list", "--json").json] == ["here"]
-    # The one further right wins.
+    # The last one wins.
     assert here("--store", other, "list", "--json", "--store", "nowhere/x", code=5).err
 
 
@@ -211,7 +211,7 @@ def test_ctrl_c_while_jobs_are_read(cli: Cli, tmp_path: Path) -> None:
     fifo = tmp_path / "jobs"
     os.mkfifo(fifo)
     process = cli.start("enqueue", "--file", fifo)
-    writer = os.open(fifo, os.O_WRONLY)  # returns once the other side reads
+    writer = os.open(fifo, os.O_WRONLY)  # returns when the other side reads
     os.write(writer, b'{"command": "true"}\n')
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -281,7 +281,7 @@ def test_no_color(terminal: Terminal) -> None:
 
 
 def test_in_a_directory_that_is_gone(cli: Cli, tmp_path: Path) -> None:
-    """What needs no directory works; what does says so."""
+    """Verbs that need no directory work. The others say what is missing."""
     cli("config", "unset", "lease")  # there is a store
     place = tmp_path / "gone"
     place.mkdir()

@@ -1,4 +1,4 @@
-"""The examples that ``--help`` shows are command lines that queuectl takes."""
+"""queuectl accepts the examples that ``--help`` shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .test_given_twice import Words, commands, root
 
 
 def lines() -> list[Words]:
-    """The words after ``queuectl`` in each example, once for each time it is called."""
+    """The words after ``queuectl`` in each example. An example may call it several times."""
     found: list[list[str]] = []
     for _, command in commands(root()):
         for example in getattr(command, "examples", ()):
@@ -37,7 +37,7 @@ LINES = lines()
 
 
 def parsed(command: click.Command, words: list[str], parent: click.Context | None) -> Words:
-    """Parse as far as it goes, and run nothing; the names of the commands."""
+    """Parse the line and run nothing. Returns the names of the commands."""
     given = {} if parent else {"obj": Session()}
     context = command.make_context(command.name, words, parent, **given)
     if not isinstance(command, ClickNoun):

@@ -1,6 +1,7 @@
-"""Ctrl-C at any moment of a verb: 130 and nothing changed, or 0 and the answer; never a traceback.
+"""Ctrl-C at any moment of a verb. Either the exit code is 130 and nothing was changed, or it is 0
+and the answer was printed. There is never a traceback.
 
-What was changed is read with the driver alone.
+The tests use only the driver to read what was changed.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def ids(place: Place) -> list[str]:
 
 @pytest.fixture(params=sorted(PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A store that exists already, so that its making is not what is interrupted."""
+    """A store that exists already, so that the interrupt does not come while it is made."""
     made = PLACES[request.param](tmp_path)
     Cli(made.url, tmp_path)("enqueue", "--id", "old", "true")
     yield made
@@ -279,7 +280,7 @@ def test_while_the_event_loop_is_loaded(tmp_path: Path, module: str) -> None:
 
 
 def test_ignored_stays_ignored(tmp_path: Path) -> None:
-    """As in a background job of a script: its SIGINT is meant for others."""
+    """In a background job of a script SIGINT is ignored, because it is meant for others."""
     cli = Cli(tmp_path / "queue.db", tmp_path)
     done = subprocess.run(
         [
@@ -302,7 +303,7 @@ def test_ignored_stays_ignored(tmp_path: Path) -> None:
 
 
 def elsewhere(place: Place, tmp_path: Path) -> list[str]:
-    """Verbs whose work is no commit to this store, in an order in which each may run."""
+    """Verbs that do not commit to this store. In this order each of them can run."""
     local = (f"backup {tmp_path}/copy.db", f"restore -y {tmp_path}/copy.db")
     both = [f"store copy --to {tmp_path}/other.db", "worker start -d"]
     return [*(local if place.copies else ()), *both]
@@ -311,7 +312,7 @@ def elsewhere(place: Place, tmp_path: Path) -> list[str]:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("target", ["closed", "full"])
 def test_an_answer_that_cannot_be_written(place: Place, tmp_path: Path, target: str) -> None:
-    """What was changed is done, so the exit code is 0; of what was only read, nothing came."""
+    """A verb that has changed something exits with 0. A verb that only reads fails."""
     cli = Cli(place.url, tmp_path)
     redirect = ">&-" if target == "closed" else ">/dev/full"
 

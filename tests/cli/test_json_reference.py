@@ -14,7 +14,7 @@ from ..support import Cli
 PAGE = Path(__file__).parents[2] / "docs/reference/json.md"
 
 Fields = dict[str, str]
-"""Name of a field -> its types, as the page has them: ``string or null``."""
+"""Name of a field -> its types, in the words of the page: ``string or null``."""
 
 KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -143,6 +143,6 @@ def test_an_empty_answer_is_a_document(cli: Cli) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_table_is_used(name: str) -> None:
-    """A table that no command prints would stay when its document is gone."""
+    """Otherwise a table would stay on the page when its document no longer exists."""
     assert DOCUMENTS[name], f"{name} has no fields"
     assert f'"{name}"' in Path(__file__).read_text("utf-8")

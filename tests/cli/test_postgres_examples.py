@@ -1,4 +1,4 @@
-"""The PostgreSQL examples of ``docs/operations.md`` run, with another host and password."""
+"""The PostgreSQL examples of ``docs/operations.md`` work, with another host and password."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PASSWORD = "a secret"
 
 
 def typed() -> list[str]:
-    """What is typed at a prompt. A line that ends in a backslash goes on in the next one."""
+    """What is typed at a prompt. A line that ends with a backslash continues on the next line."""
     text = re.findall(r"^```\n(\$ .*?)^```$", SECTION, re.DOTALL | re.MULTILINE)[0]
     return [line.removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines()]
 
 
 def statements(line: str) -> list[str]:
-    """What a command line gives to ``psql``."""
+    """The SQL in a command line that calls ``psql``."""
     words = shlex.split(line)
     assert words[:3] == ["psql", "-U", "postgres"]
     assert set(words[3::2]) == {"-c"}

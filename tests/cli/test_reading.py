@@ -1,4 +1,4 @@
-"""The verbs that look: ``list``, ``show``, ``logs``, ``status``, ``stats``."""
+"""The verbs that only read: ``list``, ``show``, ``logs``, ``status``, ``stats``."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_logs_follow_all_attempts_until_the_job_has_ended(cli: Cli, tmp_path: Pa
     assert follower.stdout is not None
     assert "waiting for the job to start" in follower.stderr.readline()
     worker = cli.start("worker", "start", "--until-empty", "-q")
-    assert follower.stdout.readline() == "begun\n"  # live: the job is still running
+    assert follower.stdout.readline() == "begun\n"  # the job is still running
     assert cli.json("show", "x")["state"] == "processing"
     (tmp_path / "go").touch()
     out, err = follower.communicate(timeout=60)

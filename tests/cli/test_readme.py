@@ -1,4 +1,4 @@
-"""Each example of the README and the docs runs as it stands, where it can run here."""
+"""Each example of the README and the docs works without changes, if it can run here."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ OPERATIONS = ROOT / "docs/operations.md"
 
 
 def blocks(page: Path) -> list[str]:
-    """The fenced blocks."""
+    """The code blocks."""
     return re.findall(r"^```\w*\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def examples(page: Path) -> list[str]:
-    """What is typed at a prompt, one line each."""
+    """The lines that are typed at a prompt."""
     lines = "".join(blocks(page)).splitlines()
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
 @pytest.fixture
 def there(cli: Cli, tmp_path: Path, isolated: Path) -> dict[str, str]:
-    """An environment with ``queuectl`` where pipx puts it, and nothing else that is not on every
-    system: the examples must run as they stand."""
+    """An environment with ``queuectl`` where pipx puts it, and with nothing else that some systems
+    lack. So the examples need no preparation."""
     tools = isolated / ".local/bin"
     tools.mkdir(parents=True)
     command = tools / "queuectl"

@@ -1,4 +1,4 @@
-"""``restore``: a backup takes the place of what a store holds, whole or not at all."""
+"""``restore``: a backup replaces all that a store holds, or nothing of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sound(path: Path) -> bool:
 
 
 def beside(path: Path) -> list[str]:
-    """What lies beside the store, drafts of ours included."""
+    """The files beside the store, also drafts of ours."""
     return sorted(name for name in os.listdir(path.parent) if path.name in name or "tmp" in name)
 
 
@@ -62,7 +62,7 @@ def leave_a_wal(path: Path, *names: str) -> None:
 
 
 def end_job(cli: Cli, name: str) -> None:
-    """Kill what runs of a job: of this test's only, as others that run beside it have such jobs."""
+    """Kill the processes of a job of this test. Other tests may run the same jobs now."""
     for process in marked(cli.token):
         with suppress(psutil.Error):
             if process.environ().get("QUEUECTL_JOB_ID") == name:
@@ -80,13 +80,13 @@ async def main():
 
 asyncio.run(main())
 """
-"""Has the store open, and does nothing."""
+"""A process that has the store open and does nothing."""
 
 
 def test_a_backup_takes_the_place_of_what_the_store_holds(
     here: Here, store_path: Path, tmp_path: Path
 ) -> None:
-    """Also where a log was left beside the store, which a copy by ``cp`` would be mixed with."""
+    """Also if a ``-wal`` file is left beside the store. ``cp`` would mix it into the copy."""
     backup = tmp_path / "copy.db"
     here("enqueue", "true", "--id", "old")
     here("config", "set", "lease", "7")
@@ -112,7 +112,7 @@ def test_a_backup_takes_the_place_of_what_the_store_holds(
 def test_two_restores_in_one_second_keep_what_each_replaced(
     here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the second one looked for a free name before the first had taken it."""
+    """Also if the second one looked for a free name before the first one used it."""
     here("enqueue", "true", "--id", "old")
     here("backup", tmp_path / "copy.db")
     choose, names = (
@@ -134,7 +134,8 @@ def test_two_restores_in_one_second_keep_what_each_replaced(
 def test_jobs_enqueued_after_a_restore_have_keys_of_their_own(
     here: Here, store_path: Path, tmp_path: Path
 ) -> None:
-    """What is left of jobs after the backup, their output for one, is not taken for theirs."""
+    """Otherwise a new job would get the key of a job that ran after the backup, and the output
+    that is still stored under this key."""
     here("enqueue", "true", "--id", "old")
     here("backup", tmp_path / "copy.db")
     for _ in range(3):
@@ -164,11 +165,12 @@ def test_a_restore_is_refused_while_somebody_has_the_store_open(
 def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
     cli: Cli, tmp_path: Path, store_path: Path
 ) -> None:
-    """It would run a second time beside itself. When it has ended, nothing of it comes back."""
+    """Otherwise the job would run twice at the same time. After it has ended, its result is not
+    recorded in the restored store."""
     cli("enqueue", "sleep 100", "--id", "long", "--timeout", "99")
     worker = cli.start("worker", "start")
     eventually(lambda: [job["state"] for job in cli.json("list")] == ["processing"])
-    shutil.copy(store_path, tmp_path / "raw.db")  # as people do it, while workers are up
+    shutil.copy(store_path, tmp_path / "raw.db")  # a copy with cp, while workers run
     shutil.copy(f"{store_path}-wal", tmp_path / "raw.db-wal")
     worker.kill()
     worker.wait()
@@ -189,8 +191,8 @@ def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
 def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
     cli: Cli, tmp_path: Path, store_path: Path, killed: str, again: bool, directory: bool
 ) -> None:
-    """``again``: another store has been made there since. ``directory``: the store's directory was
-    removed as well."""
+    """``again``: another store was made there meanwhile. ``directory``: the directory of the store
+    was also removed."""
     if again and killed == "supervisor and shim":
         pytest.skip("nothing but the content of a store could name them")
     cli("enqueue", "echo started; sleep 100", "--id", "long")
@@ -224,7 +226,7 @@ def test_a_restore_is_refused_while_jobs_of_a_removed_store_run(
 def test_a_restore_is_refused_while_workers_of_a_removed_store_are_up(
     here: Here, store_path: Path, tmp_path: Path
 ) -> None:
-    """Also when no shim of theirs lives."""
+    """Also if no shim of their supervisor lives."""
     here("enqueue", "true", "--id", "a")
     here("backup", tmp_path / "copy.db")
     store_path.unlink()
@@ -243,8 +245,8 @@ def test_a_restore_is_refused_while_workers_of_a_removed_store_are_up(
 def test_a_restore_inside_a_job_of_the_store_says_so(
     cli: Cli, tmp_path: Path, store_path: Path, removed: bool
 ) -> None:
-    """It used to name its own pid, and to advise to wait for itself. ``removed``: the job has
-    moved the store away."""
+    """In the past the message named the job's own pid, and advised to wait until it ends.
+    ``removed``: the job has moved the store away."""
     cli("enqueue", "true", "--id", "old")
     cli("backup", tmp_path / "copy.db")
     restore = shlex.join([sys.executable, "-m", "queuectl_tui", "restore", "copy.db", "-y"])
@@ -264,7 +266,7 @@ def test_a_restore_inside_a_job_of_the_store_says_so(
 def test_the_shim_of_a_job_tells_that_it_runs_where_its_environment_cannot_be_read(
     here: Here, store_path: Path, tmp_path: Path, crashes: int
 ) -> None:
-    """A suspect has a shim of its own."""
+    """A suspect has a separate shim."""
     here("enqueue", "true", "--id", "a")
     here("backup", tmp_path / "copy.db")
     with closing(sqlite3.connect(store_path)) as raw:
@@ -284,7 +286,7 @@ def test_the_shim_of_a_job_tells_that_it_runs_where_its_environment_cannot_be_re
 def test_only_we_can_create_files_beside_the_unfinished_copy(
     here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite would apply a log that another user puts there."""
+    """SQLite would use a log that another user puts there."""
     store_path.parent.chmod(0o1777)
     seen = []
 
@@ -433,7 +435,7 @@ ODD = {
 def test_a_backup_with_a_schema_of_somebody_elses(
     here: Here, store_path: Path, tmp_path: Path, sql: str
 ) -> None:
-    """It would run with our changes from then on. ``doctor`` names it in a store."""
+    """Such SQL would run together with our changes. ``doctor`` names it if a store has some."""
     here("enqueue", "true", "--id", "a")
     backup = tmp_path / "copy.db"
     here("backup", backup)
@@ -448,7 +450,7 @@ def test_a_backup_with_a_schema_of_somebody_elses(
     assert store_path.read_bytes() == before
     found = here("--store", backup, "doctor", code=1).out
     assert f"schema\tbad\t{ODD[sql]}" in found
-    if "evil" in sql:  # as data alone
+    if "evil" in sql:  # as data only
         here("--store", backup, "store", "copy", "--to", tmp_path / "clean.db")
         here("--store", tmp_path / "clean.db", "enqueue", "--id", "b", "true")
         assert ids(here, "--store", tmp_path / "clean.db") == {"a", "b"}

@@ -1,7 +1,7 @@
-"""A signal after the commit of a verb, for every verb that there is, on both stores.
+"""A signal after the commit of a verb, for every verb, on both stores.
 
-The signal comes as the commit begins: :meth:`Commits.stop` is what its handler calls. Signals that
-are really sent are in ``test_interrupted.py``.
+The signal comes when the commit begins. The tests call :meth:`Commits.stop`, as the handler of the
+signal does. ``test_interrupted.py`` sends real signals.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ READS = {
     *("config list", "config get", "completion"),
 }
 OWN_HANDLERS = {"dashboard", "demo", "tui"}
-"""What they do on a signal is tested with them, as for ``worker start`` in the foreground."""
+"""Verbs that handle signals themselves. Their own tests cover that, as those of ``worker start`` in
+the foreground."""
 
 CHANGES: dict[str, list[tuple[str, str]]] = {
     "enqueue": [("--id a true", "a"), ("--file jobs", "n1 n2 n3 n4 n5 n6")],
@@ -53,10 +54,10 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
     "worker stop": [("", "")],
     "restore": [("copy.db -y", "3 jobs restored from .*")],
 }
-"""In an order in which each can be done: arguments, and what is printed."""
+"""Arguments, and what is printed. In this order each of them can run."""
 FIRST = {("store copy", "WHAT .*"): 2, ("worker start", r"\w+-2"): 2}
-"""The commit that counts, where it is not the first: that makes the new store, or asks for workers
-that are not up yet, which are taken back."""
+"""The number of the commit that counts, if it is not the first one. The first one makes the new
+store, or asks for workers. This request is taken back if they do not start."""
 
 
 def verbs(noun: ClickNoun, path: str = "") -> Iterator[str]:
@@ -146,13 +147,13 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
                 strike.at = FIRST.get((verb, said), 1)
                 done = here(*verb.split(), *words.split(), code=None)
                 assert strike.at <= 0, f"{done} tells that it commits"
-                if verb == "store copy":  # which has many commits
+                if verb == "store copy":  # it has many commits
                     assert done.code == 130
                     assert "is half a copy; the same command goes on with it" in done.err
                     strike.at = 3
                     done = here(*verb.split(), *words.split(), code=None)
                     assert strike.at == 0, "the last one was struck"
-                if verb == "worker stop":  # which waits after its commit
+                if verb == "worker stop":  # it waits after its commit
                     assert done.code in (0, 130)
                     assert done.code == 0 or "interrupted; asked to stop, but still" in done.err
                     here("worker", "stop")

@@ -20,7 +20,7 @@ from .test_globals import one_line
 
 @pytest.fixture(params=sorted(PLACES))
 async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    """Where a copy may be made."""
+    """Where a copy can be made."""
     folder = tmp_path / "target"
     folder.mkdir()
     made = PLACES[request.param](folder)
@@ -148,7 +148,7 @@ def test_a_copy_that_differs_is_said_and_not_used(
 
     async def crowded(self: copy._Copy) -> bool:
         resumed = await begin(self)
-        await self.target.enqueue([spec()], self.target.clock())  # by who had it open before
+        await self.target.enqueue([spec()], self.target.clock())  # by an older connection
         return resumed
 
     monkeypatch.setattr(copy._Copy, "begin", crowded)

@@ -1,4 +1,4 @@
-"""Workers in the foreground whose terminal, or pipe, nobody reads."""
+"""Workers in the foreground, when nobody reads their terminal or pipe."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 from ..support import Cli, eventually
 
 LINES = 1500
-"""Jobs whose lines fill any terminal's or pipe's buffer."""
+"""So many jobs that the lines about them fill the buffer of every terminal or pipe."""
 
 
 @dataclass
 class Stuck:
-    """A supervisor that writes to something that nobody reads."""
+    """A supervisor whose output nobody reads."""
 
     process: subprocess.Popen[bytes]
     reader: int

@@ -1,4 +1,4 @@
-"""What the system refuses, ignores or spells otherwise: limits, signals, locales, misspelt URLs."""
+"""Limits of the system, signals, locales, and misspelt URLs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_no_process_for_workers(here: Here, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_limit_on_file_sizes(cli: Cli) -> None:
-    """SQLite calls it an I/O error."""
+    """SQLite reports it as an I/O error."""
     cli("enqueue", "true")
     for words in ("list", "enqueue true"):
         said = cli.shell(f"ulimit -f 4; queuectl {words}", code=5).err
@@ -175,7 +175,7 @@ def locale(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 def test_text_is_utf8_whatever_the_locale(tmp_path: Path, locale: dict[str, str]) -> None:
-    """Commands, env, cwd and paths are the bytes that were typed, when stored and when run."""
+    """Commands, env, cwd and paths are stored and used with the bytes that were typed."""
     place = tmp_path / "Grüße"
     place.mkdir()
     store = place / "€.db"

@@ -1,7 +1,7 @@
-"""Understood at the first try: what plausible mistakes, other spellings and the command lines of
-other implementations of this assignment are answered.
+"""The answers to plausible mistakes, to other spellings, and to command lines of other
+implementations of this assignment.
 
-The tables say what a new user would expect. Each row is a command line as a shell passes it on.
+The tables say what a new user would expect. Each row is a command line as the shell passes it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .test_globals import one_line
 
 Words = tuple[str, ...]
 
-# -- refused, with the line that was probably meant ------------------------------------
+# -- refused, with the line that the user probably meant ------------------------------------
 
 REFUSED: list[tuple[Words, str]] = [
-    # Unquoted JSON: bash expands the braces and takes the quotes.
+    # JSON without quotes around it: bash expands the braces and removes the quotes in it.
     (
         ("enqueue", "id:j1", "command:echo hi"),
         """the JSON apart; type: queuectl enqueue '{"id": "j1", "command": "echo hi"}'""",
@@ -49,7 +49,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("enqueue", "id:j1"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
     (("enqueue", "command: echo hi"), """type: queuectl enqueue '{"command": "echo hi"}'"""),
     (("enqueue", "- command: ls /"), """YAML; type: queuectl enqueue '{"command": "ls /"}'"""),
-    # A command without its quotes.
+    # A command without quotes.
     (("enqueue", "make", "clean"), "type: queuectl enqueue 'make clean'"),
     (("enqueue", "echo", "hello", "world"), "type: queuectl enqueue 'echo hello world'"),
     (("enqueue", "echo", "hello world"), "type: queuectl enqueue -- echo 'hello world'"),
@@ -58,7 +58,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("enqueue", "ls", "--all"), "type: queuectl enqueue -- ls --all"),
     (("enqueue", "python", "-m", "http.server"), "type: queuectl enqueue -- python -m http.server"),
     (("enqueue", "x", "--", "y"), "the whole command after --"),
-    # Names of files and other things that are no commands.
+    # Names of files, and other things that are not commands.
     (("enqueue", "jobs.json"), "type: queuectl enqueue --file jobs.json"),
     (("enqueue", "./jobs.jsonl"), "type: queuectl enqueue --file ./jobs.jsonl"),
     (("enqueue", "jobs.yaml"), "queuectl reads JSON, not YAML"),
@@ -69,7 +69,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("enqueue", ""), "command is empty"),
     (("enqueue",), "give a job"),
     (("enqueue", "@nothere"), "cannot read 'nothere'"),
-    # JSON with a slip: what was received, and what to type.
+    # JSON with a mistake: the answer shows what was received, and what to type.
     (("enqueue", r"{\"id\":\"j\",\"command\":\"echo hi\"}"), "backslashes before its quotes"),
     (("enqueue", "{'id': 'j', 'command': 'echo hi'}"), "JSON has double quotes"),
     (("enqueue", "{“command”: “echo hi”}"), "curly quotes"),
@@ -108,7 +108,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("enqueue", "x", "--run-at", "friday"), "not a time: 'friday'"),
     (("enqueue", "x", "--run-at", "1900000000000"), "that is in milliseconds"),
     (("enqueue", "x", "--timeout", "5 parsecs"), "write 10s, 5m, 2h"),
-    # Verbs by meaning, never by spelling alone.
+    # Other words for a verb. The meaning decides, not only the spelling.
     (("resume",), "queuectl worker start"),
     (("pause",), "queuectl worker stop"),
     (("get",), "type: queuectl show ID"),
@@ -117,7 +117,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("output", "j1"), "type: queuectl logs ID"),
     (("log", "j1"), "did you mean logs?"),
     (("tail", "j1"), "type: queuectl logs ID --follow"),
-    # A guess is close, or there is none.
+    # A guess is close to what was typed, or there is no guess.
     (
         ("restart",),
         "a job again: queuectl retry ID; workers: queuectl worker stop && queuectl work",
@@ -136,10 +136,10 @@ REFUSED: list[tuple[Words, str]] = [
     (("list", "--state", "xyzzy"), "use one of: pending, processing,"),
     (("worker", "strat"), "did you mean start?"),
     (("config", "lst"), "did you mean list?"),
-    # A number that could be days as well as seconds.
+    # A number that could mean days or seconds.
     (("stats", "--since", "24"), "24 of what?; write 24d (days), 24h (hours), 24m (minutes) or"),
     (("config", "set", "keep-completed", "30"), "30 of what?; write 30d (days), 30h (hours)"),
-    # Given twice: none is dropped silently.
+    # Given twice: no value is lost silently.
     (("enqueue", "--queue", "a", "--queue", "b", "x"), "--queue is given twice"),
     (("enqueue", "--file", "a", "-f", "b"), "--file is given twice"),
     (("list", "--search", "a", "--search", "b"), "--search is given twice"),
@@ -291,7 +291,7 @@ def test_not_there(here: Here, words: Words, said: str) -> None:
     assert said in one_line(here(*words, code=3).err)
 
 
-# -- accepted: another spelling, the same answer ---------------------------------------
+# -- another spelling is accepted, with the same answer ---------------------------------------
 
 SAME: list[tuple[Words, Words]] = [
     (("config", "get"), ("config", "list")),

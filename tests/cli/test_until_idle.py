@@ -1,4 +1,4 @@
-"""``worker start --until-idle``, as cron starts it beside others, on both stores."""
+"""``worker start --until-idle`` while other workers run, as cron starts it, on both stores."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_a_long_job_of_another_supervisor_does_not_hold_it(shared: Cli, tmp_path
     cli("enqueue", LONG, "--id", "long")
     first = cli.start("worker", "start", "--until-idle")
     eventually((tmp_path / "up").exists)
-    # What cron starts meanwhile does what is due, and ends.
+    # What cron starts meanwhile runs the due jobs, and ends.
     cli("enqueue", "true", "--id", "short")
     assert "1 done, 0 failed" in cli("worker", "start", "--until-idle").err
     assert "0 done, 0 failed" in cli("worker", "start", "--until-idle").err
-    # --until-empty is for a script that must know that all is done: it stays.
+    # --until-empty is for a script that must know that all jobs are done. So it still runs.
     waits = cli.start("worker", "start", "--until-empty")
     eventually(lambda: len(cli.json("worker", "list")) == 2)
     assert (first.poll(), waits.poll()) == (None, None)

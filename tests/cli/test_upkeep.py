@@ -69,7 +69,7 @@ def test_prune_refuses_what_it_cannot_mean(here: Here, words: tuple[str, ...], s
 def test_a_backup_before_the_first_job_says_that_there_is_no_store(
     cli: Cli, tmp_path: Path
 ) -> None:
-    for store in ("", str(tmp_path / "typo.db")):  # the default store, and a path that was given
+    for store in ("", str(tmp_path / "typo.db")):  # the default store, and a path in --store
         env = {"QUEUECTL_STORE": store}
         said = one_line(cli("backup", tmp_path / "copy.db", code=5, env=env).err)
         assert "is not there" in said
@@ -246,7 +246,7 @@ def test_a_killed_backup_leaves_what_the_next_one_removes(cli: Cli, tmp_path: Pa
 def test_a_backup_does_not_replace_what_came_meanwhile(
     here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    """Also where the file system has no hard links."""
+    """Also if the file system has no hard links."""
     here("enqueue", "x")
     target = tmp_path / "copy.db"
 
@@ -271,7 +271,7 @@ def test_a_backup_does_not_replace_what_came_meanwhile(
 def test_a_backup_whose_name_is_not_on_the_disk(
     here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is there, so it is no failure; that it may be gone after a power failure is said."""
+    """The file exists, so the verb succeeds. It warns that a power failure may remove it."""
     here("enqueue", "--id", "a", "true")
     sync = maintenance.sync
 

@@ -1,4 +1,4 @@
-"""Where /proc is not mounted (a chroot, a container without it), verbs that do not need it work."""
+"""If /proc is not mounted (in a chroot or some containers), verbs that do not need it work."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_needs_it_says_so(bare: Cli, words: str) -> None:
 
 
 def test_workers_that_live_are_not_taken_for_dead(bare: Cli) -> None:
-    """Their bells and locks tell, as for those in another pid namespace."""
+    """Their FIFOs and locks show it, as for workers in another pid namespace."""
     bare("enqueue", "true")
     try:
         bare("worker", "start", "-d")

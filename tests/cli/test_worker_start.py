@@ -1,4 +1,5 @@
-"""What ``worker start`` says: a host that lacks something, and workers added to others."""
+"""The messages of ``worker start``, if the host lacks something, and if there are workers
+already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``worker``, ``doctor``, ``demo``, ``completion`` and the way into the console."""
+"""``worker``, ``doctor``, ``demo``, ``completion`` and ``tui``."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_stop_waits_says_for_what_and_gives_up_in_time(cli: Cli, tmp_path: Path)
 def test_workers_that_do_not_answer_are_not_said_to_have_stopped(
     cli: Cli, now: tuple[str, ...]
 ) -> None:
-    """A supervisor that was stopped lets its lease run out; its process is there still."""
+    """The lease of a stopped supervisor (SIGSTOP) runs out, but its process still exists."""
     worker = cli.start("worker", "start", env={"QUEUECTL_LEASE": "2"})
     eventually(lambda: cli.json("worker", "list"))
     worker.send_signal(signal.SIGSTOP)
@@ -129,7 +129,7 @@ def test_workers_that_do_not_answer_are_not_said_to_have_stopped(
     assert ("--now ends it" in stopped.err) == (not now)
     worker.kill()
     worker.wait()
-    # Nobody is left to be stopped.
+    # There is nobody left to stop.
     assert "nothing to stop" in cli("worker", "stop", *now).err
 
 
@@ -148,7 +148,8 @@ def test_a_worker_that_is_killed_while_it_stops_is_said_to_be_lost(
 
 
 def test_a_job_that_calls_queuectl_means_the_store_it_came_from(cli: Cli, tmp_path: Path) -> None:
-    """Whatever --store said, wherever the job runs; what the job says itself comes first."""
+    """``--store`` and the directory of the job do not matter. A value in ``--env``
+    wins."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     queuectl = f"{sys.executable} -m queuectl_tui"
@@ -167,7 +168,7 @@ def test_a_job_that_calls_queuectl_means_the_store_it_came_from(cli: Cli, tmp_pa
     shutil.which("unshare") is None or os.geteuid() != 0, reason="only root may make namespaces"
 )
 def test_as_pid_1_it_reaps_what_jobs_leave(cli: Cli, tmp_path: Path) -> None:
-    """A job's daemon ends long after the job; nobody else would wait for it."""
+    """A daemon of a job ends long after the job. Nobody else would wait for it."""
     daemon = f"sleep 0.2; touch {tmp_path}/gone"
     cli("enqueue", f"setsid sh -c 'setsid sh -c \"{daemon}\" &' ; true")
     command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m"]
@@ -238,7 +239,7 @@ def test_worker_tables_at_a_terminal(terminal: Terminal) -> None:
 
 
 def test_jobs_of_a_queue_that_no_worker_serves_are_told(cli: Cli, terminal: Terminal) -> None:
-    """``status``, ``doctor``, ``wait`` and ``logs -f`` were silent about a mistyped queue."""
+    """``status``, ``doctor``, ``wait`` and ``logs -f`` name such a queue."""
     cli("worker", "start", "--detach", "--queue", "mail")
     cli("enqueue", "true", "--id", "a", "--queue", "mial")
     said = "no worker serves queue mial"
@@ -273,7 +274,7 @@ def test_doctor_on_a_healthy_store(here: Here, store_path: Path) -> None:
 def test_doctor_on_a_store_that_is_not_there(
     here: Here, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default store comes with the first job; a path that was given is a mistake."""
+    """The first job makes the default store. If a given path does not exist, it is a mistake."""
     store_path.unlink()
     nowhere = tmp_path / "no" / "x.db"
     wanted = {store_path: "is not there", nowhere: f"directory {nowhere.parent} does not exist"}
@@ -370,7 +371,7 @@ def test_an_unknown_shell(here: Here) -> None:
 
 
 def suggestions(cli: Cli, *words: str) -> list[str]:
-    """What bash is offered after these words, the last of them being typed."""
+    """What bash suggests after these words. The last one is not complete."""
     env = {
         "_QUEUECTL_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(["queuectl", *words]),
@@ -407,7 +408,7 @@ def test_the_installed_command(cli: Cli) -> None:
 
 
 def test_stop_on_a_disk_that_a_job_filled(tmp_path: Path) -> None:
-    """The bell of a supervisor takes it where the store cannot be written."""
+    """If the store cannot be written, the FIFO of the supervisor receives the command."""
     try:
         with Disk(tmp_path / "disk") as disk:
             cli = Cli(disk.path / "queue.db", tmp_path)
@@ -417,7 +418,7 @@ def test_stop_on_a_disk_that_a_job_filled(tmp_path: Path) -> None:
                 cli("enqueue", "--id", "slow", "sleep 1000")
                 eventually(lambda: cli.json("show", "slow")["state"] == "processing")
                 disk.fill()
-                for _ in range(200):  # what room there is in the log
+                for _ in range(200):  # fill the free space in the log
                     if cli("enqueue", "x" * 2000, "--delay", "1h", code=None).code == 5:
                         break
                 first, second = cli.json("worker", "list")

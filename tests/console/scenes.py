@@ -1,4 +1,4 @@
-"""Seeded stores and what to press: the screenshots and the snapshot tests show the same."""
+"""Stores with jobs, and the keys for each screen. Screenshots and snapshot tests use them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ DEAD = (
     ("sync", "rsync -a /srv/{n}/ backup:/srv/{n}/", "exit 12: connection to 10.0.0.{n} refused"),
 )
 
-Notice.PASSES = Notice.BAD_PASSES = 3600.0  # however slow the machine is, messages stay
+Notice.PASSES = Notice.BAD_PASSES = 3600.0  # messages stay, also on a slow machine
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A screen: what is pressed to get there, and a word that shows it is there."""
+    """A screen: the keys that lead to it, and a word that is only on this screen."""
 
     keys: tuple[str, ...]
     shows: str
@@ -152,7 +152,7 @@ async def opened(
     env: dict[str, str] | None = None,
     url: str | None = None,
 ) -> AsyncIterator[tuple[Console, Pilot[int]]]:
-    """The console on ``home/queue.db`` (or at ``url``), at a moment that stands still."""
+    """The console on ``home/queue.db`` (or on ``url``). Its clock stands still."""
     env = {"HOME": str(home), "TERM": "xterm-256color", **(env or {})}
     connections = Connections(
         url or str(home / "queue.db"), read_only=read_only, env=env, clock=lambda: NOW
@@ -168,8 +168,9 @@ async def opened(
 
 
 def _bound_waiting(pilot: Pilot[int]) -> None:
-    """After a key the pilot waits until every widget has answered. One whose screen closes in that
-    moment never answers, and the pilot would wait for half a minute and fail."""
+    """Limit how long the pilot waits. After a key it waits until every widget has answered. If the
+    screen of a widget closes meanwhile, this widget never answers, and the pilot fails after half a
+    minute."""
     wait = pilot._wait_for_screen
 
     async def bounded(timeout: float = 2.0) -> bool:
@@ -182,13 +183,13 @@ def _bound_waiting(pilot: Pilot[int]) -> None:
 
 
 def text_of(console: Console) -> str:
-    """What is on the screen, line by line."""
+    """The text on the screen, line by line."""
     strips = console.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips)
 
 
 async def until(console: Console, pilot: Pilot[int], wanted: str, *, patience: float = 20) -> str:
-    """The screen's text once ``wanted`` is on it."""
+    """Wait until ``wanted`` is on the screen. Returns the text on the screen."""
     deadline = time.monotonic() + patience
     while wanted not in (text := text_of(console)):
         if time.monotonic() > deadline:
@@ -198,7 +199,7 @@ async def until(console: Console, pilot: Pilot[int], wanted: str, *, patience: f
 
 
 async def settled(console: Console, pilot: Pilot[int]) -> str:
-    """The screen's text once nothing is being read and nothing changes."""
+    """Wait until nothing is read and nothing changes. Returns the text on the screen."""
     before = ""
     while True:
         await pilot.pause(0.05)
@@ -210,7 +211,7 @@ async def settled(console: Console, pilot: Pilot[int]) -> str:
 
 
 async def play(console: Console, pilot: Pilot[int], name: str) -> str:
-    """Get to a scene; returns its text."""
+    """Go to a scene. Returns its text."""
     scene = SCENES[name]
     await settled(console, pilot)
     for key in scene.keys:

@@ -1,4 +1,4 @@
-"""A real pseudo-terminal with a program in it, and what one would see there."""
+"""A pseudo-terminal with a program in it, and what a user would see there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..support import PATIENCE
 
 
 class Terminal:
-    """A terminal with the console in it; ``screen`` is what one would see."""
+    """A terminal with the console in it. ``screen`` is what a user would see."""
 
     def __init__(
         self,
@@ -28,20 +28,20 @@ class Terminal:
         *,
         shell: bool = False,
     ) -> None:
-        """``size``: columns and lines. ``shell``: we are its shell, which may continue it when it
-        stops. Else nobody may, as after ``ssh -t HOST queuectl tui``."""
+        """``size``: columns and lines. ``shell``: we are its shell, and can continue it after a
+        stop. Otherwise nobody can, as with ``ssh -t HOST queuectl tui``."""
         self.fd, inside = pty.openpty()
         columns, lines = size
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(inside)
-        self.inside = inside  # kept open: its settings are looked at after the program is gone
+        self.inside = inside  # kept open to look at its settings at the end
         self.process = subprocess.Popen(
             argv,
             stdin=inside,
             stdout=inside,
             stderr=inside,
             env=env,
-            # A group is not orphaned whose leader has a parent in the same session.
+            # The group is not orphaned, because its leader has a parent in the same session.
             start_new_session=not shell,
             process_group=0 if shell else None,
         )
@@ -53,15 +53,15 @@ class Terminal:
         if select.select([self.fd], [], [], seconds)[0]:
             data = os.read(self.fd, 1 << 16)
             self.raw += data
-            # pyte takes the keyboard protocol's "CSI < u" and "CSI > 1 u" for a restored cursor.
+            # For pyte, "CSI < u" and "CSI > 1 u" (keyboard protocol) mean "restore the cursor".
             for code in (b"\x1b[<u", b"\x1b[>25u"):
                 data = data.replace(code, b"")
             self._feed(data)
             self._answer(data)
 
     def _feed(self, data: bytes) -> None:
-        """CAN ends a sequence that was cut, as in every terminal. pyte would take all up to the end
-        of the next one for a part of it."""
+        """Let CAN end an incomplete sequence, as every terminal does. For pyte everything up to the
+        end of the next sequence would be a part of it."""
         first, *others = data.split(b"\x18")
         self._stream.feed(first)
         for part in others:
@@ -69,14 +69,15 @@ class Terminal:
             self._stream.feed(part)
 
     def _answer(self, data: bytes) -> None:
-        """Tell where the cursor is when asked, as every terminal does."""
+        """Answer where the cursor is, as every terminal does."""
         os.write(self.fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
 
     def text(self) -> str:
         return "\n".join(self.screen.display)
 
     def until(self, wanted: str, *, without: str | None = None) -> None:
-        """Wait for a text. ``without``: and until this is gone, the frame having come whole."""
+        """Wait until ``wanted`` is on the screen. ``without``: a text that must be gone. This shows
+        that the whole frame has come."""
         deadline = time.monotonic() + PATIENCE
         while wanted not in self.text() or (without and without in self.text()):
             assert time.monotonic() < deadline, f"{wanted!r} never came:\n{self.text()}"
@@ -95,7 +96,7 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.text()
             self.read(0.1)
-        while select.select([self.fd], [], [], 0)[0]:  # what is left comes in pieces
+        while select.select([self.fd], [], [], 0)[0]:  # the rest comes in pieces
             self.read(0)
         return self.process.returncode
 

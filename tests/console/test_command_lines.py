@@ -1,8 +1,8 @@
-"""Each ``$ …`` line that the console shows does to the store what the key did.
+"""Each ``$ …`` line that the console shows changes the store as the key did.
 
-Every action is done with keys, on a store whose copy from before is kept. Then the line that was
-shown runs on the copy, and both stores must be the same. All functions of :mod:`actions` that make
-an action must have been used, so that a new one cannot be forgotten.
+Before each action the test copies the store. It does the action with keys, and then runs the shown
+line on the copy. Both stores must be equal afterwards. The test fails if it does not use all
+functions of :mod:`actions` that make an action. So no new one is forgotten.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Paste:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Something that was done with keys."""
+    """An action that was done with keys."""
 
     keys: str
     line: str
@@ -77,12 +77,12 @@ def jobs() -> list[dict[str, Any]]:
 
 
 def search(text: str) -> list[str | Paste]:
-    """Keys that show only the jobs with this text."""
+    """The keys that filter the jobs by this text."""
     return ["4", "escape", "/", Paste(text), "enter"]
 
 
 def palette(verb: str) -> list[str | Paste]:
-    """Keys that choose a verb of the palette."""
+    """The keys that choose a verb of the palette."""
     return [":", *verb, "enter"]
 
 
@@ -104,7 +104,7 @@ JOBS: list[list[str | Paste]] = [
     ["4", "escape", "1", "G", "enter", "R", "y"],
     ["4", "escape", "1", "g", "down", "down", "down", "enter", *palette("remove all"), "y"],
 ]  # fmt: skip
-"""What is done to jobs."""
+"""The actions on jobs."""
 
 OTHERS: list[list[str | Paste]] = [
     ["escape", "2", "x", "y"],
@@ -130,7 +130,7 @@ OTHERS: list[list[str | Paste]] = [
 
 
 class Player:
-    """Does the steps in a console on a store."""
+    """Does steps in a console on a store."""
 
     def __init__(self, console: Console, pilot: Pilot[int], store: Path, folder: Path) -> None:
         self.console = console
@@ -141,7 +141,7 @@ class Player:
         self.done: list[Done] = []
 
     async def press(self, keys: list[str | Paste]) -> None:
-        """Send keys together, and wait until all have done their work."""
+        """Send keys together, and wait until all of them have done their work."""
         for key in keys:
             self.console.post_message(key_event(key))
         await self.rest()
@@ -164,7 +164,7 @@ class Player:
             while not self.lines:
                 await self.rest()
         named = " ".join(k.text if isinstance(k, Paste) else k for k in keys)
-        line = self.lines[-1]  # what was done before it is in the copy
+        line = self.lines[-1]  # the copy contains the effect of the earlier actions
         self.lines.clear()
         self.done.append(Done(named, line, before, contents(self.store)))
 
@@ -181,12 +181,12 @@ def copy(store: Path, target: Path) -> None:
 
 
 def contents(store: Path) -> list[Any]:
-    """All that is in a store, but for generated ids."""
+    """Everything in a store, without generated ids."""
     with closing(sqlite3.connect(store)) as raw:
         found = []
         for table in ("jobs", "attempts", "tails", "workers", "config", "counts"):
             rows = raw.execute(f"SELECT * FROM {table}").fetchall()
-            if table == "jobs":  # seq, id, …: one that was made up is that of no other job
+            if table == "jobs":  # seq, id, …: generated ids differ
                 rows = [
                     (row[0], row[1] if len(row[1]) != 10 or "-" in row[1] else "?", *row[2:])
                     for row in rows
@@ -197,8 +197,8 @@ def contents(store: Path) -> list[Any]:
 
 @contextmanager
 def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[set[str], list[tuple[int, Any]]]]:
-    """The makers of actions that were used, and the workers that were asked for, and not started.
-    Time stands still."""
+    """The functions that made actions, and the workers that were asked for. No worker is started,
+    and the clock stands still."""
     used: set[str] = set()
     started: list[tuple[int, Any]] = []
 
@@ -227,7 +227,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[set[str], list[tupl
 
 
 def words(lines: list[str]) -> list[list[list[str]]]:
-    """The words of each command of each line, as bash reads them."""
+    """The words of each command in each line, as bash splits them."""
     script = "queuectl() { printf '%s\\0' \"$@\" $'\\1'; }\n"
     for line in lines:
         script += f"{line}\nprintf '%s\\0' $'\\2'\n"
@@ -267,7 +267,7 @@ def test_each_line_does_what_the_key_did(
         for step, commands in zip(done, words([step.line for step in done]), strict=True):
             monkeypatch.setenv("QUEUECTL_STORE", str(step.before))
             for command in commands:
-                stops = command[:2] == ["worker", "stop"]  # it waits for them, and they are not
+                stops = command[:2] == ["worker", "stop"]  # it would wait for them for ever
                 code = run([*command, "--timeout", "0.05"] if stops else command)
                 assert code == (124 if stops else 0), step
             assert contents(step.before) == step.after, f"{step.keys}: $ {step.line}"

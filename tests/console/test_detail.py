@@ -1,4 +1,4 @@
-"""One job's screen keeps up with the job, and shows what matters on a small one."""
+"""The screen of a job follows the job, and shows the important things also on a small terminal."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ async def open_job(console: Console, pilot: Pilot[int], name: str) -> None:
 
 
 async def run_again(console: Console, name: str) -> None:
-    """Another attempt of this job, which goes on running."""
+    """Begin another attempt of this job. It does not end."""
     async with Queue.open(console.connections.url, env={}, clock=lambda: NOW) as queue:
         await queue.retry([await queue.find(name)])
-        openings = [ClaimSlot("w3kd-3")] * 8  # enough for all that is due
+        openings = [ClaimSlot("w3kd-3")] * 8  # enough for all due jobs
         claimed = (
             await queue.store.settle_and_claim(ClaimRequest(SUPERVISOR.id, [], openings, NOW))
         ).claimed

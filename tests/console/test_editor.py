@@ -1,4 +1,4 @@
-"""``^e`` in a command field: the terminal goes to $EDITOR and comes back."""
+"""``^e`` in a field for a command: $EDITOR gets the terminal, then the console has it again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .test_terminal import Terminal
 
 @pytest.fixture
 def start(cli: Cli, store_path: Path) -> Iterator[Callable[[str], Terminal]]:
-    """Starts a console with this $EDITOR; its form for a new job is open."""
+    """Starts a console with this $EDITOR, and opens the form for a new job."""
     cli("enqueue", "--id", "first", "true")
     found: list[Terminal] = []
 
@@ -37,7 +37,7 @@ def start(cli: Cli, store_path: Path) -> Iterator[Callable[[str], Terminal]]:
 def test_a_command_of_several_lines_comes_from_the_editor(
     start: Callable[[str], Terminal], cli: Cli, tmp_path: Path
 ) -> None:
-    """While the editor has the terminal, nothing is drawn on it."""
+    """While the editor has the terminal, the console draws nothing on it."""
     editor, go = tmp_path / "edit", tmp_path / "go"
     editor.write_text(
         '#!/bin/sh\ngrep -qx "echo draft" "$1" || exit 1\necho now it is mine\n'

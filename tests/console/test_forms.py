@@ -1,4 +1,4 @@
-"""A form makes one job for one enter, keeps what was typed, and takes several lines."""
+"""Forms: enter makes one job, what was typed is kept, and a command can have several lines."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_c_on_a_worker_cancels_its_job(home: Path) -> None:
 
 
 async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -> None:
-    """It used to say that it waits for the store, for ever, and ignored enter."""
+    """In the past it said for ever that it waits for the store, and ignored enter."""
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
         before = await console.connections.reader.count_range(Filter())
@@ -145,7 +145,7 @@ async def test_a_second_form_with_the_same_job_ends_with_the_first(home: Path) -
 async def test_a_form_says_what_failed_and_takes_enter_again(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also an error that is a fault of ours."""
+    """Also after an error that is a bug of queuectl."""
     carry_out = Console.carry_out
     faults = [RuntimeError("a fault")]
 
@@ -165,7 +165,7 @@ async def test_a_form_says_what_failed_and_takes_enter_again(
 
 
 async def test_the_draft_of_an_edit_is_for_one_job_and_one_command(home: Path) -> None:
-    """Its id may be given to another job, whose command this draft would have replaced."""
+    """Another job may get the id. In the past the draft replaced the command of that job."""
     async with Queue.open(str(home / "queue.db"), env={}) as queue:
 
         async def cancelled(command: str) -> None:
@@ -186,7 +186,7 @@ async def test_the_draft_of_an_edit_is_for_one_job_and_one_command(home: Path) -
             assert "echo one two" in text
             assert "a draft, not sent yet" in text
             await pilot.press("escape")
-            # The command is changed elsewhere.
+            # Another process changes the command.
             job = await queue.find("same")
             await amend(queue, job, "echo other")
             text = await edit()

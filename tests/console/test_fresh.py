@@ -1,4 +1,4 @@
-"""What is shown is true, or says how old it is."""
+"""The console shows the truth, or says how old it is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE = (120, 40)
 
 @pytest.fixture
 def supervisor() -> Iterator[tuple[SupervisorRow, subprocess.Popen[bytes]]]:
-    """A process of this host, and the row of a supervisor that it is."""
+    """A process on this host, and its row as a supervisor."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = process_start(process.pid)
     assert started is not None
@@ -47,7 +47,7 @@ def supervisor() -> Iterator[tuple[SupervisorRow, subprocess.Popen[bytes]]]:
 
 
 async def end(queue: Queue, owner: str, job: Job, worker: str, at: float) -> None:
-    """An attempt of ``job`` completes."""
+    """Let an attempt of ``job`` complete."""
     after = settle(Outcome.COMPLETED, None, attempts=0, crashes=0, max_retries=3, backoff_base=2,
                    policy=POLICY, now=at)  # fmt: skip
     attempt = Attempt(
@@ -89,7 +89,7 @@ async def test_lost_workers_do_not_keep_quiet_that_no_worker_runs(
     row, process = supervisor
     async with Queue.open(str(tmp_path / "queue.db"), env={}, clock=lambda: NOW) as queue:
         await queue.store.register(row, [("here-1", ())], NOW)
-        # Due since: nobody has claimed, so nobody has marked it as ready.
+        # It becomes due later. No claim has marked it as ready.
         await queue.enqueue([{"command": "true", "run_at": NOW + 10}])
     async with Queue.open(str(tmp_path / "queue.db"), env={}, clock=lambda: NOW + 100) as queue:
         assert (await queue.status()).oldest_due_at == NOW + 10
@@ -132,7 +132,7 @@ async def test_workers_on_a_server_are_read_without_a_key(tmp_path: Path) -> Non
             await store.enqueue([spec("sleep 60", run_at=NOW - 40)], NOW - 40)
             await store.settle_and_claim(ClaimRequest(row.id, [], [ClaimSlot("late-1")], NOW - 30))
             await until(console, pilot, " busy ")
-            await pilot.pause(2.5)  # what the claim changed has been read, twice
+            await pilot.pause(2.5)  # the change by the claim was read twice
             await store.sample([("late-1", 1, 55.0, 777 << 20)])
             await until(console, pilot, "777M")
     finally:
@@ -190,7 +190,7 @@ async def test_a_fault_in_reading_is_said_and_tried_again(
 
         monkeypatch.setattr(Monitor, "changed", broken)
         await until(console, pilot, "▲ lost")
-        await until(console, pilot, "a fault of ours")  # another widget: maybe in the next frame
+        await until(console, pilot, "a fault of ours")  # maybe one frame later
         monkeypatch.setattr(Monitor, "changed", changed)
         await until(console, pilot, "● live 1s")
 
@@ -225,7 +225,7 @@ async def test_rows_that_wait_to_be_read_again_say_how_old_they_are(
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
         jobs = console.main.jobs
-        jobs._read_again_at = asyncio.get_running_loop().time() + 1e6  # it was slow the last time
+        jobs._read_again_at = asyncio.get_running_loop().time() + 1e6  # as after a slow reading
         async with Queue.open(str(home / "queue.db"), env={}, clock=lambda: NOW) as queue:
             await queue.enqueue(["true"])
         await until(console, pilot, "s old")

@@ -1,4 +1,4 @@
-"""What comes from jobs never acts: not on the terminal, not on the console."""
+"""Text from jobs never acts on the terminal or on the console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers on several hosts, and output that is on another one."""
+"""Workers on several hosts, and output on another host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NARROW = (80, 24)
 async def test_hosts_are_named_when_there_are_several(home: Path) -> None:
     async with opened(home, NARROW) as (console, pilot):
         text = await settled(console, pilot)
-        assert "alpha" not in text.partition("2 workers")[2]  # one host: nothing to tell apart
+        assert "alpha" not in text.partition("2 workers")[2]  # there is only one host
     async with Queue.open(str(home / "queue.db"), env={"HOME": str(home)}) as queue:
         other = SUPERVISOR._replace(id="zz99", host="beta")
         await queue.store.register(other, [("zz99-1", ())], NOW)

@@ -1,4 +1,4 @@
-"""Each key of the console's table does what it says."""
+"""Each key does what the table of keys says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def filtered(console: Console, pilot: Pilot[int], text: str) -> None:
 
 
 async def said(console: Console, pilot: Pilot[int], wanted: str) -> str:
-    """The message bar, once it says this."""
+    """Wait until the message bar says this. Returns its text."""
     async with asyncio.timeout(20):
         while wanted not in console.last_message:
             await pilot.pause(0.02)
@@ -164,7 +164,7 @@ async def test_enter_on_a_state_a_worker_and_a_cause(home: Path) -> None:
 
 
 async def test_output_past_its_limit_is_shown_without_what_was_dropped(home: Path) -> None:
-    """The job runs, and the middle of its file is a hole."""
+    """The job runs, and its file has a hole in the middle."""
     async with opened(home, SIZE) as (console, pilot):
         await filtered(console, pilot, "report")
         job = await console.connections.reader.find("report-q3")
@@ -528,7 +528,7 @@ async def test_what_fails_after_the_commit_is_said_beside_what_was_done(
 
 
 async def test_a_question_is_about_the_job_as_it_was_shown(home: Path) -> None:
-    """Somebody else retries a dead job while the question is on the screen."""
+    """Another process retries a dead job while the question is on the screen."""
     async with opened(home, SIZE) as (console, pilot):
         await filtered(console, pilot, "resize-1")
         console.paused = True

@@ -1,4 +1,4 @@
-"""A store that goes, is held, or turns read-only is a message, never an exit."""
+"""If the store disappears, is locked or becomes read-only, the console says so and goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A screen that is too small: one line says so, nothing fails, and no key acts unseen."""
+"""A screen that is too small: one line says so, nothing fails, and no key acts invisibly."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _resize(console: Console, columns: int, lines: int) -> None:
 
 
 async def test_no_screen_fails_at_any_size(home: Path) -> None:
-    """Page down in the palette used to end the console with "KeyError: 0" at up to four lines."""
+    """With at most four lines, page down in the palette ended the console ("KeyError: 0")."""
     async with opened(home, (120, 40)) as (console, pilot):
         await settled(console, pilot)
         for name, keys in SCREENS.items():
@@ -75,7 +75,7 @@ async def test_no_screen_fails_at_any_size(home: Path) -> None:
 
 
 async def test_answers_are_in_one_row_at_the_least_size(home: Path) -> None:
-    """The second of two rows was "no", and a click there said yes."""
+    """In two rows, the second one was "no", and a click on it counted as "yes"."""
     async with opened(home, MINIMUM) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("3", "D")
@@ -117,7 +117,8 @@ def test_a_terminal_that_is_too_small_says_so(cli: Cli, store_path: Path) -> Non
 
 
 def _press_in_vain(terminal: Terminal, keys: str) -> None:
-    """Keys that do nothing, and ctrl+l, which draws the one line again: then they are all read."""
+    """Press keys that must do nothing, then ctrl+l, which draws the line again. When the line
+    comes, all keys have been read."""
     terminal.raw = b""
     terminal.press(keys + "\x0c")
     deadline = time.monotonic() + PATIENCE
@@ -127,7 +128,7 @@ def _press_in_vain(terminal: Terminal, keys: str) -> None:
 
 
 async def test_a_page_key_before_the_palette_has_rows(home: Path) -> None:
-    """Its list is there, and the screen has not been laid out: that ended the console."""
+    """The palette has a list, but no layout yet. A page key ended the console then."""
     async with opened(home, (40, 12)) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("colon")
@@ -150,7 +151,7 @@ async def test_a_page_key_before_the_palette_has_rows(home: Path) -> None:
 
 
 async def test_a_click_beside_a_screen_that_became_smaller(home: Path) -> None:
-    """The palette looked for what is there, which ended the console."""
+    """The palette looked for a widget at this place. This ended the console."""
     async with opened(home, (40, 12)) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("colon")

@@ -1,13 +1,13 @@
 """Random keys, pastes, resizes and clicks in a real terminal, while the store changes and workers
 are killed.
 
-The console must not crash, and what is on the screen at the end is what the store says. And it
-changes nothing without a key for it, and an answer where it asks. The store itself keeps a log of
-changes, with triggers. The monkey keeps another one: before a key that may change anything, it
-looks at the screen, and writes down what that key may do there. Each change must be one that was
-written down before.
+The console must not crash, and at the end the screen must agree with the store. The console must
+also change nothing without the key for it, and without the answer if it asks. Triggers in the store
+keep a log of all changes. The monkey keeps another log: before a key that may change something, it
+looks at the screen and notes what this key may change. It must have noted each change in the store
+before.
 
-``make monkey`` is the long form. The seed is printed; ``MONKEY_SEED`` repeats it.
+``make monkey`` runs it for longer. It prints the seed, and ``MONKEY_SEED`` repeats a run.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from .test_tasks import incident
 
 KEYS = int(os.environ.get("MONKEY_KEYS", "400"))
 LEAVING = 5.0
-"""Seconds that a console may take to leave: it closes its connections first, and more keys come
-meanwhile."""
+"""Seconds that a console may take to end. It closes its connections first. Meanwhile more keys may
+be pressed."""
 SEED = int(os.environ.get("MONKEY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 TAKEN = b"\x1b[?2004h"
-"""What the console sends last when it takes the terminal."""
+"""The last thing that the console sends when it takes the terminal."""
 BUSY = "busy"
-"""The queue that others change meanwhile. Its jobs are not in the log."""
+"""The queue that other processes change meanwhile. Its jobs are not in the log."""
 
 NOW = "(julianday('now') - 2440587.5) * 86400"
 
 
 def trigger(what: str, when: str, name: str, *, on: str) -> str:
-    """A trigger that writes ``what`` of the thing called ``name`` to the log."""
+    """A trigger that writes to the log: ``what`` was done to ``name``."""
     return f"""
         CREATE TRIGGER monkey_{what}_{on.split(maxsplit=1)[0]} AFTER {on} WHEN {when}
         BEGIN INSERT INTO monkey_log VALUES ({NOW}, '{what}', {name}); END;
@@ -75,8 +75,8 @@ LOG = "CREATE TABLE monkey_log (at REAL, what TEXT, job TEXT);" + "".join(
         ),
         trigger("delete", f"old.queue <> '{BUSY}'", "old.id", on="DELETE ON jobs"),
         trigger("enqueue", f"new.queue <> '{BUSY}'", "new.id", on="INSERT ON jobs"),
-        # A supervisor that takes jobs over makes a worker for each, which is to stop after it. Of
-        # the jobs here only those of the others are taken over.
+        # A supervisor that takes jobs over makes a worker for each, which stops after the job. Here
+        # only jobs of the queue BUSY are taken over.
         trigger(
             "stop",
             "old.stop IS NULL AND new.stop = 'drain' AND NOT EXISTS (SELECT 1 FROM jobs "
@@ -96,10 +96,10 @@ SAFE = [
     *("\t", "\x1b[Z", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[5~", "\x1b[6~"),
     *("\x1b[H", "\x1b[F", "\x04", "\x15", "\x06", "\x12", "\x0c", "\x1c", "\x7f", "\x07"),
 ]
-"""Keys that change nothing by themselves, wherever they are pressed."""
+"""Keys that change nothing on any screen."""
 
 OPENING = ["D", "c", "R", "s", "e", "2c", "3D", "4D", "4c", "4  D", "1R", ":retr", ":config"]
-"""Keys that open a question or a form, more often than not. No "y": a question may be open."""
+"""Keys that usually open a question or a form. No "y", because a question may be open already."""
 
 DECISIVE = ["y", "y", "y", "\r", "\r", "\r", "r", "x", "\x0e", "click", "click"]
 
@@ -111,7 +111,7 @@ PASTES = [
 SIZES = [(120, 40), (80, 24), (40, 12), (60, 18), (200, 50), (40, 40), (81, 13), (30, 8)]
 TOO_SMALL = [(1, 1), (3, 2), (20, 5), (120, 4)]
 """Sizes at which the console draws one line, and no key may change anything. Textual itself fails
-on some of them: page down in its palette raised "KeyError: 0" at 1x1."""
+at some of them: at 1x1, page down in its palette raised "KeyError: 0"."""
 
 DRAWN = "\x1b]777;drawn\x07"
 CONSOLE = f"""
@@ -141,14 +141,15 @@ ALWAYS.add("f12")
 sys.argv[:] = ["queuectl", "tui"]
 sys.exit(main())
 """
-"""The console, which tells when all keys before F12 have done their work, and draws all again."""
+"""The console. At F12 it draws everything again, and says that all keys before have done their
+work."""
 
 ASKED = re.compile(r"(Retry|Cancel|Delete|Run|Stop)\s+(all )?([\d,]+ )?")
 VERBS = {"Retry": "retry", "Run": "retry", "Cancel": "cancel", "Delete": "delete", "Stop": "stop"}
 
 
 class Monkey:
-    """Presses keys, and knows which changes may come of it."""
+    """Presses keys, and knows which changes they may cause."""
 
     def __init__(self, cli: Cli, store: Path, seed: int) -> None:
         self.cli = cli
@@ -156,11 +157,11 @@ class Monkey:
         self.random = random.Random(seed)
         self.pressed = 0
         self.allowed: list[tuple[float, Counter[str], str]] = []
-        """When, which changes may come of it, and why."""
+        """For each key: when it was pressed, which changes it may cause, and why."""
         self.log: list[str] = []
         self.may_leave_until = 0.0
-        """Until when the console may end: a key may have been "quit", in the key bar or in the
-        palette."""
+        """Until when the console may end. A click or key may have chosen "quit" in the key bar or
+        the palette."""
         self.stacks = cli.cwd / "stacks"
         self.terminal = self._start()
 
@@ -168,7 +169,7 @@ class Monkey:
         env = self.cli.environment() | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
         env |= {"PAGER": "true", "EDITOR": "true", "VISUAL": "true"}
         env |= {"MONKEY_STACKS": str(self.stacks)}
-        env |= {"PYTHONPATH": os.getcwd()}  # it runs where its jobs may write
+        env |= {"PYTHONPATH": os.getcwd()}  # the console runs where its jobs can write
         argv = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.cli.cwd)]
         argv += [sys.executable, "-c", CONSOLE]
         terminal = Terminal(argv, env, SIZES[0], shell=True)
@@ -183,7 +184,7 @@ class Monkey:
         self.terminal.press(keys)
 
     def turn(self) -> None:
-        """Some keys that change nothing, then something else."""
+        """Press some keys that change nothing, then do something else."""
         for _ in range(self.random.randrange(1, 30)):
             self.send(self.random.choice(SAFE))
             if self.random.random() < 0.1:
@@ -196,7 +197,7 @@ class Monkey:
         elif chance < 0.8:
             self.send(f"\x1b[200~{self.random.choice(PASTES)}\x1b[201~")
         elif chance < 0.95:
-            self.send("\x1b")  # alone, or it is the beginning of something else
+            self.send("\x1b")  # sent alone, because it may be the beginning of a sequence
             self.terminal.read(0.15)
         elif chance < 0.98:
             self.suspend()
@@ -204,7 +205,7 @@ class Monkey:
             self.leave()
 
     def decide(self, key: str) -> None:
-        """Look, write down what ``key`` may do here, then press it."""
+        """Look at the screen, note what ``key`` may change here, then press it."""
         if self.random.random() < 0.7:
             for opens in self.random.choice(OPENING):
                 self.send(opens)
@@ -214,7 +215,7 @@ class Monkey:
         x, y = (self.random.randrange(size) for size in self.size)
         if key == "click":
             lines = text.splitlines()
-            # More often than not, on something that does something.
+            # Usually click on something that reacts.
             x, y = self.random.choice([(x, y), (x, len(lines) - 1), *_answers(lines)])
             key = f"\x1b[<0;{x + 1};{y + 1}M\x1b[<0;{x + 1};{y + 1}m"
         workers = re.search(r"count\s+(\d+)", text)
@@ -226,14 +227,14 @@ class Monkey:
         self.send(key)
         self.terminal.read(0.05)
         if self.size in TOO_SMALL:
-            self.sync()  # a key may be read only after a resize that follows it, and then it acts
+            self.sync()  # otherwise the next resize may come first, and the key would act
 
     def allow(self, text: str, key: str) -> None:
-        """What may come of ``key`` when this is on the screen."""
+        """Note what ``key`` may change when this is on the screen."""
         may: Counter[str] = Counter()
         flat = re.sub(r"[│╭╮╰╯─\s]+", " ", text)
         if " y yes n no" in flat:
-            # A small screen may cut the number: then it is any number.
+            # A small screen may cut the number. Then it may be any number.
             found = ASKED.search(flat)
             if found:
                 count = int(found[3].replace(",", "")) if found[3] else 1
@@ -243,12 +244,12 @@ class Monkey:
             else:
                 may.update(dict.fromkeys(VERBS.values(), 9999))
         elif self.size in TOO_SMALL:
-            pass  # nobody sees what a key would do
-        elif min(self.size) < 12:  # too low to show all that matters
+            pass  # no key may change anything here
+        elif min(self.size) < 12:  # too low to show everything
             may.update(dict.fromkeys((*VERBS.values(), "enqueue", "start", "config"), 1))
             may.update(retry=9999, cancel=9999, delete=9999, stop=99)
         else:
-            if key in ("r", "\r", "x") or "<" in key:  # without a question: one job, one worker
+            if key in ("r", "\r", "x") or "<" in key:  # one job or one worker, without a question
                 may.update(retry=1, stop=1)
             if key in ("\r", "\x0e") or "<" in key:
                 may.update(retry=1)
@@ -276,7 +277,7 @@ class Monkey:
         status = Path(f"/proc/{process.pid}/stat")
         while status.read_text().rpartition(") ")[2][0] != "T":
             self.terminal.read(0.02)
-        # What is typed before the console has the terminal again is not for it.
+        # The console does not get keys that are typed before it has the terminal again.
         taken = self.terminal.raw.count(TAKEN)
         process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + PATIENCE
@@ -285,7 +286,7 @@ class Monkey:
             assert time.monotonic() < deadline, f"it does not come back\n{self.told()}"
 
     def leave(self) -> None:
-        """Leave the console, and come back."""
+        """Quit the console and start it again."""
         self.sync()
         self.send("\x11")
         assert self.terminal.ended() == 0, self.told()
@@ -295,7 +296,7 @@ class Monkey:
     # -- what it sees ---------------------------------------------------------------------
 
     def sync(self) -> str:
-        """The screen once all keys have done their work."""
+        """Wait until all keys have done their work. Returns the screen."""
         terminal = self.terminal
         terminal.raw = terminal.raw[-10_000:]
         before = terminal.raw.count(DRAWN.encode())
@@ -308,8 +309,8 @@ class Monkey:
                 return self.sync()
             if time.monotonic() > deadline:
                 raise AssertionError(f"it does not answer\n{self.told()}\n{self.where()}")
-        # All of the screen is drawn again after that. On a busy machine it takes a while to come,
-        # and until then the screen shows what was there before the last keys.
+        # Then the whole screen is drawn again. On a busy machine this takes a while. Until then the
+        # screen is as it was before the last keys.
         frame = time.monotonic() + (0.5 if self.size in TOO_SMALL else PATIENCE)
         while not terminal.raw.rpartition(DRAWN.encode())[2] and time.monotonic() < frame:
             terminal.read(0.05)
@@ -329,7 +330,7 @@ class Monkey:
         assert code is None, f"it ended with {code}\n{self.told()}\n{self.terminal.raw[-3000:]!r}"
 
     def where(self) -> str:
-        """What the console does: its tasks, how busy the machine is, and whether it goes on."""
+        """For the report: the load of the machine, whether the console answers, and its tasks."""
         load = f"load {os.getloadavg()[0]:.1f}"
         self.terminal.process.send_signal(signal.SIGUSR1)
         eventually(self.stacks.exists, 60)
@@ -343,13 +344,13 @@ class Monkey:
         return f"{load}; {answer}\n{self.stacks.read_text()}"
 
     def told(self) -> str:
-        """What to know to find out what happened."""
+        """For the report: the seed, the screen and the last keys."""
         return f"MONKEY_SEED={SEED}, key {self.pressed}\n{self.terminal.text()}\n" + " ".join(
             self.log[-80:]
         )
 
     def check_changes(self) -> Counter[str]:
-        """Every change in the store's log was allowed before."""
+        """Check that every change in the log of the store was allowed before."""
         with closing(sqlite3.connect(self.store)) as raw:
             changes = raw.execute("SELECT at, what, job FROM monkey_log ORDER BY rowid").fetchall()
         left: Counter[str] = Counter()
@@ -373,7 +374,7 @@ class Monkey:
 
 
 def _answers(lines: list[str]) -> list[tuple[int, int]]:
-    """Where yes and no are."""
+    """The places of the answers yes and no."""
     return [
         (line.index(word) + 1, y)
         for y, line in enumerate(lines)
@@ -383,7 +384,7 @@ def _answers(lines: list[str]) -> list[tuple[int, int]]:
 
 
 class Others(threading.Thread):
-    """Others who use the store meanwhile: they change their own jobs, and kill workers."""
+    """Other processes that use the store meanwhile. They change their own jobs and kill workers."""
 
     def __init__(self, cli: Cli, store: Path, seed: int) -> None:
         super().__init__(name="others", daemon=True)
@@ -459,12 +460,12 @@ def test_a_monkey(cli: Cli, store_path: Path) -> None:
 
 
 def check_counts(monkey: Monkey, cli: Cli) -> None:
-    """A console that has been through all that shows what the store says."""
+    """At the end the console shows the same counts as the store."""
     terminal = monkey.terminal
     cli("worker", "stop", "--now", "--timeout", "20", code=None)
     terminal.resize(*SIZES[0])
-    for _ in range(12):  # out of everything that is open
-        # A dialog and the palette leave some of the screen visible, but not all of it.
+    for _ in range(12):  # close everything that is open
+        # A dialog and the palette cover only a part of the screen.
         text = monkey.sync()
         if len(COUNT.findall(text)) == len(State) and "4 jobs" in text and "╭" not in text:
             break

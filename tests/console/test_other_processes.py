@@ -1,5 +1,5 @@
-"""A console beside other processes that use the same store: nothing that was acknowledged is lost,
-and the console sees what the others do."""
+"""A console and other processes use the same store. No acknowledged change is lost, and the console
+shows what the others do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = (120, 40)
 
 @pytest.fixture
 def shell(home: Path, tmp_path: Path) -> Cli:
-    """``queuectl`` in a shell beside the console, on the console's store."""
+    """``queuectl`` on the store of the console, in another shell."""
     return Cli(home / "queue.db", tmp_path)
 
 

@@ -134,7 +134,7 @@ def test_an_output_that_is_not_there_yet_is_not_said_to_be_elsewhere() -> None:
 
 
 def down(held: OutputViewport) -> str:
-    """Everything one sees, scrolling down row by row."""
+    """All rows that a user sees when scrolling down row by row."""
     held.go_first()
     seen = list(texts(held))
     while not held.at_end:
@@ -146,7 +146,7 @@ def down(held: OutputViewport) -> str:
 
 
 def up(held: OutputViewport) -> str:
-    """The same from the end."""
+    """The same, scrolling up from the end."""
     held.go_last()
     seen = list(texts(held))
     while held.start or held.top or held.sub:
@@ -245,7 +245,7 @@ def test_what_was_dropped_is_a_mark(tmp_path: Path) -> None:
         file.write((b"head\n" * 2000)[: 8192 - len(mark)] + mark)
         file.seek(1 << 20)
         file.write(b"tail\n" * 10)
-    for running in (True, False):  # a hole stays when the supervisor was killed
+    for running in (True, False):  # if the supervisor was killed, the hole stays after the attempt
         held = opened(path, running=running, height=5)
         text = down(held)
         assert "\\x00" not in text
@@ -262,7 +262,7 @@ def test_what_was_dropped_is_a_mark(tmp_path: Path) -> None:
 
 
 def shown_of(folder: Path, data: bytes, total: int) -> list[str]:
-    """The rows of an output that has ended."""
+    """The rows of the output of an ended attempt."""
     path = folder / "ended"
     path.write_bytes(data)
     held = OutputViewport(AttemptOutput(1, path, b"", False, total))

@@ -1,4 +1,4 @@
-"""A frame that had to wait for the terminal is drawn later, with all that was painted meanwhile."""
+"""A frame that waits for the terminal is drawn later, together with all later changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .scenes import opened, settled
 
 
 class ReadyTerminal(TerminalDriver):
-    """A terminal that can be sent a frame at any time, and to which nothing is written."""
+    """A terminal that is always ready for a frame. Nothing is written to it."""
 
     def __init__(self) -> None:  # it has no terminal
         pass
@@ -30,8 +30,8 @@ class ReadyTerminal(TerminalDriver):
 async def test_what_was_painted_while_a_frame_waited_is_drawn_with_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A widget that waits for the screen's timer was forgotten when the frame before was drawn: the
-    screen showed what was no longer true, until something else changed there."""
+    """In the past, drawing the delayed frame dropped the refresh of a widget that waited for the
+    screen's timer. The screen stayed outdated until something else changed there."""
     async with opened(home, (80, 24)) as (console, pilot):
         await settled(console, pilot)
         drawn: set[int] = set()

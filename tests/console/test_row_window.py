@@ -11,7 +11,7 @@ from queuectl_tui.console.widgets.row_window import ListPages, RowWindow
 
 @dataclass
 class Numbers:
-    """Numbers in descending order, read by key; counts how many rows were handed out."""
+    """Numbers in descending order, read by key. Counts how many rows were read."""
 
     numbers: set[int] = field(default_factory=set)
     read: int = 0

@@ -1,4 +1,4 @@
-"""A slow line, a stalled one, one that is cut: the screen is not behind, the process ends."""
+"""A line that is slow, stalled or cut: the screen is not late, and the process can end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..support import Cli
 from .terminal import Terminal
 
 RATE = 8_000
-"""Bytes a second that the slow line carries."""
+"""Bytes a second of the slow line."""
 
 TICKS = "while :; do echo tick $(date +%s.%N) $(seq 1 40); sleep 0.03; done"
 
@@ -28,7 +28,7 @@ LEAVES_WITHIN = 8.0
 
 
 class SlowTerminal(Terminal):
-    """Shows :data:`RATE` bytes a second. ``answers``: it tells where its cursor is when asked."""
+    """Shows :data:`RATE` bytes a second. ``answers``: it answers where its cursor is."""
 
     answers = True
     _answered = 0
@@ -50,13 +50,13 @@ class SlowTerminal(Terminal):
                 self._answered = asked
 
     def lag(self) -> float:
-        """How old the newest line is that is on the screen."""
+        """The age of the newest line on the screen."""
         ticks = re.findall(r"tick (\d+\.\d{3})\d* 1 2", self.text())
         return time.time() - max(map(float, ticks), default=0.0)
 
 
 class SilentTerminal(Terminal):
-    """Never tells where its cursor is."""
+    """A terminal that never answers where its cursor is."""
 
     def _answer(self, data: bytes) -> None:
         pass
@@ -64,7 +64,7 @@ class SilentTerminal(Terminal):
 
 @pytest.fixture
 def start(cli: Cli, store_path: Path) -> Iterator[Callable[[type[Terminal]], Terminal]]:
-    """Starts a console in a terminal of a kind; a job writes without an end."""
+    """Starts a console in a terminal of the given class. A job writes output all the time."""
     cli("enqueue", "--id", "ticker", TICKS)
     cli("worker", "start", "-d")
     found: list[Terminal] = []
@@ -105,20 +105,20 @@ def test_the_screen_is_not_behind_and_keys_act(
 
 
 def stalled(start: Callable[[type[Terminal]], Terminal]) -> Terminal:
-    """A terminal that nobody reads any more, full of output."""
+    """A terminal full of output that nobody reads any more."""
     terminal = start(SilentTerminal)
     terminal.until("ticker")
     terminal.press("l")
     terminal.until("output of attempt 1", without="3 dlq")
     full = time.monotonic() + 2
-    while time.monotonic() < full:  # it does not answer, so it is sent what the kernel takes
+    while time.monotonic() < full:  # it does not answer, so it gets as much as the kernel accepts
         time.sleep(0.1)
     terminal.press("q")
     return terminal
 
 
 def leaves(terminal: Terminal) -> int:
-    """The exit code, nobody reading what it writes."""
+    """Wait until the console ends. Nobody reads its output. Returns the exit code."""
     deadline = time.monotonic() + LEAVES_WITHIN
     while (code := terminal.process.poll()) is None:
         assert time.monotonic() < deadline, "it stays"
@@ -133,7 +133,7 @@ def test_a_stalled_terminal_is_left_as_it_was(
     assert leaves(terminal) == 0
     deadline = time.monotonic() + LEAVES_WITHIN
     while b"\x1b[?1004l" not in terminal.raw and time.monotonic() < deadline:
-        terminal.read(0.1)  # the kernel gives what it holds in pieces
+        terminal.read(0.1)  # the kernel returns its buffer in pieces
     terminal.check_restored()
 
 

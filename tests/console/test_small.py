@@ -1,4 +1,5 @@
-"""A small screen: everything can be reached, answers are visible, messages go. And the mouse."""
+"""A small screen: everything can be reached, answers are visible, messages disappear. And the
+mouse."""
 
 from __future__ import annotations
 
@@ -72,8 +73,8 @@ async def test_long_rows_of_a_page_are_wrapped(home: Path) -> None:
 
 
 async def test_a_pane_keeps_the_focus_when_a_layout_hid_it_before(home: Path) -> None:
-    """The message that it was hidden may come after the key that shows it: that took the focus, and
-    the arrow keys after it did nothing."""
+    """The message that a pane was hidden may come after the key that shows it again. In the past it
+    took the focus away, and the next arrow keys did nothing."""
     async with opened(home, SMALL) as (console, pilot):
         await settled(console, pilot)
         await pilot.press("3")

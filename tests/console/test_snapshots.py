@@ -1,6 +1,6 @@
-"""What each screen looks like, to the character, at three sizes.
+"""Each screen at three sizes, compared character by character.
 
-``UPDATE_SNAPSHOTS=1 pytest tests/console/test_snapshots.py`` writes them anew; look at the diff.
+``UPDATE_SNAPSHOTS=1 pytest tests/console/test_snapshots.py`` writes them again. Read the diff.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def test_screen(
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.chdir("/")
-    monkeypatch.setattr(inputs, "PATIENCE", 60.0)  # on a slow machine keys would say that they wait
+    monkeypatch.setattr(inputs, "PATIENCE", 60.0)  # no message about waiting keys
     async with opened(home, size) as (console, pilot):
         text = await play(console, pilot, name)
     path = FOLDER / f"{name}-{size[0]}x{size[1]}.txt"

@@ -1,4 +1,4 @@
-"""The console's first frame: whole, and with nothing asked of the store while it is drawn."""
+"""The first frame of the console is complete. The store is not read while it is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table on its own: it sends what changed, and nothing else."""
+"""The table alone: it sends only what changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS: tuple[TableColumn[Row], ...] = table(
 
 
 class Recorder(LineTable[Row]):
-    """Writes down what is repainted."""
+    """Records what is repainted."""
 
     def __init__(self) -> None:
         super().__init__(COLUMNS, ListPages("id"), id="table")

@@ -1,5 +1,5 @@
-"""An operator's tasks in a real terminal, without a manual: each key is named on the screen before
-it is pressed, the store says afterwards that it is done, and the keys are counted.
+"""Tasks of an operator in a real terminal, without a manual. The screen names each key before it is
+pressed. Afterwards the test checks in the store that the task is done, and counts the keys.
 
 ``pytest -s tests/console/test_tasks.py`` prints the counts.
 """
@@ -36,8 +36,8 @@ BARS = {
     "watch a job": 3,
     "schedule one in ten minutes": 6,
 }
-"""Keys that each task may take, from the main screen and back to it. What is typed into a field is
-not counted."""
+"""The limit of keys for each task, from the main screen and back to it. Text that is typed into a
+field is not counted."""
 
 UP, DOWN = "\x1b[A", "\x1b[B"
 NAMES = {UP: "↑", DOWN: "↓", "\r": "⏎", "\t": "tab", "\x1b": "esc", "\x7f": "backspace"}
@@ -86,21 +86,22 @@ async def incident(path: Path) -> None:
 
 
 class Operator:
-    """Presses keys that are on the screen, sees what comes of them, and counts."""
+    """Presses keys that the screen names, checks their effect, and counts them."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
         self.keys: list[str] = []
 
     def press(self, key: str, told: str, shows: str, without: str | None = None) -> None:
-        """One key. ``told``: what names it on the screen; ``shows``: what it brings."""
+        """Press a key. ``told``: the text that names it on the screen. ``shows``: the text that
+        appears then."""
         self.terminal.until(told)
         self.keys.append(NAMES.get(key, key))
         self.terminal.press(key)
         self.terminal.until(shows, without=without)
 
     def type(self, text: str, shows: str) -> None:
-        """Text, into the field that has the focus."""
+        """Type text into the field with the focus."""
         self.terminal.press(text)
         self.terminal.until(shows)
 
@@ -122,7 +123,7 @@ def test_the_operators_tasks(operator: Operator, cli: Cli) -> None:
     screen.until("● live")
 
     def task(name: str) -> None:
-        """This is done; the next one begins."""
+        """A task is done, and the next one begins."""
         counts[name] = f"{len(operator.keys)} keys: {' '.join(operator.keys)}"
         assert len(operator.keys) <= BARS[name], counts
         operator.keys.clear()
@@ -176,7 +177,7 @@ def test_the_operators_tasks(operator: Operator, cli: Cli) -> None:
         press(DOWN, "2 workers 5", "2 workers 5")
     screen.until("x stop worker")
     while re.search(r"busy\s+media-", screen.text()):
-        screen.read(0.1)  # it is idle soon, and nothing is asked then
+        screen.read(0.1)  # it is idle soon; then there is no question
     press("x", "x stop worker", "✓ stopping")
     stopped = eventually(lambda: _only(cli.json("worker", "list"), 4))
     assert [w["queues"] for w in stopped].count(["media"]) == 2
@@ -217,5 +218,5 @@ def _only(rows: list[Any], count: int) -> list[Any]:
 
 
 def _line(screen: Terminal) -> int:
-    """The newest line of the report that is on the screen."""
+    """The newest line of the report on the screen."""
     return max(map(int, re.findall(r"line (\d+)", screen.text())), default=0)

@@ -1,4 +1,4 @@
-"""The console on a real pseudo-terminal, with real workers, and the terminal afterwards."""
+"""The console on a pseudo-terminal, with real workers, and the state of the terminal afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .terminal import Terminal
 
 @pytest.fixture
 def shell() -> bool:
-    """Whether the console has a shell, which may continue it."""
+    """Whether the console has a shell that can continue it."""
     return False
 
 
@@ -80,7 +80,7 @@ def test_a_shell_beside_it_loses_nothing(terminal: Terminal, cli: Cli) -> None:
 def test_a_console_whose_store_was_replaced_says_so(
     terminal: Terminal, cli: Cli, store_path: Path, tmp_path: Path
 ) -> None:
-    """By another file of the same name: what is on the screen is of a store that is gone."""
+    """Another file gets its name. Then the screen shows a store that no longer exists."""
     terminal.until("doomed")
     other = tmp_path / "other.db"
     cli("--store", other, "enqueue", "true", "--id", "of-the-other")
@@ -104,7 +104,8 @@ def test_a_signal_leaves_the_terminal_as_it_was(terminal: Terminal, number: int)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there can a hang-up be waited for")
 def test_a_terminal_that_is_gone_without_a_signal_ends_the_console(terminal: Terminal) -> None:
-    """It was not its controlling terminal. The console used to read the end for ever."""
+    """The terminal does not control the process, so no signal comes. In the past the console read
+    the end of the file for ever."""
     terminal.until("doomed")
     os.close(terminal.inside)
     os.close(terminal.fd)
@@ -142,7 +143,7 @@ def test_a_sequence_in_pieces_is_no_letters(terminal: Terminal) -> None:
 
 
 def test_ctrl_z_where_no_shell_could_continue_it(terminal: Terminal) -> None:
-    """``ssh -t HOST queuectl tui``: it used to stop, for ever."""
+    """``ssh -t HOST queuectl tui``: in the past it stopped for ever."""
     terminal.until("doomed")
     terminal.press("\x1a")
     terminal.until("no shell is here")
@@ -195,7 +196,8 @@ def test_no_terminal_is_one_line_and_exit_2(cli: Cli) -> None:
 
 
 def test_a_window_that_is_dragged_ends_with_its_last_size(terminal: Terminal) -> None:
-    """Each step is a signal. A handler that interrupted itself told the size before the last."""
+    """Each step sends a signal. In the past a handler interrupted itself and reported an older size
+    last."""
     terminal.until("● live")
     for _ in range(12):
         for step in range(60):
@@ -209,7 +211,8 @@ def test_a_window_that_is_dragged_ends_with_its_last_size(terminal: Terminal) ->
 
 
 def test_many_ids_that_were_copied_do_not_end_the_drawing(terminal: Terminal, cli: Cli) -> None:
-    """Nobody had asked the terminal whether it had shown them, so that was waited for forever."""
+    """In the past the console waited for ever for an answer, although it had not asked the terminal
+    whether it had shown the ids."""
     cli("enqueue", "-", stdin='{"command": "true"}\n' * 200)
     terminal.until("s true ")
     terminal.press("4g GV")

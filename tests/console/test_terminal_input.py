@@ -1,4 +1,4 @@
-"""What a terminal sends becomes the same keys, however it was cut into packets."""
+"""The bytes of a terminal become the same keys for every way to cut them into packets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from queuectl_tui.console.terminal_input import ESCAPE, ESCAPE_PATIENCE, PATIENC
 
 
 def pieces(*packets: bytes, gap: float = 0.0) -> list[str]:
-    """What comes of these packets, ``gap`` seconds apart, and of a long silence after them."""
+    """What is decoded from these packets, and when no more come. ``gap``: seconds between two."""
     source, now, found = InputDecoder(), 100.0, []
     for packet in packets:
         found += source.feed(packet, now)
@@ -61,7 +61,7 @@ def test_the_cuts_between_packets_change_nothing(typed: list[str], cuts: set[int
 
 
 def joined(found: list[str]) -> list[str]:
-    """The same, with text between escapes as one."""
+    """The same, with the text between two escapes joined."""
     result: list[str] = []
     for piece in found:
         if piece == ESCAPE or not result or result[-1] == ESCAPE:

@@ -1,4 +1,4 @@
-"""What is asked for too early is done when its time comes, and never dropped."""
+"""A call that is asked for too early comes later, and is never dropped."""
 
 from __future__ import annotations
 

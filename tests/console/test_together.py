@@ -1,4 +1,4 @@
-"""Keys that arrive in one packet act as the same keys typed slowly."""
+"""Keys that arrive in one packet have the same effect as the same keys typed slowly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .scenes import opened, settled, text_of, until
 
 SIZE = (120, 40)
 LONG = bool(os.environ.get("QUEUECTL_LONG_TESTS"))
-"""Every pair and triple (ten minutes); else a sample of both."""
+"""Whether to test every pair and triple of keys, for ten minutes. Otherwise a sample is tested."""
 
 NAMES = {"/": "slash", ":": "colon", "?": "question_mark", "]": "right_square_bracket"}
 OPENING = ("/", "e", "s", "x", ":", "?", "D", "R", "c", "enter", "l", "G", "]")
@@ -36,7 +36,7 @@ KEYS = OPENING + ACTING
 
 
 def send(console: Console, *keys: str) -> None:
-    """As the driver does it when one packet has these keys."""
+    """Send keys as the driver does when one packet has them."""
     for key in keys:
         character = {"enter": "\r", "space": " ", "tab": "\t", "escape": "\x1b"}.get(key, key)
         assert console._driver is not None
@@ -44,7 +44,7 @@ def send(console: Console, *keys: str) -> None:
 
 
 async def quiet(console: Console) -> None:
-    """Wait until nothing goes on any more."""
+    """Wait until the console is idle."""
     still = 0
     while still < 3:
         for node in (console, *console.screen.walk_children(), console.screen):
@@ -59,14 +59,14 @@ async def quiet(console: Console) -> None:
 
 
 async def rest(console: Console) -> None:
-    """Wait until all keys have come in and done their work."""
-    await quiet(console)  # they come in
+    """Wait until all keys have arrived and done their work."""
+    await quiet(console)  # they arrive
     await console.inputs.idle()
     await quiet(console)
 
 
 def state(console: Console, done: list[str]) -> dict[str, Any]:
-    """What an operator would see that matters, and what was done."""
+    """The important things that an operator would see, and the actions."""
     main = console.main
     return {
         "screens": [type(screen).__name__ for screen in console.screen_stack],
@@ -82,7 +82,7 @@ def state(console: Console, done: list[str]) -> dict[str, Any]:
 
 
 async def fresh(console: Console, done: list[str]) -> None:
-    """As at the start: only the main screen, nothing filtered, marked or done."""
+    """Go back to the state of the start: only the main screen, no filter, marks or actions."""
     while len(console.screen_stack) > 1:
         await console.pop_screen()
     main = console.main
@@ -105,7 +105,7 @@ async def fresh(console: Console, done: list[str]) -> None:
 
 
 def recording(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Actions are written down and not done: the store stays as it is."""
+    """Actions are recorded and not done, so the store stays the same."""
     done: list[str] = []
 
     async def carry_out(self: Console, action: Action) -> None:
@@ -124,7 +124,7 @@ def sample() -> list[tuple[str, ...]]:
     triples = list(itertools.product(OPENING, KEYS, KEYS))
     if LONG:
         return [*pairs, *triples]
-    chosen = random.Random(12)  # the same ones each time: a failure can be repeated
+    chosen = random.Random(12)  # always the same ones, so that a failure can be repeated
     return [*chosen.sample(pairs, 8), *chosen.sample(triples, 5)]
 
 
@@ -213,7 +213,7 @@ async def test_that_keys_wait_is_said_only_while_they_wait(
 async def test_esc_is_for_a_form_that_is_open_but_slow(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It used to drop the keys that waited and left the form open, for the keys after it."""
+    """In the past esc only dropped the waiting keys. The form stayed open and got the next keys."""
     drawn = asyncio.Event()
     on_mount = EnqueueScreen.on_mount
 

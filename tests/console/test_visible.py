@@ -1,4 +1,4 @@
-"""An action is for what is on the screen, and a question says what it will do."""
+"""An action changes what is on the screen, and a question says what it will change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_filter_takes_marks_and_the_anchor_of_a_range_away(home: Path) -
         await filtered(console, pilot, "mail")
         jobs = console.main.jobs
         assert not jobs.marks
-        await pilot.press("j", "j", "V")  # marks one row: there is no anchor to mark from
+        await pilot.press("j", "j", "V")  # marks only this row, because no row was marked before
         await settled(console, pilot)
         assert [job.id for job in jobs.chosen()] == [jobs.window.rows[2].id]
         assert "1 marked" in text_of(console)
@@ -151,7 +151,7 @@ async def test_a_set_that_changed_before_the_answer_is_told(
 
 
 async def remove_cancelled_while_one_is_cancelled(console: Console, pilot: Pilot[int]) -> None:
-    """Ask to delete the one cancelled job; another job is cancelled before the answer."""
+    """Ask to delete the only cancelled job. Another job is cancelled before the answer."""
     await settled(console, pilot)
     console.main.show_state(State.CANCELLED)
     console.main.remove_all()
@@ -164,7 +164,7 @@ async def remove_cancelled_while_one_is_cancelled(console: Console, pilot: Pilot
 async def test_more_jobs_than_were_asked_about_are_told_as_more(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuectl_tui.presentation.actions.KEY_LIMIT", 0)  # then the filter decides
+    monkeypatch.setattr("queuectl_tui.presentation.actions.KEY_LIMIT", 0)  # the filter decides
     async with opened(home, SIZE) as (console, pilot):
         await remove_cancelled_while_one_is_cancelled(console, pilot)
         await said(console, pilot, "deleted 2 jobs (1 when you were asked)")

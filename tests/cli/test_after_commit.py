@@ -18,7 +18,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 import queuectl_core.operations.attempt_output
@@ -35,7 +34,6 @@ from queuectl_core.store.sqlite.connection import Connection
 from queuectl_core.store.sqlite.store import SqliteStore
 from queuectl_core.store.sqlite.threaded import ThreadedConnection
 
-from ..pgserver import server_url
 from ..store.stores import PLACES, Place, PostgresPlace
 from ..support import Cli, eventually
 from .conftest import Here
@@ -129,20 +127,7 @@ def queue(place: Place, here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:
 
 def rows(place: Place, query: str) -> list[tuple[Any, ...]]:
     """What the driver reads."""
-
-    async def ask() -> list[tuple[Any, ...]]:
-        connection = await asyncpg.connect(server_url())
-        try:
-            assert isinstance(place, PostgresPlace)
-            await connection.execute(f'SET search_path TO "{place.schema}"')
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
-
-    if isinstance(place, PostgresPlace):
-        return asyncio.run(ask())
-    with closing(sqlite3.connect(place.url)) as connection:
-        return [tuple(row) for row in connection.execute(query)]
+    return asyncio.run(place.execute(query))
 
 
 def states(place: Place) -> dict[str, str]:

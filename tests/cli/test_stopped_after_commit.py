@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import asyncpg
 import click
 import pytest
 
@@ -22,8 +19,7 @@ import queuectl_core.queue
 from queuectl_core.system.postcommit import Commits
 from queuectl_tui.cli.command import ClickNoun
 
-from ..pgserver import server_url
-from ..store.stores import PLACES, Place, PostgresPlace
+from ..store.stores import PLACES, Place
 from ..support import Cli
 from .conftest import Here
 from .test_after_commit import states
@@ -107,23 +103,6 @@ def place(
     asyncio.run(made.clear())
 
 
-def change(place: Place, sql: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(server_url())
-        try:
-            assert isinstance(place, PostgresPlace)
-            await connection.execute(f'SET search_path TO "{place.schema}"')
-            await connection.execute(sql)
-        finally:
-            await connection.close()
-
-    if isinstance(place, PostgresPlace):
-        asyncio.run(run())
-    else:
-        with closing(sqlite3.connect(place.url, isolation_level=None)) as connection:
-            connection.execute(sql)
-
-
 def test_every_verb_is_here() -> None:
     assert set(verbs(root())) == {*READS, *OWN_HANDLERS, *CHANGES}
 
@@ -141,7 +120,8 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
                 continue
             for words, said in cases:
                 if verb == "doctor":
-                    change(place, "INSERT INTO counts (state, queue, n) VALUES ('dead', 'odd', 1)")
+                    odd = "INSERT INTO counts (state, queue, n) VALUES ('dead', 'odd', 1)"
+                    asyncio.run(place.execute(odd))
                 if verb == "store copy":
                     here("cancel", "--all")
                 strike.at = FIRST.get((verb, said), 1)
@@ -187,7 +167,7 @@ def test_between_two_commits_it_says_what_was_done_so_far(
     if verb != "cancel":
         here("cancel", "--all")
     if verb.startswith("dlq"):
-        change(place, "UPDATE jobs SET state = 'dead'")
+        asyncio.run(place.execute("UPDATE jobs SET state = 'dead'"))
     before = states(place)
     strike.at = 1
     done = here(*words.split(), code=130)

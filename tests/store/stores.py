@@ -1,10 +1,13 @@
-"""The stores the conformance suite runs on: another database is one more entry here."""
+"""The stores on which the tests for all stores run. A new kind of store is an entry here."""
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from abc import ABC, abstractmethod
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -18,7 +21,7 @@ class Place(ABC):
     """A new, empty database, and how to open it again and again."""
 
     url: str
-    """What another process opens it by."""
+    """The URL with which another process opens it."""
     copies = True
     """Whether queuectl can back it up."""
 
@@ -27,18 +30,18 @@ class Place(ABC):
         self._open: list[Store] = []
 
     async def open(self) -> Store:
-        """One more connection; closed with the place if the test has not closed it."""
+        """One more connection. :meth:`clear` closes it if the test has not done it."""
         store = await open_store(self.url, {"HOME": str(self.folder)})
         self._open.append(store)
         return store
 
     async def close(self, store: Store) -> None:
-        """Close one of them early."""
+        """Close one of them before."""
         self._open.remove(store)
         await store.close()
 
     async def clear(self) -> None:
-        """Close what is open, and drop the database where the folder's end does not."""
+        """Close all connections and remove the database."""
         for store in list(self._open):
             await self.close(store)
         await self.drop()
@@ -47,6 +50,10 @@ class Place(ABC):
     async def drop(self) -> None:
         """Remove the database."""
 
+    @abstractmethod
+    async def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement with the driver only. Returns the rows."""
+
 
 class SqlitePlace(Place):
     def __init__(self, folder: Path) -> None:
@@ -54,11 +61,15 @@ class SqlitePlace(Place):
         self.url = str(folder / "queue.db")
 
     async def drop(self) -> None:
-        """Nothing to do: the folder is the test's own."""
+        """Nothing to do: pytest removes the folder."""
+
+    async def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.url, isolation_level=None)) as connection:
+            return [tuple(row) for row in connection.execute(sql)]
 
 
 class PostgresPlace(Place):
-    """A schema of its own on the test server."""
+    """A separate schema on the test server."""
 
     copies = False
 
@@ -71,6 +82,14 @@ class PostgresPlace(Place):
         connection = await asyncpg.connect(server_url())
         try:
             await connection.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+        finally:
+            await connection.close()
+
+    async def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        settings = {"search_path": self.schema}
+        connection = await asyncpg.connect(server_url(), server_settings=settings)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql)]
         finally:
             await connection.close()
 

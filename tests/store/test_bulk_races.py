@@ -7,9 +7,7 @@ database then is read with the driver alone, not with our code.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import asyncpg
@@ -25,7 +23,7 @@ from queuectl_core.store.protocol import JobAction, Store
 
 from ..pgserver import server_url
 from ..support import NOW, ending, eventually_async, spec
-from .stores import Place, PostgresPlace, SqlitePlace
+from .stores import Place, PostgresPlace
 from .tools import change, claim, finish, hired
 
 DEAD = Filter((State.DEAD,))
@@ -38,16 +36,7 @@ def queue(store: Store, tmp_path: Path) -> Queue:
 
 async def states(place: Place) -> dict[str, str]:
     """The state of each job by id, as the driver reads it."""
-    if isinstance(place, SqlitePlace):
-        with closing(sqlite3.connect(place.url)) as connection:
-            return dict(connection.execute("SELECT id, state FROM jobs"))
-    assert isinstance(place, PostgresPlace)
-    connection = await asyncpg.connect(server_url())
-    try:
-        rows = await connection.fetch(f'SELECT id, state FROM "{place.schema}".jobs')
-    finally:
-        await connection.close()
-    return {row["id"]: row["state"] for row in rows}
+    return dict(await place.execute("SELECT id, state FROM jobs"))
 
 
 async def made_dead(store: Store, *names: str) -> list[Job]:

@@ -191,7 +191,7 @@ def test_closed_standard_files_do_no_harm(cli: Cli, store_path: Path) -> None:
     script = '"$0" -m queuectl_tui enqueue true >&- 2>&- <&-'
     command = ["/bin/sh", "-c", script, sys.executable]
     done = subprocess.run(command, env=cli.environment(), cwd=cli.cwd, check=False)
-    assert done.returncode == 0, "it is enqueued, though the id could not be said"
+    assert done.returncode == 0, "it is enqueued, although the id could not be printed"
     assert store_path.read_bytes().startswith(b"SQLite format 3\0")
     assert len(cli.json("list")) == 1
 

@@ -98,7 +98,7 @@ def test_a_backup_takes_the_place_of_what_the_store_holds(
     assert (done["store"], done["file"], done["jobs"]) == (str(store_path), str(backup), 1)
     assert ids(here) == {"old"}
     assert here("config", "get", "lease").out == "7\n"
-    assert store_path.stat().st_ino == inode, "no file is put in its place"
+    assert store_path.stat().st_ino == inode, "the file itself stays"
     assert sound(store_path)
     kept = Path(done["kept"])
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -182,7 +182,7 @@ def test_a_restore_is_refused_while_a_job_runs_whose_supervisor_is_gone(
     eventually(lambda: cli("restore", tmp_path / "raw.db", "-y", code=None).code == 0)
     assert cli.json("worker", "list") == []
     [job] = cli.json("list")
-    assert (job["state"], job["attempts"]) == ("pending", 0), "its journal is of another past"
+    assert (job["state"], job["attempts"]) == ("pending", 0), "the journal is not for this job"
 
 
 @pytest.mark.parametrize("directory", [False, True])

@@ -126,13 +126,13 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
                     here("cancel", "--all")
                 strike.at = FIRST.get((verb, said), 1)
                 done = here(*verb.split(), *words.split(), code=None)
-                assert strike.at <= 0, f"{done} tells that it commits"
+                assert strike.at <= 0, f"{done} does not say that it commits"
                 if verb == "store copy":  # it has many commits
                     assert done.code == 130
                     assert "is half a copy; the same command goes on with it" in done.err
                     strike.at = 3
                     done = here(*verb.split(), *words.split(), code=None)
-                    assert strike.at == 0, "the last one was struck"
+                    assert strike.at == 0, "the third commit is the last one"
                 if verb == "worker stop":  # it waits after its commit
                     assert done.code in (0, 130)
                     assert done.code == 0 or "interrupted; asked to stop, but still" in done.err

@@ -106,7 +106,7 @@ def test_workers_must_be_stopped_first(cli: Cli, tmp_path: Path) -> None:
     said = one_line(cli("store", "copy", "--to", target, code=4).err)
     assert "workers are up on store" in said
     assert "worker stop" in said
-    assert os.listdir(tmp_path) == before, "an empty store in its place would be taken for the copy"
+    assert os.listdir(tmp_path) == before, "an empty store there would look like the copy"
     cli("worker", "stop")
     eventually(lambda: cli.json("worker", "list") == [])
     cli("store", "copy", "--to", target)

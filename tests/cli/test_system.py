@@ -192,7 +192,7 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path, locale: dict[str, str]
         assert cli("logs", "two", "--raw").out == "ß"
         words = [sys.executable, "-m", "queuectl_tui", "list"]
         shown = subprocess.run(words, env=cli.environment(), capture_output=True, check=True)
-        assert b"\\u20ac" in shown.stdout, "what the locale lacks is shown as an escape"
+        assert b"\\u20ac" in shown.stdout, "characters that the locale lacks are shown as escapes"
         assert cli.json("show", "one")["command"] == "printf '%s' é€ > ü"
         assert [job["id"] for job in cli.json("list", "--search", "é€")] == ["one"]
         cli("worker", "start", "--detach")

@@ -143,7 +143,7 @@ def test_a_backup_at_a_terminal_says_how_much(terminal: Terminal, tmp_path: Path
 def test_repair_on_a_healthy_store_does_nothing(here: Here, store_path: Path) -> None:
     store_path.unlink()
     assert "fixed" not in here("doctor", "--repair", code=1).out
-    assert not store_path.exists(), "looking makes nothing"
+    assert not store_path.exists(), "a check creates nothing"
     here("enqueue", "x")
     assert "fixed" not in here("doctor", "--repair").out
 

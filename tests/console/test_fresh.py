@@ -172,7 +172,7 @@ async def test_a_reading_that_hangs_is_not_live(
         assert "● live" not in text
         shown = console.clock()
         console.connections._now = lambda: NOW + 500
-        assert console.clock() == shown, "what is not read does not grow older as if it were"
+        assert console.clock() == shown, "ages stand still while nothing is read"
         held.set()
         console.connections._now = lambda: NOW
         await until(console, pilot, "● live 1s")

@@ -88,7 +88,7 @@ def test_a_console_whose_store_was_replaced_says_so(
     began = time.monotonic()
     terminal.until("▲ lost")
     terminal.until("replaced")
-    assert time.monotonic() - began < PATIENCE / 2, "two ticks, on a machine at rest"
+    assert time.monotonic() - began < PATIENCE / 2, "two readings of the store, on an idle machine"
     terminal.press("q")
     assert terminal.ended() == 0
     terminal.check_restored()

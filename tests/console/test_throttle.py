@@ -17,7 +17,7 @@ async def test_too_early_is_late_but_not_never() -> None:
         await pilot.app.mount(widget)
         later = Throttle(widget, lambda: calls.append(time.monotonic()))
         later.ask(0.0)
-        assert len(calls) == 1, "at once when its time has come"
+        assert len(calls) == 1, "called at once, because it is not too early"
         moment = time.monotonic() + 0.2
         later.ask(moment)
         later.ask(moment)
@@ -26,4 +26,4 @@ async def test_too_early_is_late_but_not_never() -> None:
             await pilot.pause(0.01)
         assert calls[1] >= moment - 0.02
         later.ask(0.0)
-        assert len(calls) == 3, "asked twice before its time: done once"
+        assert len(calls) == 3, "asked twice too early, called once"

@@ -76,10 +76,9 @@ class Hosts:
         self._names |= {_name_of(name) or name.lower().strip("[]") for name in (address, *extra)}
 
     def knows(self, header: str | None) -> bool:
-        """Whether a Host header names this server. If
-        somebody else's name resolved to our address, a browser would take a foreign page for one of
-        ours (DNS rebinding). An address
-        cannot be rebound, so any is good if we listen on all."""
+        """Whether a Host header names this server. If somebody else's name resolved to our address,
+        a browser would take a foreign page for one of ours (DNS rebinding). An address cannot be
+        rebound, so any is good if we listen on all."""
         name = "" if header is None else _name_of(header)
         return name in self._names or (self._any_address and _is_address(name))
 

@@ -111,8 +111,7 @@ class Live:
                 else:
                     self.overview = await self.monitor.moved_on(self.overview)
         except StoreError as error:
-            if self.connections.reads_with(queue):
-                await self.lose(error)
+            await self.lose(queue, error)
             return
         busy = any(worker.job for worker in self.overview.workers)
         if changed or busy or time.monotonic() - self._rendered_at > AGES_EVERY:
@@ -151,8 +150,7 @@ class Live:
                         self.changes += 1
                     await self._read()
                 except StoreError as error:
-                    if self.connections.reads_with(queue):
-                        await self.lose(error)
+                    await self.lose(queue, error)
                     raise
                 self.publish()
         return self.overview
@@ -166,13 +164,15 @@ class Live:
                 await check_store(queue)
                 return queue
             except StoreError as error:
-                if self.connections.reads_with(queue):  # nobody has noticed it yet
-                    await self.lose(error)
+                await self.lose(queue, error)
         await self.reconnect()
         return self.connections.reader
 
-    async def lose(self, error: StoreError) -> None:
-        """The store cannot be read: close the connections. They are opened again later."""
+    async def lose(self, queue: Queue, error: StoreError) -> None:
+        """The store cannot be read with ``queue``: close the connections. They are opened again
+        later. Nothing is done if somebody has noticed it, and the connections are others now."""
+        if not self.connections.reads_with(queue):
+            return
         first, self.lost = self.lost is None, _again(error)
         await self.connections.drop()
         self._read_at = -1e9
@@ -191,8 +191,7 @@ class Live:
                     self.changes += 1
                     self._turn()
             except StoreError as error:
-                if self.connections.reads_with(queue):
-                    await self.lose(error)
+                await self.lose(queue, error)
 
     async def reconnect(self) -> None:
         """Open the store again, at most once in two seconds. Raises StoreError."""

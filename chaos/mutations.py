@@ -79,10 +79,15 @@ def old_page() -> None:
     original = SqliteStore.change_matching
 
     async def change(
-        self: SqliteStore, action: JobAction, where: Filter, seqs: Sequence[int], now: float
+        self: SqliteStore,
+        action: JobAction,
+        where: Filter,
+        seqs: Sequence[int],
+        now: float,
+        actor: str = "",
     ) -> list[tuple[int, int]]:
         await asyncio.sleep(0.5)
-        return await original(self, action, Filter(ALLOWED[action]), seqs, now)
+        return await original(self, action, Filter(ALLOWED[action]), seqs, now, actor)
 
     vars_of(SqliteStore, change_matching=change)
 
@@ -116,6 +121,11 @@ def waiting_checkpoint() -> None:
     vars_of(SqliteStore, checkpoint=checkpoint)
 
 
+def blind_limits() -> None:
+    """The claim does not see the attempts that run."""
+    SQL.replace("queue_running", "SELECT 0 WHERE :name IS NOT NULL")
+
+
 def vars_of(owner: type, **values: object) -> None:
     """Set attributes of a class, whatever its types say."""
     for name, value in values.items():
@@ -130,6 +140,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "old-page": old_page,
     "late-failure": late_failure,
     "waiting-checkpoint": waiting_checkpoint,
+    "blind-limits": blind_limits,
 }
 
 _NOBODY: dict[str, Any] = {"actors": (), "jobs": 16, "patience": 20.0}
@@ -146,5 +157,6 @@ BREAKS: dict[str, dict[str, Any] | str] = {
     "old-page": {**_USERS, "actors": ("verb", "program"), "supervisors": 0},
     "late-failure": {**_USERS, "actors": ("verb", "program")},
     "waiting-checkpoint": "reader",
+    "blind-limits": "limits",
 }
 """What finds each bug: options of a campaign, or the name of a trial."""

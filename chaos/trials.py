@@ -15,8 +15,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 
+from tests.pgserver import SETTINGS, Server
+
+from .database import PostgresDatabase
 from .disk import Disk, Unavailable
 from .leaving import leaving
+from .limits import limits
 from .plant import JOB, Plant, until
 from .trial import Trial
 
@@ -328,6 +332,30 @@ def slow_reader(trial: Trial, rng: Random) -> None:
         trial.broken += made.database.faults()
 
 
+def limits_on_sqlite(trial: Trial, rng: Random) -> None:
+    """See ``limits``."""
+    with plant(mutate=trial.mutate) as (made, _):
+        limits(trial, made, rng)
+
+
+def limits_on_postgres(trial: Trial, rng: Random) -> None:
+    """See ``limits``."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-pg-"))
+    folder.chmod(0o711)  # as root it runs as another user
+    try:
+        with (folder / "log").open("w") as log, plant(mutate=trial.mutate) as (made, _):
+            server = Server(folder, SETTINGS, log)
+            url = server.start()
+            try:
+                made.database = PostgresDatabase(url, url)
+                limits(trial, made, rng)
+                made.kill_everything()
+            finally:
+                server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 TRIALS: dict[str, Callable[[Trial, Random], None]] = {
     "full": full_disk,
     "readonly": read_only_store,
@@ -335,6 +363,8 @@ TRIALS: dict[str, Callable[[Trial, Random], None]] = {
     "handover": hand_over,
     "leaving": supervisors_leave,
     "reader": slow_reader,
+    "limits": limits_on_sqlite,
+    "limits-postgres": limits_on_postgres,
 }
 
 

@@ -16,18 +16,31 @@ from .domain import config as conf
 from .domain import lifecycle
 from .domain.errors import Conflict, InvalidInput, NotFound, StoreError
 from .domain.jobspec import Defaults, check_queue, parse_job
-from .domain.model import Attempt, Filter, Job, JobSpec, Outcome, State, Status, WaitState, Worker
+from .domain.model import (
+    Attempt,
+    Filter,
+    Job,
+    JobSpec,
+    Outcome,
+    QueueInfo,
+    QueueSettings,
+    State,
+    Status,
+    WaitState,
+    Worker,
+)
 from .domain.text import clean_line
 from .store.open import needs_loop, open_store
 from .store.protocol import ALLOWED, LAST, Batch, JobAction, Store
 from .system.clocks import monotonic
-from .system.host import current_directory, host_key, hostname, is_gone, may_be_process
+from .system.host import actor, current_directory, host_key, hostname, is_gone, may_be_process
 from .system.postcommit import after_commit, commits
 from .system.run_sync import off_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .domain.admission import Reason, Tree, Why
     from .domain.events import Event, Summary
     from .domain.figures import Stats
     from .operations.attempt_output import AttemptOutput
@@ -112,8 +125,21 @@ class Queue:
         return await self.enqueue_specs([parse_job(source, defaults)[0] for source in sources])
 
     async def enqueue_specs(self, specs: Sequence[JobSpec]) -> list[Job]:
-        """Enqueue validated jobs, all or none. Conflict if an id is taken."""
-        return await self.store.enqueue(specs, self.clock())
+        """Enqueue validated jobs, all or none. Conflict if an id is taken.
+
+        A job whose ``unique`` value is held is not enqueued; the answer has the job that holds it,
+        which is ``existing``. See :meth:`queuectl_core.store.protocol.Store.enqueue`.
+        """
+        return await self.store.enqueue([self._signed(spec) for spec in specs], self.clock())
+
+    def _signed(self, spec: JobSpec) -> JobSpec:
+        """A spec that says who holds the job."""
+        return spec._replace(actor=self.actor) if spec.hold and not spec.actor else spec
+
+    @property
+    def actor(self) -> str:
+        """Who acts: ``user@host``."""
+        return actor(self.env)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:
@@ -337,6 +363,95 @@ class Queue:
         done = sum(state in lifecycle.FINAL for state in states)
         return WaitState(len(states), done, bad, done == len(states))
 
+    # -- queues -----------------------------------------------------------------------
+
+    async def queues(self) -> list[QueueInfo]:
+        """All queues: those with jobs, with settings, or that a live worker serves by name."""
+        settings = {one.name: one for one in await self.store.queues()}
+        counts: dict[str, dict[State, int]] = {}
+        for (state, name), number in (await self.store.counts()).items():
+            counts.setdefault(name, {})[state] = number
+        live = [one for one in await self.workers() if one.state not in ("lost", "stopping")]
+        served = {name for one in live for name in one.queues}
+        found = []
+        for name in sorted({*settings, *counts, *served}):
+            there = counts.get(name, {})
+            waits = any(there.get(state) for state in lifecycle.WAITING)
+            oldest = await self.store.oldest_due_of(name) if waits else None
+            workers = sum(not one.queues or name in one.queues for one in live)
+            info = QueueInfo(settings.get(name, QueueSettings(name)), there, oldest, workers)
+            found.append(info)
+        return found
+
+    async def queue(self, name: str) -> QueueInfo:
+        """One queue. NotFound if there are no jobs, settings or workers of this name."""
+        for info in await self.queues():
+            if info.settings.name == name:
+                return info
+        shown = clean_line(name, 60)
+        raise NotFound(f"no such queue: '{shown}'", "see: queuectl queue list")
+
+    async def set_queue(self, name: str, given: Mapping[str, Any]) -> QueueSettings:
+        """Set ``limit``, ``per_host``, ``per_key`` or ``rate`` of a queue, which need not have jobs
+        yet. ``none`` takes one away. A lower limit ends no job."""
+        from .domain.queues import parse_settings
+
+        return await self.store.set_queue(check_queue(name), parse_settings(given))
+
+    async def pause_queue(
+        self, name: str, *, seconds: float | None = None, reason: str | None = None
+    ) -> QueueSettings:
+        """Start no job of this queue any more, for ``seconds`` (None: until it is resumed). Jobs
+        that run go on."""
+        now = self.clock()
+        changes = {
+            "paused_at": now,
+            "paused_by": self.actor,
+            "paused_reason": clean_line(reason, 300) if reason else None,
+            "paused_until": None if seconds is None else now + seconds,
+        }
+        return await self.store.set_queue(check_queue(name), changes)
+
+    async def resume_queue(self, name: str) -> QueueSettings:
+        """End the pause of a queue. NotFound if there is no such queue."""
+        await self.queue(name)
+        changes = dict.fromkeys(("paused_at", "paused_by", "paused_reason", "paused_until"))
+        return await self.store.set_queue(name, changes)
+
+    async def remove_queue(self, name: str) -> None:
+        """Forget the settings of a queue. Conflict if jobs in it have not ended; NotFound if there
+        are no settings."""
+        if not await self.store.remove_queue(name):
+            shown = clean_line(name, 60)
+            raise NotFound(f"queue '{shown}' has no settings", "see: queuectl queue list")
+
+    # -- why --------------------------------------------------------------------------
+
+    async def why(self, job: Job) -> Why:
+        """Every reason why ``job`` does not run, by the rules that the claim uses."""
+        from .operations import why
+
+        return await why.why(self.store, job, self.clock())
+
+    async def waits(self, jobs: Sequence[Job]) -> dict[int, Reason]:
+        """The first reason of each of these jobs that waits, by seq."""
+        from .operations import why
+
+        return await why.first_reasons(self.store, jobs, self.clock())
+
+    async def wait_summary(self) -> dict[Reason | None, int]:
+        """How many jobs wait for which first reason; None: they start at once. Reads all jobs that
+        wait."""
+        from .operations import why
+
+        return await why.summary(self.store, self.clock())
+
+    async def tree(self, job: Job, limit: int = 1000) -> Tree:
+        """What ``job`` waits for and what waits for it, directly or through other jobs."""
+        from .operations import why
+
+        return await why.tree(self.store, job, limit)
+
     # -- changing ---------------------------------------------------------------------
 
     async def retry(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
@@ -352,10 +467,50 @@ class Queue:
         """Cancel these jobs. A running job is asked to end; :meth:`get` shows when it has ended."""
         return await self._change(JobAction.CANCEL, jobs, strict)
 
-    async def remove(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
-        """Remove these jobs with their history and output. Conflict if one is running."""
+    async def remove(
+        self, jobs: Sequence[Job], *, strict: bool = True, cascade: bool = False
+    ) -> int:
+        """Remove these jobs with their history and output. Conflict if one is running, or if other
+        jobs wait for it. ``cascade``: remove those too."""
         _load_removal()
+        if cascade and jobs:
+            jobs = [*jobs, *await self.store.waiting_children([job.seq for job in jobs])]
         return await self._change(JobAction.REMOVE, jobs, strict)
+
+    async def hold(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
+        """Let these jobs wait until somebody releases them."""
+        return await self._change(JobAction.HOLD, jobs, strict)
+
+    async def release(self, jobs: Sequence[Job], *, strict: bool = True) -> int:
+        """Release held jobs. A job that is held because a parent failed runs although its condition
+        cannot be met."""
+        for job in jobs if strict else ():
+            if job.state is State.WAITING and not job.held:
+                raise Conflict(
+                    f"job '{job.id}' is not held; it waits for other jobs",
+                    f"see: queuectl why {job.id}",
+                )
+        return await self._change(JobAction.RELEASE, jobs, strict)
+
+    async def hold_all(self, where: Filter, progress: Progress | None = None) -> int:
+        """Hold every matching job that has not started. Returns how many."""
+        return await self._change_all(JobAction.HOLD, where, progress)
+
+    async def release_all(self, where: Filter, progress: Progress | None = None) -> int:
+        """Release every matching held job. Returns how many."""
+        return await self._change_all(JobAction.RELEASE, where, progress)
+
+    async def edit(self, job: Job, changes: Mapping[str, Any]) -> Job:
+        """Change fields of a job that does not run (:data:`EDITABLE_FIELDS`), in any spelling.
+
+        Raises InvalidInput, Conflict if the job runs, and JobChanged if it is not as it was read.
+        """
+        from .domain.jobspec import parse_changes
+
+        values = parse_changes(changes, await self.defaults())
+        if job.state is State.PROCESSING:
+            raise Conflict(f"job '{job.id}' is processing; cannot edit it", "wait until it ends")
+        return await self.store.edit(job, values, self.clock()) if values else job
 
     async def _change(self, action: JobAction, jobs: Sequence[Job], strict: bool) -> int:
         chosen = list({job.seq: job for job in jobs}.values())
@@ -370,7 +525,9 @@ class Queue:
         for start in range(0, len(chosen), max(size, 1)):
             part = chosen[start : start + size]
             commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
-            changed = await self.store.change(action, part, self.clock(), strict=strict)
+            changed = await self.store.change(
+                action, part, self.clock(), strict=strict, actor=self.actor
+            )
             await self._changed(action, changed)
             done += len(changed)
         return done
@@ -401,7 +558,9 @@ class Queue:
             async for seqs in self._candidates(where):
                 commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
                 began = monotonic()
-                changed = await self.store.change_matching(action, where, seqs, self.clock())
+                changed = await self.store.change_matching(
+                    action, where, seqs, self.clock(), self.actor
+                )
                 took = monotonic() - began
                 await self._changed(action, changed)
                 done += len(changed)

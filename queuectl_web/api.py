@@ -18,15 +18,18 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from queuectl_core.domain.errors import BatchRejected, InvalidInput
-from queuectl_core.domain.jobspec import parse_job
+from queuectl_core.domain.jobspec import Defaults, field_name, parse_changes, parse_job
 from queuectl_core.domain.json_strict import parse_json
-from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.domain.model import Filter, Job, JobSpec, QueueInfo, QueueSettings, State
+from queuectl_core.domain.queues import FIELDS
 from queuectl_core.domain.text import clean_block, clean_line, nearest
 from queuectl_core.operations.queries import amend, dead_groups
 from queuectl_core.queue import Queue
 from queuectl_tui.presentation.lookups import change_as_found
+from queuectl_tui.presentation.tree import tree_json
+from queuectl_tui.presentation.why import blocker_command
 
-from .context import context, filter_of, number_of, period_of, query_of, session_of
+from .context import context, filter_of, number_of, pause_of, period_of, query_of, session_of
 from .links import job_link, with_query
 from .live import MAX_STREAMS, EventStream
 from .openapi import STATE, TEXT, Handler, Operation, Parameter, describe
@@ -51,6 +54,7 @@ def whole(least: int, most: int) -> dict[str, Any]:
 FILTERS = (
     Parameter("state", "Only jobs in this state.", STATE, many=True),
     Parameter("queue", "Only jobs of this queue.", TEXT, many=True),
+    Parameter("key", "Only jobs with this key.", TEXT, many=True),
     Parameter("search", "Only with this text in id, command or last error.", TEXT),
     Parameter("exit_code", "Only with this exit code.", whole(-999, 999), many=True),
     Parameter("reason", "Only dead jobs of this cause, as in dlq/groups.", TEXT, many=True),
@@ -127,12 +131,21 @@ async def list_jobs(request: Request) -> Response:
     return JSONResponse([job.to_json(show_env=show_env) for job in jobs], headers=headers)
 
 
+ON_CONFLICT = ("existing", "replace", "fail")
+REMEMBERED = 86400.0
+"""Seconds for which a value of the header ``Idempotency-Key`` is remembered. With ``unique_until``
+a job that ends before the request is sent again would be enqueued twice."""
+
+
 async def enqueue(request: Request) -> Response:
     """Enqueue a job (object or command string), or several (array), all or none."""
     given = _body(request)
     sources = given if isinstance(given, list) else [given]
     if len(sources) > MOST_AT_ONCE:
         raise BadRequest(413, f"more than {MOST_AT_ONCE} jobs", "send them in parts")
+    key = _idempotency_key(request)
+    if key is not None:
+        sources = [_with_unique(given, key)]
     if not sources:
         return JSONResponse([], 201)
     queue = await context(request).writer()
@@ -140,17 +153,61 @@ async def enqueue(request: Request) -> Response:
     specs, problems = [], []
     for number, source in enumerate(sources, 1):
         try:
-            specs.append(parse_job(source, defaults)[0])
+            specs.append(_spec(source, defaults))
         except InvalidInput as error:
             if not isinstance(given, list):
                 raise
             problems.append((number, str(error)))
     if problems:
         raise BatchRejected(problems[:100], len(problems))
-    made = [job.to_json() for job in await queue.enqueue_specs(specs)]
+    jobs = await queue.enqueue_specs(specs)
+    made = [job.to_json() | ({"existing": True} if job.existing else {}) for job in jobs]
+    status = 200 if all(job.existing for job in jobs) else 201
     if isinstance(given, list):
-        return JSONResponse(made, 201)
-    return JSONResponse(made[0], 201, {"location": PREFIX + job_link(made[0]["id"])})
+        return JSONResponse(made, status)
+    return JSONResponse(made[0], status, {"location": PREFIX + job_link(made[0]["id"])})
+
+
+def _spec(source: Any, defaults: Defaults) -> JobSpec:
+    """The job that ``source`` describes. In an object ``on_conflict`` is one more field."""
+    if not isinstance(source, dict):
+        return parse_job(source, defaults)[0]
+    spellings = ("on_conflict", "on-conflict", "onConflict")
+    given = [source[name] for name in spellings if source.get(name) is not None]
+    rest = {name: value for name, value in source.items() if name not in spellings}
+    spec = parse_job(rest, defaults)[0]
+    if not given:
+        return spec
+    if len(given) > 1 or given[0] not in ON_CONFLICT:
+        raise InvalidInput(f"on_conflict: give one of {', '.join(ON_CONFLICT)}")
+    return spec._replace(on_conflict=given[0])
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """The header ``Idempotency-Key``, also in quotes; None: it is not there."""
+    found = request.headers.getlist("idempotency-key")
+    if not found:
+        return None
+    text = found[0].strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    if len(found) > 1 or not text or not (text.isascii() and text.isprintable()):
+        raise BadRequest(400, "Idempotency-Key: give one value, in printable ASCII characters")
+    return text
+
+
+def _with_unique(given: Any, key: str) -> dict[str, Any]:
+    """The job of a request with an ``Idempotency-Key``, which becomes its unique value."""
+    if isinstance(given, list):
+        raise BadRequest(400, "Idempotency-Key is for one job", "give unique to each job instead")
+    source = {"command": given} if isinstance(given, str) else given
+    if not isinstance(source, dict):
+        raise InvalidInput("a job is a JSON object or a command")
+    fields = {field_name(name) for name, value in source.items() if value is not None}
+    if "unique" in fields:
+        raise BadRequest(400, "Idempotency-Key and unique exclude each other", "give one of them")
+    until = fields & {"unique_until", "unique_for"}
+    return source | {"unique": key} | ({} if until else {"unique_for": REMEMBERED})
 
 
 async def _find(request: Request, queue: Queue, *, to_change: bool = False) -> Job:
@@ -258,8 +315,62 @@ async def cancel(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """Remove a job with its history and output."""
-    return await _change_one(request, Queue.remove)
+    """Remove a job with its history and output; ``cascade``: also the jobs that wait for it."""
+    cascade = _flag(request, "cascade")
+
+    async def change(queue: Queue, jobs: Sequence[Job]) -> int:
+        return await queue.remove(jobs, cascade=cascade)
+
+    return await _change_one(request, change)
+
+
+async def hold(request: Request) -> Response:
+    """Let a job wait until it is released."""
+    _object(request)
+    return await _change_one(request, Queue.hold)
+
+
+async def release(request: Request) -> Response:
+    """Release a held job."""
+    _object(request)
+    return await _change_one(request, Queue.release)
+
+
+async def edit(request: Request) -> Response:
+    """Change fields of a job that does not run."""
+    changes = _body(request)
+    if not isinstance(changes, dict) or not changes:
+        raise InvalidInput("give the fields to change as a JSON object")
+    parse_changes(changes, await (await context(request).reader()).defaults())
+
+    async def change(queue: Queue, jobs: Sequence[Job]) -> int:
+        for job in jobs:
+            await queue.edit(job, changes)
+        return len(jobs)
+
+    return await _change_one(request, change)
+
+
+async def why(request: Request) -> Response:
+    """Why a job does not run."""
+    queue = await context(request).reader()
+    found = await queue.why(await _find(request, queue))
+    return JSONResponse(
+        {
+            "id": found.job.id,
+            "state": found.job.state.value,
+            "ready": found.ready,
+            "blockers": [one.to_json(blocker_command(one)) for one in found.blockers],
+        }
+    )
+
+
+async def tree(request: Request) -> Response:
+    """What a job waits for, and what waits for it."""
+    queue = await context(request).reader()
+    limit = number_of(request, "limit", least=1, most=MOST) or MOST
+    job = await _find(request, queue)
+    return JSONResponse({"id": job.id} | tree_json(await queue.tree(job, limit)))
 
 
 ChangeAll = Callable[[Queue, Filter], Awaitable[int]]
@@ -267,7 +378,7 @@ ChangeAll = Callable[[Queue, Filter], Awaitable[int]]
 
 def _change_all(word: str, change: ChangeAll, states: tuple[State, ...] = ()) -> Handler:
     async def run(request: Request) -> Response:
-        given = _object(request, "all", "state", "queue", "search", "exit_code", "reason")
+        given = _object(request, "all", "state", "queue", "key", "search", "exit_code", "reason")
         where = filter_of(_items(given))
         if where == Filter() and given.get("all") is not True:
             raise InvalidInput('give filters, or "all": true')
@@ -358,6 +469,63 @@ async def stop_workers(request: Request) -> Response:
     return JSONResponse([worker.to_json(queue.clock()) for worker in found], 202)
 
 
+async def queues(request: Request) -> Response:
+    """All queues: those with jobs, with settings, or that a worker serves by name."""
+    queue = await context(request).reader()
+    return JSONResponse([info.to_json(queue.clock()) for info in await queue.queues()])
+
+
+async def show_queue(request: Request) -> Response:
+    """One queue."""
+    queue = await context(request).reader()
+    info = await queue.queue(request.path_params["name"])
+    return JSONResponse(info.to_json(queue.clock()))
+
+
+async def _as_it_is(queue: Queue, settings: QueueSettings) -> Response:
+    """A queue after a change. One without jobs may be known by its new settings only."""
+    found = (info for info in await queue.queues() if info.settings.name == settings.name)
+    info = next(found, QueueInfo(settings, {}, None, 0))
+    return JSONResponse(info.to_json(queue.clock()))
+
+
+async def pause_queue(request: Request) -> Response:
+    """Start no job of a queue any more; ``for``: only for this long."""
+    given = _object(request, "for", "reason")
+    reason = given.get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInput("reason: give text")
+    seconds = None if given.get("for") is None else pause_of(given["for"])
+    queue = await context(request).writer()
+    name = request.path_params["name"]
+    return await _as_it_is(queue, await queue.pause_queue(name, seconds=seconds, reason=reason))
+
+
+async def resume_queue(request: Request) -> Response:
+    """End the pause of a queue."""
+    _object(request)
+    queue = await context(request).writer()
+    return await _as_it_is(queue, await queue.resume_queue(request.path_params["name"]))
+
+
+async def set_queue(request: Request) -> Response:
+    """Set limits of a queue, or take them away (null or none)."""
+    given = _body(request)
+    if not isinstance(given, dict) or not given:
+        raise InvalidInput(f"give limits as a JSON object: {', '.join(FIELDS)}")
+    queue = await context(request).writer()
+    return await _as_it_is(queue, await queue.set_queue(request.path_params["name"], given))
+
+
+async def remove_queue(request: Request) -> Response:
+    """Forget the settings of a queue. Answers with the queue as it was."""
+    name = request.path_params["name"]
+    queue = await context(request).writer()
+    info = await queue.queue(name)
+    await queue.remove_queue(name)
+    return JSONResponse(info.to_json(queue.clock()))
+
+
 async def settings(request: Request) -> Response:
     """All settings."""
     queue = await context(request).reader()
@@ -410,19 +578,42 @@ OPERATIONS: tuple[Operation, ...] = (
         "/jobs",
         enqueue,
         "Enqueue a job or an array of jobs, all or none.",
-        answer="JobOrJobs",
+        (
+            Parameter(
+                "Idempotency-Key",
+                "For one job without unique: its unique value, remembered for 24 hours unless the "
+                "job says otherwise. A request with the same value again enqueues nothing.",
+                TEXT,
+                place="header",
+            ),
+        ),
+        answer="EnqueuedOrMany",
         body="NewJobs",
         status=201,
-        problems=(400, 403, 409, 415, 503),
+        status_if_nothing_is_new=200,
+        problems=(400, 403, 404, 409, 415, 503),
     ),
     Operation("GET", "/jobs/{id}", show, "One job with its attempts as history. A prefix is "
               "enough.", (SHOW_ENV,), "JobWithHistory", problems=(400, 404, 409, 503)),
-    Operation("DELETE", "/jobs/{id}", remove, "Remove a job with its history and output.",
-              answer="Job", problems=CHANGE),
+    Operation("DELETE", "/jobs/{id}", remove, "Remove a job with its history and output. A job "
+              "that others wait for is removed only with them.", (Parameter("cascade", "Also the "
+              "jobs that wait for it.", {"type": "boolean"}),), "Job", problems=CHANGE),
     Operation("POST", "/jobs/{id}/retry", retry, "Run a job again, now; with another command if "
               "one is given.", answer="Job", body="Command", problems=(*CHANGE, 415)),
     Operation("POST", "/jobs/{id}/cancel", cancel, "Cancel a job. A running job is asked to end.",
               answer="Job", problems=CHANGE),
+    Operation("POST", "/jobs/{id}/hold", hold, "Let a job that has not started wait until it is "
+              "released.", answer="Job", problems=CHANGE),
+    Operation("POST", "/jobs/{id}/release", release, "Release a held job.", answer="Job",
+              problems=CHANGE),
+    Operation("POST", "/jobs/{id}/edit", edit, "Change fields of a job that does not run.",
+              answer="Job", body="Edit", problems=(*CHANGE, 415)),
+    Operation("GET", "/jobs/{id}/why", why, "Every reason why a job does not run, and the command "
+              "line that removes it.", answer="Why", problems=(400, 404, 409, 503)),
+    Operation("GET", "/jobs/{id}/tree", tree, "What a job waits for and what waits for it, "
+              "directly or through other jobs. complete: there is no more.",
+              (Parameter("limit", f"Dependencies in each direction; {MOST} if not given.",
+              whole(1, MOST)),), "Tree", problems=(400, 404, 409, 503)),
     Operation("GET", "/jobs/{id}/output", output, "The output of an attempt, in parts of 32 KiB. "
               "raw: all its bytes.", (ATTEMPT, OFFSET, Parameter("raw", "All its bytes.",
               {"type": "boolean"})), "Output", problems=(400, 404, 409, 503)),
@@ -436,6 +627,24 @@ OPERATIONS: tuple[Operation, ...] = (
               "jobs that wait or run.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
     Operation("POST", "/remove", _change_all("removed", Queue.remove_all), "Remove all matching "
               "jobs that do not run.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
+    Operation("POST", "/hold", _change_all("held", Queue.hold_all), "Hold all matching jobs that "
+              "have not started.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
+    Operation("POST", "/release", _change_all("released", Queue.release_all), "Release all "
+              "matching held jobs.", answer="Count", body="Filter", problems=(*CHANGE, 415)),
+    Operation("GET", "/queues", queues, "All queues: those with jobs, with settings, or that a "
+              "worker serves by name.", answer="[Queue]"),
+    Operation("GET", "/queues/{name}", show_queue, "One queue.", answer="Queue",
+              problems=(400, 404, 503)),
+    Operation("POST", "/queues/{name}/pause", pause_queue, "Start no job of a queue any more. "
+              "for: only for this long (seconds, or 10m).", answer="Queue", body="Pause",
+              problems=(400, 403, 415, 503)),
+    Operation("POST", "/queues/{name}/resume", resume_queue, "End the pause of a queue.",
+              answer="Queue", problems=(400, 403, 404, 503)),
+    Operation("POST", "/queues/{name}/set", set_queue, "Set limits of a queue. null takes one "
+              "away.", answer="Queue", body="Limits", problems=(400, 403, 415, 503)),
+    Operation("POST", "/queues/{name}/remove", remove_queue, "Forget the settings of a queue "
+              "in which no job waits or runs. The answer is the queue as it was.", answer="Queue",
+              problems=(400, 403, 404, 409, 503)),
     Operation("GET", "/dlq/groups", groups, "Dead jobs by cause, the largest group first.",
               (Parameter("limit", "Groups; 500 if not given.", whole(1, MOST)),), "[Group]"),
     Operation("POST", "/dlq/retry", _change_all("retried", Queue.retry_all, (State.DEAD,)),

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from queuectl_core.domain.errors import QueueError, StoreError
 
-from . import api, changes, pages
+from . import api, changes, editing, pages, queues
 from .context import Context, context, form_of, session_of
 from .guard import Guard, Hosts
 from .problems import BadRequest, refuse
@@ -132,6 +132,10 @@ def make_app(found: Context, hosts: Hosts, *, read_only: bool) -> Guard:
             Route("/jobs", pages.jobs),
             Route("/jobs/{id}", pages.job),
             Route("/jobs/{id}/output", pages.output),
+            Route("/jobs/{id}/edit", editing.show, methods=["GET"]),
+            Route("/jobs/{id}/edit", editing.save, methods=["POST"]),
+            Route("/queues", queues.queues),
+            Route("/queues/{name}", queues.show),
             Route("/dlq", pages.dlq),
             Route("/workers", pages.workers),
             Route("/enqueue", pages.enqueue, methods=["GET"]),

@@ -6,7 +6,6 @@ button twice does one thing, and a job that has changed meanwhile stays as it is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,21 +14,30 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound, QueueError
-from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.lifecycle import (
+    CANCELLABLE,
+    HOLDABLE,
+    RELEASABLE,
+    REMOVABLE,
+    RETRYABLE,
+)
 from queuectl_core.domain.model import Job, State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.queue import Queue
-from queuectl_tui.presentation import actions
+from queuectl_tui.presentation import actions, admission_actions
 from queuectl_tui.presentation.actions import Action, count_matching
 from queuectl_tui.presentation.format import plural
 from queuectl_tui.presentation.job_form import command_line_of, job_of
 
-from .context import all_of, context, filter_of, form_of, session_of
+from . import queues
+from .context import all_of, context, filter_of, form_of
 from .links import job_link, local_path
-from .pages import fingerprint, form_page
+from .marks import marked_job, session_for_forms
+from .pages import form_page
 from .problems import BadRequest
 from .rendering import page
 from .sessions import Session
+from .waiting import DEPENDENCIES, waiting_children
 
 MOST_MARKED = 500
 """Jobs in one form."""
@@ -41,17 +49,21 @@ FOR_JOBS: dict[str, tuple[tuple[State, ...], Callable[[Sequence[Job]], Action]]]
     "retry": (RETRYABLE, actions.retry),
     "cancel": (CANCELLABLE, actions.cancel),
     "remove": (REMOVABLE, actions.remove),
+    "hold": (HOLDABLE, admission_actions.hold),
+    "release": (RELEASABLE, admission_actions.release),
 }
 FOR_MATCHING: dict[str, tuple[tuple[State, ...], Callable[[Any], Action]]] = {
     "retry-all": (RETRYABLE, actions.retry_matching),
     "cancel-all": (CANCELLABLE, actions.cancel_matching),
     "remove-all": (REMOVABLE, actions.remove_matching),
+    "hold-all": (HOLDABLE, admission_actions.hold_matching),
+    "release-all": (RELEASABLE, admission_actions.release_matching),
 }
 
 
 async def act(request: Request) -> Response:
     """An action of a form: it is done now, or asked about first."""
-    session = _session(request)
+    session = session_for_forms(request)
     form = form_of(request)
     back = local_path(form.get("back", "/"))
     name = form.get("action", "")
@@ -78,7 +90,7 @@ async def act(request: Request) -> Response:
 
 async def answer(request: Request) -> Response:
     """The answer to a question."""
-    session = _session(request)
+    session = session_for_forms(request)
     found = session.answer(form_of(request).get("key", ""))
     if found is None:
         session.tell("nothing was done: this question was answered before, or is too old", "warn")
@@ -98,23 +110,19 @@ async def _do(request: Request, session: Session, action: Action, back: str) -> 
 
 async def enqueue(request: Request) -> Response:
     """The form for a new job was sent."""
-    session = _session(request)
+    session = session_for_forms(request)
     texts = {name: value.replace("\r\n", "\n") for name, value in form_of(request).items()}
     found = context(request)
     try:
         queue = await found.writer()
         job = (await queue.enqueue([job_of(texts, await queue.defaults())]))[0]
-    except (InvalidInput, Conflict) as error:
+    except (InvalidInput, NotFound, Conflict) as error:
         return await form_page(request, texts, str(error), 400)
-    session.tell(f"enqueued {job.id}", "good", command_line_of(texts))
+    if job.existing:
+        session.tell(f"nothing was enqueued: {job.id} holds this unique value", "warn")
+    else:
+        session.tell(f"enqueued {job.id}", "good", command_line_of(texts))
     return RedirectResponse(job_link(job.id), 303)
-
-
-def _session(request: Request) -> Session:
-    session = session_of(request)
-    if session is None:
-        raise BadRequest(403, "this form needs a browser session", "programs use /api/v1")
-    return session
 
 
 async def _action(request: Request, name: str) -> Action:
@@ -131,6 +139,29 @@ async def _action(request: Request, name: str) -> Action:
         if not found.total:
             raise InvalidInput("no job that matches is in a state for that")
         return make_matching([found])
+    if name == "remove-with-children":
+        [job] = await _marked(request, queue, REMOVABLE)
+        tree = await queue.tree(job, DEPENDENCIES)
+        waiting = waiting_children(job, tree)
+        return admission_actions.remove_with_children(job, waiting, whole=tree.complete)
+    if name in ("edit", "copy"):
+        command = form.get("command", "").replace("\r\n", "\n")
+        job = await marked_job(queue, form.get("job", ""), same=name == "edit")
+        return actions.edit(job, command) if name == "edit" else actions.copy(job, command)
+    if name == "set-setting":
+        return actions.config_set(f"{form.get('key', '')} {form.get('value', '')}")
+    if name == "unset-setting":
+        return actions.config_unset(form.get("key", ""))
+    for further in (queues.action, _worker_action):
+        action = await further(request, queue, name)
+        if action is not None:
+            return action
+    raise BadRequest(400, "no such action", "load the page again")
+
+
+async def _worker_action(request: Request, queue: Queue, name: str) -> Action | None:
+    """The action of a form about workers; None: it is about something else."""
+    form = form_of(request)
     if name == "start-workers":
         count = _count(form.get("count", "1"))
         action = actions.start_workers(count, _queues(form))
@@ -144,15 +175,7 @@ async def _action(request: Request, name: str) -> Action:
         if not everyone:
             raise NotFound("no worker runs")
         return actions.stop_workers(everyone, everyone=True)
-    if name in ("edit", "copy"):
-        command = form.get("command", "").replace("\r\n", "\n")
-        job = await _one(queue, form.get("job", ""), same=name == "edit")
-        return actions.edit(job, command) if name == "edit" else actions.copy(job, command)
-    if name == "set-setting":
-        return actions.config_set(f"{form.get('key', '')} {form.get('value', '')}")
-    if name == "unset-setting":
-        return actions.config_unset(form.get("key", ""))
-    raise BadRequest(400, "no such action", "load the page again")
+    return None
 
 
 async def _marked(request: Request, queue: Queue, allowed: tuple[State, ...]) -> list[Job]:
@@ -166,7 +189,7 @@ async def _marked(request: Request, queue: Queue, allowed: tuple[State, ...]) ->
     jobs, changed = [], 0
     for mark in marks:
         try:
-            job = await _one(queue, mark, same=True)
+            job = await marked_job(queue, mark, same=True)
         except Conflict:
             changed += 1
             continue
@@ -178,21 +201,8 @@ async def _marked(request: Request, queue: Queue, allowed: tuple[State, ...]) ->
         raise Conflict("no marked job is in a state for that")
     if changed:
         text = f"{plural(changed)} left out: changed since the page was loaded"
-        _session(request).tell(text, "warn")
+        session_for_forms(request).tell(text, "warn")
     return jobs
-
-
-async def _one(queue: Queue, mark: str, *, same: bool) -> Job:
-    """The job that a form names. ``same``: Conflict if it has changed since the page was made."""
-    found = re.fullmatch(r"([0-9]{1,18})\.[0-9]+\.[a-z]+\.(.+)", mark)
-    if found is None:
-        raise BadRequest(400, "the form names no job", "load the page again")
-    job = await queue.get(int(found[1]))
-    if job is None or job.id != found[2]:
-        raise Conflict("nothing was done: this job was removed", "look again")
-    if same and fingerprint(job) != mark:
-        raise Conflict("nothing was done: it has changed since the page was loaded", "look again")
-    return job
 
 
 def _some(request: Request, name: str) -> list[str]:

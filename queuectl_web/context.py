@@ -7,14 +7,15 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from starlette.requests import Request
 
+from queuectl_core.domain.config import MAX_SECONDS
 from queuectl_core.domain.errors import InvalidInput
-from queuectl_core.domain.jobspec import check_queue
+from queuectl_core.domain.jobspec import MAX_KEY, check_queue, check_text
 from queuectl_core.domain.model import Filter, State
-from queuectl_core.domain.times import parse_duration
+from queuectl_core.domain.times import format_duration, parse_duration
 from queuectl_core.queue import Queue, check_states
 from queuectl_tui.presentation.connections import Connections
 
@@ -119,6 +120,7 @@ def filter_of(items: Sequence[tuple[str, str]]) -> Filter:
         search=found["search"][-1] if "search" in found else None,
         exit_codes=tuple(dict.fromkeys(codes)),
         reasons=tuple(dict.fromkeys(found.get("reason", []))),
+        keys=tuple(dict.fromkeys(check_text("key", key, MAX_KEY) for key in found.get("key", []))),
     )
 
 
@@ -126,6 +128,7 @@ def query_of(where: Filter) -> list[tuple[str, str]]:
     """The opposite of :func:`filter_of`."""
     items = [("state", state.value) for state in where.states]
     items += [("queue", name) for name in where.queues]
+    items += [("key", key) for key in where.keys]
     if where.search is not None:
         items.append(("search", where.search))
     items += [("exit_code", str(code)) for code in where.exit_codes]
@@ -148,3 +151,14 @@ def period_of(text: str) -> float:
     if not 0 < seconds <= LONGEST_PERIOD:
         raise InvalidInput("since: give a time up to 366d", "for example 1h or 7d")
     return seconds
+
+
+def pause_of(value: Any) -> float:
+    """How long a pause lasts, from a number of seconds or a text like ``10m``. Raises
+    InvalidInput."""
+    seconds = parse_duration(value) if isinstance(value, str) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidInput("for: give a time like 10m")
+    if not 0 < seconds <= MAX_SECONDS:
+        raise InvalidInput(f"for: give a time up to {format_duration(MAX_SECONDS)}", "such as 10m")
+    return float(seconds)

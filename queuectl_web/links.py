@@ -21,6 +21,11 @@ def job_link(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
 
 
+def queue_link(name: str) -> str:
+    """The page of a queue."""
+    return f"/queues/{quote(name, safe='')}"
+
+
 def local_path(text: str) -> str:
     """``text`` if it is a path of this server, otherwise the overview. A form says where to return
     to, and must not send anybody elsewhere."""

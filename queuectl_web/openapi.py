@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from queuectl_core import __version__
+from queuectl_core.domain.admission import Reason
 from queuectl_core.domain.model import State
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -17,12 +18,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of an operation. ``kind``: its JSON schema."""
+    """A parameter of an operation. ``kind``: its JSON schema. ``place``: ``query`` or
+    ``header``."""
 
     name: str
     about: str
     kind: dict[str, Any]
     many: bool = False
+    place: str = "query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Operation:
     body: str = ""
     """The name of the schema of the body; empty: it has none."""
     status: int = 200
+    status_if_nothing_is_new: int | None = None
+    """The status if everything that the request asks for was there before."""
     problems: Sequence[int] = (400, 503)
 
 
@@ -85,7 +90,17 @@ _JOB_IN: dict[str, Any] = {
     "memory_limit": {"type": ["integer", "string"]},
     "cpu_seconds": {"type": ["number", "string"]},
     "output_limit": {"type": ["integer", "string"]},
+    "key": TEXT_OR_NULL,
+    "unique": TEXT_OR_NULL,
+    "unique_until": {"type": ["string", "null"], "enum": ["start", "end", None]},
+    "unique_for": {"type": ["number", "string", "null"]},
+    "after": {"type": "array", "items": TEXT},
+    "after_any": {"type": "array", "items": TEXT},
+    "after_failed": {"type": "array", "items": TEXT},
+    "on_parent_failure": {"type": "string", "enum": ["cancel", "hold"]},
+    "hold": FLAG,
 }
+_ON_CONFLICT: dict[str, Any] = {"type": "string", "enum": ["existing", "replace", "fail"]}
 _JOB_OUT: dict[str, Any] = _JOB_IN | {
     "run_at": TIME,
     "memory_limit": WHOLE,
@@ -101,17 +116,90 @@ _JOB_OUT: dict[str, Any] = _JOB_IN | {
     "exit_code": WHOLE_OR_NULL,
     "last_error": TEXT_OR_NULL,
     "worker": TEXT_OR_NULL,
+    "unique_for": NUMBER_OR_NULL,
+    "cause": TEXT_OR_NULL,
 }
+_COUNTS: dict[str, Any] = {"type": "object", "additionalProperties": WHOLE}
+_LIMIT: dict[str, Any] = {"type": ["integer", "string", "null"]}
 _TEXTS = {"oneOf": [TEXT, _array(TEXT)]}
 _WHOLES = {"oneOf": [WHOLE, _array(WHOLE)]}
 
 SCHEMAS: dict[str, Any] = {
     "Job": _object(**_JOB_OUT),
     "JobWithHistory": {"allOf": [_ref("Job"), _object(history=_array(_ref("Attempt")))]},
-    "JobOrJobs": {"oneOf": [_ref("Job"), _array(_ref("Job"))]},
+    "Enqueued": {"allOf": [_ref("Job"), _object(required=False, existing=FLAG)]},
+    "EnqueuedOrMany": {"oneOf": [_ref("Enqueued"), _array(_ref("Enqueued"))]},
     "NewJob": {
-        "oneOf": [TEXT, {"type": "object", "properties": _JOB_IN, "required": ["command"]}],
+        "oneOf": [
+            TEXT,
+            {
+                "type": "object",
+                "properties": _JOB_IN | {"on_conflict": _ON_CONFLICT},
+                "required": ["command"],
+            },
+        ],
     },
+    "Edit": _object(
+        required=False,
+        command=COMMAND,
+        priority=WHOLE,
+        run_at={"type": ["string", "number"]},
+        queue=TEXT,
+        timeout_seconds={"type": ["number", "string"]},
+        max_retries=WHOLE,
+        key=TEXT_OR_NULL,
+    ),
+    "Why": _object(
+        id=TEXT,
+        state=STATE,
+        ready=FLAG,
+        blockers=_array(
+            _object(
+                reason={"type": "string", "enum": [reason.value for reason in Reason]},
+                detail=TEXT,
+                since=TIME_OR_NULL,
+                until=TIME_OR_NULL,
+                command=TEXT_OR_NULL,
+            )
+        ),
+    ),
+    "Tree": _object(
+        id=TEXT,
+        parents=_array(_ref("Dependency")),
+        children=_array(_ref("Dependency")),
+        complete=FLAG,
+    ),
+    "Dependency": _object(
+        kind={"type": "string", "enum": ["after", "after_any", "after_failed"]},
+        child=TEXT,
+        child_state=STATE,
+        parent=TEXT,
+        parent_state={"type": ["string", "null"], "enum": [*STATE["enum"], None]},
+        waived=FLAG,
+    ),
+    "Queue": _object(
+        name=TEXT,
+        paused=FLAG,
+        paused_at=TIME_OR_NULL,
+        paused_by=TEXT_OR_NULL,
+        paused_reason=TEXT_OR_NULL,
+        paused_until=TIME_OR_NULL,
+        limit=WHOLE_OR_NULL,
+        per_host=WHOLE_OR_NULL,
+        per_key=WHOLE_OR_NULL,
+        rate=TEXT_OR_NULL,
+        running=WHOLE,
+        waiting=WHOLE,
+        oldest_waiting_seconds=NUMBER_OR_NULL,
+        workers=WHOLE,
+        jobs=_COUNTS,
+    ),
+    "Pause": _object(
+        required=False, reason=TEXT_OR_NULL, **{"for": {"type": ["number", "string", "null"]}}
+    ),
+    "Limits": _object(
+        required=False, limit=_LIMIT, per_host=_LIMIT, per_key=_LIMIT, rate=TEXT_OR_NULL
+    ),
     "NewJobs": {"anyOf": [_ref("NewJob"), _array(_ref("NewJob"))]},
     "Attempt": _object(
         attempt=WHOLE,
@@ -138,7 +226,7 @@ SCHEMAS: dict[str, Any] = {
         running=FLAG,
     ),
     "Status": _object(
-        jobs={"type": "object", "additionalProperties": WHOLE},
+        jobs=_COUNTS,
         total=WHOLE,
         dlq=WHOLE,
         queues={"type": "object"},
@@ -175,12 +263,13 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Group": _object(reason=TEXT, exit_code=WHOLE_OR_NULL, count=WHOLE, last_at=TIME_OR_NULL),
     "Setting": _object(key=TEXT, value={}, source=TEXT),
-    "Count": {"type": "object", "additionalProperties": WHOLE},
+    "Count": _COUNTS,
     "Filter": _object(
         required=False,
         all=FLAG,
         state=_TEXTS,
         queue=_TEXTS,
+        key=_TEXTS,
         search=TEXT,
         exit_code=_WHOLES,
         reason=_TEXTS,
@@ -242,9 +331,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": {str(operation.status): good, "401": _problem(), "403": _problem()}
         | {str(status): _problem() for status in operation.problems},
     }
+    if operation.status_if_nothing_is_new is not None:
+        there = good | {"description": "Nothing is new: it was there before."}
+        made["responses"][str(operation.status_if_nothing_is_new)] = there
     if operation.body:
         made["requestBody"] = {
-            "required": operation.body in ("NewJobs", "Value"),
+            "required": operation.body in ("NewJobs", "Value", "Edit", "Limits"),
             "content": {"application/json": {"schema": _ref(operation.body)}},
         }
     return made
@@ -252,7 +344,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _parameter(one: Parameter) -> dict[str, Any]:
     schema = _array(one.kind) if one.many else one.kind
-    return {"name": one.name, "in": "query", "description": one.about, "schema": schema}
+    return {"name": one.name, "in": one.place, "description": one.about, "schema": schema}
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:

@@ -6,21 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from queuectl_core.domain.lifecycle import NOT_STARTED
 from queuectl_core.domain.model import State, Worker
 from queuectl_core.domain.times import format_duration
 from queuectl_tui.presentation.columns import STATE_ROLES, Cell, Column
 from queuectl_tui.presentation.columns import table as column_table
 from queuectl_tui.presentation.format import plural, short
 from queuectl_tui.presentation.monitor import Overview
+from queuectl_tui.presentation.queues import pause_text
 from queuectl_tui.presentation.workers import console_columns, queue_list
 
 from .chart import throughput_chart
-from .links import job_link, jobs_link
+from .links import job_link, jobs_link, queue_link
 from .rendering import render
 from .tables import Table, table
 
 CAUSES = 5
 """Causes of dead jobs that the overview names."""
+
+PAUSES = 5
+"""Paused queues that the overview names."""
 
 LONG_WAIT = 60.0
 """Seconds after which the oldest waiting job is worth a look."""
@@ -54,6 +59,17 @@ def alerts(overview: Overview, now: float) -> list[Alert]:
         names = queue_list(list(overview.unserved))
         text = f"No worker serves queue {names}"
         found.append(Alert("bad", text, "/workers", "workers"))
+    paused = [one for one in overview.paused if one.paused(now)]
+    for one in paused[:PAUSES]:
+        counts = overview.queues.get(one.name, {})
+        waits = sum(counts.get(state, 0) for state in NOT_STARTED)
+        text = f"Queue {one.name} is paused"
+        text += f" {pause_text(one, now)}" if one.paused_by else ""
+        text = f"{short(text, 300)} ({plural(waits)} wait{'s' if waits == 1 else ''})"
+        found.append(Alert("warn", text, queue_link(one.name), "the queue"))
+    if len(paused) > PAUSES:
+        text = f"{plural(len(paused) - PAUSES, 'further queue')} paused"
+        found.append(Alert("warn", text, "/queues", "queues"))
     for group in overview.groups[:CAUSES]:
         text = f"{plural(group.count)} dead: {short(group.reason, 120)}"
         found.append(Alert("bad", text, jobs_link(state="dead", reason=group.reason), "look"))
@@ -116,7 +132,7 @@ def queue_table(overview: Overview, now: float) -> Table:
     """The busiest queues."""
 
     def busy(row: QueueRow) -> tuple[int, str]:
-        states = (State.PENDING, State.FAILED, State.PROCESSING)
+        states = (*NOT_STARTED, State.PROCESSING)
         return -sum(row[1].get(state, 0) for state in states), row[0]
 
     rows = sorted(overview.queues.items(), key=busy)[:MOST_QUEUES]

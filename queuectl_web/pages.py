@@ -8,7 +8,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.lifecycle import (
+    CANCELLABLE,
+    EDITABLE,
+    HOLDABLE,
+    REMOVABLE,
+    RETRYABLE,
+)
 from queuectl_core.domain.model import Attempt, Filter, Job, State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
@@ -31,11 +37,20 @@ from queuectl_tui.presentation.stats import (
 from queuectl_tui.presentation.workers import console_columns
 
 from .context import context, filter_of, number_of, period_of, query_of
-from .links import job_link, with_query
+from .editing import form_values
+from .links import job_link, queue_link, with_query
+from .marks import fingerprint
 from .output import read_output
 from .problems import BadRequest
 from .rendering import page
 from .tables import fields, no_mark, table
+from .waiting import (
+    DEPENDENCIES,
+    tree_rows,
+    waiting_children,
+    why_rows,
+    with_reasons,
+)
 
 JOBS_PER_PAGE = 50
 
@@ -50,12 +65,6 @@ FIELDS = columns.table(JOB_COLUMNS, "show")
 ATTEMPTS = columns.table(ATTEMPT_COLUMNS, "console")
 FINDINGS = columns.table(FINDING_COLUMNS, "terminal")
 SETTINGS = columns.table(SETTING_COLUMNS, "pipe")
-
-
-def fingerprint(job: Job) -> str:
-    """What identifies a job as it was shown: if it runs or ends meanwhile, this differs. The number
-    of a job that was removed may be used again, so the id belongs to it."""
-    return f"{job.seq}.{job.runs}.{job.state.value}.{job.id}"
 
 
 def _read_only(request: Request) -> bool:
@@ -99,7 +108,7 @@ async def jobs(request: Request) -> Response:
         "jobs.html",
         where=found.title,
         table=table(
-            JOBS,
+            with_reasons(JOBS, await queue.waits(rows)),
             rows,
             now,
             caption="Jobs, newest first",
@@ -154,6 +163,8 @@ async def job(request: Request) -> Response:
     if job.id != request.path_params["id"]:
         return RedirectResponse(job_link(job.id), 303)
     attempts = await queue.attempts(job)
+    tree = await queue.tree(job, DEPENDENCIES)
+    why = await queue.why(job)
     output = await read_output(queue, job, number_of(request, "attempt", least=1), None)
     now = queue.clock()
     return page(
@@ -164,16 +175,33 @@ async def job(request: Request) -> Response:
         name=short(job.id, 128),
         state=columns.state_cell(job.state.value),
         fields=fields(FIELDS, job._replace(env=job.masked_env), now),
+        field_links=_field_links(job),
+        why=why_rows(why, now),
+        tree=tree_rows(job, tree),
         attempts=attempts_table(job, attempts, now),
         output=output,
         mark=fingerprint(job),
         can_retry=job.state in RETRYABLE,
         can_cancel=job.state in CANCELLABLE,
         can_remove=job.state in REMOVABLE,
+        can_hold=job.state in HOLDABLE and not job.held,
+        can_release=job.held,
+        has_children=bool(waiting_children(job, tree)),
+        form=form_values(job, await queue.defaults()) if job.state in EDITABLE else None,
         command_text=command_text(job.command),
         command=cli("show", job.id),
         since=since,
     )
+
+
+def _field_links(job: Job) -> dict[str, str]:
+    """Where fields lead to, by the name of the field."""
+    found = {"queue": queue_link(job.queue)}
+    if job.key is not None:
+        found["key"] = with_query("/jobs", [("queue", job.queue), ("key", job.key)])
+    if job.cause is not None:
+        found["cause"] = job_link(job.cause)
+    return found
 
 
 def attempts_table(job: Job, attempts: Sequence[Attempt], now: float) -> Any:

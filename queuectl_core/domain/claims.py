@@ -81,7 +81,12 @@ class ClaimResult(NamedTuple):
     claimed: tuple[Job, ...]
     """The claimed jobs. ``worker`` is the worker of a slot, or None for a prefetched job."""
     next_due: float | None
-    """When the next scheduled job becomes due; None: none is scheduled."""
+    """When to look again: the next scheduled job becomes due, a pause ends, a rate allows a start;
+    None: nothing of this kind."""
+    delayed: bool = False
+    """A job that is due waits for the rate of its queue only."""
+    freed: bool = False
+    """Jobs may start now that could not start before, on this supervisor or on others."""
 
 
 class WorkerCommand(NamedTuple):
@@ -102,3 +107,5 @@ class Commands(NamedTuple):
     workers: tuple[WorkerCommand, ...] = ()
     cancels: frozenset[int] = frozenset()
     """The seqs of running jobs that somebody wants cancelled."""
+    paused: frozenset[str] = frozenset()
+    """The queues that are paused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .model import State
 from .times import format_time
 
 
@@ -24,6 +25,19 @@ class Distribution(NamedTuple):
             name: round(getattr(self, name), 6)
             for name in ("avg", "min", "max", "p50", "p95", "p99")
         } | {"count": self.count}
+
+
+class WaitGroup(NamedTuple):
+    """Jobs of one queue that wait in the same way."""
+
+    queue: str
+    state: State
+    later: bool
+    """They are not due yet."""
+    held: bool
+    key_full: bool
+    """Other jobs with their key come first."""
+    number: int
 
 
 class Stats(NamedTuple):

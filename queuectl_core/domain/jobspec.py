@@ -23,6 +23,8 @@ pages, without the final NUL)."""
 MAX_ARGV = 1 << 20
 """Bytes for a whole argv or environment. It is below ARG_MAX of all common systems."""
 MAX_PRIORITY = 1_000_000
+MAX_KEY = 512
+"""Bytes of ``key`` and ``unique``."""
 MIN_MEMORY, MAX_MEMORY = 1 << 20, 1 << 50
 """Bytes. With less, not even a shell starts. No machine has more."""
 
@@ -40,6 +42,7 @@ OUTPUT_FIELDS = frozenset(
         "exit_code",
         "last_error",
         "worker",
+        "cause",
         "history",
     )
 )
@@ -100,7 +103,38 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
             fields[field] = _PARSERS[field](value, defaults)
     if not fields["cwd"]:
         _here(defaults)
+    if "unique" in given or "unique_for" in given or "unique_until" in given:
+        _check_unique(fields)
     return JobSpec(**fields), ignored
+
+
+def _check_unique(fields: Mapping[str, Any]) -> None:
+    if fields.get("unique") is None:
+        for name in ("unique_until", "unique_for"):
+            if fields.get(name):
+                raise InvalidInput(f"{name} needs a unique value", "give unique too")
+    elif fields.get("unique_for") and "unique_until" in fields:
+        raise InvalidInput("unique_for and unique_until exclude each other", "give one of them")
+
+
+def parse_changes(given: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+    """The changes of an edit, by field. ``key`` may be None: the job gets no key.
+
+    Raises InvalidInput with one line that names the field.
+    """
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        field = field_name(name)
+        if field not in EDITABLE_FIELDS:
+            shown = clean_line(str(name), 40)
+            raise InvalidInput(f"'{shown}' cannot be edited", f"only {', '.join(EDITABLE_FIELDS)}")
+        if field in found:
+            raise InvalidInput(f"field '{field}' is given twice")
+        if value is None and field == "key":
+            found[field] = None
+        else:
+            found[field] = _PARSERS[field](value, defaults)
+    return found
 
 
 def field_name(name: str) -> str:
@@ -269,6 +303,51 @@ def _run_at(value: Any, defaults: Defaults) -> float:
         raise InvalidInput("run_at: time out of range", "1970 to 2100, in seconds") from None
 
 
+def _short(field: str) -> Callable[[Any, Defaults], str]:
+    """A text of one line with up to :data:`MAX_KEY` bytes."""
+
+    def parse(value: Any, _: Defaults) -> str:
+        text = check_text(field, value, MAX_KEY)
+        if not text or text != clean_line(text, MAX_KEY):
+            raise InvalidInput(f"{field} must be a line of text without control characters")
+        return text
+
+    return parse
+
+
+def _choice(field: str, *words: str) -> Callable[[Any, Defaults], str]:
+    def parse(value: Any, _: Defaults) -> str:
+        if value in words:
+            return str(value)
+        shown = clean_line(str(value), 40)
+        raise InvalidInput(f"{field} must be {' or '.join(words)}, not '{shown}'")
+
+    return parse
+
+
+def _parents(field: str) -> Callable[[Any, Defaults], tuple[str, ...]]:
+    def parse(value: Any, defaults: Defaults) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            raise InvalidInput(f"{field} must be a list of ids, not {_kind(value)}")
+        try:
+            return tuple(dict.fromkeys(_id(one, defaults) for one in value))
+        except InvalidInput as error:
+            raise InvalidInput(f"{field}: {error.message}", error.hint) from None
+
+    return parse
+
+
+def _bool(field: str) -> Callable[[Any, Defaults], bool]:
+    def parse(value: Any, _: Defaults) -> bool:
+        if not isinstance(value, bool):
+            raise InvalidInput(f"{field} must be true or false, not {_kind(value)}")
+        return value
+
+    return parse
+
+
 def _cwd(value: Any, defaults: Defaults) -> str:
     text = check_text("cwd", value, 4095)
     if not text:
@@ -318,8 +397,21 @@ _PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
     "memory_limit": _size("memory_limit", MIN_MEMORY, MAX_MEMORY),
     "cpu_seconds": _seconds("cpu_seconds", MAX_SECONDS, whole=True),
     "output_limit": _size("output_limit", MIN_OUTPUT, MAX_OUTPUT),
+    "key": _short("key"),
+    "unique": _short("unique"),
+    "unique_until": _choice("unique_until", "start", "end"),
+    "unique_for": _seconds("unique_for", MAX_SECONDS, whole=False),
+    "after": _parents("after"),
+    "after_any": _parents("after_any"),
+    "after_failed": _parents("after_failed"),
+    "on_parent_failure": _choice("on_parent_failure", "cancel", "hold"),
+    "hold": _bool("hold"),
 }
 INPUT_FIELDS = tuple(_PARSERS)
+EDITABLE_FIELDS = (
+    *("command", "priority", "run_at", "queue", "timeout_seconds", "max_retries", "key"),
+)
+"""The fields that can be changed after enqueue, while the job does not run."""
 KNOWN = (*INPUT_FIELDS, *ALIASES)
 _NULLABLE = frozenset(_PARSERS) - {"command"}
 """``null`` means: not given."""

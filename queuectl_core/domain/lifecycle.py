@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 WAITING = (State.PENDING, State.FAILED)
 """States in which a due job may be claimed."""
+NOT_STARTED = (State.PENDING, State.WAITING, State.FAILED)
+"""States of a job that has not ended and does not run."""
 FINAL = (State.COMPLETED, State.DEAD, State.CANCELLED)
-CANCELLABLE = (State.PENDING, State.FAILED, State.PROCESSING)
+CANCELLABLE = (*NOT_STARTED, State.PROCESSING)
 RETRYABLE = (State.FAILED, State.DEAD, State.CANCELLED, State.COMPLETED)
-REMOVABLE = (State.PENDING, State.FAILED, State.COMPLETED, State.DEAD, State.CANCELLED)
+REMOVABLE = (*NOT_STARTED, *FINAL)
 """All states except that of a running job."""
+HOLDABLE = NOT_STARTED
+RELEASABLE = (State.WAITING,)
+EDITABLE = REMOVABLE
 
 COUNTED = (Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMEOUT)
 """Outcomes that count in ``attempts``: the attempt ended by itself, or by its timeout."""

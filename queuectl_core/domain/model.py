@@ -15,9 +15,13 @@ from .times import format_time
 
 
 class State(StrEnum):
-    """The states of a job. ``FAILED`` waits for its backoff. ``DEAD`` is in the DLQ."""
+    """The states of a job. ``FAILED`` waits for its backoff. ``DEAD`` is in the DLQ.
+
+    ``WAITING`` waits for other jobs, or until somebody releases it. It cannot be claimed.
+    """
 
     PENDING = "pending"
+    WAITING = "waiting"
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -69,6 +73,39 @@ class JobSpec(NamedTuple):
     """CPU seconds each of its processes may use; 0: no limit."""
     output_limit: int = 0
     """Bytes of output kept; 0: as configured."""
+    key: str | None = None
+    """Jobs of one queue with the same key run one at a time."""
+    unique: str | None = None
+    """At most one job of the store holds this value."""
+    unique_until: str = "end"
+    """Until when: ``start`` (of an attempt) or ``end`` (completed, dead or cancelled)."""
+    unique_for: float = 0
+    """Seconds since enqueue for which it holds the value, instead of ``unique_until``; 0: none."""
+    after: tuple[str, ...] = ()
+    """Ids of jobs that must complete before this one starts."""
+    after_any: tuple[str, ...] = ()
+    """Ids of jobs that must end (completed, dead or cancelled)."""
+    after_failed: tuple[str, ...] = ()
+    """Ids of jobs that must be dead or cancelled."""
+    on_parent_failure: str = "cancel"
+    """When a parent ended in a way that this job cannot run: ``cancel`` or ``hold`` it."""
+    hold: bool = False
+    """Wait until somebody releases it."""
+    on_conflict: str = "existing"
+    """What ``enqueue`` does if another job holds ``unique``: ``existing``, ``replace``, ``fail``.
+    It is not stored."""
+    actor: str = ""
+    """Who enqueues it (user@host), for ``hold``."""
+
+    @property
+    def parents(self) -> "Parents":
+        """The ids of all parents, by kind."""
+        kinds = (("after", self.after), ("after_any", self.after_any))
+        return {k: v for k, v in (*kinds, ("after_failed", self.after_failed)) if v}
+
+
+Parents = Mapping[str, tuple[str, ...]]
+"""Ids of parents by kind: ``after``, ``after_any``, ``after_failed``."""
 
 
 OWN_SHIM = "+"
@@ -118,6 +155,28 @@ class Job(NamedTuple):
     memory_limit: int = 0
     cpu_seconds: int = 0
     output_limit: int = 0
+    key: str | None = None
+    unique: str | None = None
+    unique_until: str = "end"
+    unique_for: float = 0
+    parents: Parents = {}  # noqa: RUF012
+    """The ids of its parents by kind, as they were given."""
+    on_parent_failure: str = "cancel"
+    cause: str | None = None
+    """The id of the parent whose end cancelled this job, or holds it."""
+    held_at: float | None = None
+    """Since when somebody holds it."""
+    held_by: str | None = None
+    holds_unique: bool = False
+    """Whether no other job can have its ``unique`` value now."""
+    existing: bool = False
+    """Only in the answer of ``enqueue``: the job was there before, and holds the unique value."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits until somebody releases it."""
+        waits = self.state is State.WAITING
+        return waits and (self.held_at is not None or self.cause is not None)
 
     @property
     def waits_from(self) -> float:
@@ -149,6 +208,15 @@ class Job(NamedTuple):
             "memory_limit": self.memory_limit,
             "cpu_seconds": self.cpu_seconds,
             "output_limit": self.output_limit,
+            "key": self.key,
+            "unique": self.unique,
+            "unique_until": self.unique_until if self.unique and not self.unique_for else None,
+            "unique_for": plain_number(self.unique_for) if self.unique_for else None,
+            "after": list(self.parents.get("after", ())),
+            "after_any": list(self.parents.get("after_any", ())),
+            "after_failed": list(self.parents.get("after_failed", ())),
+            "on_parent_failure": self.on_parent_failure,
+            "hold": self.held,
             "state": self.state.value,
             "attempts": self.attempts,
             "crashes": self.crashes,
@@ -159,6 +227,7 @@ class Job(NamedTuple):
             "exit_code": self.exit_code,
             "last_error": self.last_error,
             "worker": self.worker,
+            "cause": self.cause,
         }
 
     @property
@@ -322,6 +391,106 @@ class Status(NamedTuple):
         }
 
 
+class Rate(NamedTuple):
+    """At most ``starts`` attempts of a queue start in any ``seconds``."""
+
+    starts: int
+    seconds: float
+
+
+class QueueSettings(NamedTuple):
+    """The limits of a queue, and whether it is paused. None: no limit."""
+
+    name: str
+    limit: int | None = None
+    """Attempts that run at a time, on all hosts together."""
+    per_host: int | None = None
+    """Attempts that run at a time on each host."""
+    per_key: int | None = None
+    """Attempts that run at a time for each key; None: 1."""
+    rate: Rate | None = None
+    paused_at: float | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
+    paused_until: float | None = None
+    """When the pause ends by itself; None: when somebody resumes the queue."""
+
+    def paused(self, now: float) -> bool:
+        """Whether it is paused at ``now``."""
+        return self.paused_at is not None and (self.paused_until is None or now < self.paused_until)
+
+
+class QueueInfo(NamedTuple):
+    """One queue as ``queue list`` shows it."""
+
+    settings: QueueSettings
+    counts: Mapping[State, int]
+    oldest_due_at: float | None
+    """When the job that has waited longest became due; None: no job is due."""
+    workers: int
+    """Live workers that serve it."""
+
+    @property
+    def running(self) -> int:
+        """Attempts that run, prefetched ones included."""
+        return self.counts.get(State.PROCESSING, 0)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not ended and do not run."""
+        states = (State.PENDING, State.WAITING, State.FAILED)
+        return sum(self.counts.get(state, 0) for state in states)
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """The public JSON."""
+        one, oldest = self.settings, self.oldest_due_at
+        paused = one.paused(now)
+        return {
+            "name": one.name,
+            "paused": paused,
+            "paused_at": format_time(one.paused_at) if paused else None,
+            "paused_by": one.paused_by if paused else None,
+            "paused_reason": one.paused_reason if paused else None,
+            "paused_until": format_time(one.paused_until) if paused else None,
+            "limit": one.limit,
+            "per_host": one.per_host,
+            "per_key": one.per_key,
+            "rate": format_rate(one.rate),
+            "running": self.running,
+            "waiting": self.waiting,
+            "oldest_waiting_seconds": None if oldest is None else round(max(0, now - oldest), 3),
+            "workers": self.workers,
+            "jobs": {state.value: self.counts.get(state, 0) for state in State},
+        }
+
+
+def format_rate(rate: Rate | None) -> str | None:
+    """``60/1m``, as ``queue set --rate`` reads it."""
+    if rate is None:
+        return None
+    seconds = plain_number(rate.seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{rate.starts}/{seconds // size}{unit}"
+    return f"{rate.starts}/{seconds}s"
+
+
+class Dependency(NamedTuple):
+    """One job that waits for another."""
+
+    kind: str
+    """``after``, ``after_any`` or ``after_failed``."""
+    child: str
+    child_seq: int
+    child_state: State
+    parent: str
+    parent_seq: int
+    parent_state: State | None
+    """None: the parent was removed."""
+    waived: bool
+    """Somebody let the child run although the condition cannot be met."""
+
+
 class WaitState(NamedTuple):
     """The progress of jobs that somebody waits for: how many of ``total`` are ``done``, and how
     many of those are ``bad`` (dead or cancelled)."""
@@ -345,6 +514,8 @@ class Filter(NamedTuple):
     """Only these jobs."""
     reasons: tuple[str, ...] = ()
     """Only dead jobs of these groups (see :class:`.figures.DeadGroup`)."""
+    keys: tuple[str, ...] = ()
+    """Jobs with one of these keys."""
 
     def narrowed(self, states: tuple[State, ...]) -> "Filter":
         """This filter, limited to ``states``."""

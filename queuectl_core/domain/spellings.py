@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from .text import clean_line, closest, nearest
 
 _STATES = {
-    "pending": ("queued", "queue", "waiting", "ready", "scheduled", "new", "delayed"),
+    "pending": ("queued", "queue", "ready", "scheduled", "new", "delayed"),
+    "waiting": ("held", "hold", "on-hold", "blocked", "suspended", "paused"),
     "processing": ("running", "active", "busy", "started", "in-progress", "in_progress", "locked"),
     "completed": ("done", "finished", "success", "succeeded", "successful", "ok", "complete"),
     "failed": ("error", "errored", "fail", "failure", "retrying"),
@@ -20,7 +21,7 @@ _STATES = {
 }
 
 _FIELDS = {
-    "id": ("name", "job_id", "jobid", "key"),
+    "id": ("name", "job_id", "jobid"),
     "command": ("cmd", "run", "shell", "script", "exec", "task", "job", "payload"),
     "max_retries": ("retries", "retry", "max_attempts", "retry_limit", "maxretry", "max_retry"),
     "backoff_base": ("backoff", "retry_delay", "delay_base"),
@@ -30,6 +31,10 @@ _FIELDS = {
     "cwd": ("dir", "directory", "workdir", "working_dir", "working_directory"),
     "env": ("environment", "variables", "vars"),
     "memory_limit": ("memory", "mem", "max_memory"),
+    "key": ("concurrency_key", "group", "lock", "mutex"),
+    "unique": ("unique_key", "idempotency_key", "dedupe", "dedup"),
+    "after": ("depends_on", "dependencies", "depends", "needs", "parents", "requires"),
+    "hold": ("held", "paused", "suspended"),
 }
 
 _KEYS = {

@@ -132,7 +132,8 @@ class _Copy:
         if found.same:
             pieces = await self.out.pieces(self.source.clock())
             config = await self.source.config()
-            await self.into.finish(self.mark, config, pieces, await self.out.highest())
+            highest, queues = await self.out.highest(), await self.out.queues()
+            await self.into.finish(self.mark, config, pieces, highest, queues)
         with after_commit("tidying up"):
             await self.target.checkpoint()
         return found
@@ -197,9 +198,16 @@ class _Copy:
         records that the range is done. After an interruption the whole range is copied again."""
         first, last = span
         done, upto = max(self.upto, last), min(self.upto, first - 1)
+        mine = {job.seq for job in jobs}
         _none_running(self.source, sum(job.state is State.PROCESSING for job in jobs))
-        batch = CopyBatch(jobs=[plain(job) for job in jobs], emptied=span)
-        after, mine = (first, -1), {job.seq for job in jobs}
+        batch = CopyBatch(
+            jobs=[plain(job) for job in jobs],
+            dependencies=[
+                one for one in await self.out.dependencies(first, last) if one.child_seq in mine
+            ],
+            emptied=span,
+        )
+        after = (first, -1)
         while attempts := await self.out.attempts(after, last, ATTEMPTS):
             after = attempts[-1].key
             known = [_plain_attempt(kept) for kept in attempts if kept.seq in mine]

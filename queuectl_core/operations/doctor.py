@@ -18,6 +18,7 @@ from ..domain.model import Worker
 from ..domain.times import format_bytes, format_duration, format_time
 from ..queue import Queue
 from ..store.open import chosen, data_directory, on_server, sqlite_path
+from ..store.protocol import Store
 from ..store.sqlite.database_file import real_path
 from ..store.sqlite.errors import explain_os
 from ..system.file_systems import DOUBTFUL, NETWORK, file_system_of
@@ -34,8 +35,8 @@ SLOW_READ = 1.0
 
 REPAIR = "run: queuectl doctor --repair"
 ORDER = (
-    *("store", "integrity", "schema", "counters", "log", "sqlite", "modes", "file system", "disk"),
-    *("workers", "leftovers", "litter", "clock"),
+    *("store", "integrity", "schema", "counters", "admission", "log", "sqlite", "modes"),
+    *("file system", "disk", "workers", "leftovers", "litter", "clock"),
 )
 """The checks, in the order of the report."""
 
@@ -130,10 +131,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
     else:
         how = "every running job has an owner" if queue.store.shared_by_hosts else "quick_check"
         yield Finding("integrity", "ok", f"the database is sound ({how})")
-    if off := await queue.store.miscounted():
-        yield Finding("counters", "bad", f"counts of jobs are off ({off} of them)", REPAIR)
-    else:
-        yield Finding("counters", "ok", "the counts are those of the jobs")
+    for finding in await _derived(queue.store):
+        yield finding
     yield modes(queue.store.files())
     yield await orphaned_output(queue)
     yield await orphans(queue)
@@ -162,6 +161,20 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("clock", "warn", message, "set it; queuectl goes by the server's")
     else:
         yield clock(stamps, now)
+
+
+async def _derived(store: Store) -> list[Finding]:
+    """Whether what the store derives from the jobs is right."""
+    found = [Finding("counters", "ok", "the counts are those of the jobs")]
+    if off := await store.miscounted():
+        found = [Finding("counters", "bad", f"counts of jobs are off ({off} of them)", REPAIR)]
+    if off := await store.misadmitted():
+        message = f"{off:,} jobs or keys wait although nothing blocks them"
+        found.append(Finding("admission", "bad", message, REPAIR))
+    else:
+        message = "jobs wait only for parents, holds and keys that block them"
+        found.append(Finding("admission", "ok", message))
+    return found
 
 
 def _on_hosts(workers: list[Worker]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..domain.figures import DeadGroup, ThroughputSample
 from ..domain.jobspec import parse_job
-from ..domain.model import Command, Filter, Job, State
+from ..domain.model import Command, Filter, Job, QueueSettings, State
 from ..queue import Queue
 
 RANGE = 20_000
@@ -76,7 +76,8 @@ class JobView:
         # Dead jobs of one cause have an index, other jobs with a cause do not.
         indexed = len(where.reasons) == 1 and State.DEAD in (where.states or (State.DEAD,))
         by_text = where.search is not None or bool(where.exit_codes)
-        return by_text or bool(where.queues) or (bool(where.reasons) and not indexed)
+        by_lane = bool(where.queues) or bool(where.keys)
+        return by_text or by_lane or (bool(where.reasons) and not indexed)
 
     async def counting(self) -> AsyncIterator[tuple[int, bool]]:
         """How many match: (so far, whether this is all). At once unless the filter is slow."""
@@ -143,6 +144,12 @@ async def dead_groups(queue: Queue, limit: int = 500) -> list[DeadGroup]:
     return await queue.store.dead_groups(limit)
 
 
+async def paused_queues(queue: Queue) -> list[QueueSettings]:
+    """The queues that somebody has paused. Some of the pauses may have ended by themselves. Unlike
+    :meth:`Queue.queues` this reads settings only, so that it can be asked often."""
+    return [one for one in await queue.store.queues() if one.paused_at is not None]
+
+
 async def amend(queue: Queue, job: Job, command: Command) -> Job:
     """Run ``job`` again with another command: a new attempt of the same job, with its history.
 
@@ -153,9 +160,14 @@ async def amend(queue: Queue, job: Job, command: Command) -> Job:
 
 
 async def copy_job(queue: Queue, job: Job, command: Command) -> Job:
-    """Enqueue a new job like ``job``, with another command, due now."""
+    """Enqueue a new job like ``job``, with another command, due now. It waits for no other job, and
+    holds no unique value."""
+    left_out = {
+        *("id", "run_at", "unique", "unique_until", "unique_for", "hold"),
+        *("after", "after_any", "after_failed", "on_parent_failure"),
+    }
     source = job.to_json(show_env=True) | {"command": command}
-    source = {name: value for name, value in source.items() if name not in ("id", "run_at")}
+    source = {name: value for name, value in source.items() if name not in left_out}
     return (await queue.enqueue([source]))[0]
 
 

@@ -85,6 +85,9 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
     if off := await store.miscounted():
         await store.recount()
         yield _fixed("counters", off, "counter set right")
+    if off := await store.misadmitted():
+        await store.readmit(queue.clock())
+        yield _fixed("admission", off, "waiting job or key looked at again")
     now, mono = queue.clock(), monotonic()
     rows = await store.supervisors()
     host = store.host_identity()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..domain.errors import Conflict
-from ..domain.model import Attempt, Job
+from ..domain.model import Attempt, Dependency, Job, QueueSettings
 from ..domain.rollup import Rollup
-from .rows import first_of, to_attempt, value_of
+from .rows import first_of, to_attempt, to_dependency, to_queue, value_of
 
 T = TypeVar("T")
 
@@ -50,6 +50,14 @@ class Tail(NamedTuple):
         return self.seq, self.number
 
 
+class Queues(NamedTuple):
+    """What a store keeps of its queues."""
+
+    settings: Sequence[QueueSettings]
+    starts: Sequence[tuple[str, float]]
+    """(queue, time) of the last starts in queues with a rate."""
+
+
 @dataclass(frozen=True, slots=True)
 class CopyBatch:
     """A part of a store that is copied into another."""
@@ -57,6 +65,8 @@ class CopyBatch:
     jobs: Sequence[Job] = ()
     attempts: Sequence[AttemptRow] = ()
     tails: Sequence[Tail] = ()
+    dependencies: Sequence[Dependency] = ()
+    """Of the jobs of this batch."""
     emptied: tuple[int, int] | None = None
     """Before anything is added, remove the jobs with seqs from the first to the second."""
 
@@ -98,6 +108,15 @@ class Copying(Protocol):
         """The rollups of all attempts, one for each span. Attempts from before the store kept
         rollups are added up here."""
 
+    async def dependencies(self, first: int, last: int) -> list[Dependency]:
+        """What the jobs with seqs from ``first`` to ``last`` wait for, or waited for."""
+        return await self._rows("copy_dependencies", to_dependency, first=first, last=last)
+
+    async def queues(self) -> Queues:
+        """The queues with settings, and the recorded starts of queues with a rate."""
+        settings = await self._rows("queues", to_queue)
+        return Queues(settings, await self._rows("copy_starts", tuple))
+
     async def totals(self) -> tuple[int, int]:
         """How many attempts and tails there are. Reads all their keys."""
         [(attempts, tails)] = await self._rows("copy_totals", tuple)
@@ -123,10 +142,15 @@ class Copying(Protocol):
         """
 
     async def finish(
-        self, mark: str, config: Mapping[str, str], pieces: Sequence[Piece], highest: int
+        self,
+        mark: str,
+        config: Mapping[str, str],
+        pieces: Sequence[Piece],
+        highest: int,
+        queues: Queues,
     ) -> None:
-        """Write configuration and statistics, let new seqs start above ``highest``, and remove the
-        mark.
+        """Write configuration, queues and statistics, let new seqs start above ``highest``, and
+        remove the mark.
 
         Raises Conflict if the mark is not ``mark``.
         """

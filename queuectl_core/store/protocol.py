@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain import lifecycle
 from ..domain.errors import Conflict, JobChanged
-from ..domain.model import Attempt, Command, Filter, Job, JobSpec, State, Worker
+from ..domain.model import Attempt, Command, Filter, Job, JobSpec, QueueSettings, State, Worker
+from ..system.postcommit import after_commit
 from .rows import (
     conditions,
     first_of,
@@ -36,9 +37,10 @@ from .rows import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..domain.admission import QueueFacts
     from ..domain.claims import ClaimRequest, ClaimResult, Commands
-    from ..domain.figures import DeadGroup, ThroughputSample
-    from ..domain.model import SupervisorRow
+    from ..domain.figures import DeadGroup, ThroughputSample, WaitGroup
+    from ..domain.model import Dependency, SupervisorRow
     from ..domain.rollup import Ended, Rollup
     from .copy import Copying
 
@@ -57,29 +59,39 @@ class JobAction(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     REMOVE = "remove"
+    HOLD = "hold"
+    RELEASE = "release"
 
 
 ALLOWED = {
     JobAction.RETRY: lifecycle.RETRYABLE,
     JobAction.CANCEL: lifecycle.CANCELLABLE,
     JobAction.REMOVE: lifecycle.REMOVABLE,
+    JobAction.HOLD: lifecycle.HOLDABLE,
+    JobAction.RELEASE: lifecycle.RELEASABLE,
 }
 """The states that allow each action."""
 
 
-def changed_meanwhile(action: JobAction, seen: Job, now: Job | None) -> JobChanged:
+def changed_meanwhile(action: str, seen: Job, now: Job | None) -> JobChanged:
     """The error for a job that is not as the caller read it. ``now``: the job as it is."""
     if now is None:
         change = "is gone"
     elif now.state is not seen.state:
         change = f"is {now.state} now"
-    else:
+    elif now.runs != seen.runs:
         change = "ran again meanwhile"
+    else:
+        change = "was changed meanwhile"
     return JobChanged(f"job '{seen.id}' {change}; no {action} was done", "look again")
 
 
 class Batch(Protocol):
     """A bulk enqueue. Nothing is visible or locked until ``commit``."""
+
+    existing: Sequence[tuple[int, str]] = ()
+    """Set by ``commit``: the lines that were not enqueued because their unique value is held, each
+    with the id of the job that holds it."""
 
     async def add(self, specs: Sequence[tuple[int, JobSpec]]) -> None:
         """Add jobs, each with the number of its line."""
@@ -171,7 +183,13 @@ class Store(Protocol):
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        """Enqueue all or none. Raises Conflict, which names the first id that is taken."""
+        """Enqueue all or none. Raises Conflict, which names the first id that is taken.
+
+        Parents may be jobs of ``specs``, in any order, or of the store. NotFound if one does not
+        exist, InvalidInput if jobs wait for each other in a circle. A job whose ``unique`` value is
+        held is not enqueued: the answer has the job that holds it (``existing``), after replacing
+        its fields if the spec says so (``on_conflict``).
+        """
 
     def batch(self) -> AbstractAsyncContextManager[Batch]:
         """A bulk enqueue of any length. Memory use does not grow with its length."""
@@ -202,7 +220,7 @@ class Store(Protocol):
         """How many jobs with seq from ``low`` to ``high`` match."""
         if where.seqs is not None:
             return len(await self.scan(where, len(where.seqs), low=low, high=high))
-        by_column = where.search is not None or where.exit_codes or where.reasons
+        by_column = where.search is not None or where.exit_codes or where.reasons or where.keys
         if not by_column and (low, high) == (0, LAST):
             return sum(
                 number
@@ -307,7 +325,13 @@ class Store(Protocol):
         """
 
     async def change(
-        self, action: JobAction, seen: Sequence[Job], now: float, *, strict: bool
+        self,
+        action: JobAction,
+        seen: Sequence[Job],
+        now: float,
+        *,
+        strict: bool,
+        actor: str = "",
     ) -> list[tuple[int, int]]:
         """Do ``action`` to the jobs that are as the caller read them (state and runs) and in a
         state that allows it. Returns (seq, runs) of each changed job.
@@ -328,14 +352,43 @@ class Store(Protocol):
         where = Filter(states=ALLOWED[action])
         try:
             return await self._change_jobs(
-                action, where, list(map(int, wanted)), now=now, seen=json.dumps(wanted), check=check
+                action,
+                where,
+                list(map(int, wanted)),
+                now=now,
+                actor=actor,
+                seen=json.dumps(wanted),
+                check=check,
             )
         except JobChanged:
             there = await self.by_seq(missed[0].seq)
+            if there is not None and there[:2] == missed[0][:2]:
+                await self._refuse(action, seen, there)
             raise changed_meanwhile(action, missed[0], there) from None
 
+    async def _refuse(self, action: JobAction, seen: Sequence[Job], job: Job) -> None:
+        """Raise Conflict if ``action`` was not done because of a dependency."""
+        if action is JobAction.REMOVE:
+            found = await self._rows("waited_for", tuple, seqs=[one.seq for one in seen])
+            for parent, child in found:
+                raise Conflict(
+                    f"job '{child}' waits for job '{parent}'; nothing was removed",
+                    "remove it with the jobs that wait for it: --cascade",
+                )
+        if action is JobAction.RETRY:
+            from ..domain.admission import Verdict, verdict
+
+            for one in await self.dependencies([job.seq], of="child"):
+                found_verdict = verdict(one.kind, one.parent_state, waived=one.waived)
+                if found_verdict is Verdict.IMPOSSIBLE:
+                    raise Conflict(
+                        f"job '{job.id}' cannot run: its parent '{one.parent}' is"
+                        f" {one.parent_state}",
+                        f"see: queuectl show --tree {job.id}",
+                    )
+
     async def change_matching(
-        self, action: JobAction, where: Filter, seqs: Sequence[int], now: float
+        self, action: JobAction, where: Filter, seqs: Sequence[int], now: float, actor: str = ""
     ) -> list[tuple[int, int]]:
         """Do ``action`` to the jobs with these ``seqs`` that match ``where`` and are in a state
         that allows it. Returns (seq, runs) of each changed job. ``where.seqs`` is ignored.
@@ -343,7 +396,8 @@ class Store(Protocol):
         The statement that makes the change also checks the conditions. So a job that matched when
         it was read, and does not match any more, is not changed.
         """
-        return await self._change_jobs(action, where.narrowed(ALLOWED[action]), seqs, now=now)
+        where = where.narrowed(ALLOWED[action])
+        return await self._change_jobs(action, where, seqs, now=now, actor=actor)
 
     async def _change_jobs(
         self,
@@ -352,15 +406,120 @@ class Store(Protocol):
         seqs: Sequence[int],
         *,
         now: float,
+        actor: str = "",
         seen: str | None = None,
         check: Callable[[list[tuple[int, int]]], None] | None = None,
     ) -> list[tuple[int, int]]:
         """``seen``: {seq: [state, runs]} of each job as the caller read it; None: it does not
         matter."""
         params = conditions(where) | {"states": list(where.states), "seqs": list(seqs)}
-        return await self._change(
-            action.value, tuple, check=check, wakes=True, now=now, seen=seen, **params
+        changed = await self._act(
+            action, params | {"now": now, "seen": seen, "actor": actor}, check
         )
+        with after_commit("looking after the jobs that wait for these"):
+            while await self.judge_marked(now):
+                await self.give_way(0.01)
+        return changed
+
+    @abstractmethod
+    async def _act(
+        self,
+        action: JobAction,
+        params: dict[str, Any],
+        check: Callable[[list[tuple[int, int]]], None] | None,
+    ) -> list[tuple[int, int]]:
+        """One transaction: the query of ``action``, then what follows for the changed jobs and
+        their children, then ``check``. Wakes the supervisors."""
+
+    # -- admission --------------------------------------------------------------------
+
+    async def queues(self) -> list[QueueSettings]:
+        """The queues with settings."""
+        from .rows import to_queue
+
+        return await self._rows("queues", to_queue)
+
+    async def set_queue(self, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+        """Change these fields of a queue's settings. Returns the new settings."""
+
+    async def remove_queue(self, name: str) -> bool:
+        """Forget the settings of a queue. False: it had none.
+
+        Raises Conflict if jobs that have not ended are in it.
+        """
+
+    async def edit(self, job: Job, changes: Mapping[str, Any], now: float) -> Job:
+        """Change these fields of a job that does not run: ``command``, ``priority``, ``run_at``,
+        ``queue``, ``timeout_seconds``, ``max_retries``, ``key``.
+
+        Raises JobChanged if it is not as the caller read it.
+        """
+
+    async def dependencies(self, seqs: Sequence[int], *, of: str) -> list[Dependency]:
+        """The rows of dependencies whose ``of`` (``child`` or ``parent``) is one of these jobs."""
+        from .rows import to_dependency
+
+        return await self._rows(f"dependencies_of_{of}", to_dependency, seqs=list(seqs))
+
+    async def waiting_children(self, seqs: Sequence[int]) -> list[Job]:
+        """The jobs that wait for one of these jobs, directly or through other jobs. Jobs among
+        ``seqs`` are left out."""
+        return await self._rows("waiting_children", to_job, seqs=list(seqs))
+
+    async def judge_marked(self, now: float) -> bool:
+        """Judge some of the jobs whose parents have ended or run again: start, cancel, hold or
+        revive them. Returns whether there are more. ``change`` and ``change_matching`` do this
+        until none is left. Supervisors do it too, a part in each commit."""
+
+    async def queue_facts(self, names: Sequence[str], now: float) -> dict[str, QueueFacts]:
+        """What decides about the jobs of these queues, except their workers and hosts."""
+
+    async def key_running(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[str]]:
+        """For each (queue, key): the ids of the running jobs."""
+        found: dict[tuple[str, str], list[str]] = {pair: [] for pair in pairs}
+        wanted = json.dumps([list(pair) for pair in found])
+        for queue, key, job_id in await self._rows("key_running_ids", tuple, pairs=wanted):
+            found[queue, key].append(job_id)
+        return found
+
+    async def ahead(self, job: Job, limit: int) -> int:
+        """How many jobs of the same queue a claim would take before this one, at most ``limit``."""
+        [number] = await self._rows(
+            "ahead",
+            value_of,
+            queue=job.queue,
+            priority=job.priority,
+            run_at=job.run_at,
+            seq=job.seq,
+            limit=limit,
+        )
+        return int(number)
+
+    async def wait_groups(self, now: float) -> list[WaitGroup]:
+        """The jobs that have not ended and do not run, in groups. Reads all of them."""
+        from ..domain.figures import WaitGroup
+
+        def group(row: Any) -> WaitGroup:
+            queue, state, later, held, key_full, number = row
+            return WaitGroup(queue, State(state), bool(later), bool(held), bool(key_full), number)
+
+        return await self._rows("wait_groups", group, now=now)
+
+    async def oldest_due_of(self, queue: str) -> float | None:
+        """Since when the due job of this queue that waits longest has waited, as far as the first
+        jobs of each priority tell; None: none is due."""
+        return first_of(await self._rows("oldest_due_of", value_of, queue=queue))
+
+    async def misadmitted(self) -> int:
+        """How many jobs are not in the state in which the rules of admission put them. Reads every
+        job that waits."""
+        [number] = await self._rows("misadmitted", value_of, patient=True)
+        return int(number)
+
+    async def readmit(self, now: float) -> None:
+        """Judge every job that waits again. Reads all of them."""
 
     async def give_way(self, seconds: float) -> None:
         """Let waiting writers go first, after a page of a long change that took ``seconds``. A
@@ -416,7 +575,9 @@ class Store(Protocol):
         )
         if not rows:
             return Commands(known=False)
-        return Commands(True, tuple(one for one, _ in rows if one), frozenset(rows[0][1]))
+        now = self.clock()
+        paused = frozenset(one.name for one in await self.queues() if one.paused(now))
+        return Commands(True, tuple(one for one, _ in rows if one), frozenset(rows[0][1]), paused)
 
     async def add_workers(
         self, supervisor: str, workers: Sequence[tuple[str, tuple[str, ...]]], now: float, up: bool

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..domain.errors import BatchRejected, Conflict, InvalidInput
+from ..domain.errors import BatchRejected, Conflict, InvalidInput, NotFound
 from ..domain.fingerprint import dead_reason
 from ..domain.model import (
     Attempt,
     Command,
+    Dependency,
     Filter,
     Job,
     JobSpec,
     Outcome,
+    Parents,
+    QueueSettings,
+    Rate,
     State,
     SupervisorRow,
     Worker,
 )
-from ..domain.text import any_case, cases, has_foreign_case
+from ..domain.text import any_case, cases, clean_line, has_foreign_case
 
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult
@@ -113,6 +117,7 @@ def conditions(where: Filter) -> dict[str, Any]:
         "queues": list(where.queues) or None,
         "exit_codes": list(where.exit_codes) or None,
         "reasons": list(where.reasons) or None,
+        "keys": list(where.keys) or None,
         "search": search,
         "glob": glob,
         "regex": regex,
@@ -131,7 +136,14 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
     """A spec as the parameters of ``insert_job`` (its id must be filled in)."""
     command, is_argv = stored_command(spec.command)
     env = json.dumps(spec.env) if spec.env else "{}"
-    return spec._asdict() | {"command": command, "is_argv": is_argv, "env": env, "now": now}
+    values = spec._asdict() | {"command": command, "is_argv": is_argv, "env": env, "now": now}
+    parents = spec.parents
+    return values | {
+        "parents": json.dumps(parents) if parents else None,
+        "waits": bool(spec.hold or parents),
+        "held_at": now if spec.hold else None,
+        "held_by": spec.actor or None if spec.hold else None,
+    }
 
 
 def to_job(row: Iterable[Any]) -> Job:
@@ -169,6 +181,16 @@ def to_job(row: Iterable[Any]) -> Job:
         shim,
         cancel,
         _,  # ready
+        key,
+        unique,
+        unique_until,
+        unique_for,
+        holds_unique,
+        parents,
+        on_parent_failure,
+        cause,
+        held_at,
+        held_by,
     ) = row
     # By position, because a claim makes thousands. float(), because RETURNING may give integers.
     return Job(
@@ -201,7 +223,30 @@ def to_job(row: Iterable[Any]) -> Job:
         memory_limit,
         cpu_seconds,
         output_limit,
+        key,
+        unique,
+        unique_until,
+        float(unique_for),
+        {} if parents is None else to_parents(parents),
+        on_parent_failure,
+        cause,
+        held_at,
+        held_by,
+        bool(holds_unique),
     )
+
+
+def to_parents(text: str) -> Parents:
+    """The column ``parents``."""
+    return {kind: tuple(ids) for kind, ids in json.loads(text).items()}
+
+
+def ready_of(run_at: float, now: float, key: str | None) -> int:
+    """The column ``ready`` of a pending job: 0: not due; 1: a claim may take it; 2: the claim
+    decides whether the job is the next one of its key."""
+    if run_at > now:
+        return 0
+    return 1 if key is None else 2
 
 
 def job_row(job: Job, now: float) -> tuple[Any, ...]:
@@ -239,7 +284,17 @@ def job_row(job: Job, now: float) -> tuple[Any, ...]:
         None,  # owner
         None,  # shim
         False,  # cancel
-        int(job.run_at <= now) if waits else None,
+        ready_of(job.run_at, now, job.key) if waits else None,
+        job.key,
+        job.unique,
+        job.unique_until,
+        job.unique_for,
+        job.holds_unique,
+        json.dumps(job.parents) if job.parents else None,
+        job.on_parent_failure,
+        job.cause,
+        job.held_at,
+        job.held_by,
     )
 
 
@@ -266,7 +321,7 @@ def result_params(result: AttemptResult) -> dict[str, Any]:
     is the exit code of the job, ``exit_code`` that of the attempt."""
     attempt, after = result.attempt, result.transition
     code, dead = attempt.shell_code, after.state is State.DEAD
-    # A pending job may be claimed now; a failed job waits for its backoff.
+    # A pending job may be claimed now, if its key allows it; a failed job waits for its backoff.
     ready = {State.PENDING: 1, State.FAILED: 0}.get(after.state)
     reason = dead_reason(code, after.last_error) if dead else None
     return {
@@ -287,6 +342,87 @@ def to_supervisor(row: Row, id_column: str = "id", *, lapsed: bool | None = None
     found = {name: row[name] for name in SupervisorRow._fields if name not in ("id", "lapsed")}
     found |= {"id": row[id_column], "detached": bool(row["detached"]), "lapsed": lapsed}
     return SupervisorRow(**found)
+
+
+def edit_params(job: Job, changes: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """The parameters of ``edit_job``: the job as the caller read it, and its new fields."""
+    command, is_argv = stored_command(changes.get("command", job.command))
+    fields = ("priority", "run_at", "queue", "timeout_seconds", "max_retries", "key")
+    values = {name: changes.get(name, getattr(job, name)) for name in fields}
+    seen = {"seq": job.seq, "state": job.state, "runs": job.runs, "seen_at": job.updated_at}
+    return values | seen | {"command": command, "is_argv": is_argv, "now": now}
+
+
+def new_job(job_id: str) -> str:
+    """A job that is being enqueued, for an error. Nobody knows an id that was generated for it."""
+    return "the job" if is_generated(job_id) else f"job '{job_id}'"
+
+
+def no_parent(where: str, parent: str) -> NotFound:
+    """The error for a job that would wait for a job that does not exist."""
+    shown = clean_line(parent, 60)
+    return NotFound(f"{where} waits for '{shown}', and there is no such job", "see: queuectl list")
+
+
+def held_unique(holder: Job, where: str = "") -> Conflict:
+    """The error for a unique value that another job holds. ``where``: the line, with a colon."""
+    return Conflict(
+        f"{where}job '{holder.id}' holds the unique value '{holder.unique}'",
+        "leave out --on-conflict fail to get that job instead",
+    )
+
+
+def unended(name: str, number: int) -> Conflict:
+    """The error for removing the settings of a queue that is in use."""
+    jobs = "a job that has" if number == 1 else f"{number:,} jobs that have"
+    return Conflict(f"queue '{name}' has {jobs} not ended", "wait, or cancel them")
+
+
+def to_queue(row: Row) -> QueueSettings:
+    """A row of ``queues``."""
+    count = row["rate_count"]
+    return QueueSettings(
+        row["name"],
+        row["max_running"],
+        row["per_host"],
+        row["per_key"],
+        None if count is None else Rate(count, float(row["rate_seconds"])),
+        row["paused_at"],
+        row["paused_by"],
+        row["paused_reason"],
+        row["paused_until"],
+    )
+
+
+def queue_params(queue: QueueSettings) -> dict[str, Any]:
+    """The columns of a row of ``queues``."""
+    values = queue._asdict()
+    rate = values.pop("rate")
+    return values | {
+        "max_running": values.pop("limit"),
+        "rate_count": rate.starts if rate else None,
+        "rate_seconds": rate.seconds if rate else None,
+    }
+
+
+def dependency_row(one: Dependency) -> tuple[Any, ...]:
+    """A row of ``dependencies``: the columns in the order of the table."""
+    return (one.child_seq, one.parent_seq, one.kind, one.parent, one.waived)
+
+
+def to_dependency(row: Row) -> Dependency:
+    """A row of a query for dependencies."""
+    state = row["parent_state"]
+    return Dependency(
+        row["kind"],
+        row["child_id"],
+        row["child"],
+        State(row["child_state"]),
+        row["parent_id"],
+        row["parent"],
+        None if state is None else State(state),
+        bool(row["waived"]),
+    )
 
 
 def to_worker(row: Row) -> Worker:

@@ -41,6 +41,11 @@ class CommandReader:
             context.wake()
             return
         context.cancels = commands.cancels
+        if any(
+            one.job.queue in commands.paused and one.state is AttemptState.PREFETCHED
+            for one in executor.attempts
+        ):
+            executor.prefetch.give_back()  # the store keeps them until the pause ends
         new = [worker for worker in commands.workers if not worker.up]
         for worker in new:
             if worker.id not in context.slots:

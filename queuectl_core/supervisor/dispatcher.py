@@ -177,6 +177,8 @@ class Dispatcher:
         if not suspects:
             context.claimable = context.claimable or self._shims.room_for_suspects > 0
             return
+        if answer.delayed:
+            return
         if self._until_empty and not answer.claimed and await self._empty():
             for slot in context.slots.values():
                 slot.ask_to_stop("drain")

@@ -31,6 +31,17 @@ def hostname(env: Mapping[str, str] | None = None) -> str:
     return (os.environ if env is None else env).get("QUEUECTL_HOST") or os.uname().nodename
 
 
+def actor(env: Mapping[str, str] | None = None) -> str:
+    """Who does something: ``user@host``, for people who read it later. It proves nothing."""
+    import pwd
+
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{hostname(env)}"
+
+
 def current_directory() -> str:
     """The current directory; empty if it was removed."""
     try:

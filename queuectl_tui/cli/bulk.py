@@ -10,23 +10,26 @@ import json
 import os
 import sys
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from queuectl_core.domain.errors import BatchRejected, InvalidInput
 from queuectl_core.domain.jobspec import Defaults, parse_job
 from queuectl_core.domain.json_strict import parse_json
-from queuectl_core.domain.model import Filter, JobSpec
+from queuectl_core.domain.model import Filter, Job, JobSpec
 from queuectl_core.domain.text import clean_line
 from queuectl_core.system.postcommit import after_commit
 
 from ..presentation.format import plural
+from ..presentation.jobs import job_columns
+from .output import View
 from .overrides import Overrides, tell_ignored
+from .results import document, tell_existing
 
 if TYPE_CHECKING:
-    from queuectl_core.domain.model import Job
     from queuectl_core.queue import Queue
 
     from .session import Session
@@ -41,6 +44,11 @@ OBJECT_LIMIT = 1 << 20
 LINE_LIMIT = 16 << 20
 """Bytes: more than the longest valid job takes as JSON."""
 KEPT_PROBLEMS = 1000
+Existing = tuple[int, str]
+"""The place of a job in the input, counted from 0, and the id of the job that exists for it."""
+
+ANSWERS: View[Job] = View(lambda job, now: document(job), job_columns({}), "list", "list_pipe")
+
 SHOWN = 20
 """Jobs shown at a terminal after a bulk enqueue; more are only counted."""
 
@@ -84,6 +92,11 @@ class _Bulk:
         self.good = 0
         self.ignored: set[str] = set()
         self.hint = ""
+        self._places: list[tuple[int, int]] = []
+        """(line, place among the jobs) of jobs whose line is not the next one after the line of
+        the job before them. The first job has place 0."""
+        self._line = 0
+        """The line of the last job."""
         self._again: deque[bytes] = deque()
         """Lines to be read again: they looked like parts of one object, but are not."""
         self._gather = True
@@ -109,12 +122,15 @@ class _Bulk:
             if self.good:
                 err.status(f"writing {self.good:,} jobs in one transaction …")
             first, count = await batch.commit(self.queue.clock())
+            existing = [(self._place(line), name) for line, name in sorted(batch.existing)]
         err.clear()
         seconds = time.monotonic() - began
         tell_ignored(self.session, self.ignored)
-        await self._show(first, count)
+        await self._show(first, count, existing)
+        tell_existing(self.session, [name for _, name in existing], self.overrides.on_conflict)
         if count == 0:
-            err.note("the input holds no jobs; nothing enqueued")
+            if not existing:
+                err.note("the input holds no jobs; nothing enqueued")
         elif self.session.out.terminal:
             rate = count / max(seconds, 0.001)
             err.note(f"{count:,} jobs enqueued in {seconds:.1f} s ({rate:,.0f}/s)")
@@ -141,12 +157,21 @@ class _Bulk:
                 continue
             if extra:
                 self.ignored.update(extra)
+            if number != self._line + 1:
+                self._places.append((number, self.good))
+            self._line = number
             self.good += 1
-            chunk.append((number, spec))
+            chunk.append((number, self.overrides.spec(spec)))
             if len(chunk) >= CHUNK:
                 yield chunk, position
                 chunk = []
         yield chunk, position
+
+    def _place(self, line: int) -> int:
+        """Which of the jobs the one of this line is, counted from 0."""
+        at = bisect_right(self._places, (line, self.good))
+        begun, place = self._places[at - 1] if at else (1, 0)
+        return place + line - begun
 
     def _values(self) -> Iterator[tuple[int, Any, int]]:
         """(line, JSON value or the InvalidInput it gave, bytes read) of each job.
@@ -233,29 +258,60 @@ class _Bulk:
         for number, item in enumerate(items, 1):
             yield number, item, len(raw) if number == 1 else 0
 
-    async def _show(self, first: int, count: int) -> None:
-        """Print the jobs with seqs from ``first`` on, in order."""
+    async def _show(self, first: int, count: int, existing: Sequence[Existing]) -> None:
+        """Print the jobs with seqs from ``first`` on, and those that existed, in the order of the
+        input."""
         session = self.session
+        total = count + len(existing)
         for_person = session.out.terminal and not session.err.quiet
-        if session.json and count == 1:
-            document: dict[str, Any] = {"enqueued": count}
-            async for job in self._added(first, count):
-                document = job.to_json()
-            session.out.json(document)
-        elif session.json or (for_person and count <= SHOWN):
-            from .list_jobs import JOBS
-
-            with session.listing(JOBS, header=True) as listing:
-                async for job in self._added(first, count):
+        if session.json and total == 1:
+            found: dict[str, Any] = {"enqueued": count}
+            async for job in self._added(first, count, existing):
+                found = document(job)
+            session.out.json(found)
+        elif session.json or (for_person and total <= SHOWN):
+            with session.listing(ANSWERS, header=True) as listing:
+                async for job in self._added(first, count, existing):
                     listing.add(job)
         elif not for_person:
-            async for ids in self._read(self.queue.ids(first, count), count):
+            pages = self._in_order(self.queue.ids(first, count), existing, self._same)
+            async for ids in self._read(pages, total):
                 session.out.line("\n".join(ids))
 
-    async def _added(self, first: int, count: int) -> AsyncIterator[Job]:
-        async for page in self._read(self._pages(first, first + count), count):
+    async def _added(
+        self, first: int, count: int, existing: Sequence[Existing]
+    ) -> AsyncIterator[Job]:
+        pages = self._in_order(self._pages(first, first + count), existing, self._find)
+        async for page in self._read(pages, count + len(existing)):
             for job in page:
                 yield job
+
+    async def _in_order(
+        self,
+        pages: AsyncIterator[list[T]],
+        existing: Sequence[Existing],
+        find: Callable[[str], Awaitable[T]],
+    ) -> AsyncIterator[list[T]]:
+        """The pages of new jobs, with what ``find`` gives for existing ones where the input has
+        them."""
+        left = deque(existing)
+        place = 0
+        async for page in pages:
+            whole: list[T] = []
+            for one in page:
+                while left and left[0][0] == place + len(whole):
+                    whole.append(await find(left.popleft()[1]))
+                whole.append(one)
+            place += len(whole)
+            yield whole
+        if left:
+            yield [await find(name) for _, name in left]
+
+    async def _same(self, name: str) -> str:
+        return name
+
+    async def _find(self, name: str) -> Job:
+        return (await self.queue.find(name))._replace(existing=True)
 
     async def _pages(self, first: int, end: int) -> AsyncIterator[list[Job]]:
         for start in range(first, end, CHUNK):

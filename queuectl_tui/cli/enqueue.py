@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .declare import DIRECTORY, FILE, UsageError, argument, option, verb
+from .jobs import choices, complete_ids, complete_queue
+from .overrides import ON_CONFLICT
+from .results import document, tell_existing
 from .session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ LOOKED_AT = 20
         "queuectl enqueue --delay 10m --priority 5 --env LEVEL=2 'make report'",
         "queuectl enqueue --file jobs.jsonl",
         "generate-jobs | queuectl enqueue -",
+        "queuectl enqueue --id load --after fetch,clean './load.sh'",
+        "queuectl enqueue --key db1 --unique nightly-db1 --on-conflict fail './dump.sh db1'",
     ),
 )
 @argument("jobs", metavar="[JOB]...", many=True)
@@ -45,7 +50,57 @@ LOOKED_AT = 20
     "--cwd", metavar="DIR", complete=DIRECTORY, about="Where it runs; else the current directory."
 )
 @option("--env", metavar="K=V", multiple=True, about="Set a variable; may be repeated.")
-@option("--queue", dest="queue", metavar="NAME", about="The queue it goes to; else 'default'.")
+@option(
+    "--queue",
+    dest="queue",
+    metavar="NAME",
+    complete=complete_queue,
+    about="The queue it goes to; else 'default'.",
+)
+@option("--key", metavar="KEY", about="Jobs of a queue with the same key run one at a time.")
+@option("--unique", metavar="VALUE", about="At most one job holds this value; see --on-conflict.")
+@option(
+    "--unique-until",
+    metavar="WHEN",
+    complete=choices("start", "end"),
+    about="It holds the value until it starts (start), or has ended (end, the default).",
+)
+@option("--unique-for", metavar="TIME", about="It holds the value for this long: 30s, 1h.")
+@option(
+    "--on-conflict",
+    metavar="HOW",
+    complete=choices(*ON_CONFLICT),
+    about="If the value is held: existing (show that job, the default), replace (its fields, if "
+    "it has not started), fail.",
+)
+@option(
+    "--after",
+    metavar="ID",
+    multiple=True,
+    complete=complete_ids,
+    about="Start when this job is completed; repeatable, or several with commas.",
+)
+@option(
+    "--after-any",
+    metavar="ID",
+    multiple=True,
+    complete=complete_ids,
+    about="The same, when it is completed, dead or cancelled.",
+)
+@option(
+    "--after-failed",
+    metavar="ID",
+    multiple=True,
+    complete=complete_ids,
+    about="The same, when it is dead or cancelled.",
+)
+@option(
+    "--on-parent-failure",
+    metavar="HOW",
+    complete=choices("cancel", "hold"),
+    about="If such a job ends the wrong way: cancel this one (the default), or hold it.",
+)
+@option("--hold", is_flag=True, about="Wait until somebody releases it: queuectl release ID.")
 @option("--nice", metavar="N", about="Run with lower CPU priority: 0 to 19, lowest.")
 @option("--memory-limit", metavar="SIZE", about="Memory for each of its processes: 512MiB.")
 @option("--cpu-seconds", metavar="TIME", about="CPU time for each of its processes: 90, 5m.")
@@ -67,12 +122,18 @@ def enqueue(
     is enqueued then. What follows "--" is one command with its arguments, run without a shell.
 
     Fields of a job: id, command, max_retries, backoff_base, priority, run_at,
-    timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds, output_limit. Options
+    timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds, output_limit, key, unique,
+    unique_until, unique_for, after, after_any, after_failed, on_parent_failure, hold. Options
     fill them in and win over what JSON says.
+
+    A job may name jobs of the same call as those it waits for, in any order. If a job that it
+    waits for does not exist, the exit code is 3; jobs that wait for each other in a circle are
+    refused.
 
     Prints the ids, one a line, also with -q, which takes only the notes away. At a terminal it
     shows the jobs instead, and the ids with -q. With --json: an object for one job, else an
-    array.
+    array. For a job that is not added because another one holds its unique value, that one is
+    shown; in JSON it has "existing": true.
     """
     from .overrides import Overrides
 
@@ -103,6 +164,7 @@ def enqueue(
         raise UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...")
     added = session.run(lambda queue: _add(queue, session, sources, overrides), create=True)
     _show(session, added, _is_local(sources, overrides))
+    tell_existing(session, [job.id for job in added if job.existing], overrides.on_conflict)
     session.out.flush()  # the next checks look at directories, which may be slow
     _warn(session, added)
     if not added:
@@ -163,7 +225,7 @@ async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides
             if len(sources) == 1:
                 raise
             raise InvalidInput(f"job {number}: {error.message}", error.hint) from None
-        specs.append(spec)
+        specs.append(overrides.spec(spec))
         ignored.update(extra)
     added = await queue.enqueue_specs(specs)
     tell_ignored(session, ignored)
@@ -174,6 +236,7 @@ def _warn(session: Session, added: Sequence[Job]) -> None:
     """Warn about jobs that were accepted but are probably not what the user wanted."""
     from queuectl_core.system.host import current_directory
 
+    added = [job for job in added if not job.existing]
     past = next((job for job in added if job.run_at < job.created_at - 60), None)
     if past is not None:
         from queuectl_core.domain.times import format_time
@@ -234,7 +297,7 @@ def _show(session: Session, added: list[Job], local_time: bool) -> None:
     from queuectl_core.domain.times import format_time
 
     if session.json:
-        documents = [job.to_json() for job in added]
+        documents = [document(job) for job in added]
         session.out.json(documents[0] if len(documents) == 1 else documents)
     elif session.out.terminal and not session.err.quiet:
         from .list_jobs import JOBS

@@ -71,6 +71,31 @@ def complete_id(session: Session, incomplete: str, states: tuple[State, ...] = (
     return [job.id for job in jobs if job.id.startswith(incomplete)]
 
 
+def complete_ids(session: Session, incomplete: str) -> list[str]:
+    """Ids that start with what has been typed, after the last comma of several."""
+    before, comma, word = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in complete_id(session, word)]
+
+
+def complete_queue(session: Session, incomplete: str) -> list[str]:
+    """Queues that start with what has been typed, after the last comma of several."""
+
+    async def names(queue: Queue) -> list[str]:
+        return [info.settings.name for info in await queue.queues()]
+
+    try:
+        found = session.run(names, read_only=True)
+    except Exception:
+        return []
+    before, comma, word = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in found if name.startswith(word)]
+
+
+def choices(*words: str) -> Callable[[Any, str], list[str]]:
+    """Completes one of these words."""
+    return lambda _, incomplete: [word for word in words if word.startswith(incomplete)]
+
+
 complete_dead = partial(complete_id, states=(State.DEAD,))
 
 
@@ -98,7 +123,15 @@ queue_filter = option(
     dest="queues",
     metavar="NAME",
     multiple=True,
+    complete=complete_queue,
     about="Only jobs of this queue; repeatable.",
+)
+key_filter = option(
+    "--key",
+    dest="keys",
+    metavar="KEY",
+    multiple=True,
+    about="Only jobs with this key; repeatable.",
 )
 search_filter = option(
     "--search", metavar="TEXT", about="Only jobs with this in id, command or error."

@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 from queuectl_core.domain.model import Filter, Job
 
-from ..presentation.jobs import JOB_COLUMNS
+from ..presentation.jobs import job_columns
 from .declare import option, verb
-from .jobs import chosen_states, queue_filter, search_filter, state_filter
+from .jobs import chosen_states, key_filter, queue_filter, search_filter, state_filter
 from .output import View
 from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from queuectl_core.domain.admission import Reason
     from queuectl_core.queue import Queue
 
 AT_TERMINAL = 50
 """Jobs shown to a person who did not say how many."""
 
-JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "list", "list_pipe")
+JOBS: View[Job] = View(lambda job, now: job.to_json(), job_columns({}), "list", "list_pipe")
 
 
 @verb(
@@ -30,13 +31,15 @@ JOBS: View[Job] = View(lambda job, now: job.to_json(), JOB_COLUMNS, "list", "lis
         "queuectl list --search backup --limit 10",
         "queuectl list --state pending --json --show-env | queuectl --store other.db enqueue -",
         "queuectl list -q --state dead | cut -f1",
+        "queuectl list --state waiting --key db1",
     ),
 )
 @state_filter(
-    "Only jobs in this state: pending, processing, completed, failed, dead, cancelled. "
+    "Only jobs in this state: pending, waiting, processing, completed, failed, dead, cancelled. "
     "May be given several times, or several with commas."
 )
 @queue_filter
+@key_filter
 @search_filter
 @option("--limit", metavar="N", kind=int, least=0, about="At most so many.")
 @option("--show-env", is_flag=True, about="With --json: the values of env, not ***.")
@@ -45,6 +48,7 @@ def list_jobs(
     *,
     states: tuple[str, ...],
     queues: tuple[str, ...],
+    keys: tuple[str, ...],
     search: str | None,
     limit: int | None,
     show_env: bool,
@@ -57,16 +61,19 @@ def list_jobs(
 
     Values of env may be secrets and are printed as ***; with --show-env as they are, which is
     what another store can enqueue.
+
+    WHY says in a word why a job waits; queuectl why ID says all of it, and what to do.
     """
-    view = JOBS
-    if show_env:
-        view = View(lambda job, now: job.to_json(show_env=True), JOB_COLUMNS, "list", "list_pipe")
+    waits: dict[int, Reason] = {}
+    view: View[Job] = View(
+        lambda job, now: job.to_json(show_env=show_env), job_columns(waits), "list", "list_pipe"
+    )
     names: tuple[str, ...] = ()
     if queues:
         from .selection import queue_names, tell_unknown_queues
 
         names = queue_names(queues)
-    where = Filter(chosen_states(states), names, search)
+    where = Filter(chosen_states(states), names, search, keys=keys)
     nothing = "no jobs match" if where != Filter() else "no jobs yet"
 
     async def find(queue: Queue) -> Filter:
@@ -74,7 +81,7 @@ def list_jobs(
             await tell_unknown_queues(session, queue, names)
         return where
 
-    show_jobs(session, view, find, limit, nothing)
+    show_jobs(session, view, find, limit, nothing, waits=None if session.json else waits)
 
 
 def show_jobs(
@@ -83,9 +90,12 @@ def show_jobs(
     find: Callable[[Queue], Awaitable[Filter]],
     limit: int | None,
     nothing: str,
+    *,
+    waits: dict[int, Reason] | None = None,
 ) -> None:
     """List the jobs that match, newest first: at a terminal 50, or ``limit``. ``find`` gives the
-    filter; ``nothing`` is said at a terminal when no job matches."""
+    filter; ``nothing`` is said at a terminal when no job matches. ``waits``: filled with the
+    reasons why the jobs of a page wait, before they are listed."""
     for_person = session.out.terminal and not session.json
     most = AT_TERMINAL if limit is None and for_person else limit
 
@@ -93,6 +103,9 @@ def show_jobs(
         where = await find(queue)
         with session.listing(view) as listing:
             async for page in queue.pages(where, most):
+                if waits is not None:
+                    waits.clear()  # memory use must not grow with the length of the list
+                    waits.update(await queue.waits(page))
                 for job in page:
                     listing.add(job)
         full = for_person and listing.count == most

@@ -1,16 +1,21 @@
 """Options of ``enqueue`` that set fields of its jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.jobspec import field_name
-from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.model import JobSpec
+from queuectl_core.domain.text import clean_line, nearest
 
 from .durations import duration
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+ON_CONFLICT = ("existing", "replace", "fail")
+"""What to do if another job holds the unique value."""
 
 
 class Overrides(NamedTuple):
@@ -19,18 +24,24 @@ class Overrides(NamedTuple):
     fields: Mapping[str, Any]
     delay: float | None
     env: Mapping[str, str]
+    on_conflict: str = ON_CONFLICT[0]
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Overrides":
         """Read the options. InvalidInput names the one that is wrong."""
         fields: dict[str, Any] = {}
-        for name in ("id", "run_at", "cwd", "memory_limit", "output_limit", "queue"):
+        for name in TEXTS:
             if options[name] is not None:
                 fields[name] = options[name]
+        for name in ("after", "after_any", "after_failed"):
+            if options[name]:
+                fields[name] = ids_in(options[name])
+        if options["hold"]:
+            fields["hold"] = True
         for name in ("max_retries", "backoff_base", "priority", "nice"):
             if options[name] is not None:
-                fields[name] = _number(name, options[name])
-        for name, option in (("timeout_seconds", "timeout"), ("cpu_seconds", "cpu_seconds")):
+                fields[name] = number(name, options[name])
+        for name, option in DURATIONS:
             if options[option] is not None:
                 fields[name] = duration("--" + option.replace("_", "-"), options[option])
         delay = None
@@ -38,12 +49,22 @@ class Overrides(NamedTuple):
             if options["run_at"] is not None:
                 raise InvalidInput("--delay and --run-at say the same twice", "give one of them")
             delay = duration("--delay", options["delay"])
-        return cls(fields, delay, dict(_pair(text) for text in options["env"]))
+        on_conflict = options["on_conflict"] or ON_CONFLICT[0]
+        if on_conflict not in ON_CONFLICT:
+            shown = clean_line(on_conflict, 40)
+            raise InvalidInput(f"--on-conflict: unknown '{shown}'", nearest(shown, ON_CONFLICT))
+        return cls(fields, delay, dict(_pair(text) for text in options["env"]), on_conflict)
 
     def check_count(self, count: int) -> None:
         """InvalidInput when an id is given for more than one job."""
         if "id" in self.fields and count > 1:
             raise InvalidInput("--id is for one job", f"{count} are given; put ids in the JSON")
+
+    def spec(self, spec: JobSpec) -> JobSpec:
+        """``spec`` with what is no field of a job."""
+        if self.on_conflict == spec.on_conflict:
+            return spec
+        return spec._replace(on_conflict=self.on_conflict)
 
     @property
     def empty(self) -> bool:
@@ -66,7 +87,24 @@ class Overrides(NamedTuple):
         return {name: source[name] for name in source if field_name(name) not in given} | given
 
 
-def _number(name: str, text: str) -> int | float:
+TEXTS = (
+    *("id", "run_at", "cwd", "memory_limit", "output_limit", "queue"),
+    *("key", "unique", "unique_until", "on_parent_failure"),
+)
+DURATIONS = (
+    *(("timeout_seconds", "timeout"), ("cpu_seconds", "cpu_seconds")),
+    ("unique_for", "unique_for"),
+)
+"""Fields and their options."""
+
+
+def ids_in(given: Iterable[str]) -> list[str]:
+    """The ids that options hold, several with commas."""
+    return [name.strip() for text in given for name in text.split(",")]
+
+
+def number(name: str, text: str) -> int | float:
+    """The number that an option holds; InvalidInput names the option."""
     for read in (int, float):
         try:
             if "_" not in text:

@@ -1,13 +1,17 @@
-"""What ``cancel``, ``retry`` and ``remove`` answer."""
+"""What verbs that change jobs answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from queuectl_core.domain.model import Job
 from queuectl_core.domain.text import clean_line
 
 from .session import Session
+
+EXISTING_SHOWN = 5
+"""Ids of existing jobs that a note names."""
 
 
 def show_changed(session: Session, jobs: Sequence[Job], word: str) -> None:
@@ -34,3 +38,22 @@ def show_count(session: Session, count: int | None, word: str) -> int:
     elif count is not None:
         session.out.line(f"{count} {'job' if count == 1 else 'jobs'} {word}")
     return 1 if count is None else 0
+
+
+def document(job: Job) -> dict[str, Any]:
+    """The JSON of the answer for one job."""
+    return job.to_json() | ({"existing": True} if job.existing else {})
+
+
+def tell_existing(session: Session, ids: Sequence[str], on_conflict: str) -> None:
+    """Say that jobs were not added, because another one holds their unique value."""
+    if not ids:
+        return
+    done = "its fields were replaced" if on_conflict == "replace" else "nothing was added for it"
+    if len(ids) == 1:
+        session.err.note(f"{clean_line(ids[0])} exists and holds the unique value; {done}")
+        return
+    done = done.replace("its", "their").replace("for it", "for them")
+    shown = ", ".join(map(clean_line, ids[:EXISTING_SHOWN]))
+    more = " …" if len(ids) > EXISTING_SHOWN else ""
+    session.err.note(f"{len(ids):,} jobs exist and hold the unique values ({shown}{more}); {done}")

@@ -16,6 +16,7 @@ from .jobs import (
     chosen_states,
     complete_dead,
     complete_id,
+    key_filter,
     queue_filter,
     resolve,
     search_filter,
@@ -35,6 +36,7 @@ ALL_GROUPS = 1_000_000
 
 _COMMON = (
     queue_filter,
+    key_filter,
     search_filter,
     option(
         "--exit-code",
@@ -171,6 +173,7 @@ def _collected(function: Callable[..., Any], states: tuple[State, ...]) -> Calla
             queue_names(given.pop("queues")),
             given.pop("search"),
             given.pop("exit_codes"),
+            keys=given.pop("keys"),
         )
         reasons = given.pop("reasons", ())
         filtered = where != Filter(states) or bool(named or reasons)

@@ -17,7 +17,13 @@ TAKES_AWAY = frozenset(("remove", "prune", "purge", "cancel"))
 """Verbs that are never suggested for similar spelling: ``resume`` is not ``remove``."""
 
 VERBS: dict[str, dict[str, tuple[str, ...]]] = {
-    "": {"version": ("--version",), "help": ("--help",), "workers": ("worker", "list")},
+    "": {
+        "version": ("--version",),
+        "help": ("--help",),
+        "workers": ("worker", "list"),
+        "queues": ("queue", "list"),
+    },
+    "queue": {"status": ("list",), "ls": ("list",), "help": ("--help",)},
     "worker": {"status": ("list",), "help": ("--help",)},
     "dlq": {"clear": ("purge",), "retry-all": ("retry", "--all"), "help": ("--help",)},
     "config": {"show": ("list",), "reset": ("unset",), "delete": ("unset",), "help": ("--help",)},
@@ -38,9 +44,18 @@ _TUI = "to look at everything, type: queuectl tui"
 
 HINTS: dict[str, dict[str, str]] = {
     "": {
-        "resume": "to run jobs, type: queuectl worker start; one job again: queuectl retry ID",
+        "resume": "to run jobs, type: queuectl worker start; one job again: queuectl retry ID; "
+        "a queue: queuectl queue resume NAME; a held job: queuectl release ID",
         "continue start work start-worker start-workers run-worker run-workers": _WORK,
-        "pause": "to start nothing new, type: queuectl worker stop (running jobs finish)",
+        "pause": "a queue: queuectl queue pause NAME; a job: queuectl hold ID; "
+        "all workers: queuectl worker stop (running jobs finish)",
+        "suspend freeze block": "a job: queuectl hold ID; a queue: queuectl queue pause NAME",
+        "unhold unpause unsuspend unblock": "a job: queuectl release ID; "
+        "a queue: queuectl queue resume NAME",
+        "explain blocked blockers": "type: queuectl why ID",
+        "update modify change alter set-priority reprioritize reschedule": "type: queuectl edit ID",
+        "tree deps dependencies graph": "type: queuectl show ID --tree",
+        "limit throttle": "type: queuectl queue set NAME --limit N (or --rate N/TIME)",
         "get info inspect describe details get-job show-job job-status": _SHOW,
         "output result": "type: queuectl logs ID",
         "tail": "type: queuectl logs ID --follow",
@@ -58,10 +73,9 @@ HINTS: dict[str, dict[str, str]] = {
         "watch": "type: queuectl status --watch",
         "ls jobs list-jobs": _LIST,
         "job": f"{_LIST}; one job: queuectl show ID",
-        "queue": f"{_LIST} --queue NAME",
-        "queues": "type: queuectl status",
         "done": "type: queuectl list --state completed",
         "failed": "type: queuectl list --state failed",
+        "waiting": "type: queuectl list --state waiting",
         "pending": "type: queuectl list --state pending",
         "dead dead-letter list-dlq": "type: queuectl dlq list",
         "add submit push put create new exec": _ADD,
@@ -84,6 +98,19 @@ HINTS: dict[str, dict[str, str]] = {
         "scheduler": "not needed: workers start jobs when they are due",
         "retry-dlq": "type: queuectl dlq retry ID",
         "clear-dlq purge-dlq": "type: queuectl dlq purge --all",
+    },
+    "queue": {
+        "get inspect info stats": "type: queuectl queue show NAME",
+        "create add new": "not needed: a queue exists as soon as a job is in it; "
+        "limits: queuectl queue set NAME --limit N",
+        "stop suspend freeze": "type: queuectl queue pause NAME",
+        "start unpause continue": "type: queuectl queue resume NAME",
+        "limit config update edit change": "type: queuectl queue set NAME --limit N",
+        "delete rm": "its settings: queuectl queue remove NAME; "
+        "its jobs: queuectl cancel --queue NAME",
+        "purge clear empty drain": "its jobs: queuectl cancel --queue NAME, "
+        "or: queuectl remove --queue NAME -y",
+        "jobs": f"{_LIST} --queue NAME",
     },
     "worker": {
         "restart": "type: queuectl worker stop && queuectl worker start",
@@ -116,12 +143,35 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "--timeout-seconds": ("--timeout",),
         "--delay-seconds": ("--delay",),
         "--cmd": ("--command",),
+        **dict.fromkeys(("--depends-on", "--needs", "--wait-for", "--parent"), ("--after",)),
+        **dict.fromkeys(("--unique-key", "--idempotency-key", "--dedupe"), ("--unique",)),
+        **dict.fromkeys(("--held", "--paused"), ("--hold",)),
         **dict.fromkeys(("--job", "--data", "--payload"), VALUE),
     },
     **dict.fromkeys(
-        ("show", "logs", "wait", "cancel", "retry", "remove", "dlq retry", "dlq purge"), BY_ID
+        (
+            *(
+                "show",
+                "logs",
+                "wait",
+                "why",
+                "cancel",
+                "retry",
+                "hold",
+                "release",
+                "edit",
+                "remove",
+            ),
+            *("dlq retry", "dlq purge"),
+        ),
+        BY_ID,
     ),
     "list": {"--status": ("--state",), "-n": ("--limit",)},
+    "queue set": {
+        **dict.fromkeys(("--concurrency", "--max-running"), ("--limit",)),
+        "--rate-limit": ("--rate",),
+    },
+    "queue pause": {"--duration": ("--for",)},
     "worker start": {
         **dict.fromkeys(("--detached", "--background", "--daemon"), ("--detach",)),
         **dict.fromkeys(("--workers", "--concurrency", "-n", "-w"), ("--count",)),
@@ -136,12 +186,16 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 OPTIONS["logs"] = BY_ID | {"--lines": ("--tail",), "-n": ("--tail",)}
 OPTIONS["retry"] = BY_ID | _SURE | {"--reset": ()}
 OPTIONS["remove"] = BY_ID | _SURE
+OPTIONS["edit"] = BY_ID | {"--cmd": ("--command",), "--timeout-seconds": ("--timeout",)}
 OPTIONS["dlq purge"] = BY_ID | _SURE
 """Verb -> its options by another name -> our words; empty: this is always so."""
 
-_OF_JOBS = ("show", "logs", "cancel", "retry", "remove", "wait")
+_OF_JOBS = (
+    *("show", "logs", "cancel", "retry", "remove", "wait"),
+    *("why", "hold", "release", "edit"),
+)
 _START = ("--count", "-c", "--detach", "-d", "--queue", "--until-empty", "--until-idle")
-_STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
+_STATES = ("pending", "waiting", "processing", "completed", "failed", "dead", "cancelled")
 
 OPTION_HINTS: dict[str, dict[str, str]] = {
     "": {"--format --output -o": "type: --json"},
@@ -152,6 +206,7 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
         "--in": "type: --delay",
         "--dir": "type: --cwd",
         "--json-file": "type: --file",
+        "--concurrency-key --group --lock": "type: --key",
     },
     "list": {
         "--id": _SHOW,
@@ -171,6 +226,12 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
         "--id --name": "queuectl names the workers",
     },
     "logs": {"--stdout --stderr": "both are kept together, in order: queuectl logs ID"},
+    "edit": {
+        "--delay": "type: --run-at +10m",
+        "--env --cwd": "this cannot be changed; add another job: queuectl enqueue",
+    },
+    "queue pause": {"--until": "type: --for TIME"},
+    "queue set": {"--pause --paused": "type: queuectl queue pause NAME"},
     "config": {"--key": "type: queuectl config get KEY"},
 }
 
@@ -197,7 +258,7 @@ def other_verb(ctx: click.Context, word: str, rest: list[str]) -> list[str] | No
         return None
     if word == "help":
         return [*rest, "--help"]
-    if word == "workers" and rest[:1] == ["list"]:
+    if word in ("workers", "queues") and rest[:1] == ["list"]:
         rest = rest[1:]
     if (path, word) == ("config", "show") and any(not one.startswith("-") for one in rest):
         known = ("get",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from queuectl_core.domain.model import State, Status, Worker
@@ -15,43 +16,65 @@ from .output import TerminalTable, line_of
 from .session import Session
 
 if TYPE_CHECKING:
+    from queuectl_core.domain.admission import Reason
     from queuectl_core.queue import Queue
+
+    Waits = Mapping[Reason | None, int] | None
 
 EVERY = 1.0
 """Seconds between looks with ``--watch``: running times go on even when nothing changes."""
 
 
-@verb("status", examples=("queuectl status", "queuectl status --watch", "queuectl status --json"))
+@verb(
+    "status",
+    examples=("queuectl status", "queuectl status --watch", "queuectl status --why --json"),
+)
 @option("-w", "--watch", is_flag=True, about="Keep showing it until ctrl-c.")
-def status(session: Session, /, watch: bool) -> None:
+@option("--why", is_flag=True, about="Also show how many jobs wait for which reason.")
+def status(session: Session, /, watch: bool, why: bool) -> None:
     """Show how the queue stands: the number of jobs in each state, the DLQ, live workers with
     what each is running, and how long the oldest job has been waiting.
 
     In a pipe: name, tab, value on each line, then a line for each worker: the word worker, id,
     state, job, seconds. With --watch in a pipe: a line of counts whenever they change.
+
+    With --why every job that waits is counted for the first reason that queuectl why says; "ready"
+    is for jobs that start at once. In a pipe: the word why, reason, number.
     """
     if watch and session.json:
         raise UsageError("--json is one document; leave --watch or --json out")
+    if watch and why and not session.out.terminal:
+        raise UsageError("--watch in a pipe shows counts only; leave --watch or --why out")
 
     async def act(queue: Queue) -> None:
         if not watch:
-            _show(session, await queue.status())
+            _show(session, await queue.status(), await queue.wait_summary() if why else None)
         elif session.out.terminal:
-            await _screen(session, queue)
+            await _screen(session, queue, why)
         else:
             await _stream(session, queue)
 
     session.run(act, read_only=True)
 
 
-def _show(session: Session, found: Status) -> None:
+def _show(session: Session, found: Status, waits: Waits) -> None:
     now = session.clock()
     if session.json:
-        session.out.json(found.to_json(now))
+        document = found.to_json(now)
+        if waits is not None:
+            from ..presentation.why import summary_rows
+
+            document["why"] = dict(summary_rows(waits))
+        session.out.json(document)
     elif session.out.terminal:
-        session.out.render(*pretty(session, found))
+        session.out.render(*pretty(session, found, waits))
     else:
         session.out.pairs(_pairs(found, now))
+        if waits is not None:
+            from ..presentation.why import summary_rows
+
+            for word, count in summary_rows(waits):
+                session.out.line(f"why\t{word}\t{count}")
         for worker in found.workers:
             session.out.line("\t".join(_worker_cells(worker, now)))
 
@@ -74,7 +97,7 @@ def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
     ]
 
 
-def pretty(session: Session, found: Status) -> list[Any]:
+def pretty(session: Session, found: Status, waits: Waits = None) -> list[Any]:
     from rich.text import Text
 
     from ..presentation.summary import status_lines
@@ -82,6 +105,10 @@ def pretty(session: Session, found: Status) -> list[Any]:
 
     now = session.clock()
     shown: list[Any] = [line_of(cells) for cells in status_lines(found, now)]
+    if waits is not None:
+        from ..presentation.why import summary_line
+
+        shown.append(line_of(summary_line(waits)))
     if found.workers:
         workers = TerminalTable(session.out, WORKERS.terminal)
         for worker in found.workers:
@@ -90,13 +117,14 @@ def pretty(session: Session, found: Status) -> list[Any]:
     return shown
 
 
-async def _screen(session: Session, queue: Queue) -> None:
+async def _screen(session: Session, queue: Queue, why: bool) -> None:
     from rich.text import Text
 
     session.out.write("\x1b[2J")
     while True:
         head = Text(f"{clean_line(queue.url)}   {time.strftime('%X')}   ctrl-c ends", "dim")
-        session.out.redraw(head, Text(), *pretty(session, await queue.status()))
+        waits = await queue.wait_summary() if why else None
+        session.out.redraw(head, Text(), *pretty(session, await queue.status(), waits))
         for _ in range(round(EVERY / 0.1)):
             await sleep(0.1)
             if await queue.changed():

@@ -69,9 +69,10 @@ def start(
     Ctrl-c, SIGTERM or "queuectl worker stop" let running jobs finish first; a second ctrl-c ends
     them, and they go back to pending. With --detach the workers run in the background, in this
     host's one detached process, and log to a file beside the store; repeated, it adds --count
-    workers to those that are there. With --until-empty they end by themselves; jobs scheduled for
-    later do not hold them. With --until-idle jobs that wait for a retry, or that other workers
-    run, do not hold them either.
+    workers to those that are there. With --until-empty they end by themselves; jobs that are
+    scheduled for later, wait for other jobs, are held, or are in a paused queue do not keep them.
+    With --until-idle jobs that wait for a retry, or that other workers run, do not keep them
+    either.
     """
     if until_empty and until_idle:
         raise UsageError("--until-empty and --until-idle differ: give one of them")

@@ -86,6 +86,17 @@ class ActionRunner(MinimumSize, PacedDisplay):
     open_output: Callable[..., None]
     """Open the output of an attempt of a job, by its number; without: of the latest."""
     open_form: Callable[[], None]
+    open_why: Callable[[Job], None]
+    """Show why a job does not run."""
+    open_queues: Callable[[], None]
+    show_queue: Callable[[str], None]
+    """Show the jobs of a queue on the main screen."""
+    ask_remove: Callable[[Job], None]
+    """Ask, then remove a job, and the jobs that wait for it if there are any."""
+    ask_pause: Callable[[str], None]
+    """Ask, then pause or resume a queue."""
+    edit_fields: Callable[[Job], None]
+    """Open the form with the fields of a job that can be changed."""
     edit_job: Callable[[Job], None]
     """Ask for another command for a job, then run it again with it, or a copy."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
+from queuectl_core.domain.admission import Reason
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.operations.queries import JobView
 
 from ..presentation.attempts import ATTEMPT_COLUMNS
-from ..presentation.columns import STATE_ROLES, Cell, Column, Place, table
+from ..presentation.columns import STATE_ROLES, Cell, Column, Place, TableColumn, table
 from ..presentation.connections import Connections
 from ..presentation.dead_groups import GROUP_COLUMNS
-from ..presentation.jobs import JOB_COLUMNS
+from ..presentation.jobs import JOB_COLUMNS, short_why
+from ..presentation.queues import QUEUE_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,22 @@ STATES = table(
     "console",
 )
 JOBS = table(JOB_COLUMNS, "console")
+QUEUES = table(QUEUE_COLUMNS, "console")
 GROUPS = table(GROUP_COLUMNS, "console")
 JOB_PAGE = table(JOB_COLUMNS, "page")
 ATTEMPTS = table(ATTEMPT_COLUMNS, "console")
+
+
+def jobs_columns(reasons: Mapping[int, Reason]) -> tuple[TableColumn[Job], ...]:
+    """:data:`JOBS`, in which the column ``why`` knows the first reasons of the jobs, by seq."""
+    found = []
+    for each in JOBS:
+        column = copy(each)
+        if column.name == "why":
+            column.cell = lambda job, now: short_why(job, now, reasons.get(job.seq))
+        found.append(column)
+    return tuple(found)
+
 
 ARRIVAL = "arrival"
 """The order in which jobs are stored: the only one in which a million of them can be read from

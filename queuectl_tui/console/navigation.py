@@ -6,17 +6,15 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 
-from queuectl_core.domain.model import Job
+from queuectl_core.domain.model import Dependency, Job, State
 
-from ..presentation import actions
+from ..presentation import actions, admission_actions
 from ..presentation.actions import Action
 from ..presentation.format import clock_time, command_text, on_lines, on_one_line
+from ..presentation.job_form import EDITABLE, field_texts
 from .action_runner import ActionRunner
 from .inputs import OPENING
 from .screens.main import MainScreen
-
-EDITABLE = 4_000
-"""Characters of a command that fit an edit line."""
 
 
 class Navigation(ActionRunner):
@@ -60,6 +58,43 @@ class Navigation(ActionRunner):
 
         self.push_screen(OutputScreen(job, number))
 
+    def open_why(self, job: Job) -> None:
+        from .screens.why import WhyScreen
+
+        self.push_screen(WhyScreen(job))
+
+    def open_queues(self) -> None:
+        from .screens.queues import QueuesScreen
+
+        self.push_screen(QueuesScreen())
+
+    def show_queue(self, name: str) -> None:
+        self.back_to_main()
+        self.main.show_queue(name)
+
+    def back_to_main(self) -> None:
+        while self.screen is not self.main:
+            self.pop_screen()
+
+    def ask_remove(self, job: Job) -> None:
+        async def look() -> None:
+            tree = await self.connections.reader.tree(job)
+            waiting = _waiting(job, tree.children)
+            if waiting:
+                make = admission_actions.remove_with_children
+                self.perform(make(job, waiting, whole=tree.complete))
+            else:
+                self.perform(actions.remove([job]))
+
+        self._spawn(look, "", OPENING)
+
+    def ask_pause(self, name: str) -> None:
+        async def look() -> None:
+            queue = await self.connections.reader.queue(name)
+            self.perform(admission_actions.pause_or_resume(queue, self.connections.clock()))
+
+        self._spawn(look, "", OPENING)
+
     def open_form(self) -> None:
         from .screens.enqueue import EnqueueScreen
 
@@ -68,6 +103,23 @@ class Navigation(ActionRunner):
             self.push_screen(
                 EnqueueScreen(await self.connections.reader.defaults(), draft, self.do)
             )
+
+        self._spawn(open_it, "", OPENING)
+
+    def edit_fields(self, job: Job) -> None:
+        from .screens.enqueue import EditFieldsScreen
+
+        # As for :meth:`edit_job`: a draft is only for the job as it was when it was begun.
+        now = field_texts(job)
+        draft = self.drafts.setdefault(f"edit fields {job.seq}", {})
+        original = repr(sorted(now.items()))
+        if draft.get("original") != original:
+            draft.clear()
+            draft["original"] = original
+
+        async def open_it() -> None:
+            defaults = await self.connections.reader.defaults()
+            self.push_screen(EditFieldsScreen(job, defaults, draft, self.do))
 
         self._spawn(open_it, "", OPENING)
 
@@ -134,3 +186,18 @@ class Navigation(ActionRunner):
             for at, text, style in reversed(self.messages)
         ]
         self.push_screen(TextScreen("messages", rows or [[("none yet", "muted")]]))
+
+
+def _waiting(job: Job, children: Sequence[Dependency]) -> list[str]:
+    """The ids of the jobs that wait for ``job``, directly or through others that wait."""
+    edges = [one for one in children if one.child_state is State.WAITING]
+    found: dict[int, str] = {}
+    while True:
+        more = {
+            one.child_seq: one.child
+            for one in edges
+            if one.child_seq not in found and (one.parent_seq == job.seq or one.parent_seq in found)
+        }
+        if not more:
+            return list(found.values())
+        found |= more

@@ -23,6 +23,7 @@ from ..presentation.columns import TableColumn, table
 from ..presentation.findings import FINDING_COLUMNS
 from ..presentation.settings import SETTING_COLUMNS
 from ..presentation.stats import STATS_COLUMNS, TIME_COLUMNS, precision, time_rows
+from ..presentation.why import summary_rows
 from .background import run_in_background
 from .navigation import Navigation
 from .screens.base import JobScreen
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 STATS_WINDOW = 3600.0
 IN_A_SHELL = (
+    ("queue set", "limits of a queue: shows its line", "queue set NAME --limit N --rate N/PERIOD"),
+    ("queue remove", "forget them: shows its line", "queue remove NAME"),
     ("prune", "forget what ended long ago: shows its line", "prune --help"),
     ("backup", "copy the store: shows its line", "backup FILE"),
     ("restore", "put a backup back: shows its line", "restore FILE"),
@@ -75,13 +78,9 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     screen = screen or main
     here = screen if isinstance(screen, JobScreen) else main
 
-    def do(title: str, said: str, act: Callable[[], object]) -> SystemCommand:
-        return SystemCommand(title, said, cast(Callable[[], None], act))
-
     def on_main(act: Callable[[], object]) -> Callable[[], object]:
         def back_then_act() -> None:
-            while console.screen is not main:
-                console.pop_screen()
+            console.back_to_main()
             act()
 
         return back_then_act
@@ -90,24 +89,7 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
         return lambda: console.say(f"this is not run here; type in a shell: $ queuectl {verb}")
 
     if not console.connections.read_only:
-        yield do("enqueue", "a new job: a form with every field", console.open_form)
-        yield do("retry", "the marked or current job", here.action_retry)
-        yield do("cancel", "the marked or current job", here.action_cancel)
-        yield do("remove", "delete the marked or current job", here.action_remove)
-        yield do("edit", "the command of the current job, to run it again", here.edit_job)
-        if screen is main:
-            yield do("retry all", "every job that matches the filter", main.action_retry_all)
-            yield do("cancel all", "every job that matches the filter", main.cancel_all)
-            yield do("remove all", "delete every job that matches the filter", main.remove_all)
-            yield do("worker stop", "the current one, or all of them", main.action_stop)
-        yield do("worker start", "in the background, on this host", console.ask_workers)
-        yield do("dlq retry", "all dead jobs", main.retry_dead)
-        yield do("dlq purge", "delete all dead jobs", main.purge_dead)
-        ask = partial(console.ask_config, "Which setting, and its value?", actions.config_set)
-        yield do("config set", "change a setting: KEY VALUE", ask)
-        question = "Which setting goes back to its default?"
-        ask = partial(console.ask_config, question, actions.config_unset)
-        yield do("config unset", "back to the default: KEY", ask)
+        yield from _changing(console, screen, here)
     yield do("list", "filter the jobs by text", on_main(main.action_filter))
     for state in State:
         yield do(
@@ -116,6 +98,12 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     if screen is main:
         yield do("show", "everything about the current job", main.action_open)
     yield do("logs", "the current job's output, live", here.action_output)
+    yield do("why", "the reasons why the current job does not run", here.action_why)
+    yield do("queue list", "the queues, with their limits", console.open_queues)
+    yield do("queue show", "the queues, with their limits", console.open_queues)
+    yield do(
+        "status --why", "how many jobs wait for which reason", lambda: tell(console, "why", _waits)
+    )
     yield do("status", "clear the filter: the whole picture", on_main(main.action_clear))
     yield do("stats", "of the last hour", lambda: tell(console, "stats", _stats))
     yield do("wait", "say when the marked or current jobs are done", here.wait_for)
@@ -132,6 +120,37 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     for theme in CHOICES:
         yield do(f"theme {theme}", "colours", partial(setattr, console, "theme", theme))
     yield do("quit", "leave the console", console.exit)
+
+
+def _changing(console: Navigation, screen: Screen[Any], here: JobScreen) -> Iterator[SystemCommand]:
+    """The commands that change something."""
+    main = console.main
+    yield do("enqueue", "a new job: a form with every field", console.open_form)
+    yield do("retry", "the marked or current job", here.action_retry)
+    yield do("cancel", "the marked or current job", here.action_cancel)
+    yield do("remove", "delete the marked or current job", here.action_remove)
+    yield do("retry --command", "edit the current job's command, and run it", here.edit_job)
+    yield do("edit", "the fields of the current job", here.action_edit_fields)
+    yield do("hold", "the marked or current job, or release it", here.action_hold)
+    yield do("release", "the marked or current job, if it is held", here.release)
+    yield do("queue pause", "or resume: the current job's queue", here.action_pause_queue)
+    if screen is main:
+        yield do("retry all", "every job that matches the filter", main.action_retry_all)
+        yield do("cancel all", "every job that matches the filter", main.cancel_all)
+        yield do("remove all", "delete every job that matches the filter", main.remove_all)
+        yield do("worker stop", "the current one, or all of them", main.action_stop)
+    yield do("worker start", "in the background, on this host", console.ask_workers)
+    yield do("dlq retry", "all dead jobs", main.retry_dead)
+    yield do("dlq purge", "delete all dead jobs", main.purge_dead)
+    ask = partial(console.ask_config, "Which setting, and its value?", actions.config_set)
+    yield do("config set", "change a setting: KEY VALUE", ask)
+    question = "Which setting goes back to its default?"
+    ask = partial(console.ask_config, question, actions.config_unset)
+    yield do("config unset", "back to the default: KEY", ask)
+
+
+def do(title: str, said: str, act: Callable[[], object]) -> SystemCommand:
+    return SystemCommand(title, said, cast(Callable[[], None], act))
 
 
 def tell(
@@ -179,6 +198,14 @@ def line(columns: Sequence[TableColumn[T]], row: T) -> TextRow:
 
 def _same(words: str) -> TextRow:
     return [(f"$ queuectl {words}", "muted")]
+
+
+async def _waits(console: Navigation) -> list[TextRow]:
+    counts = await console.connections.reader.wait_summary()
+    rows: list[TextRow] = [
+        [(f"{count:>9,}  ", "strong"), (word, "text")] for word, count in summary_rows(counts)
+    ]
+    return [*(rows or [[("no job waits", "muted")]]), [], _same("status --why")]
 
 
 async def _config(console: Navigation) -> list[TextRow]:

@@ -20,8 +20,11 @@ from textual.message import Message
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PATIENCE = 0.5
+REST_PATIENCE = 2.0
 """Seconds to wait for the rest of an incomplete sequence."""
+PATIENCE = 0.5
+"""The same for what may be the rest of a sequence whose ESC was taken for the escape key. It may
+also be a key that a person waits for."""
 ESCAPE_PATIENCE = 0.1
 """Seconds to wait for what follows an ESC. After that it was the escape key."""
 ESCAPE = "\x1b"
@@ -35,14 +38,20 @@ _PASTE_OR_KEY = re.compile("\x1b\\[200~.*?(?:\x1b\\[201~|\\Z)|(\x1b)(?![\\[OP\\]
 _PASTE_END = "\x1b[201~"
 _OLD_MOUSE = re.compile(rb"\x1b\[M(.{3})", re.DOTALL)
 _OLD_MOUSE_BEGUN = re.compile(rb"\x1b\[M.{0,2}\Z", re.DOTALL)
-_TAIL = re.compile(rb"(\[[0-?]*[ -/]*[@-~]|O[ -~])")
+_ANSWER = re.compile(rb"\x1b\[\d+;\d+R")
+"""Where the cursor is, as the terminal answers us. It may come between the pieces of a key."""
+_TAIL = re.compile(rb"\[M.{3}|\[[0-?]+[ -/]*[@-~]|\[[ -/]+[@-~]|\[[A-IOP-SZ]|O[ -~]", re.DOTALL)
+"""The rest of a sequence, after its ESC. A sequence without a parameter ends with one of the
+letters that terminals use for keys. So ``[`` and another letter are two keys."""
+_TAIL_BEGUN = re.compile(rb"\[M.{0,2}|\[[0-?]*[ -/]*|O", re.DOTALL)
 
 
 class InputDecoder:
     """Decodes what a terminal sends, in chunks of any size, into text for Textual's parser.
 
     - A sequence (an arrow key, a mouse report) that arrives in pieces is passed on as a whole. Its
-      letters alone would be commands.
+      letters alone would be commands. If its ESC was taken for the escape key before, the rest is
+      dropped, also when that comes in pieces.
     - An ESC with a character behind it is the escape key and that character: two keys that came in
       one packet. For Textual it would be one key with alt, and we use none of these.
     - A mouse report in the old form has three raw bytes, which may also be letters. It is dropped.
@@ -55,6 +64,8 @@ class InputDecoder:
         self._held_at = 0.0
         self._escape_at = 0.0
         """When an ESC was last taken for the escape key."""
+        self._tail = b""
+        """What came after that and may be the beginning of the rest of a sequence."""
         self._pasting = False
         self.bad = 0
         """Bytes that were not UTF-8."""
@@ -62,9 +73,25 @@ class InputDecoder:
     def feed(self, raw: bytes, now: float) -> list[str]:
         """The text of ``raw`` and of the bytes before it that were incomplete, in pieces. The piece
         :data:`ESCAPE` is the escape key."""
-        if now - self._escape_at < PATIENCE and (tail := _TAIL.match(raw)):
-            # The rest of a sequence whose ESC was taken for the escape key: dropped.
-            raw = raw[tail.end() :]
+        answers: list[str] = []
+        if not self._pasting and (found := _ANSWER.findall(raw)):
+            answers = [answer.decode() for answer in found]
+            raw = _ANSWER.sub(b"", raw)
+            if not raw:
+                return answers
+        return answers + self._feed(raw, now)
+
+    def _feed(self, raw: bytes, now: float) -> list[str]:
+        raw, self._tail = self._tail + raw, b""
+        if now - self._escape_at < PATIENCE:
+            if _TAIL_BEGUN.fullmatch(raw):
+                if len(raw) > 1:  # nobody types that
+                    self._escape_at = now
+                self._tail = raw
+                return []
+            if tail := _TAIL.match(raw):
+                # The rest of a sequence whose ESC was taken for the escape key: dropped.
+                raw = raw[tail.end() :]
         self._escape_at = 0.0
         raw, self._held = self._held + raw, b""
         raw = _OLD_MOUSE.sub(b"", raw)
@@ -99,12 +126,15 @@ class InputDecoder:
             yield text[done:]
 
     def expire(self, now: float) -> list[str]:
-        """Drop a sequence that was never completed. An ESC alone was the escape key."""
+        """Drop a sequence that was never completed. An ESC alone was the escape key. What came
+        after it and did not become the rest of a sequence was keys."""
+        if self._tail and now - self._escape_at > PATIENCE:
+            return self._feed(b"", now)
         if self._held == b"\x1b" and now - self._held_at > ESCAPE_PATIENCE:
             self._held = b""
             self._escape_at = now
             return [ESCAPE]
-        if self._held and now - self._held_at > PATIENCE:
+        if self._held and now - self._held_at > REST_PATIENCE:
             self._held = b""
         return []
 

@@ -51,7 +51,8 @@ def _came(done: int, asked: int, word: str) -> str:
         return f"{word} {plural(done)}"
     if done > asked:
         return f"{word} {done:,} jobs ({asked:,} when you were asked)"
-    return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked"
+    waited = ", or jobs wait for them" if word == "deleted" else ""
+    return f"{word} {done:,} of {asked:,} jobs: the others changed since you were asked{waited}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ def filter_words(where: Filter) -> list[str]:
         words += ["--state", state.value]
     for queue in where.queues:
         words += ["--queue", queue]
+    for key in where.keys:
+        words += ["--key", key]
     if where.search is not None:
         words += ["--search", where.search]
     for code in where.exit_codes:
@@ -269,6 +272,8 @@ def stop_workers(workers: Sequence[Worker], *, everyone: bool = False) -> Action
 def enqueue(source: Mapping[str, Any], command: str) -> Action:
     async def run(queue: Queue) -> str:
         job = (await queue.enqueue([source]))[0]
+        if job.existing:
+            return f"nothing was added: {job.id} holds the unique value"
         return f"enqueued {job.id}"
 
     return Action(command, run)
@@ -293,6 +298,7 @@ def copy(job: Job, command: Command) -> Action:
         *("--max-retries", str(job.max_retries), "--backoff-base", f"{job.backoff_base:g}"),
         *("--timeout", f"{job.timeout_seconds:g}", "--cwd", job.cwd),
     ]
+    words += ["--key", job.key] if job.key is not None else []
     limits = (
         *(("--nice", job.nice), ("--memory-limit", job.memory_limit)),
         *(("--cpu-seconds", job.cpu_seconds), ("--output-limit", job.output_limit)),

@@ -31,6 +31,7 @@ ROLES = {
 
 STATE_ROLES = {
     "pending": "waiting",
+    "waiting": "caution",
     "processing": "busy",
     "completed": "good",
     "failed": "warn",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from queuectl_core.domain.admission import Reason
+from queuectl_core.domain.lifecycle import FINAL
 from queuectl_core.domain.model import Job, State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_bytes, format_duration, format_time
 
 from .columns import Cell, Column, Place, number, state_cell
 from .format import ago, clock_time, command_line, command_text, exact_age, lasting, short
+from .why import own_reason, reason_role, why_cell
 
 
 def tries(job: Job, now: float) -> Cell:
@@ -41,18 +44,48 @@ def _error(job: Job, now: float) -> Cell:
     return short(job.last_error), _error_role(job) if ended else "muted"
 
 
+def short_why(job: Job, now: float, reason: Reason | None = None) -> Cell:
+    """Why a job does not run, for a narrow column beside its state and times: the word of the first
+    reason, or the last error. ``reason``: the first reason; None: as far as the job tells it."""
+    reason = reason or own_reason(job, now)
+    if job.state in FINAL or reason is None:
+        by_parent = job.state is State.CANCELLED and job.cause
+        return (f"parent {short(job.cause, 128)}", "muted") if by_parent else _error(job, now)
+    if job.state is State.FAILED and job.last_error:
+        if reason is Reason.BACKOFF:  # the state says so, and another column says until when
+            return _error(job, now)
+        return f"{reason.value}: {short(job.last_error)}", "warn"
+    return reason.value, reason_role(reason)
+
+
 def _exit(job: Job, now: float) -> Cell:
     failed = job.exit_code and job.state in (State.DEAD, State.FAILED)
     return number(job.exit_code), "warn" if failed else "muted"
 
 
-def _why(job: Job, now: float) -> Cell:
-    """Why it does not run: the error, and when it is due."""
-    waits = job.state in (State.PENDING, State.FAILED) and job.run_at > now
-    why = f"due {exact_age(job.run_at, now)}" if waits else ""
-    if job.last_error and job.state in (State.FAILED, State.DEAD):
-        why = clean_line(job.last_error, 200) + (f" ({why})" if why else "")
-    return why, "error" if job.state is State.DEAD else "warn"
+def _parents(job: Job, now: float) -> str:
+    """``a, b; after_failed c``: jobs that must complete come without a word."""
+    parts = []
+    for kind, ids in job.parents.items():
+        shown = ", ".join(ids)
+        parts.append(shown if kind == "after" else f"{kind} {shown}")
+    return clean_line("; ".join(parts))
+
+
+def _unique(job: Job, now: float) -> str:
+    if job.unique is None:
+        return ""
+    until = f"for {format_duration(job.unique_for)}" if job.unique_for else job.unique_until
+    return f"{clean_line(job.unique)} ({until if job.unique_for else f'until {until}'})"
+
+
+def _held(job: Job, now: float) -> str:
+    if not job.held:
+        return ""
+    if job.held_at is None:
+        return "since a parent ended in a way that it cannot run"
+    by = f"by {job.held_by}, " if job.held_by else ""
+    return clean_line(f"{by}{exact_age(job.held_at, now)} ago")
 
 
 def _timeout(job: Job, now: float) -> str:
@@ -147,9 +180,8 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("command", "", _command, list=Place(flex=3), dead=Place(flex=1)),
     Column("command", "", _command, sort="command", console=Place(14, flex=4)),
     Column("exit", "", _exit, right=True, sort="exit_code", console=Place(4, rank=6)),
-    Column("why", "", _why, list=Place(flex=2, room=70)),
     Column("reason", "", lambda j, _: (short(j.last_error, 200), "error"), dead=Place(flex=1)),
-    Column("error", "", _error, sort="last_error", console=Place(18, rank=5, flex=3)),
+    Column("why", "", short_why, sort="last_error", console=Place(18, rank=5, flex=3)),
     Column("prio", "", _priority, right=True, sort="priority", console=Place(4, rank=8)),
     Column("queue", "", _queue, sort="queue", console=Place(9, rank=7)),
     # In a pipe.
@@ -181,6 +213,12 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("exit", "page", _exit_code),
     Column("priority", "show page", value=lambda j, _: str(j.priority)),
     Column("queue", "show page", value=lambda j, _: clean_line(j.queue)),
+    Column("key", "show page", value=lambda j, _: clean_line(j.key or "")),
+    Column("unique", "show page", value=_unique),
+    Column("after", "show", value=_parents),
+    Column("if they fail", "show", value=lambda j, _: j.on_parent_failure if j.parents else ""),
+    Column("held", "show page", lambda j, now: (_held(j, now), "caution")),
+    Column("cause", "show page", lambda j, _: (clean_line(j.cause or ""), "caution")),
     Column("timeout", "show page", value=_timeout),
     Column("backoff", "page", value=lambda j, _: f"{j.backoff_base:g}^n s"),
     Column("cwd", "show", value=lambda j, _: clean_line(j.cwd)),
@@ -203,3 +241,22 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
 """Tables: ``list`` and ``dead`` (``dlq list``) at a terminal, ``list_pipe`` and ``dead_pipe`` in a
 pipe, the ``console``; and the fields of one job: ``show`` at a terminal, the ``page`` of the
 console. JSON has the fields of the model."""
+
+
+def job_columns(waits: Mapping[int, Reason]) -> tuple[Column[Job], ...]:
+    """:data:`JOB_COLUMNS`, and the column ``why`` with the first reason of each job that waits.
+    ``waits``: the reasons by seq, see :meth:`queuectl_core.queue.Queue.waits`. It may be filled
+    after this call. What a job alone tells needs no reason there."""
+
+    def cell(job: Job, now: float) -> Cell:
+        return why_cell(job, now, waits.get(job.seq))
+
+    def word(job: Job, now: float) -> str:
+        reason = waits.get(job.seq) or own_reason(job, now)
+        return "" if reason is None else reason.value
+
+    return (
+        *JOB_COLUMNS,
+        Column("why", "", cell, list=Place(flex=2, room=70)),
+        Column("why", "list_pipe", value=word),
+    )

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from queuectl_core.domain.figures import DeadGroup, ThroughputSample
-from queuectl_core.domain.model import Filter, Job, State, Worker
-from queuectl_core.operations.queries import JobView, Throughput, check_store, dead_groups
+from queuectl_core.domain.model import Filter, Job, QueueSettings, State, Worker
+from queuectl_core.operations.queries import (
+    JobView,
+    Throughput,
+    check_store,
+    dead_groups,
+    paused_queues,
+)
 
 from .connections import Connections
 
@@ -35,6 +41,8 @@ class Overview:
     """Counts of each queue."""
     unserved: Sequence[str] = ()
     """Queues with waiting jobs that no worker serves."""
+    paused: Sequence[QueueSettings] = ()
+    """Queues that somebody has paused; some of the pauses may have ended."""
 
     @property
     def total(self) -> int:
@@ -125,6 +133,7 @@ class Monitor:
             oldest_due_at=status.oldest_due_at,
             queues=status.queues,
             unserved=status.unserved(),
+            paused=await paused_queues(queue),
         )
 
     async def moved_on(self, overview: Overview) -> Overview:

@@ -16,6 +16,7 @@ SHORT_NAMES = {
     State.DEAD: ("dead", "bad"),
     State.PROCESSING: ("run", "busy"),
     State.PENDING: ("pend", "text"),
+    State.WAITING: ("wait", "text"),
     State.FAILED: ("fail", "warn"),
     State.COMPLETED: ("done", "text"),
     State.CANCELLED: ("canc", "text"),
@@ -65,7 +66,7 @@ def status_lines(found: Status, now: float) -> list[list[Cell]]:
         line.append((f" · oldest waiting {format_duration(now - found.oldest_due_at)}", "text"))
     if dead := found.counts.get(State.DEAD, 0):
         line.append((f" · {dead:,} in the DLQ (queuectl dlq list)", "error"))
-    if not found.workers and _waiting(found.counts):
+    if not found.workers and _claimable(found.counts):
         line.append((" · start some: queuectl worker start", "caution"))
     elif unserved := found.unserved():
         line.append((f" · no worker serves queue {queue_list(unserved)}", "caution"))
@@ -79,4 +80,9 @@ def status_lines(found: Status, now: float) -> list[list[Cell]]:
 
 
 def _waiting(counts: Mapping[State, int]) -> int:
+    """Jobs that have not ended and do not run."""
+    return _claimable(counts) + counts.get(State.WAITING, 0)
+
+
+def _claimable(counts: Mapping[State, int]) -> int:
     return counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)

@@ -45,6 +45,7 @@ FORMATTED_SQL = {
     "PRAGMA journal_size_limit": "PRAGMA takes no parameters; an integer constant of ours",
     "PRAGMA user_version": "PRAGMA takes no parameters; the number of a migration file",
     "PRAGMA application_id": "PRAGMA takes no parameters; an integer constant of ours",
+    "PRAGMA schema_version": "PRAGMA takes no parameters; an integer that SQLite said",
     "PRAGMA page_size": "PRAGMA takes no parameters; an integer that SQLite said",
 }
 """Every statement that is put together, and why it may be."""
@@ -185,6 +186,8 @@ def public(thing: object) -> set[str]:
 WRITTEN_AGAIN: dict[type[Store], set[str]] = {
     # A full disk, and supervisors in another pid namespace, need more than one statement.
     SqliteStore: {"stop_workers", "supervisors", "workers"},
+    # The jobs are locked before it is looked whether others wait for them.
+    PostgresStore: {"prune"},
 }
 """Verbs that the protocol writes once, and a store writes again."""
 
@@ -232,6 +235,7 @@ def test_the_states_and_outcomes_are_pinned() -> None:
     """They are in every store there is: a name can be added, none can be changed."""
     assert [state.value for state in model.State] == [
         "pending",
+        "waiting",
         "processing",
         "completed",
         "failed",

@@ -120,7 +120,8 @@ def test_a_short_verb_loads_no_more_than_it_needs(words: tuple[str, ...], tmp_pa
 COSTLY = {
     # The verbs that scripts call in loops do without these too.
     *("pathlib", "urllib", "fnmatch", "ntpath", "bisect", "fcntl", "importlib", "dataclasses"),
-    *("queuectl_core.operations", "queuectl_core.system.permissions"),
+    *("queuectl_core.operations.maintenance", "queuectl_core.operations.attempt_output"),
+    *("queuectl_core.operations.queries", "queuectl_core.system.permissions"),
     *("queuectl_core.system.file_systems", "queuectl_tui.presentation.summary"),
 }
 

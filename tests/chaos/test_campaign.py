@@ -18,7 +18,7 @@ from chaos.campaign import Campaign
 from chaos.mutations import BREAKS, MUTATIONS
 from chaos.plant import ROOT, TOKEN
 from chaos.run import Options
-from chaos.trials import run_trial
+from chaos.trials import TRIALS, run_trial
 
 from ..support import eventually
 
@@ -65,7 +65,7 @@ def test_every_bug_has_what_shows_it() -> None:
     assert BREAKS.keys() == MUTATIONS.keys()
 
 
-@pytest.mark.parametrize("name", ["full", "readonly", "damage", "handover", "leaving", "reader"])
+@pytest.mark.parametrize("name", sorted(TRIALS))
 def test_a_trial(name: str) -> None:
     trial = run_trial(name, seed=1)
     if trial.skipped:

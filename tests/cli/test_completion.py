@@ -47,6 +47,16 @@ def test_values(cli: Cli) -> None:
         "plain,mail:a",
     ]
     assert offered(cli, "queuectl dlq retry m") == ["plain,mail:b", "plain,mail:a"]
+    cli("queue", "set", "mail", "--limit", "1")
+    cli("enqueue", "x", "--id", "other", "--queue", "default", "--hold")
+    for words in ("queue pause", "queue show", "list --queue", "enqueue --queue", "edit a --queue"):
+        assert offered(cli, f"queuectl {words} ma") == ["plain,mail"]
+    assert offered(cli, "queuectl hold --queue mail,d") == ["plain,mail,default"]
+    assert offered(cli, "queuectl enqueue --after x,oth") == ["plain,x,other"]
+    assert offered(cli, "queuectl enqueue --on-conflict r") == ["plain,replace"]
+    assert offered(cli, "queuectl list --state w") == ["plain,waiting"]
+    for verb in ("why", "hold", "release", "edit"):
+        assert offered(cli, f"queuectl {verb} oth") == ["plain,other"]
     assert offered(cli, "queuectl version") == [""], "other spellings are not offered"
 
 

@@ -67,13 +67,15 @@ def test_an_option_of_one_value_is_given_once(
 def test_what_may_be_repeated() -> None:
     """If a filter is repeated, jobs need to match only one of the values. This is so in every
     verb."""
-    filters = {"--state", "--queue", "--exit-code", "--reason"}
+    filters = {"--state", "--queue", "--key", "--exit-code", "--reason"}
+    set_it = {("enqueue",), ("edit",), ("queue", "pause")}
     for path, option in options():
         name = max(option.opts, key=len)
-        if name in filters and path != ("enqueue",):
+        if name in filters and path not in set_it:
             assert option.multiple, (path, name)
     others = {(" ".join(path), name) for path, name in LISTS if name not in filters}
-    assert others == {("enqueue", "--env"), ("dashboard", "--name")}
+    parents = {("enqueue", f"--after{kind}") for kind in ("", "-any", "-failed")}
+    assert others == {("enqueue", "--env"), ("dashboard", "--name"), *parents}
 
 
 def test_another_spelling_is_the_same_option(here: Here) -> None:

@@ -20,6 +20,7 @@ from ..support import Cli, eventually
 from .conftest import Here, Terminal
 
 NESTED = {
+    "queue": ("list", "show", "pause", "resume", "set", "remove"),
     "worker": ("start", "stop", "list"),
     "dlq": ("list", "retry", "purge"),
     "config": ("list", "get", "set", "unset"),

@@ -50,8 +50,8 @@ def parsed(command: click.Command, words: list[str], parent: click.Context | Non
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
 def test_an_example_is_taken(words: Words) -> None:
     names = parsed(root(), list(words), None)
-    every = any(word.startswith("--") for word in words)
-    if names[-1] == "purge" or (names[-1] == "remove" and every):
+    every = any(word.startswith("--") and word != "--cascade" for word in words)
+    if names[-1] == "purge" or (names[1:] == ("remove",) and every):
         assert "-y" in words, "in a script it would be refused"
     if names[1:] == ("config", "get") or names[1:] == ("config", "set"):
         key = words[words.index(names[-1]) + 1]

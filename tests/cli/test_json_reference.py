@@ -103,6 +103,32 @@ def test_jobs_and_what_became_of_them(cli: Cli, tmp_path: Path) -> None:
     check_one_of(cli.json("remove", "--all", "-y"), "count")
 
 
+def test_admission(cli: Cli) -> None:
+    check(cli.json("enqueue", "--id", "p", "--unique", "u", "true"), "job")
+    existing = cli.json("enqueue", "--unique", "u", "true")
+    check(existing, "job", more={"existing": "boolean"})
+    cli("enqueue", "--id", "c", "--after", "p", "--delay", "1h", "--key", "k", "true")
+    check_all(cli.json("hold", "p"), "job")
+    shown = cli.json("show", "c", "--tree")
+    check(shown, "job", more={"history": "array of attempts", "tree": "object"})
+    check(shown["tree"], "tree")
+    check_all(shown["tree"]["parents"], "dependency")
+    for name in ("p", "c"):
+        why = cli.json("why", name)
+        check(why, "why")
+        check_all(why["blockers"], "blocker")
+    check(cli.json("edit", "c", "--priority", "1"), "job")
+    check_all(cli.json("release", "p"), "job")
+    check_one_of(cli.json("hold", "--key", "k"), "count")
+    check_one_of(cli.json("release", "--key", "k"), "count")
+    for words in (("pause", "default", "--for", "1h"), ("resume", "default"), ("show", "default")):
+        check(cli.json("queue", *words), "queue")
+    check(cli.json("queue", "set", "other", "--limit", "1", "--rate", "5/1s"), "queue")
+    check_all(cli.json("queue", "list"), "queue")
+    check(cli.json("queue", "remove", "other"), "queue")
+    check(cli.json("status", "--why"), "status", more={"why": "object"})
+
+
 def test_workers(cli: Cli) -> None:
     cli("enqueue", "sleep 60", "--id", "long")
     check_all(cli.json("worker", "start", "--detach"), "worker")

@@ -227,7 +227,7 @@ def test_status_watch_in_a_pipe_says_what_changes(cli: Cli) -> None:
     watcher = cli.start("status", "--watch")
     assert watcher.stdout is not None
     assert watcher.stdout.readline().startswith("TIME\tPENDING\t")
-    assert watcher.stdout.readline().split("\t")[1:] == ["0"] * 6 + ["0\n"]
+    assert watcher.stdout.readline().split("\t")[1:] == ["0"] * 7 + ["0\n"]
     cli("enqueue", "x")
     assert watcher.stdout.readline().split("\t")[1] == "1"
     watcher.send_signal(signal.SIGINT)

@@ -26,7 +26,8 @@ from .test_after_commit import states
 from .test_given_twice import root
 
 READS = {
-    *("list", "show", "logs", "status", "stats", "wait", "worker list", "dlq list"),
+    *("list", "show", "why", "logs", "status", "stats", "wait", "worker list", "dlq list"),
+    *("queue list", "queue show"),
     *("config list", "config get", "completion"),
 }
 OWN_HANDLERS = {"dashboard", "demo", "tui"}
@@ -35,6 +36,13 @@ the foreground."""
 
 CHANGES: dict[str, list[tuple[str, str]]] = {
     "enqueue": [("--id a true", "a"), ("--file jobs", "n1 n2 n3 n4 n5 n6")],
+    "hold": [("a", "a"), ("--search n1", "1 job held")],
+    "release": [("a", "a"), ("--all", "1 job released")],
+    "edit": [("a --priority 1", "a")],
+    "queue set": [("default --limit 100", "default")],
+    "queue pause": [("default", "default")],
+    "queue resume": [("default", "default")],
+    "queue remove": [("empty", "empty")],
     "cancel": [("a", "a"), ("n1 n2 n3", "n1 n2 n3"), ("--all", "3 jobs cancelled")],
     "retry": [("a", "a"), ("n1 --command false", "n1"), ("--search n2", "1 job retried")],
     "remove": [("a", "a"), ("--search n1 -y", "1 job removed")],
@@ -122,6 +130,8 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
                 if verb == "doctor":
                     odd = "INSERT INTO counts (state, queue, n) VALUES ('dead', 'odd', 1)"
                     asyncio.run(place.execute(odd))
+                if verb == "queue remove":
+                    here("queue", "set", words, "--limit", "1")
                 if verb == "store copy":
                     here("cancel", "--all")
                 strike.at = FIRST.get((verb, said), 1)
@@ -147,6 +157,8 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
 
 BULK = {
     "cancel": ("cancel --all", "cancel"),
+    "hold": ("hold --all --state pending", "hold"),  # a held job can be held again
+    "release": ("release --all", "release"),
     "retry": ("retry --all", "retry"),
     "remove": ("remove --all -y", "remove"),
     "dlq retry": ("dlq retry --all", "retry"),
@@ -164,7 +176,9 @@ def test_between_two_commits_it_says_what_was_done_so_far(
     words, action = BULK[verb]
     for name in "abcdef":
         here("enqueue", "--id", name, "true")
-    if verb != "cancel":
+    if verb == "release":
+        here("hold", "--all")
+    elif verb not in ("cancel", "hold"):
         here("cancel", "--all")
     if verb.startswith("dlq"):
         asyncio.run(place.execute("UPDATE jobs SET state = 'dead'"))

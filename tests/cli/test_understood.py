@@ -110,7 +110,34 @@ REFUSED: list[tuple[Words, str]] = [
     (("enqueue", "x", "--timeout", "5 parsecs"), "write 10s, 5m, 2h"),
     # Other words for a verb. The meaning decides, not only the spelling.
     (("resume",), "queuectl worker start"),
+    (("resume",), "queuectl queue resume NAME"),
     (("pause",), "queuectl worker stop"),
+    (("pause",), "queuectl queue pause NAME"),
+    (("suspend", "j1"), "queuectl hold ID"),
+    (("unhold", "j1"), "queuectl release ID"),
+    (("explain", "j1"), "type: queuectl why ID"),
+    (("update", "j1"), "type: queuectl edit ID"),
+    (("deps", "j1"), "type: queuectl show ID --tree"),
+    (("throttle",), "queuectl queue set NAME --limit N"),
+    (("edti", "j1"), "did you mean edit?"),
+    (("hodl", "j1"), "did you mean hold?"),
+    (("queue",), "say what to do: list, show, pause, resume, set, remove"),
+    (("queue", "create", "mail"), "not needed: a queue exists as soon as a job is in it"),
+    (("queue", "stop", "mail"), "type: queuectl queue pause NAME"),
+    (("queue", "unpause", "mail"), "type: queuectl queue resume NAME"),
+    (("queue", "purge", "mail"), "queuectl cancel --queue NAME"),
+    (("queue", "delete", "mail"), "queuectl queue remove NAME"),
+    (("queue", "pase", "mail"), "did you mean pause?"),
+    (("queue", "remvoe", "mail"), "use one of: list, show, pause, resume, set, remove"),
+    (("queue", "set", "mail", "--limti", "3"), "did you mean --limit?"),
+    (("queue", "pause", "mail", "--until", "9:00"), "type: --for TIME"),
+    (("edit", "j1", "--delay", "1h"), "type: --run-at +10m"),
+    (("enqueue", "x", "--group", "g"), "type: --key"),
+    (("enqueue", "x", "--on-conflict", "exist"), "did you mean existing?"),
+    (("list", "--state", "held"), "did you mean waiting?"),
+    (("list", "--waiting"), "type: --state waiting"),
+    (("enqueue", '{"command": "x", "depends_on": "a"}'), "did you mean after?"),
+    (("enqueue", '{"command": "x", "idempotency_key": "a"}'), "did you mean unique?"),
     (("get",), "type: queuectl show ID"),
     (("info", "j1"), "type: queuectl show ID"),
     (("inspect", "j1"), "type: queuectl show ID"),
@@ -133,7 +160,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("enqueue", "x", "--timout", "5"), "no such option: --timout; did you mean --timeout? if it"),
     (("list", "--state", "runing"), "did you mean processing?"),
     (("list", "--state", "sucess"), "did you mean completed?"),
-    (("list", "--state", "xyzzy"), "use one of: pending, processing,"),
+    (("list", "--state", "xyzzy"), "use one of: pending, waiting, processing,"),
     (("worker", "strat"), "did you mean start?"),
     (("config", "lst"), "did you mean list?"),
     # A number that could mean days or seconds.
@@ -199,7 +226,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("worker", "start", "--daemonize"), "type: --detach"),
     (("enqueue", "x", "--name", "j1"), "type: --id"),
     (("enqueue", "x", "--retry-delay", "5"), "type: --backoff-base"),
-    (("enqueue", "x", "--depends-on", "j1"), "no such option: --depends-on"),
+    (("enqueue", "x", "--retry-on", "j1"), "no such option: --retry-on"),
     (("config", "set", "max-retries"), "VALUE is missing"),
     (("config", "set", "max-retries", "-1"), "'-1' is not a whole number from 0 to 10000"),
     (("config", "set", "max-retries", "-1", "--json"), "'-1' is not a whole number"),
@@ -310,6 +337,22 @@ SAME: list[tuple[Words, Words]] = [
     (("config", "delete", "max-retries"), ("config", "unset", "max-retries")),
     (("worker", "status"), ("worker", "list")),
     (("workers",), ("worker", "list")),
+    (("queues",), ("queue", "list")),
+    (("queues", "list", "--json"), ("queue", "list", "--json")),
+    (("queue:list",), ("queue", "list")),
+    (("queue-list",), ("queue", "list")),
+    (("queue", "ls"), ("queue", "list")),
+    (("queue", "status"), ("queue", "list")),
+    (
+        ("queue", "set", "default", "--per_host", "2"),
+        ("queue", "set", "default", "--per-host", "2"),
+    ),
+    (("queue", "set", "q", "--concurrency=2"), ("queue", "set", "q", "--limit", "2")),
+    (
+        ("queue", "pause", "default", "--duration", "5m"),
+        ("queue", "pause", "default", "--for", "5m"),
+    ),
+    (("why", "--id", "j1"), ("why", "j1")),
     (("workers", "--json"), ("worker", "list", "--json")),
     (("workers", "list"), ("worker", "list")),
     (("worker-list",), ("worker", "list")),
@@ -352,7 +395,8 @@ SAME: list[tuple[Words, Words]] = [
 
 @pytest.mark.parametrize(("words", "plain"), SAME, ids=[" ".join(w) for w, _ in SAME])
 def test_another_spelling(here: Here, words: Words, plain: Words) -> None:
-    here("enqueue", "true", "--id", "j1")
+    here("enqueue", "true", "--id", "j1", "--delay", "1h")  # when it is due, its age is shown
+    here("queue", "set", "q", "--limit", "3")
     wanted, found = here(*plain), here(*words)
     assert (found.out, found.err) == (wanted.out, wanted.err)
 
@@ -390,6 +434,10 @@ JOBS: list[tuple[Words, dict[str, Any]]] = [
     (("--job", '{"command":"x","priority":2}'), {"command": "x", "priority": 2}),
     (("--data", '{"command":"x"}'), {"command": "x"}),
     (("--delay-seconds", "60", "x"), {"state": "pending"}),
+    (("--idempotency-key", "u", "x"), {"unique": "u"}),
+    (("--held", "x"), {"hold": True, "state": "waiting"}),
+    (('{"command":"x","onParentFailure":"hold"}',), {"on_parent_failure": "hold"}),
+    (('{"command":"x","unique":"u","unique-for":"5m"}',), {"unique_for": 300}),
     (('{"command":"x","max-retries":5}',), {"max_retries": 5}),
     (('{"command":"x","maxRetries":5}',), {"max_retries": 5}),
     (('{"command":"x","backoffBase":1.5}',), {"backoff_base": 1.5}),
@@ -418,6 +466,12 @@ def test_jobs_in_another_spelling(here: Here, words: Words, fields: dict[str, An
     shown = here("enqueue", "--json", *words)
     assert not shown.err
     assert {name: shown.json[name] for name in fields} == fields
+
+
+def test_depends_on_is_after(here: Here) -> None:
+    here("enqueue", "x", "--id", "p")
+    assert here("enqueue", "x", "--depends-on", "p", "--json").json["after"] == ["p"]
+    assert here("enqueue", '{"command":"x","afterAny":["p"]}', "--json").json["after_any"] == ["p"]
 
 
 def test_several_commands_are_several_jobs(here: Here) -> None:
@@ -579,7 +633,10 @@ def test_a_script_with_windows_line_ends(here: Here, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("cancel",), ("retry",), ("remove",), ("dlq", "retry"), ("dlq", "purge", "-y")],
+    [
+        *(("cancel",), ("retry",), ("remove",), ("dlq", "retry"), ("dlq", "purge", "-y")),
+        *(("hold",), ("release",), ("edit", "--priority", "3")),
+    ],
     ids=" ".join,
 )
 def test_what_changes_a_job_takes_its_whole_id(here: Here, words: Words) -> None:

@@ -64,6 +64,9 @@ SCENES = {
     "output": Scene(("slash", *typed("report"), "enter", "l"), "page 60"),
     "enqueue": Scene(("e", *typed("make nightly"), "tab", *typed("nightly"), "tab", "tab", "tab",
                       *typed("+2h")), "runs at"),
+    "queues": Scene(("5",), "5 queues 1"),
+    "why": Scene(("j", "w"), "NotDue"),
+    "edit": Scene(("j", "E", "tab", "7"), "enter: change"),
     "help": Scene(("question_mark",), "this screen"),
 }  # fmt: skip
 
@@ -216,7 +219,7 @@ async def play(console: Console, pilot: Pilot[int], name: str) -> str:
     await settled(console, pilot)
     for key in scene.keys:
         await pilot.press(key)
-        if key in ("enter", "e", "l", "D"):
+        if key in ("enter", "e", "l", "D", "E", "w", "5"):
             await settled(console, pilot)
     if console.size.height > 20 or name != "output":
         await until(console, pilot, scene.shows)

@@ -24,24 +24,29 @@ from textual.pilot import Pilot
 from queuectl_core.queue import Queue
 from queuectl_tui.cli.main import run
 from queuectl_tui.console.app import Console
-from queuectl_tui.presentation import actions
+from queuectl_tui.presentation import actions, admission_actions
 from queuectl_tui.presentation.actions import Action
 
-from .scenes import NOW, opened
+from .scenes import NOW, opened, text_of
 
 SIZE = (80, 24)
 
 NAMES = {"/": "slash", ":": "colon", " ": "space"}
 CONTROL = {"enter": "\r", "tab": "\t", "escape": "\x1b"}
 
+NOT_HERE = {"hold_matching", "release_matching", "set_queue", "remove_queue"}
+"""The dashboard has these, and the console has not."""
+
 MAKERS = {
-    name
-    for name, made in inspect.getmembers(actions, inspect.isfunction)
-    if made.__module__ == actions.__name__
+    name: module
+    for module in (actions, admission_actions)
+    for name, made in inspect.getmembers(module, inspect.isfunction)
+    if made.__module__ == module.__name__
     and not name.startswith("_")
     and inspect.signature(made).return_annotation == "Action"
+    and name not in NOT_HERE
 }
-"""The functions that make an action."""
+"""The functions that make an action, and their modules."""
 
 HARD = "printf '%s\\n' \"it's $HOME\" é"
 """A command that is hard to quote."""
@@ -73,6 +78,9 @@ def jobs() -> list[dict[str, Any]]:
         {"id": "full", "command": "make", "queue": "q", "priority": 7, "timeout_seconds": 1.5}
         | {**full, "env": {}},
         *({"id": f"odd-{n}", "command": f"-{n} 'quoted' \"x\" $y"} for n in range(3)),
+        {"id": "parent", "command": "true"},
+        {"id": "child", "command": "true", "after": ["parent"], "key": "k"},
+        {"id": "grandchild", "command": "true", "after_any": ["child"]},
     ]
 
 
@@ -101,8 +109,20 @@ JOBS: list[list[str | Paste]] = [
     ["3", "G", "D", "y"],
     ["1", "G", "up", "enter", "/", Paste("fetch-prices-4"), "enter", "R", "y"],
     [*palette("dlq purge"), "y"],
+    [*search("thumb-1"), "h"],
+    [*search("thumb-1"), "h"],
+    [*search("thumb-"), " ", " ", "h", "y"],
+    [*search("thumb-"), " ", " ", *palette("release"), "y"],
+    [*search("thumb-2"), *palette("hold")],
+    [*search("thumb-"), " ", " ", " ", *palette("release")],
+    [
+        *search("many-0"), "E", Paste(" 'it''s'"), "tab", *"7", "tab", *"+3h", "tab", *"other",
+        "tab", *"5m", "tab", *"9", "tab", *"k1", "enter",
+    ],
+    [*search("many-0"), "E", *["tab"] * 6, "backspace", "enter"],
+    [*search("parent"), "D", "y"],
     ["4", "escape", "1", "G", "enter", "R", "y"],
-    ["4", "escape", "1", "g", "down", "down", "down", "enter", *palette("remove all"), "y"],
+    ["4", "escape", "1", "g", *["down"] * 4, "enter", *palette("remove all"), "y"],
 ]  # fmt: skip
 """The actions on jobs."""
 
@@ -124,6 +144,9 @@ OTHERS: list[list[str | Paste]] = [
     [*search("built"), "c", "y", "enter", "e", Paste(" -k 'x y'"), "enter", "escape"],
     [*search("argv"), "c", "y", "enter", "e", Paste(" '; three'"), "ctrl+n", "escape"],
     [*search("full"), "c", "y", "enter", "e", Paste(" all"), "ctrl+n", "escape"],
+    ["5", "P", "y", "escape"],
+    ["5", "P", "y", "escape"],
+    [*search("full"), "P", "y"],
     [*palette("config set"), *"max-retries 7", "enter"],
     [*palette("config unset"), *"max-retries", "enter"],
 ]  # fmt: skip
@@ -160,9 +183,12 @@ class Player:
         await self.press(keys[:last])
         copy(self.store, before)
         await self.press(keys[last:])
-        async with asyncio.timeout(20):
-            while not self.lines:
-                await self.rest()
+        try:
+            async with asyncio.timeout(20):
+                while not self.lines:
+                    await self.rest()
+        except TimeoutError:
+            raise AssertionError(f"nothing was done: {keys}:\n{text_of(self.console)}") from None
         named = " ".join(k.text if isinstance(k, Paste) else k for k in keys)
         line = self.lines[-1]  # the copy contains the effect of the earlier actions
         self.lines.clear()
@@ -180,11 +206,14 @@ def copy(store: Path, target: Path) -> None:
         source.backup(to)
 
 
+TABLES = ("jobs", "attempts", "tails", "workers", "config", "counts", "queues", "dependencies")
+
+
 def contents(store: Path) -> list[Any]:
     """Everything in a store, without generated ids."""
     with closing(sqlite3.connect(store)) as raw:
         found = []
-        for table in ("jobs", "attempts", "tails", "workers", "config", "counts"):
+        for table in TABLES:
             rows = raw.execute(f"SELECT * FROM {table}").fetchall()
             if table == "jobs":  # seq, id, …: generated ids differ
                 rows = [
@@ -219,8 +248,8 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[set[str], list[tupl
         return opens(*args, **{**options, "clock": lambda: NOW})
 
     with monkeypatch.context() as patch:
-        for name in MAKERS:
-            patch.setattr(actions, name, spy(name, getattr(actions, name)))
+        for name, module in MAKERS.items():
+            patch.setattr(module, name, spy(name, getattr(module, name)))
         patch.setattr(Queue, "start_workers", start)
         patch.setattr(Queue, "open", open_now)
         yield used, started
@@ -247,11 +276,16 @@ def words(lines: list[str]) -> list[list[list[str]]]:
     return found
 
 
-ON_JOBS = {"retry", "cancel", "remove", "retry_matching", "cancel_matching", "remove_matching"}
+ON_JOBS = {
+    *("retry", "cancel", "remove", "retry_matching", "cancel_matching", "remove_matching"),
+    *("hold", "release", "edit_fields", "remove_with_children"),
+}
 
 
 @pytest.mark.parametrize(
-    ("steps", "makers"), [(JOBS, ON_JOBS), (OTHERS, MAKERS - ON_JOBS)], ids=["jobs", "others"]
+    ("steps", "makers"),
+    [(JOBS, ON_JOBS), (OTHERS, MAKERS.keys() - ON_JOBS)],
+    ids=["jobs", "others"],
 )
 def test_each_line_does_what_the_key_did(
     steps: list[list[str | Paste]],

@@ -113,8 +113,10 @@ async def test_brackets_go_through_the_states(home: Path) -> None:
         await pilot.press("right_square_bracket")
         await until(console, pilot, "4 jobs 4  pending")
         await pilot.press("right_square_bracket")
+        await until(console, pilot, "4 jobs 0  waiting")
+        await pilot.press("right_square_bracket")
         await until(console, pilot, "4 jobs 2  processing")
-        await pilot.press("left_square_bracket", "left_square_bracket")
+        await pilot.press(*["left_square_bracket"] * 3)
         await until(console, pilot, "4 jobs 45  newest")
 
 
@@ -417,7 +419,8 @@ async def test_the_palette_has_every_verb(home: Path, key: str) -> None:
             "enqueue", "list", "show", "logs", "status", "stats", "wait", "cancel", "retry",
             "remove", "worker start", "worker stop", "worker list", "dlq list", "dlq retry",
             "dlq purge", "config list", "config get", "config set", "config unset", "doctor",
-            "demo", "completion",
+            "demo", "completion", "why", "hold", "release", "edit", "queue list", "queue show",
+            "queue pause", "queue set", "queue remove",
         ):  # fmt: skip
             assert verb in titles
         await pilot.press(key)
@@ -465,7 +468,7 @@ async def test_read_only_has_no_key_that_changes_anything(home: Path) -> None:
         text = await settled(console, pilot)
         assert "read-only" in text
         assert "enqueue" not in text
-        for key in ("e", "r", "R", "s", "x", "c", "D"):
+        for key in ("e", "r", "R", "s", "x", "c", "D", "h", "E", "P"):
             await pilot.press(key)
             await settled(console, pilot)
             assert len(console.screen_stack) == 1

@@ -57,6 +57,10 @@ def trigger(what: str, when: str, name: str, *, on: str) -> str:
     """
 
 
+EDITED = " OR ".join(
+    f"old.{column} IS NOT new.{column}"
+    for column in ("command", "priority", "queue", "timeout_seconds", "max_retries", "key")
+)
 LOG = "CREATE TABLE monkey_log (at REAL, what TEXT, job TEXT);" + "".join(
     [
         trigger(
@@ -69,10 +73,35 @@ LOG = "CREATE TABLE monkey_log (at REAL, what TEXT, job TEXT);" + "".join(
         trigger(
             "cancel",
             f"new.queue <> '{BUSY}' AND (new.cancel > old.cancel "
-            "OR old.state IN ('pending', 'failed') AND new.state = 'cancelled')",
+            "OR old.state IN ('pending', 'waiting', 'failed') AND new.state = 'cancelled')",
             "new.id",
             on="UPDATE ON jobs",
         ),
+        trigger(
+            "hold",
+            f"new.queue <> '{BUSY}' AND old.held_at IS NULL AND new.held_at IS NOT NULL",
+            "new.id",
+            on="UPDATE ON jobs",
+        ),
+        trigger(
+            "release",
+            f"new.queue <> '{BUSY}' AND old.held_at IS NOT NULL AND new.state = 'pending'",
+            "new.id",
+            on="UPDATE ON jobs",
+        ),
+        trigger(
+            "edit",
+            f"new.queue <> '{BUSY}' AND ({EDITED})",
+            "new.id",
+            on="UPDATE ON jobs",
+        ),
+        trigger(
+            "pause",
+            "old.paused_at IS NOT new.paused_at",
+            "new.name",
+            on="UPDATE ON queues",
+        ),
+        trigger("pause", "true", "new.name", on="INSERT ON queues"),
         trigger("delete", f"old.queue <> '{BUSY}'", "old.id", on="DELETE ON jobs"),
         trigger("enqueue", f"new.queue <> '{BUSY}'", "new.id", on="INSERT ON jobs"),
         # A supervisor that takes jobs over makes a worker for each, which stops after the job. Here
@@ -92,16 +121,19 @@ LOG = "CREATE TABLE monkey_log (at REAL, what TEXT, job TEXT);" + "".join(
 )
 
 SAFE = [
-    *"jjjkkkGgnN1234[]<>I/:?ewlsmpfbRDcDRcV+-h0369 ",
+    *"jjjkkkGgnN12345[]<>I/:?ewlsmpfbRDcDRcV+-E0369wP ",
     *("\t", "\x1b[Z", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\x1b[5~", "\x1b[6~"),
     *("\x1b[H", "\x1b[F", "\x04", "\x15", "\x06", "\x12", "\x0c", "\x1c", "\x7f", "\x07"),
 ]
 """Keys that change nothing on any screen."""
 
-OPENING = ["D", "c", "R", "s", "e", "2c", "3D", "4D", "4c", "4  D", "1R", ":retr", ":config"]
+OPENING = [
+    *("D", "c", "R", "s", "e", "2c", "3D", "4D", "4c", "4  D", "1R", ":retr", ":config"),
+    *("4P", "4E", "4w", "5P", "5", "4  h", ":hold", ":queue"),
+]
 """Keys that usually open a question or a form. No "y", because a question may be open already."""
 
-DECISIVE = ["y", "y", "y", "\r", "\r", "\r", "r", "x", "\x0e", "click", "click"]
+DECISIVE = ["y", "y", "y", "\r", "\r", "\r", "r", "x", "h", "\x0e", "click", "click"]
 
 PASTES = [
     "y\r\ry\n", "D", "rm -rf\nx\ny", "ünïcödé ☃ 漢字", "a" * 300, "\x00\x01\x7f", "retry all",
@@ -144,8 +176,9 @@ sys.exit(main())
 """The console. At F12 it draws everything again, and says that all keys before have done their
 work."""
 
-ASKED = re.compile(r"(Retry|Cancel|Delete|Run|Stop)\s+(all )?([\d,]+ )?")
 VERBS = {"Retry": "retry", "Run": "retry", "Cancel": "cancel", "Delete": "delete", "Stop": "stop"}
+VERBS |= {"Hold": "hold", "Release": "release", "Pause": "pause", "Resume": "pause"}
+ASKED = re.compile(rf"({'|'.join(VERBS)})\s+(all )?([\d,]+ )?")
 
 
 class Monkey:
@@ -246,13 +279,14 @@ class Monkey:
         elif self.size in TOO_SMALL:
             pass  # no key may change anything here
         elif min(self.size) < 12:  # too low to show everything
-            may.update(dict.fromkeys((*VERBS.values(), "enqueue", "start", "config"), 1))
-            may.update(retry=9999, cancel=9999, delete=9999, stop=99)
+            may.update(dict.fromkeys((*VERBS.values(), "enqueue", "start", "config", "edit"), 1))
+            may.update(retry=9999, cancel=9999, delete=9999, stop=99, hold=9999, release=9999)
         else:
-            if key in ("r", "\r", "x") or "<" in key:  # one job or one worker, without a question
-                may.update(retry=1, stop=1)
+            # One job or one worker, without a question.
+            if key in ("r", "h", "\r", "x") or "<" in key:
+                may.update(retry=1, stop=1, hold=1, release=1)
             if key in ("\r", "\x0e") or "<" in key:
-                may.update(retry=1)
+                may.update(retry=1, edit=1)
                 if "enqueue" in flat or "another command" in flat:
                     may.update(enqueue=1)
                 if "how many workers" in flat:

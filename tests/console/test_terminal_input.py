@@ -49,6 +49,61 @@ def test_the_rest_of_a_sequence_whose_escape_was_taken_for_the_key_is_no_letters
     assert pieces(b"\x1b", b"[1;5D", b"j", gap=ESCAPE_PATIENCE * 2) == [ESCAPE, "j"]
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        (b"[", b"1;", b"5", b"D"),
+        (b"[", b"A"),
+        (b"O", b"P"),
+        (b"[<0;1", b"2;3", b"M"),
+        (b"[M", b"x", b"yD"),
+        (b"[?2026", b";2$", b"y"),
+    ],
+)
+def test_nor_is_it_when_it_comes_in_pieces(rest: tuple[bytes, ...]) -> None:
+    source = InputDecoder()
+    assert source.feed(b"\x1b", 0.0) == []
+    assert source.expire(0.2) == [ESCAPE]
+    for number, piece in enumerate(rest):
+        at = 0.2 + 0.1 * (number + 1)
+        assert source.feed(piece, at) == []
+        assert source.expire(at + 0.05) == []
+    assert source.feed(b"j", 0.6) == ["j"]
+
+
+@pytest.mark.parametrize("letter", ["j", "k", "e", "r", "w", "x", "l", "c"])
+def test_escape_a_bracket_and_a_letter_that_a_person_types_are_three_keys(letter: str) -> None:
+    source = InputDecoder()
+    assert source.feed(b"\x1b", 0.0) == []
+    assert source.expire(0.15) == [ESCAPE]
+    assert source.feed(b"[", 0.25) == []
+    assert source.feed(letter.encode(), 0.35) == ["[" + letter]
+
+
+def test_an_answer_of_the_terminal_between_the_pieces_is_no_end_of_them() -> None:
+    answer = b"\x1b[1;1R"
+    found = pieces(b"\x1b" + answer + b"[", answer, b"1;", b"5" + answer, b"D", b"j", gap=0.01)
+    assert found == [answer.decode()] * 3 + ["\x1b[1;5D", "j"]
+
+
+def test_a_bracket_after_escape_is_a_key_when_nothing_follows() -> None:
+    source = InputDecoder()
+    source.feed(b"\x1b", 0.0)
+    assert source.expire(0.15) == [ESCAPE]
+    assert source.feed(b"[", 0.25) == []
+    assert source.expire(0.4) == []
+    assert source.expire(0.15 + PATIENCE + 0.01) == ["["]
+    assert source.feed(b"5", 1.0) == ["5"]
+
+
+def test_a_bracket_that_was_held_comes_before_what_follows_later() -> None:
+    source = InputDecoder()
+    source.feed(b"\x1b", 0.0)
+    source.expire(0.15)
+    assert source.feed(b"[", 0.25) == []
+    assert source.feed(b"A", 0.16 + PATIENCE) == ["[A"]
+
+
 TYPED = st.sampled_from(["\x1b", "\x1b[A", "\x1bOP", "\x1b[1;5D", "e", "/", "é", "\r", "3"])
 
 

@@ -189,7 +189,11 @@ def test_jitter_only_lengthens() -> None:
 
 def test_every_state_is_somewhere() -> None:
     everything = set(State)
-    assert {*lifecycle.WAITING, *lifecycle.FINAL, State.PROCESSING} == everything
+    assert {*lifecycle.NOT_STARTED, *lifecycle.FINAL, State.PROCESSING} == everything
+    assert set(lifecycle.NOT_STARTED) - {State.WAITING} == set(lifecycle.WAITING)
+    assert set(lifecycle.HOLDABLE) == set(lifecycle.NOT_STARTED)
     assert set(lifecycle.CANCELLABLE) == everything - set(lifecycle.FINAL)
     assert set(lifecycle.REMOVABLE) == everything - {State.PROCESSING}
-    assert set(lifecycle.RETRYABLE) == everything - {State.PENDING, State.PROCESSING}
+    assert set(lifecycle.RETRYABLE) == everything - {
+        *(State.PENDING, State.WAITING, State.PROCESSING)
+    }

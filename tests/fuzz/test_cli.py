@@ -142,6 +142,16 @@ enqueue_options = several(
     option("--memory-limit", sizes),
     option("--cpu-seconds", durations),
     option("--output-limit", sizes),
+    option("--key", words),
+    option("--unique", words),
+    option("--unique-until", words),
+    option("--unique-for", durations),
+    option("--on-conflict", words),
+    option("--after", words),
+    option("--after-any", words),
+    option("--after-failed", words),
+    option("--on-parent-failure", words),
+    flags("--hold"),
 )
 
 # -- jobs as JSON ---------------------------------------------------------------------
@@ -231,17 +241,21 @@ def test_jobs_as_a_stream(args: list[str], stream: bytes, from_file: bool) -> No
             rest=several(
                 option("--state", states),
                 option("--queue", words),
+                option("--key", words),
                 option("--search", words),
                 option("--limit", numbers),
                 flags("--show-env"),
             ),
         ),
-        verb("show", rest=with_ids(flags("--show-env"))),
+        verb("show", rest=with_ids(flags("--show-env", "--tree"))),
+        verb("why", rest=with_ids()),
+        verb("queue", "list", rest=st.just([])),
+        verb("queue", "show", rest=st.lists(words, max_size=2)),
         verb(
             "logs",
             rest=with_ids(option("--attempt", numbers), option("--tail", numbers), flags("--raw")),
         ),
-        verb("status", rest=st.just([])),
+        verb("status", rest=several(flags("--why"))),
         verb("stats", rest=several(option("--since", durations))),
         verb("worker", "list", rest=st.just([])),
         verb(
@@ -260,7 +274,40 @@ def test_looking(args: list[str]) -> None:
     st.one_of(
         verb("cancel", rest=with_ids()),
         verb("retry", rest=with_ids()),
-        verb("remove", rest=with_ids()),
+        verb("remove", rest=with_ids(flags("--cascade"))),
+        verb("hold", rest=with_ids(option("--key", words))),
+        verb("release", rest=with_ids(option("--key", words))),
+        verb(
+            "edit",
+            rest=with_ids(
+                option("--command", words),
+                option("--priority", numbers),
+                option("--run-at", times),
+                option("--queue", words),
+                option("--timeout", durations),
+                option("--max-retries", numbers),
+                option("--key", words),
+                flags("--no-key"),
+            ),
+        ),
+        *(
+            verb(
+                "queue",
+                name,
+                rest=st.tuples(
+                    st.lists(words, max_size=2),
+                    several(
+                        option("--limit", numbers),
+                        option("--per-host", numbers),
+                        option("--per-key", numbers),
+                        option("--rate", words | sizes),
+                        option("--for", durations),
+                        option("--reason", words),
+                    ),
+                ).map(joined),
+            )
+            for name in ("set", "pause", "resume", "remove")
+        ),
         *(
             verb(
                 "dlq",
@@ -317,6 +364,7 @@ def test_settings(args: list[str], env: dict[str, str]) -> None:
 VERBS = (
     *("enqueue", "list", "show", "logs", "status", "stats", "cancel", "retry", "remove"),
     *("worker", "dlq", "config", "completion", "prune", "worker:list", "dlq:purge"),
+    *("why", "hold", "release", "edit", "queue", "queue:list"),
 )
 OPTIONS = (
     *("--json", "--help", "--version", "-h", "-q", "-v", "--store", "--state", "--all", "-y"),

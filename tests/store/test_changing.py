@@ -46,6 +46,11 @@ async def cancelled(store: Store) -> Job:
     return await again(store, job)
 
 
+async def held(store: Store) -> Job:
+    [job] = await store.enqueue([spec(priority=5, hold=True)], NOW)
+    return job
+
+
 MAKERS: dict[State, Maker] = {
     State.PENDING: pending,
     State.PROCESSING: processing,
@@ -53,11 +58,14 @@ MAKERS: dict[State, Maker] = {
     State.FAILED: failed,
     State.DEAD: dead,
     State.CANCELLED: cancelled,
+    State.WAITING: held,
 }
 ALLOWED = {
     JobAction.RETRY: lifecycle.RETRYABLE,
     JobAction.CANCEL: lifecycle.CANCELLABLE,
     JobAction.REMOVE: lifecycle.REMOVABLE,
+    JobAction.HOLD: lifecycle.HOLDABLE,
+    JobAction.RELEASE: lifecycle.RELEASABLE,
 }
 
 
@@ -92,6 +100,8 @@ async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
             is {
                 JobAction.RETRY: State.PENDING,
                 JobAction.CANCEL: State.CANCELLED,
+                JobAction.HOLD: State.WAITING,
+                JobAction.RELEASE: State.PENDING,
             }[action]
         )
         assert after.updated_at == NOW + 1
@@ -101,7 +111,8 @@ async def test_an_action_is_done_in_exactly_the_states_that_allow_it(
 @pytest.mark.parametrize("action", list(JobAction))
 async def test_strict_is_all_or_nothing(store: Store, action: JobAction) -> None:
     await hired(store)
-    good = await (failed(store) if action is not JobAction.CANCEL else pending(store))
+    makers = {JobAction.CANCEL: pending, JobAction.RELEASE: held}
+    good = await makers.get(action, failed)(store)
     bad = await (processing(store) if action is not JobAction.CANCEL else completed(store))
     before = await store.scan(Filter(), 10)
     for refused in ([good.seq, bad.seq], [good.seq, 12345]):

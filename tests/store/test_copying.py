@@ -19,7 +19,7 @@ from queuectl_core.domain.rollup import DAY, HOUR, Rollup, reach
 from queuectl_core.operations import copy
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.copy import Copied
-from queuectl_core.store.copy import CopyBatch, Tail
+from queuectl_core.store.copy import CopyBatch, Queues, Tail
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.clocks import monotonic
@@ -28,6 +28,8 @@ from queuectl_core.system.host import process_start
 from ..support import NOW, eventually_async, spec, supervisor
 from .stores import PLACES, Place
 from .tools import change, claim, hired, real_counts, run
+
+NO_QUEUES = Queues((), ())
 
 
 @pytest.fixture(params=sorted(PLACES))
@@ -157,7 +159,7 @@ async def test_a_marked_store_opens_for_nobody_and_takes_no_workers(
     with pytest.raises(Conflict, match="is half a copy"):
         await store.register(supervisor("sup"), [("sup-1", ())], NOW)
     assert await store.supervisors() == []
-    await store.copying().finish('{"shown": "the old one"}', {"timeout": "5"}, [], 7)
+    await store.copying().finish('{"shown": "the old one"}', {"timeout": "5"}, [], 7, NO_QUEUES)
     assert (await (await place.open()).config()) == {"timeout": "5"}
     await store.register(supervisor("sup"), [("sup-1", ())], NOW)
     assert [job.seq for job in await store.enqueue([spec()], NOW)] == [8]
@@ -171,7 +173,7 @@ async def test_a_parcel_is_taken_with_the_latest_mark_only(store: Store) -> None
     with pytest.raises(Conflict, match="somebody else is copying"):
         await copying.receive(CopyBatch([_job(2)]), "a", "c", NOW)
     with pytest.raises(Conflict, match="somebody else is copying"):
-        await copying.finish("a", {}, [], 1)
+        await copying.finish("a", {}, [], 1, NO_QUEUES)
     assert await copying.mark() == "b"
     assert await store.scan(Filter(), 10) == [job]
     with pytest.raises(Conflict, match="is taken"):
@@ -198,7 +200,7 @@ async def test_a_copied_job_is_claimed_when_it_is_due(store: Store) -> None:
     await copying.begin("a", 0)
     jobs = [_job(1), _job(2, run_at=NOW + 50), _job(3, state=State.FAILED, run_at=NOW + 10)]
     await copying.receive(CopyBatch(jobs), "a", "a", NOW)
-    await copying.finish("a", {}, [], 3)
+    await copying.finish("a", {}, [], 3, NO_QUEUES)
     await hired(store)
     assert [job.id for job in await claim(store, count=3)] == ["j1"]
     assert [job.id for job in await claim(store, count=3, now=NOW + 20)] == ["j3"]

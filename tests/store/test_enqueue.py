@@ -29,7 +29,19 @@ GIVEN = spec(
     memory_limit=1 << 30,
     cpu_seconds=60,
     output_limit=1 << 20,
+    key="k",
+    unique="u",
+    unique_until="start",
+    unique_for=5.0,
+    after=("p",),
+    after_any=("q",),
+    after_failed=("r",),
+    on_parent_failure="hold",
+    hold=True,
+    on_conflict="replace",
+    actor="me@here",
 )
+PARENTS = [spec(id=name) for name in ("p", "q", "r")]
 """Each field has another value than a job that does not give it."""
 
 
@@ -39,10 +51,18 @@ def test_every_field_is_given() -> None:
 
 
 async def test_a_job_is_kept_as_it_was_given(store: Store) -> None:
-    [job] = await store.enqueue([GIVEN], NOW)
+    *_, job = await store.enqueue([*PARENTS, GIVEN], NOW)
     assert (await store.by_seq(job.seq)) == job
-    assert {name: getattr(job, name) for name in GIVEN._fields} == GIVEN._asdict()
-    assert (job.state, job.attempts, job.crashes, job.runs) == (State.PENDING, 0, 0, 0)
+    kept = set(GIVEN._fields) & set(job._fields)
+    assert {name: getattr(job, name) for name in kept} == {
+        name: value for name, value in GIVEN._asdict().items() if name in kept
+    }
+    assert set(GIVEN._fields) - kept == {
+        *("after", "after_any", "after_failed", "hold", "on_conflict", "actor")
+    }
+    assert job.parents == {"after": ("p",), "after_any": ("q",), "after_failed": ("r",)}
+    assert (job.held, job.held_by, job.held_at) == (True, "me@here", NOW)
+    assert (job.state, job.attempts, job.crashes, job.runs) == (State.WAITING, 0, 0, 0)
     assert job.created_at == job.updated_at == NOW
     assert (job.started_at, job.finished_at, job.exit_code, job.worker) == (None,) * 4
 
@@ -123,13 +143,13 @@ async def test_a_batch_arrives_whole_and_in_order(store: Store) -> None:
 
 
 async def test_a_batch_keeps_jobs_as_enqueue_does(store: Store) -> None:
-    [single] = await store.enqueue([GIVEN], NOW)
+    *_, single = await store.enqueue([*PARENTS, GIVEN], NOW)
     async with store.batch() as batch:
-        await batch.add([(1, GIVEN._replace(id="y"))])
+        await batch.add([(1, GIVEN._replace(id="y", unique="v"))])
         first, _ = await batch.commit(NOW)
     job = await store.by_seq(first)
     assert job is not None
-    assert job._replace(id=GIVEN.id, seq=single.seq) == single
+    assert job._replace(id=GIVEN.id, seq=single.seq, unique=GIVEN.unique) == single
 
 
 async def test_a_batch_goes_by_line_whatever_the_order_of_adding(store: Store) -> None:

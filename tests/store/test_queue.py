@@ -129,6 +129,7 @@ async def test_status(queue: Queue) -> None:
     shown = status.to_json(NOW)
     assert shown["jobs"] == {
         "pending": 2,
+        "waiting": 0,
         "processing": 0,
         "completed": 1,
         "failed": 0,

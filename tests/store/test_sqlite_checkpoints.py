@@ -23,7 +23,7 @@ from queuectl_core.system.run_sync import run_sync
 
 from ..support import NOW, Cli, held_open, spec
 
-SMALL = 64 << 10
+SMALL = 96 << 10
 
 
 @pytest.fixture

@@ -23,6 +23,13 @@ from ..support import NOW, spec
 LISTS = ("LIST SUBQUERY", "SCAN json_each VIRTUAL TABLE INDEX 1:")
 """A list of the filter: read once, and only if it was given."""
 
+WAITED_FOR = [
+    "CORRELATED SCALAR SUBQUERY",
+    "SEARCH d USING COVERING INDEX dependencies_parent (parent=?)",
+    "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)",
+]
+"""Whether other jobs wait for a job."""
+
 WANTED = {
     # the claim: only rows that may be claimed, in the order they are claimed
     "candidates": ["SEARCH jobs USING INDEX jobs_claim (queue=?)"],
@@ -33,7 +40,7 @@ WANTED = {
     ],
     "next_due": ["SEARCH jobs USING COVERING INDEX jobs_due (ready=?)"],
     "oldest_due": [
-        "CO-ROUTINE both_kinds",
+        "CO-ROUTINE all_kinds",
         "COMPOUND QUERY",
         "LEFT-MOST SUBQUERY",
         "CO-ROUTINE first",
@@ -43,7 +50,11 @@ WANTED = {
         "SEARCH first",
         "UNION ALL",
         "SEARCH jobs USING COVERING INDEX jobs_due (ready=? AND run_at<?)",
-        "SEARCH both_kinds",
+        "UNION ALL",
+        "CO-ROUTINE behind",
+        "SEARCH jobs USING INDEX jobs_due (ready=?)",
+        "SCAN behind",
+        "SEARCH all_kinds",
     ],
     "claim": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "claim_ahead": [
@@ -66,21 +77,21 @@ WANTED = {
     **{
         f"scan_state_{direction}": [
             "SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)",
-            *LISTS * 3,
+            *LISTS * 4,
         ]
         for direction in ("up", "down")
     },
     **{
         f"scan_all_{direction}": [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
-            *LISTS * 3,
+            *LISTS * 4,
         ]
         for direction in ("up", "down")
     },
     **{
         f"scan_reason_{direction}": [
             "SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)",
-            *LISTS * 3,
+            *LISTS * 4,
         ]
         for direction in ("up", "down")
     },
@@ -113,26 +124,36 @@ WANTED = {
         "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)"],
-    "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", *LISTS],
+    "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", *LISTS, *WAITED_FOR],
     "assign": [
         "SCAN a VIRTUAL TABLE INDEX 1:",
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "count_states": [
         "SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)",
-        *LISTS * 4,
+        *LISTS * 5,
     ],
     "holds": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
     # bulk verbs: candidates from the index of the state, changed by key
-    "bulk_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)", *LISTS * 3],
-    "bulk_reason": ["SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)", *LISTS * 3],
+    "bulk_state": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>? AND seq<?)", *LISTS * 4],
+    "bulk_reason": ["SEARCH jobs USING INDEX jobs_dead (reason=? AND seq>? AND seq<?)", *LISTS * 4],
     **{
         action: [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
-            *LISTS * 6,  # the keys, the states and what was read, too
+            *LISTS * 7,  # the keys, the states and what was read, too
+            *(WAITED_FOR + list(LISTS) if action == "remove" else ()),
         ]
-        for action in ("retry", "cancel", "remove")
+        for action in ("retry", "cancel", "hold", "release", "remove")
     },
+    # admission: only the jobs of one key, of one queue, the parents of one job
+    "key_heads": ["SEARCH jobs USING COVERING INDEX jobs_key (queue=? AND key=? AND ready=?)"],
+    "key_next": ["SEARCH jobs USING COVERING INDEX jobs_key (queue=? AND key=? AND ready=?)"],
+    "key_running": ["SEARCH jobs USING INDEX jobs_key_running (queue=? AND key=?)"],
+    "queue_running": ["SEARCH jobs USING INDEX jobs_state (state=?)"],
+    "children_after": [
+        "SEARCH dependencies USING COVERING INDEX dependencies_parent (parent=? AND child>?)"
+    ],
+    "unique_holder": ["SEARCH jobs USING INDEX jobs_unique (unique_value=?)"],
     "counts": ["SCAN counts"],  # a row for each state and queue, however many jobs
 }
 
@@ -143,6 +164,11 @@ MAY_SCAN_JOBS = {
     "recount": "the same",
     "dead_groups": "the index of the dead alone",
     "copy_any": "whether there is any: the first row",
+    "key_running_ids": "sorts the running jobs of some keys",
+    "queue_running_by_host": "groups the running jobs of a queue",
+    "misadmitted": "for doctor: all jobs that wait",
+    "readmit_keys": "the same",
+    "wait_groups": "for status --why: all jobs that wait are counted",
 }
 
 

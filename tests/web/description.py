@@ -91,6 +91,10 @@ ODD: st.SearchStrategy[Any] = st.one_of(
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "id": st.sampled_from(["output", "done-0", "dead-0", "dead", "later-1", "nobody", "a1"]),
     "key": st.sampled_from(["max-retries", "timeout", "shell", "no-such-key"]),
+    "name": st.sampled_from(["default", "other", "javascript:alert.2", "nobody"]),
+    "after": st.lists(st.sampled_from(["later-1", "done-0", "nobody"]), max_size=2),
+    "rate": st.sampled_from(["60/1m", "none", None]),
+    "for": st.sampled_from(["10m", 60, None]),
     "command": st.sampled_from(["true", ["echo", "a"]]),
     "queue": st.sampled_from(["default", "other"]),
     "since": st.sampled_from(["30m", "24h"]),

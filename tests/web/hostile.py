@@ -16,6 +16,8 @@ TEXTS = (
     "event: parts\ndata: {}\n\nid: 1\r\nX: y",
     "javascript:alert(1)//%0d%0aSet-Cookie:%20a=b",
 )
+LINES = (0, 1, 2, 6)
+"""Those that a key may be: one line without control characters."""
 OUTPUT = (
     b"\0nul \xff\xfe\xc3( </pre><script>x</script>\r\r\n\x1b[2J" + b"A" * (1 << 20) + b"\nend\n"
 )
@@ -44,4 +46,19 @@ def fill(cli: Cli) -> None:
         {"id": f"later-{n}", "command": f"# {text}", "run_at": "+1d"}
         for n, text in enumerate(TEXTS)
     ]
+    later += [
+        {
+            "id": f"waits-{n}",
+            "command": "true",
+            "after": [f"later-{n}"],
+            "on_parent_failure": "hold",
+            "key": TEXTS[n],
+            "unique": TEXTS[n],
+        }
+        for n in LINES
+    ]
+    later.append({"id": "held", "command": "true", "hold": True, "queue": "javascript:alert.2"})
     cli("enqueue", "-", stdin=json.dumps(later))
+    cli("queue", "set", "javascript:alert.2", "--limit", "2", "--rate", "60/1m")
+    cli("queue", "pause", "javascript:alert.2", "--reason", " ".join(TEXTS))
+    cli("queue", "pause", "default", "--for", "1d", "--reason", TEXTS[0])

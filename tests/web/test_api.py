@@ -24,6 +24,7 @@ from queuectl_web.context import filter_of, query_of
 from .conftest import cli_in
 from .dashboard import PROBLEM, Answer, Browser
 from .description import DESCRIPTION, ODD, fitting, mismatch, worn
+from .hostile import TEXTS
 from .inside import Inside, inside
 
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
@@ -112,7 +113,7 @@ def test_every_operation_answers_as_described(
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["state", "queue", "search", "exit_code", "exit-code",
-       "reason", "limit", "x"]), ODD.map(str)), max_size=4))  # fmt: skip
+       "reason", "key", "limit", "x"]), ODD.map(str)), max_size=4))  # fmt: skip
 def test_a_filter_is_read_or_refused(items: list[tuple[str, str]]) -> None:
     from queuectl_core.domain.errors import InvalidInput
 
@@ -134,6 +135,8 @@ def test_a_filter_is_read_or_refused(items: list[tuple[str, str]]) -> None:
         exit_codes=st.lists(st.integers(-999, 999), unique=True).map(tuple),
         seqs=st.none(),
         reasons=st.lists(st.text(min_size=1), unique=True).map(tuple),
+        keys=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1,
+                              max_size=99), unique=True).map(tuple),
     )
 )  # fmt: skip
 def test_a_filter_survives_the_query(where: Filter) -> None:
@@ -148,7 +151,13 @@ SAME = (
     ("/jobs?queue=javascript:alert.2&search=TRUE", ["list", "--queue", "javascript:alert.2"]),
     ("/jobs?state=dead&search=SCRIPT&show_env=true",
      ["list", "--state", "dead", "--search", "SCRIPT", "--show-env"]),
+    ("/jobs?state=waiting", ["list", "--state", "waiting"]),
+    ("/jobs?key=%3Cscript%3Ealert(1)%3C/script%3E", ["list", "--key", TEXTS[0]]),
     ("/jobs/dead-0", ["show", "dead-0"]),
+    ("/jobs/waits-0/why", ["why", "waits-0"]),
+    ("/jobs/later-0/why", ["why", "later-0"]),
+    ("/queues", ["queue", "list"]),
+    ("/queues/javascript:alert.2", ["queue", "show", "javascript:alert.2"]),
     ("/jobs/done-1?show_env=true", ["show", "done-1", "--show-env"]),
     ("/jobs/dead-3/output", ["logs", "dead-3"]),
     ("/dlq/groups", ["dlq", "list", "--group"]),
@@ -162,15 +171,17 @@ def test_the_api_answers_as_the_command_line(browser: Browser, path: str, words:
     answer = browser.api("GET", path)
     assert answer.status == 200
     wanted = browser.site.cli.json(*words)
-    for document in (answer.json, wanted):
-        if "oldest_waiting_seconds" in document:
-            document["oldest_waiting_seconds"] = None
+    shown = answer.json
+    for document in (shown, wanted):
+        for one in document if isinstance(document, list) else [document]:
+            if "oldest_waiting_seconds" in one:
+                one["oldest_waiting_seconds"] = None
     if path.endswith("/output"):
-        assert {name: answer.json[name] for name in wanted if name in answer.json} == {
-            name: value for name, value in wanted.items() if name in answer.json
+        assert {name: shown[name] for name in wanted if name in shown} == {
+            name: value for name, value in wanted.items() if name in shown
         }
     else:
-        assert answer.json == wanted
+        assert shown == wanted
 
 
 WRONG = (
@@ -183,6 +194,28 @@ WRONG = (
      ["enqueue", '{"command": "true", "priority": "high"}']),
     ("POST", "/jobs", {"comand": "true"}, ["enqueue", '{"comand": "true"}']),
     ("POST", "/jobs/done-0/cancel", None, ["cancel", "done-0"]),
+    ("POST", "/jobs/done-0/hold", None, ["hold", "done-0"]),
+    ("POST", "/jobs/later-0/release", None, ["release", "later-0"]),
+    ("POST", "/jobs/waits-0/release", None, ["release", "waits-0"]),
+    ("POST", "/jobs/later-0/edit", {"priority": 10**9},
+     ["edit", "later-0", "--priority", "1000000000"]),
+    ("GET", "/jobs/nobody/why", None, ["why", "nobody"]),
+    ("GET", "/jobs/nobody/tree", None, ["show", "--tree", "nobody"]),
+    ("DELETE", "/jobs/later-0", None, ["remove", "later-0"]),
+    ("POST", "/jobs", {"id": "x", "command": "true", "after": ["nobody"]},
+     ["enqueue", "--id", "x", "--after", "nobody", "true"]),
+    ("POST", "/jobs", {"command": "true", "unique_for": 9},
+     ["enqueue", "--unique-for", "9", "true"]),
+    ("POST", "/jobs", {"command": "true", "unique": TEXTS[0], "on_conflict": "fail"},
+     ["enqueue", "--unique", TEXTS[0], "--on-conflict", "fail", "true"]),
+    ("GET", "/queues/nobody", None, ["queue", "show", "nobody"]),
+    ("POST", "/queues/nobody/resume", None, ["queue", "resume", "nobody"]),
+    ("POST", "/queues/a%20b/pause", None, ["queue", "pause", "a b"]),
+    ("POST", "/queues/mail/set", {"limit": "many"}, ["queue", "set", "mail", "--limit", "many"]),
+    ("POST", "/queues/mail/set", {"rate": "1/never"},
+     ["queue", "set", "mail", "--rate", "1/never"]),
+    ("POST", "/queues/nobody/remove", None, ["queue", "remove", "nobody"]),
+    ("POST", "/queues/default/remove", None, ["queue", "remove", "default"]),
     ("PUT", "/config/max-retrys", {"value": 1}, ["config", "set", "max-retrys", "1"]),
     ("POST", "/workers/start", {"count": 513}, ["worker", "start", "--detach", "--count", "513"]),
     ("POST", "/workers/stop", {"workers": ["nobody"]}, ["worker", "stop", "nobody"]),

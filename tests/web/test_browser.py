@@ -16,12 +16,17 @@ from playwright.sync_api import Browser, Page, expect
 from ..support import Cli, eventually
 from .browser import Site, chromium
 
-PAGES = (
+PAGES: tuple[str, ...] = (
     "/",
     "/jobs",
     "/jobs/fails",
     "/jobs/fails/output",
     "/dlq",
+    "/queues",
+    "/queues/mail",
+    "/jobs/held",
+    "/jobs/after",
+    "/jobs/held/edit",
     "/workers",
     "/enqueue",
     "/stats",
@@ -46,7 +51,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs.append({"id": "fails", "command": f"echo '{EVIL}'; nosuchprogram", "max_retries": 1})
     jobs.append({"id": "works", "command": "seq 1 30"})
     jobs.append({"id": "waits", "command": "true", "run_at": "+1h"})
+    jobs += [
+        {"id": "held", "command": "true", "hold": True, "queue": "mail", "key": "k" * 90},
+        {"id": "after", "command": "true", "after": ["held", "waits"], "queue": "mail"},
+    ]
     cli("enqueue", "-", stdin="".join(json.dumps(job) + "\n" for job in jobs))
+    cli("queue", "set", "mail", "--limit", "2", "--rate", "60/1m")
+    cli("queue", "pause", "mail", "--for", "9d", "--reason", "the server " + "x" * 80)
     cli("worker", "start", "--count", "2", "--until-empty", "--quiet")
     cli.close()
     return folder
@@ -82,7 +93,7 @@ def test_an_operator_finds_what_fails_and_mends_it(
         expect(page.locator("pre.output")).to_contain_text(EVIL)
 
         # Mend this one.
-        page.locator("textarea[name=command]").fill("echo mended")
+        page.locator("form[action='/act'] textarea").fill("echo mended")
         page.get_by_role("button", name="Run this job again with it").click()
         assert "fails is due again: echo mended" in said(page)
         assert "queuectl retry fails --command 'echo mended'" in said(page)
@@ -126,6 +137,48 @@ def test_a_question_can_be_left_and_is_only_about_jobs_as_they_were(
         page.get_by_role("button", name="Confirm").click()
         assert "job 'fails' is pending now; no remove was done" in said(page)
         assert state(cli, "fails") == "pending"
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no-script"])
+def test_an_operator_finds_why_a_job_waits_and_mends_it(
+    cli: Cli, site: Site, browser: Browser, javascript: bool
+) -> None:
+    with site.visit(browser, width=360, javascript=javascript) as page:
+        page.get_by_role("link", name="Jobs", exact=True).click()
+        page.get_by_role("link", name="waiting 2").click()
+        expect(page.locator("#jobs")).to_contain_text("WaitingFor")
+        page.get_by_role("link", name="after", exact=True).click()
+        expect(page.locator("#why")).to_contain_text("queue mail was paused by")
+        expect(page.locator("#tree")).to_contain_text("held waiting")
+        page.locator("#tree").get_by_role("link", name="held").click()
+        page.get_by_role("button", name="Release").click()
+        assert "held is released" in said(page)
+        assert state(cli, "held") == "pending"
+
+        # Edit it.
+        page.get_by_text("Change command, priority").click()
+        page.get_by_label("priority").fill("5")
+        page.get_by_label("key").fill("")
+        page.get_by_role("button", name="Save").click()
+        assert "queuectl edit held --priority 5 --no-key" in said(page)
+        assert cli.json("show", "held")["priority"] == 5
+
+        # Its queue is paused.
+        page.locator("#why").get_by_role("link", name="the queue").first.click()
+        expect(page.locator("#queue")).to_contain_text("the server")
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_role("button", name="Confirm").click()
+        assert "queue mail resumed" in said(page)
+        page.locator("input[name=limit]").fill("4")
+        page.get_by_role("button", name="Set limits").click()
+        assert "queuectl queue set mail --limit 4" in said(page)
+        found = cli.json("queue", "show", "mail")
+        assert (found["paused"], found["limit"], found["rate"]) == (False, 4, "60/1m")
+        page.locator("input[name=for]").fill("10m")
+        page.locator("input[name=reason]").fill("a test")
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="Confirm").click()
+        assert cli.json("queue", "show", "mail")["paused_reason"] == "a test"
 
 
 def test_a_running_job_is_followed(cli: Cli, site: Site, browser: Browser) -> None:

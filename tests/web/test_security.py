@@ -23,6 +23,9 @@ PAGES = (
     *("/", "/jobs", "/jobs?state=dead", "/dlq", "/workers", "/stats", "/settings", "/doctor"),
     *("/enqueue", "/jobs/dead-0", "/jobs/done-1", "/jobs/later-3", "/jobs/output"),
     *("/jobs/output/output", "/jobs/javascript:alert.1", "/jobs/nobody", "/login"),
+    *("/queues", "/queues/default", "/queues/javascript:alert.2", "/queues/nobody"),
+    *("/jobs/waits-0", "/jobs/waits-1", "/jobs/held", "/jobs?state=waiting"),
+    *("/jobs?key=%3Cscript%3E", "/jobs/held/edit", "/jobs/waits-1/edit"),
     *("/jobs?search=%3Cscript%3E", "/jobs/output/output?find=%3Cscript%3E", "/nowhere"),
 )
 
@@ -384,7 +387,9 @@ def count(site: Dashboard) -> int:
         *("ftp://{host}", "http://localhost:{port}", "http://{host} http://{host}"),
     ],
 )
-@pytest.mark.parametrize("path", ["/act", "/answer", "/enqueue", "/logout", "/api/v1/jobs"])
+@pytest.mark.parametrize(
+    "path", ["/act", "/answer", "/enqueue", "/jobs/held/edit", "/logout", "/api/v1/jobs"]
+)
 def test_a_change_from_another_page_is_refused(
     browser: Browser, path: str, origin: str | None
 ) -> None:
@@ -444,7 +449,8 @@ def test_reading_changes_nothing(browser: Browser) -> None:
                 ("X-Method-Override", "POST"), ("Origin", browser.site.base)]  # fmt: skip
     paths = ["/act", "/answer", "/enqueue", "/logout", "/api/v1/retry", "/api/v1/dlq/purge",
              "/api/v1/workers/start", "/api/v1/jobs", "/api/v1/jobs/done-1/retry",
-             "/api/v1/jobs/done-1", "/jobs/done-1", "/jobs"]  # fmt: skip
+             "/api/v1/jobs/done-1", "/jobs/done-1", "/jobs", "/jobs/held/edit",
+             "/api/v1/jobs/held/release", "/api/v1/queues/default/resume"]  # fmt: skip
     for path in paths:
         for method in ("GET", "HEAD", "OPTIONS"):
             answer = browser.ask(method, f"{path}?{query}", headers=override)
@@ -467,8 +473,8 @@ def test_no_other_site_may_read(browser: Browser) -> None:
 
 def test_read_only_refuses_every_change(read_only: Browser) -> None:
     before = read_only.site.cli("list", "--json").out
-    for path in ("/act", "/answer", "/enqueue"):
-        for action in ("retry", "remove-all", "start-workers", "set-setting"):
+    for path in ("/act", "/answer", "/enqueue", "/jobs/held/edit"):
+        for action in ("retry", "remove-all", "start-workers", "set-setting", "pause-queue"):
             answer = read_only.post(path, [("action", action), ("command", "true")])
             assert answer.status == 403
             assert "read-only" in answer.text
@@ -478,6 +484,9 @@ def test_read_only_refuses_every_change(read_only: Browser) -> None:
             for p in ("/jobs", "/retry", "/cancel", "/remove", "/dlq/retry", "/dlq/purge")
         ],
         *[("POST", p) for p in ("/jobs/dead-0/retry", "/jobs/later-0/cancel", "/workers/start")],
+        *[("POST", f"/jobs/held/{verb}") for verb in ("hold", "release", "edit")],
+        *[("POST", f"/queues/default/{verb}") for verb in ("pause", "resume", "set", "remove")],
+        *[("POST", "/hold"), ("POST", "/release"), ("DELETE", "/jobs/later-0?cascade=true")],
         *[("POST", "/workers/stop"), ("DELETE", "/jobs/done-0"), ("PUT", "/config/max-retries")],
         ("DELETE", "/config/max-retries"),
     ]:
@@ -499,6 +508,7 @@ def test_read_only_shows_no_buttons(read_only: Browser) -> None:
         assert not [one for one in page.all("input") if one.get("type") == "checkbox"], path
         assert not [one for one in page.all("button") if one.get("name") == "action"], path
     assert read_only.get("/enqueue").status == 403
+    assert read_only.get("/jobs/held/edit").status == 403
 
 
 # -- text -----------------------------------------------------------------------------------
@@ -546,11 +556,27 @@ def test_hostile_text_in_questions_forms_and_messages(browser: Browser) -> None:
             [("action", "retry-all"), ("search", text), ("queue", text), ("back", text)],
             [("action", "stop-workers"), ("worker", text)],
             [("action", "retry"), ("job", text)],
+            [("action", "hold-all"), ("key", text), ("queue", "none"), ("back", text)],
+            [("action", "pause-queue"), ("queue", text), ("for", text), ("reason", text)],
+            [("action", "pause-queue"), ("queue", "default"), ("for", text), ("back", text)],
+            [("action", "set-queue"), ("queue", "mail"), ("limit", text), ("rate", text)],
+            [("action", "set-queue"), ("queue", "mail"), ("limit", "1"), ("was", text)],
+            [("action", "remove-queue"), ("queue", text)],
         ):
             answer = browser.post("/act", form)
             is_harmless(answer)
             assert answer.status in (303, 400)
             is_harmless(browser.get("/settings"))  # it shows the message
+        asked = browser.post(
+            "/act", [("action", "pause-queue"), ("queue", "default"), ("reason", text)]
+        )
+        assert asked.status == 200
+        is_harmless(asked)
+        form = fields_in(browser.get("/jobs/held/edit").text)
+        for fields in ({"priority": text}, {"key": text * 80, "command": text}, {"was": text}):
+            refused = browser.post("/jobs/held/edit", [*(form | fields).items()])
+            assert refused.status in (400, 409)
+            is_harmless(refused)
     asked = browser.post("/act", [("action", "cancel-all"), ("search", TEXTS[0][:20])])
     assert asked.status == 200
     is_harmless(asked)

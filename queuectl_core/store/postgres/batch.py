@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, Any
 
 import asyncpg
@@ -21,10 +22,14 @@ from ...domain.errors import Conflict, InvalidInput, StoreError, StoreFull
 from ...domain.model import JobSpec
 from ...domain.text import clean_line
 from ..protocol import Batch
-from ..rows import new_ids, refuse_twice, renamed, spec_params
+from ..rows import held_unique, new_ids, new_job, refuse_twice, renamed, spec_params
+from .admission import NewJobs, connect_parents, replace_job, unique_holder
 from .connections import Connections
 from .jobs import COLUMNS, KEYS, check_text
 from .session import NEW_JOBS, Session
+
+TRIES = 5
+"""How often jobs are moved again because others took an id or a unique value."""
 
 _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -37,6 +42,7 @@ class PostgresBatch(Batch):
         with _staging():
             self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._count = 0
+        self._unique = self._parents = False
 
     def close(self) -> None:
         """Remove the file."""
@@ -52,12 +58,17 @@ class PostgresBatch(Batch):
         with _staging():
             self._file.write(lines)
         self._count += len(specs)
+        self._unique = self._unique or any(spec.unique is not None for _, spec in specs)
+        self._parents = self._parents or any(spec.parents for _, spec in specs)
 
     async def commit(self, now: float) -> tuple[int, int]:
         """Enqueue all added jobs; see the protocol."""
         with _staging():
             self._file.flush()
-        return await self._connections.announce(_commit, self._file, self._count, now)
+        first, count, self.existing = await self._connections.announce(
+            _commit, self._file, self._count, now, unique=self._unique, parents=self._parents
+        )
+        return first, count
 
 
 @contextmanager
@@ -82,11 +93,13 @@ def _lines(specs: Sequence[tuple[int, JobSpec]]) -> Iterator[str]:
         check_text(spec)
         row = spec_params(spec, 0.0)
         values: list[Any] = [line, row["id"] or fresh, spec.id is None]
-        values += [row[name] for name in COLUMNS[1:]]
+        values += [row[name] for name in (*COLUMNS[1:], "on_conflict")]
         yield "\t".join(map(_field, values)) + "\n"
 
 
 def _field(value: Any) -> str:
+    if value is None:
+        return "\\N"
     if isinstance(value, str):
         return value.translate(_SPECIAL)
     if isinstance(value, bool):
@@ -96,28 +109,94 @@ def _field(value: Any) -> str:
     return repr(value)
 
 
-async def _commit(session: Session, file: IO[bytes], count: int, now: float) -> tuple[int, int]:
+async def _commit(
+    session: Session, file: IO[bytes], count: int, now: float, *, unique: bool, parents: bool
+) -> tuple[int, int, list[tuple[int, str]]]:
+    """The first seq, how many jobs were enqueued, and the lines that were not."""
     if not count:
-        return 0, 0
+        return 0, 0, []
     session.news = NEW_JOBS
     await session.execute("stage")
     file.seek(0)
     await session.raw.copy_to_table(
         "incoming", schema_name="pg_temp", source=file, format="text", timeout=None
     )
-    first = await _keys(session, count)
-    for _ in range(3):
+    first, existing = await _move(session, count, now, unique=unique)
+    count -= len(existing)
+    if not count:
+        return 0, 0, existing
+    if parents:
+        new = NewJobs(first, first + count - 1)
+        await connect_parents(session, new, now, partial(_line_of, session))
+    return first, count, existing
+
+
+async def _line_of(session: Session, job_id: str) -> str:
+    line = await session.value("staged_line", id=job_id)
+    return f"nothing enqueued: line {line}: {new_job(job_id)}"
+
+
+async def _move(
+    session: Session, count: int, now: float, *, unique: bool
+) -> tuple[int, list[tuple[int, str]]]:
+    """The first seq, and the lines that are left out because their unique value is held."""
+    await session.execute("before_settling")
+    existing = await _settle_unique(session, now) if unique else []
+    for _ in range(TRIES):
+        if len(existing) == count:
+            return 0, existing
+        first = await _keys(session, count - len(existing))
         await session.execute("before_moving")
         try:
             await session.execute("move", first=first, now=now)
-        except asyncpg.UniqueViolationError:
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == "jobs_unique":  # somebody was faster
+                await session.execute("as_before_settling")
+                existing = await _settle_unique(session, now)
+                continue
             await session.execute("as_before_moving")
             refuse_twice(await session.rows("twice"))
             for params in renamed(await session.rows("taken")):  # generated ids were taken
                 await session.execute("renamed", **params)
             continue
-        return first, count
+        return first, existing
     raise Conflict("could not find free ids", "give ids, or try again")
+
+
+async def _settle_unique(session: Session, now: float) -> list[tuple[int, str]]:
+    """Take lines out whose unique value is held. Returns (line, id of the job that holds it)."""
+    existing: list[tuple[int, str]] = []
+    gone: list[int] = []
+    lines: dict[str, Any] = {}
+    await session.execute("staged_unique_expired", now=now)
+    for row in await session.rows("staged_unique"):
+        line, value, how = row["line"], row["unique_value"], row["on_conflict"]
+        holder, earlier = None, lines.get(value)
+        if row["holder"] is not None:
+            holder = await unique_holder(session, value, now, lock=how == "replace")
+        if holder is None and earlier is None:
+            lines[value] = row
+            continue
+        if how == "fail":
+            where = f"nothing enqueued: line {line}: "
+            if holder is not None:
+                raise held_unique(holder, where)
+            raise Conflict(f"{where}the unique value '{value}' is given twice", "give it once")
+        if holder is not None:
+            if how == "replace":
+                held_at = now if row["hold"] else None
+                await replace_job(session, holder, dict(row) | {"held_at": held_at}, now)
+            existing.append((line, holder.id))
+        elif earlier is not None and how == "replace":
+            gone.append(earlier["line"])
+            existing.append((earlier["line"], row["id"]))
+            lines[value] = row
+            continue
+        elif earlier is not None:
+            existing.append((line, earlier["id"]))
+        gone.append(line)
+    await session.execute("staged_gone", lines=gone)
+    return existing
 
 
 async def _keys(session: Session, count: int) -> int:

@@ -3,58 +3,312 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
+from ...domain.admission import Room, rate_window, room
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
-from ...domain.model import Job, SupervisorRow
+from ...domain.model import Job, QueueSettings, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
-from ..rows import result_params, to_job, to_supervisor
+from ..rows import result_params, to_job, to_queue, to_supervisor
 from . import statistics
+from .admission import judge_marked
 from .queries import query
 from .session import Session
 
 SOON = 0.01
 """Seconds until the next look at jobs that other transactions had locked."""
 
-CLAIM_EXTRA = 3
+SHORT_WAIT = 0.1
+"""Seconds. A claim that takes no longer counts for a rate from when it was asked for: the margin of
+the rate covers that."""
+
+CLAIM_EXTRA = 6
 """How many columns of a claim come before those of the job."""
+
+KEYS, ROUNDS = 500, 10
+"""Marks of keys that are read at a time, if one job of each key may run; and how often."""
 
 Key = tuple[int, int]
 """(seq, run): one attempt."""
 
 
-async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResult:
+class _Settled(NamedTuple):
+    """What follows from writing results."""
+
     refused: frozenset[Key] = frozenset()
-    claimed: list[Job] = []
     next_due: float | None = None
+    judge: bool = False
+    """Children of parents that have ended must be judged."""
+    limited: bool = False
+    """There are queues that a claim must lock."""
+    held_up: tuple[str, ...] = ()
+    """Queues in which the end of an attempt may let a job start on another supervisor."""
+
+
+async def settle_and_claim(session: Session, request: ClaimRequest, asked: float) -> ClaimResult:
+    """``asked``: the monotonic time at ``request.now``."""
+    settled, now = _Settled(), request.now
     if request.results or request.started or request.released:
-        refused, next_due = await _settle(session, request)
+        settled = await _settle(session, request)
     elif not request.slots:
-        next_due = await session.value("next_due")
-    for queues, workers in by_queues(request.slots):
-        taken, next_due = await _claim(session, request, queues, workers)
-        claimed += taken
-    return ClaimResult(refused, tuple(claimed), next_due)
+        row = await session.row("next_due")
+        settled = _Settled(next_due=row["next_due"], judge=row["judge"])
+    claim = _Claim(session, request, asked, judged=settled.judge)
+    if settled.judge:
+        await claim.judge()
+    groups = by_queues(request.slots)
+    if groups and settled.limited:
+        due = settled.next_due is not None and settled.next_due <= now
+        await claim.admit(due=due)
+    claimed: list[Job] = []
+    if not groups and settled.next_due is not None:
+        claim.looks.append(settled.next_due)
+    for queues, workers in groups:
+        claimed += await claim.run(queues, workers)
+    freed = claim.freed or claim.left_for_others(settled.held_up, claimed=bool(groups))
+    return ClaimResult(
+        settled.refused,
+        tuple(claimed),
+        min(claim.looks, default=None),
+        claim.delayed,
+        freed,
+    )
 
 
 async def waiting(session: Session, request: ClaimRequest) -> ClaimResult | None:
     """The result for a supervisor that only claims and would find no job; None: it must claim."""
-    slots = request.slots
-    names = {queue for slot in slots for queue in slot.queues}
-    every = any(not slot.queues for slot in slots)
-    row = await session.row("waiting", queues=None if every else sorted(names))
+    names = _served(request)
+    row = await session.row("waiting", queues=names)
     due: float | None = row["next_due"]
-    if row["ready"] or (due is not None and due <= request.now):
+    if row["ready"] or row["judge"] or (due is not None and due <= request.now):
         return None
-    return ClaimResult(frozenset(), (), due)
+    looks = [] if due is None else [due]
+    delayed = False
+    for found in await _rooms(session, request, names) if row["limited"] else ():
+        if found.is_open:
+            return None
+        if found.room.next_at is not None:
+            looks.append(found.room.next_at)
+            delayed = delayed or (found.room.by_rate and found.work)
+    return ClaimResult(frozenset(), (), min(looks, default=None), delayed)
 
 
-async def _settle(session: Session, request: ClaimRequest) -> tuple[frozenset[Key], float | None]:
+def _served(request: ClaimRequest) -> list[str] | None:
+    """The queues that the workers serve; None: all."""
+    if any(not slot.queues for slot in request.slots):
+        return None
+    return sorted({queue for slot in request.slots for queue in slot.queues})
+
+
+class _Admitted:
+    """A queue that has a row in ``queues``, and how many of its jobs may start."""
+
+    def __init__(self, row: Any, now: float) -> None:
+        self.settings = to_queue(row)
+        self.marks: bool = row["marks"]
+        self.work: bool = row["work"]
+        """It has jobs for a claim, or keys that are marked."""
+        self.strict_mark: int = row["strict_mark"]
+        """See the migration."""
+        self._running, self._here = row["running"], row["running_here"]
+        self._starts: list[float] = row["starts"]
+        self._now = now
+        self.room = self._room(self.settings)
+
+    def _room(self, settings: QueueSettings) -> Room:
+        return room(settings, self._running, self._here, self._starts, self._now)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a job may start."""
+        return self.work and self.room.free != 0
+
+    @property
+    def is_open_elsewhere(self) -> bool:
+        """Whether a job may start on a host on which no job of the queue runs."""
+        return self._room(self.settings._replace(per_host=None)).free != 0
+
+    def take(self, count: int) -> None:
+        """So many jobs were claimed."""
+        self._running += count
+        self._here += count
+        self._starts = [*self._starts, *[self._now] * count]
+        self.room = self._room(self.settings)
+
+
+async def _rooms(
+    session: Session, request: ClaimRequest, names: Sequence[str] | None
+) -> list[_Admitted]:
+    """The queues with a row and with jobs for a claim."""
+    rows = await session.rows("rooms", queues=names, owner=request.owner)
+    return [_Admitted(row, request.now) for row in rows]
+
+
+class _Claim:
+    """Claims jobs for the slots of one request."""
+
+    def __init__(
+        self, session: Session, request: ClaimRequest, asked: float, *, judged: bool
+    ) -> None:
+        self._session = session
+        self._request = request
+        self._asked = asked
+        self._judged = judged
+        self._admitted: dict[str, _Admitted] | None = None
+        """The queues whose rows are locked. None: no row is, and it is not known whether any must
+        be."""
+        self._full: dict[str, _Admitted] = {}
+        """Queues in which no job may start here."""
+        self.looks: list[float] = []
+        """When to look again, although no attempt ends."""
+        self.delayed = False
+        """A due job waits for the rate of its queue."""
+        self.freed = False
+        """Jobs whose parents have ended may start."""
+
+    async def judge(self) -> None:
+        """Judge the children of parents that have ended."""
+        more, freed = await judge_marked(self._session, self._request.now)
+        self._judged = True
+        self.freed = self.freed or freed > 0
+        if more:
+            self.looks.append(self._request.now + SOON)
+
+    async def admit(self, *, due: bool) -> None:
+        """Lock the queues with limits or keys in which jobs may start, and count how many may.
+        ``due``: jobs have become due."""
+        session, request = self._session, self._request
+        if due:
+            await session.execute("promote", now=request.now)
+        self._admitted = {}
+        names = []
+        for queue in await _rooms(session, request, _served(request)):
+            if queue.is_open:
+                names.append(queue.settings.name)
+            else:
+                self._look(queue)
+                self._full[queue.settings.name] = queue
+        if not names:
+            return
+        await session.rows("queues_locked", names=names)
+        # Another statement, because it must see what was committed before we had the lock.
+        for queue in await _rooms(session, request, names):
+            if not queue.is_open:
+                self._look(queue)
+                self._full[queue.settings.name] = queue
+                continue
+            if not queue.marks or await self._choose_heads(queue):
+                self._admitted[queue.settings.name] = queue
+            else:
+                self.looks.append(request.now)
+
+    def _look(self, queue: _Admitted) -> None:
+        """Look at a queue again when there is more room."""
+        if queue.room.next_at is not None:
+            self.looks.append(queue.room.next_at)
+            self.delayed = self.delayed or (queue.room.by_rate and queue.work)
+
+    async def _choose_heads(self, queue: _Admitted) -> bool:
+        """Choose the visible jobs of marked keys anew. False: more jobs of a key may be visible
+        than may run, so none may be claimed."""
+        per_key = queue.settings.per_key or 1
+        limit = max(20, KEYS // per_key)
+        wanted = len(self._request.slots)
+        if queue.room.free is not None:
+            wanted = min(wanted, queue.room.free)
+        strict = queue.strict_mark
+        for _ in range(ROUNDS):
+            row = await self._session.row(
+                "choose_heads",
+                queue=queue.settings.name,
+                per_key=per_key,
+                limit=limit,
+                wanted=wanted,
+            )
+            if row["busy"]:
+                self.looks.append(self._request.now + SOON)
+                return bool(row["first"] > strict)
+            if row["marks"] < limit:
+                return True
+            if row["last"] >= strict and row["visible"] >= wanted:
+                break
+        return bool(row["last"] >= strict)
+
+    async def run(self, queues: Sequence[str], workers: Sequence[str]) -> list[Job]:
+        """Claim jobs for workers that serve the same queues."""
+        found = await self._rows(queues, workers)
+        while found[0]["judge"] or found[0]["limited"]:
+            if found[0]["judge"]:
+                await self.judge()
+            if found[0]["limited"]:
+                await self.admit(due=True)
+            found = await self._rows(queues, workers)
+        jobs = [to_job(tuple(row)[CLAIM_EXTRA:]) for row in found if row["seq"] is not None]
+        self._session.marked = self._session.marked or bool(jobs)
+        first, now = found[0], self._request.now
+        if first["crowded"]:
+            self.looks.append(now + SOON)
+        elif first["next_due"] is not None:
+            self.looks.append(first["next_due"])
+        await self._took(jobs, first["left_over"])
+        return jobs
+
+    async def _rows(self, queues: Sequence[str], workers: Sequence[str]) -> list[Any]:
+        request, admitted = self._request, self._admitted or {}
+        idle = [worker for worker in workers if worker]
+        ahead = [""] * (len(workers) - len(idle))
+        return await self._session.rows(
+            "claim",
+            owner=request.owner,
+            queues=list(dict.fromkeys(queues)) or None,
+            workers=idle + ahead,
+            idle=len(idle),
+            now=request.now,
+            suspects=request.suspects,
+            mark=None if self._session.marked else self._session.mark,
+            look_judge=not self._judged,
+            look_limited=self._admitted is None,
+            admitted=list(admitted),
+            rooms=[queue.room.free for queue in admitted.values()],
+            rated=[queue.settings.rate is not None for queue in admitted.values()],
+        )
+
+    async def _took(self, jobs: Sequence[Job], left_over: Sequence[str]) -> None:
+        now = self._request.now
+        counts = Counter(job.queue for job in jobs)
+        for name, queue in (self._admitted or {}).items():
+            count = counts[name]
+            queue.work = name in left_over
+            queue.take(count)
+            self._look(queue)
+            if count and queue.settings.rate is not None:
+                before = now - rate_window(queue.settings) - 1
+                # We may have waited for the lock. The jobs start after that.
+                at = now + max(0.0, monotonic() - self._asked - SHORT_WAIT)
+                await self._session.execute(
+                    "started", queue=name, at=at, count=count, before=before
+                )
+
+    def left_for_others(self, held_up: Sequence[str], *, claimed: bool) -> bool:
+        """Whether jobs of these queues are left that other supervisors may start."""
+        for name in held_up:
+            queue = (self._admitted or {}).get(name) or self._full.get(name)
+            if queue is None:
+                if not claimed or self._admitted is None:
+                    return True
+                continue  # it has no job for a claim
+            if queue.work and queue.is_open_elsewhere:
+                return True
+        return False
+
+
+async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     owner, results, now = request.owner, request.results, request.now
     first: dict[Key, AttemptResult] = {}
     for result in results:
@@ -85,7 +339,13 @@ async def _settle(session: Session, request: ClaimRequest) -> tuple[frozenset[Ke
     written = [first[key] for key in first if key in accepted]
     await statistics.record(session, owner, written, now, there)
     twice = [(result.seq, result.run) for result in results if first[_key(result)] is not result]
-    return frozenset(first.keys() - accepted) | frozenset(twice), row["next_due"]
+    return _Settled(
+        frozenset(first.keys() - accepted) | frozenset(twice),
+        row["next_due"],
+        row["judge"],
+        row["limited"],
+        tuple(row["held_up"]),
+    )
 
 
 def _key(result: AttemptResult) -> Key:
@@ -103,27 +363,6 @@ def _text(text: str | None) -> str | None:
     if text is None:
         return None
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-async def _claim(
-    session: Session, request: ClaimRequest, queues: Sequence[str], workers: Sequence[str]
-) -> tuple[list[Job], float | None]:
-    names = list(dict.fromkeys(queues)) or None
-    idle = [worker for worker in workers if worker]
-    ahead = [""] * (len(workers) - len(idle))
-    found = await session.rows(
-        "claim",
-        owner=request.owner,
-        queues=names,
-        workers=idle + ahead,
-        idle=len(idle),
-        now=request.now,
-        suspects=request.suspects,
-        mark=None if session.marked else session.mark,
-    )
-    jobs = [to_job(tuple(row)[CLAIM_EXTRA:]) for row in found if row["seq"] is not None]
-    session.marked = session.marked or bool(jobs)
-    return jobs, request.now + SOON if found[0]["crowded"] else found[0]["next_due"]
 
 
 async def register(

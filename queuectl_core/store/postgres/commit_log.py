@@ -9,13 +9,21 @@ so they are released in the next commit.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...domain.claims import ClaimRequest, ClaimResult
+from ...domain.errors import StoreError
 from ...domain.model import Job
+from ...system.clocks import monotonic
 from .claims import Key, settle_and_claim, waiting
 from .connections import Connections
 from .errors import CommitInDoubt, CommitUnknown
+from .session import NEW_JOBS, Session
+
+
+async def notify(session: Session, channel: str) -> None:
+    await session.value("notify", channel=channel, news=NEW_JOBS)
 
 
 @dataclass(slots=True)
@@ -36,7 +44,7 @@ class CommitLog:
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         """See the protocol. CommitUnknown: try again with the same results."""
-        owner = request.owner
+        asked, owner = monotonic(), request.owner
         known, refused, unacknowledged = await self._outcomes(owner)
         fresh = [one for one in request.results if (one.seq, one.run) not in known]
         keys = frozenset((one.seq, one.run) for one in fresh)
@@ -45,11 +53,16 @@ class CommitLog:
         result = await self.connections.read(waiting, request) if only_claims else None
         try:
             if result is None:
-                result = await self.connections.write(settle_and_claim, request)
+                result = await self.connections.claim(settle_and_claim, request, asked)
         except CommitUnknown as error:
             self._unanswered.append(_Unanswered(owner, error.doubt, keys, error.result))
             raise
         self._unanswered = [one for one in self._unanswered if one.owner != owner]
+        if result.freed:
+            # After the commit, because commits that notify wait for each other. If it is lost,
+            # supervisors find the jobs when they look next.
+            with suppress(StoreError):
+                await self.connections.repeat(notify, self.connections.channel)
         return result._replace(refused=result.refused | refused) if refused else result
 
     async def _outcomes(self, owner: str) -> tuple[set[Key], set[Key], tuple[Job, ...]]:

@@ -54,6 +54,15 @@ POOLER_PATIENCE = 1.0
 """Seconds to wait for a second connection through a pooler."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts to connect. The pause doubles each time."""
+CLAIMS = 0x636C6169
+"""The advisory lock of claims, with the schema. It is taken when a transaction begins, in the same
+round trip, so every statement of the claim sees what was committed before."""
+LOOK_UP = "SET LOCAL enable_seqscan = off"
+"""Makes the server use indexes until the transaction ends. It keeps the plan of a statement that
+was made while the tables were small, and must not read whole tables when they have grown."""
+BEGIN_CLAIM = (
+    f"BEGIN; {LOOK_UP}; SELECT pg_advisory_xact_lock_shared({CLAIMS}, hashtext(current_schema()))"
+)
 CONFLICTS = 10
 """How often a transaction is done again after a conflict with others."""
 
@@ -137,18 +146,30 @@ class Connections:
         result: T = await self._write(True, fn, args, kwargs)
         return result
 
-    async def _write(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def claim(
+        self,
+        fn: Callable[Concatenate[Session, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Like :meth:`write`, and no queue gets its first settings meanwhile."""
+        result: T = await self._write(False, fn, args, kwargs, begin=BEGIN_CLAIM)
+        return result
+
+    async def _write(
+        self, notify: bool, fn: Any, args: Any, kwargs: Any, *, begin: str = "BEGIN"
+    ) -> Any:
         try:
-            return await self._transaction(notify, fn, args, kwargs)
+            return await self._transaction(notify, fn, args, kwargs, begin)
         except CommitUnknown:
             raise
         except Lost:  # nothing was done
-            return await self._transaction(notify, fn, args, kwargs)
+            return await self._transaction(notify, fn, args, kwargs, begin)
 
-    async def _transaction(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _transaction(self, notify: bool, fn: Any, args: Any, kwargs: Any, begin: str) -> Any:
         for pause in _pauses():
             try:
-                result, doubt = await self._attempt(notify, fn, args, kwargs)
+                result, doubt = await self._attempt(notify, fn, args, kwargs, begin)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 if pause is None:
                     raise explain(self.shown, error) from error
@@ -160,10 +181,10 @@ class Connections:
             raise Lost(f"store {self.shown}: the connection broke", "try again")
         raise AssertionError
 
-    async def _attempt(self, notify: bool, fn: Any, args: Any, kwargs: Any) -> Any:
+    async def _attempt(self, notify: bool, fn: Any, args: Any, kwargs: Any, begin: str) -> Any:
         """The result, and the commit in doubt if there was no answer."""
         async with self.session() as session:
-            await session.raw.execute("BEGIN")
+            await session.raw.execute(begin)
             result = await fn(session, *args, **kwargs)
             if notify:
                 marked = await session.value(

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import asyncpg
 
 from ...domain.rollup import Rollup, merged, pack, unpack
-from ..copy import CopyBatch, Copying, Piece, lost_mark, taken
-from ..rows import attempt_row, job_row
+from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
+from ..rows import attempt_row, dependency_row, job_row, queue_params
 from . import jobs
 from .connections import Connections
 from .session import Session
@@ -37,10 +37,15 @@ class PostgresCopying(Copying):
         await self._connections.write(_receive, batch, old=old, new=new, now=now)
 
     async def finish(
-        self, mark: str, config: Mapping[str, str], pieces: Sequence[Piece], highest: int
+        self,
+        mark: str,
+        config: Mapping[str, str],
+        pieces: Sequence[Piece],
+        highest: int,
+        queues: Queues,
     ) -> None:
         await self._connections.announce(
-            _finish, mark, config=config, pieces=pieces, highest=highest
+            _finish, mark, config=config, pieces=pieces, highest=highest, queues=queues
         )
 
 
@@ -76,6 +81,7 @@ async def _receive(session: Session, batch: CopyBatch, *, old: str, new: str, no
         (attempt_row(*one) for one in batch.attempts),
     )
     await _add(session, "tails", batch.tails)
+    await _add(session, "dependencies", map(dependency_row, batch.dependencies))
 
 
 async def _add(session: Session, table: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -91,11 +97,16 @@ async def _finish(
     config: Mapping[str, str],
     pieces: Sequence[Piece],
     highest: int,
+    queues: Queues,
 ) -> None:
     if not await session.execute("copy_mark_gone", old=old):
         raise lost_mark(session.shown)
     for key, value in config.items():
         await session.execute("config_set", key=key, value=value)
+    for settings in queues.settings:
+        await session.execute("queue_put", **queue_params(settings))
+    await _add(session, "starts", queues.starts)
+    await session.execute("readmit_parents")  # the source may not have judged all children yet
     spans: dict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:
         spans[piece[0]].append(piece)

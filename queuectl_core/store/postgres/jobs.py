@@ -9,7 +9,8 @@ from ...domain.errors import Conflict, InvalidInput
 from ...domain.model import Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
 from ..protocol import LAST
-from ..rows import conditions, new_ids, spec_params, to_job
+from ..rows import conditions, held_unique, new_ids, spec_params, to_job
+from .admission import NewJobs, connect_parents, replace_job, unique_holder
 from .session import NEW_JOBS, Session
 
 KEYS = 0x71756575
@@ -20,8 +21,10 @@ T = TypeVar("T")
 COLUMNS = (
     *("id", "command", "is_argv", "max_retries", "backoff_base", "priority", "run_at"),
     *("timeout_seconds", "cwd", "env", "queue", "nice", "memory_limit", "cpu_seconds"),
-    "output_limit",
+    *("output_limit", "key", "unique", "unique_until", "unique_for", "parents"),
+    *("on_parent_failure", "hold", "held_by"),
 )
+"""The parameters of ``insert_jobs`` that come from a spec."""
 
 
 async def rows(
@@ -41,7 +44,9 @@ async def rows(
 def check_text(spec: JobSpec) -> None:
     """InvalidInput for text with a NUL, which this store cannot keep."""
     words = (spec.command,) if isinstance(spec.command, str) else spec.command
-    if any("\0" in text for text in (spec.id or "", *words, spec.cwd, spec.queue)):
+    parents = (*spec.after, *spec.after_any, *spec.after_failed)
+    more = (spec.key or "", spec.unique or "", spec.actor)
+    if any("\0" in text for text in (spec.id or "", *words, spec.cwd, spec.queue, *parents, *more)):
         raise InvalidInput("a text holds a NUL, which no process can be given", "leave it out")
 
 
@@ -49,7 +54,18 @@ async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> lis
     session.news = NEW_JOBS
     for spec in specs:
         check_text(spec)
-    made: dict[str, Job] = {}
+    if any(spec.unique is not None for spec in specs):
+        return await _enqueue_unique(session, specs, now)
+    made = await _insert(session, specs, now)
+    if any(spec.parents for spec in specs):
+        await _connect(session, made, now)
+        made = await _again(session, made)
+    return made
+
+
+async def _insert(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    """The new jobs, in the order of ``specs``. Empty if the unique value of the only one was taken
+    meanwhile."""
     given = [spec.id or "" for spec in specs]
     wanted = [
         spec if spec.id else spec._replace(id=name)
@@ -57,13 +73,68 @@ async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> lis
     ]
     rows = [spec_params(spec, now) for spec in wanted]
     columns = {name: [row[name] for row in rows] for name in COLUMNS}
-    for row in await session.rows("insert_jobs", key=KEYS, now=now, **columns):
-        made[row["id"]] = to_job(row)
+    found = await session.rows("insert_jobs", gate=KEYS, now=now, **columns)
+    made = {row["id"]: to_job(row) for row in found}
     if len(made) < len(wanted):
+        is_unique = len(specs) == 1 and specs[0].unique is not None
+        if is_unique and not await session.rows("ids_taken", ids=[wanted[0].id]):
+            return []
         _refuse(given, made)
         # A generated id was taken, which nearly never happens. Nothing is enqueued.
         raise Conflict("could not find free ids", "try again")
     return [made[spec.id or ""] for spec in wanted]
+
+
+async def _connect(session: Session, made: Sequence[Job], now: float) -> None:
+    """Record what new jobs wait for, and judge them."""
+    seqs = sorted(job.seq for job in made)
+    await connect_parents(session, NewJobs(seqs[0], seqs[-1], seqs), now)
+
+
+async def _again(session: Session, made: Sequence[Job]) -> list[Job]:
+    """The jobs as they are now. Those that were removed meanwhile are returned as they were."""
+    seqs = [job.seq for job in made]
+    found = {row["seq"]: to_job(row) for row in await session.rows("jobs_by_seqs", seqs=seqs)}
+    return [found.get(job.seq, job) for job in made]
+
+
+async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    """One after another, because a value may be given twice."""
+    answer: list[Job] = []
+    made: list[Job] = []
+    existing: list[bool] = []
+    for spec in specs:
+        job, is_new = await _insert_or_hold(session, spec, now)
+        answer.append(job)
+        existing.append(not is_new)
+        made += [job] * is_new
+    if any(job.parents for job in made):
+        await _connect(session, made, now)
+    again = await _again(session, answer)
+    return [job._replace(existing=known) for job, known in zip(again, existing, strict=True)]
+
+
+async def _insert_or_hold(session: Session, spec: JobSpec, now: float) -> tuple[Job, bool]:
+    """The new job, or the one that holds its unique value; and whether it is new.
+
+    An insert waits for a transaction that is inserting the same value. If that one is undone, the
+    value is free, so we look again.
+    """
+    while True:
+        holder = None
+        if spec.unique is not None:
+            replaces = spec.on_conflict == "replace"
+            holder = await unique_holder(session, spec.unique, now, lock=replaces)
+        if holder is None:
+            made = await _insert(session, [spec], now)
+            if made:
+                return made[0], True
+            continue
+        if spec.on_conflict == "fail":
+            raise held_unique(holder)
+        if spec.on_conflict == "replace":
+            await replace_job(session, holder, spec_params(spec, now), now)
+        return holder, False
 
 
 def _refuse(given: Sequence[str], made: Mapping[str, Job]) -> None:

@@ -28,23 +28,23 @@ class Session:
         self.news = ANYTHING
         """What to tell supervisors about the transaction, if it notifies them."""
 
-    async def rows(self, name: str, **values: Any) -> list[Any]:
+    async def rows(self, name: str, /, **values: Any) -> list[Any]:
         """All rows of a query."""
         sent = query(name)
         found: list[Any] = await self.raw.fetch(sent.text, *(values[key] for key in sent.names))
         return found
 
-    async def row(self, name: str, **values: Any) -> Any:
+    async def row(self, name: str, /, **values: Any) -> Any:
         """The first row, or None."""
         sent = query(name)
         return await self.raw.fetchrow(sent.text, *(values[key] for key in sent.names))
 
-    async def value(self, name: str, **values: Any) -> Any:
+    async def value(self, name: str, /, **values: Any) -> Any:
         """The first column of the first row, or None."""
         sent = query(name)
         return await self.raw.fetchval(sent.text, *(values[key] for key in sent.names))
 
-    async def execute(self, name: str, **values: Any) -> int:
+    async def execute(self, name: str, /, **values: Any) -> int:
         """Run a statement. Returns how many rows it changed."""
         sent = query(name)
         status = await self.raw.execute(sent.text, *(values[key] for key in sent.names))

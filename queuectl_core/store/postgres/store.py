@@ -10,19 +10,19 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ...domain.claims import ClaimRequest, ClaimResult
 from ...domain.errors import InvalidInput, StoreError, StoreReadOnly
-from ...domain.model import Job, JobSpec, SupervisorRow
+from ...domain.model import Job, JobSpec, QueueSettings, SupervisorRow
 from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
-from ..protocol import Batch, Notifier, Store
-from . import claims, jobs, maintenance, statistics
+from ..protocol import Batch, JobAction, Notifier, Store
+from . import admission, claims, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
 from .connections import Connections
@@ -35,6 +35,9 @@ from .session import Session
 if TYPE_CHECKING:
     from ..copy import Copying
 
+
+JUDGE_PAUSE = 0.002
+"""Seconds after which children are judged that others had locked, or that were too many."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,6 +186,35 @@ class PostgresStore(Store):
     async def _note(self, query: str, *, wakes: bool = False, **values: Any) -> None:
         run = self._connections.announce if wakes else self._connections.repeat
         await run(jobs.rows, query, tuple, values)
+
+    async def _act(
+        self,
+        action: JobAction,
+        params: dict[str, Any],
+        check: Callable[[list[tuple[int, int]]], None] | None,
+    ) -> list[tuple[int, int]]:
+        return await self._connections.announce(admission.act, action, params, check)
+
+    async def set_queue(self, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+        # Patient, because all keys of the queue may have to be marked.
+        return await self._patient.announce(admission.set_queue, name, changes)
+
+    remove_queue = verb(Connections.announce, admission.remove_queue)
+    edit = verb(Connections.announce, admission.edit)
+    queue_facts = verb(Connections.read, admission.queue_facts)
+    prune = verb(Connections.write, admission.prune)
+
+    async def judge_marked(self, now: float) -> bool:
+        # Most changes mark no parent, and a read is faster than a transaction.
+        if not await self._connections.read(admission.any_marks):
+            return False
+        if await self._connections.announce(admission.judge_some, now):
+            await asyncio.sleep(JUDGE_PAUSE)
+            return True
+        return False
+
+    async def readmit(self, now: float) -> None:
+        await self._patient.announce(admission.readmit, now)
 
     async def give_way(self, seconds: float) -> None:
         """Nothing to do: a server has many writers at a time."""

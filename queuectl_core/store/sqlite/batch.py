@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from ...domain.errors import Conflict
 from ...domain.model import JobSpec
 from ..protocol import Batch
-from ..rows import new_ids, refuse_twice, renamed, spec_params
+from ..rows import held_unique, new_ids, new_job, refuse_twice, renamed, spec_params
+from .admission import connect_parents, replace_job, unique_holder
 from .connection import Connection
 from .queries import SQL
 
@@ -31,7 +32,8 @@ class SqliteBatch(Batch):
 
     async def commit(self, now: float) -> tuple[int, int]:
         """Enqueue all that is staged; see the protocol."""
-        return await self._connection.write(_commit, now)
+        first, count, self.existing = await self._connection.write(_commit, now)
+        return first, count
 
 
 def stage(conn: sqlite3.Connection) -> None:
@@ -47,7 +49,51 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
     conn.executemany(SQL["stage_job"], staged)
 
 
-def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int]:
+def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int, list[tuple[int, str]]]:
+    existing = _settle_unique(conn, now)
+    first, count = _move(conn, now)
+    if count and conn.execute(SQL["staged_parents"]).fetchone():
+        connect_parents(conn, first, first + count - 1, now, lambda name: _line_of(conn, name))
+    return first, count, existing
+
+
+def _line_of(conn: sqlite3.Connection, job_id: str) -> str:
+    [line] = conn.execute(SQL["staged_line"], {"id": job_id}).fetchone()
+    return f"nothing enqueued: line {line}: {new_job(job_id)}"
+
+
+def _settle_unique(conn: sqlite3.Connection, now: float) -> list[tuple[int, str]]:
+    """Take lines out whose unique value is held. Returns (line, id of the job that holds it)."""
+    existing: list[tuple[int, str]] = []
+    lines: dict[str, sqlite3.Row] = {}
+    for row in conn.execute(SQL["staged_unique"]).fetchall():
+        line, value, how = row["line"], row["unique_value"], row["on_conflict"]
+        holder, earlier = unique_holder(conn, value, now), lines.get(value)
+        if holder is None and earlier is None:
+            lines[value] = row
+            continue
+        if how == "fail":
+            where = f"nothing enqueued: line {line}: "
+            if holder is not None:
+                raise held_unique(holder, where)
+            raise Conflict(f"{where}the unique value '{value}' is given twice", "give it once")
+        if holder is not None:
+            if how == "replace":
+                held_at = now if row["hold"] else None
+                replace_job(conn, holder, dict(row) | {"held_at": held_at}, now)
+            existing.append((line, holder.id))
+        elif earlier is not None and how == "replace":
+            conn.execute(SQL["staged_gone"], {"line": earlier["line"]})
+            existing.append((earlier["line"], row["id"]))
+            lines[value] = row
+            continue
+        elif earlier is not None:
+            existing.append((line, earlier["id"]))
+        conn.execute(SQL["staged_gone"], {"line": line})
+    return existing
+
+
+def _move(conn: sqlite3.Connection, now: float) -> tuple[int, int]:
     for _ in range(3):
         try:
             count = conn.execute(SQL["move"], {"now": now}).rowcount

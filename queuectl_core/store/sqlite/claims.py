@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ...domain.admission import Candidate, Room
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound, StoreGone
 from ...domain.lifecycle import claimed_ahead
-from ...domain.model import Job, Outcome, SupervisorRow
+from ...domain.model import Job, Outcome, QueueSettings, SupervisorRow
 from ...system.clocks import monotonic
 from ..rows import result_params
 from . import clock, statistics
+from .admission import all_settings, choose_heads, judge_marked, record_starts, room_in
 from .connection import Driver
 from .errors import BadValue
 from .jobs import check_whole
@@ -43,14 +45,41 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
         conn.execute(SQL["prefetch_started"], start._asdict() | {"owner": owner})
     for job in request.released:
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
-        conn.execute(SQL["release"], params)
-    claimed: list[Job] = []
-    if slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
+        conn.execute(SQL["give_back"], params)
+    more, freed = judge_marked(conn, now)
+    if slots:
         conn.execute(SQL["promote"], {"now": now})
+    limited, marked = conn.execute(SQL["admission_used"]).fetchone()
+    settings = all_settings(conn) if limited else {}
+    looks = [now] if more else []
+    claimed: list[Job] = []
+    delayed = False
+    if slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         for queues, workers in by_queues(slots):
-            claimed += _claim(conn, request, queues, workers)
+            claim = _Claim(conn, request, settings, workers, marked=bool(marked))
+            claimed += claim.run(queues)
+            looks += claim.looks
+            delayed = delayed or claim.delayed
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
-    return ClaimResult(refused, tuple(claimed), next_due)
+    if next_due is not None:
+        looks.append(next_due)
+    # An attempt with a key has marked it.
+    left = bool(limited or marked) and _left_for_others(conn, request, settings)
+    return ClaimResult(
+        refused, tuple(claimed), min(looks, default=None), delayed, bool(freed) or left
+    )
+
+
+def _left_for_others(
+    conn: sqlite3.Connection, request: ClaimRequest, settings: Mapping[str, QueueSettings]
+) -> bool:
+    """Whether attempts have ended that kept jobs from starting, and other supervisors may start
+    those."""
+    ended = [result.seq for result in request.results] + [job.seq for job in request.released]
+    if not ended or conn.execute(SQL["supervisor_count"]).fetchone()[0] < 2:
+        return False
+    params = {"seqs": json.dumps(ended), "limited": json.dumps(list(settings))}
+    return conn.execute(SQL["held_up"], params).fetchone() is not None
 
 
 def _finish(
@@ -61,6 +90,7 @@ def _finish(
     written = params if len(taken) == len(results) else [result_params(one) for one in taken]
     conn.executemany(SQL["insert_attempt"], written)
     conn.executemany(SQL["insert_tail"], [one for one in written if one["tail"]])
+    conn.execute(SQL["unique_ended"], {"seqs": json.dumps([one.seq for one in taken])})
     statistics.record(conn, taken, now)
     done: Counter[str] = Counter()
     failed: Counter[str] = Counter()
@@ -100,28 +130,103 @@ def _settle(
     return taken
 
 
-def _claim(
-    conn: sqlite3.Connection, request: ClaimRequest, queues: Sequence[str], workers: Sequence[str]
-) -> list[Job]:
-    names = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
-    found: list[tuple[Any, ...]] = []
-    for name in dict.fromkeys(names):  # a queue that is named twice must not offer its jobs twice
-        params = {"queue": name, "limit": len(workers), "suspects": request.suspects}
-        found += [tuple(row) for row in conn.execute(SQL["candidates"], params)]
-    found.sort(key=lambda row: (-row[1], row[2], row[0]))
-    named = [worker for worker in workers if worker]
-    ahead = claimed_ahead(len(found), len(named), len(workers) - len(named))
-    params = {"owner": request.owner, "now": request.now}
-    jobs = []
-    for (seq, *_), worker in zip(found, named, strict=False):
-        row = conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone()
-        jobs.append(to_job(_there(row, seq)))
-    seqs = [seq for seq, *_ in found[len(named) : len(named) + ahead]]
-    if seqs:
-        rows = conn.execute(SQL["claim_ahead"], params | {"seqs": json.dumps(seqs)}).fetchall()
-        claimed = {job.seq: job for job in map(to_job, rows)}
-        jobs += [_there(claimed.get(seq), seq) for seq in seqs]
-    return jobs
+class _Claim:
+    """Claims jobs for workers that serve the same queues."""
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        request: ClaimRequest,
+        settings: Mapping[str, QueueSettings],
+        workers: Sequence[str],
+        *,
+        marked: bool,
+    ) -> None:
+        self._marked = marked
+        self._conn = conn
+        self._request = request
+        self._settings = settings
+        self._workers = workers
+        self._idle = [worker for worker in workers if worker]
+        self.looks: list[float] = []
+        """When to look again, although no attempt ends."""
+        self.delayed = False
+        """A due job waits for the rate of its queue."""
+
+    def run(self, queues: Sequence[str]) -> list[Job]:
+        """The claimed jobs: first those for idle workers, then the prefetched ones."""
+        conn, request, idle = self._conn, self._request, self._idle
+        names = queues or [row[0] for row in conn.execute(SQL["waiting_queues"])]
+        found: list[Candidate] = []
+        rated: set[int] = set()
+        for name in dict.fromkeys(names):  # a queue that is named twice must not offer jobs twice
+            there = self._candidates(name)
+            found += there
+            settings = self._settings.get(name)
+            if settings is not None and settings.rate is not None:
+                rated.update(one.seq for one in there)
+        found.sort(key=lambda one: one.place)
+        seqs = [one.seq for one in found]
+        # A prefetched job starts later than it is claimed, so a rate could not be kept.
+        following = [seq for seq in seqs[len(idle) :] if seq not in rated]
+        wanted = len(self._workers) - len(idle)
+        ahead = claimed_ahead(len(idle) + len(following), len(idle), wanted)
+        params = {"owner": request.owner, "now": request.now}
+        jobs = []
+        for seq, worker in zip(seqs, idle, strict=False):
+            row = conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone()
+            jobs.append(to_job(_there(row, seq)))
+        self._free_unique(jobs)
+        if rated:
+            self._record(job.queue for job in jobs if job.seq in rated)
+        seqs = following[:ahead]
+        if seqs:
+            rows = conn.execute(SQL["claim_ahead"], params | {"seqs": json.dumps(seqs)}).fetchall()
+            claimed = {job.seq: job for job in map(to_job, rows)}
+            jobs += [_there(claimed.get(seq), seq) for seq in seqs]
+        return jobs
+
+    def _candidates(self, name: str) -> list[Candidate]:
+        """The first jobs of a queue, as many as may start."""
+        limit = len(self._workers)
+        settings = self._settings.get(name)
+        params: dict[str, Any] = {"queue": name, "suspects": self._request.suspects}
+        if settings is not None:
+            room = room_in(self._conn, settings, self._request.owner, self._request.now)
+            if room.free is not None:
+                limit = min(limit, room.free)
+        more = self._marked and choose_heads(self._conn, name, settings or QueueSettings(name))
+        if settings is not None:
+            self._look(name, room)
+        while limit > 0:
+            rows = self._conn.execute(SQL["candidates"], params | {"limit": limit}).fetchall()
+            if len(rows) == limit or not more:
+                return [Candidate(*row) for row in rows]
+            more = choose_heads(self._conn, name, settings or QueueSettings(name))
+        return []
+
+    def _free_unique(self, jobs: Sequence[Job]) -> None:
+        """Jobs that start now hold a unique value no longer, if it is held until the start."""
+        started = [job.seq for job in jobs if job.holds_unique and job.unique_until == "start"]
+        if started:
+            self._conn.execute(SQL["unique_started"], {"seqs": json.dumps(started)})
+
+    def _record(self, queues: Iterable[str]) -> None:
+        for name, count in Counter(queues).items():
+            settings = self._settings[name]
+            record_starts(self._conn, settings, count, self._request.now)
+            # These starts may have used the rate up.
+            room = room_in(self._conn, settings, self._request.owner, self._request.now)
+            self._look(name, room)
+
+    def _look(self, name: str, room: Room) -> None:
+        """Look again when there is more room. Whether a job waits for the rate only."""
+        if room.next_at is None:
+            return
+        self.looks.append(room.next_at)
+        params = {"queue": name, "suspects": self._request.suspects, "limit": 1}
+        if room.by_rate and self._conn.execute(SQL["candidates"], params).fetchone():
+            self.delayed = True
 
 
 def _there(found: T | None, seq: int) -> T:

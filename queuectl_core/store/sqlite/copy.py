@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
-from ..copy import CopyBatch, Copying, Piece, lost_mark, taken
-from ..rows import attempt_row, job_row
+from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
+from ..rows import attempt_row, dependency_row, job_row, queue_params
 from . import jobs
 from .connection import Connection
 from .queries import SQL, to_ended
@@ -38,10 +38,15 @@ class SqliteCopying(Copying):
         await self._connection.write(_receive, self._url, batch, old=old, new=new, now=now)
 
     async def finish(
-        self, mark: str, config: Mapping[str, str], pieces: Sequence[Piece], highest: int
+        self,
+        mark: str,
+        config: Mapping[str, str],
+        pieces: Sequence[Piece],
+        highest: int,
+        queues: Queues,
     ) -> None:
         await self._connection.write(
-            _finish, self._url, mark, config=config, pieces=pieces, highest=highest
+            _finish, self._url, mark, config=config, pieces=pieces, highest=highest, queues=queues
         )
 
 
@@ -106,6 +111,7 @@ def _receive(
         (attempt_row(*one) for one in batch.attempts),
     )
     conn.executemany(SQL["copy_tail"], batch.tails)
+    conn.executemany(SQL["copy_dependency"], map(dependency_row, batch.dependencies))
 
 
 def _finish(
@@ -116,11 +122,16 @@ def _finish(
     config: Mapping[str, str],
     pieces: Sequence[Piece],
     highest: int,
+    queues: Queues,
 ) -> None:
     if not conn.execute(SQL["copy_mark_gone"], {"old": old}).rowcount:
         raise lost_mark(url)
     for key, value in config.items():
         conn.execute(SQL["config_set"], {"key": key, "value": value})
+    conn.executemany(SQL["queue_put"], map(queue_params, queues.settings))
+    starts = [{"name": name, "at": at} for name, at in queues.starts]
+    conn.executemany(SQL["started"], starts)
+    conn.execute(SQL["readmit_parents"])  # the source may not have judged all children yet
     for span, at, rollup in pieces:
         conn.execute(SQL["rollup_put"], {"span": span, "at": at, "data": pack(rollup)})
     go_on_above(conn, highest)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ...domain.errors import Conflict
 from ...domain.model import Filter, Job, JobSpec, State
 from ..protocol import LAST
-from ..rows import conditions, new_ids, spec_params
+from ..rows import conditions, held_unique, new_ids, spec_params
 from .queries import SQL, reading, to_job, to_params
 
 T = TypeVar("T")
@@ -33,6 +33,16 @@ def rows(
 
 
 def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    # Only loaded for jobs that need it.
+    if any(spec.unique is not None for spec in specs):
+        return _enqueue_unique(conn, specs, now)
+    made = _insert(conn, specs, now)
+    if any(spec.parents for spec in specs):
+        made = _connect(conn, made, now)
+    return made
+
+
+def _insert(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
     wanted = [spec.id for spec in specs if spec.id is not None]
     taken = set(ids_taken(conn, wanted))
     for name in wanted if taken else ():
@@ -46,6 +56,39 @@ def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> l
         except sqlite3.IntegrityError:
             raise Conflict(f"id '{spec.id}' is given twice", "choose another") from None
     return made
+
+
+def _connect(conn: sqlite3.Connection, made: Sequence[Job], now: float) -> list[Job]:
+    """Record what new jobs wait for. Returns them as they are then."""
+    from .admission import connect_parents
+
+    connect_parents(conn, made[0].seq, made[-1].seq, now)
+    return [_again(conn, job) for job in made]
+
+
+def _again(conn: sqlite3.Connection, job: Job) -> Job:
+    return to_job(conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone())
+
+
+def _enqueue_unique(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    from .admission import replace_job, unique_holder
+
+    answer: list[tuple[Job, bool]] = []
+    made: list[Job] = []
+    for spec in specs:
+        holder = None if spec.unique is None else unique_holder(conn, spec.unique, now)
+        if holder is None:
+            made += _insert(conn, [spec], now)
+            answer.append((made[-1], False))
+            continue
+        if spec.on_conflict == "fail":
+            raise held_unique(holder)
+        if spec.on_conflict == "replace":
+            replace_job(conn, holder, spec_params(spec, now), now)
+        answer.append((holder, True))
+    if any(spec.parents for spec in specs) and made:
+        _connect(conn, made, now)
+    return [_again(conn, job)._replace(existing=existing) for job, existing in answer]
 
 
 def free_id(conn: sqlite3.Connection) -> str:

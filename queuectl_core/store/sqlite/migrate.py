@@ -37,7 +37,7 @@ def steps() -> list[tuple[int, Path]]:
     return [(int(path.name[:4]), path) for path in sorted(Path(FOLDER).glob("[0-9]*.sql"))]
 
 
-LATEST = 2
+LATEST = 3
 """The schema of this code: the number of the last migration, which a test checks. As a constant it
 needs no listing of the folder, so opening a current store is fast."""
 
@@ -102,7 +102,39 @@ def _run_steps(conn: sqlite3.Connection, done: int, last: int) -> None:
         if done < number <= last:
             for statement in statements(script.read_text("utf-8")):
                 conn.execute(statement)
+            if number == ADMISSION:
+                _widen_checks(conn)
             conn.execute(f"PRAGMA user_version = {number:d}")
+
+
+ADMISSION = 3
+"""The migration that lets jobs be in state ``waiting``."""
+WIDENED = (
+    ("'dead', 'cancelled')", "'dead', 'cancelled', 'waiting')"),
+    ("CHECK (ready IN (0, 1))", "CHECK (ready IN (0, 1, 2))"),
+)
+
+
+def _widen_checks(conn: sqlite3.Connection) -> None:
+    """Change CHECK constraints of ``jobs`` so that they allow more.
+
+    SQLite cannot alter a constraint. This is the way of sqlite.org/lang_altertable.html for changes
+    that do not affect stored rows. Making the table anew would take time that grows with its size.
+    """
+    [(sql,)] = conn.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'jobs'")
+    for old, new in WIDENED:
+        if sql.count(old) != 1:
+            raise sqlite3.DatabaseError("the table of jobs is not as queuectl made it")
+        sql = sql.replace(old, new)
+    [(schema,)] = conn.execute("PRAGMA schema_version")
+    conn.execute("PRAGMA writable_schema = ON")
+    try:
+        conn.execute(
+            "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = 'jobs'", (sql,)
+        )
+    finally:
+        conn.execute("PRAGMA writable_schema = OFF")
+    conn.execute(f"PRAGMA schema_version = {schema + 1:d}")  # others must read it again
 
 
 def statements(script: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from ...system.clocks import monotonic
 from ...system.host import is_gone, known_host_key
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
-from ..protocol import Batch, Notifier, Store
+from ..protocol import Batch, JobAction, Notifier, Store
 from . import clock, jobs, migrate
 from .connection import Connection, Opener, changes, open_writer, reads, writes
 from .database_file import DatabaseFile, prepare_file, real_path
@@ -34,6 +34,7 @@ from .notifier import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ...domain.claims import ClaimRequest, ClaimResult
     from ..copy import Copying
 
 
@@ -56,7 +57,15 @@ def _load_the_rest() -> None:
     """Import the modules that short verbs do not need. A program with an event loop runs for long,
     and an upgrade may replace our files meanwhile."""
     from ...system import file_systems, permissions  # noqa: F401
-    from . import batch, claims, maintenance, read_only, statistics, supervisors  # noqa: F401
+    from . import (  # noqa: F401
+        admission,
+        batch,
+        claims,
+        maintenance,
+        read_only,
+        statistics,
+        supervisors,
+    )
 
 
 class _Late:
@@ -71,8 +80,9 @@ class _Late:
 
 
 if TYPE_CHECKING:
-    from . import claims, maintenance, statistics, supervisors
+    from . import admission, claims, maintenance, statistics, supervisors
 else:
+    admission = _Late("admission")
     claims, maintenance = _Late("claims"), _Late("maintenance")
     statistics, supervisors = _Late("statistics"), _Late("supervisors")
 
@@ -203,6 +213,25 @@ class SqliteStore(Store):
         if wakes:
             self._connection.notify()
 
+    async def _act(
+        self,
+        action: JobAction,
+        params: dict[str, Any],
+        check: Callable[[list[tuple[int, int]]], None] | None,
+    ) -> list[tuple[int, int]]:
+        return await self._connection.change(ANYTHING, admission.act, action, params, check)
+
+    set_queue = changes(lambda: admission.set_queue, wakes=ANYTHING)
+    remove_queue = changes(lambda: admission.remove_queue, wakes=ANYTHING)
+    edit = changes(lambda: admission.edit, wakes=ANYTHING)
+    _judge_marked = changes(lambda: admission.judge_some, wakes=NEW_JOBS)
+    readmit = changes(lambda: admission.readmit, wakes=ANYTHING)
+    queue_facts = reads(lambda: admission.queue_facts)
+
+    async def judge_marked(self, now: float) -> bool:
+        # Nearly always there is nothing to do, and a read takes no lock.
+        return bool(await self._rows("parent_mark", tuple)) and await self._judge_marked(now)
+
     async def give_way(self, seconds: float) -> None:
         await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))
 
@@ -211,7 +240,13 @@ class SqliteStore(Store):
     register = changes(lambda: claims.register)
     heartbeat = writes(lambda: claims.heartbeat)
     add_workers = changes(lambda: claims.add_workers, wakes=ANYTHING)
-    settle_and_claim = writes(lambda: claims.settle_and_claim)
+
+    async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
+        result = await self._connection.write(claims.settle_and_claim, request)
+        if result.freed:
+            self._connection.notify(NEW_JOBS)
+        return result
+
     take_over = changes(lambda: claims.take_over)
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:

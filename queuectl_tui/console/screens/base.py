@@ -7,10 +7,16 @@ from typing import Any, ClassVar, TypeVar
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from queuectl_core.domain.lifecycle import CANCELLABLE, REMOVABLE, RETRYABLE
+from queuectl_core.domain.lifecycle import (
+    CANCELLABLE,
+    EDITABLE,
+    HOLDABLE,
+    REMOVABLE,
+    RETRYABLE,
+)
 from queuectl_core.domain.model import Filter, Job, State
 
-from ...presentation import actions
+from ...presentation import actions, admission_actions
 from ..action_runner import ConsolePart, StoreRead
 from ..widgets.compositor import CroppingCompositor
 from ..widgets.line_widget import LineWidget
@@ -18,11 +24,20 @@ from ..widgets.line_widget import LineWidget
 T = TypeVar("T")
 
 CHANGING = frozenset(
-    ("enqueue", "retry", "retry_all", "cancel", "remove", "start", "stop", "edit_job")
+    (
+        *("enqueue", "retry", "retry_all", "cancel", "remove", "start", "stop", "edit_job"),
+        *("hold", "edit_fields", "pause_queue"),
+    )
 )
 """Actions that a read-only console does not have."""
 
-ALLOWED = {"retry": RETRYABLE, "cancel": CANCELLABLE, "remove": REMOVABLE}
+ALLOWED = {
+    "retry": RETRYABLE,
+    "cancel": CANCELLABLE,
+    "remove": REMOVABLE,
+    "hold": HOLDABLE,
+    "edit_fields": EDITABLE,
+}
 """The states in which a job can be changed by an action."""
 
 WORDS = {"retry": "retry", "cancel": "cancel", "remove": "delete"}
@@ -83,6 +98,9 @@ class JobScreen(ConsoleScreen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in CHANGING and self.console.connections.read_only:
             return False
+        if action in ("edit_fields", "why", "pause_queue"):
+            job = self.current_job()
+            return True if job and job.state in ALLOWED.get(action, State) else None
         allowed = ALLOWED.get(action)
         if allowed is not None:
             return True if any(job.state in allowed for job in self.targets()) else None
@@ -93,7 +111,10 @@ class JobScreen(ConsoleScreen[None]):
         return True
 
     def describe(self, action: str) -> str | None:
-        allowed = ALLOWED.get(action)
+        if action == "hold":
+            word, jobs = self._to_hold()
+            return f"{word} {len(jobs)} marked" if len(jobs) > 1 else word
+        allowed = ALLOWED.get(action) if action in WORDS else None
         count = sum(job.state in allowed for job in self.targets()) if allowed else 0
         return f"{WORDS[action]} {count} marked" if count > 1 else None
 
@@ -112,7 +133,51 @@ class JobScreen(ConsoleScreen[None]):
         self._act(CANCELLABLE, actions.cancel)
 
     def action_remove(self) -> None:
-        self._act(REMOVABLE, actions.remove, actions.remove_matching)
+        jobs = self.targets()
+        if self.target_filters() is None and len(jobs) == 1 and jobs[0].state in REMOVABLE:
+            self.console.ask_remove(jobs[0])
+        else:
+            self._act(REMOVABLE, actions.remove, actions.remove_matching)
+
+    def _to_hold(self) -> tuple[str, list[Job]]:
+        """What ``h`` does, and with which jobs: release them if all of them are held."""
+        jobs = [job for job in self.targets() if job.state in HOLDABLE]
+        free = [job for job in jobs if not job.held]
+        return ("hold", free) if free else ("release", jobs)
+
+    def action_hold(self) -> None:
+        word, jobs = self._to_hold()
+        make = admission_actions.hold if word == "hold" else admission_actions.release
+        if jobs:
+            self.console.perform(make(jobs))
+        else:
+            self.console.say("no job here is in a state for that", "warn")
+
+    def release(self) -> None:
+        """Release the held ones of these jobs."""
+        if jobs := [job for job in self.targets() if job.held]:
+            self.console.perform(admission_actions.release(jobs))
+        else:
+            self.console.say("no job here is held", "warn")
+
+    def action_why(self) -> None:
+        if job := self.current_job():
+            self.console.open_why(job)
+        else:
+            self.console.say("no job is selected", "warn")
+
+    def action_edit_fields(self) -> None:
+        job = self.current_job()
+        if job is not None and job.state in EDITABLE:
+            self.console.edit_fields(job)
+        else:
+            self.console.say("no job that can be edited is selected", "warn")
+
+    def action_pause_queue(self) -> None:
+        if job := self.current_job():
+            self.console.ask_pause(job.queue)
+        else:
+            self.console.say("no job is selected", "warn")
 
     def _act(self, allowed: tuple[State, ...], make: Any, make_matching: Any = None) -> None:
         wheres = self.target_filters() if make_matching else None

@@ -9,12 +9,14 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from queuectl_core.domain.admission import Tree
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Attempt, Job
 
 from ...presentation.columns import STATE_ROLES, Cell
 from ...presentation.format import cli, short
+from ...presentation.tree import tree_lines
 from ..action_runner import StoreRead
 from ..background import run_in_background
 from ..columns import ATTEMPTS, JOB_PAGE
@@ -61,12 +63,17 @@ class DetailScreen(OneJobScreen):
         Binding("tab", "app.focus_next", "next pane", show=False),
         Binding("shift+tab", "app.focus_previous", "previous pane", show=False),
         Binding("s", "follow", "follow", show=False),
-        Binding("w", "wrap", "wrap", show=False),
+        Binding("w", "why", "why"),
+        Binding("W", "wrap", "wrap", show=False),
+        Binding("h", "hold", "hold"),
+        Binding("E", "edit_fields", "edit"),
+        Binding("P", "pause_queue", "pause or resume the queue", show=False),
         Binding("escape", "back", "back", key_display="esc"),
     ]
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
+        self._tree = Tree((), (), complete=True)
         self._newest = 0
         """The number of the last attempt when they were read."""
 
@@ -106,6 +113,7 @@ class DetailScreen(OneJobScreen):
                 return
             self.job = found
             attempts = await queue.attempts(found)
+            self._tree = await queue.tree(found, TREE_LIMIT)
         except QueueError as error:
             self.console.say(f"✗ {error}", "bad")
             return
@@ -148,7 +156,10 @@ class DetailScreen(OneJobScreen):
             [(f" {job.id} ", "title"), self.state_cell()],
             [(f" {short(job.queue, 60)} ", "muted")],
         )
-        self.fields.show(fields(job, self.console.clock(), self.size.width))
+        rows = fields(job, self.console.clock(), self.size.width)
+        if self._tree.parents or self._tree.children:
+            rows += tree_lines(job, self._tree)[1:]  # without the job itself
+        self.fields.show(rows)
         room = max(3, self.size.height * 2 // 5)
         self.fields.styles.height = min(room, len(self.fields.lines(self.size.width)))
         most = min(6, max(1, self.size.height // 3 - 3))
@@ -174,6 +185,12 @@ class DetailScreen(OneJobScreen):
 LABEL = 10
 """Cells of a field's name."""
 
+TREE_LIMIT = 200
+"""Jobs that are read of what it waits for, and of what waits for it."""
+
+RARE = ("key", "unique", "held", "cause")
+"""Fields that are left out when they are empty."""
+
 
 def fields(job: Job, now: float, width: int) -> list[TextRow]:
     """All fields. Short ones are side by side if there is space; none is cut."""
@@ -187,6 +204,8 @@ def fields(job: Job, now: float, width: int) -> list[TextRow]:
     job = job._replace(env=job.masked_env)
     for column in columns:
         text, role = column.cell(job, now)
+        if not text and column.name in RARE:
+            continue
         name = (f"{column.name:>{LABEL - 2}}  ", "muted")
         if column.place.wrap:
             rows += [line] if line else []

@@ -53,6 +53,11 @@ class MainScreen(JobScreen):
         Binding("R", "retry_all", "retry all"),
         Binding("s", "start", "start workers"),
         Binding("x", "stop", "stop worker"),
+        Binding("w", "why", "why"),
+        Binding("h", "hold", "hold"),
+        Binding("E", "edit_fields", "edit"),
+        Binding("5", "queues", "queues"),
+        Binding("P", "pause_queue", "pause or resume the queue", show=False),
         Binding("left_square_bracket", "state(-1)", "previous state", key_display="[", show=False),
         Binding("right_square_bracket", "state(1)", "next state", key_display="]", show=False),
         Binding("n", "found(1)", "next match", show=False),
@@ -112,6 +117,7 @@ class MainScreen(JobScreen):
             self.jobs.count_again(message.overview.matching(self.jobs.where))
         else:
             self.jobs.paint()
+        self.jobs.look_why()
         self.refresh_bindings()
 
     def _show(self, overview: Overview) -> None:
@@ -373,6 +379,14 @@ class MainScreen(JobScreen):
 
     def action_enqueue(self) -> None:
         self.console.open_form()
+
+    def action_queues(self) -> None:
+        self.console.open_queues()
+
+    def show_queue(self, name: str) -> None:
+        """Show the jobs of one queue."""
+        self.jobs.filter(Filter(queues=(name,)))
+        self.action_pane("jobs")
 
     def action_start(self) -> None:
         self.console.ask_workers()

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from queuectl_core.domain.admission import Reason
 from queuectl_core.domain.errors import QueueError
+from queuectl_core.domain.lifecycle import FINAL
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.operations.queries import SORT_LIMIT
 
@@ -15,7 +17,7 @@ from ...presentation.connections import Connections
 from ...presentation.format import short
 from ...presentation.monitor import AHEAD
 from ..background import run_in_background
-from ..columns import ARRIVAL, JOBS, JobPages
+from ..columns import ARRIVAL, JOBS, JobPages, jobs_columns
 from .table import THRIFT, LineTable
 from .throttle import Throttle
 
@@ -38,7 +40,16 @@ class JobsPane(LineTable[Job]):
     ) -> None:
         """``newest``: jobs that the monitor has read already."""
         self._pages = JobPages(connections)
-        super().__init__(JOBS, self._pages, id="jobs", clock=clock)
+        self._reasons: dict[int, Reason] = {}
+        """Why jobs on the screen do not run: the first reasons, by seq."""
+        self._reasons_of: set[tuple[int, State]] = set()
+        """The jobs for which the reasons were read, as they were then."""
+        self._reading_reasons = False
+        self._reasons_at = 0.0
+        """When they may be read again (monotonic)."""
+        self._read_reasons = Throttle(self, self._look_why)
+        columns = jobs_columns(self._reasons)
+        super().__init__(columns, self._pages, id="jobs", clock=clock)
         self.window.begin(newest, whole=len(newest) < AHEAD)
         self.count = 0
         self.counted = False
@@ -64,7 +75,8 @@ class JobsPane(LineTable[Job]):
     def next_state(self, way: int) -> None:
         now = self.where.states[0] if self.where.states else None
         state = STATES[(STATES.index(now) + way) % len(STATES)]
-        self.filter(Filter((state,) if state else (), search=self.where.search))
+        states = (state,) if state else ()
+        self.filter(Filter(states, queues=self.where.queues, search=self.where.search))
 
     def sort(self, way: int) -> None:
         """Sort by the next column that allows it; arrival is one of them."""
@@ -133,6 +145,8 @@ class JobsPane(LineTable[Job]):
         parts: list[Cell] = [("4 jobs", "strong"), (f" {number}", "text")]
         if where.states:
             parts.append((f"  {where.states[0]}", "accent"))
+        for queue in where.queues:
+            parts.append((f"  queue {short(queue, 40)}", "accent"))
         for reason in where.reasons:
             parts.append((f"  {short(reason, 60)}", "accent"))
         if where.search is not None:
@@ -144,6 +158,42 @@ class JobsPane(LineTable[Job]):
             self.paint()
             if self.is_attached:
                 self.screen.refresh_bindings()  # a key says how many jobs it would change
+
+    def paint(self) -> None:
+        super().paint()
+        unknown = {(job.seq, job.state) for job in self._blocked()} - self._reasons_of
+        if unknown and self.is_attached and self.size:  # else it is not known which ones are seen
+            self._read_reasons.ask(self._reasons_at)
+
+    def look_why(self) -> None:
+        """The store or the time has changed: the reasons may be others."""
+        if self.is_attached and self._blocked():
+            self._read_reasons.ask(self._reasons_at)
+
+    def _blocked(self) -> list[Job]:
+        """The jobs on the screen that may have a reason not to run."""
+        return [job for job in self.window.visible() if job.state not in FINAL]
+
+    def _look_why(self) -> None:
+        if not self._reading_reasons and self.is_attached:
+            self._reading_reasons = True
+            run_in_background(self, self._find_reasons, "why-jobs")
+
+    async def _find_reasons(self) -> None:
+        """Read the reasons of the jobs on the screen, and of no others."""
+        jobs, started = self._blocked(), time.monotonic()
+        try:
+            found = await self._pages.connections.reader.waits(jobs) if jobs else {}
+        except QueueError as error:
+            self.post_message(self.Failed(error))
+            return
+        finally:
+            self._reading_reasons = False
+            self._reasons_at = time.monotonic() + (time.monotonic() - started) * THRIFT
+        self._reasons.clear()
+        self._reasons.update(found)
+        self._reasons_of = {(job.seq, job.state) for job in jobs}
+        self.paint()
 
     def order(self) -> str:
         """The order in words. It says when only the newest jobs are sorted."""

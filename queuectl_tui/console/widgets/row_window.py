@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 R = TypeVar("R")
@@ -39,11 +40,12 @@ class ListPages(Generic[R]):
     """A short list that is completely in memory: every page is the whole list."""
 
     def __init__(self, key: str, rows: Sequence[R] = ()) -> None:
-        self._key = key
+        """``key``: the attribute that identifies a row; with dots, one of an attribute."""
+        self._key = attrgetter(key)
         self.rows = list(rows)
 
     def key(self, row: R) -> Hashable:
-        found: Hashable = getattr(row, self._key)
+        found: Hashable = self._key(row)
         return found
 
     async def first(self, limit: int) -> list[R]:

@@ -1,5 +1,6 @@
 -- Claims, results and leases. A transaction locks the supervisor's row first, then jobs in the
--- order of their keys. So transactions can wait for each other, but never in a circle.
+-- order of their keys, then queues by name. So transactions can wait for each other, but never in a
+-- circle. What follows after that skips rows that are locked.
 
 -- One statement writes all results. A result is taken only from the attempt that holds the lease.
 -- A job that somebody wants cancelled does not run again.
@@ -9,6 +10,10 @@
 --
 -- ``minutes``: the minutes in which the attempts ended. The statement returns the supervisor's
 -- rollups of these minutes.
+--
+-- ``judge``: whether children of these jobs, or of others, must be judged. ``limited``: whether there
+-- are queues that a claim must lock. ``held_up``: queues of these jobs in which others wait, and the
+-- end of an attempt may let one start on another supervisor.
 -- name: settle
 WITH supervisor AS MATERIALIZED (
     SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
@@ -39,14 +44,17 @@ WITH supervisor AS MATERIALIZED (
 ), finished AS (
     UPDATE jobs j SET
         state = CASE WHEN j.cancel AND t.ready IS NOT NULL THEN 'cancelled' ELSE t.state END,
-        ready = CASE WHEN j.cancel THEN NULL ELSE t.ready END,
+        ready = CASE WHEN j.cancel THEN NULL WHEN t.ready = 1 AND j.key IS NOT NULL THEN 2
+                     ELSE t.ready END,
+        unique_holds = j.unique_holds
+                       AND (j.unique_for > 0 OR t.ready IS NOT NULL AND NOT j.cancel),
         attempts = t.attempts, crashes = t.crashes, run_at = coalesce(t.run_at, j.run_at),
         updated_at = t.finished_at, finished_at = t.finished_at, exit_code = t.shell_code,
         last_error = t.last_error, reason = t.dead_reason, owner = NULL, shim = NULL,
         cancel = false, worker = coalesce(t.worker, j.worker), started_at = t.started_at
     FROM results t JOIN held USING (seq, run)
     WHERE j.seq = t.seq AND j.seq = ANY(:seq)
-    RETURNING j.seq, t.run, j.ready, j.run_at
+    RETURNING j.seq, t.run, j.ready, j.run_at, j.queue, j.key
 ), attempted AS (
     INSERT INTO attempts
     SELECT t.seq, t.number, t.started_at, t.finished_at, t.outcome, t.made_dead, t.exit_code,
@@ -65,16 +73,20 @@ WITH supervisor AS MATERIALIZED (
           FROM results t JOIN finished USING (seq, run) GROUP BY t.worker) s
     WHERE w.id = s.worker
 ), started AS (
-    UPDATE jobs j SET worker = b.worker, started_at = b.started_at
+    UPDATE jobs j SET worker = b.worker, started_at = b.started_at,
+                      unique_holds = j.unique_holds
+                                     AND (j.unique_until = 'end' OR j.unique_for > 0)
     FROM prefetched b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:prefetch_seq)
 ), released AS (
     UPDATE jobs j SET
         state = CASE WHEN j.cancel THEN 'cancelled' ELSE 'pending' END,
-        ready = CASE WHEN j.cancel THEN NULL ELSE 1 END,
+        ready = CASE WHEN j.cancel THEN NULL WHEN j.key IS NULL THEN 1 ELSE 2 END,
+        unique_holds = j.unique_holds AND (j.unique_for > 0 OR NOT j.cancel),
         finished_at = CASE WHEN j.cancel THEN :now::float8 END,
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
     FROM given_back f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:released_seq)
+    RETURNING j.queue, j.key
 ), marked AS (
     INSERT INTO commit_marks (mark) VALUES (:mark::uuid)
 ), sums AS (
@@ -85,90 +97,272 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
        least((SELECT min(run_at) FROM jobs WHERE ready = 0),
              min(f.run_at) FILTER (WHERE f.ready = 0)) AS next_due,
        (SELECT coalesce(array_agg(at ORDER BY at), '{}') FROM sums) AS minutes,
-       (SELECT coalesce(array_agg(data ORDER BY at), '{}') FROM sums) AS sums
+       (SELECT coalesce(array_agg(data ORDER BY at), '{}') FROM sums) AS sums,
+       (SELECT id FROM parent_marks ORDER BY id LIMIT 1) IS NOT NULL
+           OR EXISTS (SELECT FROM dependencies
+                      WHERE parent = ANY(:seq) OR parent = ANY(:released_seq)) AS judge,
+       EXISTS (SELECT FROM queues) AS limited,
+       CASE WHEN EXISTS (SELECT FROM queues) AND EXISTS (SELECT FROM supervisors OFFSET 1) THEN
+           ARRAY(SELECT DISTINCT e.queue
+                 FROM (SELECT queue, key FROM finished UNION SELECT queue, key FROM released) e
+                 WHERE EXISTS (SELECT FROM queues q WHERE q.name = e.queue)
+                   AND ((SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.queue = e.queue
+                         ORDER BY j.priority DESC, j.run_at, j.seq LIMIT 1) IS NOT NULL
+                        OR (SELECT j.seq FROM jobs j
+                            WHERE j.queue = e.queue AND j.key = e.key AND j.ready > 0
+                              AND j.key IS NOT NULL LIMIT 1) IS NOT NULL))
+       ELSE '{}' END AS held_up
 FROM finished f;
+
+-- The queues with jobs that a claim may take.
+-- fragment: waiting_queues
+waiting_queue (queue) AS (
+    (SELECT queue FROM jobs WHERE ready = 1 AND :queues::text[] IS NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM jobs j WHERE j.ready = 1 AND j.queue > waiting_queue.queue
+            ORDER BY j.queue LIMIT 1)
+    FROM waiting_queue WHERE waiting_queue.queue IS NOT NULL
+)
+
+-- Whether there is something to do in a row q of ``queues``: jobs may be claimed, or the first jobs
+-- of some keys must be chosen.
+-- fragment: has_work
+((SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.queue = q.name
+  ORDER BY j.priority DESC, j.run_at, j.seq LIMIT 1) IS NOT NULL
+ OR (SELECT m.id FROM key_marks m WHERE m.queue = q.name ORDER BY m.id LIMIT 1) IS NOT NULL)
+
+-- Whether only time is in the way of jobs in a row q of ``queues``, or may be when others end.
+-- fragment: has_time
+((q.paused_until IS NOT NULL OR q.rate_count IS NOT NULL)
+ AND (SELECT j.seq FROM jobs j WHERE j.queue = q.name AND j.key IS NOT NULL AND j.ready > 0
+      LIMIT 1) IS NOT NULL)
 
 -- Claims jobs for workers that serve the same queues (``queues`` NULL: all queues). Jobs that have
 -- just become due take part, and are marked as ready. Rows that other transactions have locked are
 -- skipped. ``crowded`` says that there were such rows, so it is worth looking again soon.
 -- ``suspects``: whether jobs that have crashed may be claimed. ``ANY(ARRAY(…))`` makes the server
 -- look up the rows by key. Otherwise it would expect thousands of them and read all jobs.
+--
+-- From a queue that has a row in ``queues`` jobs are claimed only if it is among ``admitted``, and
+-- not more than ``rooms`` says (NULL: any number). The caller has locked the rows of these queues.
+-- ``rated``: it has a rate, so its jobs are not prefetched, because they start later than they are
+-- claimed. ``look`` asks whether the caller must do something else before. Then nothing is claimed:
+-- ``judge``: children of parents that have ended must be judged (if ``look_judge``). ``limited``:
+-- there are other queues with a row and with work (if ``look_limited``).
+-- ``left_over``: admitted queues that have more jobs for a claim.
 -- name: claim
-WITH RECURSIVE supervisor AS MATERIALIZED (
-    SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
-), waiting_queue (queue) AS (
-    (SELECT queue FROM jobs WHERE ready = 1 AND :queues::text[] IS NULL ORDER BY queue LIMIT 1)
-    UNION ALL
-    SELECT (SELECT j.queue FROM jobs j WHERE j.ready = 1 AND j.queue > waiting_queue.queue
-            ORDER BY j.queue LIMIT 1)
-    FROM waiting_queue WHERE waiting_queue.queue IS NOT NULL
-), served AS (
-    SELECT queue FROM waiting_queue WHERE queue IS NOT NULL UNION SELECT unnest(:queues)
+WITH RECURSIVE look AS MATERIALIZED (
+    SELECT :look_judge::bool AND (SELECT id FROM parent_marks ORDER BY id LIMIT 1) IS NOT NULL
+               AS judge,
+           :look_limited::bool AND EXISTS (SELECT FROM queues)
+               AND ((SELECT min(run_at) FROM jobs WHERE ready = 0) <= :now::float8
+                    OR EXISTS (SELECT FROM queues q
+                               WHERE (:queues::text[] IS NULL OR q.name = ANY(:queues))
+                                 AND (
+-- include: has_work
+                                 OR
+-- include: has_time
+                    ))) AS limited
+), supervisor AS MATERIALIZED (
+    SELECT id FROM supervisors
+    WHERE id = :owner::text AND NOT EXISTS (SELECT FROM look WHERE judge OR limited)
+    FOR KEY SHARE
+),
+-- include: waiting_queues
+, served AS MATERIALIZED (
+    SELECT w.queue, a.room, coalesce(a.rated, false) AS rated, a.queue IS NOT NULL AS admitted
+    FROM (SELECT queue FROM waiting_queue WHERE queue IS NOT NULL UNION SELECT unnest(:queues)) w
+    LEFT JOIN unnest(:admitted::text[], :rooms::bigint[], :rated::bool[]) AS a (queue, room, rated)
+        ON a.queue = w.queue
+    WHERE a.queue IS NOT NULL OR NOT EXISTS (SELECT FROM queues q WHERE q.name = w.queue)
 ), due AS MATERIALIZED (
-    SELECT seq, queue, priority, run_at, crashes FROM jobs
-    WHERE ready = 0 AND run_at <= :now::float8 AND EXISTS (SELECT FROM supervisor)
+    SELECT seq, queue, priority, run_at, crashes, key IS NULL
+               AND NOT EXISTS (SELECT FROM queues q WHERE q.name = jobs.queue) AS free
+    FROM jobs
+    WHERE ready = 0 AND run_at <= :now AND EXISTS (SELECT FROM supervisor)
     ORDER BY run_at LIMIT 10000 FOR UPDATE SKIP LOCKED
 ), found AS (
-    SELECT c.* FROM supervisor CROSS JOIN served CROSS JOIN LATERAL (
+    SELECT c.*, served.queue, served.rated FROM supervisor CROSS JOIN served CROSS JOIN LATERAL (
         SELECT seq, priority, run_at FROM jobs
         WHERE ready = 1 AND jobs.queue = served.queue AND (:suspects::bool OR crashes = 0)
-        ORDER BY priority DESC, run_at, seq LIMIT cardinality(:workers::text[])
+        ORDER BY priority DESC, run_at, seq
+        LIMIT least(cardinality(:workers::text[]), served.room)
         FOR UPDATE SKIP LOCKED
     ) c
     UNION ALL
-    SELECT seq, priority, run_at FROM due
-    WHERE (:queues IS NULL OR queue = ANY(:queues)) AND (:suspects OR crashes = 0)
+    SELECT seq, priority, run_at, queue, false FROM due
+    WHERE free AND (:queues IS NULL OR queue = ANY(:queues)) AND (:suspects OR crashes = 0)
+), placed AS (
+    SELECT *, row_number() OVER (ORDER BY priority DESC, run_at, seq) AS place FROM found
 ), ranked AS (
-    SELECT seq, row_number() OVER (ORDER BY priority DESC, run_at, seq) AS place,
+    SELECT seq, queue, row_number() OVER (ORDER BY place) AS place,
            least(count(*) OVER (), cardinality(:workers)) AS total
-    FROM found
+    FROM placed WHERE place <= :idle::bigint OR NOT rated
 ), chosen AS MATERIALIZED (
     -- One for each idle worker, and as many prefetched jobs as lifecycle.claimed_ahead says.
-    SELECT seq, place FROM ranked
-    WHERE place <= CASE WHEN total IN (cardinality(:workers), least(total, :idle::bigint)) THEN total
+    SELECT seq, queue, place FROM ranked
+    WHERE place <= CASE WHEN total IN (cardinality(:workers), least(total, :idle)) THEN total
                         ELSE :idle + (total - :idle) / 2 END
 ), claimed AS (
     UPDATE jobs j SET
         state = 'processing', ready = NULL, owner = :owner, shim = :owner,
         worker = nullif((:workers)[c.place], ''), runs = j.runs + 1, started_at = :now,
-        finished_at = NULL, updated_at = :now, cancel = false
+        finished_at = NULL, updated_at = :now, cancel = false,
+        unique_holds = j.unique_holds
+            AND (j.unique_until = 'end' OR j.unique_for > 0 OR (:workers)[c.place] = '')
     FROM chosen c WHERE j.seq = c.seq AND j.seq = ANY(ARRAY(SELECT seq FROM chosen))
     RETURNING c.place, j.*
 ), promoted AS (
-    UPDATE jobs j SET ready = 1
+    UPDATE jobs j SET ready = CASE WHEN j.key IS NULL THEN 1 ELSE 2 END
     WHERE j.seq = ANY(ARRAY(SELECT seq FROM due WHERE seq NOT IN (SELECT seq FROM chosen)))
 ), marked AS (
     INSERT INTO commit_marks (mark)
     SELECT :mark::uuid WHERE :mark IS NOT NULL AND EXISTS (SELECT FROM chosen)
+), left_over AS MATERIALIZED (
+    SELECT served.queue, served.admitted,
+           served.room IS NULL
+           OR served.room > (SELECT count(*) FROM chosen c WHERE c.queue = served.queue) AS more
+    FROM supervisor CROSS JOIN served CROSS JOIN LATERAL (
+        SELECT FROM jobs WHERE ready = 1 AND jobs.queue = served.queue
+        AND seq NOT IN (SELECT seq FROM chosen) AND (:suspects OR crashes = 0)
+        ORDER BY priority DESC, run_at, seq LIMIT 1
+    ) one
+    WHERE served.admitted OR (SELECT count(*) FROM chosen) < :idle
 )
-SELECT n.next_due, n.crowded, c.*
+SELECT n.*, c.*
 FROM (
-    SELECT (SELECT min(run_at) FROM jobs
-            WHERE ready = 0 AND seq NOT IN (SELECT seq FROM due)) AS next_due,
-           CASE WHEN (SELECT count(*) FROM chosen) < :idle THEN
-               EXISTS (SELECT FROM supervisor CROSS JOIN served CROSS JOIN LATERAL (
-                   SELECT FROM jobs WHERE ready = 1 AND jobs.queue = served.queue
-                   AND seq NOT IN (SELECT seq FROM chosen) AND (:suspects OR crashes = 0)
-                   ORDER BY priority DESC, run_at, seq LIMIT 1
-               ) left_over)
-           ELSE false END AS crowded
+    SELECT CASE WHEN EXISTS (SELECT FROM due WHERE NOT free) THEN :now
+                ELSE (SELECT min(run_at) FROM jobs
+                      WHERE ready = 0 AND seq NOT IN (SELECT seq FROM due)) END AS next_due,
+           (SELECT count(*) FROM chosen) < :idle AND EXISTS (SELECT FROM left_over WHERE more)
+               AS crowded,
+           ARRAY(SELECT queue FROM left_over WHERE admitted) AS left_over,
+           look.judge, look.limited
+    FROM look
 ) n LEFT JOIN claimed c ON true
 ORDER BY c.place;
 
--- Whether a claim would find a job (``queues`` NULL: in any queue), and when the next job is due.
--- A notification wakes every idle supervisor, and most of them find nothing. This query is one
--- round trip. A claim takes locks, and its commit waits for the disk.
+-- Jobs that have become due.
+-- name: promote
+UPDATE jobs j SET ready = CASE WHEN j.key IS NULL THEN 1 ELSE 2 END
+WHERE j.seq = ANY(ARRAY(
+    SELECT seq FROM jobs WHERE ready = 0 AND run_at <= :now::float8
+    ORDER BY run_at LIMIT 10000 FOR UPDATE SKIP LOCKED));
+
+-- Whether a claim would find a job (``queues`` NULL: in any queue) in a queue without limits, and
+-- when the next job is due. A notification wakes every idle supervisor, and most of them find
+-- nothing. This query is one round trip. A claim takes locks, and its commit waits for the disk.
 -- name: waiting
-SELECT CASE WHEN :queues::text[] IS NULL
-            THEN (SELECT queue FROM jobs WHERE ready = 1 ORDER BY queue LIMIT 1) IS NOT NULL
-            ELSE EXISTS (SELECT FROM unnest(:queues) AS q (queue) CROSS JOIN LATERAL (
-                SELECT FROM jobs WHERE ready = 1 AND jobs.queue = q.queue
-                ORDER BY priority DESC, run_at, seq LIMIT 1) one)
-       END AS ready, due.next AS next_due
-FROM (SELECT min(run_at) AS next FROM jobs WHERE ready = 0) due;
+WITH RECURSIVE
+-- include: waiting_queues
+SELECT EXISTS (
+           SELECT FROM (SELECT queue FROM waiting_queue WHERE queue IS NOT NULL
+                        UNION SELECT unnest(:queues)) w
+           CROSS JOIN LATERAL (
+               SELECT FROM jobs WHERE ready = 1 AND jobs.queue = w.queue
+               ORDER BY priority DESC, run_at, seq LIMIT 1) one
+           WHERE NOT EXISTS (SELECT FROM queues q WHERE q.name = w.queue)) AS ready,
+       EXISTS (SELECT FROM queues) AS limited,
+       (SELECT id FROM parent_marks ORDER BY id LIMIT 1) IS NOT NULL AS judge,
+       (SELECT min(run_at) FROM jobs WHERE ready = 0) AS next_due;
 
 -- name: next_due
-SELECT min(run_at) FROM jobs WHERE ready = 0;
+SELECT (SELECT min(run_at) FROM jobs WHERE ready = 0) AS next_due,
+       (SELECT id FROM parent_marks ORDER BY id LIMIT 1) IS NOT NULL AS judge;
+
+-- Locks the rows of these queues. Only now it is certain how many of their attempts run, so they are
+-- counted in a later statement. A job with a key that is enqueued is not in the way of this lock.
+-- name: queues_locked
+SELECT name FROM queues WHERE name = ANY(:names::text[]) ORDER BY name FOR NO KEY UPDATE;
+
+-- The queues with a row and with jobs that wait, and what limits them (``queues`` NULL: all of them).
+-- ``marks``: the first jobs of some keys must be chosen. ``work``: that, or a claim may find a job.
+-- name: rooms
+SELECT q.*,
+       CASE WHEN q.max_running IS NULL THEN 0 ELSE (
+           SELECT count(*) FROM supervisors s CROSS JOIN LATERAL (
+               SELECT FROM jobs j WHERE j.owner = s.id AND j.queue = q.name OFFSET 0) r)
+       END AS running,
+       CASE WHEN q.per_host IS NULL THEN 0 ELSE (
+           SELECT count(*) FROM supervisors s CROSS JOIN LATERAL (
+               SELECT FROM jobs j WHERE j.owner = s.id AND j.queue = q.name OFFSET 0) r
+           WHERE s.host = (SELECT host FROM supervisors WHERE id = :owner::text))
+       END AS running_here,
+       ARRAY(SELECT at FROM (SELECT at FROM starts WHERE queue = q.name
+                             ORDER BY at DESC LIMIT coalesce(q.rate_count, 0)) last
+             ORDER BY at) AS starts,
+       (SELECT m.id FROM key_marks m WHERE m.queue = q.name ORDER BY m.id LIMIT 1) IS NOT NULL
+           AS marks,
+-- include: has_work
+       AS work
+FROM queues q
+WHERE (:queues::text[] IS NULL OR q.name = ANY(:queues)) AND (
+-- include: has_work
+    OR
+-- include: has_time
+    )
+ORDER BY q.name;
+
+-- Chooses anew the first jobs of some marked keys, as many as may run: they become visible to a
+-- claim (ready 1), all others of the key do not stay visible. A key of which a job is locked by
+-- another transaction keeps its mark and its visible jobs (it is ``busy``). Returns how many marks
+-- were read, the first and last of them, and how many jobs of the queue are visible now, at most ``wanted``.
+-- name: choose_heads
+WITH marked AS MATERIALIZED (
+    SELECT id, key FROM key_marks WHERE queue = :queue::text ORDER BY id LIMIT :limit::bigint
+), keys AS MATERIALIZED (
+    SELECT k.key, greatest(0, :per_key::bigint - (
+        SELECT count(*) FROM jobs j
+        WHERE j.queue = :queue AND j.key = k.key AND j.key IS NOT NULL AND j.owner IS NOT NULL)
+    ) AS room
+    FROM (SELECT DISTINCT key FROM marked) k
+), visible AS MATERIALIZED (
+    SELECT k.key, k.room, h.* FROM keys k CROSS JOIN LATERAL (
+        SELECT seq, priority, run_at, ready FROM jobs j
+        WHERE j.queue = :queue AND j.key = k.key AND j.key IS NOT NULL
+          -- Not "= 1": then the server might read all jobs of the queue, by the index jobs_claim.
+          AND j.ready > 0 AND j.ready < 2 OFFSET 0) h
+), behind AS MATERIALIZED (
+    SELECT k.key, k.room, h.* FROM keys k CROSS JOIN LATERAL (
+        SELECT seq, priority, run_at, ready FROM jobs j
+        WHERE j.queue = :queue AND j.key = k.key AND j.key IS NOT NULL AND j.ready = 2
+          AND j.ready > 0
+        ORDER BY j.priority DESC, j.run_at, j.seq LIMIT k.room) h
+), changed AS MATERIALIZED (
+    SELECT key, seq, 3 - ready AS ready
+    FROM (SELECT *, row_number() OVER (PARTITION BY key ORDER BY priority DESC, run_at, seq) AS place
+          FROM (SELECT * FROM visible UNION ALL SELECT * FROM behind) both_kinds) p
+    WHERE (place <= room) <> (ready = 1)
+), locked AS MATERIALIZED (
+    SELECT l.seq FROM changed c CROSS JOIN LATERAL (
+        SELECT j.seq FROM jobs j
+        WHERE j.seq = c.seq AND j.queue = :queue AND j.key = c.key AND j.ready IN (1, 2)
+        FOR UPDATE SKIP LOCKED) l
+), busy AS MATERIALIZED (
+    SELECT DISTINCT key FROM changed WHERE seq NOT IN (SELECT seq FROM locked)
+), moved AS (
+    UPDATE jobs j SET ready = c.ready
+    FROM changed c
+    WHERE j.seq = c.seq AND c.key NOT IN (SELECT key FROM busy)
+      AND j.seq = ANY(ARRAY(SELECT seq FROM locked))
+    RETURNING j.ready
+), gone AS (
+    DELETE FROM key_marks m
+    WHERE m.queue = :queue
+      AND m.id = ANY(ARRAY(SELECT id FROM marked WHERE key NOT IN (SELECT key FROM busy)))
+)
+SELECT (SELECT count(*) FROM marked) AS marks,
+       (SELECT min(id) FROM marked) AS first, (SELECT max(id) FROM marked) AS last,
+       (SELECT count(*) FROM busy) AS busy,
+       (SELECT count(*) FROM (SELECT FROM jobs WHERE ready = 1 AND queue = :queue
+                              LIMIT :wanted::bigint) there)
+       + (SELECT coalesce(sum(CASE ready WHEN 1 THEN 1 ELSE -1 END), 0) FROM moved) AS visible;
+
+-- Attempts of a queue with a rate were claimed. Starts that no longer count are forgotten.
+-- name: started
+WITH forgotten AS (DELETE FROM starts WHERE queue = :queue::text AND at < :before::float8)
+INSERT INTO starts (queue, at)
+SELECT :queue, :at::float8 FROM generate_series(1, :count::bigint);
 
 -- The server's clock decides whether the lease of another host has run out.
 -- name: supervisors

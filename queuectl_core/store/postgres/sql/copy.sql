@@ -19,7 +19,8 @@ DELETE FROM config WHERE key = '.copy' AND value = :old::text;
 LOCK TABLE jobs, config, rollups, supervisors IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: copy_any
-SELECT EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM config) OR EXISTS (SELECT FROM rollups);
+SELECT EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM config) OR EXISTS (SELECT FROM rollups)
+    OR EXISTS (SELECT FROM queues WHERE given);
 
 -- name: copy_highest
 SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('jobs', 'seq')::regclass), 0);
@@ -38,6 +39,14 @@ ORDER BY job, number LIMIT :limit::bigint;
 SELECT job, number, tail FROM tails
 WHERE (job, number) > (:seq::bigint, :number::bigint) AND job <= :last::bigint
 ORDER BY job, number LIMIT :limit::bigint;
+
+-- name: copy_dependencies
+SELECT d.*, c.id AS child_id, c.state AS child_state, p.state AS parent_state
+FROM dependencies d JOIN jobs c ON c.seq = d.child LEFT JOIN jobs p ON p.seq = d.parent
+WHERE d.child BETWEEN :first::bigint AND :last::bigint ORDER BY d.child, d.parent;
+
+-- name: copy_starts
+SELECT queue, at FROM starts ORDER BY at;
 
 -- name: copy_rollups
 SELECT span, at, data FROM rollups ORDER BY span, at;

@@ -5,6 +5,7 @@
 -- fragment: filter
 AND (:queues::text[] IS NULL OR queue = ANY(:queues))
 AND (:exit_codes::bigint[] IS NULL OR exit_code = ANY(:exit_codes))
+AND (:keys::text[] IS NULL OR key = ANY(:keys))
 AND (:reasons::text[] IS NULL OR reason = ANY(:reasons))
 AND (:search::text IS NULL OR id ILIKE :search ESCAPE '\' OR command ILIKE :search ESCAPE '\'
      OR last_error ILIKE :search ESCAPE '\')
@@ -12,25 +13,39 @@ AND (:regex::text IS NULL OR id ~ :regex OR command ~ :regex OR last_error ~ :re
 
 -- A bulk enqueue takes consecutive keys. Meanwhile nobody else may take a key (see key_block).
 -- name: insert_jobs
-WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key::bigint))
+WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:gate::bigint))
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
-                  output_limit, state, created_at, updated_at, ready)
+                  output_limit, state, created_at, updated_at, ready, key, unique_value,
+                  unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
+                  held_by)
 SELECT s.id, s.command, s.is_argv, s.max_retries, s.backoff_base, s.priority, s.run_at,
        s.timeout_seconds, s.cwd, s.env, s.queue, s.nice, s.memory_limit, s.cpu_seconds,
-       s.output_limit, 'pending', :now::float8, :now, (s.run_at <= :now)::int
+       s.output_limit, CASE WHEN s.hold OR s.parents IS NOT NULL THEN 'waiting' ELSE 'pending' END,
+       :now::float8, :now,
+       CASE WHEN s.hold OR s.parents IS NOT NULL THEN NULL WHEN s.run_at > :now THEN 0
+            WHEN s.key IS NULL THEN 1 ELSE 2 END,
+       s.key, s.unique_value, s.unique_until, s.unique_for, s.unique_value IS NOT NULL, s.parents,
+       s.on_parent_failure, CASE WHEN s.hold THEN :now END, s.held_by
 FROM gate CROSS JOIN unnest(
     :id::text[], :command::text[], :is_argv::bool[], :max_retries::bigint[],
     :backoff_base::float8[], :priority::bigint[], :run_at::float8[], :timeout_seconds::float8[],
     :cwd::text[], :env::text[], :queue::text[], :nice::bigint[], :memory_limit::bigint[],
-    :cpu_seconds::bigint[], :output_limit::bigint[]
+    :cpu_seconds::bigint[], :output_limit::bigint[], :key::text[], :unique::text[],
+    :unique_until::text[], :unique_for::float8[], :parents::text[], :on_parent_failure::text[],
+    :hold::bool[], :held_by::text[]
 ) WITH ORDINALITY AS s(
     id, command, is_argv, max_retries, backoff_base, priority, run_at, timeout_seconds, cwd, env,
-    queue, nice, memory_limit, cpu_seconds, output_limit, place
+    queue, nice, memory_limit, cpu_seconds, output_limit, key, unique_value, unique_until,
+    unique_for, parents, on_parent_failure, hold, held_by, place
 )
 ORDER BY s.place
-ON CONFLICT (id) DO NOTHING
+-- An id is taken, or a unique value is held.
+ON CONFLICT DO NOTHING
 RETURNING *;
+
+-- name: ids_taken
+SELECT id FROM jobs WHERE id = ANY(:ids::text[]);
 
 -- Two rows are enough to know that a prefix is ambiguous. The upper bound is the prefix and a
 -- character that sorts after every character of an id.
@@ -39,6 +54,9 @@ SELECT * FROM jobs WHERE id >= :prefix::text AND id < :prefix || '~' ORDER BY id
 
 -- name: job_by_seq
 SELECT * FROM jobs WHERE seq = :seq::bigint;
+
+-- name: jobs_by_seqs
+SELECT * FROM jobs WHERE seq = ANY(:seqs::bigint[]);
 
 -- name: ids_from
 SELECT id FROM jobs WHERE seq >= :first::bigint AND seq < :end::bigint ORDER BY seq;
@@ -129,7 +147,10 @@ SELECT min(since) FROM (
         (SELECT created_at, run_at FROM jobs WHERE ready = 1 AND run_at <=
              (SELECT greatest(created_at, run_at) FROM jobs WHERE ready = 1 ORDER BY run_at LIMIT 1)
          ORDER BY run_at LIMIT 1000) AS first
-    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now::float8) AS both_kinds;
+    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now::float8
+    UNION ALL SELECT greatest(created_at, run_at) FROM
+        (SELECT created_at, run_at FROM jobs WHERE ready = 2 ORDER BY run_at LIMIT 1) AS behind)
+    AS all_kinds;
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq::bigint ORDER BY number;
@@ -183,30 +204,67 @@ AND (:seen::jsonb IS NULL OR :seen -> seq::text = jsonb_build_array(state, runs)
 -- include: filter
 
 -- name: retry
-UPDATE jobs SET state = 'pending', ready = 1, attempts = 0, crashes = 0, run_at = :now::float8,
-                updated_at = :now, cancel = false
+UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                attempts = 0, crashes = 0, run_at = :now::float8, updated_at = :now,
+                cancel = false, cause = NULL, held_at = NULL, held_by = NULL
 WHERE
 -- include: still
-RETURNING seq, runs;
+RETURNING seq, runs, state = 'waiting' AS waits;
 
 -- A waiting job is cancelled. A running job is asked to end.
 -- name: cancel
 UPDATE jobs SET state = CASE WHEN state = 'processing' THEN state ELSE 'cancelled' END,
                 ready = NULL, cancel = (state = 'processing'), updated_at = :now::float8,
+                cause = NULL,
+                unique_holds = unique_holds AND (unique_for > 0 OR state = 'processing'),
                 finished_at = CASE WHEN state = 'processing' THEN finished_at ELSE :now END
 WHERE
 -- include: still
-RETURNING seq, runs;
+RETURNING seq, runs, false AS waits;
 
+-- A job that others wait for is not removed. ``seqs_locked`` comes before: so a job that is enqueued
+-- meanwhile, and waits for one of these, is seen here.
 -- name: remove
 DELETE FROM jobs
 WHERE
 -- include: still
-RETURNING seq, runs;
+AND NOT EXISTS (SELECT FROM dependencies d JOIN jobs c ON c.seq = d.child
+                WHERE d.parent = jobs.seq AND c.state = 'waiting' AND c.seq <> ALL(:seqs))
+RETURNING seq, runs, false AS waits;
+
+-- name: seqs_locked
+SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE;
+
+-- A person holds jobs. Who and since when stays with the first who did it.
+-- name: hold
+UPDATE jobs SET state = 'waiting', ready = NULL, updated_at = :now::float8,
+                held_by = CASE WHEN held_at IS NULL THEN :actor::text ELSE held_by END,
+                held_at = coalesce(held_at, :now)
+WHERE
+-- include: still
+RETURNING seq, runs, false AS waits;
+
+-- A job that is held because of a parent will not wait for what cannot happen any more.
+-- name: waive
+UPDATE dependencies d SET waived = true
+FROM jobs p
+WHERE d.child = ANY(:seqs::bigint[]) AND p.seq = d.parent AND
+-- include: impossible
+;
+
+-- name: release
+UPDATE jobs SET held_at = NULL, held_by = NULL, cause = NULL, updated_at = :now::float8
+WHERE
+-- include: still
+AND (held_at IS NOT NULL OR cause IS NOT NULL)
+RETURNING seq, runs, true AS waits;
 
 -- name: amend
-UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, state = 'pending', ready = 1,
-                attempts = 0, crashes = 0, run_at = :now::float8, updated_at = :now, cancel = false
+UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, state = 'pending',
+                ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END, cause = NULL, held_at = NULL,
+                held_by = NULL, attempts = 0, crashes = 0, run_at = :now::float8,
+                updated_at = :now, cancel = false
 WHERE seq = :seq::bigint AND state = :state::text AND runs = :runs::bigint
   AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

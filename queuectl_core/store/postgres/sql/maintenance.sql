@@ -19,6 +19,8 @@ ORDER BY state, seq LIMIT :limit::bigint;
 DELETE FROM jobs
 WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
   AND state = :state::text AND finished_at < :before::float8
+  AND NOT EXISTS (SELECT FROM dependencies d JOIN jobs c ON c.seq = d.child
+                  WHERE d.parent = jobs.seq AND c.state = 'waiting')
 RETURNING seq, runs;
 
 -- name: runs_of

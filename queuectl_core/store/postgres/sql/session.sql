@@ -55,6 +55,9 @@ made AS (
 )
 SELECT made.marked FROM notified LEFT JOIN made ON true;
 
+-- name: notify
+SELECT pg_notify(:channel::text, :news::text);
+
 -- Ends a backend of ours that waits in a transaction for a client that is gone. It would wait for
 -- a minute. A backend that is busy (its commit may wait for a replica) is left alone.
 -- name: end_idle

@@ -5,22 +5,46 @@ CREATE TEMP TABLE incoming (
     line INTEGER PRIMARY KEY, id TEXT, generated INTEGER, command TEXT, is_argv INTEGER,
     max_retries INTEGER, backoff_base REAL, priority INTEGER, run_at REAL,
     timeout_seconds REAL, cwd TEXT, env TEXT, queue TEXT, nice INTEGER, memory_limit INTEGER,
-    cpu_seconds INTEGER, output_limit INTEGER
+    cpu_seconds INTEGER, output_limit INTEGER, key TEXT, unique_value TEXT, unique_until TEXT,
+    unique_for REAL, parents TEXT, on_parent_failure TEXT, hold INTEGER, held_by TEXT,
+    on_conflict TEXT
 );
 
 -- name: stage_job
 INSERT INTO temp.incoming
 VALUES (:line, :id, :generated, :command, :is_argv, :max_retries, :backoff_base, :priority, :run_at,
-        :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds, :output_limit);
+        :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds, :output_limit,
+        :key, :unique, :unique_until, :unique_for, :parents, :on_parent_failure, :hold, :held_by,
+        :on_conflict);
 
 -- name: move
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
-                  output_limit, state, created_at, updated_at, ready)
+                  output_limit, state, created_at, updated_at, ready, key, unique_value,
+                  unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
+                  held_by)
 SELECT id, command, is_argv, max_retries, backoff_base, priority, run_at,
        timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
-       output_limit, 'pending', :now, :now, run_at <= :now
+       output_limit, CASE WHEN hold OR parents IS NOT NULL THEN 'waiting' ELSE 'pending' END,
+       :now, :now,
+       CASE WHEN hold OR parents IS NOT NULL THEN NULL WHEN run_at > :now THEN 0
+            WHEN key IS NULL THEN 1 ELSE 2 END,
+       key, unique_value, unique_until, unique_for, unique_value IS NOT NULL, parents,
+       on_parent_failure, CASE WHEN hold THEN :now END, held_by
 FROM temp.incoming ORDER BY line;
+
+-- Lines with a unique value.
+-- name: staged_unique
+SELECT * FROM temp.incoming WHERE unique_value IS NOT NULL ORDER BY line;
+
+-- name: staged_gone
+DELETE FROM temp.incoming WHERE line = :line;
+
+-- name: staged_parents
+SELECT 1 FROM temp.incoming WHERE parents IS NOT NULL LIMIT 1;
+
+-- name: staged_line
+SELECT line FROM temp.incoming WHERE id = :id;
 
 -- name: twice
 SELECT id, first, line, count(*) OVER () AS total

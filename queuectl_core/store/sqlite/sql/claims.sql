@@ -2,7 +2,7 @@
 -- at a time, so a transaction is atomic across processes.
 
 -- name: promote
-UPDATE jobs SET ready = 1 WHERE seq IN
+UPDATE jobs SET ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END WHERE seq IN
     (SELECT seq FROM jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 10000);
 
 -- name: waiting_queues
@@ -36,13 +36,27 @@ SELECT min(run_at) FROM jobs WHERE ready = 0;
 -- does not run again.
 -- name: finish
 UPDATE jobs SET state = CASE WHEN cancel AND :ready IS NOT NULL THEN 'cancelled' ELSE :state END,
-                ready = CASE WHEN cancel THEN NULL ELSE :ready END, attempts = :attempts, crashes = :crashes,
+                ready = CASE WHEN cancel THEN NULL WHEN :ready = 1 AND key IS NOT NULL THEN 2
+                             ELSE :ready END,
+                attempts = :attempts, crashes = :crashes,
                 run_at = coalesce(:run_at, run_at), updated_at = :finished_at,
                 finished_at = :finished_at, exit_code = :shell_code,
                 last_error = :last_error, reason = :dead_reason, owner = NULL,
                 shim = NULL, cancel = 0, worker = coalesce(:worker, worker),
                 started_at = :started_at
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
+
+-- Jobs hold their unique value no longer: because they have started, or ended. This is a statement
+-- of its own because most jobs have none, and no index is touched for them.
+-- name: unique_started
+UPDATE jobs SET unique_holds = 0
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +unique_holds = 1 AND unique_for = 0
+  AND unique_until = 'start';
+
+-- name: unique_ended
+UPDATE jobs SET unique_holds = 0
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +unique_holds = 1 AND unique_for = 0
+  AND state IN ('completed', 'dead', 'cancelled');
 
 -- name: insert_attempt
 INSERT INTO attempts VALUES (:seq, :number, :started_at, :finished_at, :outcome, :made_dead,
@@ -54,14 +68,16 @@ INSERT INTO tails VALUES (:seq, :number, :tail);
 
 -- A worker has started a prefetched job.
 -- name: prefetch_started
-UPDATE jobs SET worker = :worker, started_at = :started_at
+UPDATE jobs SET worker = :worker, started_at = :started_at,
+                unique_holds = unique_holds AND (unique_until = 'end' OR unique_for > 0)
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';
 
 -- A prefetched job was not started. It becomes pending again, or cancelled if somebody asked for
 -- that.
--- name: release
+-- name: give_back
 UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
-                ready = CASE cancel WHEN 1 THEN NULL ELSE 1 END,
+                ready = CASE WHEN cancel THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                unique_holds = unique_holds AND (unique_for > 0 OR NOT cancel),
                 finished_at = CASE cancel WHEN 1 THEN :now END,
                 runs = runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = 0,
                 updated_at = :now
@@ -75,6 +91,23 @@ WHERE id = :id;
 
 -- name: supervisors
 SELECT *, NULL AS lapsed FROM supervisors ORDER BY id;
+
+-- Whether any queue has settings, and whether any key is marked.
+-- name: admission_used
+SELECT EXISTS (SELECT 1 FROM queues), EXISTS (SELECT 1 FROM key_marks);
+
+-- name: supervisor_count
+SELECT count(*) FROM supervisors;
+
+-- Whether jobs wait in the queue of one of these attempts, and its end may let one start: the queue
+-- has limits, or the attempt had a key.
+-- name: held_up
+SELECT 1 FROM jobs j
+WHERE j.seq IN (SELECT value FROM json_each(:seqs))
+  AND (j.key IS NOT NULL OR j.queue IN (SELECT value FROM json_each(:limited)))
+  AND EXISTS (SELECT 1 FROM counts c WHERE c.queue = j.queue AND c.state IN ('pending', 'failed')
+                                       AND c.n > 0)
+LIMIT 1;
 
 -- name: supervisor_live
 SELECT 1 FROM supervisors WHERE id = :id;

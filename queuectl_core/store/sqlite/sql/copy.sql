@@ -15,7 +15,7 @@ DELETE FROM config WHERE key = '.copy' AND value = :old;
 
 -- name: copy_any
 SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config WHERE key <> '.clock')
-    OR EXISTS (SELECT 1 FROM rollups);
+    OR EXISTS (SELECT 1 FROM rollups) OR EXISTS (SELECT 1 FROM queues);
 
 -- name: copy_highest
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0);
@@ -50,10 +50,21 @@ DELETE FROM jobs WHERE seq BETWEEN :first AND :last;
 
 -- name: copy_job
 INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-                         ?, ?, ?, ?, ?, ?, ?);
+                         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: copy_attempt
 INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: copy_dependencies
+SELECT d.*, c.id AS child_id, c.state AS child_state, p.state AS parent_state
+FROM dependencies d JOIN jobs c ON c.seq = d.child LEFT JOIN jobs p ON p.seq = d.parent
+WHERE d.child BETWEEN :first AND :last ORDER BY d.child, d.parent;
+
+-- name: copy_dependency
+INSERT INTO dependencies VALUES (?, ?, ?, ?, ?);
+
+-- name: copy_starts
+SELECT queue, at FROM starts ORDER BY at;
 
 -- name: copy_tail
 INSERT INTO tails VALUES (?, ?, ?);

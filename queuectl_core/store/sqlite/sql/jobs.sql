@@ -3,6 +3,7 @@
 -- fragment: filter
 AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
 AND (:exit_codes IS NULL OR exit_code IN (SELECT value FROM json_each(:exit_codes)))
+AND (:keys IS NULL OR key IN (SELECT value FROM json_each(:keys)))
 AND (:reasons IS NULL OR reason IN (SELECT value FROM json_each(:reasons)))
 AND (:search IS NULL OR id LIKE :search ESCAPE '\' OR command LIKE :search ESCAPE '\'
      OR last_error LIKE :search ESCAPE '\')
@@ -11,10 +12,15 @@ AND (:glob IS NULL OR id GLOB :glob OR command GLOB :glob OR last_error GLOB :gl
 -- name: insert_job
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
-                  output_limit, state, created_at, updated_at, ready)
+                  output_limit, state, created_at, updated_at, ready, key, unique_value,
+                  unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
+                  held_by)
 VALUES (:id, :command, :is_argv, :max_retries, :backoff_base, :priority, :run_at,
         :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds,
-        :output_limit, 'pending', :now, :now, :run_at <= :now)
+        :output_limit, CASE WHEN :waits THEN 'waiting' ELSE 'pending' END, :now, :now,
+        CASE WHEN :waits THEN NULL WHEN :run_at > :now THEN 0 WHEN :key IS NULL THEN 1 ELSE 2 END,
+        :key, :unique, :unique_until, :unique_for, :unique IS NOT NULL, :parents,
+        :on_parent_failure, :held_at, :held_by)
 RETURNING *;
 
 -- name: ids_taken
@@ -102,7 +108,10 @@ SELECT min(since) FROM (
         (SELECT created_at, run_at FROM jobs WHERE ready = 1 AND run_at <=
              (SELECT max(created_at, run_at) FROM jobs WHERE ready = 1 ORDER BY run_at LIMIT 1)
          ORDER BY run_at LIMIT 1000) AS first
-    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now) AS both_kinds;
+    UNION ALL SELECT min(run_at) FROM jobs WHERE ready = 0 AND run_at <= :now
+    UNION ALL SELECT max(created_at, run_at) FROM
+        (SELECT created_at, run_at FROM jobs WHERE ready = 2 ORDER BY run_at LIMIT 1) AS behind)
+    AS all_kinds;
 
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq ORDER BY number;
@@ -149,8 +158,10 @@ AND (:seen IS NULL OR (seq, state, runs) IN
 -- include: filter
 
 -- name: retry
-UPDATE jobs SET state = 'pending', ready = 1, attempts = 0, crashes = 0, run_at = :now,
-                updated_at = :now, cancel = 0
+UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                attempts = 0, crashes = 0, run_at = :now, updated_at = :now, cancel = 0,
+                cause = NULL, held_at = NULL, held_by = NULL
 WHERE
 -- include: still
 RETURNING seq, runs;
@@ -158,7 +169,8 @@ RETURNING seq, runs;
 -- A waiting job is cancelled. A running job is asked to end.
 -- name: cancel
 UPDATE jobs SET state = CASE state WHEN 'processing' THEN state ELSE 'cancelled' END,
-                ready = NULL, cancel = (state = 'processing'), updated_at = :now,
+                ready = NULL, cancel = (state = 'processing'), updated_at = :now, cause = NULL,
+                unique_holds = unique_holds AND (unique_for > 0 OR state = 'processing'),
                 finished_at = CASE state WHEN 'processing' THEN finished_at ELSE :now END
 WHERE
 -- include: still
@@ -168,11 +180,41 @@ RETURNING seq, runs;
 DELETE FROM jobs
 WHERE
 -- include: still
+AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN jobs c ON c.seq = d.child
+                WHERE d.parent = jobs.seq AND c.state = 'waiting'
+                  AND c.seq NOT IN (SELECT value FROM json_each(:seqs)))
+RETURNING seq, runs;
+
+-- A person holds jobs. Who and since when stays with the first who did it.
+-- name: hold
+UPDATE jobs SET state = 'waiting', ready = NULL, updated_at = :now,
+                held_by = CASE WHEN held_at IS NULL THEN :actor ELSE held_by END,
+                held_at = coalesce(held_at, :now)
+WHERE
+-- include: still
+RETURNING seq, runs;
+
+-- A job that is held because of a parent will not wait for what cannot happen any more.
+-- name: waive
+UPDATE dependencies SET waived = 1
+WHERE (child, parent, kind) IN (
+    SELECT d.child, d.parent, d.kind FROM dependencies d JOIN jobs p ON p.seq = d.parent
+    WHERE d.child IN (SELECT value FROM json_each(:seqs)) AND
+-- include: impossible
+    );
+
+-- name: release
+UPDATE jobs SET held_at = NULL, held_by = NULL, cause = NULL, updated_at = :now
+WHERE
+-- include: still
+AND (held_at IS NOT NULL OR cause IS NOT NULL)
 RETURNING seq, runs;
 
 -- name: amend
-UPDATE jobs SET command = :command, is_argv = :is_argv, state = 'pending', ready = 1,
-                attempts = 0, crashes = 0, run_at = :now, updated_at = :now, cancel = 0
+UPDATE jobs SET command = :command, is_argv = :is_argv, state = 'pending',
+                ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END, cause = NULL, held_at = NULL,
+                held_by = NULL, attempts = 0, crashes = 0, run_at = :now, updated_at = :now,
+                cancel = 0
 WHERE seq = :seq AND state = :state AND runs = :runs
   AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

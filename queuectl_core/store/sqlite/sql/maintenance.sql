@@ -15,6 +15,8 @@ ORDER BY seq LIMIT :limit;
 -- name: prune
 DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs))
     AND +state = :state AND finished_at < :before
+    AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN jobs c ON c.seq = d.child
+                    WHERE d.parent = jobs.seq AND c.state = 'waiting')
 RETURNING seq, runs;
 
 -- name: runs_of
@@ -45,7 +47,8 @@ GROUP BY state, queue;
 -- are no workers.
 -- name: copy_released
 UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
-                ready = CASE cancel WHEN 1 THEN NULL ELSE 1 END,
+                ready = CASE WHEN cancel THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                unique_holds = unique_holds AND (unique_for > 0 OR NOT cancel),
                 owner = NULL, shim = NULL, cancel = 0
 WHERE state = 'processing';
 

@@ -1,0 +1,296 @@
+"""Queues with limits, keys and dependencies, by the rules of :mod:`queuectl_core.domain.admission`.
+
+Marks say what must be looked at again: triggers write them. To judge children, a transaction takes
+marks that nobody else works on, and it skips children that others have locked: their marks stay. So
+it never waits while it holds other jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...domain.admission import QueueFacts, cycle, room
+from ...domain.errors import Conflict, InvalidInput
+from ...domain.model import Job, QueueSettings
+from ..protocol import JobAction, changed_meanwhile
+from ..rows import edit_params, new_job, no_parent, queue_params, to_job, to_queue, unended
+from .connections import CLAIMS, LOOK_UP
+from .session import NEW_JOBS, Session
+
+JUDGED = 1000
+"""Children that are judged in one transaction, at most."""
+
+
+# -- queues ---------------------------------------------------------------------------
+
+
+async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+    row = await session.row("queue_held", name=name)
+    if row is None:
+        # A claim that has read that the queue has no row does not lock it. So wait for such claims.
+        await session.value("claims_gate", gate=CLAIMS)
+        row = await session.row("queue_held", name=name)
+    before = QueueSettings(name) if row is None else to_queue(row)
+    after = before._replace(**changes)
+    await session.execute("queue_put", **queue_params(after))
+    if after.per_key != before.per_key:
+        await session.execute("mark_keys", name=name)
+        if (after.per_key or 1) < (before.per_key or 1):
+            await session.execute("queue_strict", name=name)
+    return after
+
+
+async def remove_queue(session: Session, name: str) -> bool:
+    row = await session.row("queue_leaving", name=name)
+    left = await session.value("queue_unended", name=name)  # after the lock, so that it is exact
+    if left:
+        raise unended(name, left)
+    if row is None or not row["given"]:
+        return False
+    await session.execute("starts_of_queue_gone", name=name)
+    return await session.execute("queue_remove", name=name) == 1
+
+
+# -- dependencies ---------------------------------------------------------------------
+
+
+async def judge(
+    session: Session,
+    seqs: Sequence[int],
+    now: float,
+    parents: Sequence[int] | None = None,
+    *,
+    caused: bool = True,
+) -> tuple[int, bool]:
+    """Let these jobs start, cancel, hold or revive them, as the states of their parents say.
+
+    The caller has locked them. ``parents``: only these have changed. ``caused``: some of the jobs
+    may be cancelled or held because of a parent. Returns how many may start, and whether some were
+    cancelled.
+    """
+    revived: list[int] = []
+    if caused:
+        revived = [row[0] for row in await session.rows("judge_revive", seqs=seqs, now=now)]
+    failed = await session.rows("judge_fail", seqs=seqs, parents=parents, now=now)
+    if revived and parents is not None:  # another parent may be the cause now
+        failed += await session.rows("judge_fail", seqs=revived, parents=None, now=now)
+    freed = await session.rows("judge_free", seqs=seqs, now=now)
+    return len(freed), any(row["ended"] for row in failed)
+
+
+async def judge_marked(
+    session: Session, now: float, budget: int | None = JUDGED
+) -> tuple[bool, int]:
+    """Judge the children of marked parents, up to ``budget`` of them (None: all). Returns whether
+    more are left, and how many jobs may start."""
+    left, freed = JUDGED if budget is None else budget, 0
+    while left > 0:
+        rows = await session.rows("marked_children", limit=left)
+        if not rows:
+            return False, freed
+        children = [row for row in rows if row["child"] is not None]
+        done, moved = _progress(rows, complete=len(children) < left)
+        ours = sorted({row["child"] for row in children if row["locked"]})
+        if ours:
+            caused = any(row["caused"] for row in children)
+            parents = sorted({row["parent"] for row in children})
+            number, _ = await judge(session, ours, now, parents, caused=caused)
+            freed += number
+        more = await session.value(
+            "marks_done", gone=done, ids=list(moved), afters=list(moved.values())
+        )
+        if not more or not (ours or done):
+            return bool(more), freed
+        left = JUDGED if budget is None else left - max(1, len(children))
+    return True, freed
+
+
+def _progress(rows: Sequence[Any], *, complete: bool) -> tuple[list[int], dict[int, int]]:
+    """The marks whose children are all judged, and for others the child up to which they are.
+    ``complete``: ``rows`` has all children of these marks."""
+    marks: dict[int, list[Any]] = {}
+    for row in rows:
+        marks.setdefault(row["id"], []).append(row)
+    last = max((row["id"] for row in rows if row["child"] is not None), default=None)
+    done: list[int] = []
+    moved: dict[int, int] = {}
+    for mark, found in marks.items():
+        skipped = [row["child"] for row in found if row["child"] is not None and not row["locked"]]
+        if skipped:
+            moved[mark] = min(skipped) - 1
+        elif complete or (last is not None and mark < last):
+            done.append(mark)
+        elif mark == last:
+            moved[mark] = max(row["child"] for row in found)
+    return done, moved
+
+
+async def judge_some(session: Session, now: float) -> bool:
+    session.news = NEW_JOBS
+    await session.raw.execute(LOOK_UP)
+    return (await judge_marked(session, now))[0]
+
+
+async def any_marks(session: Session) -> bool:
+    return bool(await session.value("any_marks"))
+
+
+async def _named(job_id: str) -> str:
+    return new_job(job_id)
+
+
+class NewJobs(NamedTuple):
+    """Jobs that this transaction has added, or given new parents."""
+
+    low: int
+    high: int
+    """Their lowest and highest seq."""
+    seqs: Sequence[int] | None = None
+    """Only these; None: all in the range."""
+
+
+async def connect_parents(
+    session: Session,
+    new: NewJobs,
+    now: float,
+    name: Callable[[str], Awaitable[str]] = _named,
+) -> None:
+    """Record what new jobs wait for, and judge them. ``name`` says which job an error is about."""
+    await session.raw.execute(LOOK_UP)
+    span = new._asdict()
+    await session.rows("parents_locked", **span)
+    for missing in await session.rows("orphans", **span):
+        raise no_parent(await name(missing["id"]), missing["parent"])
+    await session.execute("depend", **span)
+    if await session.rows("depends_forward", low=new.low, high=new.high):
+        await _refuse_cycle(session, new.low, new.high)
+    waiting = [row[0] for row in await session.rows("waiting_range", **span)]
+    ended = False
+    for start in range(0, len(waiting), JUDGED):
+        ended = (await judge(session, waiting[start : start + JUDGED], now))[1] or ended
+    if ended:
+        await judge_marked(session, now, None)
+
+
+async def _refuse_cycle(session: Session, low: int, high: int) -> None:
+    edges: dict[int, list[int]] = {}
+    for child, parent in await session.rows("edges", low=low, high=high):
+        edges.setdefault(child, []).append(parent)
+    circle = cycle(edges)
+    if circle:
+        names = [(await session.row("job_by_seq", seq=seq))["id"] for seq in circle[:10]]
+        raise InvalidInput(f"jobs wait for each other in a circle: {' → '.join(names)}")
+
+
+# -- unique values --------------------------------------------------------------------
+
+
+async def unique_holder(session: Session, value: str, now: float, *, lock: bool) -> Job | None:
+    """The job that holds this unique value; None: it is free. ``lock``: it is about to be
+    changed."""
+    await session.execute("unique_expired", value=value, now=now)
+    row = await session.row("unique_holder_locked" if lock else "unique_holder", value=value)
+    return None if row is None else to_job(row)
+
+
+async def replace_job(session: Session, holder: Job, params: Mapping[str, Any], now: float) -> None:
+    """Give the job that holds a unique value, which is locked, the fields of another spec."""
+    values = {**params, "seq": holder.seq, "now": now}
+    if not await session.execute("replace_job", **values):
+        raise Conflict(
+            f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state}",
+            "only a job that has not started can be replaced",
+        )
+    await session.execute("dependencies_gone", seq=holder.seq)
+    await connect_parents(session, NewJobs(holder.seq, holder.seq), now)
+    # Without parents it only waits if somebody holds it.
+    await judge(session, [holder.seq], now)
+    if await session.rows("ancestors", seq=holder.seq):
+        raise InvalidInput(f"job '{holder.id}' would wait for itself", "leave that parent out")
+
+
+# -- changing jobs --------------------------------------------------------------------
+
+
+async def act(
+    session: Session,
+    action: JobAction,
+    params: Mapping[str, Any],
+    check: Callable[[list[tuple[int, int]]], None] | None,
+) -> list[tuple[int, int]]:
+    now = params["now"]
+    await session.raw.execute(LOOK_UP)
+    if action is JobAction.REMOVE:
+        await session.rows("seqs_locked", seqs=params["seqs"])
+    found = await session.rows(action.value, **params)
+    changed = [(row["seq"], row["runs"]) for row in found]
+    waiting = sorted(row["seq"] for row in found if row["waits"])
+    if action is JobAction.RELEASE and waiting:
+        await session.execute("waive", seqs=waiting)
+    if waiting:
+        # First what follows for others: a parent may be revived by the retry of its own parent.
+        await judge_marked(session, now)
+        await judge(session, waiting, now)
+        if action is JobAction.RETRY:
+            again = {row[0] for row in await session.rows("failed_again", seqs=waiting)}
+            changed = [one for one in changed if one[0] not in again]
+    await judge_marked(session, now)
+    if check is not None:
+        check(changed)
+    return changed
+
+
+async def prune(
+    session: Session, seqs: Sequence[int], state: str, before: float
+) -> list[tuple[int, int]]:
+    await session.rows("seqs_locked", seqs=seqs)
+    found = await session.rows("prune", seqs=seqs, state=state, before=before)
+    return [(row["seq"], row["runs"]) for row in found]
+
+
+async def edit(session: Session, job: Job, changes: Mapping[str, Any], now: float) -> Job:
+    row = await session.row("edit_job", **edit_params(job, changes, now))
+    if row is None:
+        there = await session.row("job_by_seq", seq=job.seq)
+        raise changed_meanwhile("edit", job, None if there is None else to_job(there))
+    return to_job(row)
+
+
+# -- why ------------------------------------------------------------------------------
+
+
+async def queue_facts(session: Session, names: Sequence[str], now: float) -> dict[str, QueueFacts]:
+    known = {row["name"]: to_queue(row) for row in await session.rows("queues")}
+    found = {}
+    for name in names:
+        settings = known.get(name) or QueueSettings(name)
+        hosts: dict[str, int] = {}
+        ids: tuple[str, ...] = ()
+        running = 0
+        starts: list[float] = []
+        if settings.limit is not None:
+            running = await session.value("queue_running", name=name)
+            ids = tuple(row[0] for row in await session.rows("queue_running_ids", name=name))
+        if settings.per_host is not None:
+            hosts = dict(map(tuple, await session.rows("queue_running_by_host", name=name)))
+        if settings.rate is not None:
+            rows = await session.rows("starts", name=name, limit=settings.rate.starts)
+            starts = [row[0] for row in rows]
+        alone = settings._replace(limit=None, per_host=None, paused_at=None)
+        rate_next = room(alone, 0, 0, starts, now).next_at
+        found[name] = QueueFacts(settings, running, ids, hosts, rate_next)
+    return found
+
+
+async def readmit(session: Session, now: float) -> None:
+    await session.execute("readmit_queues")
+    await session.execute("readmit_keys")
+    after = 0
+    while True:
+        rows = await session.rows("waiting_after", after=after, limit=JUDGED)
+        if not rows:
+            break
+        await judge(session, [row[0] for row in rows], now)
+        after = rows[-1][0]
+    await judge_marked(session, now, None)

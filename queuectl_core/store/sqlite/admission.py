@@ -1,0 +1,302 @@
+"""Queues with limits, keys and dependencies, as transactions. The rules are in
+:mod:`queuectl_core.domain.admission`.
+
+A function that changes something runs inside ``BEGIN IMMEDIATE`` (see ``Connection.write``).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ...domain.admission import (
+    Candidate,
+    QueueFacts,
+    Room,
+    cycle,
+    heads,
+    key_room,
+    rate_window,
+    room,
+)
+from ...domain.errors import Conflict, InvalidInput
+from ...domain.model import Job, QueueSettings
+from ..protocol import LAST, JobAction, changed_meanwhile
+from ..rows import edit_params, new_job, no_parent, queue_params, to_queue, unended
+from .queries import SQL, reading, to_job, to_params
+
+JUDGED = 1000
+"""Children that are judged in one transaction, at most. It takes about 20 ms, in which nobody else
+can write."""
+KEYS = 500
+"""Keys whose first jobs are chosen anew at a time."""
+
+_to_queue = reading(to_queue)
+
+
+# -- queues ---------------------------------------------------------------------------
+
+
+def all_settings(conn: sqlite3.Connection) -> dict[str, QueueSettings]:
+    """The settings of each queue that has some."""
+    return {row["name"]: _to_queue(row) for row in conn.execute(SQL["queues"])}
+
+
+def _settings(conn: sqlite3.Connection, name: str) -> QueueSettings:
+    row = conn.execute(SQL["queue_by_name"], {"name": name}).fetchone()
+    return QueueSettings(name) if row is None else _to_queue(row)
+
+
+def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+    before = _settings(conn, name)
+    after = before._replace(**changes)
+    conn.execute(SQL["queue_put"], queue_params(after))
+    if after.per_key != before.per_key:
+        conn.execute(SQL["mark_keys"], {"name": name})
+    return after
+
+
+def remove_queue(conn: sqlite3.Connection, name: str) -> bool:
+    left = conn.execute(SQL["queue_unended"], {"name": name}).fetchone()[0]
+    if left:
+        raise unended(name, left)
+    conn.execute(SQL["starts_of_queue_gone"], {"name": name})
+    return conn.execute(SQL["queue_remove"], {"name": name}).fetchone() is not None
+
+
+def room_in(conn: sqlite3.Connection, queue: QueueSettings, owner: str, now: float) -> Room:
+    """How many attempts of ``queue`` the supervisor ``owner`` may start at ``now``."""
+    params = {"name": queue.name, "owner": owner}
+    running = here = 0
+    if queue.limit is not None:
+        running = conn.execute(SQL["queue_running"], params).fetchone()[0]
+    if queue.per_host is not None:
+        here = conn.execute(SQL["queue_running_here"], params).fetchone()[0]
+    return room(queue, running, here, _starts(conn, queue), now)
+
+
+def _starts(conn: sqlite3.Connection, queue: QueueSettings) -> list[float]:
+    """The last starts of a queue with a rate, oldest first."""
+    if queue.rate is None:
+        return []
+    params = {"name": queue.name, "limit": queue.rate.starts}
+    return [row[0] for row in conn.execute(SQL["starts"], params)]
+
+
+def record_starts(conn: sqlite3.Connection, queue: QueueSettings, count: int, now: float) -> None:
+    """Attempts of a queue with a rate start now."""
+    params = {"name": queue.name, "at": now}
+    conn.executemany(SQL["started"], [params] * count)
+    before = now - rate_window(queue) - 1
+    conn.execute(SQL["starts_forgotten"], {"name": queue.name, "before": before})
+
+
+# -- keys -----------------------------------------------------------------------------
+
+
+def choose_heads(conn: sqlite3.Connection, queue: str, per_key: QueueSettings) -> bool:
+    """Choose anew the visible jobs of some marked keys. Returns whether more are marked."""
+    keys = [row[0] for row in conn.execute(SQL["key_marks"], {"queue": queue, "limit": KEYS})]
+    ready: dict[int, list[int]] = {1: [], 2: []}
+    for key in keys:
+        params: dict[str, Any] = {"queue": queue, "key": key}
+        count = key_room(per_key, conn.execute(SQL["key_running"], params).fetchone()[0])
+        visible = [Candidate(*row) for row in conn.execute(SQL["key_heads"], params)]
+        following = conn.execute(SQL["key_next"], params | {"limit": count}).fetchall()
+        shown, hidden = heads(visible, (Candidate(*row) for row in following), count)
+        ready[1] += shown
+        ready[2] += hidden
+    for value, seqs in ready.items():
+        if seqs:
+            conn.execute(SQL["key_ready"], {"ready": value, "seqs": json.dumps(seqs)})
+    if keys:
+        conn.executemany(SQL["key_mark_gone"], [{"queue": queue, "key": key} for key in keys])
+    return len(keys) == KEYS
+
+
+# -- dependencies ---------------------------------------------------------------------
+
+
+def judge(
+    conn: sqlite3.Connection, seqs: Iterable[int], now: float, parent: int | None = None
+) -> int:
+    """Let these jobs start, cancel, hold or revive them, as the states of their parents say.
+    ``parent``: only this one has changed. Returns how many may start."""
+    low, high = (0, LAST) if parent is None else (parent, parent)
+    params = {"seqs": json.dumps(list(seqs)), "now": now, "low": low, "high": high}
+    revived = [row[0] for row in conn.execute(SQL["judge_revive"], params).fetchall()]
+    conn.execute(SQL["judge_fail"], params)
+    if revived and parent is not None:  # another parent may be the cause now
+        every = {"seqs": json.dumps(revived), "now": now, "low": 0, "high": LAST}
+        conn.execute(SQL["judge_fail"], every)
+    return len(conn.execute(SQL["judge_free"], params).fetchall())
+
+
+def judge_marked(
+    conn: sqlite3.Connection, now: float, budget: int | None = JUDGED
+) -> tuple[bool, int]:
+    """Judge the children of marked parents, up to ``budget`` of them (None: all). Returns whether
+    more are left, and how many jobs may start."""
+    left, freed = JUDGED if budget is None else budget, 0
+    while left > 0:
+        mark = conn.execute(SQL["parent_mark"]).fetchone()
+        if mark is None:
+            return False, freed
+        parent, after = mark
+        params = {"parent": parent, "after": after, "limit": left}
+        children = [row[0] for row in conn.execute(SQL["children_after"], params)]
+        # Before judging: that may mark the same parent again.
+        if len(children) < left:
+            conn.execute(SQL["parent_mark_gone"], {"parent": parent})
+        else:
+            conn.execute(SQL["parent_mark_moved"], {"parent": parent, "after": children[-1]})
+        if children:
+            freed += judge(conn, children, now, parent)
+        left = JUDGED if budget is None else left - max(1, len(children))
+    return conn.execute(SQL["parent_mark"]).fetchone() is not None, freed
+
+
+def judge_some(conn: sqlite3.Connection, now: float) -> bool:
+    return judge_marked(conn, now)[0]
+
+
+def connect_parents(
+    conn: sqlite3.Connection,
+    low: int,
+    high: int,
+    now: float,
+    name: Callable[[str], str] = new_job,
+) -> None:
+    """Record what the new jobs with seqs from ``low`` to ``high`` wait for, and judge them.
+    ``name`` says which job an error is about."""
+    span = {"low": low, "high": high}
+    for missing in conn.execute(SQL["orphans"], span).fetchall():
+        raise no_parent(name(missing["id"]), missing["parent"])
+    conn.execute(SQL["depend_range"], span)
+    if conn.execute(SQL["depends_forward"], span).fetchone():
+        _refuse_cycle(conn, span)
+    waiting = [row[0] for row in conn.execute(SQL["waiting_range"], span)]
+    for start in range(0, len(waiting), JUDGED):
+        judge(conn, waiting[start : start + JUDGED], now)
+    judge_marked(conn, now, None)
+
+
+def _refuse_cycle(conn: sqlite3.Connection, span: Mapping[str, int]) -> None:
+    edges: dict[int, list[int]] = {}
+    for child, parent in conn.execute(SQL["edges"], span):
+        edges.setdefault(child, []).append(parent)
+    circle = cycle(edges)
+    if circle:
+        names = [
+            conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone()["id"] for seq in circle[:10]
+        ]
+        raise InvalidInput(f"jobs wait for each other in a circle: {' → '.join(names)}")
+
+
+# -- unique values --------------------------------------------------------------------
+
+
+def unique_holder(conn: sqlite3.Connection, value: str, now: float) -> Job | None:
+    """The job that holds this unique value; None: it is free."""
+    params = {"value": value, "now": now}
+    conn.execute(SQL["unique_expired"], params)
+    row = conn.execute(SQL["unique_holder"], params).fetchone()
+    return None if row is None else to_job(row)
+
+
+def replace_job(
+    conn: sqlite3.Connection, holder: Job, params: Mapping[str, Any], now: float
+) -> None:
+    """Give the job that holds a unique value the fields of another spec."""
+    if not conn.execute(SQL["replace_job"], {**params, "seq": holder.seq, "now": now}).rowcount:
+        raise Conflict(
+            f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state}",
+            "only a job that has not started can be replaced",
+        )
+    seq = {"seq": holder.seq}
+    conn.execute(SQL["dependencies_gone"], seq)
+    connect_parents(conn, holder.seq, holder.seq, now)
+    if conn.execute(SQL["ancestors"], seq).fetchone():
+        raise InvalidInput(f"job '{holder.id}' would wait for itself", "leave that parent out")
+
+
+# -- changing jobs --------------------------------------------------------------------
+
+
+def act(
+    conn: sqlite3.Connection,
+    action: JobAction,
+    params: Mapping[str, Any],
+    check: Callable[[list[tuple[int, int]]], None] | None,
+) -> list[tuple[int, int]]:
+    now = params["now"]
+    found = conn.execute(SQL[action.value], to_params(params)).fetchall()
+    changed = [(row[0], row[1]) for row in found]
+    seqs = {"seqs": json.dumps([seq for seq, _ in changed])}
+    if action is JobAction.RELEASE:
+        conn.execute(SQL["waive"], seqs)
+    if action in (JobAction.RETRY, JobAction.RELEASE) and changed:
+        # First what follows for others: a parent may be revived by the retry of its own parent.
+        judge_marked(conn, now)
+        waiting = [row[0] for row in conn.execute(SQL["waiting_of"], seqs)]
+        if waiting:
+            judge(conn, waiting, now)
+        if action is JobAction.RETRY and waiting:
+            again = {row[0] for row in conn.execute(SQL["failed_again"], seqs)}
+            changed = [one for one in changed if one[0] not in again]
+    judge_marked(conn, now)
+    if check is not None:
+        check(changed)
+    return changed
+
+
+def edit(conn: sqlite3.Connection, job: Job, changes: Mapping[str, Any], now: float) -> Job:
+    row = conn.execute(SQL["edit_job"], edit_params(job, changes, now)).fetchone()
+    if row is None:
+        there = conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone()
+        raise changed_meanwhile("edit", job, None if there is None else to_job(there))
+    return to_job(row)
+
+
+# -- why ------------------------------------------------------------------------------
+
+
+def queue_facts(
+    conn: sqlite3.Connection, names: Sequence[str], now: float
+) -> dict[str, QueueFacts]:
+    known, found = all_settings(conn), {}
+    for name in names:
+        settings = known.get(name) or QueueSettings(name)
+        params = {"name": name}
+        hosts: dict[str, int] = {}
+        ids: tuple[str, ...] = ()
+        running = 0
+        if settings.limit is not None:
+            running = conn.execute(SQL["queue_running"], params).fetchone()[0]
+            ids = tuple(row[0] for row in conn.execute(SQL["queue_running_ids"], params))
+        if settings.per_host is not None:
+            hosts = dict(map(tuple, conn.execute(SQL["queue_running_by_host"], params)))
+        rate_next = room(
+            settings._replace(limit=None, per_host=None, paused_at=None),
+            0,
+            0,
+            _starts(conn, settings),
+            now,
+        ).next_at
+        found[name] = QueueFacts(settings, running, ids, hosts, rate_next)
+    return found
+
+
+def readmit(conn: sqlite3.Connection, now: float) -> None:
+    conn.execute(SQL["readmit_keys"])
+    after = 0
+    while True:
+        params = {"after": after, "limit": JUDGED}
+        seqs = [row[0] for row in conn.execute(SQL["waiting_after"], params)]
+        if not seqs:
+            break
+        judge(conn, seqs, now)
+        after = seqs[-1]
+    judge_marked(conn, now, None)

@@ -391,3 +391,21 @@ async def test_only_a_job_that_waits_is_delayed_by_a_rate(store: Store) -> None:
     await store.enqueue([spec()], NOW)
     assert (await store.settle_and_claim(ClaimRequest("sup", [], slots, NOW))).delayed
     assert job.seq == done[0].seq
+
+
+async def test_fewer_jobs_of_a_key_than_before_with_many_keys(store: Store) -> None:
+    """More keys than one claim looks at: what was visible before must not be claimed."""
+    await store.set_queue("default", {"per_key": 2})
+    await store.enqueue(
+        [spec(key=f"k{n:04}", priority=n) for n in range(600) for _ in range(2)], NOW
+    )
+    await hired(store)
+    for _ in range(2):
+        await claim(store, "sup", 1)
+    before = await store.held("sup")
+    await store.set_queue("default", {"per_key": 1})
+    running = [job.key for job in (*before, *await claim(store, "sup", 6))]
+    new = running[len(before) :]
+    taken = {job.key for job in before}
+    assert len(set(new)) == len(new), "one of each key"
+    assert not taken & set(new), "these run already"

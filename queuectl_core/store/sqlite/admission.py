@@ -54,6 +54,8 @@ def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -
     after = before._replace(**changes)
     conn.execute(SQL["queue_put"], queue_params(after))
     if after.per_key != before.per_key:
+        if (after.per_key or 1) < (before.per_key or 1):
+            conn.execute(SQL["hide_keys"], {"name": name})
         conn.execute(SQL["mark_keys"], {"name": name})
     return after
 

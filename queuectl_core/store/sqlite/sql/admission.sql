@@ -24,6 +24,12 @@ INSERT OR IGNORE INTO key_marks
 SELECT DISTINCT queue, key FROM jobs INDEXED BY jobs_key
 WHERE queue = :name AND key IS NOT NULL AND ready > 0;
 
+-- Fewer jobs of each key may run now, so no job stays visible until a claim has chosen them anew.
+-- name: hide_keys
+UPDATE jobs SET ready = 2 WHERE seq IN (
+    SELECT seq FROM jobs INDEXED BY jobs_claim
+    WHERE queue = :name AND ready = 1 AND key IS NOT NULL);
+
 -- Running attempts, prefetched ones and those of silent supervisors included.
 -- name: queue_running
 SELECT count(*) FROM jobs WHERE state = 'processing' AND queue = :name;

@@ -196,7 +196,7 @@ def table(found: dict[str, Any]) -> str:
     rows = [
         f"{found['jobs']:,} times true on {found['workers']} workers,"
         f" PostgreSQL {found['postgres']}, {found['rounds']} rounds",
-        f"{'':<24}{'running':>10}{'whole, jobs/s':>16}   ours is so many times as fast",
+        f"{'':<24}{'running':>10}{'whole, jobs/s':>16}   our speed divided by theirs",
     ]
     for name, part in {"queuectl": found["queuectl"], **found["peers"]}.items():
         label = f"{name} {part.get('version', '')}"

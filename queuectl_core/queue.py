@@ -289,13 +289,19 @@ class Queue:
 
     async def status(self) -> Status:
         """Counts, queues, workers and the oldest waiting job."""
+        queues = await self._counts_by_queue()
         counts: dict[State, int] = {}
-        queues: dict[str, dict[State, int]] = {}
-        for (state, queue), number in (await self.store.counts()).items():
-            counts[state] = counts.get(state, 0) + number
-            queues.setdefault(queue, {})[state] = number
+        for there in queues.values():
+            for state, number in there.items():
+                counts[state] = counts.get(state, 0) + number
         workers = [worker for worker in await self.workers() if worker.state != "lost"]
         return Status(counts, queues, tuple(workers), await self.oldest_due())
+
+    async def _counts_by_queue(self) -> dict[str, dict[State, int]]:
+        found: dict[str, dict[State, int]] = {}
+        for (state, queue), number in (await self.store.counts()).items():
+            found.setdefault(queue, {})[state] = number
+        return found
 
     async def oldest_due(self) -> float | None:
         """When the job that has waited longest became due; None if no job waits."""
@@ -368,9 +374,7 @@ class Queue:
     async def queues(self) -> list[QueueInfo]:
         """All queues: those with jobs, with settings, or that a live worker serves by name."""
         settings = {one.name: one for one in await self.store.queues()}
-        counts: dict[str, dict[State, int]] = {}
-        for (state, name), number in (await self.store.counts()).items():
-            counts.setdefault(name, {})[state] = number
+        counts = await self._counts_by_queue()
         live = [one for one in await self.workers() if one.state not in ("lost", "stopping")]
         served = {name for one in live for name in one.queues}
         found = []
@@ -378,7 +382,7 @@ class Queue:
             there = counts.get(name, {})
             waits = any(there.get(state) for state in lifecycle.WAITING)
             oldest = await self.store.oldest_due_of(name) if waits else None
-            workers = sum(not one.queues or name in one.queues for one in live)
+            workers = sum(one.serves(name) for one in live)
             info = QueueInfo(settings.get(name, QueueSettings(name)), there, oldest, workers)
             found.append(info)
         return found

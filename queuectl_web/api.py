@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from queuectl_core.domain.errors import BatchRejected, InvalidInput
-from queuectl_core.domain.jobspec import Defaults, field_name, parse_changes, parse_job
+from queuectl_core.domain.jobspec import ON_CONFLICT, Defaults, field_name, parse_changes, parse_job
 from queuectl_core.domain.json_strict import parse_json
 from queuectl_core.domain.model import Filter, Job, JobSpec, QueueInfo, QueueSettings, State
 from queuectl_core.domain.queues import FIELDS
@@ -131,7 +131,6 @@ async def list_jobs(request: Request) -> Response:
     return JSONResponse([job.to_json(show_env=show_env) for job in jobs], headers=headers)
 
 
-ON_CONFLICT = ("existing", "replace", "fail")
 REMEMBERED = 86400.0
 """Seconds for which a value of the header ``Idempotency-Key`` is remembered. With ``unique_until``
 a job that ends before the request is sent again would be enqueued twice."""
@@ -161,7 +160,7 @@ async def enqueue(request: Request) -> Response:
     if problems:
         raise BatchRejected(problems[:100], len(problems))
     jobs = await queue.enqueue_specs(specs)
-    made = [job.to_json() | ({"existing": True} if job.existing else {}) for job in jobs]
+    made = [job.to_json() for job in jobs]
     status = 200 if all(job.existing for job in jobs) else 201
     if isinstance(given, list):
         return JSONResponse(made, status)

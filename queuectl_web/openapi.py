@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from queuectl_core import __version__
 from queuectl_core.domain.admission import Reason
+from queuectl_core.domain.jobspec import ON_CONFLICT
 from queuectl_core.domain.model import State
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -100,7 +101,7 @@ _JOB_IN: dict[str, Any] = {
     "on_parent_failure": {"type": "string", "enum": ["cancel", "hold"]},
     "hold": FLAG,
 }
-_ON_CONFLICT: dict[str, Any] = {"type": "string", "enum": ["existing", "replace", "fail"]}
+_ON_CONFLICT: dict[str, Any] = {"type": "string", "enum": list(ON_CONFLICT)}
 _JOB_OUT: dict[str, Any] = _JOB_IN | {
     "run_at": TIME,
     "memory_limit": WHOLE,

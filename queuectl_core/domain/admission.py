@@ -88,6 +88,13 @@ def rate_window(queue: QueueSettings) -> float:
     return period + max(RATE_MARGIN, period * RATE_MARGIN_PART)
 
 
+def next_start(queue: QueueSettings, starts: Sequence[float], now: float) -> float | None:
+    """When the rate of ``queue`` allows the next start, whatever else blocks it; None: now, or
+    there is no rate. ``starts``: as for :func:`room`."""
+    alone = queue._replace(limit=None, per_host=None, paused_at=None)
+    return room(alone, 0, 0, starts, now).next_at
+
+
 def key_room(queue: QueueSettings, running: int) -> int:
     """How many more attempts with one key may run, while ``running`` run."""
     return max(0, (queue.per_key or 1) - running)

@@ -23,6 +23,8 @@ pages, without the final NUL)."""
 MAX_ARGV = 1 << 20
 """Bytes for a whole argv or environment. It is below ARG_MAX of all common systems."""
 MAX_PRIORITY = 1_000_000
+ON_CONFLICT = ("existing", "replace", "fail")
+"""What ``enqueue`` may do if another job holds the unique value; the first is the default."""
 MAX_KEY = 512
 """Bytes of ``key`` and ``unique``."""
 MIN_MEMORY, MAX_MEMORY = 1 << 20, 1 << 50

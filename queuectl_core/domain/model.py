@@ -228,6 +228,7 @@ class Job(NamedTuple):
             "last_error": self.last_error,
             "worker": self.worker,
             "cause": self.cause,
+            **({"existing": True} if self.existing else {}),
         }
 
     @property
@@ -308,6 +309,10 @@ class Worker(NamedTuple):
     memory: int | None
     """Resident bytes of the job's process tree; None if not yet sampled."""
 
+    def serves(self, queue: str) -> bool:
+        """Whether it runs jobs of this queue."""
+        return not self.queues or queue in self.queues
+
     def to_json(self, now: float) -> dict[str, Any]:
         """The public JSON. ``running_for`` is in seconds up to ``now``."""
         running = None if self.job_started_at is None else round(now - self.job_started_at, 3)
@@ -372,7 +377,7 @@ class Status(NamedTuple):
             name
             for name, counts in self.queues.items()
             if counts.get(State.PENDING, 0) + counts.get(State.FAILED, 0)
-            and not any(not one.queues or name in one.queues for one in self.workers)
+            and not any(one.serves(name) for one in self.workers)
         )
 
     def to_json(self, now: float) -> dict[str, Any]:

@@ -126,7 +126,7 @@ async def _facts(
     ]
     found = {}
     for name in names:
-        serving = [(one, row) for one, row in live if not one.queues or name in one.queues]
+        serving = [(one, row) for one, row in live if one.serves(name)]
         facts = known[name]
         hosts = {row.host: facts.hosts.get(row.host, 0) for _, row in serving}
         found[name] = facts._replace(

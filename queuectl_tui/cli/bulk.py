@@ -27,7 +27,7 @@ from ..presentation.format import plural
 from ..presentation.jobs import job_columns
 from .output import View
 from .overrides import Overrides, tell_ignored
-from .results import document, tell_existing
+from .results import tell_existing
 
 if TYPE_CHECKING:
     from queuectl_core.queue import Queue
@@ -47,7 +47,7 @@ KEPT_PROBLEMS = 1000
 Existing = tuple[int, str]
 """The place of a job in the input, counted from 0, and the id of the job that exists for it."""
 
-ANSWERS: View[Job] = View(lambda job, now: document(job), job_columns({}), "list", "list_pipe")
+ANSWERS: View[Job] = View(lambda job, now: job.to_json(), job_columns({}), "list", "list_pipe")
 
 SHOWN = 20
 """Jobs shown at a terminal after a bulk enqueue; more are only counted."""
@@ -267,7 +267,7 @@ class _Bulk:
         if session.json and total == 1:
             found: dict[str, Any] = {"enqueued": count}
             async for job in self._added(first, count, existing):
-                found = document(job)
+                found = job.to_json()
             session.out.json(found)
         elif session.json or (for_person and total <= SHOWN):
             with session.listing(ANSWERS, header=True) as listing:

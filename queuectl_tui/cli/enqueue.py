@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from queuectl_core.domain.jobspec import ON_CONFLICT
+
 from .declare import DIRECTORY, FILE, UsageError, argument, option, verb
 from .jobs import choices, complete_ids, complete_queue
-from .overrides import ON_CONFLICT
-from .results import document, tell_existing
+from .results import tell_existing
 from .session import Session
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def _show(session: Session, added: list[Job], local_time: bool) -> None:
     from queuectl_core.domain.times import format_time
 
     if session.json:
-        documents = [document(job) for job in added]
+        documents = [job.to_json() for job in added]
         session.out.json(documents[0] if len(documents) == 1 else documents)
     elif session.out.terminal and not session.err.quiet:
         from .list_jobs import JOBS

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queuectl_core.domain.errors import InvalidInput
-from queuectl_core.domain.jobspec import field_name
+from queuectl_core.domain.jobspec import ON_CONFLICT, field_name
 from queuectl_core.domain.model import JobSpec
 from queuectl_core.domain.text import clean_line, nearest
 
@@ -12,10 +12,6 @@ from .durations import duration
 
 if TYPE_CHECKING:
     from .session import Session
-
-
-ON_CONFLICT = ("existing", "replace", "fail")
-"""What to do if another job holds the unique value."""
 
 
 class Overrides(NamedTuple):

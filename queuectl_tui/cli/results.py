@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from queuectl_core.domain.model import Job
 from queuectl_core.domain.text import clean_line
@@ -38,11 +37,6 @@ def show_count(session: Session, count: int | None, word: str) -> int:
     elif count is not None:
         session.out.line(f"{count} {'job' if count == 1 else 'jobs'} {word}")
     return 1 if count is None else 0
-
-
-def document(job: Job) -> dict[str, Any]:
-    """The JSON of the answer for one job."""
-    return job.to_json() | ({"existing": True} if job.existing else {})
 
 
 def tell_existing(session: Session, ids: Sequence[str], on_conflict: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...domain.admission import QueueFacts, cycle, room
+from ...domain.admission import QueueFacts, cycle, next_start
 from ...domain.errors import Conflict, InvalidInput
 from ...domain.model import Job, QueueSettings
 from ..protocol import JobAction, changed_meanwhile
@@ -160,8 +160,9 @@ async def connect_parents(
     await session.raw.execute(LOOK_UP)
     span = new._asdict()
     await session.rows("parents_locked", **span)
-    for missing in await session.rows("orphans", **span):
-        raise no_parent(await name(missing["id"]), missing["parent"])
+    missing = await session.rows("orphans", **span)
+    if missing:
+        raise no_parent(await name(missing[0]["id"]), missing[0]["parent"])
     await session.execute("depend", **span)
     if await session.rows("depends_forward", low=new.low, high=new.high):
         await _refuse_cycle(session, new.low, new.high)
@@ -277,8 +278,7 @@ async def queue_facts(session: Session, names: Sequence[str], now: float) -> dic
         if settings.rate is not None:
             rows = await session.rows("starts", name=name, limit=settings.rate.starts)
             starts = [row[0] for row in rows]
-        alone = settings._replace(limit=None, per_host=None, paused_at=None)
-        rate_next = room(alone, 0, 0, starts, now).next_at
+        rate_next = next_start(settings, starts, now)
         found[name] = QueueFacts(settings, running, ids, hosts, rate_next)
     return found
 

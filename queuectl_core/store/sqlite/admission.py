@@ -18,6 +18,7 @@ from ...domain.admission import (
     cycle,
     heads,
     key_room,
+    next_start,
     rate_window,
     room,
 )
@@ -98,13 +99,14 @@ def record_starts(conn: sqlite3.Connection, queue: QueueSettings, count: int, no
 # -- keys -----------------------------------------------------------------------------
 
 
-def choose_heads(conn: sqlite3.Connection, queue: str, per_key: QueueSettings) -> bool:
+def choose_heads(conn: sqlite3.Connection, settings: QueueSettings) -> bool:
     """Choose anew the visible jobs of some marked keys. Returns whether more are marked."""
+    queue = settings.name
     keys = [row[0] for row in conn.execute(SQL["key_marks"], {"queue": queue, "limit": KEYS})]
     ready: dict[int, list[int]] = {1: [], 2: []}
     for key in keys:
         params: dict[str, Any] = {"queue": queue, "key": key}
-        count = key_room(per_key, conn.execute(SQL["key_running"], params).fetchone()[0])
+        count = key_room(settings, conn.execute(SQL["key_running"], params).fetchone()[0])
         visible = [Candidate(*row) for row in conn.execute(SQL["key_heads"], params)]
         following = conn.execute(SQL["key_next"], params | {"limit": count}).fetchall()
         shown, hidden = heads(visible, (Candidate(*row) for row in following), count)
@@ -174,9 +176,10 @@ def connect_parents(
     """Record what the new jobs with seqs from ``low`` to ``high`` wait for, and judge them.
     ``name`` says which job an error is about."""
     span = {"low": low, "high": high}
-    for missing in conn.execute(SQL["orphans"], span).fetchall():
+    missing = conn.execute(SQL["orphans"], span).fetchone()
+    if missing is not None:
         raise no_parent(name(missing["id"]), missing["parent"])
-    conn.execute(SQL["depend_range"], span)
+    conn.execute(SQL["depend"], span)
     if conn.execute(SQL["depends_forward"], span).fetchone():
         _refuse_cycle(conn, span)
     waiting = [row[0] for row in conn.execute(SQL["waiting_range"], span)]
@@ -280,13 +283,7 @@ def queue_facts(
             ids = tuple(row[0] for row in conn.execute(SQL["queue_running_ids"], params))
         if settings.per_host is not None:
             hosts = dict(map(tuple, conn.execute(SQL["queue_running_by_host"], params)))
-        rate_next = room(
-            settings._replace(limit=None, per_host=None, paused_at=None),
-            0,
-            0,
-            _starts(conn, settings),
-            now,
-        ).next_at
+        rate_next = next_start(settings, _starts(conn, settings), now)
         found[name] = QueueFacts(settings, running, ids, hosts, rate_next)
     return found
 

@@ -195,14 +195,14 @@ class _Claim:
             room = room_in(self._conn, settings, self._request.owner, self._request.now)
             if room.free is not None:
                 limit = min(limit, room.free)
-        more = self._marked and choose_heads(self._conn, name, settings or QueueSettings(name))
+        more = self._marked and choose_heads(self._conn, settings or QueueSettings(name))
         if settings is not None:
             self._look(name, room)
         while limit > 0:
             rows = self._conn.execute(SQL["candidates"], params | {"limit": limit}).fetchall()
             if len(rows) == limit or not more:
                 return [Candidate(*row) for row in rows]
-            more = choose_heads(self._conn, name, settings or QueueSettings(name))
+            more = choose_heads(self._conn, settings or QueueSettings(name))
         return []
 
     def _free_unique(self, jobs: Sequence[Job]) -> None:

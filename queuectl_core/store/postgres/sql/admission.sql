@@ -104,14 +104,14 @@ WHERE id = ANY(ARRAY(
   AND NOT (seq BETWEEN :low AND :high AND (:seqs IS NULL OR seq = ANY(:seqs)))
 ORDER BY seq FOR SHARE;
 
--- Parents that do not exist, by child.
+-- The first parent that does not exist, with its child.
 -- name: orphans
 SELECT n.seq, n.id, n.parent
 FROM (SELECT c.seq, c.id, v.id AS parent
 -- include: named_parents
     OFFSET 0) n
 WHERE (SELECT p.seq FROM jobs p WHERE p.id = n.parent) IS NULL
-ORDER BY n.seq LIMIT 100;
+ORDER BY n.seq LIMIT 1;
 
 -- name: depend
 INSERT INTO dependencies (child, parent, kind, parent_id)

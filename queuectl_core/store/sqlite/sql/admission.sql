@@ -106,22 +106,15 @@ INSERT OR IGNORE INTO dependencies (child, parent, kind, parent_id)
 SELECT c.seq, p.seq, k.key, p.id
 FROM jobs c, json_each(c.parents) k, json_each(k.value) v
 JOIN jobs p ON p.id = v.value
-WHERE c.seq IN (SELECT value FROM json_each(:seqs)) AND c.parents IS NOT NULL;
-
--- name: depend_range
-INSERT OR IGNORE INTO dependencies (child, parent, kind, parent_id)
-SELECT c.seq, p.seq, k.key, p.id
-FROM jobs c, json_each(c.parents) k, json_each(k.value) v
-JOIN jobs p ON p.id = v.value
 WHERE c.seq BETWEEN :low AND :high AND c.parents IS NOT NULL;
 
--- Parents that do not exist, by child.
+-- The first parent that does not exist, with its child.
 -- name: orphans
 SELECT c.seq, c.id, v.value AS parent
 FROM jobs c, json_each(c.parents) k, json_each(k.value) v
 WHERE c.seq BETWEEN :low AND :high AND c.parents IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM jobs p WHERE p.id = v.value)
-ORDER BY c.seq LIMIT 100;
+ORDER BY c.seq LIMIT 1;
 
 -- Whether a job of these waits for one that came later, or for itself. Only then there may be a
 -- circle.
@@ -263,7 +256,7 @@ WHERE seq = :seq AND state IN ('pending', 'waiting', 'failed');
 UPDATE jobs SET command = :command, is_argv = :is_argv, priority = :priority, run_at = :run_at,
                 queue = :queue, timeout_seconds = :timeout_seconds, max_retries = :max_retries,
                 key = :key, updated_at = :now,
-                -- A visible job whose place does not change stays visible: nothing marks its key.
+                -- A visible job whose place does not change stays visible.
                 ready = CASE WHEN ready IS NULL THEN NULL WHEN :run_at > :now THEN 0
                              WHEN :key IS NULL THEN 1
                              WHEN ready = 1 AND queue = :queue AND key = :key

@@ -210,9 +210,10 @@ def drained(scratch: Scratch, jobs: int) -> float:
     began = time.time()
     command = [*QUEUECTL, "worker", "start", "--count", str(WORKERS), "--quiet"]
     process = subprocess.Popen(command, env=scratch.env)
-    left = f"SELECT 1 FROM jobs WHERE seq > {last - jobs} AND state <> 'completed' LIMIT 1"
+    # With a LIMIT instead of the count, PostgreSQL would read the whole table.
+    ended_jobs = f"SELECT count(*) FROM jobs WHERE seq > {last - jobs} AND state = 'completed'"
     try:
-        while query(scratch, left):
+        while query(scratch, ended_jobs)[0][0] < jobs:
             if process.poll() is not None:
                 raise SystemExit(f"the workers have left: exit {process.returncode}")
             time.sleep(0.05)

@@ -146,7 +146,9 @@ BEGIN
                 UNION ALL
                 SELECT s.seq, s.state IN ('completed', 'dead', 'cancelled') FROM stale s) b
             GROUP BY b.seq HAVING bool_or(b.ended) AND NOT bool_and(b.ended) OFFSET 0) g
-        WHERE (SELECT d.parent FROM dependencies d WHERE d.parent = g.seq LIMIT 1) IS NOT NULL
+        -- In the order of the index: if most rows have the same parent, the server would read all.
+        WHERE (SELECT d.parent FROM dependencies d WHERE d.parent = g.seq
+               ORDER BY d.parent, d.child LIMIT 1) IS NOT NULL
         ORDER BY g.seq;
     END IF;
     IF EXISTS (SELECT FROM fresh f WHERE f.key IS NOT NULL)

@@ -150,18 +150,21 @@ ORDER BY seq;
 
 -- Judging has three steps, in this order, for the same jobs, which the caller has locked. Each is a
 -- statement of its own, so it sees the parents as they are then. ``LATERAL … OFFSET 0`` makes the
--- server look up each parent by its key. It might read all jobs for each child otherwise. First: the
--- parent that cancelled or holds a job may meet the condition again.
+-- server look up each parent by its key. It might read all jobs for each child otherwise.
+--
+-- First: the parent that cancelled or holds a job may meet the condition again.
 -- name: judge_revive
 UPDATE jobs SET state = 'waiting', cause = NULL, finished_at = NULL, last_error = NULL,
                 updated_at = :now::float8
 WHERE seq = ANY(:seqs::bigint[]) AND cause IS NOT NULL AND state IN ('waiting', 'cancelled')
   AND NOT EXISTS (
-      SELECT FROM dependencies d CROSS JOIN LATERAL (SELECT state FROM jobs WHERE seq = d.parent OFFSET 0) p
+      SELECT FROM dependencies d CROSS JOIN LATERAL (
+              SELECT state FROM jobs WHERE seq = d.parent OFFSET 0) p
       WHERE d.child = jobs.seq AND d.parent_id = jobs.cause AND
 -- include: impossible
       )
-  AND EXISTS (SELECT FROM dependencies d CROSS JOIN LATERAL (SELECT state FROM jobs WHERE seq = d.parent OFFSET 0) p
+  AND EXISTS (SELECT FROM dependencies d CROSS JOIN LATERAL (
+              SELECT state FROM jobs WHERE seq = d.parent OFFSET 0) p
               WHERE d.child = jobs.seq AND d.parent_id = jobs.cause)
 RETURNING seq;
 
@@ -195,7 +198,8 @@ RETURNING jobs.seq, state = 'cancelled' AS ended;
 UPDATE jobs SET state = 'pending', updated_at = :now::float8, run_at = greatest(run_at, :now),
                 ready = CASE WHEN run_at > :now THEN 0 WHEN key IS NULL THEN 1 ELSE 2 END
 WHERE seq = ANY(:seqs::bigint[]) AND state = 'waiting' AND held_at IS NULL AND cause IS NULL
-  AND (SELECT d.parent FROM dependencies d CROSS JOIN LATERAL (SELECT state FROM jobs WHERE seq = d.parent OFFSET 0) p
+  AND (SELECT d.parent FROM dependencies d CROSS JOIN LATERAL (
+              SELECT state FROM jobs WHERE seq = d.parent OFFSET 0) p
        WHERE d.child = jobs.seq AND
 -- include: unmet
        ORDER BY d.parent DESC LIMIT 1) IS NULL

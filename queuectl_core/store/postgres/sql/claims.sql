@@ -113,7 +113,8 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
                          ORDER BY j.priority DESC, j.run_at, j.seq LIMIT 1) IS NOT NULL
                         OR (SELECT j.seq FROM jobs j
                             WHERE j.queue = e.queue AND j.key = e.key AND j.ready > 0
-                              AND j.key IS NOT NULL LIMIT 1) IS NOT NULL))
+                              AND j.key IS NOT NULL
+                            ORDER BY j.queue, j.key, j.ready LIMIT 1) IS NOT NULL))
        ELSE '{}' END AS held_up
 FROM finished f;
 
@@ -138,7 +139,7 @@ waiting_queue (queue) AS (
 -- fragment: has_time
 ((q.paused_until IS NOT NULL OR q.rate_count IS NOT NULL)
  AND (SELECT j.seq FROM jobs j WHERE j.queue = q.name AND j.key IS NOT NULL AND j.ready > 0
-      LIMIT 1) IS NOT NULL)
+      ORDER BY j.queue, j.key, j.ready LIMIT 1) IS NOT NULL)
 
 -- Claims jobs for workers that serve the same queues (``queues`` NULL: all queues). Jobs that have
 -- just become due take part, and are marked as ready. Rows that other transactions have locked are
@@ -309,7 +310,11 @@ ORDER BY q.name;
 -- Chooses anew the first jobs of some marked keys, as many as may run: they become visible to a
 -- claim (ready 1), all others of the key do not stay visible. A key of which a job is locked by
 -- another transaction keeps its mark and its visible jobs (it is ``busy``). Returns how many marks
--- were read, the first and last of them, and how many jobs of the queue are visible now, at most ``wanted``.
+-- were read, the first and last of them, and how many jobs of the queue are visible now, at most
+-- ``wanted``.
+--
+-- ``(SELECT 1)`` hides a constant from the server, which might read all jobs of the queue otherwise,
+-- by the index of jobs with ready = 1.
 -- name: choose_heads
 WITH marked AS MATERIALIZED (
     SELECT id, key FROM key_marks WHERE queue = :queue::text ORDER BY id LIMIT :limit::bigint
@@ -322,18 +327,18 @@ WITH marked AS MATERIALIZED (
 ), visible AS MATERIALIZED (
     SELECT k.key, k.room, h.* FROM keys k CROSS JOIN LATERAL (
         SELECT seq, priority, run_at, ready FROM jobs j
-        WHERE j.queue = :queue AND j.key = k.key AND j.key IS NOT NULL
-          -- Not "= 1": then the server might read all jobs of the queue, by the index jobs_claim.
-          AND j.ready > 0 AND j.ready < 2 OFFSET 0) h
+        WHERE j.queue = :queue AND j.key = k.key AND j.ready = (SELECT 1) AND j.key IS NOT NULL
+          AND j.ready > 0 OFFSET 0) h
 ), behind AS MATERIALIZED (
     SELECT k.key, k.room, h.* FROM keys k CROSS JOIN LATERAL (
         SELECT seq, priority, run_at, ready FROM jobs j
-        WHERE j.queue = :queue AND j.key = k.key AND j.key IS NOT NULL AND j.ready = 2
+        WHERE j.queue = :queue AND j.key = k.key AND j.ready = (SELECT 2) AND j.key IS NOT NULL
           AND j.ready > 0
         ORDER BY j.priority DESC, j.run_at, j.seq LIMIT k.room) h
 ), changed AS MATERIALIZED (
     SELECT key, seq, 3 - ready AS ready
-    FROM (SELECT *, row_number() OVER (PARTITION BY key ORDER BY priority DESC, run_at, seq) AS place
+    FROM (SELECT *, row_number() OVER
+              (PARTITION BY key ORDER BY priority DESC, run_at, seq) AS place
           FROM (SELECT * FROM visible UNION ALL SELECT * FROM behind) both_kinds) p
     WHERE (place <= room) <> (ready = 1)
 ), locked AS MATERIALIZED (

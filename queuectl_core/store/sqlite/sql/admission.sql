@@ -266,15 +266,22 @@ WHERE seq = :seq AND state = :state AND runs = :runs AND updated_at = :seen_at
   AND state <> 'processing'
 RETURNING *;
 
--- In two parts, each of which the index answers without a look at jobs that come later.
+-- In three parts, each of which the index answers without a look at jobs that come later. Jobs of one
+-- batch have the same run_at.
 -- name: ahead
 SELECT min(count(*), :limit) FROM (
-    SELECT * FROM (SELECT 1 FROM jobs WHERE ready = 1 AND queue = :queue AND priority > :priority
+    SELECT * FROM (SELECT 1 FROM jobs INDEXED BY jobs_claim
+                   WHERE ready = 1 AND queue = :queue AND priority > :priority
                    LIMIT :limit) AS higher
     UNION ALL
-    SELECT * FROM (SELECT 1 FROM jobs WHERE ready = 1 AND queue = :queue AND priority = :priority
-                       AND (run_at, seq) < (:run_at, :seq)
-                   LIMIT :limit) AS earlier) AS before;
+    SELECT * FROM (SELECT 1 FROM jobs INDEXED BY jobs_claim
+                   WHERE ready = 1 AND queue = :queue AND priority = :priority AND run_at < :run_at
+                   LIMIT :limit) AS earlier
+    UNION ALL
+    SELECT * FROM (SELECT 1 FROM jobs INDEXED BY jobs_claim
+                   WHERE ready = 1 AND queue = :queue AND priority = :priority AND run_at = :run_at
+                       AND seq < :seq
+                   LIMIT :limit) AS before) AS every;
 
 -- name: wait_groups
 SELECT queue, state, run_at > :now AS later, state = 'waiting'

@@ -45,6 +45,7 @@ OUTPUT_FIELDS = frozenset(
         "last_error",
         "worker",
         "cause",
+        "existing",
         "history",
     )
 )

@@ -35,7 +35,7 @@ from .store.protocol import ALLOWED, LAST, Batch, JobAction, Store
 from .system.clocks import monotonic
 from .system.host import actor, current_directory, host_key, hostname, is_gone, may_be_process
 from .system.postcommit import after_commit, commits
-from .system.run_sync import off_loop
+from .system.run_sync import off_loop, sleep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,10 @@ SQLite file."""
 
 WIDTH = 40 * BULK
 """The range of keys in which a bulk verb first looks for its next page."""
+
+PAUSE_PATIENCE = 2.0
+"""Seconds for which ``queue pause`` waits for prefetched jobs. A supervisor that does not give them
+back by then is stopped, or on a host that cannot be reached."""
 
 EXACT = 2000
 """``stats`` reads up to this many attempts. Above, it uses the rollups."""
@@ -406,7 +410,11 @@ class Queue:
         self, name: str, *, seconds: float | None = None, reason: str | None = None
     ) -> QueueSettings:
         """Start no job of this queue any more, for ``seconds`` (None: until it is resumed). Jobs
-        that run go on."""
+        that run go on.
+
+        Workers may have prefetched jobs. They give these back, and this waits for them, for at most
+        :data:`PAUSE_PATIENCE` seconds.
+        """
         now = self.clock()
         changes = {
             "paused_at": now,
@@ -414,7 +422,11 @@ class Queue:
             "paused_reason": clean_line(reason, 300) if reason else None,
             "paused_until": None if seconds is None else now + seconds,
         }
-        return await self.store.set_queue(check_queue(name), changes)
+        settings = await self.store.set_queue(check_queue(name), changes)
+        until = monotonic() + PAUSE_PATIENCE
+        while await self.store.unstarted(name) and monotonic() < until:
+            await sleep(0.02)
+        return settings
 
     async def resume_queue(self, name: str) -> QueueSettings:
         """End the pause of a queue. NotFound if there is no such queue."""

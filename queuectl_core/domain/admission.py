@@ -5,22 +5,24 @@ against :func:`verdict`. ``why`` uses :func:`blockers` on facts that were read f
 There is no counter of running attempts: the claim counts the jobs that are ``processing``.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .lifecycle import FINAL, NOT_STARTED
-from .model import Dependency, Job, QueueSettings, State
+from .model import Attempt, Dependency, Job, Outcome, QueueSettings, Rate, State
 from .times import format_time
 
 if TYPE_CHECKING:
     from .figures import WaitGroup
 
-RATE_MARGIN = 0.25
-"""Seconds by which the period of a rate is extended, at least. An attempt starts a little later
-than it was claimed, and not always by the same time."""
-RATE_MARGIN_PART = 0.01
-"""The same as a fraction of the period."""
+RATE_MARGIN = 0.05
+"""Seconds by which the period of a rate is extended. Hosts do not know the time of the store
+exactly."""
+STARTS_KEPT = 1000
+"""How many times of starts are kept for a rate. If it counts more starts in its period, those of
+the same thousandth of the period are kept as one."""
 
 
 class Reason(StrEnum):
@@ -54,13 +56,24 @@ class Room(NamedTuple):
     """The rate is what limits ``free``."""
 
 
+class Start(NamedTuple):
+    """Starts of attempts in a queue with a rate."""
+
+    at: float
+    """When they started. If that is not known yet: when they were claimed."""
+    number: int = 1
+    known: bool = True
+    """False: they were claimed, and have started or will start at a time that is not known yet.
+    So they count until it is."""
+
+
 def room(
-    queue: QueueSettings, running: int, running_here: int, starts: Sequence[float], now: float
+    queue: QueueSettings, running: int, running_here: int, starts: Sequence[Start], now: float
 ) -> Room:
     """How many attempts of ``queue`` a supervisor may start at ``now``.
 
-    ``running``: attempts that run in all; ``running_here``: on this host. ``starts``: the last
-    starts of the queue, oldest first; the last ``rate.starts`` of them are enough.
+    ``running``: attempts that run in all; ``running_here``: on this host. ``starts``: the starts
+    of the queue within its :func:`rate_window`, oldest first.
     """
     if queue.paused(now):
         return Room(0, queue.paused_until)
@@ -73,22 +86,49 @@ def room(
     if queue.rate is None:
         return Room(count)
     window = rate_window(queue)
-    # A start in the future comes from a clock that was set back. It must not block the queue for
-    # longer than a period.
-    recent = [min(at, now) for at in starts if min(at, now) > now - window]
-    free = max(0, queue.rate.starts - len(recent))
-    next_at = recent[-queue.rate.starts] + window if not free else None
+    recent = [one for one in starts if not one.known or one.at > now - window]
+    free = max(0, queue.rate.starts - sum(one.number for one in recent))
+    next_at = None if free else _leaves(recent, queue.rate.starts, window, now)
     by_rate = count is None or free < count
     return Room(free if count is None else min(count, free), next_at, by_rate)
 
 
+def _leaves(recent: Sequence[Start], count: int, window: float, now: float) -> float:
+    """When only ``count`` - 1 of these starts are left in the window. If it depends on a start
+    that is not known yet: when to look again."""
+    left = count
+    for one in reversed(recent):
+        left -= one.number
+        if left <= 0:
+            break
+    # A start in the future comes from a clock that was set back. It must not block the queue for
+    # longer than a period.
+    end = min(one.at, now) + window
+    return end if end > now else now + window
+
+
 def rate_window(queue: QueueSettings) -> float:
-    """Seconds in which at most ``rate.starts`` attempts are claimed: the period and a margin."""
-    period = queue.rate.seconds if queue.rate else 0.0
-    return period + max(RATE_MARGIN, period * RATE_MARGIN_PART)
+    """Seconds in which at most ``rate.starts`` attempts start: the period and a margin."""
+    return (queue.rate.seconds if queue.rate else 0.0) + RATE_MARGIN
 
 
-def next_start(queue: QueueSettings, starts: Sequence[float], now: float) -> float | None:
+def started_at(attempt: Attempt) -> float:
+    """When an attempt that has ended was started, at the latest: of one that nobody saw ending,
+    the start may not have been seen either."""
+    if attempt.outcome in (Outcome.CRASHED, Outcome.INTERRUPTED):
+        return max(attempt.started_at, attempt.finished_at or 0.0)
+    return attempt.started_at
+
+
+def kept_start(rate: Rate, at: float) -> float:
+    """The time under which a start at ``at`` is kept: never an earlier one."""
+    if rate.starts <= STARTS_KEPT:
+        return at
+    grain = rate.seconds / STARTS_KEPT
+    return math.ceil(at / grain) * grain
+
+
+def next_start(queue: QueueSettings, starts: Sequence[Start], now: float) -> float | None:
     """When the rate of ``queue`` allows the next start, whatever else blocks it; None: now, or
     there is no rate. ``starts``: as for :func:`room`."""
     alone = queue._replace(limit=None, per_host=None, paused_at=None)

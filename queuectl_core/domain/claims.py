@@ -30,8 +30,8 @@ class Transition(NamedTuple):
     last_error: str | None
 
 
-class PrefetchStarted(NamedTuple):
-    """A prefetched job that was started: its worker, and when it started."""
+class AttemptStarted(NamedTuple):
+    """An attempt that runs: its worker, and when it started."""
 
     seq: int
     run: int
@@ -64,8 +64,8 @@ class ClaimRequest(NamedTuple):
     results: Sequence[AttemptResult]
     slots: Sequence[ClaimSlot]
     now: float
-    started: Sequence[PrefetchStarted] = ()
-    """Prefetched jobs that have been started."""
+    started: Sequence[AttemptStarted] = ()
+    """Attempts that have started: those that were prefetched, or whose queue has a rate."""
     released: Sequence[Job] = ()
     """Prefetched jobs that were not started. They become pending as if they had never been
     claimed."""
@@ -84,9 +84,12 @@ class ClaimResult(NamedTuple):
     """When to look again: the next scheduled job becomes due, a pause ends, a rate allows a start;
     None: nothing of this kind."""
     delayed: bool = False
-    """A job that is due waits for the rate of its queue only."""
+    """Jobs will start although no attempt ends: a job that is due waits for the rate of its queue
+    only, or more children and keys must be looked at than one transaction does."""
     freed: bool = False
     """Jobs may start now that could not start before, on this supervisor or on others."""
+    rated: frozenset[str] = frozenset()
+    """Queues of claimed jobs with a rate: the store counts on being told when these started."""
 
 
 class WorkerCommand(NamedTuple):
@@ -107,5 +110,5 @@ class Commands(NamedTuple):
     workers: tuple[WorkerCommand, ...] = ()
     cancels: frozenset[int] = frozenset()
     """The seqs of running jobs that somebody wants cancelled."""
-    paused: frozenset[str] = frozenset()
-    """The queues that are paused."""
+    no_prefetch: frozenset[str] = frozenset()
+    """The queues from which nothing may be prefetched: they are paused, or have a rate."""

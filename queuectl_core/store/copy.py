@@ -54,8 +54,8 @@ class Queues(NamedTuple):
     """What a store keeps of its queues."""
 
     settings: Sequence[QueueSettings]
-    starts: Sequence[tuple[str, float]]
-    """(queue, time) of the last starts in queues with a rate."""
+    starts: Sequence[tuple[str, float, int]]
+    """(queue, time, number) of the last starts in queues with a rate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -512,6 +512,12 @@ class Store(Protocol):
         jobs of each priority tell; None: none is due."""
         return first_of(await self._rows("oldest_due_of", value_of, queue=queue))
 
+    async def unstarted(self, queue: str) -> int:
+        """How many jobs of this queue were prefetched, and have not started as far as the store
+        knows."""
+        [number] = await self._rows("unstarted", value_of, queue=queue)
+        return int(number)
+
     async def misadmitted(self) -> int:
         """How many jobs are not in the state in which the rules of admission put them. Reads every
         job that waits."""
@@ -576,8 +582,8 @@ class Store(Protocol):
         if not rows:
             return Commands(known=False)
         now = self.clock()
-        paused = frozenset(one.name for one in await self.queues() if one.paused(now))
-        return Commands(True, tuple(one for one, _ in rows if one), frozenset(rows[0][1]), paused)
+        strict = frozenset(one.name for one in await self.queues() if one.paused(now) or one.rate)
+        return Commands(True, tuple(one for one, _ in rows if one), frozenset(rows[0][1]), strict)
 
     async def add_workers(
         self, supervisor: str, workers: Sequence[tuple[str, tuple[str, ...]]], now: float, up: bool

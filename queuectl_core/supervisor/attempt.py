@@ -71,6 +71,8 @@ class ActiveAttempt:
     """While it is prefetched: whose workers may run it."""
     on_shim: bool = True
     """Started by this supervisor; False: adopted."""
+    rated: bool = False
+    """The store must hear when it started, because its queue has a rate."""
     inherited: bool = False
     """Taken over from a supervisor that is gone."""
     journal: JournalReader | None = None

@@ -24,7 +24,7 @@ class AttemptTable:
         self.prefetched: dict[str, ActiveAttempt] = {}
         self.returned: dict[str, ActiveAttempt] = {}
         self.unannounced: dict[str, ActiveAttempt] = {}
-        """Those that the shim started by itself: the store does not know on which worker."""
+        """Those that have started, and the store does not know it: on which worker, or when."""
         self.results: list[AttemptResult] = []
         """Of those that are cleaned, and not in a commit that is under way."""
         self.trace: Trace | None = None

@@ -41,11 +41,12 @@ class CommandReader:
             context.wake()
             return
         context.cancels = commands.cancels
+        context.no_prefetch = commands.no_prefetch
         if any(
-            one.job.queue in commands.paused and one.state is AttemptState.PREFETCHED
+            one.job.queue in commands.no_prefetch and one.state is AttemptState.PREFETCHED
             for one in executor.attempts
         ):
-            executor.prefetch.give_back()  # the store keeps them until the pause ends
+            executor.prefetch.give_back()  # the store keeps them until they may start
         new = [worker for worker in commands.workers if not worker.up]
         for worker in new:
             if worker.id not in context.slots:

@@ -59,6 +59,8 @@ class Context:
         """Why nothing more is claimed, when the store's file was removed or replaced."""
         self.cancels: frozenset[int] = frozenset()
         """seq of jobs of ours that somebody wants cancelled, as far as we know."""
+        self.no_prefetch: frozenset[str] = frozenset()
+        """Queues from which nothing may be prefetched, as far as we know."""
         self.notifier: Notifier | None = None
         self.claimable = True
         """There may be something to claim."""

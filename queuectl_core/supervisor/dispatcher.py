@@ -166,7 +166,7 @@ class Dispatcher:
             self._settled(result, refused=(result.seq, result.run) in answer.refused)
         # Suspects first: what the shim holds is recalled from their workers before it gets more.
         for job in sorted(answer.claimed, key=is_suspect, reverse=True):
-            self._start(job)
+            self._start(job, rated=job.queue in answer.rated)
         self._heartbeat.lost = self._heartbeat.lost or bool(answer.refused)
         if slots and suspects:
             self._suspects_found = any(map(is_suspect, answer.claimed))
@@ -199,10 +199,12 @@ class Dispatcher:
             return slots[:room]  # those that were put back would be claimed again
         return slots + self._prefetch.slots(workers)
 
-    def _start(self, job: Job) -> None:
-        """Run a claimed job: at once on the worker it was claimed for, or prefetched."""
+    def _start(self, job: Job, *, rated: bool) -> None:
+        """Run a claimed job: at once on the worker it was claimed for, or prefetched. ``rated``:
+        the store must hear when it starts."""
         context, attempts = self._context, self._attempts
         attempt, suspect = self._executor.claim(job), is_suspect(job)
+        attempt.rated = rated
         slot = context.slots.get(job.worker or "")
         if slot is not None and slot.idle:
             if suspect and not self._shims.room_for_suspects:
@@ -217,7 +219,7 @@ class Dispatcher:
         else:
             workers = context.slots.values()
             slot = next((one for one in workers if one.stop is None and one.serves(job)), None)
-            if slot is None:  # all were told to stop while the claim was under way
+            if slot is None or job.queue in context.no_prefetch:  # since the claim was under way
                 attempts.move(attempt, AttemptEvent.GIVEN_BACK)
             else:
                 attempt.queues = slot.queue_names

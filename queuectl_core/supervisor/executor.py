@@ -100,6 +100,8 @@ class Executor:
                 if attempt is not None and self.attempts.move(attempt, AttemptEvent.STARTED):
                     self.shortage.started()
                     attempt.begun(pid, at)
+                    if attempt.rated:
+                        self.to_announce(attempt, at)
             case Exited(token, exit_, worker):
                 attempt = self._known(token, worker, exit_.at)
                 if attempt is not None:
@@ -136,10 +138,7 @@ class Executor:
         """The shim started a prefetched attempt on ``worker``."""
         context, job = self._context, attempt.job
         attempt.worker = worker
-        # By the store's clock as it is now: somebody may have set it.
-        attempt.started_at = context.clock() - (lease_clock() - at)
-        self.attempts.unannounced[attempt.token] = attempt
-        self.prefetch.moved()
+        self.to_announce(attempt, at)
         slot = context.slots.get(worker)
         if slot is not None:
             slot.attempt = attempt
@@ -148,6 +147,13 @@ class Executor:
         elif job.seq in context.cancels:
             attempt.terminate(StopReason.CANCEL)
         context.tell(Event(Kind.STARTED, job=job, worker=worker))
+
+    def to_announce(self, attempt: ActiveAttempt, at: float) -> None:
+        """The store does not know that an attempt runs since ``at``, on ``lease_clock``."""
+        # By the store's clock as it is now: somebody may have set it.
+        attempt.started_at = self._context.clock() - (lease_clock() - at)
+        self.attempts.unannounced[attempt.token] = attempt
+        self.prefetch.moved()
 
     def _not_started(self, token: str, lacking: str) -> None:
         """The host lacks something: the job goes back, and nothing is claimed for a while."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ..domain.claims import ClaimSlot, PrefetchStarted
+from ..domain.claims import AttemptStarted, ClaimSlot
 from .attempts import AttemptTable
 from .workers import Slot
 
@@ -84,7 +84,7 @@ class Prefetch:
         return any(one.queues == queues for one in self._attempts.prefetched.values())
 
     def moved(self) -> None:
-        """A job was prefetched, or the shim started one."""
+        """A job was prefetched, or one started of which the store must hear."""
         self._moved = True
         if self._timer is None:  # no timer is set for each single job
             self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
@@ -105,11 +105,11 @@ class Prefetch:
         self.recalling = 0
         self.disarm()
 
-    def unannounced(self, now: float) -> list[PrefetchStarted]:
-        """What the store should hear of prefetched jobs that run. It is not told of short ones:
-        they end first."""
+    def unannounced(self, now: float) -> list[AttemptStarted]:
+        """What the store should hear of attempts that run. It is not told of short ones: they end
+        first."""
         return [
-            PrefetchStarted(one.job.seq, one.job.runs, one.worker, one.started_at)
+            AttemptStarted(one.job.seq, one.job.runs, one.worker, one.started_at)
             for one in self._attempts.unannounced.values()
             if one.started_at is not None and now - one.started_at > PATIENCE / 2
         ]

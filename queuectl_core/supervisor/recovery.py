@@ -136,6 +136,7 @@ class Recovery:
             attempt = slot.attempt = attempts[started.token]
             self._executor.attempts.move(attempt, AttemptEvent.ADOPTED)
             attempt.adopted(slot.id, started, journal)
+            self._executor.to_announce(attempt, started.at)
             context.tell(Event(Kind.ADOPTED, job=job))
         await self._look_after()
         if taken:

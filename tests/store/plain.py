@@ -7,10 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from queuectl_core.domain import lifecycle
-from queuectl_core.domain.admission import Verdict, key_room, room, verdict
+from queuectl_core.domain.admission import (
+    Start,
+    Verdict,
+    kept_start,
+    key_room,
+    room,
+    started_at,
+    verdict,
+)
 from queuectl_core.domain.claims import AttemptResult
 from queuectl_core.domain.lifecycle import FINAL, NOT_STARTED
-from queuectl_core.domain.model import Filter, Job, JobSpec, QueueSettings, State
+from queuectl_core.domain.model import Filter, Job, JobSpec, QueueSettings, Rate, State
 from queuectl_core.store.protocol import ALLOWED, JobAction, Store
 
 from ..support import NOW
@@ -37,6 +45,9 @@ class Plain:
     """A person holds it."""
     cause: int | None = None
     owner: str | None = None
+    ahead: bool = False
+    """It was prefetched, and has not started as far as the store knows."""
+    claimed_at: float = 0.0
     cancelling: bool = False
     """Somebody wants the running attempt cancelled."""
     waived: set[tuple[str, int]] = field(default_factory=set)
@@ -53,7 +64,9 @@ class Model:
     jobs: dict[int, Plain] = field(default_factory=dict)
     now: float = NOW
     settings: dict[str, QueueSettings] = field(default_factory=dict)
-    starts: dict[str, list[float]] = field(default_factory=dict)
+    starts: dict[str, list[Start]] = field(default_factory=dict)
+    starting: dict[int, Start] = field(default_factory=dict)
+    """By seq: attempts in queues with a rate that were claimed, and may have started."""
     hosts: dict[str, str] = field(default_factory=dict)
     """The host of each supervisor."""
 
@@ -168,12 +181,40 @@ class Model:
         """A claim took it."""
         one = self.jobs[job.seq]
         one.state, one.owner = State.PROCESSING, job.owner
-        settings = self.settings.get(one.queue)
-        if settings is not None and settings.rate is not None:
-            self.starts.setdefault(one.queue, []).append(self.now)
+        one.ahead, one.claimed_at = job.worker is None, self.now
+        if self.rate(one.queue) is not None:
+            self.starting[one.seq] = Start(self.now, known=False)
+
+    def rate(self, queue: str) -> Rate | None:
+        settings = self.settings.get(queue)
+        return None if settings is None else settings.rate
+
+    def set_queue(self, settings: QueueSettings) -> None:
+        """A queue has other settings. If it has a rate now, its prefetched jobs count."""
+        if settings.rate is not None and self.rate(settings.name) is None:
+            for one in self.running(settings.name):
+                if one.ahead:
+                    self.starting[one.seq] = Start(one.claimed_at, known=False)
+        self.settings[settings.name] = settings
+
+    def was_started(self, seq: int, at: float) -> None:
+        """The store is told when an attempt was started."""
+        one = self.jobs[seq]
+        one.ahead = False
+        rate = self.rate(one.queue)
+        if self.starting.pop(seq, None) is not None and rate is not None:
+            self.starts.setdefault(one.queue, []).append(Start(kept_start(rate, at)))
+
+    def counted(self, queue: str) -> list[Start]:
+        """The starts that may count for the rate of a queue."""
+        if self.rate(queue) is None:
+            return []
+        open_ones = [one for seq, one in self.starting.items() if self.jobs[seq].queue == queue]
+        return sorted([*self.starts.get(queue, ()), *open_ones])
 
     def ended(self, result: AttemptResult) -> None:
         """An attempt ended."""
+        self.was_started(result.seq, started_at(result.attempt))
         one, after = self.jobs[result.seq], result.transition
         waits = after.state in lifecycle.WAITING
         one.state = State.CANCELLED if waits and one.cancelling else after.state
@@ -197,8 +238,7 @@ class Model:
         settings = self.settings.get(one.queue) or QueueSettings(one.queue)
         running = self.running(one.queue)
         here = [job for job in running if self.hosts[job.owner or ""] == self.hosts[owner]]
-        starts = self.starts.get(one.queue, []) if settings.rate else []
-        found = room(settings, len(running), len(here), starts, self.now)
+        found = room(settings, len(running), len(here), self.counted(one.queue), self.now)
         if one.state not in lifecycle.WAITING:
             return f"it is {one.state}"
         if one.run_at > self.now:

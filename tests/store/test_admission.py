@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from queuectl_core.domain import lifecycle
 from queuectl_core.domain.admission import rate_window, room
-from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
+from queuectl_core.domain.claims import AttemptStarted, ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import Conflict
 from queuectl_core.domain.model import Job, JobSpec, Outcome, QueueSettings, Rate, State
 from queuectl_core.store.protocol import JobAction, Store
@@ -151,7 +151,7 @@ class Steps(RuleBasedStateMachine):
     def settle(self, name: str, found: QueueSettings, changes: dict[str, Any]) -> None:
         before = self.model.settings.get(name) or QueueSettings(name)
         assert found == before._replace(**changes)
-        self.model.settings[name] = found
+        self.model.set_queue(found)
 
     @rule(name=st.sampled_from(QUEUES))
     def remove_queue(self, name: str) -> None:
@@ -188,7 +188,7 @@ class Steps(RuleBasedStateMachine):
                 if one.key is None and all(real and not queues for real, queues in wanted):
                     assert model.ready(owner)[0] is one, "it was not the next"
             model.started(job)
-            self.forget_starts(one.queue)
+            assert (one.queue in result.rated) == (model.rate(one.queue) is not None)
         busy = {job.worker for job in result.claimed}
         for slot in openings:
             if slot.worker and slot.worker not in busy:
@@ -201,13 +201,18 @@ class Steps(RuleBasedStateMachine):
         """The same with workers of all queues, which happens most."""
         self.claim(owner, [(True, ())] * count)
 
-    def forget_starts(self, queue: str) -> None:
-        """Starts that no longer count for the rate are not kept."""
-        settings = self.model.settings.get(queue)
-        if settings is not None and settings.rate is not None:
-            oldest = self.model.now - rate_window(settings) - 1
-            kept = [at for at in self.model.starts.get(queue, []) if at >= oldest]
-            self.model.starts[queue] = kept
+    @rule(data=st.data(), ago=st.sampled_from([0.0, 0.2, 1.5]))
+    def announce(self, data: st.DataObject, ago: float) -> None:
+        """A supervisor tells when an attempt was started."""
+        running = [one for one in self.model.jobs.values() if one.state is State.PROCESSING]
+        if not running:
+            return
+        one = data.draw(st.sampled_from(running))
+        at = max(one.claimed_at, self.model.now - ago)
+        told = AttemptStarted(one.seq, self.job(one.seq).runs, f"{one.owner}-1", at)
+        request = ClaimRequest(one.owner or "", [], [], self.model.now, [told])
+        assert not self.do(self.store.settle_and_claim(request)).claimed
+        self.model.was_started(one.seq, at)
 
     def wakes_in_time(self, owner: str, queues: tuple[str, ...], next_due: float | None) -> None:
         """The supervisor looks again when a job may start although no attempt ends."""
@@ -220,8 +225,7 @@ class Steps(RuleBasedStateMachine):
                 assert next_due <= one.run_at
                 continue
             known = model.settings.get(one.queue) or QueueSettings(one.queue)
-            starts = model.starts.get(one.queue, []) if known.rate else []
-            again = room(known, 0, 0, starts, model.now).next_at
+            again = room(known, 0, 0, model.counted(one.queue), model.now).next_at
             if again is not None:
                 assert next_due is not None
                 assert next_due <= again
@@ -248,6 +252,7 @@ class Steps(RuleBasedStateMachine):
         self.do(self.store.settle_and_claim(request))
         for job in held:
             one = self.model.jobs[job.seq]
+            self.model.starting.pop(one.seq, None)
             one.state = State.CANCELLED if one.cancelling else State.PENDING
             one.owner, one.cancelling = None, False
         self.model.judge()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimRequest, ClaimSlot, PrefetchStarted, WorkerCommand
+from queuectl_core.domain.claims import AttemptStarted, ClaimRequest, ClaimSlot, WorkerCommand
 from queuectl_core.domain.errors import Conflict, NotFound
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.store.protocol import JobAction, Store
@@ -518,12 +518,12 @@ async def test_a_job_can_be_prefetched(store: Store) -> None:
     [job] = await store.enqueue([spec()], NOW)
     [held] = (await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("")], NOW))).claimed
     assert (held.state, held.owner, held.worker) == (State.PROCESSING, "sup", None)
-    begun = PrefetchStarted(held.seq, held.runs, "w1", NOW + 2)
+    begun = AttemptStarted(held.seq, held.runs, "w1", NOW + 2)
     await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 3, started=[begun]))
     found = await now_of(store, job)
     assert (found.worker, found.started_at) == ("w1", NOW + 2)
     stale = [
-        PrefetchStarted(held.seq, held.runs + 1, "w2", NOW + 9),
+        AttemptStarted(held.seq, held.runs + 1, "w2", NOW + 9),
         begun._replace(started_at=NOW + 9),
     ]
     await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 4, started=stale[:1]))

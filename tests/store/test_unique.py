@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimRequest, ClaimSlot, PrefetchStarted
+from queuectl_core.domain.claims import AttemptStarted, ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound
 from queuectl_core.domain.model import Filter, Job, JobSpec, Outcome, State
 from queuectl_core.queue import Queue
@@ -218,7 +218,7 @@ async def test_until_the_start_of_a_prefetched_attempt(store: Store) -> None:
     [ahead] = (await store.settle_and_claim(request)).claimed
     assert ahead.worker is None
     assert await is_held(store)
-    started = PrefetchStarted(ahead.seq, ahead.runs, "sup-1", NOW + 1)
+    started = AttemptStarted(ahead.seq, ahead.runs, "sup-1", NOW + 1)
     await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 1, started=[started]))
     assert not await is_held(store, now=NOW + 1)
 

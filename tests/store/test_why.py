@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from queuectl_core.domain.admission import Reason
-from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
+from queuectl_core.domain.claims import AttemptStarted, ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import Store
@@ -453,6 +453,18 @@ async def the_rate_allows_another(b: Bench) -> None:
 
 @case()
 async def the_period_of_the_rate_is_over(b: Bench) -> None:
+    await b.set(rate="1/1m")
+    owner = await b.busy()
+    await b.hire()
+    await b.add()
+    [job] = await b.store.held(owner)
+    began = AttemptStarted(job.seq, job.runs, job.worker or "", NOW)
+    await b.store.settle_and_claim(ClaimRequest(owner, [], [], b.now, [began]))
+    b.now = NOW + 61
+
+
+@case(RATE)
+async def it_is_not_known_when_the_last_attempt_started(b: Bench) -> None:
     await b.set(rate="1/1m")
     await b.busy()
     await b.hire()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...domain.admission import QueueFacts, cycle, next_start
+from ...domain.admission import QueueFacts, Start, cycle, next_start, rate_window
 from ...domain.errors import Conflict, InvalidInput
 from ...domain.model import Job, QueueSettings
 from ..protocol import JobAction, changed_meanwhile
@@ -34,6 +34,8 @@ async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> 
     before = QueueSettings(name) if row is None else to_queue(row)
     after = before._replace(**changes)
     await session.execute("queue_put", **queue_params(after))
+    if after.rate is not None and before.rate is None:
+        await session.execute("prefetched_are_starting", name=name)
     if after.per_key != before.per_key:
         await session.execute("mark_keys", name=name)
         if (after.per_key or 1) < (before.per_key or 1):
@@ -269,15 +271,15 @@ async def queue_facts(session: Session, names: Sequence[str], now: float) -> dic
         hosts: dict[str, int] = {}
         ids: tuple[str, ...] = ()
         running = 0
-        starts: list[float] = []
+        starts: list[Start] = []
         if settings.limit is not None:
             running = await session.value("queue_running", name=name)
             ids = tuple(row[0] for row in await session.rows("queue_running_ids", name=name))
         if settings.per_host is not None:
             hosts = dict(map(tuple, await session.rows("queue_running_by_host", name=name)))
         if settings.rate is not None:
-            rows = await session.rows("starts", name=name, limit=settings.rate.starts)
-            starts = [row[0] for row in rows]
+            since = now - rate_window(settings)
+            starts = [Start(*row) for row in await session.rows("starts", name=name, since=since)]
         rate_next = next_start(settings, starts, now)
         found[name] = QueueFacts(settings, running, ids, hosts, rate_next)
     return found

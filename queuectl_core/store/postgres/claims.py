@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from ...domain.admission import Room, rate_window, room
+from ...domain.admission import (
+    RATE_MARGIN,
+    Room,
+    Start,
+    kept_start,
+    rate_window,
+    room,
+    started_at,
+)
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
 from ...domain.model import Job, QueueSettings, SupervisorRow
@@ -23,10 +31,6 @@ from .session import Session
 
 SOON = 0.01
 """Seconds until the next look at jobs that other transactions had locked."""
-
-SHORT_WAIT = 0.1
-"""Seconds. A claim that takes no longer counts for a rate from when it was asked for: the margin of
-the rate covers that."""
 
 CLAIM_EXTRA = 6
 """How many columns of a claim come before those of the job."""
@@ -51,15 +55,14 @@ class _Settled(NamedTuple):
     """Queues in which the end of an attempt may let a job start on another supervisor."""
 
 
-async def settle_and_claim(session: Session, request: ClaimRequest, asked: float) -> ClaimResult:
-    """``asked``: the monotonic time at ``request.now``."""
+async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResult:
     settled, now = _Settled(), request.now
     if request.results or request.started or request.released:
         settled = await _settle(session, request)
     elif not request.slots:
         row = await session.row("next_due")
         settled = _Settled(next_due=row["next_due"], judge=row["judge"])
-    claim = _Claim(session, request, asked, judged=settled.judge)
+    claim = _Claim(session, request, judged=settled.judge)
     if settled.judge:
         await claim.judge()
     groups = by_queues(request.slots)
@@ -78,6 +81,7 @@ async def settle_and_claim(session: Session, request: ClaimRequest, asked: float
         min(claim.looks, default=None),
         claim.delayed,
         freed,
+        frozenset(claim.rated),
     )
 
 
@@ -117,7 +121,8 @@ class _Admitted:
         self.strict_mark: int = row["strict_mark"]
         """See the migration."""
         self._running, self._here = row["running"], row["running_here"]
-        self._starts: list[float] = row["starts"]
+        known = [Start(*one) for one in zip(row["starts"], row["numbers"], strict=True)]
+        self._starts = sorted([*known, *(Start(at, known=False) for at in row["starting"])])
         self._now = now
         self.room = self._room(self.settings)
 
@@ -138,7 +143,7 @@ class _Admitted:
         """So many jobs were claimed."""
         self._running += count
         self._here += count
-        self._starts = [*self._starts, *[self._now] * count]
+        self._starts = [*self._starts, Start(self._now, count, known=False)]
         self.room = self._room(self.settings)
 
 
@@ -146,19 +151,18 @@ async def _rooms(
     session: Session, request: ClaimRequest, names: Sequence[str] | None
 ) -> list[_Admitted]:
     """The queues with a row and with jobs for a claim."""
-    rows = await session.rows("rooms", queues=names, owner=request.owner)
+    rows = await session.rows(
+        "rooms", queues=names, owner=request.owner, now=request.now, margin=RATE_MARGIN
+    )
     return [_Admitted(row, request.now) for row in rows]
 
 
 class _Claim:
     """Claims jobs for the slots of one request."""
 
-    def __init__(
-        self, session: Session, request: ClaimRequest, asked: float, *, judged: bool
-    ) -> None:
+    def __init__(self, session: Session, request: ClaimRequest, *, judged: bool) -> None:
         self._session = session
         self._request = request
-        self._asked = asked
         self._judged = judged
         self._admitted: dict[str, _Admitted] | None = None
         """The queues whose rows are locked. None: no row is, and it is not known whether any must
@@ -168,7 +172,9 @@ class _Claim:
         self.looks: list[float] = []
         """When to look again, although no attempt ends."""
         self.delayed = False
-        """A due job waits for the rate of its queue."""
+        """A due job waits for the rate of its queue, or there may be more for a further claim."""
+        self.rated: set[str] = set()
+        """The queues with a rate of which jobs were claimed."""
         self.freed = False
         """Jobs whose parents have ended may start."""
 
@@ -179,6 +185,7 @@ class _Claim:
         self.freed = self.freed or freed > 0
         if more:
             self.looks.append(self._request.now + SOON)
+            self.delayed = True
 
     async def admit(self, *, due: bool) -> None:
         """Lock the queues with limits or keys in which jobs may start, and count how many may.
@@ -207,6 +214,7 @@ class _Claim:
                 self._admitted[queue.settings.name] = queue
             else:
                 self.looks.append(request.now)
+                self.delayed = True
 
     def _look(self, queue: _Admitted) -> None:
         """Look at a queue again when there is more room."""
@@ -281,18 +289,20 @@ class _Claim:
 
     async def _took(self, jobs: Sequence[Job], left_over: Sequence[str]) -> None:
         now = self._request.now
-        counts = Counter(job.queue for job in jobs)
         for name, queue in (self._admitted or {}).items():
-            count = counts[name]
+            ours = [job for job in jobs if job.queue == name]
             queue.work = name in left_over
-            queue.take(count)
+            queue.take(len(ours))
             self._look(queue)
-            if count and queue.settings.rate is not None:
-                before = now - rate_window(queue.settings) - 1
-                # We may have waited for the lock. The jobs start after that.
-                at = now + max(0.0, monotonic() - self._asked - SHORT_WAIT)
+            if ours and queue.settings.rate is not None:
+                self.rated.add(name)
                 await self._session.execute(
-                    "started", queue=name, at=at, count=count, before=before
+                    "starting",
+                    queue=name,
+                    at=now,
+                    seqs=[job.seq for job in ours],
+                    runs=[job.runs for job in ours],
+                    before=now - rate_window(queue.settings),
                 )
 
     def left_for_others(self, held_up: Sequence[str], *, claimed: bool) -> bool:
@@ -334,6 +344,8 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     }
     row = await session.row("settle", **values)
     session.marked = True
+    if row["starting"]:
+        await _started(session, request)
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
     there = dict(zip(row["minutes"], row["sums"], strict=True))
     written = [first[key] for key in first if key in accepted]
@@ -346,6 +358,30 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
         row["limited"],
         tuple(row["held_up"]),
     )
+
+
+async def _started(session: Session, request: ClaimRequest) -> None:
+    """Write down when attempts of queues with a rate were started."""
+    times: dict[Key, float | None] = {(job.seq, job.runs): None for job in request.released}
+    times |= {(one.seq, one.run): one.started_at for one in request.started}
+    times |= {_key(result): started_at(result.attempt) for result in request.results}
+    found = await session.rows(
+        "starting_gone", seqs=[seq for seq, _ in times], runs=[run for _, run in times]
+    )
+    known = {row["name"]: to_queue(row) for row in await session.rows("queues")} if found else {}
+    numbers: Counter[tuple[str, float]] = Counter()
+    for seq, run, queue in found:
+        at, settings = times[seq, run], known.get(queue)
+        if at is not None and settings is not None and settings.rate is not None:
+            numbers[queue, kept_start(settings.rate, at)] += 1
+    if numbers:
+        ordered = sorted(numbers)
+        await session.execute(
+            "started",
+            queues=[queue for queue, _ in ordered],
+            ats=[at for _, at in ordered],
+            numbers=[numbers[one] for one in ordered],
+        )
 
 
 def _key(result: AttemptResult) -> Key:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from ...domain.claims import ClaimRequest, ClaimResult
 from ...domain.errors import StoreError
 from ...domain.model import Job
-from ...system.clocks import monotonic
 from .claims import Key, settle_and_claim, waiting
 from .connections import Connections
 from .errors import CommitInDoubt, CommitUnknown
@@ -44,7 +43,7 @@ class CommitLog:
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         """See the protocol. CommitUnknown: try again with the same results."""
-        asked, owner = monotonic(), request.owner
+        owner = request.owner
         known, refused, unacknowledged = await self._outcomes(owner)
         fresh = [one for one in request.results if (one.seq, one.run) not in known]
         keys = frozenset((one.seq, one.run) for one in fresh)
@@ -53,7 +52,7 @@ class CommitLog:
         result = await self.connections.read(waiting, request) if only_claims else None
         try:
             if result is None:
-                result = await self.connections.claim(settle_and_claim, request, asked)
+                result = await self.connections.claim(settle_and_claim, request)
         except CommitUnknown as error:
             self._unanswered.append(_Unanswered(owner, error.doubt, keys, error.result))
             raise

@@ -15,8 +15,10 @@ from ...domain.admission import (
     Candidate,
     QueueFacts,
     Room,
+    Start,
     cycle,
     heads,
+    kept_start,
     key_room,
     next_start,
     rate_window,
@@ -54,6 +56,8 @@ def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -
     before = _settings(conn, name)
     after = before._replace(**changes)
     conn.execute(SQL["queue_put"], queue_params(after))
+    if after.rate is not None and before.rate is None:
+        conn.execute(SQL["prefetched_are_starting"], {"name": name})
     if after.per_key != before.per_key:
         if (after.per_key or 1) < (before.per_key or 1):
             conn.execute(SQL["hide_keys"], {"name": name})
@@ -65,7 +69,7 @@ def remove_queue(conn: sqlite3.Connection, name: str) -> bool:
     left = conn.execute(SQL["queue_unended"], {"name": name}).fetchone()[0]
     if left:
         raise unended(name, left)
-    conn.execute(SQL["starts_of_queue_gone"], {"name": name})
+    conn.execute(SQL["starts_forgotten"], {"name": name, "before": float("inf")})
     return conn.execute(SQL["queue_remove"], {"name": name}).fetchone() is not None
 
 
@@ -77,23 +81,39 @@ def room_in(conn: sqlite3.Connection, queue: QueueSettings, owner: str, now: flo
         running = conn.execute(SQL["queue_running"], params).fetchone()[0]
     if queue.per_host is not None:
         here = conn.execute(SQL["queue_running_here"], params).fetchone()[0]
-    return room(queue, running, here, _starts(conn, queue), now)
+    return room(queue, running, here, _starts(conn, queue, now), now)
 
 
-def _starts(conn: sqlite3.Connection, queue: QueueSettings) -> list[float]:
-    """The last starts of a queue with a rate, oldest first."""
+def _starts(conn: sqlite3.Connection, queue: QueueSettings, now: float) -> list[Start]:
+    """The starts that count for the rate of a queue, oldest first."""
     if queue.rate is None:
         return []
-    params = {"name": queue.name, "limit": queue.rate.starts}
-    return [row[0] for row in conn.execute(SQL["starts"], params)]
+    params = {"name": queue.name, "since": now - rate_window(queue)}
+    return [
+        Start(at, count, bool(known)) for at, count, known in conn.execute(SQL["starts"], params)
+    ]
 
 
-def record_starts(conn: sqlite3.Connection, queue: QueueSettings, count: int, now: float) -> None:
-    """Attempts of a queue with a rate start now."""
-    params = {"name": queue.name, "at": now}
-    conn.executemany(SQL["started"], [params] * count)
-    before = now - rate_window(queue) - 1
+def starting(conn: sqlite3.Connection, queue: QueueSettings, job: Job, now: float) -> None:
+    """An attempt of a queue with a rate was claimed. Starts that no longer count are forgotten."""
+    params = {"seq": job.seq, "run": job.runs, "name": queue.name, "at": now}
+    conn.execute(SQL["starting"], params)
+    before = now - rate_window(queue)
     conn.execute(SQL["starts_forgotten"], {"name": queue.name, "before": before})
+
+
+def started(conn: sqlite3.Connection, attempts: Iterable[tuple[int, int, float | None]]) -> None:
+    """When these attempts were started, as (seq, run, time); None: they were not. Only those of
+    queues with a rate count."""
+    if not conn.execute(SQL["any_starting"]).fetchone()[0]:
+        return
+    known = all_settings(conn)
+    for seq, run, at in attempts:
+        found = conn.execute(SQL["starting_gone"], {"seq": seq, "run": run}).fetchone()
+        queue = None if found is None else known.get(found["queue"])
+        if at is not None and queue is not None and queue.rate is not None:
+            params = {"name": queue.name, "at": kept_start(queue.rate, at), "count": 1}
+            conn.execute(SQL["started"], params)
 
 
 # -- keys -----------------------------------------------------------------------------
@@ -283,7 +303,7 @@ def queue_facts(
             ids = tuple(row[0] for row in conn.execute(SQL["queue_running_ids"], params))
         if settings.per_host is not None:
             hosts = dict(map(tuple, conn.execute(SQL["queue_running_by_host"], params)))
-        rate_next = next_start(settings, _starts(conn, settings), now)
+        rate_next = next_start(settings, _starts(conn, settings, now), now)
         found[name] = QueueFacts(settings, running, ids, hosts, rate_next)
     return found
 

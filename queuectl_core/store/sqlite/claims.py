@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ...domain.admission import Candidate, Room
+from ...domain.admission import Candidate, Room, started_at
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound, StoreGone
 from ...domain.lifecycle import claimed_ahead
@@ -19,13 +19,16 @@ from ...domain.model import Job, Outcome, QueueSettings, SupervisorRow
 from ...system.clocks import monotonic
 from ..rows import result_params
 from . import clock, statistics
-from .admission import all_settings, choose_heads, judge_marked, record_starts, room_in
+from .admission import all_settings, choose_heads, judge_marked, room_in, started, starting
 from .connection import Driver
 from .errors import BadValue
 from .jobs import check_whole
 from .namespaces import is_foreign, may_be_alive
 from .queries import SQL, to_job
 from .supervisors import shims_of, supervisors
+
+ROUNDS = 4
+"""How often one claim chooses the first jobs of more keys, if there are too few jobs for it."""
 
 T = TypeVar("T")
 
@@ -42,10 +45,11 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
     clock.follow(conn)  # before the new time decides what is due
     refused = _finish(conn, owner, request.results, now) if request.results else frozenset()
     for start in request.started:
-        conn.execute(SQL["prefetch_started"], start._asdict() | {"owner": owner})
+        conn.execute(SQL["attempt_started"], start._asdict() | {"owner": owner})
     for job in request.released:
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
         conn.execute(SQL["give_back"], params)
+    started(conn, _starts(request))
     more, freed = judge_marked(conn, now)
     if slots:
         conn.execute(SQL["promote"], {"now": now})
@@ -53,21 +57,38 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
     settings = all_settings(conn) if limited else {}
     looks = [now] if more else []
     claimed: list[Job] = []
-    delayed = False
+    delayed = more
+    rated: set[str] = set()
     if slots and conn.execute(SQL["supervisor_live"], {"id": owner}).fetchone():
         for queues, workers in by_queues(slots):
             claim = _Claim(conn, request, settings, workers, marked=bool(marked))
             claimed += claim.run(queues)
             looks += claim.looks
             delayed = delayed or claim.delayed
+            rated |= claim.rated
     next_due = conn.execute(SQL["next_due"]).fetchone()[0]
     if next_due is not None:
         looks.append(next_due)
     # An attempt with a key has marked it.
     left = bool(limited or marked) and _left_for_others(conn, request, settings)
     return ClaimResult(
-        refused, tuple(claimed), min(looks, default=None), delayed, bool(freed) or left
+        refused,
+        tuple(claimed),
+        min(looks, default=None),
+        delayed,
+        bool(freed) or left,
+        frozenset(rated),
     )
+
+
+def _starts(request: ClaimRequest) -> Iterator[tuple[int, int, float | None]]:
+    """What ``request`` says of when attempts started, as (seq, run, time)."""
+    for result in request.results:
+        yield result.seq, result.run, started_at(result.attempt)
+    for start in request.started:
+        yield start.seq, start.run, start.started_at
+    for job in request.released:
+        yield job.seq, job.runs, None
 
 
 def _left_for_others(
@@ -151,7 +172,9 @@ class _Claim:
         self.looks: list[float] = []
         """When to look again, although no attempt ends."""
         self.delayed = False
-        """A due job waits for the rate of its queue."""
+        """A due job waits for the rate of its queue, or there may be more for a further claim."""
+        self.rated: set[str] = set()
+        """The queues with a rate of which jobs were claimed."""
 
     def run(self, queues: Sequence[str]) -> list[Job]:
         """The claimed jobs: first those for idle workers, then the prefetched ones."""
@@ -177,8 +200,7 @@ class _Claim:
             row = conn.execute(SQL["claim"], params | {"seq": seq, "worker": worker}).fetchone()
             jobs.append(to_job(_there(row, seq)))
         self._free_unique(jobs)
-        if rated:
-            self._record(job.queue for job in jobs if job.seq in rated)
+        self._record([job for job in jobs if job.seq in rated])
         seqs = following[:ahead]
         if seqs:
             rows = conn.execute(SQL["claim_ahead"], params | {"seqs": json.dumps(seqs)}).fetchall()
@@ -198,12 +220,17 @@ class _Claim:
         more = self._marked and choose_heads(self._conn, settings or QueueSettings(name))
         if settings is not None:
             self._look(name, room)
-        while limit > 0:
+        if limit <= 0:
+            return []
+        for _ in range(ROUNDS):
             rows = self._conn.execute(SQL["candidates"], params | {"limit": limit}).fetchall()
             if len(rows) == limit or not more:
-                return [Candidate(*row) for row in rows]
+                break
             more = choose_heads(self._conn, settings or QueueSettings(name))
-        return []
+        else:
+            self.looks.append(self._request.now)
+            self.delayed = True
+        return [Candidate(*row) for row in rows]
 
     def _free_unique(self, jobs: Sequence[Job]) -> None:
         """Jobs that start now hold a unique value no longer, if it is held until the start."""
@@ -211,13 +238,14 @@ class _Claim:
         if started:
             self._conn.execute(SQL["unique_started"], {"seqs": json.dumps(started)})
 
-    def _record(self, queues: Iterable[str]) -> None:
-        for name, count in Counter(queues).items():
-            settings = self._settings[name]
-            record_starts(self._conn, settings, count, self._request.now)
-            # These starts may have used the rate up.
-            room = room_in(self._conn, settings, self._request.owner, self._request.now)
-            self._look(name, room)
+    def _record(self, jobs: Sequence[Job]) -> None:
+        """These jobs of queues with a rate were claimed."""
+        now = self._request.now
+        self.rated = {job.queue for job in jobs}
+        for job in jobs:
+            starting(self._conn, self._settings[job.queue], job, now)
+        for name in self.rated:  # this may have used the rate up
+            self._look(name, room_in(self._conn, self._settings[name], self._request.owner, now))
 
     def _look(self, name: str, room: Room) -> None:
         """Look again when there is more room. Whether a job waits for the rate only."""

@@ -129,7 +129,7 @@ def _finish(
     for key, value in config.items():
         conn.execute(SQL["config_set"], {"key": key, "value": value})
     conn.executemany(SQL["queue_put"], map(queue_params, queues.settings))
-    starts = [{"name": name, "at": at} for name, at in queues.starts]
+    starts = [{"name": name, "at": at, "count": n} for name, at, n in queues.starts]
     conn.executemany(SQL["started"], starts)
     conn.execute(SQL["readmit_parents"])  # the source may not have judged all children yet
     for span, at, rollup in pieces:

@@ -59,13 +59,25 @@ CREATE TABLE queues (
     strict_mark   bigint           NOT NULL DEFAULT 0
 );
 
--- When attempts of queues with a rate were claimed. Only as many rows as the rate counts are kept.
+-- How many attempts of a queue with a rate have started at a time. Only those that still count are
+-- kept.
 CREATE TABLE starts (
+    queue text             COLLATE "C" NOT NULL,
+    at    double precision NOT NULL,
+    n     bigint           NOT NULL,
+    PRIMARY KEY (queue, at)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- Attempts of queues with a rate that were claimed (at that time), while it is not known when they
+-- started. A row counts only if this attempt of the job runs.
+CREATE TABLE starting (
+    seq   bigint           PRIMARY KEY,
+    run   bigint           NOT NULL,
     queue text             COLLATE "C" NOT NULL,
     at    double precision NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
-CREATE INDEX starts_queue ON starts (queue, at);
+CREATE INDEX starting_queue ON starting (queue);
 
 -- Which job waits for which. A row stays when the parent is removed.
 CREATE TABLE dependencies (

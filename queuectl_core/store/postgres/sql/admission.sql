@@ -55,13 +55,26 @@ SELECT count(*) FROM jobs WHERE owner IS NOT NULL AND queue = :name::text;
 SELECT s.host, count(*) AS number FROM jobs j JOIN supervisors s ON s.id = j.owner
 WHERE j.owner IS NOT NULL AND j.queue = :name::text GROUP BY s.host;
 
+-- name: unstarted
+SELECT count(*) FROM jobs WHERE owner IS NOT NULL AND queue = :queue::text AND worker IS NULL;
+
 -- name: queue_running_ids
 SELECT id FROM jobs WHERE owner IS NOT NULL AND queue = :name::text ORDER BY seq LIMIT 5;
 
+-- Starts since then, and attempts of which it is not known when they started.
 -- name: starts
-SELECT at FROM (SELECT at FROM starts WHERE queue = :name::text
-                ORDER BY at DESC LIMIT :limit::bigint) AS last
+SELECT at, n, true FROM starts WHERE queue = :name::text AND at > :since::float8
+UNION ALL
+SELECT s.at, 1, false FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
+WHERE s.queue = :name AND j.state = 'processing'
 ORDER BY at;
+
+-- A queue gets a rate: its prefetched jobs will start.
+-- name: prefetched_are_starting
+INSERT INTO starting
+SELECT seq, runs, queue, started_at FROM jobs
+WHERE owner IS NOT NULL AND queue = :name::text AND worker IS NULL
+ON CONFLICT (seq) DO UPDATE SET run = excluded.run, queue = excluded.queue, at = excluded.at;
 
 -- name: starts_of_queue_gone
 DELETE FROM starts WHERE queue = :name::text;

@@ -12,7 +12,8 @@
 -- rollups of these minutes.
 --
 -- ``judge``: whether children of these jobs, or of others, must be judged. ``limited``: whether there
--- are queues that a claim must lock. ``held_up``: queues of these jobs in which others wait, and the
+-- are queues that a claim must lock. ``starting``: whether the store waits for starts of attempts in
+-- queues with a rate. ``held_up``: queues of these jobs in which others wait, and the
 -- end of an attempt may let one start on another supervisor.
 -- name: settle
 WITH supervisor AS MATERIALIZED (
@@ -104,7 +105,7 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
            OR EXISTS (SELECT FROM unnest(:seq || :released_seq) AS e (seq)
                       WHERE (SELECT d.parent FROM dependencies d WHERE d.parent = e.seq
                              ORDER BY d.parent, d.child LIMIT 1) IS NOT NULL) AS judge,
-       EXISTS (SELECT FROM queues) AS limited,
+       EXISTS (SELECT FROM queues) AS limited, EXISTS (SELECT FROM starting) AS starting,
        CASE WHEN EXISTS (SELECT FROM queues) AND EXISTS (SELECT FROM supervisors OFFSET 1) THEN
            ARRAY(SELECT DISTINCT e.queue
                  FROM (SELECT queue, key FROM finished UNION SELECT queue, key FROM released) e
@@ -292,9 +293,15 @@ SELECT q.*,
                SELECT FROM jobs j WHERE j.owner = s.id AND j.queue = q.name OFFSET 0) r
            WHERE s.host = (SELECT host FROM supervisors WHERE id = :owner::text))
        END AS running_here,
-       ARRAY(SELECT at FROM (SELECT at FROM starts WHERE queue = q.name
-                             ORDER BY at DESC LIMIT coalesce(q.rate_count, 0)) last
-             ORDER BY at) AS starts,
+       ARRAY(SELECT s.at FROM starts s
+             WHERE s.queue = q.name AND s.at > :now::float8 - q.rate_seconds - :margin::float8
+             ORDER BY s.at) AS starts,
+       ARRAY(SELECT s.n FROM starts s
+             WHERE s.queue = q.name AND s.at > :now - q.rate_seconds - :margin
+             ORDER BY s.at) AS numbers,
+       ARRAY(SELECT s.at FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
+             WHERE s.queue = q.name AND j.state = 'processing' AND q.rate_count IS NOT NULL)
+           AS starting,
        (SELECT m.id FROM key_marks m WHERE m.queue = q.name ORDER BY m.id LIMIT 1) IS NOT NULL
            AS marks,
 -- include: has_work
@@ -367,10 +374,24 @@ SELECT (SELECT count(*) FROM marked) AS marks,
        + (SELECT coalesce(sum(CASE ready WHEN 1 THEN 1 ELSE -1 END), 0) FROM moved) AS visible;
 
 -- Attempts of a queue with a rate were claimed. Starts that no longer count are forgotten.
+-- name: starting
+WITH forgotten AS (DELETE FROM starts WHERE queue = :queue::text AND at <= :before::float8)
+INSERT INTO starting (seq, run, queue, at)
+SELECT seq, run, :queue, :at::float8 FROM unnest(:seqs::bigint[], :runs::bigint[]) AS c (seq, run)
+ON CONFLICT (seq) DO UPDATE SET run = excluded.run, queue = excluded.queue, at = excluded.at;
+
+-- It is known now when these attempts started, or that they did not.
+-- name: starting_gone
+DELETE FROM starting s USING unnest(:seqs::bigint[], :runs::bigint[]) AS e (seq, run)
+WHERE s.seq = e.seq AND s.run = e.run
+RETURNING s.seq, s.run, s.queue;
+
+-- The rows are in the order of the key, so that two of these statements wait for each other in one
+-- direction only.
 -- name: started
-WITH forgotten AS (DELETE FROM starts WHERE queue = :queue::text AND at < :before::float8)
-INSERT INTO starts (queue, at)
-SELECT :queue, :at::float8 FROM generate_series(1, :count::bigint);
+INSERT INTO starts (queue, at, n)
+SELECT * FROM unnest(:queues::text[], :ats::float8[], :numbers::bigint[])
+ON CONFLICT (queue, at) DO UPDATE SET n = starts.n + excluded.n;
 
 -- The server's clock decides whether the lease of another host has run out.
 -- name: supervisors

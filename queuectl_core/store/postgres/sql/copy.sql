@@ -46,7 +46,9 @@ FROM dependencies d JOIN jobs c ON c.seq = d.child LEFT JOIN jobs p ON p.seq = d
 WHERE d.child BETWEEN :first::bigint AND :last::bigint ORDER BY d.child, d.parent;
 
 -- name: copy_starts
-SELECT queue, at FROM starts ORDER BY at;
+SELECT queue, at, sum(n)::bigint FROM (
+    SELECT queue, at, n FROM starts UNION ALL SELECT queue, at, 1 FROM starting) AS both_kinds
+GROUP BY queue, at ORDER BY queue, at;
 
 -- name: copy_rollups
 SELECT span, at, data FROM rollups ORDER BY span, at;

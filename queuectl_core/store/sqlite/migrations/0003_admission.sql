@@ -39,13 +39,25 @@ CREATE TABLE queues (
     paused_until  REAL
 ) WITHOUT ROWID;
 
--- When attempts of queues with a rate were claimed. Only as many rows as the rate counts are kept.
+-- How many attempts of a queue with a rate have started at a time. Only those that still count are
+-- kept.
 CREATE TABLE starts (
-    queue TEXT NOT NULL,
-    at    REAL NOT NULL
+    queue TEXT    NOT NULL,
+    at    REAL    NOT NULL,
+    n     INTEGER NOT NULL,
+    PRIMARY KEY (queue, at)
+) WITHOUT ROWID;
+
+-- Attempts of queues with a rate that were claimed (at that time), while it is not known when they
+-- started. A row counts only if this attempt of the job runs.
+CREATE TABLE starting (
+    seq   INTEGER PRIMARY KEY,
+    run   INTEGER NOT NULL,
+    queue TEXT    NOT NULL,
+    at    REAL    NOT NULL
 );
 
-CREATE INDEX starts_queue ON starts (queue, at);
+CREATE INDEX starting_queue ON starting (queue);
 
 -- Which job waits for which. A row stays when the parent is removed.
 CREATE TABLE dependencies (
@@ -87,7 +99,8 @@ BEGIN
     INSERT OR IGNORE INTO key_marks SELECT new.queue, new.key WHERE new.key IS NOT NULL;
 END;
 
-CREATE TRIGGER jobs_key_gone AFTER DELETE ON jobs WHEN old.key IS NOT NULL BEGIN
+-- Only a visible job keeps others waiting. (One that runs cannot be removed.)
+CREATE TRIGGER jobs_key_gone AFTER DELETE ON jobs WHEN old.key IS NOT NULL AND old.ready = 1 BEGIN
     INSERT OR IGNORE INTO key_marks VALUES (old.queue, old.key);
 END;
 

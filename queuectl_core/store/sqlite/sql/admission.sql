@@ -43,21 +43,41 @@ WHERE j.state = 'processing' AND j.queue = :name
 SELECT s.host, count(*) FROM jobs j JOIN supervisors s ON s.id = j.owner
 WHERE j.state = 'processing' AND j.queue = :name GROUP BY s.host;
 
+-- name: unstarted
+SELECT count(*) FROM jobs WHERE state = 'processing' AND queue = :queue AND worker IS NULL;
+
 -- name: queue_running_ids
 SELECT id FROM jobs WHERE state = 'processing' AND queue = :name ORDER BY seq LIMIT 5;
 
+-- Starts since then, and attempts of which it is not known when they started.
 -- name: starts
-SELECT at FROM (SELECT at FROM starts WHERE queue = :name ORDER BY at DESC LIMIT :limit) AS last
+SELECT at, n, 1 FROM starts WHERE queue = :name AND at > :since
+UNION ALL
+SELECT s.at, 1, 0 FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
+WHERE s.queue = :name AND j.state = 'processing'
 ORDER BY at;
 
 -- name: started
-INSERT INTO starts VALUES (:name, :at);
+INSERT INTO starts VALUES (:name, :at, :count)
+ON CONFLICT (queue, at) DO UPDATE SET n = n + excluded.n;
+
+-- name: starting
+INSERT OR REPLACE INTO starting VALUES (:seq, :run, :name, :at);
+
+-- name: any_starting
+SELECT EXISTS (SELECT 1 FROM starting);
+
+-- name: starting_gone
+DELETE FROM starting WHERE seq = :seq AND run = :run RETURNING queue;
+
+-- A queue gets a rate: its prefetched jobs will start.
+-- name: prefetched_are_starting
+INSERT OR REPLACE INTO starting
+SELECT seq, runs, queue, started_at FROM jobs
+WHERE state = 'processing' AND queue = :name AND worker IS NULL;
 
 -- name: starts_forgotten
-DELETE FROM starts WHERE queue = :name AND at < :before;
-
--- name: starts_of_queue_gone
-DELETE FROM starts WHERE queue = :name;
+DELETE FROM starts WHERE queue = :name AND at <= :before;
 
 -- name: key_marks
 SELECT key FROM key_marks WHERE queue = :queue LIMIT :limit;

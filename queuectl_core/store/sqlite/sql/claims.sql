@@ -66,8 +66,8 @@ INSERT INTO attempts VALUES (:seq, :number, :started_at, :finished_at, :outcome,
 -- name: insert_tail
 INSERT INTO tails VALUES (:seq, :number, :tail);
 
--- A worker has started a prefetched job.
--- name: prefetch_started
+-- An attempt runs: one that was prefetched, or whose queue has a rate.
+-- name: attempt_started
 UPDATE jobs SET worker = :worker, started_at = :started_at,
                 unique_holds = unique_holds AND (unique_until = 'end' OR unique_for > 0)
 WHERE seq = :seq AND runs = :run AND owner = :owner AND state = 'processing';

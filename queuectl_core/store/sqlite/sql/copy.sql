@@ -64,7 +64,9 @@ WHERE d.child BETWEEN :first AND :last ORDER BY d.child, d.parent;
 INSERT INTO dependencies VALUES (?, ?, ?, ?, ?);
 
 -- name: copy_starts
-SELECT queue, at FROM starts ORDER BY at;
+SELECT queue, at, sum(n) FROM (
+    SELECT queue, at, n FROM starts UNION ALL SELECT queue, at, 1 FROM starting) AS both_kinds
+GROUP BY queue, at ORDER BY queue, at;
 
 -- name: copy_tail
 INSERT INTO tails VALUES (?, ?, ?);

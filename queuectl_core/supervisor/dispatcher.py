@@ -199,7 +199,7 @@ class Dispatcher:
             return slots[:room]  # those that were put back would be claimed again
         return slots + self._prefetch.slots(workers)
 
-    def _start(self, job: Job, *, rated: bool) -> None:
+    def _start(self, job: Job, *, rated: bool = False) -> None:
         """Run a claimed job: at once on the worker it was claimed for, or prefetched. ``rated``:
         the store must hear when it starts."""
         context, attempts = self._context, self._attempts

@@ -89,9 +89,9 @@ def _starts(conn: sqlite3.Connection, queue: QueueSettings, now: float) -> list[
     if queue.rate is None:
         return []
     params = {"name": queue.name, "since": now - rate_window(queue)}
-    return [
-        Start(at, count, bool(known)) for at, count, known in conn.execute(SQL["starts"], params)
-    ]
+    return sorted(
+        Start(at, number, bool(known)) for at, number, known in conn.execute(SQL["starts"], params)
+    )
 
 
 def starting(conn: sqlite3.Connection, queue: QueueSettings, job: Job, now: float) -> None:

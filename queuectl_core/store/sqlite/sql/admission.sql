@@ -54,8 +54,7 @@ SELECT id FROM jobs WHERE state = 'processing' AND queue = :name ORDER BY seq LI
 SELECT at, n, 1 FROM starts WHERE queue = :name AND at > :since
 UNION ALL
 SELECT s.at, 1, 0 FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
-WHERE s.queue = :name AND j.state = 'processing'
-ORDER BY at;
+WHERE s.queue = :name AND j.state = 'processing';
 
 -- name: started
 INSERT INTO starts VALUES (:name, :at, :count)

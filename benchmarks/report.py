@@ -35,6 +35,9 @@ def tables(results: Found) -> Iterator[str]:
         yield from picture("../")
         yield from drain(results["drain"])
         yield ""
+    if "postgres_peers" in results:
+        yield from on_postgres(results["postgres_peers"])
+        yield ""
     if results:
         yield from others(results)
         yield ""
@@ -74,24 +77,42 @@ def drain(found: Found) -> Iterator[str]:
         f" {where['memory_gb']} GB, {where['system']}, Python {where['python']},"
         f" SQLite {where['sqlite']}; {on}."
     )
-    yield ""
-    yield "| | jobs/s, running | jobs/s, enqueuing included | queuectl compared with it |"
-    yield "| --- | ---: | ---: | --- |"
-    for name, part in {"**queuectl**": found["queuectl"], **found["peers"]}.items():
-        running = plain(part["running"]) if "running" in part else "as one"
-        row = [name, running, plain(part["whole"])]
-        yield "| " + " | ".join([*row, times(part)]) + " |"
-    yield ""
-    yield "| what is kept | " + " | ".join(KEPT) + " |"
-    yield "| --- |" + " --- |" * len(KEPT)
-    kept = {"**queuectl**": OURS, **{name: p["keeps"] for name, p in found["peers"].items()}}
-    for name, words in kept.items():
-        yield "| " + " | ".join([name, *(words[key] for key in KEPT)]) + " |"
+    yield from beside(found, {"keeps": OURS, **found["queuectl"]}, KEPT)
     notes = {name: part.get("note") for name, part in found["peers"].items() if part.get("note")}
     notes |= {name: f"left out, {why}" for name, why in found["left_out"].items()}
     if notes:
         yield ""
         yield "; ".join(f"{name}: {note}" for name, note in notes.items()) + "."
+
+
+def beside(found: Found, ours: Found, kept: Iterable[str]) -> Iterator[str]:
+    """Two tables: how fast each is, and what each keeps."""
+    parts = {"**queuectl**": ours, **found["peers"]}
+    yield ""
+    yield "| | jobs/s, running | jobs/s, enqueuing included | queuectl compared with it |"
+    yield "| --- | ---: | ---: | --- |"
+    for name, part in parts.items():
+        running = plain(part["running"]) if "running" in part else "as one"
+        yield "| " + " | ".join([name, running, plain(part["whole"]), times(part)]) + " |"
+    yield ""
+    yield "| what is kept | " + " | ".join(kept) + " |"
+    yield "| --- |" + " --- |" * len(list(kept))
+    for name, part in parts.items():
+        yield "| " + " | ".join([name, *(part["keeps"][key] for key in kept)]) + " |"
+
+
+def on_postgres(found: Found) -> Iterator[str]:
+    """The same with PostgreSQL for all."""
+    yield (
+        f"On one PostgreSQL {found['postgres']}: {found['jobs']:,} times `true` as a command,"
+        f" {found['workers']} at a time, by other queues as their manuals describe it; medians of"
+        f" {found['rounds']} rounds; {found['on']}."
+    )
+    ours = found["queuectl"]
+    yield from beside(found, ours, tuple(ours["keeps"]))
+    if found["left_out"]:
+        yield ""
+        yield "; ".join(f"{name}: left out, {why}" for name, why in found["left_out"].items()) + "."
 
 
 def plain(figure: Found) -> str:
@@ -100,11 +121,12 @@ def plain(figure: Found) -> str:
 
 
 def times(part: Found) -> str:
-    if "whole to whole" not in part:
+    if "ours to theirs" not in part:
         return ""
-    drain, whole = part["ours to theirs"], part["whole to whole"]
+    drain, whole = part["ours to theirs"], part.get("whole to whole")
     bar = f", bar {drain['bar']:g}{missed(drain)}" if "bar" in drain else ""
-    both = f"; enqueuing included {whole['value']:.2f}" if drain["value"] != whole["value"] else ""
+    differs = whole is not None and drain["value"] != whole["value"]
+    both = f"; enqueuing included {whole['value']:.2f}" if differs else ""
     return f"{drain['value']:.2f}{bar}{both}"
 
 
@@ -118,6 +140,20 @@ PAINT = "console/bars/first paint / bare app"
 KEY = "console/bars/slowest key, ends of the list"
 LATENCY = "soak/latency_ms"
 SLOW = "reader/a reader"
+MEANWHILE = "longest claim meanwhile, ms"
+Row = tuple[str, str, str, str]
+
+
+def admission(store: str, at: str) -> tuple[Row, ...]:
+    return (
+        (f"{store}, drain beside 700,000 blocked jobs", "×", ".2f", f"{at}/blocked/ratio"),
+        (f"{store}, drain with a limit, beside none", "×", ".2f", f"{at}/limit/ratio"),
+        (f"{store}, 10,000 children are released in", "s", ".1f", f"{at}/children/seconds"),
+        (f"{store}, longest claim meanwhile", "ms", ".0f", f"{at}/children/{MEANWHILE}"),
+        (f"{store}, `why` in a million jobs", "ms", ".1f", f"{at}/why/slowest"),
+    )  # fmt: skip
+
+
 ROWS = (
     # label, unit, how it is written, where it is
     ("8 supervisors on one store, beside one", "×", ".2f", "fleet/up before/ratio"),
@@ -137,6 +173,8 @@ ROWS = (
     ("PostgreSQL, the drain beside SQLite's", "×", ".2f", "postgres/drain/ratio"),
     ("PostgreSQL, a job starts after `enqueue`, median", "ms", ".1f", "postgres/pick-up/median_ms"),
     ("PostgreSQL, a million jobs beside none", "×", ".2f", "postgres/flat/drain/own queue"),
+    *admission("SQLite", "admission/sqlite"),
+    *admission("PostgreSQL", "admission/postgres"),
     ("sustained load: WAL at most", "MB", ".1f", "soak/wal_mb"),
     ("`enqueue`, 99th percentile, last quarter beside first", "×", ".2f", f"{LATENCY}/enqueue/p99"),
     ("supervisors' memory, the same", "×", ".2f", "soak/memory_mb/supervisors"),

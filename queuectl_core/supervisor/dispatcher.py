@@ -218,7 +218,9 @@ class Dispatcher:
             self._prefetch.give_back()
         else:
             workers = context.slots.values()
-            slot = next((one for one in workers if one.stop is None and one.serves(job)), None)
+            slot = next(
+                (one for one in workers if one.stop is None and one.serves(job.queue)), None
+            )
             if slot is None or job.queue in context.no_prefetch:  # since the claim was under way
                 attempts.move(attempt, AttemptEvent.GIVEN_BACK)
             else:
@@ -325,21 +327,25 @@ class Dispatcher:
 
     async def _empty(self) -> bool:
         """Nothing runs or waits for a retry in our queues, here or elsewhere. (Nothing is due: the
-        claim found nothing.)"""
+        claim found nothing.) In a queue that is paused no job is retried."""
         if not self._executor.finished:
             return False
         if self._until_idle:
             return True
-        served = [slot.queues for slot in self._context.slots.values()]
+        store, now = self._context.store, self._context.clock()
         try:
-            counts = await self._context.store.counts()
+            counts = await store.counts()
+            paused = {one.name for one in await store.queues() if one.paused(now)}
         except StoreError:
             return False
-        return not any(
-            number and state in (State.PROCESSING, State.FAILED) and (not queues or queue in queues)
+        busy = {
+            queue
             for (state, queue), number in counts.items()
-            for queues in served
-        )
+            if number
+            and (state is State.PROCESSING or (state is State.FAILED and queue not in paused))
+        }
+        slots = self._context.slots.values()
+        return not any(slot.serves(queue) for slot in slots for queue in busy)
 
     async def trouble(self, error: StoreError) -> None:
         """The store failed: report it once, keep everything, and try again later. An error that

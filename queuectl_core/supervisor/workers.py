@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..domain.model import Job
 from .attempt import ActiveAttempt, StopReason
 
 
@@ -28,9 +27,9 @@ class Slot:
         """It may be given a job."""
         return self.attempt is None and self.stop is None
 
-    def serves(self, job: Job) -> bool:
-        """Whether ``job`` is in one of its queues."""
-        return not self.queues or job.queue in self.queues
+    def serves(self, queue: str) -> bool:
+        """Whether it runs jobs of this queue."""
+        return not self.queues or queue in self.queues
 
     def ask_to_stop(self, mode: str) -> None:
         """Stop after the running job (``drain``), or end it (``now``). ``now`` stands."""

@@ -62,6 +62,21 @@ def test_a_job_that_lost_its_supervisor_is_taken_over_and_holds_it(
     assert cli.json("show", "long")["state"] == "completed"
 
 
+def test_a_job_that_failed_in_a_paused_queue_does_not_hold_it(shared: Cli) -> None:
+    cli = shared
+    cli("enqueue", "false", "--id", "fails", "--queue", "mail", "--max-retries", "5")
+    cli("worker", "start", "--until-idle")
+    assert cli.json("show", "fails")["state"] == "failed"
+    cli("queue", "pause", "mail")
+    assert "0 done, 0 failed" in cli("worker", "start", "--until-empty").err
+    cli("queue", "resume", "mail")
+    waits = cli.start("worker", "start", "--until-empty")
+    eventually(lambda: cli.json("show", "fails")["attempts"] > 1)
+    assert waits.poll() is None
+    waits.terminate()
+    assert waits.wait(60) == 0
+
+
 def test_both_at_once_is_refused(cli: Cli) -> None:
     said = cli("worker", "start", "--until-idle", "--until-empty", code=2).err
     assert "--until-empty and --until-idle differ: give one of them" in said

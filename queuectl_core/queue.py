@@ -423,9 +423,10 @@ class Queue:
             "paused_until": None if seconds is None else now + seconds,
         }
         settings = await self.store.set_queue(check_queue(name), changes)
-        until = monotonic() + PAUSE_PATIENCE
-        while await self.store.unstarted(name) and monotonic() < until:
-            await sleep(0.02)
+        with after_commit("waiting for prefetched jobs"):
+            until = monotonic() + PAUSE_PATIENCE
+            while await self.store.unstarted(name) and monotonic() < until:
+                await sleep(0.02)
         return settings
 
     async def resume_queue(self, name: str) -> QueueSettings:

@@ -7,14 +7,24 @@ it never waits while it holds other jobs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...domain.admission import QueueFacts, cycle, next_start
-from ...domain.errors import Conflict, InvalidInput
+from ...domain.errors import InvalidInput
 from ...domain.model import Job, QueueSettings
 from ..protocol import JobAction, changed_meanwhile
-from ..rows import edit_params, new_job, no_parent, queue_params, to_job, to_queue, unended
+from ..rows import (
+    edit_params,
+    new_job,
+    no_parent,
+    not_replaced,
+    queue_params,
+    to_job,
+    to_queue,
+    unended,
+    waits_for_itself,
+)
 from .connections import CLAIMS, LOOK_UP
 from .session import NEW_JOBS, Session
 
@@ -196,19 +206,22 @@ async def unique_holder(session: Session, value: str, now: float, *, lock: bool)
 
 
 async def replace_job(session: Session, holder: Job, params: Mapping[str, Any], now: float) -> None:
-    """Give the job that holds a unique value, which is locked, the fields of another spec."""
+    """Give the job that holds a unique value, which is locked, the fields of another spec. It waits
+    until :func:`connect_replaced`."""
     values = {**params, "seq": holder.seq, "now": now}
     if not await session.execute("replace_job", **values):
-        raise Conflict(
-            f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state}",
-            "only a job that has not started can be replaced",
-        )
+        raise not_replaced(holder)
     await session.execute("dependencies_gone", seq=holder.seq)
-    await connect_parents(session, NewJobs(holder.seq, holder.seq), now)
-    # Without parents it only waits if somebody holds it.
-    await judge(session, [holder.seq], now)
-    if await session.rows("ancestors", seq=holder.seq):
-        raise InvalidInput(f"job '{holder.id}' would wait for itself", "leave that parent out")
+
+
+async def connect_replaced(session: Session, seqs: Iterable[int], now: float) -> None:
+    """Record what replaced jobs wait for, and judge them. New jobs are connected before."""
+    for seq in dict.fromkeys(seqs):
+        await connect_parents(session, NewJobs(seq, seq), now)
+        # Without parents it only waits if somebody holds it.
+        await judge(session, [seq], now)
+        if await session.rows("ancestors", seq=seq):
+            raise waits_for_itself(to_job(await session.row("job_by_seq", seq=seq)))
 
 
 # -- changing jobs --------------------------------------------------------------------

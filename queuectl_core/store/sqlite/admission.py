@@ -22,10 +22,20 @@ from ...domain.admission import (
     rate_window,
     room,
 )
-from ...domain.errors import Conflict, InvalidInput
+from ...domain.errors import InvalidInput
 from ...domain.model import Job, QueueSettings
 from ..protocol import LAST, JobAction, changed_meanwhile
-from ..rows import edit_params, new_job, no_parent, queue_params, to_queue, unended
+from ..rows import (
+    edit_params,
+    new_job,
+    no_parent,
+    not_replaced,
+    queue_params,
+    to_queue,
+    unended,
+    waits_for_itself,
+)
+from .jobs import job_at
 from .queries import SQL, reading, to_job, to_params
 
 JUDGED = 1000
@@ -214,17 +224,19 @@ def unique_holder(conn: sqlite3.Connection, value: str, now: float) -> Job | Non
 def replace_job(
     conn: sqlite3.Connection, holder: Job, params: Mapping[str, Any], now: float
 ) -> None:
-    """Give the job that holds a unique value the fields of another spec."""
+    """Give the job that holds a unique value the fields of another spec. It waits until
+    :func:`connect_replaced`."""
     if not conn.execute(SQL["replace_job"], {**params, "seq": holder.seq, "now": now}).rowcount:
-        raise Conflict(
-            f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state}",
-            "only a job that has not started can be replaced",
-        )
-    seq = {"seq": holder.seq}
-    conn.execute(SQL["dependencies_gone"], seq)
-    connect_parents(conn, holder.seq, holder.seq, now)
-    if conn.execute(SQL["ancestors"], seq).fetchone():
-        raise InvalidInput(f"job '{holder.id}' would wait for itself", "leave that parent out")
+        raise not_replaced(holder)
+    conn.execute(SQL["dependencies_gone"], {"seq": holder.seq})
+
+
+def connect_replaced(conn: sqlite3.Connection, seqs: Iterable[int], now: float) -> None:
+    """Record what replaced jobs wait for, and judge them. New jobs are connected before."""
+    for seq in dict.fromkeys(seqs):
+        connect_parents(conn, seq, seq, now)
+        if conn.execute(SQL["ancestors"], {"seq": seq}).fetchone():
+            raise waits_for_itself(job_at(conn, seq))
 
 
 # -- changing jobs --------------------------------------------------------------------

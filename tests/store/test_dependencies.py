@@ -20,7 +20,7 @@ from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec
 from .plain import EVERY, Model, Plain
-from .stores import PLACES, Place
+from .stores import PLACES, Place, SqlitePlace
 from .tools import change, claim, finish, hired, run
 
 KINDS = ("after", "after", "after", "after_any", "after_failed")
@@ -619,6 +619,25 @@ async def test_a_parent_with_very_many_children_is_settled_in_several_commits(
 
 async def count_of(store: Store, wanted: State) -> int:
     return sum(number for (one, _), number in (await store.counts()).items() if one is wanted)
+
+
+async def test_an_enqueue_judges_its_own_jobs_only(queue: Queue, place: Place) -> None:
+    """Others may have marked a parent with very many children: the enqueue must not take long."""
+    store = queue.store
+    async with store.batch() as bulk:
+        await bulk.add([(0, spec(id="p", max_retries=1)), (1, spec(id="q", max_retries=1))])
+        await bulk.add([(n, spec(id=f"c{n}", after=("p",))) for n in range(2, 3002)])
+        await bulk.commit(NOW)
+    await run(store, await job(queue, "p"), DEAD)
+    judged = await count_of(store, State.CANCELLED)
+    new = [spec(id="y", after=("x",)), spec(id="x", after=("p",)), spec(id="z", after=("q",))]
+    await store.enqueue(new, NOW)
+    assert await states(queue, "x", "y", "z") == ["cancelled", "cancelled", "waiting"]
+    if isinstance(place, SqlitePlace):  # where others cannot write meanwhile
+        assert await count_of(store, State.CANCELLED) == judged + 2
+    while await store.judge_marked(NOW):
+        pass
+    assert await count_of(store, State.CANCELLED) == 3002
 
 
 async def test_a_change_by_hand_judges_all_children(queue: Queue) -> None:

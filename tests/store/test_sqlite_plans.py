@@ -168,6 +168,7 @@ MAY_SCAN_JOBS = {
     "queue_running_by_host": "groups the running jobs of a queue",
     "misadmitted": "for doctor: all jobs that wait",
     "readmit_keys": "the same",
+    "staged_unique": "groups the lines of a batch, not the jobs",
     "wait_groups": "for status --why: all jobs that wait are counted",
 }
 

@@ -149,13 +149,18 @@ def judge(
 
 
 def judge_marked(
-    conn: sqlite3.Connection, now: float, budget: int | None = JUDGED
+    conn: sqlite3.Connection,
+    now: float,
+    budget: int | None = JUDGED,
+    low: int = 0,
+    high: int = LAST,
 ) -> tuple[bool, int]:
-    """Judge the children of marked parents, up to ``budget`` of them (None: all). Returns whether
-    more are left, and how many jobs may start."""
+    """Judge the children of marked parents with seqs from ``low`` to ``high``, up to ``budget`` of
+    them (None: all). Returns whether more are left, and how many jobs may start."""
+    span = {"low": low, "high": high}
     left, freed = JUDGED if budget is None else budget, 0
     while left > 0:
-        mark = conn.execute(SQL["parent_mark"]).fetchone()
+        mark = conn.execute(SQL["parent_mark"], span).fetchone()
         if mark is None:
             return False, freed
         parent, after = mark
@@ -169,7 +174,7 @@ def judge_marked(
         if children:
             freed += judge(conn, children, now, parent)
         left = JUDGED if budget is None else left - max(1, len(children))
-    return conn.execute(SQL["parent_mark"]).fetchone() is not None, freed
+    return conn.execute(SQL["parent_mark"], span).fetchone() is not None, freed
 
 
 def judge_some(conn: sqlite3.Connection, now: float) -> bool:
@@ -195,7 +200,8 @@ def connect_parents(
     waiting = [row[0] for row in conn.execute(SQL["waiting_range"], span)]
     for start in range(0, len(waiting), JUDGED):
         judge(conn, waiting[start : start + JUDGED], now)
-    judge_marked(conn, now, None)
+    # Only what follows among these jobs. Others may have marked a parent with very many children.
+    judge_marked(conn, now, None, low, high)
 
 
 def _refuse_cycle(conn: sqlite3.Connection, span: Mapping[str, int]) -> None:
@@ -237,6 +243,7 @@ def connect_replaced(conn: sqlite3.Connection, seqs: Iterable[int], now: float) 
         connect_parents(conn, seq, seq, now)
         if conn.execute(SQL["ancestors"], {"seq": seq}).fetchone():
             raise waits_for_itself(job_at(conn, seq))
+        judge_marked(conn, now)  # what follows for jobs that wait for this one
 
 
 # -- changing jobs --------------------------------------------------------------------

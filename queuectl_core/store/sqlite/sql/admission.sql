@@ -189,7 +189,7 @@ WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +state = 'waiting' AND hel
 RETURNING seq;
 
 -- name: parent_mark
-SELECT parent, after FROM parent_marks ORDER BY parent LIMIT 1;
+SELECT parent, after FROM parent_marks WHERE parent BETWEEN :low AND :high ORDER BY parent LIMIT 1;
 
 -- name: parent_mark_moved
 UPDATE parent_marks SET after = :after WHERE parent = :parent;

@@ -565,6 +565,23 @@ async def test_prune_keeps_a_job_while_others_wait_for_it(queue: Queue) -> None:
     assert await old.prune(10.0) == 3
 
 
+async def test_jobs_that_others_wait_for_are_not_in_the_way_of_prune(queue: Queue) -> None:
+    """They come first, and as many as are read at a time."""
+    parents = [spec(id=f"p{n}") for n in range(3)]
+    free = [spec(id=f"f{n}") for n in range(3)]
+    child = spec(id="c", after=(*(one.id or "" for one in parents), "last"))
+    await queue.enqueue_specs([*parents, *free, spec(id="last", run_at=NOW + 99), child])
+    for one in (*parents, *free):
+        await end(queue, one.id or "")
+    wanted = [(await job(queue, one.id or "")).seq for one in free]
+    store = queue.store
+    assert sorted(await store.expired(0.0, NOW + 9, 3)) == wanted
+    assert await store.ended(State.COMPLETED, NOW + 9, 0, 3) == wanted
+    old = Queue(store, {}, clock=lambda: NOW + 999)
+    assert await old.prune(10.0, dry_run=True) == 3
+    assert await old.prune(10.0) == 3
+
+
 # -- the tree ---------------------------------------------------------------------------
 
 

@@ -121,9 +121,10 @@ WANTED = {
     # maintenance: only what ended in a range of time is read
     "expired": [
         "SEARCH a USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)",
-        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        *WAITED_FOR,
     ],
-    "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)"],
+    "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)", *WAITED_FOR],
     "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", *LISTS, *WAITED_FOR],
     "assign": [
         "SCAN a VIRTUAL TABLE INDEX 1:",

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..domain import lifecycle
 from ..domain.errors import Conflict, JobChanged
@@ -71,6 +71,16 @@ ALLOWED = {
     JobAction.RELEASE: lifecycle.RELEASABLE,
 }
 """The states that allow each action."""
+
+
+class Changed(NamedTuple):
+    """What an action did."""
+
+    done: list[tuple[int, int]]
+    """(seq, runs) of each changed job."""
+    left: list[int]
+    """Jobs that match, and were left as they were because of what they wait for, or what waits for
+    them. The action may succeed once it was done to other jobs."""
 
 
 def changed_meanwhile(action: str, seen: Job, now: Job | None) -> JobChanged:
@@ -351,7 +361,7 @@ class Store(Protocol):
 
         where = Filter(states=ALLOWED[action])
         try:
-            return await self._change_jobs(
+            changed = await self._change_jobs(
                 action,
                 where,
                 list(map(int, wanted)),
@@ -360,6 +370,7 @@ class Store(Protocol):
                 seen=json.dumps(wanted),
                 check=check,
             )
+            return changed.done
         except JobChanged:
             there = await self.by_seq(missed[0].seq)
             if there is not None and there[:2] == missed[0][:2]:
@@ -388,16 +399,24 @@ class Store(Protocol):
                     )
 
     async def change_matching(
-        self, action: JobAction, where: Filter, seqs: Sequence[int], now: float, actor: str = ""
-    ) -> list[tuple[int, int]]:
+        self,
+        action: JobAction,
+        where: Filter,
+        seqs: Sequence[int],
+        now: float,
+        actor: str = "",
+        *,
+        later: int = LAST,
+    ) -> Changed:
         """Do ``action`` to the jobs with these ``seqs`` that match ``where`` and are in a state
-        that allows it. Returns (seq, runs) of each changed job. ``where.seqs`` is ignored.
+        that allows it. ``where.seqs`` is ignored. ``later``: the same is going to be done to
+        matching jobs above this key. A job that waits for one of them is not retried before it.
 
         The statement that makes the change also checks the conditions. So a job that matched when
         it was read, and does not match any more, is not changed.
         """
         where = where.narrowed(ALLOWED[action])
-        return await self._change_jobs(action, where, seqs, now=now, actor=actor)
+        return await self._change_jobs(action, where, seqs, now=now, actor=actor, later=later)
 
     async def _change_jobs(
         self,
@@ -408,14 +427,14 @@ class Store(Protocol):
         now: float,
         actor: str = "",
         seen: str | None = None,
+        later: int = LAST,
         check: Callable[[list[tuple[int, int]]], None] | None = None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         """``seen``: {seq: [state, runs]} of each job as the caller read it; None: it does not
         matter."""
         params = conditions(where) | {"states": list(where.states), "seqs": list(seqs)}
-        changed = await self._act(
-            action, params | {"now": now, "seen": seen, "actor": actor}, check
-        )
+        params |= {"now": now, "seen": seen, "actor": actor, "later": later}
+        changed = await self._act(action, params, check)
         with after_commit("looking after the jobs that wait for these"):
             while await self.judge_marked(now):
                 await self.give_way(0.01)
@@ -427,7 +446,7 @@ class Store(Protocol):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         """One transaction: the query of ``action``, then what follows for the changed jobs and
         their children, then ``check``. Wakes the supervisors."""
 

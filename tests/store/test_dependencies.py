@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from queuectl_core import queue as facade
 from queuectl_core.domain import lifecycle
 from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import BatchRejected, Conflict, InvalidInput, NotFound
@@ -407,6 +408,122 @@ async def test_a_retry_that_cannot_help(queue: Queue) -> None:
     # With the parent it can.
     assert await queue.retry([found, await job(queue, "p")]) == 2
     assert await states(queue, "p", "c") == ["pending", "waiting"]
+
+
+async def test_a_bulk_retry_leaves_what_cannot_run_as_it_was(queue: Queue) -> None:
+    """Also a job whose parent would have to run in the same call, and cannot."""
+    await queue.enqueue_specs(
+        [
+            spec(id="p", max_retries=1),
+            spec(id="c", after_any=("p",), max_retries=1),
+            spec(id="d", after=("p",)),
+            spec(id="e", after=("d",)),
+            spec(id="free", max_retries=1),
+        ]
+    )
+    for name in ("p", "c", "free"):
+        await end(queue, name, DEAD)
+    # It ran when its parent had completed, which was retried since and failed.
+    async with queue.batch() as bulk:
+        await bulk.add([(1, spec(id="q")), (2, spec(id="x", after=("q",), max_retries=1))])
+        await bulk.commit(NOW)
+    await end(queue, "q")
+    await end(queue, "x", DEAD)
+    await queue.retry([await job(queue, "q")])
+    await queue.cancel([await job(queue, "q")])
+    before = {one.id: one for one in await queue.scan()}
+    assert (before["x"].state, before["x"].attempts) == (State.DEAD, 1)
+    some = [before[name] for name in ("d", "e", "free", "x")]
+    assert await queue.retry(some, strict=False) == 1
+    after = {one.id: one for one in await queue.scan()}
+    changed = after.pop("free")
+    assert changed.state is State.PENDING
+    del before["free"]
+    assert after == before
+    chosen = tuple(one.seq for one in some)
+    assert await queue.retry_all(Filter(seqs=chosen)) == 0
+    assert {one.id: one for one in await queue.scan() if one.id != "free"} == before
+
+
+PAGES = [1, 2, 3, 100]
+
+
+@pytest.mark.parametrize("size", PAGES)
+async def test_the_pages_of_a_bulk_remove_do_not_matter(
+    queue: Queue, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "BULK", size)
+    up = [spec(id=f"u{n}", after=(f"u{n - 1}",) if n else ()) for n in range(5)]
+    down = [spec(id=f"d{n}", after=(f"d{n + 1}",) if n < 4 else ()) for n in range(5)]
+    kept = [spec(id="k0"), spec(id="k1", after=("k0",)), spec(id="k2", after=("k1",), queue="k")]
+    await queue.enqueue_specs([*down, *up, *kept])
+    assert await queue.remove_all(Filter(queues=("default",))) == 10
+    assert sorted(one.id for one in await queue.scan()) == ["k0", "k1", "k2"]
+
+
+@pytest.mark.parametrize("size", PAGES)
+async def test_the_pages_of_marked_jobs_do_not_matter(
+    queue: Queue, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "BULK", size)
+    jobs = [spec(id=f"u{n}", after=(f"u{n - 1}",) if n else ()) for n in range(5)]
+    made = await queue.enqueue_specs(jobs)
+    assert await queue.remove(made, strict=False) == 5
+    assert await queue.scan() == []
+
+
+@pytest.mark.parametrize("size", PAGES)
+async def test_the_pages_of_a_bulk_retry_do_not_matter(
+    queue: Queue, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the parents were enqueued after the child, and no child starts before them."""
+    monkeypatch.setattr(facade, "BULK", size)
+    await queue.enqueue_specs(
+        [
+            spec(id="c", after=("done",), after_any=("dead",), max_retries=1),
+            spec(id="d", after=("dead",)),
+            spec(id="done", after=("first",)),
+            spec(id="dead", max_retries=1),
+            spec(id="first", priority=1),
+        ]
+    )
+    await end(queue, "first")
+    await end(queue, "done")
+    await end(queue, "dead", DEAD)
+    await end(queue, "c", DEAD)
+    claimed: list[str] = []
+
+    async def between(seconds: float) -> None:
+        claimed.extend(one.id for one in await claim(queue.store, count=9))
+
+    monkeypatch.setattr(queue.store, "give_way", between)
+    # A job that its parent has revived before is not counted.
+    assert await queue.retry_all(Filter()) == (5 if size == 100 else 4)
+    await between(0.0)
+    assert sorted(claimed) == ["dead", "first"]
+    assert await states(queue, "c", "d", "done") == ["waiting"] * 3
+
+
+async def test_a_bulk_remove_keeps_what_a_job_waits_for_that_matches_no_more(
+    queue: Queue,
+) -> None:
+    """The jobs were read before, and one has changed since."""
+    await queue.enqueue_specs(
+        [
+            spec(id="p"),
+            spec(id="c", after=("p",)),
+            spec(id="d", after=("c",), queue="other"),
+            spec(id="free"),
+        ]
+    )
+    names = "pcd"
+    seqs = [(await job(queue, name)).seq for name in (*names, "free")]
+    changed = await queue.store.change_matching(
+        JobAction.REMOVE, Filter(queues=("default",)), seqs, NOW
+    )
+    assert [seq for seq, _ in changed.done] == seqs[-1:]
+    assert changed.left == seqs[:2]
+    assert await states(queue, *names) == ["pending", "waiting", "waiting"]
 
 
 async def test_a_job_that_was_released_keeps_that_when_it_is_retried(queue: Queue) -> None:

@@ -29,6 +29,13 @@ WAITED_FOR = [
     "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)",
 ]
 """Whether other jobs wait for a job."""
+LATER = [
+    "CORRELATED SCALAR SUBQUERY",
+    "SEARCH d USING PRIMARY KEY (child=? AND parent>?)",
+    "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
+    *LISTS * 5,
+]
+"""Whether a job waits for one on a later page."""
 
 WANTED = {
     # the claim: only rows that may be claimed, in the order they are claimed
@@ -142,9 +149,9 @@ WANTED = {
         action: [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
             *LISTS * 7,  # the keys, the states and what was read, too
-            *(WAITED_FOR + list(LISTS) if action == "remove" else ()),
+            *(LATER if action == "retry" else ()),
         ]
-        for action in ("retry", "cancel", "hold", "release", "remove")
+        for action in ("retry", "cancel", "hold", "release")
     },
     # admission: only the jobs of one key, of one queue, the parents of one job
     "key_heads": ["SEARCH jobs USING COVERING INDEX jobs_key (queue=? AND key=? AND ready=?)"],

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ...domain.admission import QueueFacts, cycle, next_start
 from ...domain.errors import InvalidInput
 from ...domain.model import Job, QueueSettings
-from ..protocol import JobAction, changed_meanwhile
+from ..protocol import Changed, JobAction, changed_meanwhile
 from ..rows import (
     edit_params,
     new_job,
@@ -232,27 +232,56 @@ async def act(
     action: JobAction,
     params: Mapping[str, Any],
     check: Callable[[list[tuple[int, int]]], None] | None,
-) -> list[tuple[int, int]]:
+) -> Changed:
     now = params["now"]
     await session.raw.execute(LOOK_UP)
     if action is JobAction.REMOVE:
         await session.rows("seqs_locked", seqs=params["seqs"])
-    found = await session.rows(action.value, **params)
+    if action is JobAction.RETRY:
+        found = await _retry(session, params)
+    else:
+        found = await session.rows(action.value, **params)
+    if action is JobAction.RELEASE:
+        await session.execute("waive", seqs=_waiting(found))
+        await _judge_changed(session, found, now)
+    await judge_marked(session, now)
     changed = [(row["seq"], row["runs"]) for row in found]
-    waiting = sorted(row["seq"] for row in found if row["waits"])
-    if action is JobAction.RELEASE and waiting:
-        await session.execute("waive", seqs=waiting)
+    left: list[int] = []
+    if action in (JobAction.RETRY, JobAction.REMOVE) and len(changed) < len(params["seqs"]):
+        left = [row["seq"] for row in await session.rows("left_over", **params)]
+    if check is not None:
+        check(changed)
+    return Changed(changed, left)
+
+
+def _waiting(found: Sequence[Any]) -> list[int]:
+    return sorted(row["seq"] for row in found if row["waits"])
+
+
+async def _judge_changed(session: Session, found: Sequence[Any], now: float) -> list[int]:
+    """Judge those of these jobs that have parents. Returns their seqs."""
+    waiting = _waiting(found)
     if waiting:
         # First what follows for others: a parent may be revived by the retry of its own parent.
         await judge_marked(session, now)
         await judge(session, waiting, now)
-        if action is JobAction.RETRY:
-            again = {row[0] for row in await session.rows("failed_again", seqs=waiting)}
-            changed = [one for one in changed if one[0] not in again]
-    await judge_marked(session, now)
-    if check is not None:
-        check(changed)
-    return changed
+        await judge_marked(session, now)
+    return waiting
+
+
+async def _retry(session: Session, params: Mapping[str, Any]) -> Sequence[Any]:
+    """Retry jobs. Those that would be cancelled again because of a parent stay as they were. Which
+    they are is only known when all others are retried, so that is undone and done without them."""
+    seqs = list(params["seqs"])
+    await session.execute("before_retry")
+    while True:
+        found = await session.rows("retry", **{**params, "seqs": seqs})
+        waiting = await _judge_changed(session, found, params["now"])
+        again = {row[0] for row in await session.rows("failed_again", seqs=waiting)}
+        if not again:
+            return found
+        await session.execute("as_before_retry")
+        seqs = [seq for seq in seqs if seq not in again]
 
 
 async def prune(

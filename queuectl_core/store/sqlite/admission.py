@@ -24,7 +24,7 @@ from ...domain.admission import (
 )
 from ...domain.errors import InvalidInput
 from ...domain.model import Job, QueueSettings
-from ..protocol import LAST, JobAction, changed_meanwhile
+from ..protocol import LAST, Changed, JobAction, changed_meanwhile
 from ..rows import (
     edit_params,
     new_job,
@@ -254,26 +254,62 @@ def act(
     action: JobAction,
     params: Mapping[str, Any],
     check: Callable[[list[tuple[int, int]]], None] | None,
-) -> list[tuple[int, int]]:
+) -> Changed:
     now = params["now"]
-    found = conn.execute(SQL[action.value], to_params(params)).fetchall()
-    changed = [(row[0], row[1]) for row in found]
-    seqs = {"seqs": json.dumps([seq for seq, _ in changed])}
+    if action is JobAction.RETRY:
+        changed = _retry(conn, params)
+    else:
+        changed = _change(conn, action, params)
     if action is JobAction.RELEASE:
-        conn.execute(SQL["waive"], seqs)
-    if action in (JobAction.RETRY, JobAction.RELEASE) and changed:
-        # First what follows for others: a parent may be revived by the retry of its own parent.
-        judge_marked(conn, now)
-        waiting = [row[0] for row in conn.execute(SQL["waiting_of"], seqs)]
-        if waiting:
-            judge(conn, waiting, now)
-        if action is JobAction.RETRY and waiting:
-            again = {row[0] for row in conn.execute(SQL["failed_again"], seqs)}
-            changed = [one for one in changed if one[0] not in again]
+        conn.execute(SQL["waive"], _seqs(changed))
+        _judge_changed(conn, changed, now)
     judge_marked(conn, now)
+    left: list[int] = []
+    if action in (JobAction.RETRY, JobAction.REMOVE) and len(changed) < len(params["seqs"]):
+        left = [row[0] for row in conn.execute(SQL["left_over"], to_params(params))]
     if check is not None:
         check(changed)
-    return changed
+    return Changed(changed, left)
+
+
+def _change(
+    conn: sqlite3.Connection, action: JobAction, params: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    found = conn.execute(SQL[action.value], to_params(params)).fetchall()
+    return [(row[0], row[1]) for row in found]
+
+
+def _seqs(changed: Sequence[tuple[int, int]]) -> dict[str, str]:
+    return {"seqs": json.dumps([seq for seq, _ in changed])}
+
+
+def _judge_changed(
+    conn: sqlite3.Connection, changed: Sequence[tuple[int, int]], now: float
+) -> list[int]:
+    """Judge those of these jobs that have parents. Returns their seqs."""
+    # First what follows for others: a parent may be revived by the retry of its own parent.
+    judge_marked(conn, now)
+    waiting = [row[0] for row in conn.execute(SQL["waiting_of"], _seqs(changed))]
+    if waiting:
+        judge(conn, waiting, now)
+        judge_marked(conn, now)
+    return waiting
+
+
+def _retry(conn: sqlite3.Connection, params: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Retry jobs. Those that would be cancelled again because of a parent stay as they were. Which
+    they are is only known when all others are retried, so that is undone and done without them."""
+    seqs = list(params["seqs"])
+    conn.execute("SAVEPOINT retrying")
+    while True:
+        changed = _change(conn, JobAction.RETRY, {**params, "seqs": seqs})
+        waiting = {"seqs": json.dumps(_judge_changed(conn, changed, params["now"]))}
+        again = {row[0] for row in conn.execute(SQL["failed_again"], waiting)}
+        if not again:
+            conn.execute("RELEASE retrying")
+            return changed
+        conn.execute("ROLLBACK TO retrying")
+        seqs = [seq for seq in seqs if seq not in again]
 
 
 def edit(conn: sqlite3.Connection, job: Job, changes: Mapping[str, Any], now: float) -> Job:

@@ -15,7 +15,7 @@ from ...system.clocks import monotonic
 from ...system.host import is_gone, known_host_key
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
-from ..protocol import LAST, Batch, JobAction, Notifier, Store
+from ..protocol import LAST, Batch, Changed, JobAction, Notifier, Store
 from . import clock, jobs, migrate
 from .connection import Connection, Opener, changes, open_writer, reads, writes
 from .database_file import DatabaseFile, prepare_file, real_path
@@ -218,7 +218,7 @@ class SqliteStore(Store):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         return await self._connection.change(ANYTHING, admission.act, action, params, check)
 
     set_queue = changes(lambda: admission.set_queue, wakes=ANYTHING)

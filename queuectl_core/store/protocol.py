@@ -307,24 +307,32 @@ class Store(Protocol):
         return await self._rows("throughput", lambda row: ThroughputSample(*row), since=since)
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
-        """Give a job that is neither waiting nor running a new command, and make it due now.
+        """Give a job that is neither waiting nor running a new command, and run it again: now, or
+        once its parents allow it.
 
-        Raises Conflict if the job is in another state, or gone.
+        Raises Conflict if the job is in another state, or gone, or cannot run because of a parent.
         """
         text, is_argv = stored_command(command)
         params: dict[str, Any] = {"state": job.state, "runs": job.runs, "now": now}
         params |= {"seq": job.seq, "command": text, "is_argv": is_argv}
-
-        def check(amended: list[Job]) -> None:
-            if not amended:
-                raise JobChanged("")
-
         try:
-            return (await self._change("amend", to_job, check=check, wakes=True, **params))[0]
+            amended = await self._amend(params)
         except JobChanged:
             there = await self.by_seq(job.seq)
-        state = "gone" if there is None else there.state
-        raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
+            if there is not None and (there.state, there.runs) == (job.state, job.runs):
+                await self._refuse(JobAction.RETRY, [job], there)
+            state = "gone" if there is None else there.state
+            raise Conflict(
+                f"job '{job.id}' is {state} now; its command was not changed", "look again"
+            ) from None
+        await self._judge_rest(now)
+        return amended
+
+    @abstractmethod
+    async def _amend(self, params: dict[str, Any]) -> Job:
+        """One transaction: the query ``amend``, and what follows for the job and its children.
+        Returns the job as it is then. JobChanged if nothing was changed. Wakes the
+        supervisors."""
 
     # -- changing ---------------------------------------------------------------------
 
@@ -435,10 +443,15 @@ class Store(Protocol):
         params = conditions(where) | {"states": list(where.states), "seqs": list(seqs)}
         params |= {"now": now, "seen": seen, "actor": actor, "later": later}
         changed = await self._act(action, params, check)
+        await self._judge_rest(now)
+        return changed
+
+    async def _judge_rest(self, now: float) -> None:
+        """After a change: judge the jobs that wait for the changed ones and were too many for its
+        transaction."""
         with after_commit("looking after the jobs that wait for these"):
             while await self.judge_marked(now):
                 await self.give_way(0.01)
-        return changed
 
     @abstractmethod
     async def _act(

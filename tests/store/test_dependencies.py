@@ -16,6 +16,7 @@ from queuectl_core.domain import lifecycle
 from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import BatchRejected, Conflict, InvalidInput, NotFound
 from queuectl_core.domain.model import Filter, Job, JobSpec, Outcome, State
+from queuectl_core.operations.queries import amend
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import JobAction, Store
 
@@ -550,6 +551,29 @@ async def test_a_job_is_due_when_its_parents_are_done(store: Store) -> None:
     assert (child.run_at, later.run_at) == (NOW + 5, NOW + 99)
     assert child.state is later.state is State.PENDING
     assert [one.id for one in await claim(store, count=2, now=NOW + 98)] == ["c"]
+
+
+async def test_a_job_with_another_command_waits_for_its_parents_again(queue: Queue) -> None:
+    jobs = [spec(id="p", max_retries=1), spec(id="c", after_any=("p",), max_retries=1)]
+    await queue.enqueue_specs([*jobs, spec(id="d", after=("c",))])
+    await end(queue, "p")
+    await end(queue, "c", DEAD)
+    await queue.retry([await job(queue, "p")])
+    amended = await amend(queue, await job(queue, "c"), "echo")
+    assert (amended.command, amended.state, amended.attempts) == ("echo", State.WAITING, 0)
+    assert amended == await job(queue, "c")
+    assert await state(queue, "d") is State.WAITING
+    for name in "pcd":
+        await end(queue, name)
+
+
+async def test_a_job_that_cannot_run_gets_no_other_command(queue: Queue) -> None:
+    await queue.enqueue_specs([spec(id="p", max_retries=1), spec(id="c", after=("p",))])
+    await end(queue, "p", DEAD)
+    before = await job(queue, "c")
+    with pytest.raises(Conflict, match="cannot run: its parent 'p' is dead"):
+        await amend(queue, before, "echo")
+    assert await job(queue, "c") == before
 
 
 # -- what is refused --------------------------------------------------------------------

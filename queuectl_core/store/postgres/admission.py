@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...domain.admission import QueueFacts, cycle, next_start
-from ...domain.errors import InvalidInput
-from ...domain.model import Job, QueueSettings
+from ...domain.errors import InvalidInput, JobChanged
+from ...domain.model import Job, QueueSettings, State
 from ..protocol import Changed, JobAction, changed_meanwhile
 from ..rows import (
     edit_params,
@@ -290,6 +290,22 @@ async def prune(
     await session.rows("seqs_locked", seqs=seqs)
     found = await session.rows("prune", seqs=seqs, state=state, before=before)
     return [(row["seq"], row["runs"]) for row in found]
+
+
+async def amend(session: Session, params: Mapping[str, Any]) -> Job:
+    await session.raw.execute(LOOK_UP)
+    row = await session.row("amend", **params)
+    if row is None:
+        raise JobChanged("")
+    now = params["now"]
+    await judge_marked(session, now)
+    job = to_job(row)
+    if job.state is State.WAITING:
+        await judge(session, [job.seq], now)
+        job = to_job(await session.row("job_by_seq", seq=job.seq))
+    if job.state is State.CANCELLED:  # because of a parent
+        raise JobChanged("")
+    return job
 
 
 async def edit(session: Session, job: Job, changes: Mapping[str, Any], now: float) -> Job:

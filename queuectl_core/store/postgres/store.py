@@ -200,6 +200,7 @@ class PostgresStore(Store):
         return await self._patient.announce(admission.set_queue, name, changes)
 
     remove_queue = verb(Connections.announce, admission.remove_queue)
+    _amend = verb(Connections.announce, admission.amend)
     edit = verb(Connections.announce, admission.edit)
     queue_facts = verb(Connections.read, admission.queue_facts)
     prune = verb(Connections.write, admission.prune)

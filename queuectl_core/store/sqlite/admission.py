@@ -22,8 +22,8 @@ from ...domain.admission import (
     rate_window,
     room,
 )
-from ...domain.errors import InvalidInput
-from ...domain.model import Job, QueueSettings
+from ...domain.errors import InvalidInput, JobChanged
+from ...domain.model import Job, QueueSettings, State
 from ..protocol import LAST, Changed, JobAction, changed_meanwhile
 from ..rows import (
     edit_params,
@@ -310,6 +310,18 @@ def _retry(conn: sqlite3.Connection, params: Mapping[str, Any]) -> list[tuple[in
             return changed
         conn.execute("ROLLBACK TO retrying")
         seqs = [seq for seq in seqs if seq not in again]
+
+
+def amend(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Job:
+    row = conn.execute(SQL["amend"], params).fetchone()
+    if row is None:
+        raise JobChanged("")
+    seq, now = params["seq"], params["now"]
+    _judge_changed(conn, [(seq, params["runs"])], now)
+    job = job_at(conn, seq)
+    if job.state is State.CANCELLED:  # because of a parent
+        raise JobChanged("")
+    return job
 
 
 def edit(conn: sqlite3.Connection, job: Job, changes: Mapping[str, Any], now: float) -> Job:

@@ -223,6 +223,7 @@ class SqliteStore(Store):
 
     set_queue = changes(lambda: admission.set_queue, wakes=ANYTHING)
     remove_queue = changes(lambda: admission.remove_queue, wakes=ANYTHING)
+    _amend = changes(lambda: admission.amend, wakes=ANYTHING)
     edit = changes(lambda: admission.edit, wakes=ANYTHING)
     _judge_marked = changes(lambda: admission.judge_some, wakes=NEW_JOBS)
     readmit = changes(lambda: admission.readmit, wakes=ANYTHING)

@@ -292,10 +292,11 @@ AND (held_at IS NOT NULL OR cause IS NOT NULL)
 RETURNING seq, runs, true AS waits;
 
 -- name: amend
-UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, state = 'pending',
-                ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END, cause = NULL, held_at = NULL,
-                held_by = NULL, attempts = 0, crashes = 0, run_at = :now::float8,
-                updated_at = :now, cancel = false
+UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
+                state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                cause = NULL, held_at = NULL, held_by = NULL, attempts = 0, crashes = 0,
+                run_at = :now::float8, updated_at = :now, cancel = false
 WHERE seq = :seq::bigint AND state = :state::text AND runs = :runs::bigint
   AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

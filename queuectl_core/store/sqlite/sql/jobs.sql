@@ -234,10 +234,11 @@ AND (held_at IS NOT NULL OR cause IS NOT NULL)
 RETURNING seq, runs;
 
 -- name: amend
-UPDATE jobs SET command = :command, is_argv = :is_argv, state = 'pending',
-                ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END, cause = NULL, held_at = NULL,
-                held_by = NULL, attempts = 0, crashes = 0, run_at = :now, updated_at = :now,
-                cancel = 0
+UPDATE jobs SET command = :command, is_argv = :is_argv,
+                state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                cause = NULL, held_at = NULL, held_by = NULL, attempts = 0, crashes = 0,
+                run_at = :now, updated_at = :now, cancel = 0
 WHERE seq = :seq AND state = :state AND runs = :runs
   AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

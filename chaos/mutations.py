@@ -15,7 +15,7 @@ from typing import Any
 
 from queuectl_core.domain.errors import StoreFull
 from queuectl_core.domain.model import Filter
-from queuectl_core.store.protocol import ALLOWED, JobAction
+from queuectl_core.store.protocol import ALLOWED, LAST, Changed, JobAction
 from queuectl_core.store.sqlite.queries import SQL
 from queuectl_core.supervisor import processes, triage
 from queuectl_core.supervisor.processes import Process, Processes
@@ -85,9 +85,12 @@ def old_page() -> None:
         seqs: Sequence[int],
         now: float,
         actor: str = "",
-    ) -> list[tuple[int, int]]:
+        *,
+        later: int = LAST,
+    ) -> Changed:
         await asyncio.sleep(0.5)
-        return await original(self, action, Filter(ALLOWED[action]), seqs, now, actor)
+        where = Filter(ALLOWED[action])
+        return await original(self, action, where, seqs, now, actor, later=later)
 
     vars_of(SqliteStore, change_matching=change)
 

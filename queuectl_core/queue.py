@@ -539,14 +539,20 @@ class Queue:
                 )
         done = 0
         size = len(chosen) if strict else BULK
-        for start in range(0, len(chosen), max(size, 1)):
-            part = chosen[start : start + size]
-            commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
-            changed = await self.store.change(
-                action, part, self.clock(), strict=strict, actor=self.actor
-            )
-            await self._changed(action, changed)
-            done += len(changed)
+        while chosen:
+            before, left = done, []
+            for start in range(0, len(chosen), size):
+                part = chosen[start : start + size]
+                commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
+                changed = await self.store.change(
+                    action, part, self.clock(), strict=strict, actor=self.actor
+                )
+                await self._changed(action, changed)
+                done += len(changed)
+                seqs = {seq for seq, _ in changed}
+                left += [job for job in part if job.seq not in seqs]
+            # They may wait for jobs on other pages.
+            chosen = left[::-1] if len(chosen) > size and done > before else []
         return done
 
     async def retry_all(self, where: Filter, progress: Progress | None = None) -> int:
@@ -564,26 +570,40 @@ class Queue:
 
     async def _change_all(self, action: JobAction, where: Filter, progress: Progress | None) -> int:
         """Do ``action`` to every job that matches at the moment of the change, one page in each
-        transaction. Each job is considered only once. So a job that is retried and fails at once is
-        not retried twice."""
+        transaction. No job is changed twice, so a job that is retried and fails at once is not
+        retried again. The result does not depend on the pages."""
         where = where.narrowed(ALLOWED[action])
         if not where.states:
             return 0  # none of the states that the filter names allows this
         total = await self.count_range(where) if progress else 0
         done = 0
+
+        async def change_page(seqs: Sequence[int], later: int) -> list[int]:
+            nonlocal done
+            commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
+            began = monotonic()
+            changed = await self.store.change_matching(
+                action, where, seqs, self.clock(), self.actor, later=later
+            )
+            took = monotonic() - began
+            await self._changed(action, changed.done)
+            done += len(changed.done)
+            if progress:
+                progress(done, max(total, done))
+            await self.store.give_way(took)
+            return changed.left
+
         try:
+            left: list[int] = []
             async for seqs in self._candidates(where):
-                commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
-                began = monotonic()
-                changed = await self.store.change_matching(
-                    action, where, seqs, self.clock(), self.actor
-                )
-                took = monotonic() - began
-                await self._changed(action, changed)
-                done += len(changed)
-                if progress:
-                    progress(done, max(total, done))
-                await self.store.give_way(took)
+                left += await change_page(seqs, seqs[-1])
+            # The jobs that were left may wait for jobs on other pages. Mostly a job waits for
+            # earlier ones, so begin at the other end.
+            before = -1
+            while left and before < done:
+                before, again, left = done, left[::-1], []
+                for start in range(0, len(again), BULK):
+                    left += await change_page(again[start : start + BULK], LAST)
         except StoreError as error:
             if done:
                 error.message += f"; {action} was done to {done:,} jobs before"

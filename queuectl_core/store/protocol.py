@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..domain import lifecycle
 from ..domain.errors import Conflict, JobChanged
@@ -71,6 +71,16 @@ ALLOWED = {
     JobAction.RELEASE: lifecycle.RELEASABLE,
 }
 """The states that allow each action."""
+
+
+class Changed(NamedTuple):
+    """What an action did."""
+
+    done: list[tuple[int, int]]
+    """(seq, runs) of each changed job."""
+    left: list[int]
+    """Jobs that match, and were left as they were because of what they wait for, or what waits for
+    them. The action may succeed once it was done to other jobs."""
 
 
 def changed_meanwhile(action: str, seen: Job, now: Job | None) -> JobChanged:
@@ -297,24 +307,32 @@ class Store(Protocol):
         return await self._rows("throughput", lambda row: ThroughputSample(*row), since=since)
 
     async def amend(self, job: Job, command: Command, now: float) -> Job:
-        """Give a job that is neither waiting nor running a new command, and make it due now.
+        """Give a job that is neither waiting nor running a new command, and run it again: now, or
+        once its parents allow it.
 
-        Raises Conflict if the job is in another state, or gone.
+        Raises Conflict if the job is in another state, or gone, or cannot run because of a parent.
         """
         text, is_argv = stored_command(command)
         params: dict[str, Any] = {"state": job.state, "runs": job.runs, "now": now}
         params |= {"seq": job.seq, "command": text, "is_argv": is_argv}
-
-        def check(amended: list[Job]) -> None:
-            if not amended:
-                raise JobChanged("")
-
         try:
-            return (await self._change("amend", to_job, check=check, wakes=True, **params))[0]
+            amended = await self._amend(params)
         except JobChanged:
             there = await self.by_seq(job.seq)
-        state = "gone" if there is None else there.state
-        raise Conflict(f"job '{job.id}' is {state} now; its command was not changed", "look again")
+            if there is not None and (there.state, there.runs) == (job.state, job.runs):
+                await self._refuse(JobAction.RETRY, [job], there)
+            state = "gone" if there is None else there.state
+            raise Conflict(
+                f"job '{job.id}' is {state} now; its command was not changed", "look again"
+            ) from None
+        await self._judge_rest(now)
+        return amended
+
+    @abstractmethod
+    async def _amend(self, params: dict[str, Any]) -> Job:
+        """One transaction: the query ``amend``, and what follows for the job and its children.
+        Returns the job as it is then. JobChanged if nothing was changed. Wakes the
+        supervisors."""
 
     # -- changing ---------------------------------------------------------------------
 
@@ -351,7 +369,7 @@ class Store(Protocol):
 
         where = Filter(states=ALLOWED[action])
         try:
-            return await self._change_jobs(
+            changed = await self._change_jobs(
                 action,
                 where,
                 list(map(int, wanted)),
@@ -360,6 +378,7 @@ class Store(Protocol):
                 seen=json.dumps(wanted),
                 check=check,
             )
+            return changed.done
         except JobChanged:
             there = await self.by_seq(missed[0].seq)
             if there is not None and there[:2] == missed[0][:2]:
@@ -388,16 +407,24 @@ class Store(Protocol):
                     )
 
     async def change_matching(
-        self, action: JobAction, where: Filter, seqs: Sequence[int], now: float, actor: str = ""
-    ) -> list[tuple[int, int]]:
+        self,
+        action: JobAction,
+        where: Filter,
+        seqs: Sequence[int],
+        now: float,
+        actor: str = "",
+        *,
+        later: int = LAST,
+    ) -> Changed:
         """Do ``action`` to the jobs with these ``seqs`` that match ``where`` and are in a state
-        that allows it. Returns (seq, runs) of each changed job. ``where.seqs`` is ignored.
+        that allows it. ``where.seqs`` is ignored. ``later``: the same is going to be done to
+        matching jobs above this key. A job that waits for one of them is not retried before it.
 
         The statement that makes the change also checks the conditions. So a job that matched when
         it was read, and does not match any more, is not changed.
         """
         where = where.narrowed(ALLOWED[action])
-        return await self._change_jobs(action, where, seqs, now=now, actor=actor)
+        return await self._change_jobs(action, where, seqs, now=now, actor=actor, later=later)
 
     async def _change_jobs(
         self,
@@ -408,18 +435,23 @@ class Store(Protocol):
         now: float,
         actor: str = "",
         seen: str | None = None,
+        later: int = LAST,
         check: Callable[[list[tuple[int, int]]], None] | None = None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         """``seen``: {seq: [state, runs]} of each job as the caller read it; None: it does not
         matter."""
         params = conditions(where) | {"states": list(where.states), "seqs": list(seqs)}
-        changed = await self._act(
-            action, params | {"now": now, "seen": seen, "actor": actor}, check
-        )
+        params |= {"now": now, "seen": seen, "actor": actor, "later": later}
+        changed = await self._act(action, params, check)
+        await self._judge_rest(now)
+        return changed
+
+    async def _judge_rest(self, now: float) -> None:
+        """After a change: judge the jobs that wait for the changed ones and were too many for its
+        transaction."""
         with after_commit("looking after the jobs that wait for these"):
             while await self.judge_marked(now):
                 await self.give_way(0.01)
-        return changed
 
     @abstractmethod
     async def _act(
@@ -427,7 +459,7 @@ class Store(Protocol):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         """One transaction: the query of ``action``, then what follows for the changed jobs and
         their children, then ``check``. Wakes the supervisors."""
 

@@ -372,6 +372,22 @@ def held_unique(holder: Job, where: str = "") -> Conflict:
     )
 
 
+def not_replaced(holder: Job) -> Conflict:
+    """The error for a job that holds a unique value and has started."""
+    return Conflict(
+        f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state};"
+        " only a job that has not started can be replaced",
+        "leave out --on-conflict replace to get that job instead",
+    )
+
+
+def waits_for_itself(job: Job) -> InvalidInput:
+    """The error for a replaced job that would wait for itself through other jobs."""
+    return InvalidInput(
+        f"job '{job.id}' would wait for itself in a circle", "leave that parent out"
+    )
+
+
 def unended(name: str, number: int) -> Conflict:
     """The error for removing the settings of a queue that is in use."""
     jobs = "a job that has" if number == 1 else f"{number:,} jobs that have"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from queuectl_core.domain import lifecycle
 from queuectl_core.domain.admission import (
@@ -125,10 +125,20 @@ class Model:
     # -- changes ------------------------------------------------------------------------
 
     def retry(self, ones: Iterable[Plain]) -> None:
-        for one in ones:
-            one.state = State.WAITING if one.parents else State.PENDING
-            one.run_at, one.cause, one.held = self.now, None, False
-        self.judge()
+        """Those that would be cancelled again stay as they were."""
+        chosen = list(ones)
+        before = {seq: replace(one) for seq, one in self.jobs.items()}
+        while True:
+            for one in chosen:
+                one.state = State.WAITING if one.parents else State.PENDING
+                one.run_at, one.cause, one.held = self.now, None, False
+            self.judge()
+            again = [one.seq for one in chosen if one.state is State.CANCELLED]
+            if not again:
+                return
+            for seq, one in self.jobs.items():
+                vars(one).update(vars(before[seq]))
+            chosen = [one for one in chosen if one.seq not in again]
 
     def cancel(self, ones: Iterable[Plain]) -> None:
         for one in ones:

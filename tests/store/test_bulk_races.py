@@ -19,7 +19,7 @@ from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.queries import amend
 from queuectl_core.queue import Queue
-from queuectl_core.store.protocol import JobAction, Store
+from queuectl_core.store.protocol import Changed, JobAction, Store
 
 from ..pgserver import server_url
 from ..support import NOW, ending, eventually_async, spec
@@ -148,11 +148,11 @@ async def test_every_job_is_considered_once(
     await made_dead(store, *"abcde")
     retry, rounds = store.change_matching, []
 
-    async def fails_at_once(*given: object) -> list[tuple[int, int]]:
-        changed = await retry(*given)  # type: ignore[arg-type]
-        rounds.append(len(changed))
+    async def fails_at_once(*given: object, later: int) -> Changed:
+        changed = await retry(*given, later=later)  # type: ignore[arg-type]
+        rounds.append(len(changed.done))
         await other.enqueue([spec(id=f"new{len(rounds)}", max_retries=1, priority=-1)], NOW)
-        await die(other, len(changed) + 1)
+        await die(other, len(changed.done) + 1)
         return changed
 
     store.change_matching = fails_at_once  # type: ignore[method-assign, assignment]
@@ -262,11 +262,11 @@ async def test_how_far_it_came_is_said(
     await store.enqueue([spec() for _ in range(6)], NOW)
     cancel, calls = store.change_matching, []
 
-    async def locked_later(*given: object) -> list[tuple[int, int]]:
+    async def locked_later(*given: object, later: int) -> Changed:
         calls.append(given)
         if len(calls) > 2:
             raise StoreLocked("the store is locked", "try again")
-        return await cancel(*given)  # type: ignore[arg-type]
+        return await cancel(*given, later=later)  # type: ignore[arg-type]
 
     store.change_matching = locked_later  # type: ignore[method-assign, assignment]
     with pytest.raises(StoreLocked, match="locked; cancel was done to 4 jobs before; try again"):

@@ -11,16 +11,18 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from queuectl_core import queue as facade
 from queuectl_core.domain import lifecycle
 from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import BatchRejected, Conflict, InvalidInput, NotFound
 from queuectl_core.domain.model import Filter, Job, JobSpec, Outcome, State
+from queuectl_core.operations.queries import amend
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec
 from .plain import EVERY, Model, Plain
-from .stores import PLACES, Place
+from .stores import PLACES, Place, SqlitePlace
 from .tools import change, claim, finish, hired, run
 
 KINDS = ("after", "after", "after", "after_any", "after_failed")
@@ -409,6 +411,122 @@ async def test_a_retry_that_cannot_help(queue: Queue) -> None:
     assert await states(queue, "p", "c") == ["pending", "waiting"]
 
 
+async def test_a_bulk_retry_leaves_what_cannot_run_as_it_was(queue: Queue) -> None:
+    """Also a job whose parent would have to run in the same call, and cannot."""
+    await queue.enqueue_specs(
+        [
+            spec(id="p", max_retries=1),
+            spec(id="c", after_any=("p",), max_retries=1),
+            spec(id="d", after=("p",)),
+            spec(id="e", after=("d",)),
+            spec(id="free", max_retries=1),
+        ]
+    )
+    for name in ("p", "c", "free"):
+        await end(queue, name, DEAD)
+    # It ran when its parent had completed, which was retried since and failed.
+    async with queue.batch() as bulk:
+        await bulk.add([(1, spec(id="q")), (2, spec(id="x", after=("q",), max_retries=1))])
+        await bulk.commit(NOW)
+    await end(queue, "q")
+    await end(queue, "x", DEAD)
+    await queue.retry([await job(queue, "q")])
+    await queue.cancel([await job(queue, "q")])
+    before = {one.id: one for one in await queue.scan()}
+    assert (before["x"].state, before["x"].attempts) == (State.DEAD, 1)
+    some = [before[name] for name in ("d", "e", "free", "x")]
+    assert await queue.retry(some, strict=False) == 1
+    after = {one.id: one for one in await queue.scan()}
+    changed = after.pop("free")
+    assert changed.state is State.PENDING
+    del before["free"]
+    assert after == before
+    chosen = tuple(one.seq for one in some)
+    assert await queue.retry_all(Filter(seqs=chosen)) == 0
+    assert {one.id: one for one in await queue.scan() if one.id != "free"} == before
+
+
+PAGES = [1, 2, 3, 100]
+
+
+@pytest.mark.parametrize("size", PAGES)
+async def test_the_pages_of_a_bulk_remove_do_not_matter(
+    queue: Queue, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "BULK", size)
+    up = [spec(id=f"u{n}", after=(f"u{n - 1}",) if n else ()) for n in range(5)]
+    down = [spec(id=f"d{n}", after=(f"d{n + 1}",) if n < 4 else ()) for n in range(5)]
+    kept = [spec(id="k0"), spec(id="k1", after=("k0",)), spec(id="k2", after=("k1",), queue="k")]
+    await queue.enqueue_specs([*down, *up, *kept])
+    assert await queue.remove_all(Filter(queues=("default",))) == 10
+    assert sorted(one.id for one in await queue.scan()) == ["k0", "k1", "k2"]
+
+
+@pytest.mark.parametrize("size", PAGES)
+async def test_the_pages_of_marked_jobs_do_not_matter(
+    queue: Queue, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "BULK", size)
+    jobs = [spec(id=f"u{n}", after=(f"u{n - 1}",) if n else ()) for n in range(5)]
+    made = await queue.enqueue_specs(jobs)
+    assert await queue.remove(made, strict=False) == 5
+    assert await queue.scan() == []
+
+
+@pytest.mark.parametrize("size", PAGES)
+async def test_the_pages_of_a_bulk_retry_do_not_matter(
+    queue: Queue, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the parents were enqueued after the child, and no child starts before them."""
+    monkeypatch.setattr(facade, "BULK", size)
+    await queue.enqueue_specs(
+        [
+            spec(id="c", after=("done",), after_any=("dead",), max_retries=1),
+            spec(id="d", after=("dead",)),
+            spec(id="done", after=("first",)),
+            spec(id="dead", max_retries=1),
+            spec(id="first", priority=1),
+        ]
+    )
+    await end(queue, "first")
+    await end(queue, "done")
+    await end(queue, "dead", DEAD)
+    await end(queue, "c", DEAD)
+    claimed: list[str] = []
+
+    async def between(seconds: float) -> None:
+        claimed.extend(one.id for one in await claim(queue.store, count=9))
+
+    monkeypatch.setattr(queue.store, "give_way", between)
+    # A job that its parent has revived before is not counted.
+    assert await queue.retry_all(Filter()) == (5 if size == 100 else 4)
+    await between(0.0)
+    assert sorted(claimed) == ["dead", "first"]
+    assert await states(queue, "c", "d", "done") == ["waiting"] * 3
+
+
+async def test_a_bulk_remove_keeps_what_a_job_waits_for_that_matches_no_more(
+    queue: Queue,
+) -> None:
+    """The jobs were read before, and one has changed since."""
+    await queue.enqueue_specs(
+        [
+            spec(id="p"),
+            spec(id="c", after=("p",)),
+            spec(id="d", after=("c",), queue="other"),
+            spec(id="free"),
+        ]
+    )
+    names = "pcd"
+    seqs = [(await job(queue, name)).seq for name in (*names, "free")]
+    changed = await queue.store.change_matching(
+        JobAction.REMOVE, Filter(queues=("default",)), seqs, NOW
+    )
+    assert [seq for seq, _ in changed.done] == seqs[-1:]
+    assert changed.left == seqs[:2]
+    assert await states(queue, *names) == ["pending", "waiting", "waiting"]
+
+
 async def test_a_job_that_was_released_keeps_that_when_it_is_retried(queue: Queue) -> None:
     child = spec(id="c", after=("p",), on_parent_failure="hold", max_retries=1)
     await queue.enqueue_specs([spec(id="p", max_retries=1), child])
@@ -433,6 +551,29 @@ async def test_a_job_is_due_when_its_parents_are_done(store: Store) -> None:
     assert (child.run_at, later.run_at) == (NOW + 5, NOW + 99)
     assert child.state is later.state is State.PENDING
     assert [one.id for one in await claim(store, count=2, now=NOW + 98)] == ["c"]
+
+
+async def test_a_job_with_another_command_waits_for_its_parents_again(queue: Queue) -> None:
+    jobs = [spec(id="p", max_retries=1), spec(id="c", after_any=("p",), max_retries=1)]
+    await queue.enqueue_specs([*jobs, spec(id="d", after=("c",))])
+    await end(queue, "p")
+    await end(queue, "c", DEAD)
+    await queue.retry([await job(queue, "p")])
+    amended = await amend(queue, await job(queue, "c"), "echo")
+    assert (amended.command, amended.state, amended.attempts) == ("echo", State.WAITING, 0)
+    assert amended == await job(queue, "c")
+    assert await state(queue, "d") is State.WAITING
+    for name in "pcd":
+        await end(queue, name)
+
+
+async def test_a_job_that_cannot_run_gets_no_other_command(queue: Queue) -> None:
+    await queue.enqueue_specs([spec(id="p", max_retries=1), spec(id="c", after=("p",))])
+    await end(queue, "p", DEAD)
+    before = await job(queue, "c")
+    with pytest.raises(Conflict, match="cannot run: its parent 'p' is dead"):
+        await amend(queue, before, "echo")
+    assert await job(queue, "c") == before
 
 
 # -- what is refused --------------------------------------------------------------------
@@ -565,6 +706,23 @@ async def test_prune_keeps_a_job_while_others_wait_for_it(queue: Queue) -> None:
     assert await old.prune(10.0) == 3
 
 
+async def test_jobs_that_others_wait_for_are_not_in_the_way_of_prune(queue: Queue) -> None:
+    """They come first, and as many as are read at a time."""
+    parents = [spec(id=f"p{n}") for n in range(3)]
+    free = [spec(id=f"f{n}") for n in range(3)]
+    child = spec(id="c", after=(*(one.id or "" for one in parents), "last"))
+    await queue.enqueue_specs([*parents, *free, spec(id="last", run_at=NOW + 99), child])
+    for one in (*parents, *free):
+        await end(queue, one.id or "")
+    wanted = [(await job(queue, one.id or "")).seq for one in free]
+    store = queue.store
+    assert sorted(await store.expired(0.0, NOW + 9, 3)) == wanted
+    assert await store.ended(State.COMPLETED, NOW + 9, 0, 3) == wanted
+    old = Queue(store, {}, clock=lambda: NOW + 999)
+    assert await old.prune(10.0, dry_run=True) == 3
+    assert await old.prune(10.0) == 3
+
+
 # -- the tree ---------------------------------------------------------------------------
 
 
@@ -619,6 +777,25 @@ async def test_a_parent_with_very_many_children_is_settled_in_several_commits(
 
 async def count_of(store: Store, wanted: State) -> int:
     return sum(number for (one, _), number in (await store.counts()).items() if one is wanted)
+
+
+async def test_an_enqueue_judges_its_own_jobs_only(queue: Queue, place: Place) -> None:
+    """Others may have marked a parent with very many children: the enqueue must not take long."""
+    store = queue.store
+    async with store.batch() as bulk:
+        await bulk.add([(0, spec(id="p", max_retries=1)), (1, spec(id="q", max_retries=1))])
+        await bulk.add([(n, spec(id=f"c{n}", after=("p",))) for n in range(2, 3002)])
+        await bulk.commit(NOW)
+    await run(store, await job(queue, "p"), DEAD)
+    judged = await count_of(store, State.CANCELLED)
+    new = [spec(id="y", after=("x",)), spec(id="x", after=("p",)), spec(id="z", after=("q",))]
+    await store.enqueue(new, NOW)
+    assert await states(queue, "x", "y", "z") == ["cancelled", "cancelled", "waiting"]
+    if isinstance(place, SqlitePlace):  # where others cannot write meanwhile
+        assert await count_of(store, State.CANCELLED) == judged + 2
+    while await store.judge_marked(NOW):
+        pass
+    assert await count_of(store, State.CANCELLED) == 3002
 
 
 async def test_a_change_by_hand_judges_all_children(queue: Queue) -> None:

@@ -58,6 +58,7 @@ VALUES: dict[str, Any] = {
     "now": NOW,
     "seq": 5000,
     "seqs": [5000, 5001],
+    "later": 1 << 62,
     "first": 5000,
     "end": 5010,
     "after": 50_000,

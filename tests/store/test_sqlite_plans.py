@@ -29,6 +29,13 @@ WAITED_FOR = [
     "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)",
 ]
 """Whether other jobs wait for a job."""
+LATER = [
+    "CORRELATED SCALAR SUBQUERY",
+    "SEARCH d USING PRIMARY KEY (child=? AND parent>?)",
+    "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
+    *LISTS * 5,
+]
+"""Whether a job waits for one on a later page."""
 
 WANTED = {
     # the claim: only rows that may be claimed, in the order they are claimed
@@ -121,9 +128,10 @@ WANTED = {
     # maintenance: only what ended in a range of time is read
     "expired": [
         "SEARCH a USING COVERING INDEX attempts_ended (finished_at>? AND finished_at<?)",
-        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        *WAITED_FOR,
     ],
-    "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)"],
+    "ended": ["SEARCH jobs USING INDEX jobs_state (state=? AND seq>?)", *WAITED_FOR],
     "prune": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", *LISTS, *WAITED_FOR],
     "assign": [
         "SCAN a VIRTUAL TABLE INDEX 1:",
@@ -141,9 +149,9 @@ WANTED = {
         action: [
             "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
             *LISTS * 7,  # the keys, the states and what was read, too
-            *(WAITED_FOR + list(LISTS) if action == "remove" else ()),
+            *(LATER if action == "retry" else ()),
         ]
-        for action in ("retry", "cancel", "hold", "release", "remove")
+        for action in ("retry", "cancel", "hold", "release")
     },
     # admission: only the jobs of one key, of one queue, the parents of one job
     "key_heads": ["SEARCH jobs USING COVERING INDEX jobs_key (queue=? AND key=? AND ready=?)"],
@@ -168,6 +176,7 @@ MAY_SCAN_JOBS = {
     "queue_running_by_host": "groups the running jobs of a queue",
     "misadmitted": "for doctor: all jobs that wait",
     "readmit_keys": "the same",
+    "staged_unique": "groups the lines of a batch, not the jobs",
     "wait_groups": "for status --why: all jobs that wait are counted",
 }
 

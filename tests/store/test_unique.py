@@ -92,9 +92,11 @@ async def test_a_job_that_has_not_started_is_replaced(store: Store, state: State
     assert (again.key, again.env, again.max_retries) == ("k", {"A": "1"}, 9)
     assert len(await store.scan(Filter(), 10)) == 1
     assert await store.counts() == await real_counts(store)
-    if state is State.WAITING:  # a person's hold stays
-        assert (again.state, again.held, again.held_by) == (State.WAITING, True, "ann")
-        assert await change(store, JobAction.RELEASE, [first.seq], NOW + 1, True) == 1
+    # As if it was enqueued now.
+    assert (again.state, again.held, again.held_by) == (State.PENDING, False, None)
+    assert (again.attempts, again.crashes, again.last_error) == (0, 0, None)
+    assert (again.exit_code, again.started_at, again.finished_at) == (None, None, None)
+    assert (again.created_at, again.worker) == (NOW + 1, None)
     [job] = await claim(store, now=NOW + 2)
     assert (job.id, job.command) == ("first", ("echo", "new"))
 
@@ -127,6 +129,87 @@ async def test_a_replaced_job_waits_for_its_new_parents(store: Store) -> None:
     # And for none, if it has none.
     plain = await add(store, on_conflict="replace")
     assert (plain.state, plain.parents) == (State.PENDING, {})
+
+
+async def test_the_time_of_a_replaced_job_counts_from_then(store: Store) -> None:
+    await add(store, unique_for=60.0)
+    await add(store, unique_for=60.0, on_conflict="replace", now=NOW + 50)
+    assert await is_held(store, now=NOW + 109)
+    assert not await is_held(store, now=NOW + 110)
+
+
+async def test_a_replaced_job_is_held_if_it_says_so(store: Store) -> None:
+    await add(store)
+    again = await add(store, on_conflict="replace", hold=True, actor="bob")
+    assert (again.state, again.held, again.held_by) == (State.WAITING, True, "bob")
+
+
+async def enqueue(store: Store, specs: list[JobSpec], *, bulk: bool) -> None:
+    if bulk:
+        await commit(store, specs)
+    else:
+        await store.enqueue(specs, NOW)
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+async def test_a_replaced_job_may_wait_for_a_new_one(store: Store, bulk: bool, last: bool) -> None:
+    await hired(store)
+    first = await add(store, id="first")
+    specs = [spec(id="a"), spec(unique="u", after=("a",), on_conflict="replace")]
+    await enqueue(store, specs if last else specs[::-1], bulk=bulk)
+    [found] = await store.by_id("first")
+    assert (found.seq, found.state) == (first.seq, State.WAITING)
+    [running] = await claim(store)
+    assert running.id == "a"
+    await finish(store, "sup", ending(running))
+    assert [job.id for job in await claim(store)] == ["first"]
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+async def test_a_circle_through_a_replaced_job(store: Store, bulk: bool, last: bool) -> None:
+    first = await add(store, id="first")
+    specs = [
+        spec(id="a", after=("first",)),
+        spec(unique="u", after=("a",), on_conflict="replace"),
+    ]
+    with pytest.raises(InvalidInput, match="circle"):
+        await enqueue(store, specs if last else specs[::-1], bulk=bulk)
+    assert await store.scan(Filter(), 10) == [first]
+
+
+async def test_a_circle_through_two_replaced_jobs(store: Store) -> None:
+    before = [await add(store, id=name, unique=name) for name in "ab"]
+    with pytest.raises(InvalidInput, match="circle"):
+        await store.enqueue(
+            [
+                spec(unique="a", after=("b",), on_conflict="replace"),
+                spec(unique="b", after=("a",), on_conflict="replace"),
+            ],
+            NOW,
+        )
+    assert await store.scan(Filter(), 10, up=True) == before
+
+
+async def test_a_new_job_follows_a_replaced_one_that_cannot_run(store: Store) -> None:
+    await hired(store)
+    [dead] = await store.enqueue([spec(id="dead", max_retries=1)], NOW)
+    await run(store, dead, Outcome.FAILED)
+    await add(store, id="first")
+    specs = [
+        spec(id="a", after=("first",)),
+        spec(id="b", after=("a",)),
+        spec(unique="u", after=("dead",), on_conflict="replace"),
+    ]
+    await store.enqueue(specs, NOW)
+    found = {job.id: (job.state, job.cause) for job in await store.scan(Filter(), 10)}
+    cancelled = State.CANCELLED
+    assert [found[name] for name in ("first", "a", "b")] == [
+        (cancelled, "dead"),
+        (cancelled, "first"),
+        (cancelled, "a"),
+    ]
 
 
 async def test_a_replaced_job_does_not_wait_for_itself(store: Store) -> None:
@@ -322,6 +405,15 @@ async def test_a_batch_beside_jobs_that_hold_values(store: Store) -> None:
     with pytest.raises(Conflict, match="line 2"):
         await commit(store, [spec(unique="n"), spec(unique="n", on_conflict="fail")])
     assert len(await store.scan(Filter(), 10)) == 2
+
+
+async def test_the_last_of_three_lines_with_one_value(store: Store) -> None:
+    specs = [spec(id=name, unique="u", on_conflict="replace") for name in "abc"]
+    assert await commit(store, [*specs, spec(id="d", unique="u")]) == (
+        1,
+        [(1, "c"), (2, "c"), (4, "c")],
+    )
+    assert [job.id for job in await store.scan(Filter(), 10)] == ["c"]
 
 
 async def test_all_of_a_batch_is_there_already(store: Store) -> None:

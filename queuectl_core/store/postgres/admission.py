@@ -7,14 +7,24 @@ it never waits while it holds other jobs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...domain.admission import QueueFacts, Start, cycle, next_start, rate_window
-from ...domain.errors import Conflict, InvalidInput
-from ...domain.model import Job, QueueSettings
-from ..protocol import JobAction, changed_meanwhile
-from ..rows import edit_params, new_job, no_parent, queue_params, to_job, to_queue, unended
+from ...domain.errors import InvalidInput, JobChanged
+from ...domain.model import Job, QueueSettings, State
+from ..protocol import Changed, JobAction, changed_meanwhile
+from ..rows import (
+    edit_params,
+    new_job,
+    no_parent,
+    not_replaced,
+    queue_params,
+    to_job,
+    to_queue,
+    unended,
+    waits_for_itself,
+)
 from .connections import CLAIMS, LOOK_UP
 from .session import NEW_JOBS, Session
 
@@ -198,19 +208,22 @@ async def unique_holder(session: Session, value: str, now: float, *, lock: bool)
 
 
 async def replace_job(session: Session, holder: Job, params: Mapping[str, Any], now: float) -> None:
-    """Give the job that holds a unique value, which is locked, the fields of another spec."""
+    """Give the job that holds a unique value, which is locked, the fields of another spec. It waits
+    until :func:`connect_replaced`."""
     values = {**params, "seq": holder.seq, "now": now}
     if not await session.execute("replace_job", **values):
-        raise Conflict(
-            f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state}",
-            "only a job that has not started can be replaced",
-        )
+        raise not_replaced(holder)
     await session.execute("dependencies_gone", seq=holder.seq)
-    await connect_parents(session, NewJobs(holder.seq, holder.seq), now)
-    # Without parents it only waits if somebody holds it.
-    await judge(session, [holder.seq], now)
-    if await session.rows("ancestors", seq=holder.seq):
-        raise InvalidInput(f"job '{holder.id}' would wait for itself", "leave that parent out")
+
+
+async def connect_replaced(session: Session, seqs: Iterable[int], now: float) -> None:
+    """Record what replaced jobs wait for, and judge them. New jobs are connected before."""
+    for seq in dict.fromkeys(seqs):
+        await connect_parents(session, NewJobs(seq, seq), now)
+        # Without parents it only waits if somebody holds it.
+        await judge(session, [seq], now)
+        if await session.rows("ancestors", seq=seq):
+            raise waits_for_itself(to_job(await session.row("job_by_seq", seq=seq)))
 
 
 # -- changing jobs --------------------------------------------------------------------
@@ -221,27 +234,56 @@ async def act(
     action: JobAction,
     params: Mapping[str, Any],
     check: Callable[[list[tuple[int, int]]], None] | None,
-) -> list[tuple[int, int]]:
+) -> Changed:
     now = params["now"]
     await session.raw.execute(LOOK_UP)
     if action is JobAction.REMOVE:
         await session.rows("seqs_locked", seqs=params["seqs"])
-    found = await session.rows(action.value, **params)
+    if action is JobAction.RETRY:
+        found = await _retry(session, params)
+    else:
+        found = await session.rows(action.value, **params)
+    if action is JobAction.RELEASE:
+        await session.execute("waive", seqs=_waiting(found))
+        await _judge_changed(session, found, now)
+    await judge_marked(session, now)
     changed = [(row["seq"], row["runs"]) for row in found]
-    waiting = sorted(row["seq"] for row in found if row["waits"])
-    if action is JobAction.RELEASE and waiting:
-        await session.execute("waive", seqs=waiting)
+    left: list[int] = []
+    if action in (JobAction.RETRY, JobAction.REMOVE) and len(changed) < len(params["seqs"]):
+        left = [row["seq"] for row in await session.rows("left_over", **params)]
+    if check is not None:
+        check(changed)
+    return Changed(changed, left)
+
+
+def _waiting(found: Sequence[Any]) -> list[int]:
+    return sorted(row["seq"] for row in found if row["waits"])
+
+
+async def _judge_changed(session: Session, found: Sequence[Any], now: float) -> list[int]:
+    """Judge those of these jobs that have parents. Returns their seqs."""
+    waiting = _waiting(found)
     if waiting:
         # First what follows for others: a parent may be revived by the retry of its own parent.
         await judge_marked(session, now)
         await judge(session, waiting, now)
-        if action is JobAction.RETRY:
-            again = {row[0] for row in await session.rows("failed_again", seqs=waiting)}
-            changed = [one for one in changed if one[0] not in again]
-    await judge_marked(session, now)
-    if check is not None:
-        check(changed)
-    return changed
+        await judge_marked(session, now)
+    return waiting
+
+
+async def _retry(session: Session, params: Mapping[str, Any]) -> Sequence[Any]:
+    """Retry jobs. Those that would be cancelled again because of a parent stay as they were. Which
+    they are is only known when all others are retried, so that is undone and done without them."""
+    seqs = list(params["seqs"])
+    await session.execute("before_retry")
+    while True:
+        found = await session.rows("retry", **{**params, "seqs": seqs})
+        waiting = await _judge_changed(session, found, params["now"])
+        again = {row[0] for row in await session.rows("failed_again", seqs=waiting)}
+        if not again:
+            return found
+        await session.execute("as_before_retry")
+        seqs = [seq for seq in seqs if seq not in again]
 
 
 async def prune(
@@ -250,6 +292,22 @@ async def prune(
     await session.rows("seqs_locked", seqs=seqs)
     found = await session.rows("prune", seqs=seqs, state=state, before=before)
     return [(row["seq"], row["runs"]) for row in found]
+
+
+async def amend(session: Session, params: Mapping[str, Any]) -> Job:
+    await session.raw.execute(LOOK_UP)
+    row = await session.row("amend", **params)
+    if row is None:
+        raise JobChanged("")
+    now = params["now"]
+    await judge_marked(session, now)
+    job = to_job(row)
+    if job.state is State.WAITING:
+        await judge(session, [job.seq], now)
+        job = to_job(await session.row("job_by_seq", seq=job.seq))
+    if job.state is State.CANCELLED:  # because of a parent
+        raise JobChanged("")
+    return job
 
 
 async def edit(session: Session, job: Job, changes: Mapping[str, Any], now: float) -> Job:

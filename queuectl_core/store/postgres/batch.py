@@ -22,8 +22,9 @@ from ...domain.errors import Conflict, InvalidInput, StoreError, StoreFull
 from ...domain.model import JobSpec
 from ...domain.text import clean_line
 from ..protocol import Batch
-from ..rows import held_unique, new_ids, new_job, refuse_twice, renamed, spec_params
-from .admission import NewJobs, connect_parents, replace_job, unique_holder
+from ..rows import new_ids, new_job, refuse_twice, renamed, spec_params
+from ..unique import UniqueLines
+from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
 from .connections import Connections
 from .jobs import COLUMNS, KEYS, check_text
 from .session import NEW_JOBS, Session
@@ -121,14 +122,13 @@ async def _commit(
     await session.raw.copy_to_table(
         "incoming", schema_name="pg_temp", source=file, format="text", timeout=None
     )
-    first, existing = await _move(session, count, now, unique=unique)
-    count -= len(existing)
-    if not count:
-        return 0, 0, existing
-    if parents:
+    first, lines = await _move(session, count, now, unique=unique)
+    count -= len(lines.gone)
+    if count and parents:
         new = NewJobs(first, first + count - 1)
         await connect_parents(session, new, now, partial(_line_of, session))
-    return first, count, existing
+    await connect_replaced(session, lines.replaced, now)
+    return first, count, lines.existing
 
 
 async def _line_of(session: Session, job_id: str) -> str:
@@ -138,65 +138,46 @@ async def _line_of(session: Session, job_id: str) -> str:
 
 async def _move(
     session: Session, count: int, now: float, *, unique: bool
-) -> tuple[int, list[tuple[int, str]]]:
-    """The first seq, and the lines that are left out because their unique value is held."""
+) -> tuple[int, UniqueLines]:
+    """The first seq (0: nothing is enqueued), and the lines whose unique value is held."""
     await session.execute("before_settling")
-    existing = await _settle_unique(session, now) if unique else []
+    lines = await _settle_unique(session, now) if unique else UniqueLines()
     for _ in range(TRIES):
-        if len(existing) == count:
-            return 0, existing
-        first = await _keys(session, count - len(existing))
+        left = count - len(lines.gone)
+        if not left:
+            return 0, lines
+        first = await _keys(session, left)
         await session.execute("before_moving")
         try:
             await session.execute("move", first=first, now=now)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == "jobs_unique":  # somebody was faster
                 await session.execute("as_before_settling")
-                existing = await _settle_unique(session, now)
+                lines = await _settle_unique(session, now)
                 continue
             await session.execute("as_before_moving")
             refuse_twice(await session.rows("twice"))
             for params in renamed(await session.rows("taken")):  # generated ids were taken
                 await session.execute("renamed", **params)
             continue
-        return first, existing
+        return first, lines
     raise Conflict("could not find free ids", "give ids, or try again")
 
 
-async def _settle_unique(session: Session, now: float) -> list[tuple[int, str]]:
-    """Take lines out whose unique value is held. Returns (line, id of the job that holds it)."""
-    existing: list[tuple[int, str]] = []
-    gone: list[int] = []
-    lines: dict[str, Any] = {}
+async def _settle_unique(session: Session, now: float) -> UniqueLines:
+    """Take lines out whose unique value is held."""
+    lines = UniqueLines()
     await session.execute("staged_unique_expired", now=now)
     for row in await session.rows("staged_unique"):
-        line, value, how = row["line"], row["unique_value"], row["on_conflict"]
-        holder, earlier = None, lines.get(value)
+        holder = None
         if row["holder"] is not None:
-            holder = await unique_holder(session, value, now, lock=how == "replace")
-        if holder is None and earlier is None:
-            lines[value] = row
-            continue
-        if how == "fail":
-            where = f"nothing enqueued: line {line}: "
-            if holder is not None:
-                raise held_unique(holder, where)
-            raise Conflict(f"{where}the unique value '{value}' is given twice", "give it once")
-        if holder is not None:
-            if how == "replace":
-                held_at = now if row["hold"] else None
-                await replace_job(session, holder, dict(row) | {"held_at": held_at}, now)
-            existing.append((line, holder.id))
-        elif earlier is not None and how == "replace":
-            gone.append(earlier["line"])
-            existing.append((earlier["line"], row["id"]))
-            lines[value] = row
-            continue
-        elif earlier is not None:
-            existing.append((line, earlier["id"]))
-        gone.append(line)
-    await session.execute("staged_gone", lines=gone)
-    return existing
+            replaces = row["on_conflict"] == "replace"
+            holder = await unique_holder(session, row["unique_value"], now, lock=replaces)
+        if lines.add(row, holder) and holder is not None:
+            held_at = now if row["hold"] else None
+            await replace_job(session, holder, dict(row) | {"held_at": held_at}, now)
+    await session.execute("staged_gone", lines=lines.gone)
+    return lines
 
 
 async def _keys(session: Session, count: int) -> int:

@@ -10,7 +10,7 @@ from ...domain.model import Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params, to_job
-from .admission import NewJobs, connect_parents, replace_job, unique_holder
+from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
 from .session import NEW_JOBS, Session
 
 KEYS = 0x71756575
@@ -103,13 +103,17 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
     answer: list[Job] = []
     made: list[Job] = []
     existing: list[bool] = []
+    replaced: list[int] = []
     for spec in specs:
         job, is_new = await _insert_or_hold(session, spec, now)
         answer.append(job)
         existing.append(not is_new)
         made += [job] * is_new
-    if any(job.parents for job in made):
+        replaced += [job.seq] * (not is_new and spec.on_conflict == "replace")
+    # After all of them are there, because a job may wait for one that comes later.
+    if any(spec.parents for spec in specs) and made:
         await _connect(session, made, now)
+    await connect_replaced(session, replaced, now)
     again = await _again(session, answer)
     return [job._replace(existing=known) for job, known in zip(again, existing, strict=True)]
 

@@ -21,7 +21,7 @@ from ...domain.model import Job, JobSpec, QueueSettings, SupervisorRow
 from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
-from ..protocol import Batch, JobAction, Notifier, Store
+from ..protocol import Batch, Changed, JobAction, Notifier, Store
 from . import admission, claims, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
@@ -192,7 +192,7 @@ class PostgresStore(Store):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         return await self._connections.announce(admission.act, action, params, check)
 
     async def set_queue(self, name: str, changes: Mapping[str, Any]) -> QueueSettings:
@@ -200,6 +200,7 @@ class PostgresStore(Store):
         return await self._patient.announce(admission.set_queue, name, changes)
 
     remove_queue = verb(Connections.announce, admission.remove_queue)
+    _amend = verb(Connections.announce, admission.amend)
     edit = verb(Connections.announce, admission.edit)
     queue_facts = verb(Connections.read, admission.queue_facts)
     prune = verb(Connections.write, admission.prune)

@@ -24,10 +24,20 @@ from ...domain.admission import (
     rate_window,
     room,
 )
-from ...domain.errors import Conflict, InvalidInput
-from ...domain.model import Job, QueueSettings
-from ..protocol import LAST, JobAction, changed_meanwhile
-from ..rows import edit_params, new_job, no_parent, queue_params, to_queue, unended
+from ...domain.errors import InvalidInput, JobChanged
+from ...domain.model import Job, QueueSettings, State
+from ..protocol import LAST, Changed, JobAction, changed_meanwhile
+from ..rows import (
+    edit_params,
+    new_job,
+    no_parent,
+    not_replaced,
+    queue_params,
+    to_queue,
+    unended,
+    waits_for_itself,
+)
+from .jobs import job_at
 from .queries import SQL, reading, to_job, to_params
 
 JUDGED = 1000
@@ -159,13 +169,18 @@ def judge(
 
 
 def judge_marked(
-    conn: sqlite3.Connection, now: float, budget: int | None = JUDGED
+    conn: sqlite3.Connection,
+    now: float,
+    budget: int | None = JUDGED,
+    low: int = 0,
+    high: int = LAST,
 ) -> tuple[bool, int]:
-    """Judge the children of marked parents, up to ``budget`` of them (None: all). Returns whether
-    more are left, and how many jobs may start."""
+    """Judge the children of marked parents with seqs from ``low`` to ``high``, up to ``budget`` of
+    them (None: all). Returns whether more are left, and how many jobs may start."""
+    span = {"low": low, "high": high}
     left, freed = JUDGED if budget is None else budget, 0
     while left > 0:
-        mark = conn.execute(SQL["parent_mark"]).fetchone()
+        mark = conn.execute(SQL["parent_mark"], span).fetchone()
         if mark is None:
             return False, freed
         parent, after = mark
@@ -179,7 +194,7 @@ def judge_marked(
         if children:
             freed += judge(conn, children, now, parent)
         left = JUDGED if budget is None else left - max(1, len(children))
-    return conn.execute(SQL["parent_mark"]).fetchone() is not None, freed
+    return conn.execute(SQL["parent_mark"], span).fetchone() is not None, freed
 
 
 def judge_some(conn: sqlite3.Connection, now: float) -> bool:
@@ -205,7 +220,8 @@ def connect_parents(
     waiting = [row[0] for row in conn.execute(SQL["waiting_range"], span)]
     for start in range(0, len(waiting), JUDGED):
         judge(conn, waiting[start : start + JUDGED], now)
-    judge_marked(conn, now, None)
+    # Only what follows among these jobs. Others may have marked a parent with very many children.
+    judge_marked(conn, now, None, low, high)
 
 
 def _refuse_cycle(conn: sqlite3.Connection, span: Mapping[str, int]) -> None:
@@ -234,17 +250,20 @@ def unique_holder(conn: sqlite3.Connection, value: str, now: float) -> Job | Non
 def replace_job(
     conn: sqlite3.Connection, holder: Job, params: Mapping[str, Any], now: float
 ) -> None:
-    """Give the job that holds a unique value the fields of another spec."""
+    """Give the job that holds a unique value the fields of another spec. It waits until
+    :func:`connect_replaced`."""
     if not conn.execute(SQL["replace_job"], {**params, "seq": holder.seq, "now": now}).rowcount:
-        raise Conflict(
-            f"job '{holder.id}' holds the unique value '{holder.unique}' and is {holder.state}",
-            "only a job that has not started can be replaced",
-        )
-    seq = {"seq": holder.seq}
-    conn.execute(SQL["dependencies_gone"], seq)
-    connect_parents(conn, holder.seq, holder.seq, now)
-    if conn.execute(SQL["ancestors"], seq).fetchone():
-        raise InvalidInput(f"job '{holder.id}' would wait for itself", "leave that parent out")
+        raise not_replaced(holder)
+    conn.execute(SQL["dependencies_gone"], {"seq": holder.seq})
+
+
+def connect_replaced(conn: sqlite3.Connection, seqs: Iterable[int], now: float) -> None:
+    """Record what replaced jobs wait for, and judge them. New jobs are connected before."""
+    for seq in dict.fromkeys(seqs):
+        connect_parents(conn, seq, seq, now)
+        if conn.execute(SQL["ancestors"], {"seq": seq}).fetchone():
+            raise waits_for_itself(job_at(conn, seq))
+        judge_marked(conn, now)  # what follows for jobs that wait for this one
 
 
 # -- changing jobs --------------------------------------------------------------------
@@ -255,26 +274,74 @@ def act(
     action: JobAction,
     params: Mapping[str, Any],
     check: Callable[[list[tuple[int, int]]], None] | None,
-) -> list[tuple[int, int]]:
+) -> Changed:
     now = params["now"]
-    found = conn.execute(SQL[action.value], to_params(params)).fetchall()
-    changed = [(row[0], row[1]) for row in found]
-    seqs = {"seqs": json.dumps([seq for seq, _ in changed])}
+    if action is JobAction.RETRY:
+        changed = _retry(conn, params)
+    else:
+        changed = _change(conn, action, params)
     if action is JobAction.RELEASE:
-        conn.execute(SQL["waive"], seqs)
-    if action in (JobAction.RETRY, JobAction.RELEASE) and changed:
-        # First what follows for others: a parent may be revived by the retry of its own parent.
-        judge_marked(conn, now)
-        waiting = [row[0] for row in conn.execute(SQL["waiting_of"], seqs)]
-        if waiting:
-            judge(conn, waiting, now)
-        if action is JobAction.RETRY and waiting:
-            again = {row[0] for row in conn.execute(SQL["failed_again"], seqs)}
-            changed = [one for one in changed if one[0] not in again]
+        conn.execute(SQL["waive"], _seqs(changed))
+        _judge_changed(conn, changed, now)
     judge_marked(conn, now)
+    left: list[int] = []
+    if action in (JobAction.RETRY, JobAction.REMOVE) and len(changed) < len(params["seqs"]):
+        left = [row[0] for row in conn.execute(SQL["left_over"], to_params(params))]
     if check is not None:
         check(changed)
-    return changed
+    return Changed(changed, left)
+
+
+def _change(
+    conn: sqlite3.Connection, action: JobAction, params: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    found = conn.execute(SQL[action.value], to_params(params)).fetchall()
+    return [(row[0], row[1]) for row in found]
+
+
+def _seqs(changed: Sequence[tuple[int, int]]) -> dict[str, str]:
+    return {"seqs": json.dumps([seq for seq, _ in changed])}
+
+
+def _judge_changed(
+    conn: sqlite3.Connection, changed: Sequence[tuple[int, int]], now: float
+) -> list[int]:
+    """Judge those of these jobs that have parents. Returns their seqs."""
+    # First what follows for others: a parent may be revived by the retry of its own parent.
+    judge_marked(conn, now)
+    waiting = [row[0] for row in conn.execute(SQL["waiting_of"], _seqs(changed))]
+    if waiting:
+        judge(conn, waiting, now)
+        judge_marked(conn, now)
+    return waiting
+
+
+def _retry(conn: sqlite3.Connection, params: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Retry jobs. Those that would be cancelled again because of a parent stay as they were. Which
+    they are is only known when all others are retried, so that is undone and done without them."""
+    seqs = list(params["seqs"])
+    conn.execute("SAVEPOINT retrying")
+    while True:
+        changed = _change(conn, JobAction.RETRY, {**params, "seqs": seqs})
+        waiting = {"seqs": json.dumps(_judge_changed(conn, changed, params["now"]))}
+        again = {row[0] for row in conn.execute(SQL["failed_again"], waiting)}
+        if not again:
+            conn.execute("RELEASE retrying")
+            return changed
+        conn.execute("ROLLBACK TO retrying")
+        seqs = [seq for seq in seqs if seq not in again]
+
+
+def amend(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Job:
+    row = conn.execute(SQL["amend"], params).fetchone()
+    if row is None:
+        raise JobChanged("")
+    seq, now = params["seq"], params["now"]
+    _judge_changed(conn, [(seq, params["runs"])], now)
+    job = job_at(conn, seq)
+    if job.state is State.CANCELLED:  # because of a parent
+        raise JobChanged("")
+    return job
 
 
 def edit(conn: sqlite3.Connection, job: Job, changes: Mapping[str, Any], now: float) -> Job:

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from ...domain.errors import Conflict
 from ...domain.model import JobSpec
 from ..protocol import Batch
-from ..rows import held_unique, new_ids, new_job, refuse_twice, renamed, spec_params
-from .admission import connect_parents, replace_job, unique_holder
+from ..rows import new_ids, new_job, refuse_twice, renamed, spec_params
+from ..unique import UniqueLines
+from .admission import connect_parents, connect_replaced, replace_job
 from .connection import Connection
+from .jobs import job_at
 from .queries import SQL
 
 
@@ -50,11 +52,12 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
 
 
 def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int, list[tuple[int, str]]]:
-    existing = _settle_unique(conn, now)
+    lines = _settle_unique(conn, now)
     first, count = _move(conn, now)
     if count and conn.execute(SQL["staged_parents"]).fetchone():
         connect_parents(conn, first, first + count - 1, now, lambda name: _line_of(conn, name))
-    return first, count, existing
+    connect_replaced(conn, lines.replaced, now)
+    return first, count, lines.existing
 
 
 def _line_of(conn: sqlite3.Connection, job_id: str) -> str:
@@ -62,35 +65,18 @@ def _line_of(conn: sqlite3.Connection, job_id: str) -> str:
     return f"nothing enqueued: line {line}: {new_job(job_id)}"
 
 
-def _settle_unique(conn: sqlite3.Connection, now: float) -> list[tuple[int, str]]:
-    """Take lines out whose unique value is held. Returns (line, id of the job that holds it)."""
-    existing: list[tuple[int, str]] = []
-    lines: dict[str, sqlite3.Row] = {}
+def _settle_unique(conn: sqlite3.Connection, now: float) -> UniqueLines:
+    """Take lines out whose unique value is held."""
+    conn.execute(SQL["staged_unique_expired"], {"now": now})
+    lines = UniqueLines()
     for row in conn.execute(SQL["staged_unique"]).fetchall():
-        line, value, how = row["line"], row["unique_value"], row["on_conflict"]
-        holder, earlier = unique_holder(conn, value, now), lines.get(value)
-        if holder is None and earlier is None:
-            lines[value] = row
-            continue
-        if how == "fail":
-            where = f"nothing enqueued: line {line}: "
-            if holder is not None:
-                raise held_unique(holder, where)
-            raise Conflict(f"{where}the unique value '{value}' is given twice", "give it once")
-        if holder is not None:
-            if how == "replace":
-                held_at = now if row["hold"] else None
-                replace_job(conn, holder, dict(row) | {"held_at": held_at}, now)
-            existing.append((line, holder.id))
-        elif earlier is not None and how == "replace":
-            conn.execute(SQL["staged_gone"], {"line": earlier["line"]})
-            existing.append((earlier["line"], row["id"]))
-            lines[value] = row
-            continue
-        elif earlier is not None:
-            existing.append((line, earlier["id"]))
-        conn.execute(SQL["staged_gone"], {"line": line})
-    return existing
+        holder = None if row["holder"] is None else job_at(conn, row["holder"])
+        if lines.add(row, holder) and holder is not None:
+            spec = conn.execute(SQL["staged_job"], {"line": row["line"]}).fetchone()
+            held_at = now if spec["hold"] else None
+            replace_job(conn, holder, dict(spec) | {"held_at": held_at}, now)
+    conn.executemany(SQL["staged_gone"], [{"line": line} for line in lines.gone])
+    return lines
 
 
 def _move(conn: sqlite3.Connection, now: float) -> tuple[int, int]:

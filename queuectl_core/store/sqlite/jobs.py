@@ -63,18 +63,21 @@ def _connect(conn: sqlite3.Connection, made: Sequence[Job], now: float) -> list[
     from .admission import connect_parents
 
     connect_parents(conn, made[0].seq, made[-1].seq, now)
-    return [_again(conn, job) for job in made]
+    return [job_at(conn, job.seq) for job in made]
 
 
-def _again(conn: sqlite3.Connection, job: Job) -> Job:
-    return to_job(conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone())
+def job_at(conn: sqlite3.Connection, seq: int) -> Job:
+    """The job with this key, which is there."""
+    return to_job(conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone())
 
 
 def _enqueue_unique(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
-    from .admission import replace_job, unique_holder
+    """One after another, because a value may be given twice."""
+    from .admission import connect_replaced, replace_job, unique_holder
 
     answer: list[tuple[Job, bool]] = []
     made: list[Job] = []
+    replaced: list[int] = []
     for spec in specs:
         holder = None if spec.unique is None else unique_holder(conn, spec.unique, now)
         if holder is None:
@@ -85,10 +88,13 @@ def _enqueue_unique(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: flo
             raise held_unique(holder)
         if spec.on_conflict == "replace":
             replace_job(conn, holder, spec_params(spec, now), now)
+            replaced.append(holder.seq)
         answer.append((holder, True))
+    # After all of them are there, because a job may wait for one that comes later.
     if any(spec.parents for spec in specs) and made:
         _connect(conn, made, now)
-    return [_again(conn, job)._replace(existing=existing) for job, existing in answer]
+    connect_replaced(conn, replaced, now)
+    return [job_at(conn, job.seq)._replace(existing=existing) for job, existing in answer]
 
 
 def free_id(conn: sqlite3.Connection) -> str:

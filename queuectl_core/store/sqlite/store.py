@@ -15,7 +15,7 @@ from ...system.clocks import monotonic
 from ...system.host import is_gone, known_host_key
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
-from ..protocol import Batch, JobAction, Notifier, Store
+from ..protocol import LAST, Batch, Changed, JobAction, Notifier, Store
 from . import clock, jobs, migrate
 from .connection import Connection, Opener, changes, open_writer, reads, writes
 from .database_file import DatabaseFile, prepare_file, real_path
@@ -218,11 +218,12 @@ class SqliteStore(Store):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
-    ) -> list[tuple[int, int]]:
+    ) -> Changed:
         return await self._connection.change(ANYTHING, admission.act, action, params, check)
 
     set_queue = changes(lambda: admission.set_queue, wakes=ANYTHING)
     remove_queue = changes(lambda: admission.remove_queue, wakes=ANYTHING)
+    _amend = changes(lambda: admission.amend, wakes=ANYTHING)
     edit = changes(lambda: admission.edit, wakes=ANYTHING)
     _judge_marked = changes(lambda: admission.judge_some, wakes=NEW_JOBS)
     readmit = changes(lambda: admission.readmit, wakes=ANYTHING)
@@ -230,7 +231,8 @@ class SqliteStore(Store):
 
     async def judge_marked(self, now: float) -> bool:
         # Nearly always there is nothing to do, and a read takes no lock.
-        return bool(await self._rows("parent_mark", tuple)) and await self._judge_marked(now)
+        found = await self._rows("parent_mark", tuple, low=0, high=LAST)
+        return bool(found) and await self._judge_marked(now)
 
     async def give_way(self, seconds: float) -> None:
         await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))

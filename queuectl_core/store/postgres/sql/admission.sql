@@ -291,7 +291,8 @@ UPDATE jobs SET unique_holds = false
 WHERE unique_value = :value::text AND unique_holds AND unique_for > 0
   AND created_at + unique_for <= :now::float8;
 
--- A new job takes the place of one that has not started and holds the same unique value.
+-- A new job takes the place of one that has not started and holds the same unique value. Only the
+-- id and the earlier attempts stay. connect_replaced lets it start.
 -- name: replace_job
 UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
                 max_retries = :max_retries::bigint, backoff_base = :backoff_base::float8,
@@ -301,10 +302,11 @@ UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
                 cpu_seconds = :cpu_seconds::bigint, output_limit = :output_limit::bigint,
                 key = :key::text, unique_until = :unique_until::text,
                 unique_for = :unique_for::float8, parents = :parents::text,
-                on_parent_failure = :on_parent_failure::text, cause = NULL,
-                held_at = coalesce(:held_at::float8, held_at),
-                held_by = CASE WHEN :held_at IS NULL THEN held_by ELSE :held_by::text END,
-                state = 'waiting', ready = NULL, updated_at = :now::float8
+                on_parent_failure = :on_parent_failure::text, held_at = :held_at::float8,
+                held_by = :held_by::text, state = 'waiting', ready = NULL,
+                created_at = :now::float8, updated_at = :now, attempts = 0, crashes = 0,
+                started_at = NULL, finished_at = NULL, exit_code = NULL, last_error = NULL,
+                worker = NULL, cause = NULL
 WHERE seq = :seq::bigint AND state IN ('pending', 'waiting', 'failed');
 
 -- name: edit_job

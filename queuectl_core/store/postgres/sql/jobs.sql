@@ -203,6 +203,8 @@ AND state = ANY(:states::text[])
 AND (:seen::jsonb IS NULL OR :seen -> seq::text = jsonb_build_array(state, runs))
 -- include: filter
 
+-- Jobs above ``later`` are on other pages of the same verb: a job does not run again before such a
+-- parent.
 -- name: retry
 UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
                 ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
@@ -210,6 +212,11 @@ UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' 
                 cancel = false, cause = NULL, held_at = NULL, held_by = NULL
 WHERE
 -- include: still
+AND NOT EXISTS (SELECT FROM dependencies d CROSS JOIN LATERAL (
+                    SELECT FROM jobs WHERE seq = d.parent AND state = ANY(:states)
+-- include: filter
+                    OFFSET 0) p
+                WHERE d.child = jobs.seq AND d.parent > :later::bigint)
 RETURNING seq, runs, state = 'waiting' AS waits;
 
 -- A waiting job is cancelled. A running job is asked to end.
@@ -223,15 +230,39 @@ WHERE
 -- include: still
 RETURNING seq, runs, false AS waits;
 
--- A job that others wait for is not removed. ``seqs_locked`` comes before: so a job that is enqueued
--- meanwhile, and waits for one of these, is seen here.
+-- A job stays if one waits for it that stays, because it does not match or for the same reason.
+-- ``seqs_locked`` comes before: so a job that is enqueued meanwhile, and waits for one of these, is
+-- seen here, and none of these changes any more.
 -- name: remove
-DELETE FROM jobs
+WITH RECURSIVE matching AS MATERIALIZED (
+    SELECT seq, state FROM jobs
+    WHERE
+-- include: still
+), kept (seq) AS (
+    SELECT m.seq FROM matching m
+    WHERE EXISTS (SELECT FROM dependencies d CROSS JOIN LATERAL (
+                      SELECT state FROM jobs WHERE seq = d.child OFFSET 0) c
+                  WHERE d.parent = m.seq AND c.state = 'waiting'
+                    AND d.child NOT IN (SELECT seq FROM matching))
+    UNION
+    SELECT m.seq FROM kept k JOIN matching c ON c.seq = k.seq AND c.state = 'waiting'
+    JOIN dependencies d ON d.child = c.seq JOIN matching m ON m.seq = d.parent
+)
+DELETE FROM jobs WHERE seq = ANY(ARRAY(SELECT seq FROM matching EXCEPT SELECT seq FROM kept))
+RETURNING seq, runs, false AS waits;
+
+-- After the change: jobs of these that still match, so they were left because of other jobs.
+-- name: left_over
+SELECT seq FROM jobs
 WHERE
 -- include: still
-AND NOT EXISTS (SELECT FROM dependencies d JOIN jobs c ON c.seq = d.child
-                WHERE d.parent = jobs.seq AND c.state = 'waiting' AND c.seq <> ALL(:seqs))
-RETURNING seq, runs, false AS waits;
+ORDER BY seq;
+
+-- name: before_retry
+SAVEPOINT retrying;
+
+-- name: as_before_retry
+ROLLBACK TO SAVEPOINT retrying;
 
 -- name: seqs_locked
 SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE;
@@ -261,10 +292,11 @@ AND (held_at IS NOT NULL OR cause IS NOT NULL)
 RETURNING seq, runs, true AS waits;
 
 -- name: amend
-UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, state = 'pending',
-                ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END, cause = NULL, held_at = NULL,
-                held_by = NULL, attempts = 0, crashes = 0, run_at = :now::float8,
-                updated_at = :now, cancel = false
+UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
+                state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                cause = NULL, held_at = NULL, held_by = NULL, attempts = 0, crashes = 0,
+                run_at = :now::float8, updated_at = :now, cancel = false
 WHERE seq = :seq::bigint AND state = :state::text AND runs = :runs::bigint
   AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

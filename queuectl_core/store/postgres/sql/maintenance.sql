@@ -1,10 +1,18 @@
 -- Pruning jobs, folding the ledger into the counters, and counting again.
 
+-- Whether other jobs wait for a job. Then it is not forgotten.
+-- fragment: waited_for_by_others
+EXISTS (SELECT FROM dependencies d CROSS JOIN LATERAL (
+            SELECT state FROM jobs c WHERE c.seq = d.child OFFSET 0) c
+        WHERE d.parent = jobs.seq AND c.state = 'waiting')
+
 -- Attempts that completed in a range of time, from the index, and then their jobs.
 -- name: expired
 SELECT a.job FROM attempts a CROSS JOIN LATERAL (
-    SELECT FROM jobs j WHERE j.seq = a.job AND j.state = 'completed'
-    AND j.finished_at < :before::float8 OFFSET 0
+    SELECT FROM jobs WHERE seq = a.job AND state = 'completed'
+    AND finished_at < :before::float8 AND NOT
+-- include: waited_for_by_others
+    OFFSET 0
 ) still
 WHERE a.finished_at >= :since::float8 AND a.finished_at < :before AND a.outcome = 'completed'
 ORDER BY a.finished_at LIMIT :limit::bigint;
@@ -12,15 +20,15 @@ ORDER BY a.finished_at LIMIT :limit::bigint;
 -- name: ended
 SELECT seq FROM jobs
 WHERE state <= :state::text AND (state, seq) > (:state, :after::bigint)
-  AND finished_at < :before::float8
+  AND finished_at < :before::float8 AND NOT
+-- include: waited_for_by_others
 ORDER BY state, seq LIMIT :limit::bigint;
 
 -- name: prune
 DELETE FROM jobs
 WHERE seq IN (SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) ORDER BY seq FOR UPDATE)
-  AND state = :state::text AND finished_at < :before::float8
-  AND NOT EXISTS (SELECT FROM dependencies d JOIN jobs c ON c.seq = d.child
-                  WHERE d.parent = jobs.seq AND c.state = 'waiting')
+  AND state = :state::text AND finished_at < :before::float8 AND NOT
+-- include: waited_for_by_others
 RETURNING seq, runs;
 
 -- name: runs_of

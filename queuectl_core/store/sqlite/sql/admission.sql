@@ -208,7 +208,7 @@ WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +state = 'waiting' AND hel
 RETURNING seq;
 
 -- name: parent_mark
-SELECT parent, after FROM parent_marks ORDER BY parent LIMIT 1;
+SELECT parent, after FROM parent_marks WHERE parent BETWEEN :low AND :high ORDER BY parent LIMIT 1;
 
 -- name: parent_mark_moved
 UPDATE parent_marks SET after = :after WHERE parent = :parent;
@@ -257,7 +257,8 @@ UPDATE jobs SET unique_holds = 0
 WHERE unique_value = :value AND unique_holds = 1 AND unique_for > 0
   AND created_at + unique_for <= :now;
 
--- A new job takes the place of one that has not started and holds the same unique value.
+-- A new job takes the place of one that has not started and holds the same unique value. Only the
+-- id and the earlier attempts stay. connect_replaced lets it start.
 -- name: replace_job
 UPDATE jobs SET command = :command, is_argv = :is_argv, max_retries = :max_retries,
                 backoff_base = :backoff_base, priority = :priority, run_at = :run_at,
@@ -265,10 +266,10 @@ UPDATE jobs SET command = :command, is_argv = :is_argv, max_retries = :max_retri
                 nice = :nice, memory_limit = :memory_limit, cpu_seconds = :cpu_seconds,
                 output_limit = :output_limit, key = :key, unique_until = :unique_until,
                 unique_for = :unique_for, parents = :parents,
-                on_parent_failure = :on_parent_failure, cause = NULL,
-                held_at = coalesce(:held_at, held_at),
-                held_by = CASE WHEN :held_at IS NULL THEN held_by ELSE :held_by END,
-                state = 'waiting', ready = NULL, updated_at = :now
+                on_parent_failure = :on_parent_failure, held_at = :held_at, held_by = :held_by,
+                state = 'waiting', ready = NULL, created_at = :now, updated_at = :now,
+                attempts = 0, crashes = 0, started_at = NULL, finished_at = NULL,
+                exit_code = NULL, last_error = NULL, worker = NULL, cause = NULL
 WHERE seq = :seq AND state IN ('pending', 'waiting', 'failed');
 
 -- name: edit_job

@@ -33,9 +33,27 @@ SELECT id, command, is_argv, max_retries, backoff_base, priority, run_at,
        on_parent_failure, CASE WHEN hold THEN :now END, held_by
 FROM temp.incoming ORDER BY line;
 
--- Lines with a unique value.
+-- Lines whose unique value another job holds, or that an earlier or later line has too. Values whose
+-- time is over were released before.
 -- name: staged_unique
-SELECT * FROM temp.incoming WHERE unique_value IS NOT NULL ORDER BY line;
+SELECT line, id, unique_value, on_conflict, holder
+FROM (SELECT i.*, (SELECT seq FROM main.jobs INDEXED BY jobs_unique
+                   WHERE unique_value = i.unique_value AND unique_holds = 1) AS holder
+      FROM temp.incoming i WHERE i.unique_value IS NOT NULL)
+WHERE holder IS NOT NULL OR unique_value IN (
+    SELECT unique_value FROM temp.incoming WHERE unique_value IS NOT NULL
+    GROUP BY unique_value HAVING count(*) > 1)
+ORDER BY line;
+
+-- name: staged_unique_expired
+UPDATE jobs SET unique_holds = 0
+WHERE seq IN (
+    SELECT j.seq FROM temp.incoming i CROSS JOIN main.jobs j INDEXED BY jobs_unique
+    WHERE j.unique_value = i.unique_value AND j.unique_holds = 1 AND j.unique_for > 0
+      AND j.created_at + j.unique_for <= :now);
+
+-- name: staged_job
+SELECT * FROM temp.incoming WHERE line = :line;
 
 -- name: staged_gone
 DELETE FROM temp.incoming WHERE line = :line;

@@ -157,6 +157,8 @@ AND (:seen IS NULL OR (seq, state, runs) IN
       FROM json_each(:seen)))
 -- include: filter
 
+-- Jobs above ``later`` are on other pages of the same verb: a job does not run again before such a
+-- parent.
 -- name: retry
 UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
                 ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
@@ -164,6 +166,11 @@ UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' 
                 cause = NULL, held_at = NULL, held_by = NULL
 WHERE
 -- include: still
+AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN jobs p ON p.seq = d.parent
+                WHERE d.child = jobs.seq AND d.parent > :later
+                  AND p.state IN (SELECT value FROM json_each(:states))
+-- include: filter
+)
 RETURNING seq, runs;
 
 -- A waiting job is cancelled. A running job is asked to end.
@@ -176,14 +183,30 @@ WHERE
 -- include: still
 RETURNING seq, runs;
 
+-- A job stays if one waits for it that stays, because it does not match or for the same reason.
 -- name: remove
-DELETE FROM jobs
+WITH RECURSIVE matching (seq, state) AS MATERIALIZED (
+    SELECT seq, state FROM jobs
+    WHERE
+-- include: still
+), kept (seq) AS (
+    SELECT m.seq FROM matching m
+    WHERE EXISTS (SELECT 1 FROM dependencies d JOIN jobs c ON c.seq = d.child
+                  WHERE d.parent = m.seq AND c.state = 'waiting'
+                    AND c.seq NOT IN (SELECT seq FROM matching))
+    UNION
+    SELECT m.seq FROM kept k JOIN matching c ON c.seq = k.seq AND c.state = 'waiting'
+    JOIN dependencies d ON d.child = c.seq JOIN matching m ON m.seq = d.parent
+)
+DELETE FROM jobs WHERE seq IN (SELECT seq FROM matching) AND seq NOT IN (SELECT seq FROM kept)
+RETURNING seq, runs;
+
+-- After the change: jobs of these that still match, so they were left because of other jobs.
+-- name: left_over
+SELECT seq FROM jobs
 WHERE
 -- include: still
-AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN jobs c ON c.seq = d.child
-                WHERE d.parent = jobs.seq AND c.state = 'waiting'
-                  AND c.seq NOT IN (SELECT value FROM json_each(:seqs)))
-RETURNING seq, runs;
+ORDER BY seq;
 
 -- A person holds jobs. Who and since when stays with the first who did it.
 -- name: hold
@@ -211,10 +234,11 @@ AND (held_at IS NOT NULL OR cause IS NOT NULL)
 RETURNING seq, runs;
 
 -- name: amend
-UPDATE jobs SET command = :command, is_argv = :is_argv, state = 'pending',
-                ready = CASE WHEN key IS NULL THEN 1 ELSE 2 END, cause = NULL, held_at = NULL,
-                held_by = NULL, attempts = 0, crashes = 0, run_at = :now, updated_at = :now,
-                cancel = 0
+UPDATE jobs SET command = :command, is_argv = :is_argv,
+                state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                cause = NULL, held_at = NULL, held_by = NULL, attempts = 0, crashes = 0,
+                run_at = :now, updated_at = :now, cancel = 0
 WHERE seq = :seq AND state = :state AND runs = :runs
   AND state IN ('failed', 'dead', 'cancelled', 'completed')
 RETURNING *;

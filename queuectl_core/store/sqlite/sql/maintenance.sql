@@ -1,22 +1,28 @@
 -- Pruning jobs, and counting again.
 
+-- Whether other jobs wait for a job. Then it is not forgotten.
+-- fragment: waited_for_by_others
+EXISTS (SELECT 1 FROM dependencies d JOIN jobs c ON c.seq = d.child
+        WHERE d.parent = jobs.seq AND c.state = 'waiting')
+
 -- Attempts that completed in a range of time, from the index alone, and then their jobs. CROSS JOIN
 -- keeps this order. The other order would read every completed job.
 -- name: expired
-SELECT a.job FROM attempts a CROSS JOIN jobs j ON j.seq = a.job
+SELECT a.job FROM attempts a CROSS JOIN jobs ON jobs.seq = a.job
 WHERE a.finished_at >= :since AND a.finished_at < :before AND a.outcome = 'completed'
-  AND j.state = 'completed' AND j.finished_at < :before
+  AND jobs.state = 'completed' AND jobs.finished_at < :before AND NOT
+-- include: waited_for_by_others
 ORDER BY a.finished_at LIMIT :limit;
 
 -- name: ended
-SELECT seq FROM jobs WHERE state = :state AND seq > :after AND finished_at < :before
+SELECT seq FROM jobs WHERE state = :state AND seq > :after AND finished_at < :before AND NOT
+-- include: waited_for_by_others
 ORDER BY seq LIMIT :limit;
 
 -- name: prune
 DELETE FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs))
-    AND +state = :state AND finished_at < :before
-    AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN jobs c ON c.seq = d.child
-                    WHERE d.parent = jobs.seq AND c.state = 'waiting')
+    AND +state = :state AND finished_at < :before AND NOT
+-- include: waited_for_by_others
 RETURNING seq, runs;
 
 -- name: runs_of

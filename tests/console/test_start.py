@@ -88,7 +88,7 @@ async def test_on_a_server_one_connection_does(
     store = await place.open()
     await store.enqueue([spec("backup-1")], store.clock())
     monkeypatch.setattr(connections, "connect", counted)
-    ours = Connections(place.url, env={"HOME": str(tmp_path)})
+    ours = Connections(place.url, read_only=False, env={"HOME": str(tmp_path)})
     monitor = Monitor(ours)
     try:
         # All that the first screen shows. Later, a second read may begin before the first is done.

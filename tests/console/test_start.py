@@ -93,7 +93,7 @@ async def test_on_a_server_one_connection_does(
     try:
         # All that the first screen shows. Later, a second read may begin before the first is done.
         assert (await monitor.first()).counts[State.PENDING] == 1
-        assert [job.id for job in monitor.newest] == ["backup-1"]
+        assert [job.command for job in monitor.newest] == ["backup-1"]
         assert made == 1
     finally:
         await ours.drop()

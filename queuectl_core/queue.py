@@ -31,7 +31,7 @@ from .domain.model import (
 )
 from .domain.text import clean_line
 from .store.open import needs_loop, open_store
-from .store.protocol import ALLOWED, LAST, Batch, JobAction, Store
+from .store.protocol import ALLOWED, DONE, LAST, Batch, JobAction, Store
 from .system.clocks import monotonic
 from .system.host import actor, current_directory, host_key, hostname, is_gone, may_be_process
 from .system.postcommit import after_commit, commits
@@ -440,7 +440,10 @@ class Queue:
         are no settings."""
         if not await self.store.remove_queue(name):
             shown = clean_line(name, 60)
-            raise NotFound(f"queue '{shown}' has no settings", "see: queuectl queue list")
+            raise NotFound(
+                f"queue '{shown}' has no settings, so there is nothing to remove",
+                "a queue without settings is listed while jobs or workers name it",
+            )
 
     # -- why --------------------------------------------------------------------------
 
@@ -535,7 +538,7 @@ class Queue:
             if job.state not in ALLOWED[action]:
                 raise Conflict(
                     f"job '{job.id}' is {job.state}; cannot {action} it",
-                    f"only {', '.join(ALLOWED[action])} jobs can be",
+                    f"only {one_of(ALLOWED[action])} jobs can be {DONE[action]}",
                 )
         done = 0
         size = len(chosen) if strict else BULK
@@ -859,6 +862,11 @@ def check_count(count: int) -> None:
         raise InvalidInput(
             f"cannot start {count} workers", f"give a number from 1 to {MAX_WORKERS}"
         )
+
+
+def one_of(words: Sequence[str]) -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def outcome_word(attempt: Attempt) -> str:

@@ -234,7 +234,8 @@ class Facts(NamedTuple):
     key_running: tuple[str, ...] = ()
     """The running jobs with the same key."""
     parents: tuple[Dependency, ...] | None = None
-    """None: they were not read. Then the state of the job tells whether it waits for any."""
+    """None: they were not read. Then a job that is waiting and not held counts as one that waits
+    for others. A held one that waits for others, too, counts as held only."""
     ahead: int = 0
     """How many jobs of the queue would start before it, at most :data:`MOST_AHEAD`."""
     silent_until: float | None = None
@@ -276,7 +277,7 @@ class Blocker(NamedTuple):
     since: float | None = None
     until: float | None = None
     command: tuple[str, ...] | None = None
-    """The arguments of ``queuectl`` that remove this reason."""
+    """The arguments of ``queuectl`` that remove this reason; None: no command does."""
 
     def to_json(self, command: str | None) -> dict[str, Any]:
         """The public JSON. ``command``: the whole command line."""
@@ -389,11 +390,7 @@ def _waiting_for(job: Job, facts: Facts) -> Blocker:
     kinds = {one.kind for one in left}
     what = wanted[kinds.pop()] if len(kinds) == 1 else "to end"
     detail = f"{', '.join(shown) or 'other jobs'}{more} {what}"
-    first = left[0] if left else None
-    command = (
-        ("why", first.parent) if first and first.parent_state is not State.PROCESSING else None
-    )
-    return Blocker(Reason.WAITING_FOR, detail, job.created_at, None, command)
+    return Blocker(Reason.WAITING_FOR, detail, job.created_at)
 
 
 def _not_due(job: Job, facts: Facts) -> Blocker:

@@ -72,6 +72,15 @@ ALLOWED = {
 }
 """The states that allow each action."""
 
+DONE = {
+    JobAction.RETRY: "retried",
+    JobAction.CANCEL: "cancelled",
+    JobAction.REMOVE: "removed",
+    JobAction.HOLD: "held",
+    JobAction.RELEASE: "released",
+}
+"""What becomes of a job by each action, for messages."""
+
 
 class Changed(NamedTuple):
     """What an action did."""
@@ -477,7 +486,7 @@ class Store(Protocol):
     async def remove_queue(self, name: str) -> bool:
         """Forget the settings of a queue. False: it had none.
 
-        Raises Conflict if jobs that have not ended are in it.
+        Raises Conflict if it has settings, and jobs that have not ended are in it.
         """
 
     async def edit(self, job: Job, changes: Mapping[str, Any], now: float) -> Job:

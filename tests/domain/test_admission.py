@@ -472,7 +472,7 @@ def test_who_holds_it_and_since_when() -> None:
 def test_which_parents_it_waits_for() -> None:
     waits = job(State.WAITING, parents={"after": ("p",)})
     one = only(blockers(waits, facts(parents=(parent(state=State.FAILED),))))
-    assert one == Blocker(Reason.WAITING_FOR, "p (failed) to complete", NOW - 9, None, ("why", "p"))
+    assert one == Blocker(Reason.WAITING_FOR, "p (failed) to complete", NOW - 9)
     running = parent("after_any", State.PROCESSING)
     one = only(blockers(waits, facts(parents=(running,))))
     assert (one.detail, one.command) == ("p (processing) to end", None)

@@ -155,7 +155,7 @@ class Steps(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(QUEUES))
     def remove_queue(self, name: str) -> None:
-        if any(
+        if name in self.model.settings and any(
             one.queue == name and one.state not in lifecycle.FINAL
             for one in self.model.jobs.values()
         ):

@@ -322,3 +322,26 @@ async def test_a_job_that_was_enqueued_again_is_found_under_its_id(queue: Queue)
     (again,) = await queue.enqueue([{"id": "j", "command": "y"}])
     assert await queue.same(job) == again
     assert await queue.same(other) is None
+
+
+async def test_a_queue_without_settings_has_none_to_remove(store: Store) -> None:
+    """Also while jobs are in it: to wait for them would not help."""
+    queue = Queue(store, {}, clock=lambda: NOW)
+    await store.enqueue([spec(queue="mail"), spec(queue="mail", key="k")], NOW)
+    with pytest.raises(NotFound, match="queue 'mail' has no settings, so there is nothing"):
+        await queue.remove_queue("mail")
+    await queue.set_queue("mail", {"limit": "1"})
+    with pytest.raises(Conflict, match="not ended"):
+        await queue.remove_queue("mail")
+
+
+async def test_the_hint_says_which_jobs_can_be_changed(store: Store) -> None:
+    queue = Queue(store, {}, clock=lambda: NOW)
+    [job] = await store.enqueue([spec(id="a")], NOW)
+    for act, hint in (
+        (queue.release, "only waiting jobs can be released"),
+        (queue.retry, "only failed, dead, cancelled or completed jobs can be retried"),
+    ):
+        with pytest.raises(Conflict) as caught:
+            await act([job])
+        assert caught.value.hint == hint

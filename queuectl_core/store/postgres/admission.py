@@ -55,11 +55,11 @@ async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> 
 
 async def remove_queue(session: Session, name: str) -> bool:
     row = await session.row("queue_leaving", name=name)
+    if row is None or not row["given"]:
+        return False
     left = await session.value("queue_unended", name=name)  # after the lock, so that it is exact
     if left:
         raise unended(name, left)
-    if row is None or not row["given"]:
-        return False
     await session.execute("starts_of_queue_gone", name=name)
     return await session.execute("queue_remove", name=name) == 1
 

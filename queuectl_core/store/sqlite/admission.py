@@ -76,11 +76,14 @@ def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -
 
 
 def remove_queue(conn: sqlite3.Connection, name: str) -> bool:
+    if conn.execute(SQL["queue_by_name"], {"name": name}).fetchone() is None:
+        return False
     left = conn.execute(SQL["queue_unended"], {"name": name}).fetchone()[0]
     if left:
         raise unended(name, left)
     conn.execute(SQL["starts_forgotten"], {"name": name, "before": float("inf")})
-    return conn.execute(SQL["queue_remove"], {"name": name}).fetchone() is not None
+    conn.execute(SQL["queue_remove"], {"name": name})
+    return True
 
 
 def room_in(conn: sqlite3.Connection, queue: QueueSettings, owner: str, now: float) -> Room:

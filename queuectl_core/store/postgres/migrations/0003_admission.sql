@@ -165,8 +165,8 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM fresh f WHERE f.key IS NOT NULL)
         OR EXISTS (SELECT FROM stale s WHERE s.key IS NOT NULL) THEN
-        -- A claim takes visible jobs only, so it needs no mark. Choosing the visible jobs changes
-        -- ready from 1 to 2 or back.
+        -- A claim takes visible jobs only, so it needs no mark. Neither does the choice of the
+        -- visible jobs, which changes ready from 1 to 2 or back.
         WITH sides AS (
             SELECT f.seq, true AS new, f.state, f.ready, f.priority, f.run_at, f.queue, f.key
             FROM fresh f WHERE f.key IS NOT NULL

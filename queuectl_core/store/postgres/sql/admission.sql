@@ -309,6 +309,8 @@ UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
                 worker = NULL, cause = NULL
 WHERE seq = :seq::bigint AND state IN ('pending', 'waiting', 'failed');
 
+-- A visible job that keeps its key stays visible, so that no more jobs of the key become visible.
+-- If its place has changed, the key is marked, and the next claim chooses its first jobs anew.
 -- name: edit_job
 UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool, priority = :priority::bigint,
                 run_at = :run_at::float8, queue = :queue::text,
@@ -358,7 +360,9 @@ SELECT min(since) FROM (
         (SELECT queue, created_at, run_at FROM jobs WHERE ready = 2 ORDER BY run_at LIMIT 1000)
         AS behind WHERE queue = :queue) AS all_kinds;
 
--- Jobs that wait although nothing is left to wait for, or whose key nobody will look at.
+-- Jobs that wait although nothing is left to wait for, or although a condition cannot be met any
+-- more; unless a parent is marked, because then they will be judged. Added to them: keys with due
+-- jobs of which none is visible or runs, and which no claim will look at, because they have no mark.
 -- name: misadmitted
 SELECT (SELECT count(*) FROM jobs WHERE state = 'waiting' AND held_at IS NULL AND cause IS NULL
         AND NOT EXISTS (SELECT FROM dependencies d JOIN parent_marks m ON m.parent = d.parent

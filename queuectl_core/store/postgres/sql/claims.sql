@@ -143,8 +143,8 @@ waiting_queue (queue) AS (
       ORDER BY j.queue, j.key, j.ready LIMIT 1) IS NOT NULL)
 
 -- Claims jobs for workers that serve the same queues (``queues`` NULL: all queues). Jobs that have
--- just become due take part, and are marked as ready. Rows that other transactions have locked are
--- skipped. ``crowded`` says that there were such rows, so it is worth looking again soon.
+-- just become due are marked as ready. Those without a key, in a queue without a row in ``queues``,
+-- take part at once. Rows that other transactions have locked are skipped. ``crowded`` says that there were such rows, so it is worth looking again soon.
 -- ``suspects``: whether jobs that have crashed may be claimed. ``ANY(ARRAY(…))`` makes the server
 -- look up the rows by key. Otherwise it would expect thousands of them and read all jobs.
 --

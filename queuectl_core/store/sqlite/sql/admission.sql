@@ -12,7 +12,7 @@ VALUES (:name, :max_running, :per_host, :per_key, :rate_count, :rate_seconds, :p
         :paused_by, :paused_reason, :paused_until);
 
 -- name: queue_remove
-DELETE FROM queues WHERE name = :name RETURNING name;
+DELETE FROM queues WHERE name = :name;
 
 -- name: queue_unended
 SELECT coalesce(sum(n), 0) FROM counts
@@ -276,7 +276,8 @@ WHERE seq = :seq AND state IN ('pending', 'waiting', 'failed');
 UPDATE jobs SET command = :command, is_argv = :is_argv, priority = :priority, run_at = :run_at,
                 queue = :queue, timeout_seconds = :timeout_seconds, max_retries = :max_retries,
                 key = :key, updated_at = :now,
-                -- A visible job whose place does not change stays visible.
+                -- A visible job whose place does not change stays visible. Any other job of a key
+                -- is hidden until the next claim has chosen the first jobs of the key anew.
                 ready = CASE WHEN ready IS NULL THEN NULL WHEN :run_at > :now THEN 0
                              WHEN :key IS NULL THEN 1
                              WHEN ready = 1 AND queue = :queue AND key = :key
@@ -329,7 +330,9 @@ SELECT min(since) FROM (
         (SELECT queue, created_at, run_at FROM jobs WHERE ready = 2 ORDER BY run_at LIMIT 1000)
         AS behind WHERE queue = :queue) AS all_kinds;
 
--- Jobs that wait although nothing is left to wait for, or whose key nobody will look at.
+-- Jobs that wait although nothing is left to wait for, or although a condition cannot be met any
+-- more; unless a parent is marked, because then they will be judged. Added to them: keys with due
+-- jobs of which none is visible or runs, and which no claim will look at, because they have no mark.
 -- name: misadmitted
 SELECT (SELECT count(*) FROM jobs WHERE state = 'waiting' AND held_at IS NULL AND cause IS NULL
         AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN parent_marks m ON m.parent = d.parent

@@ -100,8 +100,8 @@ async def judge_marked(
         more = await session.value(
             "marks_done", gone=done, ids=list(moved), afters=list(moved.values())
         )
-        if not more or not (ours or done):
-            return bool(more), freed
+        if not more or len(ours) < len({row["child"] for row in children}):
+            return bool(more), freed  # others work on the same jobs, and may wait for us
         left = JUDGED if budget is None else left - max(1, len(children))
     return True, freed
 
@@ -159,8 +159,8 @@ async def connect_parents(
     """Record what new jobs wait for, and judge them. ``name`` says which job an error is about."""
     await session.raw.execute(LOOK_UP)
     span = new._asdict()
-    await session.rows("parents_locked", **span)
-    missing = await session.rows("orphans", **span)
+    locked = [row[0] for row in await session.rows("parents_locked", **span)]
+    missing = await session.rows("orphans", **span, locked=locked)
     if missing:
         raise no_parent(await name(missing[0]["id"]), missing[0]["parent"])
     await session.execute("depend", **span)

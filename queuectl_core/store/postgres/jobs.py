@@ -16,6 +16,10 @@ from .session import NEW_JOBS, Session
 KEYS = 0x71756575
 """The advisory lock for taking keys. Nobody takes a key while a block of keys is taken."""
 
+MOST_TURNS = 100
+"""For more unique values than this no turns are taken: the server can keep only so many locks. Then
+a deadlock is possible, and the transaction is done again."""
+
 T = TypeVar("T")
 
 COLUMNS = (
@@ -102,6 +106,9 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
     """One after another, because a value may be given twice."""
     answer: list[Job] = []
     made: list[Job] = []
+    values = {spec.unique for spec in specs if spec.unique is not None}
+    if len(values) <= MOST_TURNS:
+        await session.rows("unique_turns", values=sorted(values))
     existing: list[bool] = []
     for spec in specs:
         job, is_new = await _insert_or_hold(session, spec, now)

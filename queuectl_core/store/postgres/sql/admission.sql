@@ -274,9 +274,9 @@ WHERE d.parent = ANY(:seqs::bigint[]) AND d.child <> ALL(:seqs) LIMIT 1;
 -- Transactions that enqueue the same unique values come one after another, and take the locks in the
 -- same order. So they never wait for each other in a circle.
 -- name: unique_turns
-SELECT pg_advisory_xact_lock(hashtextextended(v.value, hashtext(current_schema())))
-FROM (SELECT DISTINCT value FROM unnest(:values::text[]) AS v (value)
-      ORDER BY hashtextextended(value, hashtext(current_schema()))) v;
+SELECT pg_advisory_xact_lock(turn.key)
+FROM (SELECT DISTINCT hashtextextended(v.value, hashtext(current_schema())) AS key
+      FROM unnest(:values::text[]) AS v (value) ORDER BY key) turn;
 
 -- name: unique_holder
 SELECT * FROM jobs WHERE unique_value = :value::text AND unique_holds;

@@ -106,9 +106,7 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
     """One after another, because a value may be given twice."""
     answer: list[Job] = []
     made: list[Job] = []
-    values = {spec.unique for spec in specs if spec.unique is not None}
-    if len(values) <= MOST_TURNS:
-        await session.rows("unique_turns", values=sorted(values))
+    await take_turns(session, {spec.unique for spec in specs if spec.unique is not None})
     existing: list[bool] = []
     for spec in specs:
         job, is_new = await _insert_or_hold(session, spec, now)
@@ -119,6 +117,12 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
         await _connect(session, made, now)
     again = await _again(session, answer)
     return [job._replace(existing=known) for job, known in zip(again, existing, strict=True)]
+
+
+async def take_turns(session: Session, values: set[str]) -> None:
+    """Wait for others that enqueue some of these unique values, unless there are very many."""
+    if 0 < len(values) <= MOST_TURNS:
+        await session.rows("unique_turns", values=sorted(values))
 
 
 async def _insert_or_hold(session: Session, spec: JobSpec, now: float) -> tuple[Job, bool]:

@@ -61,9 +61,10 @@ class PostgresBatch(Batch):
             self._file.write(lines)
         self._count += len(specs)
         for _, spec in specs:
+            if spec.after or spec.after_any or spec.after_failed:
+                self._parents = True
             if spec.unique is not None and len(self._values) <= MOST_TURNS:
                 self._values.add(spec.unique)
-        self._parents = self._parents or any(spec.parents for _, spec in specs)
 
     async def commit(self, now: float) -> tuple[int, int]:
         """Enqueue all added jobs; see the protocol."""
@@ -105,7 +106,9 @@ def _field(value: Any) -> str:
     if value is None:
         return "\\N"
     if isinstance(value, str):
-        return value.translate(_SPECIAL)
+        # Nearly no text has such a character, and translating takes longer than looking for it.
+        plain = value.isprintable() and "\\" not in value
+        return value if plain else value.translate(_SPECIAL)
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, int) and value.bit_length() > 63:

@@ -2,7 +2,7 @@
 
 Marks say what must be looked at again: triggers write them. To judge children, a transaction takes
 marks that nobody else works on, and it skips children that others have locked: their marks stay. So
-it never waits while it holds other jobs.
+it never waits while it holds other jobs. A transaction that has done nothing else may wait.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ async def judge_marked(
     session: Session, now: float, budget: int | None = JUDGED
 ) -> tuple[bool, int]:
     """Judge the children of marked parents, up to ``budget`` of them (None: all). Returns whether
-    more are left, and how many jobs may start."""
+    more are left, also if others judge them, and how many jobs may start."""
     left, freed = JUDGED if budget is None else budget, 0
     while left > 0:
         rows = await session.rows("marked_children", limit=left)
         if not rows:
-            return False, freed
+            return await any_marks(session), freed
         children = [row for row in rows if row["child"] is not None]
         done, moved = _progress(rows, complete=len(children) < left)
         ours = sorted({row["child"] for row in children if row["locked"]})
@@ -127,8 +127,13 @@ def _progress(rows: Sequence[Any], *, complete: bool) -> tuple[list[int], dict[i
 
 
 async def judge_some(session: Session, now: float) -> bool:
+    """Judge some children of marked parents. Returns whether more are left."""
     session.news = NEW_JOBS
     await session.raw.execute(LOOK_UP)
+    # If others have all marks, their children are judged when those commit. The caller must see
+    # that, so we wait for the first mark. We hold nothing that others need.
+    if not await session.rows("marks_free"):
+        await session.rows("mark_awaited")
     return (await judge_marked(session, now))[0]
 
 

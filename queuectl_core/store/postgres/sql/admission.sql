@@ -240,6 +240,14 @@ WITH gone AS (
 )
 SELECT (SELECT id FROM parent_marks WHERE id <> ALL(:gone) ORDER BY id LIMIT 1) IS NOT NULL;
 
+-- A mark that nobody else works on.
+-- name: marks_free
+SELECT id FROM parent_marks ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- Waits until nobody else works on the first mark.
+-- name: mark_awaited
+SELECT id FROM parent_marks ORDER BY id LIMIT 1 FOR UPDATE;
+
 -- name: any_marks
 SELECT (SELECT id FROM parent_marks ORDER BY id LIMIT 1) IS NOT NULL;
 

@@ -18,8 +18,9 @@ from ..rows import edit_params, new_job, no_parent, queue_params, to_job, to_que
 from .connections import CLAIMS, LOOK_UP
 from .session import NEW_JOBS, Session
 
-JUDGED = 1000
-"""Children that are judged in one transaction, at most."""
+JUDGED = 250
+"""Children that are judged in one transaction, at most. A claim judges too, so this
+decides how long it may take."""
 
 
 # -- queues ---------------------------------------------------------------------------

@@ -27,9 +27,11 @@ decides how long it may take."""
 
 
 async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> QueueSettings:
-    # Not every claim locks the row of a queue. So wait for those that have read the old settings.
-    await session.value("claims_gate", gate=CLAIMS)
     row = await session.row("queue_held", name=name)
+    if row is None:
+        # A claim that has read that the queue has no row does not lock it. So wait for such claims.
+        await session.value("claims_gate", gate=CLAIMS)
+        row = await session.row("queue_held", name=name)
     before = QueueSettings(name) if row is None else to_queue(row)
     after = before._replace(**changes)
     await session.execute("queue_put", **queue_params(after))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -53,8 +53,6 @@ class _Settled(NamedTuple):
     """There are queues that a claim must lock."""
     held_up: tuple[str, ...] = ()
     """Queues in which the end of an attempt may let a job start on another supervisor."""
-    places: Mapping[str, int] = {}
-    """How many attempts ended in each queue that has a row."""
 
 
 async def settle_and_claim(session: Session, request: ClaimRequest, asked: float) -> ClaimResult:
@@ -65,7 +63,7 @@ async def settle_and_claim(session: Session, request: ClaimRequest, asked: float
     elif not request.slots:
         row = await session.row("next_due")
         settled = _Settled(next_due=row["next_due"], judge=row["judge"])
-    claim = _Claim(session, request, asked, settled.places, judged=settled.judge)
+    claim = _Claim(session, request, asked, judged=settled.judge)
     if settled.judge:
         await claim.judge()
     groups = by_queues(request.slots)
@@ -125,7 +123,6 @@ class _Admitted:
         self.strict_mark: int = row["strict_mark"]
         """See the migration."""
         self._running, self._here = row["running"], row["running_here"]
-        self._workers: int = row["workers"]
         self._starts: list[float] = row["starts"]
         self._now = now
         self.room = self._room(self.settings)
@@ -142,28 +139,6 @@ class _Admitted:
     def is_open_elsewhere(self) -> bool:
         """Whether a job may start on a host on which no job of the queue runs."""
         return self._room(self.settings._replace(per_host=None)).free != 0
-
-    def was_full(self, ended: int) -> bool:
-        """Whether others may have found no room before so many attempts of ours ended."""
-        limit, here = self.settings.limit, self.settings.per_host
-        return (limit is not None and self._running + ended >= limit) or (
-            here is not None and self._here + ended >= here
-        )
-
-    def only_passes_on(self, ended: int) -> bool:
-        """Whether a claim takes no more places than ``ended`` attempts of ours have just left. It
-        needs no lock: until our commit, all others count those attempts as running."""
-        free = self.room.free
-        return (
-            not self.marks and self.settings.rate is None and free is not None and 0 < free <= ended
-        )
-
-    def prefetches(self, slots: int) -> bool:
-        """Whether so many jobs may be claimed ahead. They count as running. So they must leave
-        a place for each worker, or some workers would have nothing to do."""
-        if self.settings.rate is not None:
-            return False
-        return self.room.free is None or self.room.free - self._workers >= slots
 
     def take(self, count: int) -> None:
         """So many jobs were claimed."""
@@ -185,24 +160,15 @@ class _Claim:
     """Claims jobs for the slots of one request."""
 
     def __init__(
-        self,
-        session: Session,
-        request: ClaimRequest,
-        asked: float,
-        places: Mapping[str, int],
-        *,
-        judged: bool,
+        self, session: Session, request: ClaimRequest, asked: float, *, judged: bool
     ) -> None:
         self._session = session
         self._request = request
         self._asked = asked
-        self._places = places
         self._judged = judged
         self._admitted: dict[str, _Admitted] | None = None
-        """The queues in which jobs may start. Their rows are locked where that is needed. None: it
-        is not known whether there are any."""
-        self._opened: set[str] = set()
-        """Queues in which others may have found nothing to start before."""
+        """The queues whose rows are locked. None: no row is, and it is not known whether any must
+        be."""
         self._full: dict[str, _Admitted] = {}
         """Queues in which no job may start here."""
         self.looks: list[float] = []
@@ -224,23 +190,19 @@ class _Claim:
             self.looks.append(self._request.now + SOON)
 
     async def admit(self, *, due: bool) -> None:
-        """Find the queues with limits or keys in which jobs may start, and count how many may.
-        Lock their rows where others may count the same places. ``due``: jobs have become due."""
+        """Lock the queues with limits or keys in which jobs may start, and count how many may.
+        ``due``: jobs have become due."""
         session, request = self._session, self._request
         if due:
             await session.execute("promote", now=request.now)
         self._admitted = {}
         names = []
         for queue in await _rooms(session, request, _served(request)):
-            name = queue.settings.name
-            if not queue.is_open:
-                self._look(queue)
-                self._full[name] = queue
-            elif queue.only_passes_on(self._places.get(name, 0)):
-                self._admitted[name] = queue
-                self._opened.add(name)
+            if queue.is_open:
+                names.append(queue.settings.name)
             else:
-                names.append(name)
+                self._look(queue)
+                self._full[queue.settings.name] = queue
         if not names:
             return
         await session.rows("queues_locked", names=names)
@@ -250,8 +212,6 @@ class _Claim:
                 self._look(queue)
                 self._full[queue.settings.name] = queue
                 continue
-            if queue.marks or queue.was_full(self._places.get(queue.settings.name, 0)):
-                self._opened.add(queue.settings.name)
             if not queue.marks or await self._choose_heads(queue):
                 self._admitted[queue.settings.name] = queue
             else:
@@ -328,7 +288,7 @@ class _Claim:
             look_limited=self._admitted is None,
             admitted=list(admitted),
             rooms=[queue.room.free for queue in admitted.values()],
-            rated=[not queue.prefetches(len(workers)) for queue in admitted.values()],
+            rated=[queue.settings.rate is not None for queue in admitted.values()],
         )
 
     async def _took(self, jobs: Sequence[Job], left_over: Sequence[str]) -> None:
@@ -355,7 +315,7 @@ class _Claim:
                 if not claimed or self._admitted is None:
                     return True
                 continue  # it has no job for a claim
-            if queue.work and queue.is_open_elsewhere and name in self._opened | self._full.keys():
+            if queue.work and queue.is_open_elsewhere:
                 return True
         return False
 
@@ -397,7 +357,6 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
         row["judge"],
         row["limited"],
         tuple(row["held_up"]),
-        json.loads(row["places"]),
     )
 
 

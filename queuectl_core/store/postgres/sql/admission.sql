@@ -4,7 +4,7 @@
 -- name: queues
 SELECT * FROM queues WHERE given ORDER BY name;
 
--- Waits until no claim is under way that does not know the new settings, and keeps new ones waiting.
+-- Waits until no claim is under way that has not seen this queue, and keeps new ones waiting.
 -- name: claims_gate
 SELECT pg_advisory_xact_lock(:gate::int, hashtext(current_schema()));
 

@@ -13,8 +13,7 @@
 --
 -- ``judge``: whether children of these jobs, or of others, must be judged. ``limited``: whether there
 -- are queues that a claim must lock. ``held_up``: queues of these jobs in which others wait, and the
--- end of an attempt may let one start on another supervisor. ``places``: how many attempts ended in
--- each queue that has a row.
+-- end of an attempt may let one start on another supervisor.
 -- name: settle
 WITH supervisor AS MATERIALIZED (
     SELECT id FROM supervisors WHERE id = :owner::text FOR KEY SHARE
@@ -87,7 +86,7 @@ WITH supervisor AS MATERIALIZED (
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
     FROM given_back f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:released_seq)
-    RETURNING j.queue, j.key, j.ready
+    RETURNING j.queue, j.key
 ), marked AS (
     INSERT INTO commit_marks (mark) VALUES (:mark::uuid)
 ), sums AS (
@@ -108,24 +107,15 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
        EXISTS (SELECT FROM queues) AS limited,
        CASE WHEN EXISTS (SELECT FROM queues) AND EXISTS (SELECT FROM supervisors OFFSET 1) THEN
            ARRAY(SELECT DISTINCT e.queue
-                 FROM (SELECT queue, key, ready FROM finished
-                       UNION SELECT queue, key, ready FROM released) e
+                 FROM (SELECT queue, key FROM finished UNION SELECT queue, key FROM released) e
                  WHERE EXISTS (SELECT FROM queues q WHERE q.name = e.queue)
-                   AND (e.ready = 2 OR
-                        (SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.queue = e.queue
+                   AND ((SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.queue = e.queue
                          ORDER BY j.priority DESC, j.run_at, j.seq LIMIT 1) IS NOT NULL
                         OR (SELECT j.seq FROM jobs j
                             WHERE j.queue = e.queue AND j.key = e.key AND j.ready > 0
                               AND j.key IS NOT NULL
                             ORDER BY j.queue, j.key, j.ready LIMIT 1) IS NOT NULL))
-       ELSE '{}' END AS held_up,
-       CASE WHEN EXISTS (SELECT FROM queues) THEN
-           (SELECT coalesce(json_object_agg(e.queue, e.n), '{}')::text
-            FROM (SELECT queue, count(*) AS n
-                  FROM (SELECT queue FROM finished UNION ALL SELECT queue FROM released) b
-                  GROUP BY queue) e
-            WHERE EXISTS (SELECT FROM queues q WHERE q.name = e.queue))
-       ELSE '{}' END AS places
+       ELSE '{}' END AS held_up
 FROM finished f;
 
 -- The queues with jobs that a claim may take.
@@ -159,9 +149,8 @@ waiting_queue (queue) AS (
 --
 -- From a queue that has a row in ``queues`` jobs are claimed only if it is among ``admitted``, and
 -- not more than ``rooms`` says (NULL: any number). The caller has locked the rows of these queues.
--- ``rated``: its jobs are not prefetched. If it has a rate, they would start later than they are
--- claimed; and where there are few places left, they would keep jobs from idle workers elsewhere.
--- ``look`` asks whether the caller must do something else before. Then nothing is claimed:
+-- ``rated``: it has a rate, so its jobs are not prefetched, because they start later than they are
+-- claimed. ``look`` asks whether the caller must do something else before. Then nothing is claimed:
 -- ``judge``: children of parents that have ended must be judged (if ``look_judge``). ``limited``:
 -- there are other queues with a row and with work (if ``look_limited``).
 -- ``left_over``: admitted queues that have more jobs for a claim.
@@ -292,7 +281,6 @@ SELECT name FROM queues WHERE name = ANY(:names::text[]) ORDER BY name FOR NO KE
 
 -- The queues with a row and with jobs that wait, and what limits them (``queues`` NULL: all of them).
 -- ``marks``: the first jobs of some keys must be chosen. ``work``: that, or a claim may find a job.
--- ``workers``: of all supervisors.
 -- name: rooms
 SELECT q.*,
        CASE WHEN q.max_running IS NULL THEN 0 ELSE (
@@ -304,8 +292,6 @@ SELECT q.*,
                SELECT FROM jobs j WHERE j.owner = s.id AND j.queue = q.name OFFSET 0) r
            WHERE s.host = (SELECT host FROM supervisors WHERE id = :owner::text))
        END AS running_here,
-       CASE WHEN q.max_running IS NULL AND q.per_host IS NULL THEN 0
-       ELSE (SELECT count(*) FROM workers) END AS workers,
        ARRAY(SELECT at FROM (SELECT at FROM starts WHERE queue = q.name
                              ORDER BY at DESC LIMIT coalesce(q.rate_count, 0)) last
              ORDER BY at) AS starts,

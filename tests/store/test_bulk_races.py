@@ -24,7 +24,7 @@ from queuectl_core.store.protocol import Changed, JobAction, Store
 from ..pgserver import server_url
 from ..support import NOW, ending, eventually_async, spec
 from .stores import Place, PostgresPlace
-from .tools import change, claim, finish, hired
+from .tools import blocked_by, change, claim, finish, hired
 
 DEAD = Filter((State.DEAD,))
 
@@ -238,21 +238,12 @@ async def test_postgres_checks_a_row_again_that_it_waited_for(
             table = f'"{place.schema}".jobs'
             await connection.execute(f"UPDATE {table} SET state = 'completed' WHERE id = 'a'")
             ours = asyncio.ensure_future(act(Queue(store, {}, lambda: NOW, str(tmp_path)), DEAD))
-            await eventually_async(lambda: _blocked_by(connection.get_server_pid()))
+            await eventually_async(lambda: blocked_by(connection.get_server_pid()))
         assert await ours == 1, "only b"
         assert (await states(place))["a"] == "completed"
     finally:
         await connection.close()
         await place.clear()
-
-
-async def _blocked_by(pid: int) -> bool:
-    connection = await asyncpg.connect(server_url())
-    try:
-        blocked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))"
-        return bool(await connection.fetchval(blocked, pid))
-    finally:
-        await connection.close()
 
 
 async def test_how_far_it_came_is_said(

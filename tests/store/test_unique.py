@@ -484,16 +484,24 @@ async def test_many_connections_in_several_ways(place: Place) -> None:
     assert dict(rows) == {f"u{n}": 1 for n in range(10)}
 
 
-async def test_values_in_different_orders_do_not_lock_each_other_out(place: Place) -> None:
+@pytest.mark.parametrize("bulk", [(False,) * 4, (True,) * 4, (True, False) * 2])
+async def test_values_in_different_orders_do_not_lock_each_other_out(
+    place: Place, bulk: tuple[bool, ...]
+) -> None:
     stores = [await place.open() for _ in range(4)]
     values = [f"u{n}" for n in range(20)]
 
-    async def one(store: Store, wanted: list[str]) -> int:
-        jobs = await store.enqueue([spec(unique=value) for value in wanted], NOW)
+    async def one(store: Store, wanted: list[str], bulk: bool) -> int:
+        specs = [spec(unique=value) for value in wanted]
+        if bulk:
+            async with store.batch() as batch:
+                await batch.add(list(enumerate(specs, 1)))
+                return (await batch.commit(NOW))[1]
+        jobs = await store.enqueue(specs, NOW)
         return sum(not job.existing for job in jobs)
 
     orders = [values, values[::-1], values[10:] + values[:10], values[5:] + values[:5]]
-    assert sum(await asyncio.gather(*map(one, stores, orders))) == 20
+    assert sum(await asyncio.gather(*map(one, stores, orders, bulk))) == 20
     assert dict(await place.execute(HOLDERS)) == dict.fromkeys(values, 1)
 
 

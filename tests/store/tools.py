@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import asyncpg
+
 from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimResult, ClaimSlot
 from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
 from queuectl_core.store.protocol import JobAction, Store
 
+from ..pgserver import server_url
 from ..support import NOW, ending, supervisor
 
 
@@ -105,3 +108,13 @@ async def run(
     found = await store.by_seq(job.seq)
     assert found is not None
     return found
+
+
+async def blocked_by(pid: int) -> bool:
+    """Whether a session of the PostgreSQL server waits for the one with this pid."""
+    connection = await asyncpg.connect(server_url())
+    try:
+        blocked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))"
+        return bool(await connection.fetchval(blocked, pid))
+    finally:
+        await connection.close()

@@ -2,7 +2,7 @@
 
 Marks say what must be looked at again: triggers write them. To judge children, a transaction takes
 marks that nobody else works on, and it skips children that others have locked: their marks stay. So
-it never waits while it holds other jobs.
+it never waits while it holds other jobs. A transaction that has done nothing else may wait.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from ..rows import (
 from .connections import CLAIMS, LOOK_UP
 from .session import NEW_JOBS, Session
 
-JUDGED = 1000
-"""Children that are judged in one transaction, at most."""
+JUDGED = 250
+"""Children that are judged in one transaction, at most. A claim judges too, so this
+decides how long it may take."""
 
 
 # -- queues ---------------------------------------------------------------------------
@@ -95,12 +96,12 @@ async def judge_marked(
     session: Session, now: float, budget: int | None = JUDGED
 ) -> tuple[bool, int]:
     """Judge the children of marked parents, up to ``budget`` of them (None: all). Returns whether
-    more are left, and how many jobs may start."""
+    more are left, also if others judge them, and how many jobs may start."""
     left, freed = JUDGED if budget is None else budget, 0
     while left > 0:
         rows = await session.rows("marked_children", limit=left)
         if not rows:
-            return False, freed
+            return await any_marks(session), freed
         children = [row for row in rows if row["child"] is not None]
         done, moved = _progress(rows, complete=len(children) < left)
         ours = sorted({row["child"] for row in children if row["locked"]})
@@ -112,8 +113,8 @@ async def judge_marked(
         more = await session.value(
             "marks_done", gone=done, ids=list(moved), afters=list(moved.values())
         )
-        if not more or not (ours or done):
-            return bool(more), freed
+        if not more or len(ours) < len({row["child"] for row in children}):
+            return bool(more), freed  # others work on the same jobs, and may wait for us
         left = JUDGED if budget is None else left - max(1, len(children))
     return True, freed
 
@@ -139,8 +140,13 @@ def _progress(rows: Sequence[Any], *, complete: bool) -> tuple[list[int], dict[i
 
 
 async def judge_some(session: Session, now: float) -> bool:
+    """Judge some children of marked parents. Returns whether more are left."""
     session.news = NEW_JOBS
     await session.raw.execute(LOOK_UP)
+    # If others have all marks, their children are judged when those commit. The caller must see
+    # that, so we wait for the first mark. We hold nothing that others need.
+    if not await session.rows("marks_free"):
+        await session.rows("mark_awaited")
     return (await judge_marked(session, now))[0]
 
 
@@ -171,8 +177,8 @@ async def connect_parents(
     """Record what new jobs wait for, and judge them. ``name`` says which job an error is about."""
     await session.raw.execute(LOOK_UP)
     span = new._asdict()
-    await session.rows("parents_locked", **span)
-    missing = await session.rows("orphans", **span)
+    locked = [row[0] for row in await session.rows("parents_locked", **span)]
+    missing = await session.rows("orphans", **span, locked=locked)
     if missing:
         raise no_parent(await name(missing[0]["id"]), missing[0]["parent"])
     await session.execute("depend", **span)

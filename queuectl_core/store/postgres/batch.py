@@ -26,7 +26,7 @@ from ..rows import new_ids, new_job, refuse_twice, renamed, spec_params
 from ..unique import UniqueLines
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
 from .connections import Connections
-from .jobs import COLUMNS, KEYS, check_text
+from .jobs import COLUMNS, KEYS, MOST_TURNS, check_text, take_turns
 from .session import NEW_JOBS, Session
 
 TRIES = 5
@@ -43,7 +43,9 @@ class PostgresBatch(Batch):
         with _staging():
             self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._count = 0
-        self._unique = self._parents = False
+        self._parents = False
+        self._values: set[str] = set()
+        """Unique values, a few more than :data:`.jobs.MOST_TURNS` at most."""
 
     def close(self) -> None:
         """Remove the file."""
@@ -59,15 +61,18 @@ class PostgresBatch(Batch):
         with _staging():
             self._file.write(lines)
         self._count += len(specs)
-        self._unique = self._unique or any(spec.unique is not None for _, spec in specs)
-        self._parents = self._parents or any(spec.parents for _, spec in specs)
+        for _, spec in specs:
+            if spec.after or spec.after_any or spec.after_failed:
+                self._parents = True
+            if spec.unique is not None and len(self._values) <= MOST_TURNS:
+                self._values.add(spec.unique)
 
     async def commit(self, now: float) -> tuple[int, int]:
         """Enqueue all added jobs; see the protocol."""
         with _staging():
             self._file.flush()
         first, count, self.existing = await self._connections.announce(
-            _commit, self._file, self._count, now, unique=self._unique, parents=self._parents
+            _commit, self._file, self._count, now, values=self._values, parents=self._parents
         )
         return first, count
 
@@ -102,7 +107,9 @@ def _field(value: Any) -> str:
     if value is None:
         return "\\N"
     if isinstance(value, str):
-        return value.translate(_SPECIAL)
+        # Nearly no text has such a character, and translating takes longer than looking for it.
+        plain = value.isprintable() and "\\" not in value
+        return value if plain else value.translate(_SPECIAL)
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, int) and value.bit_length() > 63:
@@ -111,18 +118,19 @@ def _field(value: Any) -> str:
 
 
 async def _commit(
-    session: Session, file: IO[bytes], count: int, now: float, *, unique: bool, parents: bool
+    session: Session, file: IO[bytes], count: int, now: float, *, values: set[str], parents: bool
 ) -> tuple[int, int, list[tuple[int, str]]]:
     """The first seq, how many jobs were enqueued, and the lines that were not."""
     if not count:
         return 0, 0, []
     session.news = NEW_JOBS
+    await take_turns(session, values)
     await session.execute("stage")
     file.seek(0)
     await session.raw.copy_to_table(
         "incoming", schema_name="pg_temp", source=file, format="text", timeout=None
     )
-    first, lines = await _move(session, count, now, unique=unique)
+    first, lines = await _move(session, count, now, unique=bool(values))
     count -= len(lines.gone)
     if count and parents:
         new = NewJobs(first, first + count - 1)

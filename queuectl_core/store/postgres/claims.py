@@ -35,8 +35,12 @@ SOON = 0.01
 CLAIM_EXTRA = 6
 """How many columns of a claim come before those of the job."""
 
-KEYS, ROUNDS = 500, 10
-"""Marks of keys that are read at a time, if one job of each key may run; and how often."""
+KEYS = 500
+"""Marks of keys that are read at a time, if one job of each key may run."""
+
+CHOOSING = 0.02
+"""Seconds after which a claim leaves the other marks of keys to the next one. It holds the row of
+the queue, so nobody else can claim there meanwhile."""
 
 Key = tuple[int, int]
 """(seq, run): one attempt."""
@@ -75,6 +79,8 @@ async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResu
     for queues, workers in groups:
         claimed += await claim.run(queues, workers)
     freed = claim.freed or claim.left_for_others(settled.held_up, claimed=bool(groups))
+    if claim.unjudged and len(claimed) == len(request.slots):
+        freed = True  # we have no worker left with which to look again
     return ClaimResult(
         settled.refused,
         tuple(claimed),
@@ -177,12 +183,15 @@ class _Claim:
         """The queues with a rate of which jobs were claimed."""
         self.freed = False
         """Jobs whose parents have ended may start."""
+        self.unjudged = False
+        """Children of parents that have ended are left to be judged."""
 
     async def judge(self) -> None:
         """Judge the children of parents that have ended."""
         more, freed = await judge_marked(self._session, self._request.now)
         self._judged = True
         self.freed = self.freed or freed > 0
+        self.unjudged = more
         if more:
             self.looks.append(self._request.now + SOON)
             self.delayed = True
@@ -223,15 +232,16 @@ class _Claim:
             self.delayed = self.delayed or (queue.room.by_rate and queue.work)
 
     async def _choose_heads(self, queue: _Admitted) -> bool:
-        """Choose the visible jobs of marked keys anew. False: more jobs of a key may be visible
-        than may run, so none may be claimed."""
+        """Choose the visible jobs of some marked keys anew. False: more jobs of a key may be
+        visible than may run, so none may be claimed."""
         per_key = queue.settings.per_key or 1
         limit = max(20, KEYS // per_key)
         wanted = len(self._request.slots)
         if queue.room.free is not None:
             wanted = min(wanted, queue.room.free)
         strict = queue.strict_mark
-        for _ in range(ROUNDS):
+        until = monotonic() + CHOOSING
+        while True:
             row = await self._session.row(
                 "choose_heads",
                 queue=queue.settings.name,
@@ -244,9 +254,11 @@ class _Claim:
                 return bool(row["first"] > strict)
             if row["marks"] < limit:
                 return True
-            if row["last"] >= strict and row["visible"] >= wanted:
-                break
-        return bool(row["last"] >= strict)
+            enough = row["visible"] >= wanted
+            if (enough and row["last"] >= strict) or monotonic() > until:
+                if not enough:
+                    self.looks.append(self._request.now)
+                return bool(row["last"] >= strict)
 
     async def run(self, queues: Sequence[str], workers: Sequence[str]) -> list[Job]:
         """Claim jobs for workers that serve the same queues."""

@@ -60,8 +60,12 @@ round trip, so every statement of the claim sees what was committed before."""
 LOOK_UP = "SET LOCAL enable_seqscan = off"
 """Makes the server use indexes until the transaction ends. It keeps the plan of a statement that
 was made while the tables were small, and must not read whole tables when they have grown."""
+PLAN_ONCE = "SET LOCAL plan_cache_mode = force_generic_plan"
+"""Makes the server plan a statement once for each connection. It expects a claim to be cheaper with
+a plan for the given values, and would plan it each time. That takes longer than the claim."""
 BEGIN_CLAIM = (
-    f"BEGIN; {LOOK_UP}; SELECT pg_advisory_xact_lock_shared({CLAIMS}, hashtext(current_schema()))"
+    f"BEGIN; {LOOK_UP}; {PLAN_ONCE};"
+    f" SELECT pg_advisory_xact_lock_shared({CLAIMS}, hashtext(current_schema()))"
 )
 CONFLICTS = 10
 """How often a transaction is done again after a conflict with others."""

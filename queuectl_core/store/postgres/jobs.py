@@ -16,6 +16,10 @@ from .session import NEW_JOBS, Session
 KEYS = 0x71756575
 """The advisory lock for taking keys. Nobody takes a key while a block of keys is taken."""
 
+MOST_TURNS = 100
+"""For more unique values than this no turns are taken: the server can keep only so many locks. Then
+a deadlock is possible, and the transaction is done again."""
+
 T = TypeVar("T")
 
 COLUMNS = (
@@ -102,6 +106,7 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
     """One after another, because a value may be given twice."""
     answer: list[Job] = []
     made: list[Job] = []
+    await take_turns(session, {spec.unique for spec in specs if spec.unique is not None})
     existing: list[bool] = []
     replaced: list[int] = []
     for spec in specs:
@@ -116,6 +121,12 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
     await connect_replaced(session, replaced, now)
     again = await _again(session, answer)
     return [job._replace(existing=known) for job, known in zip(again, existing, strict=True)]
+
+
+async def take_turns(session: Session, values: set[str]) -> None:
+    """Wait for others that enqueue some of these unique values, unless there are very many."""
+    if 0 < len(values) <= MOST_TURNS:
+        await session.rows("unique_turns", values=sorted(values))
 
 
 async def _insert_or_hold(session: Session, spec: JobSpec, now: float) -> tuple[Job, bool]:

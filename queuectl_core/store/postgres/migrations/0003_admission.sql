@@ -165,8 +165,9 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM fresh f WHERE f.key IS NOT NULL)
         OR EXISTS (SELECT FROM stale s WHERE s.key IS NOT NULL) THEN
-        -- A claim takes visible jobs only, so it needs no mark. Neither does the choice of the
-        -- visible jobs, which changes ready from 1 to 2 or back.
+        -- A key is marked when one of its jobs gives up a place (it was visible, or ran), when a due
+        -- job comes, and when the order may change. A claim only takes visible jobs, which keep their
+        -- place. Choosing the visible jobs changes ready from 1 to 2 or back. Neither needs a mark.
         WITH sides AS (
             SELECT f.seq, true AS new, f.state, f.ready, f.priority, f.run_at, f.queue, f.key
             FROM fresh f WHERE f.key IS NOT NULL
@@ -177,19 +178,27 @@ BEGIN
             SELECT max(b.queue) FILTER (WHERE b.new) AS queue,
                    max(b.key) FILTER (WHERE b.new) AS key,
                    max(b.queue) FILTER (WHERE NOT b.new) AS old_queue,
-                   max(b.key) FILTER (WHERE NOT b.new) AS old_key
-            FROM sides b GROUP BY b.seq
-            HAVING count(*) = 1 OR max(b.queue) <> min(b.queue) OR max(b.key) <> min(b.key)
-                OR max(b.priority) <> min(b.priority) OR max(b.run_at) <> min(b.run_at)
-                OR max(b.state) <> min(b.state)
-                   AND NOT (bool_or(b.new AND b.state = 'processing')
-                            AND bool_or(NOT b.new AND b.ready = 1))
-                OR max(b.state) = min(b.state)
-                   AND bool_or(coalesce(b.ready, 0) > 0) AND bool_or(coalesce(b.ready, 0) = 0)
+                   max(b.key) FILTER (WHERE NOT b.new) AS old_key,
+                   count(*) = 1 OR max(b.queue) <> min(b.queue) OR max(b.key) <> min(b.key)
+                       OR max(b.priority) <> min(b.priority) OR max(b.run_at) <> min(b.run_at)
+                       AS moved,
+                   bool_or(b.placed AND NOT b.new) AS was_placed,
+                   bool_or(b.placed AND b.new) AS is_placed,
+                   bool_or(b.due AND NOT b.new) AS was_due,
+                   bool_or(b.due AND b.new) AS is_due
+            FROM (SELECT *, coalesce(ready > 0, false) AS due,
+                         coalesce(ready = 1, false) OR state = 'processing' AS placed
+                  FROM sides) b
+            GROUP BY b.seq
+        ), marked AS (
+            SELECT * FROM pairs
+            WHERE CASE WHEN moved THEN was_placed OR is_due
+                       ELSE was_placed AND NOT is_placed AND NOT (was_due AND is_due)
+                            OR is_due AND NOT was_due END
         )
         INSERT INTO key_marks (queue, key)
-        SELECT p.queue, p.key FROM pairs p WHERE p.key IS NOT NULL
-        UNION SELECT p.old_queue, p.old_key FROM pairs p WHERE p.old_key IS NOT NULL;
+        SELECT m.queue, m.key FROM marked m WHERE m.key IS NOT NULL
+        UNION SELECT m.old_queue, m.old_key FROM marked m WHERE m.old_key IS NOT NULL;
         PERFORM keep_queue(n.queue) FROM (
             SELECT DISTINCT c.queue FROM (
                 SELECT f.seq, f.queue FROM fresh f WHERE f.key IS NOT NULL AND f.ready IS NOT NULL
@@ -206,7 +215,8 @@ BEGIN
     INSERT INTO ledger (state, queue, n)
     SELECT s.state, s.queue, -count(*) FROM stale s GROUP BY s.state, s.queue;
     INSERT INTO key_marks (queue, key)
-    SELECT DISTINCT s.queue, s.key FROM stale s WHERE s.key IS NOT NULL;
+    SELECT DISTINCT s.queue, s.key FROM stale s
+    WHERE s.key IS NOT NULL AND (s.ready = 1 OR s.state = 'processing');
     RETURN NULL;
 END $$;
 

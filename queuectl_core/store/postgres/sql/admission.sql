@@ -117,13 +117,17 @@ WHERE id = ANY(ARRAY(
   AND NOT (seq BETWEEN :low AND :high AND (:seqs IS NULL OR seq = ANY(:seqs)))
 ORDER BY seq FOR SHARE;
 
--- The first parent that does not exist, with its child.
+-- The first parent that does not exist, with its child. A parent that was not ``locked`` was committed
+-- after that statement had begun. It may have ended before this one, so it does not count either.
 -- name: orphans
 SELECT n.seq, n.id, n.parent
 FROM (SELECT c.seq, c.id, v.id AS parent
 -- include: named_parents
     OFFSET 0) n
-WHERE (SELECT p.seq FROM jobs p WHERE p.id = n.parent) IS NULL
+LEFT JOIN LATERAL (SELECT seq FROM jobs WHERE jobs.id = n.parent OFFSET 0) p ON true
+WHERE p.seq IS NULL
+   OR NOT (p.seq BETWEEN :low AND :high AND (:seqs IS NULL OR p.seq = ANY(:seqs)))
+      AND p.seq NOT IN (SELECT unnest(:locked::bigint[]))
 ORDER BY n.seq LIMIT 1;
 
 -- name: depend
@@ -249,6 +253,14 @@ WITH gone AS (
 )
 SELECT (SELECT id FROM parent_marks WHERE id <> ALL(:gone) ORDER BY id LIMIT 1) IS NOT NULL;
 
+-- A mark that nobody else works on.
+-- name: marks_free
+SELECT id FROM parent_marks ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- Waits until nobody else works on the first mark.
+-- name: mark_awaited
+SELECT id FROM parent_marks ORDER BY id LIMIT 1 FOR UPDATE;
+
 -- name: any_marks
 SELECT (SELECT id FROM parent_marks ORDER BY id LIMIT 1) IS NOT NULL;
 
@@ -279,6 +291,13 @@ SELECT p.id, c.id AS child FROM dependencies d
 JOIN jobs c ON c.seq = d.child AND c.state = 'waiting'
 JOIN jobs p ON p.seq = d.parent
 WHERE d.parent = ANY(:seqs::bigint[]) AND d.child <> ALL(:seqs) LIMIT 1;
+
+-- Transactions that enqueue the same unique values come one after another, and take the locks in the
+-- same order. So they never wait for each other in a circle.
+-- name: unique_turns
+SELECT pg_advisory_xact_lock(turn.key)
+FROM (SELECT DISTINCT hashtextextended(v.value, hashtext(current_schema())) AS key
+      FROM unnest(:values::text[]) AS v (value) ORDER BY key) turn;
 
 -- name: unique_holder
 SELECT * FROM jobs WHERE unique_value = :value::text AND unique_holds;

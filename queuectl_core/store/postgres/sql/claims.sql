@@ -87,7 +87,7 @@ WITH supervisor AS MATERIALIZED (
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
     FROM given_back f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:released_seq)
-    RETURNING j.queue, j.key
+    RETURNING j.queue, j.key, j.ready
 ), marked AS (
     INSERT INTO commit_marks (mark) VALUES (:mark::uuid)
 ), sums AS (
@@ -108,9 +108,11 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
        EXISTS (SELECT FROM queues) AS limited, EXISTS (SELECT FROM starting) AS starting,
        CASE WHEN EXISTS (SELECT FROM queues) AND EXISTS (SELECT FROM supervisors OFFSET 1) THEN
            ARRAY(SELECT DISTINCT e.queue
-                 FROM (SELECT queue, key FROM finished UNION SELECT queue, key FROM released) e
+                 FROM (SELECT queue, key, ready FROM finished
+                       UNION SELECT queue, key, ready FROM released) e
                  WHERE EXISTS (SELECT FROM queues q WHERE q.name = e.queue)
-                   AND ((SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.queue = e.queue
+                   AND (e.ready = 2 OR
+                        (SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.queue = e.queue
                          ORDER BY j.priority DESC, j.run_at, j.seq LIMIT 1) IS NOT NULL
                         OR (SELECT j.seq FROM jobs j
                             WHERE j.queue = e.queue AND j.key = e.key AND j.ready > 0

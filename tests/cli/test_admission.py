@@ -32,13 +32,13 @@ def cli(
 ) -> Iterator[Cli]:
     """The command line on each store."""
     (tmp_path / "store").mkdir()
-    place = PLACES[request.param](tmp_path / "store")
+    place = PLACES[request.param].take(tmp_path / "store")
     monkeypatch.setenv("QUEUECTL_STORE", place.url)
     monkeypatch.chdir(tmp_path)
     made = Near(place.url, tmp_path, inside=inside)
     yield made
     made.close()
-    asyncio.run(place.clear())
+    asyncio.run(place.give_back())
 
 
 def states(cli: Cli) -> dict[str, str]:

@@ -16,7 +16,6 @@ from queuectl_core.store.protocol import Store
 
 from ..pgserver import server_url
 
-
 TABLES = """
 SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
 FROM pg_tables WHERE schemaname = $1 AND tablename <> 'schema_version'

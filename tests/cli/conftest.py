@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,15 +35,8 @@ def make_store(path: Path) -> None:
 
 
 @pytest.fixture
-def here(
-    store_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> Here:
-    """``here("list", code=0)``: runs a command line in this process, which is quicker. The store is
-    empty. It exists, because reading a store that does not exist is an error."""
-    make_store(store_path)
-    monkeypatch.setenv("QUEUECTL_STORE", str(store_path))
+def inside(capfd: pytest.CaptureFixture[str]) -> Here:
+    """``inside("list", code=0)``: runs a command line in this process, which is quicker."""
 
     def call(*args: str | Path, code: int | None = 0) -> Result:
         words = tuple(str(arg) for arg in args)
@@ -53,6 +47,29 @@ def here(
         return Result(words, found, out, err)
 
     return call
+
+
+@pytest.fixture
+def here(store_path: Path, monkeypatch: pytest.MonkeyPatch, inside: Here) -> Here:
+    """:func:`inside`, on an empty store. It exists, because reading a store that does not exist is
+    an error."""
+    make_store(store_path)
+    monkeypatch.setenv("QUEUECTL_STORE", str(store_path))
+    return inside
+
+
+@dataclass(slots=True, kw_only=True)
+class Near(Cli):
+    """Runs verbs in this process, except those that need one of their own: workers, and what reads
+    standard input or has another environment. The store and the directory must be set in this
+    process."""
+
+    inside: Here
+
+    def __call__(self, *args: str | Path, code: int | None = 0, **options: Any) -> Result:
+        if options or args[0] == "worker":
+            return Cli.__call__(self, *args, code=code, **options)
+        return self.inside(*args, code=code)
 
 
 @dataclass(slots=True)

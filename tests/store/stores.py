@@ -7,7 +7,7 @@ import uuid
 from abc import ABC, abstractmethod
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import asyncpg
 
@@ -15,6 +15,11 @@ from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Store
 
 from ..pgserver import server_url
+
+TABLES = """
+SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
+FROM pg_tables WHERE schemaname = $1 AND tablename <> 'schema_version'
+"""
 
 
 class Place(ABC):
@@ -46,6 +51,15 @@ class Place(ABC):
             await self.close(store)
         await self.drop()
 
+    @classmethod
+    def take(cls, folder: Path) -> Self:
+        """An empty database. Another test may have had it before."""
+        return cls(folder)
+
+    async def give_back(self) -> None:
+        """Close all connections. The next test may have the database, without what is in it."""
+        await self.clear()
+
     @abstractmethod
     async def drop(self) -> None:
         """Remove the database."""
@@ -72,11 +86,31 @@ class PostgresPlace(Place):
     """A separate schema on the test server."""
 
     copies = False
+    _spare: ClassVar[list[str]] = []
+    """Schemas with our tables, which are empty. It takes long to make and to drop one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, schema: str | None = None) -> None:
         super().__init__(folder)
-        self.schema = f"t{uuid.uuid4().hex}"
+        self.schema = schema or f"t{uuid.uuid4().hex}"
         self.url = f"{server_url()}?schema={self.schema}"
+
+    @classmethod
+    def take(cls, folder: Path) -> Self:
+        return cls(folder, cls._spare.pop() if cls._spare else None)
+
+    async def give_back(self) -> None:
+        for store in list(self._open):
+            await self.close(store)
+        connection = await asyncpg.connect(server_url())
+        try:
+            tables = await connection.fetchval(TABLES, self.schema)
+            if tables is None:  # the test made no store
+                return
+            await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+            await connection.execute(f"UPDATE {self.schema}.schema_version SET store = DEFAULT")
+        finally:
+            await connection.close()
+        self._spare.append(self.schema)
 
     async def drop(self) -> None:
         connection = await asyncpg.connect(server_url())

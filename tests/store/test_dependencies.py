@@ -201,11 +201,11 @@ def test_a_graph_of_two_hundred_jobs(name: str, seed: int) -> None:
 
 def once(name: str, seed: int, size: int) -> None:
     async def run_it(folder: Path) -> None:
-        place = PLACES[name](folder)
+        place = PLACES[name].take(folder)
         try:
             await play(place, seed, size)
         finally:
-            await place.clear()
+            await place.give_back()
 
     with tempfile.TemporaryDirectory(prefix="queuectl-graph-") as folder:
         asyncio.run(run_it(Path(folder)))

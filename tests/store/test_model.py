@@ -96,7 +96,7 @@ class Steps(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="queuectl-model-"))
         self.runner = asyncio.Runner()
         self.model = Model()
-        self.place = self.place_type(self.folder)
+        self.place = self.place_type.take(self.folder)
         self.store: Store = self.do(self.place.open())
         self.other: Store = self.do(self.place.open())
 
@@ -104,7 +104,7 @@ class Steps(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     def teardown(self) -> None:
-        self.do(self.place.clear())
+        self.do(self.place.give_back())
         self.runner.close()
         shutil.rmtree(self.folder)
 

@@ -68,9 +68,7 @@ def test_every_bug_has_what_shows_it() -> None:
 
 @pytest.mark.parametrize("name", sorted(TRIALS))
 def test_a_trial(name: str) -> None:
-    # In a round of these two supervisors are killed five times, which takes 10 seconds.
-    rounds = 2 if name.startswith("limits") else 3
-    trial = run_trial(name, seed=1, rounds=rounds)
+    trial = run_trial(name, seed=1)
     if trial.skipped:
         pytest.skip(trial.skipped)
     assert trial.broken == []

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain import lifecycle
 from ..domain.errors import Conflict, JobChanged
@@ -82,14 +82,19 @@ DONE = {
 """What becomes of a job by each action, for messages."""
 
 
-class Changed(NamedTuple):
-    """What an action did."""
+class Changed:
+    """What an action did. (Making a NamedTuple takes longer, and every verb loads this module.)
 
-    done: list[tuple[int, int]]
-    """(seq, runs) of each changed job."""
-    left: list[int]
-    """Jobs that match, and were left as they were because of what they wait for, or what waits for
-    them. The action may succeed once it was done to other jobs."""
+    ``done``: (seq, runs) of each changed job. ``left``: jobs that match, and were left as they were
+    because of what they wait for, or what waits for them. The action may succeed once it was done
+    to other jobs.
+    """
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, done: list[tuple[int, int]], left: list[int]) -> None:
+        self.done = done
+        self.left = left
 
 
 def changed_meanwhile(action: str, seen: Job, now: Job | None) -> JobChanged:

@@ -37,8 +37,7 @@ from ..rows import (
     unended,
     waits_for_itself,
 )
-from .jobs import job_at
-from .queries import SQL, reading, to_job, to_params
+from .queries import SQL, job_at, reading, to_job, to_params
 
 JUDGED = 1000
 """Children that are judged in one transaction, at most. It takes about 20 ms, in which nobody else

@@ -17,8 +17,7 @@ from ..rows import new_ids, new_job, refuse_twice, renamed, spec_params
 from ..unique import UniqueLines
 from .admission import connect_parents, connect_replaced, replace_job
 from .connection import Connection
-from .jobs import job_at
-from .queries import SQL
+from .queries import SQL, job_at
 
 
 class SqliteBatch(Batch):

@@ -12,7 +12,7 @@ from ...domain.errors import Conflict
 from ...domain.model import Filter, Job, JobSpec, State
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params
-from .queries import SQL, reading, to_job, to_params
+from .queries import SQL, job_at, reading, to_job, to_params
 
 T = TypeVar("T")
 
@@ -64,11 +64,6 @@ def _connect(conn: sqlite3.Connection, made: Sequence[Job], now: float) -> list[
 
     connect_parents(conn, made[0].seq, made[-1].seq, now)
     return [job_at(conn, job.seq) for job in made]
-
-
-def job_at(conn: sqlite3.Connection, seq: int) -> Job:
-    """The job with this key, which is there."""
-    return to_job(conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone())
 
 
 def _enqueue_unique(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:

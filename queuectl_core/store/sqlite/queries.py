@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from ...domain.model import Job
 from .. import rows
 from ..named_sql import load
 from .errors import BadValue
@@ -49,3 +51,8 @@ to_ended = reading(rows.to_ended)
 read_json = reading(json.loads)
 
 SQL = load(os.path.join(os.path.dirname(__file__), "sql"))
+
+
+def job_at(conn: sqlite3.Connection, seq: int) -> Job:
+    """The job with this key, which is there."""
+    return to_job(conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone())

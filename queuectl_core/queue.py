@@ -401,10 +401,15 @@ class Queue:
 
     async def set_queue(self, name: str, given: Mapping[str, Any]) -> QueueSettings:
         """Set ``limit``, ``per_host``, ``per_key`` or ``rate`` of a queue, which need not have jobs
-        yet. ``none`` takes one away. A lower limit ends no job."""
+        yet. ``none`` takes one away. A lower limit ends no job. A rate counts from when it is set.
+        For prefetched jobs, it waits as :meth:`pause_queue` does."""
         from .domain.queues import parse_settings
 
-        return await self.store.set_queue(check_queue(name), parse_settings(given))
+        changes = parse_settings(given)
+        settings = await self.store.set_queue(check_queue(name), changes)
+        if changes.get("rate") is not None:
+            await self._until_nothing_is_prefetched(name)
+        return settings
 
     async def pause_queue(
         self, name: str, *, seconds: float | None = None, reason: str | None = None
@@ -423,11 +428,20 @@ class Queue:
             "paused_until": None if seconds is None else now + seconds,
         }
         settings = await self.store.set_queue(check_queue(name), changes)
+        await self._until_nothing_is_prefetched(name)
+        return settings
+
+    async def _until_nothing_is_prefetched(self, name: str) -> None:
+        """Supervisors give the prefetched jobs of this queue back: wait for it. Warns if some are
+        left after :data:`PAUSE_PATIENCE` seconds."""
         with after_commit("waiting for prefetched jobs"):
             until = monotonic() + PAUSE_PATIENCE
-            while await self.store.unstarted(name) and monotonic() < until:
+            while left := await self.store.unstarted(name):
+                if monotonic() > until:
+                    raise StoreError(
+                        f"{left:,} prefetched jobs may still start: a supervisor does not answer"
+                    )
                 await sleep(0.02)
-        return settings
 
     async def resume_queue(self, name: str) -> QueueSettings:
         """End the pause of a queue. NotFound if there is no such queue."""
@@ -555,7 +569,8 @@ class Queue:
                 seqs = {seq for seq, _ in changed}
                 left += [job for job in part if job.seq not in seqs]
             # They may wait for jobs on other pages.
-            chosen = left[::-1] if len(chosen) > size and done > before else []
+            pages = len(chosen) > size and action in (JobAction.RETRY, JobAction.REMOVE)
+            chosen = left[::-1] if pages and done > before else []
         return done
 
     async def retry_all(self, where: Filter, progress: Progress | None = None) -> int:

@@ -86,7 +86,9 @@ def room(
     if queue.rate is None:
         return Room(count)
     window = rate_window(queue)
-    recent = [one for one in starts if not one.known or one.at > now - window]
+    # A start far in the future comes from a clock that was set back. It must not block the queue
+    # until the clock is there again.
+    recent = [one for one in starts if not one.known or now - window < one.at <= now + window]
     free = max(0, queue.rate.starts - sum(one.number for one in recent))
     next_at = None if free else _leaves(recent, queue.rate.starts, window, now)
     by_rate = count is None or free < count
@@ -101,8 +103,6 @@ def _leaves(recent: Sequence[Start], count: int, window: float, now: float) -> f
         left -= one.number
         if left <= 0:
             break
-    # A start in the future comes from a clock that was set back. It must not block the queue for
-    # longer than a period.
     end = min(one.at, now) + window
     return end if end > now else now + window
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .model import Attempt, Job, State
@@ -110,5 +110,6 @@ class Commands(NamedTuple):
     workers: tuple[WorkerCommand, ...] = ()
     cancels: frozenset[int] = frozenset()
     """The seqs of running jobs that somebody wants cancelled."""
-    no_prefetch: frozenset[str] = frozenset()
-    """The queues from which nothing may be prefetched: they are paused, or have a rate."""
+    no_prefetch: Mapping[str, float | None] = {}
+    """The queues from which nothing may be prefetched, because they are paused or have a rate, and
+    when that ends by itself (None: never)."""

@@ -628,8 +628,13 @@ class Store(Protocol):
         if not rows:
             return Commands(known=False)
         now = self.clock()
-        strict = frozenset(one.name for one in await self.queues() if one.paused(now) or one.rate)
-        return Commands(True, tuple(one for one, _ in rows if one), frozenset(rows[0][1]), strict)
+        no_prefetch = {
+            one.name: None if one.rate else one.paused_until
+            for one in await self.queues()
+            if one.rate or one.paused(now)
+        }
+        workers = tuple(one for one, _ in rows if one)
+        return Commands(True, workers, frozenset(rows[0][1]), no_prefetch)
 
     async def add_workers(
         self, supervisor: str, workers: Sequence[tuple[str, tuple[str, ...]]], now: float, up: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
 from ..domain.config import settings
 from ..domain.errors import StoreError
@@ -31,6 +32,20 @@ class CommandReader:
             with contextlib.suppress(StoreError):
                 await self.apply()
 
+    def _hold_back(self, no_prefetch: Mapping[str, float | None]) -> None:
+        """Nothing may be prefetched from these queues. If some are paused or have a rate since we
+        looked last, the store must hear of their attempts."""
+        context, executor = self._context, self._executor
+        new = no_prefetch.keys() - context.no_prefetch.keys()
+        context.no_prefetch = no_prefetch
+        ours = [one for one in executor.attempts if one.job.queue in new] if new else []
+        if any(one.state is AttemptState.PREFETCHED for one in ours):
+            executor.prefetch.give_back()  # the store keeps them until they may start
+        for attempt in ours:
+            attempt.rated = True
+            if attempt.runs and attempt.since is not None:
+                executor.to_announce(attempt, attempt.since)
+
     async def apply(self) -> None:
         """Read the commands and apply them. StoreError when they cannot be read."""
         context, executor = self._context, self._executor
@@ -41,12 +56,7 @@ class CommandReader:
             context.wake()
             return
         context.cancels = commands.cancels
-        context.no_prefetch = commands.no_prefetch
-        if any(
-            one.job.queue in commands.no_prefetch and one.state is AttemptState.PREFETCHED
-            for one in executor.attempts
-        ):
-            executor.prefetch.give_back()  # the store keeps them until they may start
+        self._hold_back(commands.no_prefetch)
         new = [worker for worker in commands.workers if not worker.up]
         for worker in new:
             if worker.id not in context.slots:

@@ -59,8 +59,9 @@ class Context:
         """Why nothing more is claimed, when the store's file was removed or replaced."""
         self.cancels: frozenset[int] = frozenset()
         """seq of jobs of ours that somebody wants cancelled, as far as we know."""
-        self.no_prefetch: frozenset[str] = frozenset()
-        """Queues from which nothing may be prefetched, as far as we know."""
+        self.no_prefetch: Mapping[str, float | None] = {}
+        """Queues from which nothing may be prefetched, as far as we know, and until when (None:
+        until we are told)."""
         self.notifier: Notifier | None = None
         self.claimable = True
         """There may be something to claim."""
@@ -72,6 +73,11 @@ class Context:
         """We were told to stop."""
         self.background = Background(self.wake)
         self._numbered = 0
+
+    def may_prefetch(self, queue: str) -> bool:
+        """Whether jobs of this queue may be prefetched, as far as we know."""
+        until = self.no_prefetch.get(queue, 0.0)
+        return until is not None and self.clock() >= until
 
     def wake(self) -> None:
         """Wake the dispatcher: there is something to do."""

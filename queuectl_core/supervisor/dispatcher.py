@@ -221,7 +221,8 @@ class Dispatcher:
             slot = next(
                 (one for one in workers if one.stop is None and one.serves(job.queue)), None
             )
-            if slot is None or job.queue in context.no_prefetch:  # since the claim was under way
+            # Meanwhile all may have been told to stop, or the queue was paused.
+            if slot is None or not context.may_prefetch(job.queue):
                 attempts.move(attempt, AttemptEvent.GIVEN_BACK)
             else:
                 attempt.queues = slot.queue_names
@@ -327,7 +328,7 @@ class Dispatcher:
 
     async def _empty(self) -> bool:
         """Nothing runs or waits for a retry in our queues, here or elsewhere. (Nothing is due: the
-        claim found nothing.) In a queue that is paused no job is retried."""
+        claim found nothing.) In a queue that is paused without an end no job is retried."""
         if not self._executor.finished:
             return False
         if self._until_idle:
@@ -335,7 +336,8 @@ class Dispatcher:
         store, now = self._context.store, self._context.clock()
         try:
             counts = await store.counts()
-            paused = {one.name for one in await store.queues() if one.paused(now)}
+            queues = await store.queues()
+            paused = {one.name for one in queues if one.paused(now) and one.paused_until is None}
         except StoreError:
             return False
         busy = {

@@ -95,6 +95,8 @@ class Prefetch:
         self.disarm()
         self.recalling += 1
         self._recall(list(workers))
+        if self._attempts.unannounced:
+            self.moved()
 
     def recalled(self) -> None:
         """The shim answered a recall."""
@@ -111,7 +113,8 @@ class Prefetch:
         return [
             AttemptStarted(one.job.seq, one.job.runs, one.worker, one.started_at)
             for one in self._attempts.unannounced.values()
-            if one.started_at is not None and now - one.started_at > PATIENCE / 2
+            # A start in the future: somebody has set the clock back.
+            if one.started_at is not None and not 0 <= now - one.started_at <= PATIENCE / 2
         ]
 
     def _look(self) -> None:

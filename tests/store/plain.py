@@ -45,9 +45,9 @@ class Plain:
     """A person holds it."""
     cause: int | None = None
     owner: str | None = None
-    ahead: bool = False
-    """It was prefetched, and has not started as far as the store knows."""
     claimed_at: float = 0.0
+    began_at: float = 0.0
+    """When it was started, as far as the store knows."""
     cancelling: bool = False
     """Somebody wants the running attempt cancelled."""
     waived: set[tuple[str, int]] = field(default_factory=set)
@@ -125,7 +125,7 @@ class Model:
     # -- changes ------------------------------------------------------------------------
 
     def retry(self, ones: Iterable[Plain]) -> None:
-        """Those that would be cancelled again stay as they were."""
+        """Those that would be cancelled or held again stay as they were."""
         chosen = list(ones)
         before = {seq: replace(one) for seq, one in self.jobs.items()}
         while True:
@@ -133,7 +133,7 @@ class Model:
                 one.state = State.WAITING if one.parents else State.PENDING
                 one.run_at, one.cause, one.held = self.now, None, False
             self.judge()
-            again = [one.seq for one in chosen if one.state is State.CANCELLED]
+            again = [one.seq for one in chosen if one.cause is not None]
             if not again:
                 return
             for seq, one in self.jobs.items():
@@ -191,7 +191,7 @@ class Model:
         """A claim took it."""
         one = self.jobs[job.seq]
         one.state, one.owner = State.PROCESSING, job.owner
-        one.ahead, one.claimed_at = job.worker is None, self.now
+        one.claimed_at = one.began_at = self.now
         if self.rate(one.queue) is not None:
             self.starting[one.seq] = Start(self.now, known=False)
 
@@ -200,17 +200,16 @@ class Model:
         return None if settings is None else settings.rate
 
     def set_queue(self, settings: QueueSettings) -> None:
-        """A queue has other settings. If it has a rate now, its prefetched jobs count."""
+        """A queue has other settings. If it has a rate now, the attempts that run count."""
         if settings.rate is not None and self.rate(settings.name) is None:
             for one in self.running(settings.name):
-                if one.ahead:
-                    self.starting[one.seq] = Start(one.claimed_at, known=False)
+                self.starting[one.seq] = Start(one.began_at, known=False)
         self.settings[settings.name] = settings
 
     def was_started(self, seq: int, at: float) -> None:
         """The store is told when an attempt was started."""
         one = self.jobs[seq]
-        one.ahead = False
+        one.began_at = at
         rate = self.rate(one.queue)
         if self.starting.pop(seq, None) is not None and rate is not None:
             self.starts.setdefault(one.queue, []).append(Start(kept_start(rate, at)))

@@ -417,3 +417,53 @@ async def test_fewer_jobs_of_a_key_than_before_with_many_keys(store: Store) -> N
     taken = {job.key for job in before}
     assert len(set(new)) == len(new), "one of each key"
     assert not taken & set(new), "these run already"
+
+
+async def rated(store: Store, count: int, rate: Rate) -> Job:
+    """A queue with a rate, and so many jobs in it; the first is claimed."""
+    for owner in ("sup", "other"):
+        await hired(store, owner)
+    await store.enqueue([spec() for _ in range(count)], NOW)
+    await store.set_queue("default", {"rate": rate})
+    [job] = await claim(store, "sup", 1)
+    return job
+
+
+async def test_who_has_lost_an_attempt_says_nothing_about_its_start(store: Store) -> None:
+    """A supervisor repeats what it told when it does not know whether that was committed."""
+    job = await rated(store, 2, Rate(1, 60.0))
+    back = ClaimRequest("sup", [], [], NOW, released=[job])
+    await store.settle_and_claim(back)
+    [again] = await claim(store, "other", 1)
+    assert (again.seq, again.runs) == (job.seq, job.runs)
+    await store.settle_and_claim(back)
+    began = AttemptStarted(job.seq, job.runs, "sup-1", NOW - 3600)
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW, [began]))
+    assert await claim(store, "other", 1) == []
+
+
+async def test_a_rate_counts_the_attempts_that_run_when_it_is_set(store: Store) -> None:
+    await hired(store)
+    await store.enqueue([spec(), spec(), spec()], NOW)
+    [job] = await claim(store, "sup", 1)
+    await store.set_queue("default", {"rate": Rate(1, 60.0)})
+    assert await claim(store, "sup", 1, now=NOW + 1) == []
+    began = AttemptStarted(job.seq, job.runs, "sup-1", NOW)
+    await store.settle_and_claim(ClaimRequest("sup", [], [], NOW + 1, [began]))
+    assert await claim(store, "sup", 1, now=NOW + 59) == []
+    assert len(await claim(store, "sup", 2, now=NOW + 61)) == 1
+
+
+async def test_nothing_is_prefetched_that_comes_after_a_job_with_a_rate(store: Store) -> None:
+    """Otherwise no worker would ever become idle for it."""
+    await hired(store)
+    await store.set_queue("mail", {"rate": Rate(9, 60.0)})
+    names = ("default", "mail", "default", "default", "mail", "default", "default")
+    jobs = await store.enqueue([spec(queue=name) for name in names], NOW)
+    slots = [ClaimSlot("sup-1"), *[ClaimSlot("")] * 8]
+    result = await store.settle_and_claim(ClaimRequest("sup", [], slots, NOW))
+    assert [job.seq for job in result.claimed] == [jobs[0].seq]
+    result = await store.settle_and_claim(ClaimRequest("sup", [], [ClaimSlot("")] * 8, NOW))
+    assert result.claimed == ()
+    result = await store.settle_and_claim(ClaimRequest("sup", [], slots, NOW))
+    assert [job.seq for job in result.claimed] == [jobs[1].seq, jobs[2].seq]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
-from queuectl_core.domain.model import Outcome, State
+from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot
+from queuectl_core.domain.model import Job, Outcome, Rate, State
 from queuectl_core.operations.doctor import write_ahead_log
 from queuectl_core.store.sqlite import checkpoint as checkpoint_module
 from queuectl_core.store.sqlite.store import SqliteStore
@@ -125,4 +125,27 @@ async def test_doctor_names_who_keeps_the_log_from_being_started_anew(
         found = await write_ahead_log(store_path)
         assert found.level == "warn"
         assert f"process {process.pid} went on reading" in found.message
+    await store.close()
+
+
+@pytest.mark.parametrize("by", [86_400.0, -86_400.0])
+async def test_a_rate_counts_as_long_as_before(
+    store_path: Path, set_clock: SetClock, by: float
+) -> None:
+    store = await SqliteStore.open(store_path)
+    await hired(store)
+    await store.set_queue("default", {"rate": Rate(2, 60.0)})
+    await store.enqueue([spec(), spec(), spec()], store.clock())
+
+    async def claim(ends: Sequence[AttemptResult] = (), after: float = 0.0) -> list[Job]:
+        slots = [ClaimSlot(f"sup-{number}", ()) for number in range(3)]
+        request = ClaimRequest("sup", ends, slots, store.clock() + after)
+        return list((await store.settle_and_claim(request)).claimed)
+
+    first, _ = await claim()
+    assert await claim([ending(first, now=store.clock())]) == []  # one is known, one is not
+    set_clock(by)
+    assert await claim() == []
+    assert await claim(after=58) == []
+    assert await claim(after=61) != []
     await store.close()

@@ -98,6 +98,21 @@ async def test_queues_that_are_held_for_are_not_claimed_for_by_name(queue: Queue
     prefetch.disarm()
 
 
+async def test_a_start_is_told_although_jobs_are_given_back_meanwhile(queue: Queue) -> None:
+    woken = asyncio.Event()
+    prefetch, attempts, _ = prefetch_of(woken.set)
+    [job] = await jobs_of(queue, 1)
+    attempt = held(prefetch, attempts, job)
+    attempts.move(attempt, AttemptEvent.STARTED)
+    attempt.worker, attempt.started_at = "w1", 5.0
+    attempts.unannounced[attempt.token] = attempt
+    prefetch.give_back()
+    await asyncio.wait_for(woken.wait(), 10)
+    assert prefetch.overdue
+    assert prefetch.unannounced(2.0), "the clock was set back"
+    prefetch.disarm()
+
+
 async def test_what_waits_too_long_is_recalled_and_given_back(queue: Queue) -> None:
     woken = asyncio.Event()
     prefetch, attempts, recalled = prefetch_of(woken.set)

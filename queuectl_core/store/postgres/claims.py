@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -251,6 +251,7 @@ class _Claim:
             )
             if row["busy"]:
                 self.looks.append(self._request.now + SOON)
+                self.delayed = True
                 return bool(row["first"] > strict)
             if row["marks"] < limit:
                 return True
@@ -258,6 +259,7 @@ class _Claim:
             if (enough and row["last"] >= strict) or monotonic() > until:
                 if not enough:
                     self.looks.append(self._request.now)
+                    self.delayed = True
                 return bool(row["last"] >= strict)
 
     async def run(self, queues: Sequence[str], workers: Sequence[str]) -> list[Job]:
@@ -314,7 +316,7 @@ class _Claim:
                     at=now,
                     seqs=[job.seq for job in ours],
                     runs=[job.runs for job in ours],
-                    before=now - rate_window(queue.settings),
+                    before=now - 2 * rate_window(queue.settings),
                 )
 
     def left_for_others(self, held_up: Sequence[str], *, claimed: bool) -> bool:
@@ -341,10 +343,10 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     values: dict[str, Any] = {
         "owner": owner,
         "now": now,
-        "prefetch_seq": [one.seq for one in starts],
-        "prefetch_run": [one.run for one in starts],
-        "prefetch_worker": [one.worker for one in starts],
-        "prefetch_at": [one.started_at for one in starts],
+        "began_seq": [one.seq for one in starts],
+        "began_run": [one.run for one in starts],
+        "began_worker": [one.worker for one in starts],
+        "began_at": [one.started_at for one in starts],
         "released_seq": [one.seq for one in freed],
         "released_run": [one.runs for one in freed],
         "minutes": list(by_minute(list(first.values()))),
@@ -356,9 +358,13 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     }
     row = await session.row("settle", **values)
     session.marked = True
-    if row["starting"]:
-        await _started(session, request)
     accepted = set(zip(row["seqs"], row["runs"], strict=True))
+    if row["starting"]:
+        told: dict[Key, float | None] = {key: started_at(first[key].attempt) for key in accepted}
+        began, back = set(row["began"]), set(row["given_back"])
+        told |= {(one.seq, one.run): one.started_at for one in starts if one.seq in began}
+        told |= {(one.seq, one.runs): None for one in freed if one.seq in back}
+        await _started(session, told)
     there = dict(zip(row["minutes"], row["sums"], strict=True))
     written = [first[key] for key in first if key in accepted]
     await statistics.record(session, owner, written, now, there)
@@ -372,11 +378,9 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     )
 
 
-async def _started(session: Session, request: ClaimRequest) -> None:
-    """Write down when attempts of queues with a rate were started."""
-    times: dict[Key, float | None] = {(job.seq, job.runs): None for job in request.released}
-    times |= {(one.seq, one.run): one.started_at for one in request.started}
-    times |= {_key(result): started_at(result.attempt) for result in request.results}
+async def _started(session: Session, times: Mapping[Key, float | None]) -> None:
+    """It is known now when these attempts were started (None: they were not). Only those of queues
+    with a rate count."""
     found = await session.rows(
         "starting_gone", seqs=[seq for seq, _ in times], runs=[run for _, run in times]
     )

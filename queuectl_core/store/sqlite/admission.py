@@ -25,7 +25,7 @@ from ...domain.admission import (
     room,
 )
 from ...domain.errors import InvalidInput, JobChanged
-from ...domain.model import Job, QueueSettings, State
+from ...domain.model import Job, QueueSettings
 from ..protocol import LAST, Changed, JobAction, changed_meanwhile
 from ..rows import (
     edit_params,
@@ -39,11 +39,14 @@ from ..rows import (
 )
 from .queries import SQL, job_at, reading, to_job, to_params
 
-JUDGED = 1000
-"""Children that are judged in one transaction, at most. It takes about 20 ms, in which nobody else
-can write."""
+JUDGED = 400
+"""Children that are judged in one transaction, at most. It takes about 10 ms, in which nobody else
+can write. A claim may wait for one such transaction, and judges too."""
 KEYS = 500
 """Keys whose first jobs are chosen anew at a time."""
+
+ToldStart = tuple[int, int, float | None]
+"""(seq, run, when this attempt was started; None: it was not)."""
 
 _to_queue = reading(to_queue)
 
@@ -66,7 +69,7 @@ def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -
     after = before._replace(**changes)
     conn.execute(SQL["queue_put"], queue_params(after))
     if after.rate is not None and before.rate is None:
-        conn.execute(SQL["prefetched_are_starting"], {"name": name})
+        conn.execute(SQL["attempts_are_starting"], {"name": name})
     if after.per_key != before.per_key:
         if (after.per_key or 1) < (before.per_key or 1):
             conn.execute(SQL["hide_keys"], {"name": name})
@@ -81,6 +84,7 @@ def remove_queue(conn: sqlite3.Connection, name: str) -> bool:
     if left:
         raise unended(name, left)
     conn.execute(SQL["starts_forgotten"], {"name": name, "before": float("inf")})
+    conn.execute(SQL["starting_of_queue_gone"], {"name": name})
     conn.execute(SQL["queue_remove"], {"name": name})
     return True
 
@@ -106,17 +110,18 @@ def _starts(conn: sqlite3.Connection, queue: QueueSettings, now: float) -> list[
     )
 
 
-def starting(conn: sqlite3.Connection, queue: QueueSettings, job: Job, now: float) -> None:
-    """An attempt of a queue with a rate was claimed. Starts that no longer count are forgotten."""
-    params = {"seq": job.seq, "run": job.runs, "name": queue.name, "at": now}
-    conn.execute(SQL["starting"], params)
-    before = now - rate_window(queue)
+def starting(
+    conn: sqlite3.Connection, queue: QueueSettings, jobs: Sequence[Job], now: float
+) -> None:
+    """Attempts of a queue with a rate were claimed. Starts that no longer count are forgotten."""
+    params = {"name": queue.name, "at": now}
+    conn.executemany(SQL["starting"], [params | {"seq": job.seq, "run": job.runs} for job in jobs])
+    before = now - 2 * rate_window(queue)
     conn.execute(SQL["starts_forgotten"], {"name": queue.name, "before": before})
 
 
-def started(conn: sqlite3.Connection, attempts: Iterable[tuple[int, int, float | None]]) -> None:
-    """When these attempts were started, as (seq, run, time); None: they were not. Only those of
-    queues with a rate count."""
+def started(conn: sqlite3.Connection, attempts: Sequence[ToldStart]) -> None:
+    """It is known now when these attempts were started. Only those of queues with a rate count."""
     if not conn.execute(SQL["any_starting"]).fetchone()[0]:
         return
     known = all_settings(conn)
@@ -341,7 +346,7 @@ def amend(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Job:
     seq, now = params["seq"], params["now"]
     _judge_changed(conn, [(seq, params["runs"])], now)
     job = job_at(conn, seq)
-    if job.state is State.CANCELLED:  # because of a parent
+    if job.cause is not None:
         raise JobChanged("")
     return job
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from ...domain.admission import Candidate, Room, started_at
@@ -19,7 +20,15 @@ from ...domain.model import Job, Outcome, QueueSettings, SupervisorRow
 from ...system.clocks import monotonic
 from ..rows import result_params
 from . import clock, statistics
-from .admission import all_settings, choose_heads, judge_marked, room_in, started, starting
+from .admission import (
+    ToldStart,
+    all_settings,
+    choose_heads,
+    judge_marked,
+    room_in,
+    started,
+    starting,
+)
 from .connection import Driver
 from .errors import BadValue
 from .jobs import check_whole
@@ -44,12 +53,20 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
             slots = ()  # claim nothing, but write the results: the file may only have moved
     clock.follow(conn)  # before the new time decides what is due
     refused = _finish(conn, owner, request.results, now) if request.results else frozenset()
+    told: list[ToldStart] = [
+        (one.seq, one.run, started_at(one.attempt))
+        for one in request.results
+        if (one.seq, one.run) not in refused
+    ]
     for start in request.started:
-        conn.execute(SQL["attempt_started"], start._asdict() | {"owner": owner})
+        if conn.execute(SQL["attempt_started"], start._asdict() | {"owner": owner}).rowcount:
+            told.append((start.seq, start.run, start.started_at))
     for job in request.released:
         params = {"seq": job.seq, "run": job.runs, "owner": owner, "now": now}
-        conn.execute(SQL["give_back"], params)
-    started(conn, _starts(request))
+        if conn.execute(SQL["give_back"], params).rowcount:
+            told.append((job.seq, job.runs, None))
+    if told:
+        started(conn, told)
     more, freed = judge_marked(conn, now)
     if slots:
         conn.execute(SQL["promote"], {"now": now})
@@ -79,16 +96,6 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
         bool(freed) or left,
         frozenset(rated),
     )
-
-
-def _starts(request: ClaimRequest) -> Iterator[tuple[int, int, float | None]]:
-    """What ``request`` says of when attempts started, as (seq, run, time)."""
-    for result in request.results:
-        yield result.seq, result.run, started_at(result.attempt)
-    for start in request.started:
-        yield start.seq, start.run, start.started_at
-    for job in request.released:
-        yield job.seq, job.runs, None
 
 
 def _left_for_others(
@@ -190,8 +197,9 @@ class _Claim:
                 rated.update(one.seq for one in there)
         found.sort(key=lambda one: one.place)
         seqs = [one.seq for one in found]
-        # A prefetched job starts later than it is claimed, so a rate could not be kept.
-        following = [seq for seq in seqs[len(idle) :] if seq not in rated]
+        # Jobs of a queue with a rate are not prefetched: they would use it up while they wait. Nor
+        # is what comes after them, or no worker would ever become idle for them.
+        following = list(takewhile(lambda seq: seq not in rated, seqs[len(idle) :]))
         wanted = len(self._workers) - len(idle)
         ahead = claimed_ahead(len(idle) + len(following), len(idle), wanted)
         params = {"owner": request.owner, "now": request.now}
@@ -242,10 +250,11 @@ class _Claim:
         """These jobs of queues with a rate were claimed."""
         now = self._request.now
         self.rated = {job.queue for job in jobs}
-        for job in jobs:
-            starting(self._conn, self._settings[job.queue], job, now)
-        for name in self.rated:  # this may have used the rate up
-            self._look(name, room_in(self._conn, self._settings[name], self._request.owner, now))
+        for name in self.rated:
+            settings = self._settings[name]
+            starting(self._conn, settings, [job for job in jobs if job.queue == name], now)
+            # This may have used the rate up.
+            self._look(name, room_in(self._conn, settings, self._request.owner, now))
 
     def _look(self, name: str, room: Room) -> None:
         """Look again when there is more room. Whether a job waits for the rate only."""

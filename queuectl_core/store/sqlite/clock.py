@@ -3,8 +3,8 @@
 The store keeps the time when a job is due as wall time, because people schedule jobs by it. So the
 store also keeps the difference between the wall clock and the clock since boot, which nobody can
 set. A process that notices a change of this difference moves the failed jobs, which wait for their
-backoff, by the same amount. It does so in one transaction with the new difference, so exactly once.
-Scheduled jobs keep their time.
+backoff, and the starts that count for a rate, by the same amount. It does so in one transaction
+with the new difference, so exactly once. Scheduled jobs keep their time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ def follow(conn: Driver) -> bool:
     boot_then, before = read_json(row[0]) if row is not None else ("", 0.0)
     moved = bool(boot_then == boot and abs(offset - before) > TOLERANCE)
     if moved:
-        conn.execute(SQL["backoffs_moved"], {"delta": offset - before})
+        delta = {"delta": offset - before}
+        conn.execute(SQL["backoffs_moved"], delta)
+        conn.execute(SQL["starting_moved"], delta)
+        starts = [tuple(row) for row in conn.execute(SQL["starts_moved"], delta)]
+        if starts:
+            conn.execute(SQL["starts_gone"])
+            names = ("name", "at", "count")
+            conn.executemany(SQL["started"], [dict(zip(names, row, strict=True)) for row in starts])
     if moved or boot_then != boot:
         conn.execute(SQL["clock_set"], {"value": json.dumps([boot, offset])})
         conn.offset = None  # this transaction may fail, so look again next time

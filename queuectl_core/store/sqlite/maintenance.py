@@ -58,7 +58,7 @@ def backup(
             conn.execute("ROLLBACK")
         # The copy has no workers. Otherwise workers of the copy would look for the processes of
         # running jobs and end them, while the original is still in use.
-        for name in ("copy_released", "copy_workers", "copy_supervisors"):
+        for name in ("copy_released", "copy_starting", "copy_workers", "copy_supervisors"):
             copy.execute(SQL[name])
         # The copy is in WAL mode now. Closing it would also move these changes into the file, but
         # without an error if that fails.

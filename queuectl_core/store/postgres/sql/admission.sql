@@ -69,15 +69,15 @@ SELECT s.at, 1, false FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = 
 WHERE s.queue = :name AND j.state = 'processing'
 ORDER BY at;
 
--- A queue gets a rate: its prefetched jobs will start.
--- name: prefetched_are_starting
+-- A queue gets a rate. Of the attempts that run, it is not known yet when they started.
+-- name: attempts_are_starting
 INSERT INTO starting
-SELECT seq, runs, queue, started_at FROM jobs
-WHERE owner IS NOT NULL AND queue = :name::text AND worker IS NULL
+SELECT seq, runs, queue, started_at FROM jobs WHERE owner IS NOT NULL AND queue = :name::text
 ON CONFLICT (seq) DO UPDATE SET run = excluded.run, queue = excluded.queue, at = excluded.at;
 
 -- name: starts_of_queue_gone
-DELETE FROM starts WHERE queue = :name::text;
+WITH unknown AS (DELETE FROM starting WHERE queue = :name::text)
+DELETE FROM starts WHERE queue = :name;
 
 -- name: key_running_ids
 SELECT j.queue, j.key, j.id FROM jsonb_array_elements(:pairs::jsonb) p
@@ -420,6 +420,6 @@ ON CONFLICT (name) DO NOTHING;
 SELECT seq FROM jobs WHERE state = 'waiting' AND seq > :after::bigint
 ORDER BY seq LIMIT :limit::bigint FOR UPDATE;
 
--- Jobs that were cancelled again because of a parent.
+-- Jobs that were cancelled or are held again because of a parent.
 -- name: failed_again
-SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) AND state = 'cancelled';
+SELECT seq FROM jobs WHERE seq = ANY(:seqs::bigint[]) AND cause IS NOT NULL;

@@ -5,7 +5,7 @@
 -- One statement writes all results. A result is taken only from the attempt that holds the lease.
 -- A job that somebody wants cancelled does not run again.
 --
--- ``prefetch_*``: prefetched jobs that a worker has started. ``released_*``: prefetched jobs that
+-- ``began_*``: attempts that run: they were prefetched, or their queue has a rate. ``released_*``: prefetched jobs that
 -- were not started. They become pending again, or cancelled if somebody asked for that.
 --
 -- ``minutes``: the minutes in which the attempts ended. The statement returns the supervisor's
@@ -31,16 +31,16 @@ WITH supervisor AS MATERIALIZED (
         number, started_at, finished_at, outcome, made_dead, exit_code, signal, reason, worker,
         host, peak_memory, cpu_seconds, output_bytes, waited, tail
     )
-), prefetched AS MATERIALIZED (
+), began AS MATERIALIZED (
     SELECT * FROM unnest(
-        :prefetch_seq::bigint[], :prefetch_run::bigint[], :prefetch_worker::text[],
-        :prefetch_at::float8[]
+        :began_seq::bigint[], :began_run::bigint[], :began_worker::text[],
+        :began_at::float8[]
     ) AS b(seq, run, worker, started_at)
 ), given_back AS MATERIALIZED (
     SELECT * FROM unnest(:released_seq::bigint[], :released_run::bigint[]) AS f(seq, run)
 ), held AS MATERIALIZED (
     SELECT j.seq, j.runs AS run FROM jobs j JOIN supervisor s ON j.owner = s.id
-    WHERE j.seq = ANY(:seq || :prefetch_seq || :released_seq) AND j.state = 'processing'
+    WHERE j.seq = ANY(:seq || :began_seq || :released_seq) AND j.state = 'processing'
     ORDER BY j.seq FOR UPDATE OF j
 ), finished AS (
     UPDATE jobs j SET
@@ -77,7 +77,8 @@ WITH supervisor AS MATERIALIZED (
     UPDATE jobs j SET worker = b.worker, started_at = b.started_at,
                       unique_holds = j.unique_holds
                                      AND (j.unique_until = 'end' OR j.unique_for > 0)
-    FROM prefetched b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:prefetch_seq)
+    FROM began b JOIN held USING (seq, run) WHERE j.seq = b.seq AND j.seq = ANY(:began_seq)
+    RETURNING j.seq
 ), released AS (
     UPDATE jobs j SET
         state = CASE WHEN j.cancel THEN 'cancelled' ELSE 'pending' END,
@@ -87,7 +88,7 @@ WITH supervisor AS MATERIALIZED (
         runs = j.runs - 1, started_at = NULL, owner = NULL, shim = NULL, cancel = false,
         updated_at = :now
     FROM given_back f JOIN held USING (seq, run) WHERE j.seq = f.seq AND j.seq = ANY(:released_seq)
-    RETURNING j.queue, j.key, j.ready
+    RETURNING j.seq, j.queue, j.key, j.ready
 ), marked AS (
     INSERT INTO commit_marks (mark) VALUES (:mark::uuid)
 ), sums AS (
@@ -106,6 +107,7 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
                       WHERE (SELECT d.parent FROM dependencies d WHERE d.parent = e.seq
                              ORDER BY d.parent, d.child LIMIT 1) IS NOT NULL) AS judge,
        EXISTS (SELECT FROM queues) AS limited, EXISTS (SELECT FROM starting) AS starting,
+       ARRAY(SELECT seq FROM started) AS began, ARRAY(SELECT seq FROM released) AS given_back,
        CASE WHEN EXISTS (SELECT FROM queues) AND EXISTS (SELECT FROM supervisors OFFSET 1) THEN
            ARRAY(SELECT DISTINCT e.queue
                  FROM (SELECT queue, key, ready FROM finished
@@ -152,8 +154,8 @@ waiting_queue (queue) AS (
 --
 -- From a queue that has a row in ``queues`` jobs are claimed only if it is among ``admitted``, and
 -- not more than ``rooms`` says (NULL: any number). The caller has locked the rows of these queues.
--- ``rated``: it has a rate, so its jobs are not prefetched, because they start later than they are
--- claimed. ``look`` asks whether the caller must do something else before. Then nothing is claimed:
+-- ``rated``: it has a rate, so its jobs are not prefetched: they would use it up while they wait. Nor
+-- is what comes after them, or no worker would ever become idle for them. ``look`` asks whether the caller must do something else before. Then nothing is claimed:
 -- ``judge``: children of parents that have ended must be judged (if ``look_judge``). ``limited``:
 -- there are other queues with a row and with work (if ``look_limited``).
 -- ``left_over``: admitted queues that have more jobs for a claim.
@@ -202,9 +204,10 @@ WITH RECURSIVE look AS MATERIALIZED (
 ), placed AS (
     SELECT *, row_number() OVER (ORDER BY priority DESC, run_at, seq) AS place FROM found
 ), ranked AS (
-    SELECT seq, queue, row_number() OVER (ORDER BY place) AS place,
-           least(count(*) OVER (), cardinality(:workers)) AS total
-    FROM placed WHERE place <= :idle::bigint OR NOT rated
+    SELECT seq, queue, place, least(count(*) OVER (), cardinality(:workers)) AS total
+    FROM placed
+    WHERE place <= :idle::bigint
+       OR place < coalesce((SELECT min(place) FROM placed WHERE place > :idle AND rated), place + 1)
 ), chosen AS MATERIALIZED (
     -- One for each idle worker, and as many prefetched jobs as lifecycle.claimed_ahead says.
     SELECT seq, queue, place FROM ranked

@@ -69,11 +69,13 @@ SELECT EXISTS (SELECT 1 FROM starting);
 -- name: starting_gone
 DELETE FROM starting WHERE seq = :seq AND run = :run RETURNING queue;
 
--- A queue gets a rate: its prefetched jobs will start.
--- name: prefetched_are_starting
+-- A queue gets a rate. Of the attempts that run, it is not known yet when they started.
+-- name: attempts_are_starting
 INSERT OR REPLACE INTO starting
-SELECT seq, runs, queue, started_at FROM jobs
-WHERE state = 'processing' AND queue = :name AND worker IS NULL;
+SELECT seq, runs, queue, started_at FROM jobs WHERE state = 'processing' AND queue = :name;
+
+-- name: starting_of_queue_gone
+DELETE FROM starting WHERE queue = :name;
 
 -- name: starts_forgotten
 DELETE FROM starts WHERE queue = :name AND at <= :before;
@@ -369,6 +371,6 @@ SELECT seq FROM jobs WHERE state = 'waiting' AND seq > :after ORDER BY seq LIMIT
 -- name: waiting_of
 SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +state = 'waiting';
 
--- Jobs that were cancelled again because of a parent.
+-- Jobs that were cancelled or are held again because of a parent.
 -- name: failed_again
-SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +state = 'cancelled';
+SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +cause IS NOT NULL;

@@ -191,3 +191,13 @@ INSERT INTO config VALUES ('.clock', :value) ON CONFLICT (key) DO UPDATE SET val
 -- Somebody set the wall clock. Jobs that wait for their backoff wait as long as before.
 -- name: backoffs_moved
 UPDATE jobs SET run_at = run_at + :delta WHERE state = 'failed';
+
+-- name: starting_moved
+UPDATE starting SET at = at + :delta;
+
+-- The starts as they must be then. They are written anew, because two may change places.
+-- name: starts_moved
+SELECT queue, at + :delta, n FROM starts;
+
+-- name: starts_gone
+DELETE FROM starts;

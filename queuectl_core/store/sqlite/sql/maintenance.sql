@@ -58,6 +58,9 @@ UPDATE jobs SET state = CASE cancel WHEN 1 THEN 'cancelled' ELSE 'pending' END,
                 owner = NULL, shim = NULL, cancel = 0
 WHERE state = 'processing';
 
+-- name: copy_starting
+DELETE FROM starting;
+
 -- name: copy_workers
 DELETE FROM workers;
 

@@ -16,7 +16,7 @@ from tests.web.browser import Site, chromium  # noqa: E402
 
 WIDTHS = (360, 1280, 2560)
 PAGES = {"dashboard": "/", "dashboard-jobs": "/jobs", "dashboard-job": "/jobs/report-q3"}
-PAGES |= {"dashboard-dlq": "/dlq"}
+PAGES |= {"dashboard-dlq": "/dlq", "dashboard-queues": "/queues"}
 DARK = {"dashboard-dark": "/"}
 
 DEAD = (
@@ -41,6 +41,15 @@ def fill(cli: Cli) -> None:
     cli("enqueue", "--id", "report-q3", "--priority", "5", script)
     cli("enqueue", "--id", "flaky-7", "--max-retries", "5", "--backoff-base", "60", "exit 75")
     cli("enqueue", "--id", "nightly", "--delay", "2h", "reindex --all --jobs 4")
+    for queue, *settings in (
+        ("render", "--limit", "4", "--per-host", "2"),
+        ("api", "--rate", "60/1m"),
+        ("mail", "--limit", "2"),
+    ):
+        cli("queue", "set", queue, *settings)
+    cli("queue", "pause", "mail", "--for", "1h", "--reason", "the mail server is down")
+    waiting = [{"queue": "mail", "command": f"send-mail {n}"} for n in range(1, 8)]
+    cli("enqueue", "-", stdin="".join(json.dumps(job) + "\n" for job in waiting))
     eventually(lambda: cli.json("show", "flaky-7")["state"] == "failed")
     eventually(lambda: cli.json("show", "report-q3")["state"] == "processing")
 

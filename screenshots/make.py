@@ -18,7 +18,8 @@ import resvg_py
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.console.scenes import opened, play, seed  # noqa: E402
+from queuectl_core.queue import Queue  # noqa: E402
+from tests.console.scenes import NOW, SCENES, Scene, opened, play, seed, typed  # noqa: E402
 
 PICTURES = {
     "console": ("console", (120, 40), "queuectl-dark"),
@@ -28,6 +29,8 @@ PICTURES = {
     "purge": ("confirm", (120, 40), "queuectl-dark"),
     "job": ("job", (120, 40), "queuectl-dark"),
     "enqueue": ("enqueue", (120, 40), "queuectl-dark"),
+    "queues": ("limits", (120, 30), "queuectl-dark"),
+    "why": ("why-mail", (120, 40), "queuectl-dark"),
     "help": ("help", (120, 50), "queuectl-dark"),
     "tmux-pane": ("console", (50, 14), "queuectl-dark"),
 }
@@ -37,9 +40,37 @@ FONT = "DejaVu Sans Mono"
 """Has the box and block characters; resvg takes what monospace there is without it."""
 
 
+SCENES["limits"] = Scene(("5",), "5 queues 5")
+SCENES["why-mail"] = Scene(("slash", *typed("nightly-mail"), "enter", "w"), "QueuePaused")
+
+
+async def limits(home: Path) -> None:
+    """Queues with limits, one of them paused, and jobs that wait in them."""
+    env = {"HOME": str(home), "USER": "ops"}
+    async with Queue.open(str(home / "queue.db"), env=env, clock=lambda: NOW - 300) as queue:
+        queue.cwd = "/srv/app"
+        await queue.set_queue("render", {"limit": "4", "per_host": "2"})
+        await queue.set_queue("api", {"rate": "60/1m"})
+        await queue.set_queue("deploy", {"per_key": "1"})
+        for name, command in (("render", "render"), ("api", "./sync.sh"), ("mail", "send-mail")):
+            await queue.enqueue(
+                [{"queue": name, "command": f"{command} {n}"} for n in range(1, 12)]
+            )
+        await queue.enqueue([{"queue": "deploy", "key": "shop", "command": "./deploy shop"}] * 3)
+        fields = {"queue": "mail", "after": ["report-q3"], "key": "nightly"}
+        await queue.enqueue([{"id": "nightly-mail", "command": "send-mail --all", **fields}])
+        pause = {"at": NOW - 300, "by": "ops@alpha", "reason": "the mail server is down"}
+        await queue.store.set_queue(
+            "mail",
+            {f"paused_{name}": value for name, value in (pause | {"until": NOW + 3300}).items()},
+        )
+
+
 async def picture(scene: str, size: tuple[int, int], theme: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         await seed(Path(folder))
+        if scene in ("limits", "why-mail"):
+            await limits(Path(folder))
         async with opened(Path(folder), size) as (console, pilot):
             console.theme = theme
             await play(console, pilot, scene)

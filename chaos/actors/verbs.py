@@ -35,6 +35,7 @@ class Verbs(Actor):
             self.configure,
             *(self.forget_cancelled,) * 2,
             self.stop_workers,
+            *(self.hold, self.release, self.edit, self.limit, self.pause_queue),
             *(self.read,) * 2,
         ]
         self.rng.choice(choices)()
@@ -69,7 +70,14 @@ class Verbs(Actor):
         words = ["--queue", PLAY, "--max-retries", "1", "--backoff-base", "0"]
         if self.rng.random() < 0.5:
             words += ["--id", job.name]
-        came = self.run("enqueue", *words, job.command(self.seconds()))
+        if self.rng.random() < 0.3:
+            words += ["--key", self.rng.choice("abc")]
+        if self.rng.random() < 0.2:
+            words += ["--unique", self.rng.choice("uvw"), "--on-conflict", "fail"]
+        parent = self.some_job("pending", "processing", "failed", "completed", "dead")
+        if parent is not None and self.rng.random() < 0.3:
+            words += ["--after-any", parent[1]]
+        came = self.run("enqueue", *words, job.command(self.seconds()), codes=(0, 3, 4))
         job.answer = came.answer
 
     def enqueue_many(self) -> None:
@@ -121,6 +129,46 @@ class Verbs(Actor):
     def purge_dead(self) -> None:
         self._dead("purge", "purge dead", "--yes")
 
+    # -- queues -------------------------------------------------------------------------
+
+    def _some(self, *states: str) -> str | None:
+        found = self.some_job(*states)
+        return None if found is None else found[1]
+
+    def hold(self) -> None:
+        if (job := self._some("pending", "failed")) is not None:
+            self.run("hold", job, codes=(0, 3, 4))
+
+    def release(self) -> None:
+        if (job := self._some("waiting")) is not None:
+            self.run("release", job, codes=(0, 3, 4))
+
+    def edit(self) -> None:
+        if (job := self._some("pending", "waiting", "failed")) is not None:
+            self.run("edit", job, "--priority", str(self.rng.randint(0, 3)), codes=(0, 3, 4))
+
+    def limit(self) -> None:
+        """A limit that lets jobs go on, or none."""
+        option = self.rng.choice(("--limit", "--per-host", "--per-key"))
+        self.run("queue", "set", PLAY, option, self.rng.choice(("none", "1", "2", "5")))
+
+    def pause_queue(self) -> None:
+        """For a moment: it ends by itself."""
+        if self.rng.random() < 0.3:
+            self.run("queue", "resume", PLAY, codes=(0, 3))
+        else:
+            self.run("queue", "pause", PLAY, "--for", self.rng.choice(("0.2s", "1s", "3s")))
+
+    def finish(self) -> None:
+        """All jobs may run in the end. A verb may be killed: then once more."""
+        none = ("--limit", "none", "--per-host", "none", "--per-key", "none")
+        for words in (
+            ("queue", "set", PLAY, *none),
+            ("release", "--all", "--queue", PLAY),
+        ):
+            while self.run(*words).code < 0:
+                pass
+
     def configure(self) -> None:
         value = str(self.rng.randint(1000, 9999))
         came = self.run("config", "set", "backoff-max", value)
@@ -157,13 +205,18 @@ class Verbs(Actor):
                 ["dlq", "list", "--group"],
                 ["stats"],
                 ["worker", "list"],
+                ["status", "--why"],
+                ["queue", "list", "--json"],
+                ["why"],
+                ["show", "--tree"],
                 ["logs"],
             )
         )
-        if words == ["logs"]:
-            found = self.some_job("completed", "dead", "processing")
+        if words[0] in ("logs", "why", "show"):
+            waits = ("pending", "waiting", "failed") if words[0] == "why" else ()
+            found = self.some_job("completed", "dead", "processing", *waits)
             if found is None:
                 return
-            self.run("logs", found[1], codes=(0, 1, 3, 4))
+            self.run(*words, found[1], codes=(0, 1, 3, 4))
         else:
             self.run(*words)

@@ -103,26 +103,37 @@ def _run_steps(conn: sqlite3.Connection, done: int, last: int) -> None:
             for statement in statements(script.read_text("utf-8")):
                 conn.execute(statement)
             if number == ADMISSION:
-                _widen_checks(conn)
+                _change_checks(conn)
             conn.execute(f"PRAGMA user_version = {number:d}")
 
 
 ADMISSION = 3
 """The migration that lets jobs be in state ``waiting``."""
-WIDENED = (
+CHECKS = (
     ("'dead', 'cancelled')", "'dead', 'cancelled', 'waiting')"),
     ("CHECK (ready IN (0, 1))", "CHECK (ready IN (0, 1, 2))"),
+    ("DEFAULT 'end'", "DEFAULT 'end' CHECK (unique_until IN ('start', 'end'))"),
+    (
+        "unique_for REAL NOT NULL DEFAULT 0",
+        "unique_for REAL NOT NULL DEFAULT 0 CHECK (unique_for >= 0)",
+    ),
+    (
+        "unique_holds INTEGER NOT NULL DEFAULT 0",
+        "unique_holds INTEGER NOT NULL DEFAULT 0 CHECK (unique_holds IN (0, 1))",
+    ),
+    ("DEFAULT 'cancel'", "DEFAULT 'cancel' CHECK (on_parent_failure IN ('cancel', 'hold'))"),
 )
+"""What is replaced in the text of the table of jobs. All rows that are there meet the new ones."""
 
 
-def _widen_checks(conn: sqlite3.Connection) -> None:
-    """Change CHECK constraints of ``jobs`` so that they allow more.
+def _change_checks(conn: sqlite3.Connection) -> None:
+    """Change CHECK constraints of ``jobs`` so that they allow more, and add those of new columns.
 
-    SQLite cannot alter a constraint. This is the way of sqlite.org/lang_altertable.html for changes
+    SQLite cannot alter a constraint, and for a new one it reads all rows. This is the way of sqlite.org/lang_altertable.html for changes
     that do not affect stored rows. Making the table anew would take time that grows with its size.
     """
     [(sql,)] = conn.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'jobs'")
-    for old, new in WIDENED:
+    for old, new in CHECKS:
         if sql.count(old) != 1:
             raise sqlite3.DatabaseError("the table of jobs is not as queuectl made it")
         sql = sql.replace(old, new)

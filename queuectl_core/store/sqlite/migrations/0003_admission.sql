@@ -1,18 +1,19 @@
 -- Queues with limits, keys, dependencies, holds and unique values.
--- The CHECK constraints of jobs are changed by migrate.py: state may be 'waiting' and ready may be 2.
+-- migrate.py changes the CHECK constraints of jobs: state may be 'waiting', ready may be 2, and the new
+-- columns have some. If they were given here, SQLite would check all rows for each of them.
 
 ALTER TABLE jobs ADD COLUMN key TEXT;
 ALTER TABLE jobs ADD COLUMN unique_value TEXT;
-ALTER TABLE jobs ADD COLUMN unique_until TEXT NOT NULL DEFAULT 'end'
-    CHECK (unique_until IN ('start', 'end'));
+-- 'start' or 'end'.
+ALTER TABLE jobs ADD COLUMN unique_until TEXT NOT NULL DEFAULT 'end';
 -- Seconds since enqueue; 0: unique_until applies.
-ALTER TABLE jobs ADD COLUMN unique_for REAL NOT NULL DEFAULT 0 CHECK (unique_for >= 0);
+ALTER TABLE jobs ADD COLUMN unique_for REAL NOT NULL DEFAULT 0;
 -- 1 while it holds its unique value. It is set at enqueue only, so it never blocks a retry.
-ALTER TABLE jobs ADD COLUMN unique_holds INTEGER NOT NULL DEFAULT 0 CHECK (unique_holds IN (0, 1));
+ALTER TABLE jobs ADD COLUMN unique_holds INTEGER NOT NULL DEFAULT 0;
 -- The ids of its parents as they were given, as JSON; NULL: none.
 ALTER TABLE jobs ADD COLUMN parents TEXT;
-ALTER TABLE jobs ADD COLUMN on_parent_failure TEXT NOT NULL DEFAULT 'cancel'
-    CHECK (on_parent_failure IN ('cancel', 'hold'));
+-- 'cancel' or 'hold'.
+ALTER TABLE jobs ADD COLUMN on_parent_failure TEXT NOT NULL DEFAULT 'cancel';
 -- The parent whose end cancelled this job, or holds it.
 ALTER TABLE jobs ADD COLUMN cause TEXT;
 -- Since when a person holds it, and who.

@@ -292,14 +292,16 @@ class Queue:
         return None
 
     async def status(self) -> Status:
-        """Counts, queues, workers and the oldest waiting job."""
+        """Counts, queues, workers, the oldest waiting job, and which queues are paused."""
         queues = await self._counts_by_queue()
         counts: dict[State, int] = {}
         for there in queues.values():
             for state, number in there.items():
                 counts[state] = counts.get(state, 0) + number
         workers = [worker for worker in await self.workers() if worker.state != "lost"]
-        return Status(counts, queues, tuple(workers), await self.oldest_due())
+        now = self.clock()
+        paused = tuple(one.name for one in await self.store.queues() if one.paused(now))
+        return Status(counts, queues, tuple(workers), await self.oldest_due(), paused)
 
     async def _counts_by_queue(self) -> dict[str, dict[State, int]]:
         found: dict[str, dict[State, int]] = {}

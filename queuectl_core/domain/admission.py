@@ -372,7 +372,7 @@ def blockers(job: Job, facts: Facts) -> list[Blocker]:
 
 def _held(job: Job, facts: Facts) -> Blocker:
     if job.held_at is None:
-        detail = f"its parent {job.cause} ended in a way that it cannot run"
+        detail = f"it cannot run because of how its parent {job.cause} ended"
         return Blocker(Reason.HELD, detail, job.updated_at, None, ("release", job.id))
     by = f"by {job.held_by}" if job.held_by else "by somebody"
     return Blocker(Reason.HELD, by, job.held_at, None, ("release", job.id))

@@ -370,6 +370,8 @@ class Status(NamedTuple):
     workers: tuple[Worker, ...]
     oldest_due_at: float | None
     """When the job that has waited longest became due; None if no job waits."""
+    paused: tuple[str, ...] = ()
+    """The queues that are paused."""
 
     def unserved(self) -> list[str]:
         """The queues with waiting jobs that no worker serves."""

@@ -133,7 +133,7 @@ class _Bulk:
                 err.note("the input holds no jobs; nothing enqueued")
         elif self.session.out.terminal:
             rate = count / max(seconds, 0.001)
-            err.note(f"{count:,} jobs enqueued in {seconds:.1f} s ({rate:,.0f}/s)")
+            err.note(f"{plural(count, 'job')} enqueued in {seconds:.1f} s ({rate:,.0f}/s)")
 
     def _chunks(self, defaults: Defaults) -> Iterator[tuple[list[tuple[int, JobSpec]], int]]:
         """Validated jobs with their line numbers, and how many bytes were read so far."""

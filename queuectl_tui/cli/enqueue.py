@@ -243,6 +243,14 @@ def _warn(session: Session, added: Sequence[Job]) -> None:
         from queuectl_core.domain.times import format_time
 
         session.err.note(f"{format_time(past.run_at)} is in the past: due at once")
+    for job in [job for job in added if job.cause is not None][:LOOKED_AT]:
+        from queuectl_core.domain.text import clean_line
+
+        what = "held" if job.held else "cancelled"
+        session.err.note(
+            f"job '{clean_line(job.id)}' is {what} already, because of how job"
+            f" '{clean_line(job.cause or '')}' ended"
+        )
     here = current_directory()
     for cwd in {job.cwd for job in added[:LOOKED_AT]}:
         if cwd != here and not os.path.isdir(cwd):

@@ -83,7 +83,7 @@ def _held(job: Job, now: float) -> str:
     if not job.held:
         return ""
     if job.held_at is None:
-        return "since a parent ended in a way that it cannot run"
+        return "because of how a parent ended"
     by = f"by {job.held_by}, " if job.held_by else ""
     return clean_line(f"{by}{exact_age(job.held_at, now)} ago")
 
@@ -216,7 +216,9 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("key", "show page", value=lambda j, _: clean_line(j.key or "")),
     Column("unique", "show page", value=_unique),
     Column("after", "show", value=_parents),
-    Column("if they fail", "show", value=lambda j, _: j.on_parent_failure if j.parents else ""),
+    Column(
+        "on parent failure", "show", value=lambda j, _: j.on_parent_failure if j.parents else ""
+    ),
     Column("held", "show page", lambda j, now: (_held(j, now), "caution")),
     Column("cause", "show page", lambda j, _: (clean_line(j.cause or ""), "caution")),
     Column("timeout", "show page", value=_timeout),

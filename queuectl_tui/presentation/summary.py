@@ -70,6 +70,8 @@ def status_lines(found: Status, now: float) -> list[list[Cell]]:
         line.append((" · start some: queuectl worker start", "caution"))
     elif unserved := found.unserved():
         line.append((f" · no worker serves queue {queue_list(unserved)}", "caution"))
+    if found.paused:
+        line.append((f" · paused: {queue_list(found.paused)} (queuectl queue list)", "caution"))
     lines = [counts, line]
     if len(found.queues) > 1:
         queues: list[Cell] = [("queues: ", "muted")]

@@ -74,12 +74,14 @@ def headline(found: Why, now: float) -> str:
     name = clean_line(job.id)
     if job.state is State.PROCESSING:
         since = "" if job.started_at is None else f" for {exact_age(job.started_at, now)}"
-        return f"{name} is running{since}, attempt {job.runs}"
+        return (
+            f"{name} has been running{since}, attempt {job.runs}" if since else f"{name} is running"
+        )
     if job.state is State.COMPLETED:
         return f"{name} completed{_ago(job, now)}"
     if job.state is State.DEAD:
         error = f": {clean_line(job.last_error, 300)}" if job.last_error else ""
-        return f"{name} is dead{_ago(job, now)}, after {plural(job.attempts, 'attempt')}{error}"
+        return f"{name} died{_ago(job, now)}, after {plural(job.attempts, 'attempt')}{error}"
     if job.state is State.CANCELLED:
         parent = clean_line(job.cause or "")
         cause = f", because of how its parent {parent} ended" if parent else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from queuectl_core.domain.model import Status, Worker
 from queuectl_core.domain.text import clean_line
@@ -42,7 +42,7 @@ def no_worker_for(status: Status, queues: Container[str] | None = None) -> str:
     return f"no worker serves queue {shown}; start one with: {start}"
 
 
-def queue_list(names: list[str]) -> str:
+def queue_list(names: Sequence[str]) -> str:
     return ", ".join(clean_line(name, 30) for name in names[:3])
 
 

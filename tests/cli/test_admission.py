@@ -574,7 +574,7 @@ def test_why_of_a_job_that_runs_or_has_ended(cli: Cli, tmp_path: Path) -> None:
     cli("enqueue", "true", "--id", "gone", "--delay", "1h")
     cli("cancel", "gone")
     for name, state, said in (
-        ("bad", "dead", r"bad is dead .* ago, after 1 attempt: exit 3.*\.\n"),
+        ("bad", "dead", r"bad died .* ago, after 1 attempt: exit 3.*\.\n"),
         ("good", "completed", r"good completed .* ago\.\n"),
         ("gone", "cancelled", r"gone was cancelled .* ago\.\n"),
     ):
@@ -584,7 +584,7 @@ def test_why_of_a_job_that_runs_or_has_ended(cli: Cli, tmp_path: Path) -> None:
     cli("enqueue", "touch up; sleep 60", "--id", "long")
     cli("worker", "start", "--detach")
     eventually((tmp_path / "up").exists)
-    assert re.fullmatch(r"long is running for .*, attempt 1\.\n", cli("why", "long").out)
+    assert re.fullmatch(r"long has been running for .*, attempt 1\.\n", cli("why", "long").out)
     assert "no such job: 'nope'" in one_line(cli("why", "nope", code=3).err)
     assert "ID is missing" in one_line(cli("why", code=2).err)
 

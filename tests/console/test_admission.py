@@ -214,9 +214,9 @@ async def test_w_shows_every_reason_with_its_command(chain: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "sentence"),
     [
-        ("fetch-prices-1", "is dead"),
+        ("fetch-prices-1", "died"),
         ("mail-3", "completed"),
-        ("report-q3", "is running"),
+        ("report-q3", "has been running"),
         ("load", "fetch (pending) to complete"),
     ],
 )

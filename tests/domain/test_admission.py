@@ -465,7 +465,7 @@ def test_who_holds_it_and_since_when() -> None:
     one = only(blockers(job(State.WAITING, held_at=NOW - 2, held_by="ann@web"), facts()))
     assert one == Blocker(Reason.HELD, "by ann@web", NOW - 2, None, ("release", "j"))
     one = only(blockers(job(State.WAITING, cause="p"), facts(parents=())))
-    assert one.detail == "its parent p ended in a way that it cannot run"
+    assert one.detail == "it cannot run because of how its parent p ended"
     assert (one.since, one.command) == (NOW - 3, ("release", "j"))
 
 

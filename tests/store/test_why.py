@@ -682,3 +682,15 @@ async def test_how_many_are_ahead(store: Store) -> None:
     await bench.add("j")
     [one] = (await bench.queue.why(await bench.job("j"))).blockers
     assert one.detail == "the only worker is busy; 2 jobs ahead of it"
+
+
+async def test_jobs_with_a_key_are_counted_by_what_really_blocks_them(store: Store) -> None:
+    bench = Bench(store)
+    for key in "aab":
+        await bench.queue.enqueue_specs([spec(key=key)])
+    assert await bench.queue.wait_summary() == {Reason.NO_WORKER: 3}
+    owner = await bench.hire()
+    await bench.start(owner)
+    assert await bench.queue.wait_summary() == {Reason.KEY_LIMIT: 1, Reason.ALL_BUSY: 1}
+    await bench.set(per_key="2")
+    assert await bench.queue.wait_summary() == {Reason.ALL_BUSY: 2}

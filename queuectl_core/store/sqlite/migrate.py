@@ -129,8 +129,9 @@ CHECKS = (
 def _change_checks(conn: sqlite3.Connection) -> None:
     """Change CHECK constraints of ``jobs`` so that they allow more, and add those of new columns.
 
-    SQLite cannot alter a constraint, and for a new one it reads all rows. This is the way of sqlite.org/lang_altertable.html for changes
-    that do not affect stored rows. Making the table anew would take time that grows with its size.
+    SQLite cannot alter a constraint, and for a new one it reads all rows. This is the way of
+    sqlite.org/lang_altertable.html for changes that do not affect stored rows. Making the table
+    anew would take time that grows with its size.
     """
     [(sql,)] = conn.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'jobs'")
     for old, new in CHECKS:

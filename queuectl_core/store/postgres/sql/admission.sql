@@ -355,8 +355,13 @@ SELECT least(count(*), :limit::bigint) FROM (
 -- name: wait_groups
 SELECT queue, state, run_at > :now::float8 AS later,
        state = 'waiting' AND (held_at IS NOT NULL OR cause IS NOT NULL) AS held,
-       coalesce(ready, 0) = 2 AS key_full, count(*) AS n
-FROM jobs WHERE state IN ('pending', 'waiting', 'failed') GROUP BY 1, 2, 3, 4, 5;
+       coalesce(k.running >= coalesce(q.per_key, 1), false) AS key_full, count(*) AS n
+FROM jobs
+LEFT JOIN (SELECT queue AS of_queue, key AS of_key, count(*) AS running
+           FROM jobs WHERE key IS NOT NULL AND owner IS NOT NULL GROUP BY 1, 2) k
+    ON k.of_queue = jobs.queue AND k.of_key = jobs.key
+LEFT JOIN queues q ON q.name = k.of_queue
+WHERE state IN ('pending', 'waiting', 'failed') GROUP BY 1, 2, 3, 4, 5;
 
 -- The first job of each priority; at most 20 priorities.
 -- name: oldest_due_of

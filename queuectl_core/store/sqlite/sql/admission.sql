@@ -308,9 +308,15 @@ SELECT min(count(*), :limit) FROM (
 
 -- name: wait_groups
 SELECT queue, state, run_at > :now AS later, state = 'waiting'
-       AND (held_at IS NOT NULL OR cause IS NOT NULL) AS held, coalesce(ready, 0) = 2 AS key_full,
-       count(*) AS n
-FROM jobs WHERE state IN ('pending', 'waiting', 'failed') GROUP BY 1, 2, 3, 4, 5;
+       AND (held_at IS NOT NULL OR cause IS NOT NULL) AS held,
+       coalesce(k.running >= coalesce(q.per_key, 1), 0) AS key_full, count(*) AS n
+FROM jobs
+LEFT JOIN (SELECT queue AS of_queue, key AS of_key, count(*) AS running
+           FROM jobs INDEXED BY jobs_key_running
+           WHERE key IS NOT NULL AND owner IS NOT NULL GROUP BY 1, 2) k
+    ON k.of_queue = jobs.queue AND k.of_key = jobs.key
+LEFT JOIN queues q ON q.name = k.of_queue
+WHERE state IN ('pending', 'waiting', 'failed') GROUP BY 1, 2, 3, 4, 5;
 
 -- The first job of each priority, at most 20 priorities, and the first jobs that wait behind others
 -- of their key.

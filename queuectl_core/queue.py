@@ -58,8 +58,8 @@ WIDTH = 40 * BULK
 """The range of keys in which a bulk verb first looks for its next page."""
 
 PAUSE_PATIENCE = 2.0
-"""Seconds for which ``queue pause`` waits for prefetched jobs. A supervisor that does not give them
-back by then is stopped, or on a host that cannot be reached."""
+"""Seconds for which ``queue pause`` waits for jobs that are claimed and have not started. A
+supervisor that does not answer by then is stopped, or on a host that cannot be reached."""
 
 EXACT = 2000
 """``stats`` reads up to this many attempts. Above, it uses the rollups."""
@@ -404,13 +404,13 @@ class Queue:
     async def set_queue(self, name: str, given: Mapping[str, Any]) -> QueueSettings:
         """Set ``limit``, ``per_host``, ``per_key`` or ``rate`` of a queue, which need not have jobs
         yet. ``none`` takes one away. A lower limit ends no job. A rate counts from when it is set.
-        For prefetched jobs, it waits as :meth:`pause_queue` does."""
+        For claimed jobs, it waits as :meth:`pause_queue` does."""
         from .domain.queues import parse_settings
 
         changes = parse_settings(given)
         settings = await self.store.set_queue(check_queue(name), changes)
         if changes.get("rate") is not None:
-            await self._until_nothing_is_prefetched(name)
+            await self._until_all_have_started(name)
         return settings
 
     async def pause_queue(
@@ -419,8 +419,8 @@ class Queue:
         """Start no job of this queue any more, for ``seconds`` (None: until it is resumed). Jobs
         that run go on.
 
-        Workers may have prefetched jobs. They give these back, and this waits for them, for at most
-        :data:`PAUSE_PATIENCE` seconds.
+        Jobs may be claimed that have not started. Supervisors give back what they have prefetched,
+        and start the others. This waits for it, for at most :data:`PAUSE_PATIENCE` seconds.
         """
         now = self.clock()
         changes = {
@@ -430,18 +430,18 @@ class Queue:
             "paused_until": None if seconds is None else now + seconds,
         }
         settings = await self.store.set_queue(check_queue(name), changes)
-        await self._until_nothing_is_prefetched(name)
+        await self._until_all_have_started(name)
         return settings
 
-    async def _until_nothing_is_prefetched(self, name: str) -> None:
-        """Supervisors give the prefetched jobs of this queue back: wait for it. Warns if some are
-        left after :data:`PAUSE_PATIENCE` seconds."""
-        with after_commit("waiting for prefetched jobs"):
-            until = monotonic() + PAUSE_PATIENCE
-            while left := await self.store.unstarted(name):
+    async def _until_all_have_started(self, name: str) -> None:
+        """Supervisors give the prefetched jobs of this queue back, and say which attempts have
+        started: wait for it. Warns if some are left after :data:`PAUSE_PATIENCE` seconds."""
+        with after_commit("waiting for claimed jobs"):
+            now, until = self.clock(), monotonic() + PAUSE_PATIENCE
+            while left := await self.store.unstarted(name, now):
                 if monotonic() > until:
                     raise StoreError(
-                        f"{left:,} prefetched jobs may still start: a supervisor does not answer"
+                        f"{left:,} claimed jobs may still start: a supervisor does not answer"
                     )
                 await sleep(0.02)
 

@@ -384,12 +384,13 @@ def _waiting_for(job: Job, facts: Facts) -> Blocker:
         for one in facts.parents or ()
         if verdict(one.kind, one.parent_state, waived=one.waived) is Verdict.UNMET
     ]
-    shown = [f"{one.parent} ({one.parent_state})" for one in left[:5]]
-    more = f" and {len(left) - 5:,} more" if len(left) > 5 else ""
-    wanted = {"after": "to complete", "after_any": "to end", "after_failed": "to fail"}
-    kinds = {one.kind for one in left}
-    what = wanted[kinds.pop()] if len(kinds) == 1 else "to end"
-    detail = f"{', '.join(shown) or 'other jobs'}{more} {what}"
+    parts = []
+    for kind, what in (("after", "complete"), ("after_any", "end"), ("after_failed", "fail")):
+        shown = [f"{one.parent} ({one.parent_state})" for one in left if one.kind == kind]
+        if shown:
+            more = f" and {len(shown) - 5:,} more" if len(shown) > 5 else ""
+            parts.append(f"{', '.join(shown[:5])}{more} to {what}")
+    detail = "; ".join(parts) or "other jobs to end"
     return Blocker(Reason.WAITING_FOR, detail, job.created_at)
 
 

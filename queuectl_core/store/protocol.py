@@ -558,10 +558,10 @@ class Store(Protocol):
         jobs of each priority tell; None: none is due."""
         return first_of(await self._rows("oldest_due_of", value_of, queue=queue))
 
-    async def unstarted(self, queue: str) -> int:
-        """How many jobs of this queue were prefetched, and have not started as far as the store
-        knows."""
-        [number] = await self._rows("unstarted", value_of, queue=queue)
+    async def unstarted(self, queue: str, before: float) -> int:
+        """How many attempts in this queue, which was paused or got a rate, were claimed before, and
+        have not started as far as the store knows."""
+        [number] = await self._rows("unstarted", value_of, queue=queue, before=before)
         return int(number)
 
     async def misadmitted(self) -> int:

@@ -33,17 +33,16 @@ class CommandReader:
                 await self.apply()
 
     def _hold_back(self, no_prefetch: Mapping[str, float | None]) -> None:
-        """Nothing may be prefetched from these queues. If some are paused or have a rate since we
-        looked last, the store must hear of their attempts."""
+        """Nothing may be prefetched from these queues, and the store must hear which of their
+        attempts have started."""
         context, executor = self._context, self._executor
-        new = no_prefetch.keys() - context.no_prefetch.keys()
         context.no_prefetch = no_prefetch
-        ours = [one for one in executor.attempts if one.job.queue in new] if new else []
+        ours = [one for one in executor.attempts if one.job.queue in no_prefetch]
         if any(one.state is AttemptState.PREFETCHED for one in ours):
             executor.prefetch.give_back()  # the store keeps them until they may start
         for attempt in ours:
             attempt.rated = True
-            if attempt.runs and attempt.since is not None:
+            if attempt.runs and attempt.pid is not None and attempt.since is not None:
                 executor.to_announce(attempt, attempt.since)
 
     async def apply(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 
 import pytest
 
+from queuectl_core.domain.model import State
 from queuectl_core.domain.times import parse_time
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor.prefetch import DEEPEST
@@ -77,3 +79,25 @@ def test_a_job_with_a_rate_does_not_wait_behind_prefetched_ones(busy: Cli) -> No
     busy("enqueue", "--queue", "mail", "--priority", "9", "--id", "urgent", "true")
     eventually(lambda: busy.json("show", "urgent")["state"] == "completed")
     assert counts(busy)["pending"] > 0
+
+
+def test_claimed_jobs_have_started_when_a_pause_is_answered(cli: Cli) -> None:
+    """The first claim of workers that have just come up: their shim is still starting."""
+    lines = [json.dumps({"command": "sleep 1", "queue": "q"})] * 8
+    cli("enqueue", "-", stdin="\n".join(lines))
+
+    async def pause_when_claimed() -> float:
+        async with Queue.open(str(cli.store), env=dict(os.environ)) as queue:
+            while not (await queue.status()).counts.get(State.PROCESSING):
+                await asyncio.sleep(0.001)
+            await queue.pause_queue("q")
+            return time.time()
+
+    worker = cli.start("worker", "start", "--count", "4")
+    answered = asyncio.run(pause_when_claimed())
+    eventually(lambda: counts(cli)["processing"] == 0)
+    done = starts(cli)
+    assert 0 < len(done) < 8
+    assert done[-1] < answered + STEP
+    worker.terminate()
+    worker.wait(60)

@@ -37,16 +37,17 @@ decides how long it may take."""
 
 
 async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> QueueSettings:
-    row = await session.row("queue_held", name=name) if changes.get("rate") is None else None
+    stricter = changes.get("rate") is not None or changes.get("paused_at") is not None
+    row = None if stricter else await session.row("queue_held", name=name)
     if row is None:
         # A claim that has read that the queue has no row does not lock it. So wait for such claims.
-        # The same if it gets a rate: no attempt may start or end meanwhile.
+        # The same if it is paused or gets a rate: no attempt may start or end meanwhile.
         await session.value("claims_gate", gate=CLAIMS)
         row = await session.row("queue_held", name=name)
     before = QueueSettings(name) if row is None else to_queue(row)
     after = before._replace(**changes)
     await session.execute("queue_put", **queue_params(after))
-    if after.rate is not None and before.rate is None:
+    if stricter and before.rate is None:
         await session.execute("attempts_are_starting", name=name)
     if after.per_key != before.per_key:
         await session.execute("mark_keys", name=name)

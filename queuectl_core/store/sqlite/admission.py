@@ -68,7 +68,8 @@ def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -
     before = _settings(conn, name)
     after = before._replace(**changes)
     conn.execute(SQL["queue_put"], queue_params(after))
-    if after.rate is not None and before.rate is None:
+    stricter = changes.get("rate") is not None or changes.get("paused_at") is not None
+    if stricter and before.rate is None:
         conn.execute(SQL["attempts_are_starting"], {"name": name})
     if after.per_key != before.per_key:
         if (after.per_key or 1) < (before.per_key or 1):

@@ -55,8 +55,10 @@ SELECT count(*) FROM jobs WHERE owner IS NOT NULL AND queue = :name::text;
 SELECT s.host, count(*) AS number FROM jobs j JOIN supervisors s ON s.id = j.owner
 WHERE j.owner IS NOT NULL AND j.queue = :name::text GROUP BY s.host;
 
+-- Attempts that were claimed before, and of which it is not known whether they have started.
 -- name: unstarted
-SELECT count(*) FROM jobs WHERE owner IS NOT NULL AND queue = :queue::text AND worker IS NULL;
+SELECT count(*) FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
+WHERE s.queue = :queue::text AND s.at <= :before::float8 AND j.state = 'processing';
 
 -- name: queue_running_ids
 SELECT id FROM jobs WHERE owner IS NOT NULL AND queue = :name::text ORDER BY seq LIMIT 5;
@@ -69,7 +71,7 @@ SELECT s.at, 1, false FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = 
 WHERE s.queue = :name AND j.state = 'processing'
 ORDER BY at;
 
--- A queue gets a rate. Of the attempts that run, it is not known yet when they started.
+-- A queue is paused or gets a rate. Of its attempts, it is not known yet whether they have started.
 -- name: attempts_are_starting
 INSERT INTO starting
 SELECT seq, runs, queue, started_at FROM jobs WHERE owner IS NOT NULL AND queue = :name::text

@@ -43,8 +43,10 @@ WHERE j.state = 'processing' AND j.queue = :name
 SELECT s.host, count(*) FROM jobs j JOIN supervisors s ON s.id = j.owner
 WHERE j.state = 'processing' AND j.queue = :name GROUP BY s.host;
 
+-- Attempts that were claimed before, and of which it is not known whether they have started.
 -- name: unstarted
-SELECT count(*) FROM jobs WHERE state = 'processing' AND queue = :queue AND worker IS NULL;
+SELECT count(*) FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
+WHERE s.queue = :queue AND s.at <= :before AND j.state = 'processing';
 
 -- name: queue_running_ids
 SELECT id FROM jobs WHERE state = 'processing' AND queue = :name ORDER BY seq LIMIT 5;
@@ -69,7 +71,7 @@ SELECT EXISTS (SELECT 1 FROM starting);
 -- name: starting_gone
 DELETE FROM starting WHERE seq = :seq AND run = :run RETURNING queue;
 
--- A queue gets a rate. Of the attempts that run, it is not known yet when they started.
+-- A queue is paused or gets a rate. Of its attempts, it is not known yet whether they have started.
 -- name: attempts_are_starting
 INSERT OR REPLACE INTO starting
 SELECT seq, runs, queue, started_at FROM jobs WHERE state = 'processing' AND queue = :name;

@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from textual import events, on
+from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
 from textual.screen import Screen
@@ -265,6 +267,22 @@ class Console(Navigation):
                 self.inputs.put(event)
         elif not is_input or self.screen_stack:  # no screen: the app is ending
             await super().on_event(event)
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Run an action, or say why its key does nothing now."""
+        done = await super().run_action(action, default_namespace, namespaces)
+        screen = default_namespace
+        if not done and isinstance(screen, ConsoleScreen) and isinstance(action, str):
+            # None, not False: the key is there, but not for what is selected.
+            reason = screen.refusal(action) if screen.check_action(action, ()) is None else None
+            if reason is not None:
+                self.say(reason, "warn")
+        return done
 
     def _input_waits(self, waits: bool) -> None:
         if waits:

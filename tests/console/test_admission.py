@@ -375,11 +375,26 @@ async def test_an_edit_of_a_job_that_changed_says_so_in_the_form(chain: Path) ->
 async def test_a_running_job_cannot_be_edited_or_held(chain: Path) -> None:
     async with opened(chain, SIZE) as (console, pilot):
         await filtered(console, pilot, "report-q3")
-        for key in ("E", "h"):
-            await pilot.press(key)
-            await settled(console, pilot)
-            assert console.screen is console.main
+        for shown in ("4 jobs", "attempts"):
+            await until(console, pilot, shown)
+            for key, word in (("E", "edited"), ("h", "held or released"), ("r", "retried")):
+                before = console.screen
+                await pilot.press(key)
+                await said(console, pilot, f"report-q3 is processing: it cannot be {word}")
+                assert console.screen is before
+            if shown == "4 jobs":
+                await pilot.press("enter")
         assert await state_of(console, "report-q3") is State.PROCESSING
+
+
+async def test_keys_for_a_job_say_that_the_queues_have_none(chain: Path) -> None:
+    async with opened(chain, SMALL) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("5")
+        await until(console, pilot, "5 queues 2")
+        for key in "whE":
+            await pilot.press(key)
+            await said(console, pilot, f"{key} is for a job")
 
 
 async def test_the_form_of_a_new_job_has_the_new_fields(chain: Path) -> None:

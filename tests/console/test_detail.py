@@ -15,6 +15,104 @@ from queuectl_tui.console.app import Console
 from .scenes import NOW, SUPERVISOR, opened, settled, text_of, typed, until
 
 SIZE = (120, 40)
+SMALL = (40, 12)
+
+
+async def open_waiting(console: Console, pilot: Pilot[int]) -> str:
+    """Open the page of a job that waits for another one, and for which twelve others wait."""
+    async with Queue.open(console.connections.url, env={}, clock=lambda: NOW) as queue:
+        await queue.enqueue(
+            [
+                {"id": "fetch", "command": "true"},
+                {"id": "load", "command": "true", "after": ["fetch"]},
+                *({"id": f"send-{n}", "command": "true", "after": ["load"]} for n in range(12)),
+            ]
+        )
+    await settled(console, pilot)
+    await pilot.press("slash", *typed("load"), "enter")
+    await until(console, pilot, "/load")
+    await settled(console, pilot)
+    await pilot.press("enter")
+    await until(console, pilot, "not started yet")
+    return await settled(console, pilot)
+
+
+def is_whole(console: Console) -> bool:
+    """Whether no widget needs more lines than there are, so that no scrollbar is on the screen."""
+    screen = console.screen
+    return screen.max_scroll_y == 0 and not screen.show_vertical_scrollbar
+
+
+async def test_the_fields_use_the_lines_that_are_free(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        text = await open_waiting(console, pilot)
+        assert "└─ send-11  waiting" in text
+        assert "J K scroll" not in text
+        assert is_whole(console)
+
+
+async def test_the_output_keeps_a_quarter_of_the_screen(home: Path) -> None:
+    long = {"id": "long", "command": "word " * 1000}
+    async with Queue.open(str(home / "queue.db"), env={}, clock=lambda: NOW - 60) as queue:
+        await queue.enqueue([long])
+        openings = [ClaimSlot("w3kd-3")] * 8
+        await queue.store.settle_and_claim(ClaimRequest(SUPERVISOR.id, [], openings, NOW))
+    async with opened(home, SIZE) as (console, pilot):
+        await open_job(console, pilot, "long")
+        assert console.screen.query_one("#output").size.height == 10
+        assert "J K scroll" in text_of(console)
+        assert is_whole(console)
+
+
+async def test_a_small_screen_says_at_once_what_it_waits_for(home: Path) -> None:
+    async with opened(home, SMALL) as (console, pilot):
+        text = await open_waiting(console, pilot)
+        assert "jobs  waits for 1; 12 wait for it" in text
+        assert "why  WaitingFor: fetch" in text
+        assert "J K scroll" in text
+
+
+@pytest.mark.parametrize("key", ["j", "J"])
+async def test_the_fields_can_be_scrolled_from_the_attempts(home: Path, key: str) -> None:
+    async with opened(home, SMALL) as (console, pilot):
+        await open_waiting(console, pilot)
+        seen = ""
+        for _ in range(35):
+            await pilot.press(key)
+            seen += text_of(console)
+        assert "└─ send-11" in seen
+        await pilot.press(*["k" if key == "j" else "K"] * 35)
+        assert "waits for 1" in text_of(console)
+
+
+async def test_the_reason_goes_when_the_job_is_free(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await open_waiting(console, pilot)
+        await pilot.press("h")
+        await until(console, pilot, "why  Held")
+        await pilot.press("h")
+        await until(console, pilot, "why  WaitingFor")
+
+
+@pytest.mark.parametrize("size", [(30, 8), SMALL, (80, 24), SIZE])
+async def test_a_message_does_not_change_the_layout(home: Path, size: tuple[int, int]) -> None:
+    async with opened(home, size) as (console, pilot):
+        await open_waiting(console, pilot)
+        await pilot.press("h")  # its result is a message, and another field
+        await until(console, pilot, "load is held")
+        console.say("")
+        await settled(console, pilot)
+        panes = [widget for widget in console.screen.children if widget.id != "message"]
+        before = [(widget.id, widget.region) for widget in panes]
+        console.say("something " * 100, "bad")
+        await until(console, pilot, "something")
+        keys = console.screen.query_one("#keys").region
+        message = console.screen.query_one("#message").region
+        await settled(console, pilot)
+        assert message.bottom == keys.y
+        assert message.width == size[0]
+        assert [(widget.id, widget.region) for widget in panes] == before
+        assert size[1] < 12 or is_whole(console)
 
 
 async def open_job(console: Console, pilot: Pilot[int], name: str) -> None:

@@ -43,6 +43,16 @@ ALLOWED = {
 WORDS = {"retry": "retry", "cancel": "cancel", "remove": "delete"}
 """The name of an action on the key bar."""
 
+REFUSED = {
+    "retry": "retried",
+    "cancel": "cancelled",
+    "remove": "deleted",
+    "hold": "held or released",
+    "edit_fields": "edited",
+    "edit_job": "run again with another command",
+}
+"""What is not done with a job in another state than :data:`ALLOWED`."""
+
 
 class ConsoleScreen(ConsolePart, Screen[T]):
     """A screen of this console."""
@@ -57,6 +67,10 @@ class ConsoleScreen(ConsolePart, Screen[T]):
     def describe(self, action: str) -> str | None:
         """What the key of this action would do now, for the key bar. None: the text of its binding.
         Empty: the key is not shown."""
+        return None
+
+    def refusal(self, action: str) -> str | None:
+        """Why the key of this action does nothing now. None: there is nothing to say."""
         return None
 
     def action_back(self) -> None:
@@ -117,6 +131,16 @@ class JobScreen(ConsoleScreen[None]):
         allowed = ALLOWED.get(action) if action in WORDS else None
         count = sum(job.state in allowed for job in self.targets()) if allowed else 0
         return f"{WORDS[action]} {count} marked" if count > 1 else None
+
+    def refusal(self, action: str) -> str | None:
+        if action not in REFUSED and action not in ("why", "pause_queue", "output", "copy_id"):
+            return None
+        jobs = self.targets()
+        if not jobs or action not in REFUSED:
+            return "no job is selected"
+        if len(jobs) > 1:
+            return f"none of these {len(jobs)} jobs can be {REFUSED[action]} now"
+        return f"{jobs[0].id} is {jobs[0].state}: it cannot be {REFUSED[action]}"
 
     def wait_for(self) -> None:
         if jobs := self.targets():

@@ -9,20 +9,23 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from queuectl_core.domain.admission import Tree
+from queuectl_core.domain.admission import Blocker, Tree
 from queuectl_core.domain.errors import QueueError
-from queuectl_core.domain.lifecycle import RETRYABLE
-from queuectl_core.domain.model import Attempt, Job
+from queuectl_core.domain.lifecycle import FINAL, NOT_STARTED, RETRYABLE
+from queuectl_core.domain.model import Attempt, Job, State
+from queuectl_core.domain.text import clean_line
 
 from ...presentation.columns import STATE_ROLES, Cell
 from ...presentation.format import cli, short
 from ...presentation.tree import tree_lines
+from ...presentation.why import reason_role
 from ..action_runner import StoreRead
 from ..background import run_in_background
 from ..columns import ATTEMPTS, JOB_PAGE
 from ..widgets.output import OutputPane
 from ..widgets.row_window import ListPages
 from ..widgets.status_bars import Bar, KeyBar, Notice
+from ..widgets.strips import NARROW
 from ..widgets.table import LineTable
 from ..widgets.text import TextPane, TextRow
 from .base import JobScreen
@@ -50,11 +53,24 @@ class OneJobScreen(JobScreen):
         self.query_one(OutputPane).toggle_wrap()
 
 
+class AttemptsTable(LineTable[Attempt]):
+    """The attempts of a job. With less than two of them, its keys scroll the fields of the job."""
+
+    def action_move(self, lines: int) -> None:
+        if len(self.window.rows) > 1:
+            super().action_move(lines)
+        else:
+            self.screen.query_one("#fields", TextPane).action_move(lines)
+
+
 class DetailScreen(OneJobScreen):
-    """One job, with the output of the attempt under the cursor."""
+    """One job, with the output of the attempt under the cursor. Its messages are above the other
+    panes and take no space from them."""
 
     DEFAULT_CSS = """
+    DetailScreen { layers: default over; }
     DetailScreen #output { height: 1fr; }
+    DetailScreen #message { layer: over; dock: bottom; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,6 +83,8 @@ class DetailScreen(OneJobScreen):
         Binding("W", "wrap", "wrap", show=False),
         Binding("h", "hold", "hold"),
         Binding("E", "edit_fields", "edit"),
+        Binding("J", "scroll_fields(1)", "scroll the fields", key_display="J K"),
+        Binding("K", "scroll_fields(-1)", "scroll the fields up", show=False),
         Binding("P", "pause_queue", "pause or resume the queue", show=False),
         Binding("escape", "back", "back", key_display="esc"),
     ]
@@ -74,11 +92,15 @@ class DetailScreen(OneJobScreen):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._tree = Tree((), (), complete=True)
+        self._blocker: Blocker | None = None
+        """The first reason why it does not run."""
+        self._fits = True
+        """Whether all its fields are visible."""
         self._newest = 0
         """The number of the last attempt when they were read."""
 
     def compose(self) -> ComposeResult:
-        self.attempts: LineTable[Attempt] = LineTable(
+        self.attempts = AttemptsTable(
             ATTEMPTS, ListPages("number"), id="attempts", clock=self.console.clock, markable=False
         )
         self.attempts.empty = "not started yet"
@@ -114,6 +136,9 @@ class DetailScreen(OneJobScreen):
             self.job = found
             attempts = await queue.attempts(found)
             self._tree = await queue.tree(found, TREE_LIMIT)
+            waits = found.state in NOT_STARTED
+            blockers = (await queue.why(found)).blockers if waits else ()
+            self._blocker = blockers[0] if blockers else None
         except QueueError as error:
             self.console.say(f"✗ {error}", "bad")
             return
@@ -156,14 +181,31 @@ class DetailScreen(OneJobScreen):
             [(f" {job.id} ", "title"), self.state_cell()],
             [(f" {short(job.queue, 60)} ", "muted")],
         )
-        rows = fields(job, self.console.clock(), self.size.width)
+        now = self.console.clock()
+        rows = [*number_row(job, self._tree), *reason_row(self._blocker, now)]
+        rows += fields(job, now, self.size.width)
         if self._tree.parents or self._tree.children:
             rows += tree_lines(job, self._tree)[1:]  # without the job itself
         self.fields.show(rows)
-        room = max(3, self.size.height * 2 // 5)
-        self.fields.styles.height = min(room, len(self.fields.lines(self.size.width)))
-        most = min(6, max(1, self.size.height // 3 - 3))
-        self.attempts.styles.height = 2 + min(most, max(1, len(self.attempts.window.rows)))
+        self._share()
+
+    def _share(self) -> None:
+        """Share the lines of the screen: the fields get what they need, as far as the attempts and
+        the output keep enough."""
+        high, narrow = self.size.height, self.size.width < NARROW
+        most = min(6, max(1, high // 3 - 3))
+        attempts = 2 + min(most, max(1, len(self.attempts.window.rows)))
+        output = high // 4 if high >= 20 and self.attempts.window.rows else 2
+        # Three lines: the head, the keys, and the message or a second line of keys.
+        room = max(1, high - 3 - attempts - output)
+        wanted = len(self.fields.lines(self.size.width))
+        self.attempts.styles.height = attempts
+        self.fields.styles.height = min(room, wanted)
+        self.query_one("#message").styles.margin = (0, 0, 2 if narrow else 1, 0)
+        self.query_one(OutputPane).styles.margin = (0, 0, 0 if narrow else 1, 0)
+        if self._fits != (wanted <= room):
+            self._fits = wanted <= room
+            self.refresh_bindings()
 
     def on_resize(self) -> None:
         self._show()
@@ -173,6 +215,14 @@ class DetailScreen(OneJobScreen):
         if possible and action == "edit_job":
             return True if self.job.state in RETRYABLE else None
         return possible
+
+    def describe(self, action: str) -> str | None:
+        if action == "scroll_fields(1)":
+            return "" if self._fits else "scroll"
+        return super().describe(action)
+
+    def action_scroll_fields(self, rows: int) -> None:
+        self.fields.action_move(rows)
 
     def action_edit_job(self) -> None:
         self.edit_job()
@@ -221,3 +271,33 @@ def fields(job: Job, now: float, width: int) -> list[TextRow]:
             rows.append(line)
             line = []
     return rows
+
+
+def reason_row(blocker: Blocker | None, now: float) -> list[TextRow]:
+    """Why the job does not run; no row if nothing blocks it, or not any more."""
+    if blocker is None or (blocker.until is not None and blocker.until <= now):
+        return []
+    word = (blocker.reason.value, reason_role(blocker.reason))
+    return [
+        [(f"{'why':>{LABEL - 2}}  ", "muted"), word, (f": {clean_line(blocker.detail)}", "text")]
+    ]
+
+
+def number_row(job: Job, tree: Tree) -> list[TextRow]:
+    """How many jobs it still waits for and how many still wait for it; no row if there are none."""
+    waits = job.state is State.WAITING
+    parents = sum(
+        waits and one.child_seq == job.seq and one.parent_state not in (None, *FINAL)
+        for one in tree.parents
+    )
+    children = sum(
+        one.parent_seq == job.seq and one.child_state is State.WAITING for one in tree.children
+    )
+    found = [f"waits for {_some(parents)}"] if parents else []
+    if children:
+        found.append(f"{_some(children)} {'waits' if children == 1 else 'wait'} for it")
+    return [[(f"{'jobs':>{LABEL - 2}}  ", "muted"), ("; ".join(found), "text")]] if found else []
+
+
+def _some(count: int) -> str:
+    return f"{count}+" if count >= TREE_LIMIT else str(count)

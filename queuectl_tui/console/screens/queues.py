@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
@@ -23,6 +23,9 @@ from ..widgets.status_bars import Bar, KeyBar, Notice
 from ..widgets.table import THRIFT, LineTable
 from ..widgets.throttle import Throttle
 from .base import ConsoleScreen
+
+JOB_KEYS = frozenset("rcDlewhE")
+"""Keys that do something with a job on the other screens."""
 
 
 class QueuesScreen(ConsoleScreen[None]):
@@ -129,6 +132,10 @@ class QueuesScreen(ConsoleScreen[None]):
     def action_pause_queue(self) -> None:
         if queue := self.table.current:
             self.console.perform(admission_actions.pause_or_resume(queue, self.console.clock()))
+
+    def on_key(self, event: events.Key) -> None:
+        if event.character and event.character in JOB_KEYS:
+            self.console.say(f"{event.character} is for a job: ⏎ shows the jobs", "warn")
 
     @on(LineTable.Chosen)
     def _chosen(self) -> None:

@@ -293,6 +293,13 @@ class Store(Protocol):
         If a store holds attempts from before it kept rollups, it adds them up at each call.
         """
 
+    async def totals(self) -> Rollup:
+        """The sums over all attempts that ended since the store keeps rollups. They never
+        decrease."""
+        from ..domain.rollup import merged, unpack
+
+        return merged(await self._rows("rollups_all", lambda row: unpack(row[0])))
+
     # -- for a console ------------------------------------------------------------------
 
     async def check(self) -> None:

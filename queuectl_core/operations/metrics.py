@@ -60,7 +60,7 @@ async def read_metrics(queue: Queue) -> list[Metric]:
     oldest: dict[str, float | None] = {label(name): None for name in names}
     others = {name for name in waiting if label(name) == OTHER != name}
     for name in waiting - others:
-        oldest[label(name)] = await store.oldest_due_of(name)
+        oldest[label(name)] = await store.oldest_due_of(name, now)
     if others:
         oldest[OTHER] = await store.oldest_due(now)
     return [

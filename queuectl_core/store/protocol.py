@@ -560,10 +560,10 @@ class Store(Protocol):
 
         return await self._rows("wait_groups", group, now=now)
 
-    async def oldest_due_of(self, queue: str) -> float | None:
+    async def oldest_due_of(self, queue: str, now: float) -> float | None:
         """Since when the due job of this queue that waits longest has waited, as far as the first
         jobs of each priority tell; None: none is due."""
-        return first_of(await self._rows("oldest_due_of", value_of, queue=queue))
+        return first_of(await self._rows("oldest_due_of", value_of, queue=queue, now=now))
 
     async def unstarted(self, queue: str) -> int:
         """How many jobs of this queue were prefetched, and have not started as far as the store

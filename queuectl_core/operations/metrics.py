@@ -71,20 +71,16 @@ async def read_metrics(queue: Queue) -> list[Metric]:
     ]
 
 
-def write_file(name: str, text: bytes) -> Path:
-    """Replace the file ``name`` in one step, so that nobody reads half of it. Returns its path.
+async def write_metrics(queue: Queue, name: str, as_text: Format) -> tuple[Path, int]:
+    """Replace the file ``name`` by the metrics in one step, so that nobody reads half of it.
+    Returns its path and size in bytes.
 
-    InvalidInput if it cannot be written; then the file is as it was.
+    InvalidInput if it cannot be written. If anything fails, the file is as it was.
     """
-    if not name or "\0" in name:
-        raise InvalidInput("--textfile: the name is empty", "give a file")
-    if not os.path.isabs(os.path.expanduser(name)) and not current_directory():
-        raise InvalidInput("the current directory is gone", "give the full path of the file")
-    target = Path(os.path.abspath(os.path.expanduser(name)))
+    target = _named_file(name)
+    text = as_text(await read_metrics(queue))
     try:
-        if os.path.lexists(target) and not (target.is_file() or target.is_symlink()):
-            # Otherwise root could replace /dev/null.
-            raise InvalidInput(f"{clean_line(str(target))} is not a file", "give a file")
+        _check_target(queue, target)
         with draft_beside(target) as draft:
             draft.write_bytes(text)
             draft.chmod(MODE)  # whatever the umask is
@@ -92,4 +88,23 @@ def write_file(name: str, text: bytes) -> Path:
             draft.replace(target)
     except OSError as error:
         raise cannot_write(target, error) from None
-    return target
+    return target, len(text)
+
+
+def _named_file(name: str) -> Path:
+    if not name or "\0" in name:
+        raise InvalidInput("--textfile: the name is empty", "give a file")
+    if not os.path.isabs(os.path.expanduser(name)) and not current_directory():
+        raise InvalidInput("the current directory is gone", "give the full path of the file")
+    return Path(os.path.abspath(os.path.expanduser(name)))
+
+
+def _check_target(queue: Queue, target: Path) -> None:
+    shown = clean_line(str(target))
+    if os.path.lexists(target) and not (target.is_file() or target.is_symlink()):
+        # Otherwise root could replace /dev/null.
+        raise InvalidInput(f"{shown} is not a file", "give a file")
+    if target.exists() and any(
+        own.exists() and target.samefile(own) for own in queue.store.files()
+    ):
+        raise InvalidInput(f"{shown} is part of the store itself", "give another name")

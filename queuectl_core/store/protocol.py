@@ -297,8 +297,10 @@ class Store(Protocol):
         """The sums over all attempts that ended since the store keeps rollups. They never
         decrease."""
         from ..domain.rollup import merged, unpack
+        from ..system.run_sync import off_loop
 
-        return merged(await self._rows("rollups_all", lambda row: unpack(row[0])))
+        rollups = await self._rows("rollups_all", lambda row: unpack(row[0]))
+        return await off_loop(merged, rollups)  # many supervisors have thousands of them
 
     # -- for a console ------------------------------------------------------------------
 

@@ -141,6 +141,15 @@ def test_what_cannot_be_written_is_said(here: Here, tmp_path: Path) -> None:
         assert words in one_line(here("metrics", "--textfile", name, code=2).err)
 
 
+def test_the_store_is_not_replaced(here: Here, store_path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.prom"
+    link.symlink_to(store_path)
+    for name in (store_path, link):
+        words = one_line(here("metrics", "--textfile", name, code=2).err)
+        assert "is part of the store itself" in words
+    assert here("status", "--json").json["total"] == 0
+
+
 def test_a_store_that_is_not_there_is_not_made(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "a.prom"
     file.write_text("old")

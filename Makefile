@@ -35,21 +35,21 @@ $(BIN)/python:
 
 $(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) (once) …" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[web]'
+	@$(PIP) install --constraint constraints.txt --editable '.[web,metrics]'
 	@touch $@
 
 $(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) with the development tools (once) …" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,smoke,dev]'
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,metrics,smoke,dev]'
 	@touch $@ $(VENV)/.ready-to-run
 
 $(VENV)/.ready-to-smoke: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV) for a short test (once) …" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,smoke]'
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,metrics,smoke]'
 	@touch $@
 
 $(VENV)/.ready-to-bench: $(VENV)/.ready-to-develop
-	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,smoke,dev,bench]'
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,metrics,smoke,dev,bench]'
 	@touch $@
 
 demo: $(VENV)/.ready-to-run

@@ -387,7 +387,7 @@ class Queue:
         for name in sorted({*settings, *counts, *served}):
             there = counts.get(name, {})
             waits = any(there.get(state) for state in lifecycle.WAITING)
-            oldest = await self.store.oldest_due_of(name) if waits else None
+            oldest = await self.store.oldest_due_of(name, self.clock()) if waits else None
             workers = sum(one.serves(name) for one in live)
             info = QueueInfo(settings.get(name, QueueSettings(name)), there, oldest, workers)
             found.append(info)

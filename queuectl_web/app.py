@@ -17,7 +17,8 @@ from queuectl_core.domain.errors import QueueError, StoreError
 from . import api, changes, editing, pages, queues
 from .context import Context, context, form_of, session_of
 from .guard import Guard, Hosts
-from .problems import BadRequest, refuse
+from .metrics import metrics
+from .problems import METRICS, BadRequest, refuse
 from .rendering import page
 
 STATIC = Path(__file__).parent / "static"
@@ -149,6 +150,7 @@ def make_app(found: Context, hosts: Hosts, *, read_only: bool) -> Guard:
             Route("/logout", logout, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route(METRICS, metrics),
             *api.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

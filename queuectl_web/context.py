@@ -64,6 +64,8 @@ class Context:
     """Called when the one-time link was used."""
     findings: Shared[list[Finding]] = field(default_factory=lambda: Shared(10.0))
     """Those of ``doctor``, which reads the whole store."""
+    metrics: Shared[bytes] = field(default_factory=lambda: Shared(1.0))
+    """The answer of ``/metrics``."""
 
     async def reader(self) -> Queue:
         """The connection for reading. Raises StoreError while the store is lost."""

@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .problems import BadRequest, refuse
+from .problems import BadRequest, is_for_programs, refuse
 from .sessions import Session, Sessions
 
 log = logging.getLogger("queuectl.web")
@@ -182,7 +182,7 @@ class Guard:
         path: str = scope["path"]
         known = state["session"] is not None or state["bearer"]
         if not known and path not in PUBLIC and not path.startswith(STATIC):
-            program = path.startswith("/api/")
+            program = is_for_programs(path)
             hint = "send Authorization: Bearer TOKEN" if program else "use the link or the token"
             raise BadRequest(401, "not signed in", hint)
         if scope["method"] in SAFE:

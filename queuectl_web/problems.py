@@ -27,6 +27,7 @@ from .links import local_path
 from .rendering import page
 
 API = "/api/"
+METRICS = "/metrics"
 
 STATUS: tuple[tuple[type[QueueError], int], ...] = (
     (InvalidInput, 400),
@@ -66,6 +67,11 @@ class BadRequest(Exception):
         self.hint = hint
 
 
+def is_for_programs(path: str) -> bool:
+    """Whether programs ask for it, which get errors as JSON."""
+    return path.startswith(API) or path == METRICS
+
+
 def status_of(error: QueueError) -> int:
     """The HTTP status for an error of the queue."""
     return next((status for kind, status in STATUS if isinstance(error, kind)), 503)
@@ -78,7 +84,7 @@ def problem(status: int, message: str, hint: str = "", **more: Any) -> dict[str,
 
 
 def refuse(scope: Scope, error: BadRequest | QueueError) -> Response:
-    """The answer for an error: JSON below ``/api/``, a page elsewhere."""
+    """The answer for an error: JSON for programs, a page for people."""
     more: dict[str, Any] = {}
     if isinstance(error, QueueError):
         status = status_of(error)
@@ -90,7 +96,7 @@ def refuse(scope: Scope, error: BadRequest | QueueError) -> Response:
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
     if status == 503:
         headers["retry-after"] = "2"
-    if scope["path"].startswith(API):
+    if is_for_programs(scope["path"]):
         document = problem(status, error.message, error.hint, **more)
         return JSONResponse(document, status, headers, media_type="application/problem+json")
     return page(

@@ -67,6 +67,12 @@ SPANS = (
 keeps many more."""
 
 
+FOREVER = 0
+"""When the rollup begins that holds all attempts too old for the last span. It has the length of
+that span, and begins before every window, so statistics do not read it. With it, sums over all
+rollups never decrease."""
+
+
 def floor(moment: float, seconds: int) -> int:
     """The beginning of the span of that many seconds that contains ``moment``."""
     return math.floor(moment / seconds) * seconds
@@ -263,7 +269,8 @@ def thinning(now: float) -> Iterator[tuple[int, int | None, int]]:
     """What to merge at ``now``: (length of a span, length of the next longer span, before when).
 
     Rollups of the first length that began before this moment are merged into one of the second
-    length. None: they are removed. The moment is always the beginning of a longer span.
+    length. None: they are merged into the one that begins at :data:`FOREVER`. The moment is always
+    the beginning of a longer span.
     """
     for span, longer in zip(SPANS, (*SPANS[1:], None), strict=True):
         whole = longer.seconds if longer else span.seconds

@@ -293,6 +293,15 @@ class Store(Protocol):
         If a store holds attempts from before it kept rollups, it adds them up at each call.
         """
 
+    async def totals(self) -> Rollup:
+        """The sums over all attempts that ended since the store keeps rollups. They never
+        decrease."""
+        from ..domain.rollup import merged, unpack
+        from ..system.run_sync import off_loop
+
+        rollups = await self._rows("rollups_all", lambda row: unpack(row[0]))
+        return await off_loop(merged, rollups)  # many supervisors have thousands of them
+
     # -- for a console ------------------------------------------------------------------
 
     async def check(self) -> None:
@@ -553,10 +562,10 @@ class Store(Protocol):
 
         return await self._rows("wait_groups", group, now=now)
 
-    async def oldest_due_of(self, queue: str) -> float | None:
+    async def oldest_due_of(self, queue: str, now: float) -> float | None:
         """Since when the due job of this queue that waits longest has waited, as far as the first
         jobs of each priority tell; None: none is due."""
-        return first_of(await self._rows("oldest_due_of", value_of, queue=queue))
+        return first_of(await self._rows("oldest_due_of", value_of, queue=queue, now=now))
 
     async def unstarted(self, queue: str, before: float) -> int:
         """How many attempts in this queue, which was paused or got a rate, were claimed before, and

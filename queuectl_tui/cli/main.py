@@ -21,6 +21,7 @@ VERBS: Subcommands = {
     "logs": ("logs:logs", "Show what a job wrote, live if asked."),
     "status": ("status:status", "Show how the queue stands: jobs, workers, the DLQ."),
     "stats": ("stats:stats", "Show rates, run times and waiting times."),
+    "metrics": ("metrics:metrics", "Print metrics for Prometheus."),
     "wait": ("wait:wait", "Wait until jobs have ended."),
     "cancel": ("cancel:cancel", "Cancel jobs that wait or run."),
     "retry": ("retry:retry", "Run ended or failed jobs again, now."),

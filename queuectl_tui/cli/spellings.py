@@ -66,7 +66,7 @@ HINTS: dict[str, dict[str, str]] = {
         "requeue rerun replay retry-job": "type: queuectl retry ID",
         "restart": "a job again: queuectl retry ID; workers: queuectl worker stop && "
         "queuectl worker start",
-        "metrics": "type: queuectl stats, or queuectl status --json",
+        "metric prometheus exporter": "type: queuectl metrics",
         "stat": "type: queuectl stats",
         "web webui ui serve dash": f"{_TUI}; in a browser: queuectl dashboard",
         "console top": _TUI,
@@ -137,6 +137,7 @@ _SURE: dict[str, tuple[str, ...]] = {"--force": ("--yes",), "--confirm": ("--yes
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "": dict.fromkeys(("--db", "--db-path", "--database"), ("--store",)),
     "dashboard": dict.fromkeys(("--port", "--host", "--bind", "--addr", "-p"), ("--listen",)),
+    "metrics": dict.fromkeys(("--file", "--output", "-o", "--text-file"), ("--textfile",)),
     "enqueue": {
         "-f": ("--file",),
         **dict.fromkeys(("--retries", "--max-retry", "--max-attempts"), ("--max-retries",)),

@@ -59,6 +59,8 @@ HEAVY = {
     *("psutil", "rich", "textual", "platformdirs", "importlib.metadata", "difflib", "decimal"),
     # A plain command line is read without it.
     "click",
+    # Only for the text format of metrics.
+    "prometheus_client",
     *("tempfile", "random", "multiprocessing", "unittest", "typing_extensions"),
     "queuectl_core.supervisor",
 }
@@ -162,6 +164,16 @@ def test_only_a_store_on_a_server_loads_its_driver() -> None:
     """It is an extra: whoever uses SQLite need not have it, and pays nothing for it."""
     found = loaded_by("import queuectl_core.queue, queuectl_core.store.sqlite.store")
     assert not found & {"asyncpg", "queuectl_core.store.postgres"}
+
+
+def test_only_the_text_of_metrics_loads_its_library(tmp_path: Path) -> None:
+    """It is an extra too, and takes longer than everything else the verb does."""
+    store = tmp_path / "queue.db"
+    loaded_by_verb(store, "enqueue", "true")
+    assert "prometheus_client" not in loaded_by_verb(store, "metrics", "--json")
+    assert "prometheus_client" in loaded_by_verb(store, "metrics")
+    found = loaded_by("import queuectl_web.server, queuectl_tui.console.app")
+    assert "prometheus_client" not in found
 
 
 def test_the_package_alone_imports_none_of_its_parts() -> None:

@@ -25,7 +25,7 @@ def constraints() -> dict[str, str]:
 
 EXTRAS = [
     text
-    for extra in ("postgres", "web", "smoke", "dev")
+    for extra in ("postgres", "web", "metrics", "smoke", "dev")
     for text in PROJECT["optional-dependencies"][extra]
 ]
 """What ``make lint`` and ``make test`` install."""

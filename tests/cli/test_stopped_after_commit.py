@@ -26,7 +26,8 @@ from .test_after_commit import states
 from .test_given_twice import root
 
 READS = {
-    *("list", "show", "why", "logs", "status", "stats", "wait", "worker list", "dlq list"),
+    *("list", "show", "why", "logs", "status", "stats", "metrics", "wait", "worker list"),
+    "dlq list",
     *("queue list", "queue show"),
     *("config list", "config get", "completion"),
 }

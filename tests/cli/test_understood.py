@@ -174,7 +174,7 @@ REFUSED: list[tuple[Words, str]] = [
     (("clear",), "queuectl dlq purge --all"),
     (("reset",), "queuectl retry ID"),
     (("requeue", "j1"), "type: queuectl retry ID"),
-    (("metrics",), "queuectl stats"),
+    (("prometheus",), "queuectl metrics"),
     (("web", "--port", "3000"), "queuectl dashboard"),
     (("web",), "queuectl tui"),
     (("ui",), "queuectl tui"),

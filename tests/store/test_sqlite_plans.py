@@ -115,8 +115,9 @@ WANTED = {
         "SCAN rollups_after",
     ],
     "rollups_since": ["SEARCH rollups USING INDEX sqlite_autoindex_rollups_1 (span=? AND at>?)"],
+    "rollups_all": ["SCAN rollups"],
     "rollup_oldest": [
-        "SEARCH rollups USING COVERING INDEX sqlite_autoindex_rollups_1 (span=? AND at<?)"
+        "SEARCH rollups USING COVERING INDEX sqlite_autoindex_rollups_1 (span=? AND at>? AND at<?)"
     ],
     "rollups_taken": [
         "SEARCH rollups USING COVERING INDEX sqlite_autoindex_rollups_1 (span=? AND at>? AND at<?)"

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...domain.claims import AttemptResult
-from ...domain.rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
+from ...domain.rollup import (
+    FOREVER,
+    MINUTE,
+    Rollup,
+    by_minute,
+    floor,
+    merged,
+    pack,
+    thinning,
+    unpack,
+)
 from .session import Session
 
 THINNING = 0x7468696E
@@ -44,19 +54,17 @@ async def thin(session: Session, now: float) -> None:
     if not await session.value("fold_turn", key=THINNING):
         return
     for span, longer, before in thinning(now):
-        oldest = await session.value("rollup_oldest", span=span, before=before)
+        after = FOREVER if longer is None else -1
+        oldest = await session.value("rollup_oldest", span=span, after=after, before=before)
         if oldest is None:
             continue
         first = floor(oldest, longer or span)
         end = first + (longer or span)
         taken = await session.rows("rollups_taken", span=span, first=first, end=end)
-        if longer is None:
-            continue
-        there = await session.rows("rollups_mine", span=longer, moments=[first], source="")
+        place = {"span": longer or span, "moments": [first if longer else FOREVER], "source": ""}
+        there = await session.rows("rollups_mine", **place)
         whole = merged(unpack(row["data"]) for row in (*taken, *there))
-        await session.execute(
-            "rollups_put", span=longer, moments=[first], source="", datas=[pack(whole)]
-        )
+        await session.execute("rollups_put", **place, datas=[pack(whole)])
 
 
 async def rollup(session: Session, since: float) -> Rollup:

@@ -9,7 +9,17 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...domain.claims import AttemptResult
-from ...domain.rollup import MINUTE, Rollup, by_minute, floor, merged, pack, thinning, unpack
+from ...domain.rollup import (
+    FOREVER,
+    MINUTE,
+    Rollup,
+    by_minute,
+    floor,
+    merged,
+    pack,
+    thinning,
+    unpack,
+)
 from .queries import SQL, reading, to_ended
 
 to_rollup = reading(unpack)
@@ -38,15 +48,15 @@ def thin(conn: sqlite3.Connection, now: float) -> None:
     each new minute, which is more often than necessary.
     """
     for span, longer, before in thinning(now):
-        oldest = conn.execute(SQL["rollup_oldest"], {"span": span, "before": before}).fetchone()
+        after = FOREVER if longer is None else -1
+        limits = {"span": span, "after": after, "before": before}
+        oldest = conn.execute(SQL["rollup_oldest"], limits).fetchone()
         if oldest is None:
             continue
         first = floor(oldest[0], longer or span)
         params = {"span": span, "first": first, "end": first + (longer or span)}
         parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollups_taken"], params).fetchall()]
-        if longer is None:
-            continue
-        there = {"span": longer, "at": first}
+        there = {"span": longer or span, "at": first if longer else FOREVER}
         parts += [to_rollup(row[0]) for row in conn.execute(SQL["rollup_get"], there)]
         conn.execute(SQL["rollup_put"], there | {"data": pack(merged(parts))})
 

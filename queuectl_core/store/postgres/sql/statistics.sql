@@ -14,8 +14,12 @@ ON CONFLICT (span, at, source) DO UPDATE SET data = excluded.data;
 -- name: rollups_since
 SELECT data FROM rollups WHERE span IN (60, 600, 3600, 86400) AND at >= :since::float8;
 
+-- name: rollups_all
+SELECT data FROM rollups;
+
 -- name: rollup_oldest
-SELECT at FROM rollups WHERE span = :span::bigint AND at < :before::bigint ORDER BY at LIMIT 1;
+SELECT at FROM rollups
+WHERE span = :span::bigint AND at > :after::bigint AND at < :before::bigint ORDER BY at LIMIT 1;
 
 -- name: rollups_taken
 DELETE FROM rollups WHERE span = :span::bigint AND at >= :first::bigint AND at < :end::bigint

@@ -338,7 +338,11 @@ SELECT min(since) FROM (
     UNION ALL
     SELECT max(created_at, run_at) FROM
         (SELECT queue, created_at, run_at FROM jobs WHERE ready = 2 ORDER BY run_at LIMIT 1000)
-        AS behind WHERE queue = :queue) AS all_kinds;
+        AS behind WHERE queue = :queue
+    UNION ALL -- due, and no claim has seen it yet: there are many only while no worker runs
+    SELECT run_at FROM
+        (SELECT queue, run_at FROM jobs WHERE ready = 0 AND run_at <= :now
+         ORDER BY run_at LIMIT 1000) AS due WHERE queue = :queue) AS all_kinds;
 
 -- Jobs that wait although nothing is left to wait for, or although a condition cannot be met any
 -- more; unless a parent is marked, because then they will be judged. Added to them: keys with due

@@ -18,13 +18,16 @@ SELECT moment FROM rollups_after;
 -- name: rollups_since
 SELECT data FROM rollups WHERE span IN (60, 600, 3600, 86400) AND at >= :since;
 
+-- name: rollups_all
+SELECT data FROM rollups;
+
 -- Attempts that ended before the store kept rollups.
 -- name: ended_until
 SELECT outcome, made_dead, finished_at - started_at, waited FROM attempts
 WHERE finished_at >= :since AND finished_at <= :until;
 
 -- name: rollup_oldest
-SELECT at FROM rollups WHERE span = :span AND at < :before ORDER BY at LIMIT 1;
+SELECT at FROM rollups WHERE span = :span AND at > :after AND at < :before ORDER BY at LIMIT 1;
 
 -- name: rollups_taken
 DELETE FROM rollups WHERE span = :span AND at >= :first AND at < :end RETURNING data;

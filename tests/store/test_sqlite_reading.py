@@ -32,6 +32,7 @@ READING = (
     ("logs", "a"),
     ("status",),
     ("stats",),
+    ("metrics",),
     ("wait", "--all"),
     ("worker", "list"),
     ("dlq", "list"),

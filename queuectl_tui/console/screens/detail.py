@@ -75,6 +75,8 @@ class DetailScreen(OneJobScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "edit_job", "edit command"),
+        Binding("J", "scroll_fields(1)", "scroll the fields", key_display="J K"),
+        Binding("K", "scroll_fields(-1)", "scroll the fields up", show=False),
         Binding("enter", "output", "output", key_display="⏎", show=False),
         Binding("tab", "app.focus_next", "next pane", show=False),
         Binding("shift+tab", "app.focus_previous", "previous pane", show=False),
@@ -83,8 +85,6 @@ class DetailScreen(OneJobScreen):
         Binding("W", "wrap", "wrap", show=False),
         Binding("h", "hold", "hold"),
         Binding("E", "edit_fields", "edit"),
-        Binding("J", "scroll_fields(1)", "scroll the fields", key_display="J K"),
-        Binding("K", "scroll_fields(-1)", "scroll the fields up", show=False),
         Binding("P", "pause_queue", "pause or resume the queue", show=False),
         Binding("escape", "back", "back", key_display="esc"),
     ]

@@ -117,7 +117,7 @@ class Notice(Bar):
         return [draw([(row, style + over)], width, blank=blank) for row in self._rows()]
 
 
-ALWAYS = ("scroll_fields(1)", "back", "help")
+ALWAYS = ("back", "help")
 """Actions that are always on the key bar."""
 
 Key = tuple[str, str, str]

@@ -12,7 +12,7 @@ from .context import context
 
 async def metrics(request: Request) -> Response:
     """The metrics of the queue, as ``queuectl metrics`` prints them. The store is read at most once
-    a second, whoever asks."""
+    a second for all requests together."""
     found = context(request)
     as_text = text_format()
 

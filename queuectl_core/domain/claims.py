@@ -65,7 +65,8 @@ class ClaimRequest(NamedTuple):
     slots: Sequence[ClaimSlot]
     now: float
     started: Sequence[AttemptStarted] = ()
-    """Attempts that have started: those that were prefetched, or whose queue has a rate."""
+    """Attempts that have started: those that were prefetched or taken over, or whose queue has a
+    rate or was paused."""
     released: Sequence[Job] = ()
     """Prefetched jobs that were not started. They become pending as if they had never been
     claimed."""

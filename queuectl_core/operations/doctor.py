@@ -113,7 +113,6 @@ def store_path(url: str | None, env: Mapping[str, str]) -> Path:
 
 
 async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
-    now = queue.clock()
     began = time.monotonic()
     status = await queue.status()
     took = time.monotonic() - began
@@ -155,7 +154,7 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("workers", "ok", f"{live} live, none lost")
     stamps = [worker.heartbeat_at for worker in workers]
     stamps += [job.updated_at for job in await queue.scan(limit=100)]
-    now = queue.clock()  # anew: the checks of a large store take seconds
+    now = queue.clock()  # only here: the checks of a large store take seconds
     apart = abs(time.time() - now)
     if apart > SKEW:
         message = f"this host's clock and the server's are {format_duration(apart)} apart"

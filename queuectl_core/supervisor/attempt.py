@@ -72,7 +72,7 @@ class ActiveAttempt:
     on_shim: bool = True
     """Started by this supervisor; False: adopted."""
     rated: bool = False
-    """The store must hear when it started, because its queue has a rate."""
+    """The store must hear when it started, because its queue has a rate or was paused."""
     inherited: bool = False
     """Taken over from a supervisor that is gone."""
     journal: JournalReader | None = None

@@ -73,10 +73,9 @@ def headline(found: Why, now: float) -> str:
     job = found.job
     name = clean_line(job.id)
     if job.state is State.PROCESSING:
-        since = "" if job.started_at is None else f" for {exact_age(job.started_at, now)}"
-        return (
-            f"{name} has been running{since}, attempt {job.runs}" if since else f"{name} is running"
-        )
+        if job.started_at is None:
+            return f"{name} is running"
+        return f"{name} has been running for {exact_age(job.started_at, now)}, attempt {job.runs}"
     if job.state is State.COMPLETED:
         return f"{name} completed{_ago(job, now)}"
     if job.state is State.DEAD:

@@ -93,7 +93,7 @@ async def family(store: PostgresStore, children: int, **fields: object) -> None:
 async def test_a_verb_waits_for_another_that_judges_its_children(
     store: PostgresStore, session: asyncpg.Connection
 ) -> None:
-    """The children are judged when the verb returns, whoever does it."""
+    """The children are judged when the verb returns, also if another transaction does it."""
     children = admission.JUDGED + 10
     await family(store, children)
     [parent] = await store.by_id("p")

@@ -127,7 +127,7 @@ class _Admitted:
         self.strict_mark: int = row["strict_mark"]
         """See the migration."""
         self._running, self._here = row["running"], row["running_here"]
-        known = [Start(*one) for one in zip(row["starts"], row["numbers"], strict=True)]
+        known = [Start(at, int(number)) for at, number in row["starts"]]
         self._starts = sorted([*known, *(Start(at, known=False) for at in row["starting"])])
         self._now = now
         self.room = self._room(self.settings)

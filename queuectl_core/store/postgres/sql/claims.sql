@@ -5,7 +5,7 @@
 -- One statement writes all results. A result is taken only from the attempt that holds the lease.
 -- A job that somebody wants cancelled does not run again.
 --
--- ``began_*``: attempts that run: they were prefetched, or their queue has a rate. ``released_*``: prefetched jobs that
+-- ``began_*``: attempts that have started, see ClaimRequest.started. ``released_*``: prefetched jobs that
 -- were not started. They become pending again, or cancelled if somebody asked for that.
 --
 -- ``minutes``: the minutes in which the attempts ended. The statement returns the supervisor's
@@ -148,14 +148,16 @@ waiting_queue (queue) AS (
 
 -- Claims jobs for workers that serve the same queues (``queues`` NULL: all queues). Jobs that have
 -- just become due are marked as ready. Those without a key, in a queue without a row in ``queues``,
--- take part at once. Rows that other transactions have locked are skipped. ``crowded`` says that there were such rows, so it is worth looking again soon.
+-- take part at once. Rows that other transactions have locked are skipped. ``crowded`` says that
+-- there were such rows, so it is worth looking again soon.
 -- ``suspects``: whether jobs that have crashed may be claimed. ``ANY(ARRAY(…))`` makes the server
 -- look up the rows by key. Otherwise it would expect thousands of them and read all jobs.
 --
 -- From a queue that has a row in ``queues`` jobs are claimed only if it is among ``admitted``, and
 -- not more than ``rooms`` says (NULL: any number). The caller has locked the rows of these queues.
 -- ``rated``: it has a rate, so its jobs are not prefetched: they would use it up while they wait. Nor
--- is what comes after them, or no worker would ever become idle for them. ``look`` asks whether the caller must do something else before. Then nothing is claimed:
+-- is what comes after them, or no worker would ever become idle for them. ``look`` asks whether the
+-- caller must do something else before. Then nothing is claimed:
 -- ``judge``: children of parents that have ended must be judged (if ``look_judge``). ``limited``:
 -- there are other queues with a row and with work (if ``look_limited``).
 -- ``left_over``: admitted queues that have more jobs for a claim.
@@ -298,12 +300,9 @@ SELECT q.*,
                SELECT FROM jobs j WHERE j.owner = s.id AND j.queue = q.name OFFSET 0) r
            WHERE s.host = (SELECT host FROM supervisors WHERE id = :owner::text))
        END AS running_here,
-       ARRAY(SELECT s.at FROM starts s
-             WHERE s.queue = q.name AND s.at > :now::float8 - q.rate_seconds - :margin::float8
-             ORDER BY s.at) AS starts,
-       ARRAY(SELECT s.n FROM starts s
-             WHERE s.queue = q.name AND s.at > :now - q.rate_seconds - :margin
-             ORDER BY s.at) AS numbers,
+       ARRAY(SELECT ARRAY[s.at, s.n::float8] FROM starts s
+             WHERE s.queue = q.name AND s.at > :now::float8 - q.rate_seconds - :margin::float8)
+           AS starts,
        ARRAY(SELECT s.at FROM starting s JOIN jobs j ON j.seq = s.seq AND j.runs = s.run
              WHERE s.queue = q.name AND j.state = 'processing' AND q.rate_count IS NOT NULL)
            AS starting,

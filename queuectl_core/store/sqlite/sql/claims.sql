@@ -66,7 +66,7 @@ INSERT INTO attempts VALUES (:seq, :number, :started_at, :finished_at, :outcome,
 -- name: insert_tail
 INSERT INTO tails VALUES (:seq, :number, :tail);
 
--- An attempt runs: one that was prefetched, or whose queue has a rate.
+-- An attempt has started, see ClaimRequest.started.
 -- name: attempt_started
 UPDATE jobs SET worker = :worker, started_at = :started_at,
                 unique_holds = unique_holds AND (unique_until = 'end' OR unique_for > 0)

@@ -96,6 +96,15 @@ class JobSpec(NamedTuple):
     It is not stored."""
     actor: str = ""
     """Who enqueues it (user@host), for ``hold``."""
+    stdin: str | None = None
+    """What each attempt reads on its standard input; None: nothing."""
+    secrets: Mapping[str, str] = {}
+    """Environment variables of an attempt whose values are read from files when it starts: NAME to
+    ``file:PATH``."""
+    schedule: str | None = None
+    """The schedule that makes it."""
+    scheduled_at: float | None = None
+    """The nominal time of this run of the schedule."""
 
     @property
     def parents(self) -> "Parents":
@@ -169,6 +178,17 @@ class Job(NamedTuple):
     held_by: str | None = None
     holds_unique: bool = False
     """Whether no other job can have its ``unique`` value now."""
+    secrets: Mapping[str, str] = {}
+    """As in :class:`JobSpec`. The values are never stored."""
+    schedule: str | None = None
+    scheduled_at: float | None = None
+    progress: float | None = None
+    """Percent, as the running or last attempt reported it last; None: it reported none."""
+    progress_text: str | None = None
+    has_stdin: bool = False
+    has_result: bool = False
+    """Whether the store keeps an input or a result of this job. They may be large, so reading a job
+    does not read them."""
     existing: bool = False
     """Only in the answer of ``enqueue``: the job was there before, and holds the unique value."""
 

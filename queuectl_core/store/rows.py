@@ -143,6 +143,8 @@ def spec_params(spec: JobSpec, now: float) -> dict[str, Any]:
         "waits": bool(spec.hold or parents),
         "held_at": now if spec.hold else None,
         "held_by": spec.actor or None if spec.hold else None,
+        "secrets": json.dumps(spec.secrets) if spec.secrets else None,
+        "stdin": None if spec.stdin is None else spec.stdin.encode(),
     }
 
 
@@ -191,6 +193,13 @@ def to_job(row: Iterable[Any]) -> Job:
         cause,
         held_at,
         held_by,
+        secrets,
+        schedule,
+        scheduled_at,
+        progress,
+        progress_text,
+        has_stdin,
+        has_result,
     ) = row
     # By position, because a claim makes thousands. float(), because RETURNING may give integers.
     return Job(
@@ -233,6 +242,13 @@ def to_job(row: Iterable[Any]) -> Job:
         held_at,
         held_by,
         bool(holds_unique),
+        {} if secrets is None else json.loads(secrets),
+        schedule,
+        None if scheduled_at is None else float(scheduled_at),
+        None if progress is None else float(progress),
+        progress_text,
+        bool(has_stdin),
+        bool(has_result),
     )
 
 
@@ -295,6 +311,13 @@ def job_row(job: Job, now: float) -> tuple[Any, ...]:
         job.cause,
         job.held_at,
         job.held_by,
+        json.dumps(job.secrets) if job.secrets else None,
+        job.schedule,
+        job.scheduled_at,
+        job.progress,
+        job.progress_text,
+        job.has_stdin,
+        job.has_result,
     )
 
 

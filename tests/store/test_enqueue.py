@@ -40,6 +40,10 @@ GIVEN = spec(
     hold=True,
     on_conflict="replace",
     actor="me@here",
+    stdin="a\0b\nü",
+    secrets={"TOKEN": "file:/etc/token"},
+    schedule="nightly",
+    scheduled_at=NOW - 60.5,
 )
 PARENTS = [spec(id=name) for name in ("p", "q", "r")]
 """Each field has another value than a job that does not give it."""
@@ -58,8 +62,9 @@ async def test_a_job_is_kept_as_it_was_given(store: Store) -> None:
         name: value for name, value in GIVEN._asdict().items() if name in kept
     }
     assert set(GIVEN._fields) - kept == {
-        *("after", "after_any", "after_failed", "hold", "on_conflict", "actor")
+        *("after", "after_any", "after_failed", "hold", "on_conflict", "actor", "stdin")
     }
+    assert (job.has_stdin, job.has_result) == (True, False)
     assert job.parents == {"after": ("p",), "after_any": ("q",), "after_failed": ("r",)}
     assert (job.held, job.held_by, job.held_at) == (True, "me@here", NOW)
     assert (job.state, job.attempts, job.crashes, job.runs) == (State.WAITING, 0, 0, 0)

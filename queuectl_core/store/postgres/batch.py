@@ -43,7 +43,7 @@ class PostgresBatch(Batch):
         with _staging():
             self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._count = 0
-        self._parents = False
+        self._parents = self._inputs = False
         self._values: set[str] = set()
         """Unique values, a few more than :data:`.jobs.MOST_TURNS` at most."""
 
@@ -64,6 +64,7 @@ class PostgresBatch(Batch):
         for _, spec in specs:
             if spec.after or spec.after_any or spec.after_failed:
                 self._parents = True
+            self._inputs = self._inputs or spec.stdin is not None
             if spec.unique is not None and len(self._values) <= MOST_TURNS:
                 self._values.add(spec.unique)
 
@@ -72,7 +73,13 @@ class PostgresBatch(Batch):
         with _staging():
             self._file.flush()
         first, count, self.existing = await self._connections.announce(
-            _commit, self._file, self._count, now, values=self._values, parents=self._parents
+            _commit,
+            self._file,
+            self._count,
+            now,
+            values=self._values,
+            parents=self._parents,
+            inputs=self._inputs,
         )
         return first, count
 
@@ -99,7 +106,7 @@ def _lines(specs: Sequence[tuple[int, JobSpec]]) -> Iterator[str]:
         check_text(spec)
         row = spec_params(spec, 0.0)
         values: list[Any] = [line, row["id"] or fresh, spec.id is None]
-        values += [row[name] for name in (*COLUMNS[1:], "on_conflict")]
+        values += [row[name] for name in (*COLUMNS[1:], "stdin", "on_conflict")]
         yield "\t".join(map(_field, values)) + "\n"
 
 
@@ -110,6 +117,8 @@ def _field(value: Any) -> str:
         # Nearly no text has such a character, and translating takes longer than looking for it.
         plain = value.isprintable() and "\\" not in value
         return value if plain else value.translate(_SPECIAL)
+    if isinstance(value, bytes):
+        return f"\\\\x{value.hex()}"
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, int) and value.bit_length() > 63:
@@ -118,7 +127,14 @@ def _field(value: Any) -> str:
 
 
 async def _commit(
-    session: Session, file: IO[bytes], count: int, now: float, *, values: set[str], parents: bool
+    session: Session,
+    file: IO[bytes],
+    count: int,
+    now: float,
+    *,
+    values: set[str],
+    parents: bool,
+    inputs: bool,
 ) -> tuple[int, int, list[tuple[int, str]]]:
     """The first seq, how many jobs were enqueued, and the lines that were not."""
     if not count:
@@ -132,6 +148,8 @@ async def _commit(
     )
     first, lines = await _move(session, count, now, unique=bool(values))
     count -= len(lines.gone)
+    if count and inputs:
+        await session.execute("move_inputs")
     if count and parents:
         new = NewJobs(first, first + count - 1)
         await connect_parents(session, new, now, partial(_line_of, session))

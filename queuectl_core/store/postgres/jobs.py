@@ -26,9 +26,9 @@ COLUMNS = (
     *("id", "command", "is_argv", "max_retries", "backoff_base", "priority", "run_at"),
     *("timeout_seconds", "cwd", "env", "queue", "nice", "memory_limit", "cpu_seconds"),
     *("output_limit", "key", "unique", "unique_until", "unique_for", "parents"),
-    *("on_parent_failure", "hold", "held_by"),
+    *("on_parent_failure", "hold", "held_by", "secrets"),
 )
-"""The parameters of ``insert_jobs`` that come from a spec."""
+"""The parameters of ``insert_jobs`` and of a bulk enqueue that come from a spec."""
 
 
 async def rows(
@@ -76,7 +76,9 @@ async def _insert(session: Session, specs: Sequence[JobSpec], now: float) -> lis
         for spec, name in zip(specs, new_ids(len(specs)), strict=True)
     ]
     rows = [spec_params(spec, now) for spec in wanted]
-    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    names = (*COLUMNS, "schedule", "scheduled_at")
+    columns = {name: [row[name] for row in rows] for name in names}
+    columns["has_stdin"] = [row["stdin"] is not None for row in rows]
     found = await session.rows("insert_jobs", gate=KEYS, now=now, **columns)
     made = {row["id"]: to_job(row) for row in found}
     if len(made) < len(wanted):
@@ -86,6 +88,9 @@ async def _insert(session: Session, specs: Sequence[JobSpec], now: float) -> lis
         _refuse(given, made)
         # A generated id was taken, which nearly never happens. Nothing is enqueued.
         raise Conflict("could not find free ids", "try again")
+    inputs = {made[row["id"]].seq: row["stdin"] for row in rows if row["stdin"] is not None}
+    if inputs:
+        await session.execute("insert_inputs", jobs=list(inputs), inputs=list(inputs.values()))
     return [made[spec.id or ""] for spec in wanted]
 
 

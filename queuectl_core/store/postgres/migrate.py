@@ -18,7 +18,7 @@ from .errors import CommitUnknown
 from .session import Session
 
 FOLDER = Path(__file__).parent / "migrations"
-LATEST = 3
+LATEST = 4
 """The schema of this code: the number of the last migration, which a test checks."""
 OLDEST_SERVER = 130000
 """PostgreSQL 13, the first version with ``pg_current_xact_id_if_assigned``."""

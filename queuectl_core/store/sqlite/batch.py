@@ -53,6 +53,8 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
 def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int, list[tuple[int, str]]]:
     lines = _settle_unique(conn, now)
     first, count = _move(conn, now)
+    if count:
+        conn.execute(SQL["move_inputs"])
     if count and conn.execute(SQL["staged_parents"]).fetchone():
         connect_parents(conn, first, first + count - 1, now, lambda name: _line_of(conn, name))
     connect_replaced(conn, lines.replaced, now)

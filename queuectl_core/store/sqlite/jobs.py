@@ -53,6 +53,8 @@ def _insert(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> l
         params = spec_params(spec._replace(id=free_id(conn)) if spec.id is None else spec, now)
         try:
             made += [to_job(row) for row in conn.execute(SQL["insert_job"], params)]
+            if spec.stdin is not None:
+                conn.execute(SQL["insert_input"], {"seq": made[-1].seq, "stdin": params["stdin"]})
         except sqlite3.IntegrityError:
             raise Conflict(f"id '{spec.id}' is given twice", "choose another") from None
     return made

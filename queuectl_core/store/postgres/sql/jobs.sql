@@ -18,7 +18,7 @@ INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
                   output_limit, state, created_at, updated_at, ready, key, unique_value,
                   unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
-                  held_by)
+                  held_by, secrets, schedule, scheduled_at, has_stdin)
 SELECT s.id, s.command, s.is_argv, s.max_retries, s.backoff_base, s.priority, s.run_at,
        s.timeout_seconds, s.cwd, s.env, s.queue, s.nice, s.memory_limit, s.cpu_seconds,
        s.output_limit, CASE WHEN s.hold OR s.parents IS NOT NULL THEN 'waiting' ELSE 'pending' END,
@@ -26,23 +26,29 @@ SELECT s.id, s.command, s.is_argv, s.max_retries, s.backoff_base, s.priority, s.
        CASE WHEN s.hold OR s.parents IS NOT NULL THEN NULL WHEN s.run_at > :now THEN 0
             WHEN s.key IS NULL THEN 1 ELSE 2 END,
        s.key, s.unique_value, s.unique_until, s.unique_for, s.unique_value IS NOT NULL, s.parents,
-       s.on_parent_failure, CASE WHEN s.hold THEN :now END, s.held_by
+       s.on_parent_failure, CASE WHEN s.hold THEN :now END, s.held_by, s.secrets, s.schedule,
+       s.scheduled_at, s.has_stdin
 FROM gate CROSS JOIN unnest(
     :id::text[], :command::text[], :is_argv::bool[], :max_retries::bigint[],
     :backoff_base::float8[], :priority::bigint[], :run_at::float8[], :timeout_seconds::float8[],
     :cwd::text[], :env::text[], :queue::text[], :nice::bigint[], :memory_limit::bigint[],
     :cpu_seconds::bigint[], :output_limit::bigint[], :key::text[], :unique::text[],
     :unique_until::text[], :unique_for::float8[], :parents::text[], :on_parent_failure::text[],
-    :hold::bool[], :held_by::text[]
+    :hold::bool[], :held_by::text[], :secrets::text[], :schedule::text[],
+    :scheduled_at::float8[], :has_stdin::bool[]
 ) WITH ORDINALITY AS s(
     id, command, is_argv, max_retries, backoff_base, priority, run_at, timeout_seconds, cwd, env,
     queue, nice, memory_limit, cpu_seconds, output_limit, key, unique_value, unique_until,
-    unique_for, parents, on_parent_failure, hold, held_by, place
+    unique_for, parents, on_parent_failure, hold, held_by, secrets, schedule, scheduled_at,
+    has_stdin, place
 )
 ORDER BY s.place
 -- An id is taken, or a unique value is held.
 ON CONFLICT DO NOTHING
 RETURNING *;
+
+-- name: insert_inputs
+INSERT INTO inputs (job, stdin) SELECT * FROM unnest(:jobs::bigint[], :inputs::bytea[]);
 
 -- name: ids_taken
 SELECT id FROM jobs WHERE id = ANY(:ids::text[]);

@@ -14,14 +14,18 @@ INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
                   output_limit, state, created_at, updated_at, ready, key, unique_value,
                   unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
-                  held_by)
+                  held_by, secrets, schedule, scheduled_at, has_stdin)
 VALUES (:id, :command, :is_argv, :max_retries, :backoff_base, :priority, :run_at,
         :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds,
         :output_limit, CASE WHEN :waits THEN 'waiting' ELSE 'pending' END, :now, :now,
         CASE WHEN :waits THEN NULL WHEN :run_at > :now THEN 0 WHEN :key IS NULL THEN 1 ELSE 2 END,
         :key, :unique, :unique_until, :unique_for, :unique IS NOT NULL, :parents,
-        :on_parent_failure, :held_at, :held_by)
+        :on_parent_failure, :held_at, :held_by, :secrets, :schedule, :scheduled_at,
+        :stdin IS NOT NULL)
 RETURNING *;
+
+-- name: insert_input
+INSERT INTO inputs (job, stdin) VALUES (:seq, :stdin);
 
 -- name: ids_taken
 SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));

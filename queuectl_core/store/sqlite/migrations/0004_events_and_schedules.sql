@@ -1,0 +1,84 @@
+-- Standard input, results and progress of jobs; events; schedules.
+-- The new columns of jobs have no CHECK constraints: SQLite would check all rows for each of them.
+
+-- Environment variables whose values are read from files when an attempt starts, as JSON; NULL: none.
+ALTER TABLE jobs ADD COLUMN secrets TEXT;
+-- The schedule that made the job, and the nominal time of this run.
+ALTER TABLE jobs ADD COLUMN schedule TEXT;
+ALTER TABLE jobs ADD COLUMN scheduled_at REAL;
+-- Percent and a line of text, as the running attempt reported them last.
+ALTER TABLE jobs ADD COLUMN progress REAL;
+ALTER TABLE jobs ADD COLUMN progress_text TEXT;
+-- 1: it has a row in inputs or results. Most jobs have none, and nobody looks there for them.
+ALTER TABLE jobs ADD COLUMN has_stdin INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN has_result INTEGER NOT NULL DEFAULT 0;
+
+-- What each attempt of a job reads on its standard input. It is not in jobs, because SQLite writes
+-- the whole row anew at each change of the job.
+CREATE TABLE inputs (
+    job   INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
+    stdin BLOB    NOT NULL
+);
+
+-- What the last attempt wrote to QUEUECTL_RESULT.
+CREATE TABLE results (
+    job    INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
+    result BLOB    NOT NULL
+);
+
+-- Who did what. AUTOINCREMENT: a number is never used again, so that readers can go on after it.
+CREATE TABLE events (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at       REAL NOT NULL,
+    kind     TEXT NOT NULL,
+    -- user@host
+    actor    TEXT NOT NULL,
+    -- The front end: cli, tui, dashboard, worker, schedule, hook …
+    via      TEXT NOT NULL,
+    -- The key of the job, and its id, which stays when the job is removed. For a bulk enqueue: the
+    -- first key, and no id.
+    job      INTEGER,
+    job_id   TEXT,
+    -- For a bulk enqueue: the last key.
+    last_job INTEGER,
+    -- The queue, schedule, hook, setting or supervisor that it is about.
+    name     TEXT,
+    -- More, as a JSON object.
+    detail   TEXT NOT NULL DEFAULT '{}'
+);
+
+CREATE INDEX events_at ON events (at);
+CREATE INDEX events_job ON events (job, seq) WHERE job IS NOT NULL;
+CREATE INDEX events_name ON events (name, seq) WHERE name IS NOT NULL;
+
+CREATE TABLE schedules (
+    name           TEXT PRIMARY KEY,
+    -- One of them is given: an expression, or seconds.
+    cron           TEXT,
+    every          REAL CHECK (every > 0),
+    -- The time zone of the expression, as in the IANA database.
+    tz             TEXT NOT NULL,
+    missed         TEXT NOT NULL CHECK (missed IN ('once', 'skip', 'all')),
+    missed_within  REAL NOT NULL CHECK (missed_within >= 0),
+    overlap        TEXT NOT NULL CHECK (overlap IN ('skip', 'queue', 'allow', 'replace')),
+    jitter         REAL NOT NULL CHECK (jitter >= 0),
+    -- The job that it enqueues, with the names of enqueue, as JSON.
+    job            TEXT NOT NULL,
+    -- Times are counted from here: when it was added, edited or resumed.
+    since          REAL NOT NULL,
+    -- The next nominal time; NULL: there is none.
+    next_at        REAL,
+    -- When the run of that time is enqueued: next_at and the jitter.
+    due_at         REAL,
+    -- The last nominal time that was enqueued, and the key of its job.
+    last_at        REAL,
+    last_job       INTEGER,
+    paused_at      REAL,
+    paused_by      TEXT,
+    paused_reason  TEXT,
+    created_at     REAL NOT NULL,
+    updated_at     REAL NOT NULL,
+    CHECK ((cron IS NULL) <> (every IS NULL))
+) WITHOUT ROWID;
+
+CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL AND paused_at IS NULL;

@@ -26,7 +26,8 @@ COLUMNS = (
     *("id", "command", "is_argv", "max_retries", "backoff_base", "priority", "run_at"),
     *("timeout_seconds", "cwd", "env", "queue", "nice", "memory_limit", "cpu_seconds"),
     *("output_limit", "key", "unique", "unique_until", "unique_for", "parents"),
-    *("on_parent_failure", "hold", "held_by", "secrets"),
+    *("on_parent_failure", "hold", "held_by", "secrets", "schedule"),
+    "scheduled_at",
 )
 """The parameters of ``insert_jobs`` and of a bulk enqueue that come from a spec."""
 
@@ -76,8 +77,7 @@ async def _insert(session: Session, specs: Sequence[JobSpec], now: float) -> lis
         for spec, name in zip(specs, new_ids(len(specs)), strict=True)
     ]
     rows = [spec_params(spec, now) for spec in wanted]
-    names = (*COLUMNS, "schedule", "scheduled_at")
-    columns = {name: [row[name] for row in rows] for name in names}
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
     columns["has_stdin"] = [row["stdin"] is not None for row in rows]
     found = await session.rows("insert_jobs", gate=KEYS, now=now, **columns)
     made = {row["id"]: to_job(row) for row in found}

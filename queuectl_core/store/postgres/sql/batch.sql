@@ -7,7 +7,7 @@ CREATE TEMP TABLE incoming (
     timeout_seconds float8, cwd text, env text, queue text, nice bigint, memory_limit bigint,
     cpu_seconds bigint, output_limit bigint, key text COLLATE "C", unique_value text COLLATE "C",
     unique_until text, unique_for float8, parents text, on_parent_failure text, hold bool,
-    held_by text, secrets text, stdin bytea, on_conflict text
+    held_by text, secrets text, schedule text, scheduled_at float8, stdin bytea, on_conflict text
 ) ON COMMIT DROP;
 
 -- Nobody else takes a key while a block of keys is taken, so the keys of a block are consecutive.
@@ -38,7 +38,7 @@ INSERT INTO jobs (seq, id, command, is_argv, max_retries, backoff_base, priority
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
                   output_limit, state, created_at, updated_at, ready, key, unique_value,
                   unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
-                  held_by, secrets, has_stdin)
+                  held_by, secrets, schedule, scheduled_at, has_stdin)
 SELECT :first::bigint - 1 + row_number() OVER (ORDER BY line), id, command, is_argv, max_retries,
        backoff_base, priority, run_at, timeout_seconds, cwd, env, queue, nice, memory_limit,
        cpu_seconds, output_limit,
@@ -47,7 +47,8 @@ SELECT :first::bigint - 1 + row_number() OVER (ORDER BY line), id, command, is_a
        CASE WHEN hold OR parents IS NOT NULL THEN NULL WHEN run_at > :now THEN 0
             WHEN key IS NULL THEN 1 ELSE 2 END,
        key, unique_value, unique_until, unique_for, unique_value IS NOT NULL, parents,
-       on_parent_failure, CASE WHEN hold THEN :now END, held_by, secrets, stdin IS NOT NULL
+       on_parent_failure, CASE WHEN hold THEN :now END, held_by, secrets, schedule,
+       scheduled_at, stdin IS NOT NULL
 FROM pg_temp.incoming ORDER BY line;
 
 -- name: move_inputs

@@ -7,7 +7,7 @@ CREATE TEMP TABLE incoming (
     timeout_seconds REAL, cwd TEXT, env TEXT, queue TEXT, nice INTEGER, memory_limit INTEGER,
     cpu_seconds INTEGER, output_limit INTEGER, key TEXT, unique_value TEXT, unique_until TEXT,
     unique_for REAL, parents TEXT, on_parent_failure TEXT, hold INTEGER, held_by TEXT,
-    on_conflict TEXT, secrets TEXT, stdin BLOB
+    on_conflict TEXT, secrets TEXT, schedule TEXT, scheduled_at REAL, stdin BLOB
 );
 
 -- name: stage_job
@@ -15,14 +15,14 @@ INSERT INTO temp.incoming
 VALUES (:line, :id, :generated, :command, :is_argv, :max_retries, :backoff_base, :priority, :run_at,
         :timeout_seconds, :cwd, :env, :queue, :nice, :memory_limit, :cpu_seconds, :output_limit,
         :key, :unique, :unique_until, :unique_for, :parents, :on_parent_failure, :hold, :held_by,
-        :on_conflict, :secrets, :stdin);
+        :on_conflict, :secrets, :schedule, :scheduled_at, :stdin);
 
 -- name: move
 INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
                   timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
                   output_limit, state, created_at, updated_at, ready, key, unique_value,
                   unique_until, unique_for, unique_holds, parents, on_parent_failure, held_at,
-                  held_by, secrets, has_stdin)
+                  held_by, secrets, schedule, scheduled_at, has_stdin)
 SELECT id, command, is_argv, max_retries, backoff_base, priority, run_at,
        timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
        output_limit, CASE WHEN hold OR parents IS NOT NULL THEN 'waiting' ELSE 'pending' END,
@@ -30,7 +30,8 @@ SELECT id, command, is_argv, max_retries, backoff_base, priority, run_at,
        CASE WHEN hold OR parents IS NOT NULL THEN NULL WHEN run_at > :now THEN 0
             WHEN key IS NULL THEN 1 ELSE 2 END,
        key, unique_value, unique_until, unique_for, unique_value IS NOT NULL, parents,
-       on_parent_failure, CASE WHEN hold THEN :now END, held_by, secrets, stdin IS NOT NULL
+       on_parent_failure, CASE WHEN hold THEN :now END, held_by, secrets, schedule,
+       scheduled_at, stdin IS NOT NULL
 FROM temp.incoming ORDER BY line;
 
 -- name: move_inputs

@@ -157,7 +157,8 @@ def ending(
         policy=policy,
         now=now,
     )
-    return AttemptResult(job.seq, job.runs, Attempt(**(values | fields)), transition, tail)
+    attempt = Attempt(**(values | fields))
+    return AttemptResult(job.seq, job.runs, attempt, transition, tail, job.queue)
 
 
 # -- processes ------------------------------------------------------------------------

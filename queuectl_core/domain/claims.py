@@ -17,6 +17,8 @@ class AttemptResult(NamedTuple):
     transition: Transition
     tail: bytes = b""
     """The end of its output, at most 64 KiB."""
+    queue: str = ""
+    """The queue of the job; empty: not known."""
 
 
 class Transition(NamedTuple):

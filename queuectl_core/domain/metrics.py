@@ -150,19 +150,36 @@ def worker_metric(workers: Sequence[Worker]) -> Metric:
     )
 
 
-def attempt_metrics(whole: Rollup) -> list[Metric]:
-    """The counters and histograms of all attempts that ended."""
-    outcomes = {
-        "completed": whole.completed,
-        "failed": whole.failed - whole.dead,
-        "dead": whole.dead,
-    }
+def attempt_metrics(
+    whole: Rollup, queues: Iterable[str], label: Callable[[str], str]
+) -> list[Metric]:
+    """The counters and histograms of all attempts that ended. ``queues``: all queues, those of
+    ``whole`` included. Attempts whose queue the rollup does not name count as :data:`OTHER`."""
+    numbers = {label(queue): [0, 0, 0] for queue in sorted(queues)}
+    known = [0, 0, 0]
+    for queue, counts in whole.queues.items():
+        there = numbers[label(queue)]
+        for place, number in enumerate(counts):
+            there[place] += number
+            known[place] += number
+    rest = (whole.completed - known[0], whole.failed - known[1], whole.dead - known[2])
+    if any(rest):
+        there = numbers.setdefault(OTHER, [0, 0, 0])
+        numbers[OTHER] = [number + more for number, more in zip(there, rest, strict=True)]
     return [
         Metric(
             "queuectl_attempts_total",
             "counter",
-            "Attempts that ended, by outcome; dead: those after which the job was dead.",
-            tuple(({"outcome": outcome}, number) for outcome, number in outcomes.items()),
+            "Attempts that ended, by queue and outcome; dead: those after which the job was dead.",
+            tuple(
+                ({"queue": name, "outcome": outcome}, number)
+                for name, (completed, failed, dead) in numbers.items()
+                for outcome, number in (
+                    ("completed", completed),
+                    ("failed", failed - dead),
+                    ("dead", dead),
+                )
+            ),
         ),
         Metric(
             "queuectl_attempt_duration_seconds",

@@ -32,6 +32,13 @@ FINEST = 1e-6
 LONGEST = 1e9
 """Seconds, about 30 years. All longer durations are in the same bucket."""
 
+MOST_QUEUES = 200
+"""Queues with numbers of their own in one rollup. Each commit of results writes a rollup anew, so it
+must not grow without bound."""
+
+Counts = tuple[int, int, int]
+"""Attempts that completed, that failed, and those of them that made their job dead."""
+
 Ended = tuple[Outcome, bool, float, float]
 """An ended attempt: its outcome, whether it made its job dead, seconds it ran, seconds it
 waited."""
@@ -203,10 +210,11 @@ class Rollup(_ByValue):
     """The sums of some attempts. Cancelled and interrupted attempts do not count.
 
     ``failed``: failed attempts, including those that made a job dead. ``dead``: attempts that made
-    a job dead.
+    a job dead. ``queues``: for each queue how many completed, failed and dead are of it. Attempts
+    of queues beyond :data:`MOST_QUEUES`, and of unknown queues, are only in the sums.
     """
 
-    __slots__ = ("completed", "dead", "failed", "run_time", "wait_time")
+    __slots__ = ("completed", "dead", "failed", "queues", "run_time", "wait_time")
 
     def __init__(
         self,
@@ -215,53 +223,72 @@ class Rollup(_ByValue):
         dead: int = 0,
         run_time: DDSketch | None = None,
         wait_time: DDSketch | None = None,
+        queues: dict[str, Counts] | None = None,
     ) -> None:
         self.completed = completed
         self.failed = failed
         self.dead = dead
         self.run_time = DDSketch() if run_time is None else run_time
         self.wait_time = DDSketch() if wait_time is None else wait_time
+        self.queues = {} if queues is None else queues
 
     @property
     def ended(self) -> int:
         """The number of attempts."""
         return self.completed + self.failed
 
-    def add(self, ended: Iterable[Ended]) -> None:
-        """Add attempts."""
+    def add(self, ended: Iterable[Ended], queue: str = "") -> None:
+        """Add attempts. ``queue``: the queue of all of them; empty: it is not known."""
         counted = [one for one in ended if one[0] not in UNCOUNTED]
         completed = sum(one[0] is Outcome.COMPLETED for one in counted)
+        failed, dead = len(counted) - completed, sum(one[1] for one in counted)
         self.completed += completed
-        self.failed += len(counted) - completed
-        self.dead += sum(one[1] for one in counted)
+        self.failed += failed
+        self.dead += dead
+        if queue and counted and (queue in self.queues or len(self.queues) < MOST_QUEUES):
+            self.queues[queue] = _plus(self.queues.get(queue), (completed, failed, dead))
         self.run_time.add([one[2] for one in counted])
         self.wait_time.add([one[3] for one in counted])
 
 
+def _plus(one: Counts | None, other: Counts) -> Counts:
+    if one is None:
+        return other
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
 def merged(rollups: Iterable[Rollup]) -> Rollup:
-    """The sums of all rollups."""
+    """The sums of all rollups. It may have more than :data:`MOST_QUEUES` queues: if it left some
+    out, their numbers would become smaller."""
     every = list(rollups)
+    queues: dict[str, Counts] = {}
+    for one in every:
+        for queue, counts in one.queues.items():
+            queues[queue] = _plus(queues.get(queue), counts)
     return Rollup(
         sum(one.completed for one in every),
         sum(one.failed for one in every),
         sum(one.dead for one in every),
         merged_sketches(one.run_time for one in every),
         merged_sketches(one.wait_time for one in every),
+        queues,
     )
 
 
 # -- for stores ---------------------------------------------------------------------------
 
 
-def by_minute(results: Iterable[AttemptResult], after: float = -math.inf) -> dict[int, list[Ended]]:
-    """The attempts that ended after ``after``, by the beginning of their minute."""
-    minutes: dict[int, list[Ended]] = defaultdict(list)
+def by_minute(
+    results: Iterable[AttemptResult], after: float = -math.inf
+) -> dict[int, dict[str, list[Ended]]]:
+    """The attempts that ended after ``after``, by the beginning of their minute and by queue."""
+    minutes: dict[int, dict[str, list[Ended]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         attempt, dead = result.attempt, result.transition.state is State.DEAD
         finished = attempt.finished_at
         if attempt.outcome is not None and finished is not None and finished > after:
             one = (attempt.outcome, dead, finished - attempt.started_at, attempt.waited)
-            minutes[floor(finished, MINUTE)].append(one)
+            minutes[floor(finished, MINUTE)][result.queue].append(one)
     return minutes
 
 
@@ -281,8 +308,9 @@ def thinning(now: float) -> Iterator[tuple[int, int | None, int]]:
 
 _COUNTS = struct.Struct("<BQQQ")
 _SKETCH = struct.Struct("<QdddH")
-_FORM = 1
-"""The first byte, the version of the format."""
+_QUEUE = struct.Struct("<HQQQ")
+_FORM = 2
+"""The first byte, the version of the format. Form 1 had no queues."""
 
 
 def pack(rollup: Rollup) -> bytes:
@@ -291,6 +319,9 @@ def pack(rollup: Rollup) -> bytes:
     for one in (rollup.run_time, rollup.wait_time):
         parts.append(_SKETCH.pack(one.count, one.total, one.low, one.high, len(one.buckets)))
         parts += [_little(one.buckets).tobytes(), _little(one.counts).tobytes()]
+    for queue, counts in rollup.queues.items():
+        name = queue.encode()
+        parts += [_QUEUE.pack(len(name), *counts), name]
     return b"".join(parts)
 
 
@@ -300,11 +331,17 @@ def unpack(data: bytes) -> Rollup:
         form, completed, failed, dead = _COUNTS.unpack_from(data)
         run_time, at = _sketch(data, _COUNTS.size)
         wait_time, at = _sketch(data, at)
+        queues: dict[str, Counts] = {}
+        while form == _FORM and at < len(data):
+            size, *counts = _QUEUE.unpack_from(data, at)
+            end = at + _QUEUE.size + size
+            queues[data[at + _QUEUE.size : end].decode()] = (counts[0], counts[1], counts[2])
+            at = end
     except struct.error as error:
         raise ValueError(f"a rollup is cut short: {error}") from None
-    if form != _FORM or at != len(data):
+    if form not in (1, _FORM) or at != len(data):
         raise ValueError("what should be a rollup is none")
-    return Rollup(completed, failed, dead, run_time, wait_time)
+    return Rollup(completed, failed, dead, run_time, wait_time, queues)
 
 
 def _sketch(data: bytes, at: int) -> tuple[DDSketch, int]:

@@ -54,8 +54,10 @@ async def read_metrics(queue: Queue) -> list[Metric]:
     store, now = queue.store, queue.clock()
     counts, settings, workers = await store.counts(), await store.queues(), await queue.workers()
     served = {name for worker in workers if worker.state != "lost" for name in worker.queues}
+    whole = await store.totals()
     names = {name for _, name in counts} | {one.name for one in settings} | served
-    label = labeller(names)
+    every = names | whole.queues.keys()
+    label = labeller(every)
     waiting = {name for state, name in counts if state in lifecycle.WAITING}
     oldest: dict[str, float | None] = {label(name): None for name in names}
     others = {name for name in waiting if label(name) == OTHER != name}
@@ -67,7 +69,7 @@ async def read_metrics(queue: Queue) -> list[Metric]:
         build_metric(__version__),
         *queue_metrics(counts, settings, oldest, now, label),
         worker_metric(workers),
-        *attempt_metrics(await store.totals()),
+        *attempt_metrics(whole, every, label),
     ]
 
 

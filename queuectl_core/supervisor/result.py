@@ -62,6 +62,7 @@ def make_result(
             jitter=context.rand(),
         ),
         tail=tail,
+        queue=job.queue,
     )
 
 

@@ -48,7 +48,7 @@ def test_the_text_is_what_prometheus_reads(here: Here) -> None:
     assert found["queuectl_jobs", "mail", "pending"] == 1
     assert found["queuectl_queue_oldest_ready_seconds", "mail"] >= 0
     assert found["queuectl_queue_paused", "mail"] == 0
-    assert found["queuectl_attempts_total", "completed"] == 0
+    assert found["queuectl_attempts_total", "completed", "mail"] == 0
     assert found["queuectl_wait_seconds_bucket", "+Inf"] == 0
     assert [name for name, *_ in found if name == "queuectl_build_info"]
 
@@ -58,8 +58,8 @@ def test_numbers_of_jobs_that_ran(cli: Cli) -> None:
     cli("enqueue", "exit 3", "--max-retries", "1")
     cli("worker", "start", "--until-empty")
     before = read(cli("metrics").out)
-    assert before["queuectl_attempts_total", "completed"] == 1
-    assert before["queuectl_attempts_total", "dead"] == 1
+    assert before["queuectl_attempts_total", "completed", "default"] == 1
+    assert before["queuectl_attempts_total", "dead", "default"] == 1
     assert before["queuectl_attempt_duration_seconds_count",] == 2
     assert before["queuectl_attempt_duration_seconds_sum",] > 0
     cli("prune", "--older-than", "0")
@@ -118,7 +118,7 @@ def test_the_file_is_whole_and_for_everybody(
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert file.stat().st_ino != before, "it was replaced, not written over"
     assert set(os.listdir(tmp_path)) == there
-    assert read(file.read_text())["queuectl_attempts_total", "completed"] == 0
+    assert read(file.read_text())["queuectl_wait_seconds_count",] == 0
     monkeypatch.chdir(tmp_path)
     shown = here("metrics", "--textfile", "queue.prom", "--json").json
     assert shown == {"file": str(file), "bytes": file.stat().st_size}

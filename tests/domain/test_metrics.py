@@ -63,17 +63,31 @@ def test_however_it_is_merged_it_never_decreases(
 
 def test_outcomes_add_up_to_all_attempts() -> None:
     whole = Rollup()
-    whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)] * 3)
-    whole.add([(Outcome.FAILED, False, 1.0, 2.0), (Outcome.TIMEOUT, True, 1.0, 2.0)])
-    whole.add([(Outcome.CANCELLED, False, 1.0, 2.0)])
-    total, run, wait = attempt_metrics(whole)
-    numbers = {labels["outcome"]: number for labels, number in total.values}
-    assert numbers == {"completed": 3, "failed": 1, "dead": 1}
+    whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)] * 3, "a")
+    whole.add([(Outcome.FAILED, False, 1.0, 2.0), (Outcome.TIMEOUT, True, 1.0, 2.0)], "b")
+    whole.add([(Outcome.CANCELLED, False, 1.0, 2.0)], "c")
+    total, run, wait = attempt_metrics(whole, ["a", "b", "c"], labeller("abc"))
+    numbers = {tuple(labels.values()): number for labels, number in total.values}
+    assert {where: number for where, number in numbers.items() if number} == {
+        ("a", "completed"): 3,
+        ("b", "failed"): 1,
+        ("b", "dead"): 1,
+    }
+    assert len(numbers) == 9
     for one in (run, wait):
         [(labels, value)] = one.values
         assert labels == {}
         assert isinstance(value, Histogram)
         assert value.count == 5
+
+
+def test_attempts_of_unknown_queues_count_as_other() -> None:
+    whole = Rollup()
+    whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)], "a")
+    whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)] * 2)
+    total, *_ = attempt_metrics(whole, ["a"], labeller("a"))
+    numbers = {labels["queue"]: n for labels, n in total.values if labels["outcome"] == "completed"}
+    assert numbers == {"a": 1, OTHER: 2}
 
 
 def test_few_names_keep_their_labels() -> None:
@@ -111,8 +125,9 @@ def test_a_label_has_no_unsafe_characters() -> None:
 def test_json_is_json() -> None:
     whole = Rollup()
     whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)])
-    for metric in attempt_metrics(whole):
+    metrics = attempt_metrics(whole, [], labeller([]))
+    for metric in metrics:
         json.dumps(metric.to_json(), allow_nan=False)
-    shown = attempt_metrics(whole)[1].to_json()
+    shown = metrics[1].to_json()
     assert shown["metrics"][0]["buckets"]["0.5"] == 0
     assert shown["metrics"][0]["buckets"]["+Inf"] == shown["metrics"][0]["count"] == 1

@@ -18,6 +18,7 @@ from queuectl_core.domain.rollup import (
     HOUR,
     LONGEST,
     MINUTE,
+    MOST_QUEUES,
     SPANS,
     DDSketch,
     Ended,
@@ -52,9 +53,9 @@ def sketch(values: list[float]) -> DDSketch:
     return made
 
 
-def rollup(rows: list[Ended]) -> Rollup:
+def rollup(rows: list[Ended], queue: str = "") -> Rollup:
     made = Rollup()
-    made.add(rows)
+    made.add(rows, queue)
     return made
 
 
@@ -135,21 +136,49 @@ def test_the_counts_are_those_of_the_attempts(
         assert getattr(rough, name) == getattr(exact, name), name
 
 
-@given(attempts)
-def test_it_is_read_as_it_was_written(rows: list[Ended]) -> None:
-    made = rollup(rows)
+@given(attempts, st.lists(st.text("abé", min_size=1, max_size=4), max_size=3))
+def test_it_is_read_as_it_was_written(rows: list[Ended], queues: list[str]) -> None:
+    made = merged([rollup(rows), *(rollup(rows, queue) for queue in queues)])
     assert unpack(pack(made)) == made
+
+
+def test_each_queue_has_its_numbers() -> None:
+    ended: list[Ended] = [
+        (Outcome.COMPLETED, False, 1.0, 0.0),
+        (Outcome.FAILED, True, 1.0, 0.0),
+        (Outcome.CANCELLED, False, 1.0, 0.0),
+    ]
+    whole = merged([rollup(ended, "a"), rollup(ended, "b"), rollup(ended[:1], "a")])
+    assert whole.queues == {"a": (2, 1, 1), "b": (1, 1, 1)}
+    assert (whole.completed, whole.failed, whole.dead) == (3, 2, 2)
+
+
+def test_a_rollup_does_not_grow_with_the_number_of_queues() -> None:
+    made = Rollup()
+    for number in range(MOST_QUEUES + 50):
+        made.add([(Outcome.COMPLETED, False, 1.0, 0.0)], f"q{number}")
+    made.add([(Outcome.COMPLETED, False, 1.0, 0.0)], "q0")
+    assert len(made.queues) == MOST_QUEUES
+    assert made.queues["q0"] == (2, 0, 0)
+    assert made.completed == MOST_QUEUES + 51
+    other = rollup([(Outcome.COMPLETED, False, 1.0, 0.0)], "more")
+    assert merged([made, other]).queues.keys() == {*made.queues, "more"}, "no number decreases"
 
 
 def test_its_form_is_pinned() -> None:
     """Stores have such bytes: another form needs another first byte, and this one read still."""
-    made = rollup([(Outcome.COMPLETED, False, 0.25, 0.0), (Outcome.FAILED, True, 2.0, 0.0)])
-    assert pack(made) == struct.pack(
-        "<BQQQ QdddHHHQQ QdddHHQ",
-        *(1, 1, 1, 1),
+    ended: list[Ended] = [(Outcome.COMPLETED, False, 0.25, 0.0), (Outcome.FAILED, True, 2.0, 0.0)]
+    numbers = (
+        *(1, 1, 1),
         *(2, 2.25, 0.25, 2.0, 2, bucket(0.25), bucket(2.0), 1, 1),
         *(2, 0.0, 0.0, 0.0, 1, 0, 2),
     )
+    form = "BQQQ QdddHHHQQ QdddHHQ"
+    assert pack(rollup(ended, "é")) == struct.pack(
+        f"<{form} HQQQ2s", 2, *numbers, 2, 1, 1, 1, "é".encode()
+    )
+    # Stores before queues were counted.
+    assert unpack(struct.pack(f"<{form}", 1, *numbers)) == rollup(ended)
     assert (bucket(0.25), bucket(2.0)) == (622, 726)
 
 
@@ -165,7 +194,7 @@ def test_what_is_cut_short_is_refused(rows: list[Ended], data: st.DataObject) ->
 
 @given(st.binary(max_size=300))
 def test_other_bytes_are_refused_or_read(data: bytes) -> None:
-    for first in (b"", b"\1"):
+    for first in (b"", b"\1", b"\2"):
         try:
             unpack(first + data)
         except ValueError:

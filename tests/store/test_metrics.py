@@ -90,8 +90,8 @@ async def test_counters_survive_what_is_removed(queue: Queue) -> None:
     await end_one(store, NOW - 60)
     await end_one(store, NOW - 50, Outcome.FAILED)
     before = await read(queue)
-    assert before["attempts_total", "completed"] == 1
-    assert before["attempts_total", "dead"] == 1
+    assert before["attempts_total", "default", "completed"] == 1
+    assert before["attempts_total", "default", "dead"] == 1
     assert before["wait_seconds", "count"] == 2
     assert await queue.prune(1) == 1
     [left] = await store.scan(Filter(), 5)
@@ -116,7 +116,7 @@ async def test_counters_never_decrease_in_two_years(queue: Queue) -> None:
             ended += 1
         after = counters(await read(queue))
         assert all(after[where] >= number for where, number in before.items())
-        assert after["attempts_total", "completed"] == ended
+        assert after["attempts_total", "default", "completed"] == ended
         before = after
 
 

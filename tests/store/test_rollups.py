@@ -34,7 +34,7 @@ def expected(count: int, *, failed: int = 0) -> bytes:
     """So many completed and failed attempts as ``ended`` makes them."""
     made = Rollup()
     outcomes = [Outcome.COMPLETED] * count + [Outcome.FAILED] * failed
-    made.add((outcome, False, 1.0, 2.0) for outcome in outcomes)
+    made.add(((outcome, False, 1.0, 2.0) for outcome in outcomes), "default")
     return pack(made)
 
 

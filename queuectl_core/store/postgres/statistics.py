@@ -39,8 +39,9 @@ async def record(
     if not minutes:
         return
     sums = {at: unpack(there[at]) if at in there else Rollup() for at in minutes}
-    for at, ended in minutes.items():
-        sums[at].add(ended)
+    for at, by_queue in minutes.items():
+        for queue, ended in by_queue.items():
+            sums[at].add(ended, queue)
     datas = [pack(rollup) for rollup in sums.values()]
     await session.execute("rollups_put", span=MINUTE, moments=list(sums), source=owner, datas=datas)
     if not minutes.keys() <= there.keys():

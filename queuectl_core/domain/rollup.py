@@ -33,8 +33,8 @@ LONGEST = 1e9
 """Seconds, about 30 years. All longer durations are in the same bucket."""
 
 MOST_QUEUES = 200
-"""Queues with numbers of their own in one rollup. Each commit of results writes a rollup anew, so it
-must not grow without bound."""
+"""Queues with numbers of their own in one rollup. Each commit of results writes a rollup anew, so
+it must not grow without bound."""
 
 Counts = tuple[int, int, int]
 """Attempts that completed, that failed, and those of them that made their job dead."""
@@ -223,6 +223,7 @@ class Rollup(_ByValue):
         dead: int = 0,
         run_time: DDSketch | None = None,
         wait_time: DDSketch | None = None,
+        *,
         queues: dict[str, Counts] | None = None,
     ) -> None:
         self.completed = completed
@@ -271,7 +272,7 @@ def merged(rollups: Iterable[Rollup]) -> Rollup:
         sum(one.dead for one in every),
         merged_sketches(one.run_time for one in every),
         merged_sketches(one.wait_time for one in every),
-        queues,
+        queues=queues,
     )
 
 
@@ -341,7 +342,7 @@ def unpack(data: bytes) -> Rollup:
         raise ValueError(f"a rollup is cut short: {error}") from None
     if form not in (1, _FORM) or at != len(data):
         raise ValueError("what should be a rollup is none")
-    return Rollup(completed, failed, dead, run_time, wait_time, queues)
+    return Rollup(completed, failed, dead, run_time, wait_time, queues=queues)
 
 
 def _sketch(data: bytes, at: int) -> tuple[DDSketch, int]:

@@ -27,13 +27,14 @@ to_rollup = reading(unpack)
 
 def record(conn: sqlite3.Connection, results: Sequence[AttemptResult], now: float) -> None:
     """Add results to the rollups, in the transaction that writes the results."""
-    for at, by_queue in by_minute(results).items():
+    minutes = by_minute(results)
+    for at in minutes:
         key = {"span": MINUTE, "at": at}
         data, after = conn.execute(SQL["rollup_to_change"], key).fetchone()
         rollup = Rollup() if data is None else to_rollup(data)
-        if after is not None and at <= after:
-            # Attempts from before there were rollups are read from their table.
-            by_queue = by_minute(results, after).get(at, {})
+        # Attempts from before there were rollups are read from their table.
+        early = after is not None and at <= after
+        by_queue = by_minute(results, after).get(at, {}) if early else minutes[at]
         for queue, ended in by_queue.items():
             rollup.add(ended, queue)
         conn.execute(SQL["rollup_put"], key | {"data": pack(rollup)})

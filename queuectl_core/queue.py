@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .domain.admission import Reason, Tree, Why
-    from .domain.events import Event, Summary
     from .domain.figures import Stats
+    from .domain.notices import Notice, Summary
     from .operations.attempt_output import AttemptOutput
     from .operations.copy import Copied
     from .operations.copy import Progress as CopyProgress
@@ -96,16 +96,19 @@ class Queue:
         read_only: bool = False,
         create: bool = True,
         absent_ok: bool = False,
+        via: str = "python",
     ) -> AsyncIterator[Queue]:
         """The queue in the store that ``url`` names (None: the default). It is closed on leaving.
 
         ``clock`` gives epoch seconds; None: the store's clock. ``create`` False, or ``read_only``:
         StoreUnreachable if the store does not exist. ``absent_ok``: if the default store does not
-        exist, open an empty queue that refuses every change. Raises InvalidInput or the StoreError
-        family.
+        exist, open an empty queue that refuses every change. ``via``: how the events of its changes
+        call this front end. Raises InvalidInput or the StoreError family.
         """
         env = os.environ if env is None else env
-        store = await open_store(url, env, read_only=read_only, create=create, absent_ok=absent_ok)
+        store = await open_store(
+            url, env, read_only=read_only, create=create, absent_ok=absent_ok, via=via
+        )
         try:
             yield cls(store, env, clock or store.clock)
         finally:
@@ -821,14 +824,14 @@ class Queue:
         until_idle: bool = False,
         program: bool = False,
         trace: bool = False,
-        on_event: Callable[[Event], None] | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
     ) -> Summary:
         """Run ``count`` workers in this process until they are stopped (SIGTERM, SIGINT,
         ``stop_workers``). ``until_empty``: or until no job is due, running or waiting for a retry.
         ``until_idle``: or until no job is due, or runs here.
 
         ``program``: the process does nothing else. It reaps orphans if it is PID 1. ``trace``: call
-        ``on_event`` also for each change of an attempt's state.
+        ``on_notice`` also for each change of an attempt's state.
         """
         from .supervisor.supervisor import Supervisor
 
@@ -838,7 +841,7 @@ class Queue:
         supervisor = Supervisor(
             self.store,
             self.env,
-            on_event=on_event,
+            on_notice=on_notice,
             until_empty=until_empty,
             until_idle=until_idle,
             program=program,

@@ -276,7 +276,7 @@ async def serve(options: Options, *, say: Say, warn: Say, debug: bool = False) -
     set_up_log(debug=debug)
     listening = bind(host, port)
     port = listening.getsockname()[1]
-    connections = Connections(options.store, read_only=options.read_only)
+    connections = Connections(options.store, read_only=options.read_only, via="dashboard")
     report_to(warn)
     live = Live(connections, parts, on_trouble=lambda text: warn(f"{text}; trying again"))
     try:

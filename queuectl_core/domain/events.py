@@ -1,53 +1,117 @@
-"""The events that a supervisor reports while it runs."""
+"""Events: who did what, and when. The store keeps them; see :class:`EventKind`.
+
+What attempts did is not stored as events: it is read from the attempts
+(:mod:`queuectl_core.operations.events`). Every verb that changes something loads this module.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any
 
-from .model import Attempt, Job, State
-
-
-class Kind(StrEnum):
-    """Kinds of event."""
-
-    UP = "up"
-    """Workers are ready; ``message`` lists them."""
-    STARTED = "started"
-    """``job`` was started."""
-    ENDED = "ended"
-    """An attempt of ``job`` ended; ``attempt`` and the job's new ``state`` say how."""
-    ADOPTED = "adopted"
-    """``job`` was running under a supervisor that died, and continues under this one."""
-    RECOVERED = "recovered"
-    """``job`` belonged to a supervisor that died, and its attempt was settled."""
-    ATTEMPT = "attempt"
-    """The attempt of ``job`` has a new state, which ``message`` names. Only if asked for."""
-    STOPPING = "stopping"
-    """No new jobs are taken. ``message`` says what the supervisor waits for."""
-    TROUBLE = "trouble"
-    """Something is wrong, and the supervisor handles it. ``message`` says what."""
+from .times import format_time
 
 
-class Event(NamedTuple):
-    """One event in a supervisor."""
+class EventKind(StrEnum):
+    """Kinds of events."""
 
-    kind: Kind
-    message: str = ""
-    job: Job | None = None
-    attempt: Attempt | None = None
-    state: State | None = None
-    retry_at: float | None = None
-    """When a failed job is due again (epoch seconds)."""
-    worker: str = ""
-    """The worker that runs ``job`` now."""
+    ENQUEUED = "job.enqueued"
+    STARTED = "job.started"
+    COMPLETED = "job.completed"
+    FAILED = "job.failed"
+    DEAD = "job.dead"
+    CANCELLED = "job.cancelled"
+    RETRIED = "job.retried"
+    REMOVED = "job.removed"
+    EDITED = "job.edited"
+    HELD = "job.held"
+    RELEASED = "job.released"
+    QUEUE_PAUSED = "queue.paused"
+    QUEUE_RESUMED = "queue.resumed"
+    QUEUE_CHANGED = "queue.changed"
+    SCHEDULE_FIRED = "schedule.fired"
+    SCHEDULE_SKIPPED = "schedule.skipped"
+    SCHEDULE_MISSED = "schedule.missed"
+    SCHEDULE_CHANGED = "schedule.changed"
+    WORKER_STARTED = "worker.started"
+    WORKER_STOPPED = "worker.stopped"
+    WORKER_LOST = "worker.lost"
+    CONFIG_CHANGED = "config.changed"
+    HOOK_CHANGED = "hook.changed"
 
 
-class Summary(NamedTuple):
-    """What a supervisor did from start to end."""
+NAMED = {
+    "queue": "queue",
+    "schedule": "schedule",
+    "worker": "supervisor",
+    "config": "key",
+    "hook": "hook",
+}
+"""How ``detail`` calls the name of what an event is about, by the first word of its kind."""
 
-    done: int
-    """Attempts that completed."""
-    failed: int
-    """Attempts that failed."""
-    seconds: float
+
+class Event:
+    """One event. (Making a NamedTuple takes longer, and every verb loads this module.)"""
+
+    __slots__ = (
+        *("seq", "at", "kind", "actor", "via", "job", "job_id", "last_job", "name", "count"),
+        "detail",
+    )
+
+    def __init__(
+        self,
+        kind: EventKind,
+        at: float,
+        *,
+        seq: int | None = None,
+        actor: str = "",
+        via: str = "",
+        job: int | None = None,
+        job_id: str | None = None,
+        last_job: int | None = None,
+        name: str | None = None,
+        count: int | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``seq``: its key; None if it was read from an attempt. ``at``: epoch seconds. ``actor``:
+        user@host. ``via``: the front end (``cli``, ``tui``, ``dashboard``, ``python``), or
+        ``worker``, ``schedule``, ``hook``. ``job``, ``job_id``: the key and the id of the job.
+        ``last_job``: for a bulk enqueue, whose first key is ``job``. ``name``: the queue,
+        schedule, hook, setting or supervisor that it is about. ``count``: how many jobs a bulk
+        verb has changed."""
+        self.seq = seq
+        self.at = at
+        self.kind = kind
+        self.actor = actor
+        self.via = via
+        self.job = job
+        self.job_id = job_id
+        self.last_job = last_job
+        self.name = name
+        self.count = count
+        self.detail = detail or {}
+
+    def __repr__(self) -> str:
+        return f"Event({self.to_json()})"
+
+    def all_detail(self) -> dict[str, Any]:
+        """``detail``, with the name and the count."""
+        found: dict[str, Any] = {}
+        if self.name is not None:
+            found[NAMED.get(self.kind.partition(".")[0], "name")] = self.name
+        if self.count is not None:
+            found["count"] = self.count
+        return found | dict(self.detail)
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as ``events --json`` prints it."""
+        return {
+            "seq": self.seq,
+            "at": format_time(self.at),
+            "kind": self.kind.value,
+            "actor": self.actor,
+            "via": self.via,
+            "job": self.job_id,
+            "detail": self.all_detail(),
+        }

@@ -40,7 +40,7 @@ async def repair(url: str | None, env: Mapping[str, str]) -> list[Finding]:
 async def _repair_database(url: str | None, env: Mapping[str, str]) -> list[Finding]:
     found: list[Finding] = []
     try:
-        async with Queue.open(url, env=env, create=False) as queue:
+        async with Queue.open(url, env=env, create=False, via="cli") as queue:
             async for finding in _repair_store(queue):
                 found.append(finding)  # kept even if a later step fails
     except InvalidInput:

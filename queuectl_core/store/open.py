@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..domain.errors import InvalidInput, StoreUnreachable
 from ..domain.text import clean_line
@@ -49,6 +49,7 @@ async def open_store(
     create: bool = True,
     marked: bool = False,
     absent_ok: bool = False,
+    via: str = "python",
 ) -> Store:
     """Open the store that ``url`` names: a path, ``sqlite:///PATH``, ``postgresql://…``, or None
     for the default.
@@ -56,24 +57,26 @@ async def open_store(
     The default is ``QUEUECTL_STORE``, or queue.db in the user's data directory, which is created.
     ``create`` False, or ``read_only``: StoreUnreachable if the store does not exist. ``absent_ok``:
     if the default store does not exist, open an empty one. ``marked``: also open an unfinished
-    copy, which is a Conflict otherwise. Raises InvalidInput for an unknown kind of URL, and
-    StoreError if the store cannot be opened.
+    copy, which is a Conflict otherwise. ``via``: the front end, in the events that it writes.
+    Raises InvalidInput for an unknown kind of URL, and StoreError if the store cannot be opened.
     """
+    from .signature import Signature
+
     url = chosen(url, env)
+    how: dict[str, Any] = {"read_only": read_only, "marked": marked}
+    how["signature"] = Signature(via, env)
     if url is not None and on_server(url):
         create = create and not read_only
-        return await _open_postgres(url, env, read_only=read_only, create=create, marked=marked)
+        return await _open_postgres(url, env, create=create, **how)
     from .sqlite.store import SqliteStore, absent_store
 
     if url is None:
         path = os.path.join(data_directory(env), "queue.db")
         if absent_ok and (read_only or not create) and not os.path.lexists(path):
             return await absent_store(path)
-        return await SqliteStore.open(
-            path, create_parent=create, create=create, read_only=read_only, marked=marked
-        )
+        return await SqliteStore.open(path, create_parent=create, create=create, **how)
     path = sqlite_path(url)
-    return await SqliteStore.open(path, create=create, read_only=read_only, marked=marked)
+    return await SqliteStore.open(path, create=create, **how)
 
 
 def chosen(url: str | None, env: Mapping[str, str]) -> str | None:
@@ -90,9 +93,7 @@ def on_server(url: str) -> bool:
     return url.startswith(("postgresql://", "postgres://"))
 
 
-async def _open_postgres(
-    url: str, env: Mapping[str, str], *, read_only: bool, create: bool, marked: bool
-) -> Store:
+async def _open_postgres(url: str, env: Mapping[str, str], *, create: bool, **how: Any) -> Store:
     try:
         from .postgres.store import PostgresStore
     except ModuleNotFoundError as error:
@@ -107,9 +108,7 @@ async def _open_postgres(
     from .postgres.dsn import parse
 
     data = Path(data_directory(env))
-    return await PostgresStore.open(
-        parse(url), data, read_only=read_only, create=create, marked=marked
-    )
+    return await PostgresStore.open(parse(url), data, create=create, **how)
 
 
 def sqlite_path(url: str) -> str:

@@ -29,6 +29,7 @@ from ..domain.text import any_case, cases, clean_line, has_foreign_case
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult
     from ..domain.rollup import Ended
+    from .signature import Signature
 
 T = TypeVar("T")
 
@@ -491,3 +492,33 @@ def to_worker(row: Row) -> Worker:
         cpu_percent=row["cpu_percent"] if busy else None,
         memory=row["memory"] if busy else None,
     )
+
+
+def event_row(
+    signature: Signature,
+    kind: str,
+    now: float,
+    *,
+    name: str | None = None,
+    count: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+    via: str | None = None,
+) -> dict[str, Any]:
+    """A new event as parameters. The caller adds the job."""
+    return {
+        "at": now,
+        "kind": str(kind),
+        "actor": storable(signature.actor),
+        "via": via or signature.via,
+        "job": None,
+        "job_id": None,
+        "last_job": None,
+        "name": name,
+        "count": count,
+        "detail": json.dumps(detail or {}),  # ASCII only: it may hold any text
+    }
+
+
+def storable(text: str) -> str:
+    """The text as every store can keep it."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -16,7 +16,7 @@ if not __package__:  # run by path: an installed package and a plain checkout al
 
 from ..domain.config import settings
 from ..domain.errors import HostShort, QueueError
-from ..domain.events import Event, Kind
+from ..domain.notices import Notice, NoticeKind
 from ..store.open import open_store
 from ..system.line_writer import LineWriter
 from .daemonize import SHORT
@@ -45,18 +45,18 @@ async def run(order: dict[str, Any]) -> None:
     ready = order["ready"]
     os.set_inheritable(ready, False)
     env = dict(os.environ)
-    store = await open_store(order["store"], env)
+    store = await open_store(order["store"], env, via="worker")
     try:
         level = settings(await store.config(), env).log_level.upper()
         logging.getLogger().setLevel(level)
 
-        def on_event(event: Event) -> None:
-            if event.kind is Kind.UP:
-                answer(ready, json.dumps(event.message.split(", ")))
-            write_log(event)
+        def on_notice(notice: Notice) -> None:
+            if notice.kind is NoticeKind.UP:
+                answer(ready, json.dumps(notice.message.split(", ")))
+            write_log(notice)
 
         supervisor = Supervisor(
-            store, env, on_event=on_event, detached=True, program=True, trace=level == "DEBUG"
+            store, env, on_notice=on_notice, detached=True, program=True, trace=level == "DEBUG"
         )
         summary = await supervisor.run(order["count"], tuple(order["queues"]))
         log.info("stopped; %d done, %d failed", summary.done, summary.failed)
@@ -73,17 +73,17 @@ def answer(fd: int, text: str) -> None:
         pass
 
 
-def write_log(event: Event) -> None:
-    """An event as a line of the log: what happens to single jobs only at level debug."""
-    job = f"job {event.job.id}: " if event.job else ""
+def write_log(notice: Notice) -> None:
+    """A notice as a line of the log: what happens to single jobs only at level debug."""
+    job = f"job {notice.job.id}: " if notice.job else ""
     level = {
-        Kind.STARTED: logging.DEBUG,
-        Kind.ENDED: logging.DEBUG,
-        Kind.ATTEMPT: logging.DEBUG,
-        Kind.TROUBLE: logging.WARNING,
-    }.get(event.kind, logging.INFO)
-    ended = f"{event.attempt.outcome}, now {event.state}" if event.attempt else ""
-    log.log(level, "%s %s%s%s", event.kind, job, event.message, ended)
+        NoticeKind.STARTED: logging.DEBUG,
+        NoticeKind.ENDED: logging.DEBUG,
+        NoticeKind.ATTEMPT: logging.DEBUG,
+        NoticeKind.TROUBLE: logging.WARNING,
+    }.get(notice.kind, logging.INFO)
+    ended = f"{notice.attempt.outcome}, now {notice.state}" if notice.attempt else ""
+    log.log(level, "%s %s%s%s", notice.kind, job, notice.message, ended)
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..domain.config import Settings
 from ..domain.errors import StoreGone
-from ..domain.events import Event
+from ..domain.notices import Notice
 from ..store.protocol import Notifier, Store
 from ..system.host import hostname
 from ..system.systemd import without_notify
@@ -32,7 +32,7 @@ class Context:
         store: Store,
         env: Mapping[str, str],
         clock: Callable[[], float],
-        tell: Callable[[Event], None],
+        tell: Callable[[Notice], None],
         rand: Callable[[], float] = random.random,
     ) -> None:
         self.store = store

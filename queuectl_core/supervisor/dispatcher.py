@@ -12,8 +12,8 @@ import asyncio
 
 from ..domain.claims import AttemptResult, ClaimRequest, ClaimResult, ClaimSlot
 from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
-from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome, State
+from ..domain.notices import Notice, NoticeKind
 from ..runner import lease_clock
 from ..system.clocks import monotonic
 from ..system.systemd import notify_systemd
@@ -106,7 +106,9 @@ class Dispatcher:
         if notifier.stop is not None and context.stopping != "now":
             now, notifier.stop = notifier.stop, None
             if now or context.stopping is None:
-                context.tell(Event(Kind.TROUBLE, "told to stop, while nothing can be written"))
+                context.tell(
+                    Notice(NoticeKind.TROUBLE, "told to stop, while nothing can be written")
+                )
                 self.stop(now=now)
 
     # -- stopping ---------------------------------------------------------------------
@@ -126,7 +128,9 @@ class Dispatcher:
         busy = sum(one.runs or one.ended for one in self._attempts)
         if busy:
             doing = "ending" if now else "waiting for"
-            context.tell(Event(Kind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}"))
+            context.tell(
+                Notice(NoticeKind.STOPPING, f"{doing} {busy} running job{'s' * (busy != 1)}")
+            )
         context.background.start(context.store.stop_workers(list(context.slots), now))
 
     def store_gone(self, error: StoreGone) -> None:
@@ -136,7 +140,7 @@ class Dispatcher:
         if context.gone is None:
             context.gone = error
             message = f"{error.message}; no more jobs are taken, those that run are finished"
-            context.tell(Event(Kind.TROUBLE, message))
+            context.tell(Notice(NoticeKind.TROUBLE, message))
             self.stop(now=False)
 
     # -- one turn ---------------------------------------------------------------------
@@ -240,7 +244,7 @@ class Dispatcher:
         slot.attempt = attempt
         shell = self._context.settings.shell
         self._shims.shim_of(attempt).launch(attempt, slot, shell)
-        self._context.tell(Event(Kind.STARTED, job=attempt.job, worker=slot.id))
+        self._context.tell(Notice(NoticeKind.STARTED, job=attempt.job, worker=slot.id))
 
     async def _settle_and_claim(
         self, results: list[AttemptResult], slots: list[ClaimSlot], *, suspects: bool
@@ -281,8 +285,8 @@ class Dispatcher:
         if after.state in (State.FAILED, State.DEAD):  # not one that was put back
             self.failed += 1
         self._context.tell(
-            Event(
-                Kind.ENDED,
+            Notice(
+                NoticeKind.ENDED,
                 job=attempt.job,
                 attempt=result.attempt,
                 state=after.state,
@@ -362,7 +366,7 @@ class Dispatcher:
             self.reports += 1
             self._delay = RETRY_AFTER
             self._troubled_at = self._troubled_at or monotonic()
-            self._context.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+            self._context.tell(Notice(NoticeKind.TROUBLE, f"{error}; trying again"))
         self._context.claimable = True
         if self._gives_up():
             raise error
@@ -383,4 +387,4 @@ class Dispatcher:
         if self._troubled:
             self._troubled = ""
             self._troubled_at = 0.0
-            self._context.tell(Event(Kind.TROUBLE, "the store works again"))
+            self._context.tell(Notice(NoticeKind.TROUBLE, "the store works again"))

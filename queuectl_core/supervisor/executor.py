@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from ..domain.events import Event, Kind
 from ..domain.model import Job, Outcome
+from ..domain.notices import Notice, NoticeKind
 from ..operations.attempt_output import log_name
 from ..runner import lease_clock
 from ..runner.events import (
@@ -122,7 +122,7 @@ class Executor:
             case Trouble(token, text):
                 attempt = self.attempts.get(token or "")
                 job = attempt.job if attempt is not None else None
-                self._context.tell(Event(Kind.TROUBLE, text, job=job))
+                self._context.tell(Notice(NoticeKind.TROUBLE, text, job=job))
 
     def _known(self, token: str, worker: str, at: float) -> ActiveAttempt | None:
         """The attempt of an event; a prefetched one has begun on ``worker``. None: it has another
@@ -146,7 +146,7 @@ class Executor:
             attempt.terminate(StopReason.NOW)
         elif job.seq in context.cancels:
             attempt.terminate(StopReason.CANCEL)
-        context.tell(Event(Kind.STARTED, job=job, worker=worker))
+        context.tell(Notice(NoticeKind.STARTED, job=job, worker=worker))
 
     def to_announce(self, attempt: ActiveAttempt, at: float) -> None:
         """The store does not know that an attempt runs since ``at``, on ``lease_clock``."""
@@ -225,14 +225,14 @@ class Executor:
         if suspect is not None:
             attempt = self.attempts.of(suspect)
             if attempt is not None and not attempt.ended:
-                tell(Event(Kind.TROUBLE, "its shim was killed", job=suspect))
+                tell(Notice(NoticeKind.TROUBLE, "its shim was killed", job=suspect))
                 self._context.background.start(self.resolve_orphans([attempt]))
             return
         for attempt in list(self.attempts.prefetched.values()):
             self.attempts.move(attempt, AttemptEvent.ORPHANED)
         orphans = [one for one in self.attempts if one.in_shared_shim and one.runs]
         self.prefetch.shim_died()
-        tell(Event(Kind.TROUBLE, "the shim was killed; starting another"))
+        tell(Notice(NoticeKind.TROUBLE, "the shim was killed; starting another"))
         self.shims.replace_shared()
         self._context.background.start(self.resolve_orphans(orphans))
 
@@ -249,7 +249,7 @@ class Executor:
             except OSError as error:  # too many open files, most likely
                 if not told:
                     text = f"cannot find out how jobs ended: {error.strerror}; trying again"
-                    context.tell(Event(Kind.TROUBLE, text))
+                    context.tell(Notice(NoticeKind.TROUBLE, text))
                 told = True
                 await asyncio.sleep(SHIM_PAUSE)
         self.resolve(orphans, plan, SHIM_KILLED)
@@ -287,4 +287,4 @@ class Executor:
 
     def _tell_recovered(self, attempt: ActiveAttempt, message: str) -> None:
         if attempt.inherited and attempt.on_shim:  # adopted ones were reported already
-            self._context.tell(Event(Kind.RECOVERED, message, job=attempt.job))
+            self._context.tell(Notice(NoticeKind.RECOVERED, message, job=attempt.job))

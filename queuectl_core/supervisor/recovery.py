@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Mapping
 
 from ..domain.errors import Conflict, NotFound
-from ..domain.events import Event, Kind
 from ..domain.model import Job, SupervisorRow
+from ..domain.notices import Notice, NoticeKind
 from ..runner.journal_reader import JournalReader, continue_shims
 from ..system.clocks import monotonic
 from ..system.host import context_switches, is_gone, process_start, process_state
@@ -137,7 +137,7 @@ class Recovery:
             self._executor.attempts.move(attempt, AttemptEvent.ADOPTED)
             attempt.adopted(slot.id, started, journal)
             self._executor.to_announce(attempt, started.at)
-            context.tell(Event(Kind.ADOPTED, job=job))
+            context.tell(Notice(NoticeKind.ADOPTED, job=job))
         await self._look_after()
         if taken:
             prefetch.give_back(taken)  # the shim knows nothing of what they do now
@@ -238,7 +238,7 @@ class Recovery:
                 await asyncio.to_thread(journals[name].signal_shim, number)
 
     def _tell(self, text: str) -> None:
-        self._context.tell(Event(Kind.TROUBLE, text))
+        self._context.tell(Notice(NoticeKind.TROUBLE, text))
 
 
 def _look_at(

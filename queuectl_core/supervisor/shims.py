@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 
-from ..domain.events import Event, Kind
 from ..domain.model import OWN_SHIM, Job
+from ..domain.notices import Notice, NoticeKind
 from ..runner.events import NotStarted, RunnerEvent
 from ..runner.journal_reader import JournalReader, make_first
 from ..system.clocks import monotonic
@@ -140,7 +140,7 @@ class Shims:
             except OSError as error:
                 if not patient:
                     raise
-                context.tell(Event(Kind.TROUBLE, f"cannot start a shim: {error.strerror}"))
+                context.tell(Notice(NoticeKind.TROUBLE, f"cannot start a shim: {error.strerror}"))
                 await asyncio.sleep(SHIM_PAUSE)
         self._informed = shim
         for slot in context.slots.values():

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..domain.events import Event, Kind
+from ..domain.notices import Notice, NoticeKind
 
 PAUSE = 0.5
 """Seconds until a start is tried again; doubles up to ``LONGEST_PAUSE``."""
@@ -25,7 +25,7 @@ class Shortage:
     """The shortage that one supervisor's host has, if any. ``look``: there may be something to
     claim again."""
 
-    tell: Callable[[Event], None]
+    tell: Callable[[Notice], None]
     look: Callable[[], None]
     reason: str = ""
     """What is lacking; empty: nothing."""
@@ -41,7 +41,7 @@ class Shortage:
         self._probes.clear()
         self._cancel_calm()
         if not self.reason:
-            self.tell(Event(Kind.TROUBLE, f"{reason}; jobs wait until starts succeed again"))
+            self.tell(Notice(NoticeKind.TROUBLE, f"{reason}; jobs wait until starts succeed again"))
         self.reason = reason
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ class Shortage:
         self.reason = ""
         self._delay = PAUSE
         self._probes.clear()
-        self.tell(Event(Kind.TROUBLE, "jobs can be started again"))
+        self.tell(Notice(NoticeKind.TROUBLE, "jobs can be started again"))
         self.look()
 
     def tries(self, token: str) -> None:

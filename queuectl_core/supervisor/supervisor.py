@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..domain.config import settings
 from ..domain.errors import StoreError
-from ..domain.events import Event, Kind, Summary
+from ..domain.notices import Notice, NoticeKind, Summary
 from ..store.protocol import Store
 from ..system.clocks import monotonic
 from ..system.systemd import notify_systemd
@@ -51,11 +51,11 @@ TAKEOVER_PATIENCE = 10.0
 class Supervisor:
     """Runs jobs from ``store`` until it is stopped.
 
-    ``on_event`` hears what happens. ``until_empty``: end when there is nothing left to do.
+    ``on_notice`` hears what happens. ``until_empty``: end when there is nothing left to do.
     ``until_idle``: end when nothing is due or runs here.
     ``program``: this process is ours alone. It keeps the resource limits that it began with, and
     reaps orphans where it is PID 1.
-    ``trace``: ``on_event`` also hears each change of an attempt's state.
+    ``trace``: ``on_notice`` also hears each change of an attempt's state.
     ``clock`` and ``rand`` (0 to 1) can be replaced by tests.
     """
 
@@ -64,7 +64,7 @@ class Supervisor:
         store: Store,
         env: Mapping[str, str],
         *,
-        on_event: Callable[[Event], None] | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
         until_empty: bool = False,
         until_idle: bool = False,
         detached: bool = False,
@@ -73,7 +73,7 @@ class Supervisor:
         clock: Callable[[], float] | None = None,
         rand: Callable[[], float] = random.random,
     ) -> None:
-        tell = on_event or (lambda event: None)
+        tell = on_notice or (lambda notice: None)
         self.context = context = Context(store, env, clock or store.clock, tell, rand)
         self.heartbeat = heartbeat = Heartbeat(context)
         self.executor = executor = Executor(context)
@@ -89,7 +89,7 @@ class Supervisor:
 
     def _trace(self, attempt: ActiveAttempt, event: AttemptEvent, before: AttemptState) -> None:
         text = f"attempt {attempt.job.runs}: {before.value} → {attempt.state.value} ({event.value})"
-        self.context.tell(Event(Kind.ATTEMPT, text, job=attempt.job))
+        self.context.tell(Notice(NoticeKind.ATTEMPT, text, job=attempt.job))
 
     # -- life -------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Supervisor:
                 async with services:
                     await self._until_told(services.recover(), TAKEOVER_PATIENCE)
                     # Adopted jobs have their workers: now there is an answer to who is up.
-                    context.tell(Event(Kind.UP, ", ".join(context.slots)))
+                    context.tell(Notice(NoticeKind.UP, ", ".join(context.slots)))
                     notify_systemd(context.env, "READY=1")
                     await self._work()
             finally:
@@ -169,7 +169,7 @@ class Supervisor:
             except (StoreError, OSError) as error:
                 if not patient:
                     raise
-                context.tell(Event(Kind.TROUBLE, f"{error}; trying again"))
+                context.tell(Notice(NoticeKind.TROUBLE, f"{error}; trying again"))
             await context.pause(RETRY_AFTER)
             if context.stopping is not None:
                 context.slots.clear()  # nobody has heard of them
@@ -243,7 +243,7 @@ class Supervisor:
     async def _start_over(self, why: str) -> None:
         """The lease was lost: leave every job to its new owner and begin as somebody new."""
         context = self.context
-        context.tell(Event(Kind.TROUBLE, f"{why}; starting over"))
+        context.tell(Notice(NoticeKind.TROUBLE, f"{why}; starting over"))
         self.heartbeat.registered = False
         ending = context.background.start(self._end_what_left())
         await self._until_told(ending, LEAVE_PATIENCE)

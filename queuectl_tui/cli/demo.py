@@ -19,8 +19,8 @@ from .session import Session
 from .worker_start import Reporter
 
 if TYPE_CHECKING:
-    from queuectl_core.domain.events import Event, Summary
     from queuectl_core.domain.model import Job
+    from queuectl_core.domain.notices import Notice, Summary
     from queuectl_core.queue import Queue
 
 WORKERS = 3
@@ -82,13 +82,13 @@ async def _demo(session: Session, queue: Queue) -> list[Job]:
     reporter = Reporter(session)
     ended: set[str] = set()
 
-    def tell(event: Event) -> None:
-        reporter.tell(event)
-        if event.job is not None and event.state in (State.COMPLETED, State.DEAD):
-            ended.add(event.job.id)
+    def tell(notice: Notice) -> None:
+        reporter.tell(notice)
+        if notice.job is not None and notice.state in (State.COMPLETED, State.DEAD):
+            ended.add(notice.job.id)
         err.bar("demo", len(ended), TOTAL)
 
-    summary: Summary = await queue.run_workers(WORKERS, until_empty=True, on_event=tell)
+    summary: Summary = await queue.run_workers(WORKERS, until_empty=True, on_notice=tell)
     err.clear()
     err.note(f"{summary.done} attempts completed, {summary.failed} failed")
     return (await queue.scan(Filter()))[::-1]

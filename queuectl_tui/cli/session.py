@@ -87,7 +87,7 @@ class Session:
         async def session() -> T:
             report_to(self.err.warn)
             async with Queue.open(
-                url, read_only=read_only, create=create, absent_ok=not create
+                url, read_only=read_only, create=create, absent_ok=not create, via="cli"
             ) as queue:
                 commits.verb_begins()
                 self.clock = queue.clock

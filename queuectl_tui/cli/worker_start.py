@@ -6,8 +6,8 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Attempt, Job, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
 from queuectl_core.system.postcommit import after_commit
@@ -19,16 +19,16 @@ from .session import Session
 from .worker import WORKERS
 
 if TYPE_CHECKING:
-    from queuectl_core.domain.events import Summary
+    from queuectl_core.domain.notices import Summary
     from queuectl_core.queue import Queue
 
 MARKS = {
-    Kind.UP: ("●", "green"),
-    Kind.STARTED: ("▶", "cyan"),
-    Kind.ADOPTED: ("▶", "yellow"),
-    Kind.RECOVERED: ("↺", "yellow"),
-    Kind.STOPPING: ("■", "yellow"),
-    Kind.TROUBLE: ("!", "red"),
+    NoticeKind.UP: ("●", "green"),
+    NoticeKind.STARTED: ("▶", "cyan"),
+    NoticeKind.ADOPTED: ("▶", "yellow"),
+    NoticeKind.RECOVERED: ("↺", "yellow"),
+    NoticeKind.STOPPING: ("■", "yellow"),
+    NoticeKind.TROUBLE: ("!", "red"),
 }
 ENDS = {
     State.COMPLETED: ("✓", "green"),
@@ -94,7 +94,7 @@ def start(
             until_idle=until_idle,
             program=True,
             trace=session.err.debug,
-            on_event=reporter.tell,
+            on_notice=reporter.tell,
         )
 
     with session.err.never_waiting():
@@ -137,48 +137,48 @@ async def _start_detached(
 
 
 class Reporter:
-    """Prints a line for each event of the supervisor, at a terminal or in a log."""
+    """Prints a line for each notice of the supervisor, at a terminal or in a log."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.fancy = session.err.terminal
 
-    def tell(self, event: Event) -> None:
+    def tell(self, notice: Notice) -> None:
         err = self.session.err
-        if err.quiet and event.kind is not Kind.TROUBLE:
+        if err.quiet and notice.kind is not NoticeKind.TROUBLE:
             return
         now = self.session.clock()
-        mark, style = MARKS.get(event.kind, ("·", "dim"))
-        if event.kind is Kind.ENDED and event.state is not None:
-            mark, style = ENDS.get(event.state, ("·", "dim"))
-        text = describe(event, now)
+        mark, style = MARKS.get(notice.kind, ("·", "dim"))
+        if notice.kind is NoticeKind.ENDED and notice.state is not None:
+            mark, style = ENDS.get(notice.state, ("·", "dim"))
+        text = describe(notice, now)
         if self.fancy:
             err.line(f"{err.styled(time.strftime('%X'), 'dim')} {err.styled(mark, style)} {text}")
         else:
             err.line(f"{format_time(now)} {text}")
-        if event.kind is Kind.UP and self.fancy:
+        if notice.kind is NoticeKind.UP and self.fancy:
             err.note(
                 "stop with ctrl-c (twice: end running jobs), or: queuectl worker stop; "
                 "in the background: worker start --detach"
             )
 
 
-def describe(event: Event, now: float) -> str:
-    job = event.job
+def describe(notice: Notice, now: float) -> str:
+    job = notice.job
     if job is None:
-        message = clean_line(event.message)
-        return f"up: {message}" if event.kind is Kind.UP else message
+        message = clean_line(notice.message)
+        return f"up: {message}" if notice.kind is NoticeKind.UP else message
     name = clean_line(job.id, 60)
-    if event.kind is Kind.STARTED:
+    if notice.kind is NoticeKind.STARTED:
         command = clean_line(command_text(job.command), 80)
-        return f"{name} started on {clean_line(event.worker, 40)}: {command}"
-    if event.kind is Kind.ENDED:
-        return f"{name} {_end(job, event.attempt, event.state, event.retry_at, now)}"
-    if event.kind is Kind.ADOPTED:
+        return f"{name} started on {clean_line(notice.worker, 40)}: {command}"
+    if notice.kind is NoticeKind.ENDED:
+        return f"{name} {_end(job, notice.attempt, notice.state, notice.retry_at, now)}"
+    if notice.kind is NoticeKind.ADOPTED:
         return f"{name} goes on here; its supervisor died"
-    if event.kind is Kind.RECOVERED:
-        return f"{name}: its supervisor died; {clean_line(event.message)}"
-    return f"{name} {clean_line(event.message)}"
+    if notice.kind is NoticeKind.RECOVERED:
+        return f"{name}: its supervisor died; {clean_line(notice.message)}"
+    return f"{name} {clean_line(notice.message)}"
 
 
 def _end(

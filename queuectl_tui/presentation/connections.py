@@ -29,11 +29,13 @@ class Connections:
         read_only: bool,
         env: Mapping[str, str] | None = None,
         clock: Callable[[], float] | None = None,
+        via: str = "tui",
     ) -> None:
         self.url = url
         self.read_only = read_only
         self.env = os.environ if env is None else env
         self._clock = clock
+        self._via = via
         self._now = clock or time.time
         self._reader: Queue | None = None
         self._writer: Queue | None = None
@@ -75,7 +77,7 @@ class Connections:
             await self._connect()
 
     def _open(self, **how: bool) -> AbstractAsyncContextManager[Queue]:
-        return Queue.open(self.url, env=self.env, clock=self._clock, **how)
+        return Queue.open(self.url, env=self.env, clock=self._clock, via=self._via, **how)
 
     async def _connect(self, *, absent_ok: bool = False) -> None:
         opened = self._open(read_only=True, absent_ok=absent_ok)

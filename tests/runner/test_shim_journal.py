@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner import REVOKED
 from queuectl_core.runner.journal import JournalWriter
@@ -221,14 +221,14 @@ async def test_a_supervisor_whose_journal_is_revoked_by_nobody_goes_on(
     """A host that crashed leaves NULs in files. Nobody took its jobs over: it does so itself."""
     (job,) = await queue.enqueue([f"until test -e {tmp_path}/go; do sleep 0.02; done; exit 0"])
     later = None
-    events: list[Event] = []
+    events: list[Notice] = []
 
-    def on_event(event: Event) -> None:
+    def on_notice(event: Notice) -> None:
         events.append(event)
-        if event.kind is Kind.ADOPTED:
+        if event.kind is NoticeKind.ADOPTED:
             (tmp_path / "go").touch()
 
-    workers = asyncio.create_task(queue.run_workers(2, (), on_event=on_event, until_empty=True))
+    workers = asyncio.create_task(queue.run_workers(2, (), on_notice=on_notice, until_empty=True))
     run = queue.directory / "run"
     while not any(b'["S"' in path.read_bytes() for path in run.glob("*.journal")):
         await asyncio.sleep(0.02)

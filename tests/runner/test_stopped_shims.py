@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner.events import Pong, RunnerEvent, Trouble
 from queuectl_core.runner.journal_reader import make_first
@@ -45,13 +45,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_job_that_stops_its_shim_holds_up_nobody(queue: Queue) -> None:
     jobs = await queue.enqueue(["kill -STOP $PPID; sleep 0.1; exit 0", "sleep 0.2", "true"])
-    events: list[Event] = []
+    events: list[Notice] = []
     async with asyncio.timeout(15):
-        await queue.run_workers(2, until_empty=True, on_event=events.append)
+        await queue.run_workers(2, until_empty=True, on_notice=events.append)
     for job in jobs:
         found = await queue.find(job.id)
         assert (found.state, found.crashes) == (State.COMPLETED, 0)
-    assert STOPPED in [event.message for event in events if event.kind is Kind.TROUBLE]
+    assert STOPPED in [event.message for event in events if event.kind is NoticeKind.TROUBLE]
 
 
 async def test_a_job_that_keeps_its_shim_stopped_harms_only_itself(
@@ -316,9 +316,9 @@ async def test_a_job_that_lowers_the_limits_of_its_shim_blocks_nobody(
         monkeypatch.setattr(resource, "prlimit", refused)
     await queue.enqueue([{"command": [sys.executable, "-c", code], "priority": 1}])
     later = await queue.enqueue(["true"] * 3)
-    events: list[Event] = []
+    events: list[Notice] = []
     async with asyncio.timeout(20):
-        await queue.run_workers(1, until_empty=True, on_event=events.append)
+        await queue.run_workers(1, until_empty=True, on_notice=events.append)
     for job in later:
         assert (await queue.find(job.id)).state is State.COMPLETED
     told = [event.message for event in events if event.message.startswith(shim_client.LOWERED)]
@@ -364,13 +364,13 @@ async def test_a_job_that_lowers_the_limits_of_its_supervisor(
     code = f"import resource; resource.prlimit({os.getpid()}, {kind}, (5, {limits[1]}))"
     command = f"until test -e {tmp_path}/go; do sleep 0.02; done"
     await queue.enqueue([{"command": [sys.executable, "-c", code]}, command])
-    events: list[Event] = []
-    supervisor = Supervisor(queue.store, queue.env, program=True, on_event=events.append)
+    events: list[Notice] = []
+    supervisor = Supervisor(queue.store, queue.env, program=True, on_notice=events.append)
     work = asyncio.create_task(supervisor.run(2, ()))
     try:
 
         async def told() -> list[str]:
-            found = [event.message for event in events if event.kind is Kind.TROUBLE]
+            found = [event.message for event in events if event.kind is NoticeKind.TROUBLE]
             return [text for text in found if text.startswith(services.LOWERED)]
 
         outcome = "they are restored" if permitted else "stopping after the running jobs"

@@ -147,7 +147,7 @@ async def test_a_file_that_is_being_made_meanwhile_is_not_somebody_elses(
                 conn.execute("COMMIT")
                 made.append("by another")
 
-    async def watched(file: DatabaseFile, opener: Opener) -> Connection:
+    async def watched(file: DatabaseFile, opener: Opener, _: object) -> Connection:
         connection = await connect(file, opener)
         await connection.call(lambda conn: conn.set_trace_callback(make_it))
         return connection

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.events import Event
+from queuectl_core.domain.notices import Notice
 from queuectl_core.queue import Queue
 from tests.support import TOKEN, kill_marked
 
-Run = Callable[..., Awaitable[list[Event]]]
+Run = Callable[..., Awaitable[list[Notice]]]
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ async def queue(store_path: Path, tmp_path: Path) -> AsyncIterator[Queue]:
 def run(queue: Queue) -> Run:
     """``await run(workers)``: work until the queue is empty; returns the events."""
 
-    async def until_empty(workers: int = 1, queues: tuple[str, ...] = ()) -> list[Event]:
-        events: list[Event] = []
-        await queue.run_workers(workers, queues, until_empty=True, on_event=events.append)
+    async def until_empty(workers: int = 1, queues: tuple[str, ...] = ()) -> list[Notice]:
+        events: list[Notice] = []
+        await queue.run_workers(workers, queues, until_empty=True, on_notice=events.append)
         return events
 
     return until_empty

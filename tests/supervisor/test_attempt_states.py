@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuectl_core.domain.config import settings
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner.events import Exit, Exited, NotStarted, Recalled, RunnerEvent, Started
 from queuectl_core.supervisor.attempt_states import (
@@ -91,9 +91,9 @@ class FakeStore:
         self.directory = directory
 
 
-def executor_of(directory: Path) -> tuple[Executor, Context, list[Event]]:
+def executor_of(directory: Path) -> tuple[Executor, Context, list[Notice]]:
     """An executor with one worker, on a shim that does nothing."""
-    told: list[Event] = []
+    told: list[Notice] = []
     context = Context(FakeStore(directory), {}, lambda: 100.0, told.append)  # type: ignore[arg-type]
     context.settings = settings({}, {})
     context.become("sup", [()])
@@ -175,13 +175,13 @@ def test_the_store_hears_once_of_each_attempt(way: str, words: list[str]) -> Non
 
 
 async def test_a_trace_names_the_states(queue: Queue) -> None:
-    events: list[Event] = []
+    events: list[Notice] = []
     await queue.enqueue(["true"])
     supervisor = Supervisor(
-        queue.store, queue.env, on_event=events.append, until_empty=True, trace=True
+        queue.store, queue.env, on_notice=events.append, until_empty=True, trace=True
     )
     await supervisor.run(1, ())
-    told = [event.message for event in events if event.kind is Kind.ATTEMPT]
+    told = [event.message for event in events if event.kind is NoticeKind.ATTEMPT]
     assert told == [
         "attempt 1: claimed → running (started)",
         "attempt 1: running → exited (exited)",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner import UNSIGNALLED, lease_clock
 from queuectl_core.runner.events import Exit
@@ -34,13 +34,13 @@ async def test_a_clock_that_jumps_during_an_attempt_changes_neither(
     count = 6 if prefetch else 1
     command = "sleep 0.4; exit 1"
     jobs = await queue.enqueue([{"command": command, "max_retries": 3}] * count)
-    ended: list[Event] = []
+    ended: list[Notice] = []
 
-    def on_event(event: Event) -> None:
+    def on_notice(event: Notice) -> None:
         nonlocal offset
-        if event.kind is Kind.STARTED:
+        if event.kind is NoticeKind.STARTED:
             offset = jump
-        if event.kind is Kind.ENDED:
+        if event.kind is NoticeKind.ENDED:
             ended.append(event)
             due = event.retry_at
             assert due is not None
@@ -48,7 +48,7 @@ async def test_a_clock_that_jumps_during_an_attempt_changes_neither(
             if len(ended) == count:
                 supervisor.stop(now=True)
 
-    supervisor = Supervisor(queue.store, {}, on_event=on_event, clock=clock)
+    supervisor = Supervisor(queue.store, {}, on_notice=on_notice, clock=clock)
     await supervisor.run(count, ())
     for job in jobs:
         found = await queue.find(job.id)

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor.supervisor import Supervisor
@@ -161,7 +161,7 @@ async def test_retries_wait_longer_each_time_and_end_in_the_dlq(queue: Queue, ru
     events = await run()
     job = await queue.find("f")
     assert (job.state, job.attempts) == (State.DEAD, 3)
-    ends = [event for event in events if event.kind is Kind.ENDED]
+    ends = [event for event in events if event.kind is NoticeKind.ENDED]
     assert [event.state for event in ends] == [State.FAILED, State.FAILED, State.DEAD]
     attempts = await queue.attempts(job)
     for attempt, event, delay in zip(attempts, ends, (0.3, 0.09), strict=False):
@@ -201,7 +201,7 @@ async def test_order_is_priority_then_time_then_arrival(queue: Queue, run: Run) 
         ]
     )
     events = await run()
-    order = [event.job.id for event in events if event.kind is Kind.STARTED and event.job]
+    order = [event.job.id for event in events if event.kind is NoticeKind.STARTED and event.job]
     assert order == ["first", "second", "third", "fourth", "last"]
 
 
@@ -357,8 +357,8 @@ async def test_stop_now_puts_the_job_back_uncounted(queue: Queue, command: str) 
 async def test_a_job_that_was_done_before_it_could_be_told_to_end_is_done(queue: Queue) -> None:
     await queue.enqueue(["true"])
 
-    def stop_too_late(event: Event) -> None:
-        if event.kind is Kind.STARTED:  # call_soon: the shim is asked to start it first
+    def stop_too_late(event: Notice) -> None:
+        if event.kind is NoticeKind.STARTED:  # call_soon: the shim is asked to start it first
             asyncio.get_running_loop().call_soon(once_it_has_ended)
 
     def once_it_has_ended() -> None:
@@ -366,7 +366,7 @@ async def test_a_job_that_was_done_before_it_could_be_told_to_end_is_done(queue:
         eventually(lambda: journal.refresh() and journal.exits)
         supervisor.stop(now=True)
 
-    supervisor = Supervisor(queue.store, queue.env, on_event=stop_too_late)
+    supervisor = Supervisor(queue.store, queue.env, on_notice=stop_too_late)
     await supervisor.run(1, ())
     assert (await queue.status()).counts == {State.COMPLETED: 1}
 
@@ -401,8 +401,8 @@ async def test_a_killed_shim_is_a_counted_crash_and_the_job_runs_again(
     (job,) = await queue.enqueue(
         [{"command": "echo $$; test -e second && exit 0; touch second; exec sleep 300"}]
     )
-    events: list[Event] = []
-    work = asyncio.create_task(queue.run_workers(1, until_empty=True, on_event=events.append))
+    events: list[Notice] = []
+    work = asyncio.create_task(queue.run_workers(1, until_empty=True, on_notice=events.append))
     running = await until_running(queue, job)
     pid = int(await said(queue, running))
     os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)

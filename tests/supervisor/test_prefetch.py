@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from queuectl_core.domain.claims import ClaimRequest, ClaimResult
 from queuectl_core.domain.errors import StoreLocked
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.lifecycle import claimed_ahead
 from queuectl_core.domain.model import Job, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner.events import Exit
 from queuectl_core.supervisor import triage
@@ -218,8 +218,8 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     """The shim starts the next held job while we clear up after the last; here the first of them
     is the last to be cleared up."""
     await queue.enqueue([{"command": "sleep 100 & exit 1", "max_retries": 1}] * 300)
-    events: list[Event] = []
-    supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
+    events: list[Notice] = []
+    supervisor = Supervisor(queue.store, queue.env, on_notice=events.append)
     clear, first = ActiveAttempt.clear_group, asyncio.Event()
 
     async def in_the_end(running: ActiveAttempt, ended: Exit) -> None:
@@ -240,10 +240,12 @@ async def test_a_worker_that_stops_waits_for_all_that_ended_on_it(
     assert first.is_set()
     assert State.PROCESSING not in (await queue.status()).counts
     assert await queue.workers() == []
-    begun = [event for event in events if event.kind is Kind.STARTED]
+    begun = [event for event in events if event.kind is NoticeKind.STARTED]
     assert {event.worker for event in begun} == {f"{supervisor.context.id}-1"}
     started = {token_of(event.job) for event in begun if event.job}
-    ended = {token_of(event.job) for event in events if event.kind is Kind.ENDED and event.job}
+    ended = {
+        token_of(event.job) for event in events if event.kind is NoticeKind.ENDED and event.job
+    }
     assert started == ended
     assert len(started) > 1
 
@@ -279,8 +281,8 @@ async def test_a_worker_added_while_a_shim_starts_runs_one_job_at_a_time(
     queue: Queue, tmp_path: Path
 ) -> None:
     """The shim was told of it twice, and started two held jobs on it at the same time."""
-    events: list[Event] = []
-    supervisor = Supervisor(queue.store, queue.env, on_event=events.append)
+    events: list[Notice] = []
+    supervisor = Supervisor(queue.store, queue.env, on_notice=events.append)
     context, shims = supervisor.context, supervisor.executor.shims
     life = asyncio.create_task(supervisor.run(1, ()))
     await eventually_async(lambda: asyncio.sleep(0, bool(events)))  # it is up

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor import processes
@@ -121,13 +121,13 @@ async def test_one_look_and_one_reading_serve_all_jobs(
     monkeypatch.setattr(JournalReader, "refresh", counted_refresh)
     recovered: list[float] = []
 
-    def on_event(event: Event) -> None:
-        if event.kind is Kind.RECOVERED:
+    def on_notice(event: Notice) -> None:
+        if event.kind is NoticeKind.RECOVERED:
             recovered.append(time.monotonic())
 
     began = time.monotonic()
     with watched_leases(queue.store.url) as left:
-        await queue.run_workers(4, until_empty=True, on_event=on_event)
+        await queue.run_workers(4, until_empty=True, on_notice=on_notice)
     assert not any(alive(pid) for pid in pids)
     assert len(recovered) == count
     assert recovered[-1] - began < 10
@@ -238,12 +238,12 @@ async def test_a_step_that_fails_or_hangs_is_told_of_once_and_delays_nothing(
 
     monkeypatch.setattr(queue.store, "checkpoint", fails)
     monkeypatch.setattr(queue.store, "check", hangs)
-    heard: list[Event] = []
-    supervisor = Supervisor(queue.store, queue.env, on_event=heard.append)
+    heard: list[Notice] = []
+    supervisor = Supervisor(queue.store, queue.env, on_notice=heard.append)
     task = asyncio.create_task(supervisor.run(1, ()))
 
     async def told() -> list[str]:
-        return [event.message for event in heard if event.kind is Kind.TROUBLE]
+        return [event.message for event in heard if event.kind is NoticeKind.TROUBLE]
 
     await eventually_async(told)
     (job,) = await queue.enqueue(["true"])
@@ -272,8 +272,8 @@ async def test_what_cannot_be_cleaned_up_does_not_end_a_supervisor(
     monkeypatch.setattr(JournalReader, "remove", refuse)
     supervisors.kill(victim)
     await queue.cancel([await queue.find(job.id)])
-    heard: list[Event] = []
-    await queue.run_workers(1, until_empty=True, on_event=heard.append)
+    heard: list[Notice] = []
+    await queue.run_workers(1, until_empty=True, on_notice=heard.append)
     assert (await queue.find(job.id)).state is State.CANCELLED
 
 
@@ -347,11 +347,13 @@ async def test_an_adopted_job_whose_shim_is_killed_is_not_recovered_twice(
     (text,) = await until_output(queue, job)
     shim = psutil.Process(int(text)).ppid()
     supervisors.kill(victim)
-    told: list[Event] = []
-    work = queue.run_workers(1, until_empty=True, on_event=told.append)
+    told: list[Notice] = []
+    work = queue.run_workers(1, until_empty=True, on_notice=told.append)
     life = asyncio.create_task(work)
-    await eventually_async(lambda: asyncio.sleep(0, any(one.kind is Kind.ADOPTED for one in told)))
+    await eventually_async(
+        lambda: asyncio.sleep(0, any(one.kind is NoticeKind.ADOPTED for one in told))
+    )
     os.kill(shim, signal.SIGKILL)
     await asyncio.wait_for(life, 30)
     about = [event.kind for event in told if event.job is not None and event.job.id == job.id]
-    assert about == [Kind.ADOPTED, Kind.ENDED, Kind.STARTED, Kind.ENDED]
+    assert about == [NoticeKind.ADOPTED, NoticeKind.ENDED, NoticeKind.STARTED, NoticeKind.ENDED]

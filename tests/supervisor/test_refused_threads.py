@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.system.line_writer import LineWriter
 
@@ -26,12 +26,12 @@ async def started(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> asyncio.Task
     await queue.config_set("kill-grace", "0.2")
     up = asyncio.Event()
 
-    def hear(event: Event) -> None:
-        if event.kind is Kind.UP:
+    def hear(event: Notice) -> None:
+        if event.kind is NoticeKind.UP:
             monkeypatch.setattr(threading.Thread, "start", refuse)
             up.set()
 
-    work = asyncio.create_task(queue.run_workers(3, on_event=hear))
+    work = asyncio.create_task(queue.run_workers(3, on_notice=hear))
     await asyncio.wait({work, asyncio.create_task(up.wait())}, return_when="FIRST_COMPLETED")
     return work
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor import shortage
 from queuectl_core.supervisor.shim_client import SHIM
@@ -89,23 +89,23 @@ async def test_jobs_wait_while_no_output_can_be_made(
     """They were dead before: 5,000 of them in ten seconds. `--until-empty` does not end early."""
     logs = deny(queue.directory / "logs", options)
     jobs = await queue.enqueue([{"command": "echo said", "max_retries": 1}] * 40)
-    events: list[Event] = []
+    events: list[Notice] = []
     refused = 0
 
-    def on_event(event: Event) -> None:
+    def on_notice(event: Notice) -> None:
         nonlocal refused
         events.append(event)
-        refused += event.kind is Kind.STARTED
+        refused += event.kind is NoticeKind.STARTED
         if refused > 4:
             logs.end()
 
-    await queue.run_workers(2, (), until_empty=True, on_event=on_event)
+    await queue.run_workers(2, (), until_empty=True, on_notice=on_notice)
     for job in jobs:
         found = await queue.find(job.id)
         assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)
         assert len(await queue.attempts(found)) == 1
         assert (await queue.output(found)).read(0, 10) == b"said\n"
-    trouble = [event.message for event in events if event.kind is Kind.TROUBLE]
+    trouble = [event.message for event in events if event.kind is NoticeKind.TROUBLE]
     assert len(trouble) == 2
     assert trouble[0].startswith("cannot write output file: ")
     assert trouble[0].endswith("jobs wait until starts succeed again")
@@ -120,12 +120,12 @@ async def test_a_cancel_and_a_stop_are_obeyed_meanwhile(
     (job, other) = await queue.enqueue(["true", "true"])
     troubles: list[str] = []
 
-    def on_event(event: Event) -> None:
-        if event.kind is Kind.TROUBLE and not troubles:
+    def on_notice(event: Notice) -> None:
+        if event.kind is NoticeKind.TROUBLE and not troubles:
             troubles.append(event.message)
             os.kill(os.getpid(), 15)
 
-    await queue.run_workers(1, (), on_event=on_event)
+    await queue.run_workers(1, (), on_notice=on_notice)
     assert troubles
     for one in (job, other):
         found = await queue.find(one.id)

@@ -21,8 +21,8 @@ import pytest
 
 from queuectl_core.domain.claims import Commands
 from queuectl_core.domain.errors import StoreUnreachable
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor.supervisor import Supervisor
 from tests.support import Cli, eventually, eventually_async, kill_marked, marked
@@ -180,11 +180,11 @@ class Watched:
     """A supervisor in this process, and what it tells."""
 
     def __init__(self, queue: Queue) -> None:
-        self.events: list[Event] = []
-        self.supervisor = Supervisor(queue.store, queue.env, on_event=self.events.append)
+        self.events: list[Notice] = []
+        self.supervisor = Supervisor(queue.store, queue.env, on_notice=self.events.append)
         self.task = asyncio.create_task(self.supervisor.run(1, ()))
 
-    async def told(self, kind: Kind, text: str = "") -> None:
+    async def told(self, kind: NoticeKind, text: str = "") -> None:
         async def heard() -> bool:
             return any(e.kind is kind and text in e.message for e in self.events)
 
@@ -195,7 +195,7 @@ async def test_one_that_starts_over_while_the_store_is_away_leaves_when_told(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(queue)
-    await watched.told(Kind.UP)
+    await watched.told(NoticeKind.UP)
 
     async def unknown(identity: str) -> Commands:
         return Commands(known=False)
@@ -205,7 +205,7 @@ async def test_one_that_starts_over_while_the_store_is_away_leaves_when_told(
         patched.setattr(queue.store, "commands", unknown)
         watched.supervisor.heartbeat.lost = True
         watched.supervisor.context.wake()
-        await watched.told(Kind.TROUBLE, "trying again")
+        await watched.told(NoticeKind.TROUBLE, "trying again")
         watched.supervisor.stop(now=False)
         await asyncio.wait_for(watched.task, 10)
 
@@ -215,7 +215,7 @@ async def test_a_lease_in_doubt_is_asked_for_with_pauses(
 ) -> None:
     calls = 0
     watched = Watched(queue)
-    await watched.told(Kind.UP)
+    await watched.told(NoticeKind.UP)
 
     async def counted(identity: str) -> Commands:
         nonlocal calls
@@ -226,7 +226,7 @@ async def test_a_lease_in_doubt_is_asked_for_with_pauses(
         patched.setattr(queue.store, "commands", counted)
         watched.supervisor.heartbeat.lost = True
         watched.supervisor.context.look()
-        await watched.told(Kind.TROUBLE, "trying again")
+        await watched.told(NoticeKind.TROUBLE, "trying again")
         await eventually_async(lambda: asyncio.sleep(0, calls >= 3))
         assert calls < 20
     watched.supervisor.stop(now=False)
@@ -241,7 +241,7 @@ async def test_what_cannot_be_written_down_is_left_to_the_next_supervisor(
     command = f"until test -e {tmp_path}/go; do sleep 0.02; done; echo >> {tmp_path}/ran"
     (job,) = await queue.enqueue([command])
     watched = Watched(queue)
-    await watched.told(Kind.STARTED)
+    await watched.told(NoticeKind.STARTED)
     with monkeypatch.context() as patched:
         patched.setattr(queue.store, "settle_and_claim", away)
         (tmp_path / "go").touch()
@@ -260,7 +260,7 @@ async def test_a_shim_that_cannot_be_started_again_is_tried_again(
 ) -> None:
     """No process is left when the shim has been killed: it is told of, and work goes on later."""
     watched = Watched(queue)
-    await watched.told(Kind.UP)
+    await watched.told(NoticeKind.UP)
 
     def refuse(*args: object, **options: object) -> None:
         raise BlockingIOError(11, os.strerror(11))
@@ -270,7 +270,7 @@ async def test_a_shim_that_cannot_be_started_again_is_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", refuse)
         process.kill()
-        await watched.told(Kind.TROUBLE, "cannot start a shim")
+        await watched.told(NoticeKind.TROUBLE, "cannot start a shim")
         (job,) = await queue.enqueue(["true"])
 
     async def completed() -> bool:

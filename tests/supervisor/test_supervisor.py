@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from queuectl_core.domain.errors import StoreGone
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.shortage import Shortage
@@ -29,11 +29,11 @@ async def supervising(queue: Queue) -> AsyncIterator[tuple[Supervisor, asyncio.T
     """A supervisor that is up, with one worker, and its life."""
     up = asyncio.Event()
 
-    def hear(event: Event) -> None:
-        if event.kind is Kind.UP:
+    def hear(event: Notice) -> None:
+        if event.kind is NoticeKind.UP:
             up.set()
 
-    supervisor = Supervisor(queue.store, queue.env, on_event=hear)
+    supervisor = Supervisor(queue.store, queue.env, on_notice=hear)
     life: asyncio.Task[object] = asyncio.create_task(supervisor.run(1, ()))
     await up.wait()
     yield supervisor, life

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import JournalReader, abandoned, make_first
 from queuectl_core.supervisor import executor
@@ -106,11 +106,11 @@ async def test_adopted_jobs_go_on(queue: Queue, supervisors: Supervisors, tmp_pa
     victim = await supervisors.start(2)
     await until_output(queue, *jobs)
     supervisors.kill(victim)
-    events: list[Event] = []
-    work = asyncio.create_task(queue.run_workers(2, until_empty=True, on_event=events.append))
+    events: list[Notice] = []
+    work = asyncio.create_task(queue.run_workers(2, until_empty=True, on_notice=events.append))
 
     async def both_adopted() -> bool:
-        return [event.kind for event in events].count(Kind.ADOPTED) == 2
+        return [event.kind for event in events].count(NoticeKind.ADOPTED) == 2
 
     await eventually_async(both_adopted)
     with no_more_files():
@@ -143,9 +143,9 @@ async def test_a_shim_that_is_killed_meanwhile(
 
     monkeypatch.setattr(executor, "triage", refused_once)
     (job,) = await queue.enqueue(["test -e again || { touch again; kill -9 $PPID; sleep 60; }"])
-    events: list[Event] = []
+    events: list[Notice] = []
     async with asyncio.timeout(15):
-        await queue.run_workers(1, until_empty=True, on_event=events.append)
+        await queue.run_workers(1, until_empty=True, on_notice=events.append)
     found = await queue.find(job.id)
     assert (found.state, found.runs, found.crashes) == (State.COMPLETED, 2, 1)
     told = [event.message for event in events if event.message.startswith("cannot find out")]

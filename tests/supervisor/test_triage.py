@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from tests.support import eventually_async
 
@@ -104,10 +104,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def finish(queue: Queue) -> list[Event]:
+async def finish(queue: Queue) -> list[Notice]:
     """Work in this process until the queue is empty."""
-    events: list[Event] = []
-    await queue.run_workers(2, until_empty=True, on_event=events.append)
+    events: list[Notice] = []
+    await queue.run_workers(2, until_empty=True, on_notice=events.append)
     return events
 
 
@@ -126,7 +126,7 @@ async def test_jobs_outlive_a_killed_supervisor_and_keep_their_results(
     assert all(alive(pid) for pid in pids)
     assert {worker.state for worker in await queue.workers()} == {"lost"}
     events = await finish(queue)
-    assert [event.kind for event in events][:2] == [Kind.ADOPTED, Kind.ADOPTED]
+    assert [event.kind for event in events][:2] == [NoticeKind.ADOPTED, NoticeKind.ADOPTED]
     good, bad = await queue.find(good.id), await queue.find(bad.id)
     assert (good.state, good.attempts, good.crashes, good.exit_code) == (State.COMPLETED, 1, 0, 0)
     assert (bad.state, bad.attempts, bad.crashes, bad.exit_code) == (State.DEAD, 1, 0, 9)

@@ -16,8 +16,8 @@ import pytest
 
 from queuectl_core.domain.claims import ClaimResult
 from queuectl_core.domain.errors import StoreDamaged, StoreUnreachable
-from queuectl_core.domain.events import Event, Kind
 from queuectl_core.domain.model import Job, Outcome, State
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner import journal_reader as journals
 from queuectl_core.runner.events import Exited, RunnerEvent, Started
@@ -201,20 +201,20 @@ async def test_an_heir_that_cannot_look_tries_again(
         await revoke(self)
 
     monkeypatch.setattr(JournalReader, "revoke", sometimes)
-    heard: list[Event] = []
+    heard: list[Notice] = []
 
     async def is_up() -> bool:
-        return any(event.kind is Kind.UP for event in heard)
+        return any(event.kind is NoticeKind.UP for event in heard)
 
     if not up:
         supervisors.kill(victim)
-    heir = asyncio.create_task(queue.run_workers(2, until_empty=True, on_event=heard.append))
+    heir = asyncio.create_task(queue.run_workers(2, until_empty=True, on_notice=heard.append))
     if up:
         await eventually_async(is_up)
         supervisors.kill(victim)
     await heir
     assert not next(failures, False)
-    assert [event.kind for event in heard].count(Kind.TROUBLE) == 1
+    assert [event.kind for event in heard].count(NoticeKind.TROUBLE) == 1
     found = await queue.find(job.id)
     assert (found.state, found.attempts, found.crashes) == (State.COMPLETED, 1, 0)
 
@@ -241,10 +241,10 @@ async def test_an_heir_that_loses_its_own_lease_meanwhile_starts_over(
         await add_workers(identity, *args, **options)
 
     monkeypatch.setattr(store, "add_workers", too_late)
-    heard: list[Event] = []
-    await queue.run_workers(1, until_empty=True, on_event=heard.append)
+    heard: list[Notice] = []
+    await queue.run_workers(1, until_empty=True, on_notice=heard.append)
     assert not next(once, False)
-    assert Kind.TROUBLE in [event.kind for event in heard]
+    assert NoticeKind.TROUBLE in [event.kind for event in heard]
     found = [await queue.find(job.id) for job in jobs]
     assert [(job.state, job.attempts, job.crashes) for job in found] == [
         (State.COMPLETED, 1, 0)
@@ -342,14 +342,14 @@ async def test_an_adopted_job_has_its_timeout_whatever_the_wall_clock_says(
     await until_output(queue, job)
     supervisors.kill(victim)
 
-    def on_event(event: Event) -> None:
-        if event.kind is Kind.ADOPTED:
+    def on_notice(event: Notice) -> None:
+        if event.kind is NoticeKind.ADOPTED:
             (tmp_path / "go").touch()
 
     heir = Supervisor(
         queue.store,
         queue.env,
-        on_event=on_event,
+        on_notice=on_notice,
         until_empty=True,
         clock=lambda: time.time() + 86400,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
-from queuectl_core.domain.events import Event, Kind
+from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.supervisor.maintenance.wakeups import WakeUps
 
@@ -36,8 +36,8 @@ class Context:
     def look(self) -> None:
         self.looks += 1
 
-    def tell(self, event: Event) -> None:
-        assert event.kind is Kind.TROUBLE
+    def tell(self, event: Notice) -> None:
+        assert event.kind is NoticeKind.TROUBLE
         self.said.append(event.message)
 
 
@@ -79,13 +79,13 @@ async def test_a_real_listener_that_is_cut_off_is_told_of(tmp_path: Path) -> Non
     place = PostgresPlace(tmp_path)
     said: list[str] = []
 
-    def heard(event: Event) -> None:
-        if event.kind is Kind.TROUBLE:
+    def heard(event: Notice) -> None:
+        if event.kind is NoticeKind.TROUBLE:
             said.append(event.message)
 
     try:
         async with Queue.open(place.url, env=dict(os.environ)) as queue:
-            working = asyncio.create_task(queue.run_workers(1, on_event=heard))
+            working = asyncio.create_task(queue.run_workers(1, on_notice=heard))
 
             async def cut() -> bool:
                 connection = await asyncpg.connect(server_url())

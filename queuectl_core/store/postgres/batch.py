@@ -19,6 +19,7 @@ from typing import IO, Any
 import asyncpg
 
 from ...domain.errors import Conflict, InvalidInput, StoreError, StoreFull
+from ...domain.events import EventKind
 from ...domain.model import JobSpec
 from ...domain.text import clean_line
 from ..protocol import Batch
@@ -26,6 +27,7 @@ from ..rows import new_ids, new_job, refuse_twice, renamed, spec_params
 from ..unique import UniqueLines
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
 from .connections import Connections
+from .events import record
 from .jobs import COLUMNS, KEYS, MOST_TURNS, check_text, take_turns
 from .session import NEW_JOBS, Session
 
@@ -154,6 +156,9 @@ async def _commit(
         new = NewJobs(first, first + count - 1)
         await connect_parents(session, new, now, partial(_line_of, session))
     await connect_replaced(session, lines.replaced, now)
+    if count:
+        last = first + count - 1
+        await record(session, EventKind.ENQUEUED, now, job=first, last_job=last, count=count)
     return first, count, lines.existing
 
 

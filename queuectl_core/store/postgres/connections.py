@@ -30,6 +30,7 @@ import asyncpg
 from ...domain.errors import QueueError, StoreError, StoreUnreachable
 from ...system.clocks import monotonic
 from ...system.postcommit import commits
+from ..signature import Signature
 from .clock import ServerClock
 from .dsn import Dsn
 from .errors import CHECK_URL, CommitInDoubt, CommitUnknown, Lost, explain, is_broken, is_conflict
@@ -74,10 +75,18 @@ CONFLICTS = 10
 class Connections:
     """The connections to one server. :meth:`announce` notifies on ``channel``.
 
-    ``patient``: statements have no time limit.
+    ``patient``: statements have no time limit. ``signature``: signs the events.
     """
 
-    def __init__(self, dsn: Dsn, *, read_only: bool = False, patient: bool = False) -> None:
+    def __init__(
+        self,
+        dsn: Dsn,
+        *,
+        read_only: bool = False,
+        patient: bool = False,
+        signature: Signature | None = None,
+    ) -> None:
+        self.signature = signature or Signature()
         self.dsn = dsn
         self.shown = dsn.shown
         self.clock = ServerClock()
@@ -248,7 +257,7 @@ class Connections:
             connection = await self._borrow()
             self._lent.add(connection)
             try:
-                yield Session(connection, self.shown, self.clock)
+                yield Session(connection, self.shown, self.clock, self.signature)
             except BaseException as error:
                 await asyncio.shield(self._clean(connection, error))
                 if isinstance(error, QueueError) or not isinstance(error, Exception):

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...domain.errors import Conflict, InvalidInput
+from ...domain.events import EventKind
 from ...domain.model import Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params, to_job
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
+from .events import record_jobs
 from .session import NEW_JOBS, Session
 
 KEYS = 0x71756575
@@ -62,6 +64,7 @@ async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> lis
     if any(spec.unique is not None for spec in specs):
         return await _enqueue_unique(session, specs, now)
     made = await _insert(session, specs, now)
+    await record_jobs(session, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
     if any(spec.parents for spec in specs):
         await _connect(session, made, now)
         made = await _again(session, made)
@@ -120,6 +123,8 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
         existing.append(not is_new)
         made += [job] * is_new
         replaced += [job.seq] * (not is_new and spec.on_conflict == "replace")
+    if made:
+        await record_jobs(session, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
     # After all of them are there, because a job may wait for one that comes later.
     if any(spec.parents for spec in specs) and made:
         await _connect(session, made, now)

@@ -141,7 +141,8 @@ class Listener:
         if await self._is_set(closed, STEADY):
             return  # it broke too soon: the pauses keep growing
         self._failures, self.trouble = 0, None
-        session = Session(connection, self._connections.shown, self._connections.clock)
+        ours = self._connections
+        session = Session(connection, ours.shown, ours.clock, ours.signature)
         while not await self._is_set(closed, LOOK):
             await session.value("clock")
 

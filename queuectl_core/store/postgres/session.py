@@ -6,6 +6,7 @@ import os
 import uuid
 from typing import Any
 
+from ..signature import Signature
 from .clock import ServerClock
 from .queries import query
 
@@ -16,8 +17,11 @@ ANYTHING, NEW_JOBS = "", "jobs"
 class Session:
     """A connection with named queries."""
 
-    def __init__(self, connection: Any, shown: str, clock: ServerClock) -> None:
-        """``shown``: the URL of the store, for display."""
+    def __init__(
+        self, connection: Any, shown: str, clock: ServerClock, signature: Signature
+    ) -> None:
+        """``shown``: the URL of the store, for display. ``signature``: signs the events."""
+        self.signature = signature
         self.raw = connection
         self.shown = shown
         self.clock = clock

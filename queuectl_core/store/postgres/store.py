@@ -34,6 +34,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..copy import Copying
+    from ..signature import Signature
 
 
 JUDGE_PAUSE = 0.002
@@ -75,7 +76,9 @@ class PostgresStore(Store):
         self._read_only = read_only
         self._connections = connections
         connections.channel = f"queuectl:{digest}"
-        self._patient = Connections(dsn, read_only=read_only, patient=True)
+        self._patient = Connections(
+            dsn, read_only=read_only, patient=True, signature=connections.signature
+        )
         self._patient.channel = connections.channel
         self._listener = Listener(connections)
         self._commit_log = CommitLog(connections)
@@ -93,14 +96,15 @@ class PostgresStore(Store):
         create: bool = True,
         read_only: bool = False,
         marked: bool = False,
+        signature: Signature | None = None,
     ) -> PostgresStore:
         """Open the store at ``dsn``, creating and migrating its tables as needed.
 
         ``data``: the user's data directory on this host. ``create`` False: do not create tables.
         ``read_only``: refuse every change. ``marked``: also open an unfinished copy, which is a
-        Conflict otherwise. Raises the StoreError family.
+        Conflict otherwise. ``signature``: signs the events. Raises the StoreError family.
         """
-        connections = Connections(dsn, read_only=read_only)
+        connections = Connections(dsn, read_only=read_only, signature=signature)
         try:
             found = await open_database(connections, create=create)
             if found.mark is not None and not marked:

@@ -11,12 +11,14 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...domain.errors import Conflict
+from ...domain.events import EventKind
 from ...domain.model import JobSpec
 from ..protocol import Batch
 from ..rows import new_ids, new_job, refuse_twice, renamed, spec_params
 from ..unique import UniqueLines
 from .admission import connect_parents, connect_replaced, replace_job
-from .connection import Connection
+from .connection import Connection, Driver
+from .events import record
 from .queries import SQL, job_at
 
 
@@ -50,7 +52,7 @@ def _add(conn: sqlite3.Connection, specs: Sequence[tuple[int, JobSpec]]) -> None
     conn.executemany(SQL["stage_job"], staged)
 
 
-def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int, list[tuple[int, str]]]:
+def _commit(conn: Driver, now: float) -> tuple[int, int, list[tuple[int, str]]]:
     lines = _settle_unique(conn, now)
     first, count = _move(conn, now)
     if count:
@@ -58,6 +60,9 @@ def _commit(conn: sqlite3.Connection, now: float) -> tuple[int, int, list[tuple[
     if count and conn.execute(SQL["staged_parents"]).fetchone():
         connect_parents(conn, first, first + count - 1, now, lambda name: _line_of(conn, name))
     connect_replaced(conn, lines.replaced, now)
+    if count:
+        last = first + count - 1
+        record(conn, EventKind.ENQUEUED, now, job=first, last_job=last, count=count)
     return first, count, lines.existing
 
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from ...domain.errors import InvalidInput, StoreError, StoreLocked, StoreUnreachable
 from ...domain.text import clean_line
 from ...system.postcommit import after_commit, commits
+from ..signature import Signature
 from .checkpoint import WAL_LIMIT, Checkpoints
 from .database_file import DatabaseFile, check_logs, hold_logs, is_held
 from .errors import BadValue, FileName, damaged, explain
@@ -78,6 +79,8 @@ class Driver(sqlite3.Connection):
 
     file: DatabaseFile
     """The store's file. A :class:`Connection` sets it."""
+    signature = Signature()
+    """Who writes events. A :class:`Connection` sets it."""
     offset: float | None = None
     """For ``clock.py``: the wall clock minus the clock since boot, as the store has it. None: this
     connection has not read it."""
@@ -138,8 +141,11 @@ def changes(transaction: Transaction[P, T], *, wakes: bytes | None = None) -> Ve
 class Connection:
     """A connection that runs whole transactions on the calling thread."""
 
-    def __init__(self, file: DatabaseFile, opener: Opener) -> None:
+    def __init__(
+        self, file: DatabaseFile, opener: Opener, signature: Signature | None = None
+    ) -> None:
         self.file = file
+        self.signature = signature or Signature()
         self.path = file.path
         self.checkpoints = Checkpoints(file.path, f"{file.path}.d", file.is_gone)
         self._opener = opener
@@ -155,6 +161,7 @@ class Connection:
     def _open(self) -> Opened:
         self._opened = opened = self._opener(self.path)
         opened.driver.file = self.file
+        opened.driver.signature = self.signature
         return opened
 
     @property

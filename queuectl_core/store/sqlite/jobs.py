@@ -9,9 +9,12 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from ...domain.errors import Conflict
+from ...domain.events import EventKind
 from ...domain.model import Filter, Job, JobSpec, State
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params
+from .connection import Driver
+from .events import record_jobs
 from .queries import SQL, job_at, reading, to_job, to_params
 
 T = TypeVar("T")
@@ -32,11 +35,12 @@ def rows(
     return found
 
 
-def enqueue(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
+def enqueue(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[Job]:
     # Only loaded for jobs that need it.
     if any(spec.unique is not None for spec in specs):
         return _enqueue_unique(conn, specs, now)
     made = _insert(conn, specs, now)
+    record_jobs(conn, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
     if any(spec.parents for spec in specs):
         made = _connect(conn, made, now)
     return made
@@ -68,7 +72,7 @@ def _connect(conn: sqlite3.Connection, made: Sequence[Job], now: float) -> list[
     return [job_at(conn, job.seq) for job in made]
 
 
-def _enqueue_unique(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: float) -> list[Job]:
+def _enqueue_unique(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[Job]:
     """One after another, because a value may be given twice."""
     from .admission import connect_replaced, replace_job, unique_holder
 
@@ -87,6 +91,7 @@ def _enqueue_unique(conn: sqlite3.Connection, specs: Sequence[JobSpec], now: flo
             replace_job(conn, holder, spec_params(spec, now), now)
             replaced.append(holder.seq)
         answer.append((holder, True))
+    record_jobs(conn, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
     # After all of them are there, because a job may wait for one that comes later.
     if any(spec.parents for spec in specs) and made:
         _connect(conn, made, now)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from ...domain.claims import ClaimRequest, ClaimResult
     from ..copy import Copying
+    from ..signature import Signature
 
 
 T = TypeVar("T")
@@ -111,19 +112,21 @@ class SqliteStore(Store):
         create: bool = True,
         read_only: bool = False,
         marked: bool = False,
+        signature: Signature | None = None,
     ) -> SqliteStore:
         """Open the store at ``path``, creating and migrating it as needed.
 
         ``create_parent``: also create its directory. ``create`` False: do not create a store.
         ``read_only``: create and migrate nothing, and refuse every change. ``marked``: also open an
-        unfinished copy, which is a Conflict otherwise. Raises the StoreError family.
+        unfinished copy, which is a Conflict otherwise. ``signature``: signs the events. Raises the
+        StoreError family.
         """
         if loop_runs():
             _load_the_rest()
         path = real_path(path)
         create = create and not read_only
         file = prepare_file(path, create_parent and create, create=create, read_only=read_only)
-        connection = await connect(file, _reader() if read_only else open_writer)
+        connection = await connect(file, _reader() if read_only else open_writer, signature)
         try:
             if not read_only and await connection.read(migrate.check, path):
                 await connection.write(migrate.migrate, path)
@@ -165,7 +168,7 @@ class SqliteStore(Store):
         if self._read_only:
             raise StoreReadOnly(f"store {self.url} is opened read-only", "leave read-only mode")
         self._file.check()
-        connection = await connect(self._file)
+        connection = await connect(self._file, signature=self._connection.signature)
         try:
             await connection.call(stage)
             yield SqliteBatch(connection)
@@ -366,15 +369,17 @@ async def absent_store(path: FileName) -> SqliteStore:
     return SqliteStore(connection, read_only=True)
 
 
-async def connect(file: DatabaseFile, opener: Opener = open_writer) -> Connection:
+async def connect(
+    file: DatabaseFile, opener: Opener = open_writer, signature: Signature | None = None
+) -> Connection:
     """Open ``file`` with our settings."""
     # Programs with an event loop need a thread for SQLite. A short verb has no event loop: asyncio
     # and the thread would take a third of its time.
     if loop_runs():
         from .threaded import ThreadedConnection
 
-        connection: Connection = ThreadedConnection(file, opener)
+        connection: Connection = ThreadedConnection(file, opener, signature)
     else:
-        connection = Connection(file, opener)
+        connection = Connection(file, opener, signature)
     await connection.open()
     return connection

@@ -12,6 +12,7 @@ from typing import TypeVar
 import aiosqlite
 
 from ...domain.errors import StoreUnreachable
+from ..signature import Signature
 from .connection import Connection, Driver, Opener, keep_open
 from .database_file import DatabaseFile
 
@@ -21,8 +22,10 @@ T = TypeVar("T")
 class ThreadedConnection(Connection):
     """Runs each transaction in one call on aiosqlite's thread."""
 
-    def __init__(self, file: DatabaseFile, opener: Opener) -> None:
-        super().__init__(file, opener)
+    def __init__(
+        self, file: DatabaseFile, opener: Opener, signature: Signature | None = None
+    ) -> None:
+        super().__init__(file, opener, signature)
         self._thread = aiosqlite.Connection(self._connect, iter_chunk_size=64)
         self._thread._thread = Thread(target=self._serve, args=(self._thread._thread.run,))
         self._keep = False

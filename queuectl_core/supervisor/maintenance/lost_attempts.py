@@ -8,7 +8,7 @@ this is for faults of our own only.
 
 from __future__ import annotations
 
-from ...domain.events import Event, Kind
+from ...domain.notices import Notice, NoticeKind
 from ...system.clocks import monotonic
 from ..attempt import token_of
 from ..context import Context
@@ -46,5 +46,5 @@ class LostAttempts:
         for token in self._unknown & unknown.keys():
             job = unknown.pop(token)
             self._executor.never_started(self._executor.claim(job, inherited=True), REASON)
-            context.tell(Event(Kind.RECOVERED, REASON, job=job))
+            context.tell(Notice(NoticeKind.RECOVERED, REASON, job=job))
         self._unknown = set(unknown)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from ...domain.errors import StoreError, StoreGone
-from ...domain.events import Event, Kind
+from ...domain.notices import Notice, NoticeKind
 from ...runner import lease_clock
 from ...runner.journal_reader import abandoned, sweep
 from ...store.protocol import Store
@@ -154,7 +154,7 @@ class Services:
             trouble = f"cannot {what}: {error.strerror or error}; trying again"
             if trouble != self._troubles.get(what):
                 self._troubles[what] = trouble
-                self._context.tell(Event(Kind.TROUBLE, trouble))
+                self._context.tell(Notice(NoticeKind.TROUBLE, trouble))
             return
         self._troubles.pop(what, None)
 
@@ -209,10 +209,12 @@ class Services:
             return
         try:
             if self._limits.restore(os.getpid()):
-                self._context.tell(Event(Kind.TROUBLE, LOWERED + "they are restored"))
+                self._context.tell(Notice(NoticeKind.TROUBLE, LOWERED + "they are restored"))
         except OSError:
             self._limits = None
-            self._context.tell(Event(Kind.TROUBLE, LOWERED + "stopping after the running jobs"))
+            self._context.tell(
+                Notice(NoticeKind.TROUBLE, LOWERED + "stopping after the running jobs")
+            )
             self._dispatcher.stop(now=False)
 
     async def _sample(self) -> None:

@@ -6,7 +6,7 @@ at all, the dispatcher reports it, and nothing is reported here.
 
 from __future__ import annotations
 
-from ...domain.events import Event, Kind
+from ...domain.notices import Notice, NoticeKind
 from ..context import Context
 from ..dispatcher import Dispatcher
 
@@ -27,7 +27,7 @@ class WakeUps:
         trouble = self._context.deaf
         if trouble is None:
             if self._told:
-                tell(Event(Kind.TROUBLE, "the store's wake-ups work again"))
+                tell(Notice(NoticeKind.TROUBLE, "the store's wake-ups work again"))
             self._broken = self._told = False
             self._reports = dispatcher.reports
         elif not self._broken:
@@ -36,4 +36,4 @@ class WakeUps:
         elif not self._told and not dispatcher.troubled and dispatcher.reports == self._reports:
             self._told = True
             message = f"no wake-ups: {trouble}; looking every second, and trying again"
-            tell(Event(Kind.TROUBLE, message))
+            tell(Notice(NoticeKind.TROUBLE, message))

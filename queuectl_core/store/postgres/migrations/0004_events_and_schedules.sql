@@ -34,7 +34,7 @@ CREATE TABLE events (
     kind     text COLLATE "C" NOT NULL,
     -- user@host
     actor    text COLLATE "C" NOT NULL,
-    -- The front end: cli, tui, dashboard, worker, schedule, hook …
+    -- The front end: cli, tui, dashboard, python, worker, schedule, hook
     via      text COLLATE "C" NOT NULL,
     -- The key of the job, and its id, which stays when the job is removed. For a bulk enqueue: the
     -- first key, and no id.
@@ -44,13 +44,24 @@ CREATE TABLE events (
     last_job bigint,
     -- The queue, schedule, hook, setting or supervisor that it is about.
     name     text COLLATE "C",
+    -- How many jobs a verb has changed that is about many.
+    n        bigint,
     -- More, as a JSON object.
-    detail   text COLLATE "C" NOT NULL DEFAULT '{}'
+    detail   text COLLATE "C" NOT NULL DEFAULT '{}',
+    -- The transaction that wrote it. A reader that remembers which transactions it could see finds
+    -- what others have committed since.
+    xact     xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 
-CREATE INDEX events_at ON events (at);
-CREATE INDEX events_job ON events (job, seq) WHERE job IS NOT NULL;
+CREATE INDEX events_at ON events (at, seq);
+CREATE INDEX events_job ON events (job_id, seq) WHERE job_id IS NOT NULL;
+CREATE INDEX events_range ON events (job) WHERE last_job IS NOT NULL;
 CREATE INDEX events_name ON events (name, seq) WHERE name IS NOT NULL;
+CREATE INDEX events_xact ON events (xact);
+
+-- For reading what was started in a span of time. Shorter attempts are found by their ends, and do
+-- not pay for this.
+CREATE INDEX attempts_long ON attempts (started_at) WHERE finished_at - started_at > 10;
 
 CREATE TABLE schedules (
     name           text COLLATE "C" PRIMARY KEY,

@@ -33,7 +33,7 @@ CREATE TABLE events (
     kind     TEXT NOT NULL,
     -- user@host
     actor    TEXT NOT NULL,
-    -- The front end: cli, tui, dashboard, worker, schedule, hook …
+    -- The front end: cli, tui, dashboard, python, worker, schedule, hook
     via      TEXT NOT NULL,
     -- The key of the job, and its id, which stays when the job is removed. For a bulk enqueue: the
     -- first key, and no id.
@@ -43,13 +43,20 @@ CREATE TABLE events (
     last_job INTEGER,
     -- The queue, schedule, hook, setting or supervisor that it is about.
     name     TEXT,
+    -- How many jobs a verb has changed that is about many.
+    n        INTEGER,
     -- More, as a JSON object.
     detail   TEXT NOT NULL DEFAULT '{}'
 );
 
 CREATE INDEX events_at ON events (at);
-CREATE INDEX events_job ON events (job, seq) WHERE job IS NOT NULL;
+CREATE INDEX events_job ON events (job_id, seq) WHERE job_id IS NOT NULL;
+CREATE INDEX events_range ON events (job) WHERE last_job IS NOT NULL;
 CREATE INDEX events_name ON events (name, seq) WHERE name IS NOT NULL;
+
+-- For reading what was started in a span of time. Shorter attempts are found by their ends, and do
+-- not pay for this.
+CREATE INDEX attempts_long ON attempts (started_at) WHERE finished_at - started_at > 10;
 
 CREATE TABLE schedules (
     name           TEXT PRIMARY KEY,

@@ -175,7 +175,8 @@ class Oracle:
         """A deleted row was in a state in which somebody asked to delete it."""
         bulk = {"dead": "purge dead", "cancelled": "prune cancelled"}.get(state, "")
         if bulk not in self.book.bulk and not self.book.may_have(name, "remove"):
-            self._say(f"{name}: deleted while {state}, and nobody asked for that")
+            asked = [(one.what, one.answer.value) for one in self.book.requests.get(name, [])]
+            self._say(f"{name}: deleted while {state}, and nobody asked for that: {asked}")
 
     def _cancelled(self, name: str) -> None:
         """What was cancelled, and never retried, does not start again."""

@@ -168,17 +168,28 @@ class Console(Actor):
             self._terminal.read(0.05)
         return True
 
-    def _answer(self, good: str, bad: str = "✗") -> Answer:
-        """What the screen says. If the console is gone or says nothing, the request is in doubt."""
+    def _refusals(self) -> set[str]:
+        """The lines with messages that say no."""
         assert self._terminal is not None
-        if not self._until(good, bad):
-            self._close_what_is_open()
-            return Answer.IN_DOUBT
-        text = self._terminal.text
-        if good in text:
-            return Answer.ACKNOWLEDGED
-        self._close_what_is_open()
-        return answer_of(1, text)
+        return {line.strip() for line in self._terminal.text.splitlines() if "✗" in line}
+
+    def _answer(self, good: str, old: set[str]) -> Answer:
+        """What the screen says. If the console is gone or says nothing, the request is in doubt.
+
+        ``old``: the refusals that were on the screen before. They are about other requests, and
+        this one may still be done.
+        """
+        assert self._terminal is not None
+        deadline = time.monotonic() + PATIENCE
+        while good not in self._terminal.text:
+            gone = self._terminal.process.poll() is not None
+            refused = bool(self._refusals() - old)
+            if refused or gone or time.monotonic() > deadline:
+                text = self._terminal.text
+                self._close_what_is_open()
+                return answer_of(1, text) if refused else Answer.IN_DOUBT
+            self._terminal.read(0.05)
+        return Answer.ACKNOWLEDGED
 
     def _form_answer(self) -> Answer:
         """How the form ended. If the job was refused, it stays open and says why."""
@@ -245,6 +256,7 @@ class Console(Actor):
         self._press("/")
         self._press(f"{name}\r")
         self._press("4g")
+        old = self._refusals()
         self._press(key)
         if what != "retry" and self._until("y  yes", "✗"):  # a retry is done without a question
             if not self._is_asked_about(job_id):
@@ -253,7 +265,7 @@ class Console(Actor):
                 self._close_what_is_open()
                 return
             self._press("y")
-        answer = self._answer(f"✓ {job_id} {good}")
+        answer = self._answer(f"✓ {job_id} {good}", old)
         self.ask(what, name, answer)
         self.figures[f"console: {what} {answer.value}"] += 1
         self._press("\x1b")

@@ -15,7 +15,7 @@ from typing import Any
 
 from queuectl_core.domain.errors import StoreFull
 from queuectl_core.domain.model import Filter
-from queuectl_core.store.protocol import ALLOWED, LAST, Changed, JobAction
+from queuectl_core.store.protocol import ALLOWED, Changed, JobAction
 from queuectl_core.store.sqlite.queries import SQL
 from queuectl_core.supervisor import processes, triage
 from queuectl_core.supervisor.processes import Process, Processes
@@ -85,12 +85,11 @@ def old_page() -> None:
         seqs: Sequence[int],
         now: float,
         actor: str = "",
-        *,
-        later: int = LAST,
+        **how: Any,
     ) -> Changed:
         await asyncio.sleep(0.5)
         where = Filter(ALLOWED[action])
-        return await original(self, action, where, seqs, now, actor, later=later)
+        return await original(self, action, where, seqs, now, actor, **how)
 
     vars_of(SqliteStore, change_matching=change)
 

@@ -31,7 +31,7 @@ from .domain.model import (
 )
 from .domain.text import clean_line
 from .store.open import needs_loop, open_store
-from .store.protocol import ALLOWED, DONE, LAST, Batch, JobAction, Store
+from .store.protocol import ALLOWED, DONE, LAST, Batch, JobAction, Said, Store
 from .system.clocks import monotonic
 from .system.host import actor, current_directory, host_key, hostname, is_gone, may_be_process
 from .system.postcommit import after_commit, commits
@@ -411,7 +411,7 @@ class Queue:
         from .domain.queues import parse_settings
 
         changes = parse_settings(given)
-        settings = await self.store.set_queue(check_queue(name), changes)
+        settings = await self.store.set_queue(check_queue(name), changes, self.clock())
         if changes.get("rate") is not None:
             await self._until_all_have_started(name)
         return settings
@@ -432,7 +432,7 @@ class Queue:
             "paused_reason": clean_line(reason, 300) if reason else None,
             "paused_until": None if seconds is None else now + seconds,
         }
-        settings = await self.store.set_queue(check_queue(name), changes)
+        settings = await self.store.set_queue(check_queue(name), changes, now)
         await self._until_all_have_started(name)
         return settings
 
@@ -452,12 +452,12 @@ class Queue:
         """End the pause of a queue. NotFound if there is no such queue."""
         await self.queue(name)
         changes = dict.fromkeys(("paused_at", "paused_by", "paused_reason", "paused_until"))
-        return await self.store.set_queue(name, changes)
+        return await self.store.set_queue(name, changes, self.clock())
 
     async def remove_queue(self, name: str) -> None:
         """Forget the settings of a queue. Conflict if jobs in it have not ended; NotFound if there
         are no settings."""
-        if not await self.store.remove_queue(name):
+        if not await self.store.remove_queue(name, self.clock()):
             shown = clean_line(name, 60)
             raise NotFound(
                 f"queue '{shown}' has no settings, so there is nothing to remove",
@@ -595,6 +595,7 @@ class Queue:
         """Do ``action`` to every job that matches at the moment of the change, one page in each
         transaction. No job is changed twice, so a job that is retried and fails at once is not
         retried again. The result does not depend on the pages."""
+        said = Said(detail={"filter": filter_json(where)})
         where = where.narrowed(ALLOWED[action])
         if not where.states:
             return 0  # none of the states that the filter names allows this
@@ -606,8 +607,9 @@ class Queue:
             commits.goes_on(f"{action} was done to {done:,} jobs before" if done else "")
             began = monotonic()
             changed = await self.store.change_matching(
-                action, where, seqs, self.clock(), self.actor, later=later
+                action, where, seqs, self.clock(), self.actor, later=later, said=said
             )
+            said.event = changed.event
             took = monotonic() - began
             await self._changed(action, changed.done)
             done += len(changed.done)
@@ -689,7 +691,9 @@ class Queue:
         if dry_run:
             return total
         tell = progress or (lambda done, total: None)
-        return await maintenance.prune(self.store, chosen, before, lambda done: tell(done, total))
+        return await maintenance.prune(
+            self.store, chosen, before, self.clock(), lambda done: tell(done, total)
+        )
 
     async def backup(
         self, name: str, *, force: bool = False, progress: Progress | None = None
@@ -746,7 +750,7 @@ class Queue:
     async def _set_config(self, key: str, value: str | None) -> conf.Setting:
         # First, because a bad value in the environment must fail before the change.
         setting = conf.layers({} if value is None else {key: value}, self.env)[key]
-        await self.store.set_config(key, value)
+        await self.store.set_config(key, value, self.clock())
         return setting
 
     # -- workers ----------------------------------------------------------------------
@@ -887,6 +891,20 @@ def check_count(count: int) -> None:
 def one_of(words: Sequence[str]) -> str:
     """``a``, ``a or b``, ``a, b or c``."""
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def filter_json(where: Filter) -> dict[str, Any]:
+    """A filter as the event of a bulk verb shows it."""
+    given: dict[str, Any] = {
+        "state": [str(state) for state in where.states],
+        "queue": list(where.queues),
+        "key": list(where.keys),
+        "search": where.search,
+        "exit_code": list(where.exit_codes),
+        "reason": list(where.reasons),
+        "jobs": None if where.seqs is None else len(where.seqs),
+    }
+    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 def outcome_word(attempt: Attempt) -> str:

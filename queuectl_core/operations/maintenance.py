@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,8 @@ from pathlib import Path
 from ..domain.errors import Conflict, InvalidInput, QueueError, StoreError, StoreFull
 from ..domain.model import State
 from ..domain.text import clean_line
-from ..store.protocol import Store
+from ..domain.times import format_time
+from ..store.protocol import Said, Store
 from ..system.clocks import monotonic
 from ..system.host import current_directory, known_host_key, may_be_process, process_start
 from ..system.postcommit import after_commit, commits, committing
@@ -65,10 +66,16 @@ async def count_ended(store: Store, states: Iterable[State], before: float) -> i
 
 
 async def prune(
-    store: Store, states: Iterable[State], before: float, progress: Callable[[int], None]
+    store: Store,
+    states: Collection[State],
+    before: float,
+    now: float,
+    progress: Callable[[int], None],
 ) -> int:
     """Remove jobs in these states that ended before then, with their history and output."""
     done = 0
+    chosen = {"state": [str(state) for state in states], "ended_before": format_time(before)}
+    said = Said(detail={"filter": chosen})
     try:
         for state in states:
             after, more = 0, True
@@ -77,7 +84,7 @@ async def prune(
                 if seqs and done:
                     commits.goes_on(f"{done:,} jobs were forgotten before")
                 began = monotonic()
-                done += await forget(store, seqs, state, before) if seqs else 0
+                done += await forget(store, seqs, state, before, said=said, now=now) if seqs else 0
                 progress(done)
                 await store.give_way(monotonic() - began)
                 more = len(seqs) == BATCH
@@ -91,16 +98,27 @@ async def prune(
     return done
 
 
-async def forget(store: Store, seqs: Sequence[int], state: State, before: float) -> int:
+async def forget(
+    store: Store,
+    seqs: Sequence[int],
+    state: State,
+    before: float,
+    *,
+    said: Said | None = None,
+    now: float | None = None,
+) -> int:
     """Remove the jobs with these ``seqs`` that are still in ``state`` and ended before then.
+    ``said``: the event of the verb, which this continues.
 
     Output files are removed last. A file without a job is only an orphan, which ``doctor`` finds. A
     job without its output would be a loss.
     """
-    removed = await store.prune(seqs, state, before)
+    removed = await store.prune(seqs, state, before, said=said, now=now)
+    if said is not None:
+        said.event = removed.event
     with after_commit("removing output files"):
-        await off_loop(remove_all_logs, store.directory, removed)
-    return len(removed)
+        await off_loop(remove_all_logs, store.directory, removed.done)
+    return len(removed.done)
 
 
 # -- backups --------------------------------------------------------------------------

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain import lifecycle
 from ..domain.errors import Conflict, JobChanged
+from ..domain.events import EventKind
 from ..domain.model import Attempt, Command, Filter, Job, JobSpec, QueueSettings, State, Worker
 from ..system.postcommit import after_commit
 from .rows import (
@@ -82,19 +83,57 @@ DONE = {
 """What becomes of a job by each action, for messages."""
 
 
+EVENT_OF = {
+    JobAction.RETRY: EventKind.RETRIED,
+    JobAction.CANCEL: EventKind.CANCELLED,
+    JobAction.REMOVE: EventKind.REMOVED,
+    JobAction.HOLD: EventKind.HELD,
+    JobAction.RELEASE: EventKind.RELEASED,
+}
+"""The event of each action."""
+
+
+class Said:
+    """What the events of a change say.
+
+    ``jobs``: the ids of the named jobs by seq: each that is changed has an event. ``running``:
+    those of them that run. ``jobs`` None: a bulk verb, which has one event with ``detail`` and a
+    count, although it runs in many commits. ``event``: the key of that event, which an earlier
+    commit has written.
+    """
+
+    __slots__ = ("detail", "event", "jobs", "running")
+
+    def __init__(
+        self,
+        *,
+        jobs: Mapping[int, str] | None = None,
+        running: Collection[int] = (),
+        detail: Mapping[str, Any] | None = None,
+        event: int | None = None,
+    ) -> None:
+        self.jobs = jobs
+        self.running = running
+        self.detail = detail or {}
+        self.event = event
+
+
 class Changed:
     """What an action did. (Making a NamedTuple takes longer, and every verb loads this module.)
 
     ``done``: (seq, runs) of each changed job. ``left``: jobs that match, and were left as they were
     because of what they wait for, or what waits for them. The action may succeed once it was done
-    to other jobs.
+    to other jobs. ``event``: the key of the event, of a bulk verb that has changed something.
     """
 
-    __slots__ = ("done", "left")
+    __slots__ = ("done", "event", "left")
 
-    def __init__(self, done: list[tuple[int, int]], left: list[int]) -> None:
+    def __init__(
+        self, done: list[tuple[int, int]], left: list[int], event: int | None = None
+    ) -> None:
         self.done = done
         self.left = left
+        self.event = event
 
 
 def changed_meanwhile(action: str, seen: Job, now: Job | None) -> JobChanged:
@@ -337,7 +376,7 @@ class Store(Protocol):
         """
         text, is_argv = stored_command(command)
         params: dict[str, Any] = {"state": job.state, "runs": job.runs, "now": now}
-        params |= {"seq": job.seq, "command": text, "is_argv": is_argv}
+        params |= {"seq": job.seq, "command": text, "is_argv": is_argv, "id": job.id}
         try:
             amended = await self._amend(params)
         except JobChanged:
@@ -400,6 +439,10 @@ class Store(Protocol):
                 actor=actor,
                 seen=json.dumps(wanted),
                 check=check,
+                said=Said(
+                    jobs={job.seq: job.id for job in seen},
+                    running=[job.seq for job in seen if job.state is State.PROCESSING],
+                ),
             )
             return changed.done
         except JobChanged:
@@ -438,16 +481,20 @@ class Store(Protocol):
         actor: str = "",
         *,
         later: int = LAST,
+        said: Said | None = None,
     ) -> Changed:
         """Do ``action`` to the jobs with these ``seqs`` that match ``where`` and are in a state
         that allows it. ``where.seqs`` is ignored. ``later``: the same is going to be done to
         matching jobs above this key. A job that waits for one of them is not retried before it.
+        ``said``: the event of the whole verb.
 
         The statement that makes the change also checks the conditions. So a job that matched when
         it was read, and does not match any more, is not changed.
         """
         where = where.narrowed(ALLOWED[action])
-        return await self._change_jobs(action, where, seqs, now=now, actor=actor, later=later)
+        return await self._change_jobs(
+            action, where, seqs, now=now, actor=actor, later=later, said=said
+        )
 
     async def _change_jobs(
         self,
@@ -460,12 +507,13 @@ class Store(Protocol):
         seen: str | None = None,
         later: int = LAST,
         check: Callable[[list[tuple[int, int]]], None] | None = None,
+        said: Said | None = None,
     ) -> Changed:
         """``seen``: {seq: [state, runs]} of each job as the caller read it; None: it does not
         matter."""
         params = conditions(where) | {"states": list(where.states), "seqs": list(seqs)}
         params |= {"now": now, "seen": seen, "actor": actor, "later": later}
-        changed = await self._act(action, params, check)
+        changed = await self._act(action, params, check, said or Said())
         await self._judge_rest(now)
         return changed
 
@@ -482,9 +530,10 @@ class Store(Protocol):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
+        said: Said,
     ) -> Changed:
         """One transaction: the query of ``action``, then what follows for the changed jobs and
-        their children, then ``check``. Wakes the supervisors."""
+        their children, then ``check``, then the events. Wakes the supervisors."""
 
     # -- admission --------------------------------------------------------------------
 
@@ -494,10 +543,13 @@ class Store(Protocol):
 
         return await self._rows("queues", to_queue)
 
-    async def set_queue(self, name: str, changes: Mapping[str, Any]) -> QueueSettings:
-        """Change these fields of a queue's settings. Returns the new settings."""
+    async def set_queue(
+        self, name: str, changes: Mapping[str, Any], now: float | None = None
+    ) -> QueueSettings:
+        """Change these fields of a queue's settings. Returns the new settings. ``now`` None, here
+        and below: the time of the store's clock."""
 
-    async def remove_queue(self, name: str) -> bool:
+    async def remove_queue(self, name: str, now: float | None = None) -> bool:
         """Forget the settings of a queue. False: it had none.
 
         Raises Conflict if it has settings, and jobs that have not ended are in it.
@@ -590,10 +642,8 @@ class Store(Protocol):
         """The stored configuration, as text."""
         return dict(await self._rows("config_all", tuple))
 
-    async def set_config(self, key: str, value: str | None) -> None:
+    async def set_config(self, key: str, value: str | None, now: float | None = None) -> None:
         """Store a value; None removes the key."""
-        query = "config_unset" if value is None else "config_set"
-        await self._change(query, tuple, wakes=True, key=key, value=value)
 
     # -- working ----------------------------------------------------------------------
 
@@ -609,9 +659,8 @@ class Store(Protocol):
     async def heartbeat(self, row: SupervisorRow) -> bool:
         """Renew the lease with the row's times. False: the supervisor is not known any more."""
 
-    async def deregister(self, supervisor: str) -> None:
+    async def deregister(self, supervisor: str, now: float | None = None) -> None:
         """Remove a supervisor and its workers. A supervisor that holds a job stays."""
-        await self._note("deregister", wakes=True, id=supervisor)
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         """Write the results of attempts and claim jobs for free slots, in one commit.
@@ -657,9 +706,8 @@ class Store(Protocol):
         """These workers are running."""
         await self._note("workers_up", ids=list(workers))
 
-    async def workers_gone(self, workers: Sequence[str]) -> None:
+    async def workers_gone(self, workers: Sequence[str], now: float | None = None) -> None:
         """These workers ended."""
-        await self._note("workers_gone", ids=list(workers))
 
     async def stop_workers(self, workers: Sequence[str], at_once: bool) -> None:
         """Ask workers to stop after their current job, or at once."""
@@ -740,11 +788,17 @@ class Store(Protocol):
         )
 
     async def prune(
-        self, seqs: Sequence[int], state: State, before: float
-    ) -> list[tuple[int, int]]:
+        self,
+        seqs: Sequence[int],
+        state: State,
+        before: float,
+        *,
+        said: Said | None = None,
+        now: float | None = None,
+    ) -> Changed:
         """Remove the jobs with these ``seqs`` that are in ``state`` and ended before ``before``.
-        Returns (seq, attempts) of each, so that its output can be removed."""
-        return await self._change("prune", tuple, seqs=list(seqs), state=state, before=before)
+        ``done`` of the answer has (seq, attempts) of each, so that its output can be removed.
+        ``said``: the event of the verb; None: this is no act of a person and has none."""
 
     async def runs(self, seqs: Sequence[int]) -> dict[int, int]:
         """How many attempts each of these jobs has had. Jobs that are gone are left out."""
@@ -755,7 +809,7 @@ class Store(Protocol):
         [number] = await self._rows("miscounted", value_of, patient=True)
         return int(number)
 
-    async def dismiss(self, dead: SupervisorRow) -> bool:
+    async def dismiss(self, dead: SupervisorRow, now: float | None = None) -> bool:
         """Remove a supervisor that is gone. False if it holds a job, or has renewed its lease since
         the row was read."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain.errors import BatchRejected, Conflict, InvalidInput, NotFound
+from ..domain.events import EventKind
 from ..domain.fingerprint import dead_reason
 from ..domain.model import (
     Attempt,
@@ -23,8 +24,10 @@ from ..domain.model import (
     State,
     SupervisorRow,
     Worker,
+    format_rate,
 )
 from ..domain.text import any_case, cases, clean_line, has_foreign_case
+from ..domain.times import format_time
 
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult
@@ -517,6 +520,86 @@ def event_row(
         "count": count,
         "detail": json.dumps(detail or {}),  # ASCII only: it may hold any text
     }
+
+
+WORKER = "worker"
+"""The ``via`` of what supervisors write."""
+
+
+def started_detail(workers: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
+    """The detail of ``worker.started``. ``workers``: id and queues of each."""
+    queues = sorted({queue for _, served in workers for queue in served})
+    found: dict[str, Any] = {"workers": [worker for worker, _ in workers]}
+    return found | ({"queues": queues} if queues else {})
+
+
+def queue_events(
+    before: QueueSettings, after: QueueSettings
+) -> Iterator[tuple[EventKind, dict[str, Any]]]:
+    """The events of a change of a queue's settings, each with its detail."""
+    paused = ("paused_at", "paused_by", "paused_reason", "paused_until")
+    if any(getattr(before, name) != getattr(after, name) for name in paused):
+        if after.paused_at is None:
+            yield EventKind.QUEUE_RESUMED, {}
+        else:
+            given = {"reason": after.paused_reason, "until": format_time(after.paused_until)}
+            yield EventKind.QUEUE_PAUSED, {k: v for k, v in given.items() if v is not None}
+    old, new = before._asdict(), after._asdict()
+    changes = {k: v for k, v in new.items() if k not in paused and v != old[k]}
+    if changes:
+        yield (
+            EventKind.QUEUE_CHANGED,
+            {
+                "changes": told_changes(changes),
+                "before": told_changes({name: old[name] for name in changes}),
+            },
+        )
+
+
+MAX_TOLD = 1000
+"""Characters of a text that an event repeats."""
+
+
+def told_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """New values of fields, as an event shows them. Values of environment variables and references
+    to secrets are not shown."""
+    return {name: _told(name, value) for name, value in changes.items()}
+
+
+def _told(name: str, value: Any) -> Any:
+    if name in ("env", "secrets", "stdin"):
+        return "***"
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TOLD else f"{value[:MAX_TOLD]}…"
+    if isinstance(value, Rate):
+        return format_rate(value)
+    if isinstance(value, (tuple, list)):
+        words = [_told("", word) for word in value[:MAX_TOLD]]
+        return words if sum(map(len, words)) <= 2 * MAX_TOLD else [*words[:1], "…"]
+    if name.endswith("_at") and isinstance(value, float):
+        return format_time(value)
+    return value
+
+
+def edited_fields(job: Job, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``changes`` that differ from what the job had."""
+    return {name: value for name, value in changes.items() if getattr(job, name) != value}
+
+
+def replaced_fields(holder: Job, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a job that another spec replaces, whose parameters these are."""
+    command, is_argv = stored_command(holder.command)
+    plain = ("max_retries", "backoff_base", "priority", "run_at", "timeout_seconds", "cwd", "queue")
+    limits = ("nice", "memory_limit", "cpu_seconds", "output_limit", "key")
+    changes = {name: params[name] for name in plain + limits}
+    changes = edited_fields(holder, changes)
+    if (params["command"], bool(params["is_argv"])) != (command, is_argv):
+        changes["command"] = params["command"]
+        if params["is_argv"]:
+            changes["command"] = json.loads(params["command"])
+    if json.loads(params["env"]) != dict(holder.env):
+        changes["env"] = params["env"]
+    return changes
 
 
 def storable(text: str) -> str:

@@ -186,8 +186,6 @@ def public(thing: object) -> set[str]:
 WRITTEN_AGAIN: dict[type[Store], set[str]] = {
     # A full disk, and supervisors in another pid namespace, need more than one statement.
     SqliteStore: {"stop_workers", "supervisors", "workers"},
-    # The jobs are locked before it is looked whether others wait for them.
-    PostgresStore: {"prune"},
 }
 """Verbs that the protocol writes once, and a store writes again."""
 

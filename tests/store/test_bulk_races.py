@@ -148,8 +148,8 @@ async def test_every_job_is_considered_once(
     await made_dead(store, *"abcde")
     retry, rounds = store.change_matching, []
 
-    async def fails_at_once(*given: object, later: int) -> Changed:
-        changed = await retry(*given, later=later)  # type: ignore[arg-type]
+    async def fails_at_once(*given: object, **more: object) -> Changed:
+        changed = await retry(*given, **more)  # type: ignore[arg-type]
         rounds.append(len(changed.done))
         await other.enqueue([spec(id=f"new{len(rounds)}", max_retries=1, priority=-1)], NOW)
         await die(other, len(changed.done) + 1)
@@ -253,11 +253,11 @@ async def test_how_far_it_came_is_said(
     await store.enqueue([spec() for _ in range(6)], NOW)
     cancel, calls = store.change_matching, []
 
-    async def locked_later(*given: object, later: int) -> Changed:
+    async def locked_later(*given: object, **more: object) -> Changed:
         calls.append(given)
         if len(calls) > 2:
             raise StoreLocked("the store is locked", "try again")
-        return await cancel(*given, later=later)  # type: ignore[arg-type]
+        return await cancel(*given, **more)  # type: ignore[arg-type]
 
     store.change_matching = locked_later  # type: ignore[method-assign, assignment]
     with pytest.raises(StoreLocked, match="locked; cancel was done to 4 jobs before; try again"):

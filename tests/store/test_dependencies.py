@@ -697,7 +697,7 @@ async def test_prune_keeps_a_job_while_others_wait_for_it(queue: Queue) -> None:
     await queue.enqueue_specs([spec(id="p"), spec(id="q"), spec(id="c", after=("p", "q"))])
     await end(queue, "p")
     seq = (await job(queue, "p")).seq
-    assert await queue.store.prune([seq], State.COMPLETED, NOW + 9) == []
+    assert (await queue.store.prune([seq], State.COMPLETED, NOW + 9)).done == []
     old = Queue(queue.store, {}, clock=lambda: NOW + 999)
     assert await old.prune(10.0) == 0
     assert await state(queue, "p") is State.COMPLETED

@@ -71,7 +71,7 @@ async def test_prune_removes_only_jobs_that_are_still_old_and_ended(store: Store
     new = await completed(store, NOW + 50, "new")
     await change(store, JobAction.RETRY, [again.seq], NOW + 60, True)
     seqs = [old.seq, again.seq, new.seq, 10_000]
-    assert await store.prune(seqs, State.COMPLETED, NOW + 10) == [(old.seq, 1)]
+    assert (await store.prune(seqs, State.COMPLETED, NOW + 10)).done == [(old.seq, 1)]
     assert {job.id for job in await store.scan(Filter(), 10)} == {"c1", "new"}
     assert await store.attempts(old.seq) == []
     assert await store.counts() == await real_counts(store)

@@ -130,7 +130,7 @@ async def recount(store: PostgresStore) -> None:
 async def copy(store: PostgresStore) -> None:
     await store.prune([], State.COMPLETED, NOW)
     jobs = await store.scan(Filter((State.PENDING,)), 10)
-    assert await store.prune([jobs[0].seq], State.COMPLETED, NOW) == []
+    assert (await store.prune([jobs[0].seq], State.COMPLETED, NOW)).done == []
 
 
 VERBS: tuple[Verb, ...] = (

@@ -12,20 +12,26 @@ from typing import Any, NamedTuple
 
 from ...domain.admission import QueueFacts, Start, cycle, next_start, rate_window
 from ...domain.errors import InvalidInput, JobChanged
+from ...domain.events import EventKind
 from ...domain.model import Job, QueueSettings, State
-from ..protocol import Changed, JobAction, changed_meanwhile
+from ..protocol import Changed, JobAction, Said, changed_meanwhile
 from ..rows import (
     edit_params,
+    edited_fields,
     new_job,
     no_parent,
     not_replaced,
+    queue_events,
     queue_params,
+    replaced_fields,
     to_job,
     to_queue,
+    told_changes,
     unended,
     waits_for_itself,
 )
 from .connections import CLAIMS, LOOK_UP
+from .events import record, record_jobs, tell, tell_count
 from .session import NEW_JOBS, Session
 
 JUDGED = 250
@@ -36,7 +42,9 @@ decides how long it may take."""
 # -- queues ---------------------------------------------------------------------------
 
 
-async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+async def set_queue(
+    session: Session, name: str, changes: Mapping[str, Any], now: float | None = None
+) -> QueueSettings:
     stricter = changes.get("rate") is not None or changes.get("paused_at") is not None
     row = None if stricter else await session.row("queue_held", name=name)
     if row is None:
@@ -47,6 +55,8 @@ async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> 
     before = QueueSettings(name) if row is None else to_queue(row)
     after = before._replace(**changes)
     await session.execute("queue_put", **queue_params(after))
+    for kind, detail in queue_events(before, after):
+        await record(session, kind, now, name=name, detail=detail)
     if stricter and before.rate is None:
         await session.execute("attempts_are_starting", name=name)
     if after.per_key != before.per_key:
@@ -56,7 +66,7 @@ async def set_queue(session: Session, name: str, changes: Mapping[str, Any]) -> 
     return after
 
 
-async def remove_queue(session: Session, name: str) -> bool:
+async def remove_queue(session: Session, name: str, now: float | None = None) -> bool:
     row = await session.row("queue_leaving", name=name)
     if row is None or not row["given"]:
         return False
@@ -64,7 +74,10 @@ async def remove_queue(session: Session, name: str) -> bool:
     if left:
         raise unended(name, left)
     await session.execute("starts_of_queue_gone", name=name)
-    return await session.execute("queue_remove", name=name) == 1
+    if await session.execute("queue_remove", name=name) != 1:
+        return False
+    await record(session, EventKind.QUEUE_CHANGED, now, name=name, detail={"removed": True})
+    return True
 
 
 # -- dependencies ---------------------------------------------------------------------
@@ -222,6 +235,8 @@ async def replace_job(session: Session, holder: Job, params: Mapping[str, Any], 
     if not await session.execute("replace_job", **values):
         raise not_replaced(holder)
     await session.execute("dependencies_gone", seq=holder.seq)
+    detail = {"replaced": True, "changes": told_changes(replaced_fields(holder, params))}
+    await record_jobs(session, EventKind.EDITED, now, [(holder.seq, holder.id)], detail=detail)
 
 
 async def connect_replaced(session: Session, seqs: Iterable[int], now: float) -> None:
@@ -242,6 +257,7 @@ async def act(
     action: JobAction,
     params: Mapping[str, Any],
     check: Callable[[list[tuple[int, int]]], None] | None,
+    said: Said,
 ) -> Changed:
     now = params["now"]
     await session.raw.execute(LOOK_UP)
@@ -261,7 +277,7 @@ async def act(
         left = [row["seq"] for row in await session.rows("left_over", **params)]
     if check is not None:
         check(changed)
-    return Changed(changed, left)
+    return Changed(changed, left, await tell(session, action, now, changed, said))
 
 
 def _waiting(found: Sequence[Any]) -> list[int]:
@@ -295,11 +311,20 @@ async def _retry(session: Session, params: Mapping[str, Any]) -> Sequence[Any]:
 
 
 async def prune(
-    session: Session, seqs: Sequence[int], state: str, before: float
-) -> list[tuple[int, int]]:
+    session: Session,
+    seqs: Sequence[int],
+    state: State,
+    before: float,
+    *,
+    said: Said | None = None,
+    now: float | None = None,
+) -> Changed:
     await session.rows("seqs_locked", seqs=seqs)
     found = await session.rows("prune", seqs=seqs, state=state, before=before)
-    return [(row["seq"], row["runs"]) for row in found]
+    event = None
+    if said is not None:
+        event = await tell_count(session, EventKind.REMOVED, now, len(found), said)
+    return Changed([(row["seq"], row["runs"]) for row in found], [], event)
 
 
 async def amend(session: Session, params: Mapping[str, Any]) -> Job:
@@ -315,6 +340,8 @@ async def amend(session: Session, params: Mapping[str, Any]) -> Job:
         job = to_job(await session.row("job_by_seq", seq=job.seq))
     if job.cause is not None:
         raise JobChanged("")
+    detail = {"changes": told_changes({"command": job.command}), "retried": True}
+    await record_jobs(session, EventKind.EDITED, now, [(job.seq, job.id)], detail=detail)
     return job
 
 
@@ -323,6 +350,9 @@ async def edit(session: Session, job: Job, changes: Mapping[str, Any], now: floa
     if row is None:
         there = await session.row("job_by_seq", seq=job.seq)
         raise changed_meanwhile("edit", job, None if there is None else to_job(there))
+    if edited := edited_fields(job, changes):
+        detail = {"changes": told_changes(edited)}
+        await record_jobs(session, EventKind.EDITED, now, [(job.seq, job.id)], detail=detail)
     return to_job(row)
 
 

@@ -20,12 +20,14 @@ from ...domain.admission import (
 )
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
+from ...domain.events import EventKind
 from ...domain.model import Job, QueueSettings, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
-from ..rows import result_params, to_job, to_queue, to_supervisor
+from ..rows import WORKER, result_params, started_detail, to_job, to_queue, to_supervisor
 from . import statistics
 from .admission import judge_marked
+from .events import record
 from .queries import query
 from .session import Session
 
@@ -440,6 +442,8 @@ async def register(
         from ..copy import half_copied
 
         raise half_copied(session.shown, mark)
+    detail = started_detail(workers)
+    await record(session, EventKind.WORKER_STARTED, now, name=row.id, detail=detail, via=WORKER)
 
 
 async def heartbeat(session: Session, row: SupervisorRow) -> bool:
@@ -467,6 +471,27 @@ async def add_workers(
         )
     except asyncpg.UniqueViolationError:
         raise Conflict("a worker of that name is there already", "try again") from None
+    detail = started_detail(workers)
+    via = WORKER if up else None
+    await record(session, EventKind.WORKER_STARTED, now, name=supervisor, detail=detail, via=via)
+
+
+async def deregister(session: Session, supervisor: str, now: float | None = None) -> None:
+    there = [row[0] for row in await session.rows("workers_of", id=supervisor)]
+    if await session.execute("deregister", id=supervisor):
+        detail = {"workers": there}
+        await record(
+            session, EventKind.WORKER_STOPPED, now, name=supervisor, detail=detail, via=WORKER
+        )
+
+
+async def workers_gone(session: Session, workers: Sequence[str], now: float | None = None) -> None:
+    found: dict[str, list[str]] = {}
+    for worker, supervisor in await session.rows("workers_gone", ids=list(workers)):
+        found.setdefault(supervisor, []).append(worker)
+    for name, gone in found.items():
+        detail = {"workers": sorted(gone)}
+        await record(session, EventKind.WORKER_STOPPED, now, name=name, detail=detail, via=WORKER)
 
 
 def _columns(workers: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[list[str], list[str]]:
@@ -483,12 +508,16 @@ async def take_over(
         return None
     rows = await session.rows("take_over", id=dead.id, successor=successor, now=now)
     await session.execute("deregister", id=dead.id)
+    detail = {"host": dead.host, "jobs": len(rows), "successor": successor}
+    await record(session, EventKind.WORKER_LOST, now, name=dead.id, detail=detail, via=WORKER)
     return [to_job(row) for row in rows]
 
 
-async def dismiss(session: Session, dead: SupervisorRow) -> bool:
+async def dismiss(session: Session, dead: SupervisorRow, now: float | None = None) -> bool:
     held = [to_supervisor(row) for row in await session.rows("supervisors_held", ids=[dead.id])]
     if not dead.is_unchanged(next(iter(held), None)) or await session.value("holds", id=dead.id):
         return False
     await session.execute("deregister", id=dead.id)
+    detail = {"host": dead.host, "jobs": 0}
+    await record(session, EventKind.WORKER_LOST, now, name=dead.id, detail=detail)
     return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..protocol import EVENT_OF, JobAction, Said
 from ..rows import event_row
 from .session import Session
 
@@ -12,7 +13,7 @@ from .session import Session
 async def record(
     session: Session,
     kind: str,
-    now: float,
+    now: float | None,
     *,
     job: int | None = None,
     job_id: str | None = None,
@@ -23,7 +24,8 @@ async def record(
     via: str | None = None,
 ) -> int:
     """Write one event; see :class:`~queuectl_core.domain.events.Event`. ``via`` None: as the store
-    was opened. Returns its key."""
+    was opened. ``now`` None: the server's time. Returns its key."""
+    now = session.clock() if now is None else now
     row = event_row(session.signature, kind, now, name=name, count=count, detail=detail, via=via)
     row |= {"job": job, "job_id": job_id, "last_job": last_job}
     return int(await session.value("insert_event", **row))
@@ -51,3 +53,36 @@ async def record_jobs(
 async def add_to(session: Session, event: int, count: int) -> None:
     """The verb that wrote this event has changed ``count`` more jobs. Its row may be gone."""
     await session.execute("event_counts", seq=event, count=count)
+
+
+async def tell(
+    session: Session,
+    action: JobAction,
+    now: float,
+    changed: Sequence[tuple[int, int]],
+    said: Said,
+) -> int | None:
+    """Write what ``action`` did to these jobs (key, runs). Returns the key of a bulk verb's
+    event."""
+    kind = EVENT_OF[action]
+    if said.jobs is not None:
+        named = [(seq, said.jobs[seq]) for seq, _ in changed]
+        if said.running:
+            asked = [one for one in named if one[0] in said.running]
+            named = [one for one in named if one[0] not in said.running]
+            await record_jobs(session, kind, now, asked, detail={"running": True})
+        await record_jobs(session, kind, now, named)
+        return None
+    return await tell_count(session, kind, now, len(changed), said)
+
+
+async def tell_count(
+    session: Session, kind: str, now: float | None, count: int, said: Said
+) -> int | None:
+    """Write how many jobs a bulk verb has changed. Returns the key of its event."""
+    if not count:
+        return said.event
+    if said.event is None:
+        return await record(session, kind, now, count=count, detail=said.detail)
+    await add_to(session, said.event, count)
+    return said.event

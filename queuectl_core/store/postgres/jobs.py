@@ -12,7 +12,7 @@ from ...system.clocks import monotonic
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params, to_job
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
-from .events import record_jobs
+from .events import record, record_jobs
 from .session import NEW_JOBS, Session
 
 KEYS = 0x71756575
@@ -208,6 +208,20 @@ async def candidates(
     else:
         found = await session.rows("bulk_states", states=_states(where), **params)
     return [row["seq"] for row in found]
+
+
+async def set_config(
+    session: Session, key: str, value: str | None, now: float | None = None
+) -> None:
+    old = await session.value("config_value", key=key)
+    if value == old:
+        return
+    if value is None:
+        await session.execute("config_unset", key=key)
+    else:
+        await session.execute("config_set", key=key, value=value)
+    detail = {"old": old, "new": value}
+    await record(session, EventKind.CONFIG_CHANGED, now, name=key, detail=detail)
 
 
 async def changes(session: Session) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from ...domain.model import Job, JobSpec, QueueSettings, SupervisorRow
 from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
-from ..protocol import Batch, Changed, JobAction, Notifier, Store
+from ..protocol import Batch, Changed, JobAction, Notifier, Said, Store
 from . import admission, claims, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
@@ -196,12 +196,18 @@ class PostgresStore(Store):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
+        said: Said,
     ) -> Changed:
-        return await self._connections.announce(admission.act, action, params, check)
+        return await self._connections.announce(admission.act, action, params, check, said)
 
-    async def set_queue(self, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+    async def set_queue(
+        self, name: str, changes: Mapping[str, Any], now: float | None = None
+    ) -> QueueSettings:
         # Patient, because all keys of the queue may have to be marked.
-        return await self._patient.announce(admission.set_queue, name, changes)
+        now = self.clock() if now is None else now
+        return await self._patient.announce(admission.set_queue, name, changes, now)
+
+    set_config = verb(Connections.announce, jobs.set_config)
 
     remove_queue = verb(Connections.announce, admission.remove_queue)
     _amend = verb(Connections.announce, admission.amend)
@@ -229,6 +235,8 @@ class PostgresStore(Store):
     register = verb(Connections.write, claims.register)
     heartbeat = verb(Connections.repeat, claims.heartbeat)
     add_workers = verb(Connections.announce, claims.add_workers)
+    deregister = verb(Connections.announce, claims.deregister)
+    workers_gone = verb(Connections.write, claims.workers_gone)
     dismiss = verb(Connections.write, claims.dismiss)
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:

@@ -25,18 +25,25 @@ from ...domain.admission import (
     room,
 )
 from ...domain.errors import InvalidInput, JobChanged
+from ...domain.events import EventKind
 from ...domain.model import Job, QueueSettings
-from ..protocol import LAST, Changed, JobAction, changed_meanwhile
+from ..protocol import LAST, Changed, JobAction, Said, changed_meanwhile
 from ..rows import (
     edit_params,
+    edited_fields,
     new_job,
     no_parent,
     not_replaced,
+    queue_events,
     queue_params,
+    replaced_fields,
     to_queue,
+    told_changes,
     unended,
     waits_for_itself,
 )
+from .connection import Driver
+from .events import record, record_jobs, tell
 from .queries import SQL, job_at, reading, to_job, to_params
 
 JUDGED = 400
@@ -64,9 +71,13 @@ def _settings(conn: sqlite3.Connection, name: str) -> QueueSettings:
     return QueueSettings(name) if row is None else _to_queue(row)
 
 
-def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -> QueueSettings:
+def set_queue(
+    conn: Driver, name: str, changes: Mapping[str, Any], now: float | None = None
+) -> QueueSettings:
     before = _settings(conn, name)
     after = before._replace(**changes)
+    for kind, detail in queue_events(before, after):
+        record(conn, kind, now, name=name, detail=detail)
     conn.execute(SQL["queue_put"], queue_params(after))
     stricter = changes.get("rate") is not None or changes.get("paused_at") is not None
     if stricter and before.rate is None:
@@ -78,7 +89,7 @@ def set_queue(conn: sqlite3.Connection, name: str, changes: Mapping[str, Any]) -
     return after
 
 
-def remove_queue(conn: sqlite3.Connection, name: str) -> bool:
+def remove_queue(conn: Driver, name: str, now: float | None = None) -> bool:
     if conn.execute(SQL["queue_by_name"], {"name": name}).fetchone() is None:
         return False
     left = conn.execute(SQL["queue_unended"], {"name": name}).fetchone()[0]
@@ -87,6 +98,7 @@ def remove_queue(conn: sqlite3.Connection, name: str) -> bool:
     conn.execute(SQL["starts_forgotten"], {"name": name, "before": float("inf")})
     conn.execute(SQL["starting_of_queue_gone"], {"name": name})
     conn.execute(SQL["queue_remove"], {"name": name})
+    record(conn, EventKind.QUEUE_CHANGED, now, name=name, detail={"removed": True})
     return True
 
 
@@ -255,14 +267,14 @@ def unique_holder(conn: sqlite3.Connection, value: str, now: float) -> Job | Non
     return None if row is None else to_job(row)
 
 
-def replace_job(
-    conn: sqlite3.Connection, holder: Job, params: Mapping[str, Any], now: float
-) -> None:
+def replace_job(conn: Driver, holder: Job, params: Mapping[str, Any], now: float) -> None:
     """Give the job that holds a unique value the fields of another spec. It waits until
     :func:`connect_replaced`."""
     if not conn.execute(SQL["replace_job"], {**params, "seq": holder.seq, "now": now}).rowcount:
         raise not_replaced(holder)
     conn.execute(SQL["dependencies_gone"], {"seq": holder.seq})
+    detail = {"replaced": True, "changes": told_changes(replaced_fields(holder, params))}
+    record_jobs(conn, EventKind.EDITED, now, [(holder.seq, holder.id)], detail=detail)
 
 
 def connect_replaced(conn: sqlite3.Connection, seqs: Iterable[int], now: float) -> None:
@@ -278,10 +290,11 @@ def connect_replaced(conn: sqlite3.Connection, seqs: Iterable[int], now: float) 
 
 
 def act(
-    conn: sqlite3.Connection,
+    conn: Driver,
     action: JobAction,
     params: Mapping[str, Any],
     check: Callable[[list[tuple[int, int]]], None] | None,
+    said: Said,
 ) -> Changed:
     now = params["now"]
     if action is JobAction.RETRY:
@@ -297,7 +310,7 @@ def act(
         left = [row[0] for row in conn.execute(SQL["left_over"], to_params(params))]
     if check is not None:
         check(changed)
-    return Changed(changed, left)
+    return Changed(changed, left, tell(conn, action, now, changed, said))
 
 
 def _change(
@@ -340,7 +353,7 @@ def _retry(conn: sqlite3.Connection, params: Mapping[str, Any]) -> list[tuple[in
         seqs = [seq for seq in seqs if seq not in again]
 
 
-def amend(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Job:
+def amend(conn: Driver, params: Mapping[str, Any]) -> Job:
     row = conn.execute(SQL["amend"], params).fetchone()
     if row is None:
         raise JobChanged("")
@@ -349,14 +362,19 @@ def amend(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Job:
     job = job_at(conn, seq)
     if job.cause is not None:
         raise JobChanged("")
+    detail = {"changes": told_changes({"command": job.command}), "retried": True}
+    record_jobs(conn, EventKind.EDITED, now, [(job.seq, job.id)], detail=detail)
     return job
 
 
-def edit(conn: sqlite3.Connection, job: Job, changes: Mapping[str, Any], now: float) -> Job:
+def edit(conn: Driver, job: Job, changes: Mapping[str, Any], now: float) -> Job:
     row = conn.execute(SQL["edit_job"], edit_params(job, changes, now)).fetchone()
     if row is None:
         there = conn.execute(SQL["job_by_seq"], {"seq": job.seq}).fetchone()
         raise changed_meanwhile("edit", job, None if there is None else to_job(there))
+    if edited := edited_fields(job, changes):
+        detail = {"changes": told_changes(edited)}
+        record_jobs(conn, EventKind.EDITED, now, [(job.seq, job.id)], detail=detail)
     return to_job(row)
 
 

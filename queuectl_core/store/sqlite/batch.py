@@ -71,7 +71,7 @@ def _line_of(conn: sqlite3.Connection, job_id: str) -> str:
     return f"nothing enqueued: line {line}: {new_job(job_id)}"
 
 
-def _settle_unique(conn: sqlite3.Connection, now: float) -> UniqueLines:
+def _settle_unique(conn: Driver, now: float) -> UniqueLines:
     """Take lines out whose unique value is held."""
     conn.execute(SQL["staged_unique_expired"], {"now": now})
     lines = UniqueLines()

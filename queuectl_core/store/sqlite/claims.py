@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from ...domain.admission import Candidate, Room, started_at
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound, StoreGone
+from ...domain.events import EventKind
 from ...domain.lifecycle import claimed_ahead
 from ...domain.model import Job, Outcome, QueueSettings, SupervisorRow
 from ...system.clocks import monotonic
-from ..rows import result_params
+from ..rows import WORKER, result_params, started_detail
 from . import clock, statistics
 from .admission import (
     ToldStart,
@@ -31,6 +32,7 @@ from .admission import (
 )
 from .connection import Driver
 from .errors import BadValue
+from .events import record
 from .jobs import check_whole
 from .namespaces import is_foreign, may_be_alive
 from .queries import SQL, to_job
@@ -292,6 +294,8 @@ def register(
             )
     conn.execute(SQL["register"], row._asdict() | {"now": now})
     add_workers(conn, row.id, workers, now, up=True)
+    if not workers:
+        record(conn, EventKind.WORKER_STARTED, now, name=row.id, detail={"workers": []}, via=WORKER)
 
 
 def heartbeat(conn: sqlite3.Connection, row: SupervisorRow) -> bool:
@@ -299,7 +303,7 @@ def heartbeat(conn: sqlite3.Connection, row: SupervisorRow) -> bool:
 
 
 def add_workers(
-    conn: sqlite3.Connection,
+    conn: Driver,
     supervisor: str,
     workers: Sequence[tuple[str, tuple[str, ...]]],
     now: float,
@@ -322,11 +326,30 @@ def add_workers(
             )
         except sqlite3.IntegrityError:
             raise Conflict("a worker of that name is there already", "try again") from None
+    if workers:
+        detail = started_detail(workers)
+        via = WORKER if up else None
+        record(conn, EventKind.WORKER_STARTED, now, name=supervisor, detail=detail, via=via)
 
 
-def take_over(
-    conn: sqlite3.Connection, dead: SupervisorRow, successor: str, now: float
-) -> list[Job] | None:
+def deregister(conn: Driver, supervisor: str, now: float | None = None) -> None:
+    there = [row[0] for row in conn.execute(SQL["workers_of"], {"id": supervisor})]
+    if conn.execute(SQL["deregister"], {"id": supervisor}).rowcount:
+        detail = {"workers": there}
+        record(conn, EventKind.WORKER_STOPPED, now, name=supervisor, detail=detail, via=WORKER)
+
+
+def workers_gone(conn: Driver, workers: Sequence[str], now: float | None = None) -> None:
+    found: dict[str, list[str]] = {}
+    params = {"ids": json.dumps(list(workers))}
+    for worker, supervisor in conn.execute(SQL["workers_gone"], params).fetchall():
+        found.setdefault(supervisor, []).append(worker)
+    for supervisor, gone in found.items():
+        detail = {"workers": sorted(gone)}
+        record(conn, EventKind.WORKER_STOPPED, now, name=supervisor, detail=detail, via=WORKER)
+
+
+def take_over(conn: Driver, dead: SupervisorRow, successor: str, now: float) -> list[Job] | None:
     current = {row.id: row for row in supervisors(conn)}
     if successor not in current or not dead.is_unchanged(current.get(dead.id)):
         return None
@@ -334,4 +357,6 @@ def take_over(
         SQL["take_over"], {"id": dead.id, "successor": successor, "now": now}
     ).fetchall()
     conn.execute(SQL["deregister"], {"id": dead.id})
+    detail = {"host": dead.host, "jobs": len(rows), "successor": successor}
+    record(conn, EventKind.WORKER_LOST, now, name=dead.id, detail=detail, via=WORKER)
     return [to_job(row) for row in rows]

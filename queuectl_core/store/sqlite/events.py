@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..protocol import EVENT_OF, JobAction, Said
 from ..rows import event_row
 from .connection import Driver
 from .queries import SQL
@@ -13,7 +15,7 @@ from .queries import SQL
 def record(
     conn: Driver,
     kind: str,
-    now: float,
+    now: float | None,
     *,
     job: int | None = None,
     job_id: str | None = None,
@@ -24,7 +26,8 @@ def record(
     via: str | None = None,
 ) -> int:
     """Write one event; see :class:`~queuectl_core.domain.events.Event`. ``via`` None: as the store
-    was opened. Returns its key."""
+    was opened. ``now`` None: the time of this host. Returns its key."""
+    now = time.time() if now is None else now
     row = event_row(conn.signature, kind, now, name=name, count=count, detail=detail, via=via)
     row |= {"job": job, "job_id": job_id, "last_job": last_job}
     return int(conn.execute(SQL["insert_event"], row).lastrowid or 0)
@@ -49,3 +52,34 @@ def record_jobs(
 def add_to(conn: Driver, event: int, count: int) -> None:
     """The verb that wrote this event has changed ``count`` more jobs. Its row may be gone."""
     conn.execute(SQL["event_counts"], {"seq": event, "count": count})
+
+
+def tell(
+    conn: Driver,
+    action: JobAction,
+    now: float,
+    changed: Sequence[tuple[int, int]],
+    said: Said,
+) -> int | None:
+    """Write what ``action`` did to these jobs (key, runs). Returns the key of a bulk verb's
+    event."""
+    kind = EVENT_OF[action]
+    if said.jobs is not None:
+        named = [(seq, said.jobs[seq]) for seq, _ in changed]
+        if said.running:
+            asked = [one for one in named if one[0] in said.running]
+            named = [one for one in named if one[0] not in said.running]
+            record_jobs(conn, kind, now, asked, detail={"running": True})
+        record_jobs(conn, kind, now, named)
+        return None
+    return tell_count(conn, kind, now, len(changed), said)
+
+
+def tell_count(conn: Driver, kind: str, now: float | None, count: int, said: Said) -> int | None:
+    """Write how many jobs a bulk verb has changed. Returns the key of its event."""
+    if not count:
+        return said.event
+    if said.event is None:
+        return record(conn, kind, now, count=count, detail=said.detail)
+    add_to(conn, said.event, count)
+    return said.event

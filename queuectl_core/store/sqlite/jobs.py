@@ -14,7 +14,7 @@ from ...domain.model import Filter, Job, JobSpec, State
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params
 from .connection import Driver
-from .events import record_jobs
+from .events import record, record_jobs
 from .queries import SQL, job_at, reading, to_job, to_params
 
 T = TypeVar("T")
@@ -154,6 +154,18 @@ def candidates(
         for state in dict.fromkeys(where.states)
     ]
     return sorted(chain.from_iterable(found))[:limit]
+
+
+def set_config(conn: Driver, key: str, value: str | None, now: float | None = None) -> None:
+    row = conn.execute(SQL["config_value"], {"key": key}).fetchone()
+    old = None if row is None else row[0]
+    if value == old:
+        return
+    if value is None:
+        conn.execute(SQL["config_unset"], {"key": key})
+    else:
+        conn.execute(SQL["config_set"], {"key": key, "value": value})
+    record(conn, EventKind.CONFIG_CHANGED, now, name=key, detail={"old": old, "new": value})
 
 
 def check_whole(conn: sqlite3.Connection, url: str) -> None:

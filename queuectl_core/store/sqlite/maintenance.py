@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...domain.errors import StoreError, StoreFull
-from .queries import SQL
+from ...domain.events import EventKind
+from ...domain.model import State
+from ..protocol import Changed, Said
+from .connection import Driver
+from .events import record, tell_count
+from .queries import SQL, to_params
 from .supervisors import supervisors
 
 if TYPE_CHECKING:
@@ -20,13 +25,31 @@ BACKUP_PAGES = 512
 """Pages copied at a time: 2 MiB, a few milliseconds."""
 
 
-def dismiss(conn: sqlite3.Connection, dead: SupervisorRow) -> bool:
+def dismiss(conn: Driver, dead: SupervisorRow, now: float | None = None) -> bool:
     current = {row.id: row for row in supervisors(conn)}
     holds = conn.execute(SQL["holds"], {"id": dead.id}).fetchone()
     if holds or not dead.is_unchanged(current.get(dead.id)):
         return False
     conn.execute(SQL["deregister"], {"id": dead.id})
+    record(conn, EventKind.WORKER_LOST, now, name=dead.id, detail={"host": dead.host, "jobs": 0})
     return True
+
+
+def prune(
+    conn: Driver,
+    seqs: Sequence[int],
+    state: State,
+    before: float,
+    *,
+    said: Said | None = None,
+    now: float | None = None,
+) -> Changed:
+    params = {"seqs": list(seqs), "state": state, "before": before}
+    found = [(row[0], row[1]) for row in conn.execute(SQL["prune"], to_params(params)).fetchall()]
+    event = None
+    if said is not None:
+        event = tell_count(conn, EventKind.REMOVED, now, len(found), said)
+    return Changed(found, [], event)
 
 
 def backup(

@@ -15,7 +15,7 @@ from ...system.clocks import monotonic
 from ...system.host import is_gone, known_host_key
 from ...system.postcommit import after_commit, commits
 from ...system.run_sync import loop_runs, off_loop, sleep
-from ..protocol import LAST, Batch, Changed, JobAction, Notifier, Store
+from ..protocol import LAST, Batch, Changed, JobAction, Notifier, Said, Store
 from . import clock, jobs, migrate
 from .connection import Connection, Opener, changes, open_writer, reads, writes
 from .database_file import DatabaseFile, prepare_file, real_path
@@ -221,9 +221,11 @@ class SqliteStore(Store):
         action: JobAction,
         params: dict[str, Any],
         check: Callable[[list[tuple[int, int]]], None] | None,
+        said: Said,
     ) -> Changed:
-        return await self._connection.change(ANYTHING, admission.act, action, params, check)
+        return await self._connection.change(ANYTHING, admission.act, action, params, check, said)
 
+    set_config = changes(lambda: jobs.set_config, wakes=ANYTHING)
     set_queue = changes(lambda: admission.set_queue, wakes=ANYTHING)
     remove_queue = changes(lambda: admission.remove_queue, wakes=ANYTHING)
     _amend = changes(lambda: admission.amend, wakes=ANYTHING)
@@ -245,6 +247,11 @@ class SqliteStore(Store):
     register = changes(lambda: claims.register)
     heartbeat = writes(lambda: claims.heartbeat)
     add_workers = changes(lambda: claims.add_workers, wakes=ANYTHING)
+    workers_gone = writes(lambda: claims.workers_gone)
+
+    async def deregister(self, supervisor: str, now: float | None = None) -> None:
+        await self._connection.write(claims.deregister, supervisor, now)
+        self._connection.notify()
 
     async def settle_and_claim(self, request: ClaimRequest) -> ClaimResult:
         result = await self._connection.write(claims.settle_and_claim, request)
@@ -334,6 +341,7 @@ class SqliteStore(Store):
     # -- maintenance --------------------------------------------------------------------
 
     dismiss = changes(lambda: maintenance.dismiss)
+    prune = changes(lambda: maintenance.prune)
 
     async def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
         self._file.check_writable()

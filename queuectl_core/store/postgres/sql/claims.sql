@@ -449,9 +449,13 @@ FROM unnest(:ids::text[], :queues::text[]) AS w(id, queues) ORDER BY w.id;
 UPDATE workers SET up = true
 WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
 
+-- name: workers_of
+SELECT id FROM workers WHERE supervisor = :id::text ORDER BY length(id), id;
+
 -- name: workers_gone
 DELETE FROM workers
-WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE);
+WHERE id IN (SELECT id FROM workers WHERE id = ANY(:ids::text[]) ORDER BY id FOR UPDATE)
+RETURNING id, supervisor;
 
 -- name: sample
 UPDATE workers w SET job_pid = (s ->> 1)::bigint, cpu_percent = (s ->> 2)::float8,

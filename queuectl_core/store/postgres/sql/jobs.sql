@@ -310,6 +310,9 @@ RETURNING *;
 -- name: config_all
 SELECT key, value FROM config;
 
+-- name: config_value
+SELECT value FROM config WHERE key = :key::text FOR UPDATE;
+
 -- name: config_set
 INSERT INTO config (key, value) VALUES (:key::text, :value::text)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value;

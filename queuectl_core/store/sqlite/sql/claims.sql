@@ -134,7 +134,10 @@ VALUES (:id, :supervisor, :queues, :stop, :up, :now);
 UPDATE workers SET up = 1 WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: workers_gone
-DELETE FROM workers WHERE id IN (SELECT value FROM json_each(:ids));
+DELETE FROM workers WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING id, supervisor;
+
+-- name: workers_of
+SELECT id FROM workers WHERE supervisor = :id ORDER BY length(id), id;
 
 -- name: sample
 UPDATE workers SET job_pid = json_extract(s.value, '$[1]'),

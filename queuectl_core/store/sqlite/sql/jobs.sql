@@ -250,6 +250,9 @@ RETURNING *;
 -- name: config_all
 SELECT key, value FROM config WHERE key NOT LIKE '.%';
 
+-- name: config_value
+SELECT value FROM config WHERE key = :key;
+
 -- name: config_set
 INSERT INTO config VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = :value;
 

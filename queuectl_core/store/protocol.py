@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..domain.admission import QueueFacts
     from ..domain.claims import ClaimRequest, ClaimResult, Commands
     from ..domain.figures import DeadGroup, ThroughputSample, WaitGroup
+    from ..domain.hooks import Hook
     from ..domain.model import Dependency, SupervisorRow
     from ..domain.rollup import Ended, Rollup
     from .copy import Copying
@@ -637,6 +638,44 @@ class Store(Protocol):
     async def give_way(self, seconds: float) -> None:
         """Let waiting writers go first, after a page of a long change that took ``seconds``. A
         store that has many writers at a time does nothing."""
+
+    # -- hooks ------------------------------------------------------------------------
+
+    async def hooks(self) -> list[Hook]:
+        """All hooks, by name."""
+        from .hooks import to_hook
+
+        return await self._rows("hooks", to_hook)
+
+    async def hook_waiting(self) -> dict[str, tuple[int, float]]:
+        """How many events wait for the digest of each hook, and since when."""
+
+        def waiting(row: Any) -> tuple[str, tuple[int, float]]:
+            return row["hook"], (row["n"], row["since"])
+
+        return dict(await self._rows("hook_waiting", waiting))
+
+    async def add_hook(self, hook: Hook) -> None:
+        """Add a hook. Conflict if there is one of that name."""
+
+    async def change_hook(
+        self, name: str, changes: Mapping[str, Any], action: str, now: float
+    ) -> Hook:
+        """Change these fields of a hook. ``action``: what it is called in the event. Returns the
+        hook as it is then. NotFound if it is gone."""
+
+    async def remove_hook(self, name: str, now: float) -> None:
+        """Remove a hook, and what waits for its digest. NotFound if it is gone."""
+
+    async def hook_work(self) -> tuple[bool, float | None]:
+        """Whether events are left to be delivered, and when the first digest is due (None: none
+        is)."""
+        [row] = await self._rows("hook_work", tuple)
+        return bool(row[0]), row[1]
+
+    async def deliver_hooks(self, now: float) -> bool:
+        """Deliver what is left of events, and the digests that are due: each by one caller. Returns
+        whether more is left."""
 
     async def config(self) -> dict[str, str]:
         """The stored configuration, as text."""

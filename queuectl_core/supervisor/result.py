@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from ..domain.claims import AttemptResult
+from ..domain.hooks import is_unwanted
 from ..domain.lifecycle import Policy, settle
 from ..domain.model import Attempt, Outcome
 from ..domain.times import format_duration
@@ -55,7 +56,8 @@ def make_result(
             reason,
             attempts=job.attempts,
             crashes=job.crashes,
-            max_retries=job.max_retries,
+            # A URL that wants no more deliveries gets this one not again.
+            max_retries=0 if is_unwanted(job.queue, exit_.code) else job.max_retries,
             backoff_base=job.backoff_base,
             policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
             now=finished,

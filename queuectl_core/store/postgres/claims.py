@@ -21,6 +21,7 @@ from ...domain.admission import (
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
 from ...domain.events import EventKind
+from ...domain.hooks import is_unwanted
 from ...domain.model import Job, QueueSettings, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
@@ -28,6 +29,7 @@ from ..rows import WORKER, result_params, started_detail, to_job, to_queue, to_s
 from . import statistics
 from .admission import judge_marked
 from .events import record
+from .hooks import deliver, deliver_all, pause_gone
 from .queries import query
 from .session import Session
 
@@ -57,6 +59,8 @@ class _Settled(NamedTuple):
     """Children of parents that have ended must be judged."""
     limited: bool = False
     """There are queues that a claim must lock."""
+    hooked: bool = False
+    """There are hooks, so something may have to be delivered."""
     held_up: tuple[str, ...] = ()
     """Queues in which the end of an attempt may let a job start on another supervisor."""
 
@@ -83,6 +87,12 @@ async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResu
     freed = claim.freed or claim.left_for_others(settled.held_up, claimed=bool(groups))
     if claim.unjudged and len(claimed) == len(request.slots):
         freed = True  # we have no worker left with which to look again
+    if settled.hooked or claim.has_judged:
+        delivered = await deliver(session, now, "worker")
+        freed = freed or delivered.wakes
+        if delivered.more:
+            claim.looks.append(now)
+            claim.delayed = True
     return ClaimResult(
         settled.refused,
         tuple(claimed),
@@ -183,6 +193,8 @@ class _Claim:
         """A due job waits for the rate of its queue, or there may be more for a further claim."""
         self.rated: set[str] = set()
         """The queues with a rate of which jobs were claimed."""
+        self.has_judged = False
+        """Some were cancelled, perhaps."""
         self.freed = False
         """Jobs whose parents have ended may start."""
         self.unjudged = False
@@ -191,7 +203,7 @@ class _Claim:
     async def judge(self) -> None:
         """Judge the children of parents that have ended."""
         more, freed = await judge_marked(self._session, self._request.now)
-        self._judged = True
+        self._judged = self.has_judged = True
         self.freed = self.freed or freed > 0
         self.unjudged = more
         if more:
@@ -367,6 +379,13 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
         told |= {(one.seq, one.run): one.started_at for one in starts if one.seq in began}
         told |= {(one.seq, one.runs): None for one in freed if one.seq in back}
         await _started(session, told)
+    unwanted = [
+        first[key]
+        for key in accepted
+        if is_unwanted(first[key].queue, first[key].attempt.exit_code)
+    ]
+    if unwanted:
+        await pause_gone(session, unwanted, now)
     there = dict(zip(row["minutes"], row["sums"], strict=True))
     written = [first[key] for key in first if key in accepted]
     await statistics.record(session, owner, written, now, there)
@@ -376,6 +395,7 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
         row["next_due"],
         row["judge"],
         row["limited"],
+        row["hooked"],
         tuple(row["held_up"]),
     )
 
@@ -510,6 +530,7 @@ async def take_over(
     await session.execute("deregister", id=dead.id)
     detail = {"host": dead.host, "jobs": len(rows), "successor": successor}
     await record(session, EventKind.WORKER_LOST, now, name=dead.id, detail=detail, via=WORKER)
+    await deliver_all(session, now)
     return [to_job(row) for row in rows]
 
 
@@ -520,4 +541,5 @@ async def dismiss(session: Session, dead: SupervisorRow, now: float | None = Non
     await session.execute("deregister", id=dead.id)
     detail = {"host": dead.host, "jobs": 0}
     await record(session, EventKind.WORKER_LOST, now, name=dead.id, detail=detail)
+    await deliver_all(session, session.clock() if now is None else now)
     return True

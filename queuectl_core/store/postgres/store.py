@@ -22,7 +22,7 @@ from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
 from ..protocol import Batch, Changed, JobAction, Notifier, Said, Store
-from . import admission, claims, jobs, maintenance, statistics
+from . import admission, claims, hooks, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
 from .connections import Connections
@@ -198,7 +198,7 @@ class PostgresStore(Store):
         check: Callable[[list[tuple[int, int]]], None] | None,
         said: Said,
     ) -> Changed:
-        return await self._connections.announce(admission.act, action, params, check, said)
+        return await self._connections.announce(hooks.act, action, params, check, said)
 
     async def set_queue(
         self, name: str, changes: Mapping[str, Any], now: float | None = None
@@ -212,6 +212,10 @@ class PostgresStore(Store):
     remove_queue = verb(Connections.announce, admission.remove_queue)
     _amend = verb(Connections.announce, admission.amend)
     edit = verb(Connections.announce, admission.edit)
+    add_hook = verb(Connections.write, hooks.add_hook)
+    change_hook = verb(Connections.write, hooks.change_hook)
+    remove_hook = verb(Connections.write, hooks.remove_hook)
+    deliver_hooks = verb(Connections.announce, hooks.deliver_due)
     queue_facts = verb(Connections.read, admission.queue_facts)
     prune = verb(Connections.write, admission.prune)
 
@@ -219,7 +223,7 @@ class PostgresStore(Store):
         # Most changes mark no parent, and a read is faster than a transaction.
         if not await self._connections.read(admission.any_marks):
             return False
-        if await self._connections.announce(admission.judge_some, now):
+        if await self._connections.announce(hooks.judge_some, now):
             await asyncio.sleep(JUDGE_PAUSE)
             return True
         return False

@@ -19,6 +19,7 @@ from ...domain.events import EventKind
 from ...domain.lifecycle import claimed_ahead
 from ...domain.model import Job, Outcome, QueueSettings, SupervisorRow
 from ...system.clocks import monotonic
+from ..hooks import Deliveries
 from ..rows import WORKER, result_params, started_detail
 from . import clock, statistics
 from .admission import (
@@ -33,6 +34,7 @@ from .admission import (
 from .connection import Driver
 from .errors import BadValue
 from .events import record
+from .hooks import deliver, deliver_all, pause_gone
 from .jobs import check_whole
 from .namespaces import is_foreign, may_be_alive
 from .queries import SQL, to_job
@@ -72,8 +74,10 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
     more, freed = judge_marked(conn, now)
     if slots:
         conn.execute(SQL["promote"], {"now": now})
-    limited, marked = conn.execute(SQL["admission_used"]).fetchone()
+    limited, marked, happened = conn.execute(SQL["admission_used"]).fetchone()
     settings = all_settings(conn) if limited else {}
+    delivered = deliver(conn, now, "worker") if happened else Deliveries()
+    more = more or delivered.more
     looks = [now] if more else []
     claimed: list[Job] = []
     delayed = more
@@ -95,7 +99,7 @@ def settle_and_claim(conn: Driver, request: ClaimRequest) -> ClaimResult:
         tuple(claimed),
         min(looks, default=None),
         delayed,
-        bool(freed) or left,
+        bool(freed) or left or delivered.wakes,
         frozenset(rated),
     )
 
@@ -113,7 +117,7 @@ def _left_for_others(
 
 
 def _finish(
-    conn: sqlite3.Connection, owner: str, results: Sequence[AttemptResult], now: float
+    conn: Driver, owner: str, results: Sequence[AttemptResult], now: float
 ) -> frozenset[tuple[int, int]]:
     params = [result_params(one) | {"owner": owner} for one in results]
     taken = _settle(conn, results, params)
@@ -122,6 +126,7 @@ def _finish(
     conn.executemany(SQL["insert_tail"], [one for one in written if one["tail"]])
     conn.execute(SQL["unique_ended"], {"seqs": json.dumps([one.seq for one in taken])})
     statistics.record(conn, taken, now)
+    pause_gone(conn, taken, now)
     done: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for one in taken:
@@ -359,4 +364,5 @@ def take_over(conn: Driver, dead: SupervisorRow, successor: str, now: float) -> 
     conn.execute(SQL["deregister"], {"id": dead.id})
     detail = {"host": dead.host, "jobs": len(rows), "successor": successor}
     record(conn, EventKind.WORKER_LOST, now, name=dead.id, detail=detail, via=WORKER)
+    deliver_all(conn, now)
     return [to_job(row) for row in rows]

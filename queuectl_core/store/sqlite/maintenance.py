@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from ...domain.model import State
 from ..protocol import Changed, Said
 from .connection import Driver
 from .events import record, tell_count
+from .hooks import deliver_all
 from .queries import SQL, to_params
 from .supervisors import supervisors
 
@@ -32,6 +34,7 @@ def dismiss(conn: Driver, dead: SupervisorRow, now: float | None = None) -> bool
         return False
     conn.execute(SQL["deregister"], {"id": dead.id})
     record(conn, EventKind.WORKER_LOST, now, name=dead.id, detail={"host": dead.host, "jobs": 0})
+    deliver_all(conn, time.time() if now is None else now)
     return True
 
 

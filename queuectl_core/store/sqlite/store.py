@@ -62,6 +62,7 @@ def _load_the_rest() -> None:
         admission,
         batch,
         claims,
+        hooks,
         maintenance,
         read_only,
         statistics,
@@ -81,10 +82,11 @@ class _Late:
 
 
 if TYPE_CHECKING:
-    from . import admission, claims, maintenance, statistics, supervisors
+    from . import admission, claims, hooks, maintenance, statistics, supervisors
 else:
     admission = _Late("admission")
     claims, maintenance = _Late("claims"), _Late("maintenance")
+    hooks = _Late("hooks")
     statistics, supervisors = _Late("statistics"), _Late("supervisors")
 
 
@@ -223,14 +225,18 @@ class SqliteStore(Store):
         check: Callable[[list[tuple[int, int]]], None] | None,
         said: Said,
     ) -> Changed:
-        return await self._connection.change(ANYTHING, admission.act, action, params, check, said)
+        return await self._connection.change(ANYTHING, hooks.act, action, params, check, said)
 
     set_config = changes(lambda: jobs.set_config, wakes=ANYTHING)
     set_queue = changes(lambda: admission.set_queue, wakes=ANYTHING)
     remove_queue = changes(lambda: admission.remove_queue, wakes=ANYTHING)
     _amend = changes(lambda: admission.amend, wakes=ANYTHING)
     edit = changes(lambda: admission.edit, wakes=ANYTHING)
-    _judge_marked = changes(lambda: admission.judge_some, wakes=NEW_JOBS)
+    add_hook = changes(lambda: hooks.add_hook)
+    change_hook = changes(lambda: hooks.change_hook)
+    remove_hook = changes(lambda: hooks.remove_hook)
+    deliver_hooks = changes(lambda: hooks.deliver_due, wakes=NEW_JOBS)
+    _judge_marked = changes(lambda: hooks.judge_some, wakes=NEW_JOBS)
     readmit = changes(lambda: admission.readmit, wakes=ANYTHING)
     queue_facts = reads(lambda: admission.queue_facts)
 

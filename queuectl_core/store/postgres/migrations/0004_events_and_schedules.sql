@@ -98,3 +98,94 @@ CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL AND pa
 
 CREATE TRIGGER schedules_touched AFTER INSERT OR UPDATE OR DELETE ON schedules
     FOR EACH STATEMENT EXECUTE FUNCTION touched();
+
+-- Hooks: what to do when something happens. Each delivery is a job.
+CREATE TABLE hooks (
+    name          text COLLATE "C" PRIMARY KEY,
+    -- What it subscribes to, as a JSON list.
+    events        text COLLATE "C" NOT NULL,
+    -- Only events of this queue; NULL: of all.
+    queue         text COLLATE "C",
+    -- Seconds for which events are gathered into one delivery; 0: each is delivered by itself.
+    digest        double precision NOT NULL CHECK (digest >= 0),
+    url           text COLLATE "C",
+    secret_file   text COLLATE "C",
+    -- The delivery job, with the names of enqueue, as JSON.
+    job           text COLLATE "C" NOT NULL,
+    paused_at     double precision,
+    paused_by     text COLLATE "C",
+    paused_reason text COLLATE "C",
+    created_at    double precision NOT NULL,
+    updated_at    double precision NOT NULL
+);
+
+-- What some hook that is not paused asks for: states of jobs, and kinds of events. Without hooks it is
+-- empty, and a change of jobs costs one look into it.
+CREATE TABLE hook_watches (
+    kind text COLLATE "C" PRIMARY KEY
+);
+
+-- What has happened and is watched. The verb that made it happen makes deliveries of it, in the same
+-- transaction. What it leaves is done by the next one.
+CREATE TABLE hook_marks (
+    seq   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- The new state of the job, or the kind of the event.
+    kind  text   COLLATE "C" NOT NULL,
+    job   bigint,
+    event bigint
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- Events that wait for a digest. A row stands for n events that are alike. Rows are only added, so
+-- that transactions do not wait for each other.
+CREATE TABLE hook_entries (
+    seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    hook     text   COLLATE "C" NOT NULL,
+    -- When it was added. The first row decides when the digest is due.
+    at       double precision NOT NULL,
+    kind     text   COLLATE "C" NOT NULL,
+    queue    text   COLLATE "C",
+    reason   text   COLLATE "C" NOT NULL,
+    n        bigint NOT NULL,
+    first_at double precision NOT NULL,
+    last_at  double precision NOT NULL,
+    -- Ids of the first jobs, as a JSON list.
+    jobs     text   COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+CREATE INDEX hook_entries_due ON hook_entries (hook, at);
+
+-- Rows before and after the change are put together by grouping, as in jobs_moved.
+CREATE FUNCTION jobs_watched() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF EXISTS (SELECT FROM hook_watches) THEN
+        INSERT INTO hook_marks (kind, job)
+        SELECT g.state, g.seq FROM (
+            SELECT b.seq, max(b.state) FILTER (WHERE b.new) AS state,
+                   max(b.queue) FILTER (WHERE b.new) AS queue,
+                   max(b.state) <> min(b.state) AS moved
+            FROM (SELECT f.seq, true AS new, f.state, f.queue FROM fresh f
+                  UNION ALL SELECT s.seq, false, s.state, s.queue FROM stale s) b
+            GROUP BY b.seq OFFSET 0) g
+        WHERE g.moved AND g.queue <> 'hooks'
+          AND EXISTS (SELECT FROM hook_watches w WHERE w.kind = g.state)
+        ORDER BY g.seq;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER jobs_watched AFTER UPDATE ON jobs REFERENCING NEW TABLE AS fresh OLD TABLE AS stale
+    FOR EACH STATEMENT EXECUTE FUNCTION jobs_watched();
+
+CREATE FUNCTION events_watched() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO hook_marks (kind, event)
+    SELECT f.kind, f.seq FROM fresh f
+    WHERE EXISTS (SELECT FROM hook_watches w WHERE w.kind = f.kind) ORDER BY f.seq;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER events_watched AFTER INSERT ON events REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION events_watched();
+
+CREATE TRIGGER hooks_touched AFTER INSERT OR UPDATE OR DELETE ON hooks
+    FOR EACH STATEMENT EXECUTE FUNCTION touched();

@@ -89,3 +89,70 @@ CREATE TABLE schedules (
 ) WITHOUT ROWID;
 
 CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL AND paused_at IS NULL;
+
+-- Hooks: what to do when something happens. Each delivery is a job.
+CREATE TABLE hooks (
+    name          TEXT PRIMARY KEY,
+    -- What it subscribes to, as a JSON list.
+    events        TEXT NOT NULL,
+    -- Only events of this queue; NULL: of all.
+    queue         TEXT,
+    -- Seconds for which events are gathered into one delivery; 0: each is delivered by itself.
+    digest        REAL NOT NULL CHECK (digest >= 0),
+    url           TEXT,
+    secret_file   TEXT,
+    -- The delivery job, with the names of enqueue, as JSON.
+    job           TEXT NOT NULL,
+    paused_at     REAL,
+    paused_by     TEXT,
+    paused_reason TEXT,
+    created_at    REAL NOT NULL,
+    updated_at    REAL NOT NULL
+) WITHOUT ROWID;
+
+-- What some hook that is not paused asks for: states of jobs, and kinds of events. Without hooks it is
+-- empty, and a change of a job costs one look into it.
+CREATE TABLE hook_watches (
+    kind TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
+-- What has happened and is watched. The verb that made it happen makes deliveries of it, in the same
+-- transaction. What it leaves is done by the next one.
+CREATE TABLE hook_marks (
+    seq   INTEGER PRIMARY KEY,
+    -- The new state of the job, or the kind of the event.
+    kind  TEXT NOT NULL,
+    job   INTEGER,
+    event INTEGER
+);
+
+-- Events that wait for a digest. A row stands for n events that are alike.
+CREATE TABLE hook_entries (
+    seq      INTEGER PRIMARY KEY,
+    hook     TEXT    NOT NULL,
+    -- When it was added. The first row decides when the digest is due.
+    at       REAL    NOT NULL,
+    kind     TEXT    NOT NULL,
+    queue    TEXT,
+    reason   TEXT    NOT NULL,
+    n        INTEGER NOT NULL,
+    first_at REAL    NOT NULL,
+    last_at  REAL    NOT NULL,
+    -- Ids of the first jobs, as a JSON list.
+    jobs     TEXT    NOT NULL
+);
+
+CREATE INDEX hook_entries_due ON hook_entries (hook, at);
+
+CREATE TRIGGER jobs_watched AFTER UPDATE OF state ON jobs
+WHEN EXISTS (SELECT 1 FROM hook_watches WHERE kind = new.state)
+    AND old.state <> new.state AND new.queue <> 'hooks'
+BEGIN
+    INSERT INTO hook_marks (kind, job) VALUES (new.state, new.seq);
+END;
+
+CREATE TRIGGER events_watched AFTER INSERT ON events
+WHEN EXISTS (SELECT 1 FROM hook_watches WHERE kind = new.kind)
+BEGIN
+    INSERT INTO hook_marks (kind, event) VALUES (new.kind, new.seq);
+END;

@@ -92,9 +92,11 @@ WHERE id = :id;
 -- name: supervisors
 SELECT *, NULL AS lapsed FROM supervisors ORDER BY id;
 
--- Whether any queue has settings, and whether any key is marked.
+-- Whether any queue has settings, whether any key is marked, and whether something has happened for
+-- which there is a hook.
 -- name: admission_used
-SELECT EXISTS (SELECT 1 FROM queues), EXISTS (SELECT 1 FROM key_marks);
+SELECT EXISTS (SELECT 1 FROM queues), EXISTS (SELECT 1 FROM key_marks),
+       EXISTS (SELECT 1 FROM hook_marks);
 
 -- name: supervisor_count
 SELECT count(*) FROM supervisors;

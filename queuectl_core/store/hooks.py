@@ -1,0 +1,67 @@
+"""Rows of hooks and of what waits for a digest, for all stores."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from ..domain.errors import NotFound
+from ..domain.hooks import Entry, Hook
+from ..domain.text import clean_line
+
+MARKS = 500
+"""How many events one transaction delivers. It decides how long the transaction may take."""
+
+
+class Deliveries(NamedTuple):
+    """What a transaction has delivered."""
+
+    wakes: bool = False
+    """There are deliveries, and no other one waited before, so workers must be woken."""
+    more: bool = False
+    """More is left to be delivered."""
+    entries: bool = False
+    """Something waits for a digest."""
+
+
+def no_hook(name: str) -> NotFound:
+    """The error for a hook that is not there."""
+    return NotFound(f"no such hook: '{clean_line(name, 60)}'", "see: queuectl hook list")
+
+
+def to_hook(row: Any) -> Hook:
+    """A row of ``hooks``."""
+    return Hook(
+        name=row["name"],
+        events=tuple(json.loads(row["events"])),
+        queue=row["queue"],
+        digest=float(row["digest"]),
+        url=row["url"],
+        secret_file=row["secret_file"],
+        job=json.loads(row["job"]),
+        paused_at=row["paused_at"],
+        paused_by=row["paused_by"],
+        paused_reason=row["paused_reason"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def hook_params(hook: Hook) -> dict[str, Any]:
+    """The columns of a row of ``hooks``."""
+    values = hook._asdict()
+    return values | {"events": json.dumps(hook.events), "job": json.dumps(hook.job)}
+
+
+def entry_params(hook: str, entry: Entry, now: float) -> dict[str, Any]:
+    """A row of ``hook_entries``."""
+    values = entry._asdict()
+    values["n"] = values.pop("number")
+    return values | {"hook": hook, "at": now, "jobs": json.dumps(entry.jobs)}
+
+
+def to_entry(row: Any) -> Entry:
+    """A row of ``hook_entries``."""
+    jobs = tuple(json.loads(row["jobs"]))
+    first_at, last_at = row["first_at"], row["last_at"]
+    return Entry(row["kind"], row["queue"], row["reason"], row["n"], first_at, last_at, jobs)

@@ -1,0 +1,199 @@
+"""Hooks: deliveries of what has happened, in the transaction in which it happened.
+
+Triggers write what happens, and some hook asks for, into ``hook_marks``. A transaction makes its
+deliveries last, because it takes locks for them that others wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ...domain import hooks as rules
+from ...domain.claims import AttemptResult
+from ...domain.errors import Conflict
+from ...domain.events import EventKind
+from ...domain.hooks import Hook
+from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
+from ..protocol import Changed, JobAction, Said
+from . import admission
+from .events import record
+from .jobs import add_jobs
+from .session import NEW_JOBS, Session
+
+CHANGING = 0x686F6F6B
+"""The advisory lock of those that change hooks."""
+EMPTYING = 0x656D7074
+"""With the name of a queue: the advisory lock of those that find out whether it is empty."""
+
+
+async def all_hooks(session: Session) -> list[Hook]:
+    """All hooks, by name."""
+    return [to_hook(row) for row in await session.rows("hooks")]
+
+
+# -- changing hooks -------------------------------------------------------------------
+
+
+async def add_hook(session: Session, hook: Hook) -> None:
+    await session.value("hooks_turn", gate=CHANGING)
+    if await session.row("hook_by_name", name=hook.name):
+        raise Conflict(f"hook '{hook.name}' is there already", "choose another name, or remove it")
+    await session.execute("hook_entries_gone", hook=hook.name)
+    await _put(session, hook)
+    await _tell(session, hook.name, "added", hook.created_at)
+
+
+async def change_hook(
+    session: Session, name: str, changes: Mapping[str, Any], action: str, now: float
+) -> Hook:
+    await session.value("hooks_turn", gate=CHANGING)
+    row = await session.row("hook_by_name", name=name)
+    if row is None:
+        raise no_hook(name)
+    before = to_hook(row)
+    after = before._replace(**changes, updated_at=now)
+    if after._replace(updated_at=before.updated_at) != before:
+        await _put(session, after)
+        await _tell(session, name, action, now, reason=changes.get("paused_reason"))
+    return after
+
+
+async def remove_hook(session: Session, name: str, now: float) -> None:
+    await session.value("hooks_turn", gate=CHANGING)
+    if not await session.execute("hook_remove", name=name):
+        raise no_hook(name)
+    await session.execute("hook_entries_gone", hook=name)
+    await _watch(session)
+    await _tell(session, name, "removed", now)
+
+
+async def _put(session: Session, hook: Hook) -> None:
+    await session.execute("hook_put", **hook_params(hook))
+    await _watch(session)
+
+
+async def _watch(session: Session) -> None:
+    """Write anew what must be marked."""
+    await session.execute("hook_watches_gone")
+    await session.execute("hook_watch", kinds=rules.watched(await all_hooks(session)))
+
+
+async def _tell(
+    session: Session,
+    name: str,
+    action: str,
+    now: float,
+    *,
+    reason: str | None = None,
+    via: str | None = None,
+) -> None:
+    detail = {"action": action} | ({"reason": reason} if reason else {})
+    await record(session, EventKind.HOOK_CHANGED, now, name=name, detail=detail, via=via)
+
+
+async def pause_gone(session: Session, results: Iterable[AttemptResult], now: float) -> None:
+    """Pause the hooks whose URL answered to one of these attempts that nobody wants more."""
+    names = rules.hooks_of(await session.rows("hooks_gone", seqs=[one.seq for one in results]))
+    if names:
+        await session.value("hooks_turn", gate=CHANGING)
+    for name in names:
+        row = await session.row("hook_by_name", name=name)
+        if row is not None and row["paused_at"] is None:
+            paused = rules.paused_as_gone(to_hook(row), now, session.signature.actor)
+            await _put(session, paused)
+            await _tell(session, name, "paused", now, reason=paused.paused_reason, via="hook")
+
+
+# -- verbs after which there may be something to deliver --------------------------------
+
+
+async def act(
+    session: Session,
+    action: JobAction,
+    params: Mapping[str, Any],
+    check: Callable[[list[tuple[int, int]]], None] | None,
+    said: Said,
+) -> Changed:
+    changed = await admission.act(session, action, params, check, said)
+    await deliver_all(session, params["now"])
+    return changed
+
+
+async def judge_some(session: Session, now: float) -> bool:
+    more = await admission.judge_some(session, now)
+    await deliver_all(session, now)
+    return more
+
+
+async def deliver_all(session: Session, now: float) -> None:
+    """Make deliveries of all that this verb made happen."""
+    if await session.value("hooks_marked"):
+        while (await deliver(session, now)).more:
+            pass
+
+
+# -- deliveries -----------------------------------------------------------------------
+
+
+async def deliver(session: Session, now: float, via: str | None = None) -> Deliveries:
+    """Make deliveries of what has happened. ``via``: by which front end it happened; None: as the
+    store was opened."""
+    taken = await session.rows("hook_marks_taken", limit=MARKS)
+    if not taken:
+        return Deliveries()
+    marks = sorted((row["seq"], row["kind"], row["job"], row["event"]) for row in taken)
+    signature = session.signature
+    hooks = [hook for hook in await all_hooks(session) if hook.paused_at is None]
+    jobs = [job for _, _, job, _ in marks if job is not None]
+    rows = await session.rows("hook_facts", seqs=jobs, bytes=rules.OUTPUT_LIMIT) if jobs else []
+    facts = {row["seq"]: row for row in rows}
+    numbers = [event for _, _, _, event in marks if event is not None]
+    rows = await session.rows("hook_events", seqs=numbers) if numbers else []
+    stored = {row["seq"]: row for row in rows}
+    origin = rules.Origin(now, signature.actor, via or signature.via)
+    found = rules.happened(marks, facts, stored, origin)
+    for queue in rules.maybe_empty(hooks, marks, facts):
+        if await _is_empty(session, queue):
+            found.append(rules.empty_event(queue, origin))
+    planned = rules.plan(hooks, found)
+    for name, entry in planned.entries:
+        await session.execute("hook_entry", **entry_params(name, entry, now))
+    wakes = await _insert(session, planned.bodies, now)
+    return Deliveries(wakes=wakes, more=len(marks) == MARKS, entries=bool(planned.entries))
+
+
+async def _is_empty(session: Session, queue: str) -> bool:
+    """Whether all jobs of a queue have ended. Of transactions that end its last jobs at the same
+    time, one finds that out: each waits here until the one before is committed."""
+    if await session.value("queue_ready", queue=queue):
+        return False  # nearly always while there is work
+    await session.value("hook_empty_turn", gate=EMPTYING, queue=queue)
+    return not await session.value("queue_unended", name=queue)
+
+
+async def _insert(session: Session, bodies: Sequence[tuple[Hook, str]], now: float) -> bool:
+    """Enqueue deliveries. Returns whether workers must be woken: none waited before."""
+    if not bodies:
+        return False
+    ready = await session.value("queue_ready", queue=rules.QUEUE)
+    await add_jobs(session, [rules.delivery(hook, text, now) for hook, text in bodies], now)
+    return not ready
+
+
+async def deliver_due(session: Session, now: float) -> bool:
+    """Make deliveries of what was left, and the digests that are due. Returns whether more is
+    left."""
+    session.news = NEW_JOBS
+    left = (await deliver(session, now, "hook")).more
+    bodies = []
+    for row in await session.rows("hooks_due", now=now):
+        hook = to_hook(row)
+        rows = await session.rows("hook_entries_taken", hook=hook.name)
+        entries = [to_entry(row) for row in sorted(rows, key=lambda row: row["seq"])]
+        if entries:  # nobody else delivered them meanwhile
+            actor = session.signature.actor
+            bodies.append((hook, rules.digest_body(hook.name, entries, now, actor)))
+    await _insert(session, bodies, now)
+    await session.execute("hook_entries_orphaned")
+    return left

@@ -1,0 +1,189 @@
+"""Hooks: deliveries of what has happened, in the transaction in which it happened.
+
+Triggers write what happens, and some hook asks for, into ``hook_marks``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ...domain import hooks as rules
+from ...domain.claims import AttemptResult
+from ...domain.errors import Conflict
+from ...domain.events import EventKind
+from ...domain.hooks import Hook
+from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
+from ..protocol import Changed, JobAction, Said
+from ..rows import new_ids, spec_params
+from . import admission
+from .connection import Driver
+from .events import record
+from .jobs import free_id, ids_taken
+from .queries import SQL, reading
+
+_to_hook = reading(to_hook)
+
+
+def all_hooks(conn: Driver) -> list[Hook]:
+    """All hooks, by name."""
+    return [_to_hook(row) for row in conn.execute(SQL["hooks"])]
+
+
+# -- changing hooks -------------------------------------------------------------------
+
+
+def add_hook(conn: Driver, hook: Hook) -> None:
+    if conn.execute(SQL["hook_by_name"], {"name": hook.name}).fetchone():
+        raise Conflict(f"hook '{hook.name}' is there already", "choose another name, or remove it")
+    conn.execute(SQL["hook_entries_gone"], {"hook": hook.name})
+    _put(conn, hook)
+    _tell(conn, hook.name, "added", hook.created_at)
+
+
+def change_hook(
+    conn: Driver, name: str, changes: Mapping[str, Any], action: str, now: float
+) -> Hook:
+    row = conn.execute(SQL["hook_by_name"], {"name": name}).fetchone()
+    if row is None:
+        raise no_hook(name)
+    before = _to_hook(row)
+    after = before._replace(**changes, updated_at=now)
+    if after._replace(updated_at=before.updated_at) != before:
+        _put(conn, after)
+        _tell(conn, name, action, now, reason=changes.get("paused_reason"))
+    return after
+
+
+def remove_hook(conn: Driver, name: str, now: float) -> None:
+    if not conn.execute(SQL["hook_remove"], {"name": name}).rowcount:
+        raise no_hook(name)
+    conn.execute(SQL["hook_entries_gone"], {"hook": name})
+    _watch(conn)
+    _tell(conn, name, "removed", now)
+
+
+def _put(conn: Driver, hook: Hook) -> None:
+    conn.execute(SQL["hook_put"], hook_params(hook))
+    _watch(conn)
+
+
+def _watch(conn: Driver) -> None:
+    """Write anew what must be marked."""
+    conn.execute(SQL["hook_watches_gone"])
+    conn.execute(SQL["hook_watch"], {"kinds": json.dumps(rules.watched(all_hooks(conn)))})
+
+
+def _tell(
+    conn: Driver,
+    name: str,
+    action: str,
+    now: float,
+    *,
+    reason: str | None = None,
+    via: str | None = None,
+) -> None:
+    detail = {"action": action} | ({"reason": reason} if reason else {})
+    record(conn, EventKind.HOOK_CHANGED, now, name=name, detail=detail, via=via)
+
+
+def pause_gone(conn: Driver, results: Iterable[AttemptResult], now: float) -> None:
+    """Pause the hooks whose URL answered to one of these attempts that nobody wants more."""
+    seqs = [one.seq for one in results if rules.is_unwanted(one.queue, one.attempt.exit_code)]
+    if not seqs:
+        return
+    rows = conn.execute(SQL["hooks_gone"], {"seqs": json.dumps(seqs)}).fetchall()
+    for name in rules.hooks_of(rows):
+        row = conn.execute(SQL["hook_by_name"], {"name": name}).fetchone()
+        if row is not None and row["paused_at"] is None:
+            paused = rules.paused_as_gone(_to_hook(row), now, conn.signature.actor)
+            _put(conn, paused)
+            _tell(conn, name, "paused", now, reason=paused.paused_reason, via="hook")
+
+
+# -- verbs after which there may be something to deliver --------------------------------
+
+
+def act(
+    conn: Driver,
+    action: JobAction,
+    params: Mapping[str, Any],
+    check: Callable[[list[tuple[int, int]]], None] | None,
+    said: Said,
+) -> Changed:
+    changed = admission.act(conn, action, params, check, said)
+    deliver_all(conn, params["now"])
+    return changed
+
+
+def judge_some(conn: Driver, now: float) -> bool:
+    more = admission.judge_some(conn, now)
+    deliver_all(conn, now)
+    return more
+
+
+def deliver_all(conn: Driver, now: float) -> None:
+    """Make deliveries of all that this verb made happen."""
+    if conn.execute(SQL["hooks_marked"]).fetchone()[0]:
+        while deliver(conn, now).more:
+            pass
+
+
+# -- deliveries -----------------------------------------------------------------------
+
+
+def deliver(conn: Driver, now: float, via: str | None = None) -> Deliveries:
+    """Make deliveries of what has happened. ``via``: by which front end it happened; None: as the
+    store was opened."""
+    marks = sorted(map(tuple, conn.execute(SQL["hook_marks_taken"], {"limit": MARKS})))
+    if not marks:
+        return Deliveries()
+    signature = conn.signature
+    hooks = [hook for hook in all_hooks(conn) if hook.paused_at is None]
+    jobs = json.dumps([job for _, _, job, _ in marks if job is not None])
+    rows = conn.execute(SQL["hook_facts"], {"seqs": jobs, "bytes": rules.OUTPUT_LIMIT})
+    facts = {row["seq"]: row for row in rows}
+    numbers = json.dumps([event for _, _, _, event in marks if event is not None])
+    stored = {row["seq"]: row for row in conn.execute(SQL["hook_events"], {"seqs": numbers})}
+    origin = rules.Origin(now, signature.actor, via or signature.via)
+    found = rules.happened(marks, facts, stored, origin)
+    for queue in rules.maybe_empty(hooks, marks, facts):
+        if not conn.execute(SQL["queue_unended"], {"name": queue}).fetchone()[0]:
+            found.append(rules.empty_event(queue, origin))
+    planned = rules.plan(hooks, found)
+    conn.executemany(
+        SQL["hook_entry"], [entry_params(name, entry, now) for name, entry in planned.entries]
+    )
+    wakes = _insert(conn, planned.bodies, now)
+    return Deliveries(wakes=wakes, more=len(marks) == MARKS, entries=bool(planned.entries))
+
+
+def _insert(conn: Driver, bodies: Sequence[tuple[Hook, str]], now: float) -> bool:
+    """Enqueue deliveries. Returns whether workers must be woken: none waited before."""
+    if not bodies:
+        return False
+    ready = conn.execute(SQL["queue_ready"], {"queue": rules.QUEUE}).fetchone()[0]
+    ids = new_ids(len(bodies))
+    taken = set(ids_taken(conn, ids))
+    for job_id, (hook, text) in zip(ids, bodies, strict=True):
+        spec = rules.delivery(hook, text, now)
+        free = free_id(conn) if job_id in taken else job_id
+        params = spec_params(spec._replace(id=free), now)
+        row = conn.execute(SQL["insert_job"], params).fetchone()
+        conn.execute(SQL["insert_input"], {"seq": row["seq"], "stdin": params["stdin"]})
+    return not ready
+
+
+def deliver_due(conn: Driver, now: float) -> bool:
+    """Make deliveries of what was left, and the digests that are due. Returns whether more is
+    left."""
+    left = deliver(conn, now, "hook").more
+    bodies = []
+    for hook in [_to_hook(row) for row in conn.execute(SQL["hooks_due"], {"now": now}).fetchall()]:
+        rows = conn.execute(SQL["hook_entries_taken"], {"hook": hook.name}).fetchall()
+        entries = [to_entry(row) for row in sorted(rows, key=lambda row: row["seq"])]
+        bodies.append((hook, rules.digest_body(hook.name, entries, now, conn.signature.actor)))
+    _insert(conn, bodies, now)
+    conn.execute(SQL["hook_entries_orphaned"])
+    return left

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Jobs per page when a verb reads many."""
+
+TEXTS_AT_ONCE = 16
+"""Jobs with texts that are read at a time."""
 
 BULK = 500
 """Jobs changed in one transaction. It takes about 30 ms, in which nobody else can write to an
@@ -192,6 +195,25 @@ class Queue:
         pages."""
         for start in range(first, first + count, 10 * PAGE):
             yield await self.store.ids(start, min(10 * PAGE, first + count - start))
+
+    async def with_texts(self, jobs: Sequence[Job], *, results: bool = True) -> list[Job]:
+        """These jobs with what reading a job does not read: ``stdin`` and (``results``) ``result``.
+
+        A job can have 1 MiB of the first and 64 KiB of the second, so give it few jobs at a time:
+        see :func:`in_parts`.
+        """
+        inputs: Mapping[int, bytes] = {}
+        found: Mapping[int, bytes] = {}
+        if seqs := [job.seq for job in jobs if job.has_stdin]:
+            inputs = await self.store.inputs_of(seqs)
+        if seqs := [job.seq for job in jobs if results and job.has_result]:
+            found = await self.store.results_of(seqs)
+        if not inputs and not found:
+            return list(jobs)
+        return [
+            job._replace(stdin=_text(inputs.get(job.seq)), result=_text(found.get(job.seq)))
+            for job in jobs
+        ]
 
     async def scan(
         self,
@@ -869,6 +891,22 @@ class Queue:
         with after_commit(f"reading the workers that are up now ({', '.join(ids)})"):
             return [worker for worker in await self.workers() if worker.id in ids]
         return []
+
+
+def in_parts(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """The jobs in parts that may be given to :meth:`Queue.with_texts`, so that memory use does not
+    grow with their texts."""
+    begin = large = 0
+    for place, job in enumerate(jobs):
+        large += job.has_stdin or job.has_result
+        if large > TEXTS_AT_ONCE:
+            yield jobs[begin:place]
+            begin, large = place, 1
+    yield jobs[begin:]
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode("utf-8", "replace")
 
 
 def _load_removal() -> None:

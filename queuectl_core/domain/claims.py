@@ -19,6 +19,18 @@ class AttemptResult(NamedTuple):
     """The end of its output, at most 64 KiB."""
     queue: str = ""
     """The queue of the job; empty: not known."""
+    report: Report | None = None
+    """What it reported; None: nothing that the store does not have."""
+
+
+class Report(NamedTuple):
+    """What an attempt reported before it ended."""
+
+    progress: float | None = None
+    """Percent; None: as it is in the store."""
+    progress_text: str | None = None
+    result: bytes | None = None
+    """What it wrote as its result, at most 64 KiB; None: nothing."""
 
 
 class Transition(NamedTuple):

@@ -27,6 +27,11 @@ ON_CONFLICT = ("existing", "replace", "fail")
 """What ``enqueue`` may do if another job holds the unique value; the first is the default."""
 MAX_KEY = 512
 """Bytes of ``key`` and ``unique``."""
+MAX_STDIN = 1 << 20
+"""Bytes of ``stdin`` as UTF-8."""
+VARIABLE_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
+OWN_VARIABLES = "QUEUECTL_"
+"""How the names of variables begin that queuectl sets for an attempt."""
 MIN_MEMORY, MAX_MEMORY = 1 << 20, 1 << 50
 """Bytes. With less, not even a shell starts. No machine has more."""
 
@@ -44,6 +49,9 @@ OUTPUT_FIELDS = frozenset(
         "exit_code",
         "last_error",
         "worker",
+        "progress",
+        "progress_text",
+        "result",
         "cause",
         "existing",
         "history",
@@ -106,8 +114,9 @@ def parse_job(source: Any, defaults: Defaults) -> tuple[JobSpec, list[str]]:
             fields[field] = _PARSERS[field](value, defaults)
     if not fields["cwd"]:
         _here(defaults)
-    if "unique" in given or "unique_for" in given or "unique_until" in given:
+    if not _TOGETHER.isdisjoint(given):
         _check_unique(fields)
+        _check_names(fields)
     return JobSpec(**fields), ignored
 
 
@@ -118,6 +127,14 @@ def _check_unique(fields: Mapping[str, Any]) -> None:
                 raise InvalidInput(f"{name} needs a unique value", "give unique too")
     elif fields.get("unique_for") and "unique_until" in fields:
         raise InvalidInput("unique_for and unique_until exclude each other", "give one of them")
+
+
+def _check_names(fields: Mapping[str, Any]) -> None:
+    for name in fields.get("secrets", ()):
+        if name in fields["env"]:
+            raise InvalidInput(
+                f"'{name}' is in env and in secrets", "an attempt can have one value of it only"
+            )
 
 
 def parse_changes(given: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
@@ -385,6 +402,51 @@ def _env(value: Any, _: Defaults) -> dict[str, str]:
     return dict(value)
 
 
+def _stdin(value: Any, _: Defaults) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"stdin must be text, not {_kind(value)}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput("stdin is not valid UTF-8 text") from None
+    if size > MAX_STDIN:
+        raise InvalidInput(
+            f"stdin is {size:,} bytes, the limit is {MAX_STDIN:,}",
+            "put it in a file, and have the command read that",
+        )
+    return value
+
+
+def _secrets(value: Any, defaults: Defaults) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"secrets must be an object of texts, not {_kind(value)}")
+    found: dict[str, str] = {}
+    for name, reference in value.items():
+        shown = clean_line(str(name), 40)
+        if not re.fullmatch(VARIABLE_NAME, name):
+            raise InvalidInput(
+                f"secrets: '{shown}' is not the name of a variable",
+                "use A-Z a-z 0-9 _, and begin with a letter or _",
+            )
+        if name.startswith(OWN_VARIABLES):
+            raise InvalidInput(f"secrets: '{shown}' is set by queuectl itself", "use another name")
+        text = check_text(f"secrets {shown}", reference, 4095 + len("file:"))
+        kind, _, path = text.partition(":")
+        if kind != "file" or not path:
+            raise InvalidInput(
+                f"secrets {shown} must be file:PATH",
+                "only the reference is stored; the value is read when an attempt starts",
+            )
+        if path == "~" or path.startswith("~/"):
+            raise InvalidInput(f"secrets {shown}: ~ is not replaced", "write the whole path")
+        if not path.startswith("/"):
+            path = os.path.normpath(os.path.join(_here(defaults), path))
+        found[name] = f"file:{path}"
+    if sum(len(name) + len(text.encode()) + 2 for name, text in found.items()) > MAX_ARGV:
+        raise InvalidInput(f"secrets are longer than {MAX_ARGV:,} bytes")
+    return found
+
+
 _PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
     "id": _id,
     "command": _command,
@@ -409,12 +471,16 @@ _PARSERS: dict[str, Callable[[Any, Defaults], Any]] = {
     "after_failed": _parents("after_failed"),
     "on_parent_failure": _choice("on_parent_failure", "cancel", "hold"),
     "hold": _bool("hold"),
+    "stdin": _stdin,
+    "secrets": _secrets,
 }
 INPUT_FIELDS = tuple(_PARSERS)
 EDITABLE_FIELDS = (
     *("command", "priority", "run_at", "queue", "timeout_seconds", "max_retries", "key"),
 )
 """The fields that can be changed after enqueue, while the job does not run."""
+_TOGETHER = frozenset(("unique", "unique_until", "unique_for", "secrets"))
+"""Fields whose values must fit those of others."""
 KNOWN = (*INPUT_FIELDS, *ALIASES)
 _NULLABLE = frozenset(_PARSERS) - {"command"}
 """``null`` means: not given."""

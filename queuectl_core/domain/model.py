@@ -191,6 +191,10 @@ class Job(NamedTuple):
     does not read them."""
     existing: bool = False
     """Only in the answer of ``enqueue``: the job was there before, and holds the unique value."""
+    stdin: str | None = None
+    result: str | None = None
+    """What each attempt reads on its standard input, and what the last attempt wrote as its result.
+    Only :meth:`queuectl_core.queue.Queue.with_texts` reads them."""
 
     @property
     def held(self) -> bool:
@@ -212,6 +216,7 @@ class Job(NamedTuple):
         """The public JSON, with ISO 8601 times.
 
         Values of ``env`` are often secret. They are shown as :data:`MASK` unless ``show_env``.
+        ``stdin`` and ``result`` are null unless they were read, see :attr:`stdin`.
         """
         return {
             "id": self.id,
@@ -237,6 +242,8 @@ class Job(NamedTuple):
             "after_failed": list(self.parents.get("after_failed", ())),
             "on_parent_failure": self.on_parent_failure,
             "hold": self.held,
+            "stdin": self.stdin,
+            "secrets": dict(self.secrets),
             "state": self.state.value,
             "attempts": self.attempts,
             "crashes": self.crashes,
@@ -247,6 +254,9 @@ class Job(NamedTuple):
             "exit_code": self.exit_code,
             "last_error": self.last_error,
             "worker": self.worker,
+            "progress": None if self.progress is None else plain_number(self.progress),
+            "progress_text": self.progress_text,
+            "result": self.result,
             "cause": self.cause,
             **({"existing": True} if self.existing else {}),
         }

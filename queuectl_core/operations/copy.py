@@ -35,7 +35,8 @@ JOBS_AT_ONCE = 2000
 """Jobs in one range. A transaction with so many takes about 100 ms."""
 ATTEMPTS = 5000
 TAILS = 250
-"""The most in one batch. So many tails have at most 16 MiB."""
+INPUTS = 16
+"""The most in one batch. So many tails, results or inputs have at most 16 MiB."""
 PASSES = 5
 """How often both stores are compared before we give up because the source keeps changing."""
 ASIDE = 1 << 40
@@ -51,7 +52,7 @@ class Compared:
     """How many of one kind of thing both stores have."""
 
     what: str
-    """``STATE in QUEUE``, ``attempts`` or ``stored outputs``."""
+    """``STATE in QUEUE``, ``attempts``, ``stored outputs``, ``standard inputs`` or ``results``."""
     source: int
     target: int
 
@@ -227,6 +228,20 @@ class _Copy:
             batch = replace(batch, tails=[one for one in tails if one.seq in mine])
             if len(tails) < TAILS:
                 break
+        above = first - 1
+        while texts := await self.out.inputs(above, last, INPUTS):
+            above = texts[-1].seq
+            if batch.inputs:
+                await self.receive(batch, upto)
+                batch = CopyBatch()
+            batch = replace(batch, inputs=[one for one in texts if one.seq in mine])
+        above = first - 1
+        while texts := await self.out.results(above, last, TAILS):
+            above = texts[-1].seq
+            if batch.results:
+                await self.receive(batch, upto)
+                batch = CopyBatch()
+            batch = replace(batch, results=[one for one in texts if one.seq in mine])
         await self.receive(batch, done)
         with after_commit("tidying up"):
             await self.target.checkpoint()
@@ -344,6 +359,8 @@ async def _tally(store: Store) -> Counter[tuple[int, str]]:
     order = {state: place for place, state in enumerate(State)}
     for (state, queue), number in (await store.counts()).items():
         tally[order[state], f"{state} in {queue}"] = number
-    attempts, tails = await store.copying().totals()
-    tally[len(State), "attempts"], tally[len(State), "stored outputs"] = attempts, tails
+    kinds = ("attempts", "stored outputs", "standard inputs", "results")
+    for what, number in zip(kinds, await store.copying().totals(), strict=True):
+        if number or what in kinds[:2]:  # most stores have none of the others
+            tally[len(State), what] = number
     return tally

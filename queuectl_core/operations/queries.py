@@ -166,7 +166,8 @@ async def copy_job(queue: Queue, job: Job, command: Command) -> Job:
         *("id", "run_at", "unique", "unique_until", "unique_for", "hold"),
         *("after", "after_any", "after_failed", "on_parent_failure"),
     }
-    source = job.to_json(show_env=True) | {"command": command}
+    [whole] = await queue.with_texts([job], results=False)
+    source = whole.to_json(show_env=True) | {"command": command}
     source = {name: value for name, value in source.items() if name not in left_out}
     return (await queue.enqueue([source]))[0]
 

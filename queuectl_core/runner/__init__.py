@@ -13,7 +13,8 @@ journal, and leaves when its last job has ended. The next supervisor on the host
 Run as a script by ``python -I -S``: it imports little, so it starts in 15 ms and stays small
 (Linux counts the parent's memory at the time of the spawn in a child's peak).
 
-Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits``:
+Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits``, and ``files`` for
+a job that has some:
     ["use", worker, queues]                     this worker is idle, until it is recalled
     ["start", token, worker, queues, HOW]       start a job on a worker that is idle
     ["hold", token, queues, HOW]                start a job on the next idle worker of these queues
@@ -23,7 +24,8 @@ Requests, one JSON array a line; HOW is ``argv, plain, cwd, env, output, limits`
     ["ping"]                                    say a word: is it able to run?
 env is added to our own; plain: null, or the words to try before argv (``runner/direct_exec.py``);
 output: [file, bytes to keep of it] (see ``output.py``); limits: null, or
-[nice, memory, CPU seconds].
+[nice, memory, CPU seconds]; files: [file or null, {NAME: file}]: its standard input, whose name is
+removed when the job has it, and the values of variables.
 
 Events, one JSON array a line, first to the journal, then to standard output; ``at`` is a moment on
 ``lease_clock``:
@@ -74,6 +76,7 @@ has settled them.
 What may take long: a job's directory or its program may be on a network mount whose server is gone.
 Then the kernel lets everybody wait who uses them. The shim never does so itself (``mounts.py``):
 such a job is forked, and only its child waits. The shim is in ``/`` except while it starts jobs.
+Secrets are always read by such a child, wherever they are: so the shim never has them in memory.
 
 What jobs print comes through a pipe each (``output.py``). A process that a job leaves running may
 write to it for as long as it likes, and would be killed if nobody read. So a shim whose jobs and
@@ -90,6 +93,11 @@ import time
 from ..system.clocks import LINUX, boot_clock
 
 OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+ATTEMPT_FILES = "attempts"
+"""The folder in the run directory with what attempts get and report."""
+REPORTS = ("QUEUECTL_PROGRESS", "QUEUECTL_RESULT")
+"""Variables with the files in which an attempt may report. They do not exist when it starts."""
 
 REVOKED = b'["R"]\n'
 """The line that takes the right to start jobs away."""

@@ -23,6 +23,7 @@ from . import (
     FENCED,
     FORMAT,
     FUNCTION,
+    REPORTS,
     SIGNALLED,
     UNSIGNALLED,
     host_clock,
@@ -33,7 +34,16 @@ from .deadline import Deadline
 from .journal import JournalWriter
 from .output import Folders, Output
 from .protocol import LineBuffer, MalformedRequest, parse
-from .spawn import LACKING, RESET, CannotStart, Program, Shortage, Spawner, prepare_output
+from .spawn import (
+    LACKING,
+    RESET,
+    CannotStart,
+    Program,
+    Shortage,
+    Spawner,
+    opened_input,
+    prepare_output,
+)
 
 P = ParamSpec("P")
 
@@ -418,20 +428,29 @@ class Shim:
 
     def start(self, child: Child) -> str:
         """Start a job, or say why it cannot be started. Returns what the host lacks."""
-        argv, plain, cwd, env, out, limits = child.how
+        argv, plain, cwd, env, out, limits, *files = child.how
+        input_file, secrets = files[0] if files else (None, None)
         if self.deadline and self.deadline.passed():
             self.refuse(child, None, FENCED)
             return ""
         try:
             if child.output is None:
                 child.output = prepare_output(self.folders, *out)
+                for name in REPORTS:
+                    remove_report(env.get(name))
             environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
             environ[b"QUEUECTL_WORKER"] = os.fsencode(child.worker)
             if limits or self.shell_only:
                 plain = None
-            program = Program(argv, plain, cwd, environ, child.output.write_end, limits)
+            output = child.output.write_end
+            program = Program(argv, plain, cwd, environ, output, limits, secrets=secrets or None)
             child.after = host_clock()
-            child.pid, child.pipe = self.spawner.start(program)
+            if input_file is None:
+                child.pid, child.pipe = self.spawner.start(program)
+            else:
+                with opened_input(input_file) as fd:
+                    program = program._replace(input=fd)
+                    child.pid, child.pipe = self.spawner.start(program)
         except Shortage as error:
             return str(error)
         except MemoryError:
@@ -451,6 +470,7 @@ class Shim:
         if output is None:
             return
         output.started()
+        drop_input(child)
         self.children[pid] = child
         if child.pipe is not None:
             self.poller.register(child.pipe, select.POLLIN)
@@ -494,6 +514,7 @@ class Shim:
 
     def drop_output(self, child: Child) -> None:
         """It will not be started."""
+        drop_input(child)
         output, child.output = child.output, None
         if output is not None:
             output.close()
@@ -692,8 +713,9 @@ class Shim:
     def failed(self, pid: int, child: Child) -> None:
         """A forked child could not run its program."""
         step, number = self.failures[pid].split()
-        argv, _, cwd, _, _, limits = child.how
-        error = Program(argv, None, cwd, {}, -1, limits).failure(step.decode(), int(number))
+        argv, _, cwd, _, _, limits, *files = child.how
+        program = Program(argv, None, cwd, {}, -1, limits, secrets=files[0][1] if files else None)
+        error = program.failure(step.decode(), int(number))
         if isinstance(error, Shortage):
             self.put_back(child, str(error), pid)
             self.put_back_held(str(error))
@@ -730,6 +752,24 @@ class Shim:
                 break
             del self.unsent[:count]
         self.unregister(1)
+
+
+def remove_report(path: str | None) -> None:
+    """Remove what an attempt of the same number left, before a store was deleted or restored."""
+    if path is None:
+        return
+    try:
+        os.unlink(os.fsencode(path))
+    except OSError:
+        pass  # nearly always: there is none
+
+
+def drop_input(child: Child) -> None:
+    """The job has its standard input, or does not need it."""
+    path = child.how[6][0] if len(child.how) > 6 else None
+    if path is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(os.fsencode(path))
 
 
 def drain(fd: int) -> None:

@@ -71,9 +71,9 @@ def parse(line: bytes | bytearray) -> list[Any]:
     checks = _CHECKS.get(kind)
     if checks is None:
         raise MalformedRequest(line, "of an unknown kind")
-    if len(arguments) != len(checks):
+    if len(arguments) not in (len(checks), len(checks) - (checks[-1:] == (_is_files,))):
         raise MalformedRequest(line, f"{kind} has {len(checks)} arguments")
-    for number, (check, argument) in enumerate(zip(checks, arguments, strict=True), 1):
+    for number, (check, argument) in enumerate(zip(checks, arguments, strict=False), 1):
         if not check(argument):
             raise MalformedRequest(line, f"argument {number} of {kind}")
     return request
@@ -115,12 +115,19 @@ def _is_limits(value: Any) -> bool:
     return type(value) is list and len(value) == 3 and all(map(_is_number, value))
 
 
+def _is_files(value: Any) -> bool:
+    if type(value) is not list or len(value) != 2:
+        return False
+    return (value[0] is None or _is_text(value[0])) and _is_env(value[1])
+
+
 def _is_signal(value: Any) -> bool:
     return type(value) is int and (value == 0 or value in _SIGNALS)
 
 
 _SIGNALS = signal.valid_signals()
-_HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_output, _is_limits)
+_HOW = (_is_argv, _is_plain, _is_text, _is_env, _is_output, _is_limits, _is_files)
+"""The last one may be left out."""
 _CHECKS: dict[str, tuple[Callable[[Any], bool], ...]] = {
     "use": (_is_text, _is_text),
     "start": (_is_text, _is_text, _is_text, *_HOW),

@@ -6,6 +6,7 @@ does all that may take long (a directory or a program on a network mount) or tha
 do (limits). The shim never waits for it: a pipe says later why its program could not be run.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -45,6 +46,25 @@ MOST_INTERPRETERS = 5
 """Scripts that the kernel follows: one may name another as its interpreter."""
 
 
+MAX_VARIABLE = 131_071
+"""Bytes of a variable with its name; execve takes no longer one."""
+NOT_A_FILE, TOO_LARGE, HAS_NUL = -1, -2, -3
+BAD_SECRETS = {
+    NOT_A_FILE: "it is not a regular file",
+    TOO_LARGE: "it is too large for a variable",
+    HAS_NUL: "it holds a NUL byte",
+}
+"""Why the content of a file cannot be the value of a variable, by numbers like those of errors."""
+
+
+class BadSecret(OSError):
+    """``step``: which secret, for :meth:`Program.failure`."""
+
+    def __init__(self, place: int, number: int) -> None:
+        super().__init__(number, "")
+        self.step = f"secret:{place}"
+
+
 class CannotStart(Exception):
     """The job itself is why it cannot be started. ``code``: the exit code a shell would give."""
 
@@ -66,15 +86,22 @@ class Program(NamedTuple):
     environ: dict[bytes, bytes]
     output: int
     limits: list[int] | None
+    input: int | None = None
+    """Its standard input; None: /dev/null."""
+    secrets: dict[str, str] | None = None
+    """Files with the values of variables."""
 
     def failure(self, step: str, number: int) -> CannotStart | Shortage:
-        """What the error ``number`` in ``step`` (cwd, limits, start, exec) means."""
-        words = os.strerror(number)
+        """What the error ``number`` in ``step`` (cwd, limits, secret:PLACE, start, exec) means."""
+        words = BAD_SECRETS.get(number) or os.strerror(number)
         own = number == errno.ENOMEM and bool(self.limits and self.limits[1])
         if number in LACKING and not own:
             return Shortage(f"cannot start a process: {words}")
         if step == "cwd":
             return CannotStart(None, f"cannot use cwd {self.cwd}: {words}")
+        if step.startswith("secret:") and self.secrets:
+            name, path = list(self.secrets.items())[int(step[7:])]
+            return CannotStart(None, f"cannot read the secret {name} from {path}: {words}")
         if step == "exec" and number == errno.ENOENT:
             return CannotStart(127, f"command not found: {self.argv[0]}")
         if step == "exec" and number in (errno.EACCES, errno.ENOEXEC, errno.EISDIR):
@@ -116,6 +143,63 @@ def prepare_output(folders: Folders, path: str, limit: int) -> Output:
         raise CannotStart(None, text) from None
 
 
+@contextlib.contextmanager
+def opened_input(path: str) -> Iterator[int]:
+    """The standard input of an attempt, open while it is started. CannotStart or Shortage."""
+    try:
+        fd = os.open(os.fsencode(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        text = f"cannot open its standard input: {error.strerror}"
+        if error.errno in OUTPUT_LACKING:
+            raise Shortage(text) from None
+        raise CannotStart(None, text) from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read_secrets(secrets: dict[str, str], environ: dict[bytes, bytes]) -> None:
+    """Set the variables whose values are in files. Only the child that becomes the job calls it: a
+    network mount may let it wait for ever. BadSecret if one cannot be read.
+
+    What it reads must not get into a core file of ours. (A core file of the job is its own.)
+    """
+    import resource
+
+    dumps = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, dumps[1]))
+    for place, (name, path) in enumerate(secrets.items()):
+        key = os.fsencode(name)
+        try:
+            environ[key] = read_secret(os.fsencode(path), MAX_VARIABLE - len(key) - 1)
+        except OSError as error:
+            raise BadSecret(place, error.errno or errno.EIO) from None
+    resource.setrlimit(resource.RLIMIT_CORE, dumps)
+
+
+def read_secret(path: bytes, most: int) -> bytes:
+    """The content of a file without one newline at its end. It waits for no FIFO and no device.
+    OSError with a number of :data:`BAD_SECRETS` if it cannot be the value of a variable."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before open, which may do something to a device
+        raise OSError(NOT_A_FILE, "")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(NOT_A_FILE, "")
+        value = b""
+        while len(value) <= most + 1 and (block := os.read(fd, most + 2 - len(value))):
+            value += block
+    finally:
+        os.close(fd)
+    value = value.removesuffix(b"\n")
+    if len(value) > most:
+        raise OSError(TOO_LARGE, "")
+    if b"\0" in value:
+        raise OSError(HAS_NUL, "")
+    return value
+
+
 class Spawner:
     """Starts programs, each in a process group of its own."""
 
@@ -132,7 +216,8 @@ class Spawner:
         cwd = os.fsencode(program.cwd)
         step = "start"
         try:
-            if program.limits is not None or not self.mounts.is_local(cwd):
+            careful = program.limits is not None or program.secrets is not None
+            if careful or not self.mounts.is_local(cwd):
                 return self._fork(program)
             step = "cwd"
             os.chdir(cwd)
@@ -219,7 +304,7 @@ class Spawner:
             argv,
             program.environ,
             file_actions=(
-                (os.POSIX_SPAWN_DUP2, self.null, 0),
+                (os.POSIX_SPAWN_DUP2, self.null if program.input is None else program.input, 0),
                 (os.POSIX_SPAWN_DUP2, program.output, 1),
                 (os.POSIX_SPAWN_DUP2, program.output, 2),
             ),
@@ -259,7 +344,7 @@ class Spawner:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for descriptor, standard in (
-                (self.null, 0),
+                (self.null if program.input is None else program.input, 0),
                 (program.output, 1),
                 (program.output, 2),
             ):
@@ -269,6 +354,8 @@ class Spawner:
             os.closerange(tell + 1, os.sysconf("SC_OPEN_MAX"))
             step = "cwd"
             os.chdir(os.fsencode(program.cwd))
+            if program.secrets:
+                read_secrets(program.secrets, program.environ)
             step = "limits"
             if program.limits is not None:
                 set_limits(program.limits)
@@ -276,7 +363,7 @@ class Spawner:
             argv, environ = program.argv, program.environ
             search(argv[0], environ, lambda path: os.execve(path, argv, environ))  # noqa: S606
         except OSError as error:
-            os.write(tell, f"{step} {error.errno}".encode())
+            os.write(tell, f"{getattr(error, 'step', step)} {error.errno}".encode())
         except MemoryError:
             os.write(tell, f"{step} {errno.ENOMEM}".encode())
         except BaseException:  # a NUL byte, or text that is no UTF-8

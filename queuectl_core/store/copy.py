@@ -50,6 +50,13 @@ class Tail(NamedTuple):
         return self.seq, self.number
 
 
+class StoredText(NamedTuple):
+    """The standard input or the result of a job."""
+
+    seq: int
+    text: bytes
+
+
 class Queues(NamedTuple):
     """What a store keeps of its queues."""
 
@@ -65,6 +72,8 @@ class CopyBatch:
     jobs: Sequence[Job] = ()
     attempts: Sequence[AttemptRow] = ()
     tails: Sequence[Tail] = ()
+    inputs: Sequence[StoredText] = ()
+    results: Sequence[StoredText] = ()
     dependencies: Sequence[Dependency] = ()
     """Of the jobs of this batch."""
     emptied: tuple[int, int] | None = None
@@ -104,6 +113,20 @@ class Copying(Protocol):
             "copy_tails", lambda row: Tail(*row), seq=seq, number=number, last=last, limit=limit
         )
 
+    async def inputs(self, after: int, last: int, limit: int) -> list[StoredText]:
+        """Up to ``limit`` standard inputs of jobs with seqs above ``after`` and up to ``last``.
+        Each has up to 1 MiB."""
+        return await self._texts("copy_inputs", after, last, limit)
+
+    async def results(self, after: int, last: int, limit: int) -> list[StoredText]:
+        """The same for results. Each has up to 64 KiB."""
+        return await self._texts("copy_results", after, last, limit)
+
+    async def _texts(self, query: str, after: int, last: int, limit: int) -> list[StoredText]:
+        return await self._rows(
+            query, lambda row: StoredText(*row), after=after, last=last, limit=limit
+        )
+
     async def pieces(self, now: float) -> list[Piece]:
         """The rollups of all attempts, one for each span. Attempts from before the store kept
         rollups are added up here."""
@@ -117,10 +140,10 @@ class Copying(Protocol):
         settings = await self._rows("queues", to_queue)
         return Queues(settings, await self._rows("copy_starts", tuple))
 
-    async def totals(self) -> tuple[int, int]:
-        """How many attempts and tails there are. Reads all their keys."""
-        [(attempts, tails)] = await self._rows("copy_totals", tuple)
-        return attempts, tails
+    async def totals(self) -> tuple[int, int, int, int]:
+        """How many attempts, tails, inputs and results there are. Reads all their keys."""
+        [(attempts, tails, inputs, results)] = await self._rows("copy_totals", tuple)
+        return attempts, tails, inputs, results
 
     # -- of the target -------------------------------------------------------------------
 

@@ -305,6 +305,16 @@ class Store(Protocol):
         """The stored end of an attempt's output; None if nothing is stored."""
         return first_of(await self._rows("tail_of", value_of, seq=seq, number=number))
 
+    async def inputs_of(self, seqs: Sequence[int]) -> dict[int, bytes]:
+        """What the attempts of these jobs read on standard input, by seq. Each has up to 1 MiB.
+        Jobs without it are left out."""
+        return dict(await self._rows("inputs_of", tuple, seqs=list(seqs)))
+
+    async def results_of(self, seqs: Sequence[int]) -> dict[int, bytes]:
+        """The results of these jobs, by seq. Each has up to 64 KiB. Jobs without one are left
+        out."""
+        return dict(await self._rows("results_of", tuple, seqs=list(seqs)))
+
     async def counts(self) -> dict[tuple[State, str], int]:
         """How many jobs are in each state and queue. The time does not grow with the table."""
 
@@ -759,6 +769,13 @@ class Store(Protocol):
         """Record (worker, job pid, CPU percent, memory bytes) of running jobs."""
         if samples:
             await self._note("sample", samples=json.dumps(samples))
+
+    async def report_progress(
+        self, owner: str, reports: Sequence[tuple[int, int, float, str | None]]
+    ) -> None:
+        """Record (seq, run, percent, text) of attempts that this supervisor runs."""
+        if reports:
+            await self._note("report_progress", owner=owner, reports=json.dumps(reports))
 
     async def supervisors(self) -> list[SupervisorRow]:
         """All registered supervisors, dead ones included."""

@@ -364,6 +364,15 @@ def result_params(result: AttemptResult) -> dict[str, Any]:
     }
 
 
+def report_params(results: Iterable[AttemptResult]) -> list[dict[str, Any]]:
+    """The parameters of ``reported`` for the attempts that reported something."""
+    return [
+        {"seq": one.seq, "run": one.run, **one.report._asdict()}
+        for one in results
+        if one.report is not None
+    ]
+
+
 def to_supervisor(row: Row, id_column: str = "id", *, lapsed: bool | None = None) -> SupervisorRow:
     """A row of ``supervisors``, or of a join with it."""
     found = {name: row[name] for name in SupervisorRow._fields if name not in ("id", "lapsed")}

@@ -20,6 +20,7 @@ from ..runner.journal_reader import JournalReader
 from .attempt_states import ENDED, RUNS, AttemptState
 from .maintenance.output_limit import Capture
 from .processes import Process, Processes
+from .reports import Progress
 
 
 class StopReason(Enum):
@@ -77,6 +78,12 @@ class ActiveAttempt:
     """Taken over from a supervisor that is gone."""
     journal: JournalReader | None = None
     """Of an adopted attempt: the journal that will tell how it ends."""
+    files: str = ""
+    """How the paths of its files begin: see ``reports``."""
+    progress: Progress | None = None
+    """What the store knows of its progress."""
+    has_reported: bool = False
+    """There are files of it to remove once the store has its result."""
     host: str = ""
     """Where it ran, if that was another host."""
     pid: int | None = None

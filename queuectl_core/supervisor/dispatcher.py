@@ -9,6 +9,7 @@ signals) only changes the table of attempts and wakes the dispatcher.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ..domain.claims import AttemptResult, ClaimRequest, ClaimResult, ClaimSlot
 from ..domain.errors import StoreDamaged, StoreError, StoreGone, StoreTooNew
@@ -17,7 +18,8 @@ from ..domain.notices import Notice, NoticeKind
 from ..runner import lease_clock
 from ..system.clocks import monotonic
 from ..system.systemd import notify_systemd
-from .attempt import ActiveAttempt, is_suspect, make_token
+from . import reports
+from .attempt import ActiveAttempt, is_suspect, make_token, token_of
 from .attempt_states import AttemptEvent
 from .context import Context
 from .executor import Executor
@@ -27,6 +29,8 @@ from .workers import Slot
 RETRY_AFTER = 0.5
 """Seconds until a store that failed is asked again; doubles up to ``RETRY_AT_MOST``."""
 RETRY_AT_MOST = 5.0
+INPUTS_AT_ONCE = 16
+"""Standard inputs that are read at a time, each of up to 1 MiB."""
 
 
 class Dispatcher:
@@ -168,9 +172,7 @@ class Dispatcher:
         self._untroubled()
         for result in results:
             self._settled(result, refused=(result.seq, result.run) in answer.refused)
-        # Suspects first: what the shim holds is recalled from their workers before it gets more.
-        for job in sorted(answer.claimed, key=is_suspect, reverse=True):
-            self._start(job, rated=job.queue in answer.rated)
+        await self._start_all(answer)
         self._heartbeat.lost = self._heartbeat.lost or bool(answer.refused)
         if slots and suspects:
             self._suspects_found = any(map(is_suspect, answer.claimed))
@@ -186,6 +188,37 @@ class Dispatcher:
         if self._until_empty and not answer.claimed and await self._empty():
             for slot in context.slots.values():
                 slot.ask_to_stop("drain")
+
+    async def _start_all(self, answer: ClaimResult) -> None:
+        """Run the claimed jobs."""
+        lacking = await self._write_inputs(answer.claimed)
+        # Suspects first: what the shim holds is recalled from their workers before it gets more.
+        for job in sorted(answer.claimed, key=is_suspect, reverse=True):
+            if lacking and job.has_stdin:
+                self._executor.lacks_input(self._executor.claim(job), lacking)
+            else:
+                self._start(job, rated=job.queue in answer.rated)
+
+    async def _write_inputs(self, claimed: Sequence[Job]) -> str:
+        """Write the standard input of claimed jobs to files. Returns what the host lacks for that;
+        empty: nothing.
+
+        Nothing is started meanwhile: the shim could start a job that it holds on a worker for which
+        we have claimed one.
+        """
+        context = self._context
+        left = [job for job in claimed if job.has_stdin]
+        try:
+            while left:
+                part, left = left[:INPUTS_AT_ONCE], left[INPUTS_AT_ONCE:]
+                inputs = await context.store.inputs_of([job.seq for job in part])
+                by_token = {token_of(job): inputs[job.seq] for job in part if job.seq in inputs}
+                await asyncio.to_thread(reports.write_inputs, context.run_directory, by_token)
+        except OSError as error:
+            return f"cannot write the standard input of jobs: {error.strerror}"
+        except StoreError as error:
+            return f"cannot read the standard input of jobs: {error}"
+        return ""
 
     def _slots(self) -> list[ClaimSlot]:
         """What to claim jobs for: idle workers, and while jobs are short the prefetch.
@@ -253,6 +286,9 @@ class Dispatcher:
         context, attempts, prefetch = self._context, self._attempts, self._prefetch
         now = context.clock()
         begun, returned = prefetch.unannounced(now), list(attempts.returned.values())
+        for attempt in returned:
+            if attempt.job.has_stdin:  # before others may claim it
+                reports.drop_input(attempt.files)
         prefetch.overdue = False
         asked = monotonic()
         self.in_turn = True
@@ -278,7 +314,9 @@ class Dispatcher:
             return
         self._attempts.move(attempt, AttemptEvent.SETTLED)
         if refused:
-            return
+            return  # another supervisor has it, and may need its files
+        if attempt.has_reported or attempt.job.has_stdin:
+            self._context.background.start(asyncio.to_thread(reports.remove, attempt.files))
         if result.attempt.outcome is Outcome.COMPLETED:
             self.done += 1
         after = result.transition

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from ..domain.claims import Report
 from ..domain.model import Job, Outcome
 from ..domain.notices import Notice, NoticeKind
 from ..operations.attempt_output import log_name
@@ -24,6 +25,7 @@ from ..runner.events import (
     Started,
     Trouble,
 )
+from . import reports
 from .attempt import ActiveAttempt, StopReason, no_kill, token_of
 from .attempt_states import AttemptEvent, AttemptState
 from .attempts import AttemptTable
@@ -46,6 +48,7 @@ class Executor:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._directory = str(context.directory)
+        self._run_directory = str(context.run_directory)
         self.attempts = AttemptTable()
         self.shims = Shims(context, self._on_event, self._on_shim_death)
         self.prefetch = Prefetch(self.attempts, context.wake, self.shims.recall)
@@ -57,6 +60,7 @@ class Executor:
     async def open(self) -> None:
         """Begin as the supervisor that the context names."""
         self.revoked = False
+        await asyncio.to_thread(reports.make_folder, self._context.run_directory)
         await self.shims.open(self._context.id)
 
     def drop(self) -> None:
@@ -88,6 +92,8 @@ class Executor:
                 job.started_at,
                 processes=self.processes,
                 inherited=inherited,
+                files=reports.base_name(self._run_directory, token_of(job)),
+                progress=None if job.progress is None else (job.progress, job.progress_text),
             )
         )
 
@@ -166,6 +172,10 @@ class Executor:
         self.shortage.met(lacking)
         self._context.wake()
 
+    def lacks_input(self, attempt: ActiveAttempt, lacking: str) -> None:
+        """The standard input of a claimed attempt could not be written."""
+        self._not_started(attempt.token, lacking)
+
     def _leave_worker(self, attempt: ActiveAttempt) -> None:
         """The worker of this attempt has nothing to do any more."""
         slot = self._context.slots.get(attempt.worker)
@@ -184,7 +194,8 @@ class Executor:
         if not self.attempts.move(attempt, event):
             return False
         left = attempt.exited(exit_)
-        if left or attempt.capture.is_large(exit_.written):
+        attempt.has_reported = reports.any_reported(attempt.files)
+        if left or attempt.has_reported or attempt.capture.is_large(exit_.written):
             self._context.background.start(self._clear_and_finish(attempt, exit_, left))
         else:
             self._finish(attempt, exit_, attempt.capture.finish(exit_.written))
@@ -203,11 +214,22 @@ class Executor:
         if left:
             await attempt.clear_group(exit_)
         output = await asyncio.to_thread(attempt.capture.finish, exit_.written)
-        self._finish(attempt, exit_, output)
+        # Only now, because nothing of it runs any more that could report.
+        attempt.has_reported = reports.any_reported(attempt.files)
+        report = None
+        if attempt.has_reported:
+            report = await asyncio.to_thread(reports.read_report, attempt.files, attempt.progress)
+        self._finish(attempt, exit_, output, report)
 
-    def _finish(self, attempt: ActiveAttempt, exit_: Exit, output: tuple[int, bytes]) -> None:
+    def _finish(
+        self,
+        attempt: ActiveAttempt,
+        exit_: Exit,
+        output: tuple[int, bytes],
+        report: Report | None = None,
+    ) -> None:
         """Leave the result of an attempt for the dispatcher. Its worker is free."""
-        result = make_result(attempt, exit_, output, self._context)
+        result = make_result(attempt, exit_, output, self._context)._replace(report=report)
         if not self.attempts.finish(attempt, result):
             return  # it has another owner by now
         self._leave_worker(attempt)

@@ -32,6 +32,7 @@ from .attempt import ActiveAttempt
 from .children import reap_later
 from .maintenance.liveness import Liveness
 from .maintenance.output_limit import Capture
+from .reports import INPUT, PROGRESS, RESULT
 from .resource_limits import ResourceLimits
 from .workers import Slot
 
@@ -58,25 +59,37 @@ def command_line(run: Path, name: str, deadline: Sequence[str] = ()) -> list[str
     return [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(run), name, *deadline]
 
 
-def launch_spec(job: Job, shell: str, capture: Capture) -> list[Any]:
-    """How to start ``job``: argv, plain, cwd, env, output, limits (see the package ``runner``).
+def launch_spec(job: Job, shell: str, capture: Capture, files: str = "") -> list[Any]:
+    """How to start ``job``: argv, plain, cwd, env, output, limits, files (see the package
+    ``runner``). ``files``: how the paths of the attempt's files begin.
 
     A command that is no argv list is for the shell. ``plain`` says that it needs none."""
     if isinstance(job.command, tuple):
         argv, plain = list(job.command), None
     else:
         argv, plain = [shell, "-c", job.command], plain_words(job.command, shell, job.env)
+    files = as_utf8(files)
     environment = {
         **job.env,
         "QUEUECTL_JOB_ID": job.id,
         "QUEUECTL_ATTEMPT": str(job.runs),
         "QUEUECTL_QUEUE": job.queue,
+        "QUEUECTL_PROGRESS": f"{files}.{PROGRESS}",
+        "QUEUECTL_RESULT": f"{files}.{RESULT}",
     }
-    # The shim gets the same bytes, read as UTF-8.
-    output = os.fsencode(capture.path).decode("utf-8", "surrogateescape")
+    output = as_utf8(capture.path)
     limits = (job.nice, job.memory_limit, job.cpu_seconds)
-    how = [argv, plain, job.cwd, environment, (output, capture.limit)]
-    return [*how, limits if any(limits) else None]
+    how: list[Any] = [argv, plain, job.cwd, environment, (output, capture.limit)]
+    how.append(limits if any(limits) else None)
+    if job.has_stdin or job.secrets:
+        secrets = {name: path.removeprefix("file:") for name, path in job.secrets.items()}
+        how.append([f"{files}.{INPUT}" if job.has_stdin else None, secrets])
+    return how
+
+
+def as_utf8(path: str | Path) -> str:
+    """A path for the shim. It gets the same bytes, read as UTF-8."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 class ShimClient(asyncio.Protocol):
@@ -140,14 +153,14 @@ class ShimClient(asyncio.Protocol):
     def launch(self, attempt: ActiveAttempt, slot: Slot, shell: str) -> None:
         """Start an attempt on an idle worker; an ``S``, ``F``, ``N`` or ``R`` event answers."""
         attempt.kill = partial(self._kill, attempt.token)
-        how = launch_spec(attempt.job, shell, attempt.capture)
+        how = launch_spec(attempt.job, shell, attempt.capture, attempt.files)
         self._send(["start", attempt.token, slot.id, slot.queue_names, *how])
 
     def hold(self, attempt: ActiveAttempt, shell: str) -> None:
         """Start an attempt on the next idle worker of ``attempt.queues``; answered as a launch is,
         or by ``W`` if it is recalled first."""
         attempt.kill = partial(self._kill, attempt.token)
-        how = launch_spec(attempt.job, shell, attempt.capture)
+        how = launch_spec(attempt.job, shell, attempt.capture, attempt.files)
         self._send(["hold", attempt.token, attempt.queues, *how])
 
     def recall(self, workers: list[str]) -> None:

@@ -121,7 +121,7 @@ async def test_what_is_kept_is_read_by_key(store: Store) -> None:
         one for one in attempts if one.seq < again
     ]
     assert await copying.tails((again, 1), again, 1) == [Tail(again, 2, b"why\n")]
-    assert await copying.totals() == (len(attempts), len(attempts))
+    assert await copying.totals() == (len(attempts), len(attempts), 0, 0)
     highest = max(job.seq for job in await store.scan(Filter(), 100))
     assert await copying.highest() == highest + 1, "the last one was removed: its seq is taken"
 

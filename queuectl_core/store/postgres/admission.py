@@ -235,6 +235,9 @@ async def replace_job(session: Session, holder: Job, params: Mapping[str, Any], 
     if not await session.execute("replace_job", **values):
         raise not_replaced(holder)
     await session.execute("dependencies_gone", seq=holder.seq)
+    await session.execute("input_gone", seq=holder.seq)
+    if params["stdin"] is not None:
+        await session.execute("insert_inputs", jobs=[holder.seq], inputs=[params["stdin"]])
     detail = {"replaced": True, "changes": told_changes(replaced_fields(holder, params))}
     await record_jobs(session, EventKind.EDITED, now, [(holder.seq, holder.id)], detail=detail)
 

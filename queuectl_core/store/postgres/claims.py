@@ -25,7 +25,15 @@ from ...domain.hooks import is_unwanted
 from ...domain.model import Job, QueueSettings, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
-from ..rows import WORKER, result_params, started_detail, to_job, to_queue, to_supervisor
+from ..rows import (
+    WORKER,
+    report_params,
+    result_params,
+    started_detail,
+    to_job,
+    to_queue,
+    to_supervisor,
+)
 from . import statistics
 from .admission import judge_marked
 from .events import record
@@ -386,6 +394,9 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     ]
     if unwanted:
         await pause_gone(session, unwanted, now)
+    if reports := report_params(first[key] for key in sorted(accepted)):
+        columns = {name: [one[name] for one in reports] for name in reports[0]}
+        await session.execute("reported", **columns)
     there = dict(zip(row["minutes"], row["sums"], strict=True))
     written = [first[key] for key in first if key in accepted]
     await statistics.record(session, owner, written, now, there)

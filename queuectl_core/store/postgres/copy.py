@@ -81,6 +81,8 @@ async def _receive(session: Session, batch: CopyBatch, *, old: str, new: str, no
         (attempt_row(*one) for one in batch.attempts),
     )
     await _add(session, "tails", batch.tails)
+    await _add(session, "inputs", batch.inputs)
+    await _add(session, "results", batch.results)
     await _add(session, "dependencies", map(dependency_row, batch.dependencies))
 
 

@@ -273,6 +273,9 @@ def replace_job(conn: Driver, holder: Job, params: Mapping[str, Any], now: float
     if not conn.execute(SQL["replace_job"], {**params, "seq": holder.seq, "now": now}).rowcount:
         raise not_replaced(holder)
     conn.execute(SQL["dependencies_gone"], {"seq": holder.seq})
+    conn.execute(SQL["input_gone"], {"seq": holder.seq})
+    if params["stdin"] is not None:
+        conn.execute(SQL["insert_input"], {"seq": holder.seq, "stdin": params["stdin"]})
     detail = {"replaced": True, "changes": told_changes(replaced_fields(holder, params))}
     record_jobs(conn, EventKind.EDITED, now, [(holder.seq, holder.id)], detail=detail)
 

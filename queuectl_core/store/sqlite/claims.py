@@ -20,7 +20,7 @@ from ...domain.lifecycle import claimed_ahead
 from ...domain.model import Job, Outcome, QueueSettings, SupervisorRow
 from ...system.clocks import monotonic
 from ..hooks import Deliveries
-from ..rows import WORKER, result_params, started_detail
+from ..rows import WORKER, report_params, result_params, started_detail
 from . import clock, statistics
 from .admission import (
     ToldStart,
@@ -124,6 +124,11 @@ def _finish(
     written = params if len(taken) == len(results) else [result_params(one) for one in taken]
     conn.executemany(SQL["insert_attempt"], written)
     conn.executemany(SQL["insert_tail"], [one for one in written if one["tail"]])
+    if reports := report_params(taken):
+        conn.executemany(SQL["reported"], reports)
+        conn.executemany(
+            SQL["insert_result"], [one for one in reports if one["result"] is not None]
+        )
     conn.execute(SQL["unique_ended"], {"seqs": json.dumps([one.seq for one in taken])})
     statistics.record(conn, taken, now)
     pause_gone(conn, taken, now)

@@ -111,6 +111,8 @@ def _receive(
         (attempt_row(*one) for one in batch.attempts),
     )
     conn.executemany(SQL["copy_tail"], batch.tails)
+    conn.executemany(SQL["copy_input"], batch.inputs)
+    conn.executemany(SQL["copy_result"], batch.results)
     conn.executemany(SQL["copy_dependency"], map(dependency_row, batch.dependencies))
 
 

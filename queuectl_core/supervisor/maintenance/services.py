@@ -27,9 +27,11 @@ from ..dispatcher import Dispatcher
 from ..executor import Executor
 from ..heartbeat import Heartbeat
 from ..recovery import Recovery
+from ..reports import attempt_files, remove_files, unneeded
 from ..resource_limits import ResourceLimits
 from .lost_attempts import LostAttempts
 from .orphans import Orphans
+from .progress import ProgressReader
 from .retention import Retention
 from .sampling import Sampler
 from .wakeups import WakeUps
@@ -74,6 +76,7 @@ class Services:
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
+        self._progress = ProgressReader(context, executor)
         self._sampler = Sampler()
         self._sampled = 0.0
         self._retention = Retention(context.store, lambda: context.id)
@@ -126,6 +129,7 @@ class Services:
             if self._recovery.files_left:
                 await self._take("remove old files", self._sweep)
             await self._take("look for lost attempts", self._lost_attempts.look)
+            await self._take("read progress", self._progress.look)
             await self._take("measure jobs", self._sample)
             await self._take("forget old jobs", self._expire)
             await self._take("look for orphaned files", self._orphans.turn)
@@ -182,6 +186,10 @@ class Services:
         if found:
             used = await used_names(self._context.store)
             await asyncio.to_thread(sweep, found, used)
+        of_attempts = await asyncio.to_thread(attempt_files, self._context.run_directory)
+        if of_attempts:
+            left = await unneeded(self._context.store, of_attempts)
+            await asyncio.to_thread(remove_files, left.values())
 
     # -- running jobs -----------------------------------------------------------------
 

@@ -26,6 +26,15 @@ CREATE TABLE results (
     result bytea  NOT NULL
 );
 
+-- A job without a result has no row. A new attempt begins without one.
+CREATE FUNCTION result_gone() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    DELETE FROM results WHERE job = NEW.seq;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER jobs_result_gone AFTER UPDATE OF has_result ON jobs
+    FOR EACH ROW WHEN (OLD.has_result AND NOT NEW.has_result) EXECUTE FUNCTION result_gone();
+
 -- Who did what. The order of seq is the order in which transactions began to write, not the order of
 -- their commits.
 CREATE TABLE events (

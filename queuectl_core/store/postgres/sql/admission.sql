@@ -327,7 +327,10 @@ UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
                 held_by = :held_by::text, state = 'waiting', ready = NULL,
                 created_at = :now::float8, updated_at = :now, attempts = 0, crashes = 0,
                 started_at = NULL, finished_at = NULL, exit_code = NULL, last_error = NULL,
-                worker = NULL, cause = NULL
+                worker = NULL, cause = NULL, secrets = :secrets::text,
+                schedule = :schedule::text, scheduled_at = :scheduled_at::float8,
+                has_stdin = :stdin::bytea IS NOT NULL, progress = NULL, progress_text = NULL,
+                has_result = false
 WHERE seq = :seq::bigint AND state IN ('pending', 'waiting', 'failed');
 
 -- A visible job that keeps its key stays visible, so that no more jobs of the key become visible.

@@ -124,6 +124,23 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
        ELSE '{}' END AS held_up
 FROM finished f;
 
+-- What attempts have reported, of those that have: a progress that was not stored yet, or a result.
+-- name: reported
+WITH reports AS MATERIALIZED (
+    SELECT * FROM unnest(:seq::bigint[], :run::bigint[], :progress::float8[],
+                         :progress_text::text[], :result::bytea[])
+        AS r(seq, run, progress, progress_text, result)
+), written AS (
+    INSERT INTO results (job, result)
+    SELECT seq, result FROM reports WHERE result IS NOT NULL
+    ON CONFLICT (job) DO UPDATE SET result = excluded.result
+)
+UPDATE jobs j SET
+    progress = coalesce(r.progress, j.progress),
+    progress_text = CASE WHEN r.progress IS NULL THEN j.progress_text ELSE r.progress_text END,
+    has_result = r.result IS NOT NULL
+FROM reports r WHERE j.seq = r.seq AND j.runs = r.run AND j.seq = ANY(:seq);
+
 -- The queues with jobs that a claim may take.
 -- fragment: waiting_queues
 waiting_queue (queue) AS (
@@ -220,7 +237,8 @@ WITH RECURSIVE look AS MATERIALIZED (
     UPDATE jobs j SET
         state = 'processing', ready = NULL, owner = :owner, shim = :owner,
         worker = nullif((:workers)[c.place], ''), runs = j.runs + 1, started_at = :now,
-        finished_at = NULL, updated_at = :now, cancel = false,
+        finished_at = NULL, updated_at = :now, cancel = false, progress = NULL,
+        progress_text = NULL, has_result = false,
         unique_holds = j.unique_holds
             AND (j.unique_until = 'end' OR j.unique_for > 0 OR (:workers)[c.place] = '')
     FROM chosen c WHERE j.seq = c.seq AND j.seq = ANY(ARRAY(SELECT seq FROM chosen))
@@ -462,6 +480,22 @@ RETURNING id, supervisor;
 UPDATE workers w SET job_pid = (s ->> 1)::bigint, cpu_percent = (s ->> 2)::float8,
                      memory = (s ->> 3)::bigint
 FROM jsonb_array_elements(:samples::jsonb) s WHERE w.id = s ->> 0;
+
+-- The rows are locked in the order of their keys, as everywhere.
+-- name: report_progress
+WITH reports AS MATERIALIZED (
+    SELECT (r ->> 0)::bigint AS seq, (r ->> 1)::bigint AS run, (r ->> 2)::float8 AS progress,
+           r ->> 3 AS progress_text
+    FROM jsonb_array_elements(:reports::jsonb) r
+), held AS MATERIALIZED (
+    SELECT j.seq FROM jobs j
+    WHERE j.seq = ANY(ARRAY(SELECT seq FROM reports)) AND j.owner = :owner::text
+    ORDER BY j.seq FOR UPDATE
+)
+UPDATE jobs j SET progress = r.progress, progress_text = r.progress_text
+FROM reports r JOIN held USING (seq)
+WHERE j.seq = r.seq AND j.runs = r.run AND j.owner = :owner
+  AND j.seq = ANY(ARRAY(SELECT seq FROM held));
 
 -- name: stop_workers
 UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode::text END

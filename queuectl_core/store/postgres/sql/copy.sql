@@ -50,11 +50,18 @@ SELECT queue, at, sum(n)::bigint FROM (
     SELECT queue, at, n FROM starts UNION ALL SELECT queue, at, 1 FROM starting) AS both_kinds
 GROUP BY queue, at ORDER BY queue, at;
 
+-- name: copy_inputs
+SELECT job, stdin FROM inputs WHERE job > :after::bigint AND job <= :last::bigint ORDER BY job LIMIT :limit::bigint;
+
+-- name: copy_results
+SELECT job, result FROM results WHERE job > :after::bigint AND job <= :last::bigint ORDER BY job LIMIT :limit::bigint;
+
 -- name: copy_rollups
 SELECT span, at, data FROM rollups ORDER BY span, at;
 
 -- name: copy_totals
-SELECT (SELECT count(*) FROM attempts) AS attempts, (SELECT count(*) FROM tails) AS tails;
+SELECT (SELECT count(*) FROM attempts) AS attempts, (SELECT count(*) FROM tails) AS tails,
+       (SELECT count(*) FROM inputs) AS inputs, (SELECT count(*) FROM results) AS results;
 
 -- name: copy_emptied
 DELETE FROM jobs WHERE seq BETWEEN :first::bigint AND :last::bigint;

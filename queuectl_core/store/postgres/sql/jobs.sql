@@ -161,6 +161,15 @@ SELECT min(since) FROM (
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq::bigint ORDER BY number;
 
+-- name: inputs_of
+SELECT job, stdin FROM inputs WHERE job = ANY(:seqs::bigint[]);
+
+-- name: results_of
+SELECT job, result FROM results WHERE job = ANY(:seqs::bigint[]);
+
+-- name: input_gone
+DELETE FROM inputs WHERE job = :seq::bigint;
+
 -- name: tail_of
 SELECT tail FROM tails WHERE job = :seq::bigint AND number = :number::bigint;
 

@@ -26,6 +26,12 @@ CREATE TABLE results (
     result BLOB    NOT NULL
 );
 
+-- A job without a result has no row. A new attempt begins without one.
+CREATE TRIGGER jobs_result_gone AFTER UPDATE OF has_result ON jobs
+WHEN old.has_result AND NOT new.has_result BEGIN
+    DELETE FROM results WHERE job = new.seq;
+END;
+
 -- Who did what. AUTOINCREMENT: a number is never used again, so that readers can go on after it.
 CREATE TABLE events (
     seq      INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -273,7 +273,10 @@ UPDATE jobs SET command = :command, is_argv = :is_argv, max_retries = :max_retri
                 on_parent_failure = :on_parent_failure, held_at = :held_at, held_by = :held_by,
                 state = 'waiting', ready = NULL, created_at = :now, updated_at = :now,
                 attempts = 0, crashes = 0, started_at = NULL, finished_at = NULL,
-                exit_code = NULL, last_error = NULL, worker = NULL, cause = NULL
+                exit_code = NULL, last_error = NULL, worker = NULL, cause = NULL,
+                secrets = :secrets, schedule = :schedule, scheduled_at = :scheduled_at,
+                has_stdin = :stdin IS NOT NULL, progress = NULL, progress_text = NULL,
+                has_result = 0
 WHERE seq = :seq AND state IN ('pending', 'waiting', 'failed');
 
 -- name: edit_job

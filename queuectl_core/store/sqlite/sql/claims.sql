@@ -17,7 +17,7 @@ ORDER BY priority DESC, run_at, seq LIMIT :limit;
 -- name: claim
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner,
                 worker = :worker, runs = runs + 1, started_at = :now, finished_at = NULL,
-                updated_at = :now, cancel = 0
+                updated_at = :now, cancel = 0, progress = NULL, progress_text = NULL, has_result = 0
 WHERE seq = :seq AND ready = 1
 RETURNING *;
 
@@ -25,7 +25,8 @@ RETURNING *;
 -- jobs.
 -- name: claim_ahead
 UPDATE jobs SET state = 'processing', ready = NULL, owner = :owner, shim = :owner, worker = NULL,
-                runs = runs + 1, started_at = :now, finished_at = NULL, updated_at = :now, cancel = 0
+                runs = runs + 1, started_at = :now, finished_at = NULL, updated_at = :now, cancel = 0,
+                progress = NULL, progress_text = NULL, has_result = 0
 WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +ready = 1
 RETURNING *;
 
@@ -62,6 +63,16 @@ WHERE seq IN (SELECT value FROM json_each(:seqs)) AND +unique_holds = 1 AND uniq
 INSERT INTO attempts VALUES (:seq, :number, :started_at, :finished_at, :outcome, :made_dead,
     :exit_code, :signal, :reason, :worker, :host, :peak_memory, :cpu_seconds, :output_bytes,
     :waited);
+
+-- What an attempt has reported, of those that have: a progress that was not stored yet, or a result.
+-- name: reported
+UPDATE jobs SET progress_text = CASE WHEN :progress IS NULL THEN progress_text ELSE :progress_text END,
+                progress = coalesce(:progress, progress), has_result = :result IS NOT NULL
+WHERE seq = :seq AND runs = :run;
+
+-- name: insert_result
+INSERT INTO results (job, result) VALUES (:seq, :result)
+ON CONFLICT (job) DO UPDATE SET result = excluded.result;
 
 -- name: insert_tail
 INSERT INTO tails VALUES (:seq, :number, :tail);
@@ -146,6 +157,13 @@ UPDATE workers SET job_pid = json_extract(s.value, '$[1]'),
                    cpu_percent = json_extract(s.value, '$[2]'),
                    memory = json_extract(s.value, '$[3]')
 FROM json_each(:samples) s WHERE workers.id = json_extract(s.value, '$[0]');
+
+-- name: report_progress
+UPDATE jobs SET progress = json_extract(r.value, '$[2]'),
+                progress_text = json_extract(r.value, '$[3]')
+FROM json_each(:reports) r
+WHERE jobs.seq = json_extract(r.value, '$[0]') AND jobs.runs = json_extract(r.value, '$[1]')
+  AND jobs.owner = :owner AND +jobs.state = 'processing';
 
 -- name: stop_workers
 UPDATE workers SET stop = CASE WHEN stop = 'now' THEN 'now' ELSE :mode END

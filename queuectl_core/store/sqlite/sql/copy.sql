@@ -35,6 +35,12 @@ ORDER BY job, number LIMIT :limit;
 SELECT job, number, tail FROM tails WHERE (job, number) > (:seq, :number) AND job <= :last
 ORDER BY job, number LIMIT :limit;
 
+-- name: copy_inputs
+SELECT job, stdin FROM inputs WHERE job > :after AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: copy_results
+SELECT job, result FROM results WHERE job > :after AND job <= :last ORDER BY job LIMIT :limit;
+
 -- name: copy_rollups
 SELECT span, at, data FROM rollups ORDER BY span, at;
 
@@ -43,7 +49,8 @@ SELECT outcome, made_dead, finished_at - started_at, waited, finished_at FROM at
 WHERE finished_at <= :until ORDER BY finished_at;
 
 -- name: copy_totals
-SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM tails);
+SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM tails),
+       (SELECT count(*) FROM inputs), (SELECT count(*) FROM results);
 
 -- name: copy_emptied
 DELETE FROM jobs WHERE seq BETWEEN :first AND :last;
@@ -70,3 +77,9 @@ GROUP BY queue, at ORDER BY queue, at;
 
 -- name: copy_tail
 INSERT INTO tails VALUES (?, ?, ?);
+
+-- name: copy_input
+INSERT INTO inputs VALUES (?, ?);
+
+-- name: copy_result
+INSERT INTO results VALUES (?, ?);

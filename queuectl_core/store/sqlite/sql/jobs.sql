@@ -120,6 +120,15 @@ SELECT min(since) FROM (
 -- name: attempts_of
 SELECT * FROM attempts WHERE job = :seq ORDER BY number;
 
+-- name: inputs_of
+SELECT job, stdin FROM inputs WHERE job IN (SELECT value FROM json_each(:seqs));
+
+-- name: results_of
+SELECT job, result FROM results WHERE job IN (SELECT value FROM json_each(:seqs));
+
+-- name: input_gone
+DELETE FROM inputs WHERE job = :seq;
+
 -- name: tail_of
 SELECT tail FROM tails WHERE job = :seq AND number = :number;
 

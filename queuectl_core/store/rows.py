@@ -608,6 +608,10 @@ def replaced_fields(holder: Job, params: Mapping[str, Any]) -> dict[str, Any]:
             changes["command"] = json.loads(params["command"])
     if json.loads(params["env"]) != dict(holder.env):
         changes["env"] = params["env"]
+    if json.loads(params["secrets"] or "{}") != dict(holder.secrets):
+        changes["secrets"] = params["secrets"]
+    if params["stdin"] is not None or holder.has_stdin:
+        changes["stdin"] = params["stdin"]
     return changes
 
 

@@ -343,6 +343,11 @@ jobs = st.builds(
     on_parent_failure=st.sampled_from(["cancel", "hold"]),
     cause=st.none() | st.just("p"),
     held_at=st.none() | st.just(5.0),
+    secrets=st.dictionaries(st.sampled_from(["S1", "_s"]), st.just("file:/run/s")),
+    progress=st.none() | st.floats(0, 100),
+    progress_text=st.none() | st.just("loading"),
+    stdin=st.none() | words,
+    result=st.none() | words,
 )
 jobs = st.builds(
     lambda job, unique: job._replace(**unique),

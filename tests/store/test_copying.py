@@ -129,7 +129,7 @@ async def test_what_is_kept_is_read_by_key(store: Store) -> None:
 async def test_an_empty_store_has_nothing_to_copy(store: Store) -> None:
     copying = store.copying()
     assert await copying.highest() == 0
-    assert await copying.totals() == (0, 0)
+    assert await copying.totals() == (0, 0, 0, 0)
     assert await copying.pieces(NOW) == []
     assert await copying.mark() is None
 

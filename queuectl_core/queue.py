@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .domain.admission import Reason, Tree, Why
+    from .domain.events import Event
     from .domain.figures import Stats
     from .domain.notices import Notice, Summary
     from .operations.attempt_output import AttemptOutput
     from .operations.copy import Copied
     from .operations.copy import Progress as CopyProgress
+    from .operations.events import Follower, Kinds
+    from .operations.events import Page as EventPage
 
 PAGE = 1000
 """Jobs per page when a verb reads many."""
@@ -512,6 +515,62 @@ class Queue:
         from .operations import why
 
         return await why.tree(self.store, job, limit)
+
+    # -- events -----------------------------------------------------------------------
+
+    async def event_page(
+        self,
+        limit: int,
+        *,
+        kinds: Kinds | None = None,
+        since: float | None = None,
+        after: str | None = None,
+        spans: int | None = None,
+    ) -> EventPage:
+        """The ``limit`` newest events, or those that follow ``after`` of an earlier page.
+
+        ``kinds``: from :func:`queuectl_core.operations.events.parse_kinds`; None: all. ``since``:
+        epoch seconds. ``spans``: how much is searched for events of these kinds, at most.
+        """
+        from .operations.events import EventView
+
+        return await EventView(self.store, kinds, since).page(limit, after, spans)
+
+    async def event_pages(
+        self, *, kinds: Kinds | None = None, since: float | None = None, limit: int | None = None
+    ) -> AsyncIterator[list[Event]]:
+        """All events (at most ``limit``), the newest first, by pages."""
+        from .operations.events import EventView
+
+        async for page in EventView(self.store, kinds, since).pages(limit):
+            yield page
+
+    async def events_of(self, ref: str) -> tuple[Job | None, list[Event]]:
+        """A job and all that is known of it, the newest first. A prefix finds jobs as in
+        :meth:`find`. None: the job was removed; only its whole id finds it then. NotFound if
+        nothing is known of it."""
+        from .operations import events
+
+        try:
+            job = await self.find(ref)
+        except NotFound:
+            return None, await events.of_removed_job(self.store, ref)
+        return job, await events.of_job(self.store, job)
+
+    async def follow_events(
+        self,
+        *,
+        kinds: Kinds | None = None,
+        job: Job | None = None,
+        cursor: str | None = None,
+    ) -> Follower:
+        """Gives the events from now on: call its ``more`` again and again. ``job``: only what is
+        about this job. ``cursor``: of an earlier follower, whose stored events are continued."""
+        from .operations.events import Follower
+
+        follower = Follower(self.store, kinds, job)
+        await follower.begin(cursor)
+        return follower
 
     # -- changing ---------------------------------------------------------------------
 

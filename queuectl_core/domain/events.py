@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from .model import Outcome
 from .times import format_time
 
 
@@ -39,6 +40,22 @@ class EventKind(StrEnum):
     WORKER_LOST = "worker.lost"
     CONFIG_CHANGED = "config.changed"
     HOOK_CHANGED = "hook.changed"
+
+
+OF_ATTEMPTS = frozenset(
+    (EventKind.STARTED, EventKind.COMPLETED, EventKind.FAILED, EventKind.DEAD, EventKind.CANCELLED)
+)
+"""Kinds that attempts have. People cancel jobs too, so that kind is also stored."""
+
+
+def end_kind(outcome: Outcome, *, made_dead: bool) -> EventKind:
+    """The kind of the end of an attempt. One that crashed, or that a stopping worker ended, is
+    ``job.failed``; its outcome says which."""
+    if made_dead:
+        return EventKind.DEAD
+    if outcome is Outcome.COMPLETED:
+        return EventKind.COMPLETED
+    return EventKind.CANCELLED if outcome is Outcome.CANCELLED else EventKind.FAILED
 
 
 NAMED = {
@@ -91,6 +108,14 @@ class Event:
         self.name = name
         self.count = count
         self.detail = detail or {}
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Identifies the event, and orders those of one moment."""
+        if self.seq is not None:
+            return 0, self.seq, 0
+        place = 1 if self.kind is EventKind.STARTED else 2
+        return place, self.job or 0, int(self.detail.get("attempt", 0))
 
     def __repr__(self) -> str:
         return f"Event({self.to_json()})"

@@ -28,8 +28,12 @@ from .rows import (
     first_of,
     stored_command,
     to_attempt,
+    to_end,
     to_ended,
+    to_event,
     to_job,
+    to_running,
+    to_start,
     to_supervisor,
     to_worker,
     value_of,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
     from ..domain.admission import QueueFacts
     from ..domain.claims import ClaimRequest, ClaimResult, Commands
+    from ..domain.events import Event
     from ..domain.figures import DeadGroup, ThroughputSample, WaitGroup
     from ..domain.hooks import Hook
     from ..domain.model import Dependency, SupervisorRow
@@ -351,6 +356,68 @@ class Store(Protocol):
 
         rollups = await self._rows("rollups_all", lambda row: unpack(row[0]))
         return await off_loop(merged, rollups)  # many supervisors have thousands of them
+
+    # -- events -----------------------------------------------------------------------
+
+    async def event_floor(self, high: float, count: int) -> float | None:
+        """The time of the stored event that ``count`` others follow, up to the moment ``high``;
+        None: there are not so many."""
+        return first_of(await self._rows("event_floor", value_of, high=high, count=count))
+
+    async def attempt_floor(self, high: float, count: int) -> float | None:
+        """The same for the ends of attempts."""
+        return first_of(await self._rows("attempt_floor", value_of, high=high, count=count))
+
+    async def events_between(self, low: float, high: float) -> list[Event]:
+        """The stored events from ``low`` to ``high``, both included, in no order."""
+        return await self._rows("events_between", to_event, low=low, high=high)
+
+    async def ends_between(self, low: float, high: float) -> list[Event]:
+        """The same for the ends of attempts."""
+        return await self._rows("attempts_between", to_end, low=low, high=high)
+
+    async def starts_between(self, low: float, high: float) -> list[Event]:
+        """The same for the starts of attempts that have ended."""
+        return await self._rows("attempts_begun", to_start, low=low, high=high)
+
+    async def ended_attempts(
+        self, low: float, keys: Sequence[tuple[int, int]] = ()
+    ) -> list[tuple[Event, Event]]:
+        """Start and end of the attempts that ended at ``low`` or later, and of those with these
+        keys (seq of the job, number), if they have ended. One may come twice."""
+
+        def both(row: Any) -> tuple[Event, Event]:
+            return to_start(row), to_end(row)
+
+        found = await self._rows("attempts_between", both, low=low, high=float("inf"))
+        if keys:
+            found += await self._rows("attempts_at", both, keys=json.dumps(list(keys)))
+        return found
+
+    async def running_attempts(self) -> list[Event]:
+        """The starts of the attempts that run. Reads the processing jobs only."""
+        return await self._rows("running_attempts", to_running)
+
+    async def events_of(self, job_id: str, job: int | None) -> list[Event]:
+        """The stored events of the job with this id and key, in order; ``job`` None: of all jobs
+        that had this id. Bulk verbs are left out."""
+        if "\0" in job_id:
+            return []
+        return await self._rows("events_of", to_event, id=job_id, job=job)
+
+    async def bulk_enqueue_of(self, job: int) -> Event | None:
+        """The event of the bulk enqueue that made this job."""
+        found = first_of(await self._rows("events_range", to_event, job=job))
+        return found if found is not None and (found.last_job or 0) >= job else None
+
+    async def events_since(self, cursor: str | None) -> tuple[list[Event], str]:
+        """The events that were committed since ``cursor`` was given, in order of their keys, and
+        the cursor for the next call. None: no events, only a cursor. None is missed or comes
+        twice."""
+
+    async def forget_events(self, before: float, limit: int) -> int:
+        """Remove up to ``limit`` events from before this moment. Returns how many."""
+        return len(await self._change("forget_events", value_of, before=before, limit=limit))
 
     # -- for a console ------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..domain.errors import BatchRejected, Conflict, InvalidInput, NotFound
-from ..domain.events import EventKind
+from ..domain.events import Event, EventKind, end_kind
 from ..domain.fingerprint import dead_reason
 from ..domain.model import (
     Attempt,
@@ -565,6 +565,79 @@ def queue_events(
         )
 
 
+def to_event(row: Any) -> Event:
+    """A row of ``events``."""
+    return Event(
+        EventKind(row["kind"]),
+        float(row["at"]),
+        seq=row["seq"],
+        actor=row["actor"],
+        via=row["via"],
+        job=row["job"],
+        job_id=row["job_id"],
+        last_job=row["last_job"],
+        name=row["name"],
+        count=row["n"],
+        detail=json.loads(row["detail"]),
+    )
+
+
+def to_end(row: Any) -> Event:
+    """The end of an attempt. The row is of ``attempts``, with ``job_id``."""
+    attempt = to_attempt(row)
+    outcome, ended = attempt.outcome, attempt.finished_at
+    if outcome is None or ended is None:
+        raise ValueError("an attempt without an end")
+    kind = end_kind(outcome, made_dead=bool(row["made_dead"]))
+    found: dict[str, Any] = {"attempt": attempt.number, "outcome": outcome.value}
+    given = {
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "reason": attempt.reason,
+        "worker": attempt.worker,
+    }
+    found |= {name: value for name, value in given.items() if value is not None}
+    return _of_attempt(kind, ended, row, attempt.host, found)
+
+
+def to_start(row: Any) -> Event:
+    """The start of an attempt that has ended. The same row."""
+    attempt = to_attempt(row)
+    found: dict[str, Any] = {"attempt": attempt.number}
+    if attempt.worker is not None:
+        found["worker"] = attempt.worker
+    return _of_attempt(EventKind.STARTED, attempt.started_at, row, attempt.host, found)
+
+
+def _of_attempt(
+    kind: EventKind, at: float, row: Any, host: str | None, detail: dict[str, Any]
+) -> Event:
+    return Event(
+        kind,
+        at,
+        actor=host or "",
+        via=WORKER,
+        job=row["job"],
+        job_id=row["job_id"],
+        detail=detail,
+    )
+
+
+def to_running(row: Any) -> Event:
+    """The start of an attempt that runs."""
+    seq, runs, job_id, started_at, worker, host = row
+    found = {"attempt": runs, "worker": worker}
+    return Event(
+        EventKind.STARTED,
+        float(started_at),
+        actor=host or "",
+        via=WORKER,
+        job=seq,
+        job_id=job_id,
+        detail=found,
+    )
+
+
 MAX_TOLD = 1000
 """Characters of a text that an event repeats."""
 
@@ -613,6 +686,12 @@ def replaced_fields(holder: Job, params: Mapping[str, Any]) -> dict[str, Any]:
     if params["stdin"] is not None or holder.has_stdin:
         changes["stdin"] = params["stdin"]
     return changes
+
+
+def bad_cursor(cursor: str) -> InvalidInput:
+    """The error for a cursor of events that the store did not give."""
+    shown = clean_line(cursor, 40)
+    return InvalidInput(f"'{shown}' is not where a reader of events was", "begin without it")
 
 
 def storable(text: str) -> str:

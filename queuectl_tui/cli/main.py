@@ -20,6 +20,7 @@ VERBS: Subcommands = {
     "why": ("why:why", "Say why a job does not run, and what to do about it."),
     "logs": ("logs:logs", "Show what a job wrote, live if asked."),
     "status": ("status:status", "Show how the queue stands: jobs, workers, the DLQ."),
+    "events": ("events:events", "Show who did what, and what happened."),
     "stats": ("stats:stats", "Show rates, run times and waiting times."),
     "metrics": ("metrics:metrics", "Print metrics for Prometheus."),
     "wait": ("wait:wait", "Wait until jobs have ended."),

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
-from queuectl_core.domain.errors import JobChanged
-from queuectl_core.domain.model import Filter, Rate, State
+from queuectl_core.domain.errors import InvalidInput, JobChanged, NotFound
+from queuectl_core.domain.events import Event, EventKind
+from queuectl_core.domain.model import Filter, Outcome, Rate, State
 from queuectl_core.domain.times import format_time
+from queuectl_core.operations.events import parse_kinds
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.host import actor
 
-from ..support import NOW, spec
-from .stores import Place
-from .tools import claim, hired, row_of, run
+from ..pgserver import server_url
+from ..support import NOW, ending, spec
+from .stores import Place, PostgresPlace
+from .tools import claim, finish, hired, row_of, run
 
 ROWS = "SELECT kind, job_id, name, n, via, actor, job, last_job FROM events ORDER BY seq"
 
@@ -210,3 +216,198 @@ async def test_work_writes_no_events(store: Store, place: Place) -> None:
     before = await told(place)
     await run(store, job)
     assert await told(place) == before
+
+
+def short(events: list[Event]) -> list[tuple[str, str | None]]:
+    return [(event.kind.value, event.job_id) for event in events]
+
+
+async def history(queue: Queue, limit: int, **how: Any) -> list[Event]:
+    """All events, read by pages of ``limit``."""
+    found: list[Event] = []
+    after: str | None = None
+    while True:
+        page = await queue.event_page(limit, after=after, **how)
+        assert len(page.events) <= limit
+        found += page.events
+        after = page.after
+        if after is None:
+            return found
+
+
+@pytest.fixture
+async def eventful(store: Store) -> Queue:
+    """Jobs that did different things, at times that are partly the same."""
+    await hired(store)
+    await store.enqueue([spec(id=f"j{n}", max_retries=1) for n in range(6)], NOW)
+    for n, outcome in enumerate([Outcome.COMPLETED, Outcome.FAILED, Outcome.COMPLETED]):
+        job = await store.by_id(f"j{n}")
+        await run(store, job[0], outcome, now=NOW + 1 + n // 2, reason="x\x1b[31m")
+    async with store.batch() as batch:
+        await batch.add([(n, spec(id=f"b{n}")) for n in range(3)])
+        await batch.commit(NOW + 3)
+    await claim(store, now=NOW + 4)
+    await store.set_config("lease", "20", NOW + 5)
+    return Queue(store, {}, clock=lambda: NOW + 6)
+
+
+EXPECTED = [
+    ("config.changed", None),
+    ("job.started", "j3"),
+    ("job.enqueued", None),
+    ("job.completed", "j2"),
+    ("job.started", "j2"),
+    ("job.dead", "j1"),
+    ("job.started", "j1"),
+    ("job.completed", "j0"),
+    ("job.started", "j0"),
+    *(("job.enqueued", f"j{n}") for n in range(5, -1, -1)),
+    ("worker.started", None),
+]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 500])
+async def test_events_and_attempts_come_in_the_order_of_time(eventful: Queue, limit: int) -> None:
+    found = await history(eventful, limit)
+    assert Counter(short(found)) == Counter(EXPECTED)
+    assert [event.at for event in found] == sorted((event.at for event in found), reverse=True)
+    assert len({(event.seq, event.key) for event in found}) == len(found)
+    [dead] = [event for event in found if event.kind is EventKind.DEAD]
+    assert (dead.seq, dead.via, bool(dead.actor)) == (None, "worker", True)
+    assert dead.to_json()["detail"]["reason"] == "x\x1b[31m"
+
+
+async def test_events_of_some_kinds_since_a_moment(eventful: Queue) -> None:
+    kinds = parse_kinds(["job.*"])
+    found = await history(eventful, 2, kinds=kinds, since=NOW + 1.5)
+    assert [kind for kind, _ in short(found)] == [
+        *("job.started", "job.enqueued", "job.completed", "job.started")
+    ]
+    assert short(await history(eventful, 3, kinds=parse_kinds(["config"]))) == EXPECTED[:1]
+    assert short(await history(eventful, 3, kinds=parse_kinds(["dead", "job.edited"]))) == [
+        ("job.dead", "j1")
+    ]
+    page = await eventful.event_page(5, kinds=parse_kinds(["worker.lost"]), spans=1)
+    assert not page.events
+
+
+@pytest.mark.parametrize("words", [["nonsense"], [""], ["job."], ["job.ded"]])
+def test_unknown_kinds_are_refused(words: list[str]) -> None:
+    if words == ["job."]:
+        assert len(parse_kinds(words) or ()) == 11
+        return
+    with pytest.raises(InvalidInput):
+        parse_kinds(words)
+
+
+@pytest.mark.parametrize("after", ["x", "1_2", "1_1_1", "1.5_9_1_1", "-1_1_1_1", "1e9_1_1_1"])
+async def test_a_place_that_no_page_gave_is_refused(store: Store, after: str) -> None:
+    with pytest.raises(InvalidInput):
+        await Queue(store, {}).event_page(5, after=after)
+    with pytest.raises(InvalidInput):
+        await store.events_since(after)
+
+
+async def test_one_job_has_its_bulk_enqueue_and_its_attempts(eventful: Queue) -> None:
+    job, found = await eventful.events_of("j1")
+    assert job is not None
+    assert [kind for kind, _ in short(found)] == ["job.dead", "job.started", "job.enqueued"]
+    _, found = await eventful.events_of("b1")
+    assert [(event.kind.value, event.count) for event in found] == [("job.enqueued", 3)]
+    _, found = await eventful.events_of("j3")
+    assert [kind for kind, _ in short(found)] == ["job.started", "job.enqueued"]
+    with pytest.raises(NotFound):
+        await eventful.events_of("nobody")
+
+
+async def test_a_removed_job_is_known_until_its_id_is_given_again(eventful: Queue) -> None:
+    job = await eventful.find("b1")
+    await eventful.remove([job])
+    gone, found = await eventful.events_of("b1")
+    assert gone is None
+    assert [kind for kind, _ in short(found)] == ["job.removed", "job.enqueued"]
+    [again] = await eventful.store.enqueue([spec(id="b1")], NOW + 9)
+    there, found = await eventful.events_of("b1")
+    assert there == again
+    assert [(event.kind.value, event.job) for event in found] == [("job.enqueued", again.seq)]
+
+
+async def test_the_parent_that_cancelled_a_job_is_named(store: Store) -> None:
+    [parent, _] = await store.enqueue([spec(id="p"), spec(id="c", after=("p",))], NOW)
+    await store.change(JobAction.CANCEL, [parent], NOW + 1, strict=True)
+    _, found = await Queue(store, {}).events_of("c")
+    assert short(found) == [("job.cancelled", "c"), ("job.enqueued", "c")]
+    assert (found[0].seq, found[0].detail) == (None, {"cause": "p"})
+
+
+async def test_long_attempts_are_found_by_their_start(store: Store) -> None:
+    await hired(store)
+    [job] = await store.enqueue([spec(id="long")], NOW)
+    [held] = await claim(store, now=NOW + 1)
+    await finish(store, "sup", ending(held, Outcome.COMPLETED, now=NOW + 500), now=NOW + 500)
+    found = await history(Queue(store, {}), 1)
+    starts = [event for event in found if event.kind is EventKind.STARTED]
+    assert [(event.job_id, event.detail["attempt"]) for event in starts] == [("long", 1)]
+    assert job.seq == starts[0].job
+
+
+async def test_a_follower_hears_of_each_event_once(store: Store, other: Store) -> None:
+    queue = Queue(store, {})
+    await hired(store)
+    [first, second] = await store.enqueue([spec(id="a"), spec(id="b")], NOW)
+    follower = await queue.follow_events()
+    assert await follower.more() == []
+    [held] = await claim(other)
+    assert short(await follower.more()) == [("job.started", "a")]
+    await finish(other, "sup", ending(held, Outcome.COMPLETED, now=NOW - 3600))  # told of late
+    await other.change(JobAction.CANCEL, [second], NOW, strict=True)
+    found = await follower.more()
+    assert sorted(short(found)) == [("job.cancelled", "b"), ("job.completed", "a")]
+    assert await follower.more() == []
+    [third] = await other.enqueue([spec(id="c")], other.clock())
+    await run(other, third, now=other.clock())
+    await other.set_config("lease", "20")
+    assert Counter(short(await follower.more())) == Counter(
+        (
+            *(("config.changed", None), ("job.completed", "c")),
+            *(("job.enqueued", "c"), ("job.started", "c")),
+        )
+    )
+    assert await follower.more() == []
+    assert first.id == "a"
+
+
+async def test_old_events_are_forgotten_by_pages(store: Store, place: Place) -> None:
+    await store.enqueue([spec(id=f"j{n}") for n in range(5)], NOW)
+    await store.enqueue([spec(id="new")], NOW + 10)
+    assert [await store.forget_events(NOW + 5, 3) for _ in range(3)] == [3, 2, 0]
+    assert [row[1] for row in await told(place)] == ["new"]
+
+
+async def test_a_transaction_that_commits_late_is_not_missed(tmp_path: Path) -> None:
+    """Its key is lower than that of one that committed before."""
+    place = PostgresPlace.take(tmp_path)
+    store = await place.open()
+    follower = await Queue(store, {}).follow_events()
+    insert = (
+        "INSERT INTO events (at, kind, actor, via, name) VALUES (1, 'config.changed', '', '', $1)"
+    )
+    settings = {"search_path": place.schema}
+    slow, quick = [await asyncpg.connect(server_url(), server_settings=settings) for _ in "ab"]
+    try:
+        await slow.execute("BEGIN")
+        await slow.execute(insert, "slow")
+        await quick.execute(insert, "quick")
+        assert [one.name for one in await follower.more()] == ["quick"]
+        await quick.execute("BEGIN")
+        await quick.execute(insert, "undone")
+        assert await follower.more() == []
+        await slow.execute("COMMIT")
+        await quick.execute("ROLLBACK")
+        assert [one.name for one in await follower.more()] == ["slow"]
+        await quick.execute("UPDATE events SET n = 5")  # a bulk verb that goes on
+        assert await follower.more() == []
+    finally:
+        for connection in (slow, quick):
+            await connection.close()
+        await place.give_back()

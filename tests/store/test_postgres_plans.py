@@ -22,7 +22,7 @@ from .stores import PostgresPlace
 from .tools import hired
 
 JOBS = 100_000
-LARGE = ("jobs", "attempts")
+LARGE = ("jobs", "attempts", "events")
 LITTLE = 100
 """Rows of ``jobs`` and ``attempts`` a query may look at."""
 
@@ -44,6 +44,10 @@ CROSS JOIN LATERAL (SELECT
 INSERT INTO attempts
 SELECT seq, 1, {now} - 10, {now} + seq, 'completed', false, 0, NULL, NULL, 'w', 'h', 1, 1, 1, 1
 FROM jobs WHERE state = 'completed';
+INSERT INTO events (at, kind, actor, via, job, job_id, last_job)
+SELECT {now} + n, 'job.enqueued', 'a', 'cli', n * 10,
+       CASE WHEN n % 2 = 0 THEN 'j' || n END, CASE WHEN n % 2 = 1 THEN n * 10 + 5 END
+FROM generate_series(1, {count} / 2) AS n;
 ANALYZE;
 """
 
@@ -102,6 +106,16 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "assign": {"workers": json.dumps({"1007": "sup-1", "2007": "sup-1"})},
     "scan_reason_down": {"reason": "exit 3", "reasons": ["exit 3"]},
     "bulk_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
+    **{
+        key: {"low": NOW + 1000, "high": NOW + 1010}
+        for key in (*("events_between", "attempts_between", "attempts_begun"),)
+    },
+    "event_floor": {"high": NOW + 5000, "count": 20},
+    "attempt_floor": {"high": NOW + 5000, "count": 20},
+    "attempts_at": {"keys": "[[5000, 1], [5009, 1]]"},
+    "events_of": {"id": "j5000", "job": None},
+    "events_range": {"job": 5007},
+    "forget_events": {"before": NOW + 20, "limit": 10},
     **{key: {"before": NOW + 1} for key in ("ended", "expired", "prune")},
 }
 INDEXES = {
@@ -139,6 +153,17 @@ INDEXES = {
     "retry": {"jobs_pkey"},
     "cancel": {"jobs_pkey"},
     "remove": {"jobs_pkey"},
+    "events_between": {"events_at"},
+    "event_floor": {"events_at"},
+    "attempts_between": {"attempts_ended"},
+    "attempts_begun": {"attempts_ended", "attempts_long"},
+    "attempt_floor": {"attempts_ended"},
+    "attempts_at": {"attempts_pkey"},
+    "running_attempts": {"jobs_state"},
+    "events_of": {"events_job"},
+    "events_range": {"events_range"},
+    "forget_events": {"events_at"},
+    "events_after": {"events_xact"},
     "counts": set(),
     "changes": set(),
 }
@@ -171,6 +196,8 @@ async def test_what_runs_all_the_time_reads_little(filled: asyncpg.Connection) -
             sent = query(name)
             await filled.execute("BEGIN")
             known = SPECIAL.get(name, {})
+            if name == "events_after":
+                known = {"seen": await filled.fetchval("SELECT pg_current_snapshot()::text")}
             values = [known.get(key, VALUES.get(key, [None, None])) for key in sent.names]
             text = f"EXPLAIN (ANALYZE, FORMAT JSON) {sent.text}"
             [plan] = json.loads(await filled.fetchval(text, *values))

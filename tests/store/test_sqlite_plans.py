@@ -163,6 +163,35 @@ WANTED = {
         "SEARCH dependencies USING COVERING INDEX dependencies_parent (parent=? AND child>?)"
     ],
     "unique_holder": ["SEARCH jobs USING INDEX jobs_unique (unique_value=?)"],
+    # events: one span of time, one job
+    "events_between": ["SEARCH events USING INDEX events_at (at>? AND at<?)"],
+    "event_floor": ["SEARCH events USING COVERING INDEX events_at (at<?)"],
+    "attempt_floor": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at<?)"],
+    "attempts_between": [
+        "SEARCH a USING INDEX attempts_ended (finished_at>? AND finished_at<?)",
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "attempts_begun": [
+        "COMPOUND QUERY",
+        "LEFT-MOST SUBQUERY",
+        "SEARCH a USING INDEX attempts_ended (finished_at>? AND finished_at<?)",
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+        "UNION ALL",
+        "SEARCH a USING INDEX attempts_long (started_at>? AND started_at<?)",
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "running_attempts": [
+        "SEARCH j USING INDEX jobs_state (state=?)",
+        "SEARCH s USING PRIMARY KEY (id=?) LEFT-JOIN",
+    ],
+    "events_of": ["SEARCH events USING INDEX events_job (job_id=?)"],
+    "events_range": ["SEARCH events USING INDEX events_range (job<?)"],
+    "events_after": ["SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"],
+    "forget_events": [
+        "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY",
+        "SEARCH events USING COVERING INDEX events_at (at<?)",
+    ],
     "counts": ["SCAN counts"],  # a row for each state and queue, however many jobs
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ...domain.events import Event
 from ..protocol import EVENT_OF, JobAction, Said
-from ..rows import event_row
+from ..rows import bad_cursor, event_row, to_event
 from .session import Session
+
+CURSOR = re.compile(r"[0-9]{1,19}:[0-9]{1,19}:[0-9,]{0,100000}", re.ASCII)
+"""A snapshot, as the server writes it."""
 
 
 async def record(
@@ -86,3 +91,12 @@ async def tell_count(
         return await record(session, kind, now, count=count, detail=said.detail)
     await add_to(session, said.event, count)
     return said.event
+
+
+async def since(session: Session, cursor: str | None) -> tuple[list[Event], str]:
+    if cursor is None:
+        return [], str(await session.value("events_seen"))
+    if not CURSOR.fullmatch(cursor):
+        raise bad_cursor(cursor)
+    rows = await session.rows("events_after", seen=cursor)
+    return [to_event(row) for row in rows if row["seq"] is not None], rows[0]["seen"]

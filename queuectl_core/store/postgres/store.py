@@ -22,7 +22,7 @@ from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
 from ..protocol import Batch, Changed, JobAction, Notifier, Said, Store
-from . import admission, claims, hooks, jobs, maintenance, statistics
+from . import admission, claims, events, hooks, jobs, maintenance, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
 from .connections import Connections
@@ -162,6 +162,7 @@ class PostgresStore(Store):
     scan = verb(Connections.read, jobs.scan)
     rollup = verb(Connections.read, statistics.rollup)
     candidates = verb(Connections.read, jobs.candidates)
+    events_since = verb(Connections.read, events.since)
 
     async def changed(self) -> bool:
         found = await self._connections.read(jobs.changes)

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ...domain.events import Event
 from ..protocol import EVENT_OF, JobAction, Said
-from ..rows import event_row
+from ..rows import bad_cursor, event_row, to_event
 from .connection import Driver
-from .queries import SQL
+from .queries import SQL, reading
+
+_to_event = reading(to_event)
 
 
 def record(
@@ -83,3 +86,18 @@ def tell_count(conn: Driver, kind: str, now: float | None, count: int, said: Sai
         return record(conn, kind, now, count=count, detail=said.detail)
     add_to(conn, said.event, count)
     return said.event
+
+
+def since(conn: Driver, cursor: str | None) -> tuple[list[Event], str]:
+    last = int(conn.execute(SQL["events_last"]).fetchone()[0])
+    found = []
+    if cursor is not None:
+        params = {"after": read_cursor(cursor)}
+        found = [_to_event(row) for row in conn.execute(SQL["events_after"], params)]
+    return found, str(last)
+
+
+def read_cursor(cursor: str) -> int:
+    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 18:
+        raise bad_cursor(cursor)
+    return int(cursor)

@@ -82,9 +82,9 @@ class _Late:
 
 
 if TYPE_CHECKING:
-    from . import admission, claims, hooks, maintenance, statistics, supervisors
+    from . import admission, claims, events, hooks, maintenance, statistics, supervisors
 else:
-    admission = _Late("admission")
+    admission, events = _Late("admission"), _Late("events")
     claims, maintenance = _Late("claims"), _Late("maintenance")
     hooks = _Late("hooks")
     statistics, supervisors = _Late("statistics"), _Late("supervisors")
@@ -189,6 +189,7 @@ class SqliteStore(Store):
     scan = reads(lambda: jobs.scan)
     rollup = reads(lambda: statistics.rollup)
     candidates = reads(lambda: jobs.candidates)
+    events_since = reads(lambda: events.since)
     supervisors = reads(lambda: supervisors.known_supervisors)
     workers = reads(lambda: supervisors.workers)
 

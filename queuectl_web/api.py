@@ -24,7 +24,7 @@ from queuectl_core.domain.model import Filter, Job, JobSpec, QueueInfo, QueueSet
 from queuectl_core.domain.queues import FIELDS
 from queuectl_core.domain.text import clean_block, clean_line, nearest
 from queuectl_core.operations.queries import amend, dead_groups
-from queuectl_core.queue import Queue
+from queuectl_core.queue import Queue, in_parts
 from queuectl_tui.presentation.lookups import change_as_found
 from queuectl_tui.presentation.tree import tree_json
 from queuectl_tui.presentation.why import blocker_command
@@ -42,6 +42,8 @@ PAGE = 100
 MOST = 1000
 """Jobs on a page: if not given, and at most."""
 
+MOST_TEXT = 8 << 20
+"""Characters of standard inputs and results on a page, about."""
 MOST_AT_ONCE = 5000
 """Jobs in one request. Their check takes about half a second, in which nobody else is served."""
 
@@ -117,12 +119,21 @@ def _object(request: Request, *known: str) -> dict[str, Any]:
 
 
 async def list_jobs(request: Request) -> Response:
-    """Jobs, newest first, by pages."""
+    """Jobs, newest first, by pages. A page with large texts may have fewer jobs than asked for."""
     where = _where(request, "limit", "before", "show_env")
     limit = number_of(request, "limit", least=1, most=MOST) or PAGE
     before = number_of(request, "before", least=1)
     queue = await context(request).reader()
-    jobs, reached = await read_page(queue, where, limit, before)
+    found, reached = await read_page(queue, where, limit, before)
+    jobs: list[Job] = []
+    size = 0
+    for part in in_parts(found):
+        read = await queue.with_texts(part)
+        jobs += read
+        size += sum(len(job.stdin or "") + len(job.result or "") for job in read)
+        if size > MOST_TEXT and len(jobs) < len(found):
+            reached = jobs[-1].seq
+            break
     headers = {}
     if reached:
         items = [*query_of(where), ("limit", str(limit)), ("before", str(reached))]
@@ -160,7 +171,7 @@ async def enqueue(request: Request) -> Response:
     if problems:
         raise BatchRejected(problems[:100], len(problems))
     jobs = await queue.enqueue_specs(specs)
-    made = [job.to_json() for job in jobs]
+    made = [job.to_json() for job in await queue.with_texts(jobs)]
     status = 200 if all(job.existing for job in jobs) else 201
     if isinstance(given, list):
         return JSONResponse(made, status)
@@ -218,6 +229,7 @@ async def show(request: Request) -> Response:
     queue = await context(request).reader()
     job = await _find(request, queue)
     history = [attempt.to_json() for attempt in await queue.attempts(job)]
+    [job] = await queue.with_texts([job])
     document = job.to_json(show_env=_flag(request, "show_env"))
     return JSONResponse(document | {"history": history})
 
@@ -290,11 +302,13 @@ async def _change_one(request: Request, change: Change) -> Response:
     queue = await context(request).writer()
 
     async def find() -> list[Job]:
-        return [await _find(request, queue, to_change=True)]
+        return await queue.with_texts([await _find(request, queue, to_change=True)])
 
     [job] = await change_as_found(find, partial(change, queue))
-    now = await queue.get(job.seq) or job
-    return JSONResponse(now.to_json())
+    now = await queue.get(job.seq)
+    if now is None:
+        return JSONResponse(job.to_json())
+    return JSONResponse((await queue.with_texts([now]))[0].to_json())
 
 
 async def retry(request: Request) -> Response:
@@ -303,7 +317,8 @@ async def retry(request: Request) -> Response:
     if command is not None:
         queue = await context(request).writer()
         job = await _find(request, queue, to_change=True)
-        return JSONResponse((await amend(queue, job, command)).to_json())
+        [job] = await queue.with_texts([await amend(queue, job, command)])
+        return JSONResponse(job.to_json())
     return await _change_one(request, Queue.retry)
 
 

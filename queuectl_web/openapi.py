@@ -100,6 +100,8 @@ _JOB_IN: dict[str, Any] = {
     "after_failed": {"type": "array", "items": TEXT},
     "on_parent_failure": {"type": "string", "enum": ["cancel", "hold"]},
     "hold": FLAG,
+    "stdin": TEXT_OR_NULL,
+    "secrets": {"type": "object", "additionalProperties": TEXT},
 }
 _ON_CONFLICT: dict[str, Any] = {"type": "string", "enum": list(ON_CONFLICT)}
 _JOB_OUT: dict[str, Any] = _JOB_IN | {
@@ -118,6 +120,9 @@ _JOB_OUT: dict[str, Any] = _JOB_IN | {
     "last_error": TEXT_OR_NULL,
     "worker": TEXT_OR_NULL,
     "unique_for": NUMBER_OR_NULL,
+    "progress": NUMBER_OR_NULL,
+    "progress_text": TEXT_OR_NULL,
+    "result": TEXT_OR_NULL,
     "cause": TEXT_OR_NULL,
 }
 _COUNTS: dict[str, Any] = {"type": "object", "additionalProperties": WHOLE}
@@ -255,6 +260,8 @@ SCHEMAS: dict[str, Any] = {
         state=TEXT,
         job=TEXT_OR_NULL,
         running_for=NUMBER_OR_NULL,
+        progress=NUMBER_OR_NULL,
+        progress_text=TEXT_OR_NULL,
         done=WHOLE,
         failed=WHOLE,
         cpu_percent=NUMBER_OR_NULL,

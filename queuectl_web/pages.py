@@ -162,6 +162,7 @@ async def job(request: Request) -> Response:
     job = await queue.find(request.path_params["id"])
     if job.id != request.path_params["id"]:
         return RedirectResponse(job_link(job.id), 303)
+    [job] = await queue.with_texts([job])
     attempts = await queue.attempts(job)
     tree = await queue.tree(job, DEPENDENCIES)
     why = await queue.why(job)

@@ -338,6 +338,9 @@ class Worker(NamedTuple):
     """Use of the job's process tree in percent of one core; None if not yet sampled."""
     memory: int | None
     """Resident bytes of the job's process tree; None if not yet sampled."""
+    progress: float | None = None
+    """Percent, as its job reported it last; None: it reported none."""
+    progress_text: str | None = None
 
     def serves(self, queue: str) -> bool:
         """Whether it runs jobs of this queue."""
@@ -356,6 +359,8 @@ class Worker(NamedTuple):
             "state": self.state,
             "job": self.job,
             "running_for": running,
+            "progress": None if self.progress is None else plain_number(self.progress),
+            "progress_text": self.progress_text,
             "done": self.done,
             "failed": self.failed,
             "cpu_percent": self.cpu_percent,

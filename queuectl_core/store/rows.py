@@ -503,6 +503,8 @@ def to_worker(row: Row) -> Worker:
         job_pid=row["job_pid"] if busy else None,
         cpu_percent=row["cpu_percent"] if busy else None,
         memory=row["memory"] if busy else None,
+        progress=row["progress"],
+        progress_text=row["progress_text"],
     )
 
 

@@ -21,6 +21,7 @@ from queuectl_core.domain.jobspec import Defaults, parse_job
 from queuectl_core.domain.json_strict import parse_json
 from queuectl_core.domain.model import Filter, Job, JobSpec
 from queuectl_core.domain.text import clean_line
+from queuectl_core.queue import in_parts
 from queuectl_core.system.postcommit import after_commit
 
 from ..presentation.format import plural
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHUNK = 1000
+CHUNK_TEXTS = 8 << 20
+"""Characters of standard input in one chunk, about."""
 BOM = b"\xef\xbb\xbf"
 """Windows editors put it before UTF-8 text."""
-OBJECT_LIMIT = 1 << 20
+OBJECT_LIMIT = 16 << 20
 """Bytes of an object that is written on several lines."""
 LINE_LIMIT = 16 << 20
 """Bytes: more than the longest valid job takes as JSON."""
@@ -138,7 +141,7 @@ class _Bulk:
     def _chunks(self, defaults: Defaults) -> Iterator[tuple[list[tuple[int, JobSpec]], int]]:
         """Validated jobs with their line numbers, and how many bytes were read so far."""
         chunk: list[tuple[int, JobSpec]] = []
-        position = 0
+        position = texts = 0
         apply = None if self.overrides.empty else self.overrides.apply
         for number, value, length in self._values():
             position += length
@@ -162,9 +165,10 @@ class _Bulk:
             self._line = number
             self.good += 1
             chunk.append((number, self.overrides.spec(spec)))
-            if len(chunk) >= CHUNK:
+            texts += len(spec.stdin or "")
+            if len(chunk) >= CHUNK or texts >= CHUNK_TEXTS:
                 yield chunk, position
-                chunk = []
+                chunk, texts = [], 0
         yield chunk, position
 
     def _place(self, line: int) -> int:
@@ -283,8 +287,9 @@ class _Bulk:
     ) -> AsyncIterator[Job]:
         pages = self._in_order(self._pages(first, first + count), existing, self._find)
         async for page in self._read(pages, count + len(existing)):
-            for job in page:
-                yield job
+            for part in in_parts(page) if self.session.json else (page,):
+                for job in await self.queue.with_texts(part) if self.session.json else part:
+                    yield job
 
     async def _in_order(
         self,

@@ -58,6 +58,8 @@ async def _cancel(session: Session, queue: Queue, ids: Sequence[str]) -> list[Jo
     current = {job.seq: job for job in await change_named(session, queue, ids, queue.cancel)}
     with after_commit("waiting for running jobs to end"):
         await _until_ended(session, queue, current)
+        if session.json:
+            return await queue.with_texts(list(current.values()))
     return list(current.values())
 
 

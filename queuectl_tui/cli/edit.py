@@ -61,7 +61,12 @@ def edit(session: Session, /, ref: str, no_key: bool, **options: Any) -> None:
         raise UsageError("--key is empty; to take the key away, give --no-key")
     if not changes:
         raise UsageError("say what to change")
-    job = session.run(lambda queue: _edit(session, queue, ref, changes))
+
+    async def act(queue: Queue) -> Job:
+        job = await _edit(session, queue, ref, changes)
+        return (await queue.with_texts([job]))[0] if session.json else job
+
+    job = session.run(act)
     if session.json:
         session.out.json(job.to_json())
     elif session.out.terminal:

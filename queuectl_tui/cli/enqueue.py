@@ -32,6 +32,7 @@ LOOKED_AT = 20
         "queuectl enqueue --file jobs.jsonl",
         "generate-jobs | queuectl enqueue -",
         "queuectl enqueue --id load --after fetch,clean './load.sh'",
+        "queuectl enqueue --stdin mail.txt --secret TOKEN=file:/run/secrets/mail './send.sh'",
         "queuectl enqueue --key db1 --unique nightly-db1 --on-conflict fail './dump.sh db1'",
     ),
 )
@@ -102,6 +103,18 @@ LOOKED_AT = 20
     about="If such a job ends the wrong way: cancel this one (the default), or hold it.",
 )
 @option("--hold", is_flag=True, about="Wait until somebody releases it: queuectl release ID.")
+@option(
+    "--stdin",
+    metavar="FILE",
+    complete=FILE,
+    about="What it reads on standard input: at most 1 MiB; - is our own.",
+)
+@option(
+    "--secret",
+    metavar="NAME=file:PATH",
+    multiple=True,
+    about="Set a variable to what that file holds when it starts; may be repeated.",
+)
 @option("--nice", metavar="N", about="Run with lower CPU priority: 0 to 19, lowest.")
 @option("--memory-limit", metavar="SIZE", about="Memory for each of its processes: 512MiB.")
 @option("--cpu-seconds", metavar="TIME", about="CPU time for each of its processes: 90, 5m.")
@@ -124,8 +137,8 @@ def enqueue(
 
     Fields of a job: id, command, max_retries, backoff_base, priority, run_at,
     timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds, output_limit, key, unique,
-    unique_until, unique_for, after, after_any, after_failed, on_parent_failure, hold. Options
-    fill them in and win over what JSON says.
+    unique_until, unique_for, after, after_any, after_failed, on_parent_failure, hold, stdin,
+    secrets. Options fill them in and win over what JSON says.
 
     A job may name jobs of the same call as those it waits for, in any order. If a job that it
     waits for does not exist, the exit code is 3; jobs that wait for each other in a circle are
@@ -138,9 +151,11 @@ def enqueue(
     """
     from .overrides import Overrides
 
-    overrides = Overrides.of(options)
     if file is None and len(jobs) == 1 and jobs[0].startswith("@") and len(jobs[0]) > 1:
         file, jobs = jobs[0][1:], ()
+    if options["stdin"] == "-" and (file == "-" or (file is None and "-" in jobs)):
+        raise UsageError("standard input has the jobs; give --stdin a file")
+    overrides = Overrides.of(options)
     if file is not None or "-" in jobs:
         if argv is not None or command is not None or len(jobs) > (file is None):
             raise UsageError("read jobs from one place: - or --file F or arguments")
@@ -212,6 +227,7 @@ def _sources(job: str, several: bool) -> list[Any]:
 async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides: Any) -> list[Job]:
     from queuectl_core.domain.errors import InvalidInput
     from queuectl_core.domain.jobspec import parse_job
+    from queuectl_core.system.postcommit import after_commit
 
     from .overrides import tell_ignored
 
@@ -229,6 +245,9 @@ async def _add(queue: Queue, session: Session, sources: Sequence[Any], overrides
         specs.append(overrides.spec(spec))
         ignored.update(extra)
     added = await queue.enqueue_specs(specs)
+    if session.json and any(job.has_stdin for job in added):
+        with after_commit("reading them"):
+            added = await queue.with_texts(added)
     tell_ignored(session, ignored)
     return added
 

@@ -32,6 +32,8 @@ async def resolve(
             if to_change and ref == "all":
                 error.hint = f"type: {session.err.path} --all"
             raise
+        if session.json:
+            [job] = await queue.with_texts([job])
         found[job.seq] = job
     return list(found.values())
 

@@ -99,6 +99,8 @@ def show_jobs(
     for_person = session.out.terminal and not session.json
     most = AT_TERMINAL if limit is None and for_person else limit
 
+    from queuectl_core.queue import in_parts
+
     async def act(queue: Queue) -> tuple[int, int]:
         where = await find(queue)
         with session.listing(view) as listing:
@@ -106,8 +108,9 @@ def show_jobs(
                 if waits is not None:
                     waits.clear()  # memory use must not grow with the length of the list
                     waits.update(await queue.waits(page))
-                for job in page:
-                    listing.add(job)
+                for part in in_parts(page) if session.json else (page,):
+                    for job in await queue.with_texts(part) if session.json else part:
+                        listing.add(job)
         full = for_person and listing.count == most
         return listing.count, await queue.count_range(where) if full else listing.count
 

@@ -23,6 +23,7 @@ VERBS: Subcommands = {
     "events": ("events:events", "Show who did what, and what happened."),
     "stats": ("stats:stats", "Show rates, run times and waiting times."),
     "metrics": ("metrics:metrics", "Print metrics for Prometheus."),
+    "progress": ("progress:progress", "Inside a job: say how far it is."),
     "wait": ("wait:wait", "Wait until jobs have ended."),
     "cancel": ("cancel:cancel", "Cancel jobs that wait or run."),
     "retry": ("retry:retry", "Run ended or failed jobs again, now."),

@@ -21,6 +21,7 @@ class Overrides(NamedTuple):
     delay: float | None
     env: Mapping[str, str]
     on_conflict: str = ON_CONFLICT[0]
+    secrets: Mapping[str, str] = {}
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Overrides":
@@ -29,17 +30,17 @@ class Overrides(NamedTuple):
         for name in TEXTS:
             if options[name] is not None:
                 fields[name] = options[name]
+        fields |= {"hold": True} if options["hold"] else {}
         for name in ("after", "after_any", "after_failed"):
             if options[name]:
                 fields[name] = ids_in(options[name])
-        if options["hold"]:
-            fields["hold"] = True
         for name in ("max_retries", "backoff_base", "priority", "nice"):
             if options[name] is not None:
                 fields[name] = number(name, options[name])
         for name, option in DURATIONS:
             if options[option] is not None:
                 fields[name] = duration("--" + option.replace("_", "-"), options[option])
+        fields |= {} if options["stdin"] is None else {"stdin": text_of(options["stdin"])}
         delay = None
         if options["delay"] is not None:
             if options["run_at"] is not None:
@@ -49,7 +50,9 @@ class Overrides(NamedTuple):
         if on_conflict not in ON_CONFLICT:
             shown = clean_line(on_conflict, 40)
             raise InvalidInput(f"--on-conflict: unknown '{shown}'", nearest(shown, ON_CONFLICT))
-        return cls(fields, delay, dict(_pair(text) for text in options["env"]), on_conflict)
+        env = dict(_pair("--env", "VALUE", text) for text in options["env"])
+        secrets = dict(_pair("--secret", "file:PATH", text) for text in options["secret"])
+        return cls(fields, delay, env, on_conflict, secrets)
 
     def check_count(self, count: int) -> None:
         """InvalidInput when an id is given for more than one job."""
@@ -64,7 +67,7 @@ class Overrides(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        return not self.fields and self.delay is None and not self.env
+        return not self.fields and self.delay is None and not self.env and not self.secrets
 
     def apply(self, source: Any, now: float) -> Any:
         """``source`` with our fields instead of its own. What is not a job stays as it is."""
@@ -77,9 +80,10 @@ class Overrides(NamedTuple):
         given = dict(self.fields)
         if self.delay is not None:
             given["run_at"] = now + self.delay
-        if self.env:
-            env = source.get("env")
-            given["env"] = {**env, **self.env} if isinstance(env, dict) else dict(self.env)
+        for name, more in (("env", self.env), ("secrets", self.secrets)):
+            if more:
+                there = source.get(name)
+                given[name] = {**there, **more} if isinstance(there, dict) else dict(more)
         return {name: source[name] for name in source if field_name(name) not in given} | given
 
 
@@ -112,11 +116,46 @@ def number(name: str, text: str) -> int | float:
     raise InvalidInput(f"{option}: '{clean_line(text, 40)}' is not a number", hint)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(option: str, what: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InvalidInput(f"--env: '{clean_line(text, 40)}' is not K=V", "write --env NAME=VALUE")
+        wanted = "K=V" if option == "--env" else f"NAME={what}"
+        shown = clean_line(text, 40)
+        raise InvalidInput(f"{option}: '{shown}' is not {wanted}", f"write {option} NAME={what}")
     return name, value
+
+
+def text_of(source: str) -> str:
+    """The text in a file, or on standard input (``-``), as the standard input of a job.
+    InvalidInput if it cannot be read, or is too large."""
+    import os
+    import sys
+
+    from queuectl_core.domain.jobspec import MAX_STDIN
+
+    shown = clean_line(source, 200)
+    try:
+        if source == "-":
+            if sys.stdin is None:
+                raise InvalidInput("standard input is closed", "give --stdin FILE")
+            raw = sys.stdin.buffer.read(MAX_STDIN + 1)
+        else:
+            with open(os.open(source, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
+                raw = file.read(MAX_STDIN + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"--stdin: cannot read '{shown}': {why}") from None
+    if len(raw) > MAX_STDIN:
+        raise InvalidInput(
+            f"--stdin: '{shown}' has more than {MAX_STDIN:,} bytes, which is the limit",
+            "have the command read the file itself",
+        )
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(
+            f"--stdin: '{shown}' is not valid UTF-8 text", "have the command read the file itself"
+        ) from None
 
 
 def tell_ignored(session: "Session", ignored: set[str]) -> None:

@@ -41,7 +41,7 @@ def show(session: Session, ref: str, show_env: bool, tree: bool) -> None:
     """
 
     async def act(queue: Queue) -> tuple[Job, list[Attempt], Tree | None]:
-        job = await queue.find(ref)
+        [job] = await queue.with_texts([await queue.find(ref)])
         around = await queue.tree(job) if tree else None
         return job, [] if tree and not session.json else await queue.attempts(job), around
 

@@ -36,7 +36,8 @@ def status(session: Session, /, watch: bool, why: bool) -> None:
     what each is running, and how long the oldest job has been waiting.
 
     In a pipe: name, tab, value on each line, then a line for each worker: the word worker, id,
-    state, job, seconds. With --watch in a pipe: a line of counts whenever they change.
+    state, job, seconds, percent of its progress. With --watch in a pipe: a line of counts whenever
+    they change.
 
     With --why every job that waits is counted for the first reason that queuectl why says; "ready"
     is for jobs that start at once. In a pipe: the word why, reason, number.
@@ -83,7 +84,9 @@ def _worker_cells(worker: Worker, now: float) -> list[str]:
     from ..presentation.workers import running_seconds
 
     seconds = running_seconds(worker, now) or "-"
-    return ["worker", *map(clean_line, (worker.id, worker.state, worker.job or "-", seconds))]
+    progress = "-" if worker.progress is None else f"{worker.progress:g}"
+    cells = (worker.id, worker.state, worker.job or "-", seconds, progress)
+    return ["worker", *map(clean_line, cells)]
 
 
 def _pairs(found: Status, now: float) -> list[tuple[str, str]]:
@@ -101,7 +104,7 @@ def pretty(session: Session, found: Status, waits: Waits = None) -> list[Any]:
     from rich.text import Text
 
     from ..presentation.summary import status_lines
-    from .worker import WORKERS
+    from ..presentation.workers import terminal_columns
 
     now = session.clock()
     shown: list[Any] = [line_of(cells) for cells in status_lines(found, now)]
@@ -110,7 +113,7 @@ def pretty(session: Session, found: Status, waits: Waits = None) -> list[Any]:
 
         shown.append(line_of(summary_line(waits)))
     if found.workers:
-        workers = TerminalTable(session.out, WORKERS.terminal)
+        workers = TerminalTable(session.out, terminal_columns(found.workers))
         for worker in found.workers:
             workers.add(worker, now)
         shown += [Text(), workers.made]

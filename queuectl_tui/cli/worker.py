@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queuectl_core.domain.model import Worker
 
-from ..presentation.workers import WORKER_COLUMNS
+from ..presentation.workers import WORKER_COLUMNS, terminal_columns
 from .declare import Noun, verb
 from .output import View
 from .session import Session
@@ -50,6 +50,8 @@ def list_workers(session: Session) -> None:
     process is gone), job and for how long, jobs done and failed, CPU and memory of the job,
     last heartbeat."""
     found = session.run(lambda queue: queue.workers(), read_only=True)
-    session.show_all(WORKERS, found)
+    view = View(Worker.to_json, WORKER_COLUMNS)
+    view.terminal = terminal_columns(found)
+    session.show_all(view, found)
     if not found and session.out.terminal and not session.json:
         session.err.note("no workers; start some with: queuectl worker start")

@@ -291,6 +291,7 @@ def copy(job: Job, command: Command) -> Action:
     async def run(queue: Queue) -> str:
         made = await copy_job(queue, job, command)
         hidden = "; *** stands for values of its environment" if job.env else ""
+        hidden += "; it has the standard input too" if job.has_stdin else ""
         return f"enqueued {made.id}, a copy of {job.id}{hidden}"
 
     words = [
@@ -305,6 +306,9 @@ def copy(job: Job, command: Command) -> Action:
     )
     words += [word for option, value in limits if value for word in (option, f"{value:.15g}")]
     words += [word for name in sorted(job.env) for word in ("--env", f"{name}=***")]
+    for name, reference in sorted(job.secrets.items()):
+        words += ["--secret", f"{name}={reference}"]
+    words += ["--stdin", "FILE"] if job.has_stdin else []
     return Action(cli("enqueue", *words, *command_words(command)), run)
 
 

@@ -30,15 +30,24 @@ def as_number(text: str) -> Any:
 
 def as_env(text: str) -> dict[str, str]:
     """``A=1 B='two words'`` as a mapping."""
+    return _pairs("env", text, "A=1 B='two words'")
+
+
+def as_secrets(text: str) -> dict[str, str]:
+    """``A=file:/path`` as a mapping."""
+    return _pairs("secrets", text, "TOKEN=file:/run/secrets/token")
+
+
+def _pairs(field: str, text: str, example: str) -> dict[str, str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise InvalidInput(f"env: {error}", "write A=1 B='two words'") from None
+        raise InvalidInput(f"{field}: {error}", f"write {example}") from None
     pairs = {}
     for word in words:
         name, separator, value = word.partition("=")
         if not separator or not name:
-            raise InvalidInput(f"env: '{clean_line(word, 40)}' is not NAME=VALUE")
+            raise InvalidInput(f"{field}: '{clean_line(word, 40)}' is not NAME=VALUE")
         pairs[name] = value
     return pairs
 
@@ -95,6 +104,8 @@ ENTRIES = (
     Entry("after_failed", "--after-failed", lambda d: "ids of jobs that must fail first", as_ids),
     Entry("on_parent_failure", "--on-parent-failure", lambda d: "cancel; hold"),
     Entry("hold", "--hold", lambda d: "no; yes: wait until it is released", as_flag),
+    Entry("stdin", "--stdin", lambda d: "none; a text that it reads", on_lines),
+    Entry("secrets", "--secret", lambda d: "TOKEN=file:/run/secrets/token", as_secrets),
 )
 """The fields of a new job."""
 
@@ -177,9 +188,11 @@ def command_line_of(texts: Mapping[str, str]) -> str:
     words = ["enqueue"]
     for entry in ENTRIES:
         text = texts.get(entry.field, "").strip()
-        if entry.field == "env" and text:
-            for name, value in as_env(text).items():
-                words += ["--env", f"{name}={value}"]
+        if entry.field in ("env", "secrets"):
+            for name, value in (entry.read(text) if text else {}).items():
+                words += [entry.option, f"{name}={value}"]
+        elif entry.field == "stdin":
+            words += [entry.option, "FILE"] if text else []
         elif entry.read is as_flag:
             words += [entry.option] if text and as_flag(text) else []
         elif entry.read is as_ids:

@@ -12,6 +12,7 @@ from queuectl_core.domain.times import format_bytes, format_duration, format_tim
 
 from .columns import Cell, Column, Place, number, state_cell
 from .format import ago, clock_time, command_line, command_text, exact_age, lasting, short
+from .progress import progress_line
 from .why import own_reason, reason_role, why_cell
 
 
@@ -102,6 +103,36 @@ def _limits(job: Job, now: float) -> str:
     return ", ".join(text for limit, text in found if limit)
 
 
+def _progress(job: Job, now: float, width: int = 20) -> Cell:
+    runs = job.state is State.PROCESSING and job.started_at is not None
+    running = max(0.0, now - (job.started_at or now)) if runs else None
+    return progress_line(
+        job.progress, job.progress_text, running, width
+    ), "busy" if runs else "text"
+
+
+def _stdin(job: Job, now: float) -> str:
+    if not job.has_stdin:
+        return ""
+    if job.stdin is None:
+        return "yes"
+    shown = short(job.stdin, 200)
+    return f"{format_bytes(len(job.stdin.encode()))}: {shown}" if shown else "empty"
+
+
+def _secrets(job: Job, now: float) -> str:
+    return _env(sorted(job.secrets.items()), "  ")
+
+
+def _result(job: Job, now: float) -> Cell:
+    if not job.has_result:
+        return "", "text"
+    if job.result is None:
+        return "yes", "text"
+    text = job.result.strip()
+    return short(text, RESULT_SHOWN) or "empty", "text"
+
+
 def _env(variables: Iterable[tuple[str, str]], between: str) -> str:
     return between.join(clean_line(f"{name}={value}") for name, value in variables)
 
@@ -163,6 +194,8 @@ def _whole_error(job: Job, now: float) -> str:
     return clean_line(job.last_error or "")
 
 
+RESULT_SHOWN = 2000
+"""Characters of a result that are shown of one job."""
 LIMITED = Place(limit=40)
 WRAPPED = Place(wrap=True)
 
@@ -204,6 +237,9 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("command", "show", value=_whole_command),
     Column("command", "", lambda j, now: (_whole_command(j, now), "strong"), page=WRAPPED),
     Column("last error", "show", lambda j, now: (_whole_error(j, now), "error")),
+    Column("progress", "show", _progress),
+    Column("progress", "", lambda j, now: _progress(j, now, 10), page=WRAPPED),
+    Column("result", "show", _result),
     Column("exit code", "show", _exit_code),
     Column("attempts", "show", value=lambda j, _: f"{j.attempts} of {max(1, j.max_retries)}"),
     Column("crashes", "show", lambda j, _: (str(j.crashes) if j.crashes else "", "error")),
@@ -225,6 +261,8 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("backoff", "page", value=lambda j, _: f"{j.backoff_base:g}^n s"),
     Column("cwd", "show", value=lambda j, _: clean_line(j.cwd)),
     Column("env", "show", value=lambda j, _: _env(j.env.items(), " ")),
+    Column("stdin", "show", value=_stdin),
+    Column("secrets", "show", value=_secrets),
     Column("limits", "show", value=_limits),
     Column("worker", "show page", value=lambda j, _: clean_line(j.worker or "")),
     Column("created", "show", value=lambda j, now: _exact(j.created_at, now)),
@@ -238,6 +276,9 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("finished", "page", value=lambda j, now: _rough(j.finished_at, now)),
     Column("cwd", "", value=lambda j, _: clean_line(j.cwd), page=WRAPPED),
     Column("env", "", value=lambda j, _: _env(sorted(j.env.items()), "  "), page=WRAPPED),
+    Column("secrets", "", value=_secrets, page=WRAPPED),
+    Column("stdin", "", value=_stdin, page=WRAPPED),
+    Column("result", "", _result, page=WRAPPED),
     Column("error", "", lambda j, now: (_whole_error(j, now), _error_role(j)), page=WRAPPED),
 )
 """Tables: ``list`` and ``dead`` (``dlq list``) at a terminal, ``list_pipe`` and ``dead_pipe`` in a

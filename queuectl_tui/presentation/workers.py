@@ -10,6 +10,7 @@ from queuectl_core.domain.times import format_bytes, format_duration, format_tim
 
 from .columns import BOTH, Cell, Column, Place, TableColumn, number, state_cell, table
 from .format import ago, lasting, short
+from .progress import progress_line, progress_short
 
 SAMPLE_EVERY = 2.0
 """Seconds a job must have run until its CPU and memory have been measured."""
@@ -101,6 +102,15 @@ def _for_exact(worker: Worker, now: float) -> Cell:
     return "" if seconds is None else format_duration(seconds), "accent"
 
 
+def _progress(worker: Worker, now: float) -> Cell:
+    return progress_short(worker.progress, running_for(worker, now)), "accent"
+
+
+def _progress_wide(worker: Worker, now: float) -> Cell:
+    seconds = running_for(worker, now)
+    return progress_line(worker.progress, worker.progress_text, seconds, 10), "accent"
+
+
 def _cpu(worker: Worker, now: float) -> Cell:
     cpu = worker.cpu_percent
     return "" if cpu is None else f"{cpu:.0f}%", "text"
@@ -142,6 +152,8 @@ WORKER_COLUMNS: tuple[Column[Worker], ...] = (
     Column("for", "", _for, right=True, console=Place(6, rank=3)),
     Column("for", "terminal", _for_exact, right=True),
     Column("seconds", "pipe", value=running_seconds),
+    Column("progress", "", _progress, reporting=Place(14, rank=3)),
+    Column("progress", "", _progress_wide, terminal_reporting=Place(limit=60, room=60)),
     Column("queue", "", _served, several_queues=Place(8, rank=3)),
     Column("cpu", "", _measured(_cpu), right=True, console=Place(5, rank=4)),
     Column("mem", "", _measured(_memory), right=True, console=Place(5, rank=5)),
@@ -160,6 +172,8 @@ WORKER_COLUMNS: tuple[Column[Worker], ...] = (
     Column("queues", "", _queues, terminal=Place(room=80)),
     Column("queues", "pipe", value=lambda w, _: clean_line(",".join(w.queues))),
     Column("detached", "pipe", value=lambda w, _: "yes" if w.detached else "no"),
+    Column("progress", "pipe", value=lambda w, _: number(w.progress)),
+    Column("progress_text", "pipe", value=lambda w, _: clean_line(w.progress_text or "")),
     Column("host", "", _host, one_host=Place(10, rank=9, flex=1)),
     Column("pid", "", _pid, right=True, console=Place(7, rank=10)),
 )
@@ -169,8 +183,19 @@ the last one."""
 
 def console_columns(workers: Iterable[Worker]) -> tuple[TableColumn[Worker], ...]:
     """The columns of the console for these workers. Their hosts matter when there are several, and
-    the queues they serve when these differ."""
+    the queues they serve when these differ, and the progress when a job reports one."""
     workers = list(workers)
     hosts = "several_hosts" if len({worker.host for worker in workers}) > 1 else "one_host"
     queues = "several_queues" if len({worker.queues for worker in workers}) > 1 else ""
-    return table(WORKER_COLUMNS, "console", hosts, queues)
+    reporting = "reporting" if is_reporting(workers) else ""
+    return table(WORKER_COLUMNS, "console", hosts, queues, reporting)
+
+
+def terminal_columns(workers: Iterable[Worker]) -> tuple[TableColumn[Worker], ...]:
+    """The columns at a terminal for these workers."""
+    return table(WORKER_COLUMNS, "terminal", "terminal_reporting" * is_reporting(workers))
+
+
+def is_reporting(workers: Iterable[Worker]) -> bool:
+    """Whether the job of one of them reports its progress."""
+    return any(worker.progress is not None for worker in workers)

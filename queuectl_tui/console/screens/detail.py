@@ -14,6 +14,7 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.lifecycle import FINAL, NOT_STARTED, RETRYABLE
 from queuectl_core.domain.model import Attempt, Job, State
 from queuectl_core.domain.text import clean_line
+from queuectl_core.queue import Queue
 
 from ...presentation.columns import STATE_ROLES, Cell
 from ...presentation.format import cli, short
@@ -133,7 +134,7 @@ class DetailScreen(OneJobScreen):
                 self._show()
                 self.console.say(f"{self.job.id} was deleted", "warn")
                 return
-            self.job = found
+            self.job = await self._with_texts(queue, found)
             attempts = await queue.attempts(found)
             self._tree = await queue.tree(found, TREE_LIMIT)
             waits = found.state in NOT_STARTED
@@ -154,6 +155,17 @@ class DetailScreen(OneJobScreen):
         self._show()
         await self._show_output()
         self.refresh_bindings()
+
+    async def _with_texts(self, queue: Queue, found: Job) -> Job:
+        """The job with its standard input and result, which are read once for each attempt."""
+        known = self.job
+        same = (known.created_at, known.runs, known.has_stdin, known.has_result) == (
+            *(found.created_at, found.runs, found.has_stdin, found.has_result),
+        )
+        if same and (known.stdin is not None or known.result is not None):
+            return found._replace(stdin=known.stdin, result=known.result)
+        [read] = await queue.with_texts([found])
+        return read
 
     @on(LineTable.Moved)
     async def _other_attempt(self) -> None:
@@ -249,8 +261,9 @@ def fields(job: Job, now: float, width: int) -> list[TextRow]:
     rows: list[TextRow] = []
     line: list[Cell] = []
     columns = JOB_PAGE
-    if side_by_side == 1:  # on a small pane the command and the error come first
-        columns = tuple(sorted(columns, key=lambda c: c.name not in ("command", "error")))
+    if side_by_side == 1:  # on a small pane these come first
+        first = ("command", "progress", "error")
+        columns = tuple(sorted(columns, key=lambda c: c.name not in first))
     job = job._replace(env=job.masked_env)
     for column in columns:
         text, role = column.cell(job, now)

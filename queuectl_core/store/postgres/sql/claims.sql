@@ -512,7 +512,7 @@ WHERE s.id = :id::text;
 SELECT w.*, s.host, s.host_key, s.pid, s.pid_start, s.detached, s.heartbeat_at,
        s.lease_until, s.lease_mono,
        s.lease_until < extract(epoch FROM clock_timestamp())::float8 AS lapsed,
-       j.id AS job, j.started_at AS job_started_at
+       j.id AS job, j.started_at AS job_started_at, j.progress, j.progress_text
 FROM workers w
 JOIN supervisors s ON s.id = w.supervisor
 LEFT JOIN jobs j ON j.owner = s.id AND j.worker = w.id

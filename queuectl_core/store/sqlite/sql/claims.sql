@@ -178,7 +178,8 @@ WHERE s.id = :id;
 
 -- name: workers
 SELECT w.*, s.host, s.host_key, s.pid, s.pid_start, s.detached, s.heartbeat_at,
-       s.lease_until, s.lease_mono, j.id AS job, j.started_at AS job_started_at
+       s.lease_until, s.lease_mono, j.id AS job, j.started_at AS job_started_at,
+       j.progress, j.progress_text
 FROM workers w
 JOIN supervisors s ON s.id = w.supervisor
 LEFT JOIN jobs j ON j.state = 'processing' AND j.owner = s.id AND j.worker = w.id

@@ -761,7 +761,8 @@ class Queue:
         progress: Progress | None = None,
     ) -> int:
         """Remove jobs that ended (completed, dead, cancelled) more than ``seconds`` ago, with their
-        history and output. Returns how many. ``dry_run``: only count them."""
+        history and output. Returns how many. ``dry_run``: only count them. Events that are older
+        than ``keep-events`` are removed too."""
         from .operations import maintenance
 
         maintenance.check_prunable(states)
@@ -772,9 +773,14 @@ class Queue:
         if dry_run:
             return total
         tell = progress or (lambda done, total: None)
-        return await maintenance.prune(
-            self.store, chosen, before, self.clock(), lambda done: tell(done, total)
+        now = self.clock()
+        done = await maintenance.prune(
+            self.store, chosen, before, now, lambda done: tell(done, total)
         )
+        with after_commit("forgetting old events"):
+            keep = (await self.settings()).keep_events
+            await maintenance.forget_events(self.store, keep, now, float("inf"))
+        return done
 
     async def backup(
         self, name: str, *, force: bool = False, progress: Progress | None = None

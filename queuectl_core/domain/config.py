@@ -47,6 +47,7 @@ class Settings(NamedTuple):
     output_limit: int
     shell: str
     keep_completed: float
+    keep_events: float
     log_level: str
 
 
@@ -122,6 +123,7 @@ KEYS: dict[str, Key] = {
         Key("output-limit", 10 << 20, _size, "bytes of output kept for each attempt"),
         Key("shell", "/bin/sh", _shell, "runs command strings, as SHELL -c COMMAND"),
         Key("keep-completed", 0.0, _seconds(0), "seconds to keep completed jobs, 0 for ever"),
+        Key("keep-events", 30 * 86400.0, _seconds(0), "seconds to keep events, 0 for ever"),
         Key("log-level", "info", _log_level, "how much supervisors log"),
     )
 }

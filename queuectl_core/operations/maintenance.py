@@ -121,6 +121,23 @@ async def forget(
     return len(removed.done)
 
 
+async def forget_events(store: Store, keep: float, now: float, seconds: float) -> bool:
+    """Remove events from more than ``keep`` seconds before ``now`` (0: none), in small pages, for
+    ``seconds`` at most. Returns whether all of them are removed."""
+    before, began = now - keep, monotonic()
+    if not keep:
+        return True
+    oldest = await store.oldest_event()
+    while oldest is not None and oldest < before:
+        turn = monotonic()
+        if turn - began > seconds:
+            return False
+        if await store.forget_events(before, BATCH) < BATCH:
+            return True
+        await store.give_way(monotonic() - turn)
+    return True
+
+
 # -- backups --------------------------------------------------------------------------
 
 

@@ -415,6 +415,10 @@ class Store(Protocol):
         the cursor for the next call. None: no events, only a cursor. None is missed or comes
         twice."""
 
+    async def oldest_event(self) -> float | None:
+        """The time of the oldest stored event; None: there is none."""
+        return first_of(await self._rows("oldest_event", value_of))
+
     async def forget_events(self, before: float, limit: int) -> int:
         """Remove up to ``limit`` events from before this moment. Returns how many."""
         return len(await self._change("forget_events", value_of, before=before, limit=limit))

@@ -100,14 +100,18 @@ def set_value(session: Session, /, key: str, value: str | None) -> None:
         session.err.warn("no such program on this host: every job would fail here")
 
 
+KEPT = ("keep-completed", "keep-events")
+"""Keys of which a small number without a unit is refused."""
+
+
 def _refuse_few_seconds(key: str, value: str) -> None:
     """InvalidInput for ``keep-completed 30``: 30 seconds would remove nearly every completed job.
     A large number is accepted, because ``config get`` prints seconds."""
     number = value.strip()
-    if number.isdecimal() and 0 < int(number[:12]) < HOUR and canonical(key) == "keep-completed":
+    if number.isdecimal() and 0 < int(number[:12]) < HOUR and canonical(key) in KEPT:
         from .durations import units
 
-        raise InvalidInput(f"keep-completed: {number} of what?", units(number))
+        raise InvalidInput(f"{canonical(key)}: {number} of what?", units(number))
 
 
 @verb("unset", examples=("queuectl config unset max-retries",))

@@ -33,6 +33,7 @@ CONTRACT: dict[str, Any] = {
     "output-limit": 10 * 1024 * 1024,
     "shell": "/bin/sh",
     "keep-completed": 0,
+    "keep-events": 2592000,
     "log-level": "info",
 }
 

@@ -124,3 +124,24 @@ async def test_a_running_supervisor_does_it_with_the_output(
     await eventually_async(gone)
     await queue.stop_workers(await queue.workers(), now=False)
     await working
+
+
+async def test_events_are_kept_for_as_long_as_configured(queue: Queue) -> None:
+    store = queue.store
+    await store.enqueue([spec(id=f"j{n}") for n in range(BATCH + 1)], NOW)
+    await store.register(living("a"), [("a-1", ())], NOW + 50)
+    part = Retention(store, lambda: "a")
+    await part.forget_events(0, NOW + 1e6)
+    await part.forget_events(100, NOW + 90)
+    assert len(await store.events_between(0, NOW + 1e6)) == BATCH + 2
+    other = Retention(store, lambda: "a")
+    await other.forget_events(100, NOW + 120)
+    assert [one.kind for one in await store.events_between(0, NOW + 1e6)] == ["worker.started"]
+
+
+async def test_prune_forgets_old_events_too(queue: Queue) -> None:
+    await queue.store.enqueue([spec(id="old")], NOW)
+    await queue.config_set("keep-events", "1h")
+    await queue.prune(60)
+    kinds = [one.kind for one in await queue.store.events_between(0, 1e11)]
+    assert kinds == ["config.changed"]

@@ -1,4 +1,5 @@
-"""``keep-completed``: forgetting completed jobs once they are old enough, a little at a time.
+"""``keep-completed`` and ``keep-events``: forgetting completed jobs and events once they are old
+enough, a little at a time.
 
 One supervisor does it, the first by id of those that live; should two think they are the first,
 each job is still forgotten once. Looking costs one read of an index a second, over nothing but
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...domain.model import State
-from ...operations.maintenance import forget
+from ...operations.maintenance import forget, forget_events
 from ...store.protocol import Store
 from ...system.clocks import monotonic
 from ...system.host import is_gone
@@ -21,6 +22,8 @@ BATCH = 100
 """Jobs forgotten in one transaction: a few milliseconds in which no job is claimed."""
 SHARE = 0.2
 """Seconds of each second that may go into it, when there is much to forget."""
+EVENTS_EVERY = 60.0
+"""Seconds between looks for old events."""
 FROM_THE_START = 600.0
 """Seconds between looks at everything: an attempt that was settled late is not overlooked."""
 
@@ -35,6 +38,8 @@ class Retention:
     _done_until: float = 0.0
     """Completed before this: seen, all of them."""
     _started: float = float("-inf")
+    _events_at: float = float("-inf")
+    """When to look for old events again."""
 
     async def turn(self, keep: float, now: float) -> None:
         """Forget jobs that completed more than ``keep`` seconds before ``now`` (0: none)."""
@@ -52,6 +57,13 @@ class Retention:
                 self._done_until = before
                 return
             await asyncio.sleep(0)
+
+    async def forget_events(self, keep: float, now: float) -> None:
+        """Forget events from more than ``keep`` seconds before ``now`` (0: none)."""
+        if monotonic() < self._events_at or not keep or not await self._first(now):
+            return
+        if await forget_events(self.store, keep, now, SHARE):
+            self._events_at = monotonic() + EVENTS_EVERY
 
     async def _first(self, now: float) -> bool:
         mono = monotonic()

@@ -173,7 +173,9 @@ class Services:
         return self._start("take jobs over", self._recovery.look)
 
     async def _expire(self) -> None:
-        await self._retention.turn(self._context.settings.keep_completed, self._context.clock())
+        settings, now = self._context.settings, self._context.clock()
+        await self._retention.turn(settings.keep_completed, now)
+        await self._retention.forget_events(settings.keep_events, now)
 
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""

@@ -76,3 +76,6 @@ ORDER BY e.seq;
 DELETE FROM events WHERE seq IN (
     SELECT seq FROM events WHERE at < :before::float8 ORDER BY at, seq LIMIT :limit::bigint)
 RETURNING seq;
+
+-- name: oldest_event
+SELECT at FROM events ORDER BY at LIMIT 1;

@@ -60,3 +60,6 @@ SELECT * FROM events WHERE seq > :after ORDER BY seq;
 -- name: forget_events
 DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < :before ORDER BY at LIMIT :limit)
 RETURNING seq;
+
+-- name: oldest_event
+SELECT at FROM events ORDER BY at LIMIT 1;

@@ -30,6 +30,7 @@ from queuectl_tui.presentation.tree import tree_json
 from queuectl_tui.presentation.why import blocker_command
 
 from .context import context, filter_of, number_of, pause_of, period_of, query_of, session_of
+from .events import list_events, stream_events
 from .links import job_link, with_query
 from .live import MAX_STREAMS, EventStream
 from .openapi import STATE, TEXT, Handler, Operation, Parameter, describe
@@ -571,6 +572,11 @@ SINCE = Parameter("since", "How far back: 30m, 24h. 1h if not given.", TEXT)
 ATTEMPT = Parameter("attempt", "The attempt; the latest if not given.", whole(1, 2**53))
 OFFSET = Parameter("offset", "The byte to begin with.", whole(0, 2**53))
 CHANGE = (400, 403, 404, 409, 503)
+EVENT_FILTERS = (
+    Parameter("job", "Only events of the job with this id, also a removed one.", TEXT),
+    Parameter("since", "How far back: 1h, or a time.", TEXT),
+    Parameter("kind", "Only events of this kind; job means all of jobs.", TEXT, many=True),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -676,6 +682,18 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/workers/stop", stop_workers, "Ask workers to stop after their jobs; now: "
               "at once.", answer="[Worker]", body="StopWorkers", status=202,
               problems=(*CHANGE, 415)),
+    Operation("GET", "/events", list_events, "Who did what, and what happened, newest first. The "
+              "Link header leads to the next page. A page may have fewer events than asked for, "
+              "also none, if few match.", (
+                  *EVENT_FILTERS,
+                  Parameter("limit", f"Events on a page; {PAGE} if not given.", whole(1, MOST)),
+                  Parameter("after", "From the Link header.", TEXT),
+              ), "[Event]", problems=(400, 404, 409, 503)),
+    Operation("GET", "/events/stream", stream_events, "Server-sent events: new events (events) "
+              "with the cursor after them. Without a cursor: those from now on.", (
+                  *EVENT_FILTERS,
+                  Parameter("cursor", "Of the last message that was read.", TEXT),
+              ), "", problems=(400, 404, 409, 503)),
     Operation("GET", "/config", settings, "All settings.", answer="[Setting]"),
     Operation("PUT", "/config/{key}", set_setting, "Change a setting.", answer="Setting",
               body="Value", problems=(400, 403, 404, 415, 503)),

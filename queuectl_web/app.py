@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from queuectl_core.domain.errors import QueueError, StoreError
 
-from . import api, changes, editing, pages, queues
+from . import api, changes, editing, events, pages, queues
 from .context import Context, context, form_of, session_of
 from .guard import Guard, Hosts
 from .metrics import metrics
@@ -138,6 +138,7 @@ def make_app(found: Context, hosts: Hosts, *, read_only: bool) -> Guard:
             Route("/queues", queues.queues),
             Route("/queues/{name}", queues.show),
             Route("/dlq", pages.dlq),
+            Route("/events", events.events),
             Route("/workers", pages.workers),
             Route("/enqueue", pages.enqueue, methods=["GET"]),
             Route("/enqueue", changes.enqueue, methods=["POST"]),

@@ -136,6 +136,11 @@ class Live:
         turned.set()
 
     @property
+    def turned(self) -> asyncio.Event:
+        """Is set at the next change that browsers shall see."""
+        return self._turned
+
+    @property
     def trouble(self) -> str | None:
         """Why the store cannot be read, in words; None: it can."""
         return None if self.lost is None else str(self.lost)

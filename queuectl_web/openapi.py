@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from queuectl_core import __version__
 from queuectl_core.domain.admission import Reason
+from queuectl_core.domain.events import EventKind
 from queuectl_core.domain.jobspec import ON_CONFLICT
 from queuectl_core.domain.model import State
 
@@ -270,6 +271,15 @@ SCHEMAS: dict[str, Any] = {
         last_heartbeat=TIME,
     ),
     "Group": _object(reason=TEXT, exit_code=WHOLE_OR_NULL, count=WHOLE, last_at=TIME_OR_NULL),
+    "Event": _object(
+        seq=WHOLE_OR_NULL,
+        at=TIME,
+        kind={"type": "string", "enum": [kind.value for kind in EventKind]},
+        actor=TEXT,
+        via=TEXT,
+        job=TEXT_OR_NULL,
+        detail={"type": "object"},
+    ),
     "Setting": _object(key=TEXT, value={}, source=TEXT),
     "Count": _COUNTS,
     "Filter": _object(

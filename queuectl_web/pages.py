@@ -38,6 +38,7 @@ from queuectl_tui.presentation.workers import console_columns
 
 from .context import context, filter_of, number_of, period_of, query_of
 from .editing import form_values
+from .events import OF_JOB, events_table
 from .links import job_link, queue_link, with_query
 from .marks import fingerprint
 from .output import read_output
@@ -167,6 +168,7 @@ async def job(request: Request) -> Response:
     tree = await queue.tree(job, DEPENDENCIES)
     why = await queue.why(job)
     output = await read_output(queue, job, number_of(request, "attempt", least=1), None)
+    _, history = await queue.events_of(job.id)
     now = queue.clock()
     return page(
         request,
@@ -190,6 +192,8 @@ async def job(request: Request) -> Response:
         has_children=bool(waiting_children(job, tree)),
         form=form_values(job, await queue.defaults()) if job.state in EDITABLE else None,
         command_text=command_text(job.command),
+        events=events_table(history[:OF_JOB], now),
+        more_events=len(history) > OF_JOB,
         command=cli("show", job.id),
         since=since,
     )

@@ -186,6 +186,22 @@ def _finite(at: float) -> float:
     return at if math.isfinite(at) else 1e11
 
 
+def page_of(
+    events: Sequence[Event],
+    limit: int,
+    *,
+    kinds: Kinds | None = None,
+    since: float | None = None,
+    after: str | None = None,
+) -> Page:
+    """A page of a list that is in memory, the newest first."""
+    place = _Place(math.inf) if after is None else _parse_cursor(after)
+    since = -math.inf if since is None else since
+    found = [one for one in by_kind(events, kinds) if one.at >= since and _place(one) < place]
+    more = len(found) > limit
+    return Page(found[:limit], _cursor(_place(found[limit - 1])) if more else None)
+
+
 async def of_job(store: Store, job: Job) -> list[Event]:
     """Everything about one job, the newest first: its events, the bulk enqueue that made it, its
     attempts, and that a parent caused its end or its hold."""

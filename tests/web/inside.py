@@ -90,7 +90,7 @@ class Inside:
 def inside(store: Path | str, env: dict[str, str]) -> Iterator[Inside]:
     """The application on a store."""
     with asyncio.Runner() as runner:
-        connections = Connections(str(store), read_only=False, env=env)
+        connections = Connections(str(store), read_only=False, env=env, via="dashboard")
         live = Live(connections, parts)
         runner.run(connections.connect(create=True))
         context = Context(connections, Sessions(TOKEN), live, "queuectl-2", "a store")

@@ -55,9 +55,11 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pairs: set[_Pair] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._refuse_until = 0.0
-        self._drop_until = 0.0
+        self._stall_end: asyncio.TimerHandle | None = None
+        self._drop_end: asyncio.TimerHandle | None = None
         self._cut: Cut | None = None
         self._messages_left: int | None = None
         self.figures: Counter[str] = Counter()
@@ -100,20 +102,28 @@ class Proxy:
         self._do("server away", act)
 
     def stall(self, seconds: float) -> None:
-        """Hold every message back, both ways; deliver all of them when the time is over."""
+        """Hold every message back, both ways; deliver all of them when the time is over.
+
+        A second call before that replaces the time of the first.
+        """
 
         def act() -> None:
+            self._pass()
             self._passes.clear()
-            self._loop.call_later(seconds, self._passes.set)
+            self._stall_end = self._loop.call_later(seconds, self._pass)
 
         self._do("network stalled", act)
 
     def drop_answers(self, seconds: float) -> None:
-        """Throw the server's answers away; the connections break when the time is over."""
+        """Throw the server's answers away; the connections break when the time is over.
+
+        A second call before that replaces the time of the first.
+        """
 
         def act() -> None:
-            self._drop_until = time.monotonic() + seconds
-            self._loop.call_later(seconds, self._break_all)
+            if self._drop_end is not None:
+                self._drop_end.cancel()
+            self._drop_end = self._loop.call_later(seconds, self._end_drop)
 
         self._do("answers dropped", act)
 
@@ -134,12 +144,19 @@ class Proxy:
         self._do("cut at a message", act)
 
     def mend(self) -> None:
-        """Everything passes again, from now on."""
+        """Everything passes again, from now on, and nothing that was begun breaks it later.
+
+        The time of ``drop_answers`` ends now: its connections break, because what they wait for
+        was thrown away.
+        """
 
         def act() -> None:
-            self._refuse_until = self._drop_until = 0.0
+            self._refuse_until = 0.0
             self._cut = self._messages_left = None
-            self._passes.set()
+            for pair in self._pairs:
+                pair.cut = None
+            self._pass()
+            self._end_drop()
 
         self._do("mended", act)
 
@@ -196,6 +213,20 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def _pass(self) -> None:
+        """End a stall, if there is one."""
+        if self._stall_end is not None:
+            self._stall_end.cancel()
+            self._stall_end = None
+        self._passes.set()
+
+    def _end_drop(self) -> None:
+        """End the time in which answers are thrown away, if there is one."""
+        if self._drop_end is not None:
+            self._drop_end.cancel()
+            self._drop_end = None
+            self._break_all()
+
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -203,6 +234,8 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)
         back: asyncio.StreamWriter | None = None
+        pair = _Pair()
+        self._pairs.add(pair)
         try:
             if time.monotonic() < self._refuse_until:
                 return
@@ -211,13 +244,13 @@ class Proxy:
             there, back = await asyncio.open_connection(self._to.hostname, self._to.port)
             self._writers.add(back)
             back.write(opening)
-            pair = _Pair()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(reader, back, pair, to_server=True))
                 group.create_task(self._carry(there, writer, pair, to_server=False))
         except* (OSError, EOFError):
             pass
         finally:
+            self._pairs.discard(pair)
             for one in (writer, back):
                 if one is not None:
                     self._writers.discard(one)
@@ -250,8 +283,10 @@ class Proxy:
                     target.write(kind + struct.pack(">I", len(body) + 4) + body)
                     with contextlib.suppress(OSError):
                         await target.drain()
+                    if pair.cut is None:  # mended meanwhile: the other half follows
+                        continue
                     self._break_all()
-            if not to_server and time.monotonic() < self._drop_until:
+            if not to_server and self._drop_end is not None:
                 continue
             if target.transport.is_closing():
                 raise EOFError

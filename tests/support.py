@@ -6,15 +6,21 @@ holds, and says what it saw last when it never does.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,8 +66,6 @@ async def eventually_async(
     condition: Callable[[], Awaitable[T]], timeout: float = PATIENCE, *, every: float = 0.02
 ) -> T:
     """:func:`eventually` for a condition that must be awaited."""
-    import asyncio
-
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -159,6 +163,33 @@ def ending(
     )
     attempt = Attempt(**(values | fields))
     return AttemptResult(job.seq, job.runs, attempt, transition, tail, job.queue)
+
+
+# -- stores ---------------------------------------------------------------------------
+
+
+def make_store(path: Path) -> None:
+    """An empty SQLite store at ``path``. It is a copy of the first one, since the disk takes much
+    longer to make one. A store does not say where it was made."""
+    shutil.copy(_empty_store(), path)
+
+
+@cache
+def _empty_store() -> Path:
+    from queuectl_core.store.sqlite.store import SqliteStore
+
+    folder = tempfile.TemporaryDirectory(prefix="queuectl-empty-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name, "queue.db")
+
+    async def make() -> None:
+        await (await SqliteStore.open(path)).close()
+
+    # In a thread of its own, since the one that asks may have a loop that runs.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, make()).result()
+    assert os.listdir(folder.name) == ["queue.db"]
+    return path
 
 
 # -- processes ------------------------------------------------------------------------

@@ -16,22 +16,11 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.store.sqlite.store import SqliteStore
-from queuectl_core.system.run_sync import run_sync
 from queuectl_tui.cli.main import run
 
-from ..support import Cli, Result
+from ..support import Cli, Result, make_store
 
 Here = Callable[..., Result]
-
-
-def make_store(path: Path) -> None:
-    """An empty store at ``path``."""
-
-    async def make() -> None:
-        await (await SqliteStore.open(path)).close()
-
-    run_sync(make())
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import Store
 
 from ..pgserver import server_url
+from ..support import make_store
 
 TABLES = """
 SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
@@ -73,6 +74,12 @@ class SqlitePlace(Place):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.url = str(folder / "queue.db")
+
+    @classmethod
+    def take(cls, folder: Path) -> Self:
+        made = cls(folder)
+        make_store(Path(made.url))
+        return made
 
     async def drop(self) -> None:
         """Nothing to do: pytest removes the folder."""

@@ -11,7 +11,7 @@ import pytest
 
 from queuectl_core.domain.notices import Notice
 from queuectl_core.queue import Queue
-from tests.support import TOKEN, kill_marked
+from tests.support import TOKEN, kill_marked, make_store
 
 Run = Callable[..., Awaitable[list[Notice]]]
 
@@ -21,6 +21,7 @@ async def queue(store_path: Path, tmp_path: Path) -> AsyncIterator[Queue]:
     """An empty queue; whatever its jobs left running is killed at the end."""
     token = uuid.uuid4().hex
     env = {**os.environ, TOKEN: token}
+    make_store(store_path)
     async with Queue.open(str(store_path), env=env) as opened:
         opened.cwd = str(tmp_path)
         yield opened

@@ -31,9 +31,17 @@ def modules_of(root: Path) -> dict[str, Path]:
     return found
 
 
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements in a node, at any depth. Expressions, which are most of a tree, have none."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, name, ()):
+            yield child
+            yield from statements(child)
+
+
 def imported_names(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
     """Each import as (module, name in it); the name is empty where the module itself is meant."""
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, ""

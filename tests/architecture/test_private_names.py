@@ -89,7 +89,8 @@ def ours(tree: ast.Module) -> set[str]:
         elif (
             isinstance(node, ast.Attribute)
             and isinstance(node.ctx, ast.Store)
-            and ast.unparse(node.value) == "self"
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "self"
         ):
             found.add(node.attr)
     return found

@@ -110,10 +110,10 @@ def _failing_close(faults: Faults, close: Any) -> Any:
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    made = PLACES[request.param](tmp_path)
+    made = PLACES[request.param].take(tmp_path)
     monkeypatch.setenv("QUEUECTL_STORE", made.url)
     yield made
-    asyncio.run(made.clear())
+    asyncio.run(made.give_back())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from queuectl_core import queue
 from queuectl_core.domain.admission import Reason
 from queuectl_core.domain.claims import AttemptStarted, ClaimRequest, ClaimSlot
 from queuectl_core.domain.model import Filter, Job, Outcome, State
@@ -590,6 +591,13 @@ async def it_was_cancelled(b: Bench) -> None:
 
 
 # -- the tests --------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _nobody_starts_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here no process tells that a claimed job has started, so a pause waits for it in vain."""
+    monkeypatch.setattr(queue, "PAUSE_PATIENCE", 0.0)
+
 
 TABLE = [pytest.param(expected, made, id=name) for name, expected, made in CASES]
 

@@ -46,10 +46,13 @@ NOW = 1_790_000_000.0
 def eventually(condition: Callable[[], T], timeout: float = PATIENCE, *, every: float = 0.02) -> T:
     """The first true answer of ``condition``; AssertionError when there is none in time.
 
-    An AssertionError raised by the condition counts as "not yet" and is shown at the end.
+    An AssertionError raised by the condition counts as "not yet" and is shown at the end. To ask
+    takes at most half of the time, because what is waited for needs the processor too: many a
+    condition starts a process.
     """
     deadline = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         try:
             answer = condition()
             trouble: object = f"last answer: {answer!r}"
@@ -57,9 +60,9 @@ def eventually(condition: Callable[[], T], timeout: float = PATIENCE, *, every: 
                 return answer
         except AssertionError as error:
             trouble = error
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise AssertionError(f"not within {timeout:g} s: {trouble}")
-        time.sleep(every)
+        time.sleep(max(every, now - began))
 
 
 async def eventually_async(
@@ -68,6 +71,7 @@ async def eventually_async(
     """:func:`eventually` for a condition that must be awaited."""
     deadline = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         try:
             answer = await condition()
             trouble: object = f"last answer: {answer!r}"
@@ -75,9 +79,9 @@ async def eventually_async(
                 return answer
         except AssertionError as error:
             trouble = error
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise AssertionError(f"not within {timeout:g} s: {trouble}")
-        await asyncio.sleep(every)
+        await asyncio.sleep(max(every, now - began))
 
 
 # -- values ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -319,6 +320,19 @@ sys.exit(code)
 """
 
 
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of a completed job, a dead one and a pending one. Tests copy it."""
+    folder = tmp_path_factory.mktemp("worked")
+    cli = Cli(folder / "queue.db", folder)
+    cli("enqueue", "--id", "a", "true")
+    cli("enqueue", "--id", "b", "--max-retries", "1", "--priority", "1", "false")
+    cli("worker", "start", "--until-empty", "-q")
+    cli("enqueue", "--id", "c", "true")
+    cli.close()
+    return folder
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -341,15 +355,12 @@ sys.exit(code)
     ids=" ".join,
 )
 def test_nothing_is_loaded_after_the_commit(
-    cli: Cli, tmp_path: Path, words: tuple[str, ...]
+    cli: Cli, worked: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """Loading a module needs a descriptor. If there is none left, the verb would report that its
     change failed, although it was made."""
     (tmp_path / "jobs").write_text('{"command": "true"}\n')
-    cli("enqueue", "--id", "a", "true")
-    cli("enqueue", "--id", "b", "--max-retries", "1", "--priority", "1", "false")
-    cli("worker", "start", "--until-empty", "-q")
-    cli("enqueue", "--id", "c", "true")
+    shutil.copytree(worked, tmp_path, dirs_exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, "--store", cli.store, *words],
         capture_output=True,

@@ -8,7 +8,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Many tests wait for processes rather than work, so more of them than cores is quicker.
 TEST_JOBS ?= 4
+# A process that finishes its part takes half of what another has left.
+TEST_OPTIONS := --numprocesses=$(TEST_JOBS) --dist=worksteal
 ARGS ?=
+
+# Otherwise each process of the tests would compile all modules for itself, and pytest its checks.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: fuzz monkey chaos help demo run test smoke pythons lint format bench soak screenshots reference clean
 .DEFAULT_GOAL := help
@@ -59,14 +64,14 @@ run: $(VENV)/.ready-to-run
 	@$(BIN)/queuectl $(or $(ARGS),--help)
 
 test: $(VENV)/.ready-to-develop
-	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) $(ARGS)
+	@$(BIN)/python -m pytest --quiet $(TEST_OPTIONS) $(ARGS)
 
 # What may differ between versions of Python: imports, times, whole supervisors, the command line.
 # Short, because CI runs it for each version.
 SMOKE := tests/architecture/test_versions.py tests/domain/test_times.py tests/acceptance/test_jobs.py
 
 smoke: $(VENV)/.ready-to-smoke
-	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) -k 'not postgres' $(SMOKE) $(ARGS)
+	@$(BIN)/python -m pytest --quiet $(TEST_OPTIONS) -k 'not postgres' $(SMOKE) $(ARGS)
 
 # Those beside the oldest one, which `make lint test` runs on. A version that is not installed is
 # left out, and this is said.
@@ -87,7 +92,7 @@ pythons:
 EXAMPLES ?= 1000
 
 fuzz: $(VENV)/.ready-to-develop
-	@FUZZ_EXAMPLES=$(EXAMPLES) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet --numprocesses=$(TEST_JOBS) tests/fuzz $(ARGS)
+	@FUZZ_EXAMPLES=$(EXAMPLES) TEST_TIME_LIMIT=86400 $(BIN)/python -m pytest --quiet $(TEST_OPTIONS) tests/fuzz $(ARGS)
 
 KEYS ?= 100000
 

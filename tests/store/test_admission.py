@@ -73,7 +73,8 @@ class Steps(RuleBasedStateMachine):
         self.other: Store = self.do(self.place.open())
 
     def do(self, coroutine: Any) -> Any:
-        return self.runner.run(coroutine)
+        # Runner.run would set a signal handler each time, which takes longer than many a step.
+        return self.runner.get_loop().run_until_complete(coroutine)
 
     def teardown(self) -> None:
         self.do(self.place.give_back())

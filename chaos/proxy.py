@@ -283,7 +283,7 @@ class Proxy:
                     target.write(kind + struct.pack(">I", len(body) + 4) + body)
                     with contextlib.suppress(OSError):
                         await target.drain()
-                    if pair.cut is None:  # mended meanwhile: the other half follows
+                    if pair.whole:  # mended meanwhile: the other half follows
                         continue
                     self._break_all()
             if not to_server and self._drop_end is not None:
@@ -300,6 +300,11 @@ class _Pair:
     """One client's connection and ours to the server."""
 
     cut: Cut | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is to break it."""
+        return self.cut is None
 
 
 async def _opening(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .domain.admission import Reason, Tree, Why
     from .domain.events import Event
     from .domain.figures import Stats
+    from .domain.hooks import Hook, HookInfo, Tested
     from .domain.notices import Notice, Summary
     from .operations.attempt_output import AttemptOutput
     from .operations.copy import Copied
@@ -488,6 +489,58 @@ class Queue:
                 f"queue '{shown}' has no settings, so there is nothing to remove",
                 "a queue without settings is listed while jobs or workers name it",
             )
+
+    # -- hooks ------------------------------------------------------------------------
+
+    async def hooks(self) -> list[HookInfo]:
+        """All hooks, by name."""
+        from .operations.hooks import hook_infos
+
+        return await hook_infos(self)
+
+    async def hook(self, name: str) -> HookInfo:
+        """One hook; NotFound if there is none of this name."""
+        from .store.hooks import no_hook
+
+        for info in await self.hooks():
+            if info.hook.name == name:
+                return info
+        raise no_hook(name)
+
+    async def add_hook(self, name: str, events: Sequence[str], **given: Any) -> Hook:
+        """Add a hook; ``given``: see :func:`queuectl_core.operations.hooks.new_hook`. InvalidInput,
+        or Conflict if there is one of this name."""
+        from .operations.hooks import new_hook
+
+        values = {"cwd": self.cwd} | given
+        hook = new_hook(name, events, self.clock(), **values)
+        await self.store.add_hook(hook)
+        return hook
+
+    async def pause_hook(self, name: str, reason: str | None = None) -> Hook:
+        """Deliver nothing to this hook any more. What happens meanwhile is not delivered later.
+        What waits for a digest is kept. NotFound if there is no such hook."""
+        now = self.clock()
+        text = clean_line(reason, 300) if reason else None
+        changes = {"paused_at": now, "paused_by": self.actor, "paused_reason": text}
+        return await self.store.change_hook(name, changes, "paused", now)
+
+    async def resume_hook(self, name: str) -> Hook:
+        """End the pause of a hook. NotFound if there is no such hook."""
+        changes = dict.fromkeys(("paused_at", "paused_by", "paused_reason"))
+        return await self.store.change_hook(name, changes, "resumed", self.clock())
+
+    async def remove_hook(self, name: str) -> None:
+        """Remove a hook, and what waits for its digest. Its deliveries are jobs, and stay. NotFound
+        if there is no such hook."""
+        await self.store.remove_hook(name, self.clock())
+
+    async def test_hook(self, name: str) -> Tested:
+        """Deliver a sample from this process, at once. NotFound if there is no such hook."""
+        from .operations.hooks import try_out
+
+        hook = (await self.hook(name)).hook
+        return await off_loop(try_out, hook, self.clock(), self.actor)
 
     # -- why --------------------------------------------------------------------------
 

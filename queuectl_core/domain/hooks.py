@@ -99,6 +99,46 @@ class Hook(NamedTuple):
         }
 
 
+class HookInfo(NamedTuple):
+    """A hook, and what waits for its digest."""
+
+    hook: Hook
+    waiting: int = 0
+    """Events that wait for the digest."""
+    since: float | None = None
+    """When the first of them came."""
+
+    @property
+    def due_at(self) -> float | None:
+        """When the digest is sent; None: nothing waits, or the hook is paused."""
+        if self.since is None or self.hook.paused_at is not None:
+            return None
+        return self.since + self.hook.digest
+
+    def to_json(self, *, show_url: bool = False) -> dict[str, Any]:
+        """The public JSON."""
+        due = format_time(self.due_at)
+        return self.hook.to_json(show_url=show_url) | {"waiting": self.waiting, "due_at": due}
+
+
+class Tested(NamedTuple):
+    """What a test of a hook found."""
+
+    accepted: bool
+    said: str
+    """``HTTP 200 OK``, ``exit 0``, or why it failed."""
+    output: str
+    """The beginning of the response, or the end of the command's output; cleaned."""
+    status: int | None
+    """The HTTP status."""
+    exit_code: int | None
+    """The exit code of the command, as in a shell."""
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        """The public JSON."""
+        return {"name": name, **self._asdict()}
+
+
 class Origin(NamedTuple):
     """When something happened, and who did it by which front end."""
 

@@ -1,0 +1,170 @@
+"""Adding and testing hooks, for :class:`~queuectl_core.queue.Queue`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..domain import hooks as rules
+from ..domain.config import MAX_SECONDS
+from ..domain.errors import InvalidInput
+from ..domain.hooks import Hook, HookInfo, Tested
+from ..domain.jobspec import check_queue
+
+if TYPE_CHECKING:
+    from ..queue import Queue
+
+TIMEOUT = 30.0
+"""Seconds one delivery may take, unless the hook says otherwise."""
+RETRIES = 8
+"""Attempts of a delivery, unless the hook says otherwise: the last one is four minutes after the
+first."""
+SHORTEST_DIGEST = 1.0
+OUTPUT_LIMIT = 64 * 1024
+"""Bytes of a tested command's output that are shown: the last ones."""
+
+
+def new_hook(
+    name: str,
+    events: Sequence[str],
+    now: float,
+    *,
+    cwd: str,
+    queue: str | None = None,
+    digest: float | None = None,
+    url: str | None = None,
+    secret_file: str | None = None,
+    command: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    max_retries: int | None = None,
+    backoff_base: float = 2.0,
+    timeout: float | None = None,
+    priority: int = 0,
+) -> Hook:
+    """A hook that a person describes, or InvalidInput."""
+    rules.check_name(name)
+    found = rules.check_events(events)
+    if (url is None) == (not command):
+        raise InvalidInput("a hook needs a URL or a command", "give --url URL, or -- CMD ARG…")
+    if secret_file is not None and url is None:
+        raise InvalidInput(
+            "--secret-file signs what is sent to a URL", "give --url, or leave it out"
+        )
+    if queue is not None:
+        check_queue(queue)
+        if queue == rules.QUEUE:
+            raise InvalidInput("events of jobs in queue 'hooks' trigger no hook", "name another")
+    if digest is not None and not SHORTEST_DIGEST <= digest <= MAX_SECONDS:
+        raise InvalidInput("a digest gathers events for 1 second or more", "such as --digest 60s")
+    seconds = TIMEOUT if timeout is None else timeout
+    if not 0 < seconds <= MAX_SECONDS:
+        raise InvalidInput("the timeout of a delivery must be above 0", "such as --timeout 30s")
+    variables = dict(env or {})
+    if url is not None:
+        command = (*rules.PROGRAM, name)
+        variables[rules.URL_VARIABLE] = rules.check_url(url)
+    if secret_file is not None:
+        secret_file = os.path.join(cwd, os.path.expanduser(secret_file))
+        variables[rules.SECRET_VARIABLE] = secret_file
+    job = {
+        "command": [*command],
+        "env": variables,
+        "cwd": cwd,
+        "max_retries": RETRIES if max_retries is None else max_retries,
+        "backoff_base": backoff_base,
+        "timeout_seconds": seconds,
+        "priority": priority,
+    }
+    _check_text(job)
+    return Hook(
+        name=name,
+        events=found,
+        queue=queue,
+        digest=digest or 0.0,
+        url=url,
+        secret_file=secret_file,
+        job=job,
+        paused_at=None,
+        paused_by=None,
+        paused_reason=None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _check_text(job: Mapping[str, Any]) -> None:
+    texts = [*job["command"], job["cwd"], *job["env"], *job["env"].values()]
+    if any("\0" in text for text in texts):
+        raise InvalidInput("a text holds a NUL, which no process can be given", "leave it out")
+    if not job["command"][0]:
+        raise InvalidInput("the command is empty", "give -- CMD ARG…")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("a text is not valid UTF-8") from None
+
+
+async def hook_infos(queue: Queue) -> list[HookInfo]:
+    """All hooks with what waits for them, by name."""
+    waiting = await queue.store.hook_waiting()
+    return [
+        HookInfo(hook, *waiting.get(hook.name, (0, None))) for hook in await queue.store.hooks()
+    ]
+
+
+def try_out(hook: Hook, now: float, actor: str) -> Tested:
+    """Deliver a sample from this process. It blocks."""
+    event = rules.sample_event(hook, now, actor)
+    text = rules.body(hook.name, event)
+    if hook.digest:
+        jobs = ("test",) if event.job else ()
+        entry = rules.Entry(event.kind, event.queue, event.reason, 1, now, now, jobs)
+        text = rules.digest_body(hook.name, [entry], now, actor)
+    if hook.url is not None:
+        return _post(hook, text)
+    return _run(hook, text)
+
+
+def _post(hook: Hook, text: str) -> Tested:
+    from ..store.rows import new_ids
+    from .deliver import post, read_key
+
+    key = read_key(hook.secret_file) if hook.secret_file else None
+    seconds = hook.job["timeout_seconds"]
+    message = f"test-{new_ids(1)[0]}"
+    answer = post(hook.url or "", text.encode(), message=message, key=key, timeout=seconds)
+    return Tested(answer.accepted, answer.said, answer.content, answer.status, None)
+
+
+def _run(hook: Hook, text: str) -> Tested:
+    import signal
+    import subprocess
+
+    from ..domain.text import clean_block
+
+    job = hook.job
+    env = {**os.environ, **job["env"], "QUEUECTL_JOB_ID": "test", "QUEUECTL_ATTEMPT": "1"}
+    env["QUEUECTL_QUEUE"] = rules.QUEUE
+    try:
+        process = subprocess.Popen(
+            job["command"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=job["cwd"] or None,
+            env=env,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Tested(False, f"cannot start it: {error.strerror or error}", "", None, None)
+    try:
+        output, _ = process.communicate(text.encode(), timeout=job["timeout_seconds"])
+        code = process.returncode
+        said = f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        code, said = -signal.SIGKILL, "timed out"
+    shown = clean_block(output[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
+    return Tested(code == 0, said, shown, None, code if code >= 0 else 128 - code)

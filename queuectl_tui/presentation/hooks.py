@@ -1,0 +1,112 @@
+"""What is shown of a hook."""
+
+from __future__ import annotations
+
+from queuectl_core.domain.hooks import HookInfo, masked
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_duration, format_time
+
+from .columns import BOTH, Cell, Column, Place
+from .format import exact_age, short
+
+
+def target(info: HookInfo) -> str:
+    """Where it delivers: the masked URL, or the command."""
+    import shlex
+
+    hook = info.hook
+    if hook.url is not None:
+        return clean_line(masked(hook.url))
+    return clean_line(shlex.join(hook.job["command"]))
+
+
+def hook_state(info: HookInfo) -> str:
+    """``paused`` or ``active``."""
+    return "active" if info.hook.paused_at is None else "paused"
+
+
+def pause_text(info: HookInfo, now: float) -> str:
+    """Who paused it, when and why; empty: it is not paused."""
+    hook = info.hook
+    if hook.paused_at is None:
+        return ""
+    text = f"by {hook.paused_by}" if hook.paused_by else "paused"
+    text += f", {exact_age(hook.paused_at, now)}"
+    return clean_line(f"{text}: {hook.paused_reason}" if hook.paused_reason else text)
+
+
+def digest_text(info: HookInfo) -> str:
+    """``60s``; empty: each event is delivered by itself."""
+    return format_duration(info.hook.digest) if info.hook.digest else ""
+
+
+def _name(info: HookInfo, now: float) -> Cell:
+    return short(info.hook.name, 64), "name"
+
+
+def _state(info: HookInfo, now: float) -> Cell:
+    state = hook_state(info)
+    return state, "caution" if state == "paused" else "idle"
+
+
+def _events(info: HookInfo, now: float) -> Cell:
+    return " ".join(info.hook.events), "text"
+
+
+def _queue(info: HookInfo, now: float) -> Cell:
+    return info.hook.queue or "", "text"
+
+
+def _waiting(info: HookInfo, now: float) -> Cell:
+    return f"{info.waiting:,}", "waiting" if info.waiting else "muted"
+
+
+def _waiting_words(info: HookInfo, now: float) -> str:
+    if not info.waiting:
+        return "nothing"
+    events = "an event" if info.waiting == 1 else f"{info.waiting:,} events"
+    due = info.due_at
+    return events if due is None else f"{events}, sent {exact_age(due, now)}"
+
+
+def _signed(info: HookInfo, now: float) -> str:
+    if info.hook.url is None:
+        return ""
+    path = info.hook.secret_file
+    return "no" if path is None else f"with the key in {clean_line(path)}"
+
+
+HOOK_COLUMNS: tuple[Column[HookInfo], ...] = (
+    Column("name", "", _name, terminal=Place(limit=40), console=Place(10, flex=1)),
+    Column("name", "pipe", value=lambda h, _: clean_line(h.hook.name)),
+    Column("state", BOTH, _state, console=Place(7, rank=1)),
+    Column("events", BOTH, _events, console=Place(14, rank=2, flex=2)),
+    Column("queue", BOTH, _queue, console=Place(8, rank=5)),
+    Column("digest", BOTH, value=lambda h, _: digest_text(h), right=True, console=Place(7, rank=6)),
+    Column("waiting", "terminal", _waiting, right=True, console=Place(7, rank=4)),
+    Column("waiting", "pipe", value=lambda h, _: str(h.waiting)),
+    Column(
+        "target",
+        "",
+        value=lambda h, _: target(h),
+        terminal=Place(flex=1, room=40),
+        console=Place(12, rank=3, flex=3),
+    ),
+    Column("target", "pipe", value=lambda h, _: target(h)),
+    # One hook.
+    Column("name", "show", _name),
+    Column("state", "show", _state),
+    Column("paused", "show", value=pause_text),
+    Column("events", "show", _events),
+    Column("queue", "show", value=lambda h, _: h.hook.queue or "all"),
+    Column("target", "show", value=lambda h, _: target(h)),
+    Column("signed", "show", value=_signed),
+    Column("digest", "show", value=lambda h, _: digest_text(h) or "none"),
+    Column("waiting", "show", value=_waiting_words),
+    Column("cwd", "show", value=lambda h, _: clean_line(h.hook.job["cwd"])),
+    Column("attempts", "show", value=lambda h, _: str(max(1, h.hook.job["max_retries"]))),
+    Column("timeout", "show", value=lambda h, _: format_duration(h.hook.job["timeout_seconds"])),
+    Column("priority", "show", value=lambda h, _: str(h.hook.job["priority"])),
+    Column("created", "show", value=lambda h, _: format_time(h.hook.created_at)),
+)
+"""Tables: ``terminal``, ``pipe`` and ``console``; and the fields of one hook: ``show``."""

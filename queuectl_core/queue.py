@@ -494,9 +494,11 @@ class Queue:
 
     async def hooks(self) -> list[HookInfo]:
         """All hooks, by name."""
-        from .operations.hooks import hook_infos
+        from .domain.hooks import HookInfo
 
-        return await hook_infos(self)
+        waiting = await self.store.hook_waiting()
+        hooks = await self.store.hooks()
+        return [HookInfo(hook, *waiting.get(hook.name, (0, None))) for hook in hooks]
 
     async def hook(self, name: str) -> HookInfo:
         """One hook; NotFound if there is none of this name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException, responses
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -86,8 +86,8 @@ def post(
     }
     if key is not None:
         headers["webhook-signature"] = signature(key, message, now, content)
-    # Without a handler for redirects and errors, each response is returned as it is. A redirect could
-    # lead to an address that nobody configured.
+    # Without a handler for redirects and errors, each response is returned as it is. A redirect
+    # could lead to an address that nobody configured.
     opener = OpenerDirector()
     for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler()):
         opener.add_handler(handler)
@@ -145,8 +145,9 @@ def _reason(error: Any) -> str:
     return "no connection"
 
 
-def run(env: Mapping[str, str], content: bytes) -> Answer:
-    """Deliver ``content`` as the environment of the job says. InvalidInput if it says nothing."""
+def run(env: Mapping[str, str], read: Callable[[], bytes]) -> Answer:
+    """Deliver what ``read`` returns as the environment of the job says. InvalidInput if it says
+    nothing."""
     from ..domain.hooks import SECRET_VARIABLE, URL_VARIABLE
 
     url = env.get(URL_VARIABLE)
@@ -156,4 +157,4 @@ def run(env: Mapping[str, str], content: bytes) -> Answer:
         )
     secret = env.get(SECRET_VARIABLE)
     key = read_key(secret) if secret else None
-    return post(url, content, message=env.get("QUEUECTL_JOB_ID") or "none", key=key)
+    return post(url, read(), message=env.get("QUEUECTL_JOB_ID") or "none", key=key)

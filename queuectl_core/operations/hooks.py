@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..domain import hooks as rules
 from ..domain.config import MAX_SECONDS
 from ..domain.errors import InvalidInput
-from ..domain.hooks import Hook, HookInfo, Tested
+from ..domain.hooks import Hook, Tested
 from ..domain.jobspec import check_queue
-
-if TYPE_CHECKING:
-    from ..queue import Queue
 
 TIMEOUT = 30.0
 """Seconds one delivery may take, unless the hook says otherwise."""
@@ -103,14 +100,6 @@ def _check_text(job: Mapping[str, Any]) -> None:
         "".join(texts).encode()
     except UnicodeEncodeError:
         raise InvalidInput("a text is not valid UTF-8") from None
-
-
-async def hook_infos(queue: Queue) -> list[HookInfo]:
-    """All hooks with what waits for them, by name."""
-    waiting = await queue.store.hook_waiting()
-    return [
-        HookInfo(hook, *waiting.get(hook.name, (0, None))) for hook in await queue.store.hooks()
-    ]
 
 
 def try_out(hook: Hook, now: float, actor: str) -> Tested:

@@ -18,10 +18,10 @@ class Deliveries(NamedTuple):
 
     wakes: bool = False
     """There are deliveries, and no other one waited before, so workers must be woken."""
+    jobs: bool = False
+    """There are deliveries."""
     more: bool = False
     """More is left to be delivered."""
-    entries: bool = False
-    """Something waits for a digest."""
 
 
 def no_hook(name: str) -> NotFound:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +20,20 @@ from ..system.systemd import without_notify
 from .background import Background
 from .deadline import DeadlineWriter
 from .workers import Slot
+
+PROGRAM = "queuectl"
+
+
+def job_path(env: Mapping[str, str]) -> str:
+    """The PATH of jobs: that of the supervisor. If it leads to no ``queuectl``, the directory of
+    ours is added at the end, for deliveries of hooks and ``queuectl progress``."""
+    path = env.get("PATH", os.defpath)
+    if shutil.which(PROGRAM, path=path) is not None:
+        return path
+    for folder in (os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0]))):
+        if shutil.which(os.path.join(folder, PROGRAM)) is not None:
+            return f"{path}{os.pathsep}{folder}"
+    return path
 
 
 class Context:
@@ -48,7 +65,8 @@ class Context:
         """Where journals and notifiers are."""
         # A job that calls queuectl means this very store, wherever it calls it and whatever
         # ``--store`` said here. The password is not for jobs.
-        self.job_env = {**without_notify(env), "QUEUECTL_STORE": store.url}
+        # Nor is it certain that PATH leads to queuectl.
+        self.job_env = {**without_notify(env), "QUEUECTL_STORE": store.url, "PATH": job_path(env)}
         """What jobs get of our environment."""
         self.deadline: DeadlineWriter | None = None
         """Until when jobs may run; None: nobody elsewhere could start them again."""

@@ -109,7 +109,8 @@ class _ClickCommand(click.Command):
     """A command whose help shows its own options, the global options, and examples."""
 
     examples: Sequence[str] = ()
-    table: Subcommands = {}  # noqa: RUF012 - never changed
+    shown: Subcommands = {}  # noqa: RUF012 - never changed
+    """Its subcommands, except those that only queuectl itself uses."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*self.params, *_GLOBALS]
@@ -140,7 +141,7 @@ class _ClickCommand(click.Command):
         return parser
 
     def get_help(self, ctx: click.Context) -> str:
-        commands = [(name, line) for name, (_, line) in self.table.items()]
+        commands = [(name, line) for name, (_, line) in self.shown.items()]
         sections = [("Commands", commands)]
         for title, params in (("Options", self.params), ("Global options", _GLOBALS)):
             found = (param.get_help_record(ctx) for param in params)
@@ -221,11 +222,12 @@ class ClickNoun(_ClickCommand, click.Group):
             subcommand_metavar="COMMAND ...",
         )
         self.table = found.table
+        self.shown = found.shown
         self.examples = found.examples
         self.is_root = is_root
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.table)
+        return list(self.shown)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.table:
@@ -258,7 +260,7 @@ class ClickNoun(_ClickCommand, click.Group):
             ctx.exit()
         ours = other_verb(ctx, word, rest)
         if ours is None:
-            raise click.UsageError(unknown_verb(ctx, word, rest, list(self.table)), ctx)
+            raise click.UsageError(unknown_verb(ctx, word, rest, list(self.shown)), ctx)
         if not ours[0].startswith("-"):
             return self.resolve_command(ctx, ours)
         self.parse_args(ctx, ours)  # --help or --version: raises Exit
@@ -268,14 +270,14 @@ class ClickNoun(_ClickCommand, click.Group):
         """Called by click before it runs the subcommand, if there is one."""
         ctx = click.get_current_context()
         if ctx.invoked_subcommand is None:
-            raise click.UsageError(f"say what to do: {', '.join(self.table)}", ctx)
+            raise click.UsageError(f"say what to do: {', '.join(self.shown)}", ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
         found = [
             CompletionItem(name, help=line)
-            for name, (_, line) in self.table.items()
+            for name, (_, line) in self.shown.items()
             if name.startswith(incomplete)
         ]
         return found or click.Command.shell_complete(self, ctx, incomplete)

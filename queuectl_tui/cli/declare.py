@@ -101,10 +101,18 @@ class Noun:
     """A command that only has subcommands, each imported when it is used."""
 
     def __init__(
-        self, name: str, table: Subcommands, *, about: str, examples: Sequence[str] = ()
+        self,
+        name: str,
+        table: Subcommands,
+        *,
+        about: str,
+        examples: Sequence[str] = (),
+        hidden: Sequence[str] = (),
     ) -> None:
+        """``hidden``: subcommands that only queuectl itself uses."""
         self.name = name
         self.table = table
+        self.shown = {name: row for name, row in table.items() if name not in hidden}
         self.about = about
         self.examples = examples
 

@@ -145,7 +145,10 @@ def add(
     else:
         del given["cwd"]
     given["priority"] = given["priority"] or 0
-    values = given | {"command": tuple(argv or ()), "env": dict(map(pair, env))}
+    values = given | {
+        "command": tuple(argv or ()),
+        "env": dict(pair("--env", "VALUE", text) for text in env),
+    }
 
     async def act(queue: Queue) -> tuple[HookInfo, bool]:
         made = await queue.add_hook(name, events, **values)
@@ -157,9 +160,7 @@ def add(
 
     info, served = session.run(act, create=True)
     if not served:
-        session.err.note(
-            f"no worker serves queue '{QUEUE}': queuectl worker start --queue {QUEUE}"
-        )
+        session.err.note(f"no worker serves queue '{QUEUE}': queuectl worker start --queue {QUEUE}")
     if info.hook.secret_file is not None:
         _note_secret(session, info.hook.secret_file)
     _answer(session, info, f"delivers {', '.join(info.hook.events)}")
@@ -219,8 +220,7 @@ def test(session: Session, /, name: str) -> int:
     if session.json:
         session.out.json(found.to_json(name))
     else:
-        if found.output:
-            session.out.write(found.output if found.output.endswith("\n") else f"{found.output}\n")
+        _show(session, found.output)
         session.out.line(found.said)
     return 0 if found.accepted else 1
 
@@ -265,14 +265,20 @@ def deliver(session: Session, /, name: str) -> int:
     from queuectl_core.domain.hooks import GONE
     from queuectl_core.operations.deliver import run
 
-    content = b"" if sys.stdin is None else sys.stdin.buffer.read()
-    answer = run(os.environ, content)
-    if answer.content:
-        session.out.write(answer.content if answer.content.endswith("\n") else f"{answer.content}\n")
+    def read() -> bytes:
+        return b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+    answer = run(os.environ, read)
+    _show(session, answer.content)
     session.out.line(answer.said)  # the last line is the reason in the DLQ
     if answer.accepted:
         return 0
     return GONE if answer.gone else 1
+
+
+def _show(session: Session, text: str) -> None:
+    if text:
+        session.out.write(text if text.endswith("\n") else f"{text}\n")
 
 
 def _changed(session: Session, name: str, change: Any, said: str) -> None:

@@ -32,6 +32,7 @@ VERBS: Subcommands = {
     "edit": ("edit:edit", "Change a job that does not run."),
     "remove": ("remove:remove", "Forget jobs, their history and output."),
     "queue": ("queue:queue", "List queues, pause and limit them."),
+    "hook": ("hook:hook", "Run a command, or tell a URL, when something happens."),
     "worker": ("worker:worker", "Start, stop and list workers."),
     "dlq": ("dlq:dlq", "List, retry or purge the jobs that failed for good."),
     "config": ("config:config", "Show and change settings."),

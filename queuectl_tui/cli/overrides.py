@@ -50,8 +50,8 @@ class Overrides(NamedTuple):
         if on_conflict not in ON_CONFLICT:
             shown = clean_line(on_conflict, 40)
             raise InvalidInput(f"--on-conflict: unknown '{shown}'", nearest(shown, ON_CONFLICT))
-        env = dict(_pair("--env", "VALUE", text) for text in options["env"])
-        secrets = dict(_pair("--secret", "file:PATH", text) for text in options["secret"])
+        env = dict(pair("--env", "VALUE", text) for text in options["env"])
+        secrets = dict(pair("--secret", "file:PATH", text) for text in options["secret"])
         return cls(fields, delay, env, on_conflict, secrets)
 
     def check_count(self, count: int) -> None:
@@ -116,7 +116,7 @@ def number(name: str, text: str) -> int | float:
     raise InvalidInput(f"{option}: '{clean_line(text, 40)}' is not a number", hint)
 
 
-def _pair(option: str, what: str, text: str) -> tuple[str, str]:
+def pair(option: str, what: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         wanted = "K=V" if option == "--env" else f"NAME={what}"

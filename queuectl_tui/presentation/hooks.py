@@ -107,6 +107,6 @@ HOOK_COLUMNS: tuple[Column[HookInfo], ...] = (
     Column("attempts", "show", value=lambda h, _: str(max(1, h.hook.job["max_retries"]))),
     Column("timeout", "show", value=lambda h, _: format_duration(h.hook.job["timeout_seconds"])),
     Column("priority", "show", value=lambda h, _: str(h.hook.job["priority"])),
-    Column("created", "show", value=lambda h, _: format_time(h.hook.created_at)),
+    Column("created", "show", value=lambda h, _: f"{format_time(h.hook.created_at)}"),
 )
 """Tables: ``terminal``, ``pipe`` and ``console``; and the fields of one hook: ``show``."""

@@ -21,7 +21,7 @@ from ...domain.admission import (
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
 from ...domain.events import EventKind
-from ...domain.hooks import is_unwanted
+from ...domain.hooks import QUEUE, is_unwanted
 from ...domain.model import Job, QueueSettings, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
@@ -98,7 +98,8 @@ async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResu
     if settled.hooked or claim.has_judged:
         delivered = await deliver(session, now, "worker")
         freed = freed or delivered.wakes
-        if delivered.more:
+        # The deliveries came too late for this claim.
+        if delivered.more or (delivered.jobs and _serves(request, QUEUE)):
             claim.looks.append(now)
             claim.delayed = True
     return ClaimResult(
@@ -127,6 +128,11 @@ async def waiting(session: Session, request: ClaimRequest) -> ClaimResult | None
             looks.append(found.room.next_at)
             delayed = delayed or (found.room.by_rate and found.work)
     return ClaimResult(frozenset(), (), min(looks, default=None), delayed)
+
+
+def _serves(request: ClaimRequest, queue: str) -> bool:
+    """Whether a worker that is idle serves this queue."""
+    return any(not slot.queues or queue in slot.queues for slot in request.slots)
 
 
 def _served(request: ClaimRequest) -> list[str] | None:

@@ -160,7 +160,7 @@ async def deliver(session: Session, now: float, via: str | None = None) -> Deliv
     for name, entry in planned.entries:
         await session.execute("hook_entry", **entry_params(name, entry, now))
     wakes = await _insert(session, planned.bodies, now)
-    return Deliveries(wakes=wakes, more=len(marks) == MARKS, entries=bool(planned.entries))
+    return Deliveries(wakes=wakes, jobs=bool(planned.bodies), more=len(marks) == MARKS)
 
 
 async def _is_empty(session: Session, queue: str) -> bool:

@@ -156,7 +156,7 @@ def deliver(conn: Driver, now: float, via: str | None = None) -> Deliveries:
         SQL["hook_entry"], [entry_params(name, entry, now) for name, entry in planned.entries]
     )
     wakes = _insert(conn, planned.bodies, now)
-    return Deliveries(wakes=wakes, more=len(marks) == MARKS, entries=bool(planned.entries))
+    return Deliveries(wakes=wakes, jobs=bool(planned.bodies), more=len(marks) == MARKS)
 
 
 def _insert(conn: Driver, bodies: Sequence[tuple[Hook, str]], now: float) -> bool:

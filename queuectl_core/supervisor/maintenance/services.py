@@ -29,6 +29,7 @@ from ..heartbeat import Heartbeat
 from ..recovery import Recovery
 from ..reports import attempt_files, remove_files, unneeded
 from ..resource_limits import ResourceLimits
+from .hooks import HookService
 from .lost_attempts import LostAttempts
 from .orphans import Orphans
 from .progress import ProgressReader
@@ -83,6 +84,8 @@ class Services:
         self._lost_attempts = LostAttempts(context, executor, dispatcher)
         self._orphans = Orphans(context.store)
         self._wake_ups = WakeUps(context, dispatcher)
+        self._hooks = HookService(context)
+        self._changed = True
 
     async def __aenter__(self) -> Services:
         commands = self._command_reader.apply_all()
@@ -131,6 +134,7 @@ class Services:
             await self._take("look for lost attempts", self._lost_attempts.look)
             await self._take("read progress", self._progress.look)
             await self._take("measure jobs", self._sample)
+            await self._take("deliver to hooks", self._deliver)
             await self._take("forget old jobs", self._expire)
             await self._take("look for orphaned files", self._orphans.turn)
             await self._take("tidy the store", store.checkpoint)
@@ -165,12 +169,18 @@ class Services:
     async def _read_commands(self) -> None:
         """A change whose notification was lost, or that nobody notifies us of."""
         if await self._context.store.changed():
+            self._changed = True
             await self._command_reader.apply()
             self._context.look()
 
     def recover(self) -> asyncio.Task[None]:
         """Begin to take over from every supervisor that is gone."""
         return self._start("take jobs over", self._recovery.look)
+
+    async def _deliver(self) -> None:
+        changed, self._changed = self._changed, False
+        settled = self._dispatcher.done + self._dispatcher.failed
+        await self._hooks.look(changed=changed, settled=settled)
 
     async def _expire(self) -> None:
         settings, now = self._context.settings, self._context.clock()

@@ -1,0 +1,229 @@
+"""``queuectl hook`` on both stores, and deliveries to a real server by real jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuectl_core.domain.hooks import signature
+from queuectl_core.operations.deliver import post
+
+from ..store.stores import PLACES
+from ..support import Cli
+from ..webhook import Receiver, receiver
+from .conftest import Here, Near
+from .test_globals import one_line
+
+HOSTILE = "'\"; $(touch pwned) `touch pwned` \x1b]0;x\x07 [red] <b>\u202e"
+
+
+@pytest.fixture(params=sorted(PLACES))
+def cli(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inside: Here,
+) -> Iterator[Cli]:
+    """The command line on each store."""
+    (tmp_path / "store").mkdir()
+    place = PLACES[request.param].take(tmp_path / "store")
+    monkeypatch.setenv("QUEUECTL_STORE", place.url)
+    monkeypatch.chdir(tmp_path)
+    made = Near(place.url, tmp_path, inside=inside)
+    yield made
+    made.close()
+    asyncio.run(place.give_back())
+
+
+@pytest.fixture
+def server() -> Iterator[Receiver]:
+    with receiver() as made:
+        yield made
+
+
+def deliveries(cli: Cli) -> list[dict[str, Any]]:
+    return list(cli.json("list", "--queue", "hooks"))
+
+
+def run_all(cli: Cli) -> None:
+    cli("worker", "start", "--until-idle", "-q")
+
+
+# -- the verbs ----------------------------------------------------------------------------
+
+
+def test_a_hook_is_added_listed_changed_and_removed(cli: Cli) -> None:
+    options = ("--on", "dead", "--on", "job.failed")
+    made = json.loads(cli("hook", "add", "mail", *options, "--json", "--", "cat", "-n").out)
+    assert made["events"] == ["dead", "failed"]
+    assert (made["command"], made["paused"]) == (["cat", "-n"], False)
+    assert cli.json("hook", "list") == [cli.json("hook", "show", "mail")]
+    assert cli("hook", "add", "mail", "--on", "dead", "--", "cat", code=4).err
+    paused = cli.json("hook", "pause", "mail", "--reason", HOSTILE)
+    assert paused["paused_by"]
+    assert paused["paused_reason"].isprintable()
+    assert "paused" in cli("hook", "list").out
+    assert cli.json("hook", "resume", "mail")["paused"] is False
+    cli("hook", "remove", "mail")
+    for verb in ("show", "pause", "resume", "remove", "test"):
+        assert "no such hook" in one_line(cli("hook", verb, "mail", code=3).err)
+    assert cli.json("hook", "list") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--on dead",
+        "--on dead --url http://h/ -- cat",
+        "--url http://h/",
+        "--on deadd -- cat",
+        "--on dead --url file:///etc/passwd",
+        "--on dead --secret-file k -- cat",
+        "--on dead --queue hooks -- cat",
+        "--on dead --digest 0 -- cat",
+        "--on dead --timeout 0 -- cat",
+        "--on dead --",
+    ],
+)
+def test_a_hook_that_cannot_work_is_refused(cli: Cli, words: str) -> None:
+    cli("enqueue", "true")
+    assert one_line(cli("hook", "add", "x", *words.split(), code=2).err)
+    assert cli.json("hook", "list") == []
+
+
+def test_urls_are_masked_unless_asked_for(cli: Cli) -> None:
+    url = "https://me:pw@chat.example.org/services/TOP/SECRET"
+    cli("hook", "add", "chat", "--on", "dead", "--url", url)
+    for verb in (("list",), ("show", "chat"), ("list", "--json"), ("show", "chat", "--json")):
+        out = cli("hook", *verb).out
+        assert "SECRET" not in out
+        assert "pw" not in out
+        assert url in cli("hook", *verb, "--show-url").out
+
+
+def test_a_test_prints_the_answer_and_fails_if_it_was_not_accepted(
+    cli: Cli, server: Receiver
+) -> None:
+    cli("hook", "add", "good", "--on", "dead", "--url", f"{server.url}/200")
+    cli("hook", "add", "bad", "--on", "worker.lost", "--url", f"{server.url}/500")
+    cli("hook", "add", "command", "--on", "dead", "--digest", "1m", "--", "sh", "-c", "cat; exit 3")
+    assert cli("hook", "test", "good").out == "thanks\nHTTP 200 OK\n"
+    assert cli("hook", "test", "bad", code=1).out.endswith("HTTP 500 Internal Server Error\n")
+    found = cli.json("hook", "test", "command", code=1)
+    assert (found["accepted"], found["exit_code"], found["said"]) == (False, 3, "exit 3")
+    assert json.loads(found["output"])["kind"] == "digest"
+    assert deliveries(cli) == [], "a test is no job"
+    assert json.loads(server.got[0].content)["detail"]["test"] is True
+
+
+# -- real deliveries ------------------------------------------------------------------------
+
+
+def test_deliveries_reach_a_url_signed_and_hostile_text_is_data(
+    cli: Cli, server: Receiver, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(b"secret key")
+    cli("hook", "add", "url", "--on", "dead", "--url", f"{server.url}/200", "--secret-file", "key")
+    cli("hook", "add", "keep", "--on", "dead", "--", "tee", str(tmp_path / "kept"))
+    program = tmp_path / "hostile"
+    program.write_bytes(b"#!/bin/sh\nprintf '\\377\\000\\033]0;x\\007'; cat \"$0\"; exit 1\n")
+    program.chmod(0o700)
+    command = [str(program), HOSTILE, "x" * 100_000]
+    cli("enqueue", json.dumps({"id": "a", "command": command, "max_retries": 1}))
+    run_all(cli)
+    assert {job["state"] for job in deliveries(cli)} == {"completed"}
+    [got] = server.got
+    kept = json.loads((tmp_path / "kept").read_bytes())
+    assert kept | {"hook": "url"} == json.loads(got.content)
+    assert kept["job"] == "a"
+    assert kept["detail"]["command"] == [str(program)]
+    assert kept["detail"]["output"].startswith("\ufffd\0\x1b]0;x\x07#!/bin/sh")
+    assert not (tmp_path / "pwned").exists()
+    name, at = got.headers["webhook-id"], int(got.headers["webhook-timestamp"])
+    assert name in {job["id"] for job in deliveries(cli)}
+    assert got.headers["webhook-signature"] == signature(b"secret key", name, at, got.content)
+    for job in deliveries(cli):
+        assert set(job["env"].values()) <= {"***"}
+
+
+def test_failed_deliveries_name_the_status_and_410_pauses_the_hook(
+    cli: Cli, server: Receiver
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        for name, url in (
+            ("busy", f"{server.url}/503"),
+            ("moved", f"{server.url}/302"),
+            ("gone", f"{server.url}/410"),
+            ("closed", f"http://127.0.0.1:{port}/"),
+        ):
+            retries = [] if name == "gone" else ["--max-retries", "1"]
+            cli("hook", "add", name, "--on", "dead", "--url", url, *retries)
+        cli("enqueue", "--id", "a", "--max-retries", "1", "false")
+        run_all(cli)
+    reasons = {job["command"][-1]: job["last_error"] for job in deliveries(cli)}
+    assert reasons == {
+        "busy": "exit 1: HTTP 503 Service Unavailable",
+        "moved": "exit 1: HTTP 302 Found; redirects are not followed",
+        "gone": "exit 94: HTTP 410 Gone",
+        "closed": "exit 1: connection refused",
+    }
+    assert {job["state"] for job in deliveries(cli)} == {"dead"}
+    assert len(server.got) == 3, "no redirect was followed, and nothing was sent twice"
+    assert [one["name"] for one in cli.json("hook", "list") if one["paused"]] == ["gone"]
+    assert cli.json("hook", "show", "gone")["paused_reason"] == "the URL answered 410 Gone"
+
+
+def test_a_digest_is_delivered_by_a_worker(cli: Cli, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    cli("hook", "add", "sum", "--on", "dead", "--digest", "1s", "--", "tee", str(kept))
+    cli("enqueue", json.dumps([{"command": "false", "max_retries": 1}] * 20))
+    with cli.start("worker", "start", "--until-empty", "-q", "--queue", "default"):
+        pass
+    assert cli.json("hook", "show", "sum")["waiting"] == 20
+    cli("worker", "start", "-d")
+    cli("wait", "--all", "--timeout", "60", code=1)
+    from ..support import eventually
+
+    eventually(kept.exists)
+    eventually(lambda: deliveries(cli)[0]["state"] == "completed")
+    assert json.loads(kept.read_bytes())["detail"]["count"] == 20
+    cli("worker", "stop")
+
+
+# -- sending ----------------------------------------------------------------------------
+
+
+def test_post_reads_little_of_a_large_answer(server: Receiver) -> None:
+    server.answer = b"\x1b[31m" + b"x" * 50_000_000
+    found = post(f"{server.url}/200", b"{}", message="m")
+    assert found.accepted
+    assert found.content.startswith("\\x1b[31mx")
+    assert len(found.content) < 3000
+
+
+def test_post_gives_up_on_a_server_that_does_not_answer(server: Receiver) -> None:
+    found = post(f"{server.url}/hang", b"{}", message="m", timeout=0.1)
+    assert (found.status, found.said) == (None, "timed out")
+
+
+def test_post_sends_a_password_as_a_header(server: Receiver) -> None:
+    url = server.url.replace("http://", "http://me:p%40ss@")
+    assert post(f"{url}/200", b"{}", message="m").accepted
+    assert server.got[0].headers["authorization"] == "Basic bWU6cEBzcw=="
+
+
+def test_post_explains_what_is_not_http(server: Receiver) -> None:
+    assert post(f"{server.url}/noise", b"{}", message="m").status is None
+    assert "secret" not in post("http://no.invalid/secret", b"{}", message="m").said
+
+
+def test_deliver_needs_a_url(cli: Cli) -> None:
+    assert "QUEUECTL_HOOK_URL" in one_line(cli("hook", "deliver", "x", code=2).err)

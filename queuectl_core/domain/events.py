@@ -117,6 +117,11 @@ class Event:
         place = 1 if self.kind is EventKind.STARTED else 2
         return place, self.job or 0, int(self.detail.get("attempt", 0))
 
+    @property
+    def identity(self) -> tuple[str, int, int, int]:
+        """Identifies the event, also beside the others of the same attempt."""
+        return self.kind.value, *self.key
+
     def __repr__(self) -> str:
         return f"Event({self.to_json()})"
 

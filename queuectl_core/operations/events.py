@@ -228,7 +228,7 @@ async def of_job(store: Store, job: Job) -> list[Event]:
                 detail={"cause": job.cause},
             )
         )
-    unique = {(one.kind, one.key): one for one in events}
+    unique = {one.identity: one for one in events}
     return sorted(unique.values(), key=_place, reverse=True)
 
 

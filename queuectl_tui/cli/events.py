@@ -147,15 +147,15 @@ async def _follow(session: Session, queue: Queue, asked: _Asked, limit: int | No
     known: list[Event] = []
     async for page in _pages(queue, asked, limit, 0):
         known += page
-    seen = {(one.kind, one.key) for one in known}
+    seen = {one.identity for one in known}
     printer = _Printer(session)
     printer.show(known[::-1])
     await queue.changed()
     while True:
         # What was written between beginning to follow and reading what there was comes twice.
         fresh = await follower.more()
-        printer.show([one for one in fresh if (one.kind, one.key) not in seen])
-        seen -= {(one.kind, one.key) for one in fresh}
+        printer.show([one for one in fresh if one.identity not in seen])
+        seen -= {one.identity for one in fresh}
         await until_changed(queue, POLL)
 
 

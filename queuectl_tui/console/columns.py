@@ -14,6 +14,7 @@ from ..presentation.attempts import ATTEMPT_COLUMNS
 from ..presentation.columns import STATE_ROLES, Cell, Column, Place, TableColumn, table
 from ..presentation.connections import Connections
 from ..presentation.dead_groups import GROUP_COLUMNS
+from ..presentation.events import EVENT_COLUMNS
 from ..presentation.jobs import JOB_COLUMNS, short_why
 from ..presentation.queues import QUEUE_COLUMNS
 
@@ -49,6 +50,7 @@ STATES = table(
 )
 JOBS = table(JOB_COLUMNS, "console")
 QUEUES = table(QUEUE_COLUMNS, "console")
+EVENTS = table(EVENT_COLUMNS, "console")
 GROUPS = table(GROUP_COLUMNS, "console")
 JOB_PAGE = table(JOB_COLUMNS, "page")
 ATTEMPTS = table(ATTEMPT_COLUMNS, "console")

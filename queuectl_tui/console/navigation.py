@@ -68,6 +68,11 @@ class Navigation(ActionRunner):
 
         self.push_screen(QueuesScreen())
 
+    def open_events(self) -> None:
+        from .screens.events import EventsScreen
+
+        self.push_screen(EventsScreen())
+
     def show_queue(self, name: str) -> None:
         self.back_to_main()
         self.main.show_queue(name)

@@ -101,6 +101,7 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     yield do("why", "the reasons why the current job does not run", here.action_why)
     yield do("queue list", "the queues, with their limits", console.open_queues)
     yield do("queue show", "the queues, with their limits", console.open_queues)
+    yield do("events", "who did what, and what happened", console.open_events)
     yield do(
         "status --why", "how many jobs wait for which reason", lambda: tell(console, "why", _waits)
     )

@@ -14,7 +14,11 @@ from textual.widgets import Input
 PAUSE = 0.15
 """Seconds without a key after which the filter is applied."""
 
-HINTS = {"workers": "id, job or host contains…", "dlq": "reason contains…"}
+HINTS = {
+    "workers": "id, job or host contains…",
+    "dlq": "reason contains…",
+    "events": "job.dead, or text",
+}
 """Which texts are searched, for panes other than the jobs."""
 
 

@@ -5,6 +5,7 @@
 - ``reference/commands.md`` and ``man/queuectl.1``: from the commands themselves
 - the table in ``reference/configuration.md``: from ``queuectl_core.domain.config``
 - the table in ``decisions/README.md``: from the records beside it
+- the table in ``schedules.md``: what runs when a clock changes
 
 With ``--check`` nothing is written, and the exit code is 1 if a page is out of date.
 """
@@ -13,15 +14,19 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from queuectl_core import __version__
+from queuectl_core.domain import cron
 from queuectl_core.domain.config import KEYS, LOG_LEVELS, env_name, show_value
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_tui.cli.command import built
@@ -33,6 +38,7 @@ COMMANDS = DOCS / "reference" / "commands.md"
 CONFIGURATION = DOCS / "reference" / "configuration.md"
 ENVIRONMENT = DOCS / "reference" / "environment.md"
 EXIT_CODES = DOCS / "reference" / "exit-codes.md"
+SCHEDULES = DOCS / "schedules.md"
 MAN_PAGE = DOCS / "man" / "queuectl.1"
 DECISIONS = DOCS / "decisions"
 INDEX = DECISIONS / "README.md"
@@ -298,6 +304,63 @@ def man_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+# -- what schedules do when the clock changes -----------------------------------------------------
+
+CLOCK_YEAR = 2026
+ZONES = (
+    *("Europe/Berlin", "America/New_York", "America/Havana", "Europe/Dublin", "Atlantic/Azores"),
+    *("Australia/Lord_Howe", "Antarctica/Troll", "Africa/Casablanca", "Pacific/Chatham"),
+    "America/Santiago",
+)
+
+
+def clock_table() -> str:
+    """For each zone and change of its clock: what runs, and when."""
+    head = "| zone | the clock | a time that is jumped over, or shown twice | runs | `*/30` runs |"
+    lines = [head, "| --- | --- | --- | --- | --- |"]
+    for name in ZONES:
+        where = cron.zone(name)
+        start = int(datetime(CLOCK_YEAR, 1, 1, tzinfo=UTC).timestamp())
+        at = where.change(start, start + 365 * 86400)
+        while at is not None:
+            lines.append(clock_row(where, at))
+            at = where.change(at, start + 365 * 86400)
+    return "\n".join(lines)
+
+
+def clock_row(where: cron.Zone, at: int) -> str:
+    """One change of a clock: a job at a fixed time in the middle of it, and a frequent one."""
+    before, after = where.offset(at - 1), where.offset(at)
+    show = partial(_local, where)
+    low, high = sorted((at + before, at + after))
+    wall = datetime.fromtimestamp((low + high) // 2, UTC)
+    fixed = cron.parse_cron(f"{wall.minute} {wall.hour} * * *")
+    frequent = cron.parse_cron("*/30 * * * *")
+    runs = [one for one in _moments(fixed, where, at) if at - 7200 <= one <= at + 7200]
+    often = [one for one in _moments(frequent, where, at) if at - 3600 <= one <= at + 3600]
+    day = datetime.fromtimestamp(at, where.info).strftime("%-d %b")
+    jump = f"{day}: from {_wall(at + before)} to {_wall(at + after)}"
+    return (
+        f"| {where.name} | {jump} | `{wall.minute} {wall.hour} * * *`"
+        f" {'jumped over' if after > before else 'shown twice'} |"
+        f" {', '.join(map(show, runs))} | {', '.join(map(show, often))} |"
+    )
+
+
+def _moments(times: cron.Cron, where: cron.Zone, at: int) -> list[int]:
+    return list(
+        itertools.takewhile(lambda one: one <= at + 86400, times.moments(at - 86400, where))
+    )
+
+
+def _wall(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%H:%M}"
+
+
+def _local(where: cron.Zone, moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment, where.info):%H:%M%z}"
+
+
 # -- writing ------------------------------------------------------------------------------------
 
 
@@ -313,6 +376,7 @@ def wanted() -> dict[Path, str]:
         COMMANDS: commands_page(),
         CONFIGURATION: between(CONFIGURATION, configuration_table()),
         INDEX: between(INDEX, decisions_table()),
+        SCHEDULES: between(SCHEDULES, clock_table()),
         MAN_PAGE: man_page(),
     }
 

@@ -45,11 +45,13 @@ if TYPE_CHECKING:
     from .domain.figures import Stats
     from .domain.hooks import Hook, HookInfo, Tested
     from .domain.notices import Notice, Summary
+    from .domain.schedule import ScheduleInfo
     from .operations.attempt_output import AttemptOutput
     from .operations.copy import Copied
     from .operations.copy import Progress as CopyProgress
     from .operations.events import Follower, Kinds
     from .operations.events import Page as EventPage
+    from .operations.schedules import Shown
 
 PAGE = 1000
 """Jobs per page when a verb reads many."""
@@ -543,6 +545,75 @@ class Queue:
 
         hook = (await self.hook(name)).hook
         return await off_loop(try_out, hook, self.clock(), self.actor)
+
+    # -- schedules --------------------------------------------------------------------
+
+    async def schedules(self) -> list[ScheduleInfo]:
+        """All schedules, by name."""
+        return await self.store.schedules()
+
+    async def schedule(self, name: str) -> Shown:
+        """One schedule with its next times and last runs. NotFound."""
+        from .operations import schedules
+
+        return await schedules.show(self.store, name, self.clock())
+
+    async def add_schedule(
+        self, name: str, given: Mapping[str, Any], job: Any
+    ) -> tuple[ScheduleInfo, list[str]]:
+        """Add a schedule. ``given``: ``cron`` or ``every``, and what else may be said about its
+        times (:data:`.operations.schedules.FIELDS`). ``job``: the job that it enqueues, as for
+        :meth:`enqueue`. Returns it, and the output fields of ``job`` that were ignored.
+
+        Raises InvalidInput, or Conflict if the name is taken.
+        """
+        from .operations import schedules
+
+        defaults = await self.defaults()
+        return await schedules.add(self.store, name, given, job, defaults=defaults, env=self.env)
+
+    async def check_schedule(self, name: str, given: Mapping[str, Any], job: Any) -> ScheduleInfo:
+        """The schedule that :meth:`add_schedule` would add. Nothing is changed."""
+        from .operations import schedules
+
+        defaults = await self.defaults()
+        return schedules.make(name, given, job, defaults=defaults, env=self.env)[0]
+
+    async def edit_schedule(
+        self, name: str, given: Mapping[str, Any], job: Mapping[str, Any]
+    ) -> ScheduleInfo:
+        """Change these fields of a schedule and of its job. None takes a field of the job away. It
+        counts from now. NotFound."""
+        from .operations import schedules
+
+        return await schedules.edit(self.store, name, given, job, await self.defaults())
+
+    async def pause_schedule(self, name: str, reason: str | None = None) -> ScheduleInfo:
+        """Enqueue nothing more for this schedule until it is resumed. NotFound."""
+        from .operations import schedules
+
+        return await schedules.pause(self.store, name, reason, actor=self.actor, now=self.clock())
+
+    async def resume_schedule(self, name: str) -> ScheduleInfo:
+        """End the pause of a schedule. It counts from now. NotFound."""
+        from .operations import schedules
+
+        return await schedules.resume(self.store, name, self.clock())
+
+    async def run_schedule(self, name: str) -> Job:
+        """Enqueue a run at once, outside its times. NotFound; Conflict if its overlap rule does not
+        allow it."""
+        from .operations import schedules
+
+        defaults = await self.defaults()
+        return await schedules.run_now(self.store, name, defaults, self.actor)
+
+    async def remove_schedule(self, name: str) -> None:
+        """Remove a schedule. Its jobs stay. NotFound."""
+        from .domain.schedule import no_schedule
+
+        if "\0" in name or not await self.store.remove_schedule(name, self.clock()):
+            raise no_schedule(name)
 
     # -- why --------------------------------------------------------------------------
 

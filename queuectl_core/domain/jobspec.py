@@ -53,6 +53,8 @@ OUTPUT_FIELDS = frozenset(
         "progress_text",
         "result",
         "cause",
+        "schedule",
+        "scheduled_at",
         "existing",
         "history",
     )

@@ -258,6 +258,8 @@ class Job(NamedTuple):
             "progress_text": self.progress_text,
             "result": self.result,
             "cause": self.cause,
+            "schedule": self.schedule,
+            "scheduled_at": format_time(self.scheduled_at),
             **({"existing": True} if self.existing else {}),
         }
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..domain.hooks import Hook
     from ..domain.model import Dependency, SupervisorRow
     from ..domain.rollup import Ended, Rollup
+    from ..domain.schedule import Fired, Firing, Schedule, ScheduleInfo
     from .copy import Copying
 
 T = TypeVar("T")
@@ -124,6 +125,12 @@ class Said:
         self.event = event
 
 
+def said_of(job: Job) -> Said:
+    """What the event says if this job is cancelled."""
+    running = [job.seq] if job.state is State.PROCESSING else []
+    return Said(jobs={job.seq: job.id}, running=running)
+
+
 class Changed:
     """What an action did. (Making a NamedTuple takes longer, and every verb loads this module.)
 
@@ -153,6 +160,13 @@ def changed_meanwhile(action: str, seen: Job, now: Job | None) -> JobChanged:
     else:
         change = "was changed meanwhile"
     return JobChanged(f"job '{seen.id}' {change}; no {action} was done", "look again")
+
+
+def cancel_params(job: Job, now: float, actor: str) -> dict[str, Any]:
+    """The parameters of the action ``cancel`` for one job, if its state allows it."""
+    states = list(ALLOWED[JobAction.CANCEL])
+    chosen = {"states": states, "seqs": [job.seq], "seen": None, "later": LAST}
+    return conditions(Filter()) | chosen | {"now": now, "actor": actor}
 
 
 class Batch(Protocol):
@@ -757,6 +771,50 @@ class Store(Protocol):
     async def deliver_hooks(self, now: float) -> bool:
         """Deliver what is left of events, and the digests that are due: each by one caller. Returns
         whether more is left."""
+
+    # -- schedules --------------------------------------------------------------------
+
+    async def schedules(self, name: str | None = None) -> list[ScheduleInfo]:
+        """The schedules, by name, with what became of their runs. ``name``: only this one."""
+        from .rows import to_schedule_info
+
+        return await self._rows("schedule_infos", to_schedule_info, name=name)
+
+    async def schedule_runs(self, name: str, limit: int) -> list[Job]:
+        """The jobs of a schedule that are still there, newest first."""
+        return await self._rows("schedule_runs", to_job, name=name, limit=limit)
+
+    async def due_schedules(self, now: float, limit: int) -> list[Schedule]:
+        """Up to ``limit`` schedules that are due and not paused, the earliest first."""
+        from .rows import to_schedule
+
+        return await self._rows("schedules_due", to_schedule, now=now, limit=limit)
+
+    async def next_schedule(self, after: float | None) -> float | None:
+        """When the next schedule is due (``after``: the next one that is due after this); None:
+        none is. Reads one row of an index."""
+        return first_of(await self._rows("schedule_next", value_of, after=after or 0.0))
+
+    async def add_schedule(self, schedule: Schedule, now: float) -> None:
+        """Add a schedule. Conflict if its name is taken. Wakes the supervisors."""
+
+    async def change_schedule(
+        self, seen: Schedule, new: Schedule, detail: Mapping[str, Any], now: float
+    ) -> bool:
+        """Replace what a person may change of a schedule, and write an event with ``detail``.
+        False: it was fired, changed or removed since it was read. Wakes the supervisors."""
+
+    async def remove_schedule(self, name: str, now: float) -> bool:
+        """Remove a schedule. Its jobs stay. False: there is none of this name."""
+
+    async def fire(self, firings: Sequence[Firing], now: float) -> list[Fired]:
+        """Enqueue the runs of schedules that are due, and advance these, in one commit. Schedules
+        that somebody else has fired, or changed, are left out, so any number of supervisors may
+        call this at the same time."""
+
+    async def run_schedule(self, name: str, spec: JobSpec, now: float) -> Job:
+        """Enqueue a run of a schedule now, outside its times. NotFound; Conflict if its overlap
+        rule does not allow it."""
 
     async def config(self) -> dict[str, str]:
         """The stored configuration, as text."""

@@ -32,6 +32,7 @@ from ..domain.times import format_time
 if TYPE_CHECKING:
     from ..domain.claims import AttemptResult
     from ..domain.rollup import Ended
+    from ..domain.schedule import Schedule, ScheduleInfo
     from .signature import Signature
 
 T = TypeVar("T")
@@ -508,6 +509,12 @@ def to_worker(row: Row) -> Worker:
     )
 
 
+def unscheduled(made: Sequence[Job]) -> list[tuple[int, str]]:
+    """(key, id) of the new jobs whose enqueueing is an event. For the runs of a schedule, there is
+    an event of the schedule."""
+    return [(job.seq, job.id) for job in made if job.schedule is None]
+
+
 def event_row(
     signature: Signature,
     kind: str,
@@ -699,3 +706,35 @@ def bad_cursor(cursor: str) -> InvalidInput:
 def storable(text: str) -> str:
     """The text as every store can keep it."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def schedule_params(schedule: Schedule) -> dict[str, Any]:
+    """The columns of a row of ``schedules``."""
+    return schedule._asdict() | {"job": json.dumps(schedule.job)}
+
+
+def to_schedule(row: Row) -> Schedule:
+    """A row of ``schedules``."""
+    from ..domain.schedule import Schedule
+
+    values = {name: row[name] for name in Schedule._fields}
+    return Schedule(**values | {"job": json.loads(row["job"])})
+
+
+def to_schedule_info(row: Row) -> ScheduleInfo:
+    """A row of the query ``schedule_infos``."""
+    from ..domain.schedule import LastRun, ScheduleInfo
+
+    schedule = to_schedule(row)
+    last = None
+    if row["run_id"] is not None:
+        last = LastRun(
+            row["last_job"],
+            row["run_id"],
+            State(row["run_state"]),
+            row["run_started_at"],
+            row["run_finished_at"],
+            row["run_error"],
+        )
+    known = [at for at in (schedule.success_at, row["run_success_at"]) if at is not None]
+    return ScheduleInfo(schedule, last, max(known, default=None))

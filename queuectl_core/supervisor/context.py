@@ -87,6 +87,8 @@ class Context:
         """There is something to do for the dispatcher."""
         self.commanded = asyncio.Event()
         """There are commands for us."""
+        self.rescheduled = asyncio.Event()
+        """A schedule may be due now, or at another time than we know."""
         self.told = asyncio.Event()
         """We were told to stop."""
         self.background = Background(self.wake)

@@ -107,6 +107,7 @@ class Dispatcher:
             return
         if notifier.clear():
             context.commanded.set()
+            context.rescheduled.set()
         if notifier.stop is not None and context.stopping != "now":
             now, notifier.stop = notifier.stop, None
             if now or context.stopping is None:

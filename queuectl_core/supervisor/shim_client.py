@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..domain.model import Job
+from ..domain.times import format_time
 from ..runner.direct_exec import plain_words
 from ..runner.events import RunnerEvent, Trouble, parse_event
 from ..system.host import process_state
@@ -77,6 +78,8 @@ def launch_spec(job: Job, shell: str, capture: Capture, files: str = "") -> list
         "QUEUECTL_PROGRESS": f"{files}.{PROGRESS}",
         "QUEUECTL_RESULT": f"{files}.{RESULT}",
     }
+    if job.scheduled_at is not None:
+        environment["QUEUECTL_SCHEDULED_AT"] = format_time(job.scheduled_at) or ""
     output = as_utf8(capture.path)
     limits = (job.nice, job.memory_limit, job.cpu_seconds)
     how: list[Any] = [argv, plain, job.cwd, environment, (output, capture.limit)]

@@ -117,6 +117,9 @@ class Supervisor:
                 await self._begin([queues] * count)
                 async with services:
                     await self._until_told(services.recover(), TAKEOVER_PATIENCE)
+                    # Before the first claim: workers that end when there is nothing to do must
+                    # find what is due.
+                    await self._until_told(services.fire(), TAKEOVER_PATIENCE)
                     # Adopted jobs have their workers: now there is an answer to who is up.
                     context.tell(Notice(NoticeKind.UP, ", ".join(context.slots)))
                     notify_systemd(context.env, "READY=1")

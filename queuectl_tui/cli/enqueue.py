@@ -174,8 +174,8 @@ def enqueue(
             raise UsageError("give the command once: as JOB or with --command")
         sources = [{"command": command}]
     elif jobs:
-        _check_words(jobs)
-        sources = [source for job in jobs for source in _sources(job, len(jobs) > 1)]
+        check_words(jobs)
+        sources = [source for job in jobs for source in sources_of(job, len(jobs) > 1)]
     else:
         raise UsageError("give a job: a command, JSON, -, --file F, or -- CMD ARG...")
     added = session.run(lambda queue: _add(queue, session, sources, overrides), create=True)
@@ -187,7 +187,7 @@ def enqueue(
         session.err.note("no jobs given; nothing enqueued")
 
 
-def _check_words(jobs: tuple[str, ...]) -> None:
+def check_words(jobs: tuple[str, ...]) -> None:
     """InvalidInput for arguments that are one command without quotes, or not a command."""
     if len(jobs) > 1:
         from .intent import refuse_words
@@ -205,7 +205,7 @@ def _check_words(jobs: tuple[str, ...]) -> None:
                 refuse_odd(job)
 
 
-def _sources(job: str, several: bool) -> list[Any]:
+def sources_of(job: str, several: bool) -> list[Any]:
     if not job.lstrip().startswith(("{", "[")):
         return [job]
     from queuectl_core.domain.errors import InvalidInput

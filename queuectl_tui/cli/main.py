@@ -31,6 +31,7 @@ VERBS: Subcommands = {
     "release": ("hold:release", "Let held jobs run."),
     "edit": ("edit:edit", "Change a job that does not run."),
     "remove": ("remove:remove", "Forget jobs, their history and output."),
+    "schedule": ("schedule:schedule", "Enqueue jobs again and again, at times or intervals."),
     "queue": ("queue:queue", "List queues, pause and limit them."),
     "hook": ("hook:hook", "Run a command, or tell a URL, when something happens."),
     "worker": ("worker:worker", "Start, stop and list workers."),

@@ -157,6 +157,25 @@ def test_the_store(cli: Cli, tmp_path: Path) -> None:
     check(cli.json("completion", "zsh"), "script")
 
 
+def test_schedules(cli: Cli) -> None:
+    check(cli.json("schedule", "add", "s", "--every", "1h", "--env", "A=b", "true"), "schedule")
+    check(cli.json("schedule", "edit", "s", "--cron", "@daily"), "schedule")
+    for word in ("pause", "resume"):
+        check(cli.json("schedule", word, "s"), "schedule")
+    check(cli.json("schedule", "run", "s"), "job")
+    check_all(cli.json("schedule", "list"), "schedule")
+    shown = cli.json("schedule", "show", "s")
+    times, runs = shown.pop("next_times"), shown.pop("runs")
+    check(shown, "schedule")
+    assert [list(one) for one in times] == [["at", "local"]] * 5
+    check_all(runs, "job")
+    check(cli.json("schedule", "remove", "s"), "schedule")
+    found = cli.json("schedule", "import", "-", stdin="@daily true\n@reboot x\n", code=1)
+    check(found, "imported")
+    check_all(found["added"], "schedule")
+    assert [list(one) for one in found["problems"]] == [["line", "message"]]
+
+
 def test_the_demo(cli: Cli) -> None:
     found = cli.json("demo")
     check(found, "demo")

@@ -10,7 +10,7 @@ from ...domain.events import EventKind
 from ...domain.model import Filter, Job, JobSpec, State
 from ...system.clocks import monotonic
 from ..protocol import LAST
-from ..rows import conditions, held_unique, new_ids, spec_params, to_job
+from ..rows import conditions, held_unique, new_ids, spec_params, to_job, unscheduled
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
 from .events import record, record_jobs
 from .session import NEW_JOBS, Session
@@ -64,10 +64,29 @@ async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> lis
     if any(spec.unique is not None for spec in specs):
         return await _enqueue_unique(session, specs, now)
     made = await _insert(session, specs, now)
-    await record_jobs(session, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
+    if told := unscheduled(made):
+        await record_jobs(session, EventKind.ENQUEUED, now, told)
     if any(spec.parents for spec in specs):
         await _connect(session, made, now)
         made = await _again(session, made)
+    return made
+
+
+async def insert(session: Session, specs: Sequence[JobSpec], now: float) -> dict[str, Job]:
+    """The new jobs by id. Those whose id or unique value is taken are left out. Each spec has an
+    id."""
+    rows = [spec_params(spec, now) for spec in specs]
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    columns["has_stdin"] = [row["stdin"] is not None for row in rows]
+    found = await session.rows("insert_jobs", gate=KEYS, now=now, **columns)
+    made = {row["id"]: to_job(row) for row in found}
+    inputs = {
+        made[row["id"]].seq: row["stdin"]
+        for row in rows
+        if row["stdin"] is not None and row["id"] in made
+    }
+    if inputs:
+        await session.execute("insert_inputs", jobs=list(inputs), inputs=list(inputs.values()))
     return made
 
 
@@ -79,11 +98,7 @@ async def _insert(session: Session, specs: Sequence[JobSpec], now: float) -> lis
         spec if spec.id else spec._replace(id=name)
         for spec, name in zip(specs, new_ids(len(specs)), strict=True)
     ]
-    rows = [spec_params(spec, now) for spec in wanted]
-    columns = {name: [row[name] for row in rows] for name in COLUMNS}
-    columns["has_stdin"] = [row["stdin"] is not None for row in rows]
-    found = await session.rows("insert_jobs", gate=KEYS, now=now, **columns)
-    made = {row["id"]: to_job(row) for row in found}
+    made = await insert(session, wanted, now)
     if len(made) < len(wanted):
         is_unique = len(specs) == 1 and specs[0].unique is not None
         if is_unique and not await session.rows("ids_taken", ids=[wanted[0].id]):
@@ -91,9 +106,6 @@ async def _insert(session: Session, specs: Sequence[JobSpec], now: float) -> lis
         _refuse(given, made)
         # A generated id was taken, which nearly never happens. Nothing is enqueued.
         raise Conflict("could not find free ids", "try again")
-    inputs = {made[row["id"]].seq: row["stdin"] for row in rows if row["stdin"] is not None}
-    if inputs:
-        await session.execute("insert_inputs", jobs=list(inputs), inputs=list(inputs.values()))
     return [made[spec.id or ""] for spec in wanted]
 
 
@@ -123,8 +135,8 @@ async def _enqueue_unique(session: Session, specs: Sequence[JobSpec], now: float
         existing.append(not is_new)
         made += [job] * is_new
         replaced += [job.seq] * (not is_new and spec.on_conflict == "replace")
-    if made:
-        await record_jobs(session, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
+    if told := unscheduled(made):
+        await record_jobs(session, EventKind.ENQUEUED, now, told)
     # After all of them are there, because a job may wait for one that comes later.
     if any(spec.parents for spec in specs) and made:
         await _connect(session, made, now)

@@ -22,7 +22,7 @@ from ...system.host import known_host_key
 from ...system.permissions import own_directory
 from ...system.postcommit import after_commit
 from ..protocol import Batch, Changed, JobAction, Notifier, Said, Store
-from . import admission, claims, events, hooks, jobs, maintenance, statistics
+from . import admission, claims, events, hooks, jobs, maintenance, schedules, statistics
 from .batch import PostgresBatch
 from .commit_log import CommitLog
 from .connections import Connections
@@ -234,6 +234,12 @@ class PostgresStore(Store):
 
     async def give_way(self, seconds: float) -> None:
         """Nothing to do: a server has many writers at a time."""
+
+    add_schedule = verb(Connections.announce, schedules.add_schedule)
+    change_schedule = verb(Connections.announce, schedules.change_schedule)
+    remove_schedule = verb(Connections.announce, schedules.remove_schedule)
+    fire = verb(Connections.announce, schedules.fire)
+    run_schedule = verb(Connections.announce, schedules.run_schedule)
 
     # -- working ----------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from ...domain.errors import Conflict
 from ...domain.events import EventKind
 from ...domain.model import Filter, Job, JobSpec, State
 from ..protocol import LAST
-from ..rows import conditions, held_unique, new_ids, spec_params
+from ..rows import conditions, held_unique, new_ids, spec_params, unscheduled
 from .connection import Driver
 from .events import record, record_jobs
 from .queries import SQL, job_at, reading, to_job, to_params
@@ -40,7 +40,7 @@ def enqueue(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[Job]:
     if any(spec.unique is not None for spec in specs):
         return _enqueue_unique(conn, specs, now)
     made = _insert(conn, specs, now)
-    record_jobs(conn, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
+    record_jobs(conn, EventKind.ENQUEUED, now, unscheduled(made))
     if any(spec.parents for spec in specs):
         made = _connect(conn, made, now)
     return made
@@ -91,7 +91,7 @@ def _enqueue_unique(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[
             replace_job(conn, holder, spec_params(spec, now), now)
             replaced.append(holder.seq)
         answer.append((holder, True))
-    record_jobs(conn, EventKind.ENQUEUED, now, [(job.seq, job.id) for job in made])
+    record_jobs(conn, EventKind.ENQUEUED, now, unscheduled(made))
     # After all of them are there, because a job may wait for one that comes later.
     if any(spec.parents for spec in specs) and made:
         _connect(conn, made, now)

@@ -65,6 +65,7 @@ def _load_the_rest() -> None:
         hooks,
         maintenance,
         read_only,
+        schedules,
         statistics,
         supervisors,
     )
@@ -82,12 +83,13 @@ class _Late:
 
 
 if TYPE_CHECKING:
-    from . import admission, claims, events, hooks, maintenance, statistics, supervisors
+    from . import admission, claims, events, hooks, maintenance, schedules, statistics, supervisors
 else:
     admission, events = _Late("admission"), _Late("events")
     claims, maintenance = _Late("claims"), _Late("maintenance")
     hooks = _Late("hooks")
     statistics, supervisors = _Late("statistics"), _Late("supervisors")
+    schedules = _Late("schedules")
 
 
 class SqliteStore(Store):
@@ -248,6 +250,12 @@ class SqliteStore(Store):
 
     async def give_way(self, seconds: float) -> None:
         await sleep(min(seconds * GIVE_WAY, LONGEST_WAY))
+
+    add_schedule = changes(lambda: schedules.add_schedule, wakes=ANYTHING)
+    change_schedule = changes(lambda: schedules.change_schedule, wakes=ANYTHING)
+    remove_schedule = changes(lambda: schedules.remove_schedule, wakes=ANYTHING)
+    fire = changes(lambda: schedules.fire, wakes=NEW_JOBS)
+    run_schedule = changes(lambda: schedules.run_schedule, wakes=NEW_JOBS)
 
     # -- working ----------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from .orphans import Orphans
 from .progress import ProgressReader
 from .retention import Retention
 from .sampling import Sampler
+from .schedules import ScheduleTimer
 from .wakeups import WakeUps
 
 TICK = 1.0
@@ -86,10 +87,12 @@ class Services:
         self._wake_ups = WakeUps(context, dispatcher)
         self._hooks = HookService(context)
         self._changed = True
+        self._schedules = ScheduleTimer(context, dispatcher, heartbeat)
 
     async def __aenter__(self) -> Services:
         commands = self._command_reader.apply_all()
-        loops = (self._beat(), self._tick(), commands, self._watch_adopted(), self._watch_shims())
+        watchers = (self._watch_adopted(), self._watch_shims(), self._schedules.watch())
+        loops = (self._beat(), self._tick(), commands, *watchers)
         self._tasks = [self._context.background.start(loop) for loop in loops]
         return self
 
@@ -123,6 +126,7 @@ class Services:
         while True:
             await asyncio.sleep(TICK)
             self._dispatcher.look_if_due()
+            self._schedules.look_if_due()
             if not self._heartbeat.registered:
                 continue
             await self._take("look at the store", store.check)
@@ -170,6 +174,7 @@ class Services:
         """A change whose notification was lost, or that nobody notifies us of."""
         if await self._context.store.changed():
             self._changed = True
+            self._context.rescheduled.set()
             await self._command_reader.apply()
             self._context.look()
 
@@ -181,6 +186,10 @@ class Services:
         changed, self._changed = self._changed, False
         settled = self._dispatcher.done + self._dispatcher.failed
         await self._hooks.look(changed=changed, settled=settled)
+
+    def fire(self) -> asyncio.Task[None]:
+        """Fire the schedules that are due now."""
+        return self._start("fire schedules", self._schedules.fire)
 
     async def _expire(self) -> None:
         settings, now = self._context.settings, self._context.clock()

@@ -95,13 +95,23 @@ CREATE TABLE schedules (
     -- The last nominal time that was enqueued, and the key of its job.
     last_at        double precision,
     last_job       bigint,
+    -- The last time that was skipped or missed, and why.
+    skipped_at     double precision,
+    skipped_reason text COLLATE "C",
+    -- When a run completed, as far as this was known when it last fired.
+    success_at     double precision,
     paused_at      double precision,
     paused_by      text COLLATE "C",
     paused_reason  text COLLATE "C",
     created_at     double precision NOT NULL,
     updated_at     double precision NOT NULL,
+    -- Increased by each change of a person.
+    version        bigint NOT NULL,
     CHECK ((cron IS NULL) <> (every IS NULL))
 );
+
+-- The runs of a schedule. Other jobs are not in this index.
+CREATE INDEX jobs_schedule ON jobs (schedule, seq) WHERE schedule IS NOT NULL;
 
 CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL AND paused_at IS NULL;
 

@@ -86,13 +86,23 @@ CREATE TABLE schedules (
     -- The last nominal time that was enqueued, and the key of its job.
     last_at        REAL,
     last_job       INTEGER,
+    -- The last time that was skipped or missed, and why.
+    skipped_at     REAL,
+    skipped_reason TEXT,
+    -- When a run completed, as far as this was known when it last fired.
+    success_at     REAL,
     paused_at      REAL,
     paused_by      TEXT,
     paused_reason  TEXT,
     created_at     REAL NOT NULL,
     updated_at     REAL NOT NULL,
+    -- Increased by each change of a person.
+    version        INTEGER NOT NULL,
     CHECK ((cron IS NULL) <> (every IS NULL))
 ) WITHOUT ROWID;
+
+-- The runs of a schedule. Other jobs are not in this index.
+CREATE INDEX jobs_schedule ON jobs (schedule, seq) WHERE schedule IS NOT NULL;
 
 CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL AND paused_at IS NULL;
 

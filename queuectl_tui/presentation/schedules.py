@@ -1,0 +1,178 @@
+"""What is shown of a schedule: its times, its last run, and why a run was skipped."""
+
+from __future__ import annotations
+
+from queuectl_core.domain.schedule import Schedule, ScheduleInfo, format_every
+from queuectl_core.domain.text import clean_line
+from queuectl_core.domain.times import format_time
+
+from .columns import BOTH, STATE_ROLES, Cell, Column, Place
+from .format import ago, command_text, exact_age, short
+
+
+def schedule_state(info: ScheduleInfo) -> str:
+    """``paused``, ``never`` (it has no more times) or ``active``."""
+    if info.schedule.paused:
+        return "paused"
+    return "active" if info.schedule.next_at is not None else "never"
+
+
+def pause_text(schedule: Schedule) -> str:
+    """Who paused it, and why; empty: it is not paused."""
+    if not schedule.paused:
+        return ""
+    text = f"by {schedule.paused_by}" if schedule.paused_by else "paused"
+    return clean_line(f"{text}: {schedule.paused_reason}" if schedule.paused_reason else text)
+
+
+def skip_text(info: ScheduleInfo, now: float) -> str:
+    """The last time that was skipped or missed, and why, unless a later time has run since."""
+    one = info.schedule
+    if one.skipped_at is None or (one.last_at is not None and one.last_at > one.skipped_at):
+        return ""
+    when = "" if one.skipped_at > now else f"{exact_age(one.skipped_at, now)} ago: "
+    return clean_line(f"{when}{one.skipped_reason or 'skipped'}")
+
+
+def command_of(schedule: Schedule) -> str:
+    """The command of its job."""
+    command = schedule.job.get("command", "")
+    return command_text(tuple(command) if isinstance(command, list) else command)
+
+
+def local_time(at: float, zone: str) -> str:
+    """A time in a zone: ``2026-11-26 10:30 CET``. Empty if this host does not know the zone."""
+    from datetime import UTC, datetime
+
+    from queuectl_core.domain.cron import zone as find_zone
+    from queuectl_core.domain.errors import InvalidInput
+
+    try:
+        here = datetime.fromtimestamp(at, UTC).astimezone(find_zone(zone).info)
+    except InvalidInput:
+        return ""
+    seconds = ":%S" if here.second else ""
+    return clean_line(here.strftime(f"%a %Y-%m-%d %H:%M{seconds} %Z"))
+
+
+def _name(info: ScheduleInfo, now: float) -> Cell:
+    return short(info.schedule.name, 100), "name"
+
+
+def _state(info: ScheduleInfo, now: float) -> Cell:
+    state = schedule_state(info)
+    return state, {"paused": "caution", "never": "caution"}.get(state, "idle")
+
+
+def _next(info: ScheduleInfo, now: float) -> Cell:
+    one = info.schedule
+    if one.paused:
+        return "paused", "caution"
+    if one.next_at is None:
+        return "never", "caution"
+    return exact_age(one.due_at or one.next_at, now) if one.next_at > now else "now", "text"
+
+
+def _last(info: ScheduleInfo, now: float) -> Cell:
+    at = info.schedule.last_at
+    if info.last is not None:
+        at = info.last.started_at or at
+    return "" if at is None else ago(now - at), "muted"
+
+
+def _outcome(info: ScheduleInfo, now: float) -> Cell:
+    if info.last is None:
+        return "", "muted"
+    return info.last.state.value, STATE_ROLES.get(info.last.state.value, "text")
+
+
+def _skipped(info: ScheduleInfo, now: float) -> Cell:
+    return skip_text(info, now), "caution"
+
+
+def _command(info: ScheduleInfo, now: float) -> Cell:
+    return short(command_of(info.schedule), 300), "text"
+
+
+def _time(at: float | None) -> str:
+    return format_time(at) or ""
+
+
+SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
+    Column("name", "", _name, terminal=Place(limit=40), console=Place(10, flex=2)),
+    Column("name", "pipe", value=lambda s, _: s.schedule.name),
+    Column("state", "pipe", _state),
+    Column(
+        "when",
+        BOTH,
+        value=lambda s, _: clean_line(s.schedule.when, 100),
+        console=Place(12, rank=4, flex=1),
+    ),
+    Column("tz", "pipe", value=lambda s, _: clean_line(s.schedule.tz, 60), terminal=Place(room=90)),
+    Column("next", "", _next, right=True, terminal=Place(), console=Place(8, rank=1)),
+    Column(
+        "next_at", "pipe", value=lambda s, _: "" if s.schedule.paused else _time(s.schedule.next_at)
+    ),
+    Column("last", "", _last, right=True, terminal=Place(room=60), console=Place(5, rank=3)),
+    Column("last_at", "pipe", value=lambda s, _: _time(s.schedule.last_at)),
+    Column("outcome", BOTH, _outcome, console=Place(10, rank=2)),
+    Column("last_job", "pipe", value=lambda s, _: "" if s.last is None else clean_line(s.last.id)),
+    Column(
+        "skipped", "", _skipped, terminal=Place(flex=1, room=80), console=Place(12, rank=5, flex=3)
+    ),
+    Column("skipped_at", "pipe", value=lambda s, _: _time(s.schedule.skipped_at)),
+    Column(
+        "skipped_reason", "pipe", value=lambda s, _: clean_line(s.schedule.skipped_reason or "")
+    ),
+    Column(
+        "command",
+        "",
+        _command,
+        terminal=Place(flex=2, room=110),
+        console=Place(14, rank=6, flex=3),
+    ),
+    Column("command", "pipe", value=lambda s, _: clean_line(command_of(s.schedule))),
+)
+
+
+def schedule_fields(info: ScheduleInfo, now: float) -> list[tuple[str, str, str]]:
+    """(name, text, role) of everything about one schedule except its times and runs. Empty texts
+    are left out."""
+    one, last = info.schedule, info.last
+    state, state_role = _state(info, now)
+    job = [f"{name}: {_value(name, value)}" for name, value in one.job.items() if name != "command"]
+    upcoming = "" if one.paused or one.next_at is None else exact_age(one.next_at, now)
+    found = [
+        ("name", clean_line(one.name), "name"),
+        ("state", state, state_role),
+        ("paused", pause_text(one), "caution"),
+        ("when", clean_line(one.when), "text"),
+        ("time zone", clean_line(one.tz), "text"),
+        ("next", f"{_time(one.next_at)} ({upcoming})" if upcoming else "", "text"),
+        ("jitter", format_every(one.jitter) if one.jitter else "", "text"),
+        ("missed", f"{one.missed}, within {format_every(one.missed_within)}", "text"),
+        ("overlap", one.overlap, "text"),
+        ("command", clean_line(command_of(one)), "text"),
+        ("job", clean_line("; ".join(job)), "muted"),
+        ("last time", _time(one.last_at), "text"),
+        ("last run", "" if last is None else f"{last.id}: {last.state}", _outcome(info, now)[1]),
+        ("last error", "" if last is None else clean_line(last.last_error or ""), "problem"),
+        ("last success", _time(info.success_at), "text"),
+        ("last skipped", _skip_words(one), "caution"),
+        ("created", _time(one.created_at), "muted"),
+    ]
+    return [(name, text, role) for name, text, role in found if text]
+
+
+def _skip_words(one: Schedule) -> str:
+    if one.skipped_at is None:
+        return ""
+    return f"{_time(one.skipped_at)}: {clean_line(one.skipped_reason or 'skipped')}"
+
+
+def _value(name: str, value: object) -> str:
+    if name == "env" and isinstance(value, dict):
+        return ", ".join(value)
+    if name == "stdin":
+        return f"{len(str(value)):,} characters"
+    return str(value)

@@ -254,8 +254,9 @@ async def edit(
 ) -> ScheduleInfo:
     """Change these fields; ``job`` has those of the job, where None takes a field away."""
     options = parse_options(given)
-    options |= {"every": None} if "cron" in options else {}
-    options |= {"cron": None} if "every" in options else {}
+    for one, other in (("cron", "every"), ("every", "cron")):
+        if options.get(one) is not None:
+            options[other] = None
     if not options and not job:
         raise InvalidInput("say what to change")
 

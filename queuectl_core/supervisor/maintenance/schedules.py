@@ -9,7 +9,6 @@ schedules there are.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 
 from ...domain import cron  # noqa: F401 # loaded now: an upgrade may replace the files later
@@ -66,14 +65,15 @@ class ScheduleTimer:
     async def _sleep(self) -> None:
         """Until we are woken, or something is due."""
         context = self._context
-        while not context.rescheduled.is_set():
-            left = LONGEST_SLEEP
-            if self._due is not None:
-                left = self._due - context.clock()
-                if left <= 0:
-                    return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(context.rescheduled.wait(), min(left, LONGEST_SLEEP))
+        left = LONGEST_SLEEP
+        if self._due is not None:
+            left = min(max(0.0, self._due - context.clock()), LONGEST_SLEEP)
+        # Not wait_for: in Python 3.11 it may swallow a cancellation.
+        timer = asyncio.get_running_loop().call_later(left, context.rescheduled.set)
+        try:
+            await context.rescheduled.wait()
+        finally:
+            timer.cancel()
 
     async def fire(self) -> None:
         """Fire what is due now, and read when to look again. StoreError."""

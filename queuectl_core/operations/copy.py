@@ -33,7 +33,7 @@ from .attempt_output import log_path
 
 JOBS_AT_ONCE = 2000
 """Jobs in one range. A transaction with so many takes about 100 ms."""
-ATTEMPTS = 5000
+ATTEMPTS = EVENTS = 5000
 TAILS = 250
 INPUTS = 16
 """The most in one batch. So many tails, results or inputs have at most 16 MiB."""
@@ -52,7 +52,8 @@ class Compared:
     """How many of one kind of thing both stores have."""
 
     what: str
-    """``STATE in QUEUE``, ``attempts``, ``stored outputs``, ``standard inputs`` or ``results``."""
+    """``STATE in QUEUE``, ``attempts``, ``stored outputs``, ``standard inputs``, ``results`` or
+    ``events``."""
     source: int
     target: int
 
@@ -107,6 +108,8 @@ class _Copy:
         self.mark = ""
         self.upto = 0
         self.outputs = 0
+        self.events_upto = 0
+        """The key of the last event that is copied."""
         self.done = 0
         self.turn = secrets.token_hex(8)
 
@@ -127,6 +130,7 @@ class _Copy:
                 f"jobs of store {self.source.url} keep changing",
                 "stop what enqueues there, and run this again",
             )
+        await self.send_events()
         await self.quiet()
         rows = await self.counted()
         found = Copied(self.source.url, self.target.url, rows, self.outputs, resumed)
@@ -170,6 +174,8 @@ class _Copy:
                 "copy into a new one",
             )
         self.mark, self.upto = old, begun["upto"]
+        events = begun.get("events")
+        self.events_upto = events if isinstance(events, int) else 0
         await self.receive(CopyBatch(), self.upto)
         return True
 
@@ -181,6 +187,7 @@ class _Copy:
                 "shown": self.source.url,
                 "turn": self.turn,
                 "upto": upto,
+                "events": self.events_upto,
             }
         )
 
@@ -245,6 +252,18 @@ class _Copy:
         await self.receive(batch, done)
         with after_commit("tidying up"):
             await self.target.checkpoint()
+
+    async def send_events(self) -> None:
+        """Copy the events after those that are copied. If they differ afterwards, because somebody
+        changed or removed earlier ones, copy all of them again."""
+        for _ in range(PASSES):
+            while events := await self.out.events(self.events_upto, EVENTS):
+                self.events_upto = events[-1].seq or 0
+                await self.receive(CopyBatch(events=events), self.upto)
+            if await self.out.event_totals() == await self.into.event_totals():
+                return
+            self.events_upto = 0
+            await self.receive(CopyBatch(no_events=True), self.upto)
 
     async def compare(self) -> int:
         """Copy the ranges again in which the jobs differ. Returns how many differed."""
@@ -363,4 +382,5 @@ async def _tally(store: Store) -> Counter[tuple[int, str]]:
     for what, number in zip(kinds, await store.copying().totals(), strict=True):
         if number or what in kinds[:2]:  # most stores have none of the others
             tally[len(State), what] = number
+    tally[len(State), "events"] = (await store.copying().event_totals())[0]
     return tally

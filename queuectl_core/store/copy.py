@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..domain.errors import Conflict
+from ..domain.events import Event
 from ..domain.model import Attempt, Dependency, Job, QueueSettings
 from ..domain.rollup import Rollup
-from .rows import first_of, to_attempt, to_dependency, to_queue, value_of
+from .rows import first_of, to_attempt, to_dependency, to_event, to_queue, value_of
 
 T = TypeVar("T")
 
@@ -76,6 +77,9 @@ class CopyBatch:
     results: Sequence[StoredText] = ()
     dependencies: Sequence[Dependency] = ()
     """Of the jobs of this batch."""
+    events: Sequence[Event] = ()
+    no_events: bool = False
+    """Before anything is added, remove all events."""
     emptied: tuple[int, int] | None = None
     """Before anything is added, remove the jobs with seqs from the first to the second."""
 
@@ -144,6 +148,15 @@ class Copying(Protocol):
         """How many attempts, tails, inputs and results there are. Reads all their keys."""
         [(attempts, tails, inputs, results)] = await self._rows("copy_totals", tuple)
         return attempts, tails, inputs, results
+
+    async def events(self, after: int, limit: int) -> list[Event]:
+        """Up to ``limit`` events with keys above ``after``, in order."""
+        return await self._rows("copy_events", to_event, after=after, limit=limit)
+
+    async def event_totals(self) -> tuple[int, int]:
+        """How many events there are, and how many jobs bulk verbs changed. Reads all events."""
+        [(count, jobs)] = await self._rows("copy_event_totals", tuple)
+        return int(count), int(jobs)
 
     # -- of the target -------------------------------------------------------------------
 

@@ -591,6 +591,20 @@ def to_event(row: Any) -> Event:
     )
 
 
+EVENT_FIELDS = (
+    *("seq", "at", "kind", "actor", "via", "job", "job_id", "last_job", "name", "n", "detail"),
+)
+"""The columns of ``events`` that :func:`copied_event` gives."""
+
+
+def copied_event(event: Event) -> tuple[Any, ...]:
+    """An event as a row of another store, which keeps its key."""
+    return (
+        *(event.seq, event.at, event.kind.value, event.actor, event.via, event.job, event.job_id),
+        *(event.last_job, event.name, event.count, json.dumps(event.detail)),
+    )
+
+
 def to_end(row: Any) -> Event:
     """The end of an attempt. The row is of ``attempts``, with ``job_id``."""
     attempt = to_attempt(row)

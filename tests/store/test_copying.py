@@ -68,6 +68,7 @@ async def everything(store: Store) -> dict[str, Any]:
         "config": await store.config(),
         "counts": await store.counts(),
         "dead": await store.dead_groups(100),
+        "events": [one.to_json() for one in await store.copying().events(0, 1000)],
         "rollup": [await store.rollup(reach(NOW - back, NOW)) for back in (HOUR, DAY, 30 * DAY)],
     }
 

@@ -10,7 +10,7 @@ import asyncpg
 
 from ...domain.rollup import Rollup, merged, pack, unpack
 from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
-from ..rows import attempt_row, dependency_row, job_row, queue_params
+from ..rows import EVENT_FIELDS, attempt_row, copied_event, dependency_row, job_row, queue_params
 from . import jobs
 from .connections import Connections
 from .session import Session
@@ -62,6 +62,8 @@ async def _begin(session: Session, new: str, above: int) -> bool:
         return False
     await session.execute("copy_mark_set", new=new)
     await session.value("copy_highest_set", highest=above)
+    await session.execute("copy_no_events")
+    await session.value("copy_events_above", highest=above)
     return True
 
 
@@ -84,12 +86,22 @@ async def _receive(session: Session, batch: CopyBatch, *, old: str, new: str, no
     await _add(session, "inputs", batch.inputs)
     await _add(session, "results", batch.results)
     await _add(session, "dependencies", map(dependency_row, batch.dependencies))
+    if batch.no_events:
+        await session.execute("copy_no_events")
+    await _add(session, "events", map(copied_event, batch.events), columns=EVENT_FIELDS)
 
 
-async def _add(session: Session, table: str, rows: Iterable[Sequence[Any]]) -> None:
+async def _add(
+    session: Session,
+    table: str,
+    rows: Iterable[Sequence[Any]],
+    columns: Sequence[str] | None = None,
+) -> None:
     records = list(rows)
     if records:
-        await session.raw.copy_records_to_table(table, records=records, timeout=None)
+        await session.raw.copy_records_to_table(
+            table, records=records, columns=columns, timeout=None
+        )
 
 
 async def _finish(
@@ -117,3 +129,4 @@ async def _finish(
         datas = [pack(rollup) for _, _, rollup in found]
         await session.execute("rollups_put", span=span, moments=moments, source="", datas=datas)
     await session.value("copy_highest_set", highest=highest)
+    await session.value("copy_events_above", highest=0)

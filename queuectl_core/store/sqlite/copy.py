@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
 from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
-from ..rows import attempt_row, dependency_row, job_row, queue_params
+from ..rows import attempt_row, copied_event, dependency_row, job_row, queue_params
 from . import jobs
 from .connection import Connection
 from .queries import SQL, to_ended
@@ -83,6 +83,8 @@ def _begin(conn: sqlite3.Connection, new: str, above: int) -> bool:
         return False
     conn.execute(SQL["copy_mark_set"], {"new": new})
     go_on_above(conn, above)
+    conn.execute(SQL["copy_no_events"])
+    _events_go_on_above(conn, above)
     return True
 
 
@@ -90,6 +92,11 @@ def go_on_above(conn: sqlite3.Connection, given: int) -> None:
     """Give the next job a seq above ``given``."""
     conn.execute(SQL["copy_highest_gone"])
     conn.execute(SQL["copy_highest_set"], {"highest": given})
+
+
+def _events_go_on_above(conn: sqlite3.Connection, given: int) -> None:
+    conn.execute(SQL["copy_events_above_gone"])
+    conn.execute(SQL["copy_events_above"], {"highest": given})
 
 
 def _receive(
@@ -114,6 +121,9 @@ def _receive(
     conn.executemany(SQL["copy_input"], batch.inputs)
     conn.executemany(SQL["copy_result"], batch.results)
     conn.executemany(SQL["copy_dependency"], map(dependency_row, batch.dependencies))
+    if batch.no_events:
+        conn.execute(SQL["copy_no_events"])
+    conn.executemany(SQL["copy_event"], map(copied_event, batch.events))
 
 
 def _finish(
@@ -137,3 +147,4 @@ def _finish(
     for span, at, rollup in pieces:
         conn.execute(SQL["rollup_put"], {"span": span, "at": at, "data": pack(rollup)})
     go_on_above(conn, highest)
+    _events_go_on_above(conn, 0)

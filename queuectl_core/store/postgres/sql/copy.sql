@@ -65,3 +65,17 @@ SELECT (SELECT count(*) FROM attempts) AS attempts, (SELECT count(*) FROM tails)
 
 -- name: copy_emptied
 DELETE FROM jobs WHERE seq BETWEEN :first::bigint AND :last::bigint;
+
+-- name: copy_events
+SELECT * FROM events WHERE seq > :after::bigint ORDER BY seq LIMIT :limit::bigint;
+
+-- name: copy_event_totals
+SELECT count(*), coalesce(sum(n), 0) FROM events;
+
+-- name: copy_no_events
+DELETE FROM events;
+
+-- name: copy_events_above
+SELECT setval(pg_get_serial_sequence('events', 'seq')::regclass, greatest(h.highest, 1),
+              h.highest > 0)
+FROM (SELECT greatest(:highest::bigint, (SELECT max(seq) FROM events)) AS highest) h;

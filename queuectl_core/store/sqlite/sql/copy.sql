@@ -83,3 +83,23 @@ INSERT INTO inputs VALUES (?, ?);
 
 -- name: copy_result
 INSERT INTO results VALUES (?, ?);
+
+-- name: copy_events
+SELECT * FROM events WHERE seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: copy_event_totals
+SELECT count(*), coalesce(sum(n), 0) FROM events;
+
+-- name: copy_no_events
+DELETE FROM events;
+
+-- name: copy_event
+INSERT INTO events (seq, at, kind, actor, via, job, job_id, last_job, name, n, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: copy_events_above
+INSERT INTO sqlite_sequence (name, seq)
+VALUES ('events', max(:highest, coalesce((SELECT max(seq) FROM events), 0)));
+
+-- name: copy_events_above_gone
+DELETE FROM sqlite_sequence WHERE name = 'events';

@@ -91,6 +91,7 @@ def test_jobs_and_what_became_of_them(cli: Cli, tmp_path: Path) -> None:
     check(stats, "stats")
     check(stats["run_time"], "distribution")
     check(stats["wait_time"], "distribution")
+    check_all(cli.json("events"), "event")
     check_all(cli.json("metrics"), "metric")
     check(cli.json("metrics", "--textfile", tmp_path / "queue.prom"), "backup")
     check_all(cli.json("retry", "bad"), "job")

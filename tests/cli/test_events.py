@@ -1,0 +1,50 @@
+"""``queuectl events``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from ..support import Cli, eventually
+
+
+def test_who_did_what_is_listed(cli: Cli) -> None:
+    cli("enqueue", "true", "--id", "a")
+    cli("config", "set", "lease", "20")
+    cli("cancel", "a")
+    cli("remove", "a")
+    found = cli.json("events")
+    assert [one["kind"] for one in found] == [
+        *("job.removed", "job.cancelled", "config.changed", "job.enqueued")
+    ]
+    assert {one["via"] for one in found} == {"cli"}
+    assert all("@" in one["actor"] for one in found)
+    lines = cli("events", "a", "--kind", "job.removed,config").out.splitlines()
+    assert len(lines) == 2, "a header and the event of a removed job"
+    assert lines[1].split("\t")[1:3] == ["job.removed", "a"]
+    assert len(cli.json("events", "--limit", "2")) == 2
+    assert cli.json("events", "--since", "1h") == found
+
+
+def test_what_is_asked_wrongly_is_refused(cli: Cli) -> None:
+    cli("enqueue", "true", "--id", "a")
+    assert "no such job" in cli("events", "nobody", code=3).err
+    assert "job.dead" in cli("events", "--kind", "job.ded", code=2).err
+    assert "of what?" in cli("events", "--since", "30", code=2).err
+    assert "since" in cli("events", "--since", "yesterdy", code=2).err
+
+
+def test_events_are_followed_as_json_lines(cli: Cli) -> None:
+    cli("enqueue", "true", "--id", "a")
+    command = [sys.executable, "-m", "queuectl_tui", "--store", str(cli.store)]
+    command += ["events", "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=cli.environment()) as follower:
+        try:
+            assert follower.stdout is not None
+            assert json.loads(follower.stdout.readline())["kind"] == "job.enqueued"
+            cli("cancel", "a")
+            assert json.loads(follower.stdout.readline())["kind"] == "job.cancelled"
+        finally:
+            follower.terminate()
+    assert eventually(lambda: follower.returncode is not None)

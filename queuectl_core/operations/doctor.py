@@ -201,6 +201,13 @@ async def orphaned_output(queue: Queue) -> Finding:
     if count:
         message = f"{count:,} output files of jobs that are gone, {format_bytes(size)}"
         return Finding("litter", "warn", message, REPAIR)
+    from ..supervisor.reports import attempt_files, unneeded
+
+    store = queue.store
+    found = await unneeded(store, attempt_files(store.directory / "run"))
+    if number := sum(map(len, found.values())):
+        message = f"{number:,} files of attempts that have ended"
+        return Finding("litter", "warn", message, REPAIR)
     return Finding("litter", "ok", "no output files without a job")
 
 

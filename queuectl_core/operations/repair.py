@@ -12,6 +12,7 @@ from ..queue import Queue
 from ..runner.journal_reader import abandoned, sweep
 from ..store.open import chosen, on_server
 from ..supervisor.maintenance.services import used_names
+from ..supervisor.reports import attempt_files, remove_files, unneeded
 from ..system.clocks import monotonic
 from ..system.host import is_gone
 from ..system.permissions import make_private
@@ -101,6 +102,9 @@ async def _repair_store(queue: Queue) -> AsyncIterator[Finding]:
     found = abandoned(run_directory)
     if removed := sweep(found, await used_names(store)):
         yield _fixed("litter", removed, "stale run file removed")
+    of_attempts = await unneeded(store, attempt_files(run_directory))
+    if removed := remove_files(of_attempts.values()):
+        yield _fixed("litter", removed, "file of an ended attempt removed")
     if store.can_backup and (removed := remove_drafts(Path(store.url).parent)):
         yield _fixed("litter", removed, "unfinished backup removed")
     removed = 0

@@ -20,6 +20,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -43,6 +44,8 @@ MAX_TEXT = 200
 """Characters of its text."""
 MAX_RESULT = 64 * 1024
 """Bytes of a result."""
+EMPTY_TURNS, EMPTY_PAUSE = 10, 0.002
+"""How often files that are empty are read in one look, and the seconds between."""
 SWEPT_AT_ONCE = 500
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -113,18 +116,31 @@ def read_all_progress(run_directory: Path, tokens: Collection[str]) -> dict[str,
     except FileNotFoundError:
         make_folder(run_directory)  # somebody removed it
         return found
-    for name in names:
-        token, _, kind = name.rpartition(".")
-        if kind == PROGRESS and token in tokens:
-            progress = read_progress(f"{run_directory}/{FOLDER}/{name}")
+    parts = (name.rpartition(".") for name in names)
+    waiting = [token for token, _, kind in parts if kind == PROGRESS and token in tokens]
+    for turn in range(EMPTY_TURNS):
+        empty: list[str] = []
+        for token in waiting:
+            read = _read(f"{base_name(str(run_directory), token)}.{PROGRESS}", MAX_PROGRESS)
+            progress = _to_progress(read)
             if progress is not None:
                 found[token] = progress
+            elif read is not None and not read[0]:
+                empty.append(token)
+        # A shell empties the file before it writes to it. We may have come in between.
+        waiting = empty
+        if not waiting or turn == EMPTY_TURNS - 1:
+            break
+        time.sleep(EMPTY_PAUSE)
     return found
 
 
 def read_progress(path: str) -> Progress | None:
     """The progress in a file; None: there is none, or it is not one."""
-    read = _read(path, MAX_PROGRESS)
+    return _to_progress(_read(path, MAX_PROGRESS))
+
+
+def _to_progress(read: tuple[bytes, int] | None) -> Progress | None:
     return None if read is None else parse_progress(read[0].decode("utf-8", "replace"))
 
 
@@ -145,7 +161,8 @@ def _read_result(path: str) -> bytes | None:
     text, size = read
     if len(text) <= MAX_RESULT:
         return text
-    mark = f"\n[cut: the result has {format_bytes(size)}, the limit is {format_bytes(MAX_RESULT)}]"
+    has, most = format_bytes(size), format_bytes(MAX_RESULT)
+    mark = f"\n[cut: the result has {has} bytes, the limit is {most}]"
     return cut(text, MAX_RESULT - len(mark.encode())) + mark.encode()
 
 

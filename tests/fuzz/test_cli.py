@@ -152,6 +152,8 @@ enqueue_options = several(
     option("--after-failed", words),
     option("--on-parent-failure", words),
     flags("--hold"),
+    option("--stdin", words),
+    option("--secret", pairs),
 )
 
 # -- jobs as JSON ---------------------------------------------------------------------
@@ -258,6 +260,7 @@ def test_jobs_as_a_stream(args: list[str], stream: bytes, from_file: bool) -> No
         verb("status", rest=several(flags("--why"))),
         verb("stats", rest=several(option("--since", durations))),
         verb("metrics", rest=st.just([])),
+        verb("progress", rest=st.lists(words | numbers, max_size=3)),
         verb("worker", "list", rest=st.just([])),
         verb(
             "dlq", "list", rest=several(option("--search", words), option("--exit-code", numbers))
@@ -365,7 +368,7 @@ def test_settings(args: list[str], env: dict[str, str]) -> None:
 VERBS = (
     *("enqueue", "list", "show", "logs", "status", "stats", "cancel", "retry", "remove"),
     *("worker", "dlq", "config", "completion", "prune", "worker:list", "dlq:purge"),
-    *("why", "hold", "release", "edit", "queue", "queue:list", "metrics"),
+    *("why", "hold", "release", "edit", "queue", "queue:list", "metrics", "progress"),
 )
 OPTIONS = (
     *("--json", "--help", "--version", "-h", "-q", "-v", "--store", "--state", "--all", "-y"),

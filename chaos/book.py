@@ -18,6 +18,9 @@ from random import Random
 PLAY = "play"
 """The queue of the actors' jobs."""
 
+SECRET = "not-stored"
+"""What the file ``secret`` holds, to which jobs refer."""
+
 MAY_HAVE = ("may have", "not known whether", "unknown whether", "cannot be told whether")
 """Words in a refusal which say that the change may have been made nevertheless."""
 
@@ -50,11 +53,18 @@ class Planned:
     max_retries: int
     queue: str = "default"
     answer: Answer = Answer.IN_DOUBT
+    gets: bool = False
+    """It has a standard input and a secret."""
 
     @property
     def attempts(self) -> int:
         """How many attempts it takes if nothing else goes wrong."""
         return 1 if self.code == 0 else self.max_retries
+
+    def result(self, attempt: int) -> str:
+        """What an attempt writes as its result."""
+        got = f"in-{self.name} {SECRET}" if self.gets else "- -"
+        return f"{self.name} {attempt} {got}\n"
 
     def source(self, seconds: float, *, with_id: bool = True) -> dict[str, object]:
         """As ``enqueue`` takes it. ``seconds``: how long an attempt takes."""

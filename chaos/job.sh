@@ -4,7 +4,10 @@
 #   S name attempt pid         it starts
 #   O name attempt pid holder  it found another attempt inside: the promise is broken
 #   C name attempt             its child has done its part
+#   R name attempt             its result is written
 #   E name attempt code        it ends
+#
+# Its result has its name, its attempt, and what it got: its standard input and its secret.
 #
 # The lock is a symbolic link and not a directory, because making one is as atomic and it names
 # its holder: an attempt that was killed leaves its lock behind, and that is not an overlap.
@@ -31,6 +34,9 @@ echo "S $name $attempt $$" >>log
     echo "C $name $attempt" >>log
 ) &
 wait $!
+read -r input
+echo "50 $name" >"$QUEUECTL_PROGRESS"
+echo "$name $attempt ${input:--} ${CHAOS_SECRET:--}" >"$QUEUECTL_RESULT" && echo "R $name $attempt" >>log
 rm -f "locks/$name"
 echo "E $name $attempt $code" >>log
 exit "$code"

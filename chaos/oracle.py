@@ -71,6 +71,7 @@ class Oracle:
         for name, job in self.book.jobs.items():
             if name in self.jobs:
                 self._recorded(name)
+                self._result(name, job)
                 if job.queue != PLAY:
                     self._job(name, job, self.jobs[name], leaders=leaders or self.lossy)
         for name in self.book.requests:
@@ -106,11 +107,21 @@ class Oracle:
         for command, number, outcome, code, signal in found:
             self.attempts[name_in(str(command))][int(number)] = Attempt(str(outcome), code, signal)
 
+        self.results: dict[str, str] = {}
+        found = self.plant.sql(
+            "SELECT j.command, r.result FROM results r JOIN jobs j ON j.seq = r.job"
+        )
+        for command, result in found:
+            self.results[name_in(str(command))] = bytes(result).decode("utf-8", "replace")
+        self.figures["results"] = len(self.results)
+
     def _read_log(self) -> None:
         self.starts: dict[str, Counter[int]] = defaultdict(Counter)
         self.started_at: dict[str, int] = {}
         """Bytes of the log before the last start of a job."""
         self.ends: dict[str, dict[int, int]] = defaultdict(dict)
+        self.reported: dict[str, set[int]] = defaultdict(set)
+        """Attempts that have written their result."""
         latest: dict[str, int] = defaultdict(int)
         overlaps = 0
         for at, (kind, name, attempt, *rest) in self._lines():
@@ -121,6 +132,8 @@ class Oracle:
                 latest[name] = max(latest[name], number)
             elif kind == "E":
                 self.ends[name][number] = int(rest[0])
+            elif kind == "R":
+                self.reported[name].add(number)
             if kind == "O":
                 overlaps += 1
                 self._say(f"{name}: attempt {number} began while another was inside")
@@ -231,6 +244,16 @@ class Oracle:
         completed = [n for n, record in records.items() if record.outcome == "completed"]
         if completed and max(records) > completed[0] and not self.book.may_have(name, "retry"):
             self._say(f"{name}: it completed in attempt {completed[0]} and was run again")
+
+    def _result(self, name: str, job: Planned) -> None:
+        """A job has exactly the result that its last attempt wrote, and knows of no other."""
+        row, found = self.jobs[name], self.results.get(name)
+        if row.state != "completed":
+            return
+        if found is not None and found != job.result(row.runs):
+            self._say(f"{name}: its result is {found!r}, it wrote {job.result(row.runs)!r}")
+        if found is None and row.runs in self.reported[name] and not self.lossy:
+            self._say(f"{name}: attempt {row.runs} wrote a result, and the store has none")
 
     def _attempt(self, label: str, name: str, number: int, record: Attempt) -> None:
         end = self.ends[name].get(number)

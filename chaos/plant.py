@@ -19,6 +19,7 @@ import psutil
 
 from queuectl_core.runner.journal_reader import JournalReader
 
+from .book import SECRET
 from .database import Database, Rows, SqliteDatabase
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class Plant:
         (self.place / "said").mkdir(exist_ok=True)
         (self.place / "log").touch()
         shutil.copy(JOB, self.place / JOB.name)
+        (self.place / "secret").write_text(f"{SECRET}\n", "ascii")
         self.clock = self.place / "clock"
         self.clock.write_text("0", "ascii")
 

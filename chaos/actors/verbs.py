@@ -74,10 +74,16 @@ class Verbs(Actor):
             words += ["--key", self.rng.choice("abc")]
         if self.rng.random() < 0.2:
             words += ["--unique", self.rng.choice("uvw"), "--on-conflict", "fail"]
+        if self.rng.random() < 0.4:
+            job.gets = True
+            words += ["--stdin", "-", "--secret", "CHAOS_SECRET=file:secret"]
         parent = self.some_job("pending", "processing", "failed", "completed", "dead")
         if parent is not None and self.rng.random() < 0.3:
             words += ["--after-any", parent[1]]
-        came = self.run("enqueue", *words, job.command(self.seconds()), codes=(0, 3, 4))
+        given = f"in-{job.name}\n".encode() if job.gets else None
+        came = self.run(
+            "enqueue", *words, job.command(self.seconds()), stdin=given, codes=(0, 3, 4)
+        )
         job.answer = came.answer
 
     def enqueue_many(self) -> None:

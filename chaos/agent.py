@@ -15,7 +15,8 @@ from pathlib import Path
 
 
 def move_clock(path: Path) -> None:
-    """From now on ``time.time`` is wrong by what ``path`` says at that moment."""
+    """From now on ``time.time`` is wrong by what ``path`` says at that moment, and the clock of a
+    server too."""
     real: Callable[[], float] = time.time
 
     def moved() -> float:
@@ -25,6 +26,16 @@ def move_clock(path: Path) -> None:
             return real()
 
     time.time = moved
+    try:
+        from queuectl_core.store.postgres.clock import ServerClock
+    except ImportError:
+        return
+    server = ServerClock.__call__
+
+    def moved_server(self: ServerClock) -> float:
+        return server(self) + moved() - real()
+
+    ServerClock.__call__ = moved_server  # type: ignore[method-assign]
 
 
 def put_in_seams() -> None:

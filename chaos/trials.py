@@ -22,6 +22,7 @@ from .disk import Disk, Unavailable
 from .leaving import leaving
 from .limits import limits
 from .plant import JOB, Plant, until
+from .schedules import schedules
 from .trial import Trial
 
 
@@ -338,8 +339,24 @@ def limits_on_sqlite(trial: Trial, rng: Random) -> None:
         limits(trial, made, rng)
 
 
+def schedules_on_sqlite(trial: Trial, rng: Random) -> None:
+    """See ``schedules``."""
+    with plant(mutate=trial.mutate) as (made, _):
+        schedules(trial, made, rng)
+
+
 def limits_on_postgres(trial: Trial, rng: Random) -> None:
     """See ``limits``."""
+    _on_postgres(trial, rng, limits)
+
+
+def schedules_on_postgres(trial: Trial, rng: Random) -> None:
+    """See ``schedules``."""
+    _on_postgres(trial, rng, schedules)
+
+
+def _on_postgres(trial: Trial, rng: Random, run: Callable[[Trial, Plant, Random], None]) -> None:
+    """A trial on a server of its own."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-pg-"))
     folder.chmod(0o711)  # as root it runs as another user
     try:
@@ -348,7 +365,7 @@ def limits_on_postgres(trial: Trial, rng: Random) -> None:
             url = server.start()
             try:
                 made.database = PostgresDatabase(url, url)
-                limits(trial, made, rng)
+                run(trial, made, rng)
                 made.kill_everything()
             finally:
                 server.stop()
@@ -365,6 +382,8 @@ TRIALS: dict[str, Callable[[Trial, Random], None]] = {
     "reader": slow_reader,
     "limits": limits_on_sqlite,
     "limits-postgres": limits_on_postgres,
+    "schedules": schedules_on_sqlite,
+    "schedules-postgres": schedules_on_postgres,
 }
 
 

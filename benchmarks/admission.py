@@ -207,20 +207,24 @@ def drained(scratch: Scratch, jobs: int) -> float:
     timed([*QUEUECTL, "enqueue", "-", "--quiet"], scratch.env, line.encode() * jobs)
     [(last,)] = query(scratch, "SELECT max(seq) FROM jobs")
     tidy(scratch)
+    return drained_by(scratch, jobs, f"seq > {last - jobs} AND state = 'completed'", WORKERS)
+
+
+def drained_by(scratch: Scratch, jobs: int, ended_jobs: str, workers: int) -> float:
+    """Jobs a second, from the start of the workers until ``jobs`` are as ``ended_jobs`` says."""
     began = time.time()
-    command = [*QUEUECTL, "worker", "start", "--count", str(WORKERS), "--quiet"]
+    command = [*QUEUECTL, "worker", "start", "--count", str(workers), "--quiet"]
     process = subprocess.Popen(command, env=scratch.env)
     # With a LIMIT instead of the count, PostgreSQL would read the whole table.
-    ended_jobs = f"SELECT count(*) FROM jobs WHERE seq > {last - jobs} AND state = 'completed'"
     try:
-        while query(scratch, ended_jobs)[0][0] < jobs:
+        while query(scratch, f"SELECT count(*) FROM jobs WHERE {ended_jobs}")[0][0] < jobs:
             if process.poll() is not None:
                 raise SystemExit(f"the workers have left: exit {process.returncode}")
             time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-    [(ended,)] = query(scratch, f"SELECT max(finished_at) FROM jobs WHERE seq > {last - jobs}")
+    [(ended,)] = query(scratch, f"SELECT max(finished_at) FROM jobs WHERE {ended_jobs}")
     return float(jobs / (ended - began))
 
 

@@ -484,6 +484,14 @@ def sample_event(hook: Hook, now: float, actor: str) -> HookEvent:
     return found._replace(detail={**found.detail, "test": True})
 
 
+def by_hook(bodies: Iterable[tuple[Hook, str]]) -> list[tuple[Hook, list[str]]]:
+    """The bodies of each hook."""
+    found: dict[str, tuple[Hook, list[str]]] = {}
+    for hook, text in bodies:
+        found.setdefault(hook.name, (hook, []))[1].append(text)
+    return list(found.values())
+
+
 def delivery(hook: Hook, text: str, now: float) -> JobSpec:
     """The job that delivers ``text``."""
     job = hook.job

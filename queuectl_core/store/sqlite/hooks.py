@@ -20,7 +20,7 @@ from ..rows import new_ids, spec_params
 from . import admission
 from .connection import Driver
 from .events import record
-from .jobs import free_id, ids_taken
+from .jobs import ids_taken
 from .queries import SQL, reading
 
 _to_hook = reading(to_hook)
@@ -164,14 +164,14 @@ def _insert(conn: Driver, bodies: Sequence[tuple[Hook, str]], now: float) -> boo
     if not bodies:
         return False
     ready = conn.execute(SQL["queue_ready"], {"queue": rules.QUEUE}).fetchone()[0]
-    ids = new_ids(len(bodies))
-    taken = set(ids_taken(conn, ids))
-    for job_id, (hook, text) in zip(ids, bodies, strict=True):
-        spec = rules.delivery(hook, text, now)
-        free = free_id(conn) if job_id in taken else job_id
-        params = spec_params(spec._replace(id=free), now)
-        row = conn.execute(SQL["insert_job"], params).fetchone()
-        conn.execute(SQL["insert_input"], {"seq": row["seq"], "stdin": params["stdin"]})
+    for hook, texts in rules.by_hook(bodies):
+        ids = new_ids(len(texts))
+        while ids_taken(conn, ids):
+            ids = new_ids(len(texts))
+        params = spec_params(rules.delivery(hook, "", now), now)
+        conn.execute(SQL["insert_deliveries"], params | {"ids": json.dumps(ids)})
+        inputs = json.dumps(dict(zip(ids, texts, strict=True)))
+        conn.execute(SQL["insert_delivery_inputs"], {"inputs": inputs})
     return not ready
 
 

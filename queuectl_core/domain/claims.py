@@ -43,6 +43,11 @@ class Transition(NamedTuple):
     """When it is due again; None: unchanged."""
     last_error: str | None
 
+    @property
+    def is_end(self) -> bool:
+        """Whether the job does not run again by itself."""
+        return self.state not in (State.PENDING, State.FAILED)
+
 
 class AttemptStarted(NamedTuple):
     """An attempt that runs: its worker, and when it started."""

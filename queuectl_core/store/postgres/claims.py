@@ -67,8 +67,8 @@ class _Settled(NamedTuple):
     """Children of parents that have ended must be judged."""
     limited: bool = False
     """There are queues that a claim must lock."""
-    hooked: bool = False
-    """There are hooks, so something may have to be delivered."""
+    happened: bool = False
+    """Something may have happened for which there is a hook."""
     held_up: tuple[str, ...] = ()
     """Queues in which the end of an attempt may let a job start on another supervisor."""
 
@@ -95,7 +95,7 @@ async def settle_and_claim(session: Session, request: ClaimRequest) -> ClaimResu
     freed = claim.freed or claim.left_for_others(settled.held_up, claimed=bool(groups))
     if claim.unjudged and len(claimed) == len(request.slots):
         freed = True  # we have no worker left with which to look again
-    if settled.hooked or claim.has_judged:
+    if settled.happened or claim.has_judged:
         delivered = await deliver(session, now, "worker")
         freed = freed or delivered.wakes
         # The deliveries came too late for this claim.
@@ -412,9 +412,19 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
         row["next_due"],
         row["judge"],
         row["limited"],
-        row["hooked"],
+        _happened(row["watched"], written, bool(row["given_back"])),
         tuple(row["held_up"]),
     )
+
+
+def _happened(watched: Sequence[str], results: Sequence[AttemptResult], back: bool) -> bool:
+    """Whether hooks may ask for one of these new states. ``back``: jobs were given back."""
+    if not watched:
+        return False
+    # A job that somebody wants cancelled does not wait for its next attempt.
+    if "cancelled" in watched and (back or any(not one.transition.is_end for one in results)):
+        return True
+    return any(one.transition.state in watched for one in results)
 
 
 async def _started(session: Session, times: Mapping[Key, float | None]) -> None:

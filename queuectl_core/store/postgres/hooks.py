@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import asyncpg
+
 from ...domain import hooks as rules
 from ...domain.claims import AttemptResult
 from ...domain.errors import Conflict
@@ -16,9 +18,10 @@ from ...domain.events import EventKind
 from ...domain.hooks import Hook
 from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
 from ..protocol import Changed, JobAction, Said
+from ..rows import new_ids, spec_params
 from . import admission
 from .events import record
-from .jobs import add_jobs
+from .jobs import KEYS
 from .session import NEW_JOBS, Session
 
 CHANGING = 0x686F6F6B
@@ -139,27 +142,29 @@ async def deliver_all(session: Session, now: float) -> None:
 async def deliver(session: Session, now: float, via: str | None = None) -> Deliveries:
     """Make deliveries of what has happened. ``via``: by which front end it happened; None: as the
     store was opened."""
-    taken = await session.rows("hook_marks_taken", limit=MARKS)
+    taken = await session.rows("hook_marks_taken", limit=MARKS, bytes=rules.OUTPUT_LIMIT)
     if not taken:
         return Deliveries()
-    marks = sorted((row["seq"], row["kind"], row["job"], row["event"]) for row in taken)
-    signature = session.signature
-    hooks = [hook for hook in await all_hooks(session) if hook.paused_at is None]
-    jobs = [job for _, _, job, _ in marks if job is not None]
-    rows = await session.rows("hook_facts", seqs=jobs, bytes=rules.OUTPUT_LIMIT) if jobs else []
-    facts = {row["seq"]: row for row in rows}
+    marks = [(row["mark"], row["kind"], row["job"], row["event"]) for row in taken]
+    rows = await session.rows("hooks_active")
+    hooks = [to_hook(row) for row in rows]
+    facts = {row["seq"]: row for row in taken if row["seq"] is not None}
     numbers = [event for _, _, _, event in marks if event is not None]
-    rows = await session.rows("hook_events", seqs=numbers) if numbers else []
-    stored = {row["seq"]: row for row in rows}
+    events = await session.rows("hook_events", seqs=numbers) if numbers else []
+    stored = {row["seq"]: row for row in events}
+    signature = session.signature
     origin = rules.Origin(now, signature.actor, via or signature.via)
     found = rules.happened(marks, facts, stored, origin)
     for queue in rules.maybe_empty(hooks, marks, facts):
         if await _is_empty(session, queue):
             found.append(rules.empty_event(queue, origin))
     planned = rules.plan(hooks, found)
-    for name, entry in planned.entries:
-        await session.execute("hook_entry", **entry_params(name, entry, now))
-    wakes = await _insert(session, planned.bodies, now)
+    if planned.entries:
+        entries = [entry_params(name, entry, now) for name, entry in planned.entries]
+        columns = {name: [entry[name] for entry in entries] for name in entries[0]}
+        await session.execute("hook_entries_added", **columns | {"at": now})
+    await _insert(session, planned.bodies, now)
+    wakes = bool(planned.bodies) and not rows[0]["ready"]
     return Deliveries(wakes=wakes, jobs=bool(planned.bodies), more=len(marks) == MARKS)
 
 
@@ -172,13 +177,17 @@ async def _is_empty(session: Session, queue: str) -> bool:
     return not await session.value("queue_unended", name=queue)
 
 
-async def _insert(session: Session, bodies: Sequence[tuple[Hook, str]], now: float) -> bool:
-    """Enqueue deliveries. Returns whether workers must be woken: none waited before."""
-    if not bodies:
-        return False
-    ready = await session.value("queue_ready", queue=rules.QUEUE)
-    await add_jobs(session, [rules.delivery(hook, text, now) for hook, text in bodies], now)
-    return not ready
+async def _insert(session: Session, bodies: Sequence[tuple[Hook, str]], now: float) -> None:
+    """Enqueue deliveries."""
+    for hook, texts in rules.by_hook(bodies):
+        params = spec_params(rules.delivery(hook, "", now), now)
+        inputs = [text.encode() for text in texts]
+        ids = new_ids(len(texts))
+        made = await session.execute(
+            "insert_deliveries", **params, gate=KEYS, ids=ids, inputs=inputs
+        )
+        if made < len(ids):  # an id is taken, which nearly never happens: all is done again
+            raise asyncpg.SerializationError("an id is taken")
 
 
 async def deliver_due(session: Session, now: float) -> bool:

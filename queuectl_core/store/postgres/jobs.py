@@ -241,8 +241,3 @@ async def changes(session: Session) -> tuple[Any, ...]:
     row = await session.row("changes")
     session.clock.read(row["clock"], asked, monotonic())
     return row["last"], row["number"], row["total"]
-
-
-async def add_jobs(session: Session, specs: Sequence[JobSpec], now: float) -> None:
-    """Add jobs without an id, a unique value or parents. No event is written."""
-    await _insert(session, specs, now)

@@ -13,7 +13,7 @@
 --
 -- ``judge``: whether children of these jobs, or of others, must be judged. ``limited``: whether there
 -- are queues that a claim must lock. ``starting``: whether the store waits for starts of attempts in
--- queues with a rate. ``hooked``: whether there are hooks. ``held_up``: queues of these jobs in which others wait, and the
+-- queues with a rate. ``watched``: what hooks ask for. ``held_up``: queues of these jobs in which others wait, and the
 -- end of an attempt may let one start on another supervisor.
 -- name: settle
 WITH supervisor AS MATERIALIZED (
@@ -107,7 +107,7 @@ SELECT coalesce(array_agg(f.seq), '{}') AS seqs, coalesce(array_agg(f.run), '{}'
                       WHERE (SELECT d.parent FROM dependencies d WHERE d.parent = e.seq
                              ORDER BY d.parent, d.child LIMIT 1) IS NOT NULL) AS judge,
        EXISTS (SELECT FROM queues) AS limited, EXISTS (SELECT FROM starting) AS starting,
-       EXISTS (SELECT FROM hook_watches) AS hooked,
+       ARRAY(SELECT kind FROM hook_watches) AS watched,
        ARRAY(SELECT seq FROM started) AS began, ARRAY(SELECT seq FROM released) AS given_back,
        CASE WHEN EXISTS (SELECT FROM queues) AND EXISTS (SELECT FROM supervisors OFFSET 1) THEN
            ARRAY(SELECT DISTINCT e.queue

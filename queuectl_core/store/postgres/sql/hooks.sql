@@ -34,10 +34,52 @@ INSERT INTO hook_watches SELECT * FROM unnest(:kinds::text[]);
 -- name: hooks_marked
 SELECT (SELECT seq FROM hook_marks ORDER BY seq LIMIT 1) IS NOT NULL;
 
+-- The first marks, which are removed, with what is delivered about their jobs. Each job is looked up
+-- by its key: the server does not know how many marks there are.
 -- name: hook_marks_taken
-DELETE FROM hook_marks WHERE seq = ANY(ARRAY(
-    SELECT seq FROM hook_marks ORDER BY seq LIMIT :limit::bigint FOR UPDATE SKIP LOCKED))
-RETURNING seq, kind, job, event;
+WITH taken AS (
+    DELETE FROM hook_marks WHERE seq = ANY(ARRAY(
+        SELECT seq FROM hook_marks ORDER BY seq LIMIT :limit::bigint FOR UPDATE SKIP LOCKED))
+    RETURNING seq, kind, job, event
+)
+SELECT t.seq AS mark, t.kind, t.job, t.event, j.*, a.host, o.tail
+FROM taken t
+LEFT JOIN LATERAL (
+    SELECT seq, id, command, is_argv, queue, attempts, max_retries, crashes, exit_code, last_error,
+           reason, cause, schedule, scheduled_at, worker, created_at, started_at, finished_at, runs
+    FROM jobs WHERE seq = t.job OFFSET 0) j ON true
+LEFT JOIN LATERAL (
+    SELECT host FROM attempts WHERE job = t.job AND number = j.runs OFFSET 0) a ON true
+LEFT JOIN LATERAL (
+    SELECT substring(tail FROM greatest(1, length(tail) - :bytes::int + 1)) AS tail
+    FROM tails WHERE job = t.job AND number = j.runs OFFSET 0) o ON true
+ORDER BY t.seq;
+
+-- The hooks that are not paused. ``ready``: whether deliveries wait already.
+-- name: hooks_active
+SELECT *, (SELECT seq FROM jobs WHERE ready = 1 AND queue = 'hooks'
+           ORDER BY priority DESC, run_at, seq LIMIT 1) IS NOT NULL AS ready
+FROM hooks WHERE paused_at IS NULL ORDER BY name;
+
+-- Deliveries of one hook, in order.
+-- name: insert_deliveries
+WITH gate AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock_shared(:gate::bigint)
+), made AS (
+    INSERT INTO jobs (id, command, is_argv, max_retries, backoff_base, priority, run_at,
+                      timeout_seconds, cwd, env, queue, nice, memory_limit, cpu_seconds,
+                      output_limit, state, created_at, updated_at, ready, has_stdin)
+    SELECT s.id, :command::text, :is_argv::bool, :max_retries::bigint, :backoff_base::float8,
+           :priority::bigint, :run_at::float8, :timeout_seconds::float8, :cwd::text, :env::text,
+           :queue::text, :nice::bigint, :memory_limit::bigint, :cpu_seconds::bigint,
+           :output_limit::bigint, 'pending', :now::float8, :now, 1, true
+    FROM gate CROSS JOIN unnest(:ids::text[]) WITH ORDINALITY AS s (id, place)
+    ORDER BY s.place
+    ON CONFLICT DO NOTHING
+    RETURNING seq, id
+)
+INSERT INTO inputs (job, stdin)
+SELECT m.seq, i.stdin FROM made m JOIN unnest(:ids, :inputs::bytea[]) AS i (id, stdin) USING (id);
 
 -- Whether anything is left to be delivered, and when the first digest is due.
 -- name: hook_work
@@ -45,24 +87,16 @@ SELECT (SELECT seq FROM hook_marks ORDER BY seq LIMIT 1) IS NOT NULL AS marked,
        (SELECT min(h.digest + (SELECT min(at) FROM hook_entries WHERE hook = h.name))
         FROM hooks h WHERE h.paused_at IS NULL) AS due;
 
--- name: hook_facts
-SELECT j.seq, j.id, j.command, j.is_argv, j.queue, j.attempts, j.max_retries, j.crashes,
-       j.exit_code, j.last_error, j.reason, j.cause, j.schedule, j.scheduled_at, j.worker,
-       j.created_at, j.started_at, j.finished_at, a.host, 
-       substring(t.tail FROM greatest(1, length(t.tail) - :bytes::int + 1)) AS tail
-FROM unnest(:seqs::bigint[]) s (seq)
-JOIN jobs j ON j.seq = s.seq
-LEFT JOIN attempts a ON a.job = j.seq AND a.number = j.runs
-LEFT JOIN tails t ON t.job = j.seq AND t.number = j.runs;
-
 -- name: hook_events
 SELECT seq, at, kind, actor, via, job_id, name, detail FROM events
 WHERE seq = ANY(:seqs::bigint[]);
 
--- name: hook_entry
+-- name: hook_entries_added
 INSERT INTO hook_entries (hook, at, kind, queue, reason, n, first_at, last_at, jobs)
-VALUES (:hook::text, :at::float8, :kind::text, :queue::text, :reason::text, :n::bigint,
-        :first_at::float8, :last_at::float8, :jobs::text);
+SELECT e.hook, :at::float8, e.kind, e.queue, e.reason, e.n, e.first_at, e.last_at, e.jobs
+FROM unnest(:hook::text[], :kind::text[], :queue::text[], :reason::text[], :n::bigint[],
+            :first_at::float8[], :last_at::float8[], :jobs::text[])
+     AS e (hook, kind, queue, reason, n, first_at, last_at, jobs);
 
 -- The hooks whose digest is due, except those that somebody else delivers.
 -- name: hooks_due

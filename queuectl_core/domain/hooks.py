@@ -40,6 +40,8 @@ SECRET_VARIABLE = "QUEUECTL_HOOK_SECRET_FILE"  # noqa: S105 - a file, not a secr
 GONE = 94
 """The exit code of a delivery whose URL answered 410: nobody wants these any more."""
 
+GONE_REASON = "the URL answered 410 Gone"
+
 COMMAND_LIMIT, ERROR_LIMIT, OUTPUT_LIMIT = 4096, 2048, 2048
 """How many characters of a job's command and error, and bytes of its output, are delivered."""
 SAMPLE = 5
@@ -531,8 +533,7 @@ def hooks_of(rows: Iterable[Any]) -> list[str]:
 
 def paused_as_gone(hook: Hook, now: float, actor: str) -> Hook:
     """The hook after its URL answered 410."""
-    reason = "the URL answered 410 Gone"
-    return hook._replace(paused_at=now, paused_by=actor, paused_reason=reason, updated_at=now)
+    return hook._replace(paused_at=now, paused_by=actor, paused_reason=GONE_REASON, updated_at=now)
 
 
 # -- signatures -----------------------------------------------------------------------

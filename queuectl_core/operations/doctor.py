@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..domain.errors import HostShort, InvalidInput, QueueError
-from ..domain.model import Worker
+from ..domain.hooks import GONE_REASON
+from ..domain.hooks import QUEUE as HOOKS
+from ..domain.model import State, Worker
 from ..domain.times import format_bytes, format_duration, format_time
 from ..queue import Queue
 from ..store.open import chosen, data_directory, on_server, sqlite_path
@@ -32,11 +34,13 @@ SKEW = 5.0
 EARLIEST = 1_735_689_600.0
 """2025-01-01. An earlier time means that the clock was never set."""
 SLOW_READ = 1.0
+MANY_DEAD = 10
+"""Dead deliveries of hooks that are worth a warning."""
 
 REPAIR = "run: queuectl doctor --repair"
 ORDER = (
     *("store", "integrity", "schema", "counters", "admission", "log", "sqlite", "modes"),
-    *("file system", "disk", "workers", "leftovers", "litter", "clock"),
+    *("file system", "disk", "workers", "hooks", "leftovers", "litter", "clock"),
 )
 """The checks, in the order of the report."""
 
@@ -152,6 +156,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("workers", "warn", message, "run: queuectl worker start --queue NAME")
     else:
         yield Finding("workers", "ok", f"{live} live, none lost")
+    for finding in await hooks(queue):
+        yield finding
     stamps = [worker.heartbeat_at for worker in workers]
     stamps += [job.updated_at for job in await queue.scan(limit=100)]
     now = queue.clock()  # only here: the checks of a large store take seconds
@@ -187,6 +193,40 @@ def _on_hosts(workers: list[Worker]) -> str:
         for host, beats in sorted(hosts.items())
     )
     return ": " + ", ".join(found)
+
+
+async def hooks(queue: Queue) -> list[Finding]:
+    """What is wrong with hooks; nothing if there are none."""
+    found: list[Finding] = []
+    there = [info.hook for info in await queue.hooks()]
+    for hook in there:
+        if hook.paused_reason == GONE_REASON:
+            message = f"hook {hook.name} is paused: {hook.paused_reason}"
+            found.append(Finding("hooks", "warn", message, f"queuectl hook resume {hook.name}"))
+        if hook.secret_file is not None and (trouble := _secret_trouble(hook.secret_file)):
+            message = f"hook {hook.name}: {hook.secret_file} {trouble}"
+            found.append(
+                Finding("hooks", "warn", message, "workers of this host need it: mode 600")
+            )
+    if there:
+        dead = (await queue.store.counts()).get((State.DEAD, HOOKS), 0)
+        if dead >= MANY_DEAD:
+            message = f"{dead:,} deliveries of hooks are dead"
+            found.append(Finding("hooks", "warn", message, f"queuectl dlq list --queue {HOOKS}"))
+        count = f"{len(there)} hook{'s' * (len(there) != 1)}"
+        found = found or [Finding("hooks", "ok", f"{count}, few deliveries are dead")]
+    return found
+
+
+def _secret_trouble(path: str) -> str:
+    """What is wrong with a secret file; empty: nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not os.access(path, os.R_OK):
+        return "cannot be read: permission denied"
+    return "can be read by other users" if mode & (stat.S_IRGRP | stat.S_IROTH) else ""
 
 
 async def orphaned_output(queue: Queue) -> Finding:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..domain.errors import Conflict
 from ..domain.events import Event
+from ..domain.hooks import Entry, Hook
 from ..domain.model import Attempt, Dependency, Job, QueueSettings
 from ..domain.rollup import Rollup
+from .hooks import to_entry, to_hook
 from .rows import first_of, to_attempt, to_dependency, to_event, to_queue, value_of
 
 T = TypeVar("T")
@@ -59,11 +61,14 @@ class StoredText(NamedTuple):
 
 
 class Queues(NamedTuple):
-    """What a store keeps of its queues."""
+    """What a store keeps of its queues and hooks."""
 
     settings: Sequence[QueueSettings]
     starts: Sequence[tuple[str, float, int]]
     """(queue, time, number) of the last starts in queues with a rate."""
+    hooks: Sequence[Hook] = ()
+    entries: Sequence[tuple[str, float, Entry]] = ()
+    """(hook, time, entry) of what waits for a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +145,17 @@ class Copying(Protocol):
         return await self._rows("copy_dependencies", to_dependency, first=first, last=last)
 
     async def queues(self) -> Queues:
-        """The queues with settings, and the recorded starts of queues with a rate."""
-        settings = await self._rows("queues", to_queue)
-        return Queues(settings, await self._rows("copy_starts", tuple))
+        """The queues with settings, the recorded starts of queues with a rate, and hooks."""
+
+        def entry(row: Any) -> tuple[str, float, Entry]:
+            return row["hook"], row["at"], to_entry(row)
+
+        return Queues(
+            await self._rows("queues", to_queue),
+            await self._rows("copy_starts", tuple),
+            await self._rows("hooks", to_hook),
+            await self._rows("copy_entries", entry),
+        )
 
     async def totals(self) -> tuple[int, int, int, int]:
         """How many attempts, tails, inputs and results there are. Reads all their keys."""
@@ -185,8 +198,8 @@ class Copying(Protocol):
         highest: int,
         queues: Queues,
     ) -> None:
-        """Write configuration, queues and statistics, let new seqs start above ``highest``, and
-        remove the mark.
+        """Write configuration, queues, hooks and statistics, let new seqs start above ``highest``,
+        and remove the mark.
 
         Raises Conflict if the mark is not ``mark``.
         """

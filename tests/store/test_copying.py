@@ -19,15 +19,16 @@ from queuectl_core.domain.rollup import DAY, HOUR, Rollup, reach
 from queuectl_core.operations import copy
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.copy import Copied
+from queuectl_core.operations.hooks import new_hook
 from queuectl_core.store.copy import CopyBatch, Queues, Tail
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.clocks import monotonic
 from queuectl_core.system.host import process_start
 
-from ..support import NOW, eventually_async, spec, supervisor
+from ..support import NOW, ending, eventually_async, spec, supervisor
 from .stores import PLACES, Place
-from .tools import change, claim, hired, real_counts, run
+from .tools import change, claim, finish, hired, real_counts, run
 
 NO_QUEUES = Queues((), ())
 
@@ -494,3 +495,25 @@ async def test_sums_of_many_supervisors_become_one(tmp_path: Path) -> None:
         assert rollup.completed == 2
     finally:
         await place.clear()
+
+
+async def test_hooks_and_what_waits_for_their_digests_come_along(
+    store: Store, target: Place
+) -> None:
+    for name, digest in (("each", 0.0), ("sum", 60.0)):
+        given: dict[str, Any] = {"digest": digest or None, "command": ["true"]}
+        await store.add_hook(new_hook(name, ["dead"], NOW, cwd="/", **given))
+    await hired(store)
+    await store.enqueue([spec(max_retries=1), spec(id="later", max_retries=1)], NOW)
+    [job] = await claim(store)
+    await finish(store, "sup", ending(job, Outcome.FAILED))
+    await store.deregister("sup")
+    there = await marked(target)
+    assert (await copy.copy(store, there, ignore)).same
+    assert await there.hooks() == await store.hooks()
+    assert await there.hook_waiting() == await store.hook_waiting() == {"sum": (1, NOW)}
+    await hired(there)
+    [job] = await claim(there, queues=("default",))
+    await finish(there, "sup", ending(job, Outcome.FAILED))
+    assert await there.hook_waiting() == {"sum": (2, NOW)}
+    assert (await there.counts())[State.PENDING, "hooks"] == 2

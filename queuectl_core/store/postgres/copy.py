@@ -13,6 +13,7 @@ from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
 from ..rows import EVENT_FIELDS, attempt_row, copied_event, dependency_row, job_row, queue_params
 from . import jobs
 from .connections import Connections
+from .hooks import receive as receive_hooks
 from .session import Session
 
 T = TypeVar("T")
@@ -120,6 +121,7 @@ async def _finish(
     for settings in queues.settings:
         await session.execute("queue_put", **queue_params(settings))
     await _add(session, "starts", queues.starts)
+    await receive_hooks(session, queues.hooks, queues.entries)
     await session.execute("readmit_parents")  # the source may not have judged all children yet
     spans: dict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:

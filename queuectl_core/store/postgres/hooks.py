@@ -15,7 +15,7 @@ from ...domain import hooks as rules
 from ...domain.claims import AttemptResult
 from ...domain.errors import Conflict
 from ...domain.events import EventKind
-from ...domain.hooks import Hook
+from ...domain.hooks import Entry, Hook
 from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
 from ..protocol import Changed, JobAction, Said
 from ..rows import new_ids, spec_params
@@ -69,6 +69,23 @@ async def remove_hook(session: Session, name: str, now: float) -> None:
     await session.execute("hook_entries_gone", hook=name)
     await _watch(session)
     await _tell(session, name, "removed", now)
+
+
+async def receive(
+    session: Session, hooks: Sequence[Hook], entries: Sequence[tuple[str, float, Entry]]
+) -> None:
+    """Add the hooks of a store that is copied into this one, and what waits for their digests."""
+    for hook in hooks:
+        await session.execute("hook_put", **hook_params(hook))
+    for name, at, entry in entries:
+        await _add_entries(session, [(name, entry)], at)
+    await _watch(session)
+
+
+async def _add_entries(session: Session, entries: Sequence[tuple[str, Entry]], at: float) -> None:
+    rows = [entry_params(name, entry, at) for name, entry in entries]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    await session.execute("hook_entries_added", **columns | {"at": at})
 
 
 async def _put(session: Session, hook: Hook) -> None:
@@ -160,9 +177,7 @@ async def deliver(session: Session, now: float, via: str | None = None) -> Deliv
             found.append(rules.empty_event(queue, origin))
     planned = rules.plan(hooks, found)
     if planned.entries:
-        entries = [entry_params(name, entry, now) for name, entry in planned.entries]
-        columns = {name: [entry[name] for entry in entries] for name in entries[0]}
-        await session.execute("hook_entries_added", **columns | {"at": now})
+        await _add_entries(session, planned.entries, now)
     await _insert(session, planned.bodies, now)
     wakes = bool(planned.bodies) and not rows[0]["ready"]
     return Deliveries(wakes=wakes, jobs=bool(planned.bodies), more=len(marks) == MARKS)

@@ -11,7 +11,8 @@ from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
 from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
 from ..rows import attempt_row, copied_event, dependency_row, job_row, queue_params
 from . import jobs
-from .connection import Connection
+from .connection import Connection, Driver
+from .hooks import receive as receive_hooks
 from .queries import SQL, to_ended
 from .statistics import to_rollup
 
@@ -127,7 +128,7 @@ def _receive(
 
 
 def _finish(
-    conn: sqlite3.Connection,
+    conn: Driver,
     url: str,
     old: str,
     *,
@@ -143,6 +144,7 @@ def _finish(
     conn.executemany(SQL["queue_put"], map(queue_params, queues.settings))
     starts = [{"name": name, "at": at, "count": n} for name, at, n in queues.starts]
     conn.executemany(SQL["started"], starts)
+    receive_hooks(conn, queues.hooks, queues.entries)
     conn.execute(SQL["readmit_parents"])  # the source may not have judged all children yet
     for span, at, rollup in pieces:
         conn.execute(SQL["rollup_put"], {"span": span, "at": at, "data": pack(rollup)})

@@ -13,7 +13,7 @@ from ...domain import hooks as rules
 from ...domain.claims import AttemptResult
 from ...domain.errors import Conflict
 from ...domain.events import EventKind
-from ...domain.hooks import Hook
+from ...domain.hooks import Entry, Hook
 from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
 from ..protocol import Changed, JobAction, Said
 from ..rows import new_ids, spec_params
@@ -62,6 +62,17 @@ def remove_hook(conn: Driver, name: str, now: float) -> None:
     conn.execute(SQL["hook_entries_gone"], {"hook": name})
     _watch(conn)
     _tell(conn, name, "removed", now)
+
+
+def receive(
+    conn: Driver, hooks: Sequence[Hook], entries: Sequence[tuple[str, float, Entry]]
+) -> None:
+    """Add the hooks of a store that is copied into this one, and what waits for their digests."""
+    conn.executemany(SQL["hook_put"], map(hook_params, hooks))
+    conn.executemany(
+        SQL["hook_entry"], [entry_params(name, entry, at) for name, at, entry in entries]
+    )
+    _watch(conn)
 
 
 def _put(conn: Driver, hook: Hook) -> None:

@@ -15,7 +15,11 @@ DELETE FROM config WHERE key = '.copy' AND value = :old;
 
 -- name: copy_any
 SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config WHERE key <> '.clock')
-    OR EXISTS (SELECT 1 FROM rollups) OR EXISTS (SELECT 1 FROM queues);
+    OR EXISTS (SELECT 1 FROM rollups) OR EXISTS (SELECT 1 FROM queues)
+    OR EXISTS (SELECT 1 FROM hooks);
+
+-- name: copy_entries
+SELECT * FROM hook_entries ORDER BY seq;
 
 -- name: copy_highest
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0);

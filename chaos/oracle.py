@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .book import PLAY, Answer, Book, Planned, Request, name_in
 from .plant import Plant
@@ -77,6 +79,7 @@ class Oracle:
         for name in self.book.requests:
             self._cancelled(name)
         self._configured()
+        self._events()
         self._said()
         self.broken += self.plant.database.faults()
 
@@ -214,6 +217,67 @@ class Oracle:
                 last is not None and float(last) == float(value) for value in possible
             ):
                 self._say(f"config {key} is {last}, acknowledged was {sorted(possible)}")
+
+    # -- events -------------------------------------------------------------------------
+
+    def _events(self) -> None:
+        """Each change has its event, and there is none for a change that was not made."""
+        rows = self.plant.sql(
+            "SELECT kind, job, last_job, n, name, detail FROM events ORDER BY seq"
+        )
+        said: Counter[str] = Counter()
+        for kind, _, _, number, *_ in rows:
+            said[kind] += 1 if number is None else number
+            if number is not None and number < 1:
+                self._say(f"an event {kind} with {number} jobs")
+        self.figures["events"] = len(rows)
+        there = sum(self.times.values())
+        if said["job.enqueued"] != there:
+            self._say(f"{said['job.enqueued']} jobs were enqueued by the events, {there} were")
+        deleted = self.plant.sql("SELECT count(*) FROM chaos_deleted")[0][0]
+        if said["job.removed"] != deleted:
+            self._say(f"{said['job.removed']} jobs were removed by the events, {deleted} were")
+        self._enqueued_once(rows)
+        self._asked_and_told()
+        known: dict[str, str | None] = {}
+        for kind, _, _, _, name, detail in rows:
+            if kind == "config.changed":
+                changed = json.loads(detail)
+                if name in known and known[name] != changed["old"]:
+                    self._say(f"config {name}: an event is missing before {changed}")
+                known[name] = changed["new"]
+        stored: dict[str, str] = dict(self.plant.sql("SELECT key, value FROM config"))
+        for name, value in known.items():
+            if stored.get(name) != value:
+                self._say(f"config {name} is {stored.get(name)}, the last event says {value}")
+
+    def _enqueued_once(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Each job is in one event of an enqueue."""
+        seqs = {row[0] for row in self.plant.sql("SELECT seq FROM jobs")}
+        times: Counter[int] = Counter()
+        for kind, first, last, *_ in rows:
+            if kind == "job.enqueued":
+                times.update(range(first, (last or first) + 1))
+        wrong = sorted(seq for seq in seqs if times[seq] != 1)
+        if wrong:
+            self._say(f"{len(wrong)} jobs are not in one event of an enqueue: {wrong[:10]}")
+
+    def _asked_and_told(self) -> None:
+        """What was acknowledged for a job has its event, and what was refused has none."""
+        told: dict[str, Counter[str]] = defaultdict(Counter)
+        found = self.plant.sql(
+            "SELECT j.command, e.kind FROM events e JOIN jobs j ON j.seq = e.job"
+            " WHERE e.kind IN ('job.cancelled', 'job.retried') AND e.last_job IS NULL"
+        )
+        for command, kind in found:
+            told[name_in(str(command))][kind] += 1
+        for name in self.book.requests:
+            for what, kind in (("cancel", "job.cancelled"), ("retry", "job.retried")):
+                asked = self.book.asked(name, what)
+                sure = sum(one.answer is Answer.ACKNOWLEDGED for one in asked)
+                most = sum(one.answer is not Answer.REFUSED for one in asked)
+                if name in self.jobs and not sure <= told[name][kind] <= most:
+                    self._say(f"{name}: {sure} to {most} times {what}, {told[name][kind]} events")
 
     # -- jobs ---------------------------------------------------------------------------
 

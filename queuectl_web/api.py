@@ -541,6 +541,46 @@ async def remove_queue(request: Request) -> Response:
     return JSONResponse(info.to_json(queue.clock()))
 
 
+async def hooks(request: Request) -> Response:
+    """All hooks. URLs are masked."""
+    queue = await context(request).reader()
+    return JSONResponse([info.to_json() for info in await queue.hooks()])
+
+
+async def _hook(queue: Queue, name: str) -> Response:
+    return JSONResponse((await queue.hook(name)).to_json())
+
+
+async def show_hook(request: Request) -> Response:
+    """One hook."""
+    return await _hook(await context(request).reader(), request.path_params["name"])
+
+
+async def pause_hook(request: Request) -> Response:
+    """Deliver nothing more to a hook."""
+    reason = _object(request, "reason").get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInput("reason: give text")
+    queue, name = await context(request).writer(), request.path_params["name"]
+    await queue.pause_hook(name, reason)
+    return await _hook(queue, name)
+
+
+async def resume_hook(request: Request) -> Response:
+    """End the pause of a hook."""
+    _object(request)
+    queue, name = await context(request).writer(), request.path_params["name"]
+    await queue.resume_hook(name)
+    return await _hook(queue, name)
+
+
+async def test_hook(request: Request) -> Response:
+    """Deliver a sample to a hook from the host of the dashboard."""
+    _object(request)
+    queue, name = await context(request).writer(), request.path_params["name"]
+    return JSONResponse((await queue.test_hook(name)).to_json(name))
+
+
 async def settings(request: Request) -> Response:
     """All settings."""
     queue = await context(request).reader()
@@ -665,6 +705,16 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/queues/{name}/remove", remove_queue, "Forget the settings of a queue "
               "in which no job waits or runs. The answer is the queue as it was.", answer="Queue",
               problems=(400, 403, 404, 409, 503)),
+    Operation("GET", "/hooks", hooks, "All hooks. Most of a URL is masked.", answer="[Hook]"),
+    Operation("GET", "/hooks/{name}", show_hook, "One hook.", answer="Hook",
+              problems=(400, 404, 503)),
+    Operation("POST", "/hooks/{name}/pause", pause_hook, "Deliver nothing more to a hook. What "
+              "happens meanwhile is not delivered later.", answer="Hook", body="PauseHook",
+              problems=(400, 403, 404, 415, 503)),
+    Operation("POST", "/hooks/{name}/resume", resume_hook, "End the pause of a hook.",
+              answer="Hook", problems=(400, 403, 404, 503)),
+    Operation("POST", "/hooks/{name}/test", test_hook, "Deliver a sample, at once, from the host "
+              "of the dashboard.", answer="TestedHook", problems=(400, 403, 404, 503)),
     Operation("GET", "/dlq/groups", groups, "Dead jobs by cause, the largest group first.",
               (Parameter("limit", "Groups; 500 if not given.", whole(1, MOST)),), "[Group]"),
     Operation("POST", "/dlq/retry", _change_all("retried", Queue.retry_all, (State.DEAD,)),

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from queuectl_core.domain.errors import QueueError, StoreError
 
-from . import api, changes, editing, events, pages, queues
+from . import api, changes, editing, events, hooks, pages, queues
 from .context import Context, context, form_of, session_of
 from .guard import Guard, Hosts
 from .metrics import metrics
@@ -137,6 +137,7 @@ def make_app(found: Context, hosts: Hosts, *, read_only: bool) -> Guard:
             Route("/jobs/{id}/edit", editing.save, methods=["POST"]),
             Route("/queues", queues.queues),
             Route("/queues/{name}", queues.show),
+            Route("/hooks", hooks.hooks),
             Route("/dlq", pages.dlq),
             Route("/events", events.events),
             Route("/workers", pages.workers),

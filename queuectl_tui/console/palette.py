@@ -18,9 +18,11 @@ from queuectl_core.domain.model import State
 from queuectl_core.domain.text import clean_line
 from queuectl_core.operations.doctor import examine
 
-from ..presentation import actions
+from ..presentation import actions, hook_actions
+from ..presentation.actions import Action
 from ..presentation.columns import TableColumn, table
 from ..presentation.findings import FINDING_COLUMNS
+from ..presentation.hooks import HOOK_COLUMNS
 from ..presentation.settings import SETTING_COLUMNS
 from ..presentation.stats import STATS_COLUMNS, TIME_COLUMNS, precision, time_rows
 from ..presentation.why import summary_rows
@@ -37,6 +39,8 @@ STATS_WINDOW = 3600.0
 IN_A_SHELL = (
     ("queue set", "limits of a queue: shows its line", "queue set NAME --limit N --rate N/PERIOD"),
     ("queue remove", "forget them: shows its line", "queue remove NAME"),
+    ("hook add", "a command or a URL for events: shows its line", "hook add --help"),
+    ("hook remove", "no more deliveries: shows its line", "hook remove NAME"),
     ("prune", "forget what ended long ago: shows its line", "prune --help"),
     ("backup", "copy the store: shows its line", "backup FILE"),
     ("restore", "put a backup back: shows its line", "restore FILE"),
@@ -112,6 +116,8 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     yield do("dlq list", "the dead by cause", on_main(lambda: main.action_pane("dlq")))
     yield do("config list", "every setting", lambda: tell(console, "config", _config))
     yield do("config get", "every setting", lambda: tell(console, "config", _config))
+    for verb in ("list", "show"):
+        yield do(f"hook {verb}", "every hook", lambda: tell(console, "hooks", _hooks))
     yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))
     for verb, said, line in IN_A_SHELL:
         yield do(verb, said, shell(line))
@@ -148,6 +154,18 @@ def _changing(console: Navigation, screen: Screen[Any], here: JobScreen) -> Iter
     question = "Which setting goes back to its default?"
     ask = partial(console.ask_config, question, actions.config_unset)
     yield do("config unset", "back to the default: KEY", ask)
+    for verb, said, make in (
+        ("pause", "deliver nothing more: NAME", lambda name: hook_actions.pause_hooks([name])),
+        ("resume", "deliver again: NAME", lambda name: hook_actions.resume_hooks([name])),
+        ("test", "send a sample now: NAME", hook_actions.try_hook),
+    ):
+        ask = partial(console.ask_config, f"Which hook? ({verb})", _named(make))
+        yield do(f"hook {verb}", said, ask)
+
+
+def _named(make: Callable[[str], Action]) -> Callable[[str], Action]:
+    """``make`` with a name as it was typed. The hook is looked up when the action is done."""
+    return lambda text: make(text.strip())
 
 
 def do(title: str, said: str, act: Callable[[], object]) -> SystemCommand:
@@ -213,6 +231,13 @@ async def _config(console: Navigation) -> list[TextRow]:
     columns = table(SETTING_COLUMNS, "console")
     settings = await console.connections.reader.config_list()
     return [*(line(columns, setting) for setting in settings), [], _same("config list")]
+
+
+async def _hooks(console: Navigation) -> list[TextRow]:
+    columns = table(HOOK_COLUMNS, "console")
+    hooks = await console.connections.reader.hooks()
+    rows: list[TextRow] = [line(columns, info) for info in hooks]
+    return [*(rows or [[("there is no hook", "muted")]]), [], _same("hook list")]
 
 
 async def _doctor(console: Navigation) -> list[TextRow]:

@@ -7,10 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from queuectl_core.domain.model import Filter, Job
-from queuectl_core.system.postcommit import after_commit
 
 from .declare import verb
-from .jobs import change_named
+from .jobs import change_named, read_again
 from .results import show_changed, show_count
 from .selection import JobSelection, selects_live_jobs
 from .session import Session
@@ -84,11 +83,7 @@ def _act(
 
     async def named(queue: Queue) -> list[Job]:
         found = await change_named(session, queue, selection.ids, partial(some, queue))
-        current = {job.seq: job for job in found}
-        with after_commit("reading the jobs again"):
-            for seq, job in list(current.items()):
-                current[seq] = await queue.get(seq) or job
-        return list(current.values())
+        return await read_again(session, queue, found)
 
     async def matching(queue: Queue) -> int:
         where = await selection.find(session, queue)

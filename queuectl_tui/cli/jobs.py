@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from queuectl_core.domain.model import Job, State
+from queuectl_core.system.postcommit import after_commit
 from queuectl_core.system.run_sync import sleep
 
 from .declare import option
@@ -36,6 +37,18 @@ async def resolve(
             [job] = await queue.with_texts([job])
         found[job.seq] = job
     return list(found.values())
+
+
+async def read_again(session: Session, queue: Queue, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that were changed, as they are now; as they were if they cannot be read."""
+    current = {job.seq: job for job in jobs}
+    with after_commit("reading the jobs again"):
+        for seq, job in list(current.items()):
+            found = await queue.get(seq)
+            if found is not None and session.json:
+                [found] = await queue.with_texts([found])
+            current[seq] = found or job
+    return list(current.values())
 
 
 async def change_named(

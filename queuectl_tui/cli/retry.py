@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Filter, Job, State
-from queuectl_core.system.postcommit import after_commit
 
 from ..presentation.summary import by_state
 from .declare import UsageError, option, verb
-from .jobs import change_named, resolve
+from .jobs import change_named, read_again, resolve
 from .results import show_changed, show_count
 from .selection import JobSelection, selects_jobs
 from .session import Session
@@ -74,11 +73,6 @@ async def _named(
         from queuectl_core.operations.queries import amend
 
         jobs = await resolve(session, queue, selection.ids)
-        return [await amend(queue, jobs[0], command)]
-    current = {
-        job.seq: job for job in await change_named(session, queue, selection.ids, queue.retry)
-    }
-    with after_commit("reading the jobs again"):
-        for seq, job in list(current.items()):
-            current[seq] = await queue.get(seq) or job
-    return list(current.values())
+        return await read_again(session, queue, [await amend(queue, jobs[0], command)])
+    found = await change_named(session, queue, selection.ids, queue.retry)
+    return await read_again(session, queue, found)

@@ -88,7 +88,7 @@ def events_table(events: list[Event], now: float) -> Table:
     def about(event: Event) -> str | None:
         if event.job_id is not None:
             return job_link(event.job_id)
-        if event.kind.value.startswith("queue.") and event.name:
+        if event.kind.startswith("queue.") and event.name:
             return queue_link(event.name)
         return None
 

@@ -78,7 +78,7 @@ class Event:
 
     def __init__(
         self,
-        kind: EventKind,
+        kind: str,
         at: float,
         *,
         seq: int | None = None,
@@ -91,7 +91,9 @@ class Event:
         count: int | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """``seq``: its key; None if it was read from an attempt. ``at``: epoch seconds. ``actor``:
+        """``kind``: an :class:`EventKind`, or what somebody else has written.
+
+        ``seq``: its key; None if it was read from an attempt. ``at``: epoch seconds. ``actor``:
         user@host. ``via``: the front end (``cli``, ``tui``, ``dashboard``, ``python``), or
         ``worker``, ``schedule``, ``hook``. ``job``, ``job_id``: the key and the id of the job.
         ``last_job``: for a bulk enqueue, whose first key is ``job``. ``name``: the queue,
@@ -120,7 +122,7 @@ class Event:
     @property
     def identity(self) -> tuple[str, int, int, int]:
         """Identifies the event, also beside the others of the same attempt."""
-        return self.kind.value, *self.key
+        return str(self.kind), *self.key
 
     def __repr__(self) -> str:
         return f"Event({self.to_json()})"
@@ -139,7 +141,7 @@ class Event:
         return {
             "seq": self.seq,
             "at": format_time(self.at),
-            "kind": self.kind.value,
+            "kind": str(self.kind),
             "actor": self.actor,
             "via": self.via,
             "job": self.job_id,

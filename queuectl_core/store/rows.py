@@ -577,8 +577,8 @@ def queue_events(
 def to_event(row: Any) -> Event:
     """A row of ``events``."""
     return Event(
-        EventKind(row["kind"]),
-        float(row["at"]),
+        _kind(row["kind"]),
+        min(max(float(row["at"]), 0.0), LAST_MOMENT),
         seq=row["seq"],
         actor=row["actor"],
         via=row["via"],
@@ -587,8 +587,26 @@ def to_event(row: Any) -> Event:
         last_job=row["last_job"],
         name=row["name"],
         count=row["n"],
-        detail=json.loads(row["detail"]),
+        detail=_detail(row["detail"]),
     )
+
+
+LAST_MOMENT = 253370764800.0
+"""The end of the year 9998. Somebody may have written a later time into an event."""
+
+
+def _kind(text: str) -> str:
+    """An unknown kind stays as it is: anybody who can write to the store can write events, and must
+    not keep others from being read."""
+    return EventKind(text) if text in EventKind._value2member_map_ else text
+
+
+def _detail(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"unreadable": str(text)[:100]}
 
 
 EVENT_FIELDS = (
@@ -600,7 +618,7 @@ EVENT_FIELDS = (
 def copied_event(event: Event) -> tuple[Any, ...]:
     """An event as a row of another store, which keeps its key."""
     return (
-        *(event.seq, event.at, event.kind.value, event.actor, event.via, event.job, event.job_id),
+        *(event.seq, event.at, str(event.kind), event.actor, event.via, event.job, event.job_id),
         *(event.last_job, event.name, event.count, json.dumps(event.detail)),
     )
 

@@ -11,7 +11,7 @@ from queuectl_core.domain.times import format_time
 from .columns import BOTH, Cell, Column, Place
 from .format import clock_time, short
 
-KIND_ROLES = {
+KIND_ROLES: dict[str, str] = {
     EventKind.STARTED: "busy",
     EventKind.COMPLETED: "good",
     EventKind.FAILED: "warn",
@@ -94,7 +94,7 @@ def _clock(event: Event, now: float) -> Cell:
 
 
 def _kind(event: Event, now: float) -> Cell:
-    return event.kind.value, KIND_ROLES.get(event.kind, "text")
+    return clean_line(event.kind), KIND_ROLES.get(event.kind, "text")
 
 
 def _subject(event: Event, now: float) -> Cell:

@@ -18,6 +18,7 @@ from queuectl_core.operations.events import parse_kinds
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.host import actor
+from queuectl_tui.cli.events import EVENTS
 
 from ..pgserver import server_url
 from ..support import NOW, ending, spec
@@ -219,7 +220,7 @@ async def test_work_writes_no_events(store: Store, place: Place) -> None:
 
 
 def short(events: list[Event]) -> list[tuple[str, str | None]]:
-    return [(event.kind.value, event.job_id) for event in events]
+    return [(str(event.kind), event.job_id) for event in events]
 
 
 async def history(queue: Queue, limit: int, **how: Any) -> list[Event]:
@@ -313,7 +314,7 @@ async def test_one_job_has_its_bulk_enqueue_and_its_attempts(eventful: Queue) ->
     assert job is not None
     assert [kind for kind, _ in short(found)] == ["job.dead", "job.started", "job.enqueued"]
     _, found = await eventful.events_of("b1")
-    assert [(event.kind.value, event.count) for event in found] == [("job.enqueued", 3)]
+    assert [(str(event.kind), event.count) for event in found] == [("job.enqueued", 3)]
     _, found = await eventful.events_of("j3")
     assert [kind for kind, _ in short(found)] == ["job.started", "job.enqueued"]
     with pytest.raises(NotFound):
@@ -329,7 +330,7 @@ async def test_a_removed_job_is_known_until_its_id_is_given_again(eventful: Queu
     [again] = await eventful.store.enqueue([spec(id="b1")], NOW + 9)
     there, found = await eventful.events_of("b1")
     assert there == again
-    assert [(event.kind.value, event.job) for event in found] == [("job.enqueued", again.seq)]
+    assert [(str(event.kind), event.job) for event in found] == [("job.enqueued", again.seq)]
 
 
 async def test_the_parent_that_cancelled_a_job_is_named(store: Store) -> None:
@@ -411,3 +412,17 @@ async def test_a_transaction_that_commits_late_is_not_missed(tmp_path: Path) -> 
         for connection in (slow, quick):
             await connection.close()
         await place.give_back()
+
+
+async def test_a_forged_event_keeps_nobody_from_reading(store: Store, place: Place) -> None:
+    await store.enqueue([spec(id="a")], NOW)
+    values = "1e300, 'no.such\x1b[31m', 'x', 'y', 'a', '[not JSON'"
+    columns = "at, kind, actor, via, job_id, detail"
+    await place.execute(f"INSERT INTO events ({columns}) VALUES ({values})")
+    queue = Queue(store, {})
+    found = await history(queue, 1)
+    assert [str(event.kind) for event in found] == ["no.such\x1b[31m", "job.enqueued"]
+    assert found[0].to_json()["detail"] == {"unreadable": "[not JSON"}
+    assert [column.cell(found[0], NOW)[0] for column in EVENTS.terminal][1] == "no.such\\x1b[31m"
+    _, found = await queue.events_of("a")
+    assert len(found) == 1

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .model import QueueSettings, State, Worker
 from .rollup import DDSketch, Rollup, middle
+from .schedule import ScheduleInfo
 from .text import clean_line
 
 MOST_LABELS = 200
@@ -148,6 +149,37 @@ def worker_metric(workers: Sequence[Worker]) -> Metric:
         "Workers by host and state.",
         tuple(({"host": h, "state": state}, number) for (h, state), number in numbers.items()),
     )
+
+
+def schedule_metrics(schedules: Sequence[ScheduleInfo]) -> list[Metric]:
+    """When each schedule is next due, and when a run of it last completed. A schedule without such
+    a time has no value. Those beyond :data:`MOST_LABELS` are left out: a sum of times means
+    nothing."""
+    label = labeller(info.schedule.name for info in schedules)
+    known = [info for info in schedules if label(info.schedule.name) == info.schedule.name]
+    success = {info.schedule.name: info.success_at for info in known}
+    following = {
+        info.schedule.name: None if info.schedule.paused else info.schedule.next_at
+        for info in known
+    }
+    return [
+        Metric(
+            "queuectl_schedule_last_success_timestamp_seconds",
+            "gauge",
+            "When a run of the schedule last completed.",
+            _times(success),
+        ),
+        Metric(
+            "queuectl_schedule_next_run_timestamp_seconds",
+            "gauge",
+            "The next time of the schedule; without a value while it is paused.",
+            _times(following),
+        ),
+    ]
+
+
+def _times(found: Mapping[str, float | None]) -> tuple[tuple[Mapping[str, str], float], ...]:
+    return tuple(({"schedule": name}, at) for name, at in found.items() if at is not None)
 
 
 def attempt_metrics(

@@ -158,6 +158,8 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("workers", "ok", f"{live} live, none lost")
     for finding in await hooks(queue):
         yield finding
+    for finding in await schedules(queue, live):
+        yield finding
     stamps = [worker.heartbeat_at for worker in workers]
     stamps += [job.updated_at for job in await queue.scan(limit=100)]
     now = queue.clock()  # only here: the checks of a large store take seconds
@@ -167,6 +169,43 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("clock", "warn", message, "set it; queuectl goes by the server's")
     else:
         yield clock(stamps, now)
+
+
+async def schedules(queue: Queue, live: int) -> list[Finding]:
+    """Schedules that are overdue, that never fire, or whose time zone this host does not know.
+    Empty: there are none. ``live``: workers that are up."""
+    from ..domain.schedule import LATE
+    from .schedules import next_times
+
+    infos = [info.schedule for info in await queue.schedules()]
+    now = queue.clock()
+    found = []
+    unknown = {one.name: said for one in infos if (said := next_times(one, now, 1)[1])}
+    for name, said in list(unknown.items())[:3]:
+        message = f"schedule {name} cannot fire on this host: {said}"
+        found.append(Finding("schedules", "bad", message, "install tzdata, or edit the schedule"))
+    active = [one for one in infos if not one.paused and one.name not in unknown]
+    overdue = [one for one in active if one.due_at is not None and one.due_at < now - LATE]
+    if overdue:
+        since = format_duration(now - min(one.due_at or now for one in overdue))
+        names = ", ".join(one.name for one in overdue[:3])
+        message = f"{len(overdue)} overdue for {since}: {names}"
+        if live:
+            hint = "see the log of the workers; restart them if they are older than the schedules"
+            found.append(Finding("schedules", "bad", f"{message}, although workers are up", hint))
+        else:
+            message = f"{message}: no worker is up to fire them"
+            found.append(Finding("schedules", "bad", message, "run: queuectl worker start"))
+    elif active and not live:
+        message = f"{len(active)} active, but no worker is up to fire them"
+        found.append(Finding("schedules", "warn", message, "run: queuectl worker start"))
+    never = [one.name for one in active if one.next_at is None]
+    if never:
+        message = f"never fires again: {', '.join(never[:3])}"
+        found.append(Finding("schedules", "warn", message, "edit or remove it"))
+    if infos and not found:
+        found.append(Finding("schedules", "ok", f"{len(infos)}, none overdue"))
+    return found
 
 
 async def _derived(store: Store) -> list[Finding]:

@@ -18,6 +18,7 @@ from ..domain.metrics import (
     build_metric,
     labeller,
     queue_metrics,
+    schedule_metrics,
     worker_metric,
 )
 from ..domain.text import clean_line
@@ -69,6 +70,7 @@ async def read_metrics(queue: Queue) -> list[Metric]:
         build_metric(__version__),
         *queue_metrics(counts, settings, oldest, now, label),
         worker_metric(workers),
+        *schedule_metrics(await store.schedules()),
         *attempt_metrics(whole, every, label),
     ]
 

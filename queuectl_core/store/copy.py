@@ -18,8 +18,9 @@ from ..domain.events import Event
 from ..domain.hooks import Entry, Hook
 from ..domain.model import Attempt, Dependency, Job, QueueSettings
 from ..domain.rollup import Rollup
+from ..domain.schedule import Schedule
 from .hooks import to_entry, to_hook
-from .rows import first_of, to_attempt, to_dependency, to_event, to_queue, value_of
+from .rows import first_of, to_attempt, to_dependency, to_event, to_queue, to_schedule, value_of
 
 T = TypeVar("T")
 
@@ -69,6 +70,8 @@ class Queues(NamedTuple):
     hooks: Sequence[Hook] = ()
     entries: Sequence[tuple[str, float, Entry]] = ()
     """(hook, time, entry) of what waits for a digest."""
+    schedules: Sequence[Schedule] = ()
+    """With their next times, so that no time is fired that was fired before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class Copying(Protocol):
         return await self._rows("copy_dependencies", to_dependency, first=first, last=last)
 
     async def queues(self) -> Queues:
-        """The queues with settings, the recorded starts of queues with a rate, and hooks."""
+        """The queues with settings, the recorded starts of queues with a rate, hooks and schedules."""
 
         def entry(row: Any) -> tuple[str, float, Entry]:
             return row["hook"], row["at"], to_entry(row)
@@ -155,6 +158,7 @@ class Copying(Protocol):
             await self._rows("copy_starts", tuple),
             await self._rows("hooks", to_hook),
             await self._rows("copy_entries", entry),
+            await self._rows("schedules", to_schedule),
         )
 
     async def totals(self) -> tuple[int, int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.domain.schedule import Fired, Schedule
 from queuectl_core.operations.schedules import add, edit, fire_due, pause, resume, show
+from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, defaults, ending, spec
@@ -321,3 +323,58 @@ async def test_a_thousand_due_in_the_same_second(store: Store) -> None:
     assert len(done) == 200
     assert len(await jobs(store)) == 200
     assert await store.next_schedule(None) == NOW + 120
+
+
+async def test_a_copy_fires_no_time_again(store: Store, tmp_path: Path) -> None:
+    from queuectl_core.operations.copy import copy
+    from queuectl_core.store.open import open_store
+
+    await added(store, cron="*/5 * * * *", tz="Asia/Gaza", missed="all")
+    await added(store, "paused")
+    await pause(store, "paused", "why", actor="me@here", now=NOW)
+    await fire(store, NOW + 600)
+    target = await open_store(str(tmp_path / "target.db"), {}, marked=True)
+    try:
+        assert (await copy(store, target, lambda *_: None)).same
+        assert await target.schedules() == await store.schedules()
+        assert await fire(target, NOW + 600) == []
+        [done] = await fire(target, NOW + 900)
+        assert len(done.jobs) == 1
+    finally:
+        await target.close()
+
+
+async def test_what_the_doctor_says(store: Store) -> None:
+    from queuectl_core.operations.doctor import schedules
+
+    queue = Queue(store, {}, clock=lambda: NOW + 30)
+    assert await schedules(queue, 0) == []
+    await added(store)
+    [found] = await schedules(queue, 0)
+    assert (found.level, found.hint) == ("warn", "run: queuectl worker start")
+    [found] = await schedules(queue, 1)
+    assert found.level == "ok"
+    queue.clock = lambda: NOW + 200
+    [found] = await schedules(queue, 1)
+    assert (found.level, "although workers are up" in found.message) == ("bad", True)
+    far = await added(store, "far", cron="@daily")
+    await store.change_schedule(far, far._replace(tz="Mars/Olympus"), {}, NOW)
+    await added(store, "never", cron="0 0 30 2 *")
+    said = " ".join(one.message for one in await schedules(queue, 0))
+    for text in ("schedule far cannot fire on this host", "1 overdue for", "never fires again"):
+        assert text in said
+
+
+async def test_metrics_of_schedules(store: Store) -> None:
+    from queuectl_core.domain.metrics import schedule_metrics
+
+    await added(store)
+    await added(store, "p")
+    await pause(store, "p", None, actor="me@here", now=NOW)
+    await hired(store)
+    await fire(store, NOW + 60)
+    [running] = await claim(store, now=NOW + 61)
+    await finish(store, "sup", ending(running, now=NOW + 62), now=NOW + 62)
+    success, following = schedule_metrics(await store.schedules())
+    assert success.values == (({"schedule": "s"}, NOW + 62),)
+    assert following.values == (({"schedule": "s"}, NOW + 120),)

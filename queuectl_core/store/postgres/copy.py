@@ -10,7 +10,15 @@ import asyncpg
 
 from ...domain.rollup import Rollup, merged, pack, unpack
 from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
-from ..rows import EVENT_FIELDS, attempt_row, copied_event, dependency_row, job_row, queue_params
+from ..rows import (
+    EVENT_FIELDS,
+    attempt_row,
+    copied_event,
+    dependency_row,
+    job_row,
+    queue_params,
+    schedule_params,
+)
 from . import jobs
 from .connections import Connections
 from .hooks import receive as receive_hooks
@@ -122,6 +130,8 @@ async def _finish(
         await session.execute("queue_put", **queue_params(settings))
     await _add(session, "starts", queues.starts)
     await receive_hooks(session, queues.hooks, queues.entries)
+    for schedule in queues.schedules:
+        await session.execute("schedule_add", **schedule_params(schedule))
     await session.execute("readmit_parents")  # the source may not have judged all children yet
     spans: dict[int, list[Piece]] = defaultdict(list)
     for piece in pieces:

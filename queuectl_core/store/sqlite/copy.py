@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 
 from ...domain.rollup import SPANS, Ended, Rollup, floor, pack
 from ..copy import CopyBatch, Copying, Piece, Queues, lost_mark, taken
-from ..rows import attempt_row, copied_event, dependency_row, job_row, queue_params
+from ..rows import (
+    attempt_row,
+    copied_event,
+    dependency_row,
+    job_row,
+    queue_params,
+    schedule_params,
+)
 from . import jobs
 from .connection import Connection, Driver
 from .hooks import receive as receive_hooks
@@ -145,6 +152,7 @@ def _finish(
     starts = [{"name": name, "at": at, "count": n} for name, at, n in queues.starts]
     conn.executemany(SQL["started"], starts)
     receive_hooks(conn, queues.hooks, queues.entries)
+    conn.executemany(SQL["schedule_add"], map(schedule_params, queues.schedules))
     conn.execute(SQL["readmit_parents"])  # the source may not have judged all children yet
     for span, at, rollup in pieces:
         conn.execute(SQL["rollup_put"], {"span": span, "at": at, "data": pack(rollup)})

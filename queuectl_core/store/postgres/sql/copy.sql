@@ -20,7 +20,8 @@ LOCK TABLE jobs, config, rollups, supervisors IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: copy_any
 SELECT EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM config) OR EXISTS (SELECT FROM rollups)
-    OR EXISTS (SELECT FROM queues WHERE given) OR EXISTS (SELECT FROM hooks);
+    OR EXISTS (SELECT FROM queues WHERE given) OR EXISTS (SELECT FROM hooks)
+    OR EXISTS (SELECT FROM schedules);
 
 -- name: copy_entries
 SELECT * FROM hook_entries ORDER BY seq;

@@ -16,7 +16,8 @@ DELETE FROM config WHERE key = '.copy' AND value = :old;
 -- name: copy_any
 SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config WHERE key <> '.clock')
     OR EXISTS (SELECT 1 FROM rollups) OR EXISTS (SELECT 1 FROM queues)
-    OR EXISTS (SELECT 1 FROM hooks);
+    OR EXISTS (SELECT 1 FROM hooks)
+    OR EXISTS (SELECT 1 FROM schedules);
 
 -- name: copy_entries
 SELECT * FROM hook_entries ORDER BY seq;

@@ -89,6 +89,7 @@ class ActionRunner(MinimumSize, PacedDisplay):
     open_why: Callable[[Job], None]
     """Show why a job does not run."""
     open_queues: Callable[[], None]
+    open_schedules: Callable[[], None]
     open_events: Callable[[], None]
     show_queue: Callable[[str], None]
     """Show the jobs of a queue on the main screen."""

@@ -17,6 +17,7 @@ from ..presentation.dead_groups import GROUP_COLUMNS
 from ..presentation.events import EVENT_COLUMNS
 from ..presentation.jobs import JOB_COLUMNS, short_why
 from ..presentation.queues import QUEUE_COLUMNS
+from ..presentation.schedules import SCHEDULE_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ STATES = table(
     "console",
 )
 JOBS = table(JOB_COLUMNS, "console")
+SCHEDULES = table(SCHEDULE_COLUMNS, "console")
 QUEUES = table(QUEUE_COLUMNS, "console")
 EVENTS = table(EVENT_COLUMNS, "console")
 GROUPS = table(GROUP_COLUMNS, "console")

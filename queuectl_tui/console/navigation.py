@@ -68,6 +68,11 @@ class Navigation(ActionRunner):
 
         self.push_screen(QueuesScreen())
 
+    def open_schedules(self) -> None:
+        from .screens.schedules import SchedulesScreen
+
+        self.push_screen(SchedulesScreen())
+
     def open_events(self) -> None:
         from .screens.events import EventsScreen
 

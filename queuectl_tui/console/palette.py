@@ -39,8 +39,14 @@ STATS_WINDOW = 3600.0
 IN_A_SHELL = (
     ("queue set", "limits of a queue: shows its line", "queue set NAME --limit N --rate N/PERIOD"),
     ("queue remove", "forget them: shows its line", "queue remove NAME"),
+<<<<<<< HEAD
     ("hook add", "a command or a URL for events: shows its line", "hook add --help"),
     ("hook remove", "no more deliveries: shows its line", "hook remove NAME"),
+=======
+    ("schedule add", "a new one: shows its line", "schedule add NAME --cron EXPR COMMAND"),
+    ("schedule edit", "change one: shows its line", "schedule edit NAME --help"),
+    ("schedule import", "of a crontab: shows its line", "schedule import FILE"),
+>>>>>>> 625dcf7 (Console: schedules on 6)
     ("prune", "forget what ended long ago: shows its line", "prune --help"),
     ("backup", "copy the store: shows its line", "backup FILE"),
     ("restore", "put a backup back: shows its line", "restore FILE"),
@@ -49,6 +55,15 @@ IN_A_SHELL = (
     ("completion", "for bash, zsh or fish: shows its line", "completion --help"),
 )
 """Verbs that the console does not run: name, help, and command line."""
+
+SCHEDULE_VERBS = (
+    ("list", "the schedules: next and last run"),
+    ("show", "everything about one: enter on it"),
+    ("pause", "in the schedules: P"),
+    ("resume", "in the schedules: P"),
+    ("run", "now, in the schedules: f"),
+    ("remove", "in the schedules: D"),
+)
 
 
 class Palette(CommandPalette):
@@ -105,6 +120,8 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     yield do("why", "the reasons why the current job does not run", here.action_why)
     yield do("queue list", "the queues, with their limits", console.open_queues)
     yield do("queue show", "the queues, with their limits", console.open_queues)
+    for verb, about in SCHEDULE_VERBS:
+        yield do(f"schedule {verb}", about, console.open_schedules)
     yield do("events", "who did what, and what happened", console.open_events)
     yield do(
         "status --why", "how many jobs wait for which reason", lambda: tell(console, "why", _waits)

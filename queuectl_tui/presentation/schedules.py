@@ -5,6 +5,7 @@ from __future__ import annotations
 from queuectl_core.domain.schedule import Schedule, ScheduleInfo, format_every
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
+from queuectl_core.operations.schedules import Shown
 
 from .columns import BOTH, STATE_ROLES, Cell, Column, Place
 from .format import ago, command_text, exact_age, short
@@ -162,6 +163,33 @@ def schedule_fields(info: ScheduleInfo, now: float) -> list[tuple[str, str, str]
         ("created", _time(one.created_at), "muted"),
     ]
     return [(name, text, role) for name, text, role in found if text]
+
+
+def times_and_runs(shown: Shown, now: float) -> list[list[Cell]]:
+    """The next times in the zone and in UTC, and the last runs, as lines of cells."""
+    lines: list[list[Cell]] = []
+    if shown.trouble:
+        lines += [[], [(clean_line(shown.trouble), "bad")]]
+    if shown.times:
+        later = " if it were resumed now" if shown.info.schedule.paused else ""
+        lines += [[], [(f"next times{later}", "strong")]]
+        for at in shown.times:
+            local = local_time(at, shown.info.schedule.tz)
+            lines.append([(f"  {local:<30} ", "text"), (_time(at), "muted")])
+    if shown.runs:
+        lines += [[], [("last runs", "strong")]]
+        for job in shown.runs:
+            role = STATE_ROLES.get(job.state.value, "text")
+            error = short(job.last_error, 200)
+            lines.append(
+                [
+                    (f"  {short(job.id, 128)} ", "name"),
+                    (job.state.value, role),
+                    (f" {ago(now - (job.started_at or job.created_at))}", "muted"),
+                    (f" {error}" if error else "", "problem"),
+                ]
+            )
+    return lines
 
 
 def _skip_words(one: Schedule) -> str:

@@ -421,6 +421,8 @@ async def test_the_palette_has_every_verb(home: Path, key: str) -> None:
             "dlq purge", "config list", "config get", "config set", "config unset", "doctor",
             "demo", "completion", "why", "hold", "release", "edit", "queue list", "queue show",
             "queue pause", "queue set", "queue remove",
+            "schedule list", "schedule show", "schedule add", "schedule edit", "schedule pause",
+            "schedule resume", "schedule run", "schedule remove", "schedule import",
         ):  # fmt: skip
             assert verb in titles
         await pilot.press(key)

@@ -57,6 +57,7 @@ class MainScreen(JobScreen):
         Binding("h", "hold", "hold"),
         Binding("E", "edit_fields", "edit"),
         Binding("5", "queues", "queues"),
+        Binding("6", "schedules", "schedules"),
         Binding("8", "events", "events", show=False),
         Binding("P", "pause_queue", "pause or resume the queue", show=False),
         Binding("left_square_bracket", "state(-1)", "previous state", key_display="[", show=False),
@@ -383,6 +384,9 @@ class MainScreen(JobScreen):
 
     def action_queues(self) -> None:
         self.console.open_queues()
+
+    def action_schedules(self) -> None:
+        self.console.open_schedules()
 
     def action_events(self) -> None:
         self.console.open_events()

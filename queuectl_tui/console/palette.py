@@ -39,14 +39,11 @@ STATS_WINDOW = 3600.0
 IN_A_SHELL = (
     ("queue set", "limits of a queue: shows its line", "queue set NAME --limit N --rate N/PERIOD"),
     ("queue remove", "forget them: shows its line", "queue remove NAME"),
-<<<<<<< HEAD
     ("hook add", "a command or a URL for events: shows its line", "hook add --help"),
     ("hook remove", "no more deliveries: shows its line", "hook remove NAME"),
-=======
     ("schedule add", "a new one: shows its line", "schedule add NAME --cron EXPR COMMAND"),
     ("schedule edit", "change one: shows its line", "schedule edit NAME --help"),
     ("schedule import", "of a crontab: shows its line", "schedule import FILE"),
->>>>>>> 625dcf7 (Console: schedules on 6)
     ("prune", "forget what ended long ago: shows its line", "prune --help"),
     ("backup", "copy the store: shows its line", "backup FILE"),
     ("restore", "put a backup back: shows its line", "restore FILE"),

@@ -156,9 +156,7 @@ async def _examine_store(queue: Queue) -> AsyncIterator[Finding]:
         yield Finding("workers", "warn", message, "run: queuectl worker start --queue NAME")
     else:
         yield Finding("workers", "ok", f"{live} live, none lost")
-    for finding in await hooks(queue):
-        yield finding
-    for finding in await schedules(queue, live):
+    for finding in (*await hooks(queue), *await schedules(queue, live)):
         yield finding
     stamps = [worker.heartbeat_at for worker in workers]
     stamps += [job.updated_at for job in await queue.scan(limit=100)]

@@ -148,7 +148,8 @@ class Copying(Protocol):
         return await self._rows("copy_dependencies", to_dependency, first=first, last=last)
 
     async def queues(self) -> Queues:
-        """The queues with settings, the recorded starts of queues with a rate, hooks and schedules."""
+        """The queues with settings, the recorded starts of queues with a rate, hooks and
+        schedules."""
 
         def entry(row: Any) -> tuple[str, float, Entry]:
             return row["hook"], row["at"], to_entry(row)

@@ -29,6 +29,7 @@ from queuectl_tui.presentation.lookups import change_as_found
 from queuectl_tui.presentation.tree import tree_json
 from queuectl_tui.presentation.why import blocker_command
 
+from . import schedules
 from .context import context, filter_of, number_of, pause_of, period_of, query_of, session_of
 from .events import list_events, stream_events
 from .links import job_link, with_query
@@ -581,6 +582,27 @@ async def test_hook(request: Request) -> Response:
     return JSONResponse((await queue.test_hook(name)).to_json(name))
 
 
+async def pause_schedule(request: Request) -> Response:
+    """Enqueue nothing more for a schedule."""
+    reason = _object(request, "reason").get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInput("reason: give text")
+    return JSONResponse((await schedules.api_pause(request, reason)).to_json())
+
+
+async def resume_schedule(request: Request) -> Response:
+    """End the pause of a schedule."""
+    _object(request)
+    return JSONResponse((await schedules.api_resume(request)).to_json())
+
+
+async def run_schedule(request: Request) -> Response:
+    """Enqueue a run now. The answer is the job."""
+    _object(request)
+    queue = await context(request).writer()
+    return JSONResponse((await queue.run_schedule(request.path_params["name"])).to_json(), 201)
+
+
 async def settings(request: Request) -> Response:
     """All settings."""
     queue = await context(request).reader()
@@ -715,6 +737,17 @@ OPERATIONS: tuple[Operation, ...] = (
               answer="Hook", problems=(400, 403, 404, 503)),
     Operation("POST", "/hooks/{name}/test", test_hook, "Deliver a sample, at once, from the host "
               "of the dashboard.", answer="TestedHook", problems=(400, 403, 404, 503)),
+    Operation("GET", "/schedules", schedules.api_list, "All schedules.", answer="[Schedule]"),
+    Operation("GET", "/schedules/{name}", schedules.api_show, "One schedule, with its next times "
+              "and last runs.", answer="ScheduleShown", problems=(400, 404, 503)),
+    Operation("POST", "/schedules/{name}/pause", pause_schedule, "Enqueue nothing more for a "
+              "schedule.", answer="Schedule", body="Reason",
+              problems=(400, 403, 404, 409, 415, 503)),
+    Operation("POST", "/schedules/{name}/resume", resume_schedule, "End the pause of a schedule. "
+              "It counts from now.", answer="Schedule", problems=(400, 403, 404, 409, 503)),
+    Operation("POST", "/schedules/{name}/run", run_schedule, "Enqueue a run now, outside the "
+              "times of the schedule. Its overlap rule may refuse it.", answer="Job", status=201,
+              problems=(400, 403, 404, 409, 503)),
     Operation("GET", "/dlq/groups", groups, "Dead jobs by cause, the largest group first.",
               (Parameter("limit", "Groups; 500 if not given.", whole(1, MOST)),), "[Group]"),
     Operation("POST", "/dlq/retry", _change_all("retried", Queue.retry_all, (State.DEAD,)),

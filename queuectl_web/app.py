@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from queuectl_core.domain.errors import QueueError, StoreError
 
-from . import api, changes, editing, events, hooks, pages, queues
+from . import api, changes, editing, events, hooks, pages, queues, schedules
 from .context import Context, context, form_of, session_of
 from .guard import Guard, Hosts
 from .metrics import metrics
@@ -135,6 +135,8 @@ def make_app(found: Context, hosts: Hosts, *, read_only: bool) -> Guard:
             Route("/jobs/{id}/output", pages.output),
             Route("/jobs/{id}/edit", editing.show, methods=["GET"]),
             Route("/jobs/{id}/edit", editing.save, methods=["POST"]),
+            Route("/schedules", schedules.schedules),
+            Route("/schedules/{name}", schedules.show),
             Route("/queues", queues.queues),
             Route("/queues/{name}", queues.show),
             Route("/hooks", hooks.hooks),

@@ -29,7 +29,7 @@ from queuectl_tui.presentation.actions import Action, count_matching
 from queuectl_tui.presentation.format import plural
 from queuectl_tui.presentation.job_form import command_line_of, job_of
 
-from . import hooks, queues
+from . import hooks, queues, schedules
 from .context import all_of, context, filter_of, form_of
 from .links import job_link, local_path
 from .marks import marked_job, session_for_forms
@@ -152,7 +152,7 @@ async def _action(request: Request, name: str) -> Action:
         return actions.config_set(f"{form.get('key', '')} {form.get('value', '')}")
     if name == "unset-setting":
         return actions.config_unset(form.get("key", ""))
-    for further in (queues.action, hooks.action, _worker_action):
+    for further in (queues.action, schedules.action, hooks.action, _worker_action):
         action = await further(request, queue, name)
         if action is not None:
             return action

@@ -26,6 +26,11 @@ def queue_link(name: str) -> str:
     return f"/queues/{quote(name, safe='')}"
 
 
+def schedule_link(name: str) -> str:
+    """The page of a schedule."""
+    return f"/schedules/{quote(name, safe='')}"
+
+
 def local_path(text: str) -> str:
     """``text`` if it is a path of this server, otherwise the overview. A form says where to return
     to, and must not send anybody elsewhere."""

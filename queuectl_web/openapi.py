@@ -14,6 +14,7 @@ from queuectl_core.domain.admission import Reason
 from queuectl_core.domain.events import EventKind
 from queuectl_core.domain.jobspec import ON_CONFLICT
 from queuectl_core.domain.model import State
+from queuectl_core.domain.schedule import MISSED, OVERLAP
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -125,11 +126,40 @@ _JOB_OUT: dict[str, Any] = _JOB_IN | {
     "progress_text": TEXT_OR_NULL,
     "result": TEXT_OR_NULL,
     "cause": TEXT_OR_NULL,
+    "schedule": TEXT_OR_NULL,
+    "scheduled_at": TIME_OR_NULL,
 }
 _COUNTS: dict[str, Any] = {"type": "object", "additionalProperties": WHOLE}
 _LIMIT: dict[str, Any] = {"type": ["integer", "string", "null"]}
 _TEXTS = {"oneOf": [TEXT, _array(TEXT)]}
 _WHOLES = {"oneOf": [WHOLE, _array(WHOLE)]}
+
+_SCHEDULE: dict[str, Any] = {
+    "name": TEXT,
+    "cron": TEXT_OR_NULL,
+    "every": NUMBER_OR_NULL,
+    "tz": TEXT,
+    "missed": {"type": "string", "enum": list(MISSED)},
+    "missed_within": NUMBER,
+    "overlap": {"type": "string", "enum": list(OVERLAP)},
+    "jitter": NUMBER,
+    "job": {"type": "object", "additionalProperties": {}},
+    "next_at": TIME_OR_NULL,
+    "due_at": TIME_OR_NULL,
+    "last_at": TIME_OR_NULL,
+    "last_job": TEXT_OR_NULL,
+    "last_state": TEXT_OR_NULL,
+    "last_finished_at": TIME_OR_NULL,
+    "last_success_at": TIME_OR_NULL,
+    "skipped_at": TIME_OR_NULL,
+    "skipped_reason": TEXT_OR_NULL,
+    "paused": FLAG,
+    "paused_at": TIME_OR_NULL,
+    "paused_by": TEXT_OR_NULL,
+    "paused_reason": TEXT_OR_NULL,
+    "created_at": TIME,
+    "updated_at": TIME,
+}
 
 SCHEMAS: dict[str, Any] = {
     "Job": _object(**_JOB_OUT),
@@ -232,6 +262,13 @@ SCHEMAS: dict[str, Any] = {
         status=WHOLE_OR_NULL,
         exit_code=WHOLE_OR_NULL,
     ),
+    "Schedule": _object(**_SCHEDULE),
+    "ScheduleShown": _object(
+        **_SCHEDULE,
+        next_times=_array(_object(at=TIME, local=TEXT)),
+        runs=_array(_ref("Job")),
+    ),
+    "Reason": _object(required=False, reason=TEXT_OR_NULL),
     "Pause": _object(
         required=False, reason=TEXT_OR_NULL, **{"for": {"type": ["number", "string", "null"]}}
     ),

@@ -10,7 +10,12 @@ from queuectl_core.domain.schedule import MISSED, OVERLAP, ScheduleInfo
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
 
-from ..presentation.schedules import SCHEDULE_COLUMNS, local_time, schedule_fields
+from ..presentation.schedules import (
+    SCHEDULE_COLUMNS,
+    local_time,
+    schedule_fields,
+    shown_json,
+)
 from .declare import Noun, Option, UsageError, argument, option, verb
 from .enqueue import check_words, enqueue, sources_of
 from .jobs import choices
@@ -18,7 +23,6 @@ from .output import View
 from .session import Session
 
 if TYPE_CHECKING:
-    from queuectl_core.operations.schedules import Shown
     from queuectl_core.queue import Queue
 
 schedule = Noun(
@@ -148,17 +152,6 @@ def show(session: Session, /, name: str, show_env: bool) -> None:
 
         session.out.line()
         session.show_all(JOBS, shown.runs)
-
-
-def shown_json(shown: Shown, *, show_env: bool = False) -> dict[str, Any]:
-    """The public JSON of ``schedule show``."""
-    zone = shown.info.schedule.tz
-    return shown.info.to_json(show_env=show_env) | {
-        "next_times": [
-            {"at": format_time(at), "local": local_time(at, zone)} for at in shown.times
-        ],
-        "runs": [job.to_json(show_env=show_env) for job in shown.runs],
-    }
 
 
 @verb(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from queuectl_core.domain.schedule import Schedule, ScheduleInfo, format_every
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
@@ -190,6 +192,17 @@ def times_and_runs(shown: Shown, now: float) -> list[list[Cell]]:
                 ]
             )
     return lines
+
+
+def shown_json(shown: Shown, *, show_env: bool = False) -> dict[str, Any]:
+    """The public JSON of ``schedule show``."""
+    zone = shown.info.schedule.tz
+    return shown.info.to_json(show_env=show_env) | {
+        "next_times": [
+            {"at": format_time(at), "local": local_time(at, zone)} for at in shown.times
+        ],
+        "runs": [job.to_json(show_env=show_env) for job in shown.runs],
+    }
 
 
 def _skip_words(one: Schedule) -> str:

@@ -59,6 +59,9 @@ def fill(cli: Cli) -> None:
     ]
     later.append({"id": "held", "command": "true", "hold": True, "queue": "javascript:alert.2"})
     cli("enqueue", "-", stdin=json.dumps(later))
+    hostile = TEXTS[0].replace("\0", "")
+    cli("schedule", "add", "nightly", "--cron", "30 2 * * *", "--tz", "UTC", "--", "echo", hostile)
+    cli("schedule", "pause", "nightly", "--reason", " ".join(TEXTS).replace("\0", ""))
     cli("queue", "set", "javascript:alert.2", "--limit", "2", "--rate", "60/1m")
     cli("queue", "pause", "javascript:alert.2", "--reason", " ".join(TEXTS))
     cli("queue", "pause", "default", "--for", "1d", "--reason", TEXTS[0])

@@ -22,6 +22,8 @@ PAGES: tuple[str, ...] = (
     "/jobs/fails",
     "/jobs/fails/output",
     "/dlq",
+    "/schedules",
+    "/schedules/nightly",
     "/queues",
     "/queues/mail",
     "/jobs/held",
@@ -55,6 +57,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"id": "held", "command": "true", "hold": True, "queue": "mail", "key": "k" * 90},
         {"id": "after", "command": "true", "after": ["held", "waits"], "queue": "mail"},
     ]
+    cli("schedule", "add", "nightly", "--cron", "30 2 * * *", "--tz", "UTC", f"echo '{EVIL}'")
+    cli("schedule", "run", "nightly")
     cli("enqueue", "-", stdin="".join(json.dumps(job) + "\n" for job in jobs))
     cli("queue", "set", "mail", "--limit", "2", "--rate", "60/1m")
     cli("queue", "pause", "mail", "--for", "9d", "--reason", "the server " + "x" * 80)

@@ -426,3 +426,23 @@ async def test_a_forged_event_keeps_nobody_from_reading(store: Store, place: Pla
     assert [column.cell(found[0], NOW)[0] for column in EVENTS.terminal][1] == "no.such\\x1b[31m"
     _, found = await queue.events_of("a")
     assert len(found) == 1
+
+
+async def test_a_follower_survives_a_clock_that_is_set_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = NOW + 3600
+    monkeypatch.setattr(store, "clock", lambda: now)
+    await hired(store)
+    [early, late] = await store.enqueue([spec(id="early"), spec(id="late")], NOW)
+    await run(store, early, now=NOW + 3600)
+    follower = await Queue(store, {}).follow_events()
+    [held] = await claim(store, now=NOW + 3600)
+    assert short(await follower.more()) == [("job.started", "late")]
+    now = NOW
+    await finish(store, "sup", ending(held, Outcome.COMPLETED, now=NOW + 1), now=NOW + 1)
+    assert short(await follower.more()) == [("job.completed", "late")]
+    for _ in range(3):
+        now += 1800
+        assert await follower.more() == []
+    assert late.id == "late"

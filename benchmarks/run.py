@@ -27,7 +27,7 @@ RESULTS = HERE / "results.json"
 
 NAMES = (
     *("drain", "fleet", "startup", "flat", "core", "reader", "console", "postgres", "recovery"),
-    *("dashboard", "admission", "hooks", "postgres_peers", "soak"),
+    *("dashboard", "admission", "hooks", "schedules", "postgres_peers", "soak"),
 )
 """In this order. ``FILE.py`` has ``table(found)`` and prints what it found with ``--json``."""
 

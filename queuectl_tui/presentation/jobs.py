@@ -199,6 +199,15 @@ RESULT_SHOWN = 2000
 LIMITED = Place(limit=40)
 WRAPPED = Place(wrap=True)
 
+
+def _schedule(job: Job) -> str:
+    """The schedule that made it, and the nominal time."""
+    if job.schedule is None:
+        return ""
+    at = "" if job.scheduled_at is None else f", {format_time(job.scheduled_at)}"
+    return clean_line(f"{job.schedule}{at}", 200)
+
+
 JOB_COLUMNS: tuple[Column[Job], ...] = (
     # At a terminal and in the console.
     Column("id", "", _id, sort="id", list=LIMITED, dead=LIMITED, console=Place(10, flex=1)),
@@ -256,6 +265,7 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
         "on parent failure", "show", value=lambda j, _: j.on_parent_failure if j.parents else ""
     ),
     Column("held", "show page", lambda j, now: (_held(j, now), "caution")),
+    Column("schedule", "show page", lambda j, _: (_schedule(j), "text")),
     Column("cause", "show page", lambda j, _: (clean_line(j.cause or ""), "caution")),
     Column("timeout", "show page", value=_timeout),
     Column("backoff", "page", value=lambda j, _: f"{j.backoff_base:g}^n s"),

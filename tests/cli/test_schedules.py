@@ -1,0 +1,155 @@
+"""``queuectl schedule``: what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ..support import Cli
+
+CRONTAB = r"""# comment
+SHELL=/bin/bash
+PATH = "/usr/bin:/bin"
+MAILTO=root
+*/5 * * * * /opt/backup.sh --x >/dev/null
+0 9 * * mon echo 50\% | mail%line one%line two
+@reboot /usr/bin/foo
+61 * * * * bad
+* * * *
+CRON_TZ=Europe/Berlin
+@daily cd /tmp && ./run.py
+CRON_TZ=Mars
+"""
+
+
+def test_add_show_and_the_rest(cli: Cli) -> None:
+    cli(
+        "schedule",
+        "add",
+        "n",
+        "--cron",
+        "30  2 * * 1-5",
+        "--tz",
+        "Europe/Berlin",
+        "-p",
+        "3",
+        "true",
+    )
+    shown = cli.json("schedule", "show", "n")
+    assert (shown["cron"], shown["tz"], shown["missed"]) == (
+        "30 2 * * 1-5",
+        "Europe/Berlin",
+        "once",
+    )
+    assert shown["job"] == {"command": "true", "priority": 3, "cwd": str(cli.cwd)}
+    assert len(shown["next_times"]) == 5
+    assert all("02:30 CE" in one["local"] for one in shown["next_times"])
+    cli("schedule", "edit", "n", "--every", "90s", "--unset", "priority", "--", "echo", "a b")
+    shown = cli.json("schedule", "show", "n")
+    assert (shown["cron"], shown["every"]) == (None, 90)
+    assert shown["job"] == {"command": ["echo", "a b"], "cwd": str(cli.cwd)}
+    text = cli("schedule", "show", "n").out
+    assert "every 1m30s" in text
+    assert "Next times:" in text
+    job = cli("schedule", "run", "n").out.strip()
+    assert cli.json("show", job)["schedule"] == "n"
+    cli("schedule", "pause", "n", "--reason", "why\x1b[2J")
+    assert "\x1b" not in cli("schedule", "show", "n").out
+    [line] = cli("schedule", "list", "--quiet").out.splitlines()
+    assert line.startswith("n\tpaused\tevery 1m30s")
+    cli("schedule", "remove", "n")
+    assert cli.json("schedule", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("add", "a b", "--every", "1m", "true"), 2, "schedule 'a b' is not allowed"),
+        (("add", "../x", "--every", "1m", "true"), 2, "is not allowed"),
+        (("add", "n", "true"), 2, "give --cron or --every"),
+        (("add", "n", "--every", "1m"), 2, "COMMAND"),
+        (("add", "n", "--every", "1m", "--cron", "@daily", "true"), 2, "exclude each other"),
+        (("add", "n", "--cron", "* * *", "true"), 2, "has 3 fields"),
+        (("add", "n", "--every", "1m", "echo", "hi"), 2, "quote"),
+        (("add", "n", "--every", "1m", '{"command": "x", "id": "y"}'), 2, "cannot set id"),
+        (("add", "n", "--every", "1m", '{"comand": "x"}'), 2, "unknown field"),
+        (("add", "there", "--every", "1m", "true"), 4, "schedule 'there' exists"),
+        (("show", "nobody"), 3, "no such schedule"),
+        (("pause", "nobody"), 3, "no such schedule"),
+        (("run", "nobody"), 3, "no such schedule"),
+        (("remove", "\x1b[2J"), 3, "no such schedule"),
+        (("edit", "there"), 2, "say what to change"),
+        (("edit", "there", "--unset", "command"), 2, "cannot be taken away"),
+        (("import", "/nowhere"), 2, "cannot read /nowhere"),
+    ],
+)
+def test_what_is_refused(cli: Cli, words: tuple[str, ...], code: int, said: str) -> None:
+    cli("schedule", "add", "there", "--every", "1h", "true")
+    found = cli("schedule", *words, code=code)
+    assert said in found.err
+    assert "\x1b" not in found.err
+    assert [one["name"] for one in cli.json("schedule", "list")] == ["there"]
+
+
+def test_warnings(cli: Cli) -> None:
+    found = cli("schedule", "add", "never", "--cron", "0 0 30 2 *", "true")
+    assert "never fires" in found.err
+    found = cli("schedule", "add", "gap", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "true")
+    assert "02:30 does not exist in Europe/Berlin" in found.err
+    assert "warning" not in cli("schedule", "add", "fine", "--cron", "@hourly", "true").err
+
+
+def test_a_crontab_is_imported_line_by_line(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "crontab"
+    file.write_text(CRONTAB)
+    found = cli("schedule", "import", file, "--tz", "UTC", "--json", code=1)
+    said = json.loads(found.out)
+    assert [one["line"] for one in said["problems"]] == [4, 7, 8, 9, 12]
+    for number in (4, 7, 8, 9, 12):
+        assert f"line {number}: " in found.err
+    by_name = {one["name"]: one for one in said["added"]}
+    assert sorted(by_name) == ["backup.sh", "echo", "tmp"]
+    home = os.path.expanduser("~") if "HOME" not in cli.env else cli.env["HOME"]
+    mail = cli.json("schedule", "show", "echo", "--show-env")["job"]
+    assert mail["command"] == ["/bin/bash", "-c", "echo 50% | mail"]
+    assert mail["stdin"] == "line one\nline two\n"
+    assert mail["env"] == {"PATH": "/usr/bin:/bin"}
+    assert mail["cwd"] == home
+    assert by_name["tmp"]["tz"] == "Europe/Berlin"
+    again = json.loads(cli("schedule", "import", file, "--tz", "UTC", "--json", code=1).out)
+    assert (again["added"], sorted(again["existing"])) == ([], ["backup.sh", "echo", "tmp"])
+
+
+def test_strict_and_dry_run_add_nothing(cli: Cli) -> None:
+    cli("enqueue", "true")
+    cli("schedule", "import", "-", "--strict", stdin=CRONTAB, code=2)
+    assert cli.json("schedule", "list") == []
+    cli("schedule", "import", "-", "--dry-run", stdin="@daily true\n")
+    assert cli.json("schedule", "list") == []
+
+
+def test_a_run_gets_its_time(cli: Cli) -> None:
+    cli(
+        "schedule",
+        "add",
+        "s",
+        "--every",
+        "1s",
+        "--overlap",
+        "allow",
+        'echo "$QUEUECTL_SCHEDULED_AT"',
+    )
+    process = cli.start("worker", "start")
+    from ..support import eventually
+
+    def done() -> list[dict[str, object]]:
+        jobs: list[dict[str, object]] = cli.json("list", "--state", "completed")
+        return jobs
+
+    [job, *_] = eventually(done)
+    process.terminate()
+    process.wait()
+    assert cli("logs", str(job["id"])).out.strip() == job["scheduled_at"]

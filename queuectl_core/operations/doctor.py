@@ -40,7 +40,7 @@ MANY_DEAD = 10
 REPAIR = "run: queuectl doctor --repair"
 ORDER = (
     *("store", "integrity", "schema", "counters", "admission", "log", "sqlite", "modes"),
-    *("file system", "disk", "workers", "hooks", "leftovers", "litter", "clock"),
+    *("file system", "disk", "workers", "schedules", "hooks", "leftovers", "litter", "clock"),
 )
 """The checks, in the order of the report."""
 

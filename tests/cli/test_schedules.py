@@ -153,3 +153,9 @@ def test_a_run_gets_its_time(cli: Cli) -> None:
     process.terminate()
     process.wait()
     assert cli("logs", str(job["id"])).out.strip() == job["scheduled_at"]
+
+
+def test_the_doctor_looks_at_them(cli: Cli) -> None:
+    cli("schedule", "add", "s", "--every", "1h", "true")
+    [found] = [one for one in cli.json("doctor") if one["check"] == "schedules"]
+    assert (found["level"], found["hint"]) == ("warn", "run: queuectl worker start")

@@ -54,6 +54,7 @@ class Executor:
         self.prefetch = Prefetch(self.attempts, context.wake, self.shims.recall)
         self.shortage = Shortage(context.tell, context.look)
         self.processes = Processes()
+        self._reports = reports.Folder(self._run_directory)
         self.revoked = False
         """The shim may start nothing more: somebody took this supervisor's jobs over."""
 
@@ -194,7 +195,7 @@ class Executor:
         if not self.attempts.move(attempt, event):
             return False
         left = attempt.exited(exit_)
-        attempt.has_reported = reports.any_reported(attempt.files)
+        attempt.has_reported = self._reports.any_reported(attempt.files, exit_.at)
         if left or attempt.has_reported or attempt.capture.is_large(exit_.written):
             self._context.background.start(self._clear_and_finish(attempt, exit_, left))
         else:
@@ -215,7 +216,7 @@ class Executor:
             await attempt.clear_group(exit_)
         output = await asyncio.to_thread(attempt.capture.finish, exit_.written)
         # Only now, because nothing of it runs any more that could report.
-        attempt.has_reported = reports.any_reported(attempt.files)
+        attempt.has_reported = self._reports.any_reported(attempt.files, lease_clock())
         report = None
         if attempt.has_reported:
             report = await asyncio.to_thread(reports.read_report, attempt.files, attempt.progress)

@@ -29,6 +29,7 @@ from ..domain.model import Filter, State
 from ..domain.text import clean_line
 from ..domain.times import format_bytes
 from ..runner import ATTEMPT_FILES as FOLDER
+from ..runner import lease_clock
 from ..store.protocol import Store
 
 Progress = tuple[float, str | None]
@@ -47,6 +48,8 @@ MAX_RESULT = 64 * 1024
 EMPTY_TURNS, EMPTY_PAUSE = 10, 0.002
 """How often files that are empty are read in one look, and the seconds between."""
 SWEPT_AT_ONCE = 500
+SETTLED_NS = 1_000_000_000
+"""Nanoseconds after which a further change of a folder certainly gets another time."""
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -87,9 +90,41 @@ def drop_input(base: str) -> None:
     _remove(f"{base}.{INPUT}")
 
 
-def any_reported(base: str) -> bool:
-    """Whether an attempt has reported something. It takes some microseconds."""
-    return os.path.lexists(f"{base}.{RESULT}") or os.path.lexists(f"{base}.{PROGRESS}")
+class Folder:
+    """Tells which attempts have reported something.
+
+    Most attempts report nothing, and looking for the files of each would take a tenth of the
+    supervisor's time. So one look at the time of the folder's last change serves all attempts that
+    had ended by then.
+    """
+
+    def __init__(self, run_directory: str) -> None:
+        self._path = f"{run_directory}/{FOLDER}"
+        self._looked = float("-inf")
+        self._listed: int | None = None
+        """The last change of the folder when it was listed."""
+        self._empty = False
+
+    def any_reported(self, base: str, ended: float) -> bool:
+        """Whether the attempt has reported something that ended then (by ``lease_clock``)."""
+        if ended >= self._looked:
+            self._look()
+        if self._empty:
+            return False
+        return os.path.lexists(f"{base}.{RESULT}") or os.path.lexists(f"{base}.{PROGRESS}")
+
+    def _look(self) -> None:
+        self._looked = lease_clock()
+        try:
+            changed = os.stat(self._path).st_mtime_ns
+            if changed == self._listed:
+                return
+            self._empty, self._listed = False, None
+            # Soon after a change, another one may get the same time.
+            if abs(time.time_ns() - changed) > SETTLED_NS:
+                self._empty, self._listed = not os.listdir(self._path), changed
+        except OSError:
+            self._empty, self._listed = False, None
 
 
 def read_report(base: str, known: Progress | None) -> Report | None:

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from queuectl_core.domain.model import Job, State
 from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
+from queuectl_core.runner import lease_clock
 from queuectl_core.supervisor import reports
 from queuectl_core.supervisor.reports import MAX_RESULT, cut, parse_progress, read_progress
 
-from ..support import eventually_async
+from ..support import NOW, eventually_async
 from .conftest import Run
 from .test_triage import Supervisors, until_output
 from .test_triage import supervisors as supervisors  # noqa: PLC0414 - a fixture
@@ -431,3 +432,37 @@ def test_a_text_is_cut_between_characters(raw: bytes, most: int) -> None:
 def test_a_progress_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert read_progress(str(tmp_path)) is None
     assert read_progress(str(tmp_path / "nothing")) is None
+
+
+def test_one_look_at_the_folder_serves_all_attempts_that_had_ended(tmp_path: Path) -> None:
+    reports.make_folder(tmp_path)
+    where = tmp_path / reports.FOLDER
+    os.utime(where, (NOW, NOW))  # long ago: a change of now is certainly seen
+    folder = reports.Folder(str(tmp_path))
+    first, second = (reports.base_name(str(tmp_path), token) for token in ("1.1", "2.1"))
+    assert not folder.any_reported(first, lease_clock())
+    Path(f"{second}.{reports.RESULT}").touch()
+    assert folder.any_reported(second, lease_clock())
+    assert not folder.any_reported(first, lease_clock())
+    Path(f"{second}.{reports.RESULT}").unlink()
+    os.utime(where, (NOW + 5, NOW + 5))
+    Path(f"{first}.{reports.PROGRESS}").touch()
+    os.utime(where, (NOW + 9, NOW + 9))
+    assert folder.any_reported(first, lease_clock()), "it is listed again after each change"
+
+
+def test_a_folder_that_changed_just_now_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    reports.make_folder(tmp_path)
+    folder = reports.Folder(str(tmp_path))
+    base = reports.base_name(str(tmp_path), "1.1")
+    assert not folder.any_reported(base, lease_clock())
+    where = tmp_path / reports.FOLDER
+    now = where.stat()
+    Path(f"{base}.{reports.RESULT}").touch()
+    os.utime(where, ns=(now.st_atime_ns, now.st_mtime_ns))  # as if in the same tick of the clock
+    assert folder.any_reported(base, lease_clock())
+
+
+def test_a_folder_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    folder = reports.Folder(str(tmp_path))
+    assert not folder.any_reported(reports.base_name(str(tmp_path), "1.1"), lease_clock())

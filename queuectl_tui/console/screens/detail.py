@@ -250,7 +250,7 @@ LABEL = 10
 TREE_LIMIT = 200
 """Jobs that are read of what it waits for, and of what waits for it."""
 
-RARE = ("key", "unique", "held", "cause")
+RARE = ("schedule", "key", "unique", "held", "cause")
 """Fields that are left out when they are empty."""
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import textual.app
+import textual.pilot
+from textual._context import active_app
+from textual._wait import SLEEP_GRANULARITY, wait_for_idle
 from textual.pilot import Pilot, WaitForScreenTimeout
 
 from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot
@@ -183,6 +188,40 @@ def _bound_waiting(pilot: Pilot[int]) -> None:
             return True
 
     pilot._wait_for_screen = bounded  # type: ignore[method-assign]
+
+
+QUIET_ROUNDS = 3
+"""So many turns of the event loop one after the other, each after a millisecond, find nothing."""
+
+
+async def _idle(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
+    """Wait until the console has nothing to do. Textual sleeps for 20 ms, twice after each key, and
+    guesses by the time of the processor. This one looks. If the console has something to do for so
+    long (it may wait for a store that is locked), Textual's own way decides."""
+    app = active_app.get(None)
+    deadline = time.monotonic() + SLEEP_GRANULARITY
+    quiet = 0
+    while isinstance(app, Console) and time.monotonic() < deadline:
+        await asyncio.sleep(0.001)
+        quiet = quiet + 1 if _nothing_to_do(app) else 0
+        if quiet == QUIET_ROUNDS:
+            return
+    await wait_for_idle(min_sleep, max_sleep)
+
+
+for module in (textual.app, textual.pilot):
+    vars(module)["wait_for_idle"] = _idle
+
+
+def _nothing_to_do(console: Console) -> bool:
+    """Whether no key is at work, nothing is read from the store, and no message waits."""
+    delivering = console.inputs._delivering
+    if (delivering and not delivering.done()) or console.in_progress:
+        return False
+    if any(worker.group != "watch" and not worker.is_finished for worker in console.workers):
+        return False
+    pumps = (console, *console.screen.walk_children(with_self=True))
+    return all(pump._message_queue.empty() for pump in pumps)
 
 
 def text_of(console: Console) -> str:

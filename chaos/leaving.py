@@ -108,5 +108,6 @@ def _look(trial: Trial, made: Plant, way: str, told: list[Supervisor]) -> None:
         ((count,),) = made.sql(f"SELECT count(*) FROM {table}")
         trial.check(count == 0, f"{way}: {count} left of {table}")
     trial.check(until(lambda: not made.processes(), 5.0), f"{way}: left {made.processes()}")
-    files = [path.name for path in made.run.iterdir() if path.suffix != ".lock"]
+    left = (path for path in made.run.rglob("*") if not path.is_dir())
+    files = [path.name for path in left if path.suffix != ".lock"]
     trial.check(not files, f"{way}: files left: {files}")

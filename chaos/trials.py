@@ -256,6 +256,8 @@ def supervisors_leave(trial: Trial, rng: Random) -> None:
 
 SNAPSHOT = 6.0
 """Seconds that the slow reader holds each of its snapshots."""
+DUE = 10
+"""Jobs of each thousand that are run; the others only have to be written."""
 LONGEST_WAIT = 2.5
 """Seconds to wait for the writer lock, on a machine that is busy: no transaction takes so long."""
 
@@ -298,7 +300,7 @@ def slow_reader(trial: Trial, rng: Random) -> None:
     with plant(workers=4, mutate=trial.mutate) as (made, _):
         due = {"command": "true", "env": {"TEXT": "x" * 2000}, "max_retries": 1}
         later = due | {"run_at": "+1d"}  # these only have to be written
-        batch = "\n".join(map(json.dumps, [due] * 40 + [later] * 960)).encode()
+        batch = "\n".join(map(json.dumps, [due] * DUE + [later] * (1000 - DUE))).encode()
         made.cli("enqueue", "-", stdin=batch)
         reader = made.spawn([sys.executable, "-c", READER, str(made.store)])
         waits = LockWaits(made.store)
@@ -306,11 +308,11 @@ def slow_reader(trial: Trial, rng: Random) -> None:
         try:
             supervisor = made.start()
             until(lambda: made.is_up(supervisor))
-            total = 40
+            total = DUE
             for _ in range(4 * trial.rounds):
                 code, _, err = made.cli("enqueue", "-", stdin=batch)
                 trial.check(code == 0, f"enqueue beside a reader: exit {code}: {err[-300:]}")
-                total += 40
+                total += DUE
                 if trial.broken or waits.longest > LONGEST_WAIT:
                     break
         finally:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from .errors import InvalidInput
@@ -160,7 +161,8 @@ class HookEvent(NamedTuple):
     job: str | None
     """The id of the job."""
     queue: str | None
-    detail: Mapping[str, Any]
+    detail: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+    """A function, if it takes time: digests need none."""
     reason: str = ""
     """Digests group by it."""
 
@@ -269,6 +271,17 @@ def matches(hook: Hook, event: str, queue: str | None) -> bool:
 
 def job_event(row: Any, event: str, origin: Origin) -> HookEvent:
     """A new state of a job. ``row``: of the query ``hook_facts``."""
+    at, actor, via = row["finished_at"] or origin.at, origin.actor, origin.via
+    reason = ""
+    if event in ("dead", "failed"):
+        reason = row["reason"] or dead_reason(row["exit_code"], row["last_error"])
+    elif event == "cancelled" and row["cause"]:
+        reason = "a parent ended"
+    detail = partial(_job_detail, row, event, reason)
+    return HookEvent(event, at, actor, via, row["id"], row["queue"], detail, reason)
+
+
+def _job_detail(row: Any, event: str, reason: str) -> dict[str, Any]:
     command = row["command"]
     if row["is_argv"]:
         words = json.loads(command)
@@ -276,15 +289,8 @@ def job_event(row: Any, event: str, origin: Origin) -> HookEvent:
         command = [_short(word, COMMAND_LIMIT) for word in command]
     else:
         command = _short(command, COMMAND_LIMIT)
-    tail = row["tail"]
-    error = row["last_error"]
-    at = row["finished_at"] or origin.at
-    reason = ""
-    if event in ("dead", "failed"):
-        reason = row["reason"] or dead_reason(row["exit_code"], error)
-    elif event == "cancelled" and row["cause"]:
-        reason = "a parent ended"
-    detail = {
+    tail, error = row["tail"], row["last_error"]
+    return {
         "queue": row["queue"],
         "state": event,
         "command": command,
@@ -304,7 +310,6 @@ def job_event(row: Any, event: str, origin: Origin) -> HookEvent:
         "finished_at": format_time(row["finished_at"]),
         "output": None if tail is None else bytes(tail).decode("utf-8", "replace"),
     }
-    return HookEvent(event, at, origin.actor, origin.via, row["id"], row["queue"], detail, reason)
 
 
 def _short(text: str, limit: int) -> str:
@@ -417,7 +422,7 @@ def body(hook: str, event: HookEvent) -> str:
             "actor": event.actor,
             "via": event.via,
             "job": event.job,
-            "detail": event.detail,
+            "detail": event.detail() if callable(event.detail) else event.detail,
         }
     )
 
@@ -483,7 +488,7 @@ def sample_event(hook: Hook, now: float, actor: str) -> HookEvent:
         "tail": b"this is a test\n",
     }
     found = job_event(row, state, Origin(now, actor, "hook"))
-    return found._replace(detail={**found.detail, "test": True})
+    return found._replace(detail={**_job_detail(row, state, found.reason), "test": True})
 
 
 def by_hook(bodies: Iterable[tuple[Hook, str]]) -> list[tuple[Hook, list[str]]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from queuectl_core.domain.rollup import merged, unpack
+
 from .book import PLAY, Answer, Book, Planned, Request, name_in
 from .plant import Plant
 
@@ -80,6 +82,7 @@ class Oracle:
             self._cancelled(name)
         self._configured()
         self._events()
+        self._deaths()
         self._said()
         self.broken += self.plant.database.faults()
 
@@ -219,6 +222,18 @@ class Oracle:
                 self._say(f"config {key} is {last}, acknowledged was {sorted(possible)}")
 
     # -- events -------------------------------------------------------------------------
+
+    def _deaths(self) -> None:
+        """A hook has gathered each death once. Sums of attempts count those of removed jobs too."""
+        rows = self.plant.sql("SELECT data FROM rollups")
+        dead = merged([unpack(bytes(row[0])) for row in rows]).dead
+        gathered = sum(row[0] for row in self.plant.sql("SELECT n FROM hook_entries"))
+        self.figures["deaths that a hook gathered"] = gathered
+        if gathered != dead:
+            self._say(f"a hook gathered {gathered} deaths, {dead} jobs died")
+        left = self.plant.sql("SELECT count(*) FROM hook_marks")[0][0]
+        if left:
+            self._say(f"{left} events were left for hooks")
 
     def _events(self) -> None:
         """Each change has its event, and there is none for a change that was not made."""

@@ -112,7 +112,8 @@ class Context:
         """Wait, but not longer than until the next signal. One that came since the last pause
         counts: the caller may not have seen it yet."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.told.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.told.wait()
         self.told.clear()
 
     @property

@@ -154,7 +154,8 @@ async def _answer(fd: int) -> bytes:
 
     loop.add_reader(fd, read)
     try:
-        return await asyncio.wait_for(whole, START_PATIENCE)
+        async with asyncio.timeout(START_PATIENCE):
+            return await whole
     except TimeoutError:
         raise WorkersNotStarted(
             f"workers did not come up within {START_PATIENCE:.0f} s",

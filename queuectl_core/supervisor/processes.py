@@ -372,7 +372,8 @@ class Processes:
     async def descendants(self, pid: int) -> list[Process]:
         """All that ``pid`` started; none where looking takes longer than a signal may wait."""
         try:
-            table = await asyncio.wait_for(self._table(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                table = await self._table()
         except (TimeoutError, OSError, RuntimeError):  # RuntimeError: no thread could be started
             return []
         return table.descendants(pid)

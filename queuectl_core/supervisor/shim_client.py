@@ -252,7 +252,8 @@ class ShimClient(asyncio.Protocol):
         for patience in (LEAVING_PATIENCE, WOKEN_PATIENCE):
             self._process.send_signal(signal.SIGCONT)  # a job may have stopped it
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await self._ended.wait()
                 return True
         reap_later(self._process)
         return False

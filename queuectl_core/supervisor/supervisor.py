@@ -205,7 +205,8 @@ class Supervisor:
             return
         await self.executor.shims.close()
         with contextlib.suppress(StoreError, TimeoutError):
-            await asyncio.wait_for(context.store.deregister(context.id), LEAVE_PATIENCE)
+            async with asyncio.timeout(LEAVE_PATIENCE):
+                await context.store.deregister(context.id)
 
     def _close_notifier(self) -> None:
         notifier, self.context.notifier = self.context.notifier, None

@@ -150,5 +150,6 @@ class Listener:
     async def _is_set(event: asyncio.Event, seconds: float) -> bool:
         """Wait for up to ``seconds``. Returns whether it happened."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await event.wait()
         return event.is_set()

@@ -9,6 +9,7 @@ schedules there are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 
 from ...domain import cron  # noqa: F401 # loaded now: an upgrade may replace the files later
@@ -68,12 +69,9 @@ class ScheduleTimer:
         left = LONGEST_SLEEP
         if self._due is not None:
             left = min(max(0.0, self._due - context.clock()), LONGEST_SLEEP)
-        # Not wait_for: in Python 3.11 it may swallow a cancellation.
-        timer = asyncio.get_running_loop().call_later(left, context.rescheduled.set)
-        try:
-            await context.rescheduled.wait()
-        finally:
-            timer.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await context.rescheduled.wait()
 
     async def fire(self) -> None:
         """Fire what is due now, and read when to look again. StoreError."""

@@ -199,7 +199,8 @@ class Services:
     async def sweep(self) -> None:
         """Remove the files of supervisors and shims that nobody needs any more."""
         with contextlib.suppress(StoreError, OSError, TimeoutError):
-            await asyncio.wait_for(self._sweep(), SWEEP_PATIENCE)
+            async with asyncio.timeout(SWEEP_PATIENCE):
+                await self._sweep()
 
     async def _sweep(self) -> None:
         self._recovery.files_left = False

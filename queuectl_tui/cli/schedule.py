@@ -226,10 +226,18 @@ def _source(jobs: Sequence[str], command: str | None, argv: list[str] | None) ->
         return {"command": command}
     if not jobs:
         return None
+    if len(jobs) > 1:
+        import shlex
+
+        line = clean_line(shlex.join(jobs), 60)
+        raise InvalidInput(
+            f"COMMAND is one argument, and these are {len(jobs)}",
+            f"quote the command, or write: -- {line}",
+        )
     check_words(tuple(jobs))
-    found = [source for job in jobs for source in sources_of(job, len(jobs) > 1)]
+    found = sources_of(jobs[0], several=False)
     if len(found) != 1:
-        raise InvalidInput("a schedule enqueues one job", "give one command; quote it")
+        raise InvalidInput("a schedule enqueues one job", "give one job")
     return {"command": found[0]} if isinstance(found[0], str) else found[0]
 
 

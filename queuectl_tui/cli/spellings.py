@@ -22,12 +22,16 @@ VERBS: dict[str, dict[str, tuple[str, ...]]] = {
         "help": ("--help",),
         "workers": ("worker", "list"),
         "queues": ("queue", "list"),
+        "schedules": ("schedule", "list"),
+        "hooks": ("hook", "list"),
     },
     "queue": {"status": ("list",), "ls": ("list",), "help": ("--help",)},
     "worker": {"status": ("list",), "help": ("--help",)},
     "dlq": {"clear": ("purge",), "retry-all": ("retry", "--all"), "help": ("--help",)},
     "config": {"show": ("list",), "reset": ("unset",), "delete": ("unset",), "help": ("--help",)},
     "store": {"help": ("--help",)},
+    "schedule": {"status": ("list",), "ls": ("list",), "help": ("--help",)},
+    "hook": {"status": ("list",), "ls": ("list",), "help": ("--help",)},
 }
 """Command -> its subcommands by another name -> the words they stand for."""
 
@@ -40,6 +44,7 @@ _SHOW = "type: queuectl show ID"
 _ADD = "to add a job, type: queuectl enqueue 'COMMAND'"
 _WORK = "to run jobs, type: queuectl worker start"
 _CLEAR = "ended jobs: queuectl prune --older-than TIME; dead ones: queuectl dlq purge --all"
+_EVERY = "again and again: queuectl schedule add NAME --cron EXPR 'COMMAND'"
 _TUI = "to look at everything, type: queuectl tui"
 
 HINTS: dict[str, dict[str, str]] = {
@@ -80,7 +85,13 @@ HINTS: dict[str, dict[str, str]] = {
         "dead dead-letter list-dlq": "type: queuectl dlq list",
         "add submit push put create new exec": _ADD,
         "run": f"{_ADD}; then: queuectl worker start",
-        "schedule": "type: queuectl enqueue 'COMMAND' --run-at TIME",
+        "cron crontab recurring repeat periodic": f"{_EVERY}; a crontab: "
+        "queuectl schedule import FILE",
+        "at later": "once: queuectl enqueue 'COMMAND' --run-at TIME; again and again: "
+        "queuectl schedule add",
+        "webhook webhooks notify notification alert subscribe": "type: queuectl hook add NAME "
+        "--on dead --url URL, or with -- CMD ARG instead of --url",
+        "event audit history trail journal": "type: queuectl events",
         "daemon": f"{_WORK} --detach",
         "stop shutdown stop-worker stop-workers": "type: queuectl worker stop",
         "ps": "type: queuectl worker list",
@@ -95,7 +106,7 @@ HINTS: dict[str, dict[str, str]] = {
         "migrate": "not needed: a store of an older version is upgraded when it is used",
         "health check": "type: queuectl doctor",
         "server": "not needed: there is no server; to run jobs, type: queuectl worker start",
-        "scheduler": "not needed: workers start jobs when they are due",
+        "scheduler": f"not needed: workers start jobs when they are due; {_EVERY}",
         "retry-dlq": "type: queuectl dlq retry ID",
         "clear-dlq purge-dlq": "type: queuectl dlq purge --all",
     },
@@ -111,6 +122,24 @@ HINTS: dict[str, dict[str, str]] = {
         "purge clear empty drain": "its jobs: queuectl cancel --queue NAME, "
         "or: queuectl remove --queue NAME -y",
         "jobs": f"{_LIST} --queue NAME",
+    },
+    "schedule": {
+        "create new set": "type: queuectl schedule add NAME --cron EXPR 'COMMAND'",
+        "get inspect info next": "type: queuectl schedule show NAME",
+        "disable stop suspend": "type: queuectl schedule pause NAME",
+        "enable start unpause": "type: queuectl schedule resume NAME",
+        "trigger fire now exec": "type: queuectl schedule run NAME",
+        "update change modify": "type: queuectl schedule edit NAME",
+        "delete rm": "type: queuectl schedule remove NAME",
+    },
+    "hook": {
+        "create new set": "type: queuectl hook add NAME --on EVENT --url URL",
+        "get inspect info": "type: queuectl hook show NAME",
+        "disable stop suspend": "type: queuectl hook pause NAME",
+        "enable start unpause": "type: queuectl hook resume NAME",
+        "send ping try": "type: queuectl hook test NAME",
+        "edit update change": "not possible: remove the hook, and add it again",
+        "delete rm": "type: queuectl hook remove NAME",
     },
     "worker": {
         "restart": "type: queuectl worker stop && queuectl worker start",

@@ -267,6 +267,9 @@ class Campaign(Run):
     # -- the end ------------------------------------------------------------------------
 
     def _conclude(self) -> None:
+        if self.options.mutate and self.broken:
+            # The bug was found; what runs may take long, and its end shows no more.
+            self.plant.kill_everything()
         self._leave()
         dead = [process.pid for process in self.strangers if process.poll() is not None]
         if dead:

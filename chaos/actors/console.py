@@ -22,6 +22,9 @@ from . import Actor
 ROWS, COLUMNS = 40, 120
 PATIENCE = 30.0
 """Seconds to wait for an answer on the screen. A slow answer alone is no fault."""
+UNSUITABLE = ("it cannot be ", "no job is selected", "is due again")
+"""What a console says to a key that came when another job was under the cursor, or none. No answer
+about the right one will come."""
 
 
 class Terminal:
@@ -173,8 +176,27 @@ class Console(Actor):
         assert self._terminal is not None
         return {line.strip() for line in self._terminal.text.splitlines() if "✗" in line}
 
+    def _unsuitable(self) -> set[str]:
+        """The lines with messages that a key was not for the right job."""
+        assert self._terminal is not None
+        lines = self._terminal.text.splitlines()
+        return {line.strip() for line in lines if any(words in line for words in UNSUITABLE)}
+
+    def _asks_or_refuses(self, old: set[str]) -> bool:
+        """Whether a question or a new message that says no comes onto the screen."""
+        assert self._terminal is not None
+        deadline = time.monotonic() + PATIENCE
+        while "y  yes" not in self._terminal.text:
+            if (self._refusals() | self._unsuitable()) - old:
+                return True
+            if time.monotonic() > deadline or self._terminal.process.poll() is not None:
+                return False
+            self._terminal.read(0.05)
+        return True
+
     def _answer(self, good: str, old: set[str]) -> Answer:
-        """What the screen says. If the console is gone or says nothing, the request is in doubt.
+        """What the screen says. If the console is gone or says nothing, the request is in doubt;
+        also if the key was for another job.
 
         ``old``: the refusals that were on the screen before. They are about other requests, and
         this one may still be done.
@@ -184,7 +206,8 @@ class Console(Actor):
         while good not in self._terminal.text:
             gone = self._terminal.process.poll() is not None
             refused = bool(self._refusals() - old)
-            if refused or gone or time.monotonic() > deadline:
+            unsuitable = bool(self._unsuitable() - old)
+            if refused or unsuitable or gone or time.monotonic() > deadline:
                 text = self._terminal.text
                 self._close_what_is_open()
                 return answer_of(1, text) if refused else Answer.IN_DOUBT
@@ -256,9 +279,10 @@ class Console(Actor):
         self._press("/")
         self._press(f"{name}\r")
         self._press("4g")
-        old = self._refusals()
+        old = self._refusals() | self._unsuitable()
         self._press(key)
-        if what != "retry" and self._until("y  yes", "✗"):  # a retry is done without a question
+        # A retry is done without a question.
+        if what != "retry" and self._asks_or_refuses(old):
             if not self._is_asked_about(job_id):
                 # The key came before the filter had found the job: nobody says yes to that.
                 self.figures[f"console: {what} of another job offered"] += 1

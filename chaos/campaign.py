@@ -6,6 +6,7 @@ each actor does. The operating system schedules processes differently in each ru
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -301,6 +302,10 @@ class Campaign(Run):
             if code not in (0, -signal.SIGKILL) and not may_leave:
                 said = one.said.read_text("utf-8", "replace").splitlines()[-3:]
                 self.broken.append(f"a supervisor ended with exit {code}: {said}")
+        # A console that was left may still have been starting workers, whom nobody has asked yet.
+        for background in self.plant.detached():
+            with contextlib.suppress(psutil.Error):
+                background.terminate()
         names = {process: _shown(process) for process in self.plant.processes()}
         _, left = psutil.wait_procs(list(names), timeout=20)
         if left:

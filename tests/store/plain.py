@@ -103,16 +103,26 @@ class Model:
         return {seq for seq, what in self.verdicts(one) if what is Verdict.IMPOSSIBLE}
 
     def judge(self) -> None:
-        """Do to each job what its parents mean, until nothing changes any more."""
-        while sum(self._judge(one) for one in self.jobs.values()):
+        """Do to each job what its parents mean, until nothing changes any more.
+
+        Jobs are revived first. So a job that is retried together with the cause of its parent's
+        end waits for the parent, which runs again."""
+        while sum(self._revive(one) for one in self.jobs.values()) or sum(
+            self._judge(one) for one in self.jobs.values()
+        ):
             pass
+
+    def _revive(self, one: Plain) -> bool:
+        """The parent that ended a job, or holds it, runs again."""
+        again = one.cause in self.jobs and one.cause not in self.impossible(one)
+        if again and one.state in (State.WAITING, State.CANCELLED):
+            one.state, one.cause = State.WAITING, None
+            return True
+        return False
 
     def _judge(self, one: Plain) -> bool:
         before = one.state, one.cause
         bad = self.impossible(one)
-        again = one.cause in self.jobs and one.cause not in bad
-        if one.state in (State.WAITING, State.CANCELLED) and again:
-            one.state, one.cause = State.WAITING, None
         if one.state is State.WAITING and one.cause is None and bad:
             one.cause = min(bad)
             if one.on_parent_failure == "cancel":
@@ -277,11 +287,14 @@ class Model:
         for seq, one in self.jobs.items():
             job = found[seq]
             if one.cause is not None and job.cause is not None:
-                causes = {self.jobs[s].id: s for s in self.impossible(one) if s in self.jobs}
+                gone = {seq for _, seq in one.parents if seq not in self.jobs}
+                causes = {self.names[seq]: seq for seq in self.impossible(one) | gone}
                 one.cause = causes.get(job.cause, one.cause)
             cause = self.name_of(one)
-            seen = (job.id, job.queue, job.key, job.priority, job.run_at)
-            assert seen == (one.id, one.queue, one.key, one.priority, one.run_at), job
+            seen = (job.id, job.queue, job.key, job.priority)
+            assert seen == (one.id, one.queue, one.key, one.priority), job
+            # A job may be revived and cancelled again in one step: then its run_at may have moved.
+            assert job.run_at == one.run_at or job.state is State.CANCELLED, job
             held = job.held_at is not None
             assert (job.state, held, job.cause) == (one.state, one.held, cause), job
             assert (job.owner, job.cancel_requested) == (one.owner, one.cancelling), job

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .errors import InvalidInput
-from .events import EventKind
+from .events import Event, EventKind
 from .fingerprint import dead_reason
 from .model import MASK, JobSpec, plain_number
 from .text import clean_line
@@ -316,17 +316,13 @@ def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def stored_event(row: Any) -> HookEvent:
+def stored_event(event: Event) -> HookEvent:
     """An event of the store."""
-    detail = json.loads(row["detail"])
-    word = row["kind"].partition(".")[0]
-    if row["name"] is not None:
-        detail = {{"worker": "supervisor"}.get(word, word): row["name"]} | detail
+    detail = event.all_detail()
     queue = detail.get("queue")
-    reason = str(row["name"] or "")
-    return HookEvent(
-        row["kind"], row["at"], row["actor"], row["via"], row["job_id"], queue, detail, reason
-    )
+    queue = queue if isinstance(queue, str) else None
+    kind, reason = str(event.kind), event.name or ""
+    return HookEvent(kind, event.at, event.actor, event.via, event.job_id, queue, detail, reason)
 
 
 def empty_event(queue: str, origin: Origin) -> HookEvent:
@@ -340,10 +336,10 @@ Mark = tuple[int, str, int | None, int | None]
 
 
 def happened(
-    marks: Iterable[Mark], facts: Mapping[int, Any], stored: Mapping[int, Any], origin: Origin
+    marks: Iterable[Mark], facts: Mapping[int, Any], stored: Mapping[int, Event], origin: Origin
 ) -> list[HookEvent]:
-    """What marks stand for. ``facts``, ``stored``: rows of their jobs and events. What was removed
-    meanwhile is left out."""
+    """What marks stand for. ``facts``: rows of their jobs. ``stored``: their events. What was
+    removed meanwhile, or cannot be read, is left out."""
     found = []
     for _, kind, job, event in marks:
         if job is not None and job in facts:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..domain.errors import NotFound
+from ..domain.events import Event
 from ..domain.hooks import Entry, Hook
 from ..domain.text import clean_line
+from .rows import to_event
 
 MARKS = 500
 """How many events one transaction delivers. It decides how long the transaction may take."""
@@ -51,6 +54,21 @@ def hook_params(hook: Hook) -> dict[str, Any]:
     """The columns of a row of ``hooks``."""
     values = hook._asdict()
     return values | {"events": json.dumps(hook.events), "job": json.dumps(hook.job)}
+
+
+def readable_events(rows: Iterable[Any]) -> dict[int, Event]:
+    """The events in these rows, by their keys. Anybody who can write to the store can write events.
+    One that cannot be read is left out, because the results of jobs are committed with this."""
+    found = {}
+    for row in rows:
+        texts = [row[column] or "" for column in ("kind", "actor", "via", "job_id", "name")]
+        if not all(isinstance(text, str) for text in texts):
+            continue
+        try:
+            found[row["seq"]] = to_event(row)
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return found
 
 
 def entry_params(hook: str, entry: Entry, now: float) -> dict[str, Any]:

@@ -348,3 +348,27 @@ async def test_a_lost_supervisor_is_delivered(store: Store, place: Place) -> Non
     found = await deliveries(place)
     assert kinds(found) == [("worker.lost", None)] * 2
     assert [one["detail"]["supervisor"] for one in found] == ["dead", "gone"]
+
+
+@pytest.mark.parametrize(
+    "detail",
+    ["[1]", "{", '{"queue": [1]}', "[" * 100_000],
+    ids=["list", "cut off", "queue", "deep"],
+)
+async def test_events_that_somebody_else_wrote_do_not_stop_workers(
+    store: Store, place: Place, detail: str
+) -> None:
+    await store.add_hook(hook("misses", "schedule.missed", "completed"))
+    await store.add_hook(hook("digest", "schedule.missed", digest=60.0))
+    await hired(store, "sup", "w1")
+    await place.execute(
+        "INSERT INTO events (at, kind, actor, via, name, n, detail)"
+        f" VALUES ({NOW}, 'schedule.missed', 'me', 'cli', 'nightly', 3, '{detail}')"
+    )
+    await store.enqueue([spec(id="a")], NOW)
+    await run(store, Outcome.COMPLETED)
+    found = await deliveries(place)
+    assert ("job.completed", "a") in kinds(found)
+    for one in found:
+        if one["kind"] == "schedule.missed":
+            assert (one["detail"]["schedule"], one["detail"]["count"]) == ("nightly", 3)

@@ -16,7 +16,16 @@ from ...domain.claims import AttemptResult
 from ...domain.errors import Conflict
 from ...domain.events import EventKind
 from ...domain.hooks import Entry, Hook
-from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
+from ..hooks import (
+    MARKS,
+    Deliveries,
+    entry_params,
+    hook_params,
+    no_hook,
+    readable_events,
+    to_entry,
+    to_hook,
+)
 from ..protocol import Changed, JobAction, Said
 from ..rows import new_ids, spec_params
 from . import admission
@@ -168,7 +177,7 @@ async def deliver(session: Session, now: float, via: str | None = None) -> Deliv
     facts = {row["seq"]: row for row in taken if row["seq"] is not None}
     numbers = [event for _, _, _, event in marks if event is not None]
     events = await session.rows("hook_events", seqs=numbers) if numbers else []
-    stored = {row["seq"]: row for row in events}
+    stored = readable_events(events)
     signature = session.signature
     origin = rules.Origin(now, signature.actor, via or signature.via)
     found = rules.happened(marks, facts, stored, origin)

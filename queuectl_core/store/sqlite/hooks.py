@@ -14,7 +14,16 @@ from ...domain.claims import AttemptResult
 from ...domain.errors import Conflict
 from ...domain.events import EventKind
 from ...domain.hooks import Entry, Hook
-from ..hooks import MARKS, Deliveries, entry_params, hook_params, no_hook, to_entry, to_hook
+from ..hooks import (
+    MARKS,
+    Deliveries,
+    entry_params,
+    hook_params,
+    no_hook,
+    readable_events,
+    to_entry,
+    to_hook,
+)
 from ..protocol import Changed, JobAction, Said
 from ..rows import new_ids, spec_params
 from . import admission
@@ -156,7 +165,7 @@ def deliver(conn: Driver, now: float, via: str | None = None) -> Deliveries:
     rows = conn.execute(SQL["hook_facts"], {"seqs": jobs, "bytes": rules.OUTPUT_LIMIT})
     facts = {row["seq"]: row for row in rows}
     numbers = json.dumps([event for _, _, _, event in marks if event is not None])
-    stored = {row["seq"]: row for row in conn.execute(SQL["hook_events"], {"seqs": numbers})}
+    stored = readable_events(conn.execute(SQL["hook_events"], {"seqs": numbers}))
     origin = rules.Origin(now, signature.actor, via or signature.via)
     found = rules.happened(marks, facts, stored, origin)
     for queue in rules.maybe_empty(hooks, marks, facts):

@@ -88,7 +88,7 @@ SELECT (SELECT seq FROM hook_marks ORDER BY seq LIMIT 1) IS NOT NULL AS marked,
         FROM hooks h WHERE h.paused_at IS NULL) AS due;
 
 -- name: hook_events
-SELECT seq, at, kind, actor, via, job_id, name, detail FROM events
+SELECT seq, at, kind, actor, via, job, job_id, last_job, name, n, detail FROM events
 WHERE seq = ANY(:seqs::bigint[]);
 
 -- name: hook_entries_added

@@ -43,7 +43,7 @@ LEFT JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 LEFT JOIN tails t ON t.job = j.seq AND t.number = j.runs;
 
 -- name: hook_events
-SELECT seq, at, kind, actor, via, job_id, name, detail FROM events
+SELECT seq, at, kind, actor, via, job, job_id, last_job, name, n, detail FROM events
 WHERE seq IN (SELECT value FROM json_each(:seqs));
 
 -- name: hook_entry

@@ -32,7 +32,7 @@ from .rendering import page
 from .tables import no_mark, table
 
 SCHEDULES = columns.table(SCHEDULE_COLUMNS, "terminal")
-RUNS = columns.table(JOB_COLUMNS, "terminal")
+RUNS = columns.table(JOB_COLUMNS, "console")
 LONGEST_REASON = 300
 """Characters of a reason that are kept."""
 

@@ -65,3 +65,7 @@ def test_the_pages_show_and_change_them(there: Browser) -> None:
     page = act(there, "run-schedule", schedule="nightly", back="/schedules")
     assert "is enqueued" in page
     assert len(there.site.cli.json("schedule", "show", "nightly")["runs"]) == 1
+    page = html.unescape(there.get("/schedules/nightly").text)
+    assert "Last runs" in page
+    [run] = there.site.cli.json("schedule", "show", "nightly")["runs"]
+    assert f'<a href="/jobs/{run["id"]}">' in page

@@ -600,7 +600,9 @@ async def run_schedule(request: Request) -> Response:
     """Enqueue a run now. The answer is the job."""
     _object(request)
     queue = await context(request).writer()
-    return JSONResponse((await queue.run_schedule(request.path_params["name"])).to_json(), 201)
+    made = await queue.run_schedule(request.path_params["name"])
+    [job] = await queue.with_texts([made])
+    return JSONResponse(job.to_json(), 201)
 
 
 async def settings(request: Request) -> Response:

@@ -23,6 +23,7 @@ from .output import View
 from .session import Session
 
 if TYPE_CHECKING:
+    from queuectl_core.domain.model import Job
     from queuectl_core.queue import Queue
 
 schedule = Noun(
@@ -320,7 +321,12 @@ def run(session: Session, /, name: str) -> None:
     has not ended, --overlap of the schedule decides; the exit code is 4 if it does not allow a run.
 
     Prints the id of the job."""
-    job = session.run(lambda queue: queue.run_schedule(name))
+
+    async def act(queue: Queue) -> Job:
+        job = await queue.run_schedule(name)
+        return (await queue.with_texts([job]))[0] if session.json else job
+
+    job = session.run(act)
     if session.json:
         session.out.json(job.to_json())
     elif session.out.terminal and not session.err.quiet:

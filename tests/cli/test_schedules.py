@@ -94,6 +94,11 @@ def test_what_is_refused(cli: Cli, words: tuple[str, ...], code: int, said: str)
     assert [one["name"] for one in cli.json("schedule", "list")] == ["there"]
 
 
+def test_a_run_is_answered_with_its_stdin(cli: Cli) -> None:
+    cli("schedule", "add", "n", "--every", "1h", '{"command": "cat", "stdin": "hello"}')
+    assert cli.json("schedule", "run", "n")["stdin"] == "hello"
+
+
 def test_warnings(cli: Cli) -> None:
     found = cli("schedule", "add", "never", "--cron", "0 0 30 2 *", "true")
     assert "never fires" in found.err

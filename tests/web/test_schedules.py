@@ -18,7 +18,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """A store of this module. No worker runs."""
     made = cli_in(tmp_path_factory.mktemp("schedules"))
     made("schedule", "add", "nightly", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "true")
-    made("schedule", "add", "poll", "--every", "5m", "--env", "SECRET=x", "true")
+    poll = '{"command": "true", "stdin": "hello"}'
+    made("schedule", "add", "poll", "--every", "5m", "--env", "SECRET=x", poll)
     yield made
     made.close()
 
@@ -38,6 +39,7 @@ def test_the_api_pauses_resumes_and_runs(there: Browser) -> None:
     assert (answer.status, answer.json["paused"]) == (200, False)
     job = there.api("POST", "/schedules/poll/run")
     assert (job.status, job.json["schedule"], job.json["scheduled_at"]) == (201, "poll", None)
+    assert job.json["stdin"] == "hello"
     again = there.api("POST", "/schedules/poll/run")
     assert (again.status, again.json["exit_code"]) == (409, 4)
     shown = there.api("GET", "/schedules/poll").json

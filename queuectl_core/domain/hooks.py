@@ -521,20 +521,47 @@ def hook_of(queue: str, command: Any) -> str | None:
     return str(command[-1]) if command[:-1] == PROGRAM else None
 
 
-def is_unwanted(queue: str, exit_code: int | None) -> bool:
+def is_unwanted(queue: str, command: Any, exit_code: int | None) -> bool:
     """Whether an attempt is a delivery to a URL that wants no more of them."""
+    return exit_code == GONE and hook_of(queue, command) is not None
+
+
+def may_be_unwanted(queue: str, exit_code: int | None) -> bool:
+    """False: it is not such a delivery. True: look at its command."""
     return exit_code == GONE and queue == QUEUE
 
 
-def hooks_of(rows: Iterable[Any]) -> list[str]:
-    """The names of the hooks of these deliveries, each once. ``rows`` of ``hooks_gone``."""
-    commands = (tuple(json.loads(row["command"])) for row in rows if row["is_argv"])
-    return sorted(set(filter(None, (hook_of(QUEUE, command) for command in commands))))
+class Gone(NamedTuple):
+    """A delivery to a URL that wants no more of them."""
+
+    hook: str
+    url: str
+    """Where it was sent."""
+    at: float
+    """When it was enqueued."""
+
+    def means(self, hook: Hook) -> bool:
+        """Whether it says something about the hook as it is now. A hook that was added or changed
+        after it may have another URL, or the same one for a new start."""
+        return self.url == hook.url and self.at >= hook.updated_at
 
 
-def paused_as_gone(hook: Hook, now: float, actor: str) -> Hook:
-    """The hook after its URL answered 410."""
-    return hook._replace(paused_at=now, paused_by=actor, paused_reason=GONE_REASON, updated_at=now)
+def gone_by_hook(rows: Iterable[Any]) -> dict[str, list[Gone]]:
+    """The deliveries of hooks with a URL among ``rows`` of ``hooks_gone``, by the hook's name."""
+    found: dict[str, list[Gone]] = {}
+    for row in rows:
+        name = hook_of(QUEUE, tuple(json.loads(row["command"]))) if row["is_argv"] else None
+        if name is not None:
+            url = json.loads(row["env"]).get(URL_VARIABLE, "")
+            found.setdefault(name, []).append(Gone(name, url, row["created_at"]))
+    return dict(sorted(found.items()))
+
+
+def paused_as_gone(hook: Hook, now: float) -> Hook:
+    """The hook after its URL answered 410. Nobody has paused it: it is done by queuectl."""
+    return hook._replace(
+        paused_at=now, paused_by="queuectl", paused_reason=GONE_REASON, updated_at=now
+    )
 
 
 # -- signatures -----------------------------------------------------------------------

@@ -57,7 +57,7 @@ def make_result(
             attempts=job.attempts,
             crashes=job.crashes,
             # A URL that wants no more deliveries gets this one not again.
-            max_retries=0 if is_unwanted(job.queue, exit_.code) else job.max_retries,
+            max_retries=0 if is_unwanted(job.queue, job.command, exit_.code) else job.max_retries,
             backoff_base=job.backoff_base,
             policy=Policy(conf.backoff_max, conf.backoff_jitter, conf.max_crashes),
             now=finished,

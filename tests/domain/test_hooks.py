@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.hooks import (
     EVENTS,
+    GONE,
     MOST_GROUPS,
     SAMPLE,
     Entry,
@@ -23,6 +24,7 @@ from queuectl_core.domain.hooks import (
     check_name,
     check_url,
     digest_body,
+    is_unwanted,
     masked,
     matches,
     merged,
@@ -90,6 +92,22 @@ def test_what_is_watched() -> None:
         "dead",
         "worker.lost",
     ]
+
+
+@pytest.mark.parametrize(
+    ("queue", "command", "code", "unwanted"),
+    [
+        ("hooks", ("queuectl", "hook", "deliver", "a"), GONE, True),
+        ("hooks", ("queuectl", "hook", "deliver", "a"), 1, False),
+        ("hooks", ("notify", "94"), GONE, False),
+        ("hooks", "exit 94", GONE, False),
+        ("default", ("queuectl", "hook", "deliver", "a"), GONE, False),
+    ],
+)
+def test_only_deliveries_to_a_url_can_be_unwanted(
+    queue: str, command: Any, code: int, unwanted: bool
+) -> None:
+    assert is_unwanted(queue, command, code) is unwanted
 
 
 def test_a_queue_is_compared_only_if_it_is_given() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
 from queuectl_core.domain.errors import Conflict, NotFound
-from queuectl_core.domain.hooks import GONE, PROGRAM, QUEUE, Hook
+from queuectl_core.domain.hooks import GONE, PROGRAM, QUEUE, URL_VARIABLE, Hook
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.store.protocol import JobAction, Store
 
@@ -44,6 +44,11 @@ def hook(name: str = "alerts", *events: str, **fields: Any) -> Hook:
         "updated_at": NOW,
     }
     return Hook(name=name, events=events or ("dead",), **(values | fields))
+
+
+def url_hook(url: str, **fields: Any) -> Hook:
+    job = hook().job | {"command": [*PROGRAM, "alerts"], "env": {URL_VARIABLE: url}}
+    return hook(url=url, job=job, **fields)
 
 
 async def deliveries(place: Place) -> list[dict[str, Any]]:
@@ -292,8 +297,7 @@ async def test_the_last_jobs_of_a_queue_end_at_once_on_two_supervisors(
 
 
 async def test_a_url_that_is_gone_pauses_its_hook(store: Store, place: Place) -> None:
-    job = {**hook().job, "command": [*PROGRAM, "alerts"]}
-    await store.add_hook(hook(url="http://x/", job=job))
+    await store.add_hook(url_hook("http://x/"))
     await hired(store, "sup", "w1")
     await store.enqueue([spec(id="a", max_retries=1)], NOW)
     await run(store, Outcome.FAILED)
@@ -303,9 +307,26 @@ async def test_a_url_that_is_gone_pauses_its_hook(store: Store, place: Place) ->
     await store.settle_and_claim(ClaimRequest("sup", [result], [], NOW))
     [found] = await store.hooks()
     assert found.paused_at == NOW
-    assert found.paused_reason == "the URL answered 410 Gone"
+    assert (found.paused_by, found.paused_reason) == ("queuectl", "the URL answered 410 Gone")
     rows = await place.execute("SELECT via, name FROM events WHERE kind = 'hook.changed'")
     assert rows[-1] == ("hook", "alerts")
+
+
+@pytest.mark.parametrize(("url", "added"), [("http://y/", NOW), ("http://x/", NOW + 1)])
+async def test_an_old_delivery_does_not_pause_a_new_hook_of_its_name(
+    store: Store, url: str, added: float
+) -> None:
+    await store.add_hook(url_hook("http://x/"))
+    await hired(store, "sup", "w1")
+    await store.enqueue([spec(id="a", max_retries=1)], NOW)
+    await run(store, Outcome.FAILED)
+    [delivery] = await claim(store)
+    await store.remove_hook("alerts", NOW)
+    await store.add_hook(url_hook(url, updated_at=added))
+    result = ending(delivery, Outcome.FAILED, exit_code=GONE)
+    await store.settle_and_claim(ClaimRequest("sup", [result], [], NOW + 2))
+    [found] = await store.hooks()
+    assert found.paused_at is None
 
 
 async def test_hostile_text_is_data(store: Store, place: Place) -> None:

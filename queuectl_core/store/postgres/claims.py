@@ -21,7 +21,7 @@ from ...domain.admission import (
 from ...domain.claims import AttemptResult, ClaimRequest, ClaimResult, by_queues
 from ...domain.errors import Conflict, NotFound
 from ...domain.events import EventKind
-from ...domain.hooks import QUEUE, is_unwanted
+from ...domain.hooks import QUEUE, may_be_unwanted
 from ...domain.model import Job, QueueSettings, SupervisorRow
 from ...domain.rollup import by_minute
 from ...system.clocks import monotonic
@@ -396,7 +396,7 @@ async def _settle(session: Session, request: ClaimRequest) -> _Settled:
     unwanted = [
         first[key]
         for key in accepted
-        if is_unwanted(first[key].queue, first[key].attempt.exit_code)
+        if may_be_unwanted(first[key].queue, first[key].attempt.exit_code)
     ]
     if unwanted:
         await pause_gone(session, unwanted, now)

@@ -123,13 +123,15 @@ async def _tell(
 
 async def pause_gone(session: Session, results: Iterable[AttemptResult], now: float) -> None:
     """Pause the hooks whose URL answered to one of these attempts that nobody wants more."""
-    names = rules.hooks_of(await session.rows("hooks_gone", seqs=[one.seq for one in results]))
-    if names:
+    rows = await session.rows("hooks_gone", seqs=[one.seq for one in results])
+    by_hook = rules.gone_by_hook(rows)
+    if by_hook:
         await session.value("hooks_turn", gate=CHANGING)
-    for name in names:
+    for name, gone in by_hook.items():
         row = await session.row("hook_by_name", name=name)
-        if row is not None and row["paused_at"] is None:
-            paused = rules.paused_as_gone(to_hook(row), now, session.signature.actor)
+        hook = None if row is None else to_hook(row)
+        if hook and hook.paused_at is None and any(one.means(hook) for one in gone):
+            paused = rules.paused_as_gone(hook, now)
             await _put(session, paused)
             await _tell(session, name, "paused", now, reason=paused.paused_reason, via="hook")
 

@@ -110,14 +110,15 @@ def _tell(
 
 def pause_gone(conn: Driver, results: Iterable[AttemptResult], now: float) -> None:
     """Pause the hooks whose URL answered to one of these attempts that nobody wants more."""
-    seqs = [one.seq for one in results if rules.is_unwanted(one.queue, one.attempt.exit_code)]
+    seqs = [one.seq for one in results if rules.may_be_unwanted(one.queue, one.attempt.exit_code)]
     if not seqs:
         return
     rows = conn.execute(SQL["hooks_gone"], {"seqs": json.dumps(seqs)}).fetchall()
-    for name in rules.hooks_of(rows):
+    for name, gone in rules.gone_by_hook(rows).items():
         row = conn.execute(SQL["hook_by_name"], {"name": name}).fetchone()
-        if row is not None and row["paused_at"] is None:
-            paused = rules.paused_as_gone(_to_hook(row), now, conn.signature.actor)
+        hook = None if row is None else _to_hook(row)
+        if hook and hook.paused_at is None and any(one.means(hook) for one in gone):
+            paused = rules.paused_as_gone(hook, now)
             _put(conn, paused)
             _tell(conn, name, "paused", now, reason=paused.paused_reason, via="hook")
 

@@ -130,7 +130,7 @@ SELECT (SELECT seq FROM jobs WHERE ready = 1 AND queue = :queue::text
 -- name: hook_empty_turn
 SELECT pg_advisory_xact_lock(:gate::int, hashtext(current_schema() || ' ' || :queue::text));
 
--- Deliveries that were not accepted, whose hook must be paused.
+-- Deliveries that were not accepted. Their hook must be paused, if it is still the same.
 -- name: hooks_gone
-SELECT command, is_argv FROM jobs
+SELECT command, is_argv, env, created_at FROM jobs
 WHERE seq = ANY(:seqs::bigint[]) AND queue = 'hooks';

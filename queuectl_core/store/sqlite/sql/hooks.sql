@@ -91,7 +91,7 @@ FROM json_each(:ids) ORDER BY key;
 INSERT INTO inputs (job, stdin)
 SELECT j.seq, CAST(i.value AS BLOB) FROM json_each(:inputs) i JOIN jobs j ON j.id = i.key;
 
--- Deliveries that were not accepted, whose hook must be paused.
+-- Deliveries that were not accepted. Their hook must be paused, if it is still the same.
 -- name: hooks_gone
-SELECT command, is_argv FROM jobs
+SELECT command, is_argv, env, created_at FROM jobs
 WHERE seq IN (SELECT value FROM json_each(:seqs)) AND queue = 'hooks';

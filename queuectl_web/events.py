@@ -169,11 +169,12 @@ async def _follow(
             first = False
             made: dict[str, Any] = {"events": [event.to_json() for event in events]}
             yield "events", json.dumps(made | {"cursor": follower.cursor})
-        try:
-            async with asyncio.timeout(KEEP_ALIVE):
-                await turned.wait()
-        except TimeoutError:
-            yield "", ""
+        if not follower.behind:
+            try:
+                async with asyncio.timeout(KEEP_ALIVE):
+                    await turned.wait()
+            except TimeoutError:
+                yield "", ""
         try:
             events = await follower.more()
         except QueueError:

@@ -17,7 +17,7 @@ from ..domain.events import OF_ATTEMPTS, Event, EventKind
 from ..domain.model import Job, State
 from ..domain.text import clean_line, nearest
 from ..domain.times import parse_duration, parse_time
-from ..store.protocol import Store
+from ..store.protocol import EVENTS_AT_ONCE, Store
 
 PAGE = 500
 """Events read at a time."""
@@ -258,6 +258,7 @@ class Follower:
         self._view = EventView(store, kinds)
         self._job = job
         self._cursor = ""
+        self._behind = False
         self._horizon = 0.0
         self._running: set[tuple[int, int]] = set()
         self._started: set[tuple[int, int]] = set()
@@ -274,10 +275,18 @@ class Follower:
         """For :meth:`begin`: where the stored events go on."""
         return self._cursor
 
+    @property
+    def behind(self) -> bool:
+        """Whether :meth:`more` should be called again at once, also if it gave nothing."""
+        return self._behind
+
     async def more(self) -> list[Event]:
-        """The events since the last call, the oldest first."""
+        """The events since the last call, the oldest first. Not all if there are very many: see
+        :attr:`behind`."""
         events, self._cursor = await self._store.events_since(self._cursor)
-        events += await self._attempts(known=False)
+        self._behind = len(events) >= EVENTS_AT_ONCE
+        if not self._behind:
+            events += await self._attempts(known=False)
         found = [one for one in events if self._view.wants(one) and self._is_about(one)]
         return sorted(found, key=_place)
 

@@ -99,6 +99,9 @@ EVENT_OF = {
 }
 """The event of each action."""
 
+EVENTS_AT_ONCE = 1000
+"""Events that one read of a follower gives at most."""
+
 
 class Said:
     """What the events of a change say.
@@ -425,9 +428,9 @@ class Store(Protocol):
         return found if found is not None and (found.last_job or 0) >= job else None
 
     async def events_since(self, cursor: str | None) -> tuple[list[Event], str]:
-        """The events that were committed since ``cursor`` was given, in order of their keys, and
-        the cursor for the next call. None: no events, only a cursor. None is missed or comes
-        twice."""
+        """The events that were committed since ``cursor`` was given, and the cursor for the next
+        call. At most :data:`EVENTS_AT_ONCE`: if there are so many, ask again at once. ``cursor``
+        None: no events, only a cursor. No event is missed or comes twice."""
 
     async def oldest_event(self) -> float | None:
         """The time of the oldest stored event; None: there is none."""

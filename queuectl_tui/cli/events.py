@@ -156,7 +156,8 @@ async def _follow(session: Session, queue: Queue, asked: _Asked, limit: int | No
         fresh = await follower.more()
         printer.show([one for one in fresh if one.identity not in seen])
         seen -= {one.identity for one in fresh}
-        await until_changed(queue, POLL)
+        if not follower.behind:
+            await until_changed(queue, POLL)
 
 
 class _Printer:

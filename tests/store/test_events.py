@@ -14,9 +14,13 @@ from queuectl_core.domain.errors import InvalidInput, JobChanged, NotFound
 from queuectl_core.domain.events import Event, EventKind
 from queuectl_core.domain.model import Filter, Outcome, Rate, State
 from queuectl_core.domain.times import format_time
+from queuectl_core.operations import events as reading
 from queuectl_core.operations.events import parse_kinds
 from queuectl_core.queue import Queue
+from queuectl_core.store import protocol
+from queuectl_core.store.postgres import events as postgres_events
 from queuectl_core.store.protocol import JobAction, Store
+from queuectl_core.store.sqlite import events as sqlite_events
 from queuectl_core.system.host import actor
 from queuectl_tui.cli.events import EVENTS
 
@@ -376,6 +380,82 @@ async def test_a_follower_hears_of_each_event_once(store: Store, other: Store) -
     )
     assert await follower.more() == []
     assert first.id == "a"
+
+
+async def test_very_many_events_are_read_in_parts(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (protocol, sqlite_events, postgres_events, reading):
+        monkeypatch.setattr(module, "EVENTS_AT_ONCE", 3)
+    _, cursor = await store.events_since(None)
+    await store.enqueue([spec(id=f"a{n}") for n in range(5)], NOW)
+    found, cursor = await store.events_since(cursor)
+    assert [one.job_id for one in found] == ["a0", "a1", "a2"]
+    await other.enqueue([spec(id="b")], NOW)
+    found, cursor = await store.events_since(cursor)
+    more, cursor = await store.events_since(cursor)
+    assert [one.job_id for one in found + more] == ["a3", "a4", "b"]
+    assert (await store.events_since(cursor))[0] == []
+
+    follower = await Queue(store, {}).follow_events()
+    await other.enqueue([spec(id=f"c{n}") for n in range(4)], NOW)
+    assert len(await follower.more()) == 3
+    assert follower.behind
+    assert short(await follower.more()) == [("job.enqueued", "c3")]
+    assert not follower.behind
+
+
+async def test_a_late_commit_is_not_missed_between_two_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (postgres_events, reading):
+        monkeypatch.setattr(module, "EVENTS_AT_ONCE", 2)
+    place = PostgresPlace.take(tmp_path)
+    store = await place.open()
+    _, cursor = await store.events_since(None)
+    settings = {"search_path": place.schema}
+    slow = await asyncpg.connect(server_url(), server_settings=settings)
+    try:
+        await slow.execute("BEGIN")
+        await slow.execute(FORGED.format("pg_current_xact_id()"), "slow")
+        await store.enqueue([spec(id=name) for name in "abc"], NOW)
+        found, cursor = await store.events_since(cursor)
+        assert [one.job_id for one in found] == ["a", "b"]
+        await slow.execute("COMMIT")
+        names = []
+        while found:
+            found, cursor = await store.events_since(cursor)
+            names += [one.job_id or one.name for one in found]
+        assert names == ["c", "slow"]
+    finally:
+        await slow.close()
+        await place.give_back()
+
+
+FORGED = (
+    "INSERT INTO events (at, kind, actor, via, name, xact)"
+    " VALUES (1, 'config.changed', '', '', $1, {})"
+)
+
+
+async def test_events_of_another_server_are_not_new(tmp_path: Path) -> None:
+    """A dump has the numbers of transactions of the server that it was made on."""
+    place = PostgresPlace.take(tmp_path)
+    store = await place.open()
+    settings = {"search_path": place.schema}
+    connection = await asyncpg.connect(server_url(), server_settings=settings)
+    try:
+        _, cursor = await store.events_since(None)
+        await connection.execute(FORGED.format("'99000000000'::xid8"), "restored")
+        await store.enqueue([spec(id="a")], NOW)
+        for _ in range(2):
+            found, cursor = await store.events_since(cursor)
+            assert "restored" not in [one.name for one in found]
+        with pytest.raises(InvalidInput):
+            await store.events_since("99000000000:99000000000:")
+    finally:
+        await connection.close()
+        await place.give_back()
 
 
 async def test_old_events_are_forgotten_by_pages(store: Store, place: Place) -> None:

@@ -7,11 +7,16 @@ import json
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from queuectl_core.domain.events import Event, EventKind
+from queuectl_core.operations import events as reading
 from queuectl_core.queue import Queue
+from queuectl_core.store.sqlite import events as sqlite_events
+from queuectl_web.events import _follow as follow
 
 from .conftest import cli_in
 from .inside import Inside, inside
@@ -80,6 +85,51 @@ def test_a_stream_gives_what_is_new_since_its_cursor(app: Inside) -> None:
         ("job.cancelled", "b", "dashboard")
     ]
     assert app.ask("GET", "/api/v1/events/stream?cursor=x").status == 400
+
+
+def test_a_stream_gives_very_many_events_in_parts(
+    app: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite_events, reading):
+        monkeypatch.setattr(module, "EVENTS_AT_ONCE", 3)
+    cursor, found = "0", []
+    while events := parts(app, cursor):
+        assert len(events["events"]) <= 3
+        found += [one["kind"] for one in events["events"]]
+        cursor = events["cursor"]
+        if len(events["events"]) < 3:
+            break
+    assert found == ["job.enqueued"] * 2 + ["queue.paused", "job.cancelled"]
+
+
+def parts(app: Inside, cursor: str) -> dict[str, Any]:
+    """The first message of the stream."""
+    text = app.ask("GET", f"/api/v1/events/stream?cursor={quote(cursor)}").text
+    made: dict[str, Any] = json.loads(text.partition("data: ")[2].splitlines()[0])
+    return made
+
+
+async def test_the_stream_does_not_wait_while_it_is_behind(tmp_path: Path) -> None:
+    class Behind:
+        cursor = "7"
+        left = 2
+
+        @property
+        def behind(self) -> bool:
+            return self.left > 0
+
+        async def more(self) -> list[Any]:
+            self.left -= 1
+            return [Event(EventKind.REMOVED, 1.0, job_id=f"j{self.left}")]
+
+    class Still:
+        closing = False
+        turned = asyncio.Event()
+
+    async with asyncio.timeout(10):
+        stream = follow(Still(), Behind(), [])  # type: ignore[arg-type]
+        kinds = [(await anext(stream))[0] for _ in range(3)]
+    assert kinds == ["events"] * 3
 
 
 JSON = [(b"content-type", b"application/json")]

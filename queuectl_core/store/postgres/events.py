@@ -7,12 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...domain.events import Event
-from ..protocol import EVENT_OF, JobAction, Said
+from ..protocol import EVENT_OF, EVENTS_AT_ONCE, JobAction, Said
 from ..rows import bad_cursor, event_row, to_event
 from .session import Session
 
-CURSOR = re.compile(r"[0-9]{1,19}:[0-9]{1,19}:[0-9,]{0,100000}", re.ASCII)
-"""A snapshot, as the server writes it."""
+_SNAPSHOT = r"[0-9]{1,19}:[0-9]{1,19}:[0-9,]{0,100000}"
+CURSOR = re.compile(
+    rf"(?P<seen>{_SNAPSHOT})"
+    rf"(_(?P<upto>{_SNAPSHOT})_(?P<xact>[0-9]{{1,18}})_(?P<seq>[0-9]{{1,18}}))?",
+    re.ASCII,
+)
+"""A snapshot, as the server writes it. In the middle of a long read also the snapshot up to which
+it reads, and the transaction and key of the last event."""
 
 
 async def record(
@@ -96,7 +102,29 @@ async def tell_count(
 async def since(session: Session, cursor: str | None) -> tuple[list[Event], str]:
     if cursor is None:
         return [], str(await session.value("events_seen"))
-    if not CURSOR.fullmatch(cursor):
+    given = CURSOR.fullmatch(cursor)
+    if given is None:
         raise bad_cursor(cursor)
-    rows = await session.rows("events_after", seen=cursor)
-    return [to_event(row) for row in rows if row["seq"] is not None], rows[0]["seen"]
+    seen, upto = given["seen"], given["upto"]
+    rows = await session.rows(
+        "events_after",
+        seen=seen,
+        upto=upto,
+        xact=given["xact"] or seen.partition(":")[0],
+        seq=int(given["seq"] or 0),
+        limit=EVENTS_AT_ONCE,
+    )
+    current = str(rows[0]["current"])
+    if _next(upto or seen) > _next(current):
+        # From another server. In this snapshot, new events of this server would count as seen.
+        raise bad_cursor(cursor)
+    found = [to_event(row) for row in rows if row["seq"] is not None]
+    if len(found) == EVENTS_AT_ONCE:
+        last = rows[-1]
+        return found, f"{seen}_{upto or current}_{last['xact']}_{last['seq']}"
+    return found, upto or current
+
+
+def _next(snapshot: str) -> int:
+    """The number that the next transaction had."""
+    return int(snapshot.split(":")[1])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...domain.events import Event
-from ..protocol import EVENT_OF, JobAction, Said
+from ..protocol import EVENT_OF, EVENTS_AT_ONCE, JobAction, Said
 from ..rows import bad_cursor, event_row, to_event
 from .connection import Driver
 from .queries import SQL, reading
@@ -92,8 +92,10 @@ def since(conn: Driver, cursor: str | None) -> tuple[list[Event], str]:
     last = int(conn.execute(SQL["events_last"]).fetchone()[0])
     found = []
     if cursor is not None:
-        params = {"after": read_cursor(cursor)}
+        params = {"after": read_cursor(cursor), "limit": EVENTS_AT_ONCE}
         found = [_to_event(row) for row in conn.execute(SQL["events_after"], params)]
+    if len(found) == EVENTS_AT_ONCE:
+        return found, str(found[-1].seq)
     return found, str(last)
 
 

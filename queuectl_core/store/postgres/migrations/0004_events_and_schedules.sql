@@ -66,7 +66,7 @@ CREATE INDEX events_at ON events (at, seq);
 CREATE INDEX events_job ON events (job_id, seq) WHERE job_id IS NOT NULL;
 CREATE INDEX events_range ON events (job) WHERE last_job IS NOT NULL;
 CREATE INDEX events_name ON events (name, seq) WHERE name IS NOT NULL;
-CREATE INDEX events_xact ON events (xact);
+CREATE INDEX events_xact ON events (xact, seq);
 
 -- For reading what was started in a span of time. Shorter attempts are found by their ends, and do
 -- not pay for this.

@@ -64,13 +64,22 @@ SELECT * FROM events WHERE last_job IS NOT NULL AND job <= :job::bigint ORDER BY
 -- name: events_seen
 SELECT pg_current_snapshot()::text;
 
--- Events of transactions that could not be seen then, and what can be seen now. A transaction that
--- took its number before and commits later is not missed.
+-- Events of transactions that could not be seen in ``seen``, and what can be seen now. A transaction
+-- that took its number before and commits later is not missed. ``upto`` stays the same for all pages
+-- of one read. After a restore into a new server, rows have numbers that no transaction of this
+-- server has had: they are old, and in no snapshot.
 -- name: events_after
-SELECT e.*, s.seen FROM (SELECT pg_current_snapshot()::text AS seen) s
-LEFT JOIN events e ON e.xact >= pg_snapshot_xmin(:seen::text::pg_snapshot)
-                  AND NOT pg_visible_in_snapshot(e.xact, :seen::text::pg_snapshot)
-ORDER BY e.seq;
+SELECT e.*, pg_current_snapshot()::text AS current
+FROM (SELECT 1) one LEFT JOIN LATERAL (
+    SELECT * FROM events
+    WHERE (xact, seq) > (:xact::text::xid8, :seq::bigint)
+      AND xact < pg_snapshot_xmax(coalesce(:upto::text::pg_snapshot, pg_current_snapshot()))
+      AND NOT pg_visible_in_snapshot(xact, :seen::text::pg_snapshot)
+      AND pg_visible_in_snapshot(
+          xact, coalesce(:upto::text::pg_snapshot, pg_current_snapshot()))
+    ORDER BY xact, seq LIMIT :limit::bigint
+) e ON true
+ORDER BY e.xact, e.seq;
 
 -- name: forget_events
 DELETE FROM events WHERE seq IN (

@@ -55,7 +55,7 @@ SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
 
 -- One commit writes at a time, so the order of seq is the order of commits.
 -- name: events_after
-SELECT * FROM events WHERE seq > :after ORDER BY seq;
+SELECT * FROM events WHERE seq > :after ORDER BY seq LIMIT :limit;
 
 -- name: forget_events
 DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < :before ORDER BY at LIMIT :limit)

@@ -11,7 +11,7 @@ The module that reads expressions (:mod:`.cron`) is imported when it is needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -445,10 +445,19 @@ def parse_template(source: Any, defaults: Defaults) -> tuple[dict[str, Any], lis
 # -- what the stores have in common ---------------------------------------------------
 
 
-def waits_for(spec: JobSpec, previous: Job) -> JobSpec:
-    """The run, which waits until the previous one has ended. If that one waits too, what it waits
-    for may still run when it is cancelled."""
-    ids = (previous.id, *previous.parents.get("after_any", ()))
+def stands_for(step: Step, previous: Job) -> tuple[str, ...]:
+    """The jobs that a run waits for instead of the previous one, as far as they have not ended.
+    Empty: it waits for the previous one.
+
+    A run that waits itself ends as soon as it is cancelled, but what it waits for may still run.
+    A run that stays stands for all earlier ones, so a run never has the parents of all of them.
+    """
+    replaced = step is Step.REPLACE and previous.state is State.WAITING
+    return previous.parents.get("after_any", ()) if replaced else ()
+
+
+def waits_for(spec: JobSpec, ids: Iterable[str]) -> JobSpec:
+    """The run, which waits until these jobs have ended."""
     return spec._replace(after_any=tuple(dict.fromkeys((*spec.after_any, *ids))))
 
 

@@ -114,7 +114,7 @@ async def test_what_happens_while_the_previous_run_goes_on(store: Store, overlap
     else:
         assert states == [State.PROCESSING, State.CANCELLED, State.WAITING]
         assert (await jobs(store))[0].cancel_requested
-        assert third.jobs[0].parents["after_any"] == (second.jobs[0].id, running.id)
+        assert third.jobs[0].parents["after_any"] == (running.id,)
     ended = ending(running, Outcome.CANCELLED if overlap == "replace" else Outcome.COMPLETED)
     await finish(store, "sup", ended, now=NOW + 190)
     await store.judge_marked(NOW + 190)
@@ -122,6 +122,21 @@ async def test_what_happens_while_the_previous_run_goes_on(store: Store, overlap
     assert State.WAITING not in states
     [fourth] = await fire(store, NOW + 240)
     assert len(fourth.jobs) == 1
+
+
+async def test_a_replaced_run_leaves_only_the_parents_that_go_on(store: Store) -> None:
+    await added(store, overlap="replace", job={"command": "x", "after_any": ["gone", "slow"]})
+    await hired(store)
+    await store.enqueue([spec(id="gone"), spec(id="slow", run_at=NOW + 9000)], NOW)
+    [gone] = await claim(store, now=NOW + 1)
+    await fire(store, NOW + 60)
+    [first] = (await fire(store, NOW + 120))[0].jobs
+    assert first.parents["after_any"] == ("gone", "slow")
+    await finish(store, "sup", ending(gone, Outcome.COMPLETED), now=NOW + 130)
+    for minute in range(3, 9):
+        [done] = await fire(store, NOW + 60 * minute)
+        assert done.jobs[0].parents["after_any"] == ("gone", "slow")
+        assert done.jobs[0].state is State.WAITING
 
 
 async def test_a_run_that_waits_for_its_retry_has_not_ended(store: Store) -> None:
@@ -148,10 +163,7 @@ async def test_missed_times_wait_for_each_other(store: Store) -> None:
     assert [job.scheduled_at for job in done.jobs] == [NOW + 60 * n for n in range(1, 6)]
     found = await jobs(store)
     assert [job.state for job in found] == [State.PENDING, *[State.WAITING] * 4]
-    assert [job.parents.get("after_any", ()) for job in found[1:]] == [
-        (found[0].id,),
-        *((after.id, *after.parents["after_any"]) for after in found[1:4]),
-    ]
+    assert [job.parents["after_any"] for job in found[1:]] == [(job.id,) for job in found[:4]]
 
 
 async def test_missed_times_are_told_once(store: Store, place: Place) -> None:

@@ -18,6 +18,7 @@ from ...domain.schedule import (
     judge,
     no_schedule,
     run_detail,
+    stands_for,
     success_of,
     there_already,
     waits_for,
@@ -129,6 +130,11 @@ async def _enqueue_in_order(session: Session, one: Outcome, now: float) -> None:
         one.take(at, found)
 
 
+async def _not_over(session: Session, ids: Sequence[str]) -> list[str]:
+    found = {row["id"] for row in await session.rows("not_over", ids=list(ids))}
+    return [name for name in ids if name in found]
+
+
 async def _start(
     session: Session,
     overlap: str,
@@ -148,7 +154,8 @@ async def _start(
             if step is Step.REPLACE:
                 params = cancel_params(previous, now, spec.actor)
                 await act(session, JobAction.CANCEL, params, None, said_of(previous))
-            spec = waits_for(spec, previous)
+            waited = stands_for(step, previous)
+            spec = waits_for(spec, await _not_over(session, waited) if waited else [previous.id])
         [job] = await enqueue(session, [spec], now)
         if job.existing:
             raise Conflict(f"job '{job.id}' holds the unique value")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...domain.schedule import (
     judge,
     no_schedule,
     run_detail,
+    stands_for,
     success_of,
     there_already,
     waits_for,
@@ -89,6 +91,11 @@ def _fire(conn: Driver, firing: Firing, now: float) -> Fired | None:
     return outcome.fired()
 
 
+def _not_over(conn: Driver, ids: Sequence[str]) -> list[str]:
+    found = {row[0] for row in conn.execute(SQL["not_over"], {"ids": json.dumps(list(ids))})}
+    return [name for name in ids if name in found]
+
+
 def _job(conn: Driver, seq: int | None) -> Job | None:
     row = None if seq is None else conn.execute(SQL["job_by_seq"], {"seq": seq}).fetchone()
     return None if row is None else to_job(row)
@@ -113,7 +120,8 @@ def _start(
             if step is Step.REPLACE:
                 params = cancel_params(previous, now, spec.actor)
                 act(conn, JobAction.CANCEL, params, None, said_of(previous))
-            spec = waits_for(spec, previous)
+            waited = stands_for(step, previous)
+            spec = waits_for(spec, _not_over(conn, waited) if waited else [previous.id])
         [job] = enqueue(conn, [spec], now)
         if job.existing:
             raise Conflict(f"job '{job.id}' holds the unique value")

@@ -34,6 +34,11 @@ ORDER BY due_at LIMIT :limit::bigint;
 SELECT min(due_at) FROM schedules
 WHERE due_at IS NOT NULL AND paused_at IS NULL AND due_at > :after::float8;
 
+-- Which of these jobs have not ended.
+-- name: not_over
+SELECT id FROM jobs WHERE id = ANY(:ids::text[])
+  AND state NOT IN ('completed', 'dead', 'cancelled');
+
 -- name: schedule_add
 INSERT INTO schedules (name, cron, every, tz, missed, missed_within, overlap, jitter, job, since,
                        next_at, due_at, last_at, last_job, skipped_at, skipped_reason, success_at,

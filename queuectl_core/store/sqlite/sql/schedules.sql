@@ -30,6 +30,11 @@ WHERE due_at IS NOT NULL AND paused_at IS NULL AND due_at <= :now ORDER BY due_a
 SELECT min(due_at) FROM schedules INDEXED BY schedules_due
 WHERE due_at IS NOT NULL AND paused_at IS NULL AND due_at > :after;
 
+-- Which of these jobs have not ended.
+-- name: not_over
+SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))
+  AND +state NOT IN ('completed', 'dead', 'cancelled');
+
 -- name: schedule_add
 INSERT INTO schedules (name, cron, every, tz, missed, missed_within, overlap, jitter, job, since,
                        next_at, due_at, last_at, last_job, skipped_at, skipped_reason, success_at,

@@ -45,6 +45,8 @@ GONE_REASON = "the URL answered 410 Gone"
 
 COMMAND_LIMIT, ERROR_LIMIT, OUTPUT_LIMIT = 4096, 2048, 2048
 """How many characters of a job's command and error, and bytes of its output, are delivered."""
+REASON_LIMIT = 200
+"""Characters of a reason by which a digest groups."""
 SAMPLE = 5
 """Ids of jobs in each group of a digest."""
 MOST_GROUPS = 100
@@ -320,7 +322,7 @@ def stored_event(event: Event) -> HookEvent:
     """An event of the store."""
     detail = event.all_detail()
     queue = detail.get("queue")
-    queue = queue if isinstance(queue, str) else None
+    queue = queue if isinstance(queue, str) and len(queue) <= REASON_LIMIT else None
     kind, reason = str(event.kind), event.name or ""
     return HookEvent(kind, event.at, event.actor, event.via, event.job_id, queue, detail, reason)
 
@@ -381,7 +383,8 @@ def plan(hooks: Sequence[Hook], events: Iterable[HookEvent]) -> Plan:
                 continue
             if hook.digest:
                 jobs = () if event.job is None else (event.job,)
-                entry = Entry(event.kind, event.queue, event.reason, 1, event.at, event.at, jobs)
+                reason = event.reason[:REASON_LIMIT]  # it is a key of an index
+                entry = Entry(event.kind, event.queue, reason, 1, event.at, event.at, jobs)
                 gathered.setdefault(hook.name, []).append(entry)
             else:
                 found.bodies.append((hook, body(hook.name, event)))

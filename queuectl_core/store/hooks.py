@@ -15,6 +15,11 @@ from .rows import to_event
 MARKS = 500
 """How many events one transaction delivers. It decides how long the transaction may take."""
 
+ENTRIES = 1000
+"""How many rows that wait for a digest one transaction merges. Fewer are not worth it."""
+GROUPS = 5000
+"""How many rows of ``hook_entries`` one digest takes. The others go into the next one."""
+
 
 class Deliveries(NamedTuple):
     """What a transaction has delivered."""

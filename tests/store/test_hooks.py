@@ -235,6 +235,41 @@ async def test_a_digest_is_one_delivery_and_its_counts_are_exact(
     assert await store.hook_work() == (False, None)
 
 
+async def test_what_waits_for_a_digest_stays_small(
+    store: Store, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuectl_core.store.postgres.hooks.ENTRIES", 4)
+    await store.add_hook(hook(digest=60.0))
+    await hired(store, "sup", "w1")
+    await store.enqueue([spec(id=f"j{n}", max_retries=1) for n in range(9)], NOW)
+    for n in range(9):
+        await run(store, Outcome.FAILED, reason=f"exit 1: no route {n}")
+        await store.deliver_hooks(NOW + n)
+    rows = await place.execute("SELECT n FROM hook_entries")
+    assert len(rows) < 4
+    assert await store.hook_waiting() == {"alerts": (9, NOW)}
+    await store.deliver_hooks(NOW + 60)
+    [one] = await deliveries(place)
+    [group] = one["detail"]["groups"]
+    assert (one["detail"]["count"], group["count"]) == (9, 9)
+    assert group["jobs"] == ["j0", "j1", "j2", "j3", "j4"]
+
+
+async def test_a_digest_takes_a_limited_number_of_groups(
+    store: Store, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"queuectl_core.store.{name}.hooks.GROUPS", 2)
+    await store.add_hook(hook(digest=60.0))
+    await hired(store, "sup", "w1")
+    await store.enqueue([spec(id=name, max_retries=1) for name in "abc"], NOW)
+    for name in "abc":
+        await run(store, Outcome.FAILED, reason=f"exit 1: no {name}")
+    while await store.deliver_hooks(NOW + 60):
+        pass
+    assert [one["detail"]["count"] for one in await deliveries(place)] == [2, 1]
+
+
 async def test_of_several_supervisors_one_delivers_a_digest(
     store: Store, other: Store, place: Place
 ) -> None:

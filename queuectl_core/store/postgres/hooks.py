@@ -17,6 +17,8 @@ from ...domain.errors import Conflict
 from ...domain.events import EventKind
 from ...domain.hooks import Entry, Hook
 from ..hooks import (
+    ENTRIES,
+    GROUPS,
     MARKS,
     Deliveries,
     entry_params,
@@ -35,6 +37,8 @@ from .session import NEW_JOBS, Session
 
 CHANGING = 0x686F6F6B
 """The advisory lock of those that change hooks."""
+DIGESTS = 0x64696765
+"""The advisory lock of those that merge and deliver what waits for digests."""
 EMPTYING = 0x656D7074
 """With the name of a queue: the advisory lock of those that find out whether it is empty."""
 
@@ -216,15 +220,39 @@ async def _insert(session: Session, bodies: Sequence[tuple[Hook, str]], now: flo
             raise asyncpg.SerializationError("an id is taken")
 
 
+async def _merge(session: Session) -> bool:
+    """Merge rows that wait for digests, if they are many. Returns whether it has merged some."""
+    taken = await session.rows("hook_entries_fresh", limit=ENTRIES)
+    by_hook: dict[str, list[Entry]] = {}
+    since: dict[str, float] = {}
+    for row in sorted(taken, key=lambda row: row["seq"]):
+        by_hook.setdefault(row["hook"], []).append(to_entry(row))
+        since[row["hook"]] = min(row["at"], since.get(row["hook"], row["at"]))
+    rows = [
+        entry_params(name, entry, since[name])
+        for name, entries in by_hook.items()
+        for entry in rules.merged(entries)
+    ]
+    if rows:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        await session.execute("hook_entries_merged", **columns)
+    return bool(taken)
+
+
 async def deliver_due(session: Session, now: float) -> bool:
     """Make deliveries of what was left, and the digests that are due. Returns whether more is
     left."""
     session.news = NEW_JOBS
     left = (await deliver(session, now, "hook")).more
+    if not await session.value("hook_digests_turn", gate=DIGESTS):
+        return left  # somebody else does it
+    if await _merge(session):
+        return True
     bodies = []
     for row in await session.rows("hooks_due", now=now):
         hook = to_hook(row)
-        rows = await session.rows("hook_entries_taken", hook=hook.name)
+        rows = await session.rows("hook_entries_taken", hook=hook.name, limit=GROUPS)
+        left = left or len(rows) == GROUPS
         entries = [to_entry(row) for row in sorted(rows, key=lambda row: row["seq"])]
         if entries:  # nobody else delivered them meanwhile
             actor = session.signature.actor

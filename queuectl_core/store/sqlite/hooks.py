@@ -15,6 +15,7 @@ from ...domain.errors import Conflict
 from ...domain.events import EventKind
 from ...domain.hooks import Entry, Hook
 from ..hooks import (
+    GROUPS,
     MARKS,
     Deliveries,
     entry_params,
@@ -202,7 +203,9 @@ def deliver_due(conn: Driver, now: float) -> bool:
     left = deliver(conn, now, "hook").more
     bodies = []
     for hook in [_to_hook(row) for row in conn.execute(SQL["hooks_due"], {"now": now}).fetchall()]:
-        rows = conn.execute(SQL["hook_entries_taken"], {"hook": hook.name}).fetchall()
+        params = {"hook": hook.name, "limit": GROUPS}
+        rows = conn.execute(SQL["hook_entries_taken"], params).fetchall()
+        left = left or len(rows) == GROUPS
         entries = [to_entry(row) for row in sorted(rows, key=lambda row: row["seq"])]
         bodies.append((hook, rules.digest_body(hook.name, entries, now, conn.signature.actor)))
     _insert(conn, bodies, now)

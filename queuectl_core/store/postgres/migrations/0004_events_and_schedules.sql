@@ -154,8 +154,8 @@ CREATE TABLE hook_marks (
     event bigint
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
--- Events that wait for a digest. A row stands for n events that are alike. Rows are only added, so
--- that transactions do not wait for each other.
+-- Events that wait for a digest. A row stands for n events that are alike. Those that settle jobs only
+-- add rows, so that they do not wait for each other. A supervisor merges rows, many at a time.
 CREATE TABLE hook_entries (
     seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     hook     text   COLLATE "C" NOT NULL,
@@ -168,10 +168,14 @@ CREATE TABLE hook_entries (
     first_at double precision NOT NULL,
     last_at  double precision NOT NULL,
     -- Ids of the first jobs, as a JSON list.
-    jobs     text   COLLATE "C" NOT NULL
+    jobs     text   COLLATE "C" NOT NULL,
+    merged   boolean NOT NULL DEFAULT false
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 CREATE INDEX hook_entries_due ON hook_entries (hook, at);
+CREATE INDEX hook_entries_fresh ON hook_entries (seq) WHERE NOT merged;
+CREATE UNIQUE INDEX hook_entries_alike ON hook_entries (hook, kind, coalesce(queue, ''), reason)
+    WHERE merged;
 
 -- Rows before and after the change are put together by grouping, as in jobs_moved.
 CREATE FUNCTION jobs_watched() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

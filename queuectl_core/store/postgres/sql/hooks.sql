@@ -81,9 +81,11 @@ WITH gate AS MATERIALIZED (
 INSERT INTO inputs (job, stdin)
 SELECT m.seq, i.stdin FROM made m JOIN unnest(:ids, :inputs::bytea[]) AS i (id, stdin) USING (id);
 
--- Whether anything is left to be delivered, and when the first digest is due.
+-- Whether anything is left to be delivered or merged, and when the first digest is due.
 -- name: hook_work
-SELECT (SELECT seq FROM hook_marks ORDER BY seq LIMIT 1) IS NOT NULL AS marked,
+SELECT (SELECT seq FROM hook_marks ORDER BY seq LIMIT 1) IS NOT NULL
+       OR (SELECT seq FROM hook_entries WHERE NOT merged ORDER BY seq OFFSET 999 LIMIT 1) IS NOT NULL
+       AS marked,
        (SELECT min(h.digest + (SELECT min(at) FROM hook_entries WHERE hook = h.name))
         FROM hooks h WHERE h.paused_at IS NULL) AS due;
 
@@ -98,6 +100,37 @@ FROM unnest(:hook::text[], :kind::text[], :queue::text[], :reason::text[], :n::b
             :first_at::float8[], :last_at::float8[], :jobs::text[])
      AS e (hook, kind, queue, reason, n, first_at, last_at, jobs);
 
+-- Those that merge what waits for digests, or deliver digests, take turns. False: somebody else does.
+-- name: hook_digests_turn
+SELECT pg_try_advisory_xact_lock(:gate::int, hashtext(current_schema()));
+
+-- The first rows that are not merged, if there are many.
+-- name: hook_entries_fresh
+DELETE FROM hook_entries WHERE seq = ANY(ARRAY(
+    SELECT seq FROM hook_entries
+    WHERE NOT merged AND (SELECT seq FROM hook_entries WHERE NOT merged
+                          ORDER BY seq OFFSET :limit::bigint - 1 LIMIT 1) IS NOT NULL
+    ORDER BY seq LIMIT :limit))
+RETURNING seq, at, hook, kind, queue, reason, n, first_at, last_at, jobs;
+
+-- name: hook_entries_merged
+INSERT INTO hook_entries AS h (hook, at, kind, queue, reason, n, first_at, last_at, jobs, merged)
+SELECT e.hook, e.at, e.kind, e.queue, e.reason, e.n, e.first_at, e.last_at, e.jobs, true
+FROM unnest(:hook::text[], :at::float8[], :kind::text[], :queue::text[], :reason::text[],
+            :n::bigint[], :first_at::float8[], :last_at::float8[], :jobs::text[])
+     AS e (hook, at, kind, queue, reason, n, first_at, last_at, jobs)
+ON CONFLICT (hook, kind, coalesce(queue, ''), reason) WHERE merged DO UPDATE SET
+    n = h.n + excluded.n,
+    at = least(h.at, excluded.at),
+    first_at = least(h.first_at, excluded.first_at),
+    last_at = greatest(h.last_at, excluded.last_at),
+    jobs = (SELECT coalesce(json_agg(j.id ORDER BY j.place), '[]') FROM (
+        SELECT id, place FROM json_array_elements_text(h.jobs::json)
+            WITH ORDINALITY AS a (id, place)
+        UNION ALL SELECT id, 5 + place FROM json_array_elements_text(excluded.jobs::json)
+            WITH ORDINALITY AS b (id, place)
+        ORDER BY place LIMIT 5) j)::text;
+
 -- The hooks whose digest is due, except those that somebody else delivers.
 -- name: hooks_due
 SELECT h.* FROM hooks h
@@ -106,7 +139,8 @@ WHERE h.paused_at IS NULL
 ORDER BY h.name FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: hook_entries_taken
-DELETE FROM hook_entries WHERE hook = :hook::text
+DELETE FROM hook_entries WHERE seq = ANY(ARRAY(
+    SELECT seq FROM hook_entries WHERE hook = :hook::text ORDER BY at LIMIT :limit::bigint))
 RETURNING seq, kind, queue, reason, n, first_at, last_at, jobs;
 
 -- name: hook_entries_gone

@@ -159,6 +159,8 @@ CREATE TABLE hook_entries (
 );
 
 CREATE INDEX hook_entries_due ON hook_entries (hook, at);
+-- Events that are alike are added to the same row.
+CREATE UNIQUE INDEX hook_entries_alike ON hook_entries (hook, kind, coalesce(queue, ''), reason);
 
 CREATE TRIGGER jobs_watched AFTER UPDATE OF state ON jobs
 WHEN EXISTS (SELECT 1 FROM hook_watches WHERE kind = new.state)

@@ -48,7 +48,16 @@ WHERE seq IN (SELECT value FROM json_each(:seqs));
 
 -- name: hook_entry
 INSERT INTO hook_entries (hook, at, kind, queue, reason, n, first_at, last_at, jobs)
-VALUES (:hook, :at, :kind, :queue, :reason, :n, :first_at, :last_at, :jobs);
+VALUES (:hook, :at, :kind, :queue, :reason, :n, :first_at, :last_at, :jobs)
+ON CONFLICT (hook, kind, coalesce(queue, ''), reason) DO UPDATE SET
+    n = n + excluded.n,
+    at = min(at, excluded.at),
+    first_at = min(first_at, excluded.first_at),
+    last_at = max(last_at, excluded.last_at),
+    jobs = CASE WHEN json_array_length(jobs) >= 5 THEN jobs ELSE (
+        SELECT json_group_array(value) FROM (
+            SELECT value FROM json_each(hook_entries.jobs)
+            UNION ALL SELECT value FROM json_each(excluded.jobs) LIMIT 5)) END;
 
 -- The hooks whose digest is due.
 -- name: hooks_due
@@ -58,7 +67,8 @@ WHERE h.paused_at IS NULL
 ORDER BY h.name;
 
 -- name: hook_entries_taken
-DELETE FROM hook_entries WHERE hook = :hook
+DELETE FROM hook_entries
+WHERE seq IN (SELECT seq FROM hook_entries WHERE hook = :hook ORDER BY at LIMIT :limit)
 RETURNING seq, kind, queue, reason, n, first_at, last_at, jobs;
 
 -- name: hook_entries_gone

@@ -35,8 +35,8 @@ LONGEST = 366 * 86400.0
 """Seconds: the longest ``every``, ``jitter`` and ``missed_within``."""
 COUNTED = 5000
 """Missed times are counted one by one up to this number. A count that stops here says so."""
-AT_ONCE = 200
-"""Times of one schedule that are enqueued in one transaction, at most."""
+RUNS_AT_ONCE = 50
+"""Runs that are enqueued in one transaction, at most, those of all schedules together."""
 
 NOT_IN_A_TEMPLATE = {
     "id": "the id of a run is made from the schedule's name and its time",
@@ -255,7 +255,7 @@ class Plan(NamedTuple):
     each other instead of being skipped."""
 
 
-def plan(schedule: Schedule, now: float, limit: int = AT_ONCE) -> Plan:
+def plan(schedule: Schedule, now: float, limit: int = RUNS_AT_ONCE) -> Plan:
     """What to do at ``now`` with a schedule that is due (``due_at`` is not after ``now``).
 
     A time is missed if it is late by more than :data:`LATE`, or if a later time is due too. At most

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 from ..domain.errors import Conflict, InvalidInput, QueueError, StoreError
@@ -12,6 +13,7 @@ from ..domain.schedule import (
     LONGEST,
     MISSED,
     OVERLAP,
+    RUNS_AT_ONCE,
     WITHIN,
     Fired,
     Firing,
@@ -30,9 +32,9 @@ from ..domain.times import format_time, parse_duration
 from ..store.protocol import Store
 from ..system.run_sync import off_loop
 
-AT_ONCE = 50
-"""Schedules that are fired in one transaction, at most. It takes about 10 ms, in which nobody else
-can write to an SQLite file."""
+AT_ONCE = RUNS_AT_ONCE
+"""Schedules that are fired in one transaction, at most, with as many runs together. Meanwhile
+nobody else can write to an SQLite file."""
 TRIES = 20
 """How often a change is tried again when the schedule has fired meanwhile."""
 SHOWN_TIMES = 5
@@ -58,39 +60,60 @@ class Shown(NamedTuple):
 
 
 async def fire_due(
-    store: Store, now: float, defaults: Defaults, on_trouble: Callable[[str], None]
+    store: Store, now: float, defaults: Defaults, on_trouble: Callable[[str, str], None]
 ) -> list[Fired]:
     """Enqueue the runs of all schedules that are due at ``now``. Returns what was done here; other
     supervisors may do the rest.
 
     A schedule whose times cannot be computed on this host (an unknown time zone) is left to other
-    hosts, and reported to ``on_trouble``.
+    hosts, and reported to ``on_trouble`` with its name. There are at most :data:`RUNS_AT_ONCE` runs
+    in one transaction, and other writers go first between two of them.
     """
     done: list[Fired] = []
     left: set[tuple[str, float | None]] = set()
     while True:
         # Those that could not be fired come first again, so read beyond them.
         due = await store.due_schedules(now, AT_ONCE + len(left))
-        due = [one for one in due if (one.name, one.next_at) not in left]
+        due = [one for one in due if (one.name, one.next_at) not in left][:AT_ONCE]
         if not due:
             return done
         firings, problems = await off_loop(_all_firings, due, now, defaults)
-        for problem in problems:
-            on_trouble(problem)
-        left |= {(one.name, one.next_at) for one in due}
+        for name, problem in problems.items():
+            on_trouble(name, problem)
+        fired: list[Fired] = []
         if firings:
-            done += await _fire(store, firings, now)
+            began = monotonic()
+            fired = await _fire(store, firings, now)
+            await store.give_way(monotonic() - began)
+        done += fired
+        names = {one.name for one in fired}  # these have another time now, or none
+        left |= {(one.name, one.next_at) for one in due if one.name not in names}
+
+
+async def next_due(store: Store, now: float, cannot: Collection[str]) -> float | None:
+    """When a schedule is due next, which may have passed. ``cannot``: the names of those that
+    cannot fire on this host: their times up to ``now`` do not count."""
+    if not cannot:
+        return await store.next_schedule(None)
+    for one in await store.due_schedules(now, len(cannot) + 1):
+        if one.name not in cannot:
+            return one.due_at
+    return await store.next_schedule(now)
 
 
 def _all_firings(
     due: Sequence[Schedule], now: float, defaults: Defaults
-) -> tuple[list[Firing], list[str]]:
-    firings, problems = [], []
+) -> tuple[list[Firing], dict[str, str]]:
+    """What to do for each of them, with equal shares of the runs that one transaction may make; and
+    why others cannot fire here, by name."""
+    firings, problems = [], {}
+    share = max(1, RUNS_AT_ONCE // len(due))
     for schedule in due:
         try:
-            firings.append(firing(schedule, now, defaults))
+            firings.append(firing(schedule, now, defaults, share))
         except InvalidInput as error:
-            problems.append(f"schedule {schedule.name} cannot fire on this host: {error}")
+            problem = f"schedule {schedule.name} cannot fire on this host: {error}"
+            problems[schedule.name] = problem
     return firings, problems
 
 
@@ -113,10 +136,10 @@ async def _fire(store: Store, firings: Sequence[Firing], now: float) -> list[Fir
         return done
 
 
-def firing(schedule: Schedule, now: float, defaults: Defaults) -> Firing:
-    """What is to be done for a schedule that is due. InvalidInput if its times cannot be
-    computed."""
-    found = plan(schedule, now)
+def firing(schedule: Schedule, now: float, defaults: Defaults, limit: int = RUNS_AT_ONCE) -> Firing:
+    """What is to be done for a schedule that is due, with at most ``limit`` of the runs that
+    catch up. InvalidInput if its times cannot be computed."""
+    found = plan(schedule, now, limit)
     if not found.times:
         return Firing(schedule, found, None)
     try:
@@ -275,10 +298,13 @@ async def edit(
 async def pause(
     store: Store, name: str, reason: str | None, *, actor: str, now: float
 ) -> ScheduleInfo:
-    """Fire this schedule no more, until it is resumed."""
+    """Fire this schedule no more, until it is resumed. If it is paused already, only a new reason
+    changes anything."""
     reason = clean_line(reason, 300) if reason else None
 
-    def changed(seen: Schedule) -> Schedule:
+    def changed(seen: Schedule) -> Schedule | None:
+        if seen.paused and reason is None:
+            return None
         return seen._replace(paused_at=now, paused_by=actor, paused_reason=reason)
 
     detail = {"action": "paused", "reason": reason}

@@ -13,7 +13,15 @@ from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound
 from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.domain.schedule import Fired, Schedule
-from queuectl_core.operations.schedules import add, edit, fire_due, pause, resume, show
+from queuectl_core.operations.schedules import (
+    add,
+    edit,
+    fire_due,
+    next_due,
+    pause,
+    resume,
+    show,
+)
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import JobAction, Store
 
@@ -30,8 +38,9 @@ async def added(store: Store, name: str = "s", job: Any = "true", **given: Any) 
 
 
 async def fire(store: Store, now: float) -> list[Fired]:
-    troubles: list[str] = []
-    done = await fire_due(store, now, Defaults(defaults().settings, "", now), troubles.append)
+    troubles: dict[str, str] = {}
+    settings = Defaults(defaults().settings, "", now)
+    done = await fire_due(store, now, settings, troubles.__setitem__)
     assert not troubles
     return done
 
@@ -213,12 +222,38 @@ async def test_a_time_zone_that_this_host_does_not_know(store: Store) -> None:
     far = await added(store, "far", cron="* * * * *")
     await store.change_schedule(far, far._replace(tz="Mars/Olympus"), {}, NOW)
     await added(store, "near")
-    troubles: list[str] = []
+    troubles: dict[str, str] = {}
     settings = Defaults(defaults().settings, "", NOW + 120)
-    done = await fire_due(store, NOW + 120, settings, troubles.append)
+    done = await fire_due(store, NOW + 120, settings, troubles.__setitem__)
     assert [one.name for one in done] == ["near"]
-    assert len(troubles) == 1
-    assert "no such time zone: 'Mars/Olympus'" in troubles[0]
+    assert list(troubles) == ["far"]
+    assert "no such time zone: 'Mars/Olympus'" in troubles["far"]
+    assert await next_due(store, NOW + 120, troubles) == NOW + 180
+    # What is due and may be fired, by us or by others, does not wait for it.
+    assert await next_due(store, NOW + 190, troubles) == NOW + 180
+
+
+async def test_a_transaction_has_few_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(120):
+        await added(store, f"s{number}", overlap="allow")
+    await added(store, "each", missed="all", every=10, overlap="allow")
+    sizes: list[int] = []
+    ways: list[float] = []
+    real = store.fire
+
+    async def counted(firings: Any, now: float) -> list[Fired]:
+        sizes.append(sum(max(1, len(one.plan.times)) for one in firings))
+        return await real(firings, now)
+
+    async def give_way(seconds: float) -> None:
+        ways.append(seconds)
+
+    monkeypatch.setattr(store, "fire", counted)
+    monkeypatch.setattr(store, "give_way", give_way)
+    await fire(store, NOW + 1000)
+    assert max(sizes) <= 50
+    assert len(ways) == len(sizes)
+    assert len(await jobs(store)) == 120 + 100
 
 
 async def test_a_pause_and_an_edit_win_over_what_was_read(
@@ -233,6 +268,9 @@ async def test_a_pause_and_an_edit_win_over_what_was_read(
     assert await store.fire([stale], NOW + 60) == []
     assert await store.due_schedules(NOW + 900, 10) == []
     assert await store.next_schedule(None) is None
+    await pause(other, "s", None, actor="you@here", now=NOW + 70)
+    paused = (await store.schedules())[0].schedule
+    assert (paused.paused_reason, paused.paused_by) == ("why", "me@here")
     await resume(other, "s", NOW + 600)
     assert await store.fire([stale], NOW + 601) == []
     [info] = await store.schedules()

@@ -16,7 +16,7 @@ from ...domain import cron  # noqa: F401 # loaded now: an upgrade may replace th
 from ...domain.errors import StoreError, StoreGone
 from ...domain.jobspec import Defaults
 from ...domain.notices import Notice, NoticeKind
-from ...operations.schedules import fire_due
+from ...operations.schedules import fire_due, next_due
 from ..context import Context
 from ..dispatcher import Dispatcher
 from ..heartbeat import Heartbeat
@@ -81,16 +81,16 @@ class ScheduleTimer:
         if due is None or due > now:
             self._due = due
             return
-        problems: list[str] = []
+        problems: dict[str, str] = {}
         defaults = Defaults(context.settings, "", now)
-        done = await fire_due(context.store, now, defaults, problems.append)
-        for problem in problems:
+        done = await fire_due(context.store, now, defaults, problems.__setitem__)
+        for problem in problems.values():
             if problem not in self._told:
                 context.tell(Notice(NoticeKind.TROUBLE, problem))
-        self._told = set(problems)
-        due = await context.store.next_schedule(now if problems else None)
+        self._told = set(problems.values())
+        due = await next_due(context.store, now, problems)
+        if not done and due is not None and due <= now:
+            due = now + random.uniform(0.1, 1.0) * OTHERS_FIRE
         if problems:
             due = min(due or now + TRY_AGAIN, now + TRY_AGAIN)
-        elif not done and due is not None and due <= now:
-            due = now + random.uniform(0.1, 1.0) * OTHERS_FIRE
         self._due = due

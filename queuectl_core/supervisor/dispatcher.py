@@ -165,15 +165,11 @@ class Dispatcher:
         # Where there is no room for more suspects, other jobs go on: suspects may run for hours.
         suspects = self._shims.room_for_suspects > 0
         try:
-            answer = await self._settle_and_claim(results, slots, suspects=suspects)
+            answer = await self._settle_and_start(results, slots, suspects=suspects)
         except StoreError as error:
             self._attempts.results = results + self._attempts.results
             await self.trouble(error)
             return
-        self._untroubled()
-        for result in results:
-            self._settled(result, refused=(result.seq, result.run) in answer.refused)
-        await self._start_all(answer)
         self._heartbeat.lost = self._heartbeat.lost or bool(answer.refused)
         if slots and suspects:
             self._suspects_found = any(map(is_suspect, answer.claimed))
@@ -190,23 +186,63 @@ class Dispatcher:
             for slot in context.slots.values():
                 slot.ask_to_stop("drain")
 
+    async def _settle_and_start(
+        self, results: list[AttemptResult], slots: list[ClaimSlot], *, suspects: bool
+    ) -> ClaimResult:
+        """Write the results down, claim, and run what was claimed. StoreError: nothing is known to
+        have been written."""
+        self.in_turn = True
+        try:
+            answer = await self._settle_and_claim(results, slots, suspects=suspects)
+            self._untroubled()
+            for result in results:
+                self._settled(result, refused=(result.seq, result.run) in answer.refused)
+            await self._start_all(answer)
+        finally:
+            self.in_turn = False
+        return answer
+
     async def _start_all(self, answer: ClaimResult) -> None:
         """Run the claimed jobs."""
-        lacking = await self._write_inputs(answer.claimed)
+        context = self._context
         # Suspects first: what the shim holds is recalled from their workers before it gets more.
-        for job in sorted(answer.claimed, key=is_suspect, reverse=True):
+        jobs = sorted(answer.claimed, key=is_suspect, reverse=True)
+        lacking = ""
+        if any(job.has_stdin for job in jobs):
+            first, jobs = self._without_input(jobs)
+            for job in first:
+                self._start(job, rated=job.queue in answer.rated)
+            lacking = await self._write_inputs(jobs)
+        for job in jobs:
             if lacking and job.has_stdin:
                 self._executor.lacks_input(self._executor.claim(job), lacking)
             else:
                 self._start(job, rated=job.queue in answer.rated)
+        if context.cancels and any(job.seq in context.cancels for job in answer.claimed):
+            context.commanded.set()  # they were read before these attempts were in the table
+
+    def _without_input(self, jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+        """Those of these jobs that need not wait until inputs are written, and the others.
+
+        The shim gets none to hold while a worker waits for its job: it would start one there.
+        """
+        slots = self._context.slots
+
+        def has_worker(job: Job) -> bool:
+            slot = slots.get(job.worker or "")
+            return slot is not None and slot.idle
+
+        awaited = any(job.has_stdin and has_worker(job) for job in jobs)
+        first: list[Job] = []
+        others: list[Job] = []
+        for job in jobs:
+            at_once = not job.has_stdin and (has_worker(job) or not awaited)
+            (first if at_once else others).append(job)
+        return first, others
 
     async def _write_inputs(self, claimed: Sequence[Job]) -> str:
         """Write the standard input of claimed jobs to files. Returns what the host lacks for that;
-        empty: nothing.
-
-        Nothing is started meanwhile: the shim could start a job that it holds on a worker for which
-        we have claimed one.
-        """
+        empty: nothing."""
         context = self._context
         left = [job for job in claimed if job.has_stdin]
         try:
@@ -292,13 +328,9 @@ class Dispatcher:
                 reports.drop_input(attempt.files)
         prefetch.overdue = False
         asked = monotonic()
-        self.in_turn = True
-        try:
-            jobs = [attempt.job for attempt in returned]
-            request = ClaimRequest(context.id, results, slots, now, begun, jobs, suspects)
-            answer = await context.store.settle_and_claim(request)
-        finally:
-            self.in_turn = False
+        jobs = [attempt.job for attempt in returned]
+        request = ClaimRequest(context.id, results, slots, now, begun, jobs, suspects)
+        answer = await context.store.settle_and_claim(request)
         prefetch.took(monotonic() - asked)
         for start in begun:
             attempts.unannounced.pop(make_token(start.seq, start.run), None)

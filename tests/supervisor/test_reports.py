@@ -7,7 +7,8 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuectl_core.domain.model import Job, State
+from queuectl_core.domain.model import Job, Outcome, State
 from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner import lease_clock
 from queuectl_core.supervisor import reports
+from queuectl_core.supervisor.commands import CommandReader
+from queuectl_core.supervisor.maintenance import lost_attempts, services
 from queuectl_core.supervisor.reports import MAX_RESULT, cut, parse_progress, read_progress
 
 from ..support import NOW, eventually_async
@@ -115,6 +118,91 @@ async def test_a_full_disk_for_standard_input_is_no_fault_of_the_job(
     assert (found.state, found.attempts, found.runs) == (State.COMPLETED, 1, 1)
     assert await output_of(queue, found) == b"later"
     assert any("standard input" in notice.message for notice in told)
+    assert left(queue) == []
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Standard input is being written; and it may be written."""
+    write, begun, go = reports.write_inputs, threading.Event(), threading.Event()
+
+    def slow(run_directory: Path, inputs: Mapping[str, bytes]) -> None:
+        begun.set()
+        assert go.wait(60)
+        write(run_directory, inputs)
+
+    monkeypatch.setattr(reports, "write_inputs", slow)
+    yield begun, go
+    go.set()
+
+
+async def test_a_job_whose_input_is_written_slowly_runs_once_and_delays_no_other(
+    queue: Queue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slow_disk: tuple[threading.Event, threading.Event],
+) -> None:
+    monkeypatch.setattr(services, "TICK", 0.01)
+    monkeypatch.setattr(lost_attempts, "EVERY", 0.0)
+    looks, held = [0], queue.store.held
+
+    async def looked(owner: str) -> list[Job]:
+        found = await held(owner)
+        looks[0] += slow_disk[0].is_set()
+        return found
+
+    monkeypatch.setattr(queue.store, "held", looked)
+    [job, other] = await queue.enqueue(
+        [{"command": "cat", "stdin": "once"}, "touch other; until test -e go; do sleep 0.02; done"]
+    )
+    told: list[Notice] = []
+    working = asyncio.create_task(queue.run_workers(2, until_empty=True, on_notice=told.append))
+
+    async def seen() -> bool:
+        return looks[0] >= 4 and (tmp_path / "other").exists()
+
+    await eventually_async(seen)
+    assert (await queue.find(job.id)).state is State.PROCESSING
+    slow_disk[1].set()
+    (tmp_path / "go").touch()
+    await working
+    assert [notice.job for notice in told if notice.kind is NoticeKind.RECOVERED] == []
+    assert [one.outcome for one in await queue.attempts(job)] == [Outcome.COMPLETED]
+    assert [one.outcome for one in await queue.attempts(other)] == [Outcome.COMPLETED]
+    assert await output_of(queue, await queue.find(job.id)) == b"once"
+
+
+@pytest.mark.parametrize("ending", ["cancel", "stop", "stop now"])
+async def test_a_job_whose_input_is_being_written_can_be_ended(
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    slow_disk: tuple[threading.Event, threading.Event],
+    ending: str,
+) -> None:
+    monkeypatch.setattr(services, "TICK", 0.01)
+    applied, apply = asyncio.Event(), CommandReader.apply
+
+    async def seen(self: CommandReader) -> None:
+        await apply(self)
+        if ended:
+            applied.set()
+
+    monkeypatch.setattr(CommandReader, "apply", seen)
+    ended = False
+    [job] = await queue.enqueue([{"command": "exec sleep 300", "stdin": "x"}])
+    working = asyncio.create_task(queue.run_workers(1, until_empty=True))
+    await asyncio.to_thread(slow_disk[0].wait, 60)
+    ended = True
+    if ending == "cancel":
+        await queue.cancel([await queue.find(job.id)])
+    else:
+        await queue.stop_workers(await queue.workers(), now=ending == "stop now")
+    await asyncio.wait_for(applied.wait(), 60)
+    slow_disk[1].set()
+    await working
+    found = await queue.find(job.id)
+    assert found.state is (State.CANCELLED if ending == "cancel" else State.PENDING)
+    assert found.attempts == 0
     assert left(queue) == []
 
 

@@ -39,7 +39,7 @@ class LostAttempts:
         owner = context.id
         ours = await context.store.held(owner)
         if self._dispatcher.in_turn:
-            return  # jobs may have been claimed that we have not been told of yet
+            return  # jobs may have been claimed that are not in the table yet
         if owner != context.id:
             ours = []  # we have begun as somebody new
         unknown = {token_of(job): job for job in ours if self._executor.attempts.of(job) is None}

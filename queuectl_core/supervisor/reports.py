@@ -36,6 +36,8 @@ Progress = tuple[float, str | None]
 """Percent, and a line of text."""
 
 INPUT, PROGRESS, RESULT = "stdin", "progress", "result"
+DRAFT = f"{PROGRESS}.tmp"
+"""A progress that ``queuectl progress`` is writing, or was writing when it was killed."""
 _NAME = re.compile(r"(\d{1,18})\.(\d{1,9})\.(?:stdin|progress|result)(?:\..*)?", re.ASCII)
 _PROGRESS = re.compile(r"\s*(\d{1,3}(?:\.\d{0,9})?)\s*%?(?:\s+(.*))?", re.ASCII)
 
@@ -106,12 +108,13 @@ class Folder:
         self._empty = False
 
     def any_reported(self, base: str, ended: float) -> bool:
-        """Whether the attempt has reported something that ended then (by ``lease_clock``)."""
+        """Whether the attempt that ended then (by ``lease_clock``) has reported something, or was
+        about to."""
         if ended >= self._looked:
             self._look()
         if self._empty:
             return False
-        return os.path.lexists(f"{base}.{RESULT}") or os.path.lexists(f"{base}.{PROGRESS}")
+        return any(os.path.lexists(f"{base}.{kind}") for kind in (RESULT, PROGRESS, DRAFT))
 
     def _look(self) -> None:
         self._looked = lease_clock()
@@ -138,7 +141,7 @@ def read_report(base: str, known: Progress | None) -> Report | None:
 
 def remove(base: str) -> None:
     """The store has what the attempt reported."""
-    for kind in (PROGRESS, RESULT, INPUT):
+    for kind in (DRAFT, PROGRESS, RESULT, INPUT):
         _remove(f"{base}.{kind}")
 
 

@@ -8,6 +8,11 @@ from .declare import UsageError, argument, verb
 from .session import Session
 
 VARIABLE = "QUEUECTL_PROGRESS"
+DRAFT = ".tmp"
+"""What the name of the file ends in before it is complete. The supervisor removes it with the
+others of the attempt, because we may be killed."""
+TURNS = 100
+"""How often several that write at the same time get in each other's way, at most."""
 
 
 @verb(
@@ -42,15 +47,17 @@ def _write(path: str, line: str) -> None:
     """Replace the file in one step, so that nobody reads half of it."""
     from queuectl_core.domain.errors import StoreError
 
-    draft = f"{path}.{os.getpid()}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    draft = f"{path}{DRAFT}"
     try:
-        fd = os.open(draft, flags, 0o600)
+        fd = _new_file(draft)
         try:
             os.write(fd, line.encode("utf-8", "replace"))
         finally:
             os.close(fd)
-        os.replace(draft, path)
+        try:
+            os.replace(draft, path)
+        except FileNotFoundError:
+            pass  # the job runs several of us at once: another one has just done so
     except (OSError, ValueError) as error:
         try:
             os.unlink(draft)
@@ -60,3 +67,19 @@ def _write(path: str, line: str) -> None:
 
         why = getattr(error, "strerror", None) or str(error)
         raise StoreError(f"cannot write the progress to {clean_line(path, 200)}: {why}") from None
+
+
+def _new_file(path: str) -> int:
+    """A new file there. One that is there was left by one of us that was killed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    for turn in range(TURNS):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        try:
+            return os.open(path, flags, 0o600)
+        except FileExistsError:  # another one was quicker
+            if turn == TURNS - 1:
+                raise
+    raise AssertionError("unreachable")

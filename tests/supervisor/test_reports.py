@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from queuectl_core.supervisor import reports
 from queuectl_core.supervisor.commands import CommandReader
 from queuectl_core.supervisor.maintenance import lost_attempts, services
 from queuectl_core.supervisor.reports import MAX_RESULT, cut, parse_progress, read_progress
+from queuectl_tui.cli.progress import _write
 
 from ..support import NOW, eventually_async
 from .conftest import Run
@@ -539,6 +541,29 @@ def test_one_look_at_the_folder_serves_all_attempts_that_had_ended(tmp_path: Pat
     Path(f"{first}.{reports.PROGRESS}").touch()
     os.utime(where, (NOW + 9, NOW + 9))
     assert folder.any_reported(first, lease_clock()), "it is listed again after each change"
+
+
+def test_what_a_killed_progress_left_goes_with_its_attempt(tmp_path: Path) -> None:
+    """Or no supervisor would see the folder empty again."""
+    reports.make_folder(tmp_path)
+    base = reports.base_name(str(tmp_path), "1.1")
+    killed = "import os, signal\nfrom queuectl_tui.cli import progress\n"
+    killed += "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    killed += f"progress._write({base + '.progress'!r}, '40')\n"
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9
+    assert len(os.listdir(tmp_path / reports.FOLDER)) == 1
+    assert reports.Folder(str(tmp_path)).any_reported(base, lease_clock())
+    reports.remove(base)
+    assert os.listdir(tmp_path / reports.FOLDER) == []
+
+
+def test_progress_that_is_written_many_times_at_once_is_one_of_them(tmp_path: Path) -> None:
+    path = str(tmp_path / "1.1.progress")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: _write(path, f"{number}\n"), range(100)))
+    assert read_progress(path) is not None
+    assert os.listdir(tmp_path) == ["1.1.progress"]
 
 
 def test_a_folder_that_changed_just_now_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:

@@ -182,12 +182,20 @@ def _times(found: Mapping[str, float | None]) -> tuple[tuple[Mapping[str, str], 
     return tuple(({"schedule": name}, at) for name, at in found.items() if at is not None)
 
 
-def attempt_metrics(
-    whole: Rollup, queues: Iterable[str], label: Callable[[str], str]
-) -> list[Metric]:
-    """The counters and histograms of all attempts that ended. ``queues``: all queues, those of
-    ``whole`` included. Attempts whose queue the rollup does not name count as :data:`OTHER`."""
-    numbers = {label(queue): [0, 0, 0] for queue in sorted(queues)}
+def attempt_metrics(whole: Rollup, queues: Iterable[str]) -> list[Metric]:
+    """The counters and histograms of all attempts that ended. Attempts whose queue the rollup does
+    not name count as :data:`OTHER`. ``queues``: more queues, which have had none; they are 0.
+
+    The first :data:`MOST_LABELS` queues of the rollup have labels of their own, in the order in
+    which they came. So a queue that comes or goes never moves numbers from one label to another.
+    """
+    named = list(dict.fromkeys((*whole.queues, *sorted(queues))))
+    shown = {name: clean_line(name, 200) for name in named[:MOST_LABELS]}
+
+    def label(name: str) -> str:
+        return shown.get(name, OTHER)
+
+    numbers = {name: [0, 0, 0] for name in sorted(map(label, named))}
     known = [0, 0, 0]
     for queue, counts in whole.queues.items():
         there = numbers[label(queue)]

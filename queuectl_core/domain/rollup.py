@@ -210,8 +210,9 @@ class Rollup(_ByValue):
     """The sums of some attempts. Cancelled and interrupted attempts do not count.
 
     ``failed``: failed attempts, including those that made a job dead. ``dead``: attempts that made
-    a job dead. ``queues``: for each queue how many completed, failed and dead are of it. Attempts
-    of queues beyond :data:`MOST_QUEUES`, and of unknown queues, are only in the sums.
+    a job dead. ``queues``: for each queue how many completed, failed and dead are of it, in the
+    order in which they came. Attempts of queues beyond :data:`MOST_QUEUES`, and of unknown queues,
+    are only in the sums.
     """
 
     __slots__ = ("completed", "dead", "failed", "queues", "run_time", "wait_time")
@@ -259,8 +260,9 @@ def _plus(one: Counts | None, other: Counts) -> Counts:
 
 
 def merged(rollups: Iterable[Rollup]) -> Rollup:
-    """The sums of all rollups. It may have more than :data:`MOST_QUEUES` queues: if it left some
-    out, their numbers would become smaller."""
+    """The sums of all rollups; give the oldest first, because it keeps the order of queues. It may
+    have more than :data:`MOST_QUEUES` queues: if it left some out, their numbers would become
+    smaller."""
     every = list(rollups)
     queues: dict[str, Counts] = {}
     for one in every:

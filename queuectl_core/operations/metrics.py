@@ -57,8 +57,7 @@ async def read_metrics(queue: Queue) -> list[Metric]:
     served = {name for worker in workers if worker.state != "lost" for name in worker.queues}
     whole = await store.totals()
     names = {name for _, name in counts} | {one.name for one in settings} | served
-    every = names | whole.queues.keys()
-    label = labeller(every)
+    label = labeller(names)
     waiting = {name for state, name in counts if state in lifecycle.WAITING}
     oldest: dict[str, float | None] = {label(name): None for name in names}
     others = {name for name in waiting if label(name) == OTHER != name}
@@ -71,7 +70,7 @@ async def read_metrics(queue: Queue) -> list[Metric]:
         *queue_metrics(counts, settings, oldest, now, label),
         worker_metric(workers),
         *schedule_metrics(await store.schedules()),
-        *attempt_metrics(whole, every, label),
+        *attempt_metrics(whole, names),
     ]
 
 

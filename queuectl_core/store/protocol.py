@@ -367,11 +367,13 @@ class Store(Protocol):
 
     async def totals(self) -> Rollup:
         """The sums over all attempts that ended since the store keeps rollups. They never
-        decrease."""
+        decrease. ``queues`` is in the order in which their first attempts ended."""
         from ..domain.rollup import merged, unpack
         from ..system.run_sync import off_loop
 
-        rollups = await self._rows("rollups_all", lambda row: unpack(row[0]))
+        rows = await self._rows("rollups_all", lambda row: (tuple(row[:3]), unpack(row[3])))
+        # The oldest first, so that queues stay in the order in which they came.
+        rollups = [one for _, one in sorted(rows, key=lambda row: row[0])]
         return await off_loop(merged, rollups)  # many supervisors have thousands of them
 
     # -- events -----------------------------------------------------------------------

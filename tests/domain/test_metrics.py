@@ -18,7 +18,15 @@ from queuectl_core.domain.metrics import (
     queue_metrics,
 )
 from queuectl_core.domain.model import Outcome, QueueSettings, State
-from queuectl_core.domain.rollup import ERROR, DDSketch, Rollup, merged_sketches
+from queuectl_core.domain.rollup import (
+    ERROR,
+    DDSketch,
+    Rollup,
+    merged,
+    merged_sketches,
+    pack,
+    unpack,
+)
 
 from ..support import NOW
 
@@ -66,7 +74,7 @@ def test_outcomes_add_up_to_all_attempts() -> None:
     whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)] * 3, "a")
     whole.add([(Outcome.FAILED, False, 1.0, 2.0), (Outcome.TIMEOUT, True, 1.0, 2.0)], "b")
     whole.add([(Outcome.CANCELLED, False, 1.0, 2.0)], "c")
-    total, run, wait = attempt_metrics(whole, ["a", "b", "c"], labeller("abc"))
+    total, run, wait = attempt_metrics(whole, ["c"])
     numbers = {tuple(labels.values()): number for labels, number in total.values}
     assert {where: number for where, number in numbers.items() if number} == {
         ("a", "completed"): 3,
@@ -85,7 +93,7 @@ def test_attempts_of_unknown_queues_count_as_other() -> None:
     whole = Rollup()
     whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)], "a")
     whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)] * 2)
-    total, *_ = attempt_metrics(whole, ["a"], labeller("a"))
+    total, *_ = attempt_metrics(whole, ["a"])
     numbers = {labels["queue"]: n for labels, n in total.values if labels["outcome"] == "completed"}
     assert numbers == {"a": 1, OTHER: 2}
 
@@ -118,6 +126,30 @@ def test_a_queue_that_is_called_other_is_added_to_them() -> None:
     assert pending == [2]
 
 
+def test_a_queue_that_comes_or_goes_moves_no_counter() -> None:
+    whole = Rollup()
+    for n in reversed(range(MOST_LABELS)):
+        whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)], f"q{n:03}")
+    whole = merged([unpack(pack(whole)), *(by_queue(f"r{n}") for n in range(5))])
+
+    def counted(queues: list[str]) -> dict[str, float | Histogram]:
+        values = attempt_metrics(whole, queues)[0].values
+        return {one["queue"]: number for one, number in values if one["outcome"] == "completed"}
+
+    before = counted([])
+    assert before[OTHER] == 5
+    assert before["q000"] == 1
+    assert counted(["a-new-one"]) == before
+    whole = merged([whole, by_queue("a-new-one")])
+    assert counted(["a-new-one"]) == before | {OTHER: 6}
+
+
+def by_queue(name: str) -> Rollup:
+    made = Rollup()
+    made.add([(Outcome.COMPLETED, False, 1.0, 2.0)], name)
+    return made
+
+
 def test_a_label_has_no_unsafe_characters() -> None:
     assert labeller(["a\x1b]b\u202e\n"])("a\x1b]b\u202e\n") == "a\\x1b]b\\u202e\\n"
 
@@ -125,7 +157,7 @@ def test_a_label_has_no_unsafe_characters() -> None:
 def test_json_is_json() -> None:
     whole = Rollup()
     whole.add([(Outcome.COMPLETED, False, 1.0, 2.0)])
-    metrics = attempt_metrics(whole, [], labeller([]))
+    metrics = attempt_metrics(whole, [])
     for metric in metrics:
         json.dumps(metric.to_json(), allow_nan=False)
     shown = metrics[1].to_json()

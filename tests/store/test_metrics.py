@@ -120,6 +120,30 @@ async def test_counters_never_decrease_in_two_years(queue: Queue) -> None:
         before = after
 
 
+async def test_queues_stay_in_the_order_in_which_they_came(queue: Queue) -> None:
+    """Whatever is merged: the first of them have labels of their own."""
+    store = queue.store
+    await hired(store)
+    names = [f"q{n}" for n in (5, 3, 8, 1, 9, 2)]
+    for n, name in enumerate(names):
+        await end_in(store, NOW + n * 7 * MINUTE, name)
+    moment, there = NOW + HOUR, list((await store.totals()).queues)
+    for _ in range(12):  # each minute of work merges a little
+        moment += 20 * DAY
+        for name in ("q0", *names[::-1]):
+            moment += MINUTE
+            await end_in(store, moment, name)
+        assert list((await store.totals()).queues) == [*there, "q0"]
+    assert there == names
+
+
+async def end_in(store: Store, moment: float, name: str) -> None:
+    [job] = await store.enqueue([spec(queue=name, run_at=moment - 3)], moment - 3)
+    [held] = await claim(store, now=moment - 1)
+    assert held.seq == job.seq
+    await finish(store, "sup", ending(held, Outcome.COMPLETED, now=moment), now=moment)
+
+
 async def test_many_queues_are_added_up(queue: Queue) -> None:
     names = [f"q{n:03}" for n in range(MOST_LABELS + 3)]
     await queue.store.enqueue([spec(queue=name, run_at=NOW - 20) for name in names], NOW - 20)

@@ -64,7 +64,9 @@ async def thin(session: Session, now: float) -> None:
         taken = await session.rows("rollups_taken", span=span, first=first, end=end)
         place = {"span": longer or span, "moments": [first if longer else FOREVER], "source": ""}
         there = await session.rows("rollups_mine", **place)
-        whole = merged(unpack(row["data"]) for row in (*taken, *there))
+        # The oldest first, so that queues stay in the order in which they came.
+        taken = sorted(taken, key=lambda row: (row["at"], row["source"]))
+        whole = merged(unpack(row["data"]) for row in (*there, *taken))
         await session.execute("rollups_put", **place, datas=[pack(whole)])
 
 

@@ -57,9 +57,12 @@ def thin(conn: sqlite3.Connection, now: float) -> None:
             continue
         first = floor(oldest[0], longer or span)
         params = {"span": span, "first": first, "end": first + (longer or span)}
-        parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollups_taken"], params).fetchall()]
+        taken = conn.execute(SQL["rollups_taken"], params).fetchall()
+        taken.sort(key=lambda row: int(row[0]))
         there = {"span": longer or span, "at": first if longer else FOREVER}
-        parts += [to_rollup(row[0]) for row in conn.execute(SQL["rollup_get"], there)]
+        # The oldest first, so that queues stay in the order in which they came.
+        parts = [to_rollup(row[0]) for row in conn.execute(SQL["rollup_get"], there)]
+        parts += [to_rollup(row[1]) for row in taken]
         conn.execute(SQL["rollup_put"], there | {"data": pack(merged(parts))})
 
 

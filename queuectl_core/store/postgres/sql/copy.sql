@@ -61,7 +61,7 @@ SELECT job, stdin FROM inputs WHERE job > :after::bigint AND job <= :last::bigin
 SELECT job, result FROM results WHERE job > :after::bigint AND job <= :last::bigint ORDER BY job LIMIT :limit::bigint;
 
 -- name: copy_rollups
-SELECT span, at, data FROM rollups ORDER BY span, at;
+SELECT span, at, data FROM rollups ORDER BY span, at, source;
 
 -- name: copy_totals
 SELECT (SELECT count(*) FROM attempts) AS attempts, (SELECT count(*) FROM tails) AS tails,

@@ -14,8 +14,9 @@ ON CONFLICT (span, at, source) DO UPDATE SET data = excluded.data;
 -- name: rollups_since
 SELECT data FROM rollups WHERE span IN (60, 600, 3600, 86400) AND at >= :since::float8;
 
+-- The place of each in their order, and its data.
 -- name: rollups_all
-SELECT data FROM rollups;
+SELECT at, -span, source, data FROM rollups;
 
 -- name: rollup_oldest
 SELECT at FROM rollups
@@ -23,4 +24,4 @@ WHERE span = :span::bigint AND at > :after::bigint AND at < :before::bigint ORDE
 
 -- name: rollups_taken
 DELETE FROM rollups WHERE span = :span::bigint AND at >= :first::bigint AND at < :end::bigint
-RETURNING data;
+RETURNING at, source, data;

@@ -18,8 +18,9 @@ SELECT moment FROM rollups_after;
 -- name: rollups_since
 SELECT data FROM rollups WHERE span IN (60, 600, 3600, 86400) AND at >= :since;
 
+-- The place of each in their order, and its data.
 -- name: rollups_all
-SELECT data FROM rollups;
+SELECT at, -span, '', data FROM rollups;
 
 -- Attempts that ended before the store kept rollups.
 -- name: ended_until
@@ -30,4 +31,5 @@ WHERE finished_at >= :since AND finished_at <= :until;
 SELECT at FROM rollups WHERE span = :span AND at > :after AND at < :before ORDER BY at LIMIT 1;
 
 -- name: rollups_taken
-DELETE FROM rollups WHERE span = :span AND at >= :first AND at < :end RETURNING data;
+DELETE FROM rollups WHERE span = :span AND at >= :first AND at < :end
+RETURNING at, data;

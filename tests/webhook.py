@@ -38,6 +38,13 @@ class Receiver:
                 elif word == "noise":
                     self.wfile.write(b"\x00\xff not HTTP\r\n\r\n")
                     return
+                elif word == "drip":
+                    while not receiver.released.wait(0.05):
+                        try:
+                            self.wfile.write(b"HTTP/1.1 200 OK\r\nx: y\r\n"[:1])
+                        except OSError:
+                            return
+                    return
                 self.send_response(int(word) if word.isdigit() else 200, "\x1b[31mwords")
                 self.send_header("location", f"{receiver.url}/moved")
                 self.end_headers()

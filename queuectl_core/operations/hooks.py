@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from ..domain import hooks as rules
 from ..domain.config import MAX_SECONDS
 from ..domain.errors import InvalidInput
 from ..domain.hooks import Hook, Tested
 from ..domain.jobspec import check_queue
+
+if TYPE_CHECKING:
+    import subprocess
 
 TIMEOUT = 30.0
 """Seconds one delivery may take, unless the hook says otherwise."""
@@ -20,6 +24,12 @@ first."""
 SHORTEST_DIGEST = 1.0
 OUTPUT_LIMIT = 64 * 1024
 """Bytes of a tested command's output that are shown: the last ones."""
+LOOK = 0.05
+"""Seconds after which a test looks whether the command has ended."""
+KILLED = 1.0
+"""Seconds in which a killed command must end."""
+MOST_READS = 64
+"""How often the rest of the output of an ended command is read."""
 
 
 def new_hook(
@@ -116,44 +126,103 @@ def try_out(hook: Hook, now: float, actor: str) -> Tested:
 
 
 def _post(hook: Hook, text: str) -> Tested:
+    import threading
+
     from ..store.rows import new_ids
-    from .deliver import post, read_key
+    from .deliver import Answer, post, read_key
 
     key = read_key(hook.secret_file) if hook.secret_file else None
     seconds = hook.job["timeout_seconds"]
     message = f"test-{new_ids(1)[0]}"
-    answer = post(hook.url or "", text.encode(), message=message, key=key, timeout=seconds)
+    found: list[Answer] = []
+
+    def send() -> None:
+        content = text.encode()
+        found.append(post(hook.url or "", content, message=message, key=key, timeout=seconds))
+
+    # The timeout of a socket begins anew with every byte, so the whole time is limited here.
+    thread = threading.Thread(target=send, name="hook-test", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    answer = found[0] if found else Answer(None, "timed out")
     return Tested(answer.accepted, answer.said, answer.content, answer.status, None)
 
 
 def _run(hook: Hook, text: str) -> Tested:
     import signal
     import subprocess
+    import tempfile
 
     from ..domain.text import clean_block
 
     job = hook.job
     env = {**os.environ, **job["env"], "QUEUECTL_JOB_ID": "test", "QUEUECTL_ATTEMPT": "1"}
     env["QUEUECTL_QUEUE"] = rules.QUEUE
+    reader, writer = os.pipe()
     try:
-        process = subprocess.Popen(
-            job["command"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=job["cwd"] or None,
-            env=env,
-            start_new_session=True,
-        )
+        with tempfile.TemporaryFile() as given, os.fdopen(writer, "wb") as output:
+            given.write(text.encode())
+            given.seek(0)
+            process = subprocess.Popen(
+                job["command"],
+                stdin=given,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=job["cwd"] or None,
+                env=env,
+                start_new_session=True,
+            )
+        ended, tail = _follow(process, reader, job["timeout_seconds"])
     except OSError as error:
         return Tested(False, f"cannot start it: {error.strerror or error}", "", None, None)
-    try:
-        output, _ = process.communicate(text.encode(), timeout=job["timeout_seconds"])
-        code = process.returncode
-        said = f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        code, said = -signal.SIGKILL, "timed out"
-    shown = clean_block(output[-OUTPUT_LIMIT:].decode("utf-8", "replace"))
-    return Tested(code == 0, said, shown, None, code if code >= 0 else 128 - code)
+    finally:
+        os.close(reader)
+    code = process.returncode if ended else -signal.SIGKILL
+    said = f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    shown = clean_block(tail.decode("utf-8", "replace"))
+    exit_code = code if code >= 0 else 128 - code
+    return Tested(code == 0, said if ended else "timed out", shown, None, exit_code)
+
+
+def _follow(process: subprocess.Popen[bytes], reader: int, seconds: float) -> tuple[bool, bytes]:
+    """Wait for the process, but not for others that hold its output. Returns whether it ended by
+    itself in time, and the end of its output."""
+    import select
+    import signal
+    import subprocess
+
+    from ..system.clocks import monotonic
+
+    os.set_blocking(reader, False)
+    tail, end, is_open = bytearray(), monotonic() + seconds, True
+    output = select.poll()
+    output.register(reader, select.POLLIN)
+
+    def read() -> bool:
+        nonlocal is_open
+        try:
+            some = os.read(reader, OUTPUT_LIMIT)
+        except BlockingIOError:
+            return False
+        is_open = bool(some)
+        tail.extend(some)
+        del tail[:-OUTPUT_LIMIT]
+        return is_open
+
+    while process.poll() is None and (left := end - monotonic()) > 0:
+        pause = min(left, LOOK)
+        if not is_open:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(pause)
+        elif output.poll(pause * 1000):
+            read()
+    ended = process.poll() is not None
+    if not ended:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(KILLED)
+    for _ in range(MOST_READS):  # somebody else may go on writing
+        if not read():
+            break
+    return ended, bytes(tail)

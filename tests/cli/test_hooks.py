@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal as signals
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from queuectl_core.domain.hooks import signature
 from queuectl_core.operations.deliver import post
+from queuectl_core.operations.hooks import OUTPUT_LIMIT, new_hook, try_out
 
 from ..store.stores import PLACES
 from ..support import Cli
@@ -227,3 +230,32 @@ def test_post_explains_what_is_not_http(server: Receiver) -> None:
 
 def test_deliver_needs_a_url(cli: Cli) -> None:
     assert "QUEUECTL_HOOK_URL" in one_line(cli("hook", "deliver", "x", code=2).err)
+
+
+# -- tests of hooks are bounded -----------------------------------------------------------
+
+
+def sample(command: str, timeout: float = 30.0) -> Any:
+    made = new_hook("h", ["dead"], 0.0, cwd="/", command=["sh", "-c", command], timeout=timeout)
+    return try_out(made, 0.0, "me")
+
+
+def test_a_test_keeps_the_end_of_the_output() -> None:
+    found = sample("head -c 10000000 /dev/zero | tr '\\0' x; echo end")
+    assert found.accepted
+    assert found.output.endswith("xend\n")
+    assert len(found.output) <= OUTPUT_LIMIT
+
+
+def test_a_test_does_not_wait_for_children_in_the_background(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    found = sample(f"echo started; sleep 3000 & echo $! > {pid}", 20.0)
+    os.kill(int(pid.read_text()), signals.SIGKILL)
+    assert (found.said, found.output) == ("exit 0", "started\n")
+
+
+def test_a_test_ends_when_its_time_is_over(server: Receiver) -> None:
+    found = sample("trap '' TERM; echo here; setsid sleep 5 & exec sleep 3000", 0.3)
+    assert (found.said, found.accepted, found.exit_code) == ("timed out", False, 137)
+    made = new_hook("h", ["dead"], 0.0, cwd="/", url=f"{server.url}/drip", timeout=0.3)
+    assert try_out(made, 0.0, "me").said == "timed out"

@@ -26,7 +26,9 @@ from .session import Session
 def metrics(session: Session, textfile: str | None) -> None:
     """Print metrics for monitoring, in the text format of Prometheus: jobs by queue and state, how
     long the oldest due job has waited, paused queues, workers, attempts by outcome, how long
-    attempts ran and jobs waited. Counters go on when jobs are pruned.
+    attempts ran and jobs waited, when each schedule is next due and last succeeded
+    (queuectl_schedule_next_run_timestamp_seconds,
+    queuectl_schedule_last_success_timestamp_seconds). Counters go on when jobs are pruned.
 
     With --textfile, FILE is replaced in one step, so nobody reads half of it. Everybody may read it
     (mode 0644), because node_exporter runs as a user of its own. It reads only names that end in

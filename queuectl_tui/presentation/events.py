@@ -28,10 +28,11 @@ KIND_ROLES: dict[str, str] = {
 
 
 def subject(event: Event) -> str:
-    """What the event is about: the id of a job, a queue, a setting; or how many jobs."""
+    """What the event is about: the id of a job, a queue, a schedule, a setting; or how many
+    jobs."""
     if event.job_id is not None:
         return clean_line(event.job_id)
-    if event.count is not None:
+    if event.count is not None and event.kind != EventKind.SCHEDULE_MISSED:
         return f"{event.count:,} job{'s' * (event.count != 1)}"
     return clean_line(event.name or "")
 
@@ -44,6 +45,10 @@ def event_words(event: Event) -> str:
     if event.kind is EventKind.CONFIG_CHANGED:
         return f"{_value(detail.get('old'))} → {_value(detail.get('new'))}"
     words: list[str] = []
+    if event.kind == EventKind.SCHEDULE_MISSED and event.count is not None:
+        more = "" if detail.get("complete", True) else "more than "
+        words.append(f"{more}{event.count:,} run{'s' * (event.count != 1)}")
+        detail = {name: value for name, value in detail.items() if name != "complete"}
     rest = {}
     for name, value in detail.items():
         if name == "changes" and isinstance(value, dict):

@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 
+from queuectl_core.domain.events import Event
+from queuectl_tui.presentation.events import event_words, subject
+
 from ..support import Cli, eventually
 
 
@@ -48,3 +51,12 @@ def test_events_are_followed_as_json_lines(cli: Cli) -> None:
         finally:
             follower.terminate()
     assert eventually(lambda: follower.returncode is not None)
+
+
+def test_missed_runs_are_about_their_schedule() -> None:
+    detail = {"first": "a", "last": "b", "complete": True, "missed": "skip"}
+    event = Event("schedule.missed", 0.0, name="nightly", count=6, detail=detail)
+    assert subject(event) == "nightly"
+    assert event_words(event) == "6 runs, first a, last b, missed skip"
+    event = Event("schedule.missed", 0.0, name="n", count=5000, detail={"complete": False})
+    assert event_words(event) == "more than 5,000 runs"

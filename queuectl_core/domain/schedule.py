@@ -33,6 +33,8 @@ LATE = 60.0
 """Seconds after which a time counts as missed, although no later time has passed."""
 LONGEST = 366 * 86400.0
 """Seconds: the longest ``every``, ``jitter`` and ``missed_within``."""
+GAPS = 300
+"""Times of an expression that are looked at to find the smallest gap between two of them."""
 COUNTED = 5000
 """Missed times are counted one by one up to this number. A count that stops here says so."""
 RUNS_AT_ONCE = 50
@@ -205,6 +207,22 @@ def times_after(schedule: Schedule, after: float) -> Iterator[float]:
         at = next_time(schedule, at)
 
 
+def smallest_gap(schedule: Schedule, after: float) -> float | None:
+    """Seconds between two times that follow each other, at least, as far as the next
+    :data:`GAPS` times, or those of a year, show; None: there are not two."""
+    if schedule.every is not None:
+        return schedule.every
+    found: float | None = None
+    before: float | None = None
+    for number, at in enumerate(times_after(schedule, after)):
+        if before is not None:
+            found = at - before if found is None else min(found, at - before)
+        if number == GAPS or at > after + LONGEST:
+            break
+        before = at
+    return found
+
+
 def due_time(schedule: Schedule, at: float | None) -> float | None:
     """When the run of the nominal time ``at`` is enqueued. The delay is always the same for one
     name and time, so all supervisors agree."""
@@ -258,38 +276,43 @@ class Plan(NamedTuple):
 def plan(schedule: Schedule, now: float, limit: int = RUNS_AT_ONCE) -> Plan:
     """What to do at ``now`` with a schedule that is due (``due_at`` is not after ``now``).
 
-    A time is missed if it is late by more than :data:`LATE`, or if a later time is due too. At most
-    ``limit`` times are enqueued; the next plan has the rest. InvalidInput as in :func:`next_time`.
+    A time is missed if it is late by more than :data:`LATE`, or by as much as there is until the
+    next time. How late it is counts from when it is due, so ``jitter`` makes no time missed. To
+    catch up, at most ``limit`` times are enqueued; the next plan has the rest. InvalidInput as in
+    :func:`next_time`.
     """
     if schedule.missed == "all":
         return _plan_all(schedule, now, limit)
-    first = following = schedule.next_at
-    last: float | None = None
-    before: float | None = None
+    following = schedule.next_at
+    times: list[float] = []
+    first = last = None
     count, complete = 0, True
-    while following is not None and _is_due(schedule, following, now):
-        count, before, last = count + 1, last, following
+    while following is not None and complete and _is_due(schedule, following, now):
+        at, count = following, count + 1
         if count == COUNTED:
-            before, last, complete = None, _latest(schedule, now, last), False
-        following = next_time(schedule, last)
-        if not complete:
-            break
-    times: tuple[float, ...] = ()
-    if last is not None and (
-        now - (due_time(schedule, last) or last) <= LATE
-        or (schedule.missed == "once" and now - last <= schedule.missed_within)
-    ):
-        times = (last,)
+            at, complete = _latest(schedule, now, at), False
+        following = next_time(schedule, at)
+        if _runs(schedule, at, following, now):
+            times.append(at)
+        else:
+            first, last = at if first is None else first, at
     missed = count - len(times)
+    if not complete and missed:
+        first, last = schedule.next_at if first is None else first, None
     return Plan(
-        times,
-        missed,
-        complete,
-        first if missed else None,
-        (before if times else last) if missed else None,
-        following,
-        due_time(schedule, following),
+        tuple(times), missed, complete, first, last, following, due_time(schedule, following)
     )
+
+
+def _runs(schedule: Schedule, at: float, following: float | None, now: float) -> bool:
+    """Whether the nominal time ``at``, which is due, is enqueued. ``following`` is the next one."""
+    due = due_time(schedule, at) or at
+    in_time = now - due <= LATE
+    if following is None or not _is_due(schedule, following, now):
+        return in_time or (schedule.missed == "once" and now - due <= schedule.missed_within)
+    # With jitter the next one may be due very soon after this one. So this one is missed only if
+    # it is late by as much as there is between them.
+    return in_time and now < following + (due - at)
 
 
 def _is_due(schedule: Schedule, at: float | None, now: float) -> bool:
@@ -316,14 +339,14 @@ def _plan_all(schedule: Schedule, now: float, limit: int) -> Plan:
     at = schedule.next_at
     first = at
     missed, complete, last = 0, True, None
-    while at is not None and at < horizon and _is_due(schedule, at, now):
+    while at is not None and _is_due(schedule, at, now):
         due = due_time(schedule, at) or at
-        if now - due <= LATE:
+        if due >= horizon or now - due <= LATE:
             break
         missed, last = missed + 1, at
         at = next_time(schedule, at)
-        if missed == COUNTED and at is not None and at < horizon:
-            at, complete = next_time(schedule, horizon), False
+        if missed == COUNTED and at is not None and at < horizon - schedule.jitter:
+            at, complete = next_time(schedule, horizon - schedule.jitter), False
             break
     times: list[float] = []
     while len(times) < limit and _is_due(schedule, at, now):

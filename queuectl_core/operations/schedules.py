@@ -21,10 +21,12 @@ from ..domain.schedule import (
     ScheduleInfo,
     check_name,
     counted_from,
+    format_every,
     make_spec,
     no_schedule,
     parse_template,
     plan,
+    smallest_gap,
     times_after,
 )
 from ..domain.text import clean_line, nearest
@@ -232,13 +234,21 @@ def make_schedule(
         created_at=now,
         updated_at=now,
     )
-    _check_jitter(schedule)
+    _check_jitter(schedule, now)
     return counted_from(schedule, now)
 
 
-def _check_jitter(schedule: Schedule) -> None:
-    if schedule.every is not None and schedule.jitter >= schedule.every:
-        raise InvalidInput("jitter must be shorter than the interval", "give less")
+def _check_jitter(schedule: Schedule, now: float) -> None:
+    """Otherwise a time might be due before the one before it."""
+    if not schedule.jitter:
+        return
+    gap = smallest_gap(schedule, now)
+    if gap is not None and schedule.jitter >= gap:
+        between = format_every(gap)
+        raise InvalidInput(
+            f"jitter must be shorter than the time between two runs, which can be {between}",
+            f"give less than {between}",
+        )
 
 
 async def add(
@@ -288,7 +298,8 @@ async def edit(
         template = {field: value for field, value in template.items() if value is not None}
         template, _ = parse_template(template, defaults)
         new = seen._replace(**options, job=template)
-        _check_jitter(new)
+        if options:
+            _check_jitter(new, defaults.now)
         return counted_from(new, defaults.now)
 
     detail = {"action": "edited", "fields": sorted({*given, *job})}

@@ -25,6 +25,7 @@ from queuectl_core.domain.schedule import (
     parse_template,
     plan,
     run_id,
+    smallest_gap,
 )
 from queuectl_core.domain.times import parse_duration
 
@@ -83,6 +84,26 @@ def test_jitter_is_the_same_for_everybody_and_spread() -> None:
     assert all(0 <= each < 50 for each in late)
     assert 20 < sum(late) / len(late) < 30
     assert due_time(one._replace(name="t"), NOW) != due_time(one, NOW)
+
+
+@pytest.mark.parametrize("missed", ["once", "skip", "all"])
+def test_jitter_makes_no_time_missed(missed: str) -> None:
+    """Also where the next one is due a moment later, and the supervisor is a little late."""
+    one = schedule(jitter=59.0, missed=missed)
+    now, done = NOW, []
+    while len(done) < 300:
+        now = (one.due_at or 0) + 3
+        found = plan(one, now)
+        assert found.missed == 0
+        done += found.times
+        one = one._replace(next_at=found.next_at, due_at=found.due_at)
+    assert done == [NOW + 60 * n for n in range(1, len(done) + 1)]
+
+
+def test_the_smallest_gap() -> None:
+    for cron, gap in (("*/7 * * * *", 240), ("@daily", 86400), ("* * * * * *", 1)):
+        assert smallest_gap(schedule(every=None, cron=cron), NOW) == gap
+    assert smallest_gap(schedule(every=None, cron="0 0 30 2 *"), NOW) is None
 
 
 def test_a_time_in_time_is_enqueued() -> None:

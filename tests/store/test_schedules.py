@@ -352,6 +352,8 @@ async def test_the_last_success_and_the_last_runs(store: Store) -> None:
         ({"every": "soon"}, "every: not a duration"),
         ({"every": 1e12}, "every must be"),
         ({"every": 60, "jitter": 60}, "jitter must be shorter"),
+        ({"cron": "*/7 * * * *", "jitter": "4m"}, "which can be 4m; give less than 4m"),
+        ({"cron": "0 9,10 * * mon", "jitter": "2h"}, "which can be 1h"),
         ({"every": 60, "overlap": "skp"}, "did you mean skip?"),
         ({"every": 60, "missed": "never"}, "missed: unknown 'never'"),
         ({"cron": "bad"}, "has 1 field, not five"),

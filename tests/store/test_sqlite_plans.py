@@ -257,7 +257,7 @@ def test_no_query_reads_all_jobs_or_sorts_them(database: sqlite3.Connection, que
 
 
 def _sorts_jobs(query: str) -> bool:
-    """Whether it reads the table that grows; sorting a handful of workers or new ids costs nothing."""
+    """Whether it reads the table that grows; sorting few workers or ids costs nothing."""
     return " jobs" in SQL[query] and query not in ("workers", "insert_deliveries")
 
 

@@ -107,12 +107,12 @@ class Said:
     """What the events of a change say.
 
     ``jobs``: the ids of the named jobs by seq: each that is changed has an event. ``running``:
-    those of them that run. ``jobs`` None: a bulk verb, which has one event with ``detail`` and a
-    count, although it runs in many commits. ``event``: the key of that event, which an earlier
-    commit has written.
+    those of them that run. ``jobs`` None: a bulk verb, which has one event with a count, although
+    it runs in many commits. ``event``: the key of that event, which an earlier commit has written.
+    ``detail``: more for each event. ``via``: who did it, if not the front end.
     """
 
-    __slots__ = ("detail", "event", "jobs", "running")
+    __slots__ = ("detail", "event", "jobs", "running", "via")
 
     def __init__(
         self,
@@ -121,17 +121,20 @@ class Said:
         running: Collection[int] = (),
         detail: Mapping[str, Any] | None = None,
         event: int | None = None,
+        via: str | None = None,
     ) -> None:
         self.jobs = jobs
         self.running = running
+        self.via = via
         self.detail = detail or {}
         self.event = event
 
 
-def said_of(job: Job) -> Said:
-    """What the event says if this job is cancelled."""
+def replaced_by(schedule: str, job: Job) -> Said:
+    """What the event says if a run of a schedule is cancelled for the next one."""
     running = [job.seq] if job.state is State.PROCESSING else []
-    return Said(jobs={job.seq: job.id}, running=running)
+    detail = {"schedule": schedule}
+    return Said(jobs={job.seq: job.id}, running=running, detail=detail, via="schedule")
 
 
 class Changed:

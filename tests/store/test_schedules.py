@@ -430,3 +430,17 @@ async def test_metrics_of_schedules(store: Store) -> None:
     success, following = schedule_metrics(await store.schedules())
     assert success.values == (({"schedule": "s"}, NOW + 62),)
     assert following.values == (({"schedule": "s"}, NOW + 120),)
+
+
+async def test_it_is_the_schedule_that_cancels_a_replaced_run(place: Place) -> None:
+    store = await place.open()
+    await added(store, overlap="replace")
+    await hired(store)
+    await fire(store, NOW + 60)
+    [running] = await claim(store, now=NOW + 61)
+    for minute in (2, 3):
+        await fire(store, NOW + 60 * minute)
+    sql = "SELECT job_id, via, detail FROM events WHERE kind = 'job.cancelled' ORDER BY seq"
+    found = [(name, via, json.loads(detail)) for name, via, detail in await place.execute(sql)]
+    assert found[0] == (running.id, "schedule", {"schedule": "s", "running": True})
+    assert {(via, detail["schedule"]) for _, via, detail in found} == {("schedule", "s")}

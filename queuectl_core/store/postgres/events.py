@@ -81,8 +81,9 @@ async def tell(
         if said.running:
             asked = [one for one in named if one[0] in said.running]
             named = [one for one in named if one[0] not in said.running]
-            await record_jobs(session, kind, now, asked, detail={"running": True})
-        await record_jobs(session, kind, now, named)
+            detail = {**said.detail, "running": True}
+            await record_jobs(session, kind, now, asked, detail=detail, via=said.via)
+        await record_jobs(session, kind, now, named, detail=said.detail, via=said.via)
         return None
     return await tell_count(session, kind, now, len(changed), said)
 

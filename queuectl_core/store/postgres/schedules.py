@@ -23,7 +23,7 @@ from ...domain.schedule import (
     there_already,
     waits_for,
 )
-from ..protocol import JobAction, cancel_params, said_of
+from ..protocol import JobAction, cancel_params, replaced_by
 from ..rows import event_row, schedule_params, to_job, to_schedule
 from .admission import act
 from .events import record
@@ -153,7 +153,13 @@ async def _start(
         if previous is not None and step is not Step.RUN:
             if step is Step.REPLACE:
                 params = cancel_params(previous, now, spec.actor)
-                await act(session, JobAction.CANCEL, params, None, said_of(previous))
+                await act(
+                    session,
+                    JobAction.CANCEL,
+                    params,
+                    None,
+                    replaced_by(spec.schedule or "", previous),
+                )
             waited = stands_for(step, previous)
             spec = waits_for(spec, await _not_over(session, waited) if waited else [previous.id])
         [job] = await enqueue(session, [spec], now)

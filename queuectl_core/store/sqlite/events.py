@@ -72,8 +72,9 @@ def tell(
         if said.running:
             asked = [one for one in named if one[0] in said.running]
             named = [one for one in named if one[0] not in said.running]
-            record_jobs(conn, kind, now, asked, detail={"running": True})
-        record_jobs(conn, kind, now, named)
+            detail = {**said.detail, "running": True}
+            record_jobs(conn, kind, now, asked, detail=detail, via=said.via)
+        record_jobs(conn, kind, now, named, detail=said.detail, via=said.via)
         return None
     return tell_count(conn, kind, now, len(changed), said)
 

@@ -23,7 +23,7 @@ from ...domain.schedule import (
     there_already,
     waits_for,
 )
-from ..protocol import JobAction, cancel_params, said_of
+from ..protocol import JobAction, cancel_params, replaced_by
 from ..rows import schedule_params, to_schedule
 from .admission import act
 from .connection import Driver
@@ -119,7 +119,9 @@ def _start(
         if previous is not None and step is not Step.RUN:
             if step is Step.REPLACE:
                 params = cancel_params(previous, now, spec.actor)
-                act(conn, JobAction.CANCEL, params, None, said_of(previous))
+                act(
+                    conn, JobAction.CANCEL, params, None, replaced_by(spec.schedule or "", previous)
+                )
             waited = stands_for(step, previous)
             spec = waits_for(spec, _not_over(conn, waited) if waited else [previous.id])
         [job] = enqueue(conn, [spec], now)

@@ -96,8 +96,6 @@ OWN_FILE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 ATTEMPT_FILES = "attempts"
 """The folder in the run directory with what attempts get and report."""
-REPORTS = ("QUEUECTL_PROGRESS", "QUEUECTL_RESULT")
-"""Variables with the files in which an attempt may report. They do not exist when it starts."""
 
 REVOKED = b'["R"]\n'
 """The line that takes the right to start jobs away."""

@@ -23,7 +23,6 @@ from . import (
     FENCED,
     FORMAT,
     FUNCTION,
-    REPORTS,
     SIGNALLED,
     UNSIGNALLED,
     host_clock,
@@ -436,8 +435,6 @@ class Shim:
         try:
             if child.output is None:
                 child.output = prepare_output(self.folders, *out)
-                for name in REPORTS:
-                    remove_report(env.get(name))
             environ = self.environ | {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
             environ[b"QUEUECTL_WORKER"] = os.fsencode(child.worker)
             if limits or self.shell_only:
@@ -752,16 +749,6 @@ class Shim:
                 break
             del self.unsent[:count]
         self.unregister(1)
-
-
-def remove_report(path: str | None) -> None:
-    """Remove what an attempt of the same number left, before a store was deleted or restored."""
-    if path is None:
-        return
-    try:
-        os.unlink(os.fsencode(path))
-    except OSError:
-        pass  # nearly always: there is none
 
 
 def drop_input(child: Child) -> None:

@@ -59,10 +59,14 @@ class Executor:
         """The shim may start nothing more: somebody took this supervisor's jobs over."""
 
     async def open(self) -> None:
-        """Begin as the supervisor that the context names."""
+        """Begin as the supervisor that the context names. StoreError, OSError."""
+        context = self._context
         self.revoked = False
-        await asyncio.to_thread(reports.make_folder, self._context.run_directory)
-        await self.shims.open(self._context.id)
+        await asyncio.to_thread(reports.make_folder, context.run_directory)
+        # A store that was made anew or restored uses the names of its attempts a second time. What
+        # is there of the first time must be gone before anything starts.
+        await reports.sweep(context.store, context.run_directory)
+        await self.shims.open(context.id)
 
     def drop(self) -> None:
         """Leave everything to somebody else. The shims stay with what they run."""

@@ -16,6 +16,7 @@ beginning.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -273,6 +274,14 @@ async def unneeded(store: Store, found: Found) -> Found:
         where = Filter(states=(State.PROCESSING,), seqs=part)
         running.update((job.seq, job.runs) for job in await store.scan(where, len(part)))
     return {key: files for key, files in found.items() if key not in running}
+
+
+async def sweep(store: Store, run_directory: Path) -> None:
+    """Remove the files that nobody needs. StoreError when the store cannot be read."""
+    found = await asyncio.to_thread(attempt_files, run_directory)
+    if found:
+        left = await unneeded(store, found)
+        await asyncio.to_thread(remove_files, left.values())
 
 
 def remove_files(found: Iterable[list[tuple[str, tuple[int, int]]]]) -> int:

@@ -116,6 +116,16 @@ def test_a_job_is_started_and_its_exit_told_and_journalled(shim: Driver) -> None
     assert journal.shim_alive()
 
 
+def test_a_start_does_nothing_to_files_for_reports(shim: Driver, tmp_path: Path) -> None:
+    """Two system calls for each job; the supervisor has looked before it started us."""
+    report = tmp_path / "1.1.result"
+    report.touch()
+    argv, variables = ["/bin/true"], {"T": "1.1", "QUEUECTL_RESULT": str(report)}
+    shim.send(["start", "1.1", "w1", "", argv, None, "/", variables, shim.output("1.1"), None])
+    assert [shim.hear()[0], shim.hear()[0]] == ["S", "X"]
+    assert report.exists()
+
+
 def test_a_job_finds_in_the_journal_that_it_was_about_to_be_started(shim: Driver) -> None:
     """So that one that ran, and died with its shim at once, is not taken for never started."""
     shim.start("1.1", f"cat {shim.run}/s.journal")

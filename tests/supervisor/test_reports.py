@@ -472,8 +472,10 @@ async def test_an_attempt_begins_without_reports_of_an_earlier_store(
     folder.mkdir(parents=True, mode=0o700)
     (folder / "1.1.result").write_text("of another job")
     (folder / "1.1.progress").write_text("99")
-    job = await one(queue, run, "true")
+    (folder / "2.1.result").write_text("of a job that is not there yet")
+    job = await one(queue, run, "ls $(dirname $QUEUECTL_RESULT)")
     assert (job.seq, job.result, job.progress) == (1, None, None)
+    assert await output_of(queue, job) == b""
 
 
 # -- reading, without processes ---------------------------------------------------------------

@@ -21,13 +21,13 @@ from ...runner import lease_clock
 from ...runner.journal_reader import abandoned, sweep
 from ...store.protocol import Store
 from ...system.clocks import monotonic
+from .. import reports
 from ..commands import CommandReader
 from ..context import Context
 from ..dispatcher import Dispatcher
 from ..executor import Executor
 from ..heartbeat import Heartbeat
 from ..recovery import Recovery
-from ..reports import attempt_files, remove_files, unneeded
 from ..resource_limits import ResourceLimits
 from .hooks import HookService
 from .lost_attempts import LostAttempts
@@ -208,10 +208,7 @@ class Services:
         if found:
             used = await used_names(self._context.store)
             await asyncio.to_thread(sweep, found, used)
-        of_attempts = await asyncio.to_thread(attempt_files, self._context.run_directory)
-        if of_attempts:
-            left = await unneeded(self._context.store, of_attempts)
-            await asyncio.to_thread(remove_files, left.values())
+        await reports.sweep(self._context.store, self._context.run_directory)
 
     # -- running jobs -----------------------------------------------------------------
 

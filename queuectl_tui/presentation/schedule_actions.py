@@ -6,8 +6,8 @@ from queuectl_core.domain.schedule import ScheduleInfo
 from queuectl_core.queue import Queue
 
 from .actions import Action
-from .format import cli, exact_age
-from .schedules import pause_text
+from .format import cli, exact_age, short
+from .schedules import command_of, pause_text
 
 
 def pause_or_resume(info: ScheduleInfo, now: float, reason: str | None = None) -> Action:
@@ -39,6 +39,14 @@ def run_now(name: str) -> Action:
         return f"{(await queue.run_schedule(name)).id} is enqueued"
 
     return Action(cli("schedule", "run", name), run)
+
+
+def ask_to_run(info: ScheduleInfo) -> Action:
+    """The same, but it asks: for a single key."""
+    name = info.schedule.name
+    made = run_now(name)
+    details = [f"{name}: {short(command_of(info.schedule), 100)}"]
+    return Action(made.command, made.run, f"Run schedule {name} now?", details)
 
 
 def remove(info: ScheduleInfo) -> Action:

@@ -65,10 +65,30 @@ async def test_pause_resume_and_run(planned: Path) -> None:
         await said(console, pilot, "poll is paused")
         assert (await reader.schedule("poll")).info.schedule.paused
         await pilot.press("f")
+        await until(console, pilot, "Run schedule poll now?")
+        await pilot.press("y")
         await said(console, pilot, "the previous run has not started")
         await pilot.press("j", "f")
+        await until(console, pilot, "Run schedule zero now?")
+        await pilot.press("y")
         assert "$ queuectl schedule run zero" in await said(console, pilot, "is enqueued")
         assert len((await reader.schedule("zero")).runs) == 1
+
+
+async def test_a_filter_takes_the_letters(planned: Path) -> None:
+    async with opened(planned, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("6")
+        await until(console, pilot, "6 schedules 3")
+        await pilot.press("slash", *"NIGHTf")
+        await until(console, pilot, "none matches NIGHTf")
+        await pilot.press("backspace", "enter")
+        await until(console, pilot, "6 schedules 1  1 paused  /NIGHT")
+        await pilot.press("P")
+        await until(console, pilot, "Resume schedule nightly?")
+        await pilot.press("n", "slash", "escape")
+        await until(console, pilot, "6 schedules 3")
+        assert len((await console.connections.reader.schedule("poll")).runs) == 1
 
 
 async def test_remove_asks(planned: Path) -> None:

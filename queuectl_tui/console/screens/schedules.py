@@ -13,8 +13,9 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.schedule import ScheduleInfo
 
 from ...presentation import schedule_actions
-from ...presentation.format import cli
+from ...presentation.format import cli, short
 from ...presentation.schedules import (
+    command_of,
     pause_text,
     schedule_fields,
     skip_text,
@@ -28,6 +29,7 @@ from ..widgets.status_bars import Bar, KeyBar, Notice
 from ..widgets.table import THRIFT, LineTable
 from ..widgets.throttle import Throttle
 from .base import ConsoleScreen
+from .search import SearchLine
 from .text_screen import TextScreen
 
 JOB_KEYS = frozenset("rclewhE")
@@ -44,6 +46,7 @@ class SchedulesScreen(ConsoleScreen[None]):
         Binding("P", "pause_schedule", "pause"),
         Binding("f", "run_schedule", "run now"),
         Binding("D", "remove_schedule", "remove"),
+        Binding("slash", "filter", "filter", key_display="/"),
         Binding("y", "copy_name", "copy the name", show=False),
         Binding("escape,6", "back", "back", key_display="esc"),
     ]
@@ -57,6 +60,8 @@ class SchedulesScreen(ConsoleScreen[None]):
             markable=False,
         )
         self.table.parts = [("6 schedules", "strong")]
+        self._text = ""
+        self._infos: list[ScheduleInfo] | None = None
         self._reading = False
         self._read_at = 0.0
         self._again = Throttle(self, self._look)
@@ -71,8 +76,6 @@ class SchedulesScreen(ConsoleScreen[None]):
         self.table.focus()
         self._show_bars()
         await self._read()
-        self.table.empty = f"no schedules; add one with: {cli('schedule', 'add')}"
-        self.table.paint()
         self.console.say(f"$ {cli('schedule', 'list')}", "muted")
 
     def on_store_read(self, message: StoreRead) -> None:
@@ -103,15 +106,38 @@ class SchedulesScreen(ConsoleScreen[None]):
         finally:
             self._reading = False
             self._read_at = time.monotonic() + (time.monotonic() - started) * THRIFT
-        paused = sum(info.schedule.paused for info in found)
+        self._infos = found
+        self._show()
+
+    def _show(self) -> None:
+        """Show the schedules that match the filter."""
+        if self._infos is None:
+            return
+        text, shown = self._text.casefold(), short(self._text, 40)
+        rows = [info for info in self._infos if not text or text in _searched(info)]
+        paused = sum(info.schedule.paused for info in rows)
         self.table.parts = [
             ("6 schedules", "strong"),
-            (f" {len(found):,}", "text"),
+            (f" {len(rows):,}", "text"),
             (f"  {paused:,} paused" if paused else "", "caution"),
+            (f"  /{shown}" if text else "", "accent"),
         ]
-        self.table.set_rows(found)
+        none = f"no schedules; add one with: {cli('schedule', 'add')}"
+        self.table.empty = f"none matches {shown}" if text else none
+        self.table.set_rows(rows)
         self._show_note()
         self.refresh_bindings()
+
+    def action_filter(self) -> None:
+        if not self.query(SearchLine):
+            self.mount(SearchLine(self._text, "schedules"), before="#message")
+
+    def on_search_line_typed(self, message: SearchLine.Typed) -> None:
+        self._text = message.text
+        self._show()
+
+    def on_search_line_closed(self) -> None:
+        self.set_focus(self.table)
 
     @on(LineTable.Moved)
     def _moved(self) -> None:
@@ -152,7 +178,7 @@ class SchedulesScreen(ConsoleScreen[None]):
 
     def action_run_schedule(self) -> None:
         if info := self.table.current:
-            self.console.perform(schedule_actions.run_now(info.schedule.name))
+            self.console.perform(schedule_actions.ask_to_run(info))
 
     def action_remove_schedule(self) -> None:
         if info := self.table.current:
@@ -174,6 +200,10 @@ class SchedulesScreen(ConsoleScreen[None]):
         if info := self.table.current:
             self.app.copy_to_clipboard(info.schedule.name)
             self.console.say(f"copied {info.schedule.name}", "good")
+
+
+def _searched(info: ScheduleInfo) -> str:
+    return f"{info.schedule.name} {command_of(info.schedule)}".casefold()
 
 
 class ScheduleScreen(TextScreen):

@@ -18,6 +18,7 @@ HINTS = {
     "workers": "id, job or host contains…",
     "dlq": "reason contains…",
     "events": "job.dead, or text",
+    "schedules": "name or command contains…",
 }
 """Which texts are searched, for panes other than the jobs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -68,6 +69,22 @@ def test_the_first_five_minutes(cli: Cli, there: dict[str, str], tmp_path: Path)
     assert cli.json("show", "nightly")["state"] == "pending"
     assert (tmp_path / "my hosts.txt").exists()
     cli("worker", "stop")
+
+
+def test_what_is_pasted_from_the_readme(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:
+    """It needs no file, and sends nothing to anybody."""
+    part = README.read_text().split("\n## Five minutes\n")[1].split("\n## ")[0]
+    found = re.findall(r"^```\n(.*?)^```$", part, re.DOTALL | re.MULTILINE)
+    pasted = [text for text in found if not text.startswith("$ ")]
+    assert len(pasted) >= 5
+    cli("enqueue", "date", "--id", "nightly")  # of the first block
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for text in pasted:
+        run(f"set -e\n{text}", there, empty)
+    cli("cancel", "fetch", "clean", "load", "nightly")
+    cli("worker", "start", "--until-idle", "--quiet")
+    assert json.loads(cli.json("show", "send")["result"]) == {"sent": 10}
 
 
 def test_the_quickstart(cli: Cli, there: dict[str, str], tmp_path: Path) -> None:

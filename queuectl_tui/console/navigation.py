@@ -78,6 +78,16 @@ class Navigation(ActionRunner):
 
         self.push_screen(EventsScreen())
 
+    def open_page(self, name: str) -> None:
+        """``queues``, ``schedules`` or ``events``, on top of the main screen."""
+        self.back_to_main()
+        pages = {
+            "queues": self.open_queues,
+            "schedules": self.open_schedules,
+            "events": self.open_events,
+        }
+        pages[name]()
+
     def show_queue(self, name: str) -> None:
         self.back_to_main()
         self.main.show_queue(name)

@@ -76,6 +76,10 @@ class ConsoleScreen(ConsolePart, Screen[T]):
     def action_back(self) -> None:
         self.dismiss()
 
+    def action_page(self, name: str) -> None:
+        """Show another page instead of this one."""
+        self.console.open_page(name)
+
     def restyle(self) -> None:
         for widget in self.query(LineWidget):
             widget.restyle()

@@ -43,6 +43,8 @@ class EventsScreen(ConsoleScreen[None]):
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("y", "copy_id", "copy the id", show=False),
         Binding("escape,8", "back", "back", key_display="esc"),
+        Binding("5", "page('queues')", "queues", show=False),
+        Binding("6", "page('schedules')", "schedules", show=False),
     ]
 
     def compose(self) -> ComposeResult:

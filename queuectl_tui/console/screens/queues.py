@@ -36,6 +36,8 @@ class QueuesScreen(ConsoleScreen[None]):
         Binding("enter", "open", "its jobs", key_display="⏎"),
         Binding("y", "copy_name", "copy the name", show=False),
         Binding("escape,5", "back", "back", key_display="esc"),
+        Binding("6", "page('schedules')", "schedules", show=False),
+        Binding("8", "page('events')", "events", show=False),
     ]
 
     def compose(self) -> ComposeResult:

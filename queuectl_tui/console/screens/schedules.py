@@ -49,6 +49,8 @@ class SchedulesScreen(ConsoleScreen[None]):
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("y", "copy_name", "copy the name", show=False),
         Binding("escape,6", "back", "back", key_display="esc"),
+        Binding("5", "page('queues')", "queues", show=False),
+        Binding("8", "page('events')", "events", show=False),
     ]
 
     def compose(self) -> ComposeResult:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, responses
@@ -54,8 +55,12 @@ class Answer(NamedTuple):
 
 def read_key(path: str) -> bytes:
     """The key in a secret file; InvalidInput if it cannot be used."""
+    # Opening a FIFO would wait for a writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        with open(os.path.expanduser(path), "rb") as file:
+        with open(os.open(os.path.expanduser(path), flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError("it is not a regular file")
             content = file.read(SECRET_LIMIT + 1)
     except OSError as error:
         raise InvalidInput(f"cannot read the secret file: {error.strerror or error}") from error

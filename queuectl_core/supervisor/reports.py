@@ -40,7 +40,7 @@ INPUT, PROGRESS, RESULT = "stdin", "progress", "result"
 DRAFT = f"{PROGRESS}.tmp"
 """A progress that ``queuectl progress`` is writing, or was writing when it was killed."""
 _NAME = re.compile(r"(\d{1,18})\.(\d{1,9})\.(?:stdin|progress|result)(?:\..*)?", re.ASCII)
-_PROGRESS = re.compile(r"\s*(\d{1,3}(?:\.\d{0,9})?)\s*%?(?:\s+(.*))?", re.ASCII)
+_PROGRESS = re.compile(r"\s*(\d{1,3}(?:\.\d{0,30})?)\s*%?(?:\s+(.*))?", re.ASCII)
 
 MAX_PROGRESS = 1000
 """Bytes that are read of a progress."""

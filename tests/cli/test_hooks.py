@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.hooks import signature
-from queuectl_core.operations.deliver import post
+from queuectl_core.operations.deliver import post, read_key
 from queuectl_core.operations.hooks import OUTPUT_LIMIT, new_hook, try_out
 
 from ..store.stores import PLACES
@@ -259,3 +260,16 @@ def test_a_test_ends_when_its_time_is_over(server: Receiver) -> None:
     assert (found.said, found.accepted, found.exit_code) == ("timed out", False, 137)
     made = new_hook("h", ["dead"], 0.0, cwd="/", url=f"{server.url}/drip", timeout=0.3)
     assert try_out(made, 0.0, "me").said == "timed out"
+
+
+@pytest.mark.parametrize("what", ["fifo", "folder", "device", "missing"])
+def test_a_secret_file_that_is_no_file_is_not_waited_for(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "key"
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    with pytest.raises(InvalidInput, match="cannot read the secret file"):
+        read_key(str(path))

@@ -487,6 +487,7 @@ async def test_an_attempt_begins_without_reports_of_an_earlier_store(
         ("40", (40, None)),
         (" 40.5%  a  b \nnext", (40.5, "a  b")),
         ("100%", (100, None)),
+        (f"{100 / 3} x", (100 / 3, "x")),  # as programs print a fraction
         ("100.1", None),
         ("-1", None),
         ("nan", None),

@@ -53,6 +53,8 @@ MOST_GROUPS = 100
 """Groups in a digest. The others are only counted."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHOWN_PATH, LONG_PATH = 5, 8
+"""How many characters of a path are shown, if it is longer than the second number."""
 SECRET_PREFIX = b"whsec_"
 
 
@@ -238,12 +240,12 @@ def check_url(url: str) -> str:
 
 
 def masked(url: str) -> str:
-    """A URL for display: the host and the first characters of the path. The rest may be secret."""
+    """A URL for display: the host, and the start of a long path. The rest may be secret."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    path = parts.path[:5]
+    path = parts.path[:SHOWN_PATH] if len(parts.path) > LONG_PATH else parts.path[:1]
     hidden = MASK if len(parts.path) > len(path) or parts.query or parts.fragment else ""
     user = f"{MASK}@" if "@" in parts.netloc else ""
     return f"{parts.scheme}://{user}{host}{path}{hidden}"
@@ -412,8 +414,9 @@ def merged(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def body(hook: str, event: HookEvent) -> str:
-    """A delivery as JSON. It is ASCII only, so no text in it acts on anything that prints it."""
-    return json.dumps(
+    """A delivery as one line of JSON. It is ASCII only, so no text in it acts on anything that
+    prints it."""
+    return _line(
         {
             "hook": hook,
             "kind": event.kind,
@@ -424,6 +427,10 @@ def body(hook: str, event: HookEvent) -> str:
             "detail": event.detail() if callable(event.detail) else event.detail,
         }
     )
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content) + "\n"
 
 
 def digest_body(hook: str, entries: Iterable[Entry], now: float, actor: str) -> str:
@@ -449,7 +456,7 @@ def digest_body(hook: str, entries: Iterable[Entry], now: float, actor: str) -> 
     }
     if rest:
         detail["more"] = {"groups": len(rest), "count": sum(one.number for one in rest)}
-    return json.dumps(
+    return _line(
         {
             "hook": hook,
             "kind": DIGEST,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +82,9 @@ def test_only_http_urls_are_accepted(url: str) -> None:
 def test_urls_are_masked() -> None:
     shown = masked("https://user:secret@hooks.example.org:8443/services/T0/B0/XXXX?token=1#f")
     assert shown == "https://***@hooks.example.org:8443/serv***"
-    assert masked("http://h/ab") == "http://h/ab"
+    assert masked("http://h/hook") == "http://h/***"
+    assert masked("http://h/12345678") == "http://h/1234***"
+    assert masked("http://h/") == "http://h/"
     assert masked("http://h?key=1") == "http://h***"
 
 
@@ -163,7 +168,8 @@ def test_a_plan_gathers_the_events_of_one_commit() -> None:
 def test_a_delivery_is_ascii_on_one_line(job: str, text: str) -> None:
     found = body("h", HookEvent("dead", NOW, text, "worker", job, "q", {"error": text}))
     assert found.isascii()
-    assert found.isprintable()
+    assert found.endswith("}\n")
+    assert found[:-1].isprintable()
     assert json.loads(found)["detail"]["error"] == text
 
 
@@ -186,3 +192,21 @@ def test_secrets_are_raw_or_base64() -> None:
     for content in (b"", b"\n", b"whsec_", b"whsec_%%%"):
         with pytest.raises(InvalidInput):
             secret_key(content)
+
+
+@pytest.mark.parametrize(
+    "secret", [b"whsec_" + base64.b64encode(b"k\n") + b"\n", b"a key\r\n", b"k"]
+)
+def test_the_sample_of_the_documentation_accepts_what_is_sent(secret: bytes) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    at, content = int(time.time()), b'{"a": 1}\n'
+    headers = {
+        "webhook-id": "m",
+        "webhook-timestamp": str(at),
+        "webhook-signature": signature(secret_key(secret), "m", at, content),
+    }
+    assert names["is_genuine"](headers, content, secret)
+    assert not names["is_genuine"](headers, content + b" ", secret)

@@ -17,8 +17,10 @@ MARK = "#"
 """Replaces a number or an id."""
 
 _EXIT = r"(?i)exit(?:ed)?(?: with)?(?: code| status)? ?-?\d+[:;,]? *"
+# The status of HTTP is the reason, and there are few of them.
 _VARIABLE = r"""(?ix)
-      [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}        # UUID
+      \b(?P<kept>HTTP(?:/\d(?:\.\d)?)?\ [1-5]\d\d)\b(?![.,:]\d)
+    | [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}        # UUID
     | \d{4}-\d\d-\d\d[T\ ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?  # time
     | \b0x[0-9a-f]+\b
     | \b(?=[a-z]*\d)[0-9a-z]{8,}\b                     # hashes, generated ids
@@ -35,8 +37,10 @@ def last_line(text: str) -> str:
 
 
 def without_variables(line: str) -> str:
-    """``line`` with every number and id replaced by :data:`MARK`, on one clean line."""
-    return clean_line(re.sub(_VARIABLE, MARK, line[: LIMIT * 4]), LIMIT)
+    """``line`` with every number and id replaced by :data:`MARK`, except the status of HTTP, on one
+    clean line."""
+    found = re.sub(_VARIABLE, lambda match: match["kept"] or MARK, line[: LIMIT * 4])
+    return clean_line(found, LIMIT)
 
 
 def dead_reason(exit_code: int | None, last_error: str | None) -> str:

@@ -225,7 +225,14 @@ class PrettyListing(Listing[T]):
 
     def end(self) -> None:
         if self.count:
+            self.table.fit()
             self.out.render(self.table.made)
+
+
+GAP = 2
+"""Cells between two columns."""
+LEAST = 10
+"""Cells that are left for a column that shrinks."""
 
 
 class TerminalTable(Generic[T]):
@@ -234,9 +241,10 @@ class TerminalTable(Generic[T]):
     def __init__(self, out: Stdout, columns: Sequence[TableColumn[T]]) -> None:
         from rich.table import Table
 
-        width = out.console().width
+        self._width = width = out.console().width
         self._columns = [column for column in columns if width >= column.place.room]
-        self.made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        self._widest = [len(column.name) for column in self._columns]
+        self.made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
         for column in self._columns:
             place = column.place
             self.made.add_column(
@@ -250,7 +258,28 @@ class TerminalTable(Generic[T]):
         self.made.show_header = any(column.name for column in self._columns)
 
     def add(self, row: T, now: float) -> None:
-        self.made.add_row(*(self._cell(column, row, now) for column in self._columns))
+        cells = [self._cell(column, row, now) for column in self._columns]
+        self._widest = [
+            max(wide, cell.cell_len) for wide, cell in zip(self._widest, cells, strict=True)
+        ]
+        self.made.add_row(*cells)
+
+    def fit(self) -> None:
+        """Give the columns that are kept the width of their texts, as far as there is room. To be
+        called when all rows are there."""
+        if not any(column.place.keep for column in self._columns):
+            return
+        left = self._width - GAP * (len(self._columns) - 1)
+        for column, wide in zip(self._columns, self._widest, strict=True):
+            if not column.place.flex:
+                left -= wide
+            elif not column.place.keep:
+                left -= min(wide, LEAST)
+        for made, column, wide in zip(self.made.columns, self._columns, self._widest, strict=True):
+            if column.place.keep:
+                made.ratio, made.width = None, max(min(wide, left), LEAST)
+                left -= made.width
+        self.made.expand = any(column.ratio for column in self.made.columns)
 
     def _cell(self, column: TableColumn[T], row: T, now: float) -> Text:
         text, role = column.cell(row, now)

@@ -12,6 +12,7 @@ from queuectl_core.domain.times import format_time
 
 from ..presentation.schedules import (
     SCHEDULE_COLUMNS,
+    is_overdue,
     local_time,
     schedule_fields,
     shown_json,
@@ -118,8 +119,16 @@ def complete_zone(_: Session, incomplete: str) -> list[str]:
 def list_schedules(session: Session) -> None:
     """List schedules. NEXT is when it is enqueued next, LAST and OUTCOME are about the last run,
     SKIPPED says why the last time was not run, if it was not."""
-    found = session.run(lambda queue: queue.schedules(), read_only=True)
+
+    async def act(queue: Queue) -> tuple[list[ScheduleInfo], bool]:
+        found = await queue.schedules()
+        overdue = any(is_overdue(info, queue.clock()) for info in found)
+        return found, overdue and all(worker.state == "lost" for worker in await queue.workers())
+
+    found, unattended = session.run(act, read_only=True)
     session.show_all(SCHEDULES, found)
+    if unattended and session.out.terminal and not session.json:
+        session.err.warn("overdue: no worker is up; start one with: queuectl worker start")
     if not found and session.out.terminal and not session.json:
         session.err.note("no schedules yet; add one with: queuectl schedule add")
 

@@ -62,18 +62,21 @@ class Place:
         wrap: bool = False,
         rank: int = 0,
         room: int = 0,
+        keep: bool = False,
     ) -> None:
         """``width``: in cells, for the console; with ``flex`` the least. ``flex``: its share of the
         room that is left. ``limit``: characters of a cell, at most. What does not fit is cut, or
         (``wrap``) goes on the next line. ``rank``: on a narrow screen the console leaves out the
         columns with the highest ranks. ``room``: a terminal with fewer columns than this leaves it
-        out."""
+        out. ``keep``: at a terminal, with ``flex``, it gets the width of its texts before other
+        columns with ``flex`` get theirs."""
         self.width = width
         self.flex = flex
         self.limit = limit
         self.wrap = wrap
         self.rank = rank
         self.room = room
+        self.keep = keep
 
 
 class Column(Generic[T]):

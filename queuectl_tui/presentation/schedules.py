@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from queuectl_core.domain.schedule import Schedule, ScheduleInfo, format_every
+from queuectl_core.domain.schedule import LATE, Schedule, ScheduleInfo, format_every
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
 from queuectl_core.operations.schedules import Shown
@@ -73,7 +73,16 @@ def _next(info: ScheduleInfo, now: float) -> Cell:
         return "paused", "caution"
     if one.next_at is None:
         return "never", "caution"
-    return exact_age(one.due_at or one.next_at, now) if one.next_at > now else "now", "text"
+    if is_overdue(info, now):
+        return "overdue", "bad"
+    due = one.due_at or one.next_at
+    return (exact_age(due, now) if due > now else "now"), "text"
+
+
+def is_overdue(info: ScheduleInfo, now: float) -> bool:
+    """Whether nobody fires it."""
+    due = info.schedule.due_at
+    return not info.schedule.paused and due is not None and due < now - LATE
 
 
 def _last(info: ScheduleInfo, now: float) -> Cell:
@@ -102,7 +111,7 @@ def _time(at: float | None) -> str:
 
 
 SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
-    Column("name", "", _name, terminal=Place(limit=40), console=Place(10, flex=2)),
+    Column("name", "", _name, terminal=Place(limit=28), console=Place(10, flex=2)),
     Column("name", "pipe", value=lambda s, _: s.schedule.name),
     Column("state", "pipe", _state),
     Column(
@@ -112,7 +121,7 @@ SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
         console=Place(12, rank=4, flex=1),
     ),
     Column("tz", "pipe", value=lambda s, _: clean_line(s.schedule.tz, 60), terminal=Place(room=90)),
-    Column("next", "", _next, right=True, terminal=Place(), console=Place(8, rank=1)),
+    Column("next", "", _next, right=True, terminal=Place(), console=Place(10, rank=1)),
     Column(
         "next_at", "pipe", value=lambda s, _: "" if s.schedule.paused else _time(s.schedule.next_at)
     ),
@@ -121,7 +130,11 @@ SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
     Column("outcome", BOTH, _outcome, console=Place(10, rank=2)),
     Column("last_job", "pipe", value=lambda s, _: "" if s.last is None else clean_line(s.last.id)),
     Column(
-        "skipped", "", _skipped, terminal=Place(flex=1, room=80), console=Place(12, rank=5, flex=3)
+        "skipped",
+        "",
+        _skipped,
+        terminal=Place(flex=1, room=80, keep=True),
+        console=Place(12, rank=5, flex=3),
     ),
     Column("skipped_at", "pipe", value=lambda s, _: _time(s.schedule.skipped_at)),
     Column(
@@ -131,7 +144,7 @@ SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
         "command",
         "",
         _command,
-        terminal=Place(flex=2, room=110),
+        terminal=Place(flex=1, room=110),
         console=Place(14, rank=6, flex=3),
     ),
     Column("command", "pipe", value=lambda s, _: clean_line(command_of(s.schedule))),

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ..support import Cli
+from queuectl_core.operations.schedules import make
+from queuectl_tui.cli.output import PrettyListing, Stdout
+from queuectl_tui.cli.schedule import SCHEDULES
+
+from ..support import NOW, Cli, defaults
 
 CRONTAB = r"""# comment
 SHELL=/bin/bash
@@ -97,6 +101,23 @@ def test_what_is_refused(cli: Cli, words: tuple[str, ...], code: int, said: str)
 def test_a_run_is_answered_with_its_stdin(cli: Cli) -> None:
     cli("schedule", "add", "n", "--every", "1h", '{"command": "cat", "stdin": "hello"}')
     assert cli.json("schedule", "run", "n")["stdin"] == "hello"
+
+
+def test_the_table_cuts_the_command_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    info, _ = make("nightly", {"every": "12h"}, "true " * 30, defaults=defaults(), env={"TZ": ""})
+    reason = "the previous run runs still: nightly@2026-11-28T09:30Z"
+    one = info.schedule._replace(skipped_at=NOW - 25000, skipped_reason=reason)
+    out = Stdout()
+    shown = PrettyListing(out, SCHEDULES, lambda: NOW + 60, header=True)
+    shown.add(info._replace(schedule=one))
+    shown.add(info._replace(schedule=one._replace(due_at=NOW - 60)))
+    shown.end()
+    text = "".join(out._pending)
+    assert f": {reason}" in text
+    assert "in 11h59m" in text
+    assert "overdue" in text
+    assert "…" in text
 
 
 def test_warnings(cli: Cli) -> None:

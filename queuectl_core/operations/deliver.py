@@ -63,9 +63,12 @@ def read_key(path: str) -> bytes:
                 raise OSError("it is not a regular file")
             content = file.read(SECRET_LIMIT + 1)
     except OSError as error:
-        raise InvalidInput(f"cannot read the secret file: {error.strerror or error}") from error
+        said = f"cannot read the secret file {clean_line(path, 200)}: {error.strerror or error}"
+        raise InvalidInput(said, "make one: openssl rand -base64 32") from error
     if len(content) > SECRET_LIMIT:
-        raise InvalidInput("the secret file is too long", f"at most {SECRET_LIMIT} bytes")
+        raise InvalidInput(
+            f"the secret file {clean_line(path, 200)} is too long", f"at most {SECRET_LIMIT} bytes"
+        )
     return secret_key(content)
 
 

@@ -160,7 +160,7 @@ def add(
 
     info, served = session.run(act, create=True)
     if not served:
-        session.err.note(f"no worker serves queue '{QUEUE}': queuectl worker start --queue {QUEUE}")
+        session.err.warn(f"no worker serves queue '{QUEUE}': queuectl worker start --queue {QUEUE}")
     if info.hook.secret_file is not None:
         _note_secret(session, info.hook.secret_file)
     _answer(session, info, f"delivers {', '.join(info.hook.events)}")
@@ -174,7 +174,7 @@ def _note_secret(session: Session, path: str) -> None:
         try:
             read_key(path)
         except InvalidInput as error:
-            session.err.note(f"{error.message}; workers on other hosts may have it")
+            session.err.warn(f"{error.message}; workers on other hosts may have it")
 
 
 @verb("list", examples=("queuectl hook list", "queuectl hook list --json"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from queuectl_core.domain.hooks import HookInfo, masked
+from queuectl_core.domain.hooks import QUEUE, HookInfo, masked
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
 
 from .columns import BOTH, Cell, Column, Place
-from .format import exact_age, short
+from .format import cli, exact_age, short
 
 
 def target(info: HookInfo) -> str:
@@ -31,7 +31,8 @@ def pause_text(info: HookInfo, now: float) -> str:
     if hook.paused_at is None:
         return ""
     text = f"by {hook.paused_by}" if hook.paused_by else "paused"
-    text += f", {exact_age(hook.paused_at, now)}"
+    ago = "" if hook.paused_at > now else " ago"
+    text += f", {exact_age(hook.paused_at, now)}{ago}"
     return clean_line(f"{text}: {hook.paused_reason}" if hook.paused_reason else text)
 
 
@@ -66,7 +67,16 @@ def _waiting_words(info: HookInfo, now: float) -> str:
         return "nothing"
     events = "an event" if info.waiting == 1 else f"{info.waiting:,} events"
     due = info.due_at
-    return events if due is None else f"{events}, sent {exact_age(due, now)}"
+    if due is None:
+        return events
+    return f"{events}, sent {exact_age(due, now)}" if due > now else f"{events}, due"
+
+
+def _deliveries(info: HookInfo, now: float) -> str:
+    """The command that lists the deliveries."""
+    hook = info.hook
+    word = hook.name if hook.url is not None else hook.job["command"][0]
+    return clean_line(cli("list", "--queue", QUEUE, "--search", word))
 
 
 def _signed(info: HookInfo, now: float) -> str:
@@ -103,6 +113,7 @@ HOOK_COLUMNS: tuple[Column[HookInfo], ...] = (
     Column("signed", "show", value=_signed),
     Column("digest", "show", value=lambda h, _: digest_text(h) or "none"),
     Column("waiting", "show", value=_waiting_words),
+    Column("deliveries", "show", value=_deliveries),
     Column("cwd", "show", value=lambda h, _: clean_line(h.hook.job["cwd"])),
     Column("attempts", "show", value=lambda h, _: str(max(1, h.hook.job["max_retries"]))),
     Column("timeout", "show", value=lambda h, _: format_duration(h.hook.job["timeout_seconds"])),

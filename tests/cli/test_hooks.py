@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal as signals
 import socket
 from collections.abc import Iterator
@@ -231,6 +232,22 @@ def test_post_explains_what_is_not_http(server: Receiver) -> None:
 
 def test_deliver_needs_a_url(cli: Cli) -> None:
     assert "QUEUECTL_HOOK_URL" in one_line(cli("hook", "deliver", "x", code=2).err)
+
+
+def test_a_hook_is_shown_with_what_happened_to_it(cli: Cli, server: Receiver) -> None:
+    warned = cli(
+        *("hook", "add", "gone", "--on", "dead", "--url", f"{server.url}/410"),
+        *("--secret-file", "no-such-key"),
+    ).err
+    assert "warning: cannot read the secret file" in warned
+    assert "no-such-key" in warned
+    cli("hook", "remove", "gone")
+    cli("hook", "add", "gone", "--on", "dead", "--url", f"{server.url}/410")
+    cli("enqueue", "--max-retries", "1", "false")
+    run_all(cli)
+    out = cli("hook", "show", "gone").out
+    assert re.search(r"by queuectl, .* ago: the URL answered 410 Gone", out)
+    assert "queuectl list --queue hooks --search gone" in out
 
 
 # -- tests of hooks are bounded -----------------------------------------------------------

@@ -673,13 +673,23 @@ class Queue:
 
     async def events_of(self, ref: str) -> tuple[Job | None, list[Event]]:
         """A job and all that is known of it, the newest first. A prefix finds jobs as in
-        :meth:`find`. None: the job was removed; only its whole id finds it then. NotFound if
-        nothing is known of it."""
+        :meth:`find`. None: the job was removed, and only its whole id finds it; or ``ref`` is the
+        name of a queue, schedule, hook or setting, and the events (at most 5,000) are about that.
+        NotFound if nothing is known of it."""
         from .operations import events
 
+        job, error = None, None
         try:
             job = await self.find(ref)
-        except NotFound:
+        except (NotFound, Conflict) as found:
+            error = found
+        if (job is None or job.id != ref) and (
+            named := await self.store.events_named(ref, events.OF_NAME)
+        ):
+            return None, named
+        if job is None:
+            if isinstance(error, Conflict):
+                raise error
             return None, await events.of_removed_job(self.store, ref)
         return job, await events.of_job(self.store, job)
 

@@ -23,6 +23,8 @@ PAGE = 500
 """Events read at a time."""
 SEARCHED = 5000
 """The same if only some kinds are wanted."""
+OF_NAME = 5000
+"""Events of a queue or schedule that are read, at most."""
 MAX_HINT = 80
 SLACK = 2.0
 """Seconds by which the clocks of supervisors and of the store may differ."""
@@ -72,7 +74,8 @@ def parse_since(text: str, now: float) -> float:
         try:
             return parse_time(word, now)
         except InvalidInput as error:
-            raise InvalidInput(f"since: {error.message}", "give 1h, 09:30 or a time") from None
+            hint = "give 1d (ago), 09:30, or a date such as 2026-01-31"
+            raise InvalidInput(f"since: {error.message}", hint) from None
 
 
 class Page(NamedTuple):

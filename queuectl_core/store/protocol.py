@@ -427,6 +427,13 @@ class Store(Protocol):
             return []
         return await self._rows("events_of", to_event, id=job_id, job=job)
 
+    async def events_named(self, name: str, limit: int) -> list[Event]:
+        """The newest ``limit`` stored events about the queue, schedule, hook, setting or supervisor
+        with this name, the newest first."""
+        if "\0" in name:
+            return []
+        return await self._rows("events_named", to_event, name=name, limit=limit)
+
     async def bulk_enqueue_of(self, job: int) -> Event | None:
         """The event of the bulk enqueue that made this job."""
         found = first_of(await self._rows("events_range", to_event, job=job))

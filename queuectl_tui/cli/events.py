@@ -48,7 +48,7 @@ def complete_kind(_: Session, incomplete: str) -> list[str]:
         "queuectl events --json --limit 1000",
     ),
 )
-@argument("ref", metavar="ID", required=False, complete=complete_id)
+@argument("ref", metavar="[ID]", required=False, complete=complete_id)
 @option("--since", metavar="T", about="Only since then: 1h (ago), 09:30, or a date and time.")
 @option(
     "--kind",
@@ -71,7 +71,8 @@ def events(
     limit: int | None,
 ) -> None:
     """Show who did what, and what happened, the newest first. With ID: what is known of one job,
-    also of one that was removed, while its events are kept (keep-events).
+    also of one that was removed, while its events are kept (keep-events). ID may also be the name
+    of a queue, schedule, hook or setting, if no job has this id.
 
     Each deliberate change is an event, with the user and the front end. What attempts did is shown
     with them. A change of many jobs by a filter is one event, with the filter and the number of

@@ -30,10 +30,21 @@ def test_who_did_what_is_listed(cli: Cli) -> None:
     assert cli.json("events", "--since", "1h") == found
 
 
+def test_a_name_finds_events_if_no_job_has_it(cli: Cli) -> None:
+    cli("enqueue", "true", "--id", "mail-1")
+    cli("enqueue", "true", "--id", "mail-2")
+    cli("queue", "pause", "mail")
+    assert [one["kind"] for one in cli.json("events", "mail")] == ["queue.paused"]
+    cli("enqueue", "true", "--id", "mail")
+    assert [one["job"] for one in cli.json("events", "mail")] == ["mail"]
+    assert "several" in cli("events", "mail-", code=4).err
+
+
 def test_what_is_asked_wrongly_is_refused(cli: Cli) -> None:
     cli("enqueue", "true", "--id", "a")
     assert "no such job" in cli("events", "nobody", code=3).err
     assert "job.dead" in cli("events", "--kind", "job.ded", code=2).err
+    assert "give 1d" in cli("events", "--since", "yesterday", code=2).err
     assert "of what?" in cli("events", "--since", "30", code=2).err
     assert "since" in cli("events", "--since", "yesterdy", code=2).err
 

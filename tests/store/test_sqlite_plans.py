@@ -184,6 +184,7 @@ WANTED = {
         "SEARCH j USING INDEX jobs_state (state=?)",
         "SEARCH s USING PRIMARY KEY (id=?) LEFT-JOIN",
     ],
+    "events_named": ["SEARCH events USING INDEX events_name (name=?)"],
     "events_of": ["SEARCH events USING INDEX events_job (job_id=?)"],
     "events_range": ["SEARCH events USING INDEX events_range (job<?)"],
     "events_after": ["SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"],

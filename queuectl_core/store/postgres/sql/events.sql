@@ -60,6 +60,9 @@ SELECT * FROM events WHERE job_id = :id::text AND (:job::bigint IS NULL OR job =
 -- name: events_range
 SELECT * FROM events WHERE last_job IS NOT NULL AND job <= :job::bigint ORDER BY job DESC LIMIT 1;
 
+-- name: events_named
+SELECT * FROM events WHERE name = :name::text ORDER BY seq DESC LIMIT :limit::bigint;
+
 -- What this statement can see: which transactions are committed.
 -- name: events_seen
 SELECT pg_current_snapshot()::text;

@@ -50,6 +50,9 @@ SELECT * FROM events WHERE job_id = :id AND (:job IS NULL OR job = :job) ORDER B
 -- name: events_range
 SELECT * FROM events WHERE last_job IS NOT NULL AND job <= :job ORDER BY job DESC LIMIT 1;
 
+-- name: events_named
+SELECT * FROM events WHERE name = :name ORDER BY seq DESC LIMIT :limit;
+
 -- name: events_last
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0);
 

@@ -25,6 +25,8 @@ def prune(session: Session, older_than: str, states: tuple[str, ...], dry_run: b
 
     Takes completed jobs unless told otherwise. Done in small steps, so that workers go on
     meanwhile. To have it done for good, by the workers: queuectl config set keep-completed 30d
+
+    Events that are older than keep-events are removed as well.
     """
     from queuectl_core.domain.model import State
 

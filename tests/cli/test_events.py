@@ -71,3 +71,7 @@ def test_missed_runs_are_about_their_schedule() -> None:
     assert event_words(event) == "6 runs, first a, last b, missed skip"
     event = Event("schedule.missed", 0.0, name="n", count=5000, detail={"complete": False})
     assert event_words(event) == "more than 5,000 runs"
+
+
+def test_the_help_of_prune_names_keep_events(cli: Cli) -> None:
+    assert "keep-events" in cli("prune", "--help").out

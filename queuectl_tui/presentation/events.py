@@ -43,7 +43,8 @@ def event_words(event: Event) -> str:
     if "attempt" in detail:
         return _attempt_words(detail)
     if event.kind is EventKind.CONFIG_CHANGED:
-        return f"{_value(detail.get('old'))} → {_value(detail.get('new'))}"
+        old, new = (detail.get(key) for key in ("old", "new"))
+        return " → ".join("default" if one is None else _value(one) for one in (old, new))
     words: list[str] = []
     if event.kind == EventKind.SCHEDULE_MISSED and event.count is not None:
         more = "" if detail.get("complete", True) else "more than "

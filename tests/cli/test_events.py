@@ -75,3 +75,8 @@ def test_missed_runs_are_about_their_schedule() -> None:
 
 def test_the_help_of_prune_names_keep_events(cli: Cli) -> None:
     assert "keep-events" in cli("prune", "--help").out
+
+
+def test_a_setting_without_a_value_has_its_default(cli: Cli) -> None:
+    cli("config", "set", "lease", "20")
+    assert "default → 20" in cli("events").out

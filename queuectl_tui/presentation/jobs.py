@@ -250,7 +250,7 @@ JOB_COLUMNS: tuple[Column[Job], ...] = (
     Column("progress", "", lambda j, now: _progress(j, now, 10), page=WRAPPED),
     Column("result", "show", _result),
     Column("exit code", "show", _exit_code),
-    Column("attempts", "show", value=lambda j, _: f"{j.attempts} of {max(1, j.max_retries)}"),
+    Column("attempts", "show", value=lambda j, _: f"{j.tries} of {max(1, j.max_retries)}"),
     Column("crashes", "show", lambda j, _: (str(j.crashes) if j.crashes else "", "error")),
     Column("backoff base", "show", value=lambda j, _: f"{j.backoff_base:g}"),
     Column("tries", "page", value=lambda j, _: f"{j.tries} of {max(1, j.max_retries)}"),

@@ -46,9 +46,9 @@ def progress_line(
 
 
 def progress_short(percent: float | None, running: float | None, width: int = 5) -> str:
-    """``██░░░ 40% 3m``, for a narrow column."""
+    """``40% ██░░░ 3m``, for a narrow column: where it is cut, the percentage stays."""
     if percent is None:
         return ""
     left = None if running is None else remaining(percent, running)
-    line = f"{bar(percent, width)} {percent:.0f}%"
+    line = f"{percent:.0f}% {bar(percent, width)}"
     return line if left is None else f"{line} {lasting(left)}"

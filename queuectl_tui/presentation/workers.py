@@ -152,7 +152,7 @@ WORKER_COLUMNS: tuple[Column[Worker], ...] = (
     Column("for", "", _for, right=True, console=Place(6, rank=3)),
     Column("for", "terminal", _for_exact, right=True),
     Column("seconds", "pipe", value=running_seconds),
-    Column("progress", "", _progress, reporting=Place(14, rank=3)),
+    Column("progress", "", _progress, reporting=Place(5, rank=2, flex=2)),
     Column("progress", "", _progress_wide, terminal_reporting=Place(limit=60, room=60)),
     Column("queue", "", _served, several_queues=Place(8, rank=3)),
     Column("cpu", "", _measured(_cpu), right=True, console=Place(5, rank=4)),

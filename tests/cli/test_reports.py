@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ..support import Cli
+from queuectl_core.domain.model import Worker
+from queuectl_core.queue import Queue
+from queuectl_tui.console.widgets.strips import fit, lay_out
+from queuectl_tui.presentation.columns import table
+from queuectl_tui.presentation.jobs import JOB_COLUMNS
+from queuectl_tui.presentation.workers import console_columns
+
+from ..store.tools import claim, hired
+from ..supervisor.conftest import queue as queue  # noqa: PLC0414 - a fixture
+from ..support import NOW, Cli
 
 
 def test_input_and_secrets_are_given_and_exported(cli: Cli, tmp_path: Path) -> None:
@@ -83,3 +92,29 @@ def test_progress_outside_of_a_job_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert "this is not a job of queuectl" in refused.err
     gone = cli("progress", "40", env={"QUEUECTL_PROGRESS": str(tmp_path / "a" / "b")}, code=5)
     assert "No such file or directory" in gone.err
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_console_shows_the_percentage_at_any_width(width: int) -> None:
+    busy = Worker(
+        id="k3f9-1", supervisor="k3f9", host="host", pid=7, detached=False, queues=(),
+        state="busy", job="import-it", job_started_at=NOW - 60, done=1, failed=0,
+        started_at=NOW, heartbeat_at=NOW, job_pid=8, cpu_percent=None, memory=None,
+        progress=20, progress_text="part three of what is a long list of very many parts",
+    )  # fmt: skip
+    laid = [column.name for column, _ in lay_out(console_columns([busy]), width)]
+    assert {"id", "state", "job", "progress"} <= set(laid)
+    cells = {
+        column.name: fit(column.cell(busy, NOW)[0], cells)
+        for column, cells in lay_out(console_columns([busy]), width)
+    }
+    assert cells["progress"].startswith("20%")
+
+
+async def test_show_counts_the_attempt_that_runs_as_lists_do(queue: Queue) -> None:
+    await hired(queue.store, "s")
+    [job] = await queue.enqueue(["true"])
+    [running] = await claim(queue.store, "s", 1, now=queue.clock())
+    [attempts] = [column for column in table(JOB_COLUMNS, "show") if column.name == "attempts"]
+    assert attempts.value(job, NOW) == "0 of 3"
+    assert attempts.value(running, NOW) == "1 of 3"

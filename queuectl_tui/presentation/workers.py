@@ -10,7 +10,7 @@ from queuectl_core.domain.times import format_bytes, format_duration, format_tim
 
 from .columns import BOTH, Cell, Column, Place, TableColumn, number, state_cell, table
 from .format import ago, lasting, short
-from .progress import progress_line, progress_short
+from .progress import progress_short
 
 SAMPLE_EVERY = 2.0
 """Seconds a job must have run until its CPU and memory have been measured."""
@@ -106,11 +106,6 @@ def _progress(worker: Worker, now: float) -> Cell:
     return progress_short(worker.progress, running_for(worker, now)), "accent"
 
 
-def _progress_wide(worker: Worker, now: float) -> Cell:
-    seconds = running_for(worker, now)
-    return progress_line(worker.progress, worker.progress_text, seconds, 10), "accent"
-
-
 def _cpu(worker: Worker, now: float) -> Cell:
     cpu = worker.cpu_percent
     return "" if cpu is None else f"{cpu:.0f}%", "text"
@@ -153,7 +148,8 @@ WORKER_COLUMNS: tuple[Column[Worker], ...] = (
     Column("for", "terminal", _for_exact, right=True),
     Column("seconds", "pipe", value=running_seconds),
     Column("progress", "", _progress, reporting=Place(5, rank=2, flex=2)),
-    Column("progress", "", _progress_wide, terminal_reporting=Place(limit=60, room=60)),
+    # Without its text, which would take the width of the job's name.
+    Column("progress", "", _progress, terminal_reporting=Place(limit=16)),
     Column("queue", "", _served, several_queues=Place(8, rank=3)),
     Column("cpu", "", _measured(_cpu), right=True, console=Place(5, rank=4)),
     Column("mem", "", _measured(_memory), right=True, console=Place(5, rank=5)),

@@ -49,6 +49,9 @@ def _write(path: str, line: str) -> None:
 
     draft = f"{path}{DRAFT}"
     try:
+        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+            # Otherwise root could replace a device.
+            raise ValueError("it is not a regular file")
         fd = _new_file(draft)
         try:
             os.write(fd, line.encode("utf-8", "replace"))

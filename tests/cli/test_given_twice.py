@@ -68,14 +68,20 @@ def test_what_may_be_repeated() -> None:
     """If a filter is repeated, jobs need to match only one of the values. This is so in every
     verb."""
     filters = {"--state", "--queue", "--key", "--exit-code", "--reason"}
-    set_it = {("enqueue",), ("edit",), ("queue", "pause")}
+    set_it = {("enqueue",), ("edit",), ("queue", "pause"), ("hook", "add"), ("hook", "pause")}
+    set_it |= {("schedule", verb) for verb in ("add", "edit", "import", "pause")}
     for path, option in options():
         name = max(option.opts, key=len)
         if name in filters and path not in set_it:
             assert option.multiple, (path, name)
     others = {(" ".join(path), name) for path, name in LISTS if name not in filters}
-    parents = {("enqueue", f"--after{kind}") for kind in ("", "-any", "-failed")}
-    assert others == {("enqueue", "--env"), ("dashboard", "--name"), *parents}
+    lists = ("--after", "--after-any", "--after-failed", "--env", "--secret")
+    verbs = ("enqueue", "schedule add", "schedule edit")
+    assert others == {
+        *((verb, name) for verb in verbs for name in lists),
+        *(("schedule edit", "--unset"), ("hook add", "--env"), ("hook add", "--on")),
+        *(("dashboard", "--name"), ("events", "--kind")),
+    }
 
 
 def test_another_spelling_is_the_same_option(here: Here) -> None:

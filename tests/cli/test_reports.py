@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,15 @@ def test_a_bad_percentage_is_refused(cli: Cli, tmp_path: Path, percent: str) -> 
     refused = cli("progress", percent, env={"QUEUECTL_PROGRESS": str(place)}, code=2)
     assert refused.err.count("\n") == 1
     assert not place.exists()
+
+
+def test_progress_replaces_nothing_but_a_file(cli: Cli, tmp_path: Path) -> None:
+    place = tmp_path / "device"
+    os.mkfifo(place)
+    refused = cli("progress", "40", env={"QUEUECTL_PROGRESS": str(place)}, code=5)
+    assert "it is not a regular file" in refused.err
+    assert stat.S_ISFIFO(place.lstat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["device"]
 
 
 def test_progress_outside_of_a_job_is_refused(cli: Cli, tmp_path: Path) -> None:

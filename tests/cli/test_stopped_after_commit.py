@@ -30,6 +30,8 @@ READS = {
     "dlq list",
     *("queue list", "queue show"),
     *("config list", "config get", "completion"),
+    *("events", "schedule list", "schedule show", "hook list", "hook show", "hook test"),
+    "progress",
 }
 OWN_HANDLERS = {"dashboard", "demo", "tui"}
 """Verbs that handle signals themselves. Their own tests cover that, as those of ``worker start`` in
@@ -58,6 +60,17 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
     "worker start": [("-d", r"\w+-1"), ("-d", r"\w+-2")],
     "worker stop": [("", "")],
     "restore": [("copy.db -y", "3 jobs restored from .*")],
+    "schedule add": [("s --every 1h true", "s")],
+    "schedule edit": [("s --every 2h", "s")],
+    "schedule pause": [("s", "s")],
+    "schedule resume": [("s", "s")],
+    "schedule run": [("s", r"\w+")],
+    "schedule import": [("crontab", ".*")],
+    "schedule remove": [("s", "s")],
+    "hook add": [("h --on dead -- cat", "h")],
+    "hook pause": [("h", "h")],
+    "hook resume": [("h", "h")],
+    "hook remove": [("h", "h")],
 }
 """Arguments, and what is printed. In this order each of them can run."""
 FIRST = {("store copy", "WHAT .*"): 2, ("worker start", r"\w+-2"): 2}
@@ -123,6 +136,7 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
     cli("worker", "start", "--until-empty")
     lines = "".join(f'{{"id": "n{n}", "command": "true"}}\n' for n in range(1, 7))
     (tmp_path / "jobs").write_text(lines)
+    (tmp_path / "crontab").write_text("@daily true\n")
     try:
         for verb, cases in CHANGES.items():
             if verb in ("backup", "restore") and not place.copies:
@@ -141,9 +155,9 @@ def test_it_is_done_so_it_says_so(here: Here, place: Place, strike: Strike, tmp_
                 if verb == "store copy":  # it has many commits
                     assert done.code == 130
                     assert "is half a copy; the same command goes on with it" in done.err
-                    strike.at = 3
+                    strike.at = 4
                     done = here(*verb.split(), *words.split(), code=None)
-                    assert strike.at == 0, "the third commit is the last one"
+                    assert strike.at == 0, "the fourth commit is the last one"
                 if verb == "worker stop":  # it waits after its commit
                     assert done.code in (0, 130)
                     assert done.code == 0 or "interrupted; asked to stop, but still" in done.err

@@ -43,6 +43,7 @@ def test_a_queue_moves_and_goes_on(cli: Cli, target: Place) -> None:
         "completed in default\t1\t1",
         "dead in default\t1\t1",
         "attempts\t2\t2",
+        "events\t6\t6",
         "stored outputs\t2\t2",
     ]
     first, second = copied.err.splitlines()
@@ -76,6 +77,7 @@ def test_a_copy_as_json(here: Here, store_path: Path, tmp_path: Path) -> None:
         "counts": [
             {"what": "pending in default", "source": 1, "target": 1},
             {"what": "attempts", "source": 0, "target": 0},
+            {"what": "events", "source": 1, "target": 1},
             {"what": "stored outputs", "source": 0, "target": 0},
         ],
     }

@@ -107,7 +107,8 @@ async def test_the_environment_is_what_a_shell_passes_on(queue: Queue, run: Run)
     plain, shell = [sorted((await output(queue, job)).splitlines()) for job in jobs]
     different = {line.partition(b"=")[0] for line in set(plain) ^ set(shell)}
     # The job's own, and what bash sets where it is /bin/sh.
-    assert different <= {b"QUEUECTL_JOB_ID", b"SHLVL", b"_", b"OLDPWD"}
+    own = {b"QUEUECTL_JOB_ID", b"QUEUECTL_PROGRESS", b"QUEUECTL_RESULT"}
+    assert different <= own | {b"SHLVL", b"_", b"OLDPWD"}
 
 
 async def test_what_cannot_be_run_is_left_to_the_shell_to_explain(

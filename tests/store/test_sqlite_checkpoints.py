@@ -68,7 +68,7 @@ async def test_a_checkpoint_moves_a_large_wal_and_the_next_write_starts_it_anew(
     await store.enqueue([spec()], NOW)
     if wal(store_path) <= SMALL:
         await store.checkpoint()
-        assert in_database(store_path) is None, "not worth it yet"
+        assert not in_database(store_path), "not worth it yet"
     await fill(store)
     large = wal(store_path)
     assert large > SMALL
@@ -179,7 +179,7 @@ async def test_only_one_process_at_a_time_makes_a_checkpoint(store_path: Path, s
     fcntl.flock(fd, fcntl.LOCK_EX)
     await fill(store)
     await store.checkpoint()
-    assert in_database(store_path) is None, "somebody else is at it"
+    assert not in_database(store_path), "somebody else is at it"
     os.close(fd)
     await store.checkpoint()
     assert in_database(store_path) == 100

@@ -185,8 +185,9 @@ async def test_a_job_whose_input_is_being_written_can_be_ended(
     applied, apply = asyncio.Event(), CommandReader.apply
 
     async def seen(self: CommandReader) -> None:
+        is_after = ended
         await apply(self)
-        if ended:
+        if is_after:
             applied.set()
 
     monkeypatch.setattr(CommandReader, "apply", seen)
@@ -194,11 +195,11 @@ async def test_a_job_whose_input_is_being_written_can_be_ended(
     [job] = await queue.enqueue([{"command": "exec sleep 300", "stdin": "x"}])
     working = asyncio.create_task(queue.run_workers(1, until_empty=True))
     await asyncio.to_thread(slow_disk[0].wait, 60)
-    ended = True
     if ending == "cancel":
         await queue.cancel([await queue.find(job.id)])
     else:
         await queue.stop_workers(await queue.workers(), now=ending == "stop now")
+    ended = True
     await asyncio.wait_for(applied.wait(), 60)
     slow_disk[1].set()
     await working

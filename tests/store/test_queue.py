@@ -247,7 +247,7 @@ async def test_configuration_in_any_spelling(queue: Queue) -> None:
         await queue.config_set("leese", "20")
     with pytest.raises(InvalidInput, match="lease: "):
         await queue.config_set("lease", "200")
-    assert len(await queue.config_list()) == 12
+    assert len(await queue.config_list()) == 13
     assert await queue.store.config() == {}
 
 

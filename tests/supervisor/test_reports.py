@@ -200,6 +200,7 @@ async def test_a_job_whose_input_is_being_written_can_be_ended(
     else:
         await queue.stop_workers(await queue.workers(), now=ending == "stop now")
     ended = True
+    await queue.store.set_config("max-crashes", "5")  # so that commands are read once more
     await asyncio.wait_for(applied.wait(), 60)
     slow_disk[1].set()
     await working

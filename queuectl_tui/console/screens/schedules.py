@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import ClassVar
 
-from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
@@ -13,6 +11,7 @@ from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.schedule import ScheduleInfo
 
 from ...presentation import schedule_actions
+from ...presentation.columns import Cell
 from ...presentation.format import cli, short
 from ...presentation.schedules import (
     command_of,
@@ -24,22 +23,20 @@ from ...presentation.schedules import (
 from ..action_runner import StoreRead
 from ..background import run_in_background
 from ..columns import SCHEDULES
-from ..widgets.row_window import ListPages
-from ..widgets.status_bars import Bar, KeyBar, Notice
-from ..widgets.table import THRIFT, LineTable
-from ..widgets.throttle import Throttle
-from .base import ConsoleScreen
-from .search import SearchLine
+from .list_screen import ListScreen
 from .text_screen import TextScreen
 
-JOB_KEYS = frozenset("rclewhE")
-"""Keys that do something with a job on the other screens."""
 
-CHANGES = ("pause_schedule", "run_schedule", "remove_schedule")
-
-
-class SchedulesScreen(ConsoleScreen[None]):
+class SchedulesScreen(ListScreen[ScheduleInfo]):
     """``6``: the schedules; keys act on the one under the cursor."""
+
+    NAME, KEY = "schedules", "6"
+    COLUMNS, IDENTITY = SCHEDULES, "schedule.name"
+    COMMAND = cli("schedule", "list")
+    JOB_KEYS = ListScreen.JOB_KEYS - {"D"}
+    JOBS_ARE = "⏎ shows the last runs"
+    ROW_ACTIONS = ("open", "copy_name")
+    CHANGES = ("pause_schedule", "run_schedule", "remove_schedule")
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "details", key_display="⏎"),
@@ -54,119 +51,37 @@ class SchedulesScreen(ConsoleScreen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        self.table: LineTable[ScheduleInfo] = LineTable(
-            SCHEDULES,
-            ListPages("schedule.name"),
-            id="schedules",
-            clock=self.console.clock,
-            markable=False,
-        )
-        self.table.parts = [("6 schedules", "strong")]
-        self._text = ""
         self._infos: list[ScheduleInfo] | None = None
-        self._reading = False
-        self._read_at = 0.0
-        self._again = Throttle(self, self._look)
-        yield Bar(id="title", filled=True)
-        yield Notice(id="banner", filled=True)
-        yield self.table
-        yield Notice(id="why")
-        yield Notice(id="message", passing=True)
-        yield KeyBar(id="keys")
+        yield from super().compose()
 
-    async def on_mount(self) -> None:
-        self.table.focus()
-        self._show_bars()
-        await self._read()
-        self.console.say(f"$ {cli('schedule', 'list')}", "muted")
+    async def load(self) -> None:
+        self._infos = await self.console.connections.reader.schedules()
 
-    def on_store_read(self, message: StoreRead) -> None:
-        self._show_bars()
-        if message.changed:
-            self._again.ask(self._read_at)
-        else:
-            self.table.paint()
-            self._show_note()
-
-    def _show_bars(self) -> None:
-        self.query_one("#title", Bar).say(*self.console.heading())
-        trouble = self.console.trouble
-        self.query_one("#banner", Bar).say([(f" ▲ {trouble}", "bad")] if trouble else ())
-        self.query_one("#banner").set_class(bool(trouble), "on")
-
-    def _look(self) -> None:
-        if not self._reading:
-            run_in_background(self, self._read, "schedules")
-
-    async def _read(self) -> None:
-        self._reading, started = True, time.monotonic()
-        try:
-            found = await self.console.connections.reader.schedules()
-        except QueueError as error:
-            self.console.lost(error)
-            return
-        finally:
-            self._reading = False
-            self._read_at = time.monotonic() + (time.monotonic() - started) * THRIFT
-        self._infos = found
-        self._show()
-
-    def _show(self) -> None:
-        """Show the schedules that match the filter."""
+    def show(self) -> None:
         if self._infos is None:
             return
-        text, shown = self._text.casefold(), short(self._text, 40)
+        text, shown = self.text.casefold(), short(self.text, 40)
         rows = [info for info in self._infos if not text or text in _searched(info)]
         paused = sum(info.schedule.paused for info in rows)
-        self.table.parts = [
-            ("6 schedules", "strong"),
+        none = f"no schedules; add one with: {cli('schedule', 'add')}"
+        self.table.empty = f"none matches {shown}" if text else none
+        self.show_rows(
+            rows,
             (f" {len(rows):,}", "text"),
             (f"  {paused:,} paused" if paused else "", "caution"),
             (f"  /{shown}" if text else "", "accent"),
-        ]
-        none = f"no schedules; add one with: {cli('schedule', 'add')}"
-        self.table.empty = f"none matches {shown}" if text else none
-        self.table.set_rows(rows)
-        self._show_note()
-        self.refresh_bindings()
+        )
 
-    def action_filter(self) -> None:
-        if not self.query(SearchLine):
-            self.mount(SearchLine(self._text, "schedules"), before="#message")
-
-    def on_search_line_typed(self, message: SearchLine.Typed) -> None:
-        self._text = message.text
-        self._show()
-
-    def on_search_line_closed(self) -> None:
-        self.set_focus(self.table)
-
-    @on(LineTable.Moved)
-    def _moved(self) -> None:
-        self._show_note()
-        self.refresh_bindings()
-
-    def _show_note(self) -> None:
-        """Who paused the schedule under the cursor, or why its last time was not run: a narrow
-        table has no room for it."""
-        info = self.table.current
+    def note(self) -> Cell:
+        """Who paused the schedule under the cursor, or why its last time was not run."""
         said = ""
-        if info is not None:
+        if info := self.table.current:
             name = info.schedule.name
             if paused := pause_text(info.schedule):
-                said = f" {name}: paused {paused}"
+                said = f"{name}: paused {paused}"
             elif skipped := skip_text(info, self.console.clock()):
-                said = f" {name}: not run {skipped}"
-        note = self.query_one("#why", Notice)
-        note.say([(said, "caution")] if said else ())
-        note.set_class(bool(said), "on")
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in CHANGES and self.console.connections.read_only:
-            return False
-        if action in (*CHANGES, "open", "copy_name") and self.is_mounted:
-            return True if self.table.current else None
-        return True
+                said = f"{name}: not run {skipped}"
+        return said, "caution"
 
     def describe(self, action: str) -> str | None:
         if action == "pause_schedule" and (info := self.table.current):
@@ -186,22 +101,13 @@ class SchedulesScreen(ConsoleScreen[None]):
         if info := self.table.current:
             self.console.perform(schedule_actions.remove(info))
 
-    def on_key(self, event: events.Key) -> None:
-        if event.character and event.character in JOB_KEYS:
-            self.console.say(f"{event.character} is for a job: ⏎ shows the last runs", "warn")
-
-    @on(LineTable.Chosen)
-    def _chosen(self) -> None:
-        self.action_open()
-
     def action_open(self) -> None:
         if info := self.table.current:
             self.console.push_screen(ScheduleScreen(info.schedule.name))
 
     def action_copy_name(self) -> None:
         if info := self.table.current:
-            self.app.copy_to_clipboard(info.schedule.name)
-            self.console.say(f"copied {info.schedule.name}", "good")
+            self.copy(info.schedule.name)
 
 
 def _searched(info: ScheduleInfo) -> str:

@@ -24,14 +24,14 @@ import asyncio
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
+from both_stores import STORES, add_store, figures, places, query, tidy, url_of
 from harness import (
     PYTHON,
     QUEUECTL,
@@ -45,9 +45,7 @@ from harness import (
     ratio,
     report,
     timed,
-    word,
 )
-from postgres_server import Postgres, PostgresScratch
 
 from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot, Transition
 from queuectl_core.domain.model import Attempt, Job, JobSpec, Outcome, State, SupervisorRow
@@ -63,7 +61,6 @@ LIMIT_BARS = {"sqlite": 0.8, "postgres": 0.6}
 WHY_BAR = 50.0
 """Milliseconds."""
 PARTS = ("blocked", "children", "limit", "why")
-STORES = ("sqlite", "postgres")
 WORKERS = 4
 SUPERVISORS = {"sqlite": 1, "postgres": 8}
 """In the part *limit*."""
@@ -90,22 +87,6 @@ def spec(command: str = "true", **fields: Any) -> JobSpec:
         "queue": BENCH,
     }
     return JobSpec(command=command, **(values | fields))
-
-
-def query(scratch: Scratch, statement: str) -> list[Any]:
-    if isinstance(scratch, PostgresScratch):
-        return scratch.query(statement)
-    with closing(sqlite3.connect(scratch.store, timeout=30)) as database:
-        return database.execute(statement).fetchall()
-
-
-def tidy(scratch: Scratch) -> None:
-    """Nothing is left to be written, and the server knows the tables."""
-    if isinstance(scratch, PostgresScratch):
-        scratch.query("VACUUM ANALYZE")
-        scratch.query("CHECKPOINT")
-    else:
-        query(scratch, "PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 async def hire(store: Store, name: str, queues: tuple[str, ...] = ()) -> None:
@@ -439,29 +420,10 @@ def measure_why(scratch: Scratch, total: int) -> dict[str, Any]:
 # -- all of it ----------------------------------------------------------------------------------
 
 
-def url_of(scratch: Scratch) -> str:
-    return scratch.env["QUEUECTL_STORE"]
-
-
-@contextmanager
-def places(kind: str) -> Iterator[tuple[Scratch, Scratch]]:
-    """Two stores of this kind."""
-    if kind == "sqlite":
-        with Scratch() as one, Scratch() as two:
-            yield one, two
-    else:
-        with (
-            Postgres() as server,
-            PostgresScratch(server, "one") as one,
-            PostgresScratch(server, "two") as two,
-        ):
-            yield one, two
-
-
 def measure(kind: str, given: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     parts = given.only or PARTS
-    with places(kind) as (one, two):
+    with places(kind, "one", "two") as (one, two):
         # The processes and this one must agree about where the store keeps its files.
         os.environ["HOME"] = one.env["HOME"]
         two.env["HOME"] = one.env["HOME"]
@@ -482,20 +444,7 @@ def measure(kind: str, given: Any) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    rows = [f"{found['jobs']:,} jobs to drain, {found['rounds']} rounds"]
-    for kind in STORES:
-        for part, figures in found.get(kind, {}).items():
-            for name, figure in figures.items():
-                if not isinstance(figure, dict) or "value" not in figure:
-                    continue
-                low, high = figure["spread"]
-                bar = f"; bar {figure['bar']:g}" if "bar" in figure else ""
-                label = f"{kind}, {part}, {name}"
-                rows.append(
-                    f"{word(figure):<7}{label:<58}{figure['value']:>10,.2f}"
-                    f" ({low:,.2f} to {high:,.2f}{bar})"
-                )
-    return "\n".join(rows)
+    return figures(found, f"{found['jobs']:,} jobs to drain, {found['rounds']} rounds", 58)
 
 
 def main() -> int:
@@ -504,7 +453,7 @@ def main() -> int:
     parser.add_argument("--blocked", type=int, default=700_000, help="jobs that cannot start")
     parser.add_argument("--children", type=int, default=10_000, help="of one parent")
     parser.add_argument("--total", type=int, default=1_000_000, help="jobs of the part why")
-    parser.add_argument("--store", action="append", choices=STORES, help="default: both")
+    add_store(parser)
     parser.add_argument("--only", action="append", choices=PARTS, help="default: all")
     given = parser.parse_args()
     found: dict[str, Any] = {"jobs": given.jobs, "rounds": given.rounds}

@@ -25,12 +25,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import psutil
-from admission import drained_by, put_in, query, spec, tidy, url_of
+from admission import drained_by, put_in, spec
+from both_stores import STORES, add_store, figures, places, query, tidy, url_of
 from harness import (
     QUEUECTL,
     Scratch,
@@ -43,16 +43,13 @@ from harness import (
     ratio,
     report,
     timed,
-    word,
 )
-from postgres_server import Postgres, PostgresScratch
 
 from queuectl_core.queue import Queue
 
 BARS = {"each": 0.8, "digest": 0.9, "other": 0.9}
 MEMORY_BAR = 1.25
 """How many times the memory after a fifth of the deliveries."""
-STORES = ("sqlite", "postgres")
 WORKERS = 4
 HOOKS: dict[str, tuple[str, float | None]] = {
     "each": ("dead", None),
@@ -133,18 +130,8 @@ def measure_refused(scratch: Scratch, jobs: int) -> dict[str, Any]:
     return {"deliveries": jobs, "MiB at the end": middle([late / 2**20]), "growth": growth}
 
 
-@contextmanager
-def place(kind: str) -> Iterator[Scratch]:
-    if kind == "sqlite":
-        with Scratch() as scratch:
-            yield scratch
-    else:
-        with Postgres() as server, PostgresScratch(server, "hooks") as scratch:
-            yield scratch
-
-
 def measure(kind: str, given: Any) -> dict[str, Any]:
-    with place(kind) as scratch:
+    with places(kind, "hooks") as (scratch,):
         os.environ["HOME"] = scratch.env["HOME"]
         timed([*QUEUECTL, "--version"], scratch.env)
 
@@ -164,27 +151,14 @@ def measure(kind: str, given: Any) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    rows = [f"{found['jobs']:,} deaths, {found['rounds']} rounds"]
-    for kind in STORES:
-        for part, figures in found.get(kind, {}).items():
-            for name, figure in figures.items():
-                if not isinstance(figure, dict):
-                    continue
-                low, high = figure["spread"]
-                bar = f"; bar {figure['bar']:g}" if "bar" in figure else ""
-                label = f"{kind}, {part}, {name}"
-                rows.append(
-                    f"{word(figure):<7}{label:<48}{figure['value']:>10,.2f}"
-                    f" ({low:,.2f} to {high:,.2f}{bar})"
-                )
-    return "\n".join(rows)
+    return figures(found, f"{found['jobs']:,} deaths, {found['rounds']} rounds", 48)
 
 
 def main() -> int:
     parser = options(__doc__, 3)
     parser.add_argument("--jobs", type=int, default=50_000, help="that die; default: 50,000")
     parser.add_argument("--refused", type=int, default=500, help="deliveries to nobody; 0: none")
-    parser.add_argument("--store", action="append", choices=STORES, help="default: both")
+    add_store(parser)
     given = parser.parse_args()
     found: dict[str, Any] = {"jobs": given.jobs, "rounds": given.rounds}
     for kind in given.store or STORES:

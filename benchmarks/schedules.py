@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 import psutil
-from admission import query, url_of
+from both_stores import STORES, add_store, places, query, url_of
 from harness import (
     QUEUECTL,
     Scratch,
@@ -30,7 +30,6 @@ from harness import (
     report,
     word,
 )
-from postgres_server import Postgres, PostgresScratch
 
 from queuectl_core.domain.schedule import Schedule
 from queuectl_core.queue import Queue
@@ -38,7 +37,6 @@ from queuectl_core.queue import Queue
 BAR = 0.5
 """Percent of a core, at most, for an idle supervisor with all schedules."""
 PATIENCE = 120.0
-STORES = ("sqlite", "postgres")
 
 
 async def add(scratch: Scratch, count: int, due: float | None) -> None:
@@ -144,17 +142,13 @@ def main() -> int:
     parser = options(__doc__, rounds=1)
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--store", action="append", choices=STORES)
+    add_store(parser)
     given = parser.parse_args()
     found: dict[str, Any] = {"schedules": given.schedules, "machine": machine()}
     for store in given.store or STORES:
         progress(store)
-        if store == "sqlite":
-            with Scratch() as scratch:
-                found[store] = measure(scratch, given)
-        else:
-            with Postgres() as server, PostgresScratch(server, "schedules") as scratch:
-                found[store] = measure(scratch, given)
+        with places(store, "schedules") as (scratch,):
+            found[store] = measure(scratch, given)
     return report(found, given.json, table)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -505,12 +505,18 @@ async def _as_it_is(queue: Queue, settings: QueueSettings) -> Response:
     return JSONResponse(info.to_json(queue.clock()))
 
 
-async def pause_queue(request: Request) -> Response:
-    """Start no job of a queue any more; ``for``: only for this long."""
-    given = _object(request, "for", "reason")
+def _reason(given: Mapping[str, Any]) -> str | None:
+    """The reason for a pause."""
     reason = given.get("reason")
     if reason is not None and not isinstance(reason, str):
         raise InvalidInput("reason: give text")
+    return reason
+
+
+async def pause_queue(request: Request) -> Response:
+    """Start no job of a queue any more; ``for``: only for this long."""
+    given = _object(request, "for", "reason")
+    reason = _reason(given)
     seconds = None if given.get("for") is None else pause_of(given["for"])
     queue = await context(request).writer()
     name = request.path_params["name"]
@@ -559,9 +565,7 @@ async def show_hook(request: Request) -> Response:
 
 async def pause_hook(request: Request) -> Response:
     """Deliver nothing more to a hook."""
-    reason = _object(request, "reason").get("reason")
-    if reason is not None and not isinstance(reason, str):
-        raise InvalidInput("reason: give text")
+    reason = _reason(_object(request, "reason"))
     queue, name = await context(request).writer(), request.path_params["name"]
     await queue.pause_hook(name, reason)
     return await _hook(queue, name)
@@ -584,9 +588,7 @@ async def test_hook(request: Request) -> Response:
 
 async def pause_schedule(request: Request) -> Response:
     """Enqueue nothing more for a schedule."""
-    reason = _object(request, "reason").get("reason")
-    if reason is not None and not isinstance(reason, str):
-        raise InvalidInput("reason: give text")
+    reason = _reason(_object(request, "reason"))
     return JSONResponse((await schedules.api_pause(request, reason)).to_json())
 
 

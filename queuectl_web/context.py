@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 LONGEST_PERIOD = 366 * 86400.0
 """Seconds."""
 
+LONGEST_REASON = 300
+"""Characters of a reason that are kept."""
+
 T = TypeVar("T")
 
 
@@ -97,6 +100,14 @@ def form_of(request: Request) -> dict[str, str]:
 def all_of(request: Request, name: str) -> list[str]:
     """All values of a field of a form."""
     return [value for field, value in request.scope["state"]["form"] if field == name]
+
+
+def reason_of(request: Request) -> str | None:
+    """The reason in a form, on one line; None: there is none. InvalidInput if it is too long."""
+    reason = " ".join(check_text("reason", form_of(request).get("reason", "")).split())
+    if len(reason) > LONGEST_REASON:
+        raise InvalidInput(f"the reason is longer than {LONGEST_REASON} characters")
+    return reason or None
 
 
 def filter_of(items: Sequence[tuple[str, str]]) -> Filter:

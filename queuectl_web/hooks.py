@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from queuectl_core.domain.errors import InvalidInput
-from queuectl_core.domain.jobspec import check_text
 from queuectl_core.queue import Queue
 from queuectl_tui.presentation import columns
 from queuectl_tui.presentation import hook_actions as actions
@@ -14,12 +13,11 @@ from queuectl_tui.presentation.actions import Action
 from queuectl_tui.presentation.format import cli
 from queuectl_tui.presentation.hooks import HOOK_COLUMNS
 
-from .context import all_of, context, form_of
+from .context import all_of, context, reason_of
 from .rendering import page
 from .tables import no_mark, table
 
 HOOKS = columns.table(HOOK_COLUMNS, "terminal")
-LONGEST_REASON = 300
 
 
 async def hooks(request: Request) -> Response:
@@ -61,7 +59,4 @@ async def action(request: Request, queue: Queue, name: str) -> Action | None:
         if len(infos) > 1:
             raise InvalidInput("several hooks are marked", "test one at a time")
         return actions.try_hook(names[0], infos[0])
-    reason = " ".join(check_text("reason", form_of(request).get("reason", "")).split())
-    if len(reason) > LONGEST_REASON:
-        raise InvalidInput(f"the reason is longer than {LONGEST_REASON} characters")
-    return actions.pause_hooks(names, reason or None)
+    return actions.pause_hooks(names, reason_of(request))

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from queuectl_core.domain.errors import Conflict, InvalidInput
-from queuectl_core.domain.jobspec import check_queue, check_text
+from queuectl_core.domain.jobspec import check_queue
 from queuectl_core.domain.model import QueueInfo, QueueSettings, State, format_rate
 from queuectl_core.domain.queues import FIELDS, parse_settings
 from queuectl_core.domain.text import clean_line
@@ -21,15 +21,13 @@ from queuectl_tui.presentation.actions import Action
 from queuectl_tui.presentation.format import cli, exact_age
 from queuectl_tui.presentation.queues import QUEUE_COLUMNS, queue_state
 
-from .context import all_of, context, form_of, pause_of
+from .context import all_of, context, form_of, pause_of, reason_of
 from .links import jobs_link, queue_link, with_query
 from .rendering import page
 from .tables import fields, no_mark, table
 
 QUEUES = columns.table(QUEUE_COLUMNS, "terminal")
 SHOWN = columns.table(QUEUE_COLUMNS, "show")
-LONGEST_REASON = 300
-"""Characters of a reason that are kept."""
 
 LIMITS = (
     ("limit", "Limit", "running at a time, on all hosts together"),
@@ -144,11 +142,9 @@ async def action(request: Request, queue: Queue, name: str) -> Action | None:
     form = form_of(request)
     if name == "pause-queue":
         seconds = pause_of(form["for"].strip()) if form.get("for", "").strip() else None
-        reason = " ".join(check_text("reason", form.get("reason", "")).split())
-        if len(reason) > LONGEST_REASON:
-            raise InvalidInput(f"the reason is longer than {LONGEST_REASON} characters")
+        reason = reason_of(request)
         chosen = [await _known(queue, one) for one in _names(request)]
-        return actions.pause_queues(chosen, seconds=seconds, reason=reason or None)
+        return actions.pause_queues(chosen, seconds=seconds, reason=reason)
     if name == "resume-queue":
         chosen = [await queue.queue(one) for one in _names(request)]
         return actions.resume_queues(chosen, queue.clock())

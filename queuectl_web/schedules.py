@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from queuectl_core.domain.errors import InvalidInput
-from queuectl_core.domain.jobspec import check_text
 from queuectl_core.domain.schedule import ScheduleInfo, check_name
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
@@ -26,15 +25,13 @@ from queuectl_tui.presentation.schedules import (
     shown_json,
 )
 
-from .context import context, form_of
+from .context import context, form_of, reason_of
 from .links import job_link, schedule_link
 from .rendering import page
 from .tables import no_mark, table
 
 SCHEDULES = columns.table(SCHEDULE_COLUMNS, "terminal")
 RUNS = columns.table(JOB_COLUMNS, "console")
-LONGEST_REASON = 300
-"""Characters of a reason that are kept."""
 
 
 async def schedules(request: Request) -> Response:
@@ -107,13 +104,11 @@ async def action(request: Request, queue: Queue, name: str) -> Action | None:
     info = await get(queue.store, check_name(form.get("schedule", "")))
     if name == "run-schedule":
         return actions.run_now(info.schedule.name)
-    reason = " ".join(check_text("reason", form.get("reason", "")).split())
-    if len(reason) > LONGEST_REASON:
-        raise InvalidInput(f"the reason is longer than {LONGEST_REASON} characters")
+    reason = reason_of(request)
     if info.schedule.paused == (name == "pause-schedule"):
         state = "paused" if info.schedule.paused else "not paused"
         raise InvalidInput(f"schedule {info.schedule.name} is {state} already", "look again")
-    return actions.pause_or_resume(info, queue.clock(), reason or None)
+    return actions.pause_or_resume(info, queue.clock(), reason)
 
 
 # -- API ----------------------------------------------------------------------------------

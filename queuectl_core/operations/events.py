@@ -302,7 +302,8 @@ class Follower:
     async def _attempts(self, *, known: bool) -> list[Event]:
         now = self._store.clock()
         running = {_attempt(one): one for one in await self._store.running_attempts()}
-        # The horizon follows a clock that was set back. What ended in between was told before.
+        # If the clock was set back, the horizon goes back too. Attempts that ended between the two
+        # times were reported before.
         back = self._horizon > now + SLACK
         low = min(self._horizon or now, now) - SLACK
         gone = sorted(self._running - running.keys())

@@ -129,6 +129,18 @@ class Said:
         self.detail = detail or {}
         self.event = event
 
+    def of_named(
+        self, changed: Sequence[tuple[int, int]]
+    ) -> list[tuple[list[tuple[int, str]], Mapping[str, Any]]]:
+        """The named jobs among the changed ones (key, runs), by what their events say: their keys
+        and ids, and the detail."""
+        jobs = self.jobs or {}
+        named = [(seq, jobs[seq]) for seq, _ in changed]
+        asked = [one for one in named if one[0] in self.running]
+        others = [one for one in named if one[0] not in self.running]
+        groups = ((asked, {**self.detail, "running": True}), (others, self.detail))
+        return [group for group in groups if group[0]]
+
 
 def replaced_by(schedule: str, job: Job) -> Said:
     """What the event says if a run of a schedule is cancelled for the next one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -18,6 +19,7 @@ import pytest
 
 from queuectl_tui.cli.main import run
 
+from ..store.stores import PLACES
 from ..support import Cli, Result, make_store
 
 Here = Callable[..., Result]
@@ -59,6 +61,24 @@ class Near(Cli):
         if options or args[0] == "worker":
             return Cli.__call__(self, *args, code=code, **options)
         return self.inside(*args, code=code)
+
+
+@pytest.fixture(params=sorted(PLACES))
+def on_each_store(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inside: Here,
+) -> Iterator[Near]:
+    """The command line on each store."""
+    (tmp_path / "store").mkdir()
+    place = PLACES[request.param].take(tmp_path / "store")
+    monkeypatch.setenv("QUEUECTL_STORE", place.url)
+    monkeypatch.chdir(tmp_path)
+    made = Near(place.url, tmp_path, inside=inside)
+    yield made
+    made.close()
+    asyncio.run(place.give_back())
 
 
 @dataclass(slots=True)

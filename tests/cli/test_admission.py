@@ -7,38 +7,22 @@ takes a tenth of the time.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..store.stores import PLACES
 from ..support import Cli, eventually
-from .conftest import Here, Near, Terminal
+from .conftest import Near, Terminal
 from .test_globals import one_line
 
 
-@pytest.fixture(params=sorted(PLACES))
-def cli(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    inside: Here,
-) -> Iterator[Cli]:
-    """The command line on each store."""
-    (tmp_path / "store").mkdir()
-    place = PLACES[request.param].take(tmp_path / "store")
-    monkeypatch.setenv("QUEUECTL_STORE", place.url)
-    monkeypatch.chdir(tmp_path)
-    made = Near(place.url, tmp_path, inside=inside)
-    yield made
-    made.close()
-    asyncio.run(place.give_back())
+@pytest.fixture
+def cli(on_each_store: Near) -> Near:
+    return on_each_store
 
 
 def states(cli: Cli) -> dict[str, str]:

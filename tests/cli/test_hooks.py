@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -19,31 +18,17 @@ from queuectl_core.domain.hooks import signature
 from queuectl_core.operations.deliver import post, read_key
 from queuectl_core.operations.hooks import OUTPUT_LIMIT, new_hook, try_out
 
-from ..store.stores import PLACES
 from ..support import Cli
 from ..webhook import Receiver, receiver
-from .conftest import Here, Near
+from .conftest import Near
 from .test_globals import one_line
 
 HOSTILE = "'\"; $(touch pwned) `touch pwned` \x1b]0;x\x07 [red] <b>\u202e"
 
 
-@pytest.fixture(params=sorted(PLACES))
-def cli(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    inside: Here,
-) -> Iterator[Cli]:
-    """The command line on each store."""
-    (tmp_path / "store").mkdir()
-    place = PLACES[request.param].take(tmp_path / "store")
-    monkeypatch.setenv("QUEUECTL_STORE", place.url)
-    monkeypatch.chdir(tmp_path)
-    made = Near(place.url, tmp_path, inside=inside)
-    yield made
-    made.close()
-    asyncio.run(place.give_back())
+@pytest.fixture
+def cli(on_each_store: Near) -> Near:
+    return on_each_store
 
 
 @pytest.fixture

@@ -364,7 +364,7 @@ async def test_a_follower_hears_of_each_event_once(store: Store, other: Store) -
     assert await follower.more() == []
     [held] = await claim(other)
     assert short(await follower.more()) == [("job.started", "a")]
-    await finish(other, "sup", ending(held, Outcome.COMPLETED, now=NOW - 3600))  # told of late
+    await finish(other, "sup", ending(held, Outcome.COMPLETED, now=NOW - 3600))  # reported late
     await other.change(JobAction.CANCEL, [second], NOW, strict=True)
     found = await follower.more()
     assert sorted(short(found)) == [("job.cancelled", "b"), ("job.completed", "a")]

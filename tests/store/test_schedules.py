@@ -1,4 +1,4 @@
-"""Schedules: each nominal time once, whoever fires it; overlap; changes by people."""
+"""Schedules: each nominal time is run once, with any number of supervisors; overlap; changes."""
 
 from __future__ import annotations
 

@@ -56,6 +56,14 @@ def browser(site: Dashboard) -> Browser:
 
 
 @pytest.fixture(scope="module")
+def there(store: Cli) -> Iterator[Browser]:
+    """A browser at a dashboard of the module's own ``store``, which has nothing to complain of."""
+    made = Dashboard.start(store)
+    yield made.sign_in()
+    assert made.stop() == (0, "", "")
+
+
+@pytest.fixture(scope="module")
 def read_only(shared: Cli) -> Browser:
     """A browser at a dashboard that changes nothing."""
     return Dashboard.start(shared, "--read-only").sign_in()

@@ -27,14 +27,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def there(store: Cli) -> Iterator[Browser]:
-    """A browser at a dashboard of it, which has nothing to complain of."""
-    site = Dashboard.start(store)
-    yield site.sign_in()
-    assert site.stop() == (0, "", "")
-
-
 def enqueue(browser: Browser, **fields: Any) -> str:
     answer = browser.api("POST", "/jobs", {"command": "true", **fields})
     assert answer.status == 201, answer.body

@@ -24,13 +24,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def there(store: Cli) -> Iterator[Browser]:
-    site = Dashboard.start(store)
-    yield site.sign_in()
-    assert site.stop() == (0, "", "")
-
-
 def test_the_api_lists_pauses_resumes_and_tests_hooks(there: Browser) -> None:
     listed = there.api("GET", "/hooks")
     assert listed.status == 200

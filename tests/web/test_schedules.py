@@ -9,7 +9,7 @@ import pytest
 
 from ..support import Cli
 from .conftest import cli_in
-from .dashboard import Browser, Dashboard
+from .dashboard import Browser
 from .test_admission import act, buttons
 
 
@@ -22,13 +22,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     made("schedule", "add", "poll", "--every", "5m", "--env", "SECRET=x", poll)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def there(store: Cli) -> Iterator[Browser]:
-    site = Dashboard.start(store)
-    yield site.sign_in()
-    assert site.stop() == (0, "", "")
 
 
 def test_the_api_pauses_resumes_and_runs(there: Browser) -> None:

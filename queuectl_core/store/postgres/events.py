@@ -77,13 +77,8 @@ async def tell(
     event."""
     kind = EVENT_OF[action]
     if said.jobs is not None:
-        named = [(seq, said.jobs[seq]) for seq, _ in changed]
-        if said.running:
-            asked = [one for one in named if one[0] in said.running]
-            named = [one for one in named if one[0] not in said.running]
-            detail = {**said.detail, "running": True}
-            await record_jobs(session, kind, now, asked, detail=detail, via=said.via)
-        await record_jobs(session, kind, now, named, detail=said.detail, via=said.via)
+        for jobs, detail in said.of_named(changed):
+            await record_jobs(session, kind, now, jobs, detail=detail, via=said.via)
         return None
     return await tell_count(session, kind, now, len(changed), said)
 

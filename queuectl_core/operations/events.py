@@ -307,7 +307,8 @@ class Follower:
         back = self._horizon > now + SLACK
         low = min(self._horizon or now, now) - SLACK
         gone = sorted(self._running - running.keys())
-        ended = {_attempt(end): (start, end) for start, end in await self._ended_since(low, gone)}
+        pairs = await self._store.ended_attempts(low, gone)
+        ended = {_attempt(end): (start, end) for start, end in pairs}
         if back:
             for key, (_, end) in ended.items():
                 if key not in self._running and end.at > now:
@@ -334,11 +335,6 @@ class Follower:
         }
         self._started &= self._ended.keys() | self._running
         return [] if known else fresh
-
-    async def _ended_since(
-        self, low: float, gone: Sequence[tuple[int, int]]
-    ) -> list[tuple[Event, Event]]:
-        return await self._store.ended_attempts(low, gone)
 
 
 def _attempt(event: Event) -> tuple[int, int]:

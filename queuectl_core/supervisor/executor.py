@@ -234,7 +234,7 @@ class Executor:
         report: Report | None = None,
     ) -> None:
         """Leave the result of an attempt for the dispatcher. Its worker is free."""
-        result = make_result(attempt, exit_, output, self._context)._replace(report=report)
+        result = make_result(attempt, exit_, output, self._context, report)
         if not self.attempts.finish(attempt, result):
             return  # it has another owner by now
         self._leave_worker(attempt)

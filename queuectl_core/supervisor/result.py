@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ..domain.claims import AttemptResult
+from ..domain.claims import AttemptResult, Report
 from ..domain.hooks import is_unwanted
 from ..domain.lifecycle import Policy, settle
 from ..domain.model import Attempt, Outcome
@@ -17,9 +17,14 @@ from .maintenance.output_limit import last_line
 
 
 def make_result(
-    attempt: ActiveAttempt, exit_: Exit, output: tuple[int, bytes], context: Context
+    attempt: ActiveAttempt,
+    exit_: Exit,
+    output: tuple[int, bytes],
+    context: Context,
+    report: Report | None = None,
 ) -> AttemptResult:
     """What is written down for an attempt. ``output``: how many bytes it wrote, and the last ones.
+    ``report``: what it reported.
 
     How long it took is measured on ``lease_clock``: the store's clock may have been set meanwhile.
     """
@@ -65,6 +70,7 @@ def make_result(
         ),
         tail=tail,
         queue=job.queue,
+        report=report,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ UNEXPECTED = (
     "was never awaited",
 )
 """Text that no process may ever print."""
+
+UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""Errors of SQLite that say what happened to the file."""
 
 FINAL = ("completed", "dead", "cancelled")
 WAITING = ("pending", "failed")
@@ -68,6 +72,14 @@ class Oracle:
     def judge(self, *, leaders: bool) -> None:
         """Look at everything. ``leaders``: leaders of jobs were killed, so that some attempts
         failed by SIGKILL."""
+        try:
+            self._look(leaders=leaders)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in UNREADABLE:
+                raise
+            self._say(f"the file cannot be read: {error}")
+
+    def _look(self, *, leaders: bool) -> None:
         self._read_store()
         self._read_log()
         self._lost()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import textual.app
 import textual.pilot
-from textual._context import active_app
+from textual._context import active_app, visible_screen_stack
 from textual._wait import SLEEP_GRANULARITY, wait_for_idle
 from textual.pilot import Pilot, WaitForScreenTimeout
 
@@ -226,6 +226,8 @@ def _nothing_to_do(console: Console) -> bool:
 
 def text_of(console: Console) -> str:
     """The text on the screen, line by line."""
+    # A dialog would be drawn, and kept, without the screen below it.
+    visible_screen_stack.set(console._background_screens)
     strips = console.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips)
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +32,8 @@ from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.lifecycle import Policy, settle
 from queuectl_core.domain.model import Attempt, Job, JobSpec, Outcome, SupervisorRow
 from queuectl_core.system.host import host_key, hostname
+
+from . import forked
 
 T = TypeVar("T")
 
@@ -217,6 +219,22 @@ class Result:
         return json.loads(self.out)
 
 
+def _run(
+    words: Sequence[str], *, stdin: bytes, env: Mapping[str, str], cwd: Path, timeout: float
+) -> tuple[int, bytes, bytes]:
+    """As :func:`forked.run`, in a process from the start of Python on."""
+    done = subprocess.run(
+        [sys.executable, "-m", "queuectl_tui", *words],
+        input=stdin,
+        capture_output=True,
+        env=env,
+        cwd=cwd,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 @dataclass(slots=True)
 class Cli:
     """Runs ``python -m queuectl_tui`` as real processes on a store of the test's own.
@@ -249,17 +267,12 @@ class Cli:
         """Run to the end. ``code``: the exit code it must have (None: any)."""
         words = tuple(str(arg) for arg in args)
         raw = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            [sys.executable, "-m", "queuectl_tui", *words],
-            # No input is an empty input: never the terminal the suite is run from.
-            input=raw or b"",
-            capture_output=True,
-            env=self.environment(env),
-            cwd=cwd or self.cwd,
-            timeout=timeout,
-            check=False,
+        # No input is an empty input: never the terminal the suite is run from.
+        run = forked.run if forked.can_fork(words, given := self.environment(env)) else _run
+        exit_code, out, err = run(
+            words, stdin=raw or b"", env=given, cwd=cwd or self.cwd, timeout=timeout
         )
-        result = Result(words, done.returncode, done.stdout.decode(), done.stderr.decode())
+        result = Result(words, exit_code, out.decode(), err.decode())
         if code is not None:
             assert result.code == code, (
                 f"queuectl {' '.join(words)}: exit {result.code}, not {code}\n"

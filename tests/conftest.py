@@ -58,9 +58,17 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """A supervisor that was told to stop leaves these ignored: its process is about to end. Here
-    the process goes on, with the next test."""
+    the process goes on, with the next test.
+
+    If they were ignored when the tests began (``nohup make test &`` in a script), every process of
+    a test would ignore them too. A handler that does nothing has the same effect here, and is not
+    inherited.
+    """
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        if handler is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)

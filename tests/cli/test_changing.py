@@ -19,6 +19,11 @@ def state(here: Here | Cli, ref: str) -> str:
     return result
 
 
+def outputs(cli: Cli) -> list[str]:
+    """The output files of jobs."""
+    return sorted(path.name for path in (cli.directory / "logs").rglob("*.*"))
+
+
 def dead(cli: Cli, *ids: str, code: int = 1) -> None:
     """Enqueue jobs that end in the DLQ."""
     for name in ids:
@@ -201,8 +206,11 @@ def test_purge_needs_a_yes(terminal: Terminal) -> None:
     assert "nothing purged" in shown
     assert len(cli.json("dlq", "list")) == 2
     assert "needs -y" in one_line(cli("dlq", "purge", "one", code=2).err)
+    assert outputs(cli) == ["1.1.log", "2.1.log"]
     assert "1 job purged" in terminal("dlq", "purge", "one", typed="y\n")
+    assert outputs(cli) == ["2.1.log"]
     assert cli("dlq", "purge", "--all", "-y").out == "1 job purged\n"
+    assert outputs(cli) == []
     assert cli("dlq", "purge", "--all").out == "0 jobs purged\n"  # nothing to ask about
     assert cli.json("list") == []
 
@@ -314,7 +322,9 @@ def test_remove_all_that_match_asks(terminal: Terminal) -> None:
     assert "needs -y" in one_line(cli("remove", "--state", "dead", code=2).err)
     assert "Remove 1 job for good" in terminal("remove", "--state", "dead", typed="n\n", code=1)
     assert state(cli, "d1") == "dead"
+    assert outputs(cli) == ["1.1.log"]
     assert cli("remove", "--state", "dead", "-y").out == "1 job removed\n"
+    assert outputs(cli) == []
     assert [job["id"] for job in cli.json("list")] == ["p1"]
     assert cli.json("remove", "--all", "-y") == {"removed": 1}
     assert cli.json("remove", "--state", "processing", "-y") == {"removed": 0}

@@ -145,6 +145,27 @@ async def test_a_retry_starts_at_nought_and_keeps_the_history(store: Store, stat
     assert (held.seq, held.runs) == (job.seq, job.runs + 1), "attempts are numbered on"
 
 
+@pytest.mark.parametrize("how", ["retry", "another command"])
+async def test_a_job_that_crashed_starts_at_nought_too(store: Store, how: str) -> None:
+    """Otherwise its next crash would be the last."""
+    await hired(store)
+    await store.enqueue([spec(id="a")], NOW)
+    for _ in range(3):
+        [held] = await claim(store)
+        await finish(store, "sup", ending(held, Outcome.CRASHED, reason="killed"))
+    job = await again(store, held)
+    assert (job.state, job.crashes) == (State.DEAD, 3)
+    if how == "retry":
+        await change(store, JobAction.RETRY, [job.seq], NOW, strict=True)
+    else:
+        await store.amend(job, "false", NOW)
+    assert (await again(store, job)).crashes == 0
+    [held] = await claim(store)
+    await finish(store, "sup", ending(held, Outcome.CRASHED, reason="killed"))
+    job = await again(store, job)
+    assert (job.state, job.crashes) == (State.PENDING, 1)
+
+
 async def test_a_removed_job_leaves_nothing(store: Store) -> None:
     await hired(store)
     job = await failed(store)

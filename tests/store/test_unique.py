@@ -72,6 +72,9 @@ async def test_a_conflict_may_be_an_error(store: Store) -> None:
 async def test_a_job_that_has_not_started_is_replaced(store: Store, state: State) -> None:
     await hired(store)
     first = await add(store, id="first", hold=state is State.WAITING, actor="ann")
+    if state is not State.WAITING:
+        crashed = await run(store, first, Outcome.CRASHED)
+        assert crashed.crashes == 1
     if state is State.FAILED:
         await run(store, first, Outcome.FAILED)
     again = await add(

@@ -274,7 +274,7 @@ class MainScreen(JobScreen):
             return True if self._jobs_run() else None
         if action == "retry_all":
             if pane is self.dlq:
-                return True if self.console.overview.groups else None
+                return True if self.dlq.window.rows else None
             hidden = self.has_class("-small") and pane is not self.jobs
             return None if hidden else True  # never by a filter that is not visible
         if action == "stop":
@@ -310,6 +310,8 @@ class MainScreen(JobScreen):
         return super().describe(action)
 
     def _describe_retry_all(self) -> str | None:
+        if self.pane is self.dlq and self._narrowed["dlq"]:
+            return f"retry {sum(group.count for group in self.dlq.window.rows):,} dead"
         where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
         if where.search is not None or where.queues:
             return "retry matching"
@@ -337,9 +339,17 @@ class MainScreen(JobScreen):
         elif pane is self.jobs and isinstance(row, Job):
             self.console.open_job(row)
 
+    def _shown_dead(self) -> list[Filter]:
+        """The dead jobs that the DLQ shows: all of them, or those of the causes that match its
+        filter."""
+        if not self._narrowed["dlq"]:
+            return [ALL_DEAD]
+        reasons = tuple(group.reason for group in self.dlq.window.rows)
+        return [ALL_DEAD._replace(reasons=reasons)] if reasons else []
+
     def action_retry_all(self) -> None:
-        where = ALL_DEAD if self.pane is self.dlq else self.jobs.where
-        self.console.perform_counted([where], RETRYABLE, actions.retry_matching)
+        wheres = self._shown_dead() if self.pane is self.dlq else [self.jobs.where]
+        self.console.perform_counted(wheres, RETRYABLE, actions.retry_matching)
 
     def retry_dead(self) -> None:
         self.console.perform_counted([ALL_DEAD], RETRYABLE, actions.retry_matching)

@@ -1,0 +1,265 @@
+"""What keys leave in the store: only what they are for has changed, in each pane and direction."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from queuectl_core.domain.model import Filter, Job, State
+from queuectl_core.queue import Queue
+from queuectl_tui.console.app import Console
+
+from .scenes import opened, settled, text_of, until
+from .test_keys import filtered, said
+
+SIZE = (120, 40)
+PENDING, CANCELLED, DEAD = State.PENDING, State.CANCELLED, State.DEAD
+RESIZE = ("resize-1", "resize-2", "resize-3")
+SYNC = ("sync-1", "sync-2", "sync-3")
+THUMBS = ("thumb-1", "thumb-2", "thumb-3")
+
+
+async def rows(console: Console) -> dict[str, Job]:
+    """All jobs of the store."""
+    return {job.id: job for job in await console.connections.reader.scan(None, 1000)}
+
+
+async def dead(console: Console) -> set[str]:
+    return {name for name, job in (await rows(console)).items() if job.state is DEAD}
+
+
+async def changed(console: Console, before: dict[str, Job]) -> dict[str, State | None]:
+    """The jobs that are not as they were, and their states now. None: the job is gone."""
+    now = await rows(console)
+    names = {name for name, job in before.items() if now.get(name) != job} | now.keys() - before
+    return {name: now[name].state if name in now else None for name in names}
+
+
+def stops(console: Console) -> dict[str, str | None]:
+    """What each worker is told."""
+    with closing(sqlite3.connect(console.connections.url)) as raw:
+        return dict(raw.execute("SELECT id, stop FROM workers ORDER BY id").fetchall())
+
+
+def all_are(names: object, state: State | None) -> dict[str, State | None]:
+    return dict.fromkeys(names, state)  # type: ignore[call-overload, no-any-return]
+
+
+async def answer(console: Console, pilot: Pilot[int], question: str, done: str) -> str:
+    """Answer a question with yes. Returns what was said when it was done."""
+    await until(console, pilot, question)
+    await pilot.press("y")
+    return await said(console, pilot, f"✓ {done}")
+
+
+# -- one pane or the other ----------------------------------------------------------------
+
+
+async def test_R_in_the_dlq_is_for_the_dlq_and_in_the_jobs_for_the_jobs(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        console.main.show_state(State.COMPLETED)
+        await settled(console, pilot)
+        before, died = await rows(console), await dead(console)
+        await pilot.press("3", "R")
+        shown = await answer(console, pilot, "Retry 13 dead jobs?", "retried 13 jobs")
+        assert "$ queuectl dlq retry --all" in shown
+        assert await changed(console, before) == all_are(died, PENDING)
+        before = await rows(console)
+        await settled(console, pilot)
+        await pilot.press("4", "R")
+        await answer(console, pilot, "Retry 24 completed jobs?", "retried 24 jobs")
+        names = [name for name in before if name.startswith("mail-")]
+        assert await changed(console, before) == all_are(names, PENDING)
+
+
+async def test_R_in_a_filtered_dlq_is_for_the_causes_that_are_shown(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("3")
+        await filtered(console, pilot, "o")  # two of the three causes
+        await settled(console, pilot)
+        assert [group.count for group in console.main.dlq.window.rows] == [7, 3, 3]
+        await filtered(console, pilot, " on")
+        await settled(console, pilot)
+        assert "R retry 3 dead" in text_of(console).splitlines()[-1]
+        before = await rows(console)
+        await pilot.press("R")
+        shown = await answer(console, pilot, "Retry 3 dead jobs?", "retried 3 jobs")
+        assert "dlq retry --all --reason 'exit 1: no space left on device'" in shown
+        assert await changed(console, before) == all_are(RESIZE, PENDING)
+        await filtered(console, pilot, "nothing like it")
+        await settled(console, pilot)
+        before = await rows(console)
+        console.main.action_retry_all()  # the key does nothing; the palette has the verb
+        await said(console, pilot, "no job that matches is in a state for that")
+        assert await changed(console, before) == {}
+
+
+@pytest.mark.parametrize("key", ["r", "D"])
+async def test_a_cause_is_retried_or_deleted_alone_and_several_together(
+    home: Path, key: str
+) -> None:
+    word, after = ("Retry", PENDING) if key == "r" else ("Delete", None)
+    done = "retried" if key == "r" else "deleted"
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("3", "space", "G", "space", key)  # the first and the last cause
+        await answer(console, pilot, f"{word} 10 dead jobs", f"{done} 10 jobs")
+        gone = await changed(console, before)
+        assert len(gone) == 10
+        assert set(gone.values()) == {after}
+        left = await dead(console)
+        assert left in ({*RESIZE}, {*SYNC})
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("g", key)
+        await answer(console, pilot, f"{word} 3 dead jobs", f"{done} 3 jobs")
+        assert await changed(console, before) == all_are(left, after)
+
+
+async def test_c_is_for_the_jobs_or_for_what_the_workers_run(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb-2")
+        before = await rows(console)
+        await pilot.press("2", "j", "c")
+        await answer(console, pilot, "Cancel index?", "index is being ended")
+        after = await rows(console)
+        assert await changed(console, before) == {"index": State.PROCESSING}
+        assert after["index"].cancel_requested
+        await pilot.press("4", "c")
+        await answer(console, pilot, "Cancel thumb-2?", "thumb-2 is cancelled")
+        assert await changed(console, after) == {"thumb-2": CANCELLED}
+
+
+# -- workers ------------------------------------------------------------------------------
+
+
+async def test_x_lets_jobs_finish_and_stops_only_the_chosen_workers(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("2", "x")
+        await answer(console, pilot, "Stop w3kd-1?", "stopping w3kd-1, 1 job to finish first")
+        assert stops(console) == {"w3kd-1": "drain", "w3kd-2": None, "w3kd-3": None}
+        await pilot.press("j", "space", "space", "g", "x")  # the cursor is on another worker
+        shown = await answer(console, pilot, "Stop 2 workers?", "stopping w3kd-2, w3kd-3")
+        assert "$ queuectl worker stop w3kd-2 w3kd-3" in shown
+        assert set(stops(console).values()) == {"drain"}
+        assert await changed(console, before) == {}
+
+
+async def test_x_in_the_jobs_stops_all_workers_after_their_jobs(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("2", "space", "4", "x")  # a mark in the other pane does not count
+        await until(console, pilot, "Stop all 3 workers?")
+        await pilot.press("n")
+        await said(console, pilot, "nothing was changed")
+        assert set(stops(console).values()) == {None}
+        await pilot.press("x")
+        await answer(console, pilot, "Stop all 3 workers?", "stopping w3kd-1, w3kd-2, w3kd-3")
+        assert set(stops(console).values()) == {"drain"}
+
+
+# -- marks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [("space", "j", "V"), ("G", "V", "g", "V")], ids=["down", "up"])
+async def test_a_range_is_marked_in_both_directions(home: Path, keys: tuple[str, ...]) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb")
+        before = await rows(console)
+        await pilot.press(*keys)
+        await settled(console, pilot)
+        await pilot.press("c")
+        await answer(console, pilot, "Cancel 3 marked jobs: 3 pending?", "cancelled 3 jobs")
+        assert await changed(console, before) == all_are(THUMBS, CANCELLED)
+
+
+@pytest.mark.parametrize("pane", ["jobs", "workers", "dlq"])
+async def test_esc_clears_the_filter_and_then_the_marks(home: Path, pane: str) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press({"workers": "2", "dlq": "3", "jobs": "4"}[pane], "j", "space")
+        await settled(console, pilot)
+        assert "esc clear marks" in text_of(console).splitlines()[-1]
+        (table,) = [one for one in console.main.panes if one.id == pane]
+        marked = list(table.marks)
+        assert len(marked) == 1
+        await pilot.press("escape")
+        await settled(console, pilot)
+        assert not table.marks
+        assert "1 marked" not in text_of(console)
+        if pane != "jobs":  # a filter of the jobs leaves the marks of the other panes alone
+            await pilot.press("space")
+            console.main.jobs.filter(Filter((DEAD,)))
+            await pilot.press("escape")
+            await settled(console, pilot)
+            assert not console.main.jobs.filtered
+            assert len(table.marks) == 1
+            await pilot.press("escape")
+            await settled(console, pilot)
+            assert not table.marks
+
+
+async def test_marks_are_for_actions_and_only_in_states_that_allow_them(home: Path) -> None:
+    """Of marked jobs in several states an action takes those that it can change."""
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("space", "space", "space")  # cancelled, pending (later), pending
+        assert [job.state for job in console.main.jobs.chosen()] == [CANCELLED, PENDING, PENDING]
+        await pilot.press("G", "c")
+        await answer(console, pilot, "Cancel 2 marked jobs: 2 pending?", "cancelled 2 jobs")
+        assert await changed(console, before) == all_are(("later", "thumb-3"), CANCELLED)
+        before = await rows(console)
+        await settled(console, pilot)
+        await pilot.press("D")
+        await answer(console, pilot, "Delete 3 marked jobs: 3 cancelled", "deleted 3 jobs")
+        assert await changed(console, before) == all_are(("typo", "later", "thumb-3"), None)
+        assert not console.main.jobs.marks or await settled(console, pilot)
+        assert not console.main.jobs.marks
+
+
+# -- the cursor while jobs arrive -----------------------------------------------------------
+
+
+async def test_the_row_under_the_cursor_stays_before_the_first_move(home: Path) -> None:
+    """The jobs have the focus from the start, so the next key is for the row that is shown."""
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        assert console.main.jobs.current.id == "typo"  # type: ignore[union-attr]
+        async with Queue.open(console.connections.url, env={}) as queue:
+            await queue.enqueue([{"id": "newer", "command": "true"}])
+        await until(console, pilot, "newer")
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("r")
+        await said(console, pilot, "✓ typo is due again")
+        assert await changed(console, before) == {"typo": PENDING}
+
+
+async def test_without_the_focus_the_jobs_show_the_newest(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("2")
+        async with Queue.open(console.connections.url, env={}) as queue:
+            await queue.enqueue([{"id": "newer", "command": "true"}])
+        await until(console, pilot, "newer")
+        await settled(console, pilot)
+        assert console.main.jobs.current.id == "newer"  # type: ignore[union-attr]
+        await pilot.press("4", "j")  # somebody has moved there: it stays, also without the focus
+        await settled(console, pilot)
+        here = console.main.jobs.current
+        await pilot.press("2")
+        async with Queue.open(console.connections.url, env={}) as queue:
+            await queue.enqueue([{"id": "newest", "command": "true"}])
+        await until(console, pilot, "newest")
+        await settled(console, pilot)
+        assert console.main.jobs.current == here

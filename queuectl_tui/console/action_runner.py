@@ -91,8 +91,9 @@ class ActionRunner(MinimumSize, PacedDisplay):
     open_queues: Callable[[], None]
     open_schedules: Callable[[], None]
     open_events: Callable[[], None]
+    open_hooks: Callable[[], None]
     open_page: Callable[[str], None]
-    """Show ``queues``, ``schedules`` or ``events`` instead of the page that is open."""
+    """Show ``queues``, ``schedules``, ``events`` or ``hooks`` instead of the page that is open."""
     show_queue: Callable[[str], None]
     """Show the jobs of a queue on the main screen."""
     ask_remove: Callable[[Job], None]

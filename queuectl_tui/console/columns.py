@@ -15,6 +15,7 @@ from ..presentation.columns import STATE_ROLES, Cell, Column, Place, TableColumn
 from ..presentation.connections import Connections
 from ..presentation.dead_groups import GROUP_COLUMNS
 from ..presentation.events import EVENT_COLUMNS
+from ..presentation.hooks import HOOK_COLUMNS
 from ..presentation.jobs import JOB_COLUMNS, short_why
 from ..presentation.queues import QUEUE_COLUMNS
 from ..presentation.schedules import SCHEDULE_COLUMNS
@@ -53,6 +54,7 @@ JOBS = table(JOB_COLUMNS, "console")
 SCHEDULES = table(SCHEDULE_COLUMNS, "console")
 QUEUES = table(QUEUE_COLUMNS, "console")
 EVENTS = table(EVENT_COLUMNS, "console")
+HOOKS = table(HOOK_COLUMNS, "console")
 GROUPS = table(GROUP_COLUMNS, "console")
 JOB_PAGE = table(JOB_COLUMNS, "page")
 ATTEMPTS = table(ATTEMPT_COLUMNS, "console")

@@ -78,13 +78,19 @@ class Navigation(ActionRunner):
 
         self.push_screen(EventsScreen())
 
+    def open_hooks(self) -> None:
+        from .screens.hooks import HooksScreen
+
+        self.push_screen(HooksScreen())
+
     def open_page(self, name: str) -> None:
-        """``queues``, ``schedules`` or ``events``, on top of the main screen."""
+        """``queues``, ``schedules``, ``events`` or ``hooks``, on top of the main screen."""
         self.back_to_main()
         pages = {
             "queues": self.open_queues,
             "schedules": self.open_schedules,
             "events": self.open_events,
+            "hooks": self.open_hooks,
         }
         pages[name]()
 

@@ -22,7 +22,6 @@ from ..presentation import actions, hook_actions
 from ..presentation.actions import Action
 from ..presentation.columns import TableColumn, table
 from ..presentation.findings import FINDING_COLUMNS
-from ..presentation.hooks import HOOK_COLUMNS
 from ..presentation.settings import SETTING_COLUMNS
 from ..presentation.stats import STATS_COLUMNS, TIME_COLUMNS, precision, time_rows
 from ..presentation.why import summary_rows
@@ -40,7 +39,6 @@ IN_A_SHELL = (
     ("queue set", "limits of a queue: shows its line", "queue set NAME --limit N --rate N/PERIOD"),
     ("queue remove", "forget them: shows its line", "queue remove NAME"),
     ("hook add", "a command or a URL for events: shows its line", "hook add --help"),
-    ("hook remove", "no more deliveries: shows its line", "hook remove NAME"),
     ("schedule add", "a new one: shows its line", "schedule add NAME --cron EXPR COMMAND"),
     ("schedule edit", "change one: shows its line", "schedule edit NAME --help"),
     ("schedule import", "of a crontab: shows its line", "schedule import FILE"),
@@ -131,7 +129,7 @@ def commands(console: Navigation, screen: Screen[Any] | None = None) -> Iterator
     yield do("config list", "every setting", lambda: tell(console, "config", _config))
     yield do("config get", "every setting", lambda: tell(console, "config", _config))
     for verb in ("list", "show"):
-        yield do(f"hook {verb}", "every hook", lambda: tell(console, "hooks", _hooks))
+        yield do(f"hook {verb}", "every hook", console.open_hooks)
     yield do("doctor", "is everything in order?", lambda: tell(console, "doctor", _doctor))
     for verb, said, line in IN_A_SHELL:
         yield do(verb, said, shell(line))
@@ -175,6 +173,7 @@ def _changing(console: Navigation, screen: Screen[Any], here: JobScreen) -> Iter
     ):
         ask = partial(console.ask_config, f"Which hook? ({verb})", _named(make))
         yield do(f"hook {verb}", said, ask)
+    yield do("hook remove", "in the hooks: D", console.open_hooks)
 
 
 def _named(make: Callable[[str], Action]) -> Callable[[str], Action]:
@@ -245,13 +244,6 @@ async def _config(console: Navigation) -> list[TextRow]:
     columns = table(SETTING_COLUMNS, "console")
     settings = await console.connections.reader.config_list()
     return [*(line(columns, setting) for setting in settings), [], _same("config list")]
-
-
-async def _hooks(console: Navigation) -> list[TextRow]:
-    columns = table(HOOK_COLUMNS, "console")
-    hooks = await console.connections.reader.hooks()
-    rows: list[TextRow] = [line(columns, info) for info in hooks]
-    return [*(rows or [[("there is no hook", "muted")]]), [], _same("hook list")]
 
 
 async def _doctor(console: Navigation) -> list[TextRow]:

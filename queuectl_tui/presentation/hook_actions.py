@@ -41,6 +41,20 @@ def resume_hooks(names: Sequence[str]) -> Action:
     return Action(" && ".join(cli("hook", "resume", name) for name in names), run)
 
 
+def remove_hook(info: HookInfo) -> Action:
+    """Remove a hook. Asks."""
+    name = info.hook.name
+
+    async def run(queue: Queue) -> str:
+        await queue.remove_hook(name)
+        return f"hook {name} is removed"
+
+    details = [target(info)]
+    if info.waiting:
+        details.append(f"{info.waiting:,} events that wait for its digest are not delivered")
+    return Action(cli("hook", "remove", name), run, f"Remove hook {name}?", details)
+
+
 def try_hook(name: str, info: HookInfo | None = None) -> Action:
     """Deliver a sample to a hook, from this host. ``info``: for the question."""
 

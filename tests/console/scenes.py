@@ -260,7 +260,7 @@ async def play(console: Console, pilot: Pilot[int], name: str) -> str:
     await settled(console, pilot)
     for key in scene.keys:
         await pilot.press(key)
-        if key in ("enter", "e", "l", "D", "E", "w", "5", "6", "8"):
+        if key in ("enter", "e", "l", "D", "E", "w", "5", "6", "8", "9"):
             await settled(console, pilot)
     if console.size.height > 20 or name != "output":
         await until(console, pilot, scene.shows)

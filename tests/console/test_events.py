@@ -58,7 +58,7 @@ async def test_a_new_event_appears_by_itself(tmp_path: Path) -> None:
 async def test_a_page_leads_to_the_others(tmp_path: Path) -> None:
     await fill(tmp_path)
     async with opened(tmp_path, (80, 24)) as (console, pilot):
-        for key, name in (("8", "events"), ("6", "schedules"), ("5", "queues"), ("8", "events")):
+        for key, name in (("8", "events"), ("6", "schedules"), ("9", "hooks"), ("5", "queues")):
             await pilot.press(key)
             await until(console, pilot, f"{key} {name}")
         await pilot.press("escape")

@@ -44,6 +44,7 @@ class EventsScreen(ListScreen[Event]):
         Binding("escape,8", "back", "back", key_display="esc"),
         Binding("5", "page('queues')", "queues", show=False),
         Binding("6", "page('schedules')", "schedules", show=False),
+        Binding("9", "page('hooks')", "hooks", show=False),
     ]
 
     def compose(self) -> ComposeResult:

@@ -59,6 +59,7 @@ class MainScreen(JobScreen):
         Binding("5", "queues", "queues"),
         Binding("6", "schedules", "schedules"),
         Binding("8", "events", "events", show=False),
+        Binding("9", "hooks", "hooks", show=False),
         Binding("P", "pause_queue", "pause or resume the queue", show=False),
         Binding("left_square_bracket", "state(-1)", "previous state", key_display="[", show=False),
         Binding("right_square_bracket", "state(1)", "next state", key_display="]", show=False),
@@ -400,6 +401,9 @@ class MainScreen(JobScreen):
 
     def action_events(self) -> None:
         self.console.open_events()
+
+    def action_hooks(self) -> None:
+        self.console.open_hooks()
 
     def show_queue(self, name: str) -> None:
         """Show the jobs of one queue."""

@@ -32,6 +32,7 @@ class QueuesScreen(ListScreen[QueueInfo]):
         Binding("escape,5", "back", "back", key_display="esc"),
         Binding("6", "page('schedules')", "schedules", show=False),
         Binding("8", "page('events')", "events", show=False),
+        Binding("9", "page('hooks')", "hooks", show=False),
     ]
 
     async def load(self) -> None:

@@ -48,6 +48,7 @@ class SchedulesScreen(ListScreen[ScheduleInfo]):
         Binding("escape,6", "back", "back", key_display="esc"),
         Binding("5", "page('queues')", "queues", show=False),
         Binding("8", "page('events')", "events", show=False),
+        Binding("9", "page('hooks')", "hooks", show=False),
     ]
 
     def compose(self) -> ComposeResult:

@@ -42,7 +42,7 @@ def import_file(
     A schedule is named after the program that it runs. As in cron, the commands run in the home
     directory, an environment line is for the lines after it, and what follows a % is standard
     input. CRON_TZ is the time zone. A line that is a schedule already, with the same times and the
-    same job, is left as it is.
+    same job, is left as it is, and equal lines make one schedule.
 
     Lines that cannot be added (@reboot, mistakes, MAILTO) are reported one by one with their
     numbers, and the others are added; the exit code is 1 then. With --strict nothing is added, and
@@ -133,8 +133,8 @@ async def _add(
                 == (info.schedule.cron, info.schedule.tz, info.schedule.job)
             ]
             if same:
-                existing.append(same[0])
-                known.pop(same[0])  # another line may be the same
+                if same[0] not in existing:
+                    existing.append(same[0])
                 continue
             name, number = line.name, 2
             while name in known:

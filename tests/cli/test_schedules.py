@@ -13,6 +13,7 @@ from queuectl_tui.cli.output import PrettyListing, Stdout
 from queuectl_tui.cli.schedule import SCHEDULES
 
 from ..support import NOW, Cli, defaults
+from .conftest import Here
 
 CRONTAB = r"""# comment
 SHELL=/bin/bash
@@ -147,6 +148,15 @@ def test_a_crontab_is_imported_line_by_line(cli: Cli, tmp_path: Path) -> None:
     assert by_name["tmp"]["tz"] == "Europe/Berlin"
     again = json.loads(cli("schedule", "import", file, "--tz", "UTC", "--json", code=1).out)
     assert (again["added"], sorted(again["existing"])) == ([], ["backup.sh", "echo", "tmp"])
+
+
+def test_equal_lines_make_one_schedule(here: Here, tmp_path: Path) -> None:
+    file = tmp_path / "crontab"
+    file.write_text("*/5 * * * * ping example.org\n" * 3)
+    here("schedule", "import", file, "--json")
+    again = here("schedule", "import", file, "--json").json
+    assert (again["added"], again["existing"]) == ([], ["ping"])
+    assert [one["name"] for one in here("schedule", "list", "--json").json] == ["ping"]
 
 
 def test_strict_and_dry_run_add_nothing(cli: Cli) -> None:

@@ -43,9 +43,10 @@ def put_in_seams() -> None:
     clock, bug = os.environ.get("CHAOS_CLOCK"), os.environ.get("CHAOS_MUTATE")
     if clock:
         move_clock(Path(clock))
-        from queuectl_core.supervisor import daemonize, shim_client
+        from queuectl_core.supervisor import daemonize, processes, shim_client
 
         shim_client.SHIM = Path(__file__).with_name("shim_clock.py")
+        processes.SHIM_PROGRAMS += ("/chaos/shim_clock.py",)
         daemonize.PROGRAM = Path(__file__).with_name("background.py")
     if bug:
         from .mutations import MUTATIONS

@@ -65,8 +65,10 @@ a word from the supervisor, which hears of many at once (see ``supervisor/prefet
 Who may start: whoever takes over a supervisor's jobs appends a line to the journal under its
 lock ("revokes" it). Before each round of starts the shim takes the same lock and reads what others
 appended; once it is revoked it starts nothing more. So a job is never started by a supervisor that
-was stopped for a while, lost its jobs, and woke up. On a full disk a line can't be appended, but
-NULs can (a hole takes no space): they say the same. Any other line is passed over.
+was stopped for a while, lost its jobs, and woke up. A shim that finds no journal when it begins
+counts as revoked: its supervisor has made one, and who took over may have removed it. On a full
+disk a line can't be appended, but NULs can (a hole takes no space): they say the same. Any other
+line is passed over.
 A journal that was deleted is written anew, with all that a successor must know: before the next
 start or exit, on SIGCHLD, and within a second if our supervisor is gone. One that grew is replaced
 by a new file. So a process that has got the lock of a journal checks that the name still leads to

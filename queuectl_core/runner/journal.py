@@ -28,8 +28,7 @@ class JournalWriter:
         self.unsettled: dict[str, bytes] = {}  # token -> lines of one that has ended
         self.compact_at = COMPACT_AT
         self.alive = self._open_alive()
-        # Revoked before we began, if our supervisor died while we were being started.
-        self.journal = self._open_journal()
+        self.journal = self._open_first()
         begins = os.pread(self.journal, 256, 0)
         self.first = begins == MADE  # no other shim had this journal before us
         # It was deleted before we began: what another shim of that name did is not known.
@@ -56,9 +55,19 @@ class JournalWriter:
             raise
         return fd
 
-    def _open_journal(self, how: int = fcntl.LOCK_EX) -> int:
+    def _open_first(self) -> int:
+        """The journal that our supervisor made. Should our supervisor have died while we were being
+        started, it says that we are revoked; or it is gone, because who took over had no more use
+        for it. Then we are revoked as well."""
+        try:
+            return self._open_journal(make=0)
+        except FileNotFoundError:
+            self.revoked = True
+            return self._open_journal()
+
+    def _open_journal(self, how: int = fcntl.LOCK_EX, make: int = os.O_CREAT) -> int:
         """The journal, with its lock held; it may say already that we are revoked."""
-        fd = os.open(f"{self.path}.journal", os.O_APPEND | OWN_FILE, 0o600)
+        fd = os.open(f"{self.path}.journal", os.O_APPEND | OWN_FILE & ~os.O_CREAT | make, 0o600)
         try:
             fcntl.flock(fd, how)
             self.written = 0

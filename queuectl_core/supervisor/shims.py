@@ -154,8 +154,12 @@ class Shims:
 
     def _make_journal(self, name: str) -> None:
         # We make it, and only once. If it is gone later, somebody deleted it.
-        with contextlib.suppress(OSError):
-            make_first(self._context.run_directory / f"{name}.journal")
+        path = self._context.run_directory / f"{name}.journal"
+        try:
+            make_first(path)
+        except OSError:  # it may be there without its first line, on a full disk
+            if not path.exists():
+                raise  # a shim that finds none starts nothing
 
     async def _close(self, shim: ShimClient, name: str) -> None:
         if await shim.close():
@@ -208,8 +212,8 @@ class Shims:
         return max(0, OWN_SHIMS_AT_MOST - len(self._own))
 
     async def _start_own(self, shim: ShimClient, name: str, token: str) -> None:
-        await asyncio.to_thread(self._make_journal, name)
         try:
+            await asyncio.to_thread(self._make_journal, name)
             await self._start(shim, name)
         except OSError as error:
             if self._own.get(name) is shim:  # else the job has another owner by now

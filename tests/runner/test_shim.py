@@ -15,7 +15,7 @@ import pytest
 
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal import COMPACT_AT
-from queuectl_core.runner.journal_reader import JournalReader, abandoned, sweep
+from queuectl_core.runner.journal_reader import JournalReader, abandoned, make_first, sweep
 from queuectl_core.supervisor.processes import Processes, was_started_between
 from queuectl_core.supervisor.shim_client import command_line
 from queuectl_core.supervisor.triage import triage
@@ -25,16 +25,19 @@ LIMIT = 1 << 20
 
 
 class Driver:
-    """A shim and the test in its supervisor's place."""
+    """A shim and the test in its supervisor's place. ``made``: a supervisor made its journal."""
 
     def __init__(
         self,
         run: Path,
         deadline: Sequence[str] = (),
         words: Sequence[str] = (),
+        made: bool = True,
         **options: Any,
     ) -> None:
         self.run = run
+        if made and not (run / "s.journal").exists():
+            make_first(run / "s.journal")
         self.process = subprocess.Popen(
             words or command_line(run, "s", deadline),
             stdin=subprocess.PIPE,
@@ -190,6 +193,23 @@ async def test_a_shim_revoked_before_it_began_starts_nothing(tmp_path: Path) -> 
     try:
         driver.start("1.1", "true")
         assert driver.hear() == ["R", "1.1"]
+    finally:
+        driver.close()
+
+
+async def test_a_shim_whose_journal_was_swept_starts_nothing(tmp_path: Path) -> None:
+    """It began late, on a busy host. Its supervisor had been killed meanwhile, and a successor had
+    settled its jobs as never started and removed its files. They ran beside their next attempts."""
+    run = tmp_path / "run"
+    make_first(run / "s.journal")
+    await JournalReader(run, "s").revoke()
+    sweep(abandoned(run), set())
+    assert not (run / "s.journal").exists()
+    driver = Driver(run, made=False)
+    try:
+        driver.start("1.1", f"touch {tmp_path}/started")
+        assert driver.hear() == ["R", "1.1"]
+        assert not (tmp_path / "started").exists()
     finally:
         driver.close()
 

@@ -19,13 +19,19 @@ from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner import REVOKED
 from queuectl_core.runner.journal import JournalWriter
-from queuectl_core.runner.journal_reader import JournalReader
+from queuectl_core.runner.journal_reader import JournalReader, make_first
 from tests.support import eventually
 
 from .test_shim import Driver, shim
 from .test_shim_attacks import events_of
 
 __all__ = ["shim"]  # the fixture
+
+
+def writer(run: Path) -> JournalWriter:
+    """The journal of a shim whose supervisor has made it."""
+    make_first(run / "s.journal")
+    return JournalWriter(str(run), "s")
 
 
 FOREIGN = {
@@ -89,7 +95,7 @@ def test_a_journal_that_was_cut_is_written_again(shim: Driver) -> None:
 def test_who_waits_for_the_lock_of_a_journal_that_was_replaced_revokes_the_new_one(
     tmp_path: Path,
 ) -> None:
-    journal = JournalWriter(str(tmp_path), "s")
+    journal = writer(tmp_path)
     journal.record(["H", os.getpid(), 2])
     assert journal.lock()
     before = (tmp_path / "s.journal").stat().st_ino
@@ -108,7 +114,7 @@ async def test_nothing_is_started_while_a_successor_has_a_journal_that_was_made_
     tmp_path: Path,
 ) -> None:
     """Ours was deleted, and its lock is free: that says nothing."""
-    journal = JournalWriter(str(tmp_path), "s")
+    journal = writer(tmp_path)
     path = tmp_path / "s.journal"
     path.unlink()
     fd = os.open(path, os.O_RDWR | os.O_CREAT)  # a successor, just before it writes
@@ -126,7 +132,7 @@ def test_a_journal_that_cannot_be_locked_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A successor may be about to write into it that we are revoked."""
-    journal = JournalWriter(str(tmp_path), "s")
+    journal = writer(tmp_path)
     path = tmp_path / "s.journal"
     before = path.stat().st_ino
 
@@ -145,7 +151,7 @@ def test_a_journal_that_cannot_be_locked_is_not_replaced(
 def test_a_run_directory_that_is_made_again_is_for_its_user_only(tmp_path: Path) -> None:
     import shutil
 
-    journal = JournalWriter(str(tmp_path), "s")
+    journal = writer(tmp_path)
     journal.path = f"{tmp_path}/queue.db.d/run/s"
     shutil.rmtree(tmp_path, ignore_errors=True)
     tmp_path.mkdir()

@@ -74,6 +74,27 @@ def test_an_event_loop_that_closes_too_early_ends_the_thread_in_silence(
         drivers[0].execute("SELECT 1")
 
 
+async def test_a_signal_while_the_thread_starts_ends_it(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor that got SIGTERM at that moment waited for the thread, for ever."""
+    await make(store_path)
+    before = set(threading.enumerate())
+    start, join = threading.Thread.start, threading.Thread.join
+
+    def interrupted(thread: threading.Thread) -> None:
+        thread.daemon = True
+        start(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        patched.setattr(threading.Thread, "join", lambda thread: join(thread, 5))
+        with pytest.raises(KeyboardInterrupt):
+            await connect(prepare_file(store_path, False))
+    assert set(threading.enumerate()) <= before
+
+
 def test_without_an_event_loop_there_is_no_thread(store_path: Path) -> None:
     async def session() -> int:
         await make(store_path, "a")

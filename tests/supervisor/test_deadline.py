@@ -13,7 +13,7 @@ import pytest
 
 from queuectl_core.runner import FENCED, lease_clock
 from queuectl_core.runner.events import Exit
-from queuectl_core.runner.journal_reader import JournalReader
+from queuectl_core.runner.journal_reader import JournalReader, make_first
 from queuectl_core.supervisor.deadline import DeadlineWriter
 from queuectl_core.supervisor.shim_client import command_line
 
@@ -53,6 +53,7 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     """With a lease that is long enough for every test, until it is written anew."""
     words = DeadlineWriter(tmp_path, 1000.0).words
+    make_first(tmp_path / "s.journal")
     process = subprocess.Popen(
         command_line(tmp_path, "s", words),
         stdin=subprocess.PIPE,

@@ -18,6 +18,7 @@ import pytest
 from queuectl_core.domain.model import State
 from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
+from queuectl_core.runner.journal_reader import make_first
 from queuectl_core.supervisor import shortage
 from queuectl_core.supervisor.shim_client import SHIM
 from queuectl_core.supervisor.shortage import CALM, LONGEST_PAUSE, PAUSE, Shortage
@@ -194,6 +195,8 @@ def test_too_many_processes(limits: list[int] | None) -> None:
         for name in ("", "run", "logs"):
             (Path(folder) / name).mkdir(exist_ok=True)
             os.chown(Path(folder) / name, user, user)
+        make_first(Path(folder) / "run" / "s.journal")
+        os.chown(Path(folder) / "run" / "s.journal", user, user)
         program = (
             f"import os, resource, sys; sys.path.append({str(SHIM.parents[2])!r})\n"
             "from queuectl_core.runner import loop\n"

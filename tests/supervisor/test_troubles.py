@@ -113,7 +113,7 @@ async def test_what_another_shim_of_that_name_did_is_unknown(tmp_path: Path) -> 
     finally:
         first.close()
     (tmp_path / "s.journal").unlink()
-    second = Driver(tmp_path)
+    second = Driver(tmp_path, made=False)
     try:
         eventually(lambda: second.journal.shim_pid)
         assert second.journal.lost
@@ -292,6 +292,7 @@ async def test_what_is_asked_of_a_shim_before_it_has_started_is_done(
     shim = ShimClient(heard.append, lambda: None, pytest.fail)
     shim.launch(ActiveAttempt(job, "w1", capture, 1.0, no_kill, None), Slot("w1", ()), "/bin/sh")
     await asyncio.sleep(0)
+    journals.make_first(tmp_path / "s.journal")
     await shim.start(tmp_path, "s", os.environ)
 
     async def ended() -> bool:

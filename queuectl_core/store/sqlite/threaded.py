@@ -49,7 +49,9 @@ class ThreadedConnection(Connection):
         try:
             await self._thread
         except BaseException:
-            # aiosqlite has asked its thread to end. Wait until it has.
+            # Wait until the thread has ended. aiosqlite has not asked it to, if a signal came while
+            # it was being started.
+            self._thread.stop()
             if self._thread._thread.ident is not None:  # None: the system refused to start it
                 self._thread._thread.join()
             if self._driver is not None:  # we were cancelled, and aiosqlite does not know it

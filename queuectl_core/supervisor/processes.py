@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHIM_PROGRAMS = ("/runner/__main__.py", "/worker/shim/__main__.py")
+SHIM_PROGRAMS: tuple[str, ...] = ("/runner/__main__.py", "/worker/shim/__main__.py")
 """How the path of a shim's program ends: today, and before the package was called runner."""
 
 POLL = 0.02

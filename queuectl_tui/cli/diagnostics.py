@@ -190,6 +190,8 @@ def _flush(out: Stdout, err: Stderr, result: Result) -> None:
 def _report(err: Stderr, error: BaseException) -> int:
     from queuectl_core.domain.errors import BatchRejected, HostShort, QueueError
 
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, KeyboardInterrupt):
+        error = error.__cause__  # it came in __set_name__ while a module was loaded: Python 3.11
     if err.debug and not isinstance(error, (UsageError, KeyboardInterrupt)):
         _show_traceback(err, error)
     if isinstance(error, BatchRejected):

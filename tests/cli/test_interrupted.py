@@ -17,6 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_tui.cli.diagnostics import Stderr, guard
+from queuectl_tui.cli.output import Stdout
+from queuectl_tui.interrupts import Interrupted
+
 from ..store.stores import PLACES, Place
 from ..support import Cli, eventually
 from .test_after_commit import rows
@@ -133,6 +137,20 @@ def test_the_exit_code_says_whether_it_is_done(
         assert [job["id"] for job in json.loads(done.stdout)] == added
     else:
         assert done.stdout.split() == added
+
+
+def test_while_a_module_is_loaded_it_is_no_internal_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Python 3.11 makes a RuntimeError of what a signal raises in ``__set_name__``."""
+
+    class Part:
+        def __set_name__(self, *_: object) -> None:
+            raise Interrupted
+
+    with guard(Stdout(), Stderr()) as result:
+        type("Whole", (), {"part": Part()})
+    assert (result.code, capsys.readouterr().err) == (130, "queuectl: interrupted\n")
 
 
 @pytest.mark.parametrize("words", ["cancel old", "cancel --all", "config set lease 60"])

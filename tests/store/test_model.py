@@ -121,7 +121,8 @@ class Steps(RuleBasedStateMachine):
 
     @initialize(given=begins, past=lives)
     def jobs_with_a_past(self, given: list[JobSpec], past: list[list[Outcome]]) -> None:
-        """Several lives of all jobs. In between, those that are dead are retried."""
+        """Several lives of all jobs. Some are cancelled while they run, and those that are dead or
+        cancelled are retried once."""
         for owner in OWNERS:
             self.hire(owner)
         self.arrived(given, self.do(self.store.enqueue(given, self.model.now)))
@@ -129,10 +130,12 @@ class Steps(RuleBasedStateMachine):
         for number, ends in enumerate(past):
             self.model.now += 60
             self.turn(owner, [], (), len(ends))
+            running = [job.seq for job in self.jobs_in(State.PROCESSING)]
+            self.act(JobAction.CANCEL, running[number::3], strict=True)
             self.turn(owner, ends, (), 0)
             if number == 1:
-                dead = [job.seq for job in self.jobs_in(State.DEAD)]
-                self.act(JobAction.RETRY, dead, strict=True)
+                over = [job.seq for job in self.jobs_in(State.DEAD, State.CANCELLED)]
+                self.act(JobAction.RETRY, over, strict=True)
 
     def hire(self, owner: str) -> None:
         self.do(self.store.register(supervisor(owner), [(f"{owner}-1", ())], self.model.now))

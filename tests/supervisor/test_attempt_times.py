@@ -12,12 +12,15 @@ from queuectl_core.domain.model import Outcome, State
 from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
 from queuectl_core.runner import UNSIGNALLED, lease_clock
-from queuectl_core.runner.events import Exit
+from queuectl_core.runner.events import Exit, Started
 from queuectl_core.runner.journal_reader import JournalReader
+from queuectl_core.supervisor import attempt as attempt_module
 from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason, no_kill
 from queuectl_core.supervisor.maintenance.output_limit import Capture
 from queuectl_core.supervisor.result import outcome_of
 from queuectl_core.supervisor.supervisor import Supervisor
+
+from .test_attempt_states import job_of
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 0.0])
@@ -59,6 +62,26 @@ async def test_a_clock_that_jumps_during_an_attempt_changes_neither(
         assert 0.3 < attempt.finished_at - attempt.started_at < 5
         assert abs(attempt.finished_at - clock()) < 30
         assert found.started_at == attempt.started_at
+
+
+@pytest.mark.parametrize(("spent", "left"), [(0.0, 1000.0), (900.0, 100.0), (5000.0, 0.0)])
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_timeout_counts_from_the_start_of_the_process(
+    spent: float, left: float, adopted: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However many supervisors it has had meanwhile."""
+    monkeypatch.setattr(attempt_module, "lease_clock", lambda: 7000.0)
+    delays: list[float] = []
+    monkeypatch.setattr(ActiveAttempt, "_later", lambda _, seconds, call: delays.append(seconds))
+    job = job_of(1)._replace(timeout_seconds=1000.0)
+    one = ActiveAttempt(job, "w", Capture("x", 1), 1.0, no_kill, None, inherited=adopted)
+    started = Started("1.1", 99, 1.0, 2.0, 7000.0 - spent)
+    if adopted:
+        one.adopted("w", started, JournalReader(tmp_path, "s"))
+    else:
+        one.begun(started.pid, started.at)
+    assert delays == [left]
+    assert one.since == started.at
 
 
 def test_a_journal_of_before_is_read_with_its_wall_clock(tmp_path: Path) -> None:

@@ -114,7 +114,10 @@ async def test_a_job_gets_its_surroundings(queue: Queue, run: Run, tmp_path: Pat
         run,
         id="me",
         queue="lane",
-        env={"MINE": "a b\n", "HOME": "/else"},
+        # Its own values of our names change nothing: by these its stray processes are found.
+        env={"MINE": "a b\n", "HOME": "/else"}
+        | dict.fromkeys(("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT", "QUEUECTL_WORKER"), "other")
+        | {"QUEUECTL_QUEUE": "other"},
         command='pwd; printf "%s|" "$MINE" "$HOME" "$QUEUECTL_JOB_ID" "$QUEUECTL_ATTEMPT"'
         ' "$QUEUECTL_WORKER" "$QUEUECTL_QUEUE" "$NOTIFY_SOCKET"; readlink /proc/self/fd/0',
     )

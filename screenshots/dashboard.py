@@ -17,6 +17,7 @@ from tests.web.browser import Site, chromium  # noqa: E402
 WIDTHS = (360, 1280, 2560)
 PAGES = {"dashboard": "/", "dashboard-jobs": "/jobs", "dashboard-job": "/jobs/report-q3"}
 PAGES |= {"dashboard-dlq": "/dlq", "dashboard-queues": "/queues"}
+PAGES |= {"dashboard-schedules": "/schedules", "dashboard-events": "/events"}
 DARK = {"dashboard-dark": "/"}
 
 DEAD = (
@@ -47,6 +48,11 @@ def fill(cli: Cli) -> None:
         ("mail", "--limit", "2"),
     ):
         cli("queue", "set", queue, *settings)
+    cli("schedule", "add", "nightly", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "make all")
+    cli("schedule", "add", "poll", "--every", "5m", "./poll.sh https://prices.example")
+    cli("schedule", "run", "poll")
+    cli("schedule", "pause", "nightly", "--reason", "the new server is not there yet")
+    cli("hook", "add", "mail", "--on", "dead", "--digest", "5m", "--", "mail-it", "ops@example.org")
     cli("queue", "pause", "mail", "--for", "1h", "--reason", "the mail server is down")
     waiting = [{"queue": "mail", "command": f"send-mail {n}"} for n in range(1, 8)]
     cli("enqueue", "-", stdin="".join(json.dumps(job) + "\n" for job in waiting))

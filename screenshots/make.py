@@ -18,6 +18,7 @@ import resvg_py
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import queuectl_core.queue  # noqa: E402
 from queuectl_core.queue import Queue  # noqa: E402
 from tests.console.scenes import NOW, SCENES, Scene, opened, play, seed, typed  # noqa: E402
 
@@ -31,6 +32,9 @@ PICTURES = {
     "enqueue": ("enqueue", (120, 40), "queuectl-dark"),
     "queues": ("limits", (120, 30), "queuectl-dark"),
     "why": ("why-mail", (120, 40), "queuectl-dark"),
+    "schedules": ("schedules", (120, 24), "queuectl-dark"),
+    "events": ("events", (120, 24), "queuectl-dark"),
+    "hooks": ("hooks", (120, 24), "queuectl-dark"),
     "help": ("help", (120, 50), "queuectl-dark"),
     "tmux-pane": ("console", (50, 14), "queuectl-dark"),
 }
@@ -42,6 +46,10 @@ FONT = "DejaVu Sans Mono"
 
 SCENES["limits"] = Scene(("5",), "5 queues 5")
 SCENES["why-mail"] = Scene(("slash", *typed("nightly-mail"), "enter", "w"), "QueuePaused")
+
+SCENES["schedules"] = Scene(("6",), "6 schedules 4")
+SCENES["events"] = Scene(("8",), "8 events")
+SCENES["hooks"] = Scene(("9",), "9 hooks 3")
 
 
 async def limits(home: Path) -> None:
@@ -66,11 +74,34 @@ async def limits(home: Path) -> None:
         )
 
 
+async def plans(home: Path) -> None:
+    """Schedules, one of them paused, and hooks."""
+    env = {"HOME": str(home), "USER": "ops", "TZ": "UTC"}
+    async with Queue.open(str(home / "queue.db"), env=env, clock=lambda: NOW - 300) as queue:
+        queue.cwd = "/srv/app"
+        for name, when, command in (
+            ("nightly", {"cron": "30 2 * * *", "tz": "Europe/Berlin"}, "make nightly"),
+            ("poll", {"every": "5m"}, "./poll.sh https://prices.example"),
+            ("invoices", {"cron": "0 6 1 * *", "tz": "UTC"}, "./invoices.py --send"),
+            ("reindex", {"cron": "0 3 * * sun", "tz": "UTC"}, "reindex --all --jobs 4"),
+        ):
+            await queue.add_schedule(name, when, {"command": command})
+        await queue.run_schedule("poll")
+        await queue.pause_schedule("invoices", "the new prices are not in yet")
+        chat = "https://chat.example.org/hooks/T0K3N"
+        await queue.add_hook("chat", ["dead", "schedule.missed"], url=chat, digest=60.0)
+        await queue.add_hook("mail", ["dead"], command=("mail-it", "ops@example.org"), digest=300.0)
+        await queue.add_hook("report", ["queue.empty"], command=("./report.sh",), queue="render")
+        await queue.pause_hook("mail", "holidays")
+
+
 async def picture(scene: str, size: tuple[int, int], theme: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         await seed(Path(folder))
         if scene in ("limits", "why-mail"):
             await limits(Path(folder))
+        if scene in ("schedules", "events", "hooks"):
+            await plans(Path(folder))
         async with opened(Path(folder), size) as (console, pilot):
             console.theme = theme
             await play(console, pilot, scene)
@@ -88,6 +119,7 @@ def as_png(svg: str) -> bytes:
 
 def main(names: list[str]) -> None:
     os.chdir("/")  # the form shows where it is: no directory of whoever makes the pictures
+    vars(queuectl_core.queue)["actor"] = lambda env: "ops@alpha"  # nor their name
     os.environ["TZ"] = "UTC"
     time.tzset()
     for name in names or list(PICTURES):

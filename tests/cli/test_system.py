@@ -203,6 +203,14 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path, locale: dict[str, str]
         cli.close()
 
 
+def test_an_encoding_of_the_output_that_lacks_characters(cli: Cli, here: Here) -> None:
+    """The locale is UTF-8, but PYTHONIOENCODING is not."""
+    here("enqueue", "echo é", "--id", "a", "--max-retries", "1")
+    env = {"PYTHONIOENCODING": "ascii"}
+    assert "echo \\xe9" in cli("list", env=env).out
+    assert cli("list", "--json", env=env).json[0]["command"] == "echo é"
+
+
 def test_a_command_that_is_not_utf8_is_refused(cli: Cli, locale: dict[str, str]) -> None:
     words = [sys.executable, "-m", "queuectl_tui", "enqueue", b"echo \xe9"]
     done = subprocess.run(words, env=cli.environment(locale), capture_output=True, check=False)

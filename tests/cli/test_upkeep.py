@@ -268,6 +268,36 @@ def test_a_backup_does_not_replace_what_came_meanwhile(
     assert not list(tmp_path.glob(".queuectl-*"))
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["new", "replaced"])
+def test_a_backup_is_on_the_disk_before_it_has_its_name(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: tuple[str, ...]
+) -> None:
+    """Otherwise an empty file may have the name after a power failure."""
+    here("enqueue", "--id", "a", "true")
+    target = tmp_path / "copy.db"
+    steps: list[str] = []
+    sync, publish = maintenance.sync, maintenance.publish
+
+    def synced(path: Path) -> None:
+        steps.append("directory" if path == tmp_path else f"{path.stat().st_size > 0} content")
+        sync(path)
+
+    def published(draft: Path, name: Path, *, force: bool) -> None:
+        steps.append("name")
+        publish(draft, name, force=force)
+
+    monkeypatch.setattr(maintenance, "sync", synced)
+    monkeypatch.setattr(maintenance, "publish", published)
+    here("backup", target, *force)
+    assert steps == ["True content", "name", "directory"]
+    steps.clear()
+    monkeypatch.setattr(restore, "sync", synced)
+    monkeypatch.setattr(restore, "publish", published)
+    here("--store", tmp_path / "other.db", "restore", target, "-y")
+    assert steps == ["True content", "name", "directory"]
+    assert [job["id"] for job in here("--store", target, "list", "--json").json] == ["a"]
+
+
 def test_a_backup_whose_name_is_not_on_the_disk(
     here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.domain.errors import StoreUnreachable
+from queuectl_core.operations import doctor
 from queuectl_core.queue import Queue
 from queuectl_core.runner.journal_reader import JournalReader
+from queuectl_core.store.sqlite import database_file
 from queuectl_core.system.permissions import make_private, own_directory, own_store
 
 from ..support import Cli, eventually
@@ -166,6 +168,51 @@ def test_a_directory_others_may_write_to_is_closed_to_them(tmp_path: Path) -> No
     folder.chmod(0o777)
     own_directory(folder)
     assert open_to_others(folder) == []
+
+
+@pytest.mark.parametrize("bit", [0o040, 0o020, 0o010, 0o004, 0o002, 0o001], ids=oct)
+def test_each_right_of_others_is_taken_and_told(tmp_path: Path, bit: int) -> None:
+    folder = tmp_path / "d"
+    (folder / "logs").mkdir(parents=True)
+    store = tmp_path / "queue.db"
+    store.touch()
+    for path, mode in ((folder, 0o700), (folder / "logs", 0o700), (store, 0o600)):
+        path.chmod(mode | bit)
+        found = doctor.modes([path])
+        assert found.level == "bad"
+        assert f"{path} has mode 0{mode | bit:o}" in found.message
+    own_directory(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    wanted = 0o700 if bit & 0o022 else 0o700 | bit  # to read is no harm in a closed directory
+    assert stat.S_IMODE((folder / "logs").stat().st_mode) == wanted
+    folder.chmod(0o700)
+    store.chmod(0o600)
+    assert doctor.modes([folder, store]).level == "ok"
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o707, 0o702], ids=oct)
+def test_logs_in_a_directory_that_others_may_write_to_are_ours_from_the_start(
+    tmp_path: Path, mode: int
+) -> None:
+    """SQLite would use a log that somebody else makes there."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    path = str(folder / "queue.db")
+    Path(path).touch()
+    folder.chmod(mode)
+    log = database_file.hold_logs(path)
+    assert log is not None
+    os.close(log)
+    assert {name.name for name in folder.iterdir()} == {
+        "queue.db", "queue.db-journal", "queue.db-wal", "queue.db-shm",
+    }  # fmt: skip
+    for name in folder.iterdir():
+        if name.name != "queue.db":
+            name.unlink()
+    for alone in (0o700, 0o755):
+        folder.chmod(alone)
+        assert database_file.hold_logs(path) is None
+        assert [name.name for name in folder.iterdir()] == ["queue.db"]
 
 
 def test_a_file_in_place_of_a_directory(tmp_path: Path) -> None:

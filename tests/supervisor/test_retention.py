@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from queuectl_core.domain.model import Filter, Job, Outcome, State, SupervisorRow
+from queuectl_core.operations.maintenance import forget_events
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import Store
-from queuectl_core.supervisor.maintenance.retention import BATCH, Retention
+from queuectl_core.supervisor.maintenance import retention
+from queuectl_core.supervisor.maintenance.retention import BATCH, EVENTS_EVERY, Retention
 from queuectl_core.system.host import host_key, hostname, process_start
 from tests.store.tools import claim, finish
-from tests.support import NOW, ending, eventually_async, spec, supervisor
+from tests.support import NOW, PATIENCE, ending, eventually_async, spec, supervisor
 
 from .conftest import Run
 
@@ -145,3 +149,37 @@ async def test_prune_forgets_old_events_too(queue: Queue) -> None:
     await queue.prune(60)
     kinds = [one.kind for one in await queue.store.events_between(0, 1e11)]
     assert kinds == ["config.changed"]
+
+
+async def test_old_events_that_are_left_are_forgotten_at_the_next_tick(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When none is left, they are looked at again after a minute."""
+    await queue.store.register(living("a"), [("a-1", ())], NOW)
+    looks: list[float] = []
+    left = [False, True, True]
+    moments = [1000.0]
+
+    async def forget(store: Store, keep: float, now: float, seconds: float) -> bool:
+        looks.append(moments[-1])
+        return left.pop(0)
+
+    monkeypatch.setattr(retention, "forget_events", forget)
+    monkeypatch.setattr(retention, "monotonic", lambda: moments[-1])
+    part = Retention(queue.store, lambda: "a")
+    for at in (1000.0, 1001.0, 1002.0, 1000.0 + EVENTS_EVERY, 1001.0 + EVENTS_EVERY):
+        moments.append(at)
+        await part.forget_events(0, NOW)
+        await part.forget_events(100, NOW)
+    assert looks == [1000.0, 1001.0, 1001.0 + EVENTS_EVERY]
+
+
+async def test_events_that_take_long_to_forget_are_left(queue: Queue) -> None:
+    """Others want to write, too."""
+    await queue.store.register(living("a"), [("a-1", ())], NOW)
+    await queue.store.enqueue([spec()], NOW)
+    assert await queue.store.oldest_event() == NOW
+    assert not await forget_events(queue.store, 100, NOW + 1000, seconds=-1)
+    assert await queue.store.oldest_event() == NOW
+    assert await forget_events(queue.store, 100, NOW + 1000, seconds=PATIENCE)
+    assert await queue.store.oldest_event() is None

@@ -164,6 +164,7 @@ async def follow(
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     output: AttemptOutput | None = None
     looked, said = -LOOK, time.monotonic()
+    file: tuple[int, int] | None = None
     while not live.closing:
         if time.monotonic() - looked >= LOOK:
             looked = time.monotonic()
@@ -177,7 +178,8 @@ async def follow(
                 break  # it was removed
             number = output.number or None
             if ran and not output.running:  # the middle of a long output was removed
-                offset = output.after(offset)
+                offset = output.after(offset, file)
+            file = file or output.file_id()
         assert output is not None  # noqa: S101 # it was looked at in the first turn
         at, data = await asyncio.to_thread(read_on, output, offset)
         if data:

@@ -152,15 +152,17 @@ class AttemptOutput(NamedTuple):
         finally:
             os.close(fd)
 
-    def after(self, offset: int) -> int:
-        """Where to continue after reading ``offset`` bytes while the attempt ran.
+    def after(self, offset: int, file: tuple[int, int] | None = None) -> int:
+        """Where to continue after reading ``offset`` bytes while the attempt ran. ``file``: the
+        :meth:`file_id` of the file that they were read from, if it is known.
 
         While the attempt runs, the middle of a long output may have become a hole, which is
         skipped. When it has ended, call this once: then a long output consists of its head, a mark
-        and its end, and earlier offsets are not valid any more.
+        and its end, and earlier offsets are not valid any more. That file is a new one; it may be
+        there before the store says that the attempt has ended.
         """
         size = self.size()
-        if self.path is None:
+        if self.path is None or (not self.running and file is not None and file == self.file_id()):
             return offset
         if self.running or size >= self.total:
             # If a file system has no holes, the end of a long output is moved to the front.

@@ -125,8 +125,8 @@ class LogPrinter:
             self.tail = None
 
     async def _attempt(self, output: AttemptOutput, follow: bool) -> None:
-        self.file, self.looks = None, 0
-        self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
+        self.looks = 0
+        self._find_start(output)
         self.clean = _StreamCleaner()
         self.at_line_start = True
         self._warn(output)
@@ -136,9 +136,17 @@ class LogPrinter:
             output = await self._look(output)
             if not output.running:  # it has ended: the middle of a long output was removed
                 self._warn(output)
-                self.offset = output.after(self.offset)
+                self.offset = output.after(self.offset, self.file)
             self._copy(output)
         self._write(b"", final=True)
+
+    def _find_start(self, output: AttemptOutput) -> None:
+        """Where to begin, and in which file: it may be replaced at any time."""
+        while True:
+            self.file = output.file_id()
+            self.offset = 0 if self.tail is None else output.tail_offset(self.tail)
+            if output.file_id() == self.file:
+                return
 
     async def _look(self, output: AttemptOutput) -> AttemptOutput:
         if await self.queue.changed():

@@ -49,8 +49,8 @@ class OutputPane(LineWidget, can_focus=True):
         old = self.viewport
         if old.output.path == output.path and output.path is not None:
             ended = old.output.running and not output.running
-            offset = output.after(old.place) if ended else old.place
-            old.output = output
+            offset = output.after(old.place, old.file) if ended else old.place
+            old.output, old.file = output, old.file or output.file_id()
             if ended and offset != old.place and not self.follow:
                 old.go_to(offset)  # dropped bytes have moved the rest
             elif ended and self.follow:

@@ -166,6 +166,8 @@ class OutputViewport:
         self._mark_size = 0
         self._wrapped: dict[int, tuple[OutputLine, int, list[str]]] = {}
         self.output = output
+        self.file = output.file_id()
+        """What our places are in. The file is replaced when the attempt ends."""
 
     @property
     def output(self) -> AttemptOutput:

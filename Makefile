@@ -15,7 +15,7 @@ ARGS ?=
 # Otherwise each process of the tests would compile all modules for itself, and pytest its checks.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: fuzz monkey chaos help demo run test smoke pythons lint format bench soak screenshots reference clean
+.PHONY: fuzz monkey chaos mutants help demo run test smoke pythons lint format bench soak screenshots reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make fuzz     anything at all on the command line: make fuzz EXAMPLES=5000"
 	@echo "make monkey   random keys in the console: make monkey KEYS=100000"
 	@echo "make chaos    attacks on the promises: make chaos ARGS='--seed 7 --minutes 10'"
+	@echo "make mutants  faults that the tests must find: make mutants SAMPLE=60 SEED=7"
 	@echo "make lint     ruff, mypy and the import contracts"
 	@echo "make bench    how quick it is, beside its peers (half an hour): make bench ARGS=drain"
 	@echo "make soak     everything at once, for long: make soak MINUTES=60"
@@ -55,6 +56,10 @@ $(VENV)/.ready-to-smoke: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.ready-to-bench: $(VENV)/.ready-to-develop
 	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,metrics,smoke,dev,bench]'
+	@touch $@
+
+$(VENV)/.ready-for-mutants: $(VENV)/.ready-to-develop
+	@$(PIP) install --constraint constraints.txt --editable '.[postgres,web,metrics,smoke,dev,mutants]'
 	@touch $@
 
 demo: $(VENV)/.ready-to-run
@@ -102,6 +107,12 @@ monkey: $(VENV)/.ready-to-develop
 chaos: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m chaos $(ARGS)
 
+# MODULES are files or folders of the code; SAMPLE is how many mutants of them, without it all.
+JOBS ?= 2
+
+mutants: $(VENV)/.ready-for-mutants
+	@$(BIN)/python -m mutants $(MODULES) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) $(ARGS)
+
 lint: $(VENV)/.ready-to-develop
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "make format puts these in form:" >&2; $(BIN)/ruff format --check . >&2; exit 1; }
@@ -129,5 +140,5 @@ reference: $(VENV)/.ready-to-run
 	@$(BIN)/python docs/generate.py $(ARGS)
 
 clean:
-	@rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,7 +60,8 @@ def test_everything_we_install_is_pinned() -> None:
 
 def test_direct_requirements_allow_what_is_pinned() -> None:
     pinned = constraints()
-    for text in [*PROJECT["dependencies"], *EXTRAS, *PROJECT["optional-dependencies"]["bench"]]:
+    optional = PROJECT["optional-dependencies"]
+    for text in [*PROJECT["dependencies"], *EXTRAS, *optional["bench"], *optional["mutants"]]:
         requirement = Requirement(text)
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
 
@@ -83,6 +84,7 @@ def test_the_gate_can_be_run() -> None:
         "format",
         "clean",
         "chaos",
+        "mutants",
         "bench",
         "soak",
         "reference",

@@ -1,0 +1,28 @@
+"""A mutant: a file with one small fault."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """``path`` is relative to the tree. ``line`` is where the change begins."""
+
+    path: str
+    line: int
+    what: str
+    before: str
+    after: str
+
+    def diff(self) -> str:
+        """The change as a unified diff with one line of context."""
+        lines = difflib.unified_diff(
+            self.before.splitlines(keepends=True),
+            self.after.splitlines(keepends=True),
+            self.path,
+            self.path,
+            n=1,
+        )
+        return "".join(lines)

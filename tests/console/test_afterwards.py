@@ -12,8 +12,9 @@ from textual.pilot import Pilot
 from queuectl_core.domain.model import Filter, Job, State
 from queuectl_core.queue import Queue
 from queuectl_tui.console.app import Console
+from queuectl_tui.console.widgets.table import LineTable
 
-from .scenes import opened, settled, text_of, until
+from .scenes import NOW, opened, settled, text_of, typed, until
 from .test_keys import filtered, said
 
 SIZE = (120, 40)
@@ -263,3 +264,168 @@ async def test_without_the_focus_the_jobs_show_the_newest(home: Path) -> None:
         await until(console, pilot, "newest")
         await settled(console, pilot)
         assert console.main.jobs.current == here
+
+
+# -- holding --------------------------------------------------------------------------------
+
+
+async def test_h_holds_the_free_ones_of_the_marked_jobs_and_then_releases_all(home: Path) -> None:
+    async with Queue.open(str(home / "queue.db"), env={}, clock=lambda: NOW) as queue:
+        await queue.hold([await queue.find("thumb-2")])
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb")
+        before = await rows(console)
+        await pilot.press("space", "space", "space", "h")
+        await answer(console, pilot, "Hold 2 marked jobs: 2 pending?", "held 2 jobs")
+        assert await changed(console, before) == all_are(("thumb-1", "thumb-3"), State.WAITING)
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("h")
+        await answer(console, pilot, "Release 3 marked jobs: 3 waiting?", "released 3 jobs")
+        assert await changed(console, before) == all_are(THUMBS, PENDING)
+
+
+async def test_release_in_the_palette_leaves_jobs_that_are_not_held(home: Path) -> None:
+    async with Queue.open(str(home / "queue.db"), env={}, clock=lambda: NOW) as queue:
+        await queue.hold([await queue.find("thumb-2")])
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb")
+        before = await rows(console)
+        await pilot.press("space", "space", "space")
+        console.main.release()
+        await said(console, pilot, "✓ thumb-2 is released  $ queuectl release thumb-2")
+        assert await changed(console, before) == {"thumb-2": PENDING}
+
+
+# -- the palette is for the whole DLQ, whatever the jobs show ---------------------------------
+
+
+@pytest.mark.parametrize("verb", ["dlq retry", "dlq purge"])
+async def test_the_verbs_of_the_dlq_take_no_filter_of_the_jobs(home: Path, verb: str) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "mail")
+        before, died = await rows(console), await dead(console)
+        await pilot.press("colon", *typed(verb), "enter")
+        word, done = ("Retry", "retried") if verb == "dlq retry" else ("Delete", "deleted")
+        await answer(console, pilot, f"{word} 13 dead jobs", f"{done} 13 jobs")
+        after = PENDING if verb == "dlq retry" else None
+        assert await changed(console, before) == all_are(died, after)
+
+
+# -- dialogs --------------------------------------------------------------------------------
+
+
+YES = [("y",), ("left", "enter"), ("right", "enter"), ("tab", "enter"), ("h", "enter"),
+       ("l", "enter")]  # fmt: skip
+NO = [("n",), ("escape",), ("q",), ("enter",), ("left", "right", "enter"), ("tab", "h", "enter")]
+
+
+async def test_the_keys_of_a_question(home: Path) -> None:
+    """Each key confirms or cancels as it says. No other key does."""
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        names = [f"mail-{n}" for n in range(10, 10 + len(YES))]
+        for keys in [*NO, ("j", "k", "x", "D", "enter")]:
+            before = await rows(console)
+            console.main.jobs.filter(Filter(search=names[0]))
+            await settled(console, pilot)
+            await pilot.press("D")
+            await until(console, pilot, f"Delete {names[0]}")
+            await pilot.press(*keys)
+            await said(console, pilot, "nothing was changed")
+            console.last_message = ""
+            assert console.screen is console.main
+            assert await changed(console, before) == {}, keys
+        for name, keys in zip(names, YES, strict=True):
+            before = await rows(console)
+            console.main.jobs.filter(Filter(search=name))
+            await settled(console, pilot)
+            await pilot.press("D")
+            await until(console, pilot, f"Delete {name}")
+            await pilot.press(*keys)
+            await said(console, pilot, f"✓ {name} is deleted")
+            assert await changed(console, before) == {name: None}, keys
+
+
+# -- keys that change nothing -----------------------------------------------------------------
+
+
+async def test_y_copies_what_the_pane_shows(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb")
+        await pilot.press("space", "space", "y")
+        await said(console, pilot, "copied thumb-3 and 1 more")
+        assert console.clipboard == "thumb-3 thumb-2"
+        await pilot.press("2", "j", "y")
+        await said(console, pilot, "copied w3kd-2")
+        assert console.clipboard == "w3kd-2"
+        await pilot.press("5")
+        await until(console, pilot, "5 queues 1")
+        await pilot.press("y")
+        await said(console, pilot, "copied default")
+        assert console.clipboard == "default"
+        await pilot.press("8")
+        await until(console, pilot, "8 events")
+        await settled(console, pilot)
+        event = console.screen.query_one("#events", LineTable).current
+        assert event is not None
+        job_id = event.job_id
+        await pilot.press("y")
+        await said(console, pilot, f"copied {job_id}")
+        assert console.clipboard == job_id
+
+
+async def test_l_and_enter_in_the_workers_are_for_the_job_of_the_worker(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb")
+        await pilot.press("2", "j", "l")
+        await until(console, pilot, " index ")
+        assert type(console.screen).__name__ == "OutputScreen"
+        await pilot.press("escape", "enter")
+        await until(console, pilot, "reindex --all")
+        assert type(console.screen).__name__ == "DetailScreen"
+        await pilot.press("escape", "j", "l", "enter")  # this worker is idle
+        await settled(console, pilot)
+        assert console.screen is console.main
+
+
+async def test_n_and_N_move_in_the_pane_that_has_the_focus(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        main = console.main
+        for key, table in zip("1234", main.panes, strict=True):
+            await pilot.press(key, "g")
+            await settled(console, pilot)
+            others = [one.current for one in main.panes if one is not table]
+            first = table.current
+            await pilot.press("n")
+            assert table.current == table.window.rows[1]
+            await pilot.press("N")
+            assert table.current == first
+            assert [one.current for one in main.panes if one is not table] == others
+
+
+async def test_c_is_for_the_jobs_of_the_marked_workers(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await settled(console, pilot)
+        before = await rows(console)
+        await pilot.press("2", "space", "space", "G", "c")  # the cursor is on an idle one
+        await answer(console, pilot, "Cancel 2 marked jobs: 2 processing?", "cancelled 2 jobs")
+        now = State.PROCESSING
+        assert await changed(console, before) == {"report-q3": now, "index": now}
+        after = await rows(console)
+        assert all(after[name].cancel_requested for name in ("report-q3", "index"))
+
+
+async def test_brackets_keep_the_text_of_the_filter(home: Path) -> None:
+    async with opened(home, SIZE) as (console, pilot):
+        await filtered(console, pilot, "thumb-")
+        await pilot.press("right_square_bracket")
+        await until(console, pilot, "4 jobs 3  pending  /thumb-")
+        before = await rows(console)
+        await settled(console, pilot)
+        await pilot.press("R")  # none of these can be retried
+        await said(console, pilot, "no job that matches is in a state for that")
+        assert await changed(console, before) == {}
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await until(console, pilot, "4 jobs 0  cancelled  /thumb-")

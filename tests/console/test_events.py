@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.queue import Queue
+from queuectl_tui.console.screens import events
 
 from .scenes import NOW, opened, text_of, until
 
@@ -63,3 +64,20 @@ async def test_a_page_leads_to_the_others(tmp_path: Path) -> None:
             await until(console, pilot, f"{key} {name}")
         await pilot.press("escape")
         await until(console, pilot, "4 jobs")
+
+
+async def test_older_events_are_read_when_the_cursor_comes_near_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PAGE", 10)
+    monkeypatch.setattr(events, "NEAR", 3)
+    await fill(tmp_path)
+    async with opened(tmp_path, (80, 24)) as (console, pilot):
+        await pilot.press("8")
+        await until(console, pilot, "8 events 10+")
+        await pilot.press("G")
+        await until(console, pilot, "8 events 20+")
+        await pilot.press("G")
+        await until(console, pilot, "8 events 33 ")
+        await pilot.press("G")
+        await until(console, pilot, "job-0")

@@ -100,6 +100,30 @@ async def test_marks_are_by_id_and_last_while_rows_move() -> None:
         assert not table.marks
 
 
+async def test_cleared_marks_leave_no_start_of_a_range() -> None:
+    async with shown([Row(f"r{n}") for n in range(9)]) as (table, pilot):
+        table.focus()
+        await pilot.press("space", "ctrl+backslash", "j", "j", "V")
+        assert list(table.marks) == ["r3"]
+        await pilot.press("j", "V")  # that was the start of one
+        await pilot.pause()
+        assert list(table.marks) == ["r3", "r4", "r5"]
+
+
+async def test_a_range_is_marked_down_and_up_and_goes_on() -> None:
+    async with shown([Row(f"r{n}") for n in range(30)]) as (table, pilot):
+        table.focus()
+        await pilot.press(*["j"] * 5, "space", *["k"] * 3, "V")
+        await pilot.pause()
+        assert sorted(table.marks) == ["r3", "r4", "r5"]
+        await pilot.press("k", "k", "V")  # from the last end
+        await pilot.pause()
+        assert sorted(table.marks) == ["r1", "r2", "r3", "r4", "r5"]
+        await pilot.press(*["j"] * 6, "V")
+        await pilot.pause()
+        assert sorted(table.marks) == [f"r{n}" for n in range(1, 8)]
+
+
 async def test_a_click_puts_the_cursor_there() -> None:
     async with shown([Row(f"r{n}") for n in range(30)]) as (table, pilot):
         await pilot.click(table, offset=(3, 6))

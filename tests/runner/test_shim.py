@@ -333,6 +333,16 @@ def test_a_worker_told_to_stop_with_its_last_job_starts_no_other(
     assert shim.hear() == ["W", ["2.1"]]  # it waited for another worker
 
 
+def test_an_idle_worker_that_is_told_to_stop_starts_no_job(shim: Driver) -> None:
+    shim.send(["use", "w1", ""], ["use", "w2", "other"], ["recall", ["w1", "w2"]])
+    assert shim.hear() == ["W", []]
+    shim.hold("1.1", "true")
+    shim.hold("2.1", "true", lane="other")
+    shim.send(["recall", []])
+    assert shim.hear() == ["W", ["1.1", "2.1"]]
+    assert not shim.journal.begun
+
+
 def test_what_is_withdrawn_is_not_started_and_forgotten_workers_are_not_used(
     shim: Driver, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 from queuectl_core.domain.model import Outcome, State
 from queuectl_core.domain.notices import Notice, NoticeKind
 from queuectl_core.queue import Queue
-from queuectl_core.runner import REVOKED
+from queuectl_core.runner import FORMAT, REVOKED
 from queuectl_core.runner.journal import JournalWriter
 from queuectl_core.runner.journal_reader import JournalReader, make_first
 from tests.support import eventually
@@ -331,3 +331,71 @@ def test_that_a_job_cannot_be_signalled_is_told_once_and_kept(tmp_path: Path) ->
         assert not exit_.signalled
     finally:
         driver.close()
+
+
+@pytest.mark.parametrize("how", ["compacted", "cut", "deleted"])
+def test_a_journal_that_is_written_anew_has_all_that_a_successor_must_know(
+    tmp_path: Path, how: str
+) -> None:
+    """What may run, what runs, and what ended and is not settled; of each, what is said last."""
+    make_first(tmp_path / "s.journal")
+    writer = JournalWriter(str(tmp_path), "s")
+    writer.record(["H", os.getpid(), FORMAT])
+    assert writer.lock()
+    assert writer.begin([f"{number}.1" for number in range(1, 7)])
+    for token in ("2.1", "3.1", "4.1", "5.1"):
+        writer.record(["S", token, 77, 1.0, 2.0, 3.0, "w1"])
+    for token in ("3.1", "4.1"):
+        writer.record(["X", token, 3, None, 0.1, 5, 9.0, False, 0])
+    writer.record(["N", "5.1", "too many processes", 9.0, "w1"])
+    writer.record(["F", "6.1", 127, "not found", 9.0, "w1"])
+    writer.settled(["4.1"])
+    if how == "compacted":
+        writer.compact_at = 0
+    writer.unlock()
+    if how == "cut":
+        os.truncate(tmp_path / "s.journal", 0)
+        assert writer.lock()
+        writer.unlock()
+    elif how == "deleted":
+        (tmp_path / "s.journal").unlink()
+        assert writer.renew()
+        writer.flush()
+    writer.close()
+    found = JournalReader(tmp_path, "s")
+    found.refresh()
+    assert (found.shim_pid, found.lost) == (os.getpid(), False)
+    assert found.begun == {"1.1"}
+    assert found.started.keys() == {"2.1", "3.1"}
+    assert {token: exit_.code for token, exit_ in found.exits.items()} == {"3.1": 3, "6.1": 127}
+    assert found.exits["3.1"].began == 3.0
+
+
+def test_a_reader_follows_a_journal_that_was_written_anew(tmp_path: Path) -> None:
+    """In the same file, and in another one; and a token that is used again is another attempt."""
+    path = tmp_path / "s.journal"
+    end = b'["X", "1.1", 3, null, 0.1, 5, 9.0, false, 0]\n'
+    path.write_bytes(b'["H", 12, 2]\n["S", "1.1", 7, 1.0, 2.0, 3.0]\n' + end + b"\n" * 99)
+    found = JournalReader(tmp_path, "s")
+    assert found.refresh()
+    assert not found.refresh()
+    path.write_bytes(b'["H", 12, 2]\n["F", "2.1", null, "no", 9.0, ""]\n')
+    assert found.refresh()
+    assert found.exits.keys() == {"1.1", "2.1"}
+    with path.open("ab") as file:
+        file.write(b'["B", "1.1"]\n["S", "1')
+    assert found.refresh()
+    assert (found.exits.keys(), found.started, found.begun) == ({"2.1"}, {}, {"1.1"})
+    with path.open("ab") as file:
+        file.write(b'.1", 8, 1.0, 2.0, 3.0]\n')
+    assert found.refresh()
+    assert found.started["1.1"].pid == 8
+    fresh = tmp_path / "s.journal.new"
+    fresh.write_bytes(b'["H", 12, 2]\n' + end + b"\n" * 999)
+    fresh.rename(path)
+    assert found.refresh()
+    assert found.exits["1.1"].code == 3
+    with path.open("ab") as file:
+        file.write(b'["H", 13, 2]\n["B", "4.1"]\n')
+    assert found.refresh()
+    assert (found.shim_pid, found.earlier) == (13, {"1.1"}), "what another shim had"

@@ -22,7 +22,7 @@ from tests import pgserver
 from . import choose, nearest
 from .mutant import Mutant
 from .tree import ROOT, Stopped, Tree
-from .trial import Trial, Verdict
+from .trial import THEN, Trial, Verdict
 
 REPORT = nearest.CACHE / "report.txt"
 PLANTED = "queuectl_core/runner/loop.py"
@@ -52,7 +52,9 @@ def main(args: Sequence[str] | None = None) -> int:
         metavar="N",
         help="how long the nearest tests may take, without the mutant (30)",
     )
-    parser.add_argument("--nearest-only", action="store_true", help="without the rest of the suite")
+    parser.add_argument(
+        "--then", choices=THEN, default="suite", help="what follows the nearest tests (suite)"
+    )
     parser.add_argument(
         "--tests",
         nargs="*",
@@ -123,7 +125,7 @@ class Campaign:
         shutil.rmtree(home / "t")
         for test in table.broken:
             print(f"not used, it fails without a mutant too: {test}")
-        trial = Trial(table, self._given.seconds, not self._given.nearest_only, self._given.jobs)
+        trial = Trial(table, self._given.seconds, self._given.then, self._given.jobs)
         trees: queue.SimpleQueue[Tree] = queue.SimpleQueue()
         for number in range(self._given.jobs):
             trees.put(copy(str(number)))
@@ -147,7 +149,7 @@ class Campaign:
             return f"without a mutant tests fail: {run.failed or run.output[-2000:]}"
         if not run.outcomes:
             return f"no test runs {PLANTED}"
-        verdict = Trial(trial.table, trial.budget, False, 1).run(tree, planted)
+        verdict = Trial(trial.table, trial.budget, "nothing", 1).run(tree, planted)
         trees.put(tree)
         if not verdict.by:
             return f"a shim that does not start is not noticed by {verdict.tried} tests"

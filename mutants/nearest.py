@@ -53,9 +53,18 @@ class Table:
         return self._tests[test][0]
 
     def nearest(self, mutant: Mutant, budget: float) -> list[str]:
-        """The tests to run first, which took ``budget`` seconds together: those that run the
-        changed function and little else. Each test function has its turn with one set of
-        parameters before one has a second turn."""
+        """The first tests of :meth:`running`, which took ``budget`` seconds together."""
+        chosen: list[str] = []
+        total = 0.0
+        for test in self.running(mutant):
+            if not chosen or total + self.seconds(test) <= budget:
+                chosen.append(test)
+                total += self.seconds(test)
+        return chosen
+
+    def running(self, mutant: Mutant) -> list[str]:
+        """The tests that run the changed function. First come those that run little else. Each test
+        function has its turn with one set of parameters before one has a second turn."""
         wanted = self._functions(mutant)
         found = {test for function in wanted for test in self._by_function[function]}
         if mutant.path.endswith(".sql"):
@@ -73,13 +82,7 @@ class Table:
             function = test.partition("[")[0]
             ranked.append((turns[function], -share(test), self.seconds(test), test))
             turns[function] += 1
-        chosen: list[str] = []
-        total = 0.0
-        for *_, seconds, test in sorted(ranked):
-            if not chosen or total + seconds <= budget:
-                chosen.append(test)
-                total += seconds
-        return chosen
+        return [test for *_, test in sorted(ranked)]
 
     def _runs(self, test: str, folder: str) -> bool:
         return any(one.startswith(f"{folder}/") for one in self._tests[test][1])

@@ -1,4 +1,4 @@
-"""Whether the tests find a mutant: first those that are nearest, then the whole suite."""
+"""Whether the tests find a mutant: first those that are nearest, then the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from .mutant import Mutant
 from .nearest import Table
 from .tree import Run, Tree
 
-SURVIVED = "survived"
+THEN = ("suite", "running", "nothing")
+"""What follows the nearest tests: all others, the others that run the changed function, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class Verdict:
 @dataclass(slots=True)
 class Trial:
     """How mutants are tried. ``budget``: how many seconds the nearest tests took together when they
-    ran without a mutant. ``suite``: whether all tests follow."""
+    ran without a mutant. ``then``: one of ``THEN``."""
 
     table: Table
     budget: float
-    suite: bool
+    then: str
     jobs: int
 
     def run(self, tree: Tree, mutant: Mutant) -> Verdict:
@@ -39,8 +40,8 @@ class Trial:
         nearest = self.table.nearest(mutant, self.budget)
         with tree.planted(mutant):
             by, tried = self._nearest(tree, nearest)
-            if not by and self.suite:
-                by, more = self._suite(tree, nearest)
+            if not by and self.then != "nothing":
+                by, more = self._rest(tree, mutant, nearest)
                 tried += more
         return Verdict(mutant, by, tried, time.monotonic() - began)
 
@@ -65,11 +66,17 @@ class Trial:
             unsure.append(run.failed[0])
         return "", len(tests)
 
-    def _suite(self, tree: Tree, before: list[str]) -> tuple[str, int]:
+    def _rest(self, tree: Tree, mutant: Mutant, before: list[str]) -> tuple[str, int]:
         without = [*before, *self.table.broken]
+        files, only = ["tests"], None
+        if self.then == "running":
+            only = [test for test in self.table.running(mutant) if test not in set(before)]
+            files = list(dict.fromkeys(test.partition("::")[0] for test in only))
+            if not only:
+                return "", 0
         parallel = ("-x", "--numprocesses", str(max(2, 4 // self.jobs)), "--dist=worksteal")
         for _ in range(3):
-            run = tree.run(["tests"], 7200, without=without, options=parallel)
+            run = tree.run(files, 7200, only=only, without=without, options=parallel)
             if not run.failed or any(self._again(tree, test) for test in run.failed):
                 return self._by(run), len(run.outcomes)
             without += run.failed

@@ -89,22 +89,21 @@ def failing(name: str) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("runs", "suite", "by"),
+    ("runs", "then", "by"),
     [
-        ([failing("a"), failing("a")], False, "a"),
-        ([failing("a"), Run(0), failing("b"), failing("b")], False, "b"),
-        ([Run(None)], False, "the time limit"),
-        ([Run(2)], False, "pytest, which ended with 2"),
-        ([Run(0)], False, ""),
-        ([Run(0), failing("c"), failing("c")], True, "c"),
-        ([Run(0), Run(0)], True, ""),
+        ([failing("a"), failing("a")], "nothing", "a"),
+        ([failing("a"), Run(0), failing("b"), failing("b")], "nothing", "b"),
+        ([Run(None)], "nothing", "the time limit"),
+        ([Run(2)], "nothing", "pytest, which ended with 2"),
+        ([Run(0)], "nothing", ""),
+        ([Run(0), failing("c"), failing("c")], "suite", "c"),
+        ([Run(0), failing("c"), failing("c")], "running", "c"),
+        ([Run(0), Run(0)], "suite", ""),
     ],
 )
-def test_a_mutant_is_found_by_a_test_that_fails_twice(
-    runs: list[Run], suite: bool, by: str
-) -> None:
+def test_a_mutant_is_found_by_a_test_that_fails_twice(runs: list[Run], then: str, by: str) -> None:
     fake = FakeTree(*runs)
-    verdict = Trial(TABLE, 10, suite, 1).run(fake, MUTANT)  # type: ignore[arg-type]
+    verdict = Trial(TABLE, 1, then, 1).run(fake, MUTANT)  # type: ignore[arg-type]
     assert verdict.by == by
     assert fake.runs == []
 

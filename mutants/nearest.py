@@ -20,6 +20,7 @@ from .mutant import Mutant
 from .tree import ROOT, Tree
 
 CACHE = ROOT / ".cache" / "mutants"
+TABLE = CACHE / "tests.json"
 HOOKS = (
     "queuectl_core/__init__.py",
     "queuectl_tui/__init__.py",
@@ -197,21 +198,27 @@ def test_files(folders: Iterable[str]) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
+def stored() -> dict[str, Any]:
+    """What the cache has, by test file."""
+    found: dict[str, Any] = json.loads(TABLE.read_text("utf-8")) if TABLE.exists() else {}
+    return found
+
+
 def load(tree: Tree, files: Sequence[str], jobs: int) -> Table:
     """The table for these test files. Those that are not in it yet, or have changed, are run
     in ``tree``, which is of no use for anything else then."""
-    path = CACHE / "tests.json"
-    kept: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    kept = stored()
     digests = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in files}
     missing = [name for name in files if kept.get(name, {}).get("digest") != digests[name]]
     if missing:
         print(f"The tests of {len(missing)} files run once, to see what they run …", flush=True)
         made = _made(tree, missing, jobs)
-        kept |= {name: {"digest": digests[name], **made[name]} for name in missing}
+        # Another run may have added files meanwhile.
+        kept = stored() | {name: {"digest": digests[name], **made[name]} for name in missing}
         CACHE.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
+        draft = TABLE.with_suffix(".new")
         draft.write_text(json.dumps(kept), "utf-8")
-        draft.replace(path)
+        draft.replace(TABLE)
     tests, broken = {}, []
     for name in files:
         functions = kept[name]["functions"]

@@ -288,3 +288,23 @@ def test_filters_that_are_used_together(
     after = {job["id"]: job for job in inside("list", "--json").json}
     changed = {job["id"] for job in mixed if after.get(job["id"]) != job}
     assert changed == wanted
+
+
+def test_events_that_are_asked_for_together(store: Path, inside: Here) -> None:
+    for ref in ((), ("flaky-7",)):
+        every = inside("events", *ref, "--json").json
+        assert len({event["kind"] for event in every}) > 2
+        middle = every[len(every) // 2]["at"]
+        assert every[-1]["at"] < middle <= every[0]["at"]
+        for kinds in ((), ("job.enqueued",), ("job.started", "job.failed")):
+            for since in ("", middle):
+                words = [word for kind in kinds for word in ("--kind", kind)]
+                words += ["--since", since] if since else []
+                wanted = [
+                    event
+                    for event in every
+                    if (not kinds or event["kind"] in kinds) and event["at"] >= since
+                ]
+                assert inside("events", *ref, *words, "--json").json == wanted, words
+                most = inside("events", *ref, *words, "--limit", "1", "--json").json
+                assert most == wanted[:1], words

@@ -96,6 +96,33 @@ def test_values_that_are_taken(key: str, text: str, value: Any) -> None:
     assert type(parse_value(key, text)) is type(KEYS[key].default)
 
 
+TEN_YEARS = 10 * 365 * 86400
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "step"),
+    [
+        ("max-retries", 0, 10_000, 1),
+        ("backoff-base", 0, 3600, 0.001),
+        ("backoff-max", 0, TEN_YEARS, 1),
+        ("backoff-jitter", 0, 1, 0.001),
+        ("timeout", 0, TEN_YEARS, 1),
+        ("kill-grace", 0, 3600, 0.001),
+        ("lease", 2, 60, 0.001),
+        ("max-crashes", 1, 1000, 1),
+        ("output-limit", 4096, 1 << 40, 1),
+        ("keep-completed", 0, TEN_YEARS, 1),
+        ("keep-events", 0, TEN_YEARS, 1),
+    ],
+)
+def test_the_edges_of_each_range(key: str, low: float, high: float, step: float) -> None:
+    for value in (low, low + step, high - step, high):
+        assert parse_value(key, str(value)) == value
+    for value in (low - step, high + step):
+        with pytest.raises(InvalidInput):
+            parse_value(key, str(value))
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [

@@ -127,6 +127,37 @@ def test_the_longest_things_that_are_taken() -> None:
     parse({"command": "true", "env": {"A": "x" * (MAX_ARGUMENT - 2)}})
 
 
+@pytest.mark.parametrize(
+    ("field", "low", "high", "step"),
+    [
+        ("max_retries", 0, 10_000, 1),
+        ("backoff_base", 0, 3600, 0.001),
+        ("priority", -1_000_000, 1_000_000, 1),
+        ("timeout_seconds", 0, 10 * 365 * 86400, 1),
+        ("nice", 0, 19, 1),
+        ("memory_limit", 1 << 20, 1 << 50, 1),
+        ("cpu_seconds", 0, 10 * 365 * 86400, 1),
+        ("output_limit", 4096, 1 << 40, 1),
+        ("unique_for", 0, 10 * 365 * 86400, 1),
+    ],
+)
+def test_the_edges_of_each_range(field: str, low: float, high: float, step: float) -> None:
+    more = {"unique": "u"} if field == "unique_for" else {}
+    for value in (low, low + step, high - step, high):
+        assert getattr(parse({"command": "true", field: value} | more), field) == value
+    for value in (low - step, high + step):
+        assert field in refusal({"command": "true", field: value} | more)
+
+
+@pytest.mark.parametrize(
+    ("field", "longest"),
+    [("id", 128), ("queue", 128), ("key", 512), ("unique", 512), ("stdin", 1 << 20)],
+)
+def test_the_longest_text_of_a_field(field: str, longest: int) -> None:
+    assert getattr(parse({"command": "true", field: "x" * longest}), field) == "x" * longest
+    assert field in refusal({"command": "true", field: "x" * (longest + 1)})
+
+
 # -- what is refused ------------------------------------------------------------------
 
 

@@ -52,8 +52,11 @@ def test_a_wrong_state_leaves_the_others_alone(here: Here) -> None:
     here("enqueue", "x", "--id", "one")
     here("enqueue", "x", "--id", "two")
     here("cancel", "two")
-    assert "job 'two' is cancelled" in one_line(here("cancel", "one", "two", code=4).err)
-    assert "job 'one' is pending" in one_line(here("retry", "two", "one", code=4).err)
+    said = one_line(here("cancel", "one", "two", code=4).err)
+    assert "job 'two' is cancelled; cannot cancel it; only " in said
+    assert "jobs can be cancelled" in said
+    said = one_line(here("retry", "two", "one", code=4).err)
+    assert "job 'one' is pending; cannot retry it; only " in said
     assert (state(here, "one"), state(here, "two")) == ("pending", "cancelled")
 
 

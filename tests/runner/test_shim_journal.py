@@ -371,6 +371,44 @@ def test_a_journal_that_is_written_anew_has_all_that_a_successor_must_know(
     assert found.exits["3.1"].began == 3.0
 
 
+@pytest.mark.parametrize("room", [0, 100])
+def test_a_disk_that_is_full_while_it_is_compacted_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    make_first(tmp_path / "s.journal")
+    writer = JournalWriter(str(tmp_path), "s")
+    writer.record(["H", os.getpid(), FORMAT])
+    tokens = [f"{number}.1" for number in range(1, 7)]
+    assert writer.lock()
+    assert writer.begin(tokens)
+    for token in tokens:
+        writer.record(["F", token, 127, "not found", 9.0, "w1"])
+    writer.flush()
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(".new"):
+            if not room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            data = data[:room]
+        return write(fd, data)
+
+    writer.compact_at = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        writer.unlock()
+    found = JournalReader(tmp_path, "s")
+    found.refresh()
+    assert found.exits.keys() == set(tokens)
+    assert writer.lock()
+    assert writer.begin(["7.1"])
+    writer.unlock()  # now there is room
+    writer.close()
+    found.refresh()
+    assert (found.exits.keys(), found.begun) == (set(tokens), {*tokens, "7.1"})
+    assert not found.path.with_suffix(".journal.new").exists()
+
+
 def test_a_reader_follows_a_journal_that_was_written_anew(tmp_path: Path) -> None:
     """In the same file, and in another one; and a token that is used again is another attempt."""
     path = tmp_path / "s.journal"

@@ -459,10 +459,13 @@ async def test_events_of_another_server_are_not_new(tmp_path: Path) -> None:
 
 
 async def test_old_events_are_forgotten_by_pages(store: Store, place: Place) -> None:
-    await store.enqueue([spec(id=f"j{n}") for n in range(5)], NOW)
-    await store.enqueue([spec(id="new")], NOW + 10)
-    assert [await store.forget_events(NOW + 5, 3) for _ in range(3)] == [3, 2, 0]
-    assert [row[1] for row in await told(place)] == ["new"]
+    """The oldest first. One from the very moment stays."""
+    for n in range(5):
+        await store.enqueue([spec(id=f"j{n}")], NOW + n)
+    await store.enqueue([spec(id="new")], NOW + 5)
+    for count, left in ((3, ["j3", "j4", "new"]), (2, ["new"]), (0, ["new"])):
+        assert await store.forget_events(NOW + 5, 3) == count
+        assert [row[1] for row in await told(place)] == left
 
 
 async def test_a_transaction_that_commits_late_is_not_missed(tmp_path: Path) -> None:

@@ -422,8 +422,10 @@ async def test_events_that_somebody_else_wrote_do_not_stop_workers(
         "INSERT INTO events (at, kind, actor, via, name, n, detail)"
         f" VALUES ({NOW}, 'schedule.missed', 'me', 'cli', 'nightly', 3, '{detail}')"
     )
+    assert await store.hook_work() == (True, None), "no verb has delivered it"
     await store.enqueue([spec(id="a")], NOW)
     await run(store, Outcome.COMPLETED)
+    assert not (await store.hook_work())[0]
     found = await deliveries(place)
     assert ("job.completed", "a") in kinds(found)
     for one in found:

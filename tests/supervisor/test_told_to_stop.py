@@ -142,24 +142,25 @@ async def test_all_that_is_held_is_recalled_at_once_when_all_stop(tmp_path: Path
     assert parts.store.called("stop_workers") == [(["sup-1", "sup-2"], False)]
 
 
+@pytest.mark.parametrize("first", ["answered", "settled"])
 async def test_a_worker_leaves_when_nothing_can_start_on_it_and_nothing_is_to_be_written(
-    tmp_path: Path,
+    tmp_path: Path, first: str
 ) -> None:
+    """The shim has answered the recall, and the store knows how its job ended."""
     parts = Parts(tmp_path, workers=2)
     parts.store.answers["workers_gone"] = None
-    first, _ = parts.context.slots.values()
-    attempt = parts.run(1, "sup-1")
-    parts.executor.prefetch.give_back([first.id])
-    first.ask_to_stop("drain")
+    parts.run(1, "sup-1")
+    parts.executor.prefetch.give_back(["sup-1"])
+    parts.slot.ask_to_stop("drain")
     parts.executor._on_event(Exited("1.1", EXIT, "sup-1"))
-    assert attempt.state is AttemptState.CLEANED
     parts.dispatcher.retire()
-    assert "sup-1" in parts.context.slots, "the shim has not answered the recall"
-    parts.executor.prefetch.recalled()
-    parts.dispatcher.retire()
-    assert "sup-1" in parts.context.slots, "the store does not know how its job ended"
-    assert list(commit(parts.executor, parts.dispatcher)) == ["completed"]
-    parts.dispatcher.retire()
+    for what in ("answered", "settled") if first == "answered" else ("settled", "answered"):
+        assert list(parts.context.slots) == ["sup-1", "sup-2"]
+        if what == "answered":
+            parts.executor.prefetch.recalled()
+        else:
+            assert list(commit(parts.executor, parts.dispatcher)) == ["completed"]
+        parts.dispatcher.retire()
     assert list(parts.context.slots) == ["sup-2"]
     assert parts.store.called("workers_gone") == [(["sup-1"],)]
 

@@ -16,6 +16,7 @@ from queuectl_core.store.protocol import JobAction, Store
 
 from ..support import NOW, ending, spec, supervisor
 from .stores import Place
+from .test_schedules import added, fire
 from .tools import claim, hired
 
 HOSTILE = "'\"; $(touch x) `id` \n\t\x1b]0;x\x07 [bold] <b> \u202e é \u2028"
@@ -399,12 +400,23 @@ async def test_a_lost_supervisor_is_delivered(store: Store, place: Place) -> Non
     await store.register(supervisor("dead"), [("v1", ())], NOW)
     [row] = [row for row in await store.supervisors() if row.id == "dead"]
     assert await store.take_over(row, "sup", NOW) == []
+    assert kinds(await deliveries(place)) == [("worker.lost", None)], "in that commit"
     await store.register(supervisor("gone"), [("v2", ())], NOW)
     [row] = [row for row in await store.supervisors() if row.id == "gone"]
     assert await store.dismiss(row)
     found = await deliveries(place)
     assert kinds(found) == [("worker.lost", None)] * 2
     assert [one["detail"]["supervisor"] for one in found] == ["dead", "gone"]
+
+
+async def test_missed_times_are_delivered_in_the_commit_that_tells_of_them(
+    store: Store, place: Place
+) -> None:
+    await store.add_hook(hook("misses", "schedule.missed"))
+    await added(store, missed="skip")
+    await fire(store, NOW + 310)
+    assert kinds(await deliveries(place)) == [("schedule.missed", None)]
+    assert await store.hook_work() == (False, None)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from queuectl_core.domain.config import settings
 from queuectl_core.domain.errors import StoreUnreachable
-from queuectl_core.domain.model import Job
+from queuectl_core.domain.model import Job, SupervisorRow
 from queuectl_core.supervisor.context import Context
 from queuectl_core.supervisor.dispatcher import Dispatcher
 from queuectl_core.supervisor.heartbeat import Heartbeat
@@ -25,7 +26,7 @@ from queuectl_core.supervisor.maintenance.schedules import (
 )
 from queuectl_core.supervisor.maintenance.services import Services
 
-from ..support import PATIENCE
+from ..support import PATIENCE, supervisor
 from .test_attempt_states import executor_of, job_of
 
 
@@ -241,6 +242,32 @@ async def test_another_supervisor_that_fires_the_same_is_given_time(
     await timer.turn()
     assert not timer.is_woken_at(100.0, clock)
     assert timer.is_woken_at(100.0 + schedules.OTHERS_FIRE, clock)
+
+
+# -- the lease ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("started_over", [False, True])
+async def test_the_answer_to_a_heartbeat_is_for_whom_it_was_sent(
+    clock: Clock, tmp_path: Path, started_over: bool
+) -> None:
+    """A supervisor that has started over meanwhile has another lease."""
+    context = context_of(Store(tmp_path), clock)
+    context.settings = settings({}, {})
+    heartbeat = Heartbeat(context)
+    heartbeat.row = supervisor("sup")
+    context.woken.clear()
+
+    async def unknown(row: SupervisorRow) -> bool:
+        assert row.lease_until == clock.now + context.settings.lease
+        if started_over:
+            context.id = "new"
+        return False
+
+    context.store.heartbeat = unknown  # type: ignore[method-assign]
+    await heartbeat.renew()
+    assert heartbeat.lost is not started_over
+    assert context.woken.is_set() is not started_over, "somebody must do something about it"
 
 
 # -- jobs that the store says are ours ------------------------------------------------

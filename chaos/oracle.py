@@ -291,20 +291,25 @@ class Oracle:
 
     def _asked_and_told(self) -> None:
         """What was acknowledged for a job has its event, and what was refused has none."""
-        told: dict[str, Counter[str]] = defaultdict(Counter)
+        told: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         found = self.plant.sql(
-            "SELECT j.command, e.kind FROM events e JOIN jobs j ON j.seq = e.job"
+            "SELECT j.command, e.kind, e.via FROM events e JOIN jobs j ON j.seq = e.job"
             " WHERE e.kind IN ('job.cancelled', 'job.retried') AND e.last_job IS NULL"
         )
-        for command, kind in found:
-            told[name_in(str(command))][kind] += 1
+        for command, kind, via in found:
+            told[name_in(str(command))][kind].append(str(via))
         for name in self.book.requests:
             for what, kind in (("cancel", "job.cancelled"), ("retry", "job.retried")):
                 asked = self.book.asked(name, what)
                 sure = sum(one.answer is Answer.ACKNOWLEDGED for one in asked)
                 most = sum(one.answer is not Answer.REFUSED for one in asked)
-                if name in self.jobs and not sure <= told[name][kind] <= most:
-                    self._say(f"{name}: {sure} to {most} times {what}, {told[name][kind]} events")
+                events = told[name][kind]
+                if name in self.jobs and not sure <= len(events) <= most:
+                    answers = ", ".join(one.answer.name for one in asked)
+                    self._say(
+                        f"{name}: {sure} to {most} times {what} ({answers}),"
+                        f" {len(events)} events ({', '.join(events)})"
+                    )
 
     # -- jobs ---------------------------------------------------------------------------
 

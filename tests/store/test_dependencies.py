@@ -862,3 +862,26 @@ async def test_a_retry_of_a_job_and_of_its_grandparent(queue: Queue) -> None:
     await end(queue, "c", DEAD)
     assert await queue.retry([await job(queue, "c"), await job(queue, "g")]) == 2
     assert await states(queue, "g", "p", "c") == ["pending", "waiting", "waiting"]
+
+
+async def test_children_that_one_commit_leaves_to_judge_are_looked_at_soon(store: Store) -> None:
+    """An idle supervisor does not wait until something else happens."""
+    await hired(store)
+    await store.enqueue([spec(id="p", max_retries=1)], NOW)
+    async with store.batch() as batch:
+        await batch.add([(n, spec(after=("p",))) for n in range(1, 451)])
+        await batch.commit(NOW)
+    [held] = await claim(store)
+    results = [ending(held, Outcome.FAILED)]
+    turns = 0
+    while True:
+        request = ClaimRequest("sup", results, [ClaimSlot("sup-1", ("none",))], NOW)
+        answer = await store.settle_and_claim(request)
+        if not answer.delayed:
+            break
+        assert answer.next_due is not None
+        assert answer.next_due <= NOW + 1
+        turns, results = turns + 1, []
+    assert turns > 0
+    assert answer.next_due is None
+    assert await store.counts() == {(State.DEAD, "default"): 1, (State.CANCELLED, "default"): 450}

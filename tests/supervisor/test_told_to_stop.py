@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from queuectl_core.domain.claims import ClaimResult, Commands, WorkerCommand
+from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.domain.model import Job, Outcome
 from queuectl_core.runner.events import Exited, Started
 from queuectl_core.runner.journal_reader import JournalReader
@@ -185,6 +186,56 @@ async def test_who_starts_over_takes_no_worker_along_that_was_to_stop(
     await boss._start_over("why")
     assert served == [("film",)]
     assert boss.context.slots == {}, "nothing is left to do"
+
+
+@pytest.mark.parametrize(
+    ("stopping", "waited", "runs", "leaves"),
+    [
+        (None, 1e6, False, False),
+        ("drain", 1.0, False, False),
+        ("drain", 29.0, False, False),
+        ("drain", 31.0, False, True),
+        ("drain", 31.0, True, False),
+        ("now", 0.0, False, True),
+        ("now", 31.0, True, False),
+    ],
+)
+async def test_who_cannot_tell_the_store_how_jobs_ended_waits_as_long_as_a_lease(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+    stopping: str | None,
+    waited: float,
+    runs: bool,
+    leaves: bool,
+) -> None:
+    """Then the next supervisor finds it in the journal. Nobody leaves while a job runs."""
+    said: list[str] = []
+    parts.context.tell = lambda notice: said.append(notice.message)
+    moments = [1000.0]
+    monkeypatch.setattr(dispatcher_module, "monotonic", lambda: moments[-1])
+    assert parts.context.settings.lease == 30
+    if runs:
+        parts.run(1, "sup-1")
+        said.clear()
+
+    async def trouble() -> None:
+        parts.context.told.set()  # no pause
+        await parts.dispatcher.trouble(StoreUnreachable("it is locked"))
+
+    parts.dispatcher._untroubled()
+    await trouble()
+    moments.append(1000.0 + waited)
+    parts.context.stopping = stopping
+    if leaves:
+        with pytest.raises(StoreUnreachable):
+            await trouble()
+    else:
+        await trouble()
+    assert said == ["it is locked; trying again"], "once"
+    parts.context.stopping = "drain"
+    parts.dispatcher._untroubled()
+    await trouble()  # that counts from now
+    assert parts.dispatcher.troubled
 
 
 # -- a start that is heard late -------------------------------------------------------

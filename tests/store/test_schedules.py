@@ -284,6 +284,23 @@ async def test_a_pause_and_an_edit_win_over_what_was_read(
     assert kinds == ["added", "paused", "resumed", "edited"]
 
 
+async def test_an_edit_wins_although_the_next_time_stays_the_same(
+    store: Store, other: Store
+) -> None:
+    """By a host whose clock is behind."""
+    from queuectl_core.operations.schedules import firing
+
+    await added(store)
+    [due] = await store.due_schedules(NOW + 60, 10)
+    stale = firing(due, NOW + 60, defaults())
+    await edit(other, "s", {}, {"priority": 3}, defaults(NOW))
+    [info] = await store.schedules()
+    assert info.schedule.next_at == due.next_at
+    assert await store.fire([stale], NOW + 60) == []
+    [done] = await fire(store, NOW + 60)
+    assert [job.priority for job in done.jobs] == [3]
+
+
 async def test_an_edit_while_it_fires(store: Store, other: Store) -> None:
     """The change is made on what the schedule is then."""
     await added(store, every=1)

@@ -44,6 +44,18 @@ CASES: dict[str, tuple[tuple[str, ...], bool, bool, str]] = {
     "no shim was started": ((MADE,), False, False, "unstarted"),
     "its journal was deleted": ((), False, False, "crashed"),
     "its journal was deleted, and it runs": ((), False, True, "remains None"),
+    "its journal was deleted, and its shim wrote another": (
+        ('["L"]', SHIM),
+        True,
+        False,
+        "crashed",
+    ),
+    "its journal was deleted, and its shim says that it runs": (
+        ('["L"]', SHIM, STARTED),
+        True,
+        True,
+        "adopted",
+    ),
     "an earlier shim had it": ((*RAN, OTHER_SHIM), True, True, "remains None"),
     "an earlier shim had it, and it is gone": ((*RAN, OTHER_SHIM), True, False, "crashed"),
     "an earlier shim had it, and told its end": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from queuectl_core.supervisor.dispatcher import Dispatcher
 from queuectl_core.supervisor.heartbeat import Heartbeat
 from queuectl_core.supervisor.maintenance import hooks, lost_attempts, schedules, services
 from queuectl_core.supervisor.maintenance.hooks import FROM_TIME_TO_TIME, HookService
+from queuectl_core.supervisor.maintenance.liveness import Liveness
 from queuectl_core.supervisor.maintenance.lost_attempts import REASON, LostAttempts
 from queuectl_core.supervisor.maintenance.schedules import (
     LONGEST_SLEEP,
@@ -328,6 +330,56 @@ async def test_jobs_of_a_supervisor_that_started_over_are_not_lost(
 
     ours.context.store = Moved(tmp_path)  # type: ignore[assignment]
     assert [await ours.look(), await ours.look()] == [[], []]
+
+
+# -- shims that do not run --------------------------------------------------------------
+
+CONT, KILL = signal.SIGCONT, signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("states", "urgent", "signals"),
+    [
+        ("TTTTT", False, {0: CONT, 1: CONT, 2: CONT, 3: CONT, 4: KILL}),
+        ("TSTSTSTST", False, {0: CONT, 2: CONT, 4: CONT, 6: CONT, 8: KILL}),
+        ("S" * 30, False, {}),
+        ("S" * 62, False, {30: KILL, 61: KILL}),
+        ("D" * 100, False, {}),
+        ("D" * 31, True, {30: KILL}),
+        ("D" * 50 + "S" * 31, False, {80: KILL}),
+        ("S" * 30 + "D" + "S" * 30, False, {}),
+    ],
+    ids=["stopped", "now and then", "silent", "long", "disk", "urgent", "after a disk", "between"],
+)
+def test_when_a_shim_is_woken_and_when_it_is_given_up(
+    states: str, urgent: bool, signals: dict[int, int]
+) -> None:
+    said: list[str] = []
+    liveness = Liveness(said.append)
+    sent = {number: liveness.look(state, urgent=urgent) for number, state in enumerate(states)}
+    assert {number: what for number, what in sent.items() if what} == signals
+    assert len(said) == len(signals)
+
+
+def test_a_shim_that_is_seldom_stopped_and_answers_is_kept() -> None:
+    liveness = Liveness(lambda _: None)
+    for number in range(500):
+        state = "T" if number % 11 == 0 else "S"
+        assert liveness.look(state, urgent=False) != KILL
+        if number % 25 == 0:
+            liveness.heard()
+
+
+def test_a_shim_is_asked_for_a_word_after_it_was_silent() -> None:
+    liveness = Liveness(lambda _: None)
+    asked = []
+    for number in range(1, 13):
+        liveness.look("S", urgent=False)
+        if liveness.ping_is_due:
+            asked.append(number)
+        if number == 7:
+            liveness.heard()
+    assert asked == [5, 12]
 
 
 # -- the tick -------------------------------------------------------------------------

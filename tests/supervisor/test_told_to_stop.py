@@ -5,6 +5,7 @@ Its parts run here with a shim and a store that only note what they are asked.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from queuectl_core.domain.claims import ClaimResult, Commands, WorkerCommand
-from queuectl_core.domain.errors import StoreUnreachable
+from queuectl_core.domain.config import settings
+from queuectl_core.domain.errors import StoreGone, StoreUnreachable
 from queuectl_core.domain.model import Job, Outcome
 from queuectl_core.runner.events import Exited, Started
 from queuectl_core.runner.journal_reader import JournalReader
@@ -26,7 +28,9 @@ from queuectl_core.supervisor.heartbeat import Heartbeat
 from queuectl_core.supervisor.recovery import Recovery
 from queuectl_core.supervisor.supervisor import Supervisor
 from queuectl_core.supervisor.triage import RecoveryPlan
+from queuectl_core.system.host import host_key
 
+from ..support import PATIENCE, supervisor
 from .test_attempt_states import EXIT, commit, executor_of, job_of
 
 
@@ -238,6 +242,30 @@ async def test_who_cannot_tell_the_store_how_jobs_ended_waits_as_long_as_a_lease
     assert parts.dispatcher.troubled
 
 
+@pytest.mark.parametrize("why", ["looked into", "stuck", "now", "gone"])
+async def test_who_took_jobs_over_stays_until_it_knows_what_became_of_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
+    """It has no worker any more. It leaves if that cannot be found out now, or if it must."""
+    store = SimpleNamespace(directory=tmp_path, url="none", clock=lambda: 1.0)
+    boss = Supervisor(store, {})  # type: ignore[arg-type]
+    boss.context.settings = settings({}, {})
+    boss.context.become("sup", [])
+    boss.executor.claim(job_of(1), inherited=True)
+    steps: list[str] = []
+
+    async def step() -> None:
+        steps.append(why)
+        boss.executor.attempts.clear()
+
+    monkeypatch.setattr(boss.dispatcher, "step", step)
+    boss.recovery.stuck = why == "stuck"
+    boss.context.stopping = "now" if why == "now" else "drain"
+    boss.context.gone = StoreGone("it is gone") if why == "gone" else None
+    await asyncio.wait_for(boss._work(), PATIENCE)
+    assert steps == (["looked into"] if why == "looked into" else [])
+
+
 # -- a start that is heard late -------------------------------------------------------
 
 
@@ -347,6 +375,26 @@ async def adopt(parts: Parts, tmp_path: Path, *seqs: int) -> list[ActiveAttempt]
         plan.adopted.append((job, started, JournalReader(tmp_path, "old")))
     await parts.recovery._adopt(attempts, plan)
     return list(attempts.values())
+
+
+@pytest.mark.parametrize("steady", [None, True, False])
+async def test_who_could_not_reach_the_store_itself_takes_nothing_over_from_other_hosts(
+    parts: Parts, steady: bool | None
+) -> None:
+    """They could not either, and are about to renew their leases."""
+    parts.context.deadline = None if steady is None else SimpleNamespace(steady=steady)  # type: ignore[assignment]
+    parts.store.host_identity = host_key
+    parts.store.answers["take_over"] = None
+    parts.store.answers["supervisors"] = [
+        supervisor("sup", lease_mono=-1.0),
+        supervisor("here", lease_mono=-1.0),
+        supervisor("far", host="far", host_key="other:1", lapsed=True),
+        supervisor("lives", host="far", host_key="other:1", lapsed=False),
+    ]
+    await parts.recovery.look()
+    taken = [row.id for row, *_ in parts.store.called("take_over")]
+    assert taken == (["here"] if steady is False else ["here", "far"])
+    assert parts.recovery.files_left
 
 
 async def test_adopted_jobs_go_to_idle_workers_and_to_extra_ones(

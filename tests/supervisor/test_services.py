@@ -13,6 +13,7 @@ import pytest
 from queuectl_core.domain.config import settings
 from queuectl_core.domain.errors import StoreUnreachable
 from queuectl_core.domain.model import Job, SupervisorRow
+from queuectl_core.supervisor import heartbeat as heartbeat_module
 from queuectl_core.supervisor.context import Context
 from queuectl_core.supervisor.dispatcher import Dispatcher
 from queuectl_core.supervisor.heartbeat import Heartbeat
@@ -272,6 +273,41 @@ async def test_the_answer_to_a_heartbeat_is_for_whom_it_was_sent(
     assert context.woken.is_set() is not started_over, "somebody must do something about it"
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_lease_that_may_have_run_out_is_renewed_before_a_claim(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, tmp_path: Path, known: bool
+) -> None:
+    """It counts from when it was asked for: the store may have taken long to answer."""
+    monkeypatch.setattr(heartbeat_module, "lease_clock", clock)
+    context = context_of(Store(tmp_path), clock)
+    context.settings = settings({}, {})
+    called: list[str] = []
+    extended: list[tuple[float, float]] = []
+    deadline: Any = Part("deadline", called, passed=False)
+    deadline.__dict__["extend"] = lambda *lease: extended.append(lease)
+    context.deadline = deadline
+    heartbeat = Heartbeat(context)
+    heartbeat.row = supervisor("sup")
+    asked = 0
+
+    async def slow(row: SupervisorRow) -> bool:
+        nonlocal asked
+        asked += 1
+        clock.now += 7
+        return known
+
+    context.store.heartbeat = slow  # type: ignore[method-assign]
+    assert await heartbeat.holds()
+    assert asked == 0, "there is a lease"
+    deadline.__dict__["passed"] = True
+    assert await heartbeat.holds() is known
+    assert asked == 1
+    assert extended == ([(100.0, 30.0)] if known else [])
+    if heartbeat._telling is not None:
+        await heartbeat._telling
+    assert called == (["deadline.write"] if known else []), "the shims hear of it"
+
+
 # -- jobs that the store says are ours ------------------------------------------------
 
 
@@ -394,7 +430,10 @@ class Part:
     def __getattr__(self, method: str) -> Any:
         def noted(*args: Any, **options: Any) -> Any:
             self.called.append(" ".join([f"{self.name}.{method}", *map(str, options.items())]))
-            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            try:
+                done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            except RuntimeError:
+                return None  # in a thread
             done.set_result(True)
             return done
 

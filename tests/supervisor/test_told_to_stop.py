@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.claims import ClaimResult, Commands, WorkerCommand
+from queuectl_core.domain.claims import ClaimRequest, ClaimResult, Commands, WorkerCommand
 from queuectl_core.domain.config import settings
 from queuectl_core.domain.errors import StoreGone, StoreUnreachable
 from queuectl_core.domain.model import Job, Outcome
@@ -21,7 +21,7 @@ from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor import dispatcher as dispatcher_module
 from queuectl_core.supervisor import recovery as recovery_module
 from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason
-from queuectl_core.supervisor.attempt_states import AttemptState
+from queuectl_core.supervisor.attempt_states import AttemptEvent, AttemptState
 from queuectl_core.supervisor.commands import CommandReader
 from queuectl_core.supervisor.dispatcher import Dispatcher
 from queuectl_core.supervisor.heartbeat import Heartbeat
@@ -348,6 +348,47 @@ async def test_the_files_of_a_refused_result_are_left_to_its_owner(
     await parts.settle()
     assert removed == ([] if refused else [attempt.files])
     assert parts.dispatcher.done == (0 if refused else 1)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_refused_result_is_a_reason_to_ask_for_the_lease(
+    parts: Parts, refused: bool
+) -> None:
+    parts.run(1, "sup-1")
+    parts.executor._on_event(Exited("1.1", EXIT, "sup-1"))
+    answer = ClaimResult(frozenset([(1, 1)] if refused else []), (), None)
+    parts.store.answers["settle_and_claim"] = answer
+    await parts.dispatcher.step()
+    assert parts.heartbeat.lost is refused
+    assert list(parts.executor.attempts) == []
+
+
+async def test_results_that_could_not_be_written_are_in_the_next_commit(tmp_path: Path) -> None:
+    """Before those that came later, and what was given back, too."""
+    parts = Parts(tmp_path, workers=2)
+    requests: list[ClaimRequest] = []
+
+    async def settle_and_claim(request: ClaimRequest) -> ClaimResult:
+        requests.append(request)
+        if len(requests) == 1:
+            parts.run(2, "sup-2")
+            parts.executor._on_event(Exited("2.1", EXIT, "sup-2"))
+            raise StoreUnreachable("it is locked")
+        return ClaimResult(frozenset(), (), None)
+
+    parts.store.settle_and_claim = settle_and_claim
+    parts.run(1, "sup-1")
+    parts.executor._on_event(Exited("1.1", EXIT, "sup-1"))
+    parts.executor.attempts.move(parts.executor.claim(job_of(3)), AttemptEvent.GIVEN_BACK)
+    for _ in range(2):
+        parts.context.told.set()  # no pause
+        await parts.dispatcher.step()
+    first, second = requests
+    assert [one.seq for one in first.results] == [1]
+    assert [one.seq for one in second.results] == [1, 2]
+    assert [job.seq for job in first.released] == [job.seq for job in second.released] == [3]
+    assert list(parts.executor.attempts) == []
+    parts.dispatcher.close()
 
 
 @pytest.mark.parametrize("told", [False, True])

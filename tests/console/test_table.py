@@ -130,6 +130,41 @@ async def test_a_click_puts_the_cursor_there() -> None:
         assert table.current == Row("r4")
 
 
+async def test_pages_halves_and_the_wheel_move_in_both_directions() -> None:
+    """The table shows 10 rows."""
+    async with shown([Row(f"r{n}") for n in range(100)]) as (table, pilot):
+        table.focus()
+
+        async def at(*keys: str) -> str:
+            await pilot.press(*keys)
+            assert table.current is not None
+            return table.current.id
+
+        assert table.window.height == 10
+        assert await at("pagedown") == "r9"
+        assert await at("pagedown") == "r18"
+        assert await at("pageup") == "r9"
+        assert await at("ctrl+d") == "r14"
+        assert await at("ctrl+u", "ctrl+u") == "r4"
+        assert await at("pageup") == "r0"
+        table.on_mouse_scroll_down()
+        table.on_mouse_scroll_down()
+        assert table.window.visible()[0] == Row("r6")
+        table.on_mouse_scroll_up()
+        assert table.window.visible()[0] == Row("r3")
+        assert table.current == Row("r6"), "the cursor stays on the screen"
+
+
+async def test_a_double_click_opens_a_row_and_a_click_does_not() -> None:
+    async with shown([Row(f"r{n}") for n in range(30)]) as (table, pilot):
+        chosen: list[Row | None] = []
+        table.action_choose = lambda: chosen.append(table.current)  # type: ignore[method-assign]
+        await pilot.click(table, offset=(3, 6))
+        assert chosen == []
+        await pilot.double_click(table, offset=(3, 7))
+        assert chosen == [Row("r5")]
+
+
 def test_text_is_fitted_to_cells_not_characters() -> None:
     assert fit("abc", 5) == "abc  "
     assert fit("abc", 5, right=True) == "  abc"

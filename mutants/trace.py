@@ -4,6 +4,7 @@ copy that is made for this, so it uses the standard library only.
 A function is written down when it runs first: a process that is killed has still said what it ran.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -14,15 +15,14 @@ OUT = os.environ["MUTANTS_RAN"]
 
 
 def write(line: bytes) -> None:
-    """Add a line. The file is opened each time: a process may close what it does not know."""
-    try:
+    """Add a line. The file is opened each time: a process may close what it does not know. A test
+    may have taken away what this needs: files, space, or the size that a file may have."""
+    with contextlib.suppress(OSError):
         file = os.open(OUT, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    except OSError:  # no more files, for one
-        return
-    try:
-        os.write(file, line)
-    finally:
-        os.close(file)
+        try:
+            os.write(file, line)
+        finally:
+            os.close(file)
 
 
 class Tracer:

@@ -388,7 +388,11 @@ def test_remove_and_those_that_wait(cli: Cli) -> None:
     assert shown.out == "p\n"
     assert "2 jobs that waited for them removed, too" in one_line(shown.err)
     assert states(cli) == {"other": "pending"}
-    assert cli("remove", "other", "--cascade").err == ""
+    cli("enqueue", "true", "--id", "last", "--after", "other")
+    shown = cli("remove", "other", "--cascade")
+    assert "1 job that waited for them removed, too" in one_line(shown.err)
+    cli("enqueue", "true", "--id", "alone")
+    assert cli("remove", "alone", "--cascade").err == ""
 
 
 # -- queues ---------------------------------------------------------------------------------

@@ -77,6 +77,9 @@ async def test_ctrl_r_in_a_form_enqueues_nothing(home: Path) -> None:
 async def test_the_line_of_a_copy_has_all_of_the_job(home: Path) -> None:
     async with Queue.open(str(home / "queue.db"), env={}) as queue:
         source = {"id": "full", "command": "false", "queue": "mail", "priority": 7, "nice": 5}
+        source |= {"env": {"A": "1", "B": "two words"}, "cwd": "/srv", "stdin": "in\n", "key": "k"}
+        source |= {"memory_limit": "64MiB", "cpu_seconds": 90, "output_limit": "2MiB"}
+        source |= {"max_retries": 9, "backoff_base": 1.5, "timeout": 60}
         [job] = await queue.enqueue([source])
         await queue.cancel([job])
     async with opened(home, SIZE) as (console, pilot):
@@ -87,8 +90,18 @@ async def test_the_line_of_a_copy_has_all_of_the_job(home: Path) -> None:
         await until(console, pilot, "another command")
         await pilot.press("end", *typed(" x"), "ctrl+n")
         line = await said(console, pilot, "a copy of full")
-        for option in ("--queue mail", "--priority 7", "--nice 5", "'false x'"):
+        for option in ("--queue mail", "--priority 7", "--nice 5", "'false x'", "--env 'A=***'"):
             assert option in line
+        queue = console.connections.reader
+        [copy] = await queue.with_texts(await queue.scan(None, 1))
+        [original] = await queue.with_texts([await queue.find("full")])
+        assert copy.command == "false x"
+        assert (copy.state, copy.env) == (State.PENDING, {"A": "1", "B": "two words"})
+        for name in (
+            *("queue", "priority", "nice", "env", "cwd", "stdin", "key", "memory_limit"),
+            *("cpu_seconds", "output_limit", "max_retries", "backoff_base", "timeout_seconds"),
+        ):
+            assert getattr(copy, name) == getattr(original, name), name
 
 
 async def test_s_asks_for_the_queue_too(home: Path, monkeypatch: object) -> None:

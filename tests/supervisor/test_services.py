@@ -127,6 +127,19 @@ async def test_a_digest_is_delivered_when_it_is_due(clock: Clock, tmp_path: Path
     assert store.told() == []
 
 
+async def test_after_a_delivery_there_may_be_more_at_the_next_tick(
+    clock: Clock, tmp_path: Path
+) -> None:
+    store = Store(tmp_path, hook_work=(True, None), deliver_hooks=False)
+    part = HookService(context_of(store, clock))
+    await part.look(changed=True, settled=0)
+    assert store.told() == ["hook_work", "deliver_hooks"]
+    store.answers["hook_work"] = (False, None)
+    await part.look(changed=False, settled=0)
+    await part.look(changed=False, settled=0)
+    assert store.told() == ["hook_work"]
+
+
 # -- schedules ------------------------------------------------------------------------
 
 

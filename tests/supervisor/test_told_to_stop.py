@@ -16,11 +16,11 @@ from queuectl_core.domain.claims import ClaimRequest, ClaimResult, Commands, Wor
 from queuectl_core.domain.config import settings
 from queuectl_core.domain.errors import StoreGone, StoreUnreachable
 from queuectl_core.domain.model import Job, Outcome
-from queuectl_core.runner.events import Exited, Started
+from queuectl_core.runner.events import Exited, NotStarted, Started
 from queuectl_core.runner.journal_reader import JournalReader
 from queuectl_core.supervisor import dispatcher as dispatcher_module
 from queuectl_core.supervisor import recovery as recovery_module
-from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason
+from queuectl_core.supervisor.attempt import ActiveAttempt, StopReason, journal_name
 from queuectl_core.supervisor.attempt_states import AttemptEvent, AttemptState
 from queuectl_core.supervisor.commands import CommandReader
 from queuectl_core.supervisor.dispatcher import Dispatcher
@@ -266,6 +266,26 @@ async def test_who_took_jobs_over_stays_until_it_knows_what_became_of_them(
     assert steps == (["looked into"] if why == "looked into" else [])
 
 
+@pytest.mark.parametrize("what", ["nothing", "taken over", "runs"])
+async def test_who_leaves_with_jobs_leaves_them_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    """Also those of which it does not know what became of them: it stays on the list."""
+    store = Noted(deregister=None)
+    vars(store).update(directory=tmp_path, url="none", clock=lambda: 1.0)
+    boss = Supervisor(store, {})  # type: ignore[arg-type]
+    boss.context.settings = settings({}, {})
+    boss.context.become("sup", [])
+    if what != "nothing":
+        boss.executor.claim(job_of(1), inherited=what == "taken over")
+    shims = Noted(close=None)
+    monkeypatch.setattr(boss.executor, "shims", shims)
+    await boss._leave()
+    left = [("abandon",)] if what != "nothing" else [("close",)]
+    assert shims.calls == left
+    assert store.called("deregister") == ([("sup",)] if what == "nothing" else [])
+
+
 # -- a start that is heard late -------------------------------------------------------
 
 
@@ -329,6 +349,36 @@ async def test_a_prefetched_job_that_is_cancelled_is_recalled(parts: Parts) -> N
     await parts.commands.apply()
     assert parts.shim.called("recall") == [([],)]
     assert attempt.stop_reason is None, "the store cancels it"
+
+
+# -- suspects -------------------------------------------------------------------------
+
+
+async def test_a_suspect_is_not_prefetched_and_what_is_held_makes_way_for_it(
+    parts: Parts,
+) -> None:
+    """The next worker that comes free is idle then, and the suspect is claimed for it."""
+    parts.run(1, "sup-1")
+    suspect = job_of(2)._replace(crashes=1)
+    parts.dispatcher._start(suspect)
+    assert list(parts.executor.attempts.returned) == ["2.1"]
+    assert parts.shim.called("recall") == [([],)]
+    assert parts.shim.called("hold") == []
+
+
+async def test_a_suspect_that_was_not_started_leaves_no_shim_behind(parts: Parts) -> None:
+    """There may be only so many."""
+    job = job_of(1)._replace(crashes=1)
+    shims, name, own = parts.executor.shims, journal_name(job, "sup"), Noted(close=False)
+    shims._name, shims._own = "sup", {name: own}  # type: ignore[dict-item]
+    attempt = parts.executor.claim(job)
+    room = shims.room_for_suspects
+    parts.executor._on_event(NotStarted(attempt.token, "no processes"))
+    assert shims.room_for_suspects == room + 1
+    await parts.settle()
+    assert own.called("close") == [()]
+    assert attempt.state is AttemptState.RETURNED
+    parts.dispatcher.close()
 
 
 # -- results --------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from .mutant import Mutant
 from .tree import ROOT, Tree
 
 CACHE = ROOT / ".cache" / "mutants"
+TRACER = Path(__file__).with_name("trace.py")
 TABLE = CACHE / "tests.json"
 HOOKS = (
     "queuectl_core/__init__.py",
@@ -208,7 +209,10 @@ def load(tree: Tree, files: Sequence[str], jobs: int) -> Table:
     """The table for these test files. Those that are not in it yet, or have changed, are run
     in ``tree``, which is of no use for anything else then."""
     kept = stored()
-    digests = {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in files}
+    tracer = TRACER.read_bytes()
+    digests = {
+        name: hashlib.sha256(tracer + (ROOT / name).read_bytes()).hexdigest() for name in files
+    }
     missing = [name for name in files if kept.get(name, {}).get("digest") != digests[name]]
     if missing:
         print(f"The tests of {len(missing)} files run once, to see what they run …", flush=True)
@@ -236,7 +240,7 @@ def _made(tree: Tree, files: Sequence[str], jobs: int) -> dict[str, Any]:
         first = '"""'.join(text.split('"""')[:2]) + '"""\n'
         tree.write(name, first + HOOK + text.removeprefix(first))
     env = {
-        "MUTANTS_TRACE": str(Path(__file__).with_name("trace.py")),
+        "MUTANTS_TRACE": str(TRACER),
         "MUTANTS_ROOT": str(tree.path),
         "MUTANTS_RAN": str(ran),
     }

@@ -33,7 +33,9 @@ class Tracer:
         self.seen: dict[int, CodeType] = {}
 
     def begin(self, test: str) -> None:
-        """What runs from now on runs for this test."""
+        """What runs from now on runs for this test. Others may have taken our place (hypothesis
+        does), or Python has removed us because of an error."""
+        sys.settrace(self)
         self.test = test
         self.seen = {}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from queuectl_core.supervisor.deadline import DeadlineWriter
 from queuectl_core.supervisor.shim_client import command_line
 
 from ..support import eventually
+from .test_triage import alive
 
 
 @dataclass
@@ -89,6 +92,21 @@ def test_one_that_does_not_at_the_second(served: Served) -> None:
     deadline(served, since=900.0)
     found = served.exit("1.1")
     assert (found.signal, found.fenced) == (9, True)
+
+
+def test_what_a_job_that_obeys_leaves_running_is_ended_at_once(served: Served) -> None:
+    """Its supervisor may be gone, and nobody else looks for it on this host."""
+    child = "trap '' TERM; echo $$; while :; do sleep 0.05; done"
+    served.start("1.1", f'sh -c "{child.replace("$", chr(92) + "$")}" & wait')
+    log = served.run / "1.1.log"
+    pid = int(eventually(lambda: log.exists() and log.read_text()))
+    deadline(served, since=700.0)
+    try:
+        assert served.exit("1.1").signal == 15
+        eventually(lambda: not alive(pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_nothing_starts_until_there_is_a_lease_again(served: Served) -> None:

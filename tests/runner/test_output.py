@@ -414,3 +414,37 @@ def test_a_close_that_fails_frees_the_number(
     os.close(daemon)
     assert os.pread(other, 100, 0) == b""
     os.close(other)
+
+
+def test_a_hole_begins_where_the_one_before_ended(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each turn gives back again what was given back, and a long output takes ever longer."""
+    holes = []
+    punch = shim_output.punch
+
+    def noted(fd: int, offset: int, length: int) -> bool:
+        holes.append((offset, offset + length))
+        return punch(fd, offset, length)
+
+    monkeypatch.setattr(shim_output, "punch", noted)
+    job.write(b"x" * (3 * LIMIT))
+    job.finish()
+    if not job.output.holes:
+        pytest.skip("this file system makes no holes")
+    assert len(holes) > 1
+    assert [begin for begin, _ in holes[1:]] == [end for _, end in holes[:-1]]
+
+
+@pytest.mark.parametrize(("most", "stays"), [(0, False), (1000, True)])
+def test_files_stay_open_unless_there_are_many(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, stays: bool
+) -> None:
+    monkeypatch.setattr(shim_output, "MOST_FILES", most)
+    job.write(b"one\n")
+    assert (job.output.file >= 0) == stays
+    job.write(b"two\n")
+    job.output.close()
+    assert job.output.file < 0
+    os.close(job.end)
+    assert (tmp_path / "1.1.log").read_bytes() == b"one\ntwo\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from queuectl_core.domain.errors import (
     StoreUnreachable,
 )
 from queuectl_core.store.open import open_store
+from queuectl_core.store.postgres.dsn import parse
 from queuectl_core.store.postgres.errors import explain
 
 from ..pgserver import server_url
@@ -188,3 +190,15 @@ def test_only_damage_is_called_damage(error: asyncpg.PostgresError, damage: bool
     assert isinstance(found, StoreError)
     assert isinstance(found, StoreDamaged) is damage
     assert ("restore a backup" in found.hint) is damage
+
+
+async def test_a_module_of_ours_that_is_missing_is_not_taken_for_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "queuectl_core.store.postgres.store", None)
+    with pytest.raises(ModuleNotFoundError):
+        await open_store("postgresql://127.0.0.1:1/nowhere", {})
+
+
+def test_the_schema_is_ours_unless_the_url_names_another() -> None:
+    assert parse("postgresql://host/db").schema == "queuectl"

@@ -34,7 +34,7 @@ from queuectl_core.store.sqlite import connection as connection_module
 from queuectl_core.store.sqlite import migrate
 from queuectl_core.store.sqlite import store as store_module
 from queuectl_core.store.sqlite.connection import APPLICATION_ID, Connection, Opener
-from queuectl_core.store.sqlite.database_file import DatabaseFile, prepare_file
+from queuectl_core.store.sqlite.database_file import DatabaseFile, _may_write, prepare_file
 from queuectl_core.store.sqlite.errors import explain
 from queuectl_core.store.sqlite.read_only import open_reader
 from queuectl_core.store.sqlite.store import SqliteStore, connect
@@ -692,3 +692,23 @@ async def test_a_locked_store_says_so(store_path: Path, monkeypatch: pytest.Monk
     holder.close()
     assert len(await store.enqueue([spec()], NOW)) == 1
     await store.close()
+
+
+def status(mode: int, uid: int, gid: int) -> os.stat_result:
+    return os.stat_result((stat.S_IFREG | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("mode", "log", "may"),
+    [
+        (0o600, (7, 8), True),
+        (0o600, (0, 0), True),  # root has opened the store
+        (0o600, (1, 8), False),
+        (0o660, (1, 8), True),
+        (0o660, (1, 9), False),
+        (0o666, (1, 9), True),
+        (0o644, (1, 8), False),
+    ],
+)
+def test_whose_wal_is_trusted(mode: int, log: tuple[int, int], may: bool) -> None:
+    assert _may_write(status(0o600, *log), status(mode, 7, 8)) == may

@@ -98,7 +98,7 @@ class Tree:
         self._plan.write_text(json.dumps({"only": only, "without": list(without)}), "utf-8")
         self._results.write_text("", "utf-8")
         shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(mode=0o711)
+        self._scratch.mkdir(mode=0o711, exist_ok=True)
         token = uuid.uuid4().hex
         words = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "-p", "mutants.plugin"]
         words += ["-p", "no:cacheprovider", f"--basetemp={self._scratch / 'b'}", *options, *paths]
@@ -117,6 +117,7 @@ class Tree:
                 code = self._wait(process, limit)
             finally:
                 end(process, token)
+                unmount(self._scratch)
         return self._ended(code, output)
 
     def _environment(self, token: str, test_limit: float) -> dict[str, str]:
@@ -171,6 +172,13 @@ def end(process: subprocess.Popen[bytes], token: str) -> None:
         if not found:
             return
         psutil.wait_procs(found, timeout=5)
+
+
+def unmount(folder: Path) -> None:
+    """Take away what a test that was killed has left mounted in a folder (as root on Linux)."""
+    for disk in reversed(psutil.disk_partitions(all=True)):
+        if Path(disk.mountpoint).is_relative_to(folder):
+            subprocess.run(["umount", "--lazy", disk.mountpoint], check=False)
 
 
 def _has(process: psutil.Process, token: str) -> bool:

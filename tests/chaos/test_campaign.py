@@ -68,8 +68,8 @@ def test_every_bug_has_what_shows_it() -> None:
 
 @pytest.mark.parametrize("name", sorted(TRIALS))
 def test_a_trial(name: str) -> None:
-    # One round of schedules does all that they do; two of limits kill supervisors ten times. More of
-    # all of them: make chaos.
+    # One round of schedules does all that they do; two of limits kill supervisors ten times. More
+    # of all of them: make chaos.
     rounds = 1 if name.startswith("schedules") else 2
     trial = run_trial(name, seed=1, rounds=rounds)
     if trial.skipped:

@@ -92,8 +92,7 @@ class Server:
         timeout: float,
     ) -> tuple[int, bytes, bytes]:
         call, theirs = socket.socketpair()
-        into, written = os.pipe(), {}
-        out, err = os.pipe(), os.pipe()
+        into, out, err = os.pipe(), os.pipe(), os.pipe()
         with call:
             with theirs:
                 ends = [theirs.fileno(), into[0], out[1], err[1]]
@@ -102,9 +101,9 @@ class Server:
                 os.close(end)
             text = json.dumps([list(words), dict(env), str(cwd)]).encode(errors="surrogateescape")
             call.sendall(LENGTH.pack(len(text)) + text)
-            written = _talk(call, into[1], stdin, {out[0], err[0]}, timeout, words)
-            (status,) = LENGTH.unpack(written[call.fileno()][-LENGTH.size :])
-        return os.waitstatus_to_exitcode(status), written[out[0]], written[err[0]]
+            said = _talk(call, into[1], stdin, {out[0], err[0]}, timeout, words)
+            (status,) = LENGTH.unpack(said[call.fileno()][-LENGTH.size :])
+        return os.waitstatus_to_exitcode(status), said[out[0]], said[err[0]]
 
 
 def _talk(

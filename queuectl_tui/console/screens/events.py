@@ -17,7 +17,7 @@ from ...presentation.events import event_words, subject, who
 from ...presentation.format import cli, short
 from ..columns import EVENTS
 from ..widgets.table import LineTable
-from .list_screen import ListScreen
+from .list_screen import ListScreen, to_pages
 
 PAGE = 200
 """Events read at first. As many more are read each time the cursor comes near the last one."""
@@ -42,9 +42,7 @@ class EventsScreen(ListScreen[Event]):
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("y", "copy_id", "copy the id", show=False),
         Binding("escape,8", "back", "back", key_display="esc"),
-        Binding("5", "page('queues')", "queues", show=False),
-        Binding("6", "page('schedules')", "schedules", show=False),
-        Binding("9", "page('hooks')", "hooks", show=False),
+        *to_pages(but="8"),
     ]
 
     def compose(self) -> ComposeResult:

@@ -6,18 +6,16 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.hooks import QUEUE, HookInfo
 
 from ...presentation import hook_actions
 from ...presentation.columns import Cell, table
 from ...presentation.format import cli
 from ...presentation.hooks import HOOK_COLUMNS, pause_text
-from ..action_runner import StoreRead
-from ..background import run_in_background
 from ..columns import HOOKS
-from .list_screen import ListScreen
-from .text_screen import TextScreen
+from ..widgets.text import TextRow
+from .list_screen import ListScreen, to_pages
+from .record_screen import RecordScreen, field_rows
 
 
 class HooksScreen(ListScreen[HookInfo]):
@@ -38,9 +36,7 @@ class HooksScreen(ListScreen[HookInfo]):
         Binding("D", "remove_hook", "remove"),
         Binding("y", "copy_name", "copy the name", show=False),
         Binding("escape,9", "back", "back", key_display="esc"),
-        Binding("5", "page('queues')", "queues", show=False),
-        Binding("6", "page('schedules')", "schedules", show=False),
-        Binding("8", "page('events')", "events", show=False),
+        *to_pages(but="9"),
     ]
 
     async def load(self) -> None:
@@ -90,29 +86,13 @@ class HooksScreen(ListScreen[HookInfo]):
             self.copy(info.hook.name)
 
 
-class HookScreen(TextScreen):
-    """Everything about one hook, read again while the screen is open."""
+class HookScreen(RecordScreen):
+    """Everything about one hook."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"hook {name}")
-        self.hook = name
+    KIND = "hook"
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        run_in_background(self, self._read, "hook")
-        self.console.say(f"$ {cli('hook', 'show', self.hook)}", "muted")
-
-    def on_store_read(self, message: StoreRead) -> None:
-        if message.changed:
-            run_in_background(self, self._read, "hook", exclusive=True)
-
-    async def _read(self) -> None:
-        try:
-            info = await self.console.connections.reader.hook(self.hook)
-        except QueueError as error:
-            self.show([[(str(error), "bad")]])
-            return
+    async def load(self) -> list[TextRow]:
+        info = await self.console.connections.reader.hook(self.record)
         now = self.console.clock()
         cells = [(column.name, column.cell(info, now)) for column in table(HOOK_COLUMNS, "show")]
-        width = max(len(name) for name, _ in cells)
-        self.show([[(name.ljust(width + 2), "muted"), cell] for name, cell in cells if cell[0]])
+        return field_rows([(name, cell) for name, cell in cells if cell[0]])

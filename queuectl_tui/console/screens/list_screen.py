@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from textual import events, on
 from textual.app import ComposeResult
+from textual.binding import Binding
 
 from queuectl_core.domain.errors import QueueError
 
@@ -22,6 +23,18 @@ from .base import ConsoleScreen
 from .search import SearchLine
 
 R = TypeVar("R")
+
+PAGES = {"5": "queues", "6": "schedules", "8": "events", "9": "hooks"}
+"""The pages that a key opens, here and on the main screen."""
+
+
+def to_pages(*, but: str) -> list[Binding]:
+    """The keys that lead from a page to the others. ``but``: its own key."""
+    return [
+        Binding(key, f"page('{name}')", name, show=False)
+        for key, name in PAGES.items()
+        if key != but
+    ]
 
 
 class ListScreen(ConsoleScreen[None], Generic[R]):

@@ -13,7 +13,7 @@ from ...presentation.columns import Cell
 from ...presentation.format import cli
 from ...presentation.queues import pause_text
 from ..columns import QUEUES
-from .list_screen import ListScreen
+from .list_screen import ListScreen, to_pages
 
 
 class QueuesScreen(ListScreen[QueueInfo]):
@@ -30,9 +30,7 @@ class QueuesScreen(ListScreen[QueueInfo]):
         Binding("enter", "open", "its jobs", key_display="⏎"),
         Binding("y", "copy_name", "copy the name", show=False),
         Binding("escape,5", "back", "back", key_display="esc"),
-        Binding("6", "page('schedules')", "schedules", show=False),
-        Binding("8", "page('events')", "events", show=False),
-        Binding("9", "page('hooks')", "hooks", show=False),
+        *to_pages(but="5"),
     ]
 
     async def load(self) -> None:

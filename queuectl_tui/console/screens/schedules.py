@@ -7,7 +7,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.schedule import ScheduleInfo
 
 from ...presentation import schedule_actions
@@ -20,11 +19,10 @@ from ...presentation.schedules import (
     skip_text,
     times_and_runs,
 )
-from ..action_runner import StoreRead
-from ..background import run_in_background
 from ..columns import SCHEDULES
-from .list_screen import ListScreen
-from .text_screen import TextScreen
+from ..widgets.text import TextRow
+from .list_screen import ListScreen, to_pages
+from .record_screen import RecordScreen, field_rows
 
 
 class SchedulesScreen(ListScreen[ScheduleInfo]):
@@ -46,9 +44,7 @@ class SchedulesScreen(ListScreen[ScheduleInfo]):
         Binding("slash", "filter", "filter", key_display="/"),
         Binding("y", "copy_name", "copy the name", show=False),
         Binding("escape,6", "back", "back", key_display="esc"),
-        Binding("5", "page('queues')", "queues", show=False),
-        Binding("8", "page('events')", "events", show=False),
-        Binding("9", "page('hooks')", "hooks", show=False),
+        *to_pages(but="6"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -115,30 +111,13 @@ def _searched(info: ScheduleInfo) -> str:
     return f"{info.schedule.name} {command_of(info.schedule)}".casefold()
 
 
-class ScheduleScreen(TextScreen):
-    """Everything about one schedule, read again while the screen is open."""
+class ScheduleScreen(RecordScreen):
+    """Everything about one schedule."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"schedule {name}")
-        self.schedule = name
+    KIND = "schedule"
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        run_in_background(self, self._read, "schedule")
-        self.console.say(f"$ {cli('schedule', 'show', self.schedule)}", "muted")
-
-    def on_store_read(self, message: StoreRead) -> None:
-        if message.changed:
-            run_in_background(self, self._read, "schedule", exclusive=True)
-
-    async def _read(self) -> None:
-        try:
-            shown = await self.console.connections.reader.schedule(self.schedule)
-        except QueueError as error:
-            self.show([[(str(error), "bad")]])
-            return
+    async def load(self) -> list[TextRow]:
+        shown = await self.console.connections.reader.schedule(self.record)
         now = self.console.clock()
-        fields = schedule_fields(shown.info, now)
-        width = max(len(name) for name, _, _ in fields)
-        rows = [[(name.ljust(width + 2), "muted"), (text, role)] for name, text, role in fields]
-        self.show([*rows, *times_and_runs(shown, now)])
+        fields = [(name, (text, role)) for name, text, role in schedule_fields(shown.info, now)]
+        return [*field_rows(fields), *times_and_runs(shown, now)]

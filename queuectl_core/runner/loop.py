@@ -206,6 +206,8 @@ class Shim:
             self.drain_output(fd)
         elif fd in self.pipes:
             self.read_failure(fd)
+        elif fd != 1:  # there was no memory to unregister it
+            self.unregister(fd)
 
     def patience(self) -> float | None:
         """Milliseconds until there is something to do by ourselves; None: for ever."""
@@ -573,9 +575,10 @@ class Shim:
 
     def unwatch(self, output: Output) -> None:
         """The poller need not look at this pipe."""
+        # In this order: one that is in ``outputs`` and not in the poller would keep us for ever.
         if output.fd in self.outputs:
-            self.unregister(output.fd)
             del self.outputs[output.fd]
+            self.unregister(output.fd)
 
     def finish_output(self, output: Output) -> None:
         """A job has ended: all that it wrote is in the file when that is told."""
@@ -607,8 +610,7 @@ class Shim:
             self.let_others_go_on()
             self.let_go = True
         for fd, _ in self.poller.poll(0 if failed is not None else patience):
-            if fd in self.outputs:
-                self.contained(self.drain_output, fd)
+            self.contained(self.drain_output if fd in self.outputs else self.unregister, fd)
         self.watch_outputs()
         return True
 

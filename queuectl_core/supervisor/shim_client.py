@@ -111,6 +111,7 @@ class ShimClient(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._limits: ResourceLimits | None = None
         self._liveness = Liveness(self._tell)
+        self._reader: asyncio.ReadTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self._received = b""
         self._requests: list[bytes] = []
@@ -118,6 +119,7 @@ class ShimClient(asyncio.Protocol):
         self._closing = False
         self._ended = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        self._reaping = False
 
     async def start(
         self, run: Path, name: str, env: Mapping[str, str], deadline: Sequence[str] = ()
@@ -140,14 +142,20 @@ class ShimClient(asyncio.Protocol):
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        await loop.connect_read_pipe(lambda: self, self._process.stdout)
-        self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.stdin)
-        self._started()
-
-    def _started(self) -> None:
+        self._reaping = False
+        output, requests = self._process.stdout, self._process.stdin
+        try:
+            self._reader, _ = await loop.connect_read_pipe(lambda: self, output)
+            self._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, requests)
+        except asyncio.CancelledError:  # it leaves when its input is closed
+            self.abandon()
+            for pipe in (output, requests):
+                if pipe is not None:
+                    pipe.close()
+            raise
         self._flush()
-        if self._closing and self._writer is not None:  # let go of meanwhile, or it died
-            self._writer.close()
+        if self._closing:  # let go of meanwhile, or it died
+            self.abandon()
 
     def use(self, worker: str, queues: str) -> None:
         """A worker of ``queues`` is idle; held jobs of these queues may go to it."""
@@ -235,10 +243,22 @@ class ShimClient(asyncio.Protocol):
             self._writer.write(b"".join(requests))
 
     def abandon(self) -> None:
-        """Let go: the shim stays with what it runs and leaves after its last job."""
+        """Let go: the shim stays with what it runs and leaves after its last job. The loop may end
+        before that: a program that goes on without it must keep no pipe and no zombie."""
+        self._let_go()
+        if self._reader is not None:
+            self._reader.close()
+        self._reap()
+
+    def _let_go(self) -> None:
         self._closing = True
         if self._writer is not None:
             self._writer.close()
+
+    def _reap(self) -> None:
+        if self._process is not None and not self._reaping:
+            self._reaping = True
+            reap_later(self._process)
 
     async def close(self) -> bool:
         """Let go of a shim that runs no job, and wait until it has left us; False: it has not.
@@ -246,7 +266,7 @@ class ShimClient(asyncio.Protocol):
         It is not killed: it may still read what processes write that jobs left running, and
         without a reader they would die. One whose disk is full has not written its journal, and
         leaves when it can."""
-        self.abandon()
+        self._let_go()
         if self._process is None:
             return True
         for patience in (LEAVING_PATIENCE, WOKEN_PATIENCE):
@@ -255,7 +275,7 @@ class ShimClient(asyncio.Protocol):
                 async with asyncio.timeout(patience):
                     await self._ended.wait()
                 return True
-        reap_later(self._process)
+        self._reap()
         return False
 
     async def _see_end(self, process: subprocess.Popen[bytes]) -> None:
@@ -264,7 +284,7 @@ class ShimClient(asyncio.Protocol):
         running. Any other is killed: we could not read it, and it may run jobs still."""
         if self._closing:
             if not await _exited(process, LINGERING_AFTER):
-                reap_later(process)
+                self._reap()
         elif not await _exited(process, DYING_PATIENCE):
             await self._give_up(process)
         self._end()
@@ -273,7 +293,7 @@ class ShimClient(asyncio.Protocol):
         """Kill it: it is of no use, and must do nothing more."""
         process.kill()
         if not await _exited(process, KILLED_PATIENCE):
-            reap_later(process)  # it hangs in the kernel, and will do nothing more
+            self._reap()  # it hangs in the kernel, and will do nothing more
         self._end()
 
     def _end(self) -> None:
@@ -297,7 +317,7 @@ class ShimClient(asyncio.Protocol):
                     self._on_error(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or self._reaping or self._process.poll() is not None:
             self._end()
         elif self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._see_end(self._process))

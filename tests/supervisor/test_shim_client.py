@@ -112,3 +112,36 @@ async def test_one_that_cannot_leave_stays(
     os.kill(process.pid, signal.SIGKILL)
     # Nobody asks for it any more, and it does not stay as a zombie.
     await eventually_async(lambda: asyncio.sleep(0, not psutil.pid_exists(process.pid)))
+
+
+async def test_one_that_is_left_to_others_is_reaped_when_it_ends(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may run jobs for hours, and the loop that started it is gone by then."""
+    program(monkeypatch, "import signal; signal.pause()")
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
+
+    async def start_and_leave() -> int:
+        await shim.start(tmp_path, "s", os.environ)
+        shim.abandon()
+        return process_of(shim).pid
+
+    pid = await asyncio.to_thread(asyncio.run, start_and_leave())
+    os.kill(pid, signal.SIGKILL)
+    await eventually_async(lambda: asyncio.sleep(0, not psutil.pid_exists(pid)))
+    assert heard.deaths == 0
+
+
+async def test_one_whose_start_is_cancelled_leaves_and_is_reaped(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(monkeypatch, "import sys; sys.stdin.read()")
+    shim = ShimClient(heard.events.append, heard.die, heard.fail)
+    start = asyncio.create_task(shim.start(tmp_path, "s", os.environ))
+    await asyncio.sleep(0)  # it has the process, and waits for the loop to read its output
+    pid = process_of(shim).pid
+    start.cancel()
+    await asyncio.wait([start])
+    await eventually_async(lambda: asyncio.sleep(0, not psutil.pid_exists(pid)))
+    assert start.cancelled()
+    assert heard.deaths == 0

@@ -17,10 +17,24 @@ from queuectl_core.store.protocol import Store
 from ..pgserver import server_url
 from ..support import make_store
 
-TABLES = """
-SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
-FROM pg_tables WHERE schemaname = $1 AND tablename <> 'schema_version'
+EMPTYING = """
+SELECT string_agg(
+    format(
+        CASE
+            WHEN relkind = 'S' THEN 'SELECT setval(%L, 1, false)'
+            WHEN pg_relation_size(oid) > 262144 THEN 'TRUNCATE %s CASCADE'
+            ELSE 'DELETE FROM %s'
+        END,
+        oid::regclass
+    ), ';'
+    ORDER BY relkind = 'S', NOT relhastriggers
+)
+FROM pg_class
+WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'S') AND relname <> 'schema_version'
 """
+"""What empties a schema: tables with triggers first, which write into others. A table that never held
+much is emptied ten times as quickly by DELETE as by TRUNCATE, which makes new files for it and for
+each of its indexes."""
 
 
 class Place(ABC):
@@ -110,10 +124,13 @@ class PostgresPlace(Place):
             await self.close(store)
         connection = await asyncpg.connect(server_url())
         try:
-            tables = await connection.fetchval(TABLES, self.schema)
-            if tables is None:  # the test made no store
+            emptying = await connection.fetchval(EMPTYING, self.schema)
+            if emptying is None:  # the test made no store
                 return
-            await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+            if await connection.fetchval("SELECT current_setting('is_superuser') = 'on'"):
+                # No triggers: to plan them takes longer than all else.
+                await connection.execute("SET session_replication_role = replica")
+            await connection.execute(emptying)
             await connection.execute(f"UPDATE {self.schema}.schema_version SET store = DEFAULT")
         finally:
             await connection.close()

@@ -18,7 +18,8 @@ class Got(NamedTuple):
 
 
 class Receiver:
-    """A running server. ``/503/x`` is answered with 503. ``answer``: what each response says."""
+    """A running server. ``/503/x`` is answered with 503. ``answer``: what each response says. After
+    that ``/200/open`` leaves the connection open."""
 
     def __init__(self) -> None:
         self.got: list[Got] = []
@@ -52,6 +53,8 @@ class Receiver:
                     self.wfile.write(receiver.answer)
                 except OSError:
                     return  # it read enough
+                if self.path.endswith("/open"):
+                    receiver.released.wait(60)
 
             def log_message(self, *_: object) -> None:
                 """Quiet."""

@@ -10,6 +10,7 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.client import HTTPException, responses
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -28,6 +29,8 @@ from ..domain.text import clean_block, clean_line
 
 RESPONSE_LIMIT = 2048
 """Bytes of a response that are shown. The rest is not read."""
+RESPONSE_SECONDS = 0.5
+"""How long it is waited for them. The status is known by then."""
 SECRET_LIMIT = 4096
 """The longest secret file, in bytes."""
 
@@ -102,8 +105,8 @@ def post(
     request = Request(address, content, headers, method="POST")  # noqa: S310 - http and https only
     try:
         # Without a timeout the job's own timeout ends it.
-        with opener.open(request, timeout=timeout) as response:
-            return Answer(response.status, _words(response.status), _content(response))
+        response = opener.open(request, timeout=timeout)
+        return Answer(response.status, _words(response.status), _content(response))
     except URLError as error:
         return Answer(None, _reason(error.reason))
     except (OSError, HTTPException, ValueError) as error:
@@ -123,11 +126,26 @@ def _address(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _content(response: Any) -> str:
-    try:
-        found = response.read(RESPONSE_LIMIT)
-    except (OSError, HTTPException, ValueError, AttributeError):
-        return ""  # the status is what counts
-    return clean_block(found.decode("utf-8", "replace"))
+    """The beginning of a response. The status is what counts: a server that keeps the connection
+    open, or sends slowly, must not make an accepted delivery time out."""
+    import threading
+
+    found = bytearray()
+
+    def read() -> None:
+        with suppress(OSError, HTTPException, ValueError, AttributeError):
+            while len(found) < RESPONSE_LIMIT:
+                some = response.read1(RESPONSE_LIMIT - len(found))
+                if not some:
+                    break
+                found.extend(some)
+        with suppress(OSError):
+            response.close()  # here, because closing would wait for the reader
+
+    thread = threading.Thread(target=read, name="response", daemon=True)
+    thread.start()
+    thread.join(RESPONSE_SECONDS)
+    return clean_block(bytes(found).decode("utf-8", "replace"))
 
 
 def _words(status: int) -> str:

@@ -204,6 +204,13 @@ def test_post_gives_up_on_a_server_that_does_not_answer(server: Receiver) -> Non
     assert (found.status, found.said) == (None, "timed out")
 
 
+@pytest.mark.parametrize("status", [200, 410])
+def test_post_does_not_wait_for_a_response_without_an_end(server: Receiver, status: int) -> None:
+    found = post(f"{server.url}/{status}/open", b"{}", message="m", timeout=50)
+    assert (found.status, found.content) == (status, "thanks\n")
+    assert not server.released.is_set()
+
+
 def test_post_sends_a_password_as_a_header(server: Receiver) -> None:
     url = server.url.replace("http://", "http://me:p%40ss@")
     assert post(f"{url}/200", b"{}", message="m").accepted

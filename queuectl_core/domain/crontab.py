@@ -49,7 +49,7 @@ def parse_crontab(text: str, home: str) -> tuple[list[Line], list[Problem]]:
     lines: list[Line] = []
     problems: list[Problem] = []
     taken: set[str] = set()
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip(" \t\r")
         if not line or line.startswith("#"):
             continue
@@ -69,6 +69,7 @@ def _set(env: dict[str, str], name: str, value: str) -> None:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     if name == "CRON_TZ":
+        env[name] = value  # first: with an unknown zone the lines after it cannot be added either
         zone(value)
     if name == "RANDOM_DELAY":
         raise InvalidInput("RANDOM_DELAY is not read", "see --jitter of queuectl schedule edit")

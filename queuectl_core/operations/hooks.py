@@ -160,7 +160,7 @@ def _run(hook: Hook, text: str) -> Tested:
     env["QUEUECTL_QUEUE"] = rules.QUEUE
     reader, writer = os.pipe()
     try:
-        with tempfile.TemporaryFile() as given, os.fdopen(writer, "wb") as output:
+        with os.fdopen(writer, "wb") as output, tempfile.TemporaryFile() as given:
             given.write(text.encode())
             given.seek(0)
             process = subprocess.Popen(
@@ -172,13 +172,17 @@ def _run(hook: Hook, text: str) -> Tested:
                 env=env,
                 start_new_session=True,
             )
-        ended, tail = _follow(process, reader, job["timeout_seconds"])
+        try:
+            ended, tail = _follow(process, reader, job["timeout_seconds"])
+        except BaseException:  # ctrl+c: it is in a session of its own
+            _kill(process)
+            raise
     except OSError as error:
         return Tested(False, f"cannot start it: {error.strerror or error}", "", None, None)
     finally:
         os.close(reader)
     code = process.returncode if ended else -signal.SIGKILL
-    said = f"exit {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    said = f"exit {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
     shown = clean_block(tail.decode("utf-8", "replace"))
     exit_code = code if code >= 0 else 128 - code
     return Tested(code == 0, said if ended else "timed out", shown, None, exit_code)
@@ -188,7 +192,6 @@ def _follow(process: subprocess.Popen[bytes], reader: int, seconds: float) -> tu
     """Wait for the process, but not for others that hold its output. Returns whether it ended by
     itself in time, and the end of its output."""
     import select
-    import signal
     import subprocess
 
     from ..system.clocks import monotonic
@@ -218,11 +221,31 @@ def _follow(process: subprocess.Popen[bytes], reader: int, seconds: float) -> tu
             read()
     ended = process.poll() is not None
     if not ended:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(KILLED)
+        _kill(process)
     for _ in range(MOST_READS):  # somebody else may go on writing
         if not read():
             break
     return ended, bytes(tail)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process, unless it has ended, and its process group."""
+    import signal
+    import subprocess
+
+    if process.poll() is not None:
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(KILLED)
+
+
+def _signal_name(number: int) -> str:
+    """``SIGTERM``; ``signal 35`` for one without a name (a real-time signal)."""
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -33,7 +33,7 @@ def progress(session: Session, percent: str, text: tuple[str, ...]) -> None:
     number = percent.removesuffix("%")
     whole, _, part = number.partition(".")
     digits = whole.isdecimal() and whole.isascii() and (part or "0").isdecimal() and part.isascii()
-    if not digits or len(number) > 30 or float(number) > 100:
+    if not digits or len(whole) > 3 or len(number) > 30 or float(number) > 100:
         shown = clean_line(percent, 40)
         raise UsageError(f"'{shown}' is not a percentage; give a number from 0 to 100")
     path = os.environ.get(VARIABLE)

@@ -53,11 +53,13 @@ def import_file(
     from queuectl_core.domain.crontab import parse_crontab
 
     lines, problems = parse_crontab(_read(file), os.path.expanduser("~"))
-    if problems and options["strict"]:
-        _tell(session, problems)
-        raise InvalidInput(f"nothing added: {len(problems)} lines cannot be added", "fix them")
+    if options["strict"]:
+        _refuse(session, problems)
 
     async def act(queue: Queue) -> tuple[list[ScheduleInfo], list[str], list[Problem]]:
+        if options["strict"]:
+            _, _, refused = await _add(queue, lines, options | {"dry_run": True})
+            _refuse(session, refused)
         return await _add(queue, lines, options)
 
     added, existing, refused = session.run(
@@ -101,6 +103,14 @@ def _read(file: str) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         raise InvalidInput("the crontab is not UTF-8 text") from None
+
+
+def _refuse(session: Session, problems: list[Problem]) -> None:
+    """InvalidInput if a line cannot be added."""
+    if problems:
+        _tell(session, problems)
+        lines = "1 line" if len(problems) == 1 else f"{len(problems)} lines"
+        raise InvalidInput(f"nothing added: {lines} cannot be added", "fix them")
 
 
 def _tell(session: Session, problems: list[Problem]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.hooks import signature
+from queuectl_core.operations import hooks
 from queuectl_core.operations.deliver import post, read_key
 from queuectl_core.operations.hooks import OUTPUT_LIMIT, new_hook, try_out
 
@@ -269,6 +270,24 @@ def test_a_test_ends_when_its_time_is_over(server: Receiver) -> None:
     assert (found.said, found.accepted, found.exit_code) == ("timed out", False, 137)
     made = new_hook("h", ["dead"], 0.0, cwd="/", url=f"{server.url}/drip", timeout=0.3)
     assert try_out(made, 0.0, "me").said == "timed out"
+
+
+def test_a_test_names_a_signal_that_has_no_name() -> None:
+    found = sample("kill -35 $$")
+    assert (found.said, found.exit_code) == ("killed by signal 35", 128 + 35)
+
+
+def test_a_test_that_is_interrupted_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def interrupted(process: Any, *_: Any) -> Any:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hooks, "_follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sample("exec sleep 3000")
+    assert [process.returncode for process in started] == [-signals.SIGKILL]
 
 
 @pytest.mark.parametrize("what", ["fifo", "folder", "device", "missing"])

@@ -81,7 +81,7 @@ def test_progress_is_written_for_the_supervisor(cli: Cli, tmp_path: Path) -> Non
     assert not Path(cli.store).exists(), "it opens no store"
 
 
-@pytest.mark.parametrize("percent", ["101", "x", "1e1", "nan", "", "٤", "1_0"])
+@pytest.mark.parametrize("percent", ["101", "x", "1e1", "nan", "", "٤", "1_0", "0040"])
 def test_a_bad_percentage_is_refused(cli: Cli, tmp_path: Path, percent: str) -> None:
     place = tmp_path / "progress"
     refused = cli("progress", percent, env={"QUEUECTL_PROGRESS": str(place)}, code=2)

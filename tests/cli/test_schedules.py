@@ -159,9 +159,31 @@ def test_equal_lines_make_one_schedule(here: Here, tmp_path: Path) -> None:
     assert [one["name"] for one in here("schedule", "list", "--json").json] == ["ping"]
 
 
+def test_lines_after_an_unknown_zone_are_not_added(here: Here, tmp_path: Path) -> None:
+    """They would run at the times of another zone."""
+    file = tmp_path / "crontab"
+    lines = ("CRON_TZ=UTC", "@daily one", "CRON_TZ=Mars", "@daily two", "CRON_TZ=UTC", "@daily three")
+    file.write_text("\n".join(lines))
+    found = here("schedule", "import", file, "--json", code=1).json
+    assert [one["name"] for one in found["added"]] == ["one", "three"]
+    assert [one["line"] for one in found["problems"]] == [3, 4]
+
+
+def test_only_a_newline_ends_a_line(here: Here, tmp_path: Path) -> None:
+    """As in cron: otherwise a part of the command would run."""
+    file = tmp_path / "crontab"
+    file.write_text("@daily printf 'a\x0cb\u2028c'\n")
+    [added] = here("schedule", "import", file, "--json").json["added"]
+    assert added["job"]["command"] == "printf 'a\x0cb\u2028c'"
+
+
 def test_strict_and_dry_run_add_nothing(cli: Cli) -> None:
     cli("enqueue", "true")
     cli("schedule", "import", "-", "--strict", stdin=CRONTAB, code=2)
+    assert cli.json("schedule", "list") == []
+    found = cli("schedule", "import", "-", "--strict", stdin="@daily true\n@daily a\0b\n", code=2)
+    assert "line 2: command contains a NUL byte" in found.err
+    assert "nothing added: 1 line cannot be added" in found.err
     assert cli.json("schedule", "list") == []
     cli("schedule", "import", "-", "--dry-run", stdin="@daily true\n")
     assert cli.json("schedule", "list") == []

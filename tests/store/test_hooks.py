@@ -141,6 +141,31 @@ async def test_children_cancelled_by_a_result_are_delivered(store: Store, place:
     assert kinds(await deliveries(place)) == [("job.cancelled", "b")]
 
 
+@pytest.mark.parametrize("how", ["enqueue", "unique", "batch"])
+async def test_a_job_that_is_cancelled_as_it_is_enqueued_is_delivered(
+    store: Store, place: Place, how: str
+) -> None:
+    await store.enqueue([spec(id="a")], NOW)
+    await store.change(JobAction.CANCEL, await store.by_id("a"), NOW, strict=True)
+    await store.add_hook(hook("stop", "cancelled"))
+    child = spec(id="b", after=("a",), unique="u" if how == "unique" else None)
+    if how == "batch":
+        async with store.batch() as batch:
+            await batch.add([(1, child)])
+            await batch.commit(NOW)
+    else:
+        await store.enqueue([child], NOW)
+    assert kinds(await deliveries(place)) == [("job.cancelled", "b")]
+
+
+async def test_a_run_that_a_person_replaces_is_delivered(store: Store, place: Place) -> None:
+    await store.add_hook(hook("stop", "cancelled"))
+    await added(store, overlap="replace")
+    first = await store.run_schedule("s", spec("x", schedule="s"), NOW)
+    await store.run_schedule("s", spec("x", schedule="s"), NOW)
+    assert kinds(await deliveries(place)) == [("job.cancelled", first.id)]
+
+
 async def test_a_prefetched_job_that_is_cancelled_is_delivered(store: Store, place: Place) -> None:
     await store.add_hook(hook("stop", "cancelled"))
     await hired(store, "sup", "w1")

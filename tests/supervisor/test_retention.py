@@ -174,6 +174,26 @@ async def test_old_events_that_are_left_are_forgotten_at_the_next_tick(
     assert looks == [1000.0, 1001.0, 1001.0 + EVENTS_EVERY]
 
 
+async def test_supervisors_that_are_not_the_first_seldom_ask_who_is(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would read the store every second."""
+    moments = [1000.0]
+    asked: list[float] = []
+
+    async def first(self: Retention, now: float) -> bool:
+        asked.append(moments[-1])
+        return False
+
+    monkeypatch.setattr(Retention, "_first", first)
+    monkeypatch.setattr(retention, "monotonic", lambda: moments[-1])
+    part = Retention(queue.store, lambda: "b")
+    for at in (1000.0, 1001.0, 1000.0 + EVENTS_EVERY):
+        moments.append(at)
+        await part.forget_events(100, NOW)
+    assert asked == [1000.0, 1000.0 + EVENTS_EVERY]
+
+
 async def test_events_that_take_long_to_forget_are_left(queue: Queue) -> None:
     """Others want to write, too."""
     await queue.store.register(living("a"), [("a-1", ())], NOW)

@@ -28,6 +28,7 @@ from ..unique import UniqueLines
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
 from .connections import Connections
 from .events import record
+from .hooks import deliver_all
 from .jobs import COLUMNS, KEYS, MOST_TURNS, check_text, take_turns
 from .session import NEW_JOBS, Session
 
@@ -159,6 +160,8 @@ async def _commit(
     if count:
         last = first + count - 1
         await record(session, EventKind.ENQUEUED, now, job=first, last_job=last, count=count)
+    if parents:  # a job whose parent has failed for good is cancelled at once
+        await deliver_all(session, now)
     return first, count, lines.existing
 
 

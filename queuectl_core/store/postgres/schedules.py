@@ -214,4 +214,5 @@ async def run_schedule(session: Session, name: str, spec: JobSpec, now: float) -
     await session.execute("schedule_ran", name=name, last_job=found.seq, success_at=success)
     about: dict[str, Any] = {"job": found.seq, "job_id": found.id, "detail": run_detail(None)}
     await record(session, EventKind.SCHEDULE_FIRED, now, name=name, **about)
+    await deliver_all(session, now)
     return found

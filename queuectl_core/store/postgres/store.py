@@ -137,7 +137,7 @@ class PostgresStore(Store):
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        return await self._connections.announce(jobs.enqueue, specs, now) if specs else []
+        return await self._connections.announce(hooks.enqueue, specs, now) if specs else []
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:

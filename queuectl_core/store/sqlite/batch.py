@@ -19,6 +19,7 @@ from ..unique import UniqueLines
 from .admission import connect_parents, connect_replaced, replace_job
 from .connection import Connection, Driver
 from .events import record
+from .hooks import deliver_all
 from .queries import SQL, job_at
 
 
@@ -63,6 +64,7 @@ def _commit(conn: Driver, now: float) -> tuple[int, int, list[tuple[int, str]]]:
     if count:
         last = first + count - 1
         record(conn, EventKind.ENQUEUED, now, job=first, last_job=last, count=count)
+    deliver_all(conn, now)  # a job whose parent has failed for good is cancelled at once
     return first, count, lines.existing
 
 

@@ -148,4 +148,5 @@ def run_schedule(conn: Driver, name: str, spec: JobSpec, now: float) -> Job:
     conn.execute(SQL["schedule_ran"], ran)
     about: dict[str, Any] = {"job": found.seq, "job_id": found.id, "detail": run_detail(None)}
     record(conn, EventKind.SCHEDULE_FIRED, now, name=name, **about)
+    deliver_all(conn, now)
     return found

@@ -60,9 +60,9 @@ class Retention:
 
     async def forget_events(self, keep: float, now: float) -> None:
         """Forget events from more than ``keep`` seconds before ``now`` (0: none)."""
-        if monotonic() < self._events_at or not keep or not await self._first(now):
+        if monotonic() < self._events_at or not keep:
             return
-        if await forget_events(self.store, keep, now, SHARE):
+        if not await self._first(now) or await forget_events(self.store, keep, now, SHARE):
             self._events_at = monotonic() + EVENTS_EVERY
 
     async def _first(self, now: float) -> bool:

@@ -162,11 +162,10 @@ def test_equal_lines_make_one_schedule(here: Here, tmp_path: Path) -> None:
 def test_lines_after_an_unknown_zone_are_not_added(here: Here, tmp_path: Path) -> None:
     """They would run at the times of another zone."""
     file = tmp_path / "crontab"
-    lines = ("CRON_TZ=UTC", "@daily one", "CRON_TZ=Mars", "@daily two", "CRON_TZ=UTC", "@daily three")
-    file.write_text("\n".join(lines))
+    file.write_text("@daily one\nCRON_TZ=Mars\n@daily two\nCRON_TZ=UTC\n@daily three\n")
     found = here("schedule", "import", file, "--json", code=1).json
     assert [one["name"] for one in found["added"]] == ["one", "three"]
-    assert [one["line"] for one in found["problems"]] == [3, 4]
+    assert [one["line"] for one in found["problems"]] == [2, 3]
 
 
 def test_only_a_newline_ends_a_line(here: Here, tmp_path: Path) -> None:

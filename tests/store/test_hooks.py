@@ -369,7 +369,9 @@ async def test_a_url_that_is_gone_pauses_its_hook(store: Store, place: Place) ->
     [found] = await store.hooks()
     assert found.paused_at == NOW
     assert (found.paused_by, found.paused_reason) == ("queuectl", "the URL answered 410 Gone")
-    rows = await place.execute("SELECT via, name FROM events WHERE kind = 'hook.changed'")
+    rows = await place.execute(
+        "SELECT via, name FROM events WHERE kind = 'hook.changed' ORDER BY seq"
+    )
     assert rows[-1] == ("hook", "alerts")
 
 

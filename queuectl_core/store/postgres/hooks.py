@@ -31,8 +31,9 @@ from ..hooks import (
 )
 from ..protocol import Changed, JobAction, Said
 from ..rows import new_ids, spec_params
-from . import admission, jobs
+from . import admission
 from .events import record
+from .jobs import KEYS, enqueue
 from .session import NEW_JOBS, Session
 
 CHANGING = 0x686F6F6B
@@ -143,10 +144,10 @@ async def pause_gone(session: Session, results: Iterable[AttemptResult], now: fl
 # -- verbs after which there may be something to deliver --------------------------------
 
 
-async def enqueue(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
-    made = await jobs.enqueue(session, specs, now)
-    if any(spec.parents for spec in specs):  # one whose parent has failed for good is cancelled
-        await deliver_all(session, now)
+async def enqueue_children(session: Session, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    """Enqueue jobs with parents. If a parent has failed for good, they are cancelled at once."""
+    made = await enqueue(session, specs, now)
+    await deliver_all(session, now)
     return made
 
 
@@ -221,7 +222,7 @@ async def _insert(session: Session, bodies: Sequence[tuple[Hook, str]], now: flo
         inputs = [text.encode() for text in texts]
         ids = new_ids(len(texts))
         made = await session.execute(
-            "insert_deliveries", **params, gate=jobs.KEYS, ids=ids, inputs=inputs
+            "insert_deliveries", **params, gate=KEYS, ids=ids, inputs=inputs
         )
         if made < len(ids):  # an id is taken, which nearly never happens: all is done again
             raise asyncpg.SerializationError("an id is taken")

@@ -137,7 +137,11 @@ class PostgresStore(Store):
     # -- enqueue ----------------------------------------------------------------------
 
     async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
-        return await self._connections.announce(hooks.enqueue, specs, now) if specs else []
+        if not specs:
+            return []
+        children = any(spec.parents for spec in specs)
+        how = hooks.enqueue_children if children else jobs.enqueue
+        return await self._connections.announce(how, specs, now)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:

@@ -14,6 +14,7 @@ from ...domain.claims import AttemptResult
 from ...domain.errors import Conflict
 from ...domain.events import EventKind
 from ...domain.hooks import Entry, Hook
+from ...domain.model import Job, JobSpec
 from ..hooks import (
     GROUPS,
     MARKS,
@@ -30,7 +31,7 @@ from ..rows import new_ids, spec_params
 from . import admission
 from .connection import Driver
 from .events import record
-from .jobs import ids_taken
+from .jobs import enqueue, ids_taken
 from .queries import SQL, reading
 
 _to_hook = reading(to_hook)
@@ -125,6 +126,13 @@ def pause_gone(conn: Driver, results: Iterable[AttemptResult], now: float) -> No
 
 
 # -- verbs after which there may be something to deliver --------------------------------
+
+
+def enqueue_children(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[Job]:
+    """Enqueue jobs with parents. If a parent has failed for good, they are cancelled at once."""
+    made = enqueue(conn, specs, now)
+    deliver_all(conn, now)
+    return made
 
 
 def act(

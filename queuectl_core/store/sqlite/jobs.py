@@ -43,7 +43,6 @@ def enqueue(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[Job]:
     record_jobs(conn, EventKind.ENQUEUED, now, unscheduled(made))
     if any(spec.parents for spec in specs):
         made = _connect(conn, made, now)
-        _deliver(conn, now)
     return made
 
 
@@ -73,14 +72,6 @@ def _connect(conn: sqlite3.Connection, made: Sequence[Job], now: float) -> list[
     return [job_at(conn, job.seq) for job in made]
 
 
-def _deliver(conn: Driver, now: float) -> None:
-    """Make deliveries to hooks: a new job whose parent has failed for good is cancelled at once."""
-    if conn.execute(SQL["hooks_marked"]).fetchone()[0]:  # only loaded if there is something
-        from .hooks import deliver_all
-
-        deliver_all(conn, now)
-
-
 def _enqueue_unique(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[Job]:
     """One after another, because a value may be given twice."""
     from .admission import connect_replaced, replace_job, unique_holder
@@ -105,8 +96,6 @@ def _enqueue_unique(conn: Driver, specs: Sequence[JobSpec], now: float) -> list[
     if any(spec.parents for spec in specs) and made:
         _connect(conn, made, now)
     connect_replaced(conn, replaced, now)
-    if any(spec.parents for spec in specs):
-        _deliver(conn, now)
     return [job_at(conn, job.seq)._replace(existing=existing) for job, existing in answer]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ...domain.claims import ClaimRequest, ClaimResult
+    from ...domain.model import Job, JobSpec
     from ..copy import Copying
     from ..signature import Signature
 
@@ -163,7 +164,11 @@ class SqliteStore(Store):
 
     # -- enqueue ----------------------------------------------------------------------
 
-    enqueue = changes(lambda: jobs.enqueue, wakes=NEW_JOBS)
+    async def enqueue(self, specs: Sequence[JobSpec], now: float) -> list[Job]:
+        # Hooks are only loaded if one of these jobs may be cancelled at once.
+        children = any(spec.parents for spec in specs)
+        how = hooks.enqueue_children if children else jobs.enqueue
+        return await self._connection.change(NEW_JOBS, how, specs, now)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[Batch]:

@@ -36,7 +36,7 @@ from ..support import PATIENCE, Cli, eventually
 from .terminal import Terminal
 from .test_tasks import incident
 
-KEYS = int(os.environ.get("MONKEY_KEYS", "400"))
+KEYS = int(os.environ.get("MONKEY_KEYS", "250"))
 LEAVING = 5.0
 """Seconds that a console may take to end. It closes its connections first. Meanwhile more keys may
 be pressed."""

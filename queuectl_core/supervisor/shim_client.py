@@ -153,6 +153,9 @@ class ShimClient(asyncio.Protocol):
                 if pipe is not None:
                     pipe.close()
             raise
+        self._started()
+
+    def _started(self) -> None:
         self._flush()
         if self._closing:  # let go of meanwhile, or it died
             self.abandon()

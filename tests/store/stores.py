@@ -32,9 +32,9 @@ SELECT string_agg(
 FROM pg_class
 WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'S') AND relname <> 'schema_version'
 """
-"""What empties a schema: tables with triggers first, which write into others. A table that never held
-much is emptied ten times as quickly by DELETE as by TRUNCATE, which makes new files for it and for
-each of its indexes."""
+"""What empties a schema: tables with triggers first, which write into others. A table that never
+held much is emptied ten times as quickly by DELETE as by TRUNCATE, which makes new files for it and
+for each of its indexes."""
 
 
 class Place(ABC):

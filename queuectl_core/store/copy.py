@@ -70,6 +70,8 @@ class Queues(NamedTuple):
     hooks: Sequence[Hook] = ()
     entries: Sequence[tuple[str, float, Entry]] = ()
     """(hook, time, entry) of what waits for a digest."""
+    marks: Sequence[tuple[str, int | None, int | None]] = ()
+    """(kind, key of the job, key of the event) of what has happened and is not delivered yet."""
     schedules: Sequence[Schedule] = ()
     """With their next times, so that no time is fired that was fired before."""
 
@@ -159,6 +161,7 @@ class Copying(Protocol):
             await self._rows("copy_starts", tuple),
             await self._rows("hooks", to_hook),
             await self._rows("copy_entries", entry),
+            await self._rows("copy_happened", tuple),
             await self._rows("schedules", to_schedule),
         )
 

@@ -497,6 +497,19 @@ async def test_sums_of_many_supervisors_become_one(tmp_path: Path) -> None:
         await place.clear()
 
 
+async def test_what_has_happened_and_is_not_delivered_yet_comes_along(
+    store: Store, place: Place, target: Place
+) -> None:
+    await store.add_hook(new_hook("each", ["dead"], NOW, cwd="/", command=["true"]))
+    await store.enqueue([spec(id="a")], NOW)
+    [job] = await store.by_id("a")
+    await place.execute(f"INSERT INTO hook_marks (kind, job) VALUES ('dead', {job.seq})")
+    there = await marked(target)
+    assert (await copy.copy(store, there, ignore)).same
+    await there.deliver_hooks(NOW)
+    assert (await there.counts())[State.PENDING, "hooks"] == 1
+
+
 async def test_hooks_and_what_waits_for_their_digests_come_along(
     store: Store, target: Place
 ) -> None:

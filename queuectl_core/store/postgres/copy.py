@@ -130,6 +130,7 @@ async def _finish(
         await session.execute("queue_put", **queue_params(settings))
     await _add(session, "starts", queues.starts)
     await receive_hooks(session, queues.hooks, queues.entries)
+    await _add(session, "hook_marks", queues.marks, ("kind", "job", "event"))
     for schedule in queues.schedules:
         await session.execute("schedule_add", **schedule_params(schedule))
     await session.execute("readmit_parents")  # the source may not have judged all children yet

@@ -152,6 +152,7 @@ def _finish(
     starts = [{"name": name, "at": at, "count": n} for name, at, n in queues.starts]
     conn.executemany(SQL["started"], starts)
     receive_hooks(conn, queues.hooks, queues.entries)
+    conn.executemany(SQL["copy_hook_mark"], queues.marks)
     conn.executemany(SQL["schedule_add"], map(schedule_params, queues.schedules))
     conn.execute(SQL["readmit_parents"])  # the source may not have judged all children yet
     for span, at, rollup in pieces:

@@ -26,6 +26,10 @@ SELECT EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM config) OR EXISTS (SELEC
 -- name: copy_entries
 SELECT * FROM hook_entries ORDER BY seq;
 
+-- What has happened and is not delivered to hooks yet.
+-- name: copy_happened
+SELECT kind, job, event FROM hook_marks ORDER BY seq;
+
 -- name: copy_highest
 SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('jobs', 'seq')::regclass), 0);
 

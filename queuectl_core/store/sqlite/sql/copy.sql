@@ -22,6 +22,13 @@ SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM config WHERE
 -- name: copy_entries
 SELECT * FROM hook_entries ORDER BY seq;
 
+-- What has happened and is not delivered to hooks yet.
+-- name: copy_happened
+SELECT kind, job, event FROM hook_marks ORDER BY seq;
+
+-- name: copy_hook_mark
+INSERT INTO hook_marks (kind, job, event) VALUES (?, ?, ?);
+
 -- name: copy_highest
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0);
 

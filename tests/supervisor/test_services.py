@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from queuectl_core.domain.config import settings
-from queuectl_core.domain.errors import StoreUnreachable
+from queuectl_core.domain.errors import StoreDamaged, StoreUnreachable
 from queuectl_core.domain.model import Job, SupervisorRow
 from queuectl_core.supervisor import heartbeat as heartbeat_module
 from queuectl_core.supervisor.context import Context
@@ -247,6 +247,18 @@ async def test_a_schedule_that_cannot_fire_here_is_told_of_once_and_tried_again(
     assert timer.is_woken_at(100.0 + TRY_AGAIN, clock)
     await timer.turn()
     assert (timer.said, timer.fired) == (["no such zone"], 2)
+
+
+async def test_a_schedule_that_cannot_be_read_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, tmp_path: Path
+) -> None:
+    """Nobody else reads the schedules while jobs run."""
+    damaged = StoreDamaged("it is damaged")
+    timer = Timer(monkeypatch, clock, Store(tmp_path, next_schedule=[damaged, damaged]))
+    for _ in range(2):
+        await timer.turn()
+    assert timer.said == ["no schedule fires: it is damaged"]
+    assert timer.is_woken_at(100.0 + TRY_AGAIN, clock)
 
 
 async def test_another_supervisor_that_fires_the_same_is_given_time(

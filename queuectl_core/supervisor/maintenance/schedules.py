@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Collection
 
 from ...domain import cron  # noqa: F401 # loaded now: an upgrade may replace the files later
-from ...domain.errors import StoreError, StoreGone
+from ...domain.errors import StoreDamaged, StoreError, StoreGone
 from ...domain.jobspec import Defaults
 from ...domain.notices import Notice, NoticeKind
 from ...operations.schedules import fire_due, next_due
@@ -54,6 +55,9 @@ class ScheduleTimer:
                 await self.fire()
             except StoreGone as error:
                 self._dispatcher.store_gone(error)
+            except StoreDamaged as error:  # a schedule perhaps, which the dispatcher does not read
+                self._tell([f"no schedule fires: {error}"])
+                self._due = context.clock() + TRY_AGAIN
             except StoreError:  # the dispatcher reports it
                 self._due = context.clock() + STORE_FAILED
 
@@ -84,13 +88,17 @@ class ScheduleTimer:
         problems: dict[str, str] = {}
         defaults = Defaults(context.settings, "", now)
         done = await fire_due(context.store, now, defaults, problems.__setitem__)
-        for problem in problems.values():
-            if problem not in self._told:
-                context.tell(Notice(NoticeKind.TROUBLE, problem))
-        self._told = set(problems.values())
+        self._tell(problems.values())
         due = await next_due(context.store, now, problems)
         if not done and due is not None and due <= now:
             due = now + random.uniform(0.1, 1.0) * OTHERS_FIRE
         if problems:
             due = min(due or now + TRY_AGAIN, now + TRY_AGAIN)
         self._due = due
+
+    def _tell(self, problems: Collection[str]) -> None:
+        """Report these problems, each once while it lasts."""
+        for problem in problems:
+            if problem not in self._told:
+                self._context.tell(Notice(NoticeKind.TROUBLE, problem))
+        self._told = set(problems)

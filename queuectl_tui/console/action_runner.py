@@ -75,6 +75,8 @@ class ActionRunner(MinimumSize, PacedDisplay):
     """The store could not be read."""
     heading: Callable[[], tuple[list[Cell], list[Cell]]]
     """The title bar: which store, where, and how it is looked at."""
+    stopped: Callable[[], Cell]
+    """Why the screens do not show the store as it is now; empty: they do."""
     action_pause: Callable[[], None]
 
     # -- methods of Navigation ------------------------------------------------------

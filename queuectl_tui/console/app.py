@@ -187,7 +187,7 @@ class Console(Navigation):
                     self._found(None)
                     self._tell(StoreRead(self.overview, changed=changed))
             except QueueError as error:
-                self.lost(error)
+                self._lost(error)
                 await self.connections.drop()
                 await self._pause(RETRY)
             except Exception as error:  # a bug: show it, and go on reading
@@ -215,6 +215,11 @@ class Console(Navigation):
             task.cancel()
 
     def lost(self, error: QueueError) -> None:
+        # Otherwise the reason is known, and this error only says that there is no connection.
+        if self.connections.connected or not self.trouble:
+            self._lost(error)
+
+    def _lost(self, error: QueueError) -> None:
         self._found(f"{error.message}; trying again")
 
     def _found(self, trouble: str | None) -> None:
@@ -239,6 +244,11 @@ class Console(Navigation):
     def _age(self) -> None:
         if not self.live and not self.paused:
             self._tell(StoreRead(self.overview, changed=False))
+
+    def stopped(self) -> Cell:
+        if self.trouble:
+            return f" ▲ {self.trouble}", "bad"
+        return (" ‖ paused: p goes on" if self.paused else ""), "warn"
 
     def heading(self) -> tuple[list[Cell], list[Cell]]:
         if self.connections.connected:  # otherwise the last known name is shown

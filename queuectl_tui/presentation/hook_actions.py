@@ -10,10 +10,10 @@ from queuectl_core.queue import Queue
 
 from .actions import Action
 from .format import cli
-from .hooks import target
+from .hooks import short_target
 
 SHOWN = 200
-"""Characters of an answer that are shown in a message."""
+"""Characters of an answer or a target that are shown in a message."""
 
 
 def pause_hooks(names: Sequence[str], reason: str | None = None) -> Action:
@@ -49,7 +49,7 @@ def remove_hook(info: HookInfo) -> Action:
         await queue.remove_hook(name)
         return f"hook {name} is removed"
 
-    details = [target(info)]
+    details = [short_target(info, SHOWN)]
     if info.waiting:
         details.append(f"{info.waiting:,} events that wait for its digest are not delivered")
     return Action(cli("hook", "remove", name), run, f"Remove hook {name}?", details)
@@ -65,7 +65,8 @@ def try_hook(name: str, info: HookInfo | None = None) -> Action:
         return f"hook {name}: {said}{f'; {output}' if output else ''}"
 
     question = f"Send a sample to hook {name} from this host?"
-    return Action(cli("hook", "test", name), run, question, () if info is None else (target(info),))
+    details = () if info is None else (short_target(info, SHOWN),)
+    return Action(cli("hook", "test", name), run, question, details)
 
 
 def _hooks(names: Sequence[str]) -> str:

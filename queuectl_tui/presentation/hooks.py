@@ -20,6 +20,11 @@ def target(info: HookInfo) -> str:
     return clean_line(shlex.join(hook.job["command"]))
 
 
+def short_target(info: HookInfo, limit: int) -> str:
+    """The beginning of it: a command may have 100 KB."""
+    return short(target(info), limit)
+
+
 def hook_state(info: HookInfo) -> str:
     """``paused`` or ``active``."""
     return "active" if info.hook.paused_at is None else "paused"
@@ -98,7 +103,7 @@ HOOK_COLUMNS: tuple[Column[HookInfo], ...] = (
     Column(
         "target",
         "",
-        value=lambda h, _: target(h),
+        value=lambda h, _: short_target(h, 300),
         terminal=Place(flex=1, room=40),
         console=Place(12, rank=3, flex=3),
     ),

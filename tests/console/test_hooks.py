@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from queuectl_core.domain.errors import NotFound
+from queuectl_core.domain.hooks import HookInfo
+from queuectl_core.operations.hooks import new_hook
 from queuectl_core.queue import Queue
+from queuectl_tui.presentation.columns import table
+from queuectl_tui.presentation.hook_actions import remove_hook, try_hook
+from queuectl_tui.presentation.hooks import HOOK_COLUMNS
 
 from .scenes import NOW, opened, settled, until
 from .test_keys import said
@@ -90,3 +95,11 @@ async def test_read_only(hooked: Path) -> None:
         text = await settled(console, pilot)
         assert "hook chat" not in text
         assert await console.connections.reader.hooks() == before
+
+
+def test_a_long_command_fills_no_dialog_and_no_table() -> None:
+    info = HookInfo(new_hook("long", ["dead"], NOW, cwd="/", command=["echo", "x" * 100_000]))
+    texts = [*remove_hook(info).details, *try_hook("long", info).details]
+    texts += [column.value(info, NOW) for column in table(HOOK_COLUMNS, "console")]
+    assert len(texts) > 2
+    assert max(map(len, texts)) <= 300

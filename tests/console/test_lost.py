@@ -11,8 +11,10 @@ import pytest
 from queuectl_core.domain.errors import StoreReadOnly
 from queuectl_core.queue import Queue
 from queuectl_core.store.sqlite import connection
+from queuectl_tui.console.screens.hooks import HookScreen
+from queuectl_tui.console.widgets.status_bars import Stopped
 
-from .scenes import opened, settled, typed, until
+from .scenes import opened, settled, text_of, typed, until
 
 SIZE = (120, 40)
 
@@ -40,6 +42,28 @@ async def test_a_deleted_store_is_a_banner_and_its_return_is_noticed(home: Path)
         await until(console, pilot, "back-again")
 
 
+async def test_every_page_says_that_the_store_is_lost(home: Path) -> None:
+    async with opened(home, (40, 12)) as (console, pilot):
+        await settled(console, pilot)
+        await pilot.press("4", "enter")
+        await until(console, pilot, "attempts")
+        await pilot.press("w")
+        await console.push_screen(HookScreen("chat"))
+        pages = [screen.query_one(Stopped) for screen in console.screen_stack[1:]]
+        assert len(pages) == 3
+        assert [page.text for page in pages] == [""] * 3
+        for path in home.glob("queue.db"):
+            path.rename(home / "aside")
+        while not all("is not there; trying again" in page.text for page in pages):
+            await pilot.pause(0.02)
+        assert "▲" in text_of(console)
+        (home / "aside").rename(home / "queue.db")
+        while any(page.text for page in pages):
+            await pilot.pause(0.02)
+        await pilot.press("p")
+        await until(console, pilot, "‖ paused")
+
+
 async def test_an_action_on_a_lost_store_says_so(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
@@ -65,7 +89,9 @@ async def test_a_store_that_is_locked_still_shows_and_fails_the_action_in_words(
         await until(console, pilot, "4 jobs 1 ")
         await settled(console, pilot)
         await pilot.press("r")
-        await until(console, pilot, "another process")
+        # The path of the store decides where the lines break.
+        while "by another process" not in " ".join(text_of(console).split()):
+            await pilot.pause(0.02)
         holder.execute("ROLLBACK")
         holder.close()
         await pilot.press("r")

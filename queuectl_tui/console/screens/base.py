@@ -20,6 +20,7 @@ from ...presentation import actions, admission_actions
 from ..action_runner import ConsolePart, StoreRead
 from ..widgets.compositor import CroppingCompositor
 from ..widgets.line_widget import LineWidget
+from ..widgets.status_bars import Stopped
 
 T = TypeVar("T")
 
@@ -62,7 +63,10 @@ class ConsoleScreen(ConsolePart, Screen[T]):
         self._compositor = CroppingCompositor()
 
     def on_store_read(self, message: StoreRead) -> None:
-        """The store was read again."""
+        """The store was read again, or could not be read. Textual calls it after that of a
+        subclass."""
+        for bar in self.query(Stopped):
+            bar.tell(self.console.stopped())
 
     def describe(self, action: str) -> str | None:
         """What the key of this action would do now, for the key bar. None: the text of its binding.

@@ -25,7 +25,7 @@ from ..background import run_in_background
 from ..columns import ATTEMPTS, JOB_PAGE
 from ..widgets.output import OutputPane
 from ..widgets.row_window import ListPages
-from ..widgets.status_bars import Bar, KeyBar, Notice
+from ..widgets.status_bars import Bar, KeyBar, Notice, Stopped
 from ..widgets.strips import NARROW
 from ..widgets.table import LineTable
 from ..widgets.text import TextPane, TextRow
@@ -106,6 +106,7 @@ class DetailScreen(OneJobScreen):
         )
         self.attempts.empty = "not started yet"
         yield Bar(id="head", filled=True)
+        yield Stopped()
         self.fields = TextPane(id="fields", indent=LABEL)
         yield self.fields
         yield self.attempts
@@ -119,6 +120,7 @@ class DetailScreen(OneJobScreen):
         self.console.say(f"$ {cli('show', self.job.id)}", "muted")
 
     def on_store_read(self, message: StoreRead) -> None:
+        super().on_store_read(message)  # first, because it takes lines
         if message.changed:
             run_in_background(self, self._read, "job", exclusive=True)
         else:
@@ -209,7 +211,7 @@ class DetailScreen(OneJobScreen):
         attempts = 2 + min(most, max(1, len(self.attempts.window.rows)))
         output = high // 4 if high >= 20 and self.attempts.window.rows else 2
         # Three lines: the head, the keys, and the message or a second line of keys.
-        room = max(1, high - 3 - attempts - output)
+        room = max(1, high - 3 - attempts - output - self.query_one(Stopped).lines)
         wanted = len(self.fields.lines(self.size.width))
         self.attempts.styles.height = attempts
         self.fields.styles.height = min(room, wanted)

@@ -23,7 +23,7 @@ from ...presentation.format import cli, command_line
 from ..action_runner import StoreRead
 from ..background import run_in_background
 from ..widgets.output import NOT_READ, OutputPane
-from ..widgets.status_bars import Bar, KeyBar, Notice
+from ..widgets.status_bars import Bar, KeyBar, Notice, Stopped
 from .detail import OneJobScreen
 
 
@@ -49,6 +49,7 @@ class OutputScreen(OneJobScreen):
 
     def compose(self) -> ComposeResult:
         yield Bar(id="head", filled=True)
+        yield Stopped()
         yield OutputPane()
         yield Notice(id="message", passing=True)
         yield KeyBar(id="keys")

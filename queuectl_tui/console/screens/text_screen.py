@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from ..widgets.status_bars import KeyBar, Notice
+from ..widgets.status_bars import KeyBar, Notice, Stopped
 from ..widgets.text import TextPane, TextRow
 from .base import ConsoleScreen
 
@@ -30,6 +30,7 @@ class TextScreen(ConsoleScreen[None]):
     def compose(self) -> ComposeResult:
         pane = TextPane(self._rows, id="page", titled=True)
         pane.parts = [(self._title, "strong")]
+        yield Stopped()
         yield pane
         yield Notice(id="message", passing=True)
         yield KeyBar(id="keys")

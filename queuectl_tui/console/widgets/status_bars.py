@@ -117,6 +117,23 @@ class Notice(Bar):
         return [draw([(row, style + over)], width, blank=blank) for row in self._rows()]
 
 
+class Stopped(Notice):
+    """Why the screen is not up to date, on the screens without a title bar; no line if it is."""
+
+    def __init__(self) -> None:
+        super().__init__(id="stopped", filled=True)
+
+    def tell(self, reason: Cell) -> None:
+        """``reason``: empty if it is up to date."""
+        self.set_class(bool(reason[0]), "on")
+        self.say([reason] if reason[0] else ())
+
+    @property
+    def lines(self) -> int:
+        """How many lines it takes."""
+        return len(self._rows()) if self.has_class("on") else 0
+
+
 ALWAYS = ("back", "help")
 """Actions that are always on the key bar."""
 

@@ -540,11 +540,12 @@ class Queue:
         await self.store.remove_hook(name, self.clock())
 
     async def test_hook(self, name: str) -> Tested:
-        """Deliver a sample from this process, at once. NotFound if there is no such hook."""
-        from .operations.hooks import try_out
+        """Deliver a sample from this process, at once. If this is cancelled, the command is killed.
+        NotFound if there is no such hook."""
+        from .operations import hooks
 
         hook = (await self.hook(name)).hook
-        return await off_loop(try_out, hook, self.clock(), self.actor)
+        return await hooks.test(hook, self.clock(), self.actor)
 
     # -- schedules --------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from ..domain.config import MAX_SECONDS
 from ..domain.errors import InvalidInput
 from ..domain.hooks import Hook, Tested
 from ..domain.jobspec import check_queue
+from ..system.clocks import monotonic
+from ..system.run_sync import loop_runs
 
 if TYPE_CHECKING:
     import subprocess
@@ -112,8 +114,33 @@ def _check_text(job: Mapping[str, Any]) -> None:
         raise InvalidInput("a text is not valid UTF-8") from None
 
 
-def try_out(hook: Hook, now: float, actor: str) -> Tested:
-    """Deliver a sample from this process. It blocks."""
+async def test(hook: Hook, now: float, actor: str) -> Tested:
+    """Deliver a sample from this process. If this is cancelled, the command is killed."""
+    if not loop_runs():
+        return try_out(hook, now, actor)
+    import asyncio
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    # The loop has few threads, which others need, and it would wait for them at its end.
+    cancelled, threads = threading.Event(), ThreadPoolExecutor(1, "hook-test")
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(threads, try_out, hook, now, actor, cancelled.is_set)
+    finally:
+        cancelled.set()
+        threads.shutdown(wait=False)
+
+
+def _never() -> bool:
+    return False
+
+
+def try_out(
+    hook: Hook, now: float, actor: str, is_cancelled: Callable[[], bool] = _never
+) -> Tested:
+    """Deliver a sample from this process. It blocks, until ``is_cancelled`` at most: it is asked
+    every :data:`LOOK` seconds, also in another thread."""
     event = rules.sample_event(hook, now, actor)
     text = rules.body(hook.name, event)
     if hook.digest:
@@ -121,11 +148,11 @@ def try_out(hook: Hook, now: float, actor: str) -> Tested:
         entry = rules.Entry(event.kind, event.queue, event.reason, 1, now, now, jobs)
         text = rules.digest_body(hook.name, [entry], now, actor)
     if hook.url is not None:
-        return _post(hook, text)
-    return _run(hook, text)
+        return _post(hook, text, is_cancelled)
+    return _run(hook, text, is_cancelled)
 
 
-def _post(hook: Hook, text: str) -> Tested:
+def _post(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
     import threading
 
     from ..store.rows import new_ids
@@ -143,12 +170,14 @@ def _post(hook: Hook, text: str) -> Tested:
     # The timeout of a socket begins anew with every byte, so the whole time is limited here.
     thread = threading.Thread(target=send, name="hook-test", daemon=True)
     thread.start()
-    thread.join(seconds)
+    end = monotonic() + seconds
+    while thread.is_alive() and not is_cancelled() and (left := end - monotonic()) > 0:
+        thread.join(min(left, LOOK))
     answer = found[0] if found else Answer(None, "timed out")
     return Tested(answer.accepted, answer.said, answer.content, answer.status, None)
 
 
-def _run(hook: Hook, text: str) -> Tested:
+def _run(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
     import signal
     import subprocess
     import tempfile
@@ -173,7 +202,7 @@ def _run(hook: Hook, text: str) -> Tested:
                 start_new_session=True,
             )
         try:
-            ended, tail = _follow(process, reader, job["timeout_seconds"])
+            ended, tail = _follow(process, reader, job["timeout_seconds"], is_cancelled)
         except BaseException:  # ctrl+c: it is in a session of its own
             _kill(process)
             raise
@@ -188,13 +217,16 @@ def _run(hook: Hook, text: str) -> Tested:
     return Tested(code == 0, said if ended else "timed out", shown, None, exit_code)
 
 
-def _follow(process: subprocess.Popen[bytes], reader: int, seconds: float) -> tuple[bool, bytes]:
+def _follow(
+    process: subprocess.Popen[bytes],
+    reader: int,
+    seconds: float,
+    is_cancelled: Callable[[], bool],
+) -> tuple[bool, bytes]:
     """Wait for the process, but not for others that hold its output. Returns whether it ended by
     itself in time, and the end of its output."""
     import select
     import subprocess
-
-    from ..system.clocks import monotonic
 
     os.set_blocking(reader, False)
     tail, end, is_open = bytearray(), monotonic() + seconds, True
@@ -212,7 +244,7 @@ def _follow(process: subprocess.Popen[bytes], reader: int, seconds: float) -> tu
         del tail[:-OUTPUT_LIMIT]
         return is_open
 
-    while process.poll() is None and (left := end - monotonic()) > 0:
+    while process.poll() is None and not is_cancelled() and (left := end - monotonic()) > 0:
         pause = min(left, LOOK)
         if not is_open:
             with suppress(subprocess.TimeoutExpired):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal as signals
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from queuectl_core.operations import hooks
 from queuectl_core.operations.deliver import post, read_key
 from queuectl_core.operations.hooks import OUTPUT_LIMIT, new_hook, try_out
 
-from ..support import Cli
+from ..support import Cli, eventually_async
 from ..webhook import Receiver, receiver
 from .conftest import Near
 from .test_globals import one_line
@@ -275,6 +277,28 @@ def test_a_test_ends_when_its_time_is_over(server: Receiver) -> None:
 def test_a_test_names_a_signal_that_has_no_name() -> None:
     found = sample("kill -35 $$")
     assert (found.said, found.exit_code) == ("killed by signal 35", 128 + 35)
+
+
+@pytest.mark.parametrize("url", [False, True])
+async def test_a_test_that_is_cancelled_ends(tmp_path: Path, server: Receiver, url: bool) -> None:
+    """As when the console is closed: it must neither wait nor leave the command behind."""
+    pid = tmp_path / "pid"
+    command = ["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 3000"]
+    given: dict[str, Any] = {"url": f"{server.url}/hang"} if url else {"command": command}
+    made = new_hook("h", ["dead"], 0.0, cwd="/", timeout=3000.0, **given)
+    testing = asyncio.create_task(hooks.test(made, 0.0, "me"))
+    await eventually_async(lambda: asyncio.sleep(0, bool(server.got) or pid.exists()))
+    testing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await testing
+
+    async def is_over() -> bool:
+        return "hook-test_0" not in {thread.name for thread in threading.enumerate()}
+
+    await eventually_async(is_over)
+    if not url:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
 
 
 def test_a_test_that_is_interrupted_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

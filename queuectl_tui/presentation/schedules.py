@@ -112,7 +112,7 @@ def _time(at: float | None) -> str:
 
 SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
     Column("name", "", _name, terminal=Place(limit=28), console=Place(10, flex=2)),
-    Column("name", "pipe", value=lambda s, _: s.schedule.name),
+    Column("name", "pipe", value=lambda s, _: clean_line(s.schedule.name)),
     Column("state", "pipe", _state),
     Column(
         "when",

@@ -216,3 +216,14 @@ def test_the_doctor_looks_at_them(cli: Cli) -> None:
     cli("schedule", "add", "s", "--every", "1h", "true")
     [found] = [one for one in cli.json("doctor") if one["check"] == "schedules"]
     assert (found["level"], found["hint"]) == ("warn", "run: queuectl worker start")
+
+
+def test_what_somebody_wrote_into_the_store_is_one_clean_line_in_a_pipe() -> None:
+    info, _ = make("n", {"every": "1m"}, {"command": "x"}, defaults=defaults(), env={})
+    hostile = "\x1b[31m\n\u202e"
+    schedule = info.schedule._replace(
+        name=hostile, tz=hostile, skipped_at=NOW, skipped_reason=hostile, job={"command": hostile}
+    )
+    info = info._replace(schedule=schedule)
+    cells = [column.value(info, NOW) for column in SCHEDULES.pipe]
+    assert all(cell.isprintable() for cell in cells), cells

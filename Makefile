@@ -15,7 +15,7 @@ ARGS ?=
 # Otherwise each process of the tests would compile all modules for itself, and pytest its checks.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: fuzz monkey chaos mutants help demo run test smoke pythons lint format bench soak screenshots reference clean
+.PHONY: fuzz monkey chaos mutants help demo run test compiled smoke pythons lint format bench soak screenshots reference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -70,6 +70,10 @@ run: $(VENV)/.ready-to-run
 
 test: $(VENV)/.ready-to-develop
 	@$(BIN)/python -m pytest --quiet $(TEST_OPTIONS) $(ARGS)
+
+# Each process of the tests would compile all of them for itself, at the same time as the others.
+compiled: $(VENV)/.ready-to-develop
+	@$(BIN)/python -m pytest --quiet --collect-only tests >/dev/null
 
 # What may differ between versions of Python: imports, times, whole supervisors, the command line.
 # Short, because CI runs it for each version.

@@ -157,7 +157,7 @@ class EventView:
         low = max(low, self._since)
         events: list[Event] = []
         if self._stored:
-            events += await store.events_between(low, high)
+            events += await store.events_between(low, high, self._kinds)
         if self._ends:
             events += await store.ends_between(low, high)
         if self._starts:

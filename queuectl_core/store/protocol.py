@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -402,9 +402,13 @@ class Store(Protocol):
         """The same for the ends of attempts."""
         return first_of(await self._rows("attempt_floor", value_of, high=high, count=count))
 
-    async def events_between(self, low: float, high: float) -> list[Event]:
-        """The stored events from ``low`` to ``high``, both included, in no order."""
-        return await self._rows("events_between", to_event, low=low, high=high)
+    async def events_between(
+        self, low: float, high: float, kinds: Iterable[str] | None = None
+    ) -> list[Event]:
+        """The stored events from ``low`` to ``high``, both included, in no order; ``kinds``: only
+        these."""
+        wanted = None if kinds is None else json.dumps(sorted(kinds))
+        return await self._rows("events_between", to_event, low=low, high=high, kinds=wanted)
 
     async def ends_between(self, low: float, high: float) -> list[Event]:
         """The same for the ends of attempts."""

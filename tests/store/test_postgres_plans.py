@@ -108,8 +108,9 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "bulk_reason": {"reason": "exit 3", "reasons": ["exit 3"]},
     **{
         key: {"low": NOW + 1000, "high": NOW + 1010}
-        for key in (*("events_between", "attempts_between", "attempts_begun"),)
+        for key in ("attempts_between", "attempts_begun")
     },
+    "events_between": {"low": NOW + 1000, "high": NOW + 1010, "kinds": '["enqueued"]'},
     "event_floor": {"high": NOW + 5000, "count": 20},
     "attempt_floor": {"high": NOW + 5000, "count": 20},
     "attempts_at": {"keys": "[[5000, 1], [5009, 1]]"},

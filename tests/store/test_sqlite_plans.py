@@ -165,7 +165,7 @@ WANTED = {
     ],
     "unique_holder": ["SEARCH jobs USING INDEX jobs_unique (unique_value=?)"],
     # events: one span of time, one job
-    "events_between": ["SEARCH events USING INDEX events_at (at>? AND at<?)"],
+    "events_between": ["SEARCH events USING INDEX events_at (at>? AND at<?)", *LISTS],
     "event_floor": ["SEARCH events USING COVERING INDEX events_at (at<?)"],
     "attempt_floor": ["SEARCH attempts USING COVERING INDEX attempts_ended (finished_at<?)"],
     "attempts_between": [

@@ -17,7 +17,9 @@ ORDER BY j.place;
 UPDATE events SET n = n + :count::bigint WHERE seq = :seq::bigint;
 
 -- name: events_between
-SELECT * FROM events WHERE at BETWEEN :low::float8 AND :high::float8;
+SELECT * FROM events
+WHERE at BETWEEN :low::float8 AND :high::float8
+  AND (:kinds::json IS NULL OR kind IN (SELECT json_array_elements_text(:kinds)));
 
 -- The time of the event that is ``count`` events before the newest one up to ``high``.
 -- name: event_floor

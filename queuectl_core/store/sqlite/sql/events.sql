@@ -8,7 +8,9 @@ VALUES (:at, :kind, :actor, :via, :job, :job_id, :last_job, :name, :count, :deta
 UPDATE events SET n = n + :count WHERE seq = :seq;
 
 -- name: events_between
-SELECT * FROM events WHERE at BETWEEN :low AND :high;
+SELECT * FROM events
+WHERE at BETWEEN :low AND :high
+  AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)));
 
 -- The time of the event that is ``count`` events before the newest one up to ``high``.
 -- name: event_floor

@@ -577,22 +577,37 @@ def queue_events(
 def to_event(row: Any) -> Event:
     """A row of ``events``."""
     return Event(
-        _kind(row["kind"]),
-        min(max(float(row["at"]), 0.0), LAST_MOMENT),
+        _kind(_text(row["kind"]) or ""),
+        _moment(row["at"]),
         seq=row["seq"],
-        actor=row["actor"],
-        via=row["via"],
-        job=row["job"],
-        job_id=row["job_id"],
-        last_job=row["last_job"],
-        name=row["name"],
-        count=row["n"],
-        detail=_detail(row["detail"]),
+        actor=_text(row["actor"]) or "",
+        via=_text(row["via"]) or "",
+        job=_whole(row["job"]),
+        job_id=_text(row["job_id"]),
+        last_job=_whole(row["last_job"]),
+        name=_text(row["name"]),
+        count=_whole(row["n"]),
+        detail=_detail(_text(row["detail"]) or ""),
     )
 
 
 LAST_MOMENT = 253370764800.0
 """The end of the year 9998. Somebody may have written a later time into an event."""
+
+
+def _text(value: Any) -> str | None:
+    """A column of SQLite may hold a value of any kind."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return None if value is None else str(value)
+
+
+def _moment(value: Any) -> float:
+    return min(max(value, 0.0), LAST_MOMENT) if isinstance(value, float | int) else 0.0
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _kind(text: str) -> str:
@@ -604,7 +619,7 @@ def _kind(text: str) -> str:
 def _detail(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {"unreadable": str(text)[:100]}
 

@@ -20,6 +20,7 @@ from queuectl_core.queue import Queue
 from queuectl_core.store import protocol
 from queuectl_core.store.postgres import events as postgres_events
 from queuectl_core.store.protocol import JobAction, Store
+from queuectl_core.store.rows import to_event
 from queuectl_core.store.sqlite import events as sqlite_events
 from queuectl_core.system.host import actor
 from queuectl_tui.cli.events import EVENTS
@@ -512,6 +513,17 @@ async def test_a_forged_event_keeps_nobody_from_reading(store: Store, place: Pla
     assert [column.cell(found[0], NOW)[0] for column in EVENTS.terminal][1] == "no.such\\x1b[31m"
     _, found = await queue.events_of("a")
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("wrong", [b"\xff\x00", "zz", 1.5, None])
+def test_a_forged_event_is_shown_whatever_its_columns_hold(wrong: object) -> None:
+    columns = ("seq", "at", "kind", "actor", "via", "job", "job_id", "last_job", "name", "n")
+    row = dict.fromkeys(columns, wrong) | {"seq": 1, "detail": b'{"a": ' + b"[" * 100_000}
+    for kind in (b"job.enqueued", "schedule.missed"):
+        event = to_event(row | {"kind": kind})
+        assert event.to_json()["kind"] == str(event.kind) != ""
+        for column in (*EVENTS.terminal, *EVENTS.pipe):
+            assert column.value(event, NOW).isprintable()
 
 
 async def test_a_follower_survives_a_clock_that_is_set_back(

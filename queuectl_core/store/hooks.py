@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..domain.errors import NotFound
@@ -32,27 +33,50 @@ class Deliveries(NamedTuple):
     """More is left to be delivered."""
 
 
+JOB_FIELDS = frozenset(
+    ("command", "env", "cwd", "max_retries", "backoff_base", "timeout_seconds", "priority")
+)
+
+
 def no_hook(name: str) -> NotFound:
     """The error for a hook that is not there."""
     return NotFound(f"no such hook: '{clean_line(name, 60)}'", "see: queuectl hook list")
 
 
 def to_hook(row: Any) -> Hook:
-    """A row of ``hooks``."""
+    """A row of ``hooks``. ValueError if it is damaged."""
+    events, job = json.loads(row["events"]), json.loads(row["job"])
+    texts = [row["name"], row["url"] or "", row["queue"] or "", row["secret_file"] or ""]
+    if not (isinstance(events, list) and isinstance(job, dict) and job.keys() >= JOB_FIELDS):
+        raise ValueError("a hook is damaged")
+    if not (isinstance(job["command"], list) and job["command"] and isinstance(job["env"], dict)):
+        raise ValueError("a hook is damaged")
+    if not all(isinstance(text, str) for text in (*texts, *events, *job["command"])):
+        raise ValueError("a hook is damaged")
     return Hook(
         name=row["name"],
-        events=tuple(json.loads(row["events"])),
+        events=tuple(events),
         queue=row["queue"],
         digest=float(row["digest"]),
         url=row["url"],
         secret_file=row["secret_file"],
-        job=json.loads(row["job"]),
+        job=job,
         paused_at=row["paused_at"],
         paused_by=row["paused_by"],
         paused_reason=row["paused_reason"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def readable_hooks(rows: Iterable[Any]) -> list[Hook]:
+    """The hooks in these rows. One that is damaged is left out, because the results of jobs are
+    committed with this."""
+    found = []
+    for row in rows:
+        with suppress(ValueError, TypeError, RecursionError):
+            found.append(to_hook(row))
+    return found
 
 
 def hook_params(hook: Hook) -> dict[str, Any]:

@@ -114,6 +114,19 @@ async def test_each_event_goes_to_the_hooks_that_ask_for_it(store: Store, place:
     ]
 
 
+@pytest.mark.parametrize("damage", ["events = '5'", "job = '{}'", "job = 'x'"])
+async def test_a_damaged_hook_stops_no_job_and_no_other_hook(
+    store: Store, place: Place, damage: str
+) -> None:
+    for name in ("alerts", "bad"):
+        await store.add_hook(hook(name))
+    await place.execute(f"UPDATE hooks SET {damage} WHERE name = 'bad'")
+    await hired(store, "sup", "w1")
+    await store.enqueue([spec(id="a", max_retries=1)], NOW)
+    await run(store, Outcome.FAILED)
+    assert [one["hook"] for one in await deliveries(place)] == ["alerts"]
+
+
 async def test_jobs_without_a_hook_leave_nothing(store: Store, place: Place) -> None:
     await store.add_hook(hook("other", "cancelled"))
     await hired(store, "sup", "w1")

@@ -26,6 +26,7 @@ from ..hooks import (
     hook_params,
     no_hook,
     readable_events,
+    readable_hooks,
     to_entry,
     to_hook,
 )
@@ -187,7 +188,7 @@ async def deliver(session: Session, now: float, via: str | None = None) -> Deliv
         return Deliveries()
     marks = [(row["mark"], row["kind"], row["job"], row["event"]) for row in taken]
     rows = await session.rows("hooks_active")
-    hooks = [to_hook(row) for row in rows]
+    hooks = readable_hooks(rows)
     facts = {row["seq"]: row for row in taken if row["seq"] is not None}
     numbers = [event for _, _, _, event in marks if event is not None]
     events = await session.rows("hook_events", seqs=numbers) if numbers else []
@@ -257,8 +258,7 @@ async def deliver_due(session: Session, now: float) -> bool:
     if await _merge(session):
         return True
     bodies = []
-    for row in await session.rows("hooks_due", now=now):
-        hook = to_hook(row)
+    for hook in readable_hooks(await session.rows("hooks_due", now=now)):
         rows = await session.rows("hook_entries_taken", hook=hook.name, limit=GROUPS)
         left = left or len(rows) == GROUPS
         entries = [to_entry(row) for row in sorted(rows, key=lambda row: row["seq"])]

@@ -23,6 +23,7 @@ from ..hooks import (
     hook_params,
     no_hook,
     readable_events,
+    readable_hooks,
     to_entry,
     to_hook,
 )
@@ -170,7 +171,8 @@ def deliver(conn: Driver, now: float, via: str | None = None) -> Deliveries:
     if not marks:
         return Deliveries()
     signature = conn.signature
-    hooks = [hook for hook in all_hooks(conn) if hook.paused_at is None]
+    rows = conn.execute(SQL["hooks"])
+    hooks = [hook for hook in readable_hooks(rows) if hook.paused_at is None]
     jobs = json.dumps([job for _, _, job, _ in marks if job is not None])
     rows = conn.execute(SQL["hook_facts"], {"seqs": jobs, "bytes": rules.OUTPUT_LIMIT})
     facts = {row["seq"]: row for row in rows}
@@ -210,7 +212,7 @@ def deliver_due(conn: Driver, now: float) -> bool:
     left."""
     left = deliver(conn, now, "hook").more
     bodies = []
-    for hook in [_to_hook(row) for row in conn.execute(SQL["hooks_due"], {"now": now}).fetchall()]:
+    for hook in readable_hooks(conn.execute(SQL["hooks_due"], {"now": now}).fetchall()):
         params = {"hook": hook.name, "limit": GROUPS}
         rows = conn.execute(SQL["hook_entries_taken"], params).fetchall()
         left = left or len(rows) == GROUPS

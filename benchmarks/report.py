@@ -154,6 +154,16 @@ def admission(store: str, at: str) -> tuple[Row, ...]:
     )  # fmt: skip
 
 
+def events(store: str, name: str) -> tuple[Row, ...]:
+    hooks, schedules = f"hooks/{name}", f"schedules/{name}"
+    return (
+        (f"{store}, 50,000 jobs die with a hook, beside none", "×", ".2f", f"{hooks}/each/ratio"),
+        (f"{store}, the same with a digest", "×", ".2f", f"{hooks}/digest/ratio"),
+        (f"{store}, idle with 1,000 schedules", "% of a core", ".2f", f"{schedules}/idle"),
+        (f"{store}, 1,000 schedules due at once", "s", ".2f", f"{schedules}/at once"),
+    )
+
+
 ROWS = (
     # label, unit, how it is written, where it is
     ("8 supervisors on one store, beside one", "×", ".2f", "fleet/up before/ratio"),
@@ -175,6 +185,8 @@ ROWS = (
     ("PostgreSQL, a million jobs beside none", "×", ".2f", "postgres/flat/drain/own queue"),
     *admission("SQLite", "admission/sqlite"),
     *admission("PostgreSQL", "admission/postgres"),
+    *events("SQLite", "sqlite"),
+    *events("PostgreSQL", "postgres"),
     ("sustained load: WAL at most", "MB", ".1f", "soak/wal_mb"),
     ("`enqueue`, 99th percentile, last quarter beside first", "×", ".2f", f"{LATENCY}/enqueue/p99"),
     ("supervisors' memory, the same", "×", ".2f", "soak/memory_mb/supervisors"),

@@ -306,13 +306,22 @@ def plan(schedule: Schedule, now: float, limit: int = RUNS_AT_ONCE) -> Plan:
 
 def _runs(schedule: Schedule, at: float, following: float | None, now: float) -> bool:
     """Whether the nominal time ``at``, which is due, is enqueued. ``following`` is the next one."""
+    if not _is_missed(schedule, at, following, now):
+        return True
     due = due_time(schedule, at) or at
-    in_time = now - due <= LATE
-    if following is None or not _is_due(schedule, following, now):
-        return in_time or (schedule.missed == "once" and now - due <= schedule.missed_within)
+    is_latest = not _is_due(schedule, following, now)
+    return is_latest and schedule.missed == "once" and now - due <= schedule.missed_within
+
+
+def _is_missed(schedule: Schedule, at: float, following: float | None, now: float) -> bool:
+    """Whether the nominal time ``at``, which is due, is missed. ``following`` is the next one."""
+    due = due_time(schedule, at) or at
+    if now - due > LATE:
+        return True
     # With jitter the next one may be due very soon after this one. So this one is missed only if
     # it is late by as much as there is between them.
-    return in_time and now < following + (due - at)
+    is_latest = following is None or not _is_due(schedule, following, now)
+    return not is_latest and now >= (following or at) + (due - at)
 
 
 def _is_due(schedule: Schedule, at: float | None, now: float) -> bool:
@@ -336,18 +345,20 @@ def _latest(schedule: Schedule, now: float, floor: float) -> float:
 
 def _plan_all(schedule: Schedule, now: float, limit: int) -> Plan:
     horizon = now - schedule.missed_within
+    far = min(horizon, now - LATE) - schedule.jitter  # times before this are missed and too old
     at = schedule.next_at
     first = at
     missed, complete, last = 0, True, None
     while at is not None and _is_due(schedule, at, now):
         due = due_time(schedule, at) or at
-        if due >= horizon or now - due <= LATE:
+        if due >= horizon:
             break
-        missed, last = missed + 1, at
-        at = next_time(schedule, at)
-        if missed == COUNTED and at is not None and at < horizon - schedule.jitter:
-            at, complete = next_time(schedule, horizon - schedule.jitter), False
+        following = next_time(schedule, at)
+        if not _is_missed(schedule, at, following, now):
             break
+        missed, last, at = missed + 1, at, following
+        if missed == COUNTED and at is not None and at < far:
+            at, complete = next_time(schedule, far), False
     times: list[float] = []
     while len(times) < limit and _is_due(schedule, at, now):
         times.append(at or 0.0)
@@ -445,6 +456,7 @@ def make_spec(schedule: Schedule, defaults: Defaults) -> JobSpec:
 def parse_template(source: Any, defaults: Defaults) -> tuple[dict[str, Any], list[str]]:
     """The template in ``source`` (a job as for ``enqueue``), and the output fields that were
     ignored. What it does not give is decided by the settings when it fires, except the directory.
+    Paths of secrets refer to the directory of the caller, as for ``enqueue``.
 
     InvalidInput names the field.
     """
@@ -462,6 +474,8 @@ def parse_template(source: Any, defaults: Defaults) -> tuple[dict[str, Any], lis
     for name in ("after", "after_any", "after_failed", "command"):
         if name in found:
             found[name] = given[name] if isinstance(given[name], str) else list(given[name])
+    if "secrets" in found:
+        found["secrets"] = dict(spec.secrets)  # relative paths have become whole ones
     return found | {"cwd": spec.cwd}, ignored
 
 

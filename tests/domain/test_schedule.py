@@ -144,6 +144,19 @@ def test_a_host_that_was_suspended_for_two_days() -> None:
     assert plan(one._replace(missed_within=0.0), now + 600).times == ()
 
 
+def test_missed_times_are_too_old_after_less_than_a_minute_too() -> None:
+    seconds = schedule(every=1.0, missed="all", missed_within=10.0)
+    found = plan(seconds, NOW + 30.5)
+    assert found.times == tuple(NOW + n for n in range(21, 31))
+    assert (found.missed, found.complete, found.last_missed) == (20, True, NOW + 20)
+    # A run that is a minute late, and before the next one, was not missed.
+    found = plan(schedule(every=3600.0, missed="all", missed_within=10.0), NOW + 3630)
+    assert (found.times, found.missed) == ((NOW + 3600,), 0)
+    found = plan(seconds, NOW + 30 * 86400 + 0.5)
+    assert found.times == tuple(NOW + 30 * 86400 - n for n in range(9, -1, -1))
+    assert not found.complete
+
+
 def test_very_many_missed_times_are_not_counted_to_the_end() -> None:
     now = NOW + 30 * 86400 + 0.5
     one = schedule(every=1.0)
@@ -172,7 +185,7 @@ def test_all_goes_on_where_it_stopped() -> None:
 @given(
     st.sampled_from([1.0, 7.5, 60.0, 3600.0]),
     st.sampled_from(["once", "skip", "all"]),
-    st.sampled_from([0.0, 600.0, 86400.0]),
+    st.sampled_from([0.0, 5.0, 600.0, 86400.0]),
     st.sampled_from([0.0, 0.9]),
     st.lists(st.floats(-7200, 40000), min_size=1, max_size=8),
 )
@@ -244,6 +257,11 @@ def test_templates_keep_what_was_given_and_the_directory() -> None:
         **{"command": ["a", "b"], "max_retries": 5, "timeout_seconds": "5m", "cwd": "/place"}
     }
     assert ignored == ["state"]
+    found, _ = parse_template(
+        {"command": "x", "cwd": "sub", "secrets": {"A": "file:a/../b", "C": "file:/c"}}, defaults()
+    )
+    assert found["cwd"] == "/place/sub"
+    assert found["secrets"] == {"A": "file:/place/b", "C": "file:/c"}  # as for enqueue
     for field, value in (("id", "x"), ("run_at", "+5m"), ("hold", True)):
         with pytest.raises(InvalidInput, match=f"cannot set {field}"):
             parse_template({"command": "x", field: value}, defaults())

@@ -523,7 +523,8 @@ class Queue:
 
     async def pause_hook(self, name: str, reason: str | None = None) -> Hook:
         """Deliver nothing to this hook any more. What happens meanwhile is not delivered later.
-        What waits for a digest is kept. NotFound if there is no such hook."""
+        What waits for a digest is kept. Without a reason this changes nothing if it is paused.
+        NotFound if there is no such hook."""
         now = self.clock()
         text = clean_line(reason, 300) if reason else None
         changes = {"paused_at": now, "paused_by": self.actor, "paused_reason": text}

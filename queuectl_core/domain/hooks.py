@@ -251,6 +251,19 @@ def masked(url: str) -> str:
     return f"{parts.scheme}://{user}{host}{path}{hidden}"
 
 
+# -- changing ------------------------------------------------------------------------
+
+
+def changed(hook: Hook, changes: Mapping[str, Any], now: float) -> Hook:
+    """The hook with these changes; the same object if they change nothing. A pause without a reason
+    is none if the hook is paused already: its first reason stays."""
+    is_pause = changes.get("paused_at") is not None
+    if is_pause and hook.paused_at is not None and not changes.get("paused_reason"):
+        return hook
+    after = hook._replace(**changes)
+    return hook if after == hook else after._replace(updated_at=now)
+
+
 # -- what to deliver ------------------------------------------------------------------
 
 

@@ -788,7 +788,7 @@ class Store(Protocol):
         self, name: str, changes: Mapping[str, Any], action: str, now: float
     ) -> Hook:
         """Change these fields of a hook. ``action``: what it is called in the event. Returns the
-        hook as it is then. NotFound if it is gone."""
+        hook as it is then (see :func:`.hooks.changed`). NotFound if it is gone."""
 
     async def remove_hook(self, name: str, now: float) -> None:
         """Remove a hook, and what waits for its digest. NotFound if it is gone."""

@@ -55,6 +55,10 @@ def _state(info: HookInfo, now: float) -> Cell:
     return state, "caution" if state == "paused" else "idle"
 
 
+def _pause(info: HookInfo, now: float) -> Cell:
+    return short(pause_text(info, now), 300), "caution"
+
+
 def _events(info: HookInfo, now: float) -> Cell:
     return " ".join(info.hook.events), "text"
 
@@ -92,22 +96,38 @@ def _signed(info: HookInfo, now: float) -> str:
 
 
 HOOK_COLUMNS: tuple[Column[HookInfo], ...] = (
-    Column("name", "", _name, terminal=Place(limit=40), console=Place(10, flex=1)),
+    Column("name", "", _name, terminal=Place(limit=28), console=Place(10, flex=1)),
     Column("name", "pipe", value=lambda h, _: clean_line(h.hook.name)),
     Column("state", BOTH, _state, console=Place(7, rank=1)),
-    Column("events", BOTH, _events, console=Place(14, rank=2, flex=2)),
-    Column("queue", BOTH, _queue, console=Place(8, rank=5)),
-    Column("digest", BOTH, value=lambda h, _: digest_text(h), right=True, console=Place(7, rank=6)),
-    Column("waiting", "terminal", _waiting, right=True, console=Place(7, rank=4)),
+    Column("paused", "", _pause, terminal=Place(flex=1, room=60, keep=True)),
+    Column(
+        "events",
+        "pipe",
+        _events,
+        terminal=Place(flex=1, room=70),
+        console=Place(14, rank=2, flex=2),
+    ),
+    Column("queue", "pipe", _queue, terminal=Place(room=100), console=Place(8, rank=5)),
+    Column(
+        "digest",
+        "pipe",
+        value=lambda h, _: digest_text(h),
+        right=True,
+        terminal=Place(room=100),
+        console=Place(7, rank=6),
+    ),
+    Column("waiting", "", _waiting, right=True, terminal=Place(room=60), console=Place(7, rank=4)),
     Column("waiting", "pipe", value=lambda h, _: str(h.waiting)),
     Column(
         "target",
         "",
         value=lambda h, _: short_target(h, 300),
-        terminal=Place(flex=1, room=40),
+        terminal=Place(flex=2),
         console=Place(12, rank=3, flex=3),
     ),
     Column("target", "pipe", value=lambda h, _: target(h)),
+    Column("paused_by", "pipe", value=lambda h, _: clean_line(h.hook.paused_by or "")),
+    Column("paused_reason", "pipe", value=lambda h, _: clean_line(h.hook.paused_reason or "")),
     # One hook.
     Column("name", "show", _name),
     Column("state", "show", _state),

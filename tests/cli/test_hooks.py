@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from queuectl_core.domain.errors import InvalidInput
-from queuectl_core.domain.hooks import signature
+from queuectl_core.domain.hooks import EVENTS, HookInfo, signature
 from queuectl_core.operations import hooks
 from queuectl_core.operations.deliver import post, read_key
 from queuectl_core.operations.hooks import OUTPUT_LIMIT, new_hook, try_out
+from queuectl_tui.cli.output import PrettyListing, Stdout, View
+from queuectl_tui.presentation.hooks import HOOK_COLUMNS
 
 from ..support import Cli, eventually_async
 from ..webhook import Receiver, receiver
@@ -62,6 +64,8 @@ def test_a_hook_is_added_listed_changed_and_removed(cli: Cli) -> None:
     assert paused["paused_by"]
     assert paused["paused_reason"].isprintable()
     assert "paused" in cli("hook", "list").out
+    assert paused["paused_reason"] in cli("hook", "list").out
+    assert cli.json("hook", "pause", "mail") == paused, "the reason is kept"
     assert cli.json("hook", "resume", "mail")["paused"] is False
     cli("hook", "remove", "mail")
     for verb in ("show", "pause", "resume", "remove", "test"):
@@ -88,6 +92,26 @@ def test_a_hook_that_cannot_work_is_refused(cli: Cli, words: str) -> None:
     cli("enqueue", "true")
     assert one_line(cli("hook", "add", "x", *words.split(), code=2).err)
     assert cli.json("hook", "list") == []
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_the_table_shows_the_state_and_the_target_of_a_hook_with_many_events(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    made = new_hook("mail", EVENTS, 0.0, cwd="/", command=["notify"], queue="nightly")
+    paused = made._replace(name="chat", paused_at=0.0, paused_by="ops", paused_reason="410")
+    out = Stdout()
+    view: View[HookInfo] = View(lambda info, _: {}, HOOK_COLUMNS)
+    shown = PrettyListing(out, view, lambda: 60.0, header=True)
+    for one in (made, paused):
+        shown.add(HookInfo(one, 12))
+    shown.end()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", "".join(out._pending))
+    for word in ("mail", "active", "paused", "notify"):
+        assert word in text, text
+    assert columns < 60 or "ago: 410" in text, text
+    assert max(map(len, text.splitlines())) <= columns
 
 
 def test_urls_are_masked_unless_asked_for(cli: Cli) -> None:

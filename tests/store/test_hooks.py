@@ -248,6 +248,18 @@ async def test_names_are_taken_once_and_changes_are_events(store: Store, place: 
     ]
 
 
+async def test_a_second_pause_without_a_reason_changes_nothing(store: Store, place: Place) -> None:
+    await store.add_hook(hook("one"))
+    first = {"paused_at": NOW, "paused_by": "me", "paused_reason": "it is down"}
+    paused = await store.change_hook("one", first, "paused", NOW)
+    again = {"paused_at": NOW + 1, "paused_by": "you", "paused_reason": None}
+    assert await store.change_hook("one", again, "paused", NOW + 1) == paused
+    assert await store.hooks() == [paused]
+    assert len(await place.execute("SELECT 1 FROM events")) == 2
+    other = again | {"paused_reason": "for ever"}
+    assert (await store.change_hook("one", other, "paused", NOW + 1)).paused_reason == "for ever"
+
+
 async def test_a_digest_is_one_delivery_and_its_counts_are_exact(
     store: Store, place: Place
 ) -> None:

@@ -50,6 +50,7 @@ def test_the_page_shows_pauses_and_tests_hooks(there: Browser) -> None:
     assert "<b>$(x)" not in page.text
     assert "hook command paused" in act(there, "pause-hook", hook="command", reason="why not")
     assert there.site.cli.json("hook", "show", "command")["paused_reason"] == "why not"
+    assert ": why not" in there.get("/hooks").text
     assert "hook command active" in act(there, "resume-hook", hook="command")
     assert there.site.cli.json("hook", "show", "command")["paused"] is False
     assert "HTTP 503" in act(there, "test-hook", hook="url")

@@ -70,8 +70,8 @@ async def change_hook(
     if row is None:
         raise no_hook(name)
     before = to_hook(row)
-    after = before._replace(**changes, updated_at=now)
-    if after._replace(updated_at=before.updated_at) != before:
+    after = rules.changed(before, changes, now)
+    if after is not before:
         await _put(session, after)
         await _tell(session, name, action, now, reason=changes.get("paused_reason"))
     return after

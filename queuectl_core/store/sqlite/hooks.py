@@ -61,8 +61,8 @@ def change_hook(
     if row is None:
         raise no_hook(name)
     before = _to_hook(row)
-    after = before._replace(**changes, updated_at=now)
-    if after._replace(updated_at=before.updated_at) != before:
+    after = rules.changed(before, changes, now)
+    if after is not before:
         _put(conn, after)
         _tell(conn, name, action, now, reason=changes.get("paused_reason"))
     return after

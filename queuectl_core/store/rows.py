@@ -761,11 +761,23 @@ def schedule_params(schedule: Schedule) -> dict[str, Any]:
 
 
 def to_schedule(row: Row) -> Schedule:
-    """A row of ``schedules``."""
+    """A row of ``schedules``. ValueError if it is damaged: with an interval of next to nothing, or
+    a time that no calendar has, its times could not be counted."""
     from ..domain.schedule import Schedule
+    from ..domain.times import LATEST
 
-    values = {name: row[name] for name in Schedule._fields}
-    return Schedule(**values | {"job": json.loads(row["job"])})
+    values = {name: row[name] for name in Schedule._fields} | {"job": json.loads(row["job"])}
+    one = Schedule(**values)
+    times = (one.since, one.next_at, one.due_at, one.last_at, one.skipped_at, one.success_at)
+    times = (*times, one.paused_at, one.created_at, one.updated_at)
+    if (
+        not isinstance(one.job, dict)
+        or not isinstance(one.job.get("command"), str | list)
+        or not (one.cron is not None if one.every is None else one.every >= 1)
+        or not all(at is None or abs(at) <= LATEST for at in times)
+    ):
+        raise ValueError("a schedule is damaged")
+    return one
 
 
 def to_schedule_info(row: Row) -> ScheduleInfo:

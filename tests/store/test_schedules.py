@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound
+from queuectl_core.domain.errors import Conflict, InvalidInput, NotFound, StoreError
 from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.domain.schedule import Fired, Schedule
@@ -466,3 +466,16 @@ async def test_it_is_the_schedule_that_cancels_a_replaced_run(place: Place) -> N
     found = [(name, via, json.loads(detail)) for name, via, detail in await place.execute(sql)]
     assert found[0] == (running.id, "schedule", {"schedule": "s", "running": True})
     assert {(via, detail["schedule"]) for _, via, detail in found} == {("schedule", "s")}
+
+
+@pytest.mark.parametrize(
+    "damage", ["every = 1e-300, cron = NULL", "next_at = 1e300", "since = -1e300", "job = '[]'"]
+)
+async def test_a_damaged_schedule_keeps_nobody_busy_for_ever(
+    store: Store, place: Place, damage: str
+) -> None:
+    """Somebody wrote it into the database: its times were counted without an end."""
+    await added(store)
+    await place.execute(f"UPDATE schedules SET {damage}")
+    with pytest.raises(StoreError, match="damaged"):
+        await store.schedules()

@@ -178,5 +178,10 @@ def _from_server(shown: str, error: asyncpg.PostgresError) -> QueueError:
     if state in ("42P01", "3F000"):
         return StoreUnreachable(f"store {shown}: its tables are gone", "restore a backup")
     if state in DAMAGE:
-        return StoreDamaged(f"store {shown} is damaged: {said}", "restore a backup")
+        return damaged(shown, said)
     return StoreError(line, "run: queuectl doctor")
+
+
+def damaged(shown: str, said: str) -> StoreDamaged:
+    """The error for what no program of ours has written."""
+    return StoreDamaged(f"store {shown} is damaged: {said}", "restore a backup")

@@ -12,6 +12,7 @@ from ...system.clocks import monotonic
 from ..protocol import LAST
 from ..rows import conditions, held_unique, new_ids, spec_params, to_job, unscheduled
 from .admission import NewJobs, connect_parents, connect_replaced, replace_job, unique_holder
+from .errors import damaged
 from .events import record, record_jobs
 from .session import NEW_JOBS, Session
 
@@ -41,8 +42,13 @@ async def rows(
     values: Mapping[str, Any],
     check: Callable[[list[T]], None] | None = None,
 ) -> list[T]:
-    """The rows of a query, each converted. ``check`` gets them and may raise an error."""
-    found = [convert(row) for row in await session.rows(query, **values)]
+    """The rows of a query, each converted. ``check`` gets them and may raise an error. StoreDamaged
+    if a row cannot be converted."""
+    read = await session.rows(query, **values)
+    try:
+        found = [convert(row) for row in read]
+    except ValueError as error:
+        raise damaged(session.shown, str(error)) from error
     if check is not None:
         check(found)
     return found

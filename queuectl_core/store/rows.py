@@ -768,8 +768,8 @@ def to_schedule(row: Row) -> Schedule:
 
     values = {name: row[name] for name in Schedule._fields} | {"job": json.loads(row["job"])}
     one = Schedule(**values)
-    times = (one.since, one.next_at, one.due_at, one.last_at, one.skipped_at, one.success_at)
-    times = (*times, one.paused_at, one.created_at, one.updated_at)
+    times = [one.since, one.next_at, one.due_at, one.last_at, one.skipped_at, one.success_at]
+    times += [one.paused_at, one.created_at, one.updated_at]
     if (
         not isinstance(one.job, dict)
         or not isinstance(one.job.get("command"), str | list)

@@ -536,6 +536,12 @@ def delivery(hook: Hook, text: str, now: float) -> JobSpec:
     )
 
 
+def delivery_prefix(hook: str) -> str:
+    """What the ids of this hook's deliveries begin with, and nobody else's: no name of a hook holds
+    a ``:``."""
+    return f"hook:{hook}:"
+
+
 def hook_of(queue: str, command: Any) -> str | None:
     """The name of the hook with a URL whose delivery runs this command; None: it is no such
     delivery."""

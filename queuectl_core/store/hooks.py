@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from ..domain.errors import NotFound
 from ..domain.events import Event
-from ..domain.hooks import Entry, Hook
+from ..domain.hooks import Entry, Hook, delivery_prefix
 from ..domain.text import clean_line
-from .rows import to_event
+from .rows import new_ids, to_event
 
 MARKS = 500
 """How many events one transaction delivers. It decides how long the transaction may take."""
@@ -83,6 +83,12 @@ def hook_params(hook: Hook) -> dict[str, Any]:
     """The columns of a row of ``hooks``."""
     values = hook._asdict()
     return values | {"events": json.dumps(hook.events), "job": json.dumps(hook.job)}
+
+
+def delivery_ids(hook: Hook, count: int) -> list[str]:
+    """New ids of deliveries, by which they can be found."""
+    prefix = delivery_prefix(hook.name)
+    return [f"{prefix}{one}" for one in new_ids(count)]
 
 
 def readable_events(rows: Iterable[Any]) -> dict[int, Event]:

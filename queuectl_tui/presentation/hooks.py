@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queuectl_core.domain.hooks import QUEUE, HookInfo, masked
+from queuectl_core.domain.hooks import QUEUE, HookInfo, delivery_prefix, masked
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
 
@@ -83,9 +83,7 @@ def _waiting_words(info: HookInfo, now: float) -> str:
 
 def _deliveries(info: HookInfo, now: float) -> str:
     """The command that lists the deliveries."""
-    hook = info.hook
-    word = hook.name if hook.url is not None else hook.job["command"][0]
-    return clean_line(cli("list", "--queue", QUEUE, "--search", word))
+    return cli("list", "--queue", QUEUE, "--search", delivery_prefix(clean_line(info.hook.name)))
 
 
 def _signed(info: HookInfo, now: float) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal as signals
 import socket
 import threading
@@ -137,6 +138,24 @@ def test_a_test_prints_the_answer_and_fails_if_it_was_not_accepted(
     assert json.loads(found["output"])["kind"] == "digest"
     assert deliveries(cli) == [], "a test is no job"
     assert json.loads(server.got[0].content)["detail"]["test"] is True
+
+
+def test_the_deliveries_of_a_hook_are_found_and_no_others(cli: Cli) -> None:
+    for name, target in (
+        ("chat", ("--url", "http://h/chat")),
+        ("chat2", ("--url", "http://h/")),
+        ("a.chat", ("--", "chat", "chat")),
+        ("b", ("--", "chat", "other")),
+    ):
+        cli("hook", "add", name, "--on", "cancelled", *target)
+    cli("enqueue", "true", "--id", "chat", "--hold")
+    cli("cancel", "chat")
+    assert len(deliveries(cli)) == 4
+    for name in ("chat", "chat2", "a.chat", "b"):
+        line = re.search(r"^deliveries\tqueuectl (.*)$", cli("hook", "show", name).out, re.M)
+        assert line is not None
+        [found] = cli.json(*shlex.split(line[1]))
+        assert found["id"].startswith(f"hook:{name}:")
 
 
 # -- real deliveries ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from ..hooks import (
     GROUPS,
     MARKS,
     Deliveries,
+    delivery_ids,
     entry_params,
     hook_params,
     no_hook,
@@ -31,7 +32,7 @@ from ..hooks import (
     to_hook,
 )
 from ..protocol import Changed, JobAction, Said
-from ..rows import new_ids, spec_params
+from ..rows import spec_params
 from . import admission
 from .events import record
 from .jobs import KEYS, enqueue
@@ -221,7 +222,7 @@ async def _insert(session: Session, bodies: Sequence[tuple[Hook, str]], now: flo
     for hook, texts in rules.by_hook(bodies):
         params = spec_params(rules.delivery(hook, "", now), now)
         inputs = [text.encode() for text in texts]
-        ids = new_ids(len(texts))
+        ids = delivery_ids(hook, len(texts))
         made = await session.execute(
             "insert_deliveries", **params, gate=KEYS, ids=ids, inputs=inputs
         )

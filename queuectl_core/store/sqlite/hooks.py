@@ -19,6 +19,7 @@ from ..hooks import (
     GROUPS,
     MARKS,
     Deliveries,
+    delivery_ids,
     entry_params,
     hook_params,
     no_hook,
@@ -28,7 +29,7 @@ from ..hooks import (
     to_hook,
 )
 from ..protocol import Changed, JobAction, Said
-from ..rows import new_ids, spec_params
+from ..rows import spec_params
 from . import admission
 from .connection import Driver
 from .events import record
@@ -197,9 +198,9 @@ def _insert(conn: Driver, bodies: Sequence[tuple[Hook, str]], now: float) -> boo
         return False
     ready = conn.execute(SQL["queue_ready"], {"queue": rules.QUEUE}).fetchone()[0]
     for hook, texts in rules.by_hook(bodies):
-        ids = new_ids(len(texts))
+        ids = delivery_ids(hook, len(texts))
         while ids_taken(conn, ids):
-            ids = new_ids(len(texts))
+            ids = delivery_ids(hook, len(texts))
         params = spec_params(rules.delivery(hook, "", now), now)
         conn.execute(SQL["insert_deliveries"], params | {"ids": json.dumps(ids)})
         inputs = json.dumps(dict(zip(ids, texts, strict=True)))

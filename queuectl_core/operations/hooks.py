@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..domain import hooks as rules
-from ..domain.config import MAX_SECONDS
+from ..domain.config import MAX_SECONDS, settings
 from ..domain.errors import InvalidInput
 from ..domain.hooks import Hook, Tested
-from ..domain.jobspec import check_queue
+from ..domain.jobspec import Defaults, check_queue, check_text, parse_job
 from ..system.clocks import monotonic
 from ..system.run_sync import loop_runs
 
@@ -69,23 +69,28 @@ def new_hook(
     seconds = TIMEOUT if timeout is None else timeout
     if not 0 < seconds <= MAX_SECONDS:
         raise InvalidInput("the timeout of a delivery must be above 0", "such as --timeout 30s")
-    variables = dict(env or {})
+    if isinstance(command, str):
+        raise InvalidInput("the command of a hook is a list of texts", "it is run without a shell")
     if url is not None:
         command = (*rules.PROGRAM, name)
-        variables[rules.URL_VARIABLE] = rules.check_url(url)
-    if secret_file is not None:
-        secret_file = os.path.join(cwd, os.path.expanduser(secret_file))
-        variables[rules.SECRET_VARIABLE] = secret_file
-    job = {
-        "command": [*command],
-        "env": variables,
-        "cwd": cwd,
+    described = {
+        "command": list(command),
+        "env": env or {},
+        "cwd": cwd or None,
         "max_retries": RETRIES if max_retries is None else max_retries,
         "backoff_base": backoff_base,
         "timeout_seconds": seconds,
         "priority": priority,
     }
-    _check_text(job)
+    # A delivery is a job like any other, so the same rules hold for it.
+    spec, _ = parse_job(described, Defaults(settings({}, {}), cwd, now))
+    job = {field: getattr(spec, field) for field in described}
+    job |= {"command": [*spec.command], "env": dict(spec.env)}
+    if url is not None:
+        job["env"][rules.URL_VARIABLE] = rules.check_url(url)
+    if secret_file is not None:
+        secret_file = os.path.join(cwd, os.path.expanduser(check_text("secret_file", secret_file)))
+        job["env"][rules.SECRET_VARIABLE] = secret_file
     return Hook(
         name=name,
         events=found,
@@ -100,18 +105,6 @@ def new_hook(
         created_at=now,
         updated_at=now,
     )
-
-
-def _check_text(job: Mapping[str, Any]) -> None:
-    texts = [*job["command"], job["cwd"], *job["env"], *job["env"].values()]
-    if any("\0" in text for text in texts):
-        raise InvalidInput("a text holds a NUL, which no process can be given", "leave it out")
-    if not job["command"][0]:
-        raise InvalidInput("the command is empty", "give -- CMD ARG…")
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        raise InvalidInput("a text is not valid UTF-8") from None
 
 
 async def test(hook: Hook, now: float, actor: str) -> Tested:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from queuectl_core.domain.config import MAX_RETRIES
 from queuectl_core.domain.hooks import EVENTS, QUEUE, HookInfo
+from queuectl_core.domain.jobspec import MAX_PRIORITY
 from queuectl_core.domain.text import clean_line
 from queuectl_core.system.postcommit import after_commit
 
@@ -103,7 +105,7 @@ show_url_option = option(
     "--max-retries",
     kind=int,
     least=0,
-    most=1_000_000,
+    most=MAX_RETRIES,
     metavar="N",
     about="A delivery is dead after this many failed attempts; 8 if not given.",
 )
@@ -112,8 +114,8 @@ show_url_option = option(
     "-p",
     "--priority",
     kind=int,
-    least=-1_000_000_000,
-    most=1_000_000_000,
+    least=-MAX_PRIORITY,
+    most=MAX_PRIORITY,
     metavar="N",
     about="Of deliveries among all jobs that wait; 0 if not given.",
 )

@@ -86,6 +86,8 @@ def test_a_hook_is_added_listed_changed_and_removed(cli: Cli) -> None:
         "--on dead --queue hooks -- cat",
         "--on dead --digest 0 -- cat",
         "--on dead --timeout 0 -- cat",
+        "--on dead --max-retries 10001 -- cat",
+        "--on dead -p 1000001 -- cat",
         "--on dead --",
     ],
 )
@@ -113,6 +115,26 @@ def test_the_table_shows_the_state_and_the_target_of_a_hook_with_many_events(
         assert word in text, text
     assert columns < 60 or "ago: 410" in text, text
     assert max(map(len, text.splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"env": {"A=B": "x"}}, "env name 'A=B' is not allowed"),
+        ({"env": {"A": 5}}, "env A must be text, not a number"),
+        ({"env": {"A": "a\0b"}}, "NUL"),
+        ({"max_retries": 20_000}, "max_retries must be a whole number from 0 to 10000"),
+        ({"priority": 99_999_999}, "priority must be"),
+        ({"command": ["\ud800"]}, "UTF-8"),
+        ({"command": [""]}, "command is empty"),
+        ({"command": "true"}, "list of texts"),
+        ({"cwd": ""}, "the current directory is gone"),
+        ({"command": (), "url": "http://h/", "secret_file": "a\0"}, "NUL"),
+    ],
+)
+def test_a_delivery_is_held_to_the_rules_of_jobs(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(said)):
+        new_hook("h", ["dead"], 0.0, **{"cwd": "/", "command": ["true"]} | given)
 
 
 def test_urls_are_masked_unless_asked_for(cli: Cli) -> None:

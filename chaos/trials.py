@@ -215,8 +215,13 @@ def _try_verbs(trial: Trial, made: Plant, label: str) -> bool:
     return noticed
 
 
+LEASE = 30.0
+"""Seconds: the default of ``lease``."""
+
+
 def hand_over(trial: Trial, rng: Random) -> None:
-    """kill -9 and a new supervisor, on default settings: how long until it has the jobs."""
+    """kill -9 and a new supervisor, on default settings: it has the jobs at once, and does not wait
+    for the lease. (How quick it is: benchmarks/recovery.py.)"""
     slowest = 0.0
     with plant(workers=4) as (made, _):
         names = [f"job{number}" for number in range(4)]
@@ -245,7 +250,7 @@ def hand_over(trial: Trial, rng: Random) -> None:
         trial.check(made.count_log(b"S") == 4, "a job was started again")
         made.stop_all()
     trial.figures["taken over after kill -9: slowest, s"] = slowest
-    trial.check(slowest < 2.0, f"{slowest:.2f} s until the jobs were in hand")
+    trial.check(slowest < LEASE / 3, f"{slowest:.2f} s until the jobs were in hand")
 
 
 def supervisors_leave(trial: Trial, rng: Random) -> None:

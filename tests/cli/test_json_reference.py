@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ..support import Cli
+from .conftest import Here
 
 PAGE = Path(__file__).parents[2] / "docs/reference/json.md"
 
@@ -175,6 +176,19 @@ def test_schedules(cli: Cli) -> None:
     check(found, "imported")
     check_all(found["added"], "schedule")
     assert [list(one) for one in found["problems"]] == [["line", "message"]]
+
+
+def test_hooks(here: Here) -> None:
+    def answer(*words: str, code: int = 0) -> Any:
+        return json.loads(here("hook", *words, "--json", code=code).out)
+
+    check(json.loads(here("hook", "add", "c", "--on", "dead", "--json", "--", "false").out), "hook")
+    check(answer("add", "u", "--on", "dead", "--url", "http://h/", "--digest", "1m"), "hook")
+    check_all(answer("list"), "hook")
+    for word in ("show", "pause", "resume"):
+        check(answer(word, "c"), "hook")
+    check(answer("test", "c", code=1), "tested")
+    check(answer("remove", "c"), "hook")
 
 
 def test_the_demo(cli: Cli) -> None:

@@ -692,7 +692,12 @@ class Queue:
         if job is None:
             if isinstance(error, Conflict):
                 raise error
-            return None, await events.of_removed_job(self.store, ref)
+            try:
+                return None, await events.of_removed_job(self.store, ref)
+            except NotFound:
+                if not await events.is_name(self.store, ref):
+                    raise
+                return None, []
         return job, await events.of_job(self.store, job)
 
     async def follow_events(

@@ -259,22 +259,23 @@ def _fields(text: str) -> list[str]:
             hint = nearest(word, list(WORDS)) or f"there are {', '.join(WORDS)}"
             raise InvalidInput(f"no such word: '{shown}'", hint)
         text = WORDS[word]
-    fields = text.upper().split()
-    if len(fields) == 5:
-        fields.insert(0, "0")
+    typed = text.split()
+    if len(typed) == 5:
+        typed.insert(0, "0")
+    fields = [field.upper() for field in typed]
     if len(fields) != 6:
         count = len(fields)
         raise InvalidInput(
             f"'{shown}' has {count} field{'s' * (count != 1)}, not five (or six, seconds first)",
             "minute, hour, day of the month, month, day of the week: 30 2 * * 1-5",
         )
-    for kind, name, field in zip(Field, FIELDS, fields, strict=True):
+    for kind, name, field, word in zip(Field, FIELDS, fields, typed, strict=True):
         try:
             if len(field) > 100:
                 raise CronSimError
             kind.parse(field)
         except (CronSimError, AssertionError, ValueError, TypeError, RecursionError):
-            wrong = clean_line(field, 30)
+            wrong = clean_line(word, 30)
             raise InvalidInput(f"cron: '{wrong}' is no {name}", _hint(kind)) from None
     return fields
 

@@ -231,11 +231,16 @@ def check_url(url: str) -> str:
         raise InvalidInput("the URL is too long, or has characters that no URL has", wrong)
     try:
         parts = urlsplit(url)
-        port = parts.port
     except ValueError:
         raise InvalidInput("that is not a URL", wrong) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInput("that is not a URL for a hook", wrong)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise InvalidInput("the port in the URL is wrong", "it must be from 1 to 65535")
     return url
 
 

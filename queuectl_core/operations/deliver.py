@@ -33,6 +33,7 @@ RESPONSE_SECONDS = 0.5
 """How long it is waited for them. The status is known by then."""
 SECRET_LIMIT = 4096
 """The longest secret file, in bytes."""
+TIMED_OUT = "timed out"
 
 
 class Answer(NamedTuple):
@@ -159,7 +160,7 @@ def _reason(error: Any) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, TimeoutError):
-        return "timed out"
+        return TIMED_OUT
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {clean_line(error.verify_message, 100)}"
     if isinstance(error, ssl.SSLError):

@@ -248,6 +248,20 @@ async def of_removed_job(store: Store, job_id: str) -> list[Event]:
     return sorted(events, key=_place, reverse=True)
 
 
+async def is_name(store: Store, word: str) -> bool:
+    """Whether a setting, queue, schedule or hook has this name. It may have no events."""
+    from ..domain.config import KEYS
+
+    if word in KEYS:
+        return True
+    if "\0" in word:
+        return False
+    names = {queue.name for queue in await store.queues()}
+    names |= {hook.name for hook in await store.hooks()}
+    names |= {queue for _, queue in await store.counts()}
+    return word in names or bool(await store.schedules(word))
+
+
 class Follower:
     """Gives each new event once, in the order of their times as far as they are known.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..domain import hooks as rules
 from ..domain.config import MAX_SECONDS, settings
 from ..domain.errors import InvalidInput
 from ..domain.hooks import Hook, Tested
 from ..domain.jobspec import Defaults, check_queue, check_text, parse_job
+from ..domain.text import clean_line
+from ..domain.times import format_duration
 from ..system.clocks import monotonic
 from ..system.run_sync import loop_runs
 
@@ -54,8 +56,10 @@ def new_hook(
     """A hook that a person describes, or InvalidInput."""
     rules.check_name(name)
     found = rules.check_events(events)
-    if (url is None) == (not command):
+    if url is None and not command:
         raise InvalidInput("a hook needs a URL or a command", "give --url URL, or -- CMD ARG…")
+    if url is not None and command:
+        raise InvalidInput("a hook has a URL or a command, not both", "add two hooks")
     if secret_file is not None and url is None:
         raise InvalidInput(
             "--secret-file signs what is sent to a URL", "give --url, or leave it out"
@@ -149,7 +153,7 @@ def _post(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
     import threading
 
     from ..store.rows import new_ids
-    from .deliver import Answer, post, read_key
+    from .deliver import TIMED_OUT, Answer, post, read_key
 
     key = read_key(hook.secret_file) if hook.secret_file else None
     seconds = hook.job["timeout_seconds"]
@@ -166,8 +170,9 @@ def _post(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
     end = monotonic() + seconds
     while thread.is_alive() and not is_cancelled() and (left := end - monotonic()) > 0:
         thread.join(min(left, LOOK))
-    answer = found[0] if found else Answer(None, "timed out")
-    return Tested(answer.accepted, answer.said, answer.content, answer.status, None)
+    answer = found[0] if found else Answer(None, TIMED_OUT)
+    said = _late(seconds) if answer.said == TIMED_OUT else answer.said
+    return Tested(answer.accepted, said, answer.content, answer.status, None)
 
 
 def _run(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
@@ -200,14 +205,27 @@ def _run(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
             _kill(process)
             raise
     except OSError as error:
-        return Tested(False, f"cannot start it: {error.strerror or error}", "", None, None)
+        return Tested(False, _cannot_start(job, error), "", None, None)
     finally:
         os.close(reader)
     code = process.returncode if ended else -signal.SIGKILL
     said = f"exit {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
     shown = clean_block(tail.decode("utf-8", "replace"))
     exit_code = code if code >= 0 else 128 - code
-    return Tested(code == 0, said if ended else "timed out", shown, None, exit_code)
+    said = said if ended else _late(job["timeout_seconds"])
+    return Tested(code == 0, said, shown, None, exit_code)
+
+
+def _late(seconds: float) -> str:
+    return f"timed out after {format_duration(seconds)}"
+
+
+def _cannot_start(job: Mapping[str, Any], error: OSError) -> str:
+    """Names what is wrong: the directory or the program."""
+    why = error.strerror or str(error)
+    if error.filename == job["cwd"]:
+        return f"cannot use the directory {clean_line(job['cwd'], 200)}: {why}"
+    return f"cannot start {clean_line(job['command'][0], 200)}: {why}"
 
 
 def _follow(

@@ -198,10 +198,13 @@ class ClickArgvVerb(ClickVerb):
                 from .intent import line_for
                 from .spellings import nearest_option
 
+                line = "write the command after --"
+                if self.found.name == "enqueue":
+                    line = line_for(words)
                 close = nearest_option(error)
                 raise click.UsageError(
                     f"no such option: {error.option_name}; {close + ' ' if close else ''}"
-                    f"if it belongs to the command, {line_for(words)}",
+                    f"if it belongs to the command, {line}",
                     ctx,
                 ) from None
             raise

@@ -176,7 +176,11 @@ def _note_secret(session: Session, path: str) -> None:
         try:
             read_key(path)
         except InvalidInput as error:
-            session.err.warn(f"{error.message}; workers on other hosts may have it")
+            import os
+
+            there = os.path.exists(path)
+            hint = error.hint if there else "workers on other hosts may have it"
+            session.err.warn(f"{error.message}; {hint}")
 
 
 @verb("list", examples=("queuectl hook list", "queuectl hook list --json"))

@@ -202,6 +202,7 @@ def add(
 
     overrides = Overrides.of(_all_options(options))
     given = {field: options[field] for field in TIME_OPTIONS}
+    _refuse_pieces(options["cron"], jobs, command, argv)
     source = overrides.apply(_source(jobs, command, argv), 0.0)
     if source is None:
         raise UsageError("give a command: queuectl schedule add NAME --cron EXPR COMMAND")
@@ -221,6 +222,18 @@ def add(
 def _all_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options of enqueue: those that are not taken here have no value."""
     return dict.fromkeys(NOT_HERE) | {"hold": False} | options
+
+
+def _refuse_pieces(
+    cron: str | None, jobs: Sequence[str], command: str | None, argv: list[str] | None
+) -> None:
+    """InvalidInput for an expression without quotes: the shell makes words of it, and each star
+    becomes the names of files."""
+    others = len(jobs) + (command is not None) + (argv is not None)
+    if cron is not None and jobs and others > 1 and not cron.startswith("@") and " " not in cron:
+        raise InvalidInput(
+            "the shell took the cron expression apart", "quote it: --cron '30 2 * * 1-5'"
+        )
 
 
 def _source(jobs: Sequence[str], command: str | None, argv: list[str] | None) -> Any:
@@ -285,6 +298,7 @@ def edit(
     unset: tuple[str, ...] = options.pop("unset")
     overrides = Overrides.of(_all_options(options))
     given = {field: options[field] for field in TIME_OPTIONS if options[field] is not None}
+    _refuse_pieces(options["cron"], jobs, command, argv)
     source = _source(jobs, command, argv) or {}
     job: dict[str, Any] = dict(overrides.apply(source, 0.0))
     for word in unset:

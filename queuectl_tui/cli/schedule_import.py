@@ -50,8 +50,11 @@ def import_file(
 
     Remove the lines from the crontab afterwards: otherwise both run them.
     """
+    from queuectl_core.domain.cron import zone
     from queuectl_core.domain.crontab import parse_crontab
 
+    if options["tz"] is not None:
+        zone(options["tz"])
     lines, problems = parse_crontab(_read(file), os.path.expanduser("~"))
     if options["strict"]:
         _refuse(session, problems)

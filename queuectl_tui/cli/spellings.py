@@ -227,6 +227,15 @@ _OF_JOBS = (
 _START = ("--count", "-c", "--detach", "-d", "--queue", "--until-empty", "--until-idle")
 _STATES = ("pending", "waiting", "processing", "completed", "failed", "dead", "cancelled")
 
+_NOT_OF_SCHEDULES = {
+    "--id": "a schedule cannot set it: the id of a run is made from the name of the schedule and "
+    "its time",
+    "--run-at --delay --at --in": "the schedule says when; to spread runs, see --jitter",
+    "--hold --held --paused": "type: queuectl schedule pause NAME",
+    "--on-conflict": "a run whose unique value another job holds is skipped",
+    "-f --file": "a schedule enqueues one job: give it as COMMAND",
+}
+
 OPTION_HINTS: dict[str, dict[str, str]] = {
     "": {"--format --output -o": "type: --json"},
     "enqueue": {
@@ -238,6 +247,7 @@ OPTION_HINTS: dict[str, dict[str, str]] = {
         "--json-file": "type: --file",
         "--concurrency-key --group --lock": "type: --key",
     },
+    **dict.fromkeys(("schedule add", "schedule edit"), _NOT_OF_SCHEDULES),
     "list": {
         "--id": _SHOW,
         "--all": "all jobs are listed without it; see --limit",
@@ -343,8 +353,10 @@ def other_options(ctx: click.Context, words: list[str], option: str) -> list[str
         return None
     before, word, after = words[:place], words[place], words[place + 1 :]
     name, equals, value = word.partition("=")
-    if path == "config set" and re.match(r"-\.?\d", word):
-        return [*before, *after, "--", word]  # a negative number is a value; it is refused later
+    if path in ("progress", "config set") and re.match(r"-\.?\d", word):
+        # A negative number is a value; it is refused later.
+        after = ["--", word, *after] if path == "progress" else [*after, "--", word]
+        return [*before, *after]
     if path in ("config get", "config set") and (key := _key(name.removeprefix("--"))):
         value = value or (after[0] if after and path == "config set" else "")
         line = f"queuectl {path} {key} {clean_line(shlex.quote(value), 40) if value else ''}"

@@ -38,6 +38,7 @@ def test_a_name_finds_events_if_no_job_has_it(cli: Cli) -> None:
     cli("enqueue", "true", "--id", "mail")
     assert [one["job"] for one in cli.json("events", "mail")] == ["mail"]
     assert "several" in cli("events", "mail-", code=4).err
+    assert cli.json("events", "lease") == [], "a setting without events"
 
 
 def test_what_is_asked_wrongly_is_refused(cli: Cli) -> None:

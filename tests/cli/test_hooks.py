@@ -26,7 +26,7 @@ from queuectl_tui.presentation.hooks import HOOK_COLUMNS
 
 from ..support import Cli, eventually_async
 from ..webhook import Receiver, receiver
-from .conftest import Near
+from .conftest import Here, Near
 from .test_globals import one_line
 
 HOSTILE = "'\"; $(touch pwned) `touch pwned` \x1b]0;x\x07 [red] <b>\u202e"
@@ -334,9 +334,25 @@ def test_a_test_does_not_wait_for_children_in_the_background(tmp_path: Path) -> 
 
 def test_a_test_ends_when_its_time_is_over(server: Receiver) -> None:
     found = sample("trap '' TERM; echo here; setsid sleep 5 & exec sleep 3000", 0.3)
-    assert (found.said, found.accepted, found.exit_code) == ("timed out", False, 137)
+    assert (found.said, found.accepted, found.exit_code) == ("timed out after 300ms", False, 137)
     made = new_hook("h", ["dead"], 0.0, cwd="/", url=f"{server.url}/drip", timeout=0.3)
-    assert try_out(made, 0.0, "me").said == "timed out"
+    assert try_out(made, 0.0, "me").said == "timed out after 300ms"
+
+
+def test_a_test_names_what_it_cannot_start(tmp_path: Path) -> None:
+    made = new_hook("h", ["dead"], 0.0, cwd=str(tmp_path), command=["/no/such", "x"])
+    assert try_out(made, 0.0, "me").said == "cannot start /no/such: No such file or directory"
+    made = new_hook("h", ["dead"], 0.0, cwd=f"{tmp_path}/gone", command=["true"])
+    said = f"cannot use the directory {tmp_path}/gone: No such file or directory"
+    assert try_out(made, 0.0, "me").said == said
+
+
+def test_a_secret_file_without_a_key_is_told_with_what_to_do(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
+    add = ("hook", "add", "--on", "dead", "--url", "http://h/", "--secret-file")
+    said = here(*add, tmp_path / "key", "a").err
+    assert "is empty; make one: openssl rand" in one_line(said)
+    assert "workers on other hosts may have it" in one_line(here(*add, tmp_path / "none", "b").err)
 
 
 def test_a_test_names_a_signal_that_has_no_name() -> None:

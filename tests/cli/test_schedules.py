@@ -89,6 +89,7 @@ def test_add_show_and_the_rest(cli: Cli) -> None:
         (("edit", "there"), 2, "say what to change"),
         (("edit", "there", "--unset", "command"), 2, "cannot be taken away"),
         (("import", "/nowhere"), 2, "cannot read /nowhere"),
+        (("import", "/dev/null", "--tz", "Europ/Berlin"), 2, "error: no such time zone"),
     ],
 )
 def test_what_is_refused(cli: Cli, words: tuple[str, ...], code: int, said: str) -> None:

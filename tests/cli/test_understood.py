@@ -287,6 +287,18 @@ ELSEWHERE: list[tuple[Words, str]] = [
     (("dlq",), "say what to do: list, retry, purge"),
     (("enqueue", "x", "--priority", "high"), "higher runs first: 10, 0, -10"),
     (("enqueue", "x", "--interval", "5"), "no such option: --interval"),
+    (("schedule", "add", "z", "--every", "1m", "--id", "x", "true"), "a schedule cannot set it"),
+    (("schedule", "add", "z", "--every", "1m", "--hold", "true"), "queuectl schedule pause NAME"),
+    (("schedule", "edit", "z", "--delay", "5m"), "the schedule says when"),
+    (("schedule", "add", "z", "--on-conflict", "fail", "x"), "other job holds is skipped"),
+    (("schedule", "add", "z", "ls", "--every", "1m", "-l"), "write the command after --"),
+    (("schedule", "add", "z", "--cron", "a.txt", "b.txt", "c.txt"), "quote it: --cron '30 2"),
+    (("schedule", "add", "z", "--cron", "5", "*", "--", "true"), "quote it: --cron '30 2"),
+    (("schedule", "add", "z", "--cron", "5a * * * *", "true"), "cron: '5a' is no minute"),
+    (("hook", "add", "z", "--on", "dead", "--url", "http://h/", "--", "true"), "not both"),
+    (("hook", "add", "z", "cat", "--on", "dead", "--bad"), "write the command after --"),
+    (("hook", "add", "z", "--on", "dead", "--url", "http://h:99999/"), "the port in the URL"),
+    (("progress", "-5"), "'-5' is not a percentage"),
 ]
 
 

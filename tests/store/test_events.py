@@ -15,7 +15,9 @@ from queuectl_core.domain.events import Event, EventKind
 from queuectl_core.domain.model import Filter, Outcome, Rate, State
 from queuectl_core.domain.times import format_time
 from queuectl_core.operations import events as reading
-from queuectl_core.operations.events import parse_kinds
+from queuectl_core.operations.events import is_name, parse_kinds
+from queuectl_core.operations.hooks import new_hook
+from queuectl_core.operations.schedules import add
 from queuectl_core.queue import Queue
 from queuectl_core.store import protocol
 from queuectl_core.store.postgres import events as postgres_events
@@ -26,7 +28,7 @@ from queuectl_core.system.host import actor
 from queuectl_tui.cli.events import EVENTS
 
 from ..pgserver import server_url
-from ..support import NOW, ending, spec
+from ..support import NOW, defaults, ending, spec
 from .stores import Place, PostgresPlace
 from .tools import claim, finish, hired, row_of, run
 
@@ -544,3 +546,14 @@ async def test_a_follower_survives_a_clock_that_is_set_back(
         now += 1800
         assert await follower.more() == []
     assert late.id == "late"
+
+
+async def test_what_has_a_name_without_having_events(store: Store) -> None:
+    await store.enqueue([spec(queue="mail")], NOW)
+    await store.add_hook(new_hook("pager", ["dead"], NOW, cwd="/", command=["true"]))
+    given = {"every": 60, "tz": "UTC"}
+    await add(store, "nightly", given, "true", defaults=defaults(), env={})
+    for word in ("mail", "pager", "nightly", "keep-events"):
+        assert await is_name(store, word), word
+    for word in ("nobody", "", "a\0b"):
+        assert not await is_name(store, word), word

@@ -92,7 +92,7 @@ def events_table(events: list[Event], now: float) -> Table:
             return queue_link(event.name)
         return None
 
-    return table(COLUMNS, events, now, caption="Events, newest first", links={"job": about})
+    return table(COLUMNS, events, now, caption="Events, newest first", links={"about": about})
 
 
 async def events(request: Request) -> Response:

@@ -451,8 +451,11 @@ def _line(content: Mapping[str, Any]) -> str:
     return json.dumps(content) + "\n"
 
 
-def digest_body(hook: str, entries: Iterable[Entry], now: float, actor: str) -> str:
-    """The JSON of a digest: how often what happened, the largest groups first."""
+def digest_body(
+    hook: str, entries: Iterable[Entry], now: float, actor: str, *, is_test: bool = False
+) -> str:
+    """The JSON of a digest: how often what happened, the largest groups first. ``is_test``: it says
+    that it is one."""
     groups = sorted(merged(entries), key=lambda one: (-one.number, one.first_at))
     shown, rest = groups[:MOST_GROUPS], groups[MOST_GROUPS:]
     detail: dict[str, Any] = {
@@ -472,6 +475,8 @@ def digest_body(hook: str, entries: Iterable[Entry], now: float, actor: str) -> 
             for one in shown
         ],
     }
+    if is_test:
+        detail["test"] = True
     if rest:
         detail["more"] = {"groups": len(rest), "count": sum(one.number for one in rest)}
     return _line(

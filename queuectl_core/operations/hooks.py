@@ -143,7 +143,7 @@ def try_out(
     if hook.digest:
         jobs = ("test",) if event.job else ()
         entry = rules.Entry(event.kind, event.queue, event.reason, 1, now, now, jobs)
-        text = rules.digest_body(hook.name, [entry], now, actor)
+        text = rules.digest_body(hook.name, [entry], now, actor, is_test=True)
     if hook.url is not None:
         return _post(hook, text, is_cancelled)
     return _run(hook, text, is_cancelled)

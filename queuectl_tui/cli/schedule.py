@@ -12,6 +12,7 @@ from queuectl_core.domain.times import format_time
 
 from ..presentation.schedules import (
     SCHEDULE_COLUMNS,
+    enqueued_at,
     is_overdue,
     local_time,
     schedule_fields,
@@ -117,8 +118,8 @@ def complete_zone(_: Session, incomplete: str) -> list[str]:
 
 @verb("list", examples=("queuectl schedule list", "queuectl schedule list --json"))
 def list_schedules(session: Session) -> None:
-    """List schedules. NEXT is when it is enqueued next, LAST and OUTCOME are about the last run,
-    SKIPPED says why the last time was not run, if it was not."""
+    """List schedules. NEXT is when it is enqueued next (with its jitter), LAST and OUTCOME are
+    about the last run, SKIPPED says why the last time was not run, if it was not."""
 
     async def act(queue: Queue) -> tuple[list[ScheduleInfo], bool]:
         found = await queue.schedules()
@@ -386,9 +387,10 @@ def _answer(session: Session, info: ScheduleInfo, done: str) -> None:
         session.out.json(info.to_json())
     elif session.out.terminal and not session.err.quiet:
         text = f"Schedule {one.name} {done}."
-        if one.next_at is not None and not one.paused:
+        at = enqueued_at(one)
+        if at is not None and not one.paused:
             zone = f" {one.tz}" if one.cron is not None else ""
-            text += f" Next: {local_time(one.next_at, one.tz)}{zone} ({format_time(one.next_at)})."
+            text += f" Next: {local_time(at, one.tz)}{zone} ({format_time(at)})."
         session.out.line(text)
     else:
         session.out.line(one.name)

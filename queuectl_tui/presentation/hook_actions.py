@@ -31,14 +31,16 @@ def pause_hooks(names: Sequence[str], reason: str | None = None) -> Action:
 
 
 def resume_hooks(names: Sequence[str]) -> Action:
-    """End the pause of these hooks."""
+    """End the pause of these hooks. Asks."""
 
     async def run(queue: Queue) -> str:
         for name in names:
             await queue.resume_hook(name)
         return f"{_hooks(names)} active"
 
-    return Action(" && ".join(cli("hook", "resume", name) for name in names), run)
+    commands = " && ".join(cli("hook", "resume", name) for name in names)
+    details = ("What happens from now on is delivered.",)
+    return Action(commands, run, f"Resume {_hooks(names)}?", details)
 
 
 def remove_hook(info: HookInfo) -> Action:

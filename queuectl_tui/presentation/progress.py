@@ -46,9 +46,9 @@ def progress_line(
 
 
 def progress_short(percent: float | None, running: float | None, width: int = 5) -> str:
-    """``40% ██░░░ 3m``, for a narrow column: where it is cut, the percentage stays."""
+    """``40% 3m ██░░░``, for a narrow column: where it is cut, the numbers stay."""
     if percent is None:
         return ""
     left = None if running is None else remaining(percent, running)
-    line = f"{percent:.0f}% {bar(percent, width)}"
-    return line if left is None else f"{line} {lasting(left)}"
+    numbers = f"{percent:.0f}%" if left is None else f"{percent:.0f}% {lasting(left)}"
+    return f"{numbers} {bar(percent, width)}"

@@ -7,7 +7,7 @@ from queuectl_core.queue import Queue
 
 from .actions import Action
 from .format import cli, exact_age, short
-from .schedules import command_of, pause_text
+from .schedules import command_of, enqueued_at, pause_text
 
 
 def pause_or_resume(info: ScheduleInfo, now: float, reason: str | None = None) -> Action:
@@ -18,7 +18,7 @@ def pause_or_resume(info: ScheduleInfo, now: float, reason: str | None = None) -
 
         async def resume(queue: Queue) -> str:
             done = (await queue.resume_schedule(name)).schedule
-            return f"schedule {name} is resumed{_next(done.next_at, queue.clock())}"
+            return f"schedule {name} is resumed{_next(enqueued_at(done), queue.clock())}"
 
         details[0] += f"; paused {pause_text(info.schedule)}"
         return Action(cli("schedule", "resume", name), resume, f"Resume schedule {name}?", details)
@@ -28,7 +28,7 @@ def pause_or_resume(info: ScheduleInfo, now: float, reason: str | None = None) -
         await queue.pause_schedule(name, reason)
         return f"schedule {name} is paused until it is resumed"
 
-    details[0] += _next(info.schedule.next_at, now)
+    details[0] += _next(enqueued_at(info.schedule), now)
     return Action(cli("schedule", "pause", name, *words), pause, f"Pause schedule {name}?", details)
 
 

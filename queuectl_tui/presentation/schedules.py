@@ -75,8 +75,23 @@ def _next(info: ScheduleInfo, now: float) -> Cell:
         return "never", "caution"
     if is_overdue(info, now):
         return "overdue", "bad"
-    due = one.due_at or one.next_at
+    due = enqueued_at(one) or one.next_at
     return (exact_age(due, now) if due > now else "now"), "text"
+
+
+def enqueued_at(schedule: Schedule) -> float | None:
+    """When it enqueues its next run: the nominal time and the jitter."""
+    return schedule.next_at if schedule.due_at is None else schedule.due_at
+
+
+def next_words(one: Schedule, now: float) -> str:
+    """When it enqueues its next run, and for which time; empty: it enqueues none."""
+    due = enqueued_at(one)
+    if one.paused or due is None:
+        return ""
+    ago = "" if due > now else " ago"
+    nominal = "" if due == one.next_at else f", for the time {_time(one.next_at)}"
+    return f"{_time(due)} ({exact_age(due, now)}{ago}){nominal}"
 
 
 def is_overdue(info: ScheduleInfo, now: float) -> bool:
@@ -148,6 +163,9 @@ SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
         console=Place(14, rank=6, flex=3),
     ),
     Column("command", "pipe", value=lambda s, _: clean_line(command_of(s.schedule))),
+    Column(
+        "due_at", "pipe", value=lambda s, _: "" if s.schedule.paused else _time(s.schedule.due_at)
+    ),
 )
 
 
@@ -157,14 +175,13 @@ def schedule_fields(info: ScheduleInfo, now: float) -> list[tuple[str, str, str]
     one, last = info.schedule, info.last
     state, state_role = _state(info, now)
     job = [f"{name}: {_value(name, value)}" for name, value in one.job.items() if name != "command"]
-    upcoming = "" if one.paused or one.next_at is None else exact_age(one.next_at, now)
     found = [
         ("name", clean_line(one.name), "name"),
         ("state", state, state_role),
         ("paused", pause_text(one), "caution"),
         ("when", clean_line(one.when), "text"),
         ("time zone", clean_line(one.tz), "text"),
-        ("next", f"{_time(one.next_at)} ({upcoming})" if upcoming else "", "text"),
+        ("next", next_words(one, now), "text"),
         ("jitter", format_every(one.jitter) if one.jitter else "", "text"),
         ("missed", f"{one.missed}, within {format_every(one.missed_within)}", "text"),
         ("overlap", one.overlap, "text"),

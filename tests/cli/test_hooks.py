@@ -158,6 +158,7 @@ def test_a_test_prints_the_answer_and_fails_if_it_was_not_accepted(
     found = cli.json("hook", "test", "command", code=1)
     assert (found["accepted"], found["exit_code"], found["said"]) == (False, 3, "exit 3")
     assert json.loads(found["output"])["kind"] == "digest"
+    assert json.loads(found["output"])["detail"]["test"] is True
     assert deliveries(cli) == [], "a test is no job"
     assert json.loads(server.got[0].content)["detail"]["test"] is True
 

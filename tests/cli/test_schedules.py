@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.domain.times import format_time
 from queuectl_core.operations.schedules import make
 from queuectl_tui.cli.output import PrettyListing, Stdout
 from queuectl_tui.cli.schedule import SCHEDULES
+from queuectl_tui.presentation.schedules import next_words, schedule_fields
 
 from ..support import NOW, Cli, defaults
 from .conftest import Here
@@ -120,6 +122,21 @@ def test_the_table_cuts_the_command_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert "in 11h59m" in text
     assert "overdue" in text
     assert "…" in text
+
+
+def test_next_is_when_it_is_enqueued_and_not_its_nominal_time() -> None:
+    rule = {"every": "12h", "jitter": "1h"}
+    info, _ = make("nightly", rule, "true", defaults=defaults(), env={"TZ": ""})
+    one = info.schedule._replace(next_at=NOW, due_at=NOW + 600)
+    fields = {name: text for name, text, _ in schedule_fields(info._replace(schedule=one), NOW)}
+    assert fields["next"].startswith(f"{format_time(NOW + 600)} (in 10m00s)")
+    assert fields["next"].endswith(f", for the time {format_time(NOW)}")
+    late = {name: text for name, text, _ in schedule_fields(info._replace(schedule=one), NOW + 602)}
+    assert "(2.0s ago)" in late["next"]
+    row = {c.name: c.value(info._replace(schedule=one), NOW) for c in SCHEDULES.pipe}
+    assert (row["next_at"], row["due_at"]) == (format_time(NOW), format_time(NOW + 600))
+    paused = one._replace(paused_at=NOW)
+    assert next_words(paused, NOW) == ""
 
 
 def test_warnings(cli: Cli) -> None:

@@ -8,9 +8,11 @@ import pytest
 from textual.pilot import Pilot
 
 from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
-from queuectl_core.domain.model import Attempt, Job
+from queuectl_core.domain.model import Attempt, Filter, Job, State
 from queuectl_core.queue import Queue
 from queuectl_tui.console.app import Console
+from queuectl_tui.console.screens.detail import fields
+from queuectl_tui.presentation.progress import progress_short
 
 from .scenes import NOW, SUPERVISOR, opened, settled, text_of, typed, until
 
@@ -49,6 +51,20 @@ async def test_the_fields_use_the_lines_that_are_free(home: Path) -> None:
         assert "└─ send-11  waiting" in text
         assert "J K scroll" not in text
         assert is_whole(console)
+
+
+async def test_a_narrow_page_begins_with_the_progress(home: Path) -> None:
+    async with Queue.open(str(home / "queue.db"), env={}, clock=lambda: NOW) as queue:
+        [job] = await queue.scan(Filter((State.PROCESSING,)), 1)
+    job = job._replace(command="make it " * 100, progress=40.0, progress_text="indexing")
+    first, second = fields(job, NOW, 40)[:2]
+    assert "40%" in "".join(text for text, _ in first)
+    assert "make it" in "".join(text for text, _ in second)
+
+
+def test_a_narrow_column_of_progress_keeps_the_time_that_is_left() -> None:
+    assert progress_short(75, 60) == "75% 20s ███░░"
+    assert progress_short(75, None) == "75% ███░░"
 
 
 async def test_the_output_keeps_a_quarter_of_the_screen(home: Path) -> None:

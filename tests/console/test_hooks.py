@@ -59,6 +59,9 @@ async def test_pause_resume_test_and_remove(hooked: Path) -> None:
         await pilot.press("9")
         await until(console, pilot, "P resume")
         await pilot.press("P")
+        await until(console, pilot, "Resume hook chat?")
+        assert (await reader.hook("chat")).hook.paused_at is not None
+        await pilot.press("y")
         assert "$ queuectl hook resume chat" in await said(console, pilot, "hook chat active")
         assert (await reader.hook("chat")).hook.paused_at is None
         await pilot.press("j", "P")

@@ -72,6 +72,7 @@ def test_the_page_filters_and_shows_text_as_text(app: Inside) -> None:
     assert "job.enqueued" not in page
     assert "job.cancelled" in app.ask("GET", "/jobs/a").text
     assert 'href="/jobs/a"' in app.ask("GET", "/events?job=a").text
+    assert 'data-label="about"' in page
 
 
 def test_a_stream_gives_what_is_new_since_its_cursor(app: Inside) -> None:

@@ -43,6 +43,11 @@ def test_the_api_pauses_resumes_and_runs(there: Browser) -> None:
     assert refused.status == 400
 
 
+def test_a_cron_expression_stays_on_one_line(there: Browser) -> None:
+    assert "td[data-label=when] { white-space: nowrap; }" in there.get("/static/app.css").text
+    assert 'data-label="when"' in there.get("/schedules").text
+
+
 def test_the_pages_show_and_change_them(there: Browser) -> None:
     page = html.unescape(there.get("/schedules").text)
     assert 'href="/schedules/nightly"' in page

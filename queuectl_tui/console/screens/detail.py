@@ -264,8 +264,9 @@ def fields(job: Job, now: float, width: int) -> list[TextRow]:
     line: list[Cell] = []
     columns = JOB_PAGE
     if side_by_side == 1:  # on a small pane these come first
-        first = ("command", "progress", "error")
-        columns = tuple(sorted(columns, key=lambda c: c.name not in first))
+        # A command may fill it, so what changes is above it.
+        order = {"progress": 0, "command": 1, "error": 1}
+        columns = tuple(sorted(columns, key=lambda c: order.get(c.name, 2)))
     job = job._replace(env=job.masked_env)
     for column in columns:
         text, role = column.cell(job, now)

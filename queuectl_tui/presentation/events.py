@@ -58,6 +58,8 @@ def event_words(event: Event) -> str:
             words.append(" ".join(f"{key}={_value(one)}" for key, one in value.items()) or "all")
         elif value is True:
             words.append(name)
+        elif value is None and name == "reason":
+            continue  # none was given
         elif name != "before":
             rest[name] = value
     if event.job_id is not None and event.name is not None:
@@ -120,7 +122,13 @@ EVENT_COLUMNS: tuple[Column[Event], ...] = (
     Column("time", "", _clock, console=Place(8), page=Place()),
     Column("time", "pipe", value=lambda e, _: format_time(e.at) or ""),
     Column("kind", f"{BOTH} page", _kind, console=Place(16)),
-    Column("about", "page", _subject, terminal=Place(limit=40), console=Place(10, flex=1)),
+    Column(
+        "about",
+        "page",
+        _subject,
+        terminal=Place(limit=40, wrap=True),
+        console=Place(10, flex=1),
+    ),
     Column("job", "pipe", value=lambda e, _: clean_line(e.job_id or "")),
     Column("who", "", _who, terminal=Place(limit=30, room=70), page=Place()),
     Column("actor", "pipe", value=lambda e, _: clean_line(e.actor)),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
-from queuectl_core.domain.events import Event
+import pytest
+
+from queuectl_core.domain.events import Event, EventKind
+from queuectl_tui.cli.events import EVENTS
+from queuectl_tui.cli.output import PrettyListing, Stdout
 from queuectl_tui.presentation.events import event_words, subject
 
-from ..support import Cli, eventually
+from ..support import NOW, Cli, eventually
 
 
 def test_who_did_what_is_listed(cli: Cli) -> None:
@@ -81,3 +86,20 @@ def test_the_help_of_prune_names_keep_events(cli: Cli) -> None:
 def test_a_setting_without_a_value_has_its_default(cli: Cli) -> None:
     cli("config", "set", "lease", "20")
     assert "default → 20" in cli("events").out
+
+
+def test_a_pause_without_a_reason_names_none() -> None:
+    detail = {"action": "paused", "reason": None}
+    event = Event(EventKind.SCHEDULE_CHANGED, 0.0, name="nightly", detail=detail)
+    assert event_words(event) == "action paused"
+
+
+def test_a_narrow_table_wraps_what_events_are_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = Stdout()
+    shown = PrettyListing(out, EVENTS, lambda: NOW, header=True)
+    name = "a-schedule-with-a-long-name"
+    shown.add(Event(EventKind.SCHEDULE_CHANGED, NOW, name=name))
+    shown.end()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", "".join(out._pending)).splitlines()[1:]
+    assert "".join(line.split()[-1] for line in lines) == name

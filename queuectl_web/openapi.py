@@ -240,6 +240,7 @@ SCHEMAS: dict[str, Any] = {
         secret_file=TEXT_OR_NULL,
         command={"type": ["array", "null"], "items": TEXT},
         cwd=TEXT,
+        env={"type": "object", "additionalProperties": TEXT},
         max_retries=WHOLE,
         backoff_base=NUMBER,
         timeout_seconds=NUMBER,

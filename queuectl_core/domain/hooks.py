@@ -80,9 +80,15 @@ class Hook(NamedTuple):
     created_at: float
     updated_at: float
 
-    def to_json(self, *, show_url: bool = False) -> dict[str, Any]:
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables that were given with it, without those of the delivery to a URL."""
+        own = () if self.url is None else (URL_VARIABLE, SECRET_VARIABLE)
+        return {name: value for name, value in self.job["env"].items() if name not in own}
+
+    def to_json(self, *, show_url: bool = False, show_env: bool = False) -> dict[str, Any]:
         """The public JSON. A URL may hold secrets in its path, so most of it is masked unless
-        ``show_url``."""
+        ``show_url``. Values of ``env`` are masked unless ``show_env``."""
         job = self.job
         return {
             "name": self.name,
@@ -93,6 +99,7 @@ class Hook(NamedTuple):
             "secret_file": self.secret_file,
             "command": None if self.url is not None else list(job["command"]),
             "cwd": job["cwd"],
+            "env": self.env if show_env else dict.fromkeys(self.env, MASK),
             "max_retries": job["max_retries"],
             "backoff_base": plain_number(job["backoff_base"]),
             "timeout_seconds": plain_number(job["timeout_seconds"]),
@@ -122,10 +129,10 @@ class HookInfo(NamedTuple):
             return None
         return self.since + self.hook.digest
 
-    def to_json(self, *, show_url: bool = False) -> dict[str, Any]:
+    def to_json(self, *, show_url: bool = False, show_env: bool = False) -> dict[str, Any]:
         """The public JSON."""
-        due = format_time(self.due_at)
-        return self.hook.to_json(show_url=show_url) | {"waiting": self.waiting, "due_at": due}
+        found = self.hook.to_json(show_url=show_url, show_env=show_env)
+        return found | {"waiting": self.waiting, "due_at": format_time(self.due_at)}
 
 
 class Tested(NamedTuple):

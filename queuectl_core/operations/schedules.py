@@ -318,7 +318,7 @@ async def pause(
             return None
         return seen._replace(paused_at=now, paused_by=actor, paused_reason=reason)
 
-    detail = {"action": "paused", "reason": reason}
+    detail = {"action": "paused"} | ({"reason": reason} if reason else {})
     return await _change(store, name, changed, detail, now)
 
 

@@ -12,7 +12,7 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.system.postcommit import after_commit
 
 from ..presentation.columns import table
-from ..presentation.hooks import HOOK_COLUMNS
+from ..presentation.hooks import HOOK_COLUMNS, env_text
 from .declare import Noun, UsageError, argument, option, verb
 from .durations import optional_duration
 from .jobs import choices, complete_queue
@@ -201,16 +201,21 @@ def list_hooks(session: Session, /, show_url: bool) -> None:
 @verb("show", examples=("queuectl hook show chat", "queuectl hook show chat --json"))
 @name_argument
 @show_url_option
-def show(session: Session, /, name: str, show_url: bool) -> None:
+@option("--show-env", is_flag=True, about="Print the values of env, not ***.")
+def show(session: Session, /, name: str, show_url: bool, show_env: bool) -> None:
     """Show one hook: its events, where it delivers, and what waits for its digest."""
     info = session.run(lambda queue: queue.hook(name), read_only=True)
     if session.json:
-        session.out.json(info.to_json(show_url=show_url))
+        session.out.json(info.to_json(show_url=show_url, show_env=show_env))
         return
     now = session.clock()
-    rows = [(column.name, column.value(info, now)) for column in table(HOOK_COLUMNS, "show")]
+    shown: dict[str, str] = {}
     if show_url and info.hook.url is not None:
-        rows = [(key, clean_line(info.hook.url) if key == "target" else v) for key, v in rows]
+        shown["target"] = clean_line(info.hook.url)
+    if show_env:
+        shown["env"] = env_text(info, show=True)
+    columns = table(HOOK_COLUMNS, "show")
+    rows = [(one.name, shown.get(one.name) or one.value(info, now)) for one in columns]
     if session.out.terminal:
         _pretty(session, rows)
     else:

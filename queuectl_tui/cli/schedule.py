@@ -145,7 +145,7 @@ def show(session: Session, /, name: str, show_env: bool) -> None:
     if session.json:
         session.out.json(shown_json(shown, show_env=show_env))
         return
-    fields = schedule_fields(shown.info, now)
+    fields = schedule_fields(shown.info, now, show_env=show_env)
     if session.out.terminal:
         _pretty(session, fields)
     else:

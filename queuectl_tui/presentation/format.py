@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from queuectl_core.domain.model import Command
+from queuectl_core.domain.model import MASK, Command
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration
 
@@ -61,6 +61,11 @@ def exact_age(moment: float | None, now: float) -> str:
     if moment is None:
         return ""
     return f"in {format_duration(moment - now)}" if moment > now else format_duration(now - moment)
+
+
+def variables(env: Mapping[str, str], *, show: bool = False) -> str:
+    """``A=***  B=***``; ``show``: with their values."""
+    return "  ".join(clean_line(f"{name}={env[name] if show else MASK}") for name in env)
 
 
 def command_text(command: Command) -> str:

@@ -7,7 +7,7 @@ from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_duration, format_time
 
 from .columns import BOTH, Cell, Column, Place
-from .format import cli, exact_age, short
+from .format import cli, exact_age, short, variables
 
 
 def target(info: HookInfo) -> str:
@@ -86,6 +86,11 @@ def _deliveries(info: HookInfo, now: float) -> str:
     return cli("list", "--queue", QUEUE, "--search", delivery_prefix(clean_line(info.hook.name)))
 
 
+def env_text(info: HookInfo, *, show: bool = False) -> str:
+    """The variables that were given with it, masked unless ``show``."""
+    return variables(info.hook.env, show=show)
+
+
 def _signed(info: HookInfo, now: float) -> str:
     if info.hook.url is None:
         return ""
@@ -138,6 +143,7 @@ HOOK_COLUMNS: tuple[Column[HookInfo], ...] = (
     Column("waiting", "show", value=_waiting_words),
     Column("deliveries", "show", value=_deliveries),
     Column("cwd", "show", value=lambda h, _: clean_line(h.hook.job["cwd"])),
+    Column("env", "show", value=lambda h, _: env_text(h)),
     Column("attempts", "show", value=lambda h, _: str(max(1, h.hook.job["max_retries"]))),
     Column("timeout", "show", value=lambda h, _: format_duration(h.hook.job["timeout_seconds"])),
     Column("priority", "show", value=lambda h, _: str(h.hook.job["priority"])),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from queuectl_core.domain.model import plain_number
 from queuectl_core.domain.schedule import LATE, Schedule, ScheduleInfo, format_every
 from queuectl_core.domain.text import clean_line
 from queuectl_core.domain.times import format_time
 from queuectl_core.operations.schedules import Shown
 
 from .columns import BOTH, STATE_ROLES, Cell, Column, Place
-from .format import ago, command_text, exact_age, short
+from .format import ago, command_text, exact_age, short, variables
 
 
 def schedule_state(info: ScheduleInfo) -> str:
@@ -169,12 +170,18 @@ SCHEDULE_COLUMNS: tuple[Column[ScheduleInfo], ...] = (
 )
 
 
-def schedule_fields(info: ScheduleInfo, now: float) -> list[tuple[str, str, str]]:
+def schedule_fields(
+    info: ScheduleInfo, now: float, *, show_env: bool = False
+) -> list[tuple[str, str, str]]:
     """(name, text, role) of everything about one schedule except its times and runs. Empty texts
-    are left out."""
+    are left out. Values of ``env`` are masked unless ``show_env``."""
     one, last = info.schedule, info.last
     state, state_role = _state(info, now)
-    job = [f"{name}: {_value(name, value)}" for name, value in one.job.items() if name != "command"]
+    job = [
+        f"{name}: {_value(name, value, show_env=show_env)}"
+        for name, value in one.job.items()
+        if name != "command"
+    ]
     found = [
         ("name", clean_line(one.name), "name"),
         ("state", state, state_role),
@@ -241,9 +248,11 @@ def _skip_words(one: Schedule) -> str:
     return f"{_time(one.skipped_at)}: {clean_line(one.skipped_reason or 'skipped')}"
 
 
-def _value(name: str, value: object) -> str:
-    if name == "env" and isinstance(value, dict):
-        return ", ".join(value)
+def _value(name: str, value: object, *, show_env: bool) -> str:
+    if isinstance(value, dict):  # env, secrets
+        return variables(value, show=show_env or name != "env")
     if name == "stdin":
         return f"{len(str(value)):,} characters"
-    return str(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(plain_number(value)) if isinstance(value, float) else str(value)

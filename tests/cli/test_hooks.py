@@ -147,6 +147,18 @@ def test_urls_are_masked_unless_asked_for(cli: Cli) -> None:
         assert url in cli("hook", *verb, "--show-url").out
 
 
+def test_values_of_env_are_masked_unless_asked_for(here: Here) -> None:
+    add = ("hook", "add", "--on", "dead", "--env", "TOK=hush hush")
+    here(*add, "cmd", "--", "true")
+    here(*add, "chat", "--url", "http://h/", "--secret-file", "k")
+    for name in ("cmd", "chat"):
+        assert json.loads(here("hook", "show", name, "--json").out)["env"] == {"TOK": "***"}
+        assert "env\tTOK=***\n" in here("hook", "show", name).out
+        assert "env\tTOK=hush hush\n" in here("hook", "show", name, "--show-env").out
+        shown = here("hook", "show", name, "--show-env", "--json").out
+        assert json.loads(shown)["env"] == {"TOK": "hush hush"}
+
+
 def test_a_test_prints_the_answer_and_fails_if_it_was_not_accepted(
     cli: Cli, server: Receiver
 ) -> None:

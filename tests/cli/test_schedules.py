@@ -102,6 +102,17 @@ def test_what_is_refused(cli: Cli, words: tuple[str, ...], code: int, said: str)
     assert [one["name"] for one in cli.json("schedule", "list")] == ["there"]
 
 
+def test_a_job_is_shown_in_plain_words(here: Here, tmp_path: Path) -> None:
+    job = {"command": "x", "env": {"A": "hush"}, "secrets": {"T": "file:/t"}, "after": ["r", "s"]}
+    here("schedule", "add", "n", "--every", "1h", "--timeout", "1m", json.dumps(job))
+    shown = here("schedule", "show", "n").out
+    for words in ("env: A=***;", "secrets: T=file:/t;", "after: r, s;", "timeout_seconds: 60;"):
+        assert words in f"{shown};".replace("\n", ";"), shown
+    assert "env: A=hush" in here("schedule", "show", "n", "--show-env").out
+    here("schedule", "pause", "n")
+    assert "none" not in here("events", "n").out
+
+
 def test_a_run_is_answered_with_its_stdin(cli: Cli) -> None:
     cli("schedule", "add", "n", "--every", "1h", '{"command": "cat", "stdin": "hello"}')
     assert cli.json("schedule", "run", "n")["stdin"] == "hello"

@@ -320,7 +320,7 @@ def test_a_hook_is_shown_with_what_happened_to_it(cli: Cli, server: Receiver) ->
     run_all(cli)
     out = cli("hook", "show", "gone").out
     assert re.search(r"by queuectl, .* ago: the URL answered 410 Gone", out)
-    assert "queuectl list --queue hooks --search gone" in out
+    assert "queuectl list --queue hooks --search hook:gone:" in out
 
 
 # -- tests of hooks are bounded -----------------------------------------------------------

@@ -80,7 +80,7 @@ compiled: $(VENV)/.ready-to-develop
 SMOKE := tests/architecture/test_versions.py tests/domain/test_times.py tests/acceptance/test_jobs.py
 
 smoke: $(VENV)/.ready-to-smoke
-	@$(BIN)/python -m pytest --quiet $(TEST_OPTIONS) -k 'not postgres' $(SMOKE) $(ARGS)
+	@$(BIN)/python -m pytest --quiet --numprocesses=2 -k 'not postgres' $(SMOKE) $(ARGS)
 
 # Those beside the oldest one, which `make lint test` runs on. A version that is not installed is
 # left out, and this is said.

@@ -49,7 +49,7 @@ SETTINGS = {
     "dynamic_shared_memory_type": "mmap",
     "log_min_messages": "warning",
     "log_min_error_statement": "panic",
-    "autovacuum_naptime": "10s",
+    "autovacuum_naptime": "60s",
     "timezone": "UTC",
 }
 

@@ -45,7 +45,7 @@ def test_every_fault_at_once() -> None:
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_every_actor_at_once(store: str) -> None:
-    campaign = run(seed=1, store=store, faults=("kill", "stop"), jobs=40, acts=1, seconds=80)
+    campaign = run(seed=1, store=store, faults=("kill", "stop"), jobs=24, acts=1, seconds=80)
     assert campaign.broken == []
     for actor in ("verb", "console", "program", "dashboard", "tool"):
         assert campaign.figures[f"{actor}: acts"] > 0, actor

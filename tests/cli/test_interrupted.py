@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from queuectl_core.system.postcommit import commits
 from queuectl_tui.cli.diagnostics import Stderr, guard
 from queuectl_tui.cli.output import Stdout
 from queuectl_tui.interrupts import Interrupted
@@ -148,6 +149,7 @@ def test_while_a_module_is_loaded_it_is_no_internal_error(
         def __set_name__(self, *_: object) -> None:
             raise Interrupted
 
+    commits.reset()  # other tests of this process have committed something
     with guard(Stdout(), Stderr()) as result:
         type("Whole", (), {"part": Part()})
     assert (result.code, capsys.readouterr().err) == (130, "queuectl: interrupted\n")

@@ -99,10 +99,16 @@ async def test_a_real_listener_that_is_cut_off_is_told_of(tmp_path: Path) -> Non
                     await connection.close()
                 return bool(found)
 
+            async def deaf() -> bool:
+                # Once is not enough: it may be back before the supervisor looks.
+                await cut()
+                return bool(said)
+
             async def told() -> bool:
                 return len(said) == 2
 
             await eventually_async(cut)
+            await eventually_async(deaf)
             await eventually_async(told)
             assert "no wake-ups" in said[0]
             assert said[1] == "the store's wake-ups work again"

@@ -136,3 +136,13 @@ def _abbreviates(word: str, name: str) -> bool:
     """Whether ``word`` is ``name`` without some letters, but with its first letter."""
     letters = iter(name)
     return word[0] == name[0] and all(letter in letters for letter in word)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL``; ``signal 35`` for one without a name (a real-time signal)."""
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

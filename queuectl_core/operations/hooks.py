@@ -12,7 +12,7 @@ from ..domain.config import MAX_SECONDS, settings
 from ..domain.errors import InvalidInput
 from ..domain.hooks import Hook, Tested
 from ..domain.jobspec import Defaults, check_queue, check_text, parse_job
-from ..domain.text import clean_line
+from ..domain.text import clean_line, signal_name
 from ..domain.times import format_duration
 from ..system.clocks import monotonic
 from ..system.run_sync import loop_runs
@@ -209,7 +209,7 @@ def _run(hook: Hook, text: str, is_cancelled: Callable[[], bool]) -> Tested:
     finally:
         os.close(reader)
     code = process.returncode if ended else -signal.SIGKILL
-    said = f"exit {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+    said = f"exit {code}" if code >= 0 else f"killed by {signal_name(-code)}"
     shown = clean_block(tail.decode("utf-8", "replace"))
     exit_code = code if code >= 0 else 128 - code
     said = said if ended else _late(job["timeout_seconds"])
@@ -282,13 +282,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(KILLED)
-
-
-def _signal_name(number: int) -> str:
-    """``SIGTERM``; ``signal 35`` for one without a name (a real-time signal)."""
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

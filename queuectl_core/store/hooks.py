@@ -47,11 +47,15 @@ def to_hook(row: Any) -> Hook:
     """A row of ``hooks``. ValueError if it is damaged."""
     events, job = json.loads(row["events"]), json.loads(row["job"])
     texts = [row["name"], row["url"] or "", row["queue"] or "", row["secret_file"] or ""]
-    if not (isinstance(events, list) and isinstance(job, dict) and job.keys() >= JOB_FIELDS):
-        raise ValueError("a hook is damaged")
-    if not (isinstance(job["command"], list) and job["command"] and isinstance(job["env"], dict)):
-        raise ValueError("a hook is damaged")
-    if not all(isinstance(text, str) for text in (*texts, *events, *job["command"])):
+    if not (
+        isinstance(events, list)
+        and isinstance(job, dict)
+        and job.keys() >= JOB_FIELDS
+        and isinstance(job["command"], list)
+        and job["command"]
+        and isinstance(job["env"], dict)
+        and all(isinstance(text, str) for text in (*texts, *events, *job["command"]))
+    ):
         raise ValueError("a hook is damaged")
     return Hook(
         name=row["name"],

@@ -8,6 +8,7 @@ from ..domain.claims import AttemptResult, Report
 from ..domain.hooks import is_unwanted
 from ..domain.lifecycle import Policy, settle
 from ..domain.model import Attempt, Outcome
+from ..domain.text import signal_name
 from ..domain.times import format_duration
 from ..runner import lease_clock
 from ..runner.events import Exit
@@ -116,9 +117,6 @@ def used_up(limit: int, exit_: Exit) -> bool:
 def exit_words(exit_: Exit) -> str:
     """``exit 1``, ``command not found (exit 127)``, ``killed by SIGKILL``."""
     if exit_.signal is not None:
-        try:
-            return f"killed by {signal.Signals(exit_.signal).name}"
-        except ValueError:
-            return f"killed by signal {exit_.signal}"
+        return f"killed by {signal_name(exit_.signal)}"
     known = {126: "cannot execute (exit 126)", 127: "command not found (exit 127)"}
     return known.get(exit_.code or 0, f"exit {exit_.code}")

@@ -72,11 +72,11 @@ def _next(info: ScheduleInfo, now: float) -> Cell:
     one = info.schedule
     if one.paused:
         return "paused", "caution"
-    if one.next_at is None:
+    due = enqueued_at(one)
+    if due is None:
         return "never", "caution"
     if is_overdue(info, now):
         return "overdue", "bad"
-    due = enqueued_at(one) or one.next_at
     return (exact_age(due, now) if due > now else "now"), "text"
 
 
@@ -90,9 +90,9 @@ def next_words(one: Schedule, now: float) -> str:
     due = enqueued_at(one)
     if one.paused or due is None:
         return ""
-    ago = "" if due > now else " ago"
+    passed = "" if due > now else " ago"
     nominal = "" if due == one.next_at else f", for the time {_time(one.next_at)}"
-    return f"{_time(due)} ({exact_age(due, now)}{ago}){nominal}"
+    return f"{_time(due)} ({exact_age(due, now)}{passed}){nominal}"
 
 
 def is_overdue(info: ScheduleInfo, now: float) -> bool:

@@ -108,7 +108,7 @@ async def parts(tmp_path: Path) -> Parts:
 async def test_what_was_claimed_for_a_worker_that_is_to_stop_is_given_back(
     parts: Parts, mode: str
 ) -> None:
-    """The worker was told to stop after the claim had been sent."""
+    """The claim is sent. Then the worker is told to stop."""
     parts.slot.ask_to_stop(mode)
     assert parts.dispatcher._slots() == []
     attempts = [parts.start(1, "sup-1"), parts.start(2)]
@@ -302,7 +302,7 @@ async def test_who_leaves_with_jobs_leaves_them_to_the_next(
 async def test_a_prefetched_job_that_started_meanwhile(
     parts: Parts, what: str, reason: StopReason | None
 ) -> None:
-    """The shim had just started the job when its worker was told to stop, or the job cancelled."""
+    """The shim starts the job. Then its worker is told to stop, or the job is cancelled."""
     attempt = parts.start(1)
     assert attempt.state is AttemptState.PREFETCHED
     if what in ("drain", "now"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import queue
 import shutil
 import signal
@@ -20,11 +21,12 @@ from types import FrameType
 from tests import pgserver
 
 from . import choose, nearest
-from .mutant import Mutant
+from .mutant import Mutant, Survivor
 from .tree import ROOT, Stopped, Tree
 from .trial import THEN, Trial, Verdict
 
 REPORT = nearest.CACHE / "report.txt"
+SURVIVORS = nearest.CACHE / "survivors.json"
 PLANTED = (
     "queuectl_core/runner/loop.py",
     "queuectl_core/store/rows.py",
@@ -66,6 +68,9 @@ def main(args: Sequence[str] | None = None) -> int:
         metavar="FOLDER",
         help="where the nearest tests are (all folders that run the code)",
     )
+    parser.add_argument(
+        "--again", action="store_true", help="only those that survived the last time"
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants, run nothing")
     given = parser.parse_args(args)
     size, seed = given.sample, given.seed if given.seed is not None else randrange(10_000)
@@ -73,7 +78,10 @@ def main(args: Sequence[str] | None = None) -> int:
         size = 60
     try:
         paths = choose.files(given.modules)
-        chosen = choose.sample(paths, size, seed) if size else choose.every(paths)
+        if given.again:
+            chosen, size = choose.again(survivors()), None
+        else:
+            chosen = choose.sample(paths, size, seed) if size else choose.every(paths)
     except ValueError as error:
         parser.error(str(error))
     if given.list:
@@ -88,6 +96,13 @@ def main(args: Sequence[str] | None = None) -> int:
         if path.is_dir() and str(path.relative_to(ROOT)) not in UNUSED
     )
     return Campaign(given, nearest.test_files(folders)).run(chosen)
+
+
+def survivors() -> list[Survivor]:
+    """Those of the last report. ValueError if there is none."""
+    if not SURVIVORS.exists():
+        raise ValueError("--again: no survivors are stored, run it without --again first")
+    return [Survivor(*one) for one in json.loads(SURVIVORS.read_text("utf-8"))]
 
 
 class Campaign:
@@ -202,16 +217,18 @@ class Campaign:
         for name, all_, some in [*rows, ("all", made.total(), found.total())]:
             share = f"{100 * some / all_:6.1f} %" if all_ else ""
             lines.append(f"{name:32} {all_:6} {some:6} {all_ - some:9} {share}")
-        survivors = [verdict for verdict in self._verdicts if not verdict.by]
-        for verdict in sorted(survivors, key=lambda one: (one.mutant.path, one.mutant.line)):
+        survived = [verdict for verdict in self._verdicts if not verdict.by]
+        for verdict in sorted(survived, key=lambda one: (one.mutant.path, one.mutant.line)):
             mutant = verdict.mutant
             lines.append(f"\n{mutant.path}:{mutant.line} survived {verdict.tried} tests")
             lines.append(mutant.diff().rstrip())
         text = "\n".join(lines)
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(f"{text}\n", "utf-8")
+        stored = [Survivor.of(verdict.mutant) for verdict in survived]
+        SURVIVORS.write_text(json.dumps(stored, indent=1), "utf-8")
         print(f"\n{text}\n\n{REPORT.relative_to(ROOT)}")
-        return 1 if survivors else 0
+        return 1 if survived else 0
 
 
 def folder(mutant: Mutant) -> str:

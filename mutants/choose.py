@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from random import Random
 
-from . import python, sql
-from .mutant import Mutant
+from . import sql
+from .mutant import Mutant, Survivor
 from .tree import ROOT, tracked_files
 
 PACKAGES = ("queuectl_core", "queuectl_tui", "queuectl_web")
@@ -59,6 +59,14 @@ def sample(paths: Iterable[str], size: int, seed: int) -> Iterator[Mutant]:
             return
 
 
+def again(kept: Iterable[Survivor]) -> Iterator[Mutant]:
+    """The mutants that survived before, as far as the code still has their lines."""
+    wanted = set(kept)
+    for path in sorted({one.path for one in wanted}):
+        if (ROOT / path).is_file():
+            yield from (one for one in every([path]) if Survivor.of(one) in wanted)
+
+
 def is_code(mutant: Mutant) -> bool:
     """Whether Python can read it. (SQL is read by the store.)"""
     if mutant.path.endswith(".py"):
@@ -75,5 +83,8 @@ def _text(path: str) -> str:
 
 @cache
 def _of(path: str) -> list[Mutant]:
-    make = python.mutants if path.endswith(".py") else sql.mutants
-    return make(path, _text(path))
+    if path.endswith(".sql"):
+        return sql.mutants(path, _text(path))
+    from . import python  # only with the extra: it needs mutmut
+
+    return python.mutants(path, _text(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,17 @@ class Mutant:
             n=1,
         )
         return "".join(lines)
+
+
+class Survivor(NamedTuple):
+    """What a mutant is known by when lines before it have come or gone: ``text`` is its line."""
+
+    path: str
+    what: str
+    text: str
+
+    @classmethod
+    def of(cls, mutant: Mutant) -> Survivor:
+        """What ``mutant`` is known by."""
+        text = mutant.before.splitlines()[mutant.line - 1].strip()
+        return cls(mutant.path, mutant.what, text)

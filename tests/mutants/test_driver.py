@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mutants import nearest, tree
-from mutants.mutant import Mutant
+from mutants import __main__ as driver
+from mutants import choose, nearest, tree
+from mutants.mutant import Mutant, Survivor
 from mutants.nearest import Table, function_at, includers, queries_at, sent_by
 from mutants.tree import Run, Tree
 from mutants.trial import Trial
@@ -149,3 +150,26 @@ def test_every_hook_is_put_behind_the_docstring() -> None:
         assert text.startswith('"""')
         assert "from __future__" not in text
     assert os.path.exists(nearest.__file__)
+
+
+def test_a_survivor_is_known_when_the_lines_before_it_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "ROOT", tmp_path)
+    monkeypatch.setattr(choose, "_of", lambda path: [moved, other])
+    code = "x = 1\n\ny = 1\n"
+    moved = Mutant("a.py", 3, "1 → 2", code, code)
+    other = Mutant("a.py", 1, "1 → 2", code, code)
+    (tmp_path / "a.py").write_text(code)
+    kept = [Survivor("a.py", "1 → 2", "y = 1"), Survivor("gone.py", "1 → 2", "y = 1")]
+    assert list(choose.again(kept)) == [moved]
+
+
+def test_without_a_last_run_nothing_can_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "SURVIVORS", tmp_path / "survivors.json")
+    with pytest.raises(SystemExit) as ended:
+        driver.main(["--again"])
+    assert ended.value.code == 2
+    assert "no survivors are stored" in capsys.readouterr().err

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from textual.color import Color
 from queuectl_tui.console import inputs
 from queuectl_tui.console.theme import DARK
 
+from ..snapshots import same_as
 from .scenes import SCENES, opened, play
 
 SIZES = ((120, 40), (80, 24), (40, 12))
@@ -30,11 +30,7 @@ async def test_screen(
     monkeypatch.setattr(inputs, "PATIENCE", 60.0)  # no message about waiting keys
     async with opened(home, size) as (console, pilot):
         text = await play(console, pilot, name)
-    path = FOLDER / f"{name}-{size[0]}x{size[1]}.txt"
-    if os.environ.get("UPDATE_SNAPSHOTS"):
-        FOLDER.mkdir(exist_ok=True)
-        path.write_text(text + "\n", "utf-8")
-    assert text + "\n" == path.read_text("utf-8")
+    same_as(FOLDER / f"{name}-{size[0]}x{size[1]}.txt", text)
     assert len(text.split("\n")) == size[1]
 
 

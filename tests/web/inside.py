@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from queuectl_tui.presentation.connections import Connections
 from queuectl_web.app import make_app
@@ -18,9 +18,12 @@ from queuectl_web.live import Live
 from queuectl_web.overview import parts
 from queuectl_web.sessions import Sessions
 
-from .dashboard import TOKEN, Answer
+from .dashboard import TOKEN, Answer, csrf_in
 
-OWN = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())]
+HOST = (b"host", b"localhost")
+OWN = [HOST, (b"authorization", f"Bearer {TOKEN}".encode())]
+ORIGIN = (b"origin", b"http://localhost")
+FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
 
 @dataclass(slots=True)
@@ -30,6 +33,24 @@ class Inside:
     runner: asyncio.Runner
     app: Guard
     live: Live
+    csrf: str = ""
+    """The token in the forms of the browser that has signed in."""
+    _browser: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def sign_in(self) -> None:
+        """Sign in, as a browser."""
+        answer = self.runner.run(
+            self._ask("POST", "/login", f"token={TOKEN}".encode(), [HOST, ORIGIN, FORM])
+        )
+        self._browser = [HOST, ORIGIN, (b"cookie", answer["set-cookie"].split(";")[0].encode())]
+        self.csrf = csrf_in(self.browse("/settings").text)
+
+    def browse(self, target: str, form: Sequence[tuple[str, str]] | None = None) -> Answer:
+        """Load a page as the browser that has signed in, or send a form."""
+        if form is None:
+            return self.runner.run(self._ask("GET", target, b"", self._browser))
+        body = urlencode([("csrf", self.csrf), *form]).encode()
+        return self.runner.run(self._ask("POST", target, body, [*self._browser, FORM]))
 
     def ask(
         self,
@@ -87,13 +108,21 @@ class Inside:
 
 
 @contextmanager
-def inside(store: Path | str, env: dict[str, str]) -> Iterator[Inside]:
+def inside(
+    store: Path | str,
+    env: dict[str, str],
+    *,
+    clock: Callable[[], float] | None = None,
+    read_only: bool = False,
+) -> Iterator[Inside]:
     """The application on a store."""
     with asyncio.Runner() as runner:
-        connections = Connections(str(store), read_only=False, env=env, via="dashboard")
+        connections = Connections(
+            str(store), read_only=read_only, env=env, clock=clock, via="dashboard"
+        )
         live = Live(connections, parts)
         runner.run(connections.connect(create=True))
         context = Context(connections, Sessions(TOKEN), live, "queuectl-2", "a store")
-        app = make_app(context, Hosts("127.0.0.1"), read_only=False)
+        app = make_app(context, Hosts("127.0.0.1"), read_only=read_only)
         yield Inside(runner, app, live)
         runner.run(connections.drop())

@@ -113,7 +113,8 @@ def _object(request: Request, *known: str) -> dict[str, Any]:
         raise InvalidInput("the body is not a JSON object")
     for name in found:
         if name not in known:
-            raise InvalidInput(f"unknown field '{str(name)[:40]}'", f"use {', '.join(known)}")
+            hint = f"use {', '.join(known)}" if known else "send none"
+            raise InvalidInput(f"unknown field '{str(name)[:40]}'", hint)
     return found
 
 

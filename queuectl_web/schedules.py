@@ -106,8 +106,8 @@ async def action(request: Request, queue: Queue, name: str) -> Action | None:
         return actions.run_now(info.schedule.name)
     reason = reason_of(request)
     if info.schedule.paused == (name == "pause-schedule"):
-        state = "paused" if info.schedule.paused else "not paused"
-        raise InvalidInput(f"schedule {info.schedule.name} is {state} already", "look again")
+        state = "paused already" if info.schedule.paused else "not paused"
+        raise InvalidInput(f"schedule {info.schedule.name} is {state}", "look again")
     return actions.pause_or_resume(info, queue.clock(), reason)
 
 

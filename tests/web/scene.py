@@ -104,17 +104,18 @@ def scene(folder: Path) -> Iterator[tuple[Inside, Inside]]:
     store = folder / "queue.db"
     env = {"HOME": str(folder), "QUEUECTL_HOST": "alpha"}
     asyncio.run(fill(str(store), env))
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        inside(store, env, clock=lambda: NOW) as made,
-        inside(store, env, clock=lambda: NOW, read_only=True) as reading,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("/")
         patch.setenv("TZ", "UTC")
         time.tzset()
         patch.setattr(doctor, "examine", _examine)
-        made.sign_in()
-        reading.sign_in()
-        yield made, reading
+        with (
+            inside(store, env, clock=lambda: NOW) as made,
+            inside(store, env, clock=lambda: NOW, read_only=True) as reading,
+        ):
+            made.sign_in()
+            reading.sign_in()
+            yield made, reading
     time.tzset()
 
 

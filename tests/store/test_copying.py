@@ -14,19 +14,20 @@ from typing import Any
 import pytest
 
 from queuectl_core.domain.errors import Conflict, InvalidInput
-from queuectl_core.domain.model import Attempt, Filter, Job, Outcome, State
+from queuectl_core.domain.model import Attempt, Filter, Job, Outcome, Rate, State
 from queuectl_core.domain.rollup import DAY, HOUR, Rollup, reach
 from queuectl_core.operations import copy
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.copy import Copied
 from queuectl_core.operations.hooks import new_hook
+from queuectl_core.operations.schedules import add as add_schedule
 from queuectl_core.store.copy import CopyBatch, Queues, Tail
 from queuectl_core.store.open import open_store
 from queuectl_core.store.protocol import JobAction, Store
 from queuectl_core.system.clocks import monotonic
 from queuectl_core.system.host import process_start
 
-from ..support import NOW, ending, eventually_async, spec, supervisor
+from ..support import NOW, defaults, ending, eventually_async, spec, supervisor
 from .stores import PLACES, Place
 from .tools import change, claim, finish, hired, real_counts, run
 
@@ -71,12 +72,21 @@ async def everything(store: Store) -> dict[str, Any]:
         "dead": await store.dead_groups(100),
         "events": [one.to_json() for one in await store.copying().events(0, 1000)],
         "rollup": [await store.rollup(reach(NOW - back, NOW)) for back in (HOUR, DAY, 30 * DAY)],
+        "queues": await queues(store),
     }
+
+
+async def queues(store: Store) -> list[Any]:
+    """Queues, hooks and schedules; the starts without an order."""
+    found = await store.copying().queues()
+    return [*found._replace(starts=()), sorted(found.starts)]
 
 
 async def one_of_each(store: Store) -> None:
     """Jobs in every state in which nobody runs them, with what can belong to a job."""
     await hired(store)
+    limits = {"limit": 5, "per_host": 4, "per_key": 3, "rate": Rate(1000, 60.0)}
+    await store.set_queue("default", limits)
     await store.set_config("max-retries", "7")
     await store.set_config("shell", "/bin/sh -e")
     odd = {"A": "ü\n", "B": "\ud800"}
@@ -99,6 +109,10 @@ async def one_of_each(store: Store) -> None:
         await change(store, JobAction.RETRY, [job.seq], NOW, strict=True)
     (job,) = await store.enqueue([spec(id="ended", priority=70)], NOW)
     await change(store, JobAction.CANCEL, [job.seq], NOW, strict=True)
+    pause = {"paused_at": NOW, "paused_by": "ü", "paused_reason": "why", "paused_until": NOW + 9}
+    await store.set_queue("gone", {"rate": Rate(7, 60.0)} | pause)
+    await store.add_hook(new_hook("h", ["dead"], NOW, cwd="/", url="http://h", queue="other"))
+    await add_schedule(store, "s", {"every": 60, "tz": "UTC"}, "true", defaults=defaults(), env={})
     (last,) = await store.enqueue([spec(id="last")], NOW)
     await change(store, JobAction.REMOVE, [last.seq], NOW, strict=True)
     await store.deregister("sup")
@@ -452,7 +466,7 @@ def test_an_output_is_copied_where_it_cannot_be_linked(
 
 
 async def test_killed_half_way_the_same_command_goes_on(store: Store, target: Place) -> None:
-    count = 20_000
+    count = 8_000
     async with store.batch() as batch:
         await batch.add([(n, spec(id=f"job{n}")) for n in range(count)])
         await batch.commit(NOW)

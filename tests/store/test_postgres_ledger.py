@@ -14,7 +14,6 @@ from queuectl_core.store.protocol import Store
 from ..pgserver import server_url
 from ..support import NOW, eventually_async, spec
 from .stores import PostgresPlace
-from .tools import real_counts
 
 FOLDING = 0x666F6C64
 """The advisory lock of the server that one who folds has."""

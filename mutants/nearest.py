@@ -51,8 +51,8 @@ class Table:
                 self._by_path[function.partition("::")[0]].add(function)
 
     def seconds(self, test: str) -> float:
-        """How long a test took."""
-        return self._tests[test][0]
+        """How long a test took; 60 if it is not in the table."""
+        return self._tests[test][0] if test in self._tests else 60.0
 
     def nearest(self, mutant: Mutant, budget: float) -> list[str]:
         """The first tests of :meth:`running`, which took ``budget`` seconds together."""

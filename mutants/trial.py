@@ -83,8 +83,9 @@ class Trial:
         return "", len(run.outcomes)
 
     def _again(self, tree: Tree, test: str) -> bool:
-        """Whether a test that failed fails again, so that it is no accident."""
-        return tree.run([test.partition("::")[0]], 600, only=[test]).code != 0
+        """Whether a test that failed fails again, so that it is no accident. Some never end."""
+        limit = 60 + 5 * self.table.seconds(test)
+        return tree.run([test.partition("::")[0]], limit, only=[test]).code != 0
 
     @staticmethod
     def _by(run: Run) -> str:

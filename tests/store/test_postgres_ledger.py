@@ -36,9 +36,8 @@ async def store(place: PostgresPlace) -> Store:
 async def lengthen(place: PostgresPlace, rows: int) -> None:
     """Changes that are one job each and none together, until the ledger has so many rows."""
     more = f"FROM generate_series(1, {rows} - (SELECT count(*) FROM ledger)) i"
-    await place.execute(
-        f"INSERT INTO ledger (state, queue, n) SELECT 'dead', 'a' || (i - 1) / 2, 2 * (i % 2) - 1 {more}"
-    )
+    row = "SELECT 'dead', 'a' || (i - 1) / 2, 2 * (i % 2) - 1"
+    await place.execute(f"INSERT INTO ledger (state, queue, n) {row} {more}")
 
 
 async def length(place: PostgresPlace) -> int:

@@ -34,7 +34,7 @@ def brief(count: int) -> str:
     if count < 1000:
         return str(count)
     if count < 1_000_000:
-        return f"{count / 1000:.1f}k" if count < 9950 else f"{count // 1000}k"
+        return f"{count // 100 / 10}k" if count < 10_000 else f"{count // 1000}k"
     return f"{count / 1e6:.1f}M"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from queuectl_core.domain.config import canonical, parse_value
+from queuectl_core.domain.config import canonical, parse_value, show_value
 from queuectl_core.domain.errors import InvalidInput
 from queuectl_core.domain.lifecycle import RETRYABLE
 from queuectl_core.domain.model import Command, Filter, Job, State, Worker
@@ -330,7 +330,7 @@ def config_set(text: str) -> Action:
 
     async def run(queue: Queue) -> str:
         setting = await queue.config_set(name, value.strip())
-        return f"{name} is {setting.value} ({setting.source})"
+        return f"{name} is {show_value(setting.value)} ({setting.source})"
 
     return Action(cli("config", "set", name, value.strip()), run)
 
@@ -341,6 +341,6 @@ def config_unset(text: str) -> Action:
 
     async def run(queue: Queue) -> str:
         setting = await queue.config_unset(name)
-        return f"{name} is {setting.value} ({setting.source})"
+        return f"{name} is {show_value(setting.value)} ({setting.source})"
 
     return Action(cli("config", "unset", name), run)

@@ -29,7 +29,7 @@ GROUP_COLUMNS: tuple[Column[DeadGroup], ...] = (
     Column("exit", "terminal", value=lambda g, _: number(g.exit_code), right=True),
     Column("exit_code", "pipe", value=lambda g, _: number(g.exit_code)),
     Column("reason", "", _reason, console=Place(28, flex=1)),
-    Column("last", "", _last, right=True, console=Place(6, rank=1)),
+    Column("last", "", _last, right=True, console=Place(6)),
     Column("last", "terminal", _last_exact, right=True),
     Column("last_died_at", "pipe", value=lambda g, _: format_time(g.last_at) or ""),
     Column("reason", "", _reason, terminal=Place(flex=1)),

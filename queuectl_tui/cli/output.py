@@ -283,11 +283,10 @@ class TerminalTable(Generic[T]):
 
     def _cell(self, column: TableColumn[T], row: T, now: float) -> Text:
         text, role = column.cell(row, now)
-        limit = column.place.limit
-        if len(text) > limit > 0:
+        if column.place.limit:
             from queuectl_core.domain.text import clean_line
 
-            text = clean_line(text, limit)
+            text = clean_line(text, column.place.limit)
         return styled((text, role))
 
 

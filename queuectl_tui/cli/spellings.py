@@ -358,7 +358,7 @@ def other_options(ctx: click.Context, words: list[str], option: str) -> list[str
         after = ["--", word, *after] if path == "progress" else [*after, "--", word]
         return [*before, *after]
     if path in ("config get", "config set") and (key := _key(name.removeprefix("--"))):
-        value = value or (after[0] if after and path == "config set" else "")
+        value = (value or "".join(after[:1])) if path == "config set" else ""
         line = f"queuectl {path} {key} {clean_line(shlex.quote(value), 40) if value else ''}"
         raise click.UsageError(f"no such option: {name}; type: {line.strip()}", ctx)
     if path == "worker" and (name in OPTIONS["worker start"] or name in _START):

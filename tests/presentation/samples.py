@@ -403,7 +403,8 @@ SCHEDULES = (
 
 def event(kind: str, ago: float = 60.0, **fields: Any) -> Event:
     """An event."""
-    return Event(kind, NOW - ago, **({"seq": 5, "actor": "eve@alpha", "via": "cli"} | fields))
+    values: dict[str, Any] = {"seq": 5, "actor": "eve@alpha", "via": "cli"}
+    return Event(kind, NOW - ago, **(values | fields))
 
 
 EVENTS = (

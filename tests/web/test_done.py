@@ -22,7 +22,7 @@ from queuectl_core.queue import Queue
 
 from ..snapshots import same_as
 from .dashboard import Answer, fields_in
-from .inside import Inside
+from .inside import FORM, Inside
 from .scene import plain, scene
 
 FOLDER = Path(__file__).parent / "snapshots"
@@ -410,7 +410,10 @@ def send(app: Inside, target: str, given: Form) -> list[str]:
         shown = app.browse("/settings").text
         lines += [f"→ {answer['location']}", *banners(shown)]
     else:
-        lines += [str(answer.status), *said(answer.text, r"<(?:h1|p)[^>]*>(.*?)</(?:h1|p)>")]
+        lines += [
+            str(answer.status),
+            *said(answer.text, r"<(?:h1|p|div class=.banner)[^>]*>(.+)</"),
+        ]
     return lines
 
 
@@ -432,3 +435,68 @@ def test_what_forms_do(fresh: Inside, name: str) -> None:
         lines.append(asked + "".join(f"\n    {one}" for one in send(fresh, "/act", given)))
     text = re.sub(r"\b(?=[a-z]*\d)[0-9a-z]{10}\b", "ID", plain("\n".join(lines), fresh))
     same_as(FOLDER / f"forms-{name}.txt", text)
+
+
+FIELDS: Sequence[tuple[str, Form]] = (
+    ("/enqueue", (("command", ""),)),
+    ("/enqueue", (("command", "a\r\nb"), ("id", "n-1"), ("unique", "u-1"), ("priority", "4"))),
+    ("/enqueue", (("command", "x"), ("unique", "u-1"))),
+    ("/enqueue", (("command", "x"), ("id", "n-1"))),
+    ("/enqueue", (("command", "x"), ("after", "nobody"))),
+    ("/enqueue", (("command", "x"), ("max_retries", "many"))),
+    ("/jobs/later/edit", (("job", LATER), ("was", "x"))),
+    ("/jobs/later/edit", (("job", LATER),)),
+    ("/jobs/later/edit", (("job", LATER), ("was", "W"))),
+    ("/jobs/later/edit", (("job", LATER), ("was", "W"), ("priority", "high"))),
+    ("/jobs/later/edit", (("job", LATER), ("was", "W"), ("command", "clean\r\nup"),
+     ("priority", " 3 "), ("key", "k"), ("queue", "mail"))),
+    ("/jobs/later/edit", (("job", LATER), ("was", "W"), ("key", " "),
+     ("run_at", "2031-01-31T09:00Z"))),
+    ("/jobs/flaky/edit", (("job", "5.1.failed.flaky"), ("was", "W"), ("command", "./x 'a b"))),
+    ("/jobs/flaky/edit", (("job", "5.1.failed.flaky"), ("was", "W"), ("command", "./x 'a b'"))),
+    ("/jobs/flaky/edit", (("job", "5.2.failed.flaky"), ("was", "W"))),
+    ("/jobs/report/edit", (("job", REPORT), ("was", "W"))),
+    ("/logout", ()),
+)  # fmt: skip
+
+
+def test_what_the_forms_with_fields_do(fresh: Inside) -> None:
+    lines = []
+    for target, given in FIELDS:
+        sent = list(given)
+        if ("was", "W") in sent:  # as the form has it now
+            page = fresh.browse(target).text
+            sent[sent.index(("was", "W"))] = ("was", fields_in(page).get("was", ""))
+        lines.append(f"{target} " + " ".join(f"{n}={v!r}" for n, v in given))
+        lines += [f"    {one}" for one in send(fresh, target, tuple(sent))]
+        name = target.split("/")[2] if "/jobs/" in target else "n-1"
+        job = ask(fresh, "GET", f"/jobs/{name}").json
+        shown = ("command", "priority", "key", "queue", "run_at", "id")
+        lines.append(f"    {[job[one] for one in shown if one in job]}")
+    same_as(FOLDER / "forms-fields.txt", plain("\n".join(lines), fresh))
+
+
+def test_programs_send_no_forms(app: Inside) -> None:
+    for target in ("/act", "/answer", "/enqueue", "/jobs/later/edit"):
+        answer = app.ask("POST", target, b"action=hold&job=7.0.pending.later", [FORM])
+        assert answer.status == 403
+        assert "this form needs a browser session" in answer.text.lower()
+
+
+def test_a_change_needs_the_whole_id(app: Inside) -> None:
+    for verb in ("retry", "cancel", "hold", "release"):
+        for body in (None, {"command": "true"} if verb == "retry" else None):
+            assert ask(app, "POST", f"/jobs/flak/{verb}", body).status == 404
+    assert ask(app, "POST", "/jobs/flak/edit", {"priority": 1}).status == 404
+    assert ask(app, "DELETE", "/jobs/flak").status == 404
+    assert ask(app, "GET", "/jobs/flak").json["id"] == "flaky"
+    page = app.browse("/jobs/flak")
+    assert (page.status, page["location"]) == (303, "/jobs/flaky")
+    assert app.browse("/jobs/flak/edit").status == 404
+
+
+def test_a_form_has_500_marks_at_most(app: Inside) -> None:
+    marks = [form("hold", *jobs(*(f"{n}.0.pending.x" for n in range(1, 1 + count))))
+             for count in (500, 501)]  # fmt: skip
+    assert "nothing was done" in send(app, "/act", marks[0])[-1]
+    assert "more than 500 jobs are marked" in send(app, "/act", marks[1])[-1]

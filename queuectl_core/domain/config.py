@@ -79,7 +79,7 @@ def _seconds(low: float, high: float = MAX_SECONDS) -> Callable[[str], float]:
         seconds = parse_duration(text)
         if low <= seconds <= high:
             return seconds
-        raise InvalidInput(f"'{clean_line(text, 40)}' is not from {low:g} to {high:g} seconds")
+        raise InvalidInput(f"'{clean_line(text, 40)}' is not from {low:.15g} to {high:.15g} seconds")
 
     return parse
 

@@ -36,10 +36,10 @@ def parse_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limit(field: str, value: Any) -> int:
     low, option = LOWEST[field], field.replace("_", "-")
+    shown = clean_line(str(value), 30)
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
         value = int(value) if len(value) < 20 else MAX_LIMIT + 1
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_LIMIT:
-        shown = clean_line(str(value), 30)
         raise InvalidInput(
             f"{option} must be a whole number from {low} to {MAX_LIMIT:,}, or none; not '{shown}'"
         )

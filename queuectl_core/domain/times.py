@@ -55,7 +55,7 @@ def parse_time(value: str | float, now: float) -> float:
         _refuse_bare_date(str(value))
     if not 0.0 <= moment <= LATEST:  # NaN fails this too
         hint = "1970 to 2100, in seconds"
-        if LATEST < moment <= LATEST * 1000:
+        if LATEST < moment <= LATEST * 1000 and re.fullmatch(_NUMBER, str(value).strip()):
             hint = f"that is in milliseconds; in seconds it is {moment / 1000:.0f}"
         raise InvalidInput(f"time out of range: {clean_line(str(value), 40)}", hint)
     return moment

@@ -79,7 +79,8 @@ def _seconds(low: float, high: float = MAX_SECONDS) -> Callable[[str], float]:
         seconds = parse_duration(text)
         if low <= seconds <= high:
             return seconds
-        raise InvalidInput(f"'{clean_line(text, 40)}' is not from {low:.15g} to {high:.15g} seconds")
+        span = f"from {low:.15g} to {high:.15g} seconds"
+        raise InvalidInput(f"'{clean_line(text, 40)}' is not {span}")
 
     return parse
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,25 @@ async def test_what_a_host_keeps_of_jobs_that_are_gone(
     assert all(path.exists() for path in (kept, late, other))
     shared = store.shared_by_hosts  # else nobody but us can have removed them
     assert [path.exists() for path in (removed, far)] == [not shared, not shared]
+
+
+async def test_it_looks_into_a_folder_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[int, str]] = []
+
+    async def orphans_in(folder: Path, store: Store) -> list[Path]:
+        looked.append((now, folder.name))
+        return []
+
+    now = 0
+    monkeypatch.setattr(orphans, "monotonic", lambda: now)
+    monkeypatch.setattr(orphans, "output_folders", lambda store: [Path("b"), Path("a")])
+    monkeypatch.setattr(orphans, "orphans_in", orphans_in)
+    shared: Any = SimpleNamespace(shared_by_hosts=True)
+    part = Orphans(shared, 0)
+    for now in range(36):
+        await part.turn()
+    assert looked == [(10, "a"), (20, "b"), (30, "a")]
+    shared.shared_by_hosts = False
+    now = 100
+    await part.turn()
+    assert len(looked) == 3

@@ -28,10 +28,10 @@ async def add(store: Store, *, now: float = NOW, **fields: Any) -> Job:
     return job
 
 
-async def is_held(store: Store, *, now: float = NOW) -> bool:
-    """Whether some job holds ``u``."""
+async def is_held(store: Store, *, now: float = NOW, value: str = "u") -> bool:
+    """Whether some job holds a value."""
     try:
-        job = await add(store, now=now, on_conflict="fail", id="probe")
+        job = await add(store, now=now, on_conflict="fail", id="probe", unique=value)
     except Conflict:
         return True
     await change(store, JobAction.REMOVE, [job.seq], now, True)
@@ -267,6 +267,16 @@ async def test_until_it_is_cancelled_or_removed(store: Store, action: JobAction)
     assert not await is_held(store)
 
 
+async def test_a_running_job_that_is_cancelled_holds_it_until_it_has_ended(store: Store) -> None:
+    await hired(store)
+    await add(store)
+    [job] = await claim(store)
+    await change(store, JobAction.CANCEL, [job.seq], NOW, True)
+    assert await is_held(store)
+    await finish(store, "sup", ending(job, Outcome.CANCELLED))
+    assert not await is_held(store)
+
+
 async def test_until_a_parent_cancels_it(store: Store) -> None:
     await hired(store)
     await store.enqueue([spec(id="p", max_retries=1)], NOW)
@@ -293,6 +303,22 @@ async def test_until_the_start(store: Store) -> None:
     assert not second.existing
     await finish(store, "sup", ending(running, Outcome.FAILED))
     assert (await add(store)).id == second.id
+
+
+async def test_a_job_that_starts_or_ends_frees_its_own_value_only(store: Store) -> None:
+    await hired(store)
+    for value, until in (("s", "start"), ("e", "end"), ("other s", "start"), ("other e", "end")):
+        await add(store, unique=value, unique_until=until, queue=value.split()[0])
+    await add(store, unique="for", unique_for=60.0, queue="far")
+
+    async def held() -> list[str]:
+        values = ("s", "e", "other s", "other e", "for")
+        return [one for one in values if await is_held(store, value=one)]
+
+    [starts, ends] = await claim(store, count=2, queues=("s", "e", "other"))
+    assert await held() == ["e", "other s", "other e", "for"]
+    await finish(store, "sup", ending(starts), ending(ends))
+    assert await held() == ["other s", "other e", "for"]
 
 
 async def test_until_the_start_of_a_prefetched_attempt(store: Store) -> None:

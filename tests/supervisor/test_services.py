@@ -516,6 +516,26 @@ async def test_a_tick_does_all_its_steps(
     ]
 
 
+async def test_who_may_not_undo_what_a_job_did_to_its_limits_stops_once(
+    clock: Clock, tmp_path: Path
+) -> None:
+    """Not at each look: the second time would be the answer to somebody's first SIGTERM."""
+    made, context, called = services_of(clock, tmp_path)
+    said: list[str] = []
+    context.tell = lambda notice: said.append(notice.message)
+
+    class Limits:
+        def restore(self, pid: int) -> bool:
+            raise PermissionError
+
+    made._limits = Limits()  # type: ignore[assignment]
+    made._keep_limits()
+    made._keep_limits()
+    assert called == ["dispatcher.stop ('now', False)"]
+    assert len(said) == 1
+    assert said[0].endswith("stopping after the running jobs")
+
+
 async def test_a_change_whose_notification_was_lost_wakes_all_whom_it_may_concern(
     clock: Clock, tmp_path: Path
 ) -> None:

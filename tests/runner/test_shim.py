@@ -175,6 +175,13 @@ def test_a_shim_does_not_stop_for_signals_meant_for_others(shim: Driver) -> None
     assert shim.hear()[:3] == ["X", "1.1", 0]
 
 
+def test_a_shim_keeps_no_directory_in_use(shim: Driver) -> None:
+    """A disk on which it was started can be taken away."""
+    shim.start("1.1", "true")
+    shim.hear()
+    assert psutil.Process(shim.process.pid).cwd() == "/"
+
+
 async def test_a_revoked_shim_starts_nothing(shim: Driver, tmp_path: Path) -> None:
     shim.start("1.1", "true")
     shim.hear()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from queuectl_core.runner import spawn
-from queuectl_core.runner.spawn import Program, Spawner
+from queuectl_core.runner.spawn import TOO_LARGE, Program, Spawner, read_secret
 
 
 @pytest.fixture
@@ -47,3 +48,13 @@ def test_a_signal_that_comes_before_the_child_resets_them_is_not_lost(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
     for descriptor in (here, told, wait, release, pipe):
         os.close(descriptor)
+
+
+def test_reading_a_secret_leaves_no_file_open(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"12345\n")
+    before = len(os.listdir("/dev/fd"))
+    assert read_secret(os.fsencode(secret), 5) == b"12345"
+    with pytest.raises(OSError, match=str(TOO_LARGE)):
+        read_secret(os.fsencode(secret), 4)
+    assert len(os.listdir("/dev/fd")) == before

@@ -55,19 +55,20 @@ async def test_it_looks_into_a_folder_every_ten_seconds(monkeypatch: pytest.Monk
     looked: list[tuple[int, str]] = []
 
     async def orphans_in(folder: Path, store: Store) -> list[Path]:
-        looked.append((now, folder.name))
+        looked.append((moments[-1], folder.name))
         return []
 
-    now = 0
-    monkeypatch.setattr(orphans, "monotonic", lambda: now)
+    moments = [0]
+    monkeypatch.setattr(orphans, "monotonic", lambda: moments[-1])
     monkeypatch.setattr(orphans, "output_folders", lambda store: [Path("b"), Path("a")])
     monkeypatch.setattr(orphans, "orphans_in", orphans_in)
     shared: Any = SimpleNamespace(shared_by_hosts=True)
     part = Orphans(shared, 0)
     for now in range(36):
+        moments.append(now)
         await part.turn()
     assert looked == [(10, "a"), (20, "b"), (30, "a")]
     shared.shared_by_hosts = False
-    now = 100
+    moments.append(100)
     await part.turn()
     assert len(looked) == 3

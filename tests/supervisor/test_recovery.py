@@ -121,16 +121,19 @@ async def test_one_look_and_one_reading_serve_all_jobs(
     monkeypatch.setattr(processes, "marked_by_attempt", counted_look)
     monkeypatch.setattr(JournalReader, "refresh", counted_refresh)
     recovered: list[float] = []
+    named: set[str] = set()
 
     def on_notice(event: Notice) -> None:
         if event.kind is NoticeKind.RECOVERED:
             recovered.append(time.monotonic())
+            named.add(event.job.id if event.job else "")
 
     began = time.monotonic()
     with watched_leases(queue.store.url) as left:
         await queue.run_workers(4, until_empty=True, on_notice=on_notice)
     assert not any(alive(pid) for pid in pids)
     assert len(recovered) == count
+    assert named == {job.id for job in jobs}
     assert recovered[-1] - began < 10
     assert min(left) > 0
     assert calls == {"looks": 1, "readings": 1}

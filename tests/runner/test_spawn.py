@@ -58,3 +58,54 @@ def test_reading_a_secret_leaves_no_file_open(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=str(TOO_LARGE)):
         read_secret(os.fsencode(secret), 4)
     assert len(os.listdir("/dev/fd")) == before
+
+
+class OneForeignMount:
+    """Below it everything may take long."""
+
+    foreign = True
+
+    def __init__(self, place: Path) -> None:
+        self.place = os.fsencode(place)
+
+    def is_local(self, path: bytes) -> bool:
+        return not path.startswith(self.place)
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "careful"),
+    [
+        ("true", ["/usr/bin", "foreign"], False),
+        ("true", ["none", "/usr/bin"], False),
+        ("true", ["none", "foreign", "/usr/bin"], True),
+        ("true", ["foreign"], True),
+        ("local", ["scripts"], False),
+        ("far", ["scripts"], True),
+        ("twice", ["scripts"], True),
+        ("text", ["scripts", "/usr/bin", "foreign"], True),
+    ],
+)
+def test_a_child_looks_for_a_program_that_may_be_on_a_foreign_mount(
+    tmp_path: Path, name: str, folders: list[str], careful: bool
+) -> None:
+    """What the shim itself waits for, every job waits for."""
+    foreign, scripts = tmp_path / "foreign", tmp_path / "scripts"
+    scripts.mkdir()
+    for script, text in (
+        ("local", "#!/bin/sh"),
+        ("far", f"#!{foreign}/sh"),
+        ("twice", f"#!{scripts}/far"),
+    ):
+        (scripts / script).write_text(f"{text}\n")
+        (scripts / script).chmod(0o755)
+    (scripts / "text").write_text("not executable\n")
+    path = os.pathsep.join(str(tmp_path / folder) for folder in folders)
+    with open(os.devnull, "wb") as nowhere:
+        program = Program([name], None, "/", {b"PATH": path.encode()}, nowhere.fileno(), None)
+        spawner = Spawner(OneForeignMount(foreign))  # type: ignore[arg-type]
+        pid, pipe = spawner.start(program)
+    os.waitpid(pid, 0)
+    assert (pipe is not None) == careful
+    if pipe is not None:
+        os.close(pipe)
+    os.close(spawner.null)

@@ -220,8 +220,9 @@ def generation(path: Path) -> bytes:
     return Path(f"{path}-wal").read_bytes()[16:24]
 
 
+@pytest.mark.parametrize("by", ["supervisor", "verb"])
 async def test_a_large_wal_is_moved_while_others_write(
-    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+    store_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     """Of 300 MB that a reader left, nobody has to wait for more than what was added meanwhile."""
     real, seen = checkpoint_module._checkpoint, []
@@ -245,11 +246,15 @@ async def test_a_large_wal_is_moved_while_others_write(
         assert store._checkpoints.is_large
     monkeypatch.setattr(checkpoint_module, "_checkpoint", beside)
     before = generation(store_path)
-    await store.checkpoint()
+    if by == "supervisor":
+        await store.checkpoint()
+    else:
+        store._checkpoints._again_at = 0.0
+        await store.enqueue([spec()], NOW)
     assert seen[0] == (False, True), "a commit, and the WAL was not started anew"
     assert seen[-1] == (True, True), "the rest is moved with the writer lock"
     assert 2 <= len(seen) <= 3
-    assert in_database(store_path) == 1010
+    assert in_database(store_path) == 1010 + (by == "verb")
     await store.enqueue([spec()], NOW)
     assert generation(store_path) != before
     assert wal(store_path) <= SMALL

@@ -415,6 +415,16 @@ def test_leftovers_of_a_group_are_told(shim: Driver) -> None:
     assert shim.hear()[7] is False
 
 
+def test_leftovers_are_not_listened_to_while_the_supervisor_may_write(
+    shim: Driver, tmp_path: Path
+) -> None:
+    """It may write the output file anew for a second after the end of a job."""
+    shim.start("1.1", f"(sleep 0.1; echo late) & touch {tmp_path}/ended")
+    log = shim.run.parent / "logs" / "1.1.log"
+    eventually(lambda: log.exists() and b"late" in log.read_bytes())
+    assert log.stat().st_mtime >= (tmp_path / "ended").stat().st_mtime + 1
+
+
 def test_a_job_that_was_sent_a_signal_is_told_from_one_that_was_not(shim: Driver) -> None:
     for number in (1, 2):
         shim.start(f"{number}.1", "exec sleep 300")

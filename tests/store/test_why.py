@@ -12,6 +12,7 @@ import pytest
 from queuectl_core import queue
 from queuectl_core.domain.admission import Reason
 from queuectl_core.domain.claims import AttemptStarted, ClaimRequest, ClaimSlot
+from queuectl_core.domain.figures import WaitGroup
 from queuectl_core.domain.model import Filter, Job, Outcome, State
 from queuectl_core.queue import Queue
 from queuectl_core.store.protocol import Store
@@ -19,6 +20,7 @@ from queuectl_core.system.clocks import monotonic
 from queuectl_core.system.host import process_start
 
 from ..support import NOW, ending, spec, supervisor
+from .tools import claim, hired
 
 HELD, WAITS, DUE, BACKOFF = Reason.HELD, Reason.WAITING_FOR, Reason.NOT_DUE, Reason.BACKOFF
 PAUSED, LIMIT, HOST, KEY = (
@@ -702,3 +704,25 @@ async def test_jobs_with_a_key_are_counted_by_what_really_blocks_them(store: Sto
     assert await bench.queue.wait_summary() == {Reason.KEY_LIMIT: 1, Reason.ALL_BUSY: 1}
     await bench.set(per_key="2")
     assert await bench.queue.wait_summary() == {Reason.ALL_BUSY: 2}
+
+
+async def test_each_job_is_in_one_group_by_the_limits_of_its_own_queue(store: Store) -> None:
+    for queue_name, per_key in (("a", 2), ("b", None), ("c", 5)):
+        await store.set_queue(queue_name, {"per_key": per_key})
+    await hired(store, "sup", *(f"sup-{number}" for number in range(1, 6)))
+    jobs = [spec(queue=name, key="k") for name in "aaabbc"]
+    jobs += [spec(queue="a", key="l"), spec(queue="a"), spec(queue="a", run_at=NOW + 9)]
+    jobs += [spec(queue="c", hold=True), spec(queue="d", key="k")]
+    await store.enqueue(jobs, NOW)
+    assert len(await claim(store, count=2, queues=("a",))) == 2
+    assert len(await claim(store, count=1, queues=("b",))) == 1
+    pending, waiting = State.PENDING, State.WAITING
+    assert sorted(await store.wait_groups(NOW)) == [
+        WaitGroup("a", pending, False, False, False, 2),
+        WaitGroup("a", pending, False, False, True, 1),
+        WaitGroup("a", pending, True, False, False, 1),
+        WaitGroup("b", pending, False, False, True, 1),
+        WaitGroup("c", pending, False, False, False, 1),
+        WaitGroup("c", waiting, False, True, False, 1),
+        WaitGroup("d", pending, False, False, False, 1),
+    ]

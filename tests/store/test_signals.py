@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from queuectl_core.domain.jobspec import Defaults
 from queuectl_core.domain.model import Filter, Outcome
+from queuectl_core.operations import schedules
 from queuectl_core.store.protocol import JobAction, Notifier, Store
 
-from ..support import NOW, ending, eventually_async, spec
+from ..support import NOW, defaults, ending, eventually_async, spec
 from .tools import change, claim, finish, hired
 
 
@@ -82,6 +84,41 @@ async def test_a_supervisor_is_notified_of_what_it_must_know(
     finally:
         notifier.close()
         second.close()
+
+
+async def test_a_supervisor_is_notified_of_all_that_may_let_a_job_start(
+    store: Store, other: Store
+) -> None:
+    """``True``: it must look at more than new jobs."""
+    ended, held, later = await store.enqueue([spec(), spec(hold=True), spec(run_at=NOW + 9)], NOW)
+    await change(store, JobAction.CANCEL, [ended.seq], NOW, strict=True)
+    ended = (await store.by_id(ended.id))[0]
+    given = Defaults(defaults().settings, "", NOW)
+    steps: list[tuple[str, bool, Callable[[], Awaitable[object]]]] = [
+        ("limit a queue", True, lambda: other.set_queue("q", {"limit": 3})),
+        ("limit it no more", True, lambda: other.remove_queue("q")),
+        ("edit", True, lambda: other.edit(later, {"run_at": NOW}, NOW)),
+        ("release", True, lambda: change(other, JobAction.RELEASE, [held.seq], NOW, strict=True)),
+        ("amend", True, lambda: other.amend(ended, "false", NOW)),
+        ("add a schedule", True, lambda: schedules.add(
+            other, "s", {"every": 60}, "true", defaults=defaults(), env={})),
+        ("run it", False, lambda: schedules.run_now(other, "s", given, "ann")),
+        ("pause it", True, lambda: schedules.pause(other, "s", None, actor="ann", now=NOW)),
+        ("resume it", True, lambda: schedules.resume(other, "s", NOW)),
+        ("fire it", False, lambda: schedules.fire_due(
+            other, NOW + 60, given._replace(now=NOW + 60), lambda name, why: None)),
+        ("remove it", True, lambda: other.remove_schedule("s", NOW)),
+    ]  # fmt: skip
+    notifier = store.notifier("sup")
+    try:
+        for what, commands, step in steps:
+            assert await store.changed()  # what was sent before has arrived by now
+            notifier.clear()
+            await step()
+            await notified(notifier)
+            assert notifier.clear() is commands, what
+    finally:
+        notifier.close()
 
 
 async def test_a_command_is_noticed_among_many_new_jobs(store: Store, other: Store) -> None:

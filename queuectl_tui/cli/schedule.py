@@ -389,8 +389,9 @@ def _answer(session: Session, info: ScheduleInfo, done: str) -> None:
         text = f"Schedule {one.name} {done}."
         at = enqueued_at(one)
         if at is not None and not one.paused:
-            zone = f" {one.tz}" if one.cron is not None else ""
-            text += f" Next: {local_time(at, one.tz)}{zone} ({format_time(at)})."
+            local = local_time(at, one.tz)
+            zone = "" if one.cron is None or local.endswith(f" {one.tz}") else f" {one.tz}"
+            text += f" Next: {local}{zone} ({format_time(at)})."
         session.out.line(text)
     else:
         session.out.line(one.name)

@@ -18,8 +18,8 @@ from queuectl_core.domain.crontab import parse_crontab
 from queuectl_core.domain.errors import QueueError
 from queuectl_core.domain.hooks import check_events, check_name, check_url, masked, secret_key
 from queuectl_core.domain.queues import parse_settings
+from queuectl_core.domain.schedule import Schedule, parse_template, plan
 from queuectl_core.domain.schedule import check_name as check_schedule
-from queuectl_core.domain.schedule import parse_template
 from queuectl_core.domain.text import any_case, closest, signal_name
 from queuectl_core.domain.times import (
     format_time,
@@ -28,6 +28,7 @@ from queuectl_core.domain.times import (
     parse_size,
     parse_time,
 )
+from queuectl_core.operations import schedules
 from queuectl_core.queue import check_states
 from queuectl_tui.cli.durations import units
 
@@ -311,6 +312,42 @@ def of_names() -> Iterator[str]:
         yield "template " + became(lambda one: parse_template(one, defaults()), template)
 
 
+def schedule(**given: Any) -> Schedule:
+    options = schedules.parse_options(given)
+    return schedules.make_schedule("s", options, {"command": "x"}, NOW, "UTC")
+
+
+def of_schedules() -> Iterator[str]:
+    for given in (
+        *({}, {"cron": "@daily", "every": 5}, {"every": 0.9}, {"every": 1}, {"every": "1s"}),
+        *({"every": 366 * 86400}, {"every": 366 * 86400 + 1}, {"every": True}, {"every": "soon"}),
+        *({"every": 60, "jitter": 0}, {"every": 60, "jitter": 59}, {"every": 60, "jitter": 60}),
+        *({"every": 60, "jitter": -1}, {"cron": "0 * * * *", "jitter": "1h"}, {"every": None}),
+        *(
+            {"every": 5, "missed": "skip"},
+            {"every": 5, "missed": "all"},
+            {"every": 5, "missed": "x"},
+        ),
+        *({"every": 5, "overlap": "queue"}, {"every": 5, "overlap": LONG}, {"every": 5, LONG: 1}),
+        *({"every": 5, "overlap": "allow"}, {"every": 5, "overlap": "replace"}, {"cron": 5}),
+        *({"cron": " 0  9 * * * "}, {"cron": "0 9 * * *", "tz": "Mars"}, {"tz": "UTC", "tzz": "x"}),
+        {"cron": "0 9 * * *", "tz": "Europe/Berlin", "missed_within": "2h"},
+    ):
+        yield became(lambda one: list(schedule(**one))[1:8], given)
+    for cron in ("30 2 * * *", "*/30 2 * * *", "30 * * * *", "0 0 30 2 *", "0 12 * * *", "@hourly"):
+        found = schedule(cron=cron, tz="Europe/Berlin")
+        yield f"{cron}: {schedules.warnings(found, NOW)}"
+    assert schedules.warnings(schedule(every=5), NOW) == []
+    for missed in ("once", "skip", "all"):
+        for every in (3600, 30):
+            one = schedule(every=every, missed=missed, missed_within=7200)
+            at = one.next_at or 0.0
+            for late in (0, 29, 30, 60, 60.5, 3599, 3600, 7200, 7260, 7261):
+                times, missing, *rest = plan(one, at + late, 3)
+                shown_times = [f"{time - at:g}" for time in times]
+                yield f"{missed} {every}, {late} late: {shown_times}, missed {missing}, {rest[-1]}"
+
+
 def of_words() -> Iterator[str]:
     states = [word for words in spellings._STATES.values() for word in words]
     for word in (*states, *spellings._STATES, "all", "DEAD", "ded", "xyzzy", LONG):
@@ -341,7 +378,7 @@ def of_words() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "kind",
-    [of_jobs, of_settings, of_times, of_crontabs, of_names, of_words],
+    [of_jobs, of_settings, of_times, of_crontabs, of_names, of_schedules, of_words],
     ids=lambda kind: kind.__name__[3:],
 )
 def test_what_is_accepted(

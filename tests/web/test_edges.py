@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from queuectl_web.overview import parts
 from queuectl_web.server import Options, parse_listen, serve
 
 from ..snapshots import same_as
+from ..support import PATIENCE
 from .dashboard import TOKEN
 from .inside import Inside
 from .scene import NOW, scene
@@ -351,7 +352,13 @@ def followed(app: Inside, name: str, offset: int, number: int | None = 1) -> tup
 def test_raw_output_is_every_byte(app: Inside) -> None:
     data = bytes(range(256)) * 300
     put_output(app, "done", data)
-    assert app.ask("GET", "/api/v1/jobs/done/output?raw=true").body == data
+
+    async def read() -> bytes:
+        queue = await app.live.reader()
+        found = await queue.output(await queue.find("done"), 1)
+        return b"".join([part async for part in output.raw(found)])
+
+    assert app.runner.run(read()) == data
     found = app.ask("GET", "/api/v1/jobs/done/output?offset=70000").json
     assert found["next_offset"] is None
     assert app.ask("GET", "/api/v1/jobs/done/output").json["next_offset"] == 32768
@@ -390,6 +397,9 @@ def test_what_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     async def _serve(app: Any, listening: Any, live: Any, told: Callable[[], None]) -> None:
         told()
+        async with asyncio.timeout(PATIENCE):
+            while browser and not opened:
+                await asyncio.sleep(0.001)
         app.sessions.sign_in(said[0].rpartition("token=")[2], once=True)
         found.append((app.cookie.replace(str(listening.getsockname()[1]), "PORT"), app.read_only))
         context = app.app.state.context
@@ -409,7 +419,6 @@ def test_what_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(server, "_serve", _serve)
     monkeypatch.setattr(server, "OPENING_SECONDS", 0.0)
     monkeypatch.setattr(webbrowser, "open", open_it)
-    monkeypatch.setattr("queuectl_web.server.threading.Thread", AtOnce)
     monkeypatch.setattr(server, "set_up_log", lambda *, debug: None)
     monkeypatch.setenv("QUEUECTL_HOST", "alpha")
     token = tmp_path / "token"
@@ -436,11 +445,3 @@ def test_what_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text = re.sub(r":\d{4,5}\b", ":PORT", "\n".join(lines))
     text = re.sub(r"token=[\w-]{32}", "token=TOKEN", text)
     same_as(FOLDER / "start.txt", text)
-
-
-class AtOnce:
-    """A thread that is done at once."""
-
-    def __init__(self, *, target: Callable[..., None], args: Sequence[Any], daemon: bool) -> None:
-        assert daemon
-        self.start = lambda: target(*args)

@@ -109,7 +109,7 @@ def events(
     if not shown and not more:
         session.err.note("no events" if not (ref or since or kinds) else "no events match")
     elif more:
-        count = f"{more:,}" if more < COUNTED else f"{more:,} or more"
+        count = f"{more:,}" if more < COUNTED else f"at least {more:,}"
         session.err.note(f"{count} more; --limit N shows N, a pipe or --json all")
 
 

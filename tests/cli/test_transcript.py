@@ -8,13 +8,15 @@ import asyncio
 import io
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
+from queuectl_core.domain.model import Job
 from queuectl_core.queue import Queue
 from queuectl_core.system.host import hostname
 from queuectl_tui.cli.diagnostics import Stderr
@@ -70,24 +72,39 @@ async def seed(path: Path) -> None:
         await queue.cancel([await queue.find("stopped")])
 
 
+async def seed_one(queue: Queue) -> Job:
+    """A job ``one`` whose attempt ended, in an empty store."""
+    await queue.store.register(supervisor("w1"), [("w1-1", ())], NOW - 5)
+    await queue.enqueue([{"id": "one", "command": "true"}])
+    first = ClaimRequest("w1", [], [ClaimSlot("w1-1")], NOW - 200)
+    [job] = (await queue.store.settle_and_claim(first)).claimed
+    await queue.store.settle_and_claim(ClaimRequest("w1", [ending(job)], [], NOW - 100))
+    return job
+
+
 @pytest.fixture
 def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Say:
     """``say(PIPE, "list")``: the line, and what a user would see of it. ``typed``: the answer to a
-    question."""
+    question. ``/t`` is the directory of the test."""
     asyncio.run(seed(tmp_path / "queue.db"))
     monkeypatch.setenv("QUEUECTL_STORE", str(tmp_path / "queue.db"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TZ", "UTC")
-    monkeypatch.chdir(tmp_path)
+    time.tzset()
+    monkeypatch.chdir("/")
     opened = Queue.open
 
+    ways: list[str] = []
+
     def still(*args: Any, **named: Any) -> Any:
+        ways[:] = [how for how in ("read_only", "create") if named.get(how)]
         return opened(*args, **({"clock": lambda: NOW} | named))
 
     monkeypatch.setattr(Queue, "open", still)
-    actor = re.compile(rf"[\w.-]+@{re.escape(hostname())}")
+    actor = re.compile(rf"[\w.-]+@{re.escape(hostname())}\b")
+    host = re.compile(rf"\b{re.escape(hostname())}\b")
 
     def call(form: str, *words: str, typed: str = "") -> str:
         at_terminal = form == TERMINAL
@@ -97,15 +114,20 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         stdin.isatty = lambda: at_terminal  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stdin", stdin)
         capfd.readouterr()
-        code = run([*words, "--json"] if form == JSON else words)
+        ways.clear()
+        given = [word.replace("/t/", f"{tmp_path}/") for word in words]
+        code = run([*given, "--json"] if form == JSON else given)
         out, err = capfd.readouterr()
         err = re.sub(r"\r\x1b\[K(\x1b\[\?7l.*?\x1b\[\?7h)?", "", err)  # what is shown for a moment
-        text = f"{form} queuectl {' '.join(words)}  = {code}\n{out}"
+        text = f"{form} queuectl {' '.join(words)}  = {code} {' '.join(ways)}\n{out}"
         text += "".join(f"! {line}\n" for line in err.splitlines())
-        text = re.sub(r"\x1b\[[\d;]*m| +$", "", text.replace(str(tmp_path), "/t"), flags=re.M)
-        return actor.sub("eve@alpha", text).replace(hostname(), "alpha")
+        text = re.sub(r"\x1b\[[\d;]*m", "", text.replace(str(tmp_path), "/t"))
+        text = re.sub(r" +$", "", text, flags=re.MULTILINE)
+        return host.sub("alpha", actor.sub("eve@alpha", text))
 
-    return call
+    yield call
+    monkeypatch.undo()
+    time.tzset()
 
 
 READING = (
@@ -278,7 +300,10 @@ def test_settings(say: Say) -> None:
         say(PIPE, "hook", "remove", "web"),
         say(PIPE, "hook", "remove", "web"),
         say(PIPE, "events", "--kind", "config,queue,schedule,hook"),
-        say(PIPE, "backup", "b.db"),
-        say(PIPE, "backup", "b.db"),
+        say(PIPE, "backup", "/t/b.db"),
+        say(PIPE, "backup", "/t/b.db"),
+        say(TERMINAL, "restore", "/t/b.db", "--json", typed="n\n"),
+        say(TERMINAL, "restore", "/t/b.db", typed="n\n"),
+        say(PIPE, "restore", "/t/b.db"),
     ]
     snapshots.same_as(FOLDER / "transcript-settings.txt", "\n".join(shown))

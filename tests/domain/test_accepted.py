@@ -20,7 +20,7 @@ from queuectl_core.domain.hooks import check_events, check_name, check_url, mask
 from queuectl_core.domain.queues import parse_settings
 from queuectl_core.domain.schedule import Schedule, parse_template, plan
 from queuectl_core.domain.schedule import check_name as check_schedule
-from queuectl_core.domain.text import any_case, closest, signal_name
+from queuectl_core.domain.text import any_case, closest, edits_between, signal_name
 from queuectl_core.domain.times import (
     format_time,
     is_local,
@@ -342,7 +342,7 @@ def of_schedules() -> Iterator[str]:
         for every in (3600, 30):
             one = schedule(every=every, missed=missed, missed_within=7200)
             at = one.next_at or 0.0
-            for late in (0, 29, 30, 60, 60.5, 3599, 3600, 7200, 7260, 7261):
+            for late in (0, 29, 30, 60, 60.5, 3599, 3600, 7200, 7260, 7261, 6000 * 3600 + 10):
                 times, missing, *rest = plan(one, at + late, 3)
                 shown_times = [f"{time - at:g}" for time in times]
                 yield f"{missed} {every}, {late} late: {shown_times}, missed {missing}, {rest[-1]}"
@@ -368,6 +368,15 @@ def of_words() -> Iterator[str]:
         yield f"closest {word}: {closest(word, known)}"
     for word in ("a" * 100 + "b", "a" * 99 + "b"):
         yield f"closest {word[-5:]}: {closest(word, ['a' * 99 + 'b'])}"
+    for one, other in (
+        ("ab", "ca"),
+        ("ab", "ba"),
+        ("abcd", "bacd"),
+        ("a", ""),
+        ("", "ab"),
+        ("ab", "b"),
+    ):
+        yield f"edits {one} {other}: {edits_between(one, other)}"
     for text in ("a", "1.", "Straße", "ǆ", "K"):
         yield f"any case {text}: {any_case(text)}"
     for number in (1, 9, 15, 35, 64):

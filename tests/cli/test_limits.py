@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from queuectl_core.operations import doctor, maintenance, restore
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.queue import Queue
 from queuectl_core.runner.output_file import HEADER, STAMP
-from queuectl_tui.cli import helppage
+from queuectl_tui.cli import demo, helppage
 from queuectl_tui.cli.diagnostics import Stderr, one_line
 from queuectl_tui.cli.output import Stdout
 from queuectl_tui.cli.worker_stop import _running
@@ -255,3 +256,22 @@ def test_tests_of_hooks_leave_no_file_open(here: Here) -> None:
     before = len(os.listdir("/proc/self/fd"))
     here("hook", "test", "say")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_jobs_of_the_demo_are_those_that_it_speaks_of(here: Here, store_path: Path) -> None:
+    async def act() -> None:
+        async with Queue.open(str(store_path)) as queue:
+            await queue.enqueue(demo.DEMO_JOBS)
+
+    asyncio.run(act())
+    found = {job["id"]: job for job in here("list", "--json").json}
+    assert [*found] == ["flaky", "later", "argv", "count", "hello"]
+    assert len(found) == demo.TOTAL
+    assert found["flaky"]["max_retries"] == 3
+    assert found["flaky"]["backoff_base"] == 1.4
+    assert found["hello"]["priority"] == 5
+    assert found["later"]["run_at"] > found["later"]["created_at"]
+    assert found["argv"]["command"][0] == "printf"
+    for _, line in demo.NEXT:
+        if not line.startswith(("worker", "tui", "dlq")):
+            here(*shlex.split(line))

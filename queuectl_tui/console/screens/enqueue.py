@@ -213,7 +213,7 @@ class Form(Dialog[None]):
             return
         if error is not None:
             self.say(str(error) or type(error).__name__, "bad")
-        elif self._done and self.is_current:
+        elif self._done and self.is_active:
             self.dismiss()
         elif not self._done:
             self.say(self.WORDS["since"], "good")

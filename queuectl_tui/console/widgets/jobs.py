@@ -209,14 +209,12 @@ class JobsPane(LineTable[Job]):
         shown = window.visible()
         if self._pages.column != ARRIVAL:
             count = max(1, min(SORT_LIMIT, self.count))
-            rows = self._pages.place(shown[0]) if shown else 0
+            rows = self._pages.place(shown[0])
             return rows / count, (rows + len(shown)) / count
         low, high = self._extent
-        high = max([high, *(job.seq for job in shown)])
-        span = max(1, high - low)
-        if not shown:
-            return 0.0, 1.0
+        high = max(high, *(job.seq for job in shown))
+        span = high - low + 1
         first, last = (
             abs((high if self._pages.descending else low) - j.seq) for j in (shown[0], shown[-1])
         )
-        return first / span, last / span
+        return first / span, (last + 1) / span

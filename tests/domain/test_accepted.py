@@ -342,7 +342,7 @@ def of_schedules() -> Iterator[str]:
         for every in (3600, 30):
             one = schedule(every=every, missed=missed, missed_within=7200)
             at = one.next_at or 0.0
-            for late in (0, 29, 30, 60, 60.5, 3599, 3600, 7200, 7260, 7261, 6000 * 3600 + 10):
+            for late in (0, 29, 30, 60, 60.5, 3599, 3600, 7200, 7260, 7261, 6000 * 3600 + 100):
                 times, missing, *rest = plan(one, at + late, 3)
                 shown_times = [f"{time - at:g}" for time in times]
                 yield f"{missed} {every}, {late} late: {shown_times}, missed {missing}, {rest[-1]}"

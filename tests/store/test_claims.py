@@ -48,6 +48,14 @@ async def test_a_claim_gives_the_job_to_the_worker(store: Store) -> None:
     assert await claim(store) == [], "a job is claimed once"
 
 
+async def test_a_new_worker_has_done_nothing(store: Store) -> None:
+    await hired(store)
+    await store.add_workers("sup", [("sup-2", ("mail",))], NOW, up=False)
+    for worker, _ in await store.workers():
+        assert (worker.done, worker.failed, worker.job, worker.job_pid) == (0, 0, None, None)
+        assert (worker.cpu_percent, worker.memory, worker.started_at) == (None, None, NOW)
+
+
 async def test_claims_go_by_priority_then_time_then_arrival(store: Store) -> None:
     await hired(store)
     await store.enqueue(

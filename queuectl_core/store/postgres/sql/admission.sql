@@ -284,8 +284,7 @@ WITH RECURSIVE below (seq) AS (
     SELECT c.seq FROM below b JOIN dependencies d ON d.parent = b.seq JOIN jobs c ON c.seq = d.child
     WHERE c.state = 'waiting'
 )
-SELECT * FROM jobs WHERE seq = ANY(ARRAY(SELECT seq FROM below)) AND seq <> ALL(:seqs)
-ORDER BY seq;
+SELECT * FROM jobs WHERE seq = ANY(ARRAY(SELECT seq FROM below)) AND seq <> ALL(:seqs);
 
 -- Jobs of these that other jobs wait for, except jobs of these.
 -- name: waited_for

@@ -243,7 +243,7 @@ WITH RECURSIVE below (seq) AS (
     WHERE c.state = 'waiting'
 )
 SELECT * FROM jobs WHERE seq IN (SELECT seq FROM below)
-  AND seq NOT IN (SELECT value FROM json_each(:seqs)) ORDER BY seq;
+  AND seq NOT IN (SELECT value FROM json_each(:seqs));
 
 -- Jobs of these that other jobs wait for, except jobs of these.
 -- name: waited_for

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from queuectl_core.domain.errors import BatchRejected, Conflict, InvalidInput
 from queuectl_core.domain.jobspec import ID
 from queuectl_core.domain.model import Filter, State
+from queuectl_core.store.postgres import batch as postgres_batch
 from queuectl_core.store.protocol import Store
+from queuectl_core.store.rows import renamed
+from queuectl_core.store.sqlite import batch as sqlite_batch
 
 from ..support import NOW, spec
 from .tools import real_counts
@@ -208,7 +213,31 @@ async def test_a_batch_with_thousands_of_repeats_counts_them_all(store: Store) -
         with pytest.raises(BatchRejected) as caught:
             await batch.commit(NOW)
     assert caught.value.total == 1000
-    assert caught.value.problems[0][0] == 2
+    assert [line for line, _ in caught.value.problems] == list(range(2, 102))
+
+
+async def test_a_batch_whose_ids_are_all_taken_reads_some_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a million: somebody gave the same file again."""
+    read: list[int] = []
+
+    def counted(found: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        read.append(len(found))
+        return renamed(found)
+
+    for module in (sqlite_batch, postgres_batch):
+        monkeypatch.setattr(module, "renamed", counted)
+    for number in range(2):
+        async with store.batch() as batch:
+            await batch.add([(line, spec(id=f"j{line}")) for line in range(1, 151)])
+            if number == 0:
+                await batch.commit(NOW)
+                continue
+            with pytest.raises(Conflict, match="line 1: id 'j1' is taken"):
+                await batch.commit(NOW)
+    assert read == [100]
+    assert await store.count_range(Filter()) == 150
 
 
 async def test_staging_keeps_no_other_writer_waiting(store: Store, other: Store) -> None:

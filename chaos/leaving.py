@@ -64,7 +64,7 @@ def leaving(trial: Trial, made: Plant, rng: Random) -> None:
     for number in range(rounds):
         jobs = [
             {"command": rng.choice(COMMANDS), "max_retries": 2, "backoff_base": 0}
-            for _ in range(200)
+            for _ in range(120)
         ]
         made.cli("enqueue", "-", stdin="\n".join(map(json.dumps, jobs)).encode())
         total += len(jobs)

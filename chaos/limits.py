@@ -18,7 +18,7 @@ JOB = Path(__file__).with_name("limits.sh")
 SUPERVISORS, WORKERS = 3, 6
 KILLS = 5
 """For each round of the trial."""
-BATCH = 72
+BATCH = 45
 """Jobs that are enqueued at the start, and again after every fifth kill."""
 LONGEST = 0.4
 """Seconds of the longest job."""

@@ -45,7 +45,7 @@ def test_every_fault_at_once() -> None:
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_every_actor_at_once(store: str) -> None:
-    campaign = run(seed=1, store=store, faults=("kill", "stop"), jobs=24, acts=1, seconds=80)
+    campaign = run(seed=1, store=store, faults=("kill", "stop"), jobs=12, kills=3, acts=1)
     assert campaign.broken == []
     for actor in ("verb", "console", "program", "dashboard", "tool"):
         assert campaign.figures[f"{actor}: acts"] > 0, actor
@@ -95,7 +95,7 @@ def _of(tmp: Path) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("name", ENDS)
 def test_an_interrupted_campaign_leaves_no_process(name: str, tmp_path: Path) -> None:
-    words = ["--store", "sqlite", "--faults", "kill", "--actors", "verb", "--jobs", "500"]
+    words = ["--store", "sqlite", "--faults", "kill", "--actors", "verb", "--jobs", "150"]
     process = subprocess.Popen(
         [sys.executable, "-m", "chaos", *words],
         stdout=subprocess.DEVNULL,
@@ -127,7 +127,7 @@ def test_a_campaign_ends_with_make(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, os\n"
         "os.environ['MAKELEVEL'] = '1'\n"
-        "words = ['--store', 'sqlite', '--faults', 'kill', '--actors', 'none', '--jobs', '500']\n"
+        "words = ['--store', 'sqlite', '--faults', 'kill', '--actors', 'none', '--jobs', '150']\n"
         "subprocess.run([sys.executable, '-m', 'chaos', *words], stdout=subprocess.DEVNULL)\n"
     )
     make = subprocess.Popen(

@@ -55,6 +55,14 @@ async def test_a_bulk_enqueue_is_one_event_with_its_range_of_keys(
     assert row[6:] == (first, first + 4)
 
 
+async def test_of_jobs_with_a_unique_value_the_new_ones_have_an_event(
+    store: Store, place: Place
+) -> None:
+    await store.enqueue([spec(id="a", unique="u"), spec(id="b"), spec(id="c", unique="u")], NOW)
+    found = await place.execute("SELECT kind, job_id FROM events ORDER BY seq")
+    assert found == [("job.enqueued", "a"), ("job.enqueued", "b")]
+
+
 async def told(place: Place) -> list[tuple[Any, ...]]:
     """Kind, id of the job, name, count and detail of each event."""
     sql = "SELECT kind, job_id, name, n, detail FROM events ORDER BY seq"

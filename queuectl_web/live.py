@@ -232,10 +232,10 @@ class Live:
             if trouble != self.trouble:
                 trouble = self.trouble
                 yield "trouble", json.dumps(trouble)
-            if overview and self.version != since:
+            if overview and trouble is None and self.version != since:
                 newer = {n: part.html for n, part in self.parts.items() if part.version > since}
                 since = self.version
-                if newer and trouble is None:
+                if newer:
                     yield "parts", json.dumps(newer)
             elif not overview and self.changes != since:
                 since = self.changes

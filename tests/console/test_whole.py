@@ -53,7 +53,8 @@ PLACES: dict[str, Sequence[Place]] = {
         ("an idle worker", ("G",), ()),
         ("the workers, with marks", ("space", "g", "space"), ("ctrl+backslash",)),
         ("the DLQ", ("3",), ()),
-        ("a filtered DLQ", ("slash", "s", "y", "enter"), ()),
+        ("a filtered DLQ", ("slash", *"sync", "enter"), ()),
+        ("the jobs beside it", ("4",), ()),
     ),
     "job": (
         ("a dead job", ("G", "enter"), ()),

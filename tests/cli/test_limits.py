@@ -154,6 +154,23 @@ def test_a_progress_bar(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     )
 
 
+def test_what_moves_is_shown_at_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stderr, "terminal", True)
+    err = Stderr()
+    for term, animated in (("xterm", True), ("dumb", False), ("", True)):
+        monkeypatch.setenv("TERM", term)
+        assert err.animated == animated
+    monkeypatch.setenv("TERM", "xterm")
+    err.quiet = True
+    assert not err.animated
+    err.quiet = False
+    monkeypatch.setattr(Stderr, "terminal", False)
+    assert not err.animated
+    monkeypatch.setattr(Stderr, "terminal", True)
+    monkeypatch.delenv("TERM")
+    assert not err.animated
+
+
 def test_all_or_none_of_more_jobs_than_one_page(store_path: Path) -> None:
     async def act() -> None:
         async with Queue.open(str(store_path)) as queue:
@@ -256,6 +273,24 @@ def test_tests_of_hooks_leave_no_file_open(here: Here) -> None:
     before = len(os.listdir("/proc/self/fd"))
     here("hook", "test", "say")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_hook_that_takes_too_long(here: Here) -> None:
+    here("hook", "add", "slow", "--on", "dead", "--timeout", "0.05", "--", "sleep", "60")
+    assert here("hook", "test", "slow", "--json", code=1).json == {
+        "name": "slow",
+        "accepted": False,
+        "said": "timed out after 50ms",
+        "output": "",
+        "status": None,
+        "exit_code": 137,
+    }
+
+
+def test_a_hook_that_ends_by_a_signal(here: Here) -> None:
+    here("hook", "add", "ill", "--on", "dead", "--", "sh", "-c", "echo x; kill -TERM $$")
+    found = here("hook", "test", "ill", "--json", code=1).json
+    assert (found["said"], found["exit_code"]) == ("killed by SIGTERM", 143)
 
 
 def test_the_jobs_of_the_demo_are_those_that_it_speaks_of(here: Here, store_path: Path) -> None:

@@ -201,6 +201,8 @@ def of_times() -> Iterator[str]:
         yield f"{became(lambda one: format_time(parse_time(one, NOW)), text)} {is_local(text)}"
     for number in (20270328, 4102444800, 1.5, -1, float("nan")):
         yield f"{became(lambda one: format_time(parse_time(one, NOW)), number)} {is_local(number)}"
+    for moment in (0.0, 0.0004, 0.0005, 0.9994, 1.9996, 59.9999999, 86399.999, 1.5, None):
+        yield f"shown {moment}: {format_time(moment)}"
     for text in DURATIONS:
         yield "duration " + became(parse_duration, text)
     for text in (
@@ -377,7 +379,7 @@ def of_words() -> Iterator[str]:
         ("ab", "b"),
     ):
         yield f"edits {one} {other}: {edits_between(one, other)}"
-    for text in ("a", "1.", "Straße", "ǆ", "K"):
+    for text in ("a", "1.", "Straße", "ǆ", "K", "\u212a", "ſ", "ẞ", "µ", "İ"):
         yield f"any case {text}: {any_case(text)}"
     for number in (1, 9, 15, 35, 64):
         yield f"signal {number}: {signal_name(number)}"

@@ -79,7 +79,7 @@ def new_hook(
         command = (*rules.PROGRAM, name)
     described = {
         "command": list(command),
-        "env": env or {},
+        "env": env,
         "cwd": cwd or None,
         "max_retries": RETRIES if max_retries is None else max_retries,
         "backoff_base": backoff_base,

@@ -171,16 +171,27 @@ def test_what_moves_is_shown_at_a_terminal_only(monkeypatch: pytest.MonkeyPatch)
     assert not err.animated
 
 
-def test_all_or_none_of_more_jobs_than_one_page(store_path: Path) -> None:
+def test_all_or_none_of_more_jobs_than_one_page(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def act() -> None:
         async with Queue.open(str(store_path)) as queue:
             await queue.enqueue([{"command": "true"} for _ in range(501)])
             jobs = await queue.scan(Filter(), 501)
-            await queue.hold(jobs[-1:])
+            await queue.cancel(jobs[-1:])
             with pytest.raises((JobChanged, Conflict)):
                 await queue.cancel(jobs)
-            assert await queue.count_range(Filter((State.CANCELLED,))) == 0
+            assert await queue.count_range(Filter((State.CANCELLED,))) == 1
+            parts = []
+            change = queue.store.change
+
+            def counted(action: Any, part: Any, *rest: Any, **more: Any) -> Any:
+                parts.append(len(part))
+                return change(action, part, *rest, **more)
+
+            monkeypatch.setattr(queue.store, "change", counted)
             assert await queue.cancel(jobs, strict=False) == 500
+            assert parts == [500, 1], "others who write wait for a part only"
 
     make_store(store_path)
     asyncio.run(act())

@@ -162,6 +162,7 @@ READING = (
     ("config", "list"),
     ("config", "get", "timeout"),
     ("logs", "done"),
+    ("logs", "done", "--follow"),
     ("logs", "wait-0"),
     ("logs", "bad-2", "--attempt", "2"),
     ("wait", "done", "stopped"),

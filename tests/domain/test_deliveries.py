@@ -98,12 +98,12 @@ def plans() -> Iterator[str]:
         hook("paused", paused_at=NOW),
     ]
     yield f"watched {rules.watched(hooks)} {rules.watched(hooks[1:])} {rules.watched([])}"
-    events = [
-        rules.job_event(row(queue=q, reason="r" * 201), "dead", ORIGIN) for q in ("mail", "x")
-    ]
-    plan = rules.plan(hooks, events)
-    yield f"bodies for {[(one.name, json.loads(text)['detail']['queue']) for one, text in plan.bodies]}"
-    yield f"entries {[(name, one.queue, len(one.reason), one.number) for name, one in plan.entries]}"
+    facts_of = [row(queue=queue, reason="r" * 201) for queue in ("mail", "x")]
+    plan = rules.plan(hooks, [rules.job_event(one, "dead", ORIGIN) for one in facts_of])
+    for one, text in plan.bodies:
+        yield f"a body for {one.name} of {json.loads(text)['detail']['queue']}"
+    for name, entry in plan.entries:
+        yield f"an entry for {name} of {entry.queue}: {len(entry.reason)}, {entry.number}"
     yield f"by hook {[(one.name, len(texts)) for one, texts in rules.by_hook(plan.bodies)]}"
     marks = [(1, "dead", 7, None), (2, "failed", 8, None), (3, "dead", 9, None)]
     facts = {7: row(), 8: row(queue="x"), 9: row(queue="a")}

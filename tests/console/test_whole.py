@@ -52,6 +52,7 @@ PLACES: dict[str, Sequence[Place]] = {
         ("the workers", ("2",), ()),
         ("an idle worker", ("G",), ()),
         ("the workers, with marks", ("space", "g", "space"), ("ctrl+backslash",)),
+        ("no worker matches", ("slash", *"nowhere", "enter"), ("escape",)),
         ("the DLQ", ("3",), ()),
         ("a filtered DLQ", ("slash", *"sync", "enter"), ()),
         ("the jobs beside it", ("4",), ()),

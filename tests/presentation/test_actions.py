@@ -157,6 +157,10 @@ def of_one_job() -> Iterator[str]:
     changes = {"command": ("a", "b c"), "priority": 5, "timeout_seconds": 90.5, "key": None}
     yield from shown(admission_actions.edit_fields(PLAIN, changes))
     yield from shown(admission_actions.edit_fields(PLAIN, {"queue": "q", "run_at": "+5m"}))
+    yield "-- a copy, and another command"
+    for one in (RICH, PLAIN, PLAIN._replace(command="-x", has_stdin=True, env={"A": "1"})):
+        yield actions.copy(one, one.command).command
+        yield actions.edit(one, one.command).command
     yield "-- enqueue"
     for existing in (True, False):
         made = job("made")._replace(existing=existing)

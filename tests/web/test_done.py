@@ -388,6 +388,7 @@ FORMS: dict[str, Sequence[Form]] = {
         form("run-schedule", schedule="poll"),
         form("pause-hook", hook="chat", reason="x" * 300),
         form("pause-hook", hook="chat", reason="x" * 301),
+        form("pause-hook", hook="chat", reason="a\0b"),
         form("resume-hook", ("hook", "chat"), ("hook", "mail"), ("hook", "mail")),
         form("test-hook", hook="chat"),
         form("test-hook", ("hook", "chat"), ("hook", "mail")),

@@ -103,6 +103,8 @@ def test_the_overview_has_20_queues(count: int) -> None:
     names = re.findall(r'<a href="/jobs\?queue=.*?">(.*?)</a>', text)
     assert names == [f"q-{n:02}" for n in range(count - 1, count - 21, -1)]
     assert ("1 further queue<" in text) == (count == 21)
+    text = parts(Overview(queues={"b": {}, "a": dict.fromkeys(State, 0)}), NOW)["queues"]
+    assert text.index(">a<") < text.index(">b<"), "a state that is not counted has no job"
     assert "further queue" not in parts(Overview(queues={"a": {}}), NOW)["queues"]
 
 

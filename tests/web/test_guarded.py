@@ -250,3 +250,13 @@ def test_links_are_for_once_and_a_token_is_not_in_an_address() -> None:
     assert fixed.sign_in(TOKEN)
     assert not links.is_bearer(second)
     assert not fixed.is_bearer(TOKEN + "x")
+
+
+def test_a_fault_of_a_check_is_an_answer(app: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("queuectl_web.guard.refuse", refuse)
+    answer = send(app, "GET", "/jobs", [])
+    assert (answer.status, answer.text) == (500, "internal error\n")
+    assert answer["x-frame-options"] == "DENY"

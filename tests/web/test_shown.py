@@ -57,6 +57,7 @@ PAGES = {
     "events": "/events",
     "events-filtered": "/events?job=typo&kind=job&since=1h",
     "events-refused": "/events?kind=nonsense",
+    "events-of-nobody": "/events?job=nobody",
     "workers": "/workers",
     "enqueue": "/enqueue",
     "stats": "/stats?since=2h",
@@ -108,6 +109,8 @@ ANSWERS = (
     "/workers",
     "/events?limit=2",
     "/events?job=typo",
+    "/events?kind=schedule&kind=hook.paused",
+    "/events?since=10m",
     "/config",
 )
 

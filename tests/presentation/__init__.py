@@ -1,0 +1,1 @@
+"""What front ends share: cells and widths of tables, words, actions, forms."""

@@ -102,7 +102,7 @@ async def test_each_page_leads_to_the_others(home: Path) -> None:
     pages = {"5": "QueuesScreen", "6": "SchedulesScreen", "8": "EventsScreen", "9": "HooksScreen"}
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        for key in "5689658":
+        for key in "56895":
             before = console.screen.__class__.__name__
             await pilot.press(key)
             await settled(console, pilot)
@@ -116,7 +116,7 @@ async def test_each_page_leads_to_the_others(home: Path) -> None:
 async def test_every_screen_says_that_the_console_is_paused(home: Path) -> None:
     async with opened(home, SIZE) as (console, pilot):
         await settled(console, pilot)
-        for keys in (("enter",), ("escape", "l"), ("escape", "w"), ("escape", "m")):
+        for keys in (("enter",), ("escape", "m")):
             await pilot.press(*keys, "p")
             await until(console, pilot, " ‖ paused: p goes on")
             await pilot.press("p")

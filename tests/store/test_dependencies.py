@@ -885,3 +885,25 @@ async def test_children_that_one_commit_leaves_to_judge_are_looked_at_soon(store
     assert turns > 0
     assert answer.next_due is None
     assert await store.counts() == {(State.DEAD, "default"): 1, (State.CANCELLED, "default"): 450}
+
+
+async def test_doctor_counts_the_jobs_that_nobody_would_look_at(queue: Queue, place: Place) -> None:
+    """Beside jobs of the same kinds that wait rightly."""
+    store = queue.store
+    await queue.enqueue_specs([spec(id="p"), spec(id="q"), spec(id="unmet", after=("q",))])
+    await queue.enqueue_specs([spec(id="met", after=("p",)), spec(id="impossible", after=("p",))])
+    await run(store, await job(queue, "p"))
+    keyed = [spec(id="one", key="k"), spec(id="two", key="k"), spec(key="l"), spec(key="l")]
+    await queue.enqueue_specs(keyed)
+    assert await store.misadmitted() == 0
+    await place.execute("UPDATE jobs SET state = 'waiting', ready = NULL WHERE id = 'met'")
+    await place.execute("DELETE FROM parent_marks")
+    assert await store.misadmitted() == 1
+    await place.execute("UPDATE jobs SET ready = 2 WHERE key = 'k'")
+    await place.execute("DELETE FROM key_marks WHERE key = 'k'")
+    assert await store.misadmitted() == 2
+    await store.readmit(NOW)
+    assert await store.misadmitted() == 0
+    assert await states(queue, "met", "unmet", "one", "two") == [
+        *("pending", "waiting", "pending", "pending")
+    ]

@@ -6,20 +6,23 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
+from queuectl_core.domain.claims import ClaimRequest, ClaimResult, ClaimSlot
 from queuectl_core.domain.errors import Conflict
 from queuectl_core.domain.model import Filter, State
 from queuectl_core.store.open import open_store
 from queuectl_core.store.postgres import connections
-from queuectl_core.store.postgres.errors import BROKEN
+from queuectl_core.store.postgres.commit_log import CommitLog
+from queuectl_core.store.postgres.errors import BROKEN, CommitUnknown
 from queuectl_core.store.postgres.store import PostgresStore
 
 from ..pgserver import Server, own_server
+from ..supervisor.test_attempt_states import job_of
 from ..support import NOW, ending, eventually_async, spec, supervisor
 from .proxy import Cut, Proxy
 from .stores import PostgresPlace
@@ -237,3 +240,44 @@ async def test_what_is_not_there_never_will_be(
     with pytest.raises(asyncpg.UniqueViolationError):
         await late.execute("INSERT INTO commit_marks (mark) VALUES ($1)", mark)
     late.terminate()
+
+
+async def test_commits_without_an_answer_are_remembered_for_each_supervisor() -> None:
+    """Two supervisors of one process. Each result is sent once, and each job that was claimed in
+    vain is given back once."""
+    sent: list[tuple[str, list[int], list[int]]] = []
+
+    class Answers:
+        channel = "none"
+        lost = 2
+
+        async def claim(self, do: Any, request: ClaimRequest) -> ClaimResult:
+            results = [one.seq for one in request.results]
+            sent.append((request.owner, results, [job.seq for job in request.released]))
+            if self.lost:
+                self.lost -= 1
+                claimed = ClaimResult(frozenset(), (job_of(90 + self.lost),), None)
+                raise CommitUnknown("none", connections.CommitInDoubt(uuid4(), 1, NOW), claimed)
+            return ClaimResult(frozenset(), (), None)
+
+        async def committed(self, doubt: connections.CommitInDoubt) -> bool:
+            return True
+
+    log = CommitLog(Answers())  # type: ignore[arg-type]
+
+    def request(owner: str, seq: int) -> ClaimRequest:
+        return ClaimRequest(owner, [ending(job_of(seq)._replace(started_at=NOW))], [], NOW)
+
+    for owner, seq in (("a", 1), ("b", 2)):
+        with pytest.raises(CommitUnknown):
+            await log.settle_and_claim(request(owner, seq))
+    for owner, seq in (("a", 1), ("b", 2), ("a", 3), ("b", 4)):
+        await log.settle_and_claim(request(owner, seq))
+    assert sent == [
+        ("a", [1], []),
+        ("b", [2], []),
+        ("a", [], [91]),
+        ("b", [], [90]),
+        ("a", [3], []),
+        ("b", [4], []),
+    ]

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from queuectl_core.domain.errors import StoreGone, StoreUnreachable
 from queuectl_core.domain.model import Filter
 from queuectl_core.queue import Queue
-from queuectl_core.store.sqlite import migrate
+from queuectl_core.store.sqlite import connection, migrate, read_only
 from queuectl_core.store.sqlite.store import SqliteStore, absent_store
 from queuectl_core.system.run_sync import run_sync
 
@@ -270,3 +271,29 @@ def test_without_a_home_nothing_is_made_in_the_current_directory(
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(InvalidInput, match="home directory is not known; set HOME"):
         data_directory({})
+
+
+async def test_what_is_written_while_one_without_locks_reads_is_read_again(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not make files beside the store takes no locks: what was read may be of two times."""
+    store = await SqliteStore.open(store_path)
+    await store.set_config("lease", "20")
+    await store.close()
+    monkeypatch.setattr(read_only, "is_writable", lambda path: False)
+    attempt, read = connection._attempt, []
+
+    def interrupted(*given: Any) -> Any:
+        found = attempt(*given)
+        if not read:
+            with closing(sqlite3.connect(store_path)) as other:
+                other.execute("UPDATE config SET value = '30' WHERE key = 'lease'")
+                other.commit()
+        read.append(found)
+        return found
+
+    store = await SqliteStore.open(store_path, read_only=True)
+    monkeypatch.setattr(connection, "_attempt", interrupted)
+    assert (await store.config())["lease"] == "30"
+    assert len(read) == 2
+    await store.close()

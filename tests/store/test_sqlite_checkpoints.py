@@ -293,6 +293,24 @@ async def test_a_verb_leaves_a_large_wal_to_the_supervisor(
     await store.close()
 
 
+async def test_whoever_had_a_store_that_was_replaced_leaves_the_new_one_alone(
+    store_path: Path, small: None
+) -> None:
+    """It holds no lock of that one."""
+    old = await SqliteStore.open(store_path)
+    await old.enqueue([spec()], NOW)
+    for end in ("", "-wal", "-shm"):
+        Path(f"{store_path}{end}").unlink()
+    new = await SqliteStore.open(store_path)
+    await fill(new)
+    assert wal(store_path) > SMALL
+    before = in_database(store_path)
+    await old.checkpoint()
+    assert in_database(store_path) == before != 100
+    await old.close()
+    await new.close()
+
+
 def test_a_checkpoint_makes_no_file_and_touches_no_other(store_path: Path, tmp_path: Path) -> None:
     """Its connection goes by the name, and the store may have been moved away meanwhile."""
     for move in (checkpoint_module._move, checkpoint_module._move_most):

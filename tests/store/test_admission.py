@@ -468,3 +468,19 @@ async def test_nothing_is_prefetched_that_comes_after_a_job_with_a_rate(store: S
     assert result.claimed == ()
     result = await store.settle_and_claim(ClaimRequest("sup", [], slots, NOW))
     assert [job.seq for job in result.claimed] == [jobs[1].seq, jobs[2].seq]
+
+
+@pytest.mark.parametrize("old", ["a", "z"])
+async def test_a_job_with_a_key_starts_in_the_queue_to_which_it_was_moved(
+    store: Store, old: str
+) -> None:
+    new = "z" if old == "a" else "a"
+    await hired(store)
+    first, job = await store.enqueue([spec(queue=old, key="k"), spec(queue=old, key="k")], NOW)
+    assert [one.seq for one in await claim(store)] == [first.seq]
+    job = (await store.by_id(job.id))[0]
+    await store.edit(job, {"queue": new}, NOW)
+    assert [one.seq for one in await claim(store, count=2)] == [job.seq]
+    [third] = await store.enqueue([spec(queue=new, key="other")], NOW)
+    await store.edit(third, {"key": "k"}, NOW)
+    assert await claim(store, count=3) == []

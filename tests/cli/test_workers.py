@@ -332,7 +332,13 @@ def test_doctor_reads_clocks() -> None:
 
 
 def test_doctor_names_network_file_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for kind, level in (("nfs4", "bad"), ("9p", "warn"), ("ext4", "ok")):
+    bad = (
+        "afpfs afs beegfs ceph cifs fuse.glusterfs fuse.sshfs gfs2 glusterfs lustre ncpfs nfs nfs4 "
+        "ocfs2 smb2 smb3 smbfs webdav"
+    )
+    doubtful = "9p drvfs fuse.grpcfuse fuse.osxfs vboxsf virtiofs"
+    levels = dict.fromkeys(bad.split(), "bad") | dict.fromkeys(doubtful.split(), "warn")
+    for kind, level in (levels | {"ext4": "ok"}).items():
         mounts = [("/", "ext4"), (str(tmp_path), kind), (f"{tmp_path}-other", "nfs")]
         monkeypatch.setattr(file_systems, "_mounts", lambda mounts=mounts: mounts)
         assert doctor.file_system(tmp_path).level == level

@@ -6,6 +6,7 @@ With ``UPDATE_SNAPSHOTS=1`` the file is written again. Read the diff.
 from __future__ import annotations
 
 import os
+from difflib import unified_diff
 from pathlib import Path
 
 
@@ -15,4 +16,6 @@ def same_as(path: Path, text: str) -> None:
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
-    assert text == path.read_text("utf-8")
+    expected = path.read_text("utf-8")
+    lines = (expected.splitlines(), text.splitlines())
+    assert text == expected, "\n".join(unified_diff(*lines, path.name, "now", lineterm=""))

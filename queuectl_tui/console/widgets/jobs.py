@@ -115,8 +115,16 @@ class JobsPane(LineTable[Job]):
             self._recount.ask(self._recount_at)
 
     def know(self, total: int) -> None:
+        if total != self.count or not self.counted:
+            run_in_background(self, self._measure, "measure-jobs", exclusive=True)
         self.count, self.counted = total, True
         self.title()
+
+    async def _measure(self) -> None:
+        try:
+            self._extent = await self._pages.view.extent()
+        except QueueError as error:
+            self.post_message(self.Failed(error))
 
     def _count(self) -> None:
         run_in_background(self, self._counting, "count-jobs", exclusive=True)

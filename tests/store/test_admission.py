@@ -484,3 +484,17 @@ async def test_a_job_with_a_key_starts_in_the_queue_to_which_it_was_moved(
     [third] = await store.enqueue([spec(queue=new, key="other")], NOW)
     await store.edit(third, {"key": "k"}, NOW)
     assert await claim(store, count=3) == []
+
+
+async def test_a_job_that_is_retried_waits_for_its_turn_among_those_with_its_key(
+    store: Store,
+) -> None:
+    await hired(store)
+    [first] = await store.enqueue([spec(key="k", max_retries=1)], NOW)
+    await run(store, first, Outcome.FAILED)
+    second, _ = await store.enqueue([spec(key="k"), spec(key="l")], NOW)
+    await look(store)  # the second is the next of its key
+    await change(store, JobAction.RETRY, [first.seq], NOW + 1, strict=True)
+    started = await claim(store, count=3, now=NOW + 1)
+    assert [one.key for one in started] == ["k", "l"]
+    assert started[0].id == second.id

@@ -565,3 +565,21 @@ async def test_what_has_a_name_without_having_events(store: Store) -> None:
         assert await is_name(store, word), word
     for word in ("nobody", "", "a\0b"):
         assert not await is_name(store, word), word
+
+
+async def test_where_a_number_of_events_or_attempts_begins(store: Store, place: Place) -> None:
+    await hired(store)
+    for number in range(5):
+        [job] = await store.enqueue([spec()], NOW + number)
+        await run(store, job, now=NOW + number)
+    moments = "SELECT finished_at FROM attempts ORDER BY finished_at"
+    found = [at for (at,) in await place.execute(moments)]
+    assert len(found) == 5
+    assert await store.attempt_floor(found[3], 0) == found[3]
+    assert await store.attempt_floor(found[3], 2) == found[1]
+    assert await store.attempt_floor(found[3] - 0.001, 2) == found[0]
+    assert await store.attempt_floor(found[3], 4) is None
+    await place.execute("DELETE FROM events WHERE kind <> 'job.enqueued'")
+    assert await store.event_floor(NOW + 3, 2) == NOW + 1
+    assert await store.event_floor(NOW + 2.5, 0) == NOW + 2
+    assert await store.event_floor(NOW + 9, 5) is None

@@ -498,3 +498,18 @@ async def test_a_job_that_is_retried_waits_for_its_turn_among_those_with_its_key
     started = await claim(store, count=3, now=NOW + 1)
     assert [one.key for one in started] == ["k", "l"]
     assert started[0].id == second.id
+
+
+@pytest.mark.parametrize(
+    "moved", [{"key": "a"}, {"key": "z"}, {"queue": "a"}, {"queue": "z"}], ids=str
+)
+async def test_when_the_next_job_of_a_key_is_moved_another_takes_its_place(
+    store: Store, moved: dict[str, str]
+) -> None:
+    await hired(store)
+    first, second = await store.enqueue([spec(key="k"), spec(key="k")], NOW)
+    await look(store)
+    first = (await store.by_id(first.id))[0]
+    await store.edit(first, moved, NOW)
+    started = await claim(store, count=2)
+    assert sorted(one.seq for one in started) == [first.seq, second.seq]

@@ -25,7 +25,7 @@ from queuectl_core.store.protocol import JobAction, Store
 from ..support import NOW, ending, spec, supervisor
 from .plain import Model, Plain
 from .stores import PLACES, Place
-from .tools import change, claim, hired, run
+from .tools import change, claim, finish, hired, run
 
 HOSTS = {"one": "here", "two": "here", "three": "there"}
 """The host of each supervisor."""
@@ -351,10 +351,11 @@ def test_no_start_is_refused_and_no_ready_job_waits(name: str) -> None:
 
 
 async def look(store: Store) -> None:
-    """A claim that chooses the next job of each key, and may start none."""
-    await store.set_queue("default", {"limit": 0})
-    assert await claim(store) == []
-    await store.set_queue("default", {"limit": None})
+    """A claim that chooses the next job of each key, and starts a job without one."""
+    [first] = await store.enqueue([spec(priority=1000)], NOW)
+    [claimed] = await claim(store)
+    assert claimed.seq == first.seq
+    await finish(store, "sup", ending(claimed))
 
 
 async def test_an_edit_keeps_the_place_of_the_next_job_of_its_key(store: Store) -> None:

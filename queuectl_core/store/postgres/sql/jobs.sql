@@ -219,10 +219,11 @@ AND (:seen::jsonb IS NULL OR :seen -> seq::text = jsonb_build_array(state, runs)
 -- include: filter
 
 -- Jobs above ``later`` are on other pages of the same verb: a job does not run again before such a
--- parent.
+-- parent. The next job of a key stays visible: if nothing else changes, nobody would choose it again.
 -- name: retry
 UPDATE jobs SET state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
-                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL
+                             WHEN key IS NULL OR ready = 1 THEN 1 ELSE 2 END,
                 attempts = 0, crashes = 0, run_at = :now::float8, updated_at = :now,
                 cancel = false, cause = NULL, held_at = NULL, held_by = NULL
 WHERE
@@ -309,7 +310,8 @@ RETURNING seq, runs, true AS waits;
 -- name: amend
 UPDATE jobs SET command = :command::text, is_argv = :is_argv::bool,
                 state = CASE WHEN parents IS NULL THEN 'pending' ELSE 'waiting' END,
-                ready = CASE WHEN parents IS NOT NULL THEN NULL WHEN key IS NULL THEN 1 ELSE 2 END,
+                ready = CASE WHEN parents IS NOT NULL THEN NULL
+                             WHEN key IS NULL OR ready = 1 THEN 1 ELSE 2 END,
                 cause = NULL, held_at = NULL, held_by = NULL, attempts = 0, crashes = 0,
                 run_at = :now::float8, updated_at = :now, cancel = false
 WHERE seq = :seq::bigint AND state = :state::text AND runs = :runs::bigint

@@ -64,7 +64,7 @@ def again(kept: Iterable[Survivor]) -> Iterator[Mutant]:
     wanted = set(kept)
     for path in sorted({one.path for one in wanted}):
         if (ROOT / path).is_file():
-            yield from (one for one in every([path]) if Survivor.of(one) in wanted)
+            yield from (one for one in _of(path) if Survivor.of(one) in wanted and is_code(one))
 
 
 def is_code(mutant: Mutant) -> bool:

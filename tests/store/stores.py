@@ -130,7 +130,13 @@ class PostgresPlace(Place):
             if await connection.fetchval("SELECT current_setting('is_superuser') = 'on'"):
                 # No triggers: to plan them takes longer than all else.
                 await connection.execute("SET session_replication_role = replica")
-            await connection.execute(emptying)
+            for attempt in range(5):
+                try:
+                    await connection.execute(emptying)
+                    break
+                except asyncpg.DeadlockDetectedError:  # with an autovacuum of a large table
+                    if attempt == 4:
+                        raise
             await connection.execute(f"UPDATE {self.schema}.schema_version SET store = DEFAULT")
         finally:
             await connection.close()

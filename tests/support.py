@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import psutil
 
@@ -332,6 +333,17 @@ class Cli:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+@contextmanager
+def local_zone(name: str) -> Iterator[None]:
+    """The local time zone of this process is another one."""
+    try:
+        with patch.dict(os.environ, {"TZ": name}):
+            time.tzset()
+            yield
+    finally:
+        time.tzset()
 
 
 @contextmanager

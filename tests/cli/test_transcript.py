@@ -8,7 +8,6 @@ import asyncio
 import io
 import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from queuectl_tui.cli.main import run
 from queuectl_tui.cli.output import Stdout
 
 from .. import snapshots
-from ..support import NOW, ending, supervisor
+from ..support import NOW, ending, local_zone, supervisor
 
 FOLDER = Path(__file__).parent / "snapshots"
 PIPE, JSON, TERMINAL = "|", "{}", ">"
@@ -91,8 +90,6 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
     monkeypatch.chdir("/")
     opened = Queue.open
 
@@ -125,9 +122,8 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         text = re.sub(r" +$", "", text, flags=re.MULTILINE)
         return host.sub("alpha", actor.sub("eve@alpha", text))
 
-    yield call
-    monkeypatch.undo()
-    time.tzset()
+    with local_zone("UTC"):
+        yield call
 
 
 READING = (

@@ -5,7 +5,6 @@ The file in ``snapshots`` has each input and what became of it; see :mod:`tests.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from queuectl_core.queue import check_states
 from queuectl_tui.cli.durations import units
 
 from .. import snapshots
-from ..support import NOW, defaults
+from ..support import NOW, defaults, local_zone
 
 FOLDER = Path(__file__).parent / "snapshots"
 
@@ -392,14 +391,7 @@ def of_words() -> Iterator[str]:
     [of_jobs, of_settings, of_times, of_crontabs, of_names, of_schedules, of_words],
     ids=lambda kind: kind.__name__[3:],
 )
-def test_what_is_accepted(
-    kind: Callable[[], Iterable[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    try:
+def test_what_is_accepted(kind: Callable[[], Iterable[str]]) -> None:
+    with local_zone("UTC"):
         text = "\n".join(kind())
-    finally:
-        monkeypatch.undo()
-        time.tzset()
     snapshots.same_as(FOLDER / f"accepted-{kind.__name__[3:]}.txt", text)

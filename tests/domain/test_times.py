@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,19 +18,16 @@ from queuectl_core.domain.times import (
     parse_time,
 )
 
-from ..support import NOW
+from ..support import NOW, local_zone
 
 DAY = 86400
 
 
 @pytest.fixture
-def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def zone() -> Iterator[None]:
     """A local zone of +05:30 that needs no zone files."""
-    monkeypatch.setenv("TZ", "XYZ-5:30")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+    with local_zone("XYZ-5:30"):
+        yield
 
 
 @pytest.mark.parametrize(

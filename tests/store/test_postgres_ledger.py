@@ -45,6 +45,16 @@ async def length(place: PostgresPlace) -> int:
     return int(rows)
 
 
+async def fold(store: Store, place: PostgresPlace) -> None:
+    """Fold a long ledger: not while another test does, because there is one lock for the server."""
+
+    async def folded() -> bool:
+        await store.checkpoint()
+        return await length(place) == 1
+
+    await eventually_async(folded)
+
+
 async def test_more_than_1000_changes_become_part_of_the_counters(
     store: Store, place: PostgresPlace
 ) -> None:
@@ -53,12 +63,7 @@ async def test_more_than_1000_changes_become_part_of_the_counters(
     assert await length(place) == 1000
     await lengthen(place, 1001)
     before = await store.counts()
-
-    async def folded() -> bool:  # not while another test folds: there is one lock for the server
-        await store.checkpoint()
-        return await length(place) == 1
-
-    await eventually_async(folded)
+    await fold(store, place)
     assert await store.counts() == before
     assert before[State.PENDING, "default"] == before[State.PENDING, "other"] == 1
     assert [tuple(row) for row in await place.execute("SELECT n FROM ledger")] == [(0,)]
@@ -72,12 +77,7 @@ async def test_marks_of_commits_are_kept_for_an_hour(store: Store, place: Postgr
         mark = f"'00000000-0000-0000-0000-00000000000{number}'"
         await place.execute(f"INSERT INTO commit_marks (mark, at) VALUES ({mark}, {now} - {age})")
     await lengthen(place, 1001)
-
-    async def folded() -> bool:
-        await store.checkpoint()
-        return await length(place) == 1
-
-    await eventually_async(folded)
+    await fold(store, place)
     ours = "SELECT right(mark::text, 1) FROM commit_marks WHERE mark::text LIKE '00000000-%'"
     assert await place.execute(ours) == [("1",)]
 

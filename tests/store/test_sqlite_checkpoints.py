@@ -293,10 +293,10 @@ async def test_a_verb_leaves_a_large_wal_to_the_supervisor(
     await store.close()
 
 
-async def test_whoever_had_a_store_that_was_replaced_leaves_the_new_one_alone(
+async def test_a_checkpoint_of_a_replaced_store_does_not_touch_the_new_one(
     store_path: Path, small: None
 ) -> None:
-    """It holds no lock of that one."""
+    """The old connection has no lock of the new file."""
     old = await SqliteStore.open(store_path)
     await old.enqueue([spec()], NOW)
     for end in ("", "-wal", "-shm"):

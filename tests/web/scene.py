@@ -6,7 +6,6 @@ import asyncio
 import os
 import pwd
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +14,16 @@ from typing import Any
 import pytest
 
 from queuectl_core import __version__
-from queuectl_core.domain.claims import AttemptResult, ClaimRequest, ClaimSlot
-from queuectl_core.domain.lifecycle import Policy, settle
-from queuectl_core.domain.model import Attempt, Job, Outcome, SupervisorRow
+from queuectl_core.domain.claims import ClaimRequest, ClaimSlot
+from queuectl_core.domain.model import Job, Outcome, SupervisorRow
 from queuectl_core.operations import doctor
 from queuectl_core.operations.attempt_output import log_path
 from queuectl_core.operations.doctor import Finding
 from queuectl_core.queue import Queue
 
+from ..support import NOW, ending, local_zone
 from .inside import Inside, inside
 
-NOW = 1_790_000_000.0
-POLICY = Policy(backoff_max=3600.0, backoff_jitter=0.0, max_crashes=3)
 SUPERVISOR = SupervisorRow(
     id="w3kd", host="alpha", host_key="another-boot:1", pid=4242, pid_start=1.0, detached=True,
     heartbeat_at=NOW, lease_until=NOW + 1e9, lease_mono=0.0,
@@ -83,14 +80,10 @@ async def _run(queue: Queue, source: dict[str, object], at: float, code: int) ->
     [job] = await _claim(queue, at)
     outcome = Outcome.FAILED if code else Outcome.COMPLETED
     error = f"exit {code}: <no> luck with {job.id}" if code else None
-    after = settle(outcome, error, attempts=0, crashes=0, max_retries=job.max_retries,
-                   backoff_base=job.backoff_base, policy=POLICY, now=at + 2)  # fmt: skip
-    attempt = Attempt(
-        number=1, started_at=at, finished_at=at + 2, outcome=outcome, exit_code=code, signal=None,
-        reason=error, worker="w3kd-1", host="alpha", peak_memory=30 << 20, cpu_seconds=1.25,
-        output_bytes=0, waited=1.0,
+    result = ending(
+        job, outcome, now=at + 2, reason=error, exit_code=code, host="alpha", waited=1.0,
+        peak_memory=30 << 20, cpu_seconds=1.25,
     )  # fmt: skip
-    result = AttemptResult(job.seq, 1, attempt, after)
     await queue.store.settle_and_claim(ClaimRequest(SUPERVISOR.id, [result], [], at + 2))
 
 
@@ -104,10 +97,8 @@ def scene(folder: Path) -> Iterator[tuple[Inside, Inside]]:
     store = folder / "queue.db"
     env = {"HOME": str(folder), "QUEUECTL_HOST": "alpha"}
     asyncio.run(fill(str(store), env))
-    with pytest.MonkeyPatch.context() as patch:
+    with local_zone("UTC"), pytest.MonkeyPatch.context() as patch:
         patch.chdir("/")
-        patch.setenv("TZ", "UTC")
-        time.tzset()
         patch.setattr(doctor, "examine", _examine)
         with (
             inside(store, env, clock=lambda: NOW) as made,
@@ -116,7 +107,6 @@ def scene(folder: Path) -> Iterator[tuple[Inside, Inside]]:
             made.sign_in()
             reading.sign_in()
             yield made, reading
-    time.tzset()
 
 
 def plain(text: str, app: Inside) -> str:

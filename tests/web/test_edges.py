@@ -141,7 +141,7 @@ def marks(text: str) -> list[str]:
 
 
 def older(text: str) -> str:
-    """The link to what is older; empty if there is none."""
+    """The address of the page with older rows; empty if there is none."""
     found = re.search(r'href="([^"]*)" rel="next">', text)
     return found[1].replace("&amp;", "&") if found else ""
 
